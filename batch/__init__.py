@@ -1,0 +1,62 @@
+"""promptmill: a file of prompts in, a file of answers out, every token accounted for.
+
+The public surface for Python; everything else in here may change from one version to the next::
+
+    import anyio
+    from batch import Job, run
+
+    report = anyio.run(run, Job.load("jobs/label_tickets"))
+
+`tool` marks the functions of a job's `tools.py`. The three load their modules when they are first used: a tools file, or a
+program that only wants to catch an error, does not pay for Arrow and SQLite.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from batch.errors import (
+    BatchError,
+    InputError,
+    JobError,
+    OutputError,
+    ProviderStop,
+    RefusedToStart,
+    StorageError,
+    SystematicFailure,
+)
+
+if TYPE_CHECKING:
+    from batch.job import Job
+    from batch.runs import run
+    from batch.tools.registry import tool
+
+__all__ = [
+    "BatchError",
+    "InputError",
+    "Job",
+    "JobError",
+    "OutputError",
+    "ProviderStop",
+    "RefusedToStart",
+    "StorageError",
+    "SystematicFailure",
+    "run",
+    "tool",
+]
+
+_LAZY: Final = {"Job": "batch.job", "run": "batch.runs", "tool": "batch.tools.registry"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is used for the first time."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,256 @@
+"""What a worker does with a row: sends its next turn, polls its task, runs its tools, settles it.
+
+A fixed set of workers takes rows from the agenda, one step at a time; between two steps a row is a value in the agenda
+and in the ledger. This module turns the results of `submit` into the next step by asking `turns` and `retry`, and writes
+what follows. It decides nothing about limits (`submit`), parts (`pipeline`) or the order of rows (`agenda`).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Protocol
+
+import anyio
+import msgspec
+
+from batch import failpoints, retry, turns
+from batch.agenda import Agenda
+from batch.events import logger, redact
+from batch.limits import LimitsClosed
+from batch.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
+from batch.submit import direct, task
+from batch.submit.attempt import Desk, OpenCall, Row
+from batch.tools.execute import Executor
+
+EARLY_FAILURES: Final = 50  # the first outcomes of a run, all failing with one permanent code, condemn the job
+LATER_FAILURES: Final = 200
+
+_encode_reply = msgspec.msgpack.Encoder().encode
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What of the job the workers need."""
+
+    lane: Lane
+    rules: turns.Rules
+    max_attempts: int
+    task_timeout_s: float
+    collect_only: bool = False
+    """The job changed: nothing more is sent for its old form, accepted tasks are collected."""
+
+
+class Overseer(Protocol):
+    """Who is told what the workers see."""
+
+    def row_settled(self, row: Row, outcome: Outcome) -> None:
+        """A row has its outcome, queued in the ledger."""
+
+    def provider_stopped(self, failure: Failure) -> None:
+        """The provider refused the key, the money or the model: no more sends."""
+
+    def failing_throughout(self, outcome: Outcome, count: int) -> None:
+        """`count` outcomes in a row failed with one permanent code: no more sends."""
+
+
+class Worker:
+    """Works on rows until the agenda has none; several share one."""
+
+    def __init__(
+        self, desk: Desk, agenda: Agenda[Row], settings: Settings, *, tools: Executor | None, overseer: Overseer
+    ) -> None:
+        self._desk = desk
+        self._agenda = agenda
+        self._settings = settings
+        self._tools = tools
+        self._overseer = overseer
+        self._chance = random.Random()  # noqa: S311 - jitter
+        self._pace = task.Pace()
+        self._streak: tuple[str, int] = ("", 0)
+        self._settled = 0
+
+    async def work(self) -> None:
+        """Take rows and advance them, one step at a time."""
+        while (row := await self._agenda.next()) is not None:
+            try:
+                if row.call is not None:
+                    await self._poll(row, row.call)
+                elif self._settings.collect_only:
+                    self._agenda.done()
+                elif row.fault is not None:
+                    self._unaskable(row, row.fault)
+                elif row.replied is not None:
+                    await self._run_tools(row, row.replied.tool_calls)
+                elif self._settings.lane == "task":
+                    await self._submit(row)
+                else:
+                    await self._send(row)
+            except LimitsClosed:
+                self._agenda.done()  # it stays in the ledger as it is; the next run goes on from there
+
+    async def _send(self, row: Row) -> None:
+        call, result = await direct.send(self._desk, row)
+        self._conclude(row, call, result)
+
+    async def _submit(self, row: Row) -> None:
+        call, result = await task.submit(self._desk, row)
+        if isinstance(result, Accepted):
+            self._agenda.later(row, self._pace.first_s())
+        else:
+            self._conclude(row, call, result)
+
+    async def _poll(self, row: Row, call: OpenCall) -> None:
+        result = await task.poll(self._desk, call)
+        if isinstance(result, Processing):
+            if self._desk.overdue(call, self._settings.task_timeout_s):
+                self._give_up(row, call)
+            else:
+                self._agenda.later(row, self._pace.next_s(call.polls))
+            return
+        if isinstance(result, Failure) and result.verdict == "stop" and not task.about_the_task(result):
+            # The poll was refused, not the task: the id stays in the ledger for a run with a better key.
+            self._overseer.provider_stopped(result)
+            self._agenda.done()
+            return
+        row.call = None
+        if isinstance(result, Reply):
+            self._pace.learn(self._desk.clock.monotonic() - call.started)
+        self._conclude(row, call, result)
+
+    def _give_up(self, row: Row, call: OpenCall) -> None:
+        """A task past its time: `unknown`, its id kept beyond the row and polled first when the row comes again."""
+        row.call = None
+        if call.late:
+            # Booked as unknown by the run that submitted it; asked once more, still nothing: buy it anew.
+            self._desk.forget(call)
+            self._agenda.again(row)
+            return
+        failure = Failure(
+            kind="timeout",
+            verdict="retry",
+            code="task_timeout",
+            answered=False,
+            message=f"task {call.task_id} was not finished after {self._settings.task_timeout_s:g} s; its id is kept and "
+            "polled first next time",
+        )
+        logger().warning("task_overdue", row_id=row.row_id, task_id=call.task_id, polls=call.polls)
+        settle = turns.after_failure(failure, retryable=True)
+        self._close(row, call, failure, settle, hold=call.turn == 0)
+
+    def _conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
+        """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""
+        failure = turns.judge(result) if isinstance(result, Reply) else result
+        if failure is not None:
+            self._failed(row, call, result, failure)
+            return
+        assert isinstance(result, Reply)
+        model = self._desk.policy.model
+        row.conversation, action = turns.after_reply(row.conversation, result, self._settings.rules, model_asked=model)
+        row.history = retry.History()
+        if isinstance(action, turns.Settle):
+            self._close(row, call, result, action)
+            return
+        record = self._desk.record(call, result)
+        self._desk.ledger.closed(call.number, record, reply=(row.work, call.turn, _encode_reply(result)))
+        self._desk.booked(row, call, record)
+        row.replied = result
+        row.next_attempt = 0
+        self._agenda.again(row)
+
+    def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
+        decision = retry.decide(
+            failure, row.history, max_attempts=self._settings.max_attempts, chance=self._chance
+        )
+        if decision.pause_s:
+            self._desk.limits.pause(decision.pause_s)
+        if decision.action == "fail":
+            self._close(row, call, result, turns.after_failure(failure, retryable=decision.retryable))
+            return
+        record = self._desk.record(call, result)
+        self._desk.ledger.closed(call.number, record)
+        self._desk.booked(row, call, record)
+        if decision.action == "stop":
+            self._overseer.provider_stopped(failure)
+            self._agenda.done()
+            return
+        row.history = row.history.after(failure)
+        self._agenda.later(row, decision.wait_s)
+
+    def _close(
+        self, row: Row, call: OpenCall, result: Reply | Failure, settle: turns.Settle, *, hold: bool = False
+    ) -> None:
+        """The call's record and the row's outcome in one commit."""
+        record = self._desk.record(call, result)
+        sums = row.sums
+        sums.add(record)
+        sums.tool_calls = row.conversation.tool_calls
+        outcome = self.outcome(row, settle)
+        self._desk.ledger.closed(call.number, record, outcome=(row.work, outcome), hold=hold)
+        self._desk.on_call(record)
+        call.lease.release()
+        self._after(row, outcome)
+
+    def _unaskable(self, row: Row, why: str) -> None:
+        """The template gives nothing over this row any more: it has changed since the row was admitted."""
+        failure = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=why)
+        outcome = self.outcome(row, turns.after_failure(failure, retryable=False))
+        self._desk.ledger.settled(row.work, outcome)
+        self._after(row, outcome)
+
+    def _after(self, row: Row, outcome: Outcome) -> None:
+        self._overseer.row_settled(row, outcome)
+        self._agenda.done()
+        self._watch(outcome)
+
+    def outcome(self, row: Row, settle: turns.Settle) -> Outcome:
+        """What the row's line of the result table will say."""
+        message = settle.error_message
+        return Outcome(
+            status=settle.status,
+            sums=row.sums,
+            lane=self._settings.lane,
+            provider=self._desk.policy.provider,
+            model_asked=self._desk.policy.model,
+            settled_at_us=self._desk.clock.now_us(),
+            answer=settle.answer,
+            reasoning=settle.reasoning,
+            finish_reason=settle.finish_reason,
+            flags=settle.flags,
+            messages=row.conversation.kept(self._settings.rules.keep),
+            model=settle.model,
+            error_kind=settle.error_kind,
+            error_code=settle.error_code,
+            error_message=redact(message) if message is not None else None,
+            retryable=settle.retryable,
+        )
+
+    def _watch(self, outcome: Outcome) -> None:
+        """Row after row failing for good with one code means that the job is wrong, not the rows."""
+        self._settled += 1
+        permanent = outcome.status == "failed" and not outcome.retryable and outcome.sums.calls > 0
+        code = f"{outcome.error_kind}/{outcome.error_code}" if permanent else ""
+        self._streak = (code, self._streak[1] + 1 if code == self._streak[0] else 1)
+        count = self._streak[1]
+        if code and (count >= LATER_FAILURES or (count >= EARLY_FAILURES and self._settled == count)):
+            self._overseer.failing_throughout(outcome, count)
+
+    async def _run_tools(self, row: Row, calls: tuple[ToolCall, ...]) -> None:
+        """Run what the model asked for, journal each result, and go on to the next turn."""
+        assert self._tools is not None
+        turn = row.conversation.turn
+        contents: dict[int, str] = dict(row.tool_results)
+        run_call = self._tools.run_call
+
+        async def run(index: int, call: ToolCall) -> None:
+            content = (await run_call(call)).content
+            failpoints.hit("tool.ran")
+            self._desk.ledger.step(row.work, turn, index, content.encode("utf-8", "replace"))
+            contents[index] = content
+
+        async with anyio.create_task_group() as group:
+            for index, call in enumerate(calls):
+                if index not in contents:
+                    group.start_soon(run, index, call)
+        row.tool_results = {}
+        row.replied = None
+        row.conversation = turns.after_tools(row.conversation, calls, [contents[i] for i in range(len(calls))])
+        self._agenda.again(row)

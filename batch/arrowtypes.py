@@ -1,0 +1,197 @@
+"""Arrow types: their names as text that can be kept and read back, and which change of a type loses nothing.
+
+Owns the names used in `input.types`, kept in the ledger between runs, and the mark on columns whose cells are JSON
+text. It makes no arrays from Python values (`columns`) and reads no files. Used by `columns`, `spill` and `source`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Final
+
+import pyarrow as pa
+
+JSON_MARK: Final = {b"promptmill": b"json"}
+
+_NAMES: Final[dict[str, pa.DataType]] = {
+    "bool": pa.bool_(), "boolean": pa.bool_(),
+    "int8": pa.int8(), "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(),
+    "uint8": pa.uint8(), "uint16": pa.uint16(), "uint32": pa.uint32(), "uint64": pa.uint64(),
+    "float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64(),
+    "halffloat": pa.float16(), "float": pa.float32(), "double": pa.float64(),
+    "string": pa.string(), "large_string": pa.large_string(), "string_view": pa.string_view(),
+    "binary": pa.binary(), "large_binary": pa.large_binary(), "binary_view": pa.binary_view(),
+    "date": pa.date32(), "date32": pa.date32(), "date32[day]": pa.date32(),
+    "date64": pa.date64(), "date64[ms]": pa.date64(),
+    "null": pa.null(),
+}  # fmt: skip
+_TIMESTAMP: Final = re.compile(r"timestamp\[(s|ms|us|ns)(?:, ?(?:tz=)?([^\]]+))?\]")
+_TIME: Final = re.compile(r"(?:time32\[(s|ms)|time64\[(us|ns)|duration\[(s|ms|us|ns))\]")
+_DECIMAL: Final = re.compile(r"decimal(128|256)?\((\d{1,2}), ?(-?\d{1,2})\)")
+_LIST: Final = re.compile(r"(large_)?list<(?:([A-Za-z_]\w*): )?(.+)>")
+_PACKED: Final = "arrow:"
+_UNITS: Final = ("s", "ms", "us", "ns")
+
+
+def parse_type(text: str) -> pa.DataType:
+    """The Arrow type with this name, as users write it and as `type_name` does.
+
+    Raises:
+        ValueError: no type is called that.
+    """
+    text = text.strip()
+    if text in _NAMES:
+        return _NAMES[text]
+    try:
+        if match := _TIMESTAMP.fullmatch(text):
+            return pa.timestamp(match[1], match[2])
+        if match := _TIME.fullmatch(text):
+            return pa.time32(match[1]) if match[1] else pa.time64(match[2]) if match[2] else pa.duration(match[3])
+        if match := _DECIMAL.fullmatch(text):
+            wide = match[1] == "256" or (not match[1] and int(match[2]) > 38)
+            return (pa.decimal256 if wide else pa.decimal128)(int(match[2]), int(match[3]))
+        if match := _LIST.fullmatch(text):
+            item = pa.field(match[2] or "item", parse_type(match[3]))
+            return pa.large_list(item) if match[1] else pa.list_(item)
+        if text.startswith(_PACKED):
+            return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text[len(_PACKED) :]))).field(0).type
+    except (pa.ArrowException, ValueError, OSError) as exc:
+        raise ValueError(f"no Arrow type is called {text!r}: {exc}") from exc
+    raise ValueError(f"no Arrow type is called {text!r}")
+
+
+def type_name(field: pa.Field) -> str:
+    """The name under which a field's type is kept: readable where it can be, else the packed Arrow schema."""
+    if is_json(field):
+        return "json"
+    name = str(field.type)
+    try:
+        if parse_type(name).equals(field.type, check_metadata=True):
+            return name
+    except ValueError:
+        pass
+    schema = pa.schema([pa.field("", field.type)])
+    return _PACKED + base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def field_of(name: str, text: str) -> pa.Field:
+    """The field that `type_name` wrote down.
+
+    Raises:
+        ValueError: no type is called that.
+    """
+    return pa.field(name, pa.large_string(), metadata=JSON_MARK) if text == "json" else pa.field(name, parse_type(text))
+
+
+def is_json(field: pa.Field) -> bool:
+    """Whether the cells of this column are JSON text of what stood there."""
+    return bool(field.metadata and field.metadata.get(b"promptmill") == b"json")
+
+
+def decoded(kind: pa.DataType, *, top: bool = True) -> pa.DataType:
+    """The type with what later steps cannot carry replaced: dictionaries inside other types, and views.
+
+    A spill holds one dictionary a column, so one at the top may stay; Arrow cannot pick rows out of views.
+    """
+    if pa.types.is_dictionary(kind):
+        return kind if top else kind.value_type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(decoded(field.type, top=False)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(decoded(kind.value_type, top=False)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(decoded(kind.value_type, top=False)))
+    return kind
+
+
+def check_schema(kept: pa.Schema, now: pa.Schema) -> list[str]:
+    """Columns whose type changed since an earlier run in a way that could lose values; one line each.
+
+    Columns that only one side has are no fault: a missing one is null, a new one is added.
+    """
+    return [
+        f"column {field.name!r} is {_shown(field)} now, and {_shown(kept.field(field.name))} in the results so far: "
+        f"that cannot be cast without loss. Give it its old type back, or choose another output folder with -o."
+        for field in now
+        if kept.get_field_index(field.name) >= 0 and not _field_lossless(field, kept.field(field.name))
+    ]
+
+
+def _shown(field: pa.Field) -> str:
+    return "json" if is_json(field) else str(field.type)
+
+
+def _field_lossless(now: pa.Field, kept: pa.Field) -> bool:
+    return is_json(now) == is_json(kept) and lossless(now.type, kept.type)
+
+
+def lossless(now: pa.DataType, kept: pa.DataType) -> bool:
+    """Whether every value of type `now` can be cast to `kept` and mean the same."""
+    types = pa.types
+    if now == kept or types.is_null(now):
+        return True
+    if types.is_dictionary(now) or types.is_dictionary(kept):
+        return lossless(
+            now.value_type if types.is_dictionary(now) else now, kept.value_type if types.is_dictionary(kept) else kept
+        )
+    if _texts(now) and _texts(kept):
+        return True
+    if _bytes(now) and _bytes(kept):
+        return True
+    if types.is_integer(now) and types.is_integer(kept):
+        return _holds(kept, now)
+    if types.is_integer(now) and types.is_floating(kept):
+        return bool(now.bit_width <= {16: 8, 32: 16, 64: 32}[kept.bit_width])
+    if types.is_floating(now) and types.is_floating(kept):
+        return bool(now.bit_width <= kept.bit_width)
+    if types.is_decimal(now) and types.is_decimal(kept):
+        return bool(kept.scale >= now.scale and kept.precision - kept.scale >= now.precision - now.scale)
+    if types.is_timestamp(now) and types.is_timestamp(kept):
+        return bool(now.tz == kept.tz and _UNITS.index(now.unit) <= _UNITS.index(kept.unit))
+    if types.is_date32(now):
+        return bool(types.is_date64(kept))
+    if _lists(now) and _lists(kept):
+        return lossless(now.value_type, kept.value_type)
+    if types.is_struct(now) and types.is_struct(kept):
+        same = [field.name for field in now] == [field.name for field in kept]
+        return same and all(lossless(a.type, b.type) for a, b in zip(now, kept, strict=True))
+    return False
+
+
+def _texts(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _lists(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _holds(kept: pa.DataType, now: pa.DataType) -> bool:
+    """Whether the whole range of one integer type lies inside the other's."""
+    if pa.types.is_signed_integer(now) and not pa.types.is_signed_integer(kept):
+        return False
+    spare = pa.types.is_signed_integer(kept) and not pa.types.is_signed_integer(now)
+    return bool(kept.bit_width >= now.bit_width + spare)
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows under another schema: columns chosen by name, cast without loss, null where there are none.
+
+    Raises:
+        ValueError: a value does not fit the type after all (a date outside a finer unit's range).
+    """
+    if batch.schema.equals(schema, check_metadata=True):
+        return batch
+    columns = []
+    for field in schema:
+        index = batch.schema.get_field_index(field.name)
+        column = pa.nulls(batch.num_rows, field.type) if index < 0 else batch.column(index)
+        columns.append(column if column.type == field.type else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,161 @@
+"""`promptmill` itself: the list of commands, and how anything that goes wrong becomes a message and an exit code.
+
+Commands are named by module and loaded when called, so that `--help` imports neither Arrow nor an HTTP client. Owns the one
+place where exceptions end: what was raised on purpose is told without a traceback, everything else is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnusedCliTokensError
+
+from batch import errors
+from batch.errors import BatchError
+from batch.cli.text import clean
+
+EPILOGUE: Final = """\
+JOB is a job folder or its job.toml; OUT is the output folder of a run.
+--debug, with any command: show the traceback of an unexpected error.
+
+Exit codes:
+  0   every row of this run is ok, or there was nothing to do
+  1   finished, but rows failed; for check and tools: what was looked at is not sound
+  2   refused to start: the command, the job, the input, the key or the output folder is wrong
+  3   stopped by a budget
+  4   interrupted; the same command continues
+  5   the disk refused a write
+  6   the provider refused the key, the money or the model
+  70  a bug of ours
+"""
+
+COMMANDS: Final = {
+    "init": ("batch.cli.init:init", "Write a working sample job into a new folder."),
+    "check": ("batch.cli.check:check", "Validate a job and show its first prompts; sends nothing."),
+    "run": ("batch.cli.run:run", "Run a job, or continue it: answers land in the output folder."),
+    "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, tokens, money, failures."),
+    "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
+    "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
+    "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
+}
+
+
+def make_app() -> App:
+    """The application with all its commands, none of them loaded."""
+    app = App(
+        name="promptmill",
+        help="Turns a file of prompts into a file of answers, at any size, with every token accounted for.",
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+        help_formatter="plain",
+        version=_version,
+        print_error=False,
+        exit_on_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for place, (name, (target, summary)) in enumerate(COMMANDS.items()):
+        app.command(target, name=name, help=summary, sort_key=place, help_epilogue="")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises.
+
+    Args:
+        arguments: without the program's name; the process's own by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        # Model text holds characters that a terminal's own encoding may not have.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        result = make_app()(given)
+        sys.stdout.flush()
+    except CycloptsError as exc:
+        return _usage(exc, given)
+    except BaseException as exc:
+        return _fallen(exc, debug=debug)
+    return result if isinstance(result, int) else errors.EXIT_OK
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("promptmill")
+    except metadata.PackageNotFoundError:
+        return "unknown: not installed, run from a checkout"
+
+
+def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
+    text = f"unexpected argument: {' '.join(exc.unused_tokens)}" if isinstance(exc, UnusedCliTokensError) else str(exc)
+    command = next((word for word in given if word in COMMANDS), None)
+    _say(f"{text}\n  promptmill {f'{command} ' if command else ''}--help tells what there is.")
+    return errors.EXIT_REFUSED
+
+
+def _fallen(exc: BaseException, *, debug: bool) -> int:
+    """The exit code of an exception, told on stderr."""
+    leaves = list(_leaves(exc))
+    known = next((leaf for leaf in leaves if isinstance(leaf, BatchError) and leaf.exit_code != errors.EXIT_BUG), None)
+    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        _close_stdout()
+        return errors.EXIT_OK
+    if debug and not isinstance(exc, KeyboardInterrupt | SystemExit):
+        _say("".join(traceback.format_exception(exc)).rstrip())
+    if known is not None:
+        _say(str(known))
+        return known.exit_code
+    if any(isinstance(leaf, SystemExit) for leaf in leaves):
+        code = next(leaf.code for leaf in leaves if isinstance(leaf, SystemExit))
+        return code if isinstance(code, int) else errors.EXIT_OK if code is None else errors.EXIT_BUG
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        _say("interrupted before anything was sent.")
+        return errors.EXIT_INTERRUPTED
+    first = leaves[0]
+    _say(
+        f"a bug of ours: {type(first).__name__}: {first}{_place(first)}\n"
+        f"  What was answered is safe, and the same command continues. "
+        f"{'Please report the traceback above.' if debug else 'Run it with --debug for the traceback, and report it.'}"
+    )
+    return errors.EXIT_BUG
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc
+
+
+def _place(exc: BaseException) -> str:
+    frames = traceback.extract_tb(exc.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}batch{os.sep}" in frame.filename]
+    return f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
+
+
+def _say(text: str) -> None:
+    """Tell a person, redacted; a stderr that is gone changes nothing about the exit code."""
+    from batch.events import redact
+
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"promptmill: {clean(redact(text), lines=True)}\n")
+        sys.stderr.flush()
+
+
+def _close_stdout() -> None:
+    """Whoever read us has had enough: keep the interpreter from complaining when it flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

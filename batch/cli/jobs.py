@@ -1,0 +1,27 @@
+"""What commands over a job have in common: their arguments, and how the job is loaded from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from batch.job import Job
+
+JobPath = Annotated[Path, Parameter(negative=())]
+OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())]
+Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
+LaneName = Annotated[Literal["sync", "task"] | None, Parameter(negative=())]
+
+
+def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = None, lane: str | None = None) -> Job:
+    """The job as the command line changes it.
+
+    Raises:
+        JobError: every fault in one go.
+    """
+    from batch.job import Job
+
+    return Job.load(path, overrides=settings, output=output, lane=lane)

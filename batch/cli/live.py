@@ -1,0 +1,221 @@
+"""Progress while a run goes on: a live line, plain lines, JSON lines, or nothing; always on stderr.
+
+Each way is a `Show`: called with a snapshot about once a second, a context manager around the run, and the owner of the
+stream that log lines go to, so that they never tear the live line. A terminal that goes away must not end a run that is
+being paid for: what cannot be written is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO
+
+from batch.cli.text import clean, count, money
+from batch.clock import describe, iso
+from batch.events import redact
+from batch.records import cost_decimal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+    from batch.progress import Progress
+
+EVERY_S: Final = 10.0
+_MOVING: Final = frozenset({"running", "stopping"})
+
+
+class Show:
+    """The base of all: shows nothing but the sentence a stop needs."""
+
+    def __init__(self) -> None:
+        self.log: TextIO = _Stream(self)
+        self.settled_here = 0
+        """Rows settled under this command, those of a killed one before it not counted."""
+        self._run: str | None = None
+        self._before = 0
+        self._state = ""
+
+    def __call__(self, snapshot: Progress) -> None:
+        """Take one snapshot."""
+        if snapshot.run != self._run:
+            self._run, self._before = snapshot.run, snapshot.done
+        self.settled_here = snapshot.done - self._before
+        changed, self._state = snapshot.state != self._state, snapshot.state
+        with contextlib.suppress(OSError, ValueError):
+            self.update(snapshot, changed=changed)
+            if changed and (sentence := _SENTENCES.get(snapshot.state)):
+                self.tell(sentence.format(flight=count(snapshot.in_flight, "call"), tasks=_left(snapshot)))
+
+    def update(self, snapshot: Progress, *, changed: bool) -> None:
+        """Show it."""
+
+    def tell(self, text: str) -> None:
+        """One line for a person."""
+
+    def write_log(self, text: str) -> None:
+        """Whole log lines."""
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+
+class Plain(Show):
+    """A line at the start, every ten seconds, when the state changes, and at the end."""
+
+    _next = 0.0
+
+    def update(self, snapshot: Progress, *, changed: bool) -> None:
+        """See `Show`."""
+        now = time.monotonic()
+        if changed or now >= self._next:
+            self._next = now + EVERY_S
+            self.tell(" · ".join(parts(snapshot)))
+
+    def tell(self, text: str) -> None:
+        """See `Show`."""
+        print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
+class Lines(Show):
+    """One JSON object a second."""
+
+    def update(self, snapshot: Progress, *, changed: bool) -> None:
+        """See `Show`."""
+        line = {"event": "progress", "ts": iso(time.time_ns() // 1000), **snapshot.public()}
+        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+class Rich(Show):
+    """One line that is written over in place; everything else appears above it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._live: Live | None = None
+
+    def update(self, snapshot: Progress, *, changed: bool) -> None:
+        """See `Show`."""
+        from rich.live import Live
+        from rich.text import Text
+
+        line = Text(" · ".join(parts(snapshot)), no_wrap=True, overflow="ellipsis")
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+        self._live.update(line, refresh=True)
+
+    def tell(self, text: str) -> None:
+        """See `Show`."""
+        self.write_log(f"{text}\n")
+
+    def write_log(self, text: str) -> None:
+        """See `Show`; not wrapped, so that a JSON line stays one line."""
+        from rich.text import Text
+
+        for line in text.splitlines():
+            self._console.print(Text(clean(line)), soft_wrap=True, highlight=False)
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        """Take the line away."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+
+class _Stream(io.TextIOBase):
+    """What loggers write to; whole lines are passed on, and a stderr that is gone is no reason to stop."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+        self._kept = ""
+
+    def write(self, text: str, /) -> int:
+        """Pass on what ends with a newline, keep the rest."""
+        whole, newline, rest = (self._kept + text).rpartition("\n")
+        self._kept = rest
+        if newline:
+            with contextlib.suppress(OSError, ValueError):
+                self._show.write_log(whole + newline)
+        return len(text)
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+
+def show(wanted: Literal["auto", "rich", "plain", "json", "none"]) -> Show:
+    """The way of showing that fits the wish and the terminal."""
+    if wanted == "none":
+        return Show()
+    if wanted == "json":
+        return Lines()
+    if wanted == "plain" or not _animates():
+        return Plain()
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return Rich(console) if console.is_interactive and not console.is_dumb_terminal else Plain()
+
+
+def _animates() -> bool:
+    """Whether stderr is a terminal that can write a line over; a CI's never can, whatever it says it is."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown") and not os.environ.get("CI")
+
+
+def parts(snapshot: Progress) -> list[str]:
+    """What one line says, the most wanted first; what is not known is not shown as a number."""
+    return [part for part in _parts(snapshot) if part]
+
+
+def _parts(snapshot: Progress) -> Iterator[str]:
+    totals = snapshot.totals
+    of = "" if snapshot.expected is None else f"/{snapshot.expected:,}"
+    percent = f" ({_percent(snapshot.done, snapshot.expected)} %)" if snapshot.expected else ""
+    yield f"{snapshot.done:,}{of} rows{percent}"
+    yield f"{totals.rows_failed:,} failed" if totals.rows_failed else ""
+    if snapshot.state not in _MOVING:
+        yield snapshot.state.replace("_", " ")
+    else:
+        yield f"{snapshot.rate:.1f} rows/s"
+        yield f"left {describe(snapshot.left_s)}" if snapshot.left_s is not None else ""
+    yield count(totals.total_tokens, "token")
+    unknown = totals.unknown + totals.unknown_usage + totals.unpriced
+    yield money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
+    yield f"cost of {count(unknown, 'call')} unknown" if unknown else ""
+    yield f"{snapshot.in_flight:,} in flight" if snapshot.state in _MOVING else ""
+    yield f"{snapshot.waiting_tasks:,} tasks waiting" if snapshot.waiting_tasks else ""
+    yield "stopping" if snapshot.state == "stopping" else ""
+    yield f"waits for {clean(redact(snapshot.waits_for))}" if snapshot.waits_for else ""
+
+
+def _percent(done: int, expected: int) -> int:
+    # Never 100 before the last row, never 0 after the first.
+    return min(99, max(1, done * 100 // expected)) if 0 < done < expected else done * 100 // max(1, expected)
+
+
+def _left(snapshot: Progress) -> str:
+    return f" {count(snapshot.waiting_tasks, 'task')} stay with the provider and are collected by the next run." if (
+        snapshot.waiting_tasks
+    ) else ""
+
+
+_SENTENCES: Final[dict[str, Any]] = {
+    "stopping": "stopping: nothing more is sent, {flight} in flight may finish (30 s at most).{tasks} "
+    "Ctrl-C again cuts them: they may be billed all the same.",
+    "job_changed": "the job was changed: what it had sent before is closed, the run goes on with the new one.",
+    "input_changed": "the input was changed: what had been sent before is closed, the run goes on with the new one.",
+}

@@ -1,0 +1,137 @@
+"""`promptmill run`: start, continue, repeat.
+
+Owns the wiring of one run to a terminal: logs, progress, the two stops, the table at the end. What a run does is `runs`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+
+from batch.cli import jobs
+from batch.errors import RefusedToStart
+
+if TYPE_CHECKING:
+    from batch.cli.live import Show
+    from batch.job import Job
+    from batch.pipeline import Wishes
+    from batch.runs import Report
+
+_PROBE_S: Final = 2.0
+
+
+def run(
+    job: jobs.JobPath,
+    /,
+    *,
+    output: jobs.OutPath = None,
+    limit: Annotated[int | None, Parameter(negative=())] = None,
+    shuffle: Annotated[bool, Parameter(negative=())] = False,
+    seed: Annotated[int | None, Parameter(negative=())] = None,
+    set_: jobs.Settings = (),
+    lane: jobs.LaneName = None,
+    progress: Annotated[Literal["auto", "rich", "plain", "json", "none"], Parameter(negative=())] = "auto",
+    log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
+) -> int:
+    """Run a job, or continue it: answers land in the output folder.
+
+    The same command is resume, retry and the nightly increment: rows that are new, changed or failed for a passing
+    reason are asked, all others are left alone. The first Ctrl-C lets calls in flight finish (30 s), the second cuts them.
+
+    Args:
+        job: job folder, or its job.toml.
+        output: output folder instead of the job's own; relative to where you are.
+        limit: at most this many of the rows that need work.
+        shuffle: with --limit: draw the rows instead of taking the first ones.
+        seed: with --shuffle: another seed, another draw; 0 by default.
+        set_: change one key of the job for this run, for example --set limits.concurrency=64; may be repeated.
+        lane: how requests travel, instead of model.lane.
+        progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
+        log_format: console shows warnings and errors, json everything; both on stderr.
+    """
+    _check_sampling(limit, shuffle, seed)
+    from batch import events, failpoints
+
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane)
+
+    from batch.cli import live, summary
+    from batch.pipeline import Wishes
+
+    show = live.show(progress)
+    events.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
+    wishes = Wishes(limit=limit, sample_seed=(seed or 0) if shuffle else None)
+    _find_simulator(loaded, wishes)
+    with show:
+        report = _execute(loaded, wishes, show)
+    summary.tell(report, loaded, settled_here=show.settled_here)
+    if report.fault is not None:
+        # Raised rather than printed: one place tells of errors and knows their exit codes.
+        raise report.fault
+    return report.exit_code
+
+
+_INFO: Final = 20
+_WARNING: Final = 30
+
+
+def _check_sampling(limit: int | None, shuffle: bool, seed: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise RefusedToStart(f"--limit {limit}: give at least 1 row, or leave it out for all")
+    if shuffle and limit is None:
+        raise RefusedToStart("--shuffle draws a sample, so it needs --limit N; a whole run keeps the order of the input")
+    if seed is not None and not shuffle:
+        raise RefusedToStart("--seed decides a draw, so it needs --shuffle and --limit N")
+
+
+def _execute(job: Job, wishes: Wishes, show: Show) -> Report:
+    import anyio
+
+    from batch import runs
+
+    async def main() -> Report:
+        return await runs.run(job, wishes=wishes, on_progress=show, signals=True)
+
+    return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+def _find_simulator(job: Job, wishes: Wishes) -> None:
+    """Refuse at once when nobody listens where the simulator should; every row would fail after minutes of retries.
+
+    Raises:
+        RefusedToStart: with the command that starts it.
+    """
+    if job.model.provider != "simulator":
+        return
+    from batch.wire.providers import PROVIDERS
+
+    url = urlsplit(job.model.base_url or PROVIDERS["simulator"].base_url or "")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.hostname or "", port), timeout=_PROBE_S).close()
+    except ConnectionRefusedError:
+        if _has_work(job, wishes):
+            raise RefusedToStart(
+                f"nobody listens at {url.scheme}://{url.netloc}, where this job expects the simulator. Start it in "
+                f"another terminal:\n  promptmill simulate --port {port}"
+            ) from None
+    except OSError:
+        return  # something else than "nobody is there": the run itself says it better
+
+
+def _has_work(job: Job, wishes: Wishes) -> bool:
+    """Whether a run would open at all: what is wrong with the job is told first, and "nothing to do" needs no provider."""
+    from batch import opening, prepared
+    from batch.replay import Replay
+
+    ready = prepared.prepare(job, os.environ)
+    if not ready.folder.ledger.exists():
+        return True
+    with Replay(ready.folder.ledger) as replay:
+        return opening.decide(replay, ready.identity(), 0, limited=wishes.limit is not None) is not None

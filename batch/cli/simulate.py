@@ -1,0 +1,39 @@
+"""`promptmill simulate`: the provider on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from batch.errors import EXIT_OK, RefusedToStart
+
+
+def simulate(
+    *,
+    port: Annotated[int, Parameter(negative=())] = 0,
+    scenario: Annotated[Path | None, Parameter(negative=())] = None,
+) -> int:
+    """The provider on your own machine: no key, no money.
+
+    Prints its root URL on one line once it accepts connections, and serves until Ctrl-C or SIGTERM. GLM is under
+    /api/paas/v4, OpenAI under /v1, its books under /_sim/books.
+
+    Args:
+        port: TCP port on loopback; 0 takes a free one. A job with provider "simulator" looks for it at 8311.
+        scenario: TOML file with latency, limits and faults; without one it is in good health.
+    """
+    if not 0 <= port <= 65535:
+        raise RefusedToStart(f"--port {port}: a port is a number from 0 to 65535")
+    from batch.simulator.scenario import ScenarioError
+    from batch.simulator.server import serve
+
+    try:
+        serve(port=port, scenario=scenario)
+    except ScenarioError as exc:
+        raise RefusedToStart(f"--scenario {scenario}: {exc}") from exc
+    except OSError as exc:
+        place = exc.filename or f"port {port}"
+        raise RefusedToStart(f"{place}: {exc.strerror or exc}. Give --port another one, or 0 for a free one.") from exc
+    return EXIT_OK

@@ -1,0 +1,168 @@
+"""The table at the end of a run: the one thing `promptmill run` writes to stdout."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Final
+
+from batch.cli.text import clean, count, money, pairs, say, table
+from batch.clock import describe
+from batch.records import cost_decimal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batch.job import Job
+    from batch.runs import Report
+    from batch.totals import Totals
+
+_MOST_ERRORS: Final = 12
+
+
+def tell(report: Report, job: Job, *, settled_here: int) -> None:
+    """Print what a run did; `settled_here` rows of it under this command."""
+    if report.state == "nothing_to_do":
+        say(_nothing(report, job))
+        return
+    say(_lines(report, job, settled_here))
+
+
+def _nothing(report: Report, job: Job) -> Iterator[str]:
+    yield (
+        f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and no row is worth "
+        "another try."
+    )
+    out = shlex.quote(str(report.folder.root))
+    permanent = report.standing[0]
+    yield from pairs(
+        [
+            ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
+            (
+                "failed",
+                f"{count(permanent, 'row')} for good: asked again when the prompt, the model or the tools change\n"
+                f"promptmill status {out}"
+                if permanent
+                else "",
+            ),
+        ]
+    )
+
+
+def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
+    totals = report.totals
+    out = shlex.quote(str(report.folder.root))
+    yield f"{clean(job.name)}: {_STATES[report.state]}"
+    yield from pairs(
+        [
+            ("rows", _rows(report)),
+            ("calls", calls_text(totals)),
+            ("tokens", tokens_text(totals)),
+            ("cost", cost_text(totals, f"{job.model.provider}/{job.model.name}")),
+            ("time", _time(report, settled_here)),
+            ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
+            ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
+        ]
+    )
+    if totals.rows_failed:
+        yield "failed"
+        yield from errors_table(totals.errors)
+    yield from _next(report, out)
+
+
+_STATES: Final = {
+    "finished": "finished",
+    "interrupted": "interrupted",
+    "provider": "stopped, because the provider refused",
+    "systematic": "stopped, because row after row failed the same way",
+    "storage": "stopped, because the disk refused a write",
+    "input": "stopped, because the input could not be read on",
+}
+
+
+def _rows(report: Report) -> str:
+    totals, planned = report.totals, report.planned
+    found = [(planned.new, "new"), (planned.changed, "changed"), (planned.retried, "retried")]
+    kinds = ", ".join(f"{number:,} {word}" for number, word in found if number)
+    text = f"{totals.rows_ok:,} ok, {totals.rows_failed:,} failed{f'  ({kinds})' if kinds else ''}"
+    alone = [
+        (planned.unchanged, "answered before"),
+        (planned.standing, "failed for good before"),
+    ]
+    left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
+    return f"{text}\n{left}: left alone" if left else text
+
+
+def calls_text(totals: Totals) -> str:
+    """`1,340: 1,322 answered, 15 refused, 1 unknown (possibly billed)`."""
+    states = [
+        (totals.answered, "answered"),
+        (totals.refused, "refused"),
+        (totals.failed, "failed"),
+        (totals.unknown, "unknown (sent, never answered: possibly billed)"),
+    ]
+    listed = ", ".join(f"{number:,} {word}" for number, word in states if number)
+    text = f"{totals.calls:,}{f': {listed}' if listed else ''}"
+    return f"{text}; {count(totals.tool_calls, 'tool call')}" if totals.tool_calls else text
+
+
+def tokens_text(totals: Totals) -> str:
+    """Sums of what is known, and how many calls they leave out."""
+    dark = totals.unknown + totals.unknown_usage
+    if dark and totals.total_tokens == 0:
+        return f"unknown: the provider did not say for {count(dark, 'call')}"
+    within = [(totals.cached_tokens, "cached")], [(totals.reasoning_tokens, "reasoning")]
+    cached, reasoning = (", ".join(f" ({number:,} {word})" for number, word in part if number) for part in within)
+    text = (
+        f"{totals.total_tokens:,}: {totals.prompt_tokens:,} prompt{cached}, "
+        f"{totals.completion_tokens:,} completion{reasoning}"
+    )
+    return f"{text}; unknown for {count(dark, 'call')}" if dark else text
+
+
+def cost_text(totals: Totals, model: str) -> str:
+    """Exact money by currency, and how many calls it leaves out; never 0 for what is not known."""
+    known = money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
+    dark = totals.unknown + totals.unknown_usage
+    lacks = []
+    if totals.unpriced:
+        lacks.append(f"unknown for {count(totals.unpriced, 'call')} (no price for {clean(model)})")
+    if dark:
+        lacks.append(f"unknown for {count(dark, 'call')} (possibly billed)")
+    if not known and not lacks:
+        return "0" if totals.calls else ""
+    return "; ".join([known, *lacks] if known else lacks)
+
+
+def _time(report: Report, settled_here: int) -> str:
+    rate = f", {settled_here / report.elapsed_s:,.1f} rows/s" if report.elapsed_s > 0 and settled_here else ""
+    earlier = report.totals.rows - settled_here
+    before = f"; {count(earlier, 'row')} settled before this command" if earlier > 0 else ""
+    return f"{describe(report.elapsed_s)}{rate}{before}"
+
+
+def errors_table(errors: dict[str, int]) -> list[str]:
+    """Failures by kind and code, the most frequent first."""
+    ranked = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+    lines = table([(f"{number:,}", clean(name)) for name, number in ranked[:_MOST_ERRORS]], right=frozenset({0}))
+    rest = ranked[_MOST_ERRORS:]
+    if rest:
+        lines.append(f"  … and {sum(number for _, number in rest):,} of {len(rest)} other kinds")
+    return lines
+
+
+def _next(report: Report, out: str) -> Iterator[str]:
+    totals = report.totals
+    again = totals.rows_retryable
+    if report.state == "interrupted":
+        yield "Run the same command to continue."
+    elif again:
+        yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
+    if totals.rows_failed - again:
+        yield (
+            f"{count(totals.rows_failed - again, 'row')} failed for good: asked again when the prompt, the model or the "
+            "tools change."
+        )
+    if totals.rows_failed:
+        yield f"promptmill status {out} names some of them."
+
+

@@ -1,0 +1,236 @@
+"""Bytes ↔ records: the JSON policy, the canonical form of a record, and the hashes made from it.
+
+Owns how values become bytes when those bytes decide something: the identity of a row without a key, and the
+fingerprint that says whether an answer is already paid for. It does not read files (`source`) and does not know
+templates (`prompt`). Used by `source`, `plan`, `ledger` and `sink`.
+
+The canonical form of a record does not depend on key order nor on the file it came from:
+
+    null                     left out of objects at every depth, because Parquet cannot tell null from missing
+    3.0                      3, below 2**53 where a double is still exact
+    NaN, ±inf                "NaN", "Infinity", "-Infinity"
+    decimal                  its plain digits as a string, trailing zeros kept: "12.50"
+    date, time, timestamp    ISO 8601; a duration is "PT<seconds>S"
+    bytes                    base64
+    lone surrogate           U+FFFD
+
+A decimal read from Parquet and the same figure read from JSON agree only when `input.types` declares it.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+import uuid
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Final, Never
+
+import msgspec
+
+EXACT: Final = 2**53
+"""From here on a double skips whole numbers, so an integral float is no longer the integer it looks like."""
+
+BOM: Final = b"\xef\xbb\xbf"
+
+_DIGEST: Final = 16
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_encode_as_is: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+_SIMPLE: Final = frozenset((str, int, bool))
+
+
+def loads(data: bytes | str) -> Any:
+    """Decode one JSON document: integers exact at any length, the last of repeated keys wins, BOM ignored.
+
+    Raises:
+        ValueError: not JSON, NaN or Infinity (which are not JSON), a number beyond a double, invalid UTF-8, or
+            nested too deeply. The text says what and at which byte where the parser knows.
+    """
+    data = without_surrogates(data).encode() if isinstance(data, str) else data
+    data = data.removeprefix(BOM)
+    try:
+        return _decode(data)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+    except UnicodeDecodeError as exc:
+        raise _not_utf8(data, exc) from exc
+    except msgspec.DecodeError as exc:
+        if b"\\u" not in data:
+            raise ValueError(_plain_words(exc)) from exc
+        return _loads_surrogates(data, exc)
+
+
+def _loads_surrogates(data: bytes, first: msgspec.DecodeError) -> Any:
+    # Escaped lone surrogates are common in scraped text cut in half. msgspec refuses them; the standard library keeps
+    # them, and nothing after us (Arrow, UTF-8 bodies) could carry them, so they become U+FFFD here.
+    try:
+        value = json.loads(data.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as exc:
+        raise _not_utf8(data, exc) from exc
+    except (ValueError, RecursionError):
+        raise ValueError(_plain_words(first)) from first
+    return without_surrogates(value)
+
+
+def _plain_words(exc: msgspec.DecodeError) -> str:
+    return str(exc).removeprefix("JSON is malformed: ")
+
+
+def _not_utf8(data: bytes, exc: UnicodeDecodeError) -> ValueError:
+    try:
+        data.decode()
+    except UnicodeDecodeError as real:  # msgspec counts from the string it was in, not from the line
+        return ValueError(f"not UTF-8: byte 0x{data[real.start]:02x} at byte {real.start}")
+    return ValueError(f"not UTF-8: {exc.reason}")
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
+
+
+def dumps(value: Any) -> str:
+    """Encode one value as compact JSON text; lone surrogates become U+FFFD.
+
+    Raises:
+        ValueError: NaN or an infinity, which JSON cannot say.
+        TypeError: a type JSON has no form for.
+    """
+    try:
+        data = _encode_as_is(value)
+    except UnicodeEncodeError:
+        value = without_surrogates(value)
+        data = _encode_as_is(value)
+    # msgspec writes NaN as null without a word; the walk is only needed when a null is really there.
+    if b"null" in data and not _finite(value):
+        raise ValueError("NaN and infinity have no form in JSON")
+    return data.decode()
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(_finite(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_finite(item) for item in value)
+    return True
+
+
+def without_surrogates(value: Any) -> Any:
+    """The same value with every lone surrogate in strings and keys replaced by U+FFFD."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_surrogates(item) for item in value]
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical JSON bytes of a record; the rules stand at the head of this module.
+
+    Raises:
+        TypeError: a value of a type no source produces.
+    """
+    if type(value) is dict:
+        clean: Any = {}
+        for key, item in value.items():
+            kind = type(item)
+            if kind in _SIMPLE:
+                clean[key] = item
+            elif item is not None:
+                clean[key] = _number(item) if kind is float else plain(item)
+    else:
+        clean = plain(value)
+    try:
+        return _encode(clean)
+    except UnicodeEncodeError:
+        return _encode(without_surrogates(clean))
+    except TypeError:  # a key that is no string
+        return _encode(plain(value))
+
+
+def plain(value: Any, *, keep_null: bool = False) -> Any:
+    """The canonical form of one value as JSON types; `keep_null` keeps nulls in objects, where they mean something."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str) else str(plain(key)): plain(item, keep_null=keep_null)
+            for key, item in value.items()
+            if keep_null or item is not None
+        }
+    if isinstance(value, (list, tuple)):
+        return [plain(item, keep_null=keep_null) for item in value]
+    return _text(value)
+
+
+def _number(value: float) -> float | int | str:
+    if value.is_integer():
+        return int(value) if -EXACT < value < EXACT else value
+    if math.isnan(value):
+        return "NaN"
+    if value in (math.inf, -math.inf):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dt.timedelta):
+        micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+        return f"PT{format((Decimal(micros) / 1_000_000).normalize(), 'f')}S"
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    raise TypeError(f"no canonical form for {type(value).__name__}")
+
+
+def record_id(record: Mapping[str, Any]) -> str:
+    """The identity of a record without a key: 32 hex digits of BLAKE2b over its canonical form."""
+    return blake2b(canonical(record), digest_size=_DIGEST).hexdigest()
+
+
+def bad_line_id(raw: bytes | Iterable[bytes]) -> str:
+    """The identity of a line that cannot be read: `bad-` and 32 hex digits over its bytes (or pieces of them)."""
+    digest = blake2b(digest_size=_DIGEST)
+    for piece in (raw,) if isinstance(raw, bytes) else raw:
+        digest.update(piece)
+    return f"bad-{digest.hexdigest()}"
+
+
+class Fingerprint:
+    """The fingerprint of requests that share provider, model, parameters and tools, and differ in their messages.
+
+    The shared half is hashed once; a message list costs one copy of that state. Nulls count here (a tool schema with
+    `default: null` is another schema), integral floats do not (`temperature = 1` asks for the same as `1.0`).
+    """
+
+    __slots__ = ("_start",)
+
+    def __init__(
+        self, provider: str, model: str, parameters: Mapping[str, Any], tools: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        shared = [provider, model, plain(parameters, keep_null=True), plain(list(tools), keep_null=True)]
+        self._start = blake2b(_encode(without_surrogates(shared)), digest_size=_DIGEST)
+        self._start.update(b"\n")
+
+    def of(self, messages: list[dict[str, Any]]) -> bytes:
+        """The 16-byte fingerprint of the request with these messages."""
+        digest = self._start.copy()
+        try:
+            digest.update(_encode(messages))
+        except (UnicodeEncodeError, TypeError):
+            digest.update(_encode(without_surrogates(plain(messages, keep_null=True))))
+        return digest.digest()

@@ -1,0 +1,65 @@
+"""Named places where a test may kill the process, one at every durable arrow of a row's life.
+
+`PROMPTMILL_FAILPOINT="sent.committed:3"` kills this process with SIGKILL the third time it passes `sent.committed`.
+Nothing is ever armed in production; passing a point then costs one comparison. The names are listed here so that
+the kill test can walk through all of them, and an unknown name is an error rather than a test that cannot fail.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+VARIABLE: Final = "PROMPTMILL_FAILPOINT"
+
+NAMES: Final = (
+    "spill.written",  # range file named, admission not committed
+    "admitted.committed",
+    "sent.committed",  # before the first byte leaves
+    "sent.left",  # sync: bytes left, no answer read; task: submit left
+    "accepted.received",  # task id in memory only
+    "accepted.committed",
+    "answered.received",  # the reply is in memory only
+    "answered.committed",  # an inner turn of a tool loop is durable
+    "tool.ran",  # the tool returned, its result is in memory only
+    "tool.committed",
+    "settled.committed",
+    "publish.calls_written",  # temporary file of the calls part synced
+    "publish.calls_named",
+    "publish.results_written",
+    "publish.results_named",
+    "publish.rewrite_written",  # the same two for a part that existed before
+    "publish.rewrite_named",
+    "publish.committed",  # ledger knows the parts; spill and records not yet pruned
+    "publish.spill_removed",
+    "run.closed",
+)
+
+_armed: dict[str, int] = {}
+
+
+def arm(spec: str | None) -> None:
+    """Arm one point from `name` or `name:count`; None disarms.
+
+    Raises:
+        ValueError: the name is not in `NAMES`.
+    """
+    _armed.clear()
+    if not spec:
+        return
+    name, _, count = spec.partition(":")
+    if name not in NAMES:
+        raise ValueError(f"{VARIABLE}: no failpoint is called {name!r}")
+    _armed[name] = int(count or 1)
+
+
+def hit(name: str) -> None:
+    """Pass the point `name`; dies here when it is armed and its count is reached."""
+    if _armed and name in _armed:
+        _armed[name] -= 1
+        if _armed[name] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get(VARIABLE))

@@ -1,0 +1,315 @@
+"""Job file → one checked, frozen `Job`.
+
+Owns the shape of `job.toml`: which keys there are, what they may hold, what stands when they are left out, and what a
+person is told when something is wrong. Everything wrong is reported at once. Nothing is opened here but the job file:
+whether the input can be read is `source`'s matter, whether the templates compile `prompt`'s.
+
+A `Job` may also be built in code; relative paths are then taken from `folder`, as they are from the job's folder in a
+file, and the same checks run. API keys never stand in a job: they come from the environment.
+"""
+
+from __future__ import annotations
+
+import math
+import os.path
+import re
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+
+import msgspec
+from msgspec import Meta, Struct
+
+from batch import jobfile
+from batch.errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
+
+
+def _size(text: str) -> int:
+    """Bytes of `16MB`, `16MiB` or `64k`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size")
+    step = 1024 if match[3] else 1000
+    scale: int = step ** " kmg".index((match[2] or " ").lower())
+    return int(match[1]) * scale
+
+
+Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
+
+
+class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the rows come from."""
+
+    path: Annotated[Path, Meta(description='a .parquet or .jsonl file, for example "tickets.parquet"')]
+    key: Annotated[Name | None, Meta(description="the name of the column that identifies a row")] = None
+    format: Annotated[Literal["rows"], Meta(description='"rows"')] = "rows"
+    max_row_bytes: Annotated[
+        int,
+        Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": _size}),
+    ] = 16_000_000
+    types: Annotated[
+        dict[str, str], Meta(description='a table of column = Arrow type, for example { amount = "decimal(12,2)" }')
+    ] = {}
+
+
+class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is asked: templates, or a column that holds the messages."""
+
+    system: Annotated[Name | None, Meta(description="a template that is not empty")] = None
+    user: Annotated[Name | None, Meta(description="a template that is not empty")] = None
+    messages: Annotated[Name | None, Meta(description="the name of a column that holds role/content messages")] = None
+
+
+class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is asked, and how."""
+
+    provider: Annotated[Name, Meta(description='a provider, for example "glm"')]
+    name: Annotated[Name, Meta(description='a model, for example "glm-4"')]
+    lane: Annotated[Literal["sync", "task"], Meta(description='"sync" or "task"')] = "sync"
+    served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
+    parameters: Annotated[
+        dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")
+    ] = {}
+    base_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")] | None,
+        Meta(description="an http:// or https:// address without a password in it"),
+    ] = None
+    api_key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
+        Meta(description='the NAME of an environment variable, for example "ZAI_API_KEY"; never the key itself'),
+    ] = None
+
+
+class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast, how long and how often."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10000")] = 50
+    requests_per_minute: Annotated[
+        Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
+    ] = None
+    call_timeout_s: Seconds = 600.0
+    task_timeout_s: Seconds = 86_400.0
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+
+
+class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Functions of ours that the model may call."""
+
+    module: Annotated[Path, Meta(description='a Python file with @tool functions, for example "tools.py"')]
+    max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+
+
+class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the answers go and what stands beside them."""
+
+    path: Annotated[Path, Meta(description='a folder, for example "out/{name}"')] = Path("out/{name}")
+    rows_per_part: Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number of rows, at least 1")] = 10_000
+    columns: Annotated[tuple[Name, ...] | None, Meta(description='a list of input columns: ["ticket_id"]')] = None
+    messages: Annotated[Literal["turns", "all", "none"], Meta(description='"turns", "all" or "none"')] = "turns"
+
+
+SECTIONS: Final[dict[str, type[Struct]]] = {
+    "input": InputSpec,
+    "prompt": PromptSpec,
+    "model": ModelSpec,
+    "limits": LimitSpec,
+    "tools": ToolSpec,
+    "output": OutputSpec,
+}
+
+_TOP: Final = {
+    "name": Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\x00-\x20./\\{}][^\x00-\x1f/\\{}]{0,99}$",
+            description="a name that can be a folder: at most 100 characters, no / \\ { }, no dot or blank in front",
+        ),
+    ],
+    "tags": Annotated[dict[str, str], Meta(description='a table of texts, for example { team = "support" }')],
+}
+
+_OURS: Final = ("model", "messages", "stream", "request_id")
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """Everything a run needs to know; all paths are absolute."""
+
+    name: str
+    folder: Path
+    input: InputSpec
+    prompt: PromptSpec
+    model: ModelSpec
+    tags: dict[str, str] = {}
+    limits: LimitSpec = LimitSpec()
+    tools: ToolSpec | None = None
+    output: OutputSpec = OutputSpec()
+
+    def __post_init__(self) -> None:
+        """Resolve paths from `folder` and check what the types alone do not.
+
+        Raises:
+            JobError: with every fault found.
+        """
+        folder = self.folder.expanduser().absolute()
+        faults = _checked_values(self)
+        if faults:
+            raise JobError([fault.line() for fault in faults], where=f"job {self.name!r}")
+        resolve = msgspec.structs.replace
+        out = Path(str(self.output.path).replace("{name}", self.name))
+        put = msgspec.structs.force_setattr
+        put(self, "folder", folder)
+        put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
+        put(self, "output", resolve(self.output, path=_from(folder, out)))
+        if self.tools is not None:
+            put(self, "tools", resolve(self.tools, module=_from(folder, self.tools.module)))
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        overrides: Sequence[str] = (),
+        output: Path | None = None,
+        lane: str | None = None,
+    ) -> Self:
+        """Read a job folder or its `job.toml`.
+
+        Args:
+            path: the folder, or the file itself.
+            overrides: `section.key=value` each; the value is read as TOML, and as plain text if it is not TOML.
+            output: replaces `output.path`; relative to the working directory.
+            lane: replaces `model.lane`.
+
+        Raises:
+            JobError: every fault in one go, each with dotted path, line, value and way out.
+        """
+        document = jobfile.read(Path(path))
+        document.override(overrides)
+        if lane is not None:
+            document.put(("model", "lane"), lane, origin=f"--lane {lane}")
+        if output is not None:
+            document.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
+        values, fields, faults = document.sections(SECTIONS, _TOP, optional=frozenset({"tools", "output", "limits"}))
+        values.setdefault("name", document.path.parent.name or "job")
+        faults += _deep(fields)
+        if lines := document.lines(faults):
+            raise JobError(lines, where=str(document.path))
+        return cls(folder=document.path.parent, **values)
+
+    def request_part(self) -> dict[str, Any]:
+        """What decides what is asked: a change here makes answers stale and closes a run as `job_changed`.
+
+        Not in it: lane, limits, tags, output, base_url, max_turns. The caller adds the content of the tool module.
+        """
+        return {
+            "provider": self.model.provider,
+            "model": self.model.name,
+            "parameters": self.model.parameters,
+            "system": self.prompt.system,
+            "user": self.prompt.user,
+            "messages": self.prompt.messages,
+            "input": {"path": str(self.input.path), "key": self.input.key, "types": self.input.types},
+        }
+
+    def digest(self) -> str:
+        """32 hex digits over the whole job; equal digests mean that nothing in the job changed."""
+        data = msgspec.json.encode(self, enc_hook=str, order="sorted")
+        return blake2b(data, digest_size=16).hexdigest()
+
+
+def _from(folder: Path, path: Path) -> Path:
+    return Path(_normal(folder / path.expanduser()))
+
+
+def _normal(path: Path) -> str:
+    # Not resolve(): a symbolic link in the way is the user's own name for the place, and stays in texts.
+    return os.path.normpath(path.absolute())
+
+
+def _checked_values(job: Job) -> list[jobfile.Fault]:
+    """The checks of a file, over a job built in code: field types first, then what goes across fields."""
+    faults = []
+    for section, kind in SECTIONS.items():
+        part = getattr(job, section)
+        if part is None and section == "tools":
+            continue
+        if not isinstance(part, kind):
+            faults.append(jobfile.Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
+            continue
+        faults += jobfile.field_faults(section, part)
+    faults += jobfile.top_faults({"name": job.name, "tags": job.tags}, _TOP)
+    if not faults:
+        fields = {
+            section: {name: value for name in kind.__struct_fields__ if (value := getattr(part, name)) is not None}
+            for section, kind in SECTIONS.items()
+            if (part := getattr(job, section)) is not None
+        }
+        faults += _deep(fields)
+    return faults
+
+
+def _deep(fields: dict[str, dict[str, Any]]) -> list[jobfile.Fault]:
+    """Faults that a field's type does not show; a field that is wrong already is None, one not given is missing."""
+    faults = _type_faults(fields.get("input", {}))
+    prompt = fields.get("prompt")
+    if prompt is not None and "user" not in prompt and "messages" not in prompt:
+        text = 'has neither user nor messages: add one, for example user = "{{ text }}"'
+        faults.append(jobfile.Fault(("prompt",), text))
+    if prompt is not None and "user" in prompt and "messages" in prompt:
+        text = "stands beside user, but the column holds the whole conversation: keep one of them"
+        faults.append(jobfile.Fault(("prompt", "messages"), text))
+    faults += _parameter_faults(fields.get("model", {}).get("parameters") or {})
+    output = fields.get("output", {})
+    return faults + _output_faults(output.get("path"), output.get("columns") or ())
+
+
+def _type_faults(source: dict[str, Any]) -> list[jobfile.Fault]:
+    types: dict[str, str] = source.get("types") or {}
+    # Only a job with declared types needs to know Arrow's; `--help` and most jobs do without that import.
+    if not types:
+        return []
+    if (path := source.get("path")) is not None and path.suffix == ".parquet":
+        return [jobfile.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
+    from batch.columns import declarable  # noqa: PLC0415 - see above
+
+    return [
+        jobfile.Fault(("input", "types", column), reason)
+        for column, text in types.items()
+        if (reason := declarable(text)) is not None
+    ]
+
+
+def _parameter_faults(parameters: dict[str, Any]) -> list[jobfile.Fault]:
+    place = ("model", "parameters")
+    faults = [
+        jobfile.Fault((*place, key), "is set by promptmill itself: take it out") for key in _OURS if key in parameters
+    ]
+    for path, value in jobfile.leaves(parameters):
+        if jobfile.is_api_key(path[0]):
+            faults.append(jobfile.Fault((*place, *path), jobfile.KEYS_FROM_ENVIRONMENT))
+        elif isinstance(value, float) and not math.isfinite(value):
+            faults.append(jobfile.Fault((*place, *path), "has no form in JSON: give a number"))
+        elif not isinstance(value, (str, int, float, bool)):
+            faults.append(jobfile.Fault((*place, *path), "has no form in JSON: write it as text in quotes"))
+    return faults
+
+
+def _output_faults(path: Path | None, columns: tuple[str, ...]) -> list[jobfile.Fault]:
+    faults = []
+    rest = str(path or "").replace("{name}", "")
+    if "{" in rest or "}" in rest:
+        faults.append(jobfile.Fault(("output", "path"), "the only placeholder is {name}"))
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        faults.append(jobfile.Fault(("output", "columns"), f"has {', '.join(map(repr, twice))} twice: once is enough"))
+    return faults

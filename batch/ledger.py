@@ -1,0 +1,391 @@
+"""The durable record: what was admitted, sent, accepted, answered and settled, and where every row stands.
+
+SQLite in WAL mode with synchronous=FULL, one file, one writer. The Parquet files are derived from it; what it says is
+enough to go on after a kill at any instant. `Ledger` owns the one writing connection and the one thread that uses it;
+`batch.replay` reads with connections of its own, in short transactions.
+
+Records of the hot path (`sent`, `accepted`, `step`, `closed`, `settled`) are queued without waiting and committed in groups: the
+writer takes all that is queued, up to `GROUP_RECORDS` and `GROUP_BYTES`, and commits; there is no timer. Whoever needs
+durability awaits `committed()`. The queue is first in, first out over whole groups, and inside a group the kinds are
+written in the order of a row's life. So every committed state is one that really was, and a slot freed by a queued
+`closed` may be taken by a call whose `sent` is queued behind it: no committed prefix ever shows more open calls than
+slots.
+
+A failed commit breaks the ledger: the reason is kept, every waiter is woken with `StorageError`, nothing more is written.
+
+States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place without an
+outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import anyio
+import apsw
+import msgspec
+
+from batch import failpoints
+from batch.errors import OutputError, StorageError
+from batch.records import Call, Outcome
+
+T = TypeVar("T")
+
+GROUP_RECORDS: Final = 1_024
+GROUP_BYTES: Final = 8 << 20
+PRUNE_ROWS: Final = 1_000  # of one slice between two commits: about 5 ms
+CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log; a passive checkpoint then takes some 10 ms
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x50524D4C  # "PRML", so that `file` and we ourselves know whose database it is
+
+SCHEMA: Final = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE runs(
+    run TEXT PRIMARY KEY, state TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER, request TEXT NOT NULL,
+    digest TEXT NOT NULL, source TEXT NOT NULL, position TEXT NOT NULL, complete INTEGER NOT NULL DEFAULT 0,
+    planned TEXT NOT NULL DEFAULT '{}', totals TEXT NOT NULL DEFAULT '{}', sample TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE entries(
+    row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL, part INTEGER NOT NULL,
+    fingerprint BLOB, status INTEGER, PRIMARY KEY(row_id, variant)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX entries_failed ON entries(status, row_number) WHERE status > 0;
+CREATE TABLE seen(row_id TEXT PRIMARY KEY, times INTEGER NOT NULL, place TEXT) STRICT, WITHOUT ROWID;
+CREATE TABLE ranges(range INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
+CREATE TABLE pending(
+    work INTEGER PRIMARY KEY, range INTEGER NOT NULL, idx INTEGER NOT NULL, row_id TEXT NOT NULL, variant TEXT NOT NULL,
+    variant_no INTEGER NOT NULL, row_number INTEGER NOT NULL, part INTEGER NOT NULL, fingerprint BLOB NOT NULL,
+    state INTEGER NOT NULL, outcome BLOB, carried INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX pending_part ON pending(part, row_number, variant_no);
+CREATE TABLE calls(
+    call INTEGER PRIMARY KEY, work INTEGER NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    call_id TEXT NOT NULL, lane TEXT NOT NULL, sent_at INTEGER NOT NULL, task TEXT, base_url TEXT, late INTEGER,
+    record BLOB, published INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX calls_work ON calls(work);
+CREATE TABLE steps(
+    work INTEGER NOT NULL, turn INTEGER NOT NULL, idx INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY(work, turn, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE held(
+    row_id TEXT NOT NULL, variant TEXT NOT NULL, fingerprint BLOB NOT NULL, task TEXT NOT NULL, base_url TEXT NOT NULL,
+    call_id TEXT NOT NULL, attempt INTEGER NOT NULL, sent_at INTEGER NOT NULL, PRIMARY KEY(row_id, variant)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE parts(part INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
+CREATE TABLE call_parts(run TEXT NOT NULL, number INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY(run, number)) STRICT, WITHOUT ROWID;
+"""
+
+_KINDS: Final = ("sent", "accepted", "closed", "step", "held", "settled", "dropped")
+_STATEMENTS: Final = {
+    "sent": "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?,?,?,?,?,?,?)",
+    "accepted": "UPDATE calls SET task=?2, base_url=?3 WHERE call=?1",
+    "closed": "UPDATE calls SET record=?2 WHERE call=?1",
+    "step": "INSERT OR REPLACE INTO steps(work, turn, idx, value) VALUES(?,?,?,?)",
+    "settled": "UPDATE pending SET state=1, outcome=?2 WHERE work=?1",
+    "held": "INSERT OR REPLACE INTO held(row_id, variant, fingerprint, task, base_url, call_id, attempt, sent_at) "
+    "SELECT p.row_id, p.variant, p.fingerprint, c.task, c.base_url, c.call_id, c.attempt, c.sent_at "
+    "FROM calls c JOIN pending p USING(work) WHERE c.call=?1",
+    "dropped": "DELETE FROM calls WHERE call=?1",
+}
+_AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Record(NamedTuple):
+    kind: str
+    row: tuple[Any, ...]
+    size: int
+
+
+def _settled(work: int, outcome: Outcome) -> _Record:
+    blob = _encode(outcome)
+    return _Record("settled", (work, blob), len(blob))
+
+
+class _Group:
+    """The records of one commit, by kind, and the event its waiters wait for."""
+
+    __slots__ = ("bytes", "done", "jobs", "records", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _KINDS}
+        self.jobs: list[Callable[[apsw.Connection], None]] = []
+        self.records = 0
+        self.bytes = 0
+        self.done = anyio.Event()
+
+
+class Ledger:
+    """The one writer. Use as an async context manager inside the event loop that queues the records."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db = connect(path)
+        self._groups: deque[_Group] = deque()
+        self._latest: _Group | None = None
+        self._wake = threading.Condition()
+        self._closing = False
+        self._pruning = True  # a killed run may have left published records behind
+        self._wal_pages = 0
+        self.broken: StorageError | None = None
+        self.commits = 0
+        self._on_broken: Callable[[], None] | None = None
+        self._db.set_wal_hook(self._note_wal)
+
+    # -- hot path: queue and go on ------------------------------------------------------------------------------
+
+    def sent(self, call: int, row: tuple[int, int, int], call_id: str, lane: str, sent_at_us: int) -> None:
+        """A call is about to leave: `row` is (work, turn, attempt). Bytes may leave once it is committed."""
+        self._put(_Record("sent", (call, *row, call_id, lane, sent_at_us), 80))
+
+    def accepted(self, call: int, task_id: str, base_url: str) -> None:
+        """The provider gave a task id; it may be polled once this is committed."""
+        self._put(_Record("accepted", (call, task_id, base_url), 80))
+
+    def step(self, work: int, turn: int, idx: int, value: bytes) -> None:
+        """A step of a conversation: idx -1 is the reply of the turn, 0… the results of its tool calls."""
+        self._put(_Record("step", (work, turn, idx, value), len(value)))
+
+    def closed(
+        self,
+        call: int,
+        record: Call | None,
+        *,
+        reply: tuple[int, int, bytes] | None = None,
+        outcome: tuple[int, Outcome] | None = None,
+        hold: bool = False,
+    ) -> None:
+        """A call has its final state, and what follows from it is recorded in the same commit.
+
+        Were they two commits, a kill between them would leave a paid answer without its row.
+
+        Args:
+            call: number of the call.
+            record: its line of the book; None forgets a call that was booked before (an old task that brought nothing).
+            reply: (work, turn, value), the reply to go on from in a later turn.
+            outcome: (work, outcome) when the row settles with it.
+            hold: keep the task id beyond the row's outcome, to be polled first when the row comes again.
+        """
+        records = [_Record("dropped", (call,), 10)]
+        if record is not None:
+            blob = _encode(record)
+            records = [_Record("closed", (call, blob), len(blob))]
+        if reply is not None:
+            records.append(_Record("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
+        if hold:
+            records.append(_Record("held", (call,), 40))
+        if outcome is not None:
+            records.append(_settled(*outcome))
+        self._put(*records)
+
+    def settled(self, work: int, outcome: Outcome) -> None:
+        """A row has its outcome without a call of its own."""
+        self._put(_settled(work, outcome))
+
+    async def committed(self) -> None:
+        """Return when everything queued so far is durable.
+
+        Raises:
+            StorageError: the commit failed; the run must end.
+        """
+        if self._latest is not None:
+            await self._latest.done.wait()
+        if self.broken is not None:
+            raise self.broken
+
+    # -- cold path ----------------------------------------------------------------------------------------------
+
+    async def execute(self, change: Callable[[apsw.Connection], T], *, after: str | None = None) -> T:
+        """Run `change` in the writer thread, inside one transaction of its own, and return what it returns.
+
+        `after` names a failpoint passed when the transaction is durable.
+        """
+        result: list[T] = []
+
+        def job(db: apsw.Connection) -> None:
+            self._pruning = True  # `change` may have published something, or may say itself that nothing is left
+            result.append(change(db))
+
+        group = _Group()
+        group.jobs.append(job)
+        group.records = GROUP_RECORDS  # nothing joins a transaction that is not its own
+        self._queue(group)
+        await group.done.wait()
+        if self.broken is not None:
+            raise self.broken
+        if after is not None:
+            failpoints.hit(after)
+        return result[0]
+
+    async def pruned(self) -> None:
+        """Wait until nothing published is left to prune; for the end of a run."""
+        while self._pruning:
+            await self.execute(_prune_slice_reporting(self))
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Ledger:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write_groups, name="ledger", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._thread.join)
+        self._db.set_wal_hook(None)
+        if self.broken is None:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._db.close()
+
+    def on_broken(self, call: Callable[[], None]) -> None:
+        """Have `call` run in the event loop when a commit fails."""
+        self._on_broken = call
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _put(self, *records: _Record) -> None:
+        with self._wake:
+            group = self._groups[-1] if self._groups else None
+            if group is None or group.records >= GROUP_RECORDS or group.bytes >= GROUP_BYTES:
+                group = _Group()
+                self._groups.append(group)
+                self._latest = group
+                self._wake.notify()
+            for kind, row, size in records:
+                group.rows[kind].append(row)
+                group.bytes += size
+            group.records += len(records)
+
+    def _queue(self, group: _Group) -> None:
+        with self._wake:
+            self._groups.append(group)
+            self._latest = group
+            self._wake.notify()
+
+    def _take(self) -> _Group | None:
+        """The next group, None when closing and empty. Prunes and checkpoints while there is nothing to write."""
+        while True:
+            with self._wake:
+                if self._groups:
+                    # Left in the deque until committed would let late records join a group being written.
+                    return self._groups.popleft()
+                if self._closing:
+                    return None
+                if not (self._pruning or self._wal_pages > CHECKPOINT_PAGES) or self.broken is not None:
+                    self._wake.wait()
+                    continue
+            self._tidy()
+
+    def _write_groups(self) -> None:
+        while (group := self._take()) is not None:
+            if self.broken is None:
+                self._commit(group)
+            self._loop.call_soon_threadsafe(group.done.set)
+            if self.broken is None and self._wal_pages > 4 * CHECKPOINT_PAGES:
+                self._tidy()  # never idle: the log must not grow for ever
+
+    def _commit(self, group: _Group) -> None:
+        db = self._db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for kind, rows in group.rows.items():
+                if rows:
+                    db.executemany(_STATEMENTS[kind], rows)
+            for job in group.jobs:
+                job(db)
+            db.execute("COMMIT")
+            self.commits += 1
+        except apsw.Error as exc:
+            self._break(exc)
+            return
+        for kind, name in _AFTER.items():
+            if group.rows[kind]:
+                failpoints.hit(name)
+        if group.rows["step"]:
+            replies = any(row[2] < 0 for row in group.rows["step"])
+            failpoints.hit("answered.committed" if replies else "tool.committed")
+
+    def _tidy(self) -> None:
+        """One slice of housekeeping between two commits."""
+        try:
+            if self._wal_pages > CHECKPOINT_PAGES:
+                self._wal_pages = 0
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            elif self._pruning:
+                with self._db:
+                    self._pruning = prune_slice(self._db)
+        except apsw.Error as exc:
+            self._break(exc)
+
+    def _break(self, exc: apsw.Error) -> None:
+        self.broken = StorageError(
+            f"{self._path}: the ledger could not be written: {exc}. What was acknowledged before is safe. "
+            "Free space or mend the disk, then run the same command again: it goes on from here."
+        )
+        self.broken.__cause__ = exc
+        if self._on_broken is not None:
+            self._loop.call_soon_threadsafe(self._on_broken)
+
+    def _note_wal(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+
+def _prune_slice_reporting(ledger: Ledger) -> Callable[[apsw.Connection], None]:
+    def change(db: apsw.Connection) -> None:
+        ledger._pruning = prune_slice(db)
+
+    return change
+
+
+def prune_slice(db: apsw.Connection) -> bool:
+    """Delete the records of up to `PRUNE_ROWS` published rows; True when there may be more."""
+    works = [row[0] for row in db.execute("SELECT work FROM pending WHERE state=2 LIMIT ?", (PRUNE_ROWS,))]
+    if not works:
+        return False
+    listed = msgspec.json.encode(works).decode()
+    for table in ("calls", "steps", "pending"):
+        db.execute(f"DELETE FROM {table} WHERE work IN (SELECT value FROM json_each(?))", (listed,))
+    return True
+
+
+def connect(path: Path) -> apsw.Connection:
+    """Open the ledger for writing, making it when it is not there.
+
+    Raises:
+        OutputError: the file is no ledger of ours, or a newer promptmill made it.
+        StorageError: it cannot be opened or is damaged.
+    """
+    try:
+        db = apsw.Connection(str(path))
+        db.set_busy_timeout(10_000)
+        found = db.pragma("application_id")
+        version = db.pragma("user_version")
+        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if found != APPLICATION_ID and tables != (0,):
+            raise OutputError(f"{path}: is a database, but not a ledger of promptmill. Choose another folder with -o.")
+        if version > SCHEMA_VERSION:
+            raise OutputError(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
+        db.pragma("journal_mode", "wal")
+        db.pragma("synchronous", "full")
+        db.pragma("wal_autocheckpoint", 0)
+        db.pragma("cache_size", -16_384)
+        db.pragma("temp_store", "memory")
+        if version == 0:
+            with db:
+                db.execute(SCHEMA)
+                db.pragma("application_id", APPLICATION_ID)
+                db.pragma("user_version", SCHEMA_VERSION)
+    except apsw.Error as exc:
+        raise StorageError(f"{path}: the ledger cannot be opened: {exc}. Is the disk full or the file damaged?") from exc
+    return db

@@ -1,0 +1,158 @@
+"""Which run the next one is: a new one, one continued after a crash, or the closing of an old job's.
+
+Compares what the ledger has of the last run with the job and the source as they are now. Pure, but for reading.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Literal
+
+import apsw
+import msgspec
+
+from batch import clock
+from batch.replay import Replay, RunRow
+from batch.source import Position, SourceStat
+from batch.totals import Planned
+
+Mode = Literal["new", "continue", "finish", "collect"]
+"""`finish`: the input changed, rows already sent are brought to their end. `collect`: the job changed, accepted tasks are."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The job and the source of now, as they are compared with an earlier run's."""
+
+    request: str
+    """JSON of the request part: what decides what is asked."""
+    digest: str
+    """Hash of the whole job."""
+    source: SourceStat
+
+    @property
+    def source_text(self) -> str:
+        """The source's state as it is kept in the ledger."""
+        return msgspec.json.encode(self.source).decode()
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """The run that opens now."""
+
+    run: str
+    mode: Mode
+    position: Position
+    planned: Planned
+    fresh: bool
+    """A row for it must be added to the ledger; False when a killed run goes on."""
+
+
+def decide(replay: Replay, identity: Identity, now_us: int, *, limited: bool) -> Opening | None:
+    """The run to open, None when there is nothing to do.
+
+    Args:
+        replay: the ledger, under the lock.
+        identity: job and source of now.
+        now_us: wall time, for the name of a new run.
+        limited: the command asks for a part of the rows only, so it must look even after a complete run.
+    """
+    runs = replay.runs()
+    last = runs[-1] if runs else None
+    new = Opening(_name(now_us), "new", Position(), Planned(), fresh=True)
+    if last is None:
+        return new
+    crashed = last.state == "running"
+    if crashed or replay.carried():
+        if last.request != identity.request:
+            return _closing(last, new, "collect", crashed=crashed)
+        if last.source != identity.source_text:
+            return _closing(last, new, "finish", crashed=crashed)
+        if crashed:
+            return Opening(last.run, "continue", _position(last), last.planned, fresh=False)
+        return new
+    return None if _nothing_to_do(replay, last, identity) and not limited else new
+
+
+def closed_as(mode: Mode) -> str | None:
+    """The reason a run of this mode closes with when all went well; None for the ordinary ones."""
+    return {"collect": "job_changed", "finish": "input_changed"}.get(mode)
+
+
+def begin(opening: Opening, identity: Identity, now_us: int) -> Callable[[apsw.Connection], None]:
+    """The transaction that opens a run; a new pass over the source forgets what the last one saw."""
+
+    def change(db: apsw.Connection) -> None:
+        if opening.fresh:
+            kept = db.execute("SELECT request, source FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+            old = opening.mode in ("collect", "finish") and kept is not None
+            request, source = kept if old and kept else (identity.request, identity.source_text)
+            db.execute(
+                "INSERT INTO runs(run, state, started_at, request, digest, source, position, planned) "
+                "VALUES(?,'running',?,?,?,?,?,?)",
+                (
+                    opening.run,
+                    now_us,
+                    request,
+                    identity.digest,
+                    source,
+                    msgspec.json.encode(opening.position).decode(),
+                    msgspec.json.encode(opening.planned).decode(),
+                ),
+            )
+            db.execute("DELETE FROM seen")
+        if opening.mode in ("collect", "finish"):
+            drop_unsent(db)
+
+    return change
+
+
+def drop_unsent(db: apsw.Connection) -> None:
+    """Take back the admission of rows that were never sent; they keep their places and are planned again."""
+    db.execute(
+        "DELETE FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls) AND work NOT IN (SELECT work FROM steps)"
+    )
+
+
+def drop_halves(db: apsw.Connection) -> None:
+    """Give up conversations of a job that changed, once no call of theirs is open; their calls are in the book."""
+    halves = "(SELECT work FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls WHERE record IS NULL))"
+    db.execute(f"DELETE FROM steps WHERE work IN {halves}")
+    db.execute(f"CREATE TEMP TABLE halves AS SELECT work FROM pending WHERE work IN {halves}")
+    db.execute("DELETE FROM pending WHERE work IN (SELECT work FROM halves)")
+    db.execute("DELETE FROM calls WHERE work IN (SELECT work FROM halves)")
+    db.execute("DROP TABLE halves")
+
+
+def close(run: str, reason: str, now_us: int, *, halves: bool = False) -> Callable[[apsw.Connection], None]:
+    """The transaction that closes a run: what was never sent is dropped, what is in the middle is carried on.
+
+    With `halves`, conversations that have no open call are given up as well.
+    """
+
+    def change(db: apsw.Connection) -> None:
+        drop_unsent(db)
+        if halves:
+            drop_halves(db)
+        db.execute("UPDATE pending SET carried=1 WHERE state=0")
+        db.execute("UPDATE runs SET state=?, ended_at=? WHERE run=?", (reason, now_us, run))
+
+    return change
+
+
+def _closing(last: RunRow, new: Opening, mode: Mode, *, crashed: bool) -> Opening:
+    if crashed:
+        return Opening(last.run, mode, _position(last), last.planned, fresh=False)
+    return Opening(new.run, mode, new.position, new.planned, fresh=True)
+
+
+def _nothing_to_do(replay: Replay, last: RunRow, identity: Identity) -> bool:
+    same = last.digest == identity.digest and last.source == identity.source_text
+    return same and last.state == "finished" and last.complete and replay.standing_failures()[1] == 0
+
+
+def _position(last: RunRow) -> Position:
+    return msgspec.json.decode(last.position, type=Position)
+
+
+def _name(now_us: int) -> str:
+    return f"{clock.stamp(now_us)}-{secrets.token_hex(2)}"

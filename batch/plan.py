@@ -1,0 +1,400 @@
+"""Rows × ledger → work still to do: reads the source forwards and admits what is new, changed or worth another try.
+
+`Planner.next_range` runs in a thread of its own. It reads up to one range of rows, compares each with the index, writes the
+spill of those that need work, and gives back a `RangePlan`; `admit` makes it durable in one transaction. Killed before
+that transaction, the range is planned again from the same position and the spill is written over.
+
+What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried). An outcome for
+the same question is never bought again, and a row that failed for good waits for a new fingerprint.
+
+A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed row.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+import pyarrow as pa
+
+from batch import failpoints
+from batch.clock import Clock
+from batch.codec import Fingerprint, record_id
+from batch.folder import OutputFolder
+from batch.job import Job
+from batch.prompt import Prompt, PromptFault
+from batch.records import Failure, Outcome, Sums
+from batch.replay import Entry, Replay
+from batch.source import Position, Source, SourceBatch, SpillWriter
+from batch.totals import Planned
+
+RANGE_BYTES: Final = 256 << 20
+SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
+READ_ROWS: Final = 1_000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """One row of a range: its identity, its place, and its outcome if it cannot even be asked."""
+
+    row_id: str
+    row_number: int
+    part: int
+    fingerprint: bytes
+    outcome: Outcome | None = None
+
+
+class RangePlan(msgspec.Struct, frozen=True):
+    """What one pass of `next_range` found; durable after `admit`."""
+
+    range: int
+    first_work: int
+    part: int
+    rows: list[Admitted]
+    seen: dict[str, tuple[int, str]]
+    position: Position
+    planned: Planned
+    next_row_number: int
+    next_part: int
+
+    @property
+    def to_send(self) -> int:
+        """Rows that will be asked."""
+        return sum(row.outcome is None for row in self.rows)
+
+
+class Numbers(msgspec.Struct):
+    """The next free numbers; one planner owns them."""
+
+    row_number: int
+    part: int
+    range: int
+    work: int
+
+
+class Planner:
+    """Plans one run's pass over the source. Not thread-safe: one call at a time."""
+
+    def __init__(
+        self,
+        job: Job,
+        source: Source,
+        prompt: Prompt,
+        fingerprint: Fingerprint,
+        folder: OutputFolder,
+        *,
+        spilled: Sequence[str],
+        replay: Replay,
+        clock: Clock,
+    ) -> None:
+        self._job = job
+        self._source = source
+        self._prompt = prompt
+        self._fingerprint = fingerprint
+        self._folder = folder
+        self._replay = replay
+        self._spilled = list(spilled)
+        self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
+        self._clock = clock
+        self._numbers = Numbers(*(replay.next_number(what) for what in ("row_number", "part", "range", "work")))
+        self._carried = replay.carried()
+        self._limit: int | None = None
+        self._sample: frozenset[str] | None = None
+
+    def restrict(self, *, limit: int | None, sample: list[str] | None) -> None:
+        """Admit at most `limit` rows in this run, and only those of `sample` when one was drawn."""
+        self._limit = limit
+        self._sample = frozenset(sample) if sample is not None else None
+
+    def start(self, position: Position, planned: Planned) -> None:
+        """Where the last durable range of this run ended, or the beginning."""
+        self._reader = self._source.reader(position)
+        self._position = position
+        self._planned = planned
+
+    def next_range(self) -> RangePlan:
+        """Read on until a range is full, `SCAN_ROWS` were read, or the source or the limit ends.
+
+        Raises:
+            InputError: the source cannot be read on.
+            StorageError: the spill cannot be written.
+        """
+        numbers = self._numbers
+        taken = msgspec.structs.replace(numbers)
+        planned = msgspec.structs.replace(self._planned)
+        spill = SpillWriter(self._folder.spill(numbers.range), self._spill_schema)
+        rows: list[Admitted] = []
+        seen: dict[str, tuple[int, str]] = {}
+        scanned = size = 0
+        try:
+            while len(rows) < self._job.output.rows_per_part and size < RANGE_BYTES and scanned < SCAN_ROWS:
+                if self._limit is not None and planned.admitted >= self._limit:
+                    break
+                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - len(rows)))
+                if batch is None:
+                    planned.complete = True
+                    break
+                chosen = self._choose(batch, rows, seen, taken, planned)
+                if chosen:
+                    columns = batch.columns.select(self._spilled)
+                    spill.add(columns if len(chosen) == len(batch.lines) else columns.take(pa.array(chosen)))
+                    size += batch.bytes * len(chosen) // max(1, len(batch.lines))
+                scanned += len(batch.lines)
+                self._position = batch.position
+        except BaseException:
+            spill.abort()
+            raise
+        if rows:
+            spill.close()
+            failpoints.hit("spill.written")
+        else:
+            spill.abort()
+        new_part = any(row.part == numbers.part for row in rows)
+        plan = RangePlan(
+            range=numbers.range,
+            first_work=numbers.work,
+            part=numbers.part,
+            rows=rows,
+            seen=seen,
+            position=self._position,
+            planned=planned,
+            next_row_number=taken.row_number,
+            next_part=numbers.part + new_part,
+        )
+        self._planned = planned
+        self._numbers = Numbers(taken.row_number, plan.next_part, numbers.range + bool(rows), numbers.work + len(rows))
+        return plan
+
+    def candidates(self) -> Iterator[str]:
+        """The row ids that would be admitted, in source order; admits nothing. For drawing a sample, on a planner of its own."""
+        seen: dict[str, tuple[int, str]] = {}
+        while (batch := self._reader.read(READ_ROWS)) is not None:
+            rows: list[Admitted] = []
+            self._choose(batch, rows, seen, self._numbers, self._planned)
+            yield from (row.row_id for row in rows)
+
+    def _choose(
+        self,
+        batch: SourceBatch,
+        rows: list[Admitted],
+        seen: dict[str, tuple[int, str]],
+        numbers: Numbers,
+        planned: Planned,
+    ) -> list[int]:
+        """Append the rows of `batch` that need work to `rows`; give their indexes in the batch."""
+        ids = self._identify(batch, seen)
+        entries = self._replay.entries([row_id for row_id, _ in ids])
+        chosen: list[int] = []
+        for index, (row_id, fault) in enumerate(ids):
+            if self._limit is not None and planned.admitted >= self._limit:
+                # Stop exactly here, so that the rest of the batch is read again when the limit is lifted: a run cut
+                # by a limit is never complete, and the next run begins its pass anew.
+                break
+            planned.read += 1
+            if (row_id, "") in self._carried or (self._sample is not None and row_id not in self._sample):
+                continue
+            fingerprint, fault = self._question(batch, index, fault)
+            entry = entries.get((row_id, ""))
+            if not self._needs_work(entry, fingerprint, planned):
+                continue
+            place = (entry.row_number, entry.part) if entry else (numbers.row_number, self._numbers.part)
+            if entry is None:
+                numbers.row_number += 1
+            outcome = self._unaskable(fault) if fault is not None else None
+            rows.append(Admitted(row_id, *place, fingerprint, outcome))
+            chosen.append(index)
+        return chosen
+
+    def _identify(self, batch: SourceBatch, seen: dict[str, tuple[int, str]]) -> list[tuple[str, Failure | None]]:
+        """The row id of every row, and why it cannot be asked if it cannot."""
+        key = self._job.input.key
+        bases: list[tuple[str, Failure | None]] = []
+        for index, record in enumerate(batch.records):
+            raw = batch.raw_ids[index]
+            if record is None or raw is not None:
+                bases.append((raw or f"bad-{batch.lines[index]}", batch.failures[index]))
+            elif key is None:
+                bases.append((record_id(record), None))
+            else:
+                bases.append(self._keyed(batch, index, record.get(key)))
+        known = self._replay.seen([base for base, _ in bases])
+        ids = []
+        for index, (base, fault) in enumerate(bases):
+            before = seen.get(base) or known.get(base)
+            place = self._place(batch.lines[index])
+            if before is None:
+                seen[base] = (1, place)
+                ids.append((base, fault))
+                continue
+            times = before[0] + 1
+            seen[base] = (times, before[1] or place)
+            if key is not None and fault is None:
+                fault = Failure(
+                    kind="input",
+                    verdict="fail",
+                    sent=False,
+                    code="duplicate_key",
+                    message=f"{place}: {key} {base!r} stands already at {before[1]}; make the keys unique, or leave "
+                    "input.key out to tell rows by their content",
+                )
+            ids.append((f"{base}-{times}", fault))
+        return ids
+
+    def _place(self, line: int) -> str:
+        path = self._job.input.path
+        return f"{path.name} {'row' if path.suffix == '.parquet' else 'line'} {line}"
+
+    def _keyed(self, batch: SourceBatch, index: int, value: object) -> tuple[str, Failure | None]:
+        if value is None or value == "":
+            place = self._place(batch.lines[index])
+            fault = Failure(
+                kind="input",
+                verdict="fail",
+                sent=False,
+                code="no_key",
+                message=f"{place}: {self._job.input.key} is empty, so this row has no identity; fill it in",
+            )
+            return f"no-key-{record_id(batch.records[index] or {})}", fault
+        return str(value), None
+
+    def _question(self, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
+        """The fingerprint of what will be asked; of the fault when it cannot be."""
+        record = batch.records[index]
+        if fault is None and record is not None:
+            try:
+                return self._fingerprint.of(self._prompt.render(record)), None
+            except PromptFault as exc:
+                place = self._place(batch.lines[index])
+                fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=f"{place}: {exc}")
+        fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
+        return self._fingerprint.of([{"role": "fault", "content": f"{fault.kind}/{fault.code}"}]), fault
+
+    def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
+        if entry is None or entry.status is None:
+            planned.new += 1
+        elif entry.fingerprint != fingerprint:
+            planned.changed += 1
+        elif entry.status == 2:
+            planned.retried += 1
+        else:
+            planned.standing += entry.status == 1
+            planned.unchanged += entry.status == 0
+            return False
+        return True
+
+    def _unaskable(self, fault: Failure) -> Outcome:
+        return Outcome(
+            status="failed",
+            sums=Sums(),
+            lane=self._job.model.lane,
+            provider=self._job.model.provider,
+            model_asked=self._job.model.name,
+            settled_at_us=self._clock.now_us(),
+            error_kind=fault.kind,
+            error_code=fault.code,
+            error_message=fault.message,
+            retryable=False,
+        )
+
+
+def draw(ids: Iterator[str], *, count: int, seed: int) -> list[str]:
+    """`count` of the row ids, drawn by `seed`: one pass, memory for `count` ids (a reservoir)."""
+    chance = random.Random(seed)  # noqa: S311 - a sample of rows, not a secret
+    chosen: list[str] = []
+    for number, row_id in enumerate(ids):
+        if number < count:
+            chosen.append(row_id)
+        elif (place := chance.randrange(number + 1)) < count:
+            chosen[place] = row_id
+    return chosen
+
+
+def keep_sample(run: str, sample: list[str]) -> Callable[[apsw.Connection], None]:
+    """The transaction that makes a drawn sample durable."""
+
+    def change(db: apsw.Connection) -> None:
+        db.execute("UPDATE runs SET sample=? WHERE run=?", (msgspec.json.encode(sample).decode(), run))
+
+    return change
+
+
+def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
+    """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
+
+    It returns the work numbers of rows that come with the id of an overdue task, to be polled before they are sent.
+    """
+    rows = msgspec.json.encode(
+        [
+            (plan.first_work + index, index, row.row_id, row.row_number, row.part, row.fingerprint.hex())
+            for index, row in enumerate(plan.rows)
+        ]
+    ).decode()
+    settled = [
+        (plan.first_work + index, _encode(row.outcome)) for index, row in enumerate(plan.rows) if row.outcome is not None
+    ]
+    met = msgspec.json.encode([(row_id, times, place) for row_id, (times, place) in plan.seen.items()]).decode()
+
+    def change(db: apsw.Connection) -> list[int]:
+        adopted: list[int] = []
+        if plan.rows:
+            db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, len(plan.rows)))
+            db.execute(
+                "INSERT INTO pending(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
+                "SELECT value->>0, ?2, value->>1, value->>2, '', 0, value->>3, value->>4, unhex(value->>5), 0 "
+                "FROM json_each(?1)",
+                (rows, plan.range),
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
+                "SELECT row_id, variant, row_number, part FROM pending WHERE range=? AND work >= ?",
+                (plan.range, plan.first_work),
+            )
+            db.executemany("UPDATE pending SET state=1, outcome=?2 WHERE work=?1", settled)
+            adopted = _adopt_held(db, plan)
+        db.execute(
+            "INSERT OR REPLACE INTO seen(row_id, times, place) SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
+            (met,),
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
+            [("next_row_number", plan.next_row_number), ("next_part", plan.next_part)],
+        )
+        db.execute(
+            "UPDATE runs SET position=?, planned=?, complete=? WHERE run=?",
+            (
+                msgspec.json.encode(plan.position).decode(),
+                msgspec.json.encode(plan.planned).decode(),
+                int(plan.planned.complete),
+                run,
+            ),
+        )
+        return adopted
+
+    return change
+
+
+def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:
+    """Task ids kept from overdue calls come back as open calls, so that they are polled before anything is bought.
+
+    Their numbers are negative: the event loop, which numbers the calls it makes, must never meet them.
+    """
+    number = int(db.execute("SELECT coalesce(min(min(call), 0), 0) FROM calls").get)
+    held: list[Any] = db.execute(
+        "SELECT p.work, h.attempt, h.call_id, h.sent_at, h.task, h.base_url, h.row_id, h.variant FROM held h "
+        "JOIN pending p ON p.row_id=h.row_id AND p.variant=h.variant AND p.fingerprint=h.fingerprint "
+        "WHERE p.work >= ? AND p.work < ?",
+        (plan.first_work, plan.first_work + len(plan.rows)),
+    ).fetchall()
+    for work, attempt, call_id, sent_at, task, base_url, row_id, variant in held:
+        number -= 1
+        db.execute(
+            "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late) "
+            "VALUES(?,?,0,?,?,'task',?,?,?,1)",
+            (number, work, attempt + 1, f"{call_id}-late", sent_at, task, base_url),
+        )
+        db.execute("DELETE FROM held WHERE row_id=? AND variant=?", (row_id, variant))
+    return [row[0] for row in held]

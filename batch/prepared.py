@@ -1,0 +1,160 @@
+"""Everything a run needs that can be known before its first request: checked, or refused with every fault in one go.
+
+Owns the cross-checks between job, source, prompt, tools and provider. `run` and `check` begin with the same `prepare`, so
+what `check` accepts starts. Sends nothing and writes nothing; reads the ledger only for the column types it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch import codec, events, tables
+from batch.errors import BatchError, InputError, JobError
+from batch.folder import OutputFolder
+from batch.job import Job
+from batch.opening import Identity
+from batch.prices import Prices
+from batch.prompt import Prompt
+from batch.replay import Replay
+from batch.source import Position, Source
+from batch.tools.registry import ToolSet
+from batch.wire.providers import Endpoint, resolve
+
+TYPES: Final = "types"
+"""Key of the ledger's `meta` that holds the column types as JSON."""
+INPUTS: Final = "inputs"
+"""Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A job that can start."""
+
+    job: Job
+    folder: OutputFolder
+    source: Source
+    prompt: Prompt
+    tools: ToolSet
+    endpoint: Endpoint
+    prices: Prices
+    inputs: pa.Schema
+    """The chosen input columns, those of earlier runs included."""
+    schema: pa.Schema
+    """Of the result table."""
+    rows: int | None
+    """Rows of the source, where its format says it."""
+    spilled: tuple[str, ...]
+    """Columns of the source that a run reads after planning: output and prompt."""
+
+    def fingerprint(self) -> codec.Fingerprint:
+        """What turns the messages of a row into its fingerprint."""
+        model = self.job.model
+        return codec.Fingerprint(model.provider, model.name, model.parameters, self.tools.digest_part())
+
+    def identity(self) -> Identity:
+        """Job and source as a later run compares them."""
+        part = {**self.job.request_part(), "tools": self.tools.digest_part()}
+        return Identity(
+            request=msgspec.json.encode(part, order="sorted").decode(),
+            digest=f"{self.job.digest()}-{codec.record_id(part)}",
+            source=self.source.stat,
+        )
+
+    def fraction(self, position: Position) -> float | None:
+        """The share of the source that lies before `position`, None when it cannot be said."""
+        if position.end:
+            return 1.0
+        if position.byte:
+            return position.byte / max(1, self.source.stat.size)
+        return position.row / self.rows if self.rows else None
+
+
+def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
+    """Check everything that can be checked before the first request.
+
+    Raises:
+        RefusedToStart: something is wrong; faults of the job come together.
+    """
+    folder = OutputFolder(job.output.path)
+    types, kept = _kept(folder)
+    faults: list[str] = []
+    endpoint: Endpoint | None = None
+    prices = Prices.load()
+    tools = _tools(job, faults)
+    try:
+        endpoint = resolve(
+            job.model.provider, base_url=job.model.base_url, api_key_env=job.model.api_key_env, environ=environ
+        )
+        if job.model.lane not in endpoint.dialect.lanes:
+            lanes = ", ".join(sorted(endpoint.dialect.lanes))
+            faults.append(
+                f'model.lane = "{job.model.lane}": provider {job.model.provider} has no such lane; it has {lanes}'
+            )
+    except BatchError as exc:
+        faults.append(str(exc))
+    source = Source.open(job.input, fixed_types=types)
+    prompt = Prompt(job.prompt, job.folder)
+    faults += prompt.check(source.schema.names)
+    inputs = schema = None
+    try:
+        inputs = _inputs(source.schema, job, kept)
+        schema = tables.result_schema(inputs, None)
+    except InputError as exc:
+        faults.append(f"output.columns: {exc}")
+    if faults or endpoint is None or schema is None or inputs is None:
+        raise JobError(faults, where=str(job.folder / "job.toml"))
+    needed = set(inputs.names) | prompt.columns
+    spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
+    rows = pq.read_metadata(job.input.path).num_rows if job.input.path.suffix == ".parquet" else None
+    return Prepared(job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled)
+
+
+def secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
+    """Have the key masked wherever text leaves the process."""
+    used = prepared.endpoint.key_env_used
+    if used is not None:
+        events.hide(environ[used].strip())
+
+
+def kept_meta(prepared: Prepared) -> dict[str, bytes | str]:
+    """What the ledger keeps of the columns for later runs."""
+    return {TYPES: msgspec.json.encode(prepared.source.types).decode(), INPUTS: prepared.inputs.serialize().to_pybytes()}
+
+
+def _tools(job: Job, faults: list[str]) -> ToolSet:
+    if job.tools is None:
+        return ToolSet.empty()
+    try:
+        return ToolSet.load(job.tools.module)
+    except JobError as exc:
+        faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
+        return ToolSet.empty()
+
+
+def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None]:
+    """The column types and the chosen columns an earlier run fixed."""
+    if not folder.ledger.exists():
+        return None, None
+    with Replay(folder.ledger) as replay:
+        types, inputs = replay.meta(TYPES), replay.meta(INPUTS)
+    return (
+        msgspec.json.decode(types, type=dict[str, str]) if types else None,
+        pa.ipc.read_schema(pa.py_buffer(inputs)) if inputs else None,
+    )
+
+
+def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None) -> pa.Schema:
+    """The chosen columns; those of earlier runs come first and never go away, new ones are added behind them."""
+    columns = job.output.columns
+    tables.result_schema(source, columns)
+    chosen = list(columns) if columns is not None else list(source.names)
+    if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:
+        chosen.append("input_rest")
+    fields = list(kept) if kept is not None else []
+    names = {field.name for field in fields}
+    fields += [source.field(name) for name in chosen if name not in names and name not in tables.unwritable(source)]
+    return pa.schema(fields)

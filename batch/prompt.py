@@ -1,0 +1,260 @@
+"""Templates and columns → chat messages.
+
+Owns the Jinja environment and the rule that a row is data: its values are put into the text once and never looked at
+as a template. It does not read rows (`source`) and does not know how a message goes over the wire. Used by `plan` and
+by the commands that check a job.
+
+Templates are the author's own code and run in Jinja's immutable sandbox: no attribute that starts with an underscore,
+no change of a list, `range` up to 100,000, no `*` or `**` that would blow up memory, 16 MiB per message. Values come
+out byte for byte (no HTML escaping, last newline kept); a null cell is the empty string, while a name that is no
+column is an error. `{{ order.items }}` is the key `items` of a dict, not its method.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Final
+
+import jinja2
+import msgspec
+from jinja2 import meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from batch.codec import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from batch.job import PromptSpec
+    from batch.records import Message
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+ROLES: Final = ("system", "user", "assistant", "tool", "developer")
+
+
+class PromptFault(ValueError):
+    """One row cannot be turned into messages; the text names the template line or the column, and why."""
+
+
+class Prompt:
+    """The prompt of a job, compiled once and rendered for every row.
+
+    Attributes:
+        columns: the columns it reads; a row needs no other to be rendered.
+    """
+
+    def __init__(self, spec: PromptSpec, folder: Path) -> None:
+        self._column = spec.messages
+        self._faults: list[str] = []
+        environment = _Sandbox()
+        self._system = self._compile(environment, "system", spec.system, folder)
+        self._user = self._compile(environment, "user", spec.user, folder)
+        reads = {name for template in (self._system, self._user) if template for name in template.reads}
+        self.columns: frozenset[str] = frozenset(reads if self._column is None else {*reads, self._column})
+
+    def _compile(self, environment: _Sandbox, part: str, source: str | None, folder: Path) -> _Template | None:
+        if source is None:
+            return None
+        try:
+            return _Template(environment, source, part=part, folder=folder)
+        except jinja2.TemplateSyntaxError as exc:
+            self._faults.append(f"prompt.{part} line {exc.lineno}: {exc.message}. Correct the template.")
+        except PromptFault as exc:
+            self._faults.append(str(exc))
+        return None
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Everything wrong with the prompt over an input with these columns, one line each; empty when it is sound."""
+        faults = list(self._faults)
+        for template in (self._system, self._user):
+            if template is not None:
+                faults += [
+                    f"prompt.{template.part}: {{{{ {name} }}}} is no column of the input. {_nearest(name, names)}"
+                    for name in sorted(template.reads.difference(names))
+                ]
+        if self._column is not None and self._column not in names:
+            faults.append(
+                f"prompt.messages: {self._column!r} is no column of the input. {_nearest(self._column, names)}"
+            )
+        return faults
+
+    def render(self, record: Mapping[str, Any]) -> list[Message]:
+        """The messages of one row: the job's system message first, then the user message or the column's own list.
+
+        Raises:
+            PromptFault: this row cannot be rendered; other rows may.
+        """
+        if self._faults:
+            raise PromptFault(self._faults[0])
+        messages: list[Message] = []
+        if self._system is not None:
+            messages.append({"role": "system", "content": self._system.render(record)})
+        if self._user is not None:
+            messages.append({"role": "user", "content": self._user.render(record)})
+        if self._column is not None:
+            messages += messages_of(record.get(self._column), self._column)
+        return messages
+
+
+class _Template:
+    """One compiled template."""
+
+    def __init__(self, environment: _Sandbox, source: str, *, part: str, folder: Path) -> None:
+        self.part = part
+        tree = environment.parse(source)
+        if any(True for _ in meta.find_referenced_templates(tree)):
+            raise PromptFault(f"prompt.{part}: include, import and extends have nothing to load. Write the text out.")
+        if unknown := _unknown(environment, tree):
+            raise PromptFault(f"prompt.{part} line {unknown.lineno}: no filter or test is called {unknown.name!r}.")
+        self.reads = frozenset(meta.find_undeclared_variables(tree).difference(environment.globals))
+        self._file = f"{folder}/job.toml#prompt.{part}"
+        code = environment.compile(source, name=part, filename=self._file)
+        self._template = jinja2.Template.from_code(environment, code, environment.make_globals(None))
+
+    def render(self, record: Mapping[str, Any]) -> str:
+        """Render over one row, stopping at the size limit rather than after it."""
+        try:
+            values = {name: record[name] for name in self.reads}
+            pieces: list[str] = []
+            size = 0
+            for piece in self._template.root_render_func(self._template.new_context(values)):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_MESSAGE_BYTES:
+                    break
+            text = "".join(pieces)
+        except KeyError as exc:
+            if exc.args and exc.args[0] in self.reads and exc.args[0] not in record:
+                raise PromptFault(f"prompt.{self.part}: column {exc.args[0]!r} is missing in this row") from exc
+            raise self._fault(exc) from exc
+        except Exception as exc:
+            raise self._fault(exc) from exc
+        if size > MAX_MESSAGE_BYTES or (size > MAX_MESSAGE_BYTES // 4 and len(text.encode()) > MAX_MESSAGE_BYTES):
+            raise PromptFault(f"prompt.{self.part}: the rendered message is larger than 16 MiB. Shorten the input.")
+        return text
+
+    def _fault(self, exc: BaseException) -> PromptFault:
+        line = self._line(exc.__traceback__)
+        reason = str(exc) or type(exc).__name__
+        if not isinstance(exc, jinja2.TemplateError):
+            reason = f"{type(exc).__name__}: {reason}"
+        return PromptFault(f"prompt.{self.part}{f' line {line}' if line else ''}: {reason[:500]}")
+
+    def _line(self, trace: TracebackType | None) -> int | None:
+        line = None
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == self._file:
+                line = self._template.get_corresponding_lineno(trace.tb_lineno)
+            trace = trace.tb_next
+        return line
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """The environment of all templates: strict names, exact text, no way to a class or to a lot of memory."""
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def __init__(self) -> None:
+        super().__init__(
+            undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_blank_for_null
+        )
+        self.filters["tojson"] = _tojson
+        for name in set(self.globals) - {"range", "namespace"}:
+            del self.globals[name]  # a column may well be called `dict` or `joiner`
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Keys of a dict come before its methods: in data, `items` and `values` are ordinary names."""
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Refuse the two operators that make gigabytes out of a dozen characters."""
+        if operator == "**" and abs(right) * max(1, int(abs(left)).bit_length()) > 4096:
+            raise SecurityError(f"{left} ** {right} is too large")
+        if operator == "*":
+            for sequence, count in ((left, right), (right, left)):
+                too_long = isinstance(sequence, (str, bytes, list, tuple)) and len(sequence) * count > MAX_MESSAGE_BYTES
+                if too_long:
+                    raise SecurityError("the result of * is larger than 16 MiB")
+        return super().call_binop(context, operator, left, right)
+
+
+def _unknown(environment: _Sandbox, tree: nodes.Template) -> nodes.Filter | nodes.Test | None:
+    # Jinja itself reports one behind an `if` only when a row gets there.
+    filters = (node for node in tree.find_all(nodes.Filter) if node.name not in environment.filters)
+    tests = (node for node in tree.find_all(nodes.Test) if node.name not in environment.tests)
+    return next(filters, None) or next(tests, None)
+
+
+def _blank_for_null(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    # Jinja's own filter writes \u003c for <, which is right in HTML and noise in a prompt.
+    data = msgspec.json.encode(value)
+    return (msgspec.json.format(data, indent=indent) if indent else data).decode()
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    shown = ", ".join(sorted(names)[:12])
+    return f"It has: {shown}{', …' if len(names) > 12 else ''}."
+
+
+def messages_of(value: Any, column: str) -> list[Message]:
+    """Check the cell of a messages column: a list of role/content objects, or the JSON text of one.
+
+    Nulls inside are left out (Parquet fills fields that a message does not have), except `content`.
+
+    Raises:
+        PromptFault: it is something else; the text names the column and the message counted from 0.
+    """
+    if isinstance(value, str):
+        try:
+            value = loads(value)
+        except ValueError as exc:
+            raise PromptFault(f"column {column!r}: not the JSON text of a list of messages: {exc}") from exc
+    if not isinstance(value, list):
+        raise PromptFault(f"column {column!r}: a list of role/content messages is wanted, not {_kind(value)}")
+    if not value:
+        raise PromptFault(f"column {column!r}: the list of messages is empty")
+    return [_message(item, f"column {column!r} message {index}") for index, item in enumerate(value)]
+
+
+def _message(item: Any, where: str) -> Message:
+    if not isinstance(item, dict):
+        raise PromptFault(f"{where}: an object with role and content is wanted, not {_kind(item)}")
+    role = item.get("role")
+    if role not in ROLES:
+        raise PromptFault(f"{where}: role {role!r} is none of {', '.join(ROLES)}"[:300])
+    message: Message = {key: _dense(part) for key, part in item.items() if part is not None}
+    content = message.get("content")
+    if content is None and role == "assistant" and message.get("tool_calls"):
+        return {**message, "content": None}
+    if isinstance(content, str):
+        return message
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and isinstance(part.get("type"), str) for part in content
+    ):
+        return message
+    raise PromptFault(f"{where}: content must be text or a list of typed parts, not {_kind(content)}")
+
+
+def _dense(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _dense(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_dense(item) for item in value]
+    return value
+
+
+def _kind(value: Any) -> str:
+    names: dict[type, str] = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)

@@ -1,0 +1,102 @@
+"""Ledger → open rows: rebuilds what a killed or stopped process had in its hands.
+
+For every row in the middle of something: the conversation from its journaled steps, the sums from its calls, and what is
+open. A call that was sent and never got an answer becomes `unknown` and is asked again; a task whose id was committed
+is collected; a reply whose tools did not all run goes on with the missing ones. Reads through `replay`, writes through
+the desk; decides by asking `turns`, the same functions that ran before the crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from batch import retry, turns
+from batch.records import Failure, Message, Reply
+from batch.replay import JournaledCall, PendingRow, Replay
+from batch.submit.attempt import Desk, OpenCall, Row
+
+DIED: Final = Failure(
+    kind="transport",
+    code="process_ended",
+    verdict="retry",
+    sent=True,
+    answered=False,
+    message="this process ended before an answer came",
+)
+"""How a call ended by our own death is booked; such an attempt does not count against max_attempts."""
+
+_decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def rebuild(
+    replay: Replay,
+    pending: PendingRow,
+    messages: Callable[[PendingRow], list[Message]],
+    desk: Desk,
+    rules: turns.Rules,
+) -> Row:
+    """The row as it was, with its dead calls booked and its live task in `row.call`."""
+    row = Row(
+        pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part
+    )
+    row.conversation = turns.start(messages(pending))
+    _replay_steps(row, replay.steps_of(pending.work), rules, desk.policy.model)
+    for journaled in replay.calls_of(pending.work):
+        if journaled.turn == row.conversation.turn:
+            row.next_attempt = max(row.next_attempt, journaled.attempt + 1)
+        if journaled.record is not None:
+            row.sums.add(journaled.record)
+            if journaled.turn == row.conversation.turn and journaled.record.state != "answered":
+                _count(row, journaled)
+            continue
+        call = _reopen(journaled, desk)
+        if call.task_id is not None:
+            row.call = call
+        else:
+            desk.close(row, call, DIED)
+    row.sums.tool_calls = row.conversation.tool_calls
+    return row
+
+
+def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Rules, model: str) -> None:
+    for turn in sorted({turn for turn, _, _ in steps}):
+        values = {idx: value for at, idx, value in steps if at == turn}
+        if -1 not in values:
+            continue
+        reply = _decode_reply(values.pop(-1))
+        row.conversation, action = turns.after_reply(row.conversation, reply, rules, model_asked=model)
+        if not isinstance(action, turns.RunTools):
+            continue
+        results = {idx: value.decode() for idx, value in values.items()}
+        if len(results) < len(action.calls):
+            row.replied = reply
+            row.tool_results = results
+            return
+        contents = [results[idx] for idx in range(len(action.calls))]
+        row.conversation = turns.after_tools(row.conversation, action.calls, contents)
+
+
+def _count(row: Row, journaled: JournaledCall) -> None:
+    assert journaled.record is not None
+    if journaled.record.error_code != DIED.code:
+        row.history = retry.History(row.history.attempts + 1, row.history.once)
+
+
+def _reopen(journaled: JournaledCall, desk: Desk) -> OpenCall:
+    call = OpenCall(
+        journaled.call,
+        journaled.call_id,
+        turn=journaled.turn,
+        attempt=journaled.attempt,
+        lane="task" if journaled.lane == "task" else "sync",
+        lease=desk.limits.adopt(),
+    )
+    call.sent_at_us = journaled.sent_at_us
+    call.started = desk.clock.monotonic()
+    call.task_id = journaled.task
+    call.base_url = journaled.base_url
+    call.late = bool(journaled.late)
+    return call

@@ -1,0 +1,290 @@
+"""One command over one output folder: which runs it opens, and what each leaves in `runs/*.json`.
+
+Owns the lock for as long as it works, the clean-up of what a killed process left half done, and the rule that a changed job or
+input first closes the old run and then goes on with the next, whose result counts. The run itself is `pipeline.Run`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, Literal
+
+import anyio
+import apsw
+import msgspec
+from anyio import to_thread
+from structlog import contextvars
+
+from batch import opening, pipeline, prepared, sink
+from batch.clock import Clock, iso
+from batch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BatchError, RefusedToStart, StorageError
+from batch.events import logger
+from batch.folder import OutputFolder, RunLock
+from batch.job import Job
+from batch.ledger import Ledger
+from batch.pipeline import Wishes
+from batch.prepared import INPUTS, Prepared
+from batch.progress import Progress
+from batch.replay import Replay
+from batch.totals import Planned, Totals
+from batch.wire.providers import resolve
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop may keep the ledger's writer off the interpreter; the default of 5 ms is felt in every commit."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command did, for the table at the end and the exit code."""
+
+    state: Literal["finished", "nothing_to_do", "interrupted", "provider", "systematic", "storage", "input"]
+    folder: OutputFolder
+    run: str | None
+    totals: Totals
+    planned: Planned
+    elapsed_s: float
+    standing: tuple[int, int]
+    """Rows of the whole table that failed for good, and that failed but are worth another try."""
+    table_rows: int
+    fault: BatchError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        if self.fault is not None:
+            return self.fault.exit_code
+        if self.state == "interrupted":
+            return EXIT_INTERRUPTED
+        return EXIT_ROWS_FAILED if self.totals.rows_failed else EXIT_OK
+
+
+def quiet(_: Progress) -> None:
+    """Show nothing."""
+
+
+async def run(
+    job: Job,
+    *,
+    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    environ: Mapping[str, str] = os.environ,
+    clock: Clock | None = None,
+    on_progress: Callable[[Progress], None] = quiet,
+    signals: bool = False,
+) -> Report:
+    """Run a job into its output folder, or continue what was begun there.
+
+    Args:
+        job: what to run.
+        wishes: what this one command adds to it.
+        environ: where keys and base URLs come from.
+        clock: the real one by default.
+        on_progress: called about once a second with a snapshot.
+        signals: take SIGINT and SIGTERM as the two stops; only in the main thread.
+
+    Returns:
+        What was done. Faults that stop a run in the middle are in `fault`, because by then there is something to tell.
+
+    Raises:
+        RefusedToStart: nothing was sent.
+        StorageError: the ledger cannot be opened.
+    """
+    ready = await to_thread.run_sync(prepared.prepare, job, environ)
+    prepared.secrets(ready, environ)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    clock = clock or Clock()
+    began = clock.monotonic()
+    with RunLock(ready.folder).take():
+        ready.folder.prepare()
+        async with Ledger(ready.folder.ledger) as ledger:
+            command = _Command(ready, ledger, wishes=wishes, clock=clock, on_progress=on_progress)
+            async with anyio.create_task_group() as group:
+                if signals:
+                    group.start_soon(command.watch_signals)
+                await command.go()
+                group.cancel_scope.cancel()
+            return command.report(clock.monotonic() - began)
+
+
+class _Command:
+    """The runs of one command, one after the other."""
+
+    def __init__(
+        self,
+        ready: Prepared,
+        ledger: Ledger,
+        *,
+        wishes: Wishes,
+        clock: Clock,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._ready = ready
+        self._ledger = ledger
+        self._wishes = wishes
+        self._clock = clock
+        self._on_progress = on_progress
+        self._current: pipeline.Run | None = None
+        self._stops = 0
+        self._state: Any = "nothing_to_do"
+        self._fault: BatchError | None = None
+
+    async def go(self) -> None:
+        """Open runs until one is neither the closing of an old job nor of an old input."""
+        folder, ready = self._ready.folder, self._ready
+        with Replay(folder.ledger) as replay:
+            known = {f"run={run}/part-{number:05d}.parquet" for run, number in replay.call_parts()}
+            gone = sink.remove_strays(folder.results, folder.calls, known_calls=known)
+            if gone:
+                logger().info("strays_removed", files=len(gone))
+            await self._add_columns(replay)
+            while True:
+                opened = opening.decide(
+                    replay, ready.identity(), self._clock.now_us(), limited=self._wishes.limit is not None
+                )
+                if opened is None:
+                    return
+                await self._one(opened, replay)
+                if self._state not in ("job_changed", "input_changed") or self._stops:
+                    return
+
+    async def _one(self, opened: opening.Opening, replay: Replay) -> None:
+        contextvars.bind_contextvars(run=opened.run)
+        now = self._clock.now_us()
+        await self._ledger.execute(opening.begin(opened, self._ready.identity(), now))
+        logger().info(
+            "run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name
+        )
+        self._write_run_file(opened.run, replay)
+        this = pipeline.Run(
+            _for_collecting(self._ready, opened, replay),
+            opened,
+            self._ledger,
+            wishes=self._wishes,
+            clock=self._clock,
+            on_progress=self._show,
+        )
+        self._current = this
+        try:
+            self._state = await this.execute()
+        except BatchError as exc:
+            self._fault = exc
+            self._state = "storage" if isinstance(exc, StorageError) else this.reason
+            logger().error("storage_failed" if isinstance(exc, StorageError) else "run_finished", error=str(exc))
+        finally:
+            self._current = None
+        self._on_progress(this.snapshot(self._state))
+        if not isinstance(self._fault, StorageError):
+            sink.write_status(self._ready.folder.status, this.snapshot(self._state).public())
+            self._write_run_file(opened.run, replay)
+            logger().info("run_finished", state=self._state, rows=this.totals.rows, failed=this.totals.rows_failed)
+
+    def report(self, elapsed_s: float) -> Report:
+        """What the last run did."""
+        with Replay(self._ready.folder.ledger) as replay:
+            last = replay.runs()[-1] if self._state != "nothing_to_do" else None
+            return Report(
+                state=self._state,
+                folder=self._ready.folder,
+                run=last.run if last else None,
+                totals=last.totals if last else Totals(),
+                planned=last.planned if last else Planned(),
+                elapsed_s=elapsed_s,
+                standing=replay.standing_failures(),
+                table_rows=replay.table_rows(),
+                fault=self._fault,
+            )
+
+    async def watch_signals(self) -> None:
+        """First signal: stop sending and drain. Second: cut. Third: the system's own way."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            async for number in received:
+                self._stops += 1
+                if self._current is not None and self._stops == 1:
+                    self._current.stop("interrupted")
+                elif self._current is not None and self._stops == 2:
+                    self._current.cut()
+                else:
+                    signal.signal(number, signal.SIG_DFL)
+                    os.kill(os.getpid(), number)
+
+    def _show(self, snapshot: Progress) -> None:
+        sink.write_status(self._ready.folder.status, snapshot.public())
+        self._on_progress(snapshot)
+
+    async def _add_columns(self, replay: Replay) -> None:
+        """Input columns that are new since the last run are added to every old part, once."""
+        kept = replay.meta(INPUTS)
+        meta = prepared.kept_meta(self._ready)
+        if kept is not None and kept != meta[INPUTS]:
+            for part in replay.parts():
+                await to_thread.run_sync(_widen, self._ready, part)
+
+        def change(db: apsw.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
+
+        await self._ledger.execute(change)
+
+    def _write_run_file(self, run: str, replay: Replay) -> None:
+        row = next(found for found in replay.runs() if found.run == run)
+        job = self._ready.job
+        sink.write_json(
+            self._ready.folder.run_file(run),
+            {
+                "run": run,
+                "state": row.state,
+                "started_at": iso(row.started_at_us),
+                "ended_at": iso(row.ended_at_us) if row.ended_at_us is not None else None,
+                "seconds": (row.ended_at_us - row.started_at_us) / 1e6 if row.ended_at_us is not None else None,
+                "fault": str(self._fault) if self._fault is not None else None,
+                "job": {
+                    "name": job.name,
+                    "folder": str(job.folder),
+                    "provider": job.model.provider,
+                    "model": job.model.name,
+                    "lane": job.model.lane,
+                    "tags": job.tags,
+                    "request": msgspec.json.decode(row.request),
+                },
+                "source": msgspec.json.decode(row.source),
+                "complete": row.complete,
+                "planned": msgspec.structs.asdict(row.planned),
+                "totals": row.totals.public(),
+                "versions": {
+                    "promptmill": metadata.version("promptmill"),
+                    "python": platform.python_version(),
+                    "pyarrow": metadata.version("pyarrow"),
+                    "sqlite": apsw.sqlite_lib_version(),
+                },
+            },
+        )
+
+
+def _widen(ready: Prepared, part: int) -> None:
+    sink.rewrite_part(
+        ready.folder.part(part),
+        ready.schema,
+        [],
+        variants=[None],
+        points=("publish.rewrite_written", "publish.rewrite_named"),
+    )
+
+
+def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay) -> Prepared:
+    """For tasks of an old job: the provider and model they were given to, which the new job may have left."""
+    if opened.mode != "collect":
+        return ready
+    request = next(row.request for row in replay.runs() if row.run == opened.run)
+    old = msgspec.json.decode(request)
+    job = ready.job
+    model = msgspec.structs.replace(job.model, provider=old["provider"], name=old["model"], base_url=None)
+    endpoint = ready.endpoint
+    if old["provider"] != job.model.provider:
+        try:
+            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=os.environ)
+        except RefusedToStart as exc:
+            raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
+    return msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)
+

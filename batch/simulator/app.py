@@ -1,0 +1,161 @@
+"""The ASGI app. Owns dispatch by path and the pages under `/_sim`; what is served is decided in the dialects.
+
+Served requests do not pass through a framework: dispatch is two dictionary look-ups, because a simulator that is slower
+than its clients measures itself. Starlette serves the pages for people and tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from . import failures, glm, openai
+from .auth import AuthError
+from .clock import Clock
+from .provider import Call, Dialect, Provider
+from .scenario import Scenario
+from .wire import LINE, Line, Reply, deliver, gzipped
+
+_CLIENT_GONE = 499  # the status web servers note for a client that left before its request was whole
+_RECORDS_A_CHUNK = 500
+
+
+class Simulator:
+    """The app: one provider behind two dialects, and its books."""
+
+    def __init__(self, scenario: Scenario, clock: Clock) -> None:
+        """Open a provider with this scenario."""
+        self.provider = Provider(scenario, clock)
+        self._dialects: tuple[tuple[str, Dialect], ...] = (
+            (glm.PREFIX, glm.Glm(self.provider)),
+            (openai.PREFIX, openai.OpenAI(self.provider)),
+        )
+        self._pages = Starlette(
+            routes=[
+                Route("/_sim/books", self._books),
+                Route("/_sim/judge", self._judge),
+                Route("/_sim/faults", self._faults),
+                Route("/_sim/reset", self._reset, methods=["POST"]),
+            ]
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            raise ValueError(f"the simulator speaks http, not {scope['type']}")
+        path: str = scope["path"]
+        if path.startswith("/_sim/"):
+            await self._pages(scope, receive, send)
+            return
+        for prefix, dialect in self._dialects:
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                await self._serve(scope, receive, send, dialect, path[len(prefix) :])
+                return
+        await self._serve(scope, receive, send, None, path)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any, dialect: Dialect | None, path: str) -> None:
+        provider, method = self.provider, scope["method"]
+        route = "unknown" if dialect is None else dialect.route(method, path)
+        entry = provider.new_entry("none" if dialect is None else dialect.name, route)
+        line: Line = scope["state"][LINE]
+        call = Call(entry, method, path, dict(scope["headers"]), b"", line, provider.clock.monotonic())
+        try:
+            reply = await self._reply(call, receive, dialect)
+            if provider.scenario.gzip and b"gzip" in call.headers.get(b"accept-encoding", b""):
+                reply = gzipped(reply)
+            entry.status = reply.status
+            entry.delivered = await deliver(reply, line, send) and reply.status != _CLIENT_GONE
+        except asyncio.CancelledError:
+            # The server ends and has cut the line; there is nobody left to tell.
+            if not line.lost:
+                raise
+        finally:
+            provider.finished(call)
+            provider.books.add(entry)
+
+    async def _reply(self, call: Call, receive: Any, dialect: Dialect | None) -> Reply:
+        body = await _body(receive)
+        if body is None:
+            return Reply(_CLIENT_GONE, b"")
+        call.body = body
+        if dialect is None:
+            return failures.openai(404, f"No such path: {call.path}", "invalid_request_error", code="unknown_url")
+        authorization = call.headers.get(b"authorization")
+        try:
+            call.entry.key_id = dialect.key_of(None if authorization is None else authorization.decode("latin-1"))
+        except AuthError as error:
+            self.provider.invalid(call, "auth")
+            return dialect.dress(call, dialect.unauthorized(error))
+        if call.entry.route == "unknown":
+            return dialect.dress(call, dialect.no_route(call))
+        return dialect.dress(call, await dialect.serve(call))
+
+    async def _books(self, request: Request) -> Response:
+        lines = request.query_params.get("format") == "jsonl"
+        kind = "application/x-ndjson" if lines else "application/json"
+        return StreamingResponse(self._book_chunks(lines), media_type=kind)
+
+    async def _book_chunks(self, lines: bool) -> AsyncIterator[bytes]:
+        chunk: list[bytes] = [] if lines else [b"["]
+        end = b"\n" if lines else b""
+        for number, record in enumerate(self.provider.books.records(self.provider.clock.monotonic())):
+            if number and not lines:
+                chunk.append(b",\n")
+            chunk.append(msgspec.json.encode(record) + end)
+            if len(chunk) >= _RECORDS_A_CHUNK:
+                yield b"".join(chunk)
+                chunk.clear()
+                await asyncio.sleep(0)  # a long book must not hold up the requests that are being served
+        if not lines:
+            chunk.append(b"]")
+        yield b"".join(chunk)
+
+    async def _judge(self, request: Request) -> Response:
+        text = request.query_params.get("window", "60")
+        try:
+            window = float(text)
+        except ValueError:
+            window = 0.0
+        if not window > 0:
+            return JSONResponse({"error": f"window={text}: must be a number of seconds above 0"}, status_code=400)
+        return JSONResponse(self.provider.judge.verdict(window))
+
+    async def _faults(self, _request: Request) -> Response:
+        return Response(msgspec.json.encode(self.provider.strikes.log()), media_type="application/json")
+
+    async def _reset(self, _request: Request) -> Response:
+        self.provider.reset()
+        return JSONResponse({"reset": True})
+
+
+async def _body(receive: Any) -> bytes | None:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    body: bytes = message["body"]
+    if not message["more_body"]:
+        return body
+    parts = [body]
+    while message["more_body"]:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message["body"])
+    return b"".join(parts)
+
+
+def create_app(scenario: Scenario, clock: Clock | None = None) -> Simulator:
+    """The simulator as an ASGI app, to be served with `server.config_of` (it needs that protocol class).
+
+    Args:
+        scenario: how the provider behaves.
+        clock: where time comes from; the real one by default.
+    """
+    return Simulator(scenario, clock or Clock())

@@ -1,0 +1,305 @@
+"""The simulated provider. Owns its state and the course of one request, the same for both dialects.
+
+Order of a chat or submit: credentials, route, body, limits, faults, work, bytes, books. What a dialect is (credentials,
+checks, error texts, answer bodies) comes in as a `Dialect`; nothing here knows either wire form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from . import models
+from .auth import AuthError
+from .books import Books, Entry
+from .chance import chance, digest64, mixed
+from .clock import Clock
+from .completion import Ask, Completion, Usage
+from .faults import BEHAVIOURS, Fate, Strike
+from .judge import Judge
+from .limits import Limits, Place, Refusal
+from .scenario import Scenario
+from .strikes import Strikes
+from .tasks import Task, Tasks
+from .tokens import of_messages
+from .wire import Line, Reply
+
+_PREFIXES_KEPT = 100_000
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP request on its way through the provider.
+
+    Attributes:
+        entry: what goes to the books.
+        method: HTTP method.
+        path: what follows the dialect's prefix.
+        headers: names in lower case.
+        body: the raw body.
+        line: the connection it came on.
+        arrived: monotonic seconds.
+        place: the place in flight it holds.
+        reply_id: id the answer carries.
+        request_id: the caller's id as the answer repeats it.
+    """
+
+    entry: Entry
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    body: bytes
+    line: Line
+    arrived: float
+    place: Place | None = None
+    reply_id: str = ""
+    request_id: str = ""
+
+
+class Dialect(Protocol):
+    """What differs between the providers that are imitated."""
+
+    name: str
+    content_type: bytes
+
+    def route(self, method: str, path: str) -> str:
+        """`chat`, `submit`, `poll`, `models`, or `unknown`."""
+
+    def key_of(self, authorization: str | None) -> str:
+        """The id of the key that asks; raises AuthError."""
+
+    def refused(self, call: Call, refusal: Refusal) -> Reply:
+        """The refusal by a limit."""
+
+    def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
+        """The body of a chat answer."""
+
+    def unauthorized(self, error: AuthError) -> Reply:
+        """The refusal of bad credentials."""
+
+    def no_route(self, call: Call) -> Reply:
+        """The answer to a route that does not exist."""
+
+    async def serve(self, call: Call) -> Reply:
+        """Answer a request on a route that exists, from a key that may ask."""
+
+    def dress(self, call: Call, reply: Reply) -> Reply:
+        """The reply with the headers that every answer of this dialect has."""
+
+
+class Provider:
+    """Everything the simulator remembers, and what it does with a chat, a task or a poll."""
+
+    def __init__(self, scenario: Scenario, clock: Clock) -> None:
+        """Open with empty books."""
+        self.scenario = scenario
+        self.clock = clock
+        self.books = Books()
+        self.limits = Limits(scenario.limit, scenario.model_limits, scenario.burst_s)
+        self.judge = Judge(self.limits)
+        self.strikes = Strikes(scenario.faults, scenario.seed)
+        self.tasks = Tasks(scenario.seed, int(clock.wall() * 1000))
+        self._numbers = 0
+        self._prefixes: dict[int, int] = {}
+        self._working: dict[tuple[str, str], float | None] = {}
+
+    def new_entry(self, dialect: str, route: str) -> Entry:
+        """A record for a request that has just arrived."""
+        self._numbers += 1
+        return Entry(self._numbers, dialect, route, self.clock.wall())
+
+    def reset(self) -> None:
+        """Empty books, judge and fault counters; tasks, places in flight and buckets stay as they are."""
+        self.books.clear()
+        self.judge.clear()
+        self.strikes.clear()
+
+    async def chat(self, call: Call, dialect: Dialect, ask: Ask) -> Reply:
+        """Serve a synchronous chat request."""
+        admitted = self._admit(call, dialect, ask)
+        if isinstance(admitted, Reply):
+            return admitted
+        entry, conversation, strikes = call.entry, *admitted
+        refused = self._refuse(call, strikes)
+        if refused is not None:
+            return refused
+        completion, usage = self._work(entry, ask)
+        await self._wait(self.scenario.latency.chat_ms, conversation, completion.tokens)
+        entry.billed = True
+        entry.prompt_tokens, entry.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+        entry.cached_tokens = usage.cached_tokens
+        body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
+        return self._wired(call, strikes, Reply(200, msgspec.json.encode(body), (), dialect.content_type))
+
+    async def submit(self, call: Call, dialect: Dialect, ask: Ask, receipt: dict[str, Any]) -> Reply:
+        """Make a task of a request, under the call's `reply_id` and `request_id`, and answer with `receipt`."""
+        admitted = self._admit(call, dialect, ask)
+        if isinstance(admitted, Reply):
+            return admitted
+        conversation, strikes = admitted
+        refused = self._refuse(call, strikes)
+        if refused is not None:
+            return refused
+        call.entry.task = self._new_task(call, dialect, ask, conversation, strikes)
+        await self._wait(self.scenario.latency.submit_ms, conversation, 0)
+        return self._wired(call, strikes, Reply(200, msgspec.json.encode(receipt), (), dialect.content_type))
+
+    def _new_task(self, call: Call, dialect: Dialect, ask: Ask, conversation: int, strikes: list[Strike]) -> Task:
+        completion, usage = self._work(call.entry, ask)
+        seconds = self._seconds(self.scenario.latency.task_ms, conversation, completion.tokens)
+        now = self.clock.monotonic()
+        fate = Fate(now, now + seconds, now + seconds)
+        for strike in strikes:
+            change = BEHAVIOURS[strike.fault.behaviour].task
+            if change is not None:
+                fate = change(strike, fate)
+                self._applied(call, strike)
+        body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
+        task = Task(
+            id=call.reply_id,
+            request_id=call.request_id,
+            key_id=call.entry.key_id,
+            model=ask.model,
+            ready_at=fate.ready_at,
+            result=msgspec.json.encode({**body, "task_status": "SUCCESS"}),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            conversation=conversation,
+            rows=self.strikes.rows_of(ask.model, ask.messages),
+        )
+        self.tasks.add(task)
+        self._working_until(call.entry, fate.held_until)
+        if call.place is not None:
+            call.place.keep_until(fate.held_until)
+        return task
+
+    async def poll(self, call: Call, dialect: Dialect, task: Task, processing: dict[str, Any]) -> Reply:
+        """Answer a poll of a task: its result, or `processing` while there is none."""
+        call.entry.task, call.entry.model = task, task.model
+        strikes = self.strikes.on("poll", dialect.name, task.conversation, task.rows)
+        refused = self._refuse(call, strikes)
+        if refused is not None:
+            return refused
+        await self._wait(self.scenario.latency.poll_ms, task.conversation, 0)
+        if task.state(self.clock.monotonic()) == "SUCCESS":
+            body = task.result
+            if any(BEHAVIOURS[strike.fault.behaviour].answer for strike in strikes):
+                body = msgspec.json.encode(self._changed(call, strikes, msgspec.json.decode(body)))
+        else:
+            body = msgspec.json.encode(processing)
+        return self._wired(call, strikes, Reply(200, body, (), dialect.content_type))
+
+    def invalid(self, call: Call, why: str) -> None:
+        """A chat or submit request is refused before limits are asked; it was sent all the same, and counts."""
+        entry = call.entry
+        if entry.route not in ("chat", "submit"):
+            return
+        self.judge.arrived(entry.key_id, entry.model, call.arrived, 0)
+        self.judge.refused(entry.key_id, entry.model, why)
+        if entry.key_id:
+            self.limits.count_failed(entry.key_id, entry.model, self.clock.monotonic())
+
+    def in_work(self, key_id: str, call_id: str) -> bool:
+        """Whether a request with this id is being worked on for this key."""
+        if (key_id, call_id) not in self._working:
+            return False
+        end = self._working[key_id, call_id]
+        if end is not None and end <= self.clock.monotonic():
+            del self._working[key_id, call_id]
+            return False
+        return True
+
+    def finished(self, call: Call) -> None:
+        """A request has had its answer: give back what it held, unless a task holds it now."""
+        call.line.watch(None)
+        if call.place is not None:
+            call.place.free()
+        entry = call.entry
+        if call.place is not None and entry.client_call_id is not None and entry.task is None:
+            self._working.pop((entry.key_id, entry.client_call_id), None)
+
+    def _admit(self, call: Call, dialect: Dialect, ask: Ask) -> tuple[int, list[Strike]] | Reply:
+        entry = call.entry
+        charge = max(ask.max_tokens or 0, ask.prompt_tokens)
+        self.judge.arrived(entry.key_id, ask.model, call.arrived, charge)
+        place = self.limits.enter(entry.key_id, ask.model, charge, self.clock.monotonic())
+        if isinstance(place, Refusal):
+            self.judge.refused(entry.key_id, ask.model, place.kind)
+            return dialect.refused(call, place)
+        call.place = place
+        call.line.watch(place.free)
+        self._working_until(entry, None)
+        conversation = digest64(msgspec.json.encode([ask.model, ask.messages]))
+        if not self.scenario.faults:
+            return conversation, []
+        rows = self.strikes.rows_of(ask.model, ask.messages)
+        return conversation, self.strikes.on(entry.route, dialect.name, conversation, rows)
+
+    def _working_until(self, entry: Entry, end: float | None) -> None:
+        if self.scenario.refuse_duplicates and entry.client_call_id is not None:
+            self._working[entry.key_id, entry.client_call_id] = end
+
+    def _work(self, entry: Entry, ask: Ask) -> tuple[Completion, Usage]:
+        completion = models.complete(ask)
+        cached = self._cached(entry.key_id, ask) if self.scenario.cached_prefix else 0
+        return completion, Usage(ask.prompt_tokens, completion.tokens * ask.choices, cached)
+
+    def _cached(self, key_id: str, ask: Ask) -> int:
+        # Only what stands before the last message counts as a prefix: enough for a shared system prompt and for the
+        # growing history of a conversation, and cheap to recognise.
+        cached = 0
+        for end in range(1, len(ask.messages)):
+            prefix = digest64(msgspec.json.encode([key_id, ask.model, ask.messages[:end]]))
+            if prefix in self._prefixes:
+                cached = self._prefixes[prefix]
+            elif len(self._prefixes) < _PREFIXES_KEPT:
+                self._prefixes[prefix] = of_messages(ask.messages[:end])
+        return cached
+
+    def _refuse(self, call: Call, strikes: list[Strike]) -> Reply | None:
+        for strike in strikes:
+            refuse = BEHAVIOURS[strike.fault.behaviour].refuse
+            if refuse is not None:
+                self._applied(call, strike)
+                if call.entry.route != "poll":
+                    self.judge.refused(call.entry.key_id, call.entry.model, "fault")
+                return refuse(strike)
+        return None
+
+    def _changed(self, call: Call, strikes: list[Strike], body: dict[str, Any]) -> dict[str, Any]:
+        for strike in strikes:
+            change = BEHAVIOURS[strike.fault.behaviour].answer
+            if change is not None:
+                body = change(strike, body)
+                self._applied(call, strike)
+        return body
+
+    def _wired(self, call: Call, strikes: list[Strike], reply: Reply) -> Reply:
+        for strike in strikes:
+            change = BEHAVIOURS[strike.fault.behaviour].wire
+            if change is not None:
+                self._applied(call, strike)
+                return change(strike, reply)
+        return reply
+
+    def _applied(self, call: Call, strike: Strike) -> None:
+        entry = call.entry
+        entry.fault = entry.fault or strike.fault.behaviour
+        self.strikes.applied(strike, entry.number, entry.route, entry.client_call_id, self.clock.wall())
+
+    def _seconds(self, span_ms: tuple[float, float], conversation: int, tokens: int) -> float:
+        least, most = span_ms
+        drawn = least + (most - least) * chance(self.scenario.seed, conversation, 1)
+        return (drawn + tokens * self.scenario.latency.per_token_ms) * self.scenario.time_factor / 1000
+
+    async def _wait(self, span_ms: tuple[float, float], conversation: int, tokens: int) -> None:
+        seconds = self._seconds(span_ms, conversation, tokens)
+        if seconds > 0:
+            await self.clock.sleep(seconds)
+
+    def hex_id(self, number: int) -> str:
+        """Sixteen hexadecimal digits for a request's number, unlike those of its neighbours."""
+        return f"{mixed(self.scenario.seed, number):016x}"

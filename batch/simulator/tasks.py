@@ -1,0 +1,81 @@
+"""Chat tasks. Owns submitted tasks, their ids and their state over time.
+
+A task's state is a function of the clock: nothing runs in the background. Forms: BigModel API reference, "async chat
+completion" and "query async result"; ids as recorded there, opaque text that may contain a minus sign.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .chance import mixed
+
+PROCESSING = "PROCESSING"
+SUCCESS = "SUCCESS"
+
+
+class Task(msgspec.Struct):
+    """One submitted task.
+
+    Attributes:
+        id: what the client polls with.
+        request_id: the caller's, or made here.
+        key_id: who may ask for it.
+        model: the model asked for.
+        ready_at: monotonic seconds at which it succeeds; infinity for a stuck one.
+        result: body of the SUCCESS answer.
+        prompt_tokens: tokens billed when it succeeds.
+        completion_tokens: likewise.
+        cached_tokens: the part of the prompt tokens served from the cache.
+        conversation: identity of the messages, by which faults choose.
+        rows: bit mask of the faults whose `rows` name this conversation.
+    """
+
+    id: str
+    request_id: str
+    key_id: str
+    model: str
+    ready_at: float
+    result: bytes
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    conversation: int
+    rows: int
+
+    def state(self, now: float) -> str:
+        """`PROCESSING` or `SUCCESS` at the monotonic time `now`."""
+        return SUCCESS if now >= self.ready_at else PROCESSING
+
+
+class Tasks:
+    """All tasks, by id. They are kept as long as the server lives: results may be asked for again."""
+
+    def __init__(self, seed: int, started: int) -> None:
+        """Ids start with 17 digits shared by all tasks of one server and are unlike those of the next one."""
+        self._prefix = f"{mixed(seed, started) % 10**17:017d}"
+        self._salt = mixed(started, seed)
+        self._made = 0
+        self._tasks: dict[str, Task] = {}
+
+    def new_ids(self) -> tuple[str, str]:
+        """A task id, and the request id for a caller who gave none; both may be negative numbers as text."""
+        self._made += 1
+        number = mixed(self._salt, self._made) % (2 * 9 * 10**18) - 9 * 10**18
+        return f"{self._prefix}{number + 1}", str(number)
+
+    def add(self, task: Task) -> None:
+        """Keep a task."""
+        self._tasks[task.id] = task
+
+    def find(self, task_id: str, key_id: str) -> Task | None:
+        """The task with this id if it belongs to this key."""
+        task = self._tasks.get(task_id)
+        return task if task is not None and task.key_id == key_id else None
+
+
+def processing_body(task: Task) -> dict[str, Any]:
+    """The body of an answer to a poll that came too early."""
+    return {"id": task.id, "request_id": task.request_id, "model": None, "task_status": PROCESSING}

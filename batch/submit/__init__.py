@@ -1,0 +1,1 @@
+"""One attempt of one turn, whatever the lane; one thin file a lane."""

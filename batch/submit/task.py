@@ -1,0 +1,82 @@
+"""Lane `task`: leave a task with the provider, keep its id, ask for the result later.
+
+A task id, once committed, is collected and never bought again: it takes its slot back after a crash, is polled at the base
+URL it was given at, whatever the lane is by then, and outlives even the deadline of its row. Between two polls nobody
+waits: the row lies in the schedule of `agenda`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from batch import failpoints
+from batch.errors import WireError
+from batch.records import Accepted, Failure, Processing, Reply
+from batch.submit.attempt import Desk, OpenCall, Row, accepted_of
+
+FIRST_POLL_S: Final = 0.25
+LONGEST_POLL_S: Final = 5.0
+GROWTH: Final = 1.5
+
+
+class Pace:
+    """When to poll next: learns how long tasks take, so that the first poll comes when most are done."""
+
+    def __init__(self) -> None:
+        self._usual_s: float | None = None
+
+    def learn(self, took_s: float) -> None:
+        """A task took this long from submit to success."""
+        self._usual_s = took_s if self._usual_s is None else 0.9 * self._usual_s + 0.1 * took_s
+
+    def first_s(self) -> float:
+        """Seconds from the submit to the first poll."""
+        return FIRST_POLL_S if self._usual_s is None else min(max(0.8 * self._usual_s, 0.05), LONGEST_POLL_S * 2)
+
+    def next_s(self, polls: int) -> float:
+        """Seconds from poll number `polls` (1 for the first) to the next."""
+        return float(min(max(0.1, 0.25 * self.first_s()) * GROWTH ** min(polls, 20), LONGEST_POLL_S))
+
+
+async def submit(desk: Desk, row: Row) -> tuple[OpenCall, Accepted | Failure]:
+    """Leave the next turn of `row` with the provider. When it returns `Accepted`, the id is durable.
+
+    Raises:
+        LimitsClosed: the run takes no new sends; nothing was sent.
+        StorageError: the ledger cannot be written.
+    """
+    call = await desk.open(row, "task")
+    incoming = await desk.exchange(row, call, desk.dialect.submit(desk.request(row), call.call_id))
+    result = incoming if isinstance(incoming, Failure) else desk.dialect.read_submit(incoming)
+    if isinstance(result, Accepted):
+        failpoints.hit("accepted.received")
+        accepted_of(call, result, desk.base_url)
+        desk.ledger.accepted(call.number, result.task_id, desk.base_url)
+        row.call = call
+        await desk.ledger.committed()
+    return call, result
+
+
+async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
+    """Ask once for the result of a task; a poll that itself failed counts as `Processing`, but a stop stops.
+
+    A cancel leaves the task as it is: its id is in the ledger.
+    """
+    assert call.task_id is not None
+    call.polls += 1
+    client = desk.client_for(call.base_url)
+    try:
+        incoming = await client.exchange(desk.dialect.poll(call.task_id))
+    except WireError:
+        return Processing("unreachable")
+    result = desk.dialect.read_poll(incoming)
+    if isinstance(result, Failure) and not about_the_task(result) and result.verdict != "stop":
+        return Processing(result.code or result.kind)
+    if not isinstance(result, Processing):
+        failpoints.hit("answered.received")
+    return result
+
+
+def about_the_task(failure: Failure) -> bool:
+    """Whether a failed poll says that the task itself is over; see `wire.base.Dialect`."""
+    return failure.kind == "task" or failure.verdict == "fail"

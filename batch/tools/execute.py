@@ -1,0 +1,193 @@
+"""One tool call → the content of its tool message. Never an exception, whatever the model or the tool does.
+
+Owns the limits of a call (time, threads, size of the result) and the wording of what went wrong, which the model
+reads and can act on: `{"error": "…"}`. It knows no conversation and no ledger; the pipeline journals what comes back.
+
+Limits of this form, plainly: tools run in this process. A plain function that overruns its time is given up, not
+stopped (see `batch.tools.threads`); an async one that blocks holds up the event loop; memory is not bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import math
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import msgspec
+
+from batch.clock import describe
+from batch.errors import BatchError
+from batch.tools.arguments import ArgumentFault, read_arguments
+from batch.tools.threads import PoolFull, ToolThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batch.records import ToolCall
+    from batch.tools.registry import Tool, ToolSet
+
+MAX_CONTENT: Final = 64 * 1024
+"""Bytes of UTF-8; content is billed again in every later turn of the row."""
+MAX_ERROR: Final = 2_000
+_SHOWN_NAMES: Final = 20
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What goes back to the model; `failed` when the content tells of an error instead of a result."""
+
+    content: str
+    failed: bool = False
+
+
+class ResultFault(BatchError):
+    """A tool returned what JSON cannot say."""
+
+
+class Executor:
+    """Runs the calls of one run; at most `threads` plain functions at a time, async ones unbounded."""
+
+    def __init__(self, tools: ToolSet, *, threads: int = 8) -> None:
+        self._tools = tools
+        self._threads: ToolThreads[ToolResult] = ToolThreads(threads)
+
+    async def run_call(self, call: ToolCall, *, timeout_s: float = 60.0) -> ToolResult:
+        """Run one call.
+
+        Args:
+            call: name and argument text as the model sent them.
+            timeout_s: seconds from the start of the function; waiting for a thread does not count.
+
+        Returns:
+            The result as text: a str as it is, None as "", everything else as JSON with exact integers; or an error.
+        """
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return _error(_unknown(call.name, self._tools))
+        try:
+            arguments = read_arguments(tool.parameters, call.arguments)
+        except ArgumentFault as fault:
+            return _error(f"invalid arguments: {fault}")
+        result = await self._run(tool, arguments, timeout_s)
+        return result or _error(f"{tool.name} did not finish within {describe(timeout_s)}")
+
+    async def run_calls(self, calls: Sequence[ToolCall], *, timeout_s: float = 60.0) -> list[ToolResult]:
+        """Run the parallel calls of one turn; results in the order of the calls, one for each."""
+        results: dict[int, ToolResult] = {}
+
+        async def run(index: int, call: ToolCall) -> None:
+            results[index] = await self.run_call(call, timeout_s=timeout_s)
+
+        async with anyio.create_task_group() as group:
+            for index, call in enumerate(calls):
+                group.start_soon(run, index, call)
+        return [results[index] for index in range(len(calls))]
+
+    async def _run(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> ToolResult | None:
+        """The result, or None when time ran out."""
+        if tool.is_async:
+            with anyio.move_on_after(timeout_s):
+                return await _await(tool, arguments)
+            return None
+        try:
+            return await self._threads.run(functools.partial(_call, tool, arguments), timeout_s=timeout_s)
+        except (PoolFull, RuntimeError) as error:  # RuntimeError: the system gives no more threads
+            return _error(str(error))
+
+
+def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
+    """Run a plain function; in a thread of the pool."""
+    try:
+        return ToolResult(_cut(render(tool.function(**arguments), name=tool.name)))
+    except BaseException as error:  # noqa: BLE001  whatever a tool raises belongs to its row; this is no main thread
+        return _failed(error)
+
+
+async def _await(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
+    """Run an async function on the event loop."""
+    try:
+        return ToolResult(_cut(render(await tool.function(**arguments), name=tool.name)))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _failed(error)  # nobody cancelled us: something the tool waited for was cancelled by the tool
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a crashing tool is its row's matter
+        return _failed(error)
+
+
+def render(result: Any, *, name: str) -> str:
+    """A tool's return value as the text of its message.
+
+    Raises:
+        ResultFault: JSON has no form for it: NaN, infinity, an unknown class, an integer of more than 4,300 digits.
+    """
+    if isinstance(result, str):
+        text = str.__str__(result)  # of an Enum its value, of any other subclass the bare text
+        return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    if result is None:
+        return ""
+    if inspect.iscoroutine(result):
+        result.close()
+        raise ResultFault(f"{name} returned a coroutine; its outermost function must be an async def")
+    try:
+        plain = msgspec.to_builtins(result)
+        if not _finite(plain):
+            raise ResultFault(f"{name} returned NaN or infinity, which is no JSON")
+        return msgspec.json.encode(plain).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultFault(f"{name} returned what cannot be written as JSON: {_tell(error)}") from error
+
+
+def _finite(value: Any) -> bool:
+    """False when a NaN or infinity is anywhere in it: msgspec would write null without a word."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if isinstance(value, list | tuple) else True
+
+
+def _error(text: str) -> ToolResult:
+    return ToolResult(msgspec.json.encode({"error": _clean(text)}).decode(), failed=True)
+
+
+def _failed(error: BaseException) -> ToolResult:
+    return _error(str(error) if isinstance(error, ResultFault) else _tell(error))
+
+
+def _tell(error: BaseException) -> str:
+    """Type and message; no traceback, which would show the model our files."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  an exception class may fail at this too
+        text = "its message cannot be read"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _unknown(name: str, tools: ToolSet) -> str:
+    names = tools.names[:_SHOWN_NAMES]
+    there_are = f"there are: {', '.join(names)}" if names else "there are none"
+    more = len(tools.names) - len(names)
+    return f"no tool is called '{name[:64]}'; {there_are}" + (f" and {more} more" if more else "")
+
+
+def _clean(text: str) -> str:
+    """Safe to log and to send: control characters and lone surrogates become spaces, the length is bounded."""
+    shown = text[:MAX_ERROR] + "…" if len(text) > MAX_ERROR else text
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(" " if unicodedata.category(char) in {"Cc", "Cs"} else char for char in shown).strip()
+
+
+def _cut(content: str) -> str:
+    if len(content) * 4 <= MAX_CONTENT:
+        return content
+    encoded = content.encode()
+    if len(encoded) <= MAX_CONTENT:
+        return content
+    mark = f"\n[cut: too long, {len(encoded)} bytes]"
+    return encoded[: MAX_CONTENT - len(mark)].decode("utf-8", "ignore") + mark

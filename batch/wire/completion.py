@@ -1,0 +1,228 @@
+"""The chat completion object that GLM and the OpenAI-compatible services share: answer bytes → `Reply`.
+
+Owns the shape of `choices`, `message`, `tool_calls` and `usage`, and what is made of its odd forms. A typed decode
+takes the common case; whatever it refuses goes field by field through `loose`. It does not judge `finish_reason`
+(stored verbatim, `turns` decides) and knows no error codes. Sources: BigModel API reference "chat completion",
+OpenAI API reference "chat completion object". Used by `glm` and `openai`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from batch.records import Failure, Message, Reply, ToolCall, Usage
+from batch.wire import loose
+
+if TYPE_CHECKING:
+    from batch.records import Incoming
+
+TOKENS_MAX: Final = 2**40
+"""More tokens than any call can have: such a count is a fault of the server, not a bill."""
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct):
+    id: str
+    function: _Function
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_Call] | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    id: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    usage: _Usage | None = None
+    error: None = None
+    task_status: str | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Completion)
+
+
+def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
+    """The reply in a chat completion of the documented form; None sends the caller to `read_loosely`.
+
+    `replay_reasoning` puts the reasoning into `Reply.message` too, for services that want it back in tool rounds.
+    """
+    try:
+        completion = _decoder.decode(incoming.body)
+    except loose.UNREADABLE:
+        return None
+    if not completion.choices or completion.task_status not in (None, "SUCCESS"):
+        return None
+    choice = completion.choices[0]
+    message = choice.message
+    if not choice.finish_reason:
+        return None
+    calls: tuple[ToolCall, ...] = ()
+    if message.tool_calls:
+        calls = _unique([ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls])
+    content = message.content if message.content is not None else message.refusal
+    reasoning = message.reasoning_content
+    counted = completion.usage
+    return Reply(
+        content=content,
+        finish_reason=choice.finish_reason,
+        reasoning=reasoning,
+        tool_calls=calls,
+        message=_replay(content, calls, reasoning if replay_reasoning else None),
+        model=completion.model,
+        request_id=completion.request_id or completion.id,
+        service_tier=completion.service_tier,
+        usage=None if counted is None else _usage(counted, bool(content or calls or reasoning)),
+    )
+
+
+def read_loosely(document: loose.Fields, *, status: int, replay_reasoning: bool) -> Reply | Failure:
+    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.find`)."""
+    choices = loose.items(document.get("choices"))
+    choice = loose.fields(choices[0]) if choices else None
+    message = loose.fields(choice.get("message")) if choice else None
+    if choice is None or message is None:
+        return unusable("the answer has no choices with a message", status=status)
+    finish = loose.text(choice.get("finish_reason"))
+    if not finish:
+        return unusable("the answer has no finish_reason, so it is not known to be complete", status=status)
+    calls = _unique([_loose_call(number, raw) for number, raw in enumerate(loose.items(message.get("tool_calls")))])
+    content = _content(message.get("content"))
+    if content is None:
+        content = loose.text(message.get("refusal"))
+    reasoning = loose.text(message.get("reasoning_content"))
+    return Reply(
+        content=content,
+        finish_reason=finish,
+        reasoning=reasoning,
+        tool_calls=calls,
+        message=_replay(content, calls, reasoning if replay_reasoning else None),
+        model=loose.text(document.get("model")),
+        request_id=loose.text(document.get("request_id")) or loose.text(document.get("id")),
+        service_tier=loose.text(document.get("service_tier")),
+        usage=_loose_usage(document.get("usage"), bool(content or calls or reasoning)),
+    )
+
+
+def unusable(message: str, *, status: int) -> Failure:
+    """An answer that is no answer: it may have been billed, and is worth one more try."""
+    return Failure(kind="bad_payload", message=message, verdict="once", http_status=status, answered=False)
+
+
+def _usage(counted: _Usage, said_something: bool) -> Usage | None:
+    prompt, written = counted.prompt_tokens, counted.completion_tokens
+    total = prompt + written if counted.total_tokens is None else counted.total_tokens
+    if not (0 <= prompt <= TOKENS_MAX and 0 <= written <= TOKENS_MAX and 0 <= total <= TOKENS_MAX):
+        return None
+    if said_something and not (prompt or written or total):
+        return None  # all zeros under a real answer is a server that did not count
+    before, after = counted.prompt_tokens_details, counted.completion_tokens_details
+    return Usage(
+        prompt,
+        written,
+        total,
+        _part(before.cached_tokens, prompt) if before else None,
+        _part(after.reasoning_tokens, written) if after else None,
+        _part(before.cache_write_tokens, prompt) if before else None,
+    )
+
+
+def _part(count: int | None, of: int) -> int | None:
+    """A bucket nests in its total; one that does not is not known."""
+    return count if count is not None and 0 <= count <= of else None
+
+
+def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
+    found = loose.fields(raw) or {}
+    prompt, written = loose.whole(found.get("prompt_tokens")), loose.whole(found.get("completion_tokens"))
+    if prompt is None or written is None:
+        return None
+    before = loose.fields(found.get("prompt_tokens_details")) or {}
+    after = loose.fields(found.get("completion_tokens_details")) or {}
+    counted = _Usage(
+        prompt,
+        written,
+        loose.whole(found.get("total_tokens")),
+        _PromptDetails(loose.whole(before.get("cached_tokens")), loose.whole(before.get("cache_write_tokens"))),
+        _CompletionDetails(loose.whole(after.get("reasoning_tokens"))),
+    )
+    return _usage(counted, said_something)
+
+
+def _loose_call(number: int, raw: msgspec.Raw) -> ToolCall:
+    call = loose.fields(raw) or {}
+    function = loose.fields(call.get("function")) or {}
+    return ToolCall(
+        loose.text(call.get("id")) or f"call_{number}",
+        loose.text(function.get("name")) or "",
+        loose.text(function.get("arguments")) or "",
+    )
+
+
+def _unique(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
+    """Calls whose ids differ: two results under one id would be refused in the next turn."""
+    if len({call.id for call in calls}) == len(calls):
+        return tuple(calls)
+    seen: set[str] = set()
+    fixed: list[ToolCall] = []
+    for call in calls:
+        name, number = call.id, 1
+        while name in seen:
+            number += 1
+            name = f"{call.id}-{number}"
+        seen.add(name)
+        fixed.append(ToolCall(name, call.name, call.arguments))
+    return tuple(fixed)
+
+
+def _content(raw: msgspec.Raw | None) -> str | None:
+    """Text, or a list of parts joined; a part without text adds nothing."""
+    if raw is None or not bytes(raw).lstrip().startswith(b"["):
+        return loose.text(raw)
+    parts = (loose.fields(part) for part in loose.items(raw))
+    return "".join(loose.text(part.get("text")) or "" for part in parts if part)
+
+
+def _replay(content: str | None, calls: tuple[ToolCall, ...], reasoning: str | None) -> Message:
+    message: Message = {"role": "assistant", "content": content if content is not None or calls else ""}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
+    return message

@@ -1,0 +1,207 @@
+"""The GLM dialect of BigModel and Z.ai, v4: chat and tasks.
+
+Owns the bodies, the task states and the meaning of the business codes. Sources: BigModel API reference ("chat
+completion", "asynchronous chat completion", "query result") and BigModel "API error codes". Codes whose HTTP status
+is not documented are judged by the code alone. Knows no other dialect. Used through `providers`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from batch.clock import Clock
+from batch.records import Accepted, Failure, Outgoing, Processing, Reply
+from batch.wire import completion, loose, refusal, waits
+
+if TYPE_CHECKING:
+    from batch.records import Incoming, Lane, Request
+    from batch.wire.base import Credentials
+
+_OVER: Final = ("1304", "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321")
+CODES: Final[refusal.Codes] = {
+    "500": ("server", "retry"),
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004", "1005"), ("auth", "stop")),
+    **dict.fromkeys(("1100", "1110", "1111", "1112", "1121", "1220"), ("auth", "stop")),
+    **dict.fromkeys(("1113", "1309", "1313", "1314", "1315"), ("balance", "stop")),
+    "1120": ("server", "retry"),
+    **dict.fromkeys(("1200", "1230", "1234"), ("server", "retry")),
+    **dict.fromkeys(("1210", "1213", "1214", "1215"), ("bad_request", "fail")),
+    **dict.fromkeys(("1211", "1212", "1221", "1222", "1311"), ("model", "stop")),
+    # Our request ids are new for every attempt, so "you already have a request" is the server's own confusion.
+    "1231": ("task", "retry"),
+    "1261": ("too_large", "fail"),
+    "1300": ("content_filter", "fail"),
+    "1301": ("content_filter", "fail"),
+    **dict.fromkeys(("1302", "1303"), ("rate_limit", "retry")),
+    **dict.fromkeys(("1305", "1312"), ("overloaded", "retry")),
+    **dict.fromkeys(_OVER, ("quota", "park")),
+    **dict.fromkeys(("1701", "1702", "1703"), ("server", "once")),
+}
+"""BigModel's business codes: what went wrong and what it asks for."""
+
+
+class _Submitted(msgspec.Struct):
+    id: str
+    request_id: str | None = None
+    model: str | None = None
+    task_status: str | None = None
+    error: None = None
+
+
+_submitted: Final = msgspec.json.Decoder(_Submitted)
+
+
+class Glm:
+    """Chat and tasks over one key; `name` is the provider as the records show it.
+
+    Args:
+        name: `glm`, `zai` or `simulator`.
+        credentials: the key; it goes into the Authorization header as it is (JWT is not used).
+        language: value of `Accept-Language`, which Z.ai wants in English.
+        clock: tells the time for reset times in answers that carry no `Date` header.
+    """
+
+    lanes: frozenset[Lane] = frozenset({"sync", "task"})
+
+    def __init__(
+        self, name: str, credentials: Credentials, *, language: str | None = None, clock: Clock | None = None
+    ) -> None:
+        self.name = name
+        self._credentials = credentials
+        self._clock = clock or Clock()
+        common = (("Accept", "application/json"), *credentials.headers())
+        if language:
+            common += (("Accept-Language", language),)
+        self._get = common
+        self._post = (*common, ("Content-Type", "application/json; charset=UTF-8"))
+
+    def chat(self, request: Request, call_id: str) -> Outgoing:
+        """POST /chat/completions."""
+        return Outgoing("/chat/completions", self._post, _body(request, call_id))
+
+    def submit(self, request: Request, call_id: str) -> Outgoing:
+        """POST /async/chat/completions."""
+        return Outgoing("/async/chat/completions", self._post, _body(request, call_id))
+
+    def poll(self, task_id: str) -> Outgoing:
+        """GET /async-result/{id}; the id is opaque and is escaped."""
+        return Outgoing(f"/async-result/{loose.path_segment(task_id)}", self._get)
+
+    def read_chat(self, incoming: Incoming) -> Reply | Failure:
+        """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
+        if incoming.status == 200:
+            reply = completion.read(incoming, replay_reasoning=True)
+            if reply is not None:
+                return reply
+        document = loose.document(incoming.body)
+        if document is None:
+            return refusal.no_json(incoming)
+        return self._refused(document, incoming) or completion.read_loosely(
+            document, status=incoming.status, replay_reasoning=True
+        )
+
+    def read_submit(self, incoming: Incoming) -> Accepted | Failure:
+        """The id of a task, or why there is none."""
+        if incoming.status == 200:
+            try:
+                taken = _submitted.decode(incoming.body)
+            except loose.UNREADABLE:
+                taken = None
+            if taken and taken.id and taken.task_status != "FAIL":
+                return Accepted(task_id=taken.id, request_id=taken.request_id, model=taken.model)
+        document = loose.document(incoming.body)
+        if document is None:
+            return refusal.no_json(incoming)
+        failure = self._refused(document, incoming)
+        if failure is not None:
+            return failure
+        if loose.text(document.get("task_status")) == "FAIL":
+            return self._failed(document, incoming)
+        task_id = loose.text(document.get("id"))
+        if not task_id:
+            return completion.unusable("the answer to the submit has no task id", status=incoming.status)
+        return Accepted(
+            task_id=task_id,
+            request_id=loose.text(document.get("request_id")),
+            model=loose.text(document.get("model")),
+        )
+
+    def read_poll(self, incoming: Incoming) -> Reply | Failure | Processing:
+        """The reply of a finished task, `Processing`, or a failure of the poll or (kind `task`) of the task.
+
+        A task that the provider does not know (any more) and a success without an answer are worth one new task.
+        """
+        if incoming.status == 200:
+            reply = completion.read(incoming, replay_reasoning=True)
+            if reply is not None:
+                return reply
+        document = loose.document(incoming.body)
+        if document is None:
+            return refusal.no_json(incoming)
+        state = loose.text(document.get("task_status"))
+        if state == "FAIL":
+            return self._failed(document, incoming)
+        failure = self._refused(document, incoming)
+        if failure is not None:
+            lost = incoming.status in (400, 404) and failure.kind in ("bad_request", "model")
+            return msgspec.structs.replace(failure, kind="task", verdict="once") if lost else failure
+        if state is not None and state != "SUCCESS":
+            return Processing(state)
+        if state is None and "choices" not in document:
+            return completion.unusable("the answer to the poll has no task_status", status=incoming.status)
+        result = completion.read_loosely(document, status=incoming.status, replay_reasoning=True)
+        if isinstance(result, Failure):
+            message = f"the task succeeded, but {result.message}"
+            return msgspec.structs.replace(result, kind="task", message=message)
+        return result
+
+    def _refused(self, document: loose.Fields, incoming: Incoming) -> Failure | None:
+        said = refusal.find(document)
+        if said is None:
+            if incoming.status < 300:
+                return None
+            said = refusal.Said()
+        kind, verdict = refusal.by_code(said, incoming.status, CODES)
+        if said.flat and said.code == "500" and incoming.status == 200:
+            # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
+            kind, verdict = "bad_request", "fail"
+        return self._failure(kind, verdict, said, document=document, incoming=incoming)
+
+    def _failed(self, document: loose.Fields, incoming: Incoming) -> Failure:
+        """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
+        said = refusal.find(document) or refusal.Said()
+        kind, verdict = CODES.get(said.code or "", ("task", "retry"))
+        if verdict in ("retry", "once"):
+            kind = "task"
+        said = msgspec.structs.replace(said, message=f"the task failed: {said.message or 'no reason given'}")
+        return self._failure(kind, verdict, said, document=document, incoming=incoming)
+
+    def _failure(
+        self, kind: Any, verdict: Any, said: refusal.Said, *, document: loose.Fields, incoming: Incoming
+    ) -> Failure:
+        headers, now_us = incoming.headers, self._clock.now_us()
+        wait = waits.retry_after(headers, now_us)
+        if wait is None and kind == "quota":
+            wait = waits.reset_time(said.message, headers, now_us)
+        return Failure(
+            kind=kind,
+            verdict=verdict,
+            message=loose.excerpt(self._credentials.hide(said.message)) or f"HTTP {incoming.status} without a message",
+            code=loose.excerpt(said.code)[:64] if said.code else None,
+            http_status=incoming.status,
+            retry_after_s=wait,
+            request_id=loose.text(document.get("request_id")) or refusal.request_id(headers),
+        )
+
+
+def _body(request: Request, call_id: str) -> bytes:
+    """The body; parameters come first, so that none of them can replace what we ask and are known by."""
+    body: dict[str, Any] = {key: value for key, value in request.parameters.items() if value is not None}
+    body["model"] = request.model
+    body["messages"] = request.messages
+    if request.tools:
+        body["tools"] = request.tools
+    body["request_id"] = call_id
+    return loose.encode(body)

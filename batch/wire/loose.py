@@ -1,0 +1,123 @@
+"""Reading JSON that is not quite as documented: the tolerant path behind the typed decoders.
+
+Owns the step from the bytes of an answer to its fields when a typed decode refused them, and the cleaning of foreign
+text. Values stay raw JSON until somebody asks, so numbers inside an object that should have been text keep every digit.
+It knows no dialect. Used by `completion` and `refusal`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+Fields = dict[str, msgspec.Raw]
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What reading foreign JSON can raise; ValueError includes UnicodeDecodeError."""
+EXCERPT: Final = 500
+_fields: Final = msgspec.json.Decoder(Fields)
+_items: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_any: Final = msgspec.json.Decoder()
+_encoder: Final = msgspec.json.Encoder()
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# C0 and C1 controls and the bidirectional overrides: none of them belongs in a log line or on a terminal.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def scrub(text: str) -> str:
+    """`text` with every lone surrogate replaced by U+FFFD, so that it can be encoded."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def scrub_deep(value: Any) -> Any:
+    """The same for every string, key or value, of a JSON value."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, list):
+        return [scrub_deep(item) for item in value]
+    if isinstance(value, dict):
+        return {scrub(key): scrub_deep(item) for key, item in value.items()}
+    return value
+
+
+def excerpt(text: str) -> str:
+    """At most 500 characters of foreign text on one line, without control characters."""
+    return _CONTROL.sub(" ", scrub(text[: EXCERPT * 4])).strip()[:EXCERPT]
+
+
+def document(body: bytes) -> Fields | None:
+    """The top-level object of an answer, or None when the body is no JSON object at all.
+
+    A byte-order mark, invalid UTF-8, lone surrogates and NaN are mended first (with U+FFFD and null), because the
+    text around them is an answer that was paid for.
+    """
+    # The untyped decode is the check: raw values are skipped over, not validated, and would fail later one by one.
+    try:
+        _any.decode(body)
+        return _fields.decode(body)
+    except UNREADABLE:
+        pass
+    try:
+        mended = scrub_deep(json.loads(body.decode("utf-8-sig", "replace")))
+        return _fields.decode(msgspec.json.encode(mended))
+    except UNREADABLE:
+        return None
+
+
+def fields(raw: msgspec.Raw | None) -> Fields | None:
+    """The fields of a raw JSON object; None for anything else."""
+    if raw is None:
+        return None
+    try:
+        return _fields.decode(raw)
+    except UNREADABLE:
+        return None
+
+
+def items(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
+    """The items of a raw JSON array; nothing for anything else."""
+    if raw is None:
+        return []
+    try:
+        return _items.decode(raw)
+    except UNREADABLE:
+        return []
+
+
+def text(raw: msgspec.Raw | None) -> str | None:
+    """A raw JSON string as text, null as None, and any other value as its own JSON text, digit for digit."""
+    if raw is None:
+        return None
+    literal = bytes(raw).strip()
+    if literal.startswith(b'"'):
+        return str(_any.decode(literal))
+    return None if literal == b"null" else literal.decode("utf-8", "replace")
+
+
+def whole(raw: msgspec.Raw | None) -> int | None:
+    """A raw JSON integer (or a number or text that stands for one); None for anything else."""
+    literal = text(raw)
+    if literal is None or len(literal) > 20:
+        return None
+    head, _, tail = literal.partition(".")
+    try:
+        return int(head) if not tail.strip("0") else None
+    except ValueError:
+        return None
+
+
+def encode(body: Any) -> bytes:
+    """JSON as UTF-8; a lone surrogate, which UTF-8 cannot carry, goes out as U+FFFD."""
+    try:
+        return _encoder.encode(body)
+    except UnicodeEncodeError:
+        return _encoder.encode(scrub_deep(msgspec.to_builtins(body)))
+
+
+def path_segment(name: str) -> str:
+    """`name` as one segment of a URL path."""
+    return quote(scrub(name), safe="-._~")

@@ -1,0 +1,169 @@
+"""Servers for the simulator's tests: real ones, on real sockets, in threads of this process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from batch.simulator.app import create_app
+from batch.simulator.clock import Clock
+from batch.simulator.scenario import parse
+from batch.simulator.server import Server, config_of
+
+GLM = "/api/paas/v4"
+OPENAI = "/v1"
+NO_WAIT = "[latency]\nchat_ms = [0, 0]\ntask_ms = [0, 0]\n"
+
+
+class HandClock:
+    """A clock that moves only when the test moves it; sleeping takes no time at all."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def move(self, seconds: float) -> None:
+        self.now += seconds
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_795_000_000 + self.now
+
+    async def sleep(self, _seconds: float) -> None:
+        return None
+
+    def as_clock(self) -> Clock:
+        return Clock(self.monotonic, self.wall, self.sleep)
+
+
+class _ThreadServer(Server):
+    ready: threading.Event
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super(Server, self).startup(sockets)
+        self.ready.set()
+
+
+class Sim:
+    """A running simulator and a client for it."""
+
+    def __init__(self, scenario: str, clock: Clock | None) -> None:
+        parsed = parse(tomllib.loads(scenario))
+        self.app = create_app(parsed, clock)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port: int = self._listener.getsockname()[1]
+        self._server = _ThreadServer(config_of(self.app, idle_close_s=parsed.idle_close_s))
+        self._server.ready = threading.Event()
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+        self._thread.start()
+        assert self._server.ready.wait(10)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self.key = "reader.secret"
+
+    def stop(self) -> None:
+        self.http.close()
+        self._server.should_exit = True
+
+    def join(self) -> None:
+        self._thread.join(10)
+        self._listener.close()
+
+    def post(self, path: str, body: Any, key: str | None = None, **headers: str) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(path, content=content, headers={"Authorization": f"Bearer {key or self.key}", **named})
+
+    def glm(self, asked: Any = "hello", **more: Any) -> httpx.Response:
+        return self.post(f"{GLM}/chat/completions", self.body(asked, "glm-4", more))
+
+    def openai(self, asked: Any = "hello", **more: Any) -> httpx.Response:
+        return self.post(f"{OPENAI}/chat/completions", self.body(asked, "gpt-5-mini", more), key="sk-reader")
+
+    def submit(self, asked: Any = "hello", **more: Any) -> httpx.Response:
+        return self.post(f"{GLM}/async/chat/completions", self.body(asked, "glm-4", more))
+
+    def poll(self, task_id: str) -> httpx.Response:
+        return self.http.get(f"{GLM}/async-result/{task_id}", headers={"Authorization": f"Bearer {self.key}"})
+
+    @staticmethod
+    def body(asked: Any, model: str, more: dict[str, Any]) -> dict[str, Any]:
+        messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+        return {"model": model, "messages": messages, **more}
+
+    def books(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.http.get("/_sim/books").json()
+        return found
+
+    def judge(self, window: float = 60) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get("/_sim/judge", params={"window": window}).json()
+        return found
+
+    def faults(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.http.get("/_sim/faults").json()
+        return found
+
+    def reset(self) -> None:
+        assert self.http.post("/_sim/reset").status_code == 200
+
+    def until_books(self, records: int) -> list[dict[str, Any]]:
+        """The books once they hold that many records: what is served after a client left ends unseen."""
+        deadline = time.monotonic() + 5
+        while len(books := self.books()) < records:
+            assert time.monotonic() < deadline, books
+            time.sleep(0.005)
+        return books
+
+
+Start = Callable[..., Sim]
+
+
+@pytest.fixture(scope="session")
+def _running() -> Iterator[list[Sim]]:
+    running: list[Sim] = []
+    yield running
+    for sim in running:
+        sim.join()
+
+
+@pytest.fixture
+def start(_running: list[Sim]) -> Iterator[Start]:
+    """Starts simulators with the scenario a test writes, which has no latency unless it says so."""
+    mine: list[Sim] = []
+
+    def begin(scenario: str = "", clock: HandClock | None = None) -> Sim:
+        text = scenario if "[latency]" in scenario else f"{scenario}\n{NO_WAIT}"
+        sim = Sim(text, None if clock is None else clock.as_clock())
+        mine.append(sim)
+        return sim
+
+    yield begin
+    for sim in mine:
+        sim.stop()
+    _running.extend(mine)
+
+
+@pytest.fixture
+def sim(start: Start) -> Sim:
+    """A simulator without latency, limits and faults."""
+    return start()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    """A clock moved by hand."""
+    return HandClock()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the server does."""
+    return "asyncio"

@@ -1,0 +1,139 @@
+"""Scenario files: what they may say, and what is said about a wrong one."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batch.simulator.limits import Limit
+from batch.simulator.scenario import Scenario, ScenarioError, load, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WHOLE = """
+seed = 11
+time_factor = 0.5
+mode = "2024"
+models = ["glm-4"]
+gzip = true
+cached_prefix = true
+refuse_duplicates = true
+idle_close_s = 30
+keys = { reader = "secret" }
+
+[latency]
+chat_ms = [1, 2]
+task_ms = [3, 4.5]
+submit_ms = [5, 6]
+poll_ms = [7, 8]
+per_token_ms = 0.25
+
+[limits]
+in_flight = 50
+rpm = 600
+tpm = 200_000
+burst_s = 1
+
+[limits.models."glm-4-air"]
+in_flight = 5
+
+[[fault]]
+behaviour = 34
+rate = 0.05
+
+[[fault]]
+behaviour = 28
+rows = ["urgent", 3]
+first = 2
+route = "poll"
+status = 503
+
+[[fault]]
+behaviour = 28
+"""
+
+
+def test_every_key_is_read() -> None:
+    """A file with all keys comes out as it went in."""
+    scenario = parse(tomllib.loads(WHOLE))
+    assert (scenario.seed, scenario.time_factor, scenario.mode, scenario.models) == (11, 0.5, "2024", ("glm-4",))
+    assert scenario.gzip
+    assert scenario.cached_prefix
+    assert scenario.refuse_duplicates
+    assert (scenario.idle_close_s, scenario.keys, scenario.burst_s) == (30, {"reader": "secret"}, 1.0)
+    assert scenario.latency.task_ms == (3.0, 4.5)
+    assert scenario.latency.per_token_ms == 0.25
+    assert scenario.limit == Limit(50, 600, 200_000)
+    assert scenario.model_limits == {"glm-4-air": Limit(5)}
+    first, second, third = scenario.faults
+    assert (first.behaviour, first.rate, first.routes) == (34, 0.05, ("chat", "submit", "poll"))
+    assert (second.rows, second.first, second.routes) == (("urgent", 3), 2, ("poll",))
+    assert second.options == {"status": 503}
+    assert (second.salt, third.salt, third.options) == (0, 1, {})
+
+
+def test_an_empty_scenario_is_a_healthy_provider() -> None:
+    """No faults, no limits, any key and model, the latencies of the design."""
+    scenario = parse({})
+    assert scenario == Scenario()
+    assert (scenario.latency.chat_ms, scenario.latency.task_ms) == ((20, 60), (100, 300))
+    assert (scenario.limit, scenario.faults, scenario.models, scenario.keys) == (Limit(), (), None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sed = 7", "sed = 7: unknown key; did you mean seed?"),
+        ("zzzzzz = 7", "zzzzzz = 7: unknown key; known here: cached_prefix, fault,"),
+        ("seed = 'x'", "seed = 'x': must be a whole number of at least 0"),
+        ("seed = true", "seed = True: must be a whole number"),
+        ("time_factor = -1", "time_factor = -1: must be a number of at least 0"),
+        ("mode = '2023'", "mode = '2023': must be one of current, 2024"),
+        ("models = 'glm-4'", "models = 'glm-4': must be a list of texts"),
+        ("gzip = 1", "gzip = 1: must be true or false"),
+        ("keys = { a = 1 }", "keys: must be a table of secrets by key id"),
+        ("latency = 5", "latency = 5: must be a table"),
+        ("[latency]\nchat = [1, 2]", "latency.chat = [1, 2]: unknown key; did you mean chat_ms?"),
+        ("[latency]\nchat_ms = 5", "latency.chat_ms = 5: must be two numbers, [least, most]"),
+        ("[latency]\nchat_ms = [5, 1]", "latency.chat_ms = [5, 1]: must be two numbers, [least, most], with"),
+        ("[limits]\nrmp = 5", "limits.rmp = 5: unknown key; did you mean rpm?"),
+        ("[limits]\nrpm = 0", "limits.rpm = 0: must be a whole number of at least 1"),
+        ("[limits.models]\n'glm-4.5' = { rpm = 0 }", 'limits.models."glm-4.5".rpm = 0: must be'),
+        ("[limits.models]\nx = 3", "limits.models.x = 3: must be a table"),
+        ("fault = 3", "fault = 3: write [[fault]], one for each"),
+        ("[[fault]]\nrate = 0.5", "fault[1].behaviour = None: this simulator knows 18 (429 without a header), 19"),
+        ("[[fault]]\nbehaviour = 99", "fault[1].behaviour = 99: this simulator knows 18"),
+        ("[[fault]]\nbehaviour = 18\nrate = 2", "fault[1].rate = 2: must be between 0 and 1"),
+        ("[[fault]]\nbehaviour = 18\nrate = nan", "fault[1].rate = nan: must be between 0 and 1"),
+        ("[[fault]]\nbehaviour = 18\nraet = 1", "fault[1].raet = 1: unknown key; did you mean rate?"),
+        ("[[fault]]\nbehaviour = 18\nfirst = 0", "fault[1].first = 0: must be a whole number of at least 1"),
+        ("[[fault]]\nbehaviour = 18\nrows = 'a'", "fault[1].rows = 'a': must be a list of texts of user messages"),
+        ("[[fault]]\nbehaviour = 18\nrows = ['']", "fault[1].rows = ['']: must be a list"),
+        ("[[fault]]\nbehaviour = 18\nroute = 'x'", "fault[1].route = 'x': must be one of chat, submit, poll"),
+        ("[[fault]]\nbehaviour = 56\nroute = 'chat'", "fault[1].route = 'chat': behaviour 56 strikes only submit"),
+        ("[[fault]]\nbehaviour = 28\nstatus = 418", "fault[1].status = 418: must be one of 500, 502, 503, 504"),
+        ("[[fault]]\nbehaviour = 19\nseconds = 0", "fault[1].seconds = 0: must be a whole number of at least 1"),
+        ("[[fault]]\nbehaviour = 18\n[[fault]]\nbehaviour = 18\nstatus = 500", "fault[2].status = 500: unknown key"),
+    ],
+)
+def test_a_wrong_scenario_says_where_what_and_the_way_out(text: str, said: str) -> None:
+    """Dotted place, value, and what would do or the nearest name."""
+    with pytest.raises(ScenarioError) as caught:
+        parse(tomllib.loads(text))
+    assert str(caught.value).startswith(said)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, not TOML, and wrong inside: the path stands first."""
+    with pytest.raises(ScenarioError, match=r"missing\.toml: cannot be read: No such file"):
+        load(tmp_path / "missing.toml")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("seed =")
+    with pytest.raises(ScenarioError, match=r"bad\.toml: is not TOML"):
+        load(bad)
+    bad.write_text("sede = 7")
+    with pytest.raises(ScenarioError, match=r"bad\.toml: sede = 7: unknown key; did you mean seed"):
+        load(bad)

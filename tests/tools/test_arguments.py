@@ -1,0 +1,153 @@
+"""The text a model wrote as arguments: taken exactly, or refused in words it can repair."""
+
+import contextlib
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.tools.arguments import ArgumentFault, read_arguments
+from batch.tools.registry import ToolSet, tool
+
+BIG = 53195444847186410
+
+
+class Unit(enum.Enum):
+    CELSIUS = "c"
+
+
+@dataclass
+class Item:
+    amount: float
+    count: int = 1
+
+
+def read(function: Callable[..., Any], text: str) -> dict[str, Any]:
+    """Read a text for one function."""
+    entry = ToolSet.of([tool(function)]).get(function.__name__)
+    assert entry is not None
+    return read_arguments(entry.parameters, text)
+
+
+def numbers(i: int, f: float) -> None:
+    """Take two numbers."""
+
+
+def optional(a: int = 0, b: str | None = None) -> None:
+    """Take what comes."""
+
+
+def rich(items: list[Item], unit: Unit, mode: Literal["x", "y"], extra: dict[str, float]) -> None:
+    """Take structures."""
+
+
+def nothing() -> None:
+    """Take nothing."""
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "{}"])
+def test_no_arguments_may_be_said_in_three_ways(text: str) -> None:
+    """Models send all of them for a function without parameters, or with defaults only."""
+    assert read(nothing, text) == {}
+    assert read(optional, text) == {}
+
+
+@given(st.integers(min_value=-(10**4000), max_value=10**4000))
+def test_any_integer_survives_exactly_for_int_and_for_float(value: int) -> None:
+    """Neither 2^53 nor 2^64 nor the largest float is a border."""
+    read_back = read(numbers, f'{{"i": {value}, "f": {value}}}')
+    assert read_back == {"i": value, "f": value}
+    assert type(read_back["f"]) is int
+
+
+@given(st.lists(st.integers(min_value=-(2**200), max_value=2**200) | st.floats(allow_nan=False, allow_infinity=False)))
+def test_integers_inside_containers_of_floats_stay_integers(values: list[float]) -> None:
+    """Lists, dictionaries and optional values are walked too."""
+
+    def f(a: list[float], b: dict[str, float | None]) -> None:
+        """Take containers."""
+
+    text = msgspec.json.encode({"a": values, "b": {str(i): value for i, value in enumerate(values)}}).decode()
+    arguments = read(f, text)
+    assert [(type(value), value) for value in arguments["a"]] == [(type(value), value) for value in values]
+    assert list(arguments["b"].values()) == values
+
+
+def test_structures_arrive_as_the_author_declared_them() -> None:
+    """Dataclasses, enums and literals are built, floats inside take whole numbers that fit."""
+    text = '{"items": [{"amount": 2}], "unit": "c", "mode": "y", "extra": {"k": 1.5}}'
+    assert read(rich, text) == {"items": [Item(2.0)], "unit": Unit.CELSIUS, "mode": "y", "extra": {"k": 1.5}}
+
+
+def test_an_integer_that_a_float_field_would_round_is_refused() -> None:
+    """Inside the author's own class we cannot keep it an integer; rounding it in silence is worse than asking again."""
+    text = f'{{"items": [{{"amount": {2**53 + 1}}}], "unit": "c", "mode": "x", "extra": {{}}}}'
+    with pytest.raises(ArgumentFault, match="9007199254740993 does not fit a float"):
+        read(rich, text)
+    exact = f'{{"items": [{{"amount": 1, "count": {2**53 + 1}}}], "unit": "c", "mode": "x", "extra": {{}}}}'
+    assert read(rich, exact)["items"] == [Item(1.0, 2**53 + 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"i": "2", "f": 1}', "parameter 'i': Expected `int`, got `str`"),
+        ('{"i": 2.0, "f": 1}', "parameter 'i': Expected `int`, got `float`"),
+        ('{"i": true, "f": 1}', "parameter 'i': Expected `int`, got `bool`"),
+        ('{"i": null, "f": 1}', "parameter 'i': Expected `int`, got `null`"),
+        ('{"i": 1, "f": "1.5"}', "parameter 'f': Expected `float`, got `str`"),
+        ('{"i": 1, "f": false}', "parameter 'f': Expected `float`, got `bool`"),
+        ('{"i": 1}', "missing parameter 'f'; the parameters are: i, f"),
+        ('{"i": 1, "f": 1, "g": 1}', "unknown parameter 'g'; the parameters are: i, f"),
+        ("[1, 2]", "got an array"),
+        ("null", "got null"),
+        ('"{}"', "got a string"),
+        ("7", "got a number"),
+        ("true", "got a boolean"),
+        ('```json\n{"i": 1, "f": 1}\n```', "without a code fence"),
+        ("{'i': 1, 'f': 1}", "not a JSON object"),
+        ('{"i": 1, "f": 1,}', "not a JSON object"),
+        ('{"i": 1, "f": 1', "not a JSON object"),
+        ('{"i": 1, "f": NaN}', "not a JSON object"),
+        ('{"i": 1, "f": 1e400}', "not a JSON object"),
+        ('{"i": 1, "f": 1} and more', "not a JSON object"),
+        ('{"i": ' + "9" * 5000 + ', "f": 1}', "not a JSON object"),
+        ('{"i": ' + "[" * 50_000, "not a JSON object"),
+        ('{"i": "\ud800", "f": 1}', "not a JSON object"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_words_for_the_model(text: str, says: str) -> None:
+    """Nothing is guessed: a number in quotes is a text, a cut object is none."""
+    with pytest.raises(ArgumentFault) as caught:
+        read(numbers, text)
+    assert says in str(caught.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """One repair by the model instead of three."""
+    with pytest.raises(ArgumentFault) as caught:
+        read(numbers, '{"i": "x", "g": 1}')
+    assert str(caught.value).split("; ") == [
+        "unknown parameter 'g'",
+        "missing parameter 'f'",
+        "the parameters are: i, f",
+        "parameter 'i': Expected `int`, got `str`",
+    ]
+
+
+def test_a_function_without_parameters_says_so() -> None:
+    """Models like to invent some."""
+    with pytest.raises(ArgumentFault, match="there are no parameters"):
+        read(nothing, '{"x": 1}')
+
+
+@given(st.text())
+def test_no_text_at_all_does_anything_but_fit_or_be_refused(text: str) -> None:
+    """The row never crashes on what a model wrote."""
+    with contextlib.suppress(ArgumentFault):
+        assert read(optional, text).keys() <= {"a", "b"}
