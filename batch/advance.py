@@ -53,7 +53,7 @@ class Overseer(Protocol):
 
 
 class Worker:
-    """Works on rows until the agenda has none; several share one."""
+    """Works on rows until the agenda has none; both crews of a run share one."""
 
     def __init__(
         self, desk: Desk, agenda: Agenda[Row], settings: Settings, *, tools: Executor | None, overseer: Overseer
@@ -68,24 +68,30 @@ class Worker:
         self._streak: tuple[str, int] = ("", 0)
         self._settled = 0
 
-    async def work(self) -> None:
-        """Take rows and advance them, one step at a time."""
-        while (row := await self._agenda.next()) is not None:
+    async def send(self) -> None:
+        """One of the crew that sends: takes rows that need a slot, one at a time."""
+        while (row := await self._agenda.next_to_send()) is not None:
             try:
-                if row.call is not None:
-                    await self._poll(row, row.call)
-                elif self._settings.collect_only:
-                    self._agenda.done()
+                if self._settings.collect_only:
+                    self._agenda.done()  # nothing more is sent for a job that changed
                 elif row.fault is not None:
                     self._unaskable(row, row.fault)
-                elif row.replied is not None:
-                    await self._run_tools(row, row.replied.tool_calls)
                 elif self._settings.lane == "task":
                     await self._submit(row)
                 else:
                     await self._send(row)
             except LimitsClosed:
                 self._agenda.done()  # it stays in the ledger as it is; the next run goes on from there
+
+    async def tend(self) -> None:
+        """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
+        while (row := await self._agenda.next_to_tend()) is not None:
+            if row.call is not None:
+                await self._poll(row, row.call)
+            elif row.replied is None or self._settings.collect_only:
+                self._agenda.done()
+            else:
+                await self._run_tools(row, row.replied.tool_calls)
 
     async def _send(self, row: Row) -> None:
         call, result = await direct.send(self._desk, row)

@@ -21,16 +21,28 @@ R = TypeVar("R")
 
 
 class Agenda(Generic[R]):
-    """The schedule of one run's rows."""
+    """The schedule of one run's rows.
 
-    def __init__(self, clock: Clock, *, open_limit: int) -> None:
+    Rows that need a slot before they can go on and rows that do not (polls, tools) are handed to different crews:
+    whoever waits for a slot must never keep the one waiting whose poll would free it.
+
+    Args:
+        clock: decides when a waiting row is due.
+        open_limit: rows begun and not finished, at most.
+        needs_slot: whether the next step of a row is to send.
+    """
+
+    def __init__(self, clock: Clock, *, open_limit: int, needs_slot: Callable[[R], bool]) -> None:
         self._clock = clock
         self._open_limit = open_limit
-        self._ready: deque[R] = deque()
+        self._needs_slot = needs_slot
+        self._to_send: deque[R] = deque()
+        self._to_tend: deque[R] = deque()
         self._fresh: deque[R] = deque()
         self._later: list[tuple[float, int, R]] = []
         self._order = count()
-        self._idle: deque[anyio.Event] = deque()
+        self._senders: deque[anyio.Event] = deque()
+        self._tenders: deque[anyio.Event] = deque()
         self._sooner = anyio.Event()
         self.open = 0
         """Rows begun and not finished."""
@@ -54,7 +66,7 @@ class Agenda(Generic[R]):
     def add(self, rows: list[R]) -> None:
         """New rows, to be begun in this order."""
         self._fresh.extend(rows)
-        self._wake(len(rows))
+        _wake(self._senders, len(rows))
 
     def resume(self, row: R) -> None:
         """A row begun in an earlier process: it counts as open from now on."""
@@ -63,8 +75,12 @@ class Agenda(Generic[R]):
 
     def again(self, row: R) -> None:
         """An open row that can go on at once."""
-        self._ready.append(row)
-        self._wake(1)
+        if self._needs_slot(row):
+            self._to_send.append(row)
+            _wake(self._senders, 1)
+        else:
+            self._to_tend.append(row)
+            _wake(self._tenders, 1)
 
     def later(self, row: R, seconds: float) -> None:
         """An open row that can go on in so many seconds."""
@@ -76,34 +92,40 @@ class Agenda(Generic[R]):
     def done(self) -> None:
         """An open row has its outcome, or is left to the next run."""
         self.open -= 1
-        self._wake(1)
+        if self._over:
+            self._wake_all()
+        else:
+            _wake(self._senders, 1)
 
     def end(self) -> None:
-        """No more new rows will come; when the open ones are done, `next` gives None to all."""
+        """No more new rows will come; when the open ones are done, everybody gets None."""
         self._ended = True
-        self._wake(len(self._idle))
+        self._wake_all()
 
     def close(self) -> None:
-        """Hand nothing out any more; `next` gives None at once. What is left stays in the ledger."""
+        """Hand nothing out any more: everybody gets None at once. What is left stays in the ledger."""
         self._closed = True
-        self._wake(len(self._idle))
+        self._wake_all()
 
-    async def next(self) -> R | None:
-        """The next row to work on, None when there will be none."""
-        while not self._closed:
-            if self._ready:
-                return self._ready.popleft()
+    async def next_to_send(self) -> R | None:
+        """The next row that needs a slot: one already begun before a new one. None when there will be none."""
+        while not self._over:
+            if self._to_send:
+                return self._to_send.popleft()
             if self._fresh and self.open < self._open_limit:
                 self.open += 1
                 self.taken.set()
                 self.on_begin()
                 return self._fresh.popleft()
-            if self._ended and not self._fresh and self.open == 0:
-                self._wake(len(self._idle))
-                return None
-            turn = anyio.Event()
-            self._idle.append(turn)
-            await turn.wait()
+            await _turn(self._senders)
+        return None
+
+    async def next_to_tend(self) -> R | None:
+        """The next row to poll or to run tools for. None when there will be none."""
+        while not self._over:
+            if self._to_tend:
+                return self._to_tend.popleft()
+            await _turn(self._tenders)
         return None
 
     async def keep_time(self) -> None:
@@ -119,7 +141,22 @@ class Agenda(Generic[R]):
             with anyio.move_on_after(max(0.0, self._later[0][0] - now)):
                 await self._sooner.wait()
 
-    def _wake(self, number: int) -> None:
-        while number > 0 and self._idle:
-            self._idle.popleft().set()
-            number -= 1
+    @property
+    def _over(self) -> bool:
+        return self._closed or (self._ended and not self._fresh and self.open == 0)
+
+    def _wake_all(self) -> None:
+        _wake(self._senders, len(self._senders))
+        _wake(self._tenders, len(self._tenders))
+
+
+async def _turn(idle: deque[anyio.Event]) -> None:
+    turn = anyio.Event()
+    idle.append(turn)
+    await turn.wait()
+
+
+def _wake(idle: deque[anyio.Event], number: int) -> None:
+    while number > 0 and idle:
+        idle.popleft().set()
+        number -= 1

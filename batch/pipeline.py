@@ -38,6 +38,7 @@ from batch.submit.attempt import Desk, Policy, Row
 from batch.tools.execute import Executor
 from batch.totals import Planned, Totals
 
+TENDERS: Final = 64  # polls and tool turns at the same time; the slots bound what they tend
 DRAIN_S: Final = 30.0
 TICK_S: Final = 1.0
 LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
@@ -96,7 +97,9 @@ class Run:
         self._limits = Limits(
             clock, concurrency=job.limits.concurrency, requests_per_minute=job.limits.requests_per_minute
         )
-        self._agenda: Agenda[Row] = Agenda(clock, open_limit=2 * job.limits.concurrency)
+        self._agenda: Agenda[Row] = Agenda(
+            clock, open_limit=2 * job.limits.concurrency, needs_slot=lambda row: row.call is None and row.replied is None
+        )
         self._agenda.on_begin = self._begun
         self._desk = self._make_desk()
         self._publisher = Publisher(prepared.folder, opened.run, schema=prepared.schema, tags=job.tags)
@@ -193,9 +196,10 @@ class Run:
                         inner.start_soon(self._plan)
                     inner.start_soon(self._feed)
                     worker = self._make_worker()
-                    number = limits.concurrency * (2 if len(self.prepared.tools) else 1)
-                    for n in range(number):
-                        inner.start_soon(worker.work, name=f"worker-{n}")
+                    for n in range(limits.concurrency):
+                        inner.start_soon(worker.send, name=f"send-{n}")
+                    for n in range(min(limits.concurrency, TENDERS)):
+                        inner.start_soon(worker.tend, name=f"tend-{n}")
             outer.cancel_scope.cancel()
 
     async def _resume(self) -> None:

@@ -99,9 +99,14 @@ class Prices:
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
             entries = msgspec.convert(document, _File).price
-        except (OSError, ValueError, msgspec.MsgspecError) as error:  # TOML and UTF-8 errors are ValueErrors
+        except (OSError, ValueError) as error:  # those of TOML, UTF-8 and msgspec are ValueErrors
             raise RefusedToStart(f"price table {path}: {error}") from error
-        return cls([(entry, _price(entry, number, path)) for number, entry in enumerate(entries, 1)])
+        return cls(
+            [
+                (entry, _price(entry, where=f"price table {path}, entry {number}"))
+                for number, entry in enumerate(entries, 1)
+            ]
+        )
 
     def find(self, provider: str, model: str, day: date) -> Price | None:
         """The price of a model on a day (UTC), or None when the table does not know it.
@@ -133,8 +138,7 @@ class Prices:
         return None
 
 
-def _price(entry: _Entry, number: int, path: Path) -> Price:
-    where = f"price table {path}, entry {number}"
+def _price(entry: _Entry, *, where: str) -> Price:
     if not entry.providers or not entry.models or not entry.currency:
         raise RefusedToStart(f"{where}: providers, models and currency must not be empty")
     if entry.models != tuple(model.lower() for model in entry.models):
@@ -146,16 +150,16 @@ def _price(entry: _Entry, number: int, path: Path) -> Price:
     return Price(
         id=f"{entry.providers[0]}/{entry.models[0]}@{entry.valid_from}",
         currency=entry.currency,
-        input=_units(entry.input, "1", where),
-        output=_units(entry.output, "1", where),
-        cached_input=_units(cached, "1", where),
-        batch_input=_units(entry.input, factor, where),
-        batch_output=_units(entry.output, factor, where),
-        batch_cached_input=_units(cached, factor, where),
+        input=_units(entry.input, "1", where=where),
+        output=_units(entry.output, "1", where=where),
+        cached_input=_units(cached, "1", where=where),
+        batch_input=_units(entry.input, factor, where=where),
+        batch_output=_units(entry.output, factor, where=where),
+        batch_cached_input=_units(cached, factor, where=where),
     )
 
 
-def _units(per_million: str, factor: str, where: str) -> int:
+def _units(per_million: str, factor: str, *, where: str) -> int:
     """The price of one token in 10⁻¹² units, exactly."""
     try:
         units = Decimal(per_million) * Decimal(factor) * (COST_UNIT // _PER)

@@ -103,7 +103,12 @@ class ToolSet:
             JobError: the file cannot be read or run, has no tool, or a tool's name or hints are refused; every fault
                 names file and line.
         """
-        return cls.of(_marked(vars(_execute(path))), where=path)
+        module = _execute(path)
+        try:
+            return cls.of(_marked(vars(module)), where=path)
+        except JobError:
+            del sys.modules[module.__name__]
+            raise
 
     @classmethod
     def of(cls, functions: Iterable[Callable[..., Any]], *, where: Path | str = "tools") -> ToolSet:

@@ -163,11 +163,11 @@ class Glm:
             if incoming.status < 300:
                 return None
             said = refusal.Said()
-        kind, verdict = refusal.by_code(said, incoming.status, CODES)
+        kind, verdict = refusal.by_code(said, incoming.status, codes=CODES)
         if said.flat and said.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
             kind, verdict = "bad_request", "fail"
-        return self._failure(kind, verdict, said, document=document, incoming=incoming)
+        return self._failure((kind, verdict), said, document=document, incoming=incoming)
 
     def _failed(self, document: loose.Fields, incoming: Incoming) -> Failure:
         """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
@@ -176,15 +176,16 @@ class Glm:
         if verdict in ("retry", "once"):
             kind = "task"
         said = msgspec.structs.replace(said, message=f"the task failed: {said.message or 'no reason given'}")
-        return self._failure(kind, verdict, said, document=document, incoming=incoming)
+        return self._failure((kind, verdict), said, document=document, incoming=incoming)
 
     def _failure(
-        self, kind: Any, verdict: Any, said: refusal.Said, *, document: loose.Fields, incoming: Incoming
+        self, meaning: refusal.Meaning, said: refusal.Said, *, document: loose.Fields, incoming: Incoming
     ) -> Failure:
+        kind, verdict = meaning
         headers, now_us = incoming.headers, self._clock.now_us()
         wait = waits.retry_after(headers, now_us)
         if wait is None and kind == "quota":
-            wait = waits.reset_time(said.message, headers, now_us)
+            wait = waits.reset_time(said.message, headers, now_us=now_us)
         return Failure(
             kind=kind,
             verdict=verdict,

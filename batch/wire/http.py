@@ -102,7 +102,7 @@ class Client:
             headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
         coding = headers.get("content-encoding")
         if coding:
-            body = _decoded(body, coding, self._max_body)
+            body = _decoded(body, coding, cap=self._max_body)
         return Incoming(response.status_code, headers, body)
 
     async def aclose(self) -> None:
@@ -188,7 +188,7 @@ def _translated(error: httpx.TransportError, left: _Left) -> WireError:
     return WireError(text, kind=kind, sent=left.done or not isinstance(error, _NOT_SENT))
 
 
-def _decoded(body: bytes, coding: str, cap: int) -> bytes:
+def _decoded(body: bytes, coding: str, *, cap: int) -> bytes:
     """The body without its Content-Encoding, in memory bounded by `cap`."""
     for name in reversed([part.strip().lower() for part in coding.split(",")][:3]):
         if name in ("", "identity"):
@@ -197,11 +197,11 @@ def _decoded(body: bytes, coding: str, cap: int) -> bytes:
             raise WireError(
                 f"the answer is encoded as {name[:20]!r}, which was not asked for", kind="bad_payload", sent=True
             )
-        body = _inflated(body, name, cap)
+        body = _inflated(body, name, cap=cap)
     return body
 
 
-def _inflated(body: bytes, name: str, cap: int) -> bytes:
+def _inflated(body: bytes, name: str, *, cap: int) -> bytes:
     if name == "deflate":
         zlib_form = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
         if not zlib_form and body[:1] in b"{[< \t\r\n":

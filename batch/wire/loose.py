@@ -16,8 +16,8 @@ import msgspec
 
 Fields = dict[str, msgspec.Raw]
 
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What reading foreign JSON can raise; ValueError includes UnicodeDecodeError."""
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What reading foreign JSON can raise: msgspec's errors and UnicodeDecodeError are ValueErrors."""
 EXCERPT: Final = 500
 _fields: Final = msgspec.json.Decoder(Fields)
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw])

@@ -114,7 +114,7 @@ class OpenAI:
             if incoming.status < 300:
                 return None
             said = refusal.Said()
-        kind, verdict = refusal.by_code(said, incoming.status, CODES)
+        kind, verdict = refusal.by_code(said, incoming.status, codes=CODES)
         if kind == "rate_limit" and _never_fits(said.message):
             kind, verdict = "too_large", "fail"
         code = said.code or said.type

@@ -81,7 +81,7 @@ def by_status(status: int) -> Meaning:
     return ("bad_request", "fail")
 
 
-def by_code(said: Said, status: int, codes: Codes) -> Meaning:
+def by_code(said: Said, status: int, *, codes: Codes) -> Meaning:
     """What a refusal means: its code, else its type, else its status, else the status its code repeats."""
     for name in (said.code, said.type):
         if name is not None and name in codes:

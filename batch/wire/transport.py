@@ -21,7 +21,7 @@ import httptools
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 Origin = tuple[str, str, int]
 Header = tuple[bytes, bytes]
@@ -265,8 +265,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         connection = self._take(origin, loop.time())
         if connection is None:
-            connection = await self._connect(origin, timeout.get("connect"), loop)
-        answer = await self._exchange(connection, data, request, loop)
+            connection = await self._connect(origin, timeout.get("connect"))
+        answer = await self._exchange(connection, data, extensions=request.extensions)
         if not connection.closed:
             connection.reused = True
             connection.idle_since = loop.time()
@@ -283,15 +283,14 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             with anyio.move_on_after(1):  # a TLS peer that never answers must not hold up the exit
                 await self._emptied
 
-    async def _exchange(
-        self, connection: _Connection, data: bytes, request: httpx.Request, loop: asyncio.AbstractEventLoop
-    ) -> _Answer:
+    async def _exchange(self, connection: _Connection, data: bytes, *, extensions: Mapping[str, Any]) -> _Answer:
+        loop = asyncio.get_running_loop()
         future: asyncio.Future[_Answer] = loop.create_future()
         connection.send(data, future)
-        sent = request.extensions.get("sent")
+        sent = extensions.get("sent")
         if sent is not None:
             sent()
-        seconds = (request.extensions.get("timeout") or {}).get("read")
+        seconds = (extensions.get("timeout") or {}).get("read")
         timer = None
         if seconds is not None:
             timer = loop.call_later(seconds, connection.time_out, seconds)
@@ -319,7 +318,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
                 return connection
         return None
 
-    async def _connect(self, origin: Origin, seconds: float | None, loop: asyncio.AbstractEventLoop) -> _Connection:
+    async def _connect(self, origin: Origin, seconds: float | None) -> _Connection:
+        loop = asyncio.get_running_loop()
         scheme, host, port = origin
         secure = self._tls() if scheme == "https" else None
         try:

@@ -21,10 +21,10 @@ CHINA: Final = timezone(timedelta(hours=8))
 """BigModel writes its reset times in Chinese local time; z.ai shows the same form and is read the same way."""
 
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
-_TERM: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)")
-_DURATION: Final = re.compile(rf"(?:{_TERM.pattern})+")
-_NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d{1,12})?")
-_RESET: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_TERM: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
+_DURATION: Final = re.compile(rf"(?:{_TERM.pattern})+", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
+_RESET: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)", re.ASCII)
 
 
 class LimitHeaders(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
     return None if moment is None else _from(server_now(headers, now_us), moment)
 
 
-def reset_time(message: str, headers: Mapping[str, str], now_us: int) -> float | None:
+def reset_time(message: str, headers: Mapping[str, str], *, now_us: int) -> float | None:
     """Seconds until the `YYYY-mm-dd HH:MM:SS` (UTC+8) in a message of BigModel's quota codes, or None."""
     found = _RESET.search(message)
     if not found:
@@ -115,4 +115,4 @@ def _http_date(value: str) -> datetime | None:
 
 
 def _count(value: str | None) -> int | None:
-    return int(value) if value is not None and value.isdecimal() and len(value) <= 18 else None
+    return int(value) if value is not None and value.isascii() and value.isdecimal() and len(value) <= 18 else None

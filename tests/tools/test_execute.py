@@ -120,11 +120,12 @@ async def test_a_value_that_contains_itself_is_an_error() -> None:
 @pytest.mark.parametrize("char", ["x", "好", "🙂"])
 async def test_a_long_result_is_cut_at_a_whole_character_with_a_mark(char: str) -> None:
     """It would be billed again in every later turn of the row."""
-    result = await returned(char * MAX_CONTENT)
+    text = char * (MAX_CONTENT + 1)
+    result = await returned(text)
     assert not result.failed
     assert MAX_CONTENT - 4 <= len(result.content.encode()) <= MAX_CONTENT
     assert result.content.startswith(char * 1000)
-    assert result.content.endswith(f"\n[cut: too long, {len((char * MAX_CONTENT).encode())} bytes]")
+    assert result.content.endswith(f"\n[cut: too long, {len(text.encode())} bytes]")
     exact = await returned("x" * MAX_CONTENT)
     assert exact.content == "x" * MAX_CONTENT
 

@@ -90,7 +90,7 @@ def test_a_faulty_file_is_refused_with_file_line_and_reason(tmp_path: Path, text
         ToolSet.load(path)
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
-    assert not [name for name in set(sys.modules) - before if name.startswith("_promptmill") and "class X" in text]
+    assert not [name for name in set(sys.modules) - before if name.startswith("_promptmill")]
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

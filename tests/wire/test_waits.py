@@ -68,7 +68,7 @@ def test_retry_after_in_every_form(headers: dict[str, str], seconds: float | Non
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text(max_size=40)), st.text())
 def test_no_header_or_message_makes_the_parsers_raise(headers: dict[str, str], text: str) -> None:
     """What comes out is positive or None."""
-    for found in (retry_after(headers, NOW_US), reset_time(text, headers, NOW_US)):
+    for found in (retry_after(headers, NOW_US), reset_time(text, headers, now_us=NOW_US)):
         assert found is None or found > 0
     go_duration(text)
     limit_headers({"x-ratelimit-limit-tokens": text, "x-ratelimit-reset-tokens": text})
