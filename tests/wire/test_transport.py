@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
 from batch.errors import WireError
 from batch.records import Outgoing
@@ -406,90 +398,3 @@ async def test_the_transport_works_under_an_ordinary_httpx_client(stub: Stub) ->
     assert stub.exchanges[0].head.startswith(b"POST /base/x?q=1 HTTP/1.1\r\n")
     assert stub.exchanges[0].body == b'{"b":2}'
     assert stub.connections == 1
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, key and certificate in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    subprocess.run(
-        shlex.split(
-            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {key} -out {cert} "
-            "-days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-        ),
-        check=True,
-        capture_output=True,
-    )
-    both.write_bytes(key.read_bytes() + cert.read_bytes())
-    return both
-
-
-def _server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-async def test_tls_with_a_trusted_authority_works_and_is_kept_alive(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SSL_CERT_FILE is honoured, and an answer larger than one TLS record arrives whole."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    async with Stub(tls=_server_tls(certificate)) as stub:
-        stub.answers = [reply(b"x" * 300_000)]
-        wire = client(stub)
-        for _ in range(3):
-            assert len((await wire.exchange(POST)).body) == 300_000
-        assert stub.connections == 1
-        await wire.aclose()
-
-
-async def test_a_certificate_that_is_not_trusted_is_named_and_nothing_is_sent(certificate: Path) -> None:
-    """The message says that it is the certificate, and the way out."""
-    async with Stub(tls=_server_tls(certificate)) as stub:
-        error = await failure(stub)
-        assert (error.kind, error.sent) == ("transport", False)
-        assert "certificate" in str(error)
-        assert "SSL_CERT_FILE" in str(error)
-        assert not stub.exchanges
-
-
-@asynccontextmanager
-async def listening(handle: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """A bare TCP listener; gives its port."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, handle)
-        yield listener.extra(SocketAttribute.local_port)
-        tasks.cancel_scope.cancel()
-
-
-async def test_a_server_without_tls_behind_an_https_address_gets_nothing() -> None:
-    """A failed handshake is not sent."""
-
-    async def plain(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    async with listening(plain) as port:
-        wire = Client(f"https://127.0.0.1:{port}", call_timeout_s=5)
-        with pytest.raises(WireError) as caught:
-            await wire.exchange(POST)
-        assert (caught.value.kind, caught.value.sent) == ("transport", False)
-        await wire.aclose()
-
-
-async def test_a_handshake_that_hangs_is_a_timeout_and_not_sent() -> None:
-    """The connect deadline covers TLS: a listener that accepts and stays silent."""
-
-    async def silent(stream: SocketStream) -> None:
-        async with stream:
-            await anyio.sleep_forever()
-
-    async with listening(silent) as port:
-        wire = Client(f"https://127.0.0.1:{port}", call_timeout_s=0.1)
-        with pytest.raises(WireError) as caught:
-            await wire.exchange(POST)
-        assert (caught.value.kind, caught.value.sent) == ("timeout", False)
-        await wire.aclose()
