@@ -379,7 +379,7 @@ def connect(path: Path) -> apsw.Connection:
         db.pragma("journal_mode", "wal")
         db.pragma("synchronous", "full")
         db.pragma("wal_autocheckpoint", 0)
-        db.pragma("cache_size", -16_384)
+        db.pragma("cache_size", -8_192)
         db.pragma("temp_store", "memory")
         if version == 0:
             with db:

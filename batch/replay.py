@@ -89,7 +89,7 @@ class Replay:
         try:
             self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
             self._db.set_busy_timeout(10_000)
-            self._db.pragma("cache_size", -4_096)
+            self._db.pragma("cache_size", -2_048)
         except apsw.Error as exc:
             raise StorageError(f"{path}: the ledger cannot be read: {exc}.") from exc
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Literal
@@ -33,10 +32,6 @@ from batch.progress import Progress
 from batch.replay import Replay
 from batch.totals import Planned, Totals
 from batch.wire.providers import resolve
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long the event loop may keep the ledger's writer off the interpreter; the default of 5 ms is felt in every commit."""
-
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did, for the table at the end and the exit code."""
@@ -94,7 +89,6 @@ async def run(
     """
     ready = await to_thread.run_sync(prepared.prepare, job, environ)
     prepared.secrets(ready, environ)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = clock or Clock()
     began = clock.monotonic()
     with RunLock(ready.folder).take():
