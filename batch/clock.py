@@ -24,8 +24,8 @@ class Clock:
     """The real clock."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back. The event loop's own time, so that timers agree."""
-        return asyncio.get_running_loop().time()
+        """Seconds from an arbitrary start; never goes back. The event loops count from the same start."""
+        return time.monotonic()
 
     def now_us(self) -> int:
         """UTC wall time in microseconds since 1970; for records only, never for deciding."""

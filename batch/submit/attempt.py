@@ -7,7 +7,7 @@ The lanes (`direct`, `task`) say only what is sent and read. What follows from a
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -153,6 +153,8 @@ class Desk:
         self.prices = prices
         self.clock = clock
         self._next_call = first_call
+        # Unique by the process and counted inside it: a random id for each call would cost as much as encoding its body.
+        self._prefix = secrets.token_hex(8)
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
         self.on_call: Callable[[Call], None] = lambda _: None
@@ -176,7 +178,7 @@ class Desk:
         lease = await self.limits.acquire()
         call = OpenCall(
             self._next_call,
-            f"pm-{uuid.uuid4().hex}",
+            f"pm-{self._prefix}-{self._next_call}",
             turn=row.conversation.turn,
             attempt=row.next_attempt,
             lane=lane,
