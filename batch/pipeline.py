@@ -139,8 +139,8 @@ class Run:
         self.reason = reason
         self._limits.close()
         self._agenda.close()
-        self._room.set()
-        self._admitted.set()
+        for waited_for in (self._room, self._admitted, self._agenda.taken):
+            waited_for.set()  # planner and feeder look up and see that it is over
         self._inner.deadline = anyio.current_time() + DRAIN_S
         logger().info("stop_requested", reason=reason, in_flight=self._limits.in_flight)
 
@@ -376,7 +376,7 @@ class Run:
             in_flight=self._limits.in_flight,
             waiting_tasks=self._agenda.waiting,
             held_back=self._limits.waiting,
-            left_s=progress.time_left(rate, done, total),
+            left_s=None if self._stopping else progress.time_left(rate, done, total),
             waits_for=waits,
         )
 
