@@ -1,8 +1,9 @@
 """What a worker does with a row: sends its next turn, polls its task, runs its tools, settles it.
 
-A fixed set of workers takes rows from the agenda, one step at a time; between two steps a row is a value in the agenda
-and in the ledger. This module turns the results of `submit` into the next step by asking `turns` and `retry`, and writes
-what follows. It decides nothing about limits (`submit`), parts (`pipeline`) or the order of rows (`agenda`).
+A fixed set of workers takes rows from the agenda, one step at a time; between two steps a row is a value in the
+agenda and in the ledger. This module turns the results of `submit` into the next step by asking `turns` and `retry`,
+and writes what follows. It decides nothing about limits (`submit`), parts (`pipeline`) or the order of rows
+(`agenda`).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Worker:
         self._settings = settings
         self._tools = tools
         self._overseer = overseer
-        self._chance = random.Random()  # noqa: S311 - jitter
+        self._chance = random.Random()
         self._pace = task.Pace()
         self._streak: tuple[str, int] = ("", 0)
         self._settled = 0
@@ -130,13 +131,13 @@ class Worker:
             self._desk.forget(call)
             self._agenda.again(row)
             return
+        limit = self._settings.task_timeout_s
         failure = Failure(
             kind="timeout",
             verdict="retry",
             code="task_timeout",
             answered=False,
-            message=f"task {call.task_id} was not finished after {self._settings.task_timeout_s:g} s; its id is kept and "
-            "polled first next time",
+            message=f"task {call.task_id} not finished after {limit:g} s; its id is kept and polled first next time",
         )
         logger().warning("task_overdue", row_id=row.row_id, task_id=call.task_id, polls=call.polls)
         settle = turns.after_failure(failure, retryable=True)
@@ -163,9 +164,7 @@ class Worker:
         self._agenda.again(row)
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
-        decision = retry.decide(
-            failure, row.history, max_attempts=self._settings.max_attempts, chance=self._chance
-        )
+        decision = retry.decide(failure, row.history, max_attempts=self._settings.max_attempts, chance=self._chance)
         if decision.pause_s:
             self._desk.limits.pause(decision.pause_s)
         if decision.action == "fail":

@@ -102,7 +102,7 @@ def stamp(us: int) -> str:
 
 def describe(seconds: float) -> str:
     """A duration for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
-    if seconds < 10:
+    if seconds < 9.95:  # from here on one digit would round to 10.0
         return f"{seconds:.1f} s"
     whole = int(seconds + 0.5)
     if whole < 60:
@@ -112,5 +112,3 @@ def describe(seconds: float) -> str:
     if whole < 48 * 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-

@@ -1,8 +1,8 @@
 """What is logged: the set-up of structlog, the list of event names, and the redaction of secrets.
 
-One canonical line tells of one thing, once. Rows never get a line each: results and calls are in Parquet, the log tells of
-the run. Prompt and reply text never appear. Every logger of the process, the standard library's too, goes through the
-same redaction, by value (the keys this process holds) and by the look of a key.
+One canonical line tells of one thing, once. Rows never get a line each: results and calls are in Parquet, the log
+tells of the run. Prompt and reply text never appear. Every logger of the process, the standard library's too, goes
+through the same redaction, by value (the keys this process holds) and by the look of a key.
 """
 
 from __future__ import annotations

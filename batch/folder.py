@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -80,7 +81,7 @@ class RunLock:
         path = self._folder.lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held open for as long as the lock is
+            self._file = path.open("a+", encoding="utf-8")
         except OSError as exc:
             raise StorageError(f"{path}: cannot be written: {exc.strerror}. Choose another folder with -o.") from exc
         try:
@@ -93,9 +94,9 @@ class RunLock:
             raise OutputError(
                 f"{self._folder.root}: another run is at work here{holder}. Wait for it, or give -o another folder."
             ) from exc
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
+        with suppress(OSError):  # a courtesy to whoever is refused; a full disk says more plainly what is wrong later
+            self._file.truncate(0)
+            os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
         return self
 
     def free(self) -> None:

@@ -4,17 +4,18 @@ SQLite in WAL mode with synchronous=FULL, one file, one writer. The Parquet file
 enough to go on after a kill at any instant. `Ledger` owns the one writing connection and the one thread that uses it;
 `batch.replay` reads with connections of its own, in short transactions.
 
-Records of the hot path (`sent`, `accepted`, `step`, `closed`, `settled`) are queued without waiting and committed in groups: the
-writer takes all that is queued, up to `GROUP_RECORDS` and `GROUP_BYTES`, and commits; there is no timer. Whoever needs
-durability awaits `committed()`. The queue is first in, first out over whole groups, and inside a group the kinds are
-written in the order of a row's life. So every committed state is one that really was, and a slot freed by a queued
-`closed` may be taken by a call whose `sent` is queued behind it: no committed prefix ever shows more open calls than
-slots.
+Records of the hot path (`sent`, `accepted`, `step`, `closed`, `settled`) are queued without waiting and committed in
+groups: the writer takes all that is queued, up to `GROUP_RECORDS` and `GROUP_BYTES`, and commits; there is no timer.
+Whoever needs durability awaits `committed()`. The queue is first in, first out over whole groups, and inside a group
+the kinds are written in the order of a row's life. So every committed state is one that really was, and a slot freed
+by a queued `closed` may be taken by a call whose `sent` is queued behind it: no committed prefix ever shows more open
+calls than slots.
 
-A failed commit breaks the ledger: the reason is kept, every waiter is woken with `StorageError`, nothing more is written.
+A failed commit breaks the ledger: the reason is kept, every waiter is woken with `StorageError`, nothing more is
+written.
 
-States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place without an
-outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
+States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place
+without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import anyio
 import apsw
@@ -70,14 +71,15 @@ CREATE TABLE calls(
 ) STRICT;
 CREATE INDEX calls_work ON calls(work);
 CREATE TABLE steps(
-    work INTEGER NOT NULL, turn INTEGER NOT NULL, idx INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY(work, turn, idx)
+    work INTEGER NOT NULL, turn INTEGER NOT NULL, idx INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY(work, turn,
+    idx)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE held(
     row_id TEXT NOT NULL, variant TEXT NOT NULL, fingerprint BLOB NOT NULL, task TEXT NOT NULL, base_url TEXT NOT NULL,
     call_id TEXT NOT NULL, attempt INTEGER NOT NULL, sent_at INTEGER NOT NULL, PRIMARY KEY(row_id, variant)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE parts(part INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
-CREATE TABLE call_parts(run TEXT NOT NULL, number INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY(run, number)) STRICT, WITHOUT ROWID;
+) STRICT, WITHOUT ROWID; CREATE TABLE parts(part INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT; CREATE TABLE
+call_parts(run TEXT NOT NULL, number INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY(run, number)) STRICT,
+WITHOUT ROWID;
 """
 
 _KINDS: Final = ("sent", "accepted", "closed", "step", "held", "settled", "dropped")
@@ -226,11 +228,11 @@ class Ledger:
     async def pruned(self) -> None:
         """Wait until nothing published is left to prune; for the end of a run."""
         while self._pruning:
-            await self.execute(_prune_slice_reporting(self))
+            await self.execute(self._prune)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Ledger:
+    async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write_groups, name="ledger", daemon=True)
         self._thread.start()
@@ -315,6 +317,9 @@ class Ledger:
             replies = any(row[2] < 0 for row in group.rows["step"])
             failpoints.hit("answered.committed" if replies else "tool.committed")
 
+    def _prune(self, db: apsw.Connection) -> None:
+        self._pruning = prune_slice(db)
+
     def _tidy(self) -> None:
         """One slice of housekeeping between two commits."""
         try:
@@ -339,13 +344,6 @@ class Ledger:
     def _note_wal(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._wal_pages = pages
         return apsw.SQLITE_OK
-
-
-def _prune_slice_reporting(ledger: Ledger) -> Callable[[apsw.Connection], None]:
-    def change(db: apsw.Connection) -> None:
-        ledger._pruning = prune_slice(db)
-
-    return change
 
 
 def prune_slice(db: apsw.Connection) -> bool:
@@ -387,5 +385,7 @@ def connect(path: Path) -> apsw.Connection:
                 db.pragma("application_id", APPLICATION_ID)
                 db.pragma("user_version", SCHEMA_VERSION)
     except apsw.Error as exc:
-        raise StorageError(f"{path}: the ledger cannot be opened: {exc}. Is the disk full or the file damaged?") from exc
+        raise StorageError(
+            f"{path}: the ledger cannot be opened: {exc}. Is the disk full or the file damaged?"
+        ) from exc
     return db

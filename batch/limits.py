@@ -3,15 +3,17 @@
 The only place that waits for capacity. A caller asks for a `Lease`, sends, and gives the lease back; no other module
 sleeps because of a limit. Who asks first is served first.
 
-**Pace.** The limit is a line over any window of its own length, so the pace is 0.99 of it with a burst of a tenth of a
-second's worth, at least one request: over a window of 60 s that is at most 0.99·N + N/600, which leaves room for a grant to
-reach the wire up to `GRANT_S` late. A lease that was held longer before its bytes left is stale and must be paced anew.
-The bucket is aiolimiter's; a little slack above the burst keeps the overshoot of timers from being lost, and only the
-head of the queue ever waits in it, because aiolimiter itself would serve small amounts before large ones.
+**Pace.** The limit is a line over any window of its own length, so the pace is 0.99 of it with a burst of a tenth of
+a second's worth, at least one request: over a window of 60 s that is at most 0.99·N + N/600, which leaves room for a
+grant to reach the wire up to `GRANT_S` late. A lease that was held longer before its bytes left is stale and must be
+paced anew. The bucket is aiolimiter's; a little slack above the burst keeps the overshoot of timers from being lost,
+and only the head of the queue ever waits in it, because aiolimiter itself would serve small amounts before large
+ones.
 
-**In flight.** A lease is held from the call's `sent` record to its outcome's record. The ledger commits in order, so giving
-it back when that record is queued never shows more open calls than slots in any committed state. Saved task ids are
-`adopted`: they count without waiting, even above the limit, and new leases wait until the count is below it again.
+**In flight.** A lease is held from the call's `sent` record to its outcome's record. The ledger commits in order, so
+giving it back when that record is queued never shows more open calls than slots in any committed state. Saved task
+ids are `adopted`: they count without waiting, even above the limit, and new leases wait until the count is below it
+again.
 
 **Pause.** A refusal with a waiting time slows everybody: no lease is granted before it has passed.
 

@@ -18,7 +18,8 @@ from batch.source import Position, SourceStat
 from batch.totals import Planned
 
 Mode = Literal["new", "continue", "finish", "collect"]
-"""`finish`: the input changed, rows already sent are brought to their end. `collect`: the job changed, accepted tasks are."""
+"""`finish`: the input changed, rows already sent are brought to their end. `collect`: the job changed, accepted tasks
+are collected."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -109,7 +110,8 @@ def begin(opening: Opening, identity: Identity, now_us: int) -> Callable[[apsw.C
 def drop_unsent(db: apsw.Connection) -> None:
     """Take back the admission of rows that were never sent; they keep their places and are planned again."""
     db.execute(
-        "DELETE FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls) AND work NOT IN (SELECT work FROM steps)"
+        "DELETE FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls) "
+        "AND work NOT IN (SELECT work FROM steps)"
     )
 
 

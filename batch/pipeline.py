@@ -1,10 +1,12 @@
 """The wiring of a run: planner, feeder, workers, publisher, and the two stops. The only module that knows every stage.
 
-Data goes one way: source → plan → ledger (admission) → feed → workers → ledger (calls, outcomes) → publish. Each stage is a
-task of one group; threads do what would block the event loop. A stop ends what sends (`limits`, `agenda`), lets what is in
-flight settle, and then everything that settled is published; so a clean stop and a finished run end the same way.
+Data goes one way: source → plan → ledger (admission) → feed → workers → ledger (calls, outcomes) → publish. Each
+stage is a task of one group; threads do what would block the event loop. A stop ends what sends (`limits`, `agenda`),
+lets what is in flight settle, and then everything that settled is published; so a clean stop and a finished run end
+the same way.
 
-A fault of the run itself is kept and raised after publishing. A storage fault skips that: the ledger says enough to go on.
+A fault of the run itself is kept and raised after publishing. A storage fault skips that: the ledger says enough to
+go on.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from batch.agenda import Agenda
 from batch.clock import MICROSECONDS, Clock
 from batch.errors import BatchError, ProviderStop, StorageError, SystematicFailure
 from batch.events import logger, redact
-from batch.feed import Fed, Feeder
+from batch.feed import Feeder
+from batch.intake import Intake
 from batch.ledger import Ledger
 from batch.limits import Limits
 from batch.opening import Opening
@@ -33,15 +36,13 @@ from batch.prepared import Prepared
 from batch.publish import Publisher
 from batch.records import Call, Failure, Outcome
 from batch.replay import PendingRow, Replay
-from batch.source import Position
 from batch.submit.attempt import Desk, Policy, Row
 from batch.tools.execute import Executor
-from batch.totals import Planned, Totals
+from batch.totals import Totals
 
 TENDERS: Final = 64  # polls and tool turns at the same time; the slots bound what they tend
 DRAIN_S: Final = 30.0
 TICK_S: Final = 1.0
-LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -70,7 +71,6 @@ class Run:
         self.opened = opened
         self.reason = "finished"
         self.totals = Totals()
-        self.planned = opened.planned
         self._ledger = ledger
         self._wishes = wishes
         self._clock = clock
@@ -78,11 +78,6 @@ class Run:
         self._fault: BatchError | None = None
         self._stopping = False
         self._collecting = opened.mode == "collect"
-        self._position = opened.position
-        self._unsent = 0
-        self._room = anyio.Event()
-        self._planned_all = opened.mode in ("collect", "finish")
-        self._admitted = anyio.Event()
         self._waiting: Counter[int] = Counter()
         self._ready_parts: set[int] = set()
         self._part_ready = anyio.Event()
@@ -90,7 +85,6 @@ class Run:
         self._began = clock.monotonic()
         self._inner = anyio.CancelScope()
         self._outer = anyio.CancelScope()
-        self._sample: list[str] | None = None
         self._stack = ExitStack()
         self._replay = self._stack.enter_context(Replay(prepared.folder.ledger))
         self._feeder = Feeder(prepared.folder, prepared.prompt)
@@ -98,9 +92,12 @@ class Run:
             clock, concurrency=job.limits.concurrency, requests_per_minute=job.limits.requests_per_minute
         )
         self._agenda: Agenda[Row] = Agenda(
-            clock, open_limit=2 * job.limits.concurrency, needs_slot=lambda row: row.call is None and row.replied is None
+            clock,
+            open_limit=2 * job.limits.concurrency,
+            needs_slot=lambda row: row.call is None and row.replied is None,
         )
-        self._agenda.on_begin = self._begun
+        self.intake = Intake(prepared, opened, ledger, self._agenda, feeder=self._feeder, watcher=self, clock=clock)
+        self.intake.restrict(limit=wishes.limit, seed=wishes.sample_seed)
         self._desk = self._make_desk()
         self._publisher = Publisher(prepared.folder, opened.run, schema=prepared.schema, tags=job.tags)
         ledger.on_broken(self._broken)
@@ -139,8 +136,7 @@ class Run:
         self.reason = reason
         self._limits.close()
         self._agenda.close()
-        for waited_for in (self._room, self._admitted, self._agenda.taken):
-            waited_for.set()  # planner and feeder look up and see that it is over
+        self.intake.stop()
         self._inner.deadline = anyio.current_time() + DRAIN_S
         logger().info("stop_requested", reason=reason, in_flight=self._limits.in_flight)
 
@@ -192,9 +188,8 @@ class Run:
             with self._inner:
                 await self._limits.start(since)
                 async with anyio.create_task_group() as inner:
-                    if not self._planned_all:
-                        inner.start_soon(self._plan)
-                    inner.start_soon(self._feed)
+                    inner.start_soon(self.intake.plan)
+                    inner.start_soon(self.intake.feed)
                     worker = self._make_worker()
                     for n in range(limits.concurrency):
                         inner.start_soon(worker.send, name=f"send-{n}")
@@ -211,7 +206,7 @@ class Run:
         self._waiting.update(self._replay.unsettled_by_part())
         for pending in self._replay.open_rows():
             self._agenda.resume(self._rebuild(pending))
-        self._unsent = self._replay.unsent_count()
+        self.intake.unsent = self._replay.unsent_count()
         for part in self._replay.parts_with_outcomes():
             self._part_settled(part, 0)
 
@@ -220,86 +215,25 @@ class Run:
         messages = (lambda _: []) if self._collecting else self._feeder.messages
         return resume.rebuild(self._replay, pending, messages, self._desk, self._rules())
 
-    async def _plan(self) -> None:
-        """Admit range after range, as long as few admitted rows wait to be sent."""
-        low = max(LOW_WATER, 2 * self.prepared.job.limits.concurrency)
-        try:
-            planner = await to_thread.run_sync(self._make_planner)
-            if self._sample is not None:
-                # Durable before the first range: drawn again after a kill, it would be another sample.
-                await self._ledger.execute(plan.keep_sample(self.opened.run, self._sample))
-            limit = self._wishes.limit
-            while not self._stopping and not self.planned.complete:
-                if limit is not None and self.planned.admitted >= limit:
-                    break
-                if self._unsent >= low:
-                    self._room = anyio.Event()
-                    await self._room.wait()
-                    continue
-                found = await to_thread.run_sync(planner.next_range)
-                adopted = await self._ledger.execute(plan.admit(found, self.opened.run), after="admitted.committed")
-                self._note(found, set(adopted))
-        except BatchError as exc:
-            self.stop("storage" if isinstance(exc, StorageError) else "input", exc)
-        finally:
-            self._planned_all = True
-            self._admitted.set()
-
-    def _note(self, found: plan.RangePlan, adopted: set[int]) -> None:
-        """Count an admitted range and wake the feeder."""
-        self.planned = found.planned
-        self._position = found.position
-        touched = set()
-        for index, row in enumerate(found.rows):
-            touched.add(row.part)
-            if row.outcome is not None:
+    def range_admitted(self, found: plan.RangePlan, adopted: frozenset[int]) -> None:
+        """Count it, and take up rows that come with the id of an overdue task."""
+        for row in found.rows:
+            if row.outcome is None:
+                self._waiting[row.part] += 1
+            else:
                 self.totals.add_outcome(row.outcome)
-                continue
-            self._waiting[row.part] += 1
-            if found.first_work + index not in adopted:
-                self._unsent += 1
         for pending in self._replay.open_rows() if adopted else ():
             if pending.work in adopted:
                 self._agenda.resume(self._rebuild(pending))
-        for part in touched:
+        for part in {row.part for row in found.rows}:
             self._part_settled(part, 0)
-        self._admitted.set()
         if found.rows:
-            logger().info(
-                "range_admitted", range=found.range, rows=len(found.rows), read=self.planned.read, new=self.planned.new
-            )
+            read, new = self.intake.planned.read, self.intake.planned.new
+            logger().info("range_admitted", range=found.range, rows=len(found.rows), read=read, new=new)
 
-    async def _feed(self) -> None:
-        """Hand admitted rows to the agenda, a few ahead of the workers."""
-        ahead = max(64, self.prepared.job.limits.concurrency)
-        while not self._stopping:
-            if self._agenda.fresh >= ahead:
-                self._agenda.taken = anyio.Event()
-                await self._agenda.taken.wait()
-                continue
-            done = self._planned_all
-            self._admitted = anyio.Event()
-            fed = await to_thread.run_sync(self._feeder.next, 2 * ahead)
-            if fed:
-                self._agenda.add([self._fresh(item) for item in fed])
-            elif done:
-                self._agenda.end()
-                return
-            elif not self._planned_all:
-                await self._admitted.wait()
-
-    def _fresh(self, fed: Fed) -> Row:
-        pending = fed.row
-        row = Row(pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-        row.conversation = turns.start(fed.messages)
-        row.fault = fed.fault
-        return row
-
-    def _begun(self) -> None:
-        """A new row was taken by a worker: there may be room for the next range."""
-        self._unsent -= 1
-        if self._unsent < max(LOW_WATER, 2 * self.prepared.job.limits.concurrency):
-            self._room.set()
+    def intake_failed(self, fault: BatchError) -> None:
+        """The source or the disk does not go on."""
+        self.stop("storage" if isinstance(fault, StorageError) else "input", fault)
 
     # -- publishing -------------------------------------------------------------------------------------------------
 
@@ -354,8 +288,8 @@ class Run:
     def snapshot(self, state: str = "running") -> progress.Progress:
         """How far the run is now."""
         now = self._clock.monotonic()
-        fraction = self.prepared.fraction(self._position)
-        total = progress.expected(self.planned, fraction)
+        fraction = self.prepared.fraction(self.intake.position)
+        total = progress.expected(self.intake.planned, fraction)
         if total is not None and self._wishes.limit is not None:
             total = min(total, self._wishes.limit)
         done = self.totals.rows
@@ -368,7 +302,7 @@ class Run:
             run=self.opened.run,
             state=state,
             elapsed_s=now - self._began,
-            planned=self.planned,
+            planned=self.intake.planned,
             totals=self.totals,
             expected=total,
             done=done,
@@ -432,30 +366,6 @@ class Run:
         )
         tools = Executor(self.prepared.tools) if len(self.prepared.tools) else None
         return Worker(self._desk, self._agenda, settings, tools=tools, overseer=self)
-
-    def _make_planner(self) -> plan.Planner:
-        """The planner of this pass; a sample is drawn first, by a planner of its own."""
-        made = partial(
-            plan.Planner,
-            self.prepared.job,
-            self.prepared.source,
-            self.prepared.prompt,
-            self.prepared.fingerprint(),
-            self.prepared.folder,
-            spilled=self.prepared.spilled,
-            clock=self._clock,
-        )
-        sample = self._replay.sample(self.opened.run)
-        if sample is None and self._wishes.sample_seed is not None and self._wishes.limit is not None:
-            with Replay(self.prepared.folder.ledger) as reading:
-                scout = made(replay=reading)
-                scout.start(Position(), Planned())
-                sample = plan.draw(scout.candidates(), count=self._wishes.limit, seed=self._wishes.sample_seed)
-        self._sample = sample
-        planner = made(replay=self._stack.enter_context(Replay(self.prepared.folder.ledger)))
-        planner.restrict(limit=self._wishes.limit, sample=sample)
-        planner.start(self.opened.position, self.opened.planned)
-        return planner
 
     def _broken(self) -> None:
         self._stopping = True

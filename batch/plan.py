@@ -1,18 +1,18 @@
 """Rows × ledger → work still to do: reads the source forwards and admits what is new, changed or worth another try.
 
-`Planner.next_range` runs in a thread of its own. It reads up to one range of rows, compares each with the index, writes the
-spill of those that need work, and gives back a `RangePlan`; `admit` makes it durable in one transaction. Killed before
-that transaction, the range is planned again from the same position and the spill is written over.
+`Planner.next_range` runs in a thread of its own. It reads up to one range of rows, compares each with the index,
+writes the spill of those that need work, and gives back a `RangePlan`; `admit` makes it durable in one transaction.
+Killed before that transaction, the range is planned again from the same position and the spill is written over.
 
 What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried). An outcome for
 the same question is never bought again, and a row that failed for good waits for a new fingerprint.
 
-A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed row.
+A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed
+row.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -170,7 +170,7 @@ class Planner:
         return plan
 
     def candidates(self) -> Iterator[str]:
-        """The row ids that would be admitted, in source order; admits nothing. For drawing a sample, on a planner of its own."""
+        """The row ids that would be admitted, in source order; admits nothing. For drawing a sample."""
         seen: dict[str, tuple[int, str]] = {}
         while (batch := self._reader.read(READ_ROWS)) is not None:
             rows: list[Admitted] = []
@@ -197,14 +197,14 @@ class Planner:
             planned.read += 1
             if (row_id, "") in self._carried or (self._sample is not None and row_id not in self._sample):
                 continue
-            fingerprint, fault = self._question(batch, index, fault)
+            fingerprint, why = self._question(batch, index, fault)
             entry = entries.get((row_id, ""))
             if not self._needs_work(entry, fingerprint, planned):
                 continue
             place = (entry.row_number, entry.part) if entry else (numbers.row_number, self._numbers.part)
             if entry is None:
                 numbers.row_number += 1
-            outcome = self._unaskable(fault) if fault is not None else None
+            outcome = self._unaskable(why) if why is not None else None
             rows.append(Admitted(row_id, *place, fingerprint, outcome))
             chosen.append(index)
         return chosen
@@ -231,9 +231,17 @@ class Planner:
                 ids.append((base, fault))
                 continue
             times = before[0] + 1
+            row_id = f"{base}-{times}"
+            while key is not None and (row_id in seen or self._replay.seen([row_id])):
+                # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
+                times += 1
+                row_id = f"{base}-{times}"
             seen[base] = (times, before[1] or place)
+            if key is not None:
+                seen[row_id] = (1, place)
+            twice = fault
             if key is not None and fault is None:
-                fault = Failure(
+                twice = Failure(
                     kind="input",
                     verdict="fail",
                     sent=False,
@@ -241,7 +249,7 @@ class Planner:
                     message=f"{place}: {key} {base!r} stands already at {before[1]}; make the keys unique, or leave "
                     "input.key out to tell rows by their content",
                 )
-            ids.append((f"{base}-{times}", fault))
+            ids.append((row_id, twice))
         return ids
 
     def _place(self, line: int) -> str:
@@ -301,27 +309,6 @@ class Planner:
         )
 
 
-def draw(ids: Iterator[str], *, count: int, seed: int) -> list[str]:
-    """`count` of the row ids, drawn by `seed`: one pass, memory for `count` ids (a reservoir)."""
-    chance = random.Random(seed)  # noqa: S311 - a sample of rows, not a secret
-    chosen: list[str] = []
-    for number, row_id in enumerate(ids):
-        if number < count:
-            chosen.append(row_id)
-        elif (place := chance.randrange(number + 1)) < count:
-            chosen[place] = row_id
-    return chosen
-
-
-def keep_sample(run: str, sample: list[str]) -> Callable[[apsw.Connection], None]:
-    """The transaction that makes a drawn sample durable."""
-
-    def change(db: apsw.Connection) -> None:
-        db.execute("UPDATE runs SET sample=? WHERE run=?", (msgspec.json.encode(sample).decode(), run))
-
-    return change
-
-
 def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
     """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
 
@@ -334,7 +321,9 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
         ]
     ).decode()
     settled = [
-        (plan.first_work + index, _encode(row.outcome)) for index, row in enumerate(plan.rows) if row.outcome is not None
+        (plan.first_work + index, _encode(row.outcome))
+        for index, row in enumerate(plan.rows)
+        if row.outcome is not None
     ]
     met = msgspec.json.encode([(row_id, times, place) for row_id, (times, place) in plan.seen.items()]).decode()
 
@@ -343,7 +332,8 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
         if plan.rows:
             db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, len(plan.rows)))
             db.execute(
-                "INSERT INTO pending(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
+                "INSERT INTO pending"
+                "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
                 "SELECT value->>0, ?2, value->>1, value->>2, '', 0, value->>3, value->>4, unhex(value->>5), 0 "
                 "FROM json_each(?1)",
                 (rows, plan.range),
@@ -356,7 +346,8 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
             db.executemany("UPDATE pending SET state=1, outcome=?2 WHERE work=?1", settled)
             adopted = _adopt_held(db, plan)
         db.execute(
-            "INSERT OR REPLACE INTO seen(row_id, times, place) SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
+            "INSERT OR REPLACE INTO seen(row_id, times, place) "
+            "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
             (met,),
         )
         db.executemany(

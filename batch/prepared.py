@@ -1,7 +1,8 @@
 """Everything a run needs that can be known before its first request: checked, or refused with every fault in one go.
 
-Owns the cross-checks between job, source, prompt, tools and provider. `run` and `check` begin with the same `prepare`, so
-what `check` accepts starts. Sends nothing and writes nothing; reads the ledger only for the column types it keeps.
+Owns the cross-checks between job, source, prompt, tools and provider. `run` and `check` begin with the same
+`prepare`, so what `check` accepts starts. Sends nothing and writes nothing; reads the ledger only for the column
+types it keeps.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """Rows of the source, where its format says it."""
     spilled: tuple[str, ...]
     """Columns of the source that a run reads after planning: output and prompt."""
+    types: dict[str, str]
+    """Column types for later runs: those of the source, and of columns it lacks but an earlier one had."""
 
     def fingerprint(self) -> codec.Fingerprint:
         """What turns the messages of a row into its fingerprint."""
@@ -110,7 +113,8 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     needed = set(inputs.names) | prompt.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = pq.read_metadata(job.input.path).num_rows if job.input.path.suffix == ".parquet" else None
-    return Prepared(job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled)
+    kept_types = {**(types or {}), **source.types}
+    return Prepared(job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
 
 
 def secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
@@ -122,7 +126,10 @@ def secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
 
 def kept_meta(prepared: Prepared) -> dict[str, bytes | str]:
     """What the ledger keeps of the columns for later runs."""
-    return {TYPES: msgspec.json.encode(prepared.source.types).decode(), INPUTS: prepared.inputs.serialize().to_pybytes()}
+    return {
+        TYPES: msgspec.json.encode(prepared.types).decode(),
+        INPUTS: prepared.inputs.serialize().to_pybytes(),
+    }
 
 
 def _tools(job: Job, faults: list[str]) -> ToolSet:

@@ -48,9 +48,7 @@ class Publication(msgspec.Struct):
 class Publisher:
     """Publishes the parts of one run."""
 
-    def __init__(
-        self, folder: OutputFolder, run: str, *, schema: pa.Schema, tags: Mapping[str, str]
-    ) -> None:
+    def __init__(self, folder: OutputFolder, run: str, *, schema: pa.Schema, tags: Mapping[str, str]) -> None:
         self._folder = folder
         self._run = run
         self._schema = schema
@@ -223,4 +221,6 @@ def _make(folder: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         sink.sync_folder(folder.parent)
     except OSError as exc:
-        raise StorageError(f"{folder}: cannot be made: {exc.strerror}. Free space, then run the same command again.") from exc
+        raise StorageError(
+            f"{folder}: cannot be made: {exc.strerror}. Free space, then run the same command again."
+        ) from exc

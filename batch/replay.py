@@ -19,6 +19,7 @@ from batch.records import Call, Outcome
 from batch.totals import Planned, Totals
 
 SLICE: Final = 1_000
+_PENDING: Final = "work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no"
 
 _call = msgspec.msgpack.Decoder(Call).decode
 _outcome = msgspec.msgpack.Decoder(Outcome).decode
@@ -67,7 +68,7 @@ class PendingRow(NamedTuple):
 
 
 class JournaledCall(NamedTuple):
-    """One call as journaled; `record` None means it never got a final state; `late` 1 an id kept from an overdue task."""
+    """One call as journaled; `record` None: it has no final state yet; `late` 1: an id kept from an overdue task."""
 
     call: int
     work: int
@@ -207,7 +208,7 @@ class Replay:
     def unsent(self, after: int, count: int) -> list[PendingRow]:
         """Admitted rows without a single call or step, by work number, the first `count` beyond `after`."""
         rows = self._rows(
-            "SELECT work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no FROM pending p WHERE work > ? "
+            f"SELECT {_PENDING} FROM pending p WHERE work > ? "
             "AND state=0 AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work=p.work) "
             "AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work=p.work) ORDER BY work LIMIT ?",
             (after, count),
@@ -225,7 +226,7 @@ class Replay:
     def open_rows(self) -> list[PendingRow]:
         """Rows in the middle of a call or conversation: admitted, with calls or steps, not settled."""
         rows = self._rows(
-            "SELECT work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no FROM pending p WHERE state=0 AND ("
+            f"SELECT {_PENDING} FROM pending p WHERE state=0 AND ("
             "EXISTS (SELECT 1 FROM calls c WHERE c.work=p.work) OR EXISTS (SELECT 1 FROM steps s WHERE s.work=p.work)) "
             "ORDER BY work"
         )
@@ -257,7 +258,7 @@ class Replay:
     def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:
         """Settled, unpublished rows of a part in table order; continue with `after` = (row_number, variant_no)."""
         rows = self._rows(
-            "SELECT work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no, outcome FROM pending "
+            f"SELECT {_PENDING}, outcome FROM pending "
             "WHERE part=? AND state=1 AND (row_number, variant_no) > (?, ?) ORDER BY row_number, variant_no LIMIT ?",
             (part, *after, count),
         )

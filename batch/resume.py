@@ -1,9 +1,9 @@
 """Ledger → open rows: rebuilds what a killed or stopped process had in its hands.
 
-For every row in the middle of something: the conversation from its journaled steps, the sums from its calls, and what is
-open. A call that was sent and never got an answer becomes `unknown` and is asked again; a task whose id was committed
-is collected; a reply whose tools did not all run goes on with the missing ones. Reads through `replay`, writes through
-the desk; decides by asking `turns`, the same functions that ran before the crash.
+For every row in the middle of something: the conversation from its journaled steps, the sums from its calls, and what
+is open. A call that was sent and never got an answer becomes `unknown` and is asked again; a task whose id was
+committed is collected; a reply whose tools did not all run goes on with the missing ones. Reads through `replay`,
+writes through the desk; decides by asking `turns`, the same functions that ran before the crash.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def rebuild(
     rules: turns.Rules,
 ) -> Row:
     """The row as it was, with its dead calls booked and its live task in `row.call`."""
-    row = Row(
-        pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part
-    )
+    row = Row(pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
     row.conversation = turns.start(messages(pending))
     _replay_steps(row, replay.steps_of(pending.work), rules, desk.policy.model)
     for journaled in replay.calls_of(pending.work):

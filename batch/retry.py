@@ -37,7 +37,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """`again` after `wait_s`, `fail` the row (retryably or for good), `stop` the run. `pause_s` holds everybody back."""
+    """`again` after `wait_s`, `fail` the row (retryably or not), `stop` the run. `pause_s` holds everybody back."""
 
     action: Literal["again", "fail", "stop"]
     wait_s: float = 0.0
@@ -57,13 +57,13 @@ def decide(failure: Failure, history: History, *, max_attempts: int, chance: ran
     if failure.verdict == "fail":
         return Decision("fail", retryable=False)
     asked = failure.retry_after_s or 0.0
-    if failure.verdict == "park" or asked > MAX_RETRY_AFTER_S:
-        if not 0 < asked <= MAX_PARK_S:
-            return Decision("stop")
-        return Decision("again", wait_s=asked, pause_s=asked)
-    if failure.verdict == "once" and failure.kind in history.once:
-        return Decision("fail", retryable=True)
-    if history.attempts + 1 >= max_attempts:
-        return Decision("fail", retryable=True)
-    wait = max(backoff(history.attempts, chance), asked)
-    return Decision("again", wait_s=wait, pause_s=asked if failure.kind in SLOWS_EVERYBODY else 0.0)
+    parked = failure.verdict == "park" or asked > MAX_RETRY_AFTER_S
+    if parked and not 0 < asked <= MAX_PARK_S:
+        return Decision("stop")
+    pause = asked if parked or failure.kind in SLOWS_EVERYBODY else 0.0
+    spent = history.attempts + 1 >= max_attempts or (failure.verdict == "once" and failure.kind in history.once)
+    if spent:
+        # The others are held back all the same, or each of them would run into it and fail as well.
+        return Decision("fail", pause_s=pause, retryable=True)
+    wait = asked if parked else max(backoff(history.attempts, chance), asked)
+    return Decision("again", wait_s=wait, pause_s=pause)

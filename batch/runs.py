@@ -1,7 +1,8 @@
 """One command over one output folder: which runs it opens, and what each leaves in `runs/*.json`.
 
-Owns the lock for as long as it works, the clean-up of what a killed process left half done, and the rule that a changed job or
-input first closes the old run and then goes on with the next, whose result counts. The run itself is `pipeline.Run`.
+Owns the lock for as long as it works, the clean-up of what a killed process left half done, and the rule that a
+changed job or input first closes the old run and then goes on with the next, whose result counts. The run itself is
+`pipeline.Run`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from batch.progress import Progress
 from batch.replay import Replay
 from batch.totals import Planned, Totals
 from batch.wire.providers import resolve
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did, for the table at the end and the exit code."""
@@ -148,9 +150,7 @@ class _Command:
         contextvars.bind_contextvars(run=opened.run)
         now = self._clock.now_us()
         await self._ledger.execute(opening.begin(opened, self._ready.identity(), now))
-        logger().info(
-            "run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name
-        )
+        logger().info("run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name)
         self._write_run_file(opened.run, replay)
         this = pipeline.Run(
             _for_collecting(self._ready, opened, replay),
@@ -281,4 +281,3 @@ def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay) ->
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
     return msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)
-

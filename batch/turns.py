@@ -7,6 +7,7 @@ same conversation from the journaled steps.
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from batch.records import Failure, Message, Reply, ToolCall
 FILTERED: Final = frozenset({"sensitive", "content_filter"})
 ABORTED: Final = frozenset({"network_error", "insufficient_system_resource", "aborted", "abort"})
 COMPLETE: Final = frozenset({"stop", "length", "tool_calls", "function_call"})
+_DATED: Final = re.compile(r"-[0-9]{4}([0-9]{2}){0,2}(-|$)")  # -0520, -202508, -20250807, -2025-08-07; not -1 nor -32k
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -126,7 +128,7 @@ def after_reply(
             model=reply.model,
             error_kind="tool_loop",
             error_code="max_turns",
-            error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if that is right",
+            error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if it should",
             retryable=False,
         )
     return told, Settle(
@@ -201,7 +203,7 @@ def _other_model(reply: Reply, asked: str) -> bool:
         return False
     served = reply.model.lower()
     wanted = asked.lower()
-    return served != wanted and not (served.startswith(wanted + "-") and served[len(wanted) + 1 :][:4].isdigit())
+    return served != wanted and not (served.startswith(wanted) and _DATED.match(served, len(wanted)))
 
 
 def _flags(reply: Reply, asked: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Rows a second, CPU and memory of the whole command, beside a bare loop on the same transport in the same run.
 
-The stub is pinned to one core, what is measured to the other. The bare loop reads the same file, sends the same requests
-through the same client under a semaphore's worth of workers, decodes the replies and keeps nothing: what any client on
-this transport must pay. Quote the ratios; absolute figures belong to the machine.
+The stub is pinned to one core, what is measured to the other. The bare loop reads the same file, sends the same
+requests through the same client under a semaphore's worth of workers, decodes the replies and keeps nothing: what any
+client on this transport must pay. Quote the ratios; absolute figures belong to the machine.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from pathlib import Path
 import uvloop
 
 BODY = (
-    b'{"choices":[{"finish_reason":"stop","index":0,"message":{"content":"' + b"A short answer of a usual length. " * 8
+    b'{"choices":[{"finish_reason":"stop","index":0,"message":{"content":"'
+    + b"A short answer of a usual length. " * 8
     + b'","role":"assistant"}}],"created":1705933810,"id":"20250903175252238af0243ae54afb","model":"glm-4",'
     b'"request_id":"20250903175252238af0243ae54afb","usage":{"completion_tokens":64,"prompt_tokens":120,'
     b'"total_tokens":184,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}'
@@ -24,10 +25,12 @@ class Stub(asyncio.Protocol):
     """One connection: answers when the announced body is complete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
         self._transport = transport
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
+        """Answer every request that is complete."""
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head = self._buffer[:end].lower()

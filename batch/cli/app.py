@@ -18,8 +18,8 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
 
 from batch import errors
-from batch.errors import BatchError
 from batch.cli.text import clean
+from batch.errors import BatchError
 
 EPILOGUE: Final = """\
 JOB is a job folder or its job.toml; OUT is the output folder of a run.
@@ -99,7 +99,8 @@ def _version() -> str:
 
 
 def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
-    text = f"unexpected argument: {' '.join(exc.unused_tokens)}" if isinstance(exc, UnusedCliTokensError) else str(exc)
+    unused = " ".join(exc.unused_tokens or ()) if isinstance(exc, UnusedCliTokensError) else None
+    text = str(exc) if unused is None else f"unexpected argument: {unused}"
     command = next((word for word in given if word in COMMANDS), None)
     _say(f"{text}\n  promptmill {f'{command} ' if command else ''}--help tells what there is.")
     return errors.EXIT_REFUSED

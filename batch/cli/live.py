@@ -68,7 +68,9 @@ class Show:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
 
@@ -128,7 +130,9 @@ class Rich(Show):
         for line in text.splitlines():
             self._console.print(Text(clean(line)), soft_wrap=True, highlight=False)
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Take the line away."""
         with contextlib.suppress(OSError, ValueError):
             if self._live is not None:
@@ -173,7 +177,9 @@ def show(wanted: Literal["auto", "rich", "plain", "json", "none"]) -> Show:
 
 def _animates() -> bool:
     """Whether stderr is a terminal that can write a line over; a CI's never can, whatever it says it is."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown") and not os.environ.get("CI")
+    return (
+        sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown") and not os.environ.get("CI")
+    )
 
 
 def parts(snapshot: Progress) -> list[str]:
@@ -183,7 +189,7 @@ def parts(snapshot: Progress) -> list[str]:
 
 def _parts(snapshot: Progress) -> Iterator[str]:
     totals = snapshot.totals
-    of = "" if snapshot.expected is None else f"/{snapshot.expected:,}"
+    of = " of ?" if snapshot.expected is None else f"/{snapshot.expected:,}"
     percent = f" ({_percent(snapshot.done, snapshot.expected)} %)" if snapshot.expected else ""
     yield f"{snapshot.done:,}{of} rows{percent}"
     yield f"{totals.rows_failed:,} failed" if totals.rows_failed else ""
@@ -208,9 +214,11 @@ def _percent(done: int, expected: int) -> int:
 
 
 def _left(snapshot: Progress) -> str:
-    return f" {count(snapshot.waiting_tasks, 'task')} stay with the provider and are collected by the next run." if (
-        snapshot.waiting_tasks
-    ) else ""
+    return (
+        f" {count(snapshot.waiting_tasks, 'task')} stay with the provider and are collected by the next run."
+        if (snapshot.waiting_tasks)
+        else ""
+    )
 
 
 _SENTENCES: Final[dict[str, Any]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -86,7 +85,9 @@ def _check_sampling(limit: int | None, shuffle: bool, seed: int | None) -> None:
     if limit is not None and limit < 1:
         raise RefusedToStart(f"--limit {limit}: give at least 1 row, or leave it out for all")
     if shuffle and limit is None:
-        raise RefusedToStart("--shuffle draws a sample, so it needs --limit N; a whole run keeps the order of the input")
+        raise RefusedToStart(
+            "--shuffle draws a sample, so it needs --limit N; a whole run keeps the order of the input"
+        )
     if seed is not None and not shuffle:
         raise RefusedToStart("--seed decides a draw, so it needs --shuffle and --limit N")
 

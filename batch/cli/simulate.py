@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,8 @@ def simulate(
     try:
         serve(port=port, scenario=scenario)
     except ScenarioError as exc:
-        raise RefusedToStart(f"--scenario {scenario}: {exc}") from exc
+        raise RefusedToStart(str(exc)) from exc
     except OSError as exc:
-        place = exc.filename or f"port {port}"
-        raise RefusedToStart(f"{place}: {exc.strerror or exc}. Give --port another one, or 0 for a free one.") from exc
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise RefusedToStart(f"port {port}: {reason}. Give --port another one, or 0 for a free one.") from exc
     return EXIT_OK

@@ -51,7 +51,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
     totals = report.totals
     out = shlex.quote(str(report.folder.root))
-    yield f"{clean(job.name)}: {_STATES[report.state]}"
+    yield f"{clean(job.name)}: {_STATES.get(report.state, report.state)}"
     yield from pairs(
         [
             ("rows", _rows(report)),
@@ -164,5 +164,3 @@ def _next(report: Report, out: str) -> Iterator[str]:
         )
     if totals.rows_failed:
         yield f"promptmill status {out} names some of them."
-
-

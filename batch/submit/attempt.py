@@ -1,8 +1,9 @@
 """One attempt of one turn, whatever the lane: lease, journal, send, close the books, release.
 
-Owns the order of these steps, which is the promise: a call is in the ledger before its first byte leaves, its final record
-is queued before its slot is given back, and between a reply and its record there is no place where a cancel can fall.
-The lanes (`direct`, `task`) say only what is sent and read. What follows from a result is `turns`' and `retry`'s.
+Owns the order of these steps, which is the promise: a call is in the ledger before its first byte leaves, its final
+record is queued before its slot is given back, and between a reply and its record there is no place where a cancel
+can fall. The lanes (`direct`, `task`) say only what is sent and read. What follows from a result is `turns`' and
+`retry`'s.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class Policy(msgspec.Struct, frozen=True):
     call_timeout_s: float
 
 
-NEVER_LEFT: Final = Failure(kind="transport", verdict="retry", sent=False, answered=False, message="cancelled before it left")
+NEVER_LEFT: Final = Failure(
+    kind="transport", verdict="retry", sent=False, answered=False, message="cancelled before it left"
+)
 CUT_SHORT: Final = Failure(
     kind="transport", verdict="retry", sent=True, answered=False, message="cancelled before an answer came"
 )
@@ -153,7 +156,8 @@ class Desk:
         self.prices = prices
         self.clock = clock
         self._next_call = first_call
-        # Unique by the process and counted inside it: a random id for each call would cost as much as encoding its body.
+        # Unique by the process and counted inside it: a random id for each call would cost as much as encoding its
+        # body.
         self._prefix = secrets.token_hex(8)
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
@@ -276,7 +280,9 @@ class Desk:
         """Whether a task was submitted more than `seconds` ago, by the wall: it may have been in another process."""
         return self.clock.now_us() - call.sent_at_us > seconds * MICROSECONDS
 
-    def _cost(self, call: OpenCall, reply: Reply | None, *, usage_known: bool) -> tuple[int | None, str | None, str | None]:
+    def _cost(
+        self, call: OpenCall, reply: Reply | None, *, usage_known: bool
+    ) -> tuple[int | None, str | None, str | None]:
         """Cost, currency and price id; a refused call costs nothing in no currency at all."""
         if reply is None:
             return (None, None, None) if not usage_known else (0, None, None)

@@ -1,8 +1,8 @@
 """Lane `task`: leave a task with the provider, keep its id, ask for the result later.
 
-A task id, once committed, is collected and never bought again: it takes its slot back after a crash, is polled at the base
-URL it was given at, whatever the lane is by then, and outlives even the deadline of its row. Between two polls nobody
-waits: the row lies in the schedule of `agenda`.
+A task id, once committed, is collected and never bought again: it takes its slot back after a crash, is polled at the
+base URL it was given at, whatever the lane is by then, and outlives even the deadline of its row. Between two polls
+nobody waits: the row lies in the schedule of `agenda`.
 """
 
 from __future__ import annotations

@@ -104,7 +104,11 @@ class Stage:
 
     def start(self, failpoint: str | None = None, *options: str) -> subprocess.Popen[str]:
         """The command as a user would give it."""
-        environ = {**os.environ, "ZHIPUAI_API_KEY": f"{self.key_id}.SecretSecret1234", "PROMPTMILL_FAILPOINT": failpoint or ""}
+        environ = {
+            **os.environ,
+            "ZHIPUAI_API_KEY": f"{self.key_id}.SecretSecret1234",
+            "PROMPTMILL_FAILPOINT": failpoint or "",
+        }
         return subprocess.Popen(
             [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options],
             env=environ,
@@ -185,7 +189,9 @@ class Stage:
             state, tokens, _, _ = ours[call_id]
             assert state == "unknown" or tokens == record["total_tokens"], (call_id, state, tokens, record)
         answered = sum(row[1] for row in ours.values() if row[0] == "answered")
-        unknown_billed = sum(record["total_tokens"] for call_id, record in billed.items() if ours[call_id][0] == "unknown")
+        unknown_billed = sum(
+            record["total_tokens"] for call_id, record in billed.items() if ours[call_id][0] == "unknown"
+        )
         assert answered + unknown_billed == sum(record["total_tokens"] for record in billed.values())
         unknown = [row for row in ours.values() if row[0] == "unknown"]
         assert len(unknown) <= self.kills * CONCURRENCY, "more calls at risk than slots"

@@ -57,7 +57,8 @@ def test_a_rewrite_killed_in_any_step_leaves_the_part_whole(
     before = stage.results("n, row_number")
     stage.write_input(150)
     (stage.folder / "job.toml").write_text(
-        (stage.folder / "job.toml").read_text(encoding="utf-8").replace("{{ question }}", "{{ question }} "), encoding="utf-8"
+        (stage.folder / "job.toml").read_text(encoding="utf-8").replace("{{ question }}", "{{ question }} "),
+        encoding="utf-8",
     )
     assert stage.run(f"{name}:1") == -9, stage.said
     assert {row[1] for row in before} <= {row[0] for row in stage.results("row_number")}

@@ -29,11 +29,11 @@ def test_the_same_command_again_has_nothing_to_do_and_sends_nothing(mill: Mill) 
     """Design 4: unread, exit 0."""
     mill.questions(30)
     asked(mill, mill.run())
-    before = mill.results("n, answer, run, settled_at")
+    before = mill.results("n, answer, run, epoch_us(settled_at)")
     report = mill.run()
     assert (report.state, report.exit_code, report.table_rows) == ("nothing_to_do", 0, 30)
     assert asked(mill, report) == 0
-    assert mill.results("n, answer, run, settled_at") == before
+    assert mill.results("n, answer, run, epoch_us(settled_at)") == before
     assert len(mill.runs()) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_changed_template_asks_every_row_again_and_keeps_its_place(mill: Mill)
     assert mill.results("row_id, row_number, filename") == places
     mill.check_table(50)
     assert set(mill.one("run")) == {report.run}
-    assert len(mill.calls("*")) == 100, "the book is append-only"
+    assert mill.calls("count(*)") == [(100,)], "the book is append-only"
 
 
 def test_appended_rows_run_alone_and_go_to_a_new_part(mill: Mill) -> None:
@@ -181,7 +181,7 @@ def test_rows_that_failed_for_a_passing_reason_are_asked_by_the_next_command(lan
 def test_rows_that_failed_for_good_are_not_bought_again(make: Make) -> None:
     """Design 4: permanent failures need a new fingerprint."""
     mill = make()
-    mill.tools = "from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    \"\"\"Add.\"\"\"\n    return a + b\n"
+    mill.tools = 'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n'
     mill.max_turns = 1
     mill.write([{"n": n, "question": f"{n} plus {n}?" if n < 5 else f"Tell me of {n}."} for n in range(20)])
     assert mill.run().exit_code == 1
@@ -228,7 +228,7 @@ def test_a_column_of_another_type_is_refused_naming_both_types(mill: Mill) -> No
 
     write(size=pa.array(range(5), pa.int64()))
     assert mill.run().exit_code == 0
-    before = mill.results("* EXCLUDE filename")
+    before = pq.read_table(mill.out / "results").to_pylist()
     write(size=["large"] * 5)
     with pytest.raises(InputError, match=r"size.*(int64.*string|string.*int64)"):
         mill.run()
@@ -239,7 +239,7 @@ def test_a_column_of_another_type_is_refused_naming_both_types(mill: Mill) -> No
         mill.run()
     write(size=pa.array(range(5), pa.int32()))
     assert mill.run().exit_code == 0
-    assert mill.results("* EXCLUDE filename") == before
+    assert pq.read_table(mill.out / "results").to_pylist() == before
 
 
 def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Make) -> None:

@@ -1,0 +1,189 @@
+"""`promptmill check`: everything `run` would refuse, and what it would ask, without sending or writing anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from batch.cli import jobs
+from batch.cli.text import clean, count, pairs, say, table
+from batch.errors import EXIT_OK, EXIT_ROWS_FAILED
+
+if TYPE_CHECKING:
+    from batch.prepared import Prepared
+    from batch.report.scan import Scan
+
+SAMPLES: Final = 3
+SHOWN: Final = 500
+"""Characters of one message."""
+
+
+def check(
+    job: jobs.JobPath,
+    /,
+    *,
+    full: Annotated[bool, Parameter(negative=())] = False,
+    output: jobs.OutPath = None,
+    set_: jobs.Settings = (),
+    lane: jobs.LaneName = None,
+) -> int:
+    """Validate a job and show its first prompts; nothing is sent, nothing is written.
+
+    Args:
+        job: job folder, or its job.toml.
+        full: read all input, and name lines that cannot be read, duplicate keys and rows the prompt fails on.
+        output: output folder instead of the job's own; relative to where you are.
+        set_: change one key of the job, for example --set limits.concurrency=64; may be repeated.
+        lane: how requests travel, instead of model.lane.
+    """
+    from batch import prepared
+    from batch.report import scan
+
+    ready = prepared.prepare(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
+    prepared.secrets(ready, os.environ)
+    say(_lines(ready))
+    if not full:
+        return EXIT_OK
+    found = scan.scan(ready)
+    say(_full(found, ready))
+    return EXIT_ROWS_FAILED if found.bad else EXIT_OK
+
+
+def _lines(ready: Prepared) -> Iterator[str]:
+    job = ready.job
+    yield f"{clean(job.name)}: {job.folder}"
+    yield from pairs(
+        [
+            ("input", _input(ready)),
+            ("key", job.input.key or "none: a row is known by its content"),
+            ("model", f"{job.model.provider}/{clean(job.model.name)}, lane {job.model.lane}"),
+            (
+                "parameters",
+                ", ".join(f"{clean(name)} = {_short(value)}" for name, value in job.model.parameters.items()),
+            ),
+            ("address", ready.endpoint.base_url),
+            ("API key", _key(ready)),
+            ("price", _price(ready)),
+            ("limits", _limits(ready)),
+            ("tools", ", ".join(ready.tools.names)),
+            ("output", _output(ready)),
+        ]
+    )
+    yield "columns"
+    yield from _columns(ready)
+    yield from _samples(ready)
+
+
+def _input(ready: Prepared) -> str:
+    stat = ready.source.stat
+    rows = f", {count(ready.rows, 'row')}" if ready.rows is not None else ""
+    return f"{stat.path}{rows} ({stat.size:,} bytes)"
+
+
+def _key(ready: Prepared) -> str:
+    if ready.endpoint.key_env_used is not None:
+        return f"from {ready.endpoint.key_env_used}"
+    return "built in" if ready.job.model.provider == "simulator" else "none is sent"
+
+
+def _price(ready: Prepared) -> str:
+    model = ready.job.model
+    found = ready.prices.find(model.provider, model.name, datetime.now(UTC).date())
+    if found is None:
+        return f"no price for {model.provider}/{clean(model.name)}: cost will be null; tokens are counted all the same"
+    per_million = [f"{_per_million(found.input)} in", f"{_per_million(found.output)} out"]
+    if found.cached_input != found.input:
+        per_million.insert(1, f"{_per_million(found.cached_input)} cached")
+    return f"{', '.join(per_million)} {found.currency} per million tokens ({found.id})"
+
+
+def _per_million(units: int) -> str:
+    from batch.cli.text import decimal
+    from batch.records import cost_decimal
+
+    return decimal(cost_decimal(units * 1_000_000))
+
+
+def _limits(ready: Prepared) -> str:
+    limits = ready.job.limits
+    rate = f", {limits.requests_per_minute:,g} requests per minute" if limits.requests_per_minute else ""
+    return f"{limits.concurrency:,} in flight{rate}, {count(limits.max_attempts, 'attempt')} a turn"
+
+
+def _output(ready: Prepared) -> str:
+    root = ready.folder.root
+    if ready.folder.ledger.exists():
+        return f"{root} (has answers already: only what is new, changed or worth another try is asked)"
+    return f"{root} ({'exists, without answers' if root.exists() else 'new'})"
+
+
+def _columns(ready: Prepared) -> list[str]:
+    from batch import tables
+
+    source = ready.source.schema
+    renames = tables.renamed(ready.inputs)
+    lost = tables.unwritable(source)
+    lines = []
+    for field in source:
+        notes = []
+        if field.name in ready.prompt.columns:
+            notes.append("in the prompt")
+        if field.name in lost:
+            notes.append("not in the output: Parquet cannot hold this type")
+        elif field.name not in ready.inputs.names:
+            notes.append("not in the output")
+        elif field.name in renames:
+            notes.append(f"called {renames[field.name]} in the output, the name is taken")
+        lines.append((clean(field.name, most=60), clean(str(field.type), most=60), ", ".join(notes)))
+    kept = [name for name in ready.inputs.names if name not in source.names]
+    lines += [(clean(name, most=60), "", "of an earlier run, empty from now on") for name in kept]
+    return table(lines)
+
+
+def _samples(ready: Prepared) -> Iterator[str]:
+    from batch.report import scan
+
+    found = scan.samples(ready, SAMPLES)
+    if not found:
+        yield "the input has no rows"
+    for sample in found:
+        yield f"{sample.place}"
+        if sample.fault is not None:
+            yield f"  cannot be asked: {clean(sample.fault)}"
+        for message in sample.messages:
+            yield from pairs([(str(message["role"]), clean(_content(message), lines=True, most=SHOWN) or "(empty)")])
+
+
+def _content(message: dict[str, Any]) -> str:
+    import msgspec
+
+    content = message.get("content")
+    return content if isinstance(content, str) else msgspec.json.encode(content).decode()
+
+
+def _short(value: Any) -> str:
+    import msgspec
+
+    return clean(msgspec.json.encode(value).decode(), most=60)
+
+
+def _full(found: Scan, ready: Prepared) -> Iterator[str]:
+    yield f"all of it read: {count(found.rows, 'row')}, {found.bad:,} of them cannot be asked"
+    lists = [
+        (found.unreadable, found.unreadable_first, "cannot be read"),
+        (found.no_key, found.no_key_first, f"without {ready.job.input.key}"),
+        (found.duplicates, found.duplicates_first, "with a key that stands earlier"),
+        (found.unrendered, found.unrendered_first, "the prompt fails on"),
+    ]
+    for number, first, what in lists:
+        if number:
+            yield f"  {count(number, 'row')} {what}{f', the first {len(first)}' if number > len(first) else ''}:"
+            yield from (f"    {clean(text, most=300)}" for text in first)
+    if found.repeats:
+        yield f"  {count(found.repeats, 'row')} equal to an earlier one: each is asked; with input.key they would stand out"
+    if found.bad:
+        yield "Each of these becomes one failed row; the others are not held up."

@@ -1,0 +1,56 @@
+"""`promptmill init`: a working sample job in a new folder."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from batch.cli.text import say
+from batch.errors import EXIT_OK, OutputError, StorageError
+
+FILES: Final = {"job.toml": "job.toml", "rows.jsonl": "rows.jsonl", "tools.txt": "tools.py"}
+"""Files of the package and what they are called in a job; a template is no module of ours, hence the ending."""
+
+
+def init(folder: Annotated[Path, Parameter(negative=())], /) -> int:
+    """Write a working sample job into a new or empty folder: no key needed, it runs against the simulator.
+
+    Args:
+        folder: where to; nothing in it is ever overwritten.
+    """
+    _refuse_what_is_there(folder)
+    sample = resources.files("batch.cli") / "sample"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for source, target in FILES.items():
+            # "x": a file that appears in this very moment is not overwritten either.
+            with (folder / target).open("x", encoding="utf-8") as file:
+                file.write((sample / source).read_text(encoding="utf-8"))
+    except FileExistsError as exc:
+        raise OutputError(
+            f"{exc.filename}: stands there already; nothing is overwritten. Choose another folder."
+        ) from exc
+    except OSError as exc:
+        raise StorageError(f"{exc.filename or folder}: cannot be written: {exc.strerror}.") from exc
+    place = shlex.quote(str(folder))
+    say(
+        [
+            f"{folder}: a job with {', '.join(FILES.values())}. In another terminal:",
+            "  promptmill simulate --port 8311",
+            "and then here:",
+            f"  promptmill run {place}",
+        ]
+    )
+    return EXIT_OK
+
+
+def _refuse_what_is_there(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; give a folder that does not exist yet.")
+    there = [name for name in FILES.values() if (folder / name).exists()]
+    if there:
+        raise OutputError(f"{folder}: has {', '.join(there)} already; nothing is overwritten. Choose another folder.")

@@ -1,0 +1,185 @@
+"""`promptmill show`: one row whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from batch.cli.text import clean, count, decimal, pairs, say, table
+from batch.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from batch.report.row import RowView
+
+_MOST: Final = 20_000
+"""Characters of one cell or message on a terminal; `--json` has all of it."""
+
+
+def show(
+    out: Annotated[Path, Parameter(negative=())],
+    row_id: Annotated[str, Parameter(negative=(), allow_leading_hyphen=True)],
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """One row whole: input, conversation with tool calls, every call, tokens, cost, error.
+
+    Args:
+        out: the output folder of a run.
+        row_id: the row's id, or a beginning of it that no other row shares.
+        json: one JSON object on stdout, for programs.
+    """
+    from batch.report.row import row_of
+
+    found = row_of(out, row_id)
+    if json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        say(_lines(found))
+    return EXIT_OK
+
+
+def _lines(found: RowView) -> Iterator[str]:
+    outcome = found.outcome
+    yield f"row {clean(found.row_id)}, number {found.row_number:,}: {_state(found)}"
+    yield "input"
+    yield from pairs([(clean(name), _cell(value)) for name, value in found.inputs.items() if value is not None])
+    if outcome is not None:
+        yield from _outcome(outcome)
+    if found.messages:
+        yield (
+            "conversation, after the first request" if found.messages[0].get("role") == "assistant" else "conversation"
+        )
+        for message in found.messages:
+            yield from _message(message)
+    if found.calls:
+        yield count(len(found.calls), "call")
+        yield from _calls(found.calls)
+
+
+def _state(found: RowView) -> str:
+    now = {
+        "waiting": "admitted, waits to be sent",
+        "under way": "in the middle of a call or conversation",
+        "settled": "settled, not in the table yet",
+    }
+    status = found.outcome["status"] if found.outcome is not None else None
+    if found.stage is None:
+        return status or "has a place and no outcome; the next run asks it"
+    return f"{status}; asked again: {now[found.stage]}" if status else now[found.stage]
+
+
+def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
+    kind, code = outcome["error_kind"], outcome["error_code"]
+    if outcome["status"] == "failed":
+        again = "worth another try" if outcome["retryable"] else "for good"
+        yield "error"
+        yield from pairs([(f"{kind}/{code}" if code else str(kind), f"{again}\n{_cell(outcome['error_message'])}")])
+    if outcome["answer"] is not None:
+        yield "answer"
+        yield from (f"  {line}" for line in _cell(outcome["answer"]).split("\n"))
+    if outcome["reasoning"]:
+        yield "reasoning"
+        yield from (f"  {line}" for line in _cell(outcome["reasoning"]).split("\n"))
+    yield "how"
+    yield from pairs(
+        [
+            ("model", _model(outcome)),
+            ("ended by", ", ".join([str(outcome["finish_reason"] or ""), *(outcome["flags"] or [])]).strip(", ")),
+            ("tokens", _tokens(outcome)),
+            ("cost", _cost(outcome)),
+            ("time", f"{_when(outcome['first_sent_at'])} to {_when(outcome['settled_at'])}"),
+            ("run", str(outcome["run"])),
+        ]
+    )
+
+
+def _model(outcome: dict[str, Any]) -> str:
+    asked, served = outcome["model_asked"], outcome["model"]
+    other = f", served by {served}" if served and served != asked else ""
+    return clean(f"{outcome['provider']}/{asked}{other}, lane {outcome['lane']}")
+
+
+def _tokens(row: dict[str, Any]) -> str:
+    if row["total_tokens"] is None:
+        return "unknown" if row["calls"] else "none: it was never sent"
+    within = [(row["cached_tokens"], "cached"), (row["reasoning_tokens"], "reasoning")]
+    cached, reasoning = (f" ({number:,} {word})" if number else "" for number, word in within)
+    dark = f"; unknown for {count(row['unknown_calls'], 'call')}" if row["unknown_calls"] else ""
+    return (
+        f"{row['total_tokens']:,}: {row['prompt_tokens']:,} prompt{cached}, "
+        f"{row['completion_tokens']:,} completion{reasoning}{dark}"
+    )
+
+
+def _cost(row: dict[str, Any]) -> str:
+    if row["cost"] is None:
+        return "unknown" if row["calls"] else ""
+    dark = f"; {count(row['unknown_calls'], 'call')} possibly billed beyond it" if row["unknown_calls"] else ""
+    return f"{decimal(row['cost'])} {row['currency'] or ''}{dark}"
+
+
+def _message(message: dict[str, Any]) -> Iterator[str]:
+    role = str(message.get("role", "?"))
+    if role == "tool" and message.get("tool_call_id"):
+        role = f"tool {message['tool_call_id']}"
+    said = []
+    if message.get("reasoning_content"):
+        said.append(f"(thinks) {_cell(message['reasoning_content'])}")
+    if message.get("content") not in (None, ""):
+        said.append(_cell(message["content"]))
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") or {}
+        said.append(_cell(f"→ {function.get('name')}({function.get('arguments')})  {call.get('id', '')}"))
+    yield from pairs([(clean(role), "\n".join(said) or "(empty)")])
+
+
+def _calls(calls: list[dict[str, Any]]) -> list[str]:
+    rows: list[tuple[str, ...]] = [
+        ("turn", "try", "state", "http", "tokens", "cost", "sent", "took", "error", "call id")
+    ]
+    for call in calls:
+        get = call.get
+        error = "/".join(str(part) for part in (get("error_kind"), get("error_code")) if part)
+        paid = get("cost")
+        ids = " ".join(str(part) for part in (get("client_call_id"), get("task_id")) if part)
+        rows.append(
+            (
+                str(get("turn")),
+                str((get("attempt") or 0) + 1),
+                str(get("state")),
+                str(get("http_status") or ""),
+                "?" if get("total_tokens") is None else f"{get('total_tokens'):,}",
+                "?" if paid is None else f"{decimal(paid)} {get('currency') or ''}".strip(),
+                _when(get("sent_at")),
+                "" if get("latency_ms") is None else f"{get('latency_ms'):,} ms",
+                clean(error),
+                clean(ids),
+            )
+        )
+    return table(rows, right=frozenset({0, 1, 4, 7}))
+
+
+def _when(moment: Any) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z" if moment else "-"
+
+
+def _cell(value: Any) -> str:
+    import msgspec
+
+    if isinstance(value, Decimal):
+        value = f"{value:f}"
+    elif isinstance(value, datetime):
+        value = value.isoformat()
+    elif isinstance(value, bytes):
+        value = f"{len(value):,} bytes"
+    elif not isinstance(value, str):
+        value = msgspec.json.encode(value, enc_hook=str).decode()
+    return clean(value, lines=True, most=_MOST) or "(empty)"

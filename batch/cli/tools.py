@@ -1,0 +1,82 @@
+"""`promptmill tools`: the tool schemas as the model sees them, and one call by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from batch.cli import jobs
+from batch.cli.text import clean
+from batch.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
+
+if TYPE_CHECKING:
+    from batch.tools.execute import ToolResult
+    from batch.tools.registry import ToolSet
+
+
+def tools(
+    job: jobs.JobPath,
+    name: Annotated[str | None, Parameter(negative=())] = None,
+    arguments: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    set_: jobs.Settings = (),
+) -> int:
+    """The tool schemas the model will see, as JSON; with a name and arguments, the result of one call.
+
+    Args:
+        job: job folder, or its job.toml.
+        name: a tool to call by hand.
+        arguments: its arguments as a JSON object, as a model would send them: '{"a": 2, "b": 3}'.
+        set_: change one key of the job; may be repeated.
+    """
+    import msgspec
+
+    from batch.tools.registry import ToolSet
+
+    loaded = jobs.load(job, settings=set_)
+    if loaded.tools is None:
+        raise JobError(
+            ['tools: this job has none; add [tools] with module = "tools.py"'], where=str(loaded.folder / "job.toml")
+        )
+    found = ToolSet.load(loaded.tools.module)
+    if name is None:
+        print(msgspec.json.format(msgspec.json.encode(found.schemas()), indent=2).decode())
+        return EXIT_OK
+    _check(found, name, arguments)
+    result = _call(found, name, arguments or "{}")
+    print(clean(result.content, lines=True))
+    return EXIT_ROWS_FAILED if result.failed else EXIT_OK
+
+
+def _check(found: ToolSet, name: str, arguments: str | None) -> None:
+    import difflib
+
+    if found.get(name) is None:
+        near = difflib.get_close_matches(name, found.names, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(found.names)}."
+        raise RefusedToStart(f"no tool is called {name!r}. {hint}")
+    if arguments is None and (wanted := found.schemas()[found.names.index(name)]["function"]["parameters"]).get(
+        "required"
+    ):
+        raise RefusedToStart(
+            f"{name} needs arguments as a JSON object after its name, with {', '.join(wanted['required'])}: "
+            f"'{_example(wanted['required'])}'"
+        )
+
+
+def _example(names: list[str]) -> str:
+    return "{" + ", ".join(f'"{name}": …' for name in names) + "}"
+
+
+def _call(found: ToolSet, name: str, arguments: str) -> ToolResult:
+    import anyio
+
+    from batch.records import ToolCall
+    from batch.tools.execute import Executor
+
+    async def main() -> ToolResult:
+        return await Executor(found, threads=1).run_call(ToolCall(id="by-hand", name=name, arguments=arguments))
+
+    return anyio.run(main)

@@ -1,0 +1,1 @@
+"""Reading side for people: what an output folder and an input say, as frozen values; the commands show them."""

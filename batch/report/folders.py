@@ -1,0 +1,40 @@
+"""From a path a person typed to an output folder that is one.
+
+Owns the refusal of everything else, with the folder that was probably meant. Used by the other modules of this package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batch.errors import BatchError, OutputError
+from batch.folder import OutputFolder
+from batch.job import Job
+
+
+def opened(out: Path) -> OutputFolder:
+    """The layout of an existing output folder.
+
+    Raises:
+        OutputError: there is none at this path, or it has no ledger.
+    """
+    root = out.expanduser().absolute()
+    folder = OutputFolder(root)
+    if folder.ledger.is_file():
+        return folder
+    if not root.exists():
+        raise OutputError(f"{out}: there is no such folder. Give the output folder of a run.{_meant(root)}")
+    raise OutputError(f"{out}: is no output folder, it holds no ledger.db.{_meant(root)}")
+
+
+def _meant(root: Path) -> str:
+    """A hint when the path is a job's: its output folder is easily taken for the job folder."""
+    if root.name != "job.toml" and not (root / "job.toml").is_file():
+        return ""
+    try:
+        path = Job.load(root).output.path
+    except BatchError:
+        return " It is a job; give the folder named in its output.path."
+    if OutputFolder(path).ledger.is_file():
+        return f" It is a job; its output lies in {path}"
+    return f" It is a job that has not run yet; its output will lie in {path}"

@@ -1,0 +1,219 @@
+"""One row whole: its input, its outcome, its conversation and every call that was made for it.
+
+Looks a row up by its id, or by a beginning of it that no other row shares, in the published table first and then among
+the rows that are still under way. Reads only what the ledger names: files of a killed publication are not part of the book.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from batch import tables
+from batch.errors import RefusedToStart, StorageError
+from batch.folder import OutputFolder
+from batch.records import Call, cost_decimal
+from batch.replay import Entry, JournaledCall, PendingRow, Replay
+from batch.report.folders import opened
+from batch.source import Spill
+
+MOST_NAMED: Final = 10
+NEAREST_AMONG: Final = 20_000
+
+Stage = Literal["waiting", "under way", "settled"]
+"""Of a row that is admitted: not sent yet; in the middle of a call or conversation; to be published."""
+
+
+class RowView(msgspec.Struct, frozen=True, kw_only=True):
+    """One row; `outcome` None while it has none in the table."""
+
+    row_id: str
+    row_number: int
+    stage: Stage | None
+    """None when nothing is under way for it."""
+    inputs: dict[str, Any]
+    outcome: dict[str, Any] | None
+    """The columns of the result table that are ours, by name."""
+    messages: list[dict[str, Any]]
+    """The kept part of the conversation."""
+    calls: list[dict[str, Any]]
+    """The columns of the book of account, in the order they were made; those not final yet have state `open`."""
+
+
+def row_of(out: Path, row_id: str) -> RowView:
+    """The row with this id, or with the only id that begins with it.
+
+    Raises:
+        OutputError: `out` is no output folder.
+        RefusedToStart: no row is called so, or several begin so; says which.
+        StorageError: a part or the ledger cannot be read.
+    """
+    folder = opened(out)
+    with Replay(folder.ledger) as replay:
+        try:
+            return _row(folder, replay, row_id)
+        except (OSError, pa.ArrowException) as exc:
+            raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
+
+
+def _row(folder: OutputFolder, replay: Replay, asked: str) -> RowView:
+    pending = _Pending(replay)
+    entry = _entry(replay, asked)
+    found = asked if entry is not None or pending.find(asked) else _resolve(folder, replay, pending, asked)
+    entry = entry or _entry(replay, found)
+    row = pending.find(found)
+    published = None
+    if entry is not None and entry.status is not None:
+        published = _published(folder, entry.part, found)
+    inputs, outcome = _split(published) if published is not None else ({}, None)
+    if row is not None and not inputs:
+        inputs = _spilled(folder, row)
+    number = row.row_number if row is not None else entry.row_number if entry is not None else -1
+    return RowView(
+        row_id=found,
+        row_number=number,
+        stage=pending.stage(found),
+        inputs=inputs,
+        outcome=outcome,
+        messages=_messages(outcome),
+        calls=_booked(folder, replay, found) + (_journaled(replay, row) if row is not None else []),
+    )
+
+
+def _entry(replay: Replay, row_id: str) -> Entry | None:
+    return next(iter(replay.entries([row_id]).values()), None)
+
+
+class _Pending:
+    """The rows that are admitted and not published; few enough to be walked through once."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._rows: dict[str, tuple[Stage, PendingRow]] = {}
+        after = -1
+        while slice_ := replay.unsent(after, 1_000):
+            self._rows.update((row.row_id, ("waiting", row)) for row in slice_)
+            after = slice_[-1].work
+        self._rows.update((row.row_id, ("under way", row)) for row in replay.open_rows())
+        for part in replay.parts_with_outcomes():
+            place = (-1, -1)
+            while settled := replay.outcomes(part, after=place):
+                self._rows.update((row.row_id, ("settled", row)) for row in settled)
+                place = (settled[-1].row_number, settled[-1].variant_no)
+
+    def find(self, row_id: str) -> PendingRow | None:
+        """The admitted row of this id."""
+        return self._rows[row_id][1] if row_id in self._rows else None
+
+    def stage(self, row_id: str) -> Stage | None:
+        """How far it is."""
+        return self._rows[row_id][0] if row_id in self._rows else None
+
+    def names(self) -> list[str]:
+        """All ids."""
+        return list(self._rows)
+
+
+def _parts(folder: OutputFolder, replay: Replay) -> ds.Dataset | None:
+    paths = [str(folder.part(part)) for part in replay.parts()]
+    return ds.dataset(paths, format="parquet") if paths else None
+
+
+def _resolve(folder: OutputFolder, replay: Replay, pending: _Pending, start: str) -> str:
+    """The only id that begins with `start`.
+
+    Raises:
+        RefusedToStart: there is none, or more than one.
+    """
+    table = _parts(folder, replay)
+    names = {name for name in pending.names() if name.startswith(start)}
+    if table is not None and start:
+        scan = table.scanner(columns=["row_id"], filter=pc.starts_with(pc.field("row_id"), start))
+        names.update(scan.head(MOST_NAMED + 1).column(0).to_pylist())
+    if len(names) == 1:
+        return names.pop()
+    if names:
+        more = ", …" if len(names) > MOST_NAMED else ""
+        raise RefusedToStart(f"{start!r} begins several row ids: {', '.join(sorted(names)[:MOST_NAMED])}{more}")
+    known = pending.names()[:NEAREST_AMONG]
+    if table is not None:
+        known += table.scanner(columns=["row_id"]).head(NEAREST_AMONG).column(0).to_pylist()
+    near = difflib.get_close_matches(start, known, n=3, cutoff=0.7)
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
+    else:
+        hint = f"Row ids here look like {', '.join(known[:3])}." if known else "It has no rows yet."
+    raise RefusedToStart(f"{folder.root}: no row is called {start!r}. {hint}")
+
+
+def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, Any] | None:
+    table = ds.dataset(str(folder.part(part)), format="parquet")
+    rows: list[dict[str, Any]] = table.to_table(filter=pc.field("row_id") == row_id).to_pylist(maps_as_pydicts="lossy")
+    return rows[0] if rows else None
+
+
+def _split(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Input columns and ours; ours come last."""
+    ours = len(tables.result_schema(pa.schema([]), None))
+    items = list(row.items())
+    return dict(items[:-ours]), dict(items[-ours:])
+
+
+def _spilled(folder: OutputFolder, row: PendingRow) -> dict[str, Any]:
+    """The input of a row under way; gone when it was published a moment ago."""
+    try:
+        with Spill(folder.spill(row.range)) as spill:
+            return spill.records(row.idx, 1)[0]
+    except (StorageError, IndexError):
+        return {}
+
+
+def _messages(outcome: dict[str, Any] | None) -> list[dict[str, Any]]:
+    text = (outcome or {}).get("messages")
+    if not text:
+        return []
+    try:
+        return msgspec.json.decode(text, type=list[dict[str, Any]])
+    except msgspec.DecodeError:
+        return []
+
+
+def _booked(folder: OutputFolder, replay: Replay, row_id: str) -> list[dict[str, Any]]:
+    """The calls of a row that are in the book, oldest first."""
+    paths = [str(folder.calls_part(run, number)) for run, number in replay.call_parts()]
+    if not paths:
+        return []
+    hive = ds.partitioning(pa.schema([("run", pa.string())]), flavor="hive")
+    book = ds.dataset(paths, format="parquet", partitioning=hive, partition_base_dir=str(folder.calls))
+    rows: list[dict[str, Any]] = book.to_table(filter=pc.field("row_id") == row_id).to_pylist(maps_as_pydicts="lossy")
+    return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0))
+
+
+def _journaled(replay: Replay, row: PendingRow) -> list[dict[str, Any]]:
+    """The calls of a row under way that are only in the ledger."""
+    return [_of_ledger(call) for call in replay.calls_of(row.work)]
+
+
+def _of_ledger(call: JournaledCall) -> dict[str, Any]:
+    if call.record is None:
+        shown = {"client_call_id": call.call_id, "turn": call.turn, "attempt": call.attempt, "lane": call.lane}
+        return {**shown, "state": "open", "task_id": call.task, "sent_at": _when(call.sent_at_us)}
+    record: Call = call.record
+    shown = {
+        name: getattr(record, name)
+        for name in tables.CALL_SCHEMA.names
+        if name in Call.__struct_fields__ and name != "cost"
+    }
+    usage = record.usage
+    shown |= {name: getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    cost = None if record.cost is None else cost_decimal(record.cost)
+    return {**shown, "cost": cost, "sent_at": _when(record.sent_at_us)}
+
+
+def _when(us: int) -> Any:
+    return pa.scalar(us, pa.timestamp("us", tz="UTC")).as_py()

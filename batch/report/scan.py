@@ -1,0 +1,167 @@
+"""What an input holds: the first rows as they will be asked, and, read in full, everything in it that cannot be.
+
+Sends nothing and writes nothing but a temporary database that goes away by itself, because the identities of ten million
+rows do not fit in memory. Used by `check`.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from batch.codec import record_id
+from batch.prepared import Prepared
+from batch.prompt import PromptFault
+from batch.records import Message
+from batch.source import SourceBatch
+
+FIRST: Final = 10
+READ_ROWS: Final = 1_000
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One of the first rows: its place, and its messages or why there are none."""
+
+    place: str
+    messages: list[Message]
+    fault: str | None = None
+
+
+class Scan(msgspec.Struct):
+    """What reading the whole input found; the lists hold the first ten of each, every text names its place."""
+
+    rows: int = 0
+    unreadable: int = 0
+    unreadable_first: list[str] = []
+    no_key: int = 0
+    no_key_first: list[str] = []
+    duplicates: int = 0
+    duplicates_first: list[str] = []
+    unrendered: int = 0
+    unrendered_first: list[str] = []
+    repeats: int = 0
+    """Rows equal to an earlier one, where no key tells rows apart; each is asked all the same."""
+
+    @property
+    def bad(self) -> int:
+        """Rows that would fail unasked."""
+        return self.unreadable + self.no_key + self.duplicates + self.unrendered
+
+
+def samples(prepared: Prepared, count: int) -> list[Sample]:
+    """The first rows as they will be asked.
+
+    Raises:
+        InputError: the input cannot be read.
+    """
+    reader = prepared.source.reader()
+    try:
+        batch = reader.read(count)
+    finally:
+        reader.close()
+    if batch is None:
+        return []
+    found = []
+    for index, record in enumerate(batch.records[:count]):
+        place = place_of(prepared, batch.lines[index])
+        failure = batch.failures[index]
+        if record is None or failure is not None:
+            found.append(Sample(place, [], failure.message if failure else "cannot be read"))
+            continue
+        try:
+            found.append(Sample(place, prepared.prompt.render(record)))
+        except PromptFault as exc:
+            found.append(Sample(place, [], str(exc)))
+    return found
+
+
+def scan(prepared: Prepared) -> Scan:
+    """Read the whole input.
+
+    Raises:
+        InputError: the file itself cannot be read on.
+    """
+    found = Scan()
+    reader = prepared.source.reader()
+    seen = _Seen()
+    try:
+        while (batch := reader.read(READ_ROWS)) is not None:
+            _look(prepared, batch, found, seen)
+    finally:
+        reader.close()
+        seen.close()
+    return found
+
+
+def place_of(prepared: Prepared, line: int) -> str:
+    """Where a row stands: `rows.jsonl line 7`, or `rows.parquet row 6` counted from 0."""
+    path = prepared.job.input.path
+    return f"{path.name} {'row' if path.suffix == '.parquet' else 'line'} {line}"
+
+
+def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> None:
+    key = prepared.job.input.key
+    with seen:
+        for index, record in enumerate(batch.records):
+            found.rows += 1
+            place = place_of(prepared, batch.lines[index])
+            failure = batch.failures[index]
+            if record is None or failure is not None:
+                found.unreadable += 1
+                _keep(found.unreadable_first, failure.message if failure else f"{place}: cannot be read")
+                continue
+            _identify(found, seen, record, key, place)
+            try:
+                prepared.prompt.render(record)
+            except PromptFault as exc:
+                found.unrendered += 1
+                _keep(found.unrendered_first, f"{place}: {exc}")
+
+
+def _identify(found: Scan, seen: _Seen, record: dict[str, Any], key: str | None, place: str) -> None:
+    if key is None:
+        found.repeats += seen.before(record_id(record), place) is not None
+        return
+    value = record.get(key)
+    if value is None or value == "":
+        found.no_key += 1
+        _keep(found.no_key_first, f"{place}: {key} is empty")
+    elif (earlier := seen.before(str(value), place)) is not None:
+        found.duplicates += 1
+        _keep(found.duplicates_first, f"{place}: {key} {str(value)[:80]!r} stands already at {earlier}")
+
+
+def _keep(first: list[str], text: str) -> None:
+    if len(first) < FIRST:
+        first.append(text)
+
+
+class _Seen:
+    """Where each identity was met first; on disk once it is large. A context is one transaction."""
+
+    def __init__(self) -> None:
+        self._db = apsw.Connection("")  # a private temporary file, removed when closed
+        self._db.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536")
+        self._db.execute("CREATE TABLE seen(name BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
+
+    def before(self, name: str, place: str) -> str | None:
+        """Where this identity was met before; None the first time, which is now."""
+        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        self._db.execute("INSERT OR IGNORE INTO seen VALUES(?,?)", (digest, place))
+        if self._db.changes():
+            return None
+        found = self._db.execute("SELECT place FROM seen WHERE name=?", (digest,)).fetchone()
+        return str(found[0]) if found else place
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._db.close()
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN")
+
+    def __exit__(self, *_: object) -> None:
+        self._db.execute("COMMIT")

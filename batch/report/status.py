@@ -1,0 +1,233 @@
+"""Where an output folder stands: its last run, what is under way, and the failures that stand in the table.
+
+Reads the ledger, `status.json`, the run's file and the result parts; writes nothing and takes no lock. While a run works,
+its live counts come from `status.json`, which it rewrites every second; otherwise the ledger is the truth.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from batch.errors import StorageError
+from batch.folder import OutputFolder
+from batch.records import COST_DIGITS
+from batch.replay import Replay, RunRow
+from batch.report.folders import opened
+from batch.totals import Planned, Totals
+
+FRESH_S: Final = 5.0
+"""`status.json` is rewritten every second; older than this it is left over."""
+EXAMPLES: Final = 3
+
+State = Literal[
+    "never",
+    "running",
+    "stopping",
+    "killed",
+    "finished",
+    "interrupted",
+    "provider",
+    "systematic",
+    "storage",
+    "input",
+    "job_changed",
+    "input_changed",
+]
+
+
+class Live(msgspec.Struct, frozen=True):
+    """What only a running process knows."""
+
+    expected: int | None
+    rows_per_second: float
+    in_flight: int
+    waiting_tasks: int
+    held_back: int
+    left_s: float | None
+    waits_for: str | None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Failed rows of the table that share kind and code."""
+
+    kind: str
+    code: str | None
+    retryable: bool
+    rows: int
+    examples: tuple[str, ...]
+    """The ids of the first of them."""
+    message: str | None
+    """What the first of them says."""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """One output folder at one moment; `totals` and `planned` are those of the last run."""
+
+    folder: Path
+    state: State
+    runs: int
+    run: str | None = None
+    job: dict[str, Any] = {}
+    """From the run's file: name, provider, model, lane; empty when that is gone."""
+    started_at_us: int | None = None
+    ended_at_us: int | None = None
+    planned: Planned = Planned()
+    totals: Totals = Totals()
+    live: Live | None = None
+    fault: str | None = None
+    unsettled: int = 0
+    """Rows admitted and not settled: the next run goes on with them."""
+    table_rows: int = 0
+    permanent: int = 0
+    retryable: int = 0
+    standing: tuple[Standing, ...] = ()
+
+
+def status_of(out: Path) -> Status:
+    """Where the output folder `out` stands.
+
+    Raises:
+        OutputError: it is no output folder.
+        StorageError: its ledger or a part cannot be read.
+    """
+    folder = opened(out)
+    with Replay(folder.ledger) as replay, replay.snapshot():
+        runs = replay.runs()
+        permanent, retryable = replay.standing_failures()
+        common: dict[str, Any] = {
+            "folder": folder.root,
+            "runs": len(runs),
+            "table_rows": replay.table_rows(),
+            "unsettled": sum(replay.unsettled_by_part().values()),
+            "permanent": permanent,
+            "retryable": retryable,
+        }
+        parts = replay.parts() if permanent + retryable else []
+        last = runs[-1] if runs else None
+        beyond = replay.unpublished() if last is not None and last.state == "running" else Totals()
+    common["standing"] = _standing(folder, parts)
+    if last is None:
+        return Status(state="never", **common)
+    return _with_run(folder, last, beyond, common)
+
+
+def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[str, Any]) -> Status:
+    state, totals, planned, live = last.state, last.totals, last.planned, None
+    if state == "running":
+        seen = _fresh(folder, last.run)
+        if seen is not None:
+            state, totals, live = seen["state"], _totals(seen["totals"]), _live(seen)
+        else:
+            state = "running" if _locked(folder) else "killed"
+            totals.add(beyond)
+    told = _json(folder.run_file(last.run))
+    return Status(
+        state=state,  # type: ignore[arg-type]  # the ledger's states are this set
+        run=last.run,
+        job=told.get("job", {}),
+        started_at_us=last.started_at_us,
+        ended_at_us=last.ended_at_us,
+        planned=planned,
+        totals=totals,
+        live=live,
+        fault=told.get("fault") if last.state != "running" else None,
+        **common,
+    )
+
+
+def _fresh(folder: OutputFolder, run: str) -> dict[str, Any] | None:
+    """`status.json`, when a process that works now wrote it."""
+    seen = _json(folder.status)
+    if seen.get("run") != run or seen.get("state") not in ("running", "stopping"):
+        return None
+    return seen if _age(folder.status) < FRESH_S and _locked(folder) else None
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _locked(folder: OutputFolder) -> bool:
+    """Whether a process works here.
+
+    The lock itself is only tried when the process that wrote its number there is alive: trying takes it for a moment,
+    and a run that starts in that moment would be refused.
+    """
+    try:
+        with folder.lock.open(encoding="utf-8") as file:
+            number = file.read(32).strip()
+            if not number.isdigit() or not _alive(int(number)):
+                return False
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A file a run writes for people and monitors; what is missing or torn says nothing."""
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _live(seen: dict[str, Any]) -> Live:
+    return msgspec.convert({**seen, "expected": seen["rows"]["expected"]}, Live)
+
+
+def _totals(public: dict[str, Any]) -> Totals:
+    """Totals from their published form."""
+    costs = {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in public["cost"].items()}
+    return msgspec.convert({**public, "cost": costs}, Totals)
+
+
+def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
+    """The failed rows of the table by kind and code, the most frequent first; constant memory."""
+    if not parts:
+        return ()
+    counts: dict[tuple[str, str | None, bool], int] = {}
+    examples: dict[tuple[str, str | None, bool], list[str]] = {}
+    messages: dict[tuple[str, str | None, bool], str | None] = {}
+    columns = ["row_id", "error_kind", "error_code", "retryable", "error_message"]
+    try:
+        table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
+        for batch in table.to_batches(columns=columns, filter=pc.field("status") == "failed", batch_readahead=2):
+            for row_id, kind, code, again, message in zip(*(column.to_pylist() for column in batch), strict=True):
+                key = (kind or "unknown", code, bool(again))
+                counts[key] = counts.get(key, 0) + 1
+                if counts[key] <= EXAMPLES:
+                    examples.setdefault(key, []).append(row_id)
+                    messages.setdefault(key, message)
+    except (OSError, pa.ArrowException) as exc:
+        raise StorageError(f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist.") from exc
+    return tuple(
+        Standing(*key, number, tuple(examples[key]), messages[key])
+        for key, number in sorted(counts.items(), key=lambda item: -item[1])
+    )

@@ -1,0 +1,368 @@
+"""Ctrl-C, SIGTERM, SIGKILL: what is left lies ready, what was bought is not bought again, what changed is closed first."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch.clock import Clock
+from batch.job import Job
+from batch.pipeline import Wishes
+from batch.runs import run
+from tests.runs.conftest import GLM_LANES, Make, Mill
+
+SLOW = "[latency]\nchat_ms = [400, 600]\ntask_ms = [400, 600]\n"
+VERY_SLOW = "[latency]\nchat_ms = [20000, 20000]\ntask_ms = [2500, 2500]\n"
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for something another process does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.01)
+
+
+def submits(mill: Mill) -> int:
+    assert mill.sim is not None
+    return sum(record["route"] == "submit" for record in mill.sim.books())
+
+
+def arrived(mill: Mill) -> int:
+    assert mill.sim is not None
+    return int(mill.sim.judge()["requests"])
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    return "".join(process.communicate(timeout=30))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_drains_calls_in_flight_and_the_next_run_does_the_rest(number: int, make: Make) -> None:
+    """Design 4: no new sends, sync calls get their time, what settled is published short, exit 4."""
+    mill = make(SLOW)
+    mill.limits["concurrency"] = 8
+    mill.output = {"rows_per_part": 20}
+    mill.questions(60)
+    process = mill.start()
+    until(lambda: arrived(mill) >= 20, "20 requests")
+    process.send_signal(number)
+    said = end(process)
+    assert process.returncode == 4, said
+    done = mill.results("n, status")
+    sent = len(mill.books())
+    assert all(record["delivered"] for record in mill.books()), "a call in flight was cut"
+    assert len(done) == sent < 60
+    assert {row[1] for row in done} == {"ok"}
+    assert mill.runs()[-1]["state"] == "interrupted"
+    mill.check_books()
+    assert mill.pending() == [], "nothing is in the middle, so the rest is planned anew"
+    assert mill.run().exit_code == 0
+    assert len(mill.books()) == 60
+    mill.check_table(60)
+    mill.check_books()
+    assert mill.one("n") == list(range(60))
+
+
+def test_tasks_are_left_with_their_ids_and_collected_by_the_next_run(make: Make) -> None:
+    """Promise 2: a task id, once committed, is never bought again; `.pending` holds only ranges still needed."""
+    mill = make(VERY_SLOW, lane="task")
+    mill.limits["concurrency"] = 10
+    mill.output = {"rows_per_part": 20}
+    mill.questions(60)
+    process = mill.start()
+    until(lambda: submits(mill) >= 10, "ten tasks")
+    process.send_signal(signal.SIGINT)
+    said = end(process)
+    assert process.returncode == 4, said
+    assert mill.pending() == ["range-00000.arrow"]
+    left = {record["task_id"] for record in mill.books()}
+    assert len(left) == 10
+    report = mill.run()
+    assert report.exit_code == 0
+    assert len(mill.books()) == 60, "a task was bought twice"
+    collected = {row[0] for row in mill.calls("task_id", "state = 'answered'")}
+    assert left <= collected
+    mill.check_table(60)
+    mill.check_books()
+    assert mill.pending() == []
+    assert mill.one("unknown_calls") == [0] * 60
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_cuts_calls_and_they_are_booked_as_unknown(second: int, make: Make) -> None:
+    """Design 4: in flight become `unknown`, exit 4; the next run sends them again."""
+    mill = make(VERY_SLOW)
+    mill.limits.update(concurrency=6, max_attempts=1)
+    mill.questions(12)
+    process = mill.start("--log-format", "json")
+    until(lambda: arrived(mill) >= 6, "six requests")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "stop_requested" not in process.stderr.readline():
+        pass
+    process.send_signal(second)
+    said = end(process)
+    assert process.returncode == 4, said
+    assert mill.calls("state, prompt_tokens, cost") == [("unknown", None, None)] * 6
+    assert mill.runs()[-1]["totals"]["unknown"] == 6
+    calm = make(name="other")
+    mill.url, mill.sim = calm.url, calm.sim
+    assert mill.run().exit_code == 0
+    assert len(mill.books()) == 12
+    assert mill.one("unknown_calls") == [1] * 6 + [0] * 6
+    mill.check_table(12)
+    assert mill.calls("state, count(*)", "true GROUP BY ALL ORDER BY ALL") == [("answered", 12), ("unknown", 6)]
+
+
+def test_calls_cut_by_a_second_signal_do_not_use_up_attempts(make: Make) -> None:
+    """Design 4: max_attempts does not count what we ended ourselves."""
+    mill = make(VERY_SLOW)
+    mill.limits.update(concurrency=3, max_attempts=2)
+    mill.questions(3)
+    process = mill.start("--log-format", "json")
+    until(lambda: arrived(mill) >= 3, "three requests")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "stop_requested" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    assert end(process) is not None
+    calm = make("[[fault]]\nbehaviour = 28\nfirst = 1\n", name="other")
+    mill.url, mill.sim = calm.url, calm.sim
+    assert mill.run().exit_code == 0, mill.results("n, status, error_kind")
+
+
+@pytest.mark.parametrize("lane", GLM_LANES)
+def test_a_cancelled_call_of_the_python_api_continues_like_a_crash(lane: str, make: Make) -> None:
+    """Promise 1, through the API: whoever cancels `run` loses nothing either."""
+    mill = make(SLOW, lane=lane)
+    mill.limits["concurrency"] = 8
+    mill.questions(40)
+
+    async def main() -> None:
+        with anyio.move_on_after(0.9):
+            await run(Job.load(mill.save()), environ=mill.environ)
+
+    anyio.run(main, backend_options={"use_uvloop": True})
+    assert 0 < arrived(mill) < 40
+    assert mill.run().exit_code == 0
+    mill.check_table(40)
+    mill.check_books(at_risk=8)
+    if lane == "task":
+        assert len(mill.books()) == 40
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["new template", "other model"])
+def test_after_a_crash_the_tasks_of_the_old_job_are_collected_under_their_own_fingerprint(fresh: bool, make: Make) -> None:
+    """Design 4: accepted ids are collected, booked and published, the run closes as job_changed, the next re-asks."""
+    mill = make("[latency]\ntask_ms = [1200, 1200]\n", lane="task")
+    mill.limits["concurrency"] = 10
+    mill.questions(30)
+    assert mill.command(failpoint="accepted.committed:10")[0] == -signal.SIGKILL
+    assert submits(mill) == 10
+    old = {record["client_call_id"] for record in mill.books()}
+    if fresh:
+        mill.user = "Once more: {{ question }}"
+    else:
+        mill.model = "glm-4-plus"
+    report = mill.run()
+    assert report.exit_code == 0
+    states = [told["state"] for told in mill.runs()]
+    assert states == ["job_changed", "finished"]
+    first = mill.runs()[0]["run"]
+    booked = dict(mill.calls("client_call_id, state", f"run = '{first}'"))
+    assert booked.keys() == old
+    assert list(booked.values()).count("answered") >= 9, booked
+    mill.check_table(30)
+    assert len(mill.books()) == 40
+    assert len({row[0] for row in mill.results("fingerprint")}) == 30
+    assert set(mill.one("run")) == {report.run}
+    mill.check_books(at_risk=1)
+    assert mill.pending() == []
+    assert mill.run().state == "nothing_to_do"
+
+
+def test_the_collected_rows_of_an_old_job_stand_in_the_table_until_they_are_replaced(make: Make) -> None:
+    """Design 4: published under the old fingerprint; read while the next run has just begun."""
+    mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
+    mill.limits["concurrency"] = 10
+    mill.questions(10)
+    assert mill.command(failpoint="accepted.committed:10")[0] == -signal.SIGKILL
+    mill.user = "Other: {{ question }}"
+    assert mill.command(failpoint="run.closed:1")[0] == -signal.SIGKILL
+    found = mill.results("n, status, model_asked, fingerprint, lane")
+    assert [row[:2] for row in found] == [(n, "ok") for n in range(10)]
+    report = mill.run()
+    assert report.exit_code == 0
+    assert not {row[3] for row in found} & set(mill.one("fingerprint"))
+    mill.check_table(10)
+    mill.check_books()
+
+
+def test_old_tasks_are_collected_from_the_provider_they_were_given_to(make: Make) -> None:
+    """Design 6: ids are polled at the base URL stored with them, with the key of that provider, whatever the job says now."""
+    mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
+    mill.questions(10)
+    assert mill.command(failpoint="accepted.committed:8")[0] == -signal.SIGKILL
+    count = submits(mill)
+    mill.provider, mill.lane, mill.model = "openai", "sync", "gpt-5-mini"
+    report = mill.run()
+    assert report.exit_code == 0
+    assert [told["state"] for told in mill.runs()] == ["job_changed", "finished"]
+    assert mill.calls("provider, count(*)", "state = 'answered' GROUP BY ALL ORDER BY ALL") == [("glm", count), ("openai", 10)]
+    mill.check_books(at_risk=16)
+
+
+@pytest.mark.parametrize("lane", GLM_LANES)
+def test_half_a_conversation_of_a_changed_job_is_dropped_and_stays_booked(lane: str, make: Make) -> None:
+    """Design 4: half conversations are dropped, their calls stay in the book."""
+    mill = make(lane=lane)
+    mill.tools = 'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n    return a + b\n'
+    mill.write([{"n": n, "question": f"What is {n} plus {n}?"} for n in range(12)])
+    assert mill.command(failpoint="tool.committed:1")[0] == -signal.SIGKILL
+    mill.user = "Please: {{ question }}"
+    assert mill.run().exit_code == 0
+    assert [told["state"] for told in mill.runs()] == ["job_changed", "finished"]
+    mill.check_table(12)
+    mill.check_books(at_risk=16)
+    assert {row[0] for row in mill.results("turns")} == {2}
+
+
+@pytest.mark.parametrize("lane", GLM_LANES)
+def test_after_a_crash_with_a_changed_input_what_was_sent_is_finished_and_the_rest_read_anew(
+    lane: str, make: Make
+) -> None:
+    """Design 4: rows already sent finish from the spill; it closes as input_changed; the next run reads the new source."""
+    mill = make("[latency]\nchat_ms = [300, 300]\ntask_ms = [600, 600]\n", lane=lane)
+    mill.limits["concurrency"] = 10
+    mill.key = "n"
+    rows = mill.questions(30)
+    assert mill.command(failpoint="accepted.committed:10" if lane == "task" else "settled.committed:1")[0] == -9
+    first = len(mill.books())
+    mill.write([*({"n": n, "question": f"Changed {n}?"} for n in range(20, 40)), *rows[:5]])
+    report = mill.run()
+    assert report.exit_code == 0
+    assert [told["state"] for told in mill.runs()] == ["input_changed", "finished"]
+    found = dict(mill.results("n, question"))
+    assert {n: found[n] for n in range(20, 40)} == {n: f"Changed {n}?" for n in range(20, 40)}
+    assert all(found[n] == rows[n]["question"] for n in range(5))
+    if lane == "task":
+        assert len(mill.books()) <= first + 20 + 5
+    numbers = mill.one("row_number")
+    assert numbers == sorted(set(numbers))
+    mill.check_books(at_risk=10)
+    assert mill.run().state == "nothing_to_do"
+
+
+@pytest.mark.parametrize("then", [{}, {"limit": 20}, {"limit": 50}], ids=["all", "the same", "more"])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_limited_run_that_was_killed_loses_no_row_when_continued(kind: str, then: dict[str, int], make: Make) -> None:
+    """Promise 1: whatever the next command's limit is, each row runs once."""
+    mill = make()
+    rows = mill.questions(300)
+    mill.write([*rows, *rows[:50]])
+    if kind == "parquet":
+        mill.input = "rows.parquet"
+        both = [*rows, *rows[:50]]
+        pq.write_table(pa.Table.from_pylist(both), mill.folder / mill.input, row_group_size=64)
+    assert mill.command("--limit", "20", failpoint="settled.committed:1")[0] == -9
+    assert mill.run(**then).exit_code == 0
+    mill.check_table(then.get("limit", 350))
+    assert mill.run().exit_code == 0
+    mill.check_table(350)
+    assert mill.one("n") == [*range(300), *range(50)]
+    assert mill.run().state == "nothing_to_do"
+
+
+@pytest.mark.parametrize("point", ["settled.committed:1", "admitted.committed:1"])
+def test_a_sample_that_was_killed_does_not_stand_for_the_whole(point: str, mill: Mill) -> None:
+    """Promise 1: after a killed --shuffle run, a command without it runs all rows."""
+    mill.questions(200)
+    assert mill.command("--limit", "20", "--shuffle", failpoint=point)[0] == -9
+    assert mill.run().exit_code == 0
+    assert sorted(mill.one("n")) == list(range(200))
+    mill.check_table(200)
+    assert mill.run().state == "nothing_to_do"
+
+
+def test_a_sample_that_was_killed_goes_on_as_the_same_sample(mill: Mill) -> None:
+    """Design 4: the same command continues."""
+    mill.questions(200)
+    assert mill.command("--limit", "20", "--shuffle", failpoint="settled.committed:1")[0] == -9
+    assert mill.run(limit=20, sample_seed=0).exit_code == 0
+    once = mill.one("n")
+    assert len(once) == 20
+    other = mill.folder / "again"
+    mill.out = other
+    assert mill.run(limit=20, sample_seed=0).exit_code == 0
+    assert mill.one("n") == once
+
+
+def test_a_wall_clock_set_back_between_two_runs_confuses_nothing(mill: Mill) -> None:
+    """Ours: runs are told apart by order, not by what the clock says."""
+
+    class Back(Clock):
+        def now_us(self) -> int:
+            return super().now_us() - 7_200_000_000
+
+    mill.questions(20)
+    assert mill.run().exit_code == 0
+    mill.user = "B: {{ question }}"
+
+    async def main() -> Any:
+        return await run(Job.load(mill.save()), wishes=Wishes(), environ=mill.environ, clock=Back())
+
+    assert anyio.run(main).exit_code == 0
+    assert len(mill.books()) == 40
+    assert mill.run().state == "nothing_to_do"
+    assert len(mill.runs()) == 2
+
+
+def test_a_ledger_that_was_killed_while_it_was_made_is_made_again(mill: Mill) -> None:
+    """Promise 1: at any instant, the first included."""
+    mill.questions(5)
+    mill.out.mkdir()
+    (mill.out / "ledger.db").touch()
+    assert mill.run().exit_code == 0
+    mill.check_table(5)
+
+
+def test_a_locked_folder_is_refused_naming_the_process(make: Make) -> None:
+    """Design 4: exit 2."""
+    mill = make(SLOW)
+    mill.questions(40)
+    mill.limits["concurrency"] = 4
+    process = mill.start()
+    until(lambda: arrived(mill) >= 4, "the first requests")
+    code, said = mill.command()
+    process.send_signal(signal.SIGINT)
+    end(process)
+    assert code == 2
+    assert re.search(rf"\b{process.pid}\b", said), said
+    assert "-o" in said
+
+
+def test_a_table_is_readable_while_the_run_goes_on(make: Make, tmp_path: Path) -> None:
+    """Design 5: during and after a run."""
+    mill = make(SLOW)
+    mill.limits["concurrency"] = 10
+    mill.output = {"rows_per_part": 10}
+    mill.questions(60)
+    process = mill.start()
+    until(lambda: len(list(mill.out.glob("results/part-*.parquet"))) >= 2, "two parts")
+    found = mill.results("n, status, answer")
+    process.send_signal(signal.SIGINT)
+    end(process)
+    assert [row[0] for row in found] == list(range(len(found)))
+    assert len(found) >= 20
