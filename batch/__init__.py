@@ -7,8 +7,8 @@ The public surface for Python; everything else in here may change from one versi
 
     report = anyio.run(run, Job.load("jobs/label_tickets"))
 
-`tool` marks the functions of a job's `tools.py`. The three load their modules when they are first used: a tools file, or a
-program that only wants to catch an error, does not pay for Arrow and SQLite.
+`tool` marks the functions of a job's `tools.py`. The three load their modules when they are first used: a tools file,
+or a program that only wants to catch an error, does not pay for Arrow and SQLite.
 """
 
 from __future__ import annotations

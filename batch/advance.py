@@ -188,7 +188,7 @@ class Worker:
         sums = row.sums
         sums.add(record)
         sums.tool_calls = row.conversation.tool_calls
-        outcome = self.outcome(row, settle)
+        outcome = self.outcome(row, settle, lane=call.lane)
         self._desk.ledger.closed(call.number, record, outcome=(row.work, outcome), hold=hold)
         self._desk.on_call(record)
         call.lease.release()
@@ -206,13 +206,13 @@ class Worker:
         self._agenda.done()
         self._watch(outcome)
 
-    def outcome(self, row: Row, settle: turns.Settle) -> Outcome:
-        """What the row's line of the result table will say."""
+    def outcome(self, row: Row, settle: turns.Settle, *, lane: Lane | None = None) -> Outcome:
+        """What the row's line of the result table will say; `lane` is that of its last call."""
         message = settle.error_message
         return Outcome(
             status=settle.status,
             sums=row.sums,
-            lane=self._settings.lane,
+            lane=lane or self._settings.lane,
             provider=self._desk.policy.provider,
             model_asked=self._desk.policy.model,
             settled_at_us=self._desk.clock.now_us(),
@@ -257,5 +257,6 @@ class Worker:
                     group.start_soon(run, index, call)
         row.tool_results = {}
         row.replied = None
+        row.next_attempt = 0
         row.conversation = turns.after_tools(row.conversation, calls, [contents[i] for i in range(len(calls))])
         self._agenda.again(row)

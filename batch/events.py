@@ -51,6 +51,14 @@ def redact(text: str) -> str:
     return _LOOKS_LIKE_A_KEY.sub(MASK, text)
 
 
+def masked(data: bytes) -> bytes:
+    """What came over the wire, without our secrets: a provider that echoes the key must not bring it into the results."""
+    for secret in _secrets:
+        if (raw := secret.encode()) in data:
+            data = data.replace(raw, MASK.encode())
+    return data
+
+
 def _redact_value(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)

@@ -24,6 +24,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -246,7 +247,8 @@ class Ledger:
             await anyio.to_thread.run_sync(self._thread.join)
         self._db.set_wal_hook(None)
         if self.broken is None:
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            with suppress(apsw.Error):  # no room to fold the log in: the next opening reads it as it is
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.close()
 
     def on_broken(self, call: Callable[[], None]) -> None:
@@ -380,12 +382,13 @@ def connect(path: Path) -> apsw.Connection:
         db.pragma("cache_size", -8_192)
         db.pragma("temp_store", "memory")
         if version == 0:
-            with db:
-                db.execute(SCHEMA)
-                db.pragma("application_id", APPLICATION_ID)
-                db.pragma("user_version", SCHEMA_VERSION)
+            db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
+            db.execute(SCHEMA)
+            db.pragma("application_id", APPLICATION_ID)
+            db.pragma("user_version", SCHEMA_VERSION)
+            db.execute("COMMIT")
     except apsw.Error as exc:
         raise StorageError(
-            f"{path}: the ledger cannot be opened: {exc}. Is the disk full or the file damaged?"
+            f"{path}: the ledger cannot be opened: {exc}. Free space or mend the file, then run the same command again."
         ) from exc
     return db

@@ -3,12 +3,12 @@
 The only place that waits for capacity. A caller asks for a `Lease`, sends, and gives the lease back; no other module
 sleeps because of a limit. Who asks first is served first.
 
-**Pace.** The limit is a line over any window of its own length, so the pace is 0.99 of it with a burst of a tenth of
-a second's worth, at least one request: over a window of 60 s that is at most 0.99·N + N/600, which leaves room for a
-grant to reach the wire up to `GRANT_S` late. A lease that was held longer before its bytes left is stale and must be
-paced anew. The bucket is aiolimiter's; a little slack above the burst keeps the overshoot of timers from being lost,
-and only the head of the queue ever waits in it, because aiolimiter itself would serve small amounts before large
-ones.
+**Pace.** The limit N is a line over any window of its own length, so the pace is 0.99 of it with a burst of a tenth
+of a second's worth, at least one request. Another tenth above the burst keeps the lateness of timers from being lost.
+A grant may reach the wire up to `GRANT_S` late, so a window of 60 s sees at most what 60.4 s grant, and that is
+0.9966·N + max(1, N/606) + N/606: below N + 1 for every N. A lease that was held longer before its bytes left is stale
+and must be paced anew. The bucket is aiolimiter's; only the head of the queue ever waits in it, because aiolimiter
+itself would serve small amounts before large ones.
 
 **In flight.** A lease is held from the call's `sent` record to its outcome's record. The ledger commits in order, so
 giving it back when that record is queued never shows more open calls than slots in any committed state. Saved task
@@ -29,10 +29,11 @@ import anyio
 from aiolimiter import AsyncLimiter
 
 from batch.clock import Clock
+from batch.events import logger
 
 PACE: Final = 0.99  # of the limit; see the module docstring
 BURST_S: Final = 0.1
-SLACK: Final = 0.2  # requests; more than a timer is ever late, less than a second request
+SLACK_S: Final = 0.1  # what a timer may be late; in seconds, because in requests a small limit would be crossed by it
 GRANT_S: Final = 0.4  # how long a grant is good for before its bytes leave
 
 
@@ -75,7 +76,7 @@ class Limits:
         self._per_second = 0.0
         if requests_per_minute is not None:
             self._per_second = requests_per_minute * PACE / 60
-            self._capacity = max(1.0, self._per_second * BURST_S) + SLACK
+            self._capacity = max(1.0, self._per_second * BURST_S) + self._per_second * SLACK_S
             self._bucket = AsyncLimiter(self._capacity, self._capacity / self._per_second)
 
     @property
@@ -108,7 +109,8 @@ class Limits:
             self._scopes.add(scope)
             try:
                 await self._wait_in_line()
-                return self._take_slot(self._clock.monotonic() - asked)
+                if not self._closed:  # it may be closed in the moment of our turn, when no cancel reaches us any more
+                    return self._take_slot(self._clock.monotonic() - asked)
             finally:
                 self._scopes.discard(scope)
         raise LimitsClosed
@@ -121,6 +123,9 @@ class Limits:
                 await turn.wait()
             await self._wait_for_slot()
             await self._wait_for_pace()
+            while self.in_flight >= self.concurrency:  # an adopted call took the slot while we waited for the pace
+                await self._wait_for_slot()
+                await self._wait_for_pace()
         finally:
             # Answered on every path: a cancelled head hands the turn on, a cancelled follower just leaves.
             was_head = self._queue[0] is turn
@@ -146,7 +151,10 @@ class Limits:
 
     def pause(self, seconds: float) -> None:
         """Grant nothing for the next `seconds`; a shorter pause never cuts a longer one."""
-        self.paused_until = max(self.paused_until, self._clock.monotonic() + seconds)
+        now = self._clock.monotonic()
+        if self.paused_until <= now and seconds > 0:
+            logger().warning("provider_paused", seconds=round(seconds, 3))
+        self.paused_until = max(self.paused_until, now + seconds)
 
     def freed(self) -> None:
         """A lease came back; called by `Lease.release` only."""
@@ -169,7 +177,10 @@ class Limits:
             await self._free.wait()
 
     async def _wait_for_pace(self) -> None:
-        while (pause := self.paused_until - self._clock.monotonic()) > 0:
-            await self._clock.sleep(pause)
-        if self._bucket is not None:
-            await self._bucket.acquire(1)
+        while True:
+            while (pause := self.paused_until - self._clock.monotonic()) > 0:
+                await self._clock.sleep(pause)
+            if self._bucket is not None:
+                await self._bucket.acquire(1)
+            if self._clock.monotonic() >= self.paused_until:
+                return  # else a pause began meanwhile, and what was drawn before it is stale after it

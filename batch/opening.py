@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import apsw
@@ -18,7 +19,7 @@ from batch.source import Position, SourceStat
 from batch.totals import Planned
 
 Mode = Literal["new", "continue", "finish", "collect"]
-"""`finish`: the input changed, rows already sent are brought to their end. `collect`: the job changed, accepted tasks
+"""`finish`: the input is to be read anew, rows already sent are brought to their end. `collect`: the job changed, accepted tasks
 are collected."""
 
 
@@ -62,12 +63,16 @@ def decide(replay: Replay, identity: Identity, now_us: int, *, limited: bool) ->
     new = Opening(_name(now_us), "new", Position(), Planned(), fresh=True)
     if last is None:
         return new
+    new = msgspec.structs.replace(new, run=_name(now_us, after=last.run))
     crashed = last.state == "running"
     if crashed or replay.carried():
         if last.request != identity.request:
             return _closing(last, new, "collect", crashed=crashed)
         if last.source != identity.source_text:
             return _closing(last, new, "finish", crashed=crashed)
+        if crashed and not limited and replay.sample(last.run) is not None:
+            # A sample that was killed, and now the whole is asked for: what lies between its rows is to be read.
+            return _closing(last, new, "finish", crashed=True)
         if crashed:
             return Opening(last.run, "continue", _position(last), last.planned, fresh=False)
         return new
@@ -156,5 +161,10 @@ def _position(last: RunRow) -> Position:
     return msgspec.json.decode(last.position, type=Position)
 
 
-def _name(now_us: int) -> str:
-    return f"{clock.stamp(now_us)}-{secrets.token_hex(2)}"
+def _name(now_us: int, *, after: str = "") -> str:
+    """A new run's name. Names sort as the runs were opened, also when the wall clock was set back in between."""
+    stamp, before = clock.stamp(now_us), after.partition("-")[0]
+    if stamp <= before:
+        passed = datetime.strptime(f"{before[:-1]}+0000", "%Y%m%dT%H%M%S%f%z") - datetime.fromtimestamp(0, UTC)
+        stamp = clock.stamp(passed // timedelta(microseconds=1) + 1_000)
+    return f"{stamp}-{secrets.token_hex(2)}"

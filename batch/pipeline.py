@@ -160,7 +160,8 @@ class Run:
             "model": "Check model.name and what this key may use",
             "quota": "Wait until the limit is reset",
         }.get(failure.kind, "Look at what the provider says")
-        logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
+        if not self._stopping:  # the calls in flight will be refused alike
+            logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
         self.stop(
             "provider",
             ProviderStop(redact(f"the provider stopped this run: {said} {advice}, then run the same command again.")),
@@ -315,9 +316,12 @@ class Run:
         )
 
     async def _tick(self) -> None:
-        while True:
-            self._on_progress(self.snapshot("stopping" if self._stopping else "running"))
-            await anyio.sleep(TICK_S)
+        try:
+            while True:
+                self._on_progress(self.snapshot("stopping" if self._stopping else "running"))
+                await anyio.sleep(TICK_S)
+        except StorageError as exc:
+            self.stop("storage", exc)  # status.json is the first to notice a full disk
 
     # -- parts of the machine ---------------------------------------------------------------------------------------
 

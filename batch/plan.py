@@ -13,7 +13,7 @@ row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -138,13 +138,13 @@ class Planner:
                 if batch is None:
                     planned.complete = True
                     break
-                chosen = self._choose(batch, rows, seen, taken, planned)
+                chosen, used = self._choose(batch, rows, seen, taken, planned)
                 if chosen:
                     columns = batch.columns.select(self._spilled)
                     spill.add(columns if len(chosen) == len(batch.lines) else columns.take(pa.array(chosen)))
                     size += batch.bytes * len(chosen) // max(1, len(batch.lines))
                 scanned += len(batch.lines)
-                self._position = batch.position
+                self._position = batch.position if used == len(batch.lines) else self._within(used)
         except BaseException:
             spill.abort()
             raise
@@ -184,16 +184,17 @@ class Planner:
         seen: dict[str, tuple[int, str]],
         numbers: Numbers,
         planned: Planned,
-    ) -> list[int]:
-        """Append the rows of `batch` that need work to `rows`; give their indexes in the batch."""
+    ) -> tuple[list[int], int]:
+        """Append the rows of `batch` that need work to `rows`; their indexes in it, and how many of it were looked at."""
         ids = self._identify(batch, seen)
-        entries = self._replay.entries([row_id for row_id, _ in ids])
+        entries = self._replay.entries([row_id for row_id, _, _ in ids])
         chosen: list[int] = []
-        for index, (row_id, fault) in enumerate(ids):
+        for index, (row_id, fault, met) in enumerate(ids):
             if self._limit is not None and planned.admitted >= self._limit:
-                # Stop exactly here, so that the rest of the batch is read again when the limit is lifted: a run cut
-                # by a limit is never complete, and the next run begins its pass anew.
-                break
+                # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
+                # another limit or none.
+                return chosen, index
+            seen.update(met)
             planned.read += 1
             if (row_id, "") in self._carried or (self._sample is not None and row_id not in self._sample):
                 continue
@@ -207,10 +208,22 @@ class Planner:
             outcome = self._unaskable(why) if why is not None else None
             rows.append(Admitted(row_id, *place, fingerprint, outcome))
             chosen.append(index)
-        return chosen
+        return chosen, len(ids)
 
-    def _identify(self, batch: SourceBatch, seen: dict[str, tuple[int, str]]) -> list[tuple[str, Failure | None]]:
-        """The row id of every row, and why it cannot be asked if it cannot."""
+    def _within(self, rows: int) -> Position:
+        """The position so many rows after the present one."""
+        reader = self._source.reader(self._position)
+        position = self._position
+        while rows > 0 and (batch := reader.read(rows)) is not None:
+            rows -= len(batch.lines)
+            position = batch.position
+        reader.close()
+        return position
+
+    def _identify(
+        self, batch: SourceBatch, seen: Mapping[str, tuple[int, str]]
+    ) -> list[tuple[str, Failure | None, dict[str, tuple[int, str]]]]:
+        """The row id of every row, why it cannot be asked if it cannot, and what is seen once the row was looked at."""
         key = self._job.input.key
         bases: list[tuple[str, Failure | None]] = []
         for index, record in enumerate(batch.records):
@@ -222,23 +235,25 @@ class Planner:
             else:
                 bases.append(self._keyed(batch, index, record.get(key)))
         known = self._replay.seen([base for base, _ in bases])
+        here: dict[str, tuple[int, str]] = {}
         ids = []
         for index, (base, fault) in enumerate(bases):
-            before = seen.get(base) or known.get(base)
+            before = here.get(base) or seen.get(base) or known.get(base)
             place = self._place(batch.lines[index])
             if before is None:
-                seen[base] = (1, place)
-                ids.append((base, fault))
+                here[base] = (1, place)
+                ids.append((base, fault, {base: (1, place)}))
                 continue
             times = before[0] + 1
             row_id = f"{base}-{times}"
-            while key is not None and (row_id in seen or self._replay.seen([row_id])):
+            while key is not None and (row_id in here or row_id in seen or self._replay.seen([row_id])):
                 # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
                 times += 1
                 row_id = f"{base}-{times}"
-            seen[base] = (times, before[1] or place)
+            met = {base: (times, before[1] or place)}
             if key is not None:
-                seen[row_id] = (1, place)
+                met[row_id] = (1, place)
+            here.update(met)
             twice = fault
             if key is not None and fault is None:
                 twice = Failure(
@@ -249,7 +264,7 @@ class Planner:
                     message=f"{place}: {key} {base!r} stands already at {before[1]}; make the keys unique, or leave "
                     "input.key out to tell rows by their content",
                 )
-            ids.append((row_id, twice))
+            ids.append((row_id, twice, met))
         return ids
 
     def _place(self, line: int) -> str:

@@ -147,6 +147,8 @@ def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None
     if not folder.ledger.exists():
         return None, None
     with Replay(folder.ledger) as replay:
+        if not replay.made:
+            return None, None
         types, inputs = replay.meta(TYPES), replay.meta(INPUTS)
     return (
         msgspec.json.decode(types, type=dict[str, str]) if types else None,

@@ -119,6 +119,11 @@ class Replay:
         """Run one statement; apsw types a row as a tuple of anything, which says nothing."""
         return self._db.execute(statement, bindings)
 
+    @property
+    def made(self) -> bool:
+        """Whether there is anything to read: a process killed while it made the ledger leaves a file without tables."""
+        return bool(self._db.pragma("user_version"))
+
     def meta(self, key: str) -> Any:
         """One value kept beside the runs, None when it is not there."""
         found = self._rows("SELECT value FROM meta WHERE key=?", (key,)).fetchone()

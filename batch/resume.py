@@ -16,7 +16,7 @@ import msgspec
 from batch import retry, turns
 from batch.records import Failure, Message, Reply
 from batch.replay import JournaledCall, PendingRow, Replay
-from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.attempt import STOPPED, Desk, OpenCall, Row
 
 DIED: Final = Failure(
     kind="transport",
@@ -79,7 +79,7 @@ def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Ru
 
 def _count(row: Row, journaled: JournaledCall) -> None:
     assert journaled.record is not None
-    if journaled.record.error_code != DIED.code:
+    if journaled.record.error_code not in (DIED.code, STOPPED):
         row.history = retry.History(row.history.attempts + 1, row.history.once)
 
 

@@ -96,7 +96,7 @@ async def run(
     with RunLock(ready.folder).take():
         ready.folder.prepare()
         async with Ledger(ready.folder.ledger) as ledger:
-            command = _Command(ready, ledger, wishes=wishes, clock=clock, on_progress=on_progress)
+            command = _Command(ready, ledger, wishes=wishes, environ=environ, clock=clock, on_progress=on_progress)
             async with anyio.create_task_group() as group:
                 if signals:
                     group.start_soon(command.watch_signals)
@@ -114,10 +114,12 @@ class _Command:
         ledger: Ledger,
         *,
         wishes: Wishes,
+        environ: Mapping[str, str],
         clock: Clock,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._ready = ready
+        self._environ = environ
         self._ledger = ledger
         self._wishes = wishes
         self._clock = clock
@@ -143,7 +145,10 @@ class _Command:
                 if opened is None:
                     return
                 await self._one(opened, replay)
-                if self._state not in ("job_changed", "input_changed") or self._stops:
+                if self._state not in ("job_changed", "input_changed"):
+                    return
+                if self._stops:
+                    self._state = "interrupted"  # the old run was closed; the one asked for has not begun
                     return
 
     async def _one(self, opened: opening.Opening, replay: Replay) -> None:
@@ -153,7 +158,7 @@ class _Command:
         logger().info("run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name)
         self._write_run_file(opened.run, replay)
         this = pipeline.Run(
-            _for_collecting(self._ready, opened, replay),
+            _for_collecting(self._ready, opened, replay, self._environ),
             opened,
             self._ledger,
             wishes=self._wishes,
@@ -166,14 +171,21 @@ class _Command:
         except BatchError as exc:
             self._fault = exc
             self._state = "storage" if isinstance(exc, StorageError) else this.reason
-            logger().error("storage_failed" if isinstance(exc, StorageError) else "run_finished", error=str(exc))
+            if isinstance(exc, StorageError):
+                logger().error("storage_failed", error=str(exc))
         finally:
             self._current = None
         self._on_progress(this.snapshot(self._state))
-        if not isinstance(self._fault, StorageError):
+        if isinstance(self._fault, StorageError):
+            return
+        try:
             sink.write_status(self._ready.folder.status, this.snapshot(self._state).public())
             self._write_run_file(opened.run, replay)
-            logger().info("run_finished", state=self._state, rows=this.totals.rows, failed=this.totals.rows_failed)
+        except StorageError as exc:
+            self._fault = self._fault or exc
+        fault = {"fault": str(self._fault)} if self._fault is not None else {}
+        totals = this.totals
+        logger().info("run_finished", state=self._state, rows=totals.rows, failed=totals.rows_failed, **fault)
 
     def report(self, elapsed_s: float) -> Report:
         """What the last run did."""
@@ -205,7 +217,12 @@ class _Command:
                     os.kill(os.getpid(), number)
 
     def _show(self, snapshot: Progress) -> None:
-        sink.write_status(self._ready.folder.status, snapshot.public())
+        try:
+            sink.write_status(self._ready.folder.status, snapshot.public())
+        except StorageError as exc:
+            # Told like any other full disk: what is in flight is paid for, and gets its time.
+            if self._current is not None:
+                self._current.stop("storage", exc)
         self._on_progress(snapshot)
 
     async def _add_columns(self, replay: Replay) -> None:
@@ -266,7 +283,9 @@ def _widen(ready: Prepared, part: int) -> None:
     )
 
 
-def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay) -> Prepared:
+def _for_collecting(
+    ready: Prepared, opened: opening.Opening, replay: Replay, environ: Mapping[str, str]
+) -> Prepared:
     """For tasks of an old job: the provider and model they were given to, which the new job may have left."""
     if opened.mode != "collect":
         return ready
@@ -277,7 +296,9 @@ def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay) ->
     endpoint = ready.endpoint
     if old["provider"] != job.model.provider:
         try:
-            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=os.environ)
+            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ)
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
-    return msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)
+    old_form = msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)
+    prepared.secrets(old_form, environ)
+    return old_form

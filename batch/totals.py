@@ -29,8 +29,9 @@ class Totals(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """None as long as no provider said."""
     unknown_usage: int = 0
     """Answered calls whose usage the provider did not say."""
     unpriced: int = 0
@@ -57,8 +58,9 @@ class Totals(msgspec.Struct):
         self.prompt_tokens += usage.prompt_tokens
         self.completion_tokens += usage.completion_tokens
         self.total_tokens += usage.total_tokens
-        self.cached_tokens += usage.cached_tokens or 0
-        self.reasoning_tokens += usage.reasoning_tokens or 0
+        if call.state == "answered":
+            self.cached_tokens = _known(self.cached_tokens, usage.cached_tokens)
+            self.reasoning_tokens = _known(self.reasoning_tokens, usage.reasoning_tokens)
         if call.cost is None:
             self.unpriced += 1
         elif call.currency is not None:
@@ -85,7 +87,7 @@ class Totals(msgspec.Struct):
                 for key, value in theirs.items():
                     mine[key] = mine.get(key, 0) + value
             else:
-                setattr(self, field.name, mine + theirs)
+                setattr(self, field.name, _known(mine, theirs))
 
     def public(self) -> dict[str, Any]:
         """As written to files that people and monitors read: costs as decimal strings."""
@@ -93,6 +95,13 @@ class Totals(msgspec.Struct):
         shown["cost"] = {currency: f"{cost_decimal(cost):f}" for currency, cost in sorted(self.cost.items())}
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
+
+
+def _known(sum_: int | None, more: int | None) -> int | None:
+    """The sum of what is known; None only while nothing is."""
+    if more is None:
+        return sum_
+    return more if sum_ is None else sum_ + more
 
 
 class Planned(msgspec.Struct):

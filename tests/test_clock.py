@@ -99,3 +99,18 @@ def test_times_are_written_in_utc_with_milliseconds() -> None:
 def test_durations_are_told_in_the_two_units_that_matter(seconds: float, text: str) -> None:
     """No `60 s` and no `10.0 s` at the borders."""
     assert describe(seconds) == text
+
+
+def test_a_timer_set_for_this_very_instant_again_and_again_comes_to_an_end() -> None:
+    """aiolimiter does that when rounding leaves it a hair short; a clock that stood still would hang the test."""
+
+    async def main(clock: HandClock) -> int:
+        loop, rounds, due = asyncio.get_running_loop(), 0, clock.monotonic() + 1e-7
+        while clock.monotonic() < due:
+            woken = anyio.Event()
+            loop.call_at(clock.monotonic(), woken.set)
+            await woken.wait()
+            rounds += 1
+        return rounds
+
+    assert by_hand(main) < 1_000

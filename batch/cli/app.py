@@ -1,7 +1,7 @@
 """`promptmill` itself: the list of commands, and how anything that goes wrong becomes a message and an exit code.
 
-Commands are named by module and loaded when called, so that `--help` imports neither Arrow nor an HTTP client. Owns the one
-place where exceptions end: what was raised on purpose is told without a traceback, everything else is a bug of ours.
+Commands are named by module and loaded when called, so that `--help` imports neither Arrow nor an HTTP client. Owns
+the one place where exceptions end: what was raised on purpose is told as it is, everything else is a bug of ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import UnusedCliTokensError
+from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
 from batch import errors
 from batch.cli.text import clean
@@ -81,12 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         result = make_app()(given)
-        sys.stdout.flush()
+        code = result if isinstance(result, int) else errors.EXIT_OK
     except CycloptsError as exc:
-        return _usage(exc, given)
+        code = _usage(exc, given)
     except BaseException as exc:
-        return _fallen(exc, debug=debug)
-    return result if isinstance(result, int) else errors.EXIT_OK
+        code = _fallen(exc, debug=debug)
+    return _flushed(code)
 
 
 def _version() -> str:
@@ -99,9 +99,13 @@ def _version() -> str:
 
 
 def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
-    unused = " ".join(exc.unused_tokens or ()) if isinstance(exc, UnusedCliTokensError) else None
-    text = str(exc) if unused is None else f"unexpected argument: {unused}"
     command = next((word for word in given if word in COMMANDS), None)
+    text = str(exc)
+    if isinstance(exc, UnusedCliTokensError):
+        text = f"unexpected argument: {' '.join(exc.unused_tokens or ())}"
+    elif isinstance(exc, MissingArgumentError) and exc.argument is not None:
+        name = exc.argument.name
+        text = f"{name} needs a value" if name.startswith("-") else f"{command} needs {name}"
     _say(f"{text}\n  promptmill {f'{command} ' if command else ''}--help tells what there is.")
     return errors.EXIT_REFUSED
 
@@ -111,7 +115,6 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
     leaves = list(_leaves(exc))
     known = next((leaf for leaf in leaves if isinstance(leaf, BatchError) and leaf.exit_code != errors.EXIT_BUG), None)
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
-        _close_stdout()
         return errors.EXIT_OK
     if debug and not isinstance(exc, KeyboardInterrupt | SystemExit):
         _say("".join(traceback.format_exception(exc)).rstrip())
@@ -122,7 +125,7 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
         code = next(leaf.code for leaf in leaves if isinstance(leaf, SystemExit))
         return code if isinstance(code, int) else errors.EXIT_OK if code is None else errors.EXIT_BUG
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
-        _say("interrupted before anything was sent.")
+        _say("interrupted.")
         return errors.EXIT_INTERRUPTED
     first = leaves[0]
     _say(
@@ -156,7 +159,18 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _close_stdout() -> None:
-    """Whoever read us has had enough: keep the interpreter from complaining when it flushes at its end."""
+def _flushed(code: int) -> int:
+    """The exit code once stdout took everything; a reader that has had enough (`| head`) changes nothing about it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as exc:
+        _say(f"stdout: cannot be written: {exc.strerror}.")
+        code = code or errors.EXIT_STORAGE
+    else:
+        return code
+    # Keep the interpreter from complaining when it flushes once more at its end.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

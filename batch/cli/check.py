@@ -130,6 +130,8 @@ def _columns(ready: Prepared) -> list[str]:
     lines = []
     for field in source:
         notes = []
+        if field.name == "input_rest":
+            notes.append("JSON text of what fits no other column")
         if field.name in ready.prompt.columns:
             notes.append("in the prompt")
         if field.name in lost:
@@ -154,15 +156,15 @@ def _samples(ready: Prepared) -> Iterator[str]:
         yield f"{sample.place}"
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
-        for message in sample.messages:
-            yield from pairs([(str(message["role"]), clean(_content(message), lines=True, most=SHOWN) or "(empty)")])
+        yield from pairs((str(message["role"]), _content(message)) for message in sample.messages)
 
 
 def _content(message: dict[str, Any]) -> str:
     import msgspec
 
     content = message.get("content")
-    return content if isinstance(content, str) else msgspec.json.encode(content).decode()
+    text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
+    return clean(text, lines=True, most=SHOWN) or "(empty)"
 
 
 def _short(value: Any) -> str:
@@ -184,6 +186,6 @@ def _full(found: Scan, ready: Prepared) -> Iterator[str]:
             yield f"  {count(number, 'row')} {what}{f', the first {len(first)}' if number > len(first) else ''}:"
             yield from (f"    {clean(text, most=300)}" for text in first)
     if found.repeats:
-        yield f"  {count(found.repeats, 'row')} equal to an earlier one: each is asked; with input.key they would stand out"
+        yield f"  {count(found.repeats, 'row')} equal to an earlier one; each is asked"
     if found.bad:
         yield "Each of these becomes one failed row; the others are not held up."

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
 
 from batch.cli.text import clean, count, money
 from batch.clock import describe, iso
@@ -36,7 +36,7 @@ class Show:
     """The base of all: shows nothing but the sentence a stop needs."""
 
     def __init__(self) -> None:
-        self.log: TextIO = _Stream(self)
+        self.log: TextIO = cast("TextIO", _Stream(self))
         self.settled_here = 0
         """Rows settled under this command, those of a killed one before it not counted."""
         self._run: str | None = None
@@ -94,7 +94,7 @@ class Plain(Show):
 class Lines(Show):
     """One JSON object a second."""
 
-    def update(self, snapshot: Progress, *, changed: bool) -> None:
+    def update(self, snapshot: Progress, *, changed: bool) -> None:  # noqa: ARG002 - every second alike
         """See `Show`."""
         line = {"event": "progress", "ts": iso(time.time_ns() // 1000), **snapshot.public()}
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
@@ -108,7 +108,7 @@ class Rich(Show):
         self._console = console
         self._live: Live | None = None
 
-    def update(self, snapshot: Progress, *, changed: bool) -> None:
+    def update(self, snapshot: Progress, *, changed: bool) -> None:  # noqa: ARG002 - every second alike
         """See `Show`."""
         from rich.live import Live
         from rich.text import Text
@@ -189,8 +189,10 @@ def parts(snapshot: Progress) -> list[str]:
 
 def _parts(snapshot: Progress) -> Iterator[str]:
     totals = snapshot.totals
-    of = " of ?" if snapshot.expected is None else f"/{snapshot.expected:,}"
-    percent = f" ({_percent(snapshot.done, snapshot.expected)} %)" if snapshot.expected else ""
+    # Rows carried over from an earlier run are not among those planned.
+    expected = max(snapshot.expected, snapshot.done) if snapshot.expected is not None else None
+    of = " of ?" if expected is None else f"/{expected:,}"
+    percent = f" ({_percent(snapshot.done, expected)} %)" if expected else ""
     yield f"{snapshot.done:,}{of} rows{percent}"
     yield f"{totals.rows_failed:,} failed" if totals.rows_failed else ""
     if snapshot.state not in _MOVING:

@@ -1,6 +1,6 @@
 """`promptmill run`: start, continue, repeat.
 
-Owns the wiring of one run to a terminal: logs, progress, the two stops, the table at the end. What a run does is `runs`.
+Owns the wiring of one run to a terminal: logs, progress, the table at the end. What a run does is `runs`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -41,7 +42,8 @@ def run(
     """Run a job, or continue it: answers land in the output folder.
 
     The same command is resume, retry and the nightly increment: rows that are new, changed or failed for a passing
-    reason are asked, all others are left alone. The first Ctrl-C lets calls in flight finish (30 s), the second cuts them.
+    reason are asked, all others are left alone. The first Ctrl-C lets calls in flight finish (30 s), the second cuts
+    them.
 
     Args:
         job: job folder, or its job.toml.
@@ -69,7 +71,8 @@ def run(
     _find_simulator(loaded, wishes)
     with show:
         report = _execute(loaded, wishes, show)
-    summary.tell(report, loaded, settled_here=show.settled_here)
+    with suppress(BrokenPipeError):  # the exit code tells of the run, whoever reads the table
+        summary.tell(report, loaded, settled_here=show.settled_here)
     if report.fault is not None:
         # Raised rather than printed: one place tells of errors and knows their exit codes.
         raise report.fault
@@ -97,8 +100,8 @@ def _execute(job: Job, wishes: Wishes, show: Show) -> Report:
 
     from batch import runs
 
-    # A busy event loop may keep the ledger's writer off the interpreter for one interval at every hand-over; the default
-    # of 5 ms is felt in each commit. Set here and not in the Python API, which changes nothing of its host.
+    # A busy event loop may keep the ledger's writer off the interpreter for one interval at every hand-over; the
+    # default of 5 ms is felt in each commit. Set here and not in the Python API, which changes nothing of its host.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
     async def main() -> Report:
@@ -132,7 +135,7 @@ def _find_simulator(job: Job, wishes: Wishes) -> None:
 
 
 def _has_work(job: Job, wishes: Wishes) -> bool:
-    """Whether a run would open at all: what is wrong with the job is told first, and "nothing to do" needs no provider."""
+    """Whether a run would open at all: "nothing to do" needs no provider, and a wrong job is told of first."""
     from batch import opening, prepared
     from batch.replay import Replay
 

@@ -40,7 +40,7 @@ def show(
     if json:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        say([msgspec.json.format(msgspec.json.encode(found), indent=2).decode()])
     else:
         say(_lines(found))
     return EXIT_OK
@@ -53,15 +53,26 @@ def _lines(found: RowView) -> Iterator[str]:
     yield from pairs([(clean(name), _cell(value)) for name, value in found.inputs.items() if value is not None])
     if outcome is not None:
         yield from _outcome(outcome)
-    if found.messages:
+    if found.messages and not _says_it_again(found):
         yield (
-            "conversation, after the first request" if found.messages[0].get("role") == "assistant" else "conversation"
+            "conversation" if found.messages[0].get("role") != "assistant" else "conversation, after the first request"
         )
-        for message in found.messages:
-            yield from _message(message)
+        yield from pairs(map(_message, found.messages))
     if found.calls:
         yield count(len(found.calls), "call")
         yield from _calls(found.calls)
+
+
+def _says_it_again(found: RowView) -> bool:
+    """Whether the conversation is the answer shown above and nothing else."""
+    only = found.messages[0]
+    return (
+        len(found.messages) == 1
+        and found.outcome is not None
+        and only.get("content") == found.outcome["answer"]
+        and not only.get("tool_calls")
+        and not only.get("reasoning_content")
+    )
 
 
 def _state(found: RowView) -> str:
@@ -80,8 +91,8 @@ def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
     kind, code = outcome["error_kind"], outcome["error_code"]
     if outcome["status"] == "failed":
         again = "worth another try" if outcome["retryable"] else "for good"
-        yield "error"
-        yield from pairs([(f"{kind}/{code}" if code else str(kind), f"{again}\n{_cell(outcome['error_message'])}")])
+        yield f"error {clean(f'{kind}/{code}' if code else str(kind))}, {again}"
+        yield from (f"  {line}" for line in _cell(outcome["error_message"]).split("\n"))
     if outcome["answer"] is not None:
         yield "answer"
         yield from (f"  {line}" for line in _cell(outcome["answer"]).split("\n"))
@@ -95,7 +106,8 @@ def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
             ("ended by", ", ".join([str(outcome["finish_reason"] or ""), *(outcome["flags"] or [])]).strip(", ")),
             ("tokens", _tokens(outcome)),
             ("cost", _cost(outcome)),
-            ("time", f"{_when(outcome['first_sent_at'])} to {_when(outcome['settled_at'])}"),
+            ("sent", _when(outcome["first_sent_at"]) if outcome["first_sent_at"] else ""),
+            ("settled", _when(outcome["settled_at"])),
             ("run", str(outcome["run"])),
         ]
     )
@@ -126,19 +138,20 @@ def _cost(row: dict[str, Any]) -> str:
     return f"{decimal(row['cost'])} {row['currency'] or ''}{dark}"
 
 
-def _message(message: dict[str, Any]) -> Iterator[str]:
-    role = str(message.get("role", "?"))
-    if role == "tool" and message.get("tool_call_id"):
-        role = f"tool {message['tool_call_id']}"
+def _message(message: dict[str, Any]) -> tuple[str, str]:
+    """Who speaks, and what: text, and calls of tools as `→ name(arguments)`, their results as `← content`."""
+    content = message.get("content")
     said = []
     if message.get("reasoning_content"):
         said.append(f"(thinks) {_cell(message['reasoning_content'])}")
-    if message.get("content") not in (None, ""):
-        said.append(_cell(message["content"]))
+    if message.get("role") == "tool":
+        said.append(f"← {_cell(content)}  {_cell(message.get('tool_call_id'))}")
+    elif content is not None and not (isinstance(content, str) and not content.strip()):
+        said.append(_cell(content))
     for call in message.get("tool_calls") or ():
         function = call.get("function") or {}
         said.append(_cell(f"→ {function.get('name')}({function.get('arguments')})  {call.get('id', '')}"))
-    yield from pairs([(clean(role), "\n".join(said) or "(empty)")])
+    return clean(str(message.get("role", "?"))), "\n".join(said) or "(empty)"
 
 
 def _calls(calls: list[dict[str, Any]]) -> list[str]:

@@ -34,7 +34,7 @@ def status(
     if json:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(_public(found)), indent=2).decode())
+        say([msgspec.json.format(msgspec.json.encode(_public(found)), indent=2).decode()])
     else:
         say(_lines(found))
     return EXIT_OK
@@ -124,7 +124,8 @@ def _now(found: Status) -> str:
 def _standing(found: Status) -> Iterator[str]:
     for entry in found.standing[:_MOST_KINDS]:
         again = "worth another try" if entry.retryable else "for good"
-        yield f"  {count(entry.rows, 'row')}  {_name(entry)}, {again}: {', '.join(clean(row, most=80) for row in entry.examples)}"
+        some = ", ".join(clean(row, most=80) for row in entry.examples)
+        yield f"  {count(entry.rows, 'row')}  {_name(entry)}, {again}: {some}"
         if entry.message:
             yield f"    {clean(entry.message, most=300)}"
     rest = found.standing[_MOST_KINDS:]

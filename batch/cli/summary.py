@@ -39,8 +39,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
             (
                 "failed",
-                f"{count(permanent, 'row')} for good: asked again when the prompt, the model or the tools change\n"
-                f"promptmill status {out}"
+                f"{count(permanent, 'row')} for good: asked again when what is asked changes\npromptmill status {out}"
                 if permanent
                 else "",
             ),
@@ -82,6 +81,9 @@ _STATES: Final = {
 def _rows(report: Report) -> str:
     totals, planned = report.totals, report.planned
     found = [(planned.new, "new"), (planned.changed, "changed"), (planned.retried, "retried")]
+    carried = totals.rows - planned.admitted
+    if report.state == "finished" and carried > 0:
+        found.append((carried, "begun by an earlier run"))
     kinds = ", ".join(f"{number:,} {word}" for number, word in found if number)
     text = f"{totals.rows_ok:,} ok, {totals.rows_failed:,} failed{f'  ({kinds})' if kinds else ''}"
     alone = [
@@ -159,8 +161,8 @@ def _next(report: Report, out: str) -> Iterator[str]:
         yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
     if totals.rows_failed - again:
         yield (
-            f"{count(totals.rows_failed - again, 'row')} failed for good: asked again when the prompt, the model or the "
-            "tools change."
+            f"{count(totals.rows_failed - again, 'row')} failed for good: asked again when what is asked "
+            "changes, in the row, the prompt, the model or the tools."
         )
     if totals.rows_failed:
         yield f"promptmill status {out} names some of them."

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from batch.errors import StorageError
+
 _FORMAT: Final = frozenset(map(chr, (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Marks that turn the direction of text and can make it read as something else."""
 
@@ -82,5 +84,14 @@ def table(rows: Sequence[Sequence[Any]], *, right: frozenset[int] = frozenset(),
 
 
 def say(lines: Iterable[str]) -> None:
-    """Data: to stdout."""
-    print("\n".join(lines))
+    """Data: to stdout.
+
+    Raises:
+        StorageError: stdout is a file and the disk refused.
+    """
+    try:
+        print("\n".join(lines))
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise StorageError(f"stdout: cannot be written: {exc.strerror}.") from exc

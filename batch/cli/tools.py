@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import clean
+from batch.cli.text import clean, say
 from batch.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def tools(
         )
     found = ToolSet.load(loaded.tools.module)
     if name is None:
-        print(msgspec.json.format(msgspec.json.encode(found.schemas()), indent=2).decode())
+        say([msgspec.json.format(msgspec.json.encode(found.schemas()), indent=2).decode()])
         return EXIT_OK
     _check(found, name, arguments)
     result = _call(found, name, arguments or "{}")
-    print(clean(result.content, lines=True))
+    say([clean(result.content, lines=True)])
     return EXIT_ROWS_FAILED if result.failed else EXIT_OK
 
 

@@ -1,7 +1,7 @@
 """One row whole: its input, its outcome, its conversation and every call that was made for it.
 
 Looks a row up by its id, or by a beginning of it that no other row shares, in the published table first and then among
-the rows that are still under way. Reads only what the ledger names: files of a killed publication are not part of the book.
+the rows that are still under way. Reads only what the ledger names: a killed publication's files are not in the book.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RowView(msgspec.Struct, frozen=True, kw_only=True):
     """None when nothing is under way for it."""
     inputs: dict[str, Any]
     outcome: dict[str, Any] | None
-    """The columns of the result table that are ours, by name."""
+    """The columns of the result table that are ours, by name; without `messages`."""
     messages: list[dict[str, Any]]
     """The kept part of the conversation."""
     calls: list[dict[str, Any]]
@@ -72,6 +72,7 @@ def _row(folder: OutputFolder, replay: Replay, asked: str) -> RowView:
     if entry is not None and entry.status is not None:
         published = _published(folder, entry.part, found)
     inputs, outcome = _split(published) if published is not None else ({}, None)
+    messages = _messages(outcome.pop("messages", None)) if outcome is not None else []
     if row is not None and not inputs:
         inputs = _spilled(folder, row)
     number = row.row_number if row is not None else entry.row_number if entry is not None else -1
@@ -81,8 +82,8 @@ def _row(folder: OutputFolder, replay: Replay, asked: str) -> RowView:
         stage=pending.stage(found),
         inputs=inputs,
         outcome=outcome,
-        messages=_messages(outcome),
-        calls=_booked(folder, replay, found) + (_journaled(replay, row) if row is not None else []),
+        messages=messages,
+        calls=_calls(folder, replay, found, row),
     )
 
 
@@ -173,14 +174,21 @@ def _spilled(folder: OutputFolder, row: PendingRow) -> dict[str, Any]:
         return {}
 
 
-def _messages(outcome: dict[str, Any] | None) -> list[dict[str, Any]]:
-    text = (outcome or {}).get("messages")
+def _messages(text: str | None) -> list[dict[str, Any]]:
     if not text:
         return []
     try:
         return msgspec.json.decode(text, type=list[dict[str, Any]])
     except msgspec.DecodeError:
         return []
+
+
+def _calls(folder: OutputFolder, replay: Replay, row_id: str, row: PendingRow | None) -> list[dict[str, Any]]:
+    """All calls of a row; those in the book are still in the ledger as long as the row is under way."""
+    booked = _booked(folder, replay, row_id)
+    known = {call["client_call_id"] for call in booked}
+    journaled = _journaled(replay, row) if row is not None else []
+    return booked + [call for call in journaled if call["client_call_id"] not in known]
 
 
 def _booked(folder: OutputFolder, replay: Replay, row_id: str) -> list[dict[str, Any]]:

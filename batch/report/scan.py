@@ -1,7 +1,7 @@
 """What an input holds: the first rows as they will be asked, and, read in full, everything in it that cannot be.
 
-Sends nothing and writes nothing but a temporary database that goes away by itself, because the identities of ten million
-rows do not fit in memory. Used by `check`.
+Sends nothing, and writes only a temporary database that goes away by itself: the identities of ten million rows do not
+fit in memory. Used by `check`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where an output folder stands: its last run, what is under way, and the failures that stand in the table.
 
-Reads the ledger, `status.json`, the run's file and the result parts; writes nothing and takes no lock. While a run works,
-its live counts come from `status.json`, which it rewrites every second; otherwise the ledger is the truth.
+Reads the ledger, `status.json`, the run's file and the result parts, and writes nothing. While a run works, its live
+counts come from `status.json`, which it rewrites every second; otherwise the ledger is the truth.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """From the run's file: name, provider, model, lane; empty when that is gone."""
     started_at_us: int | None = None
     ended_at_us: int | None = None
-    planned: Planned = Planned()
-    totals: Totals = Totals()
+    planned: Planned = msgspec.field(default_factory=Planned)
+    totals: Totals = msgspec.field(default_factory=Totals)
     live: Live | None = None
     fault: str | None = None
     unsettled: int = 0
@@ -134,7 +134,7 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
     return Status(
         state=state,  # type: ignore[arg-type]  # the ledger's states are this set
         run=last.run,
-        job=told.get("job", {}),
+        job={name: value for name, value in told.get("job", {}).items() if name != "request"},
         started_at_us=last.started_at_us,
         ended_at_us=last.ended_at_us,
         planned=planned,

@@ -19,6 +19,7 @@ import msgspec
 from batch import failpoints
 from batch.clock import MICROSECONDS, Clock
 from batch.errors import WireError
+from batch.events import masked, redact
 from batch.ledger import Ledger
 from batch.limits import Lease, Limits
 from batch.prices import Prices
@@ -125,11 +126,13 @@ class Policy(msgspec.Struct, frozen=True):
     call_timeout_s: float
 
 
+STOPPED: Final = "run_stopped"
+"""Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
 NEVER_LEFT: Final = Failure(
-    kind="transport", verdict="retry", sent=False, answered=False, message="cancelled before it left"
+    kind="transport", verdict="retry", code=STOPPED, sent=False, answered=False, message="cancelled before it left"
 )
 CUT_SHORT: Final = Failure(
-    kind="transport", verdict="retry", sent=True, answered=False, message="cancelled before an answer came"
+    kind="transport", verdict="retry", code=STOPPED, sent=True, answered=False, message="cancelled before an answer"
 )
 
 
@@ -204,7 +207,7 @@ class Desk:
     async def exchange(self, row: Row, call: OpenCall, outgoing: Outgoing) -> Incoming | Failure:
         """Send and read one answer. A cancel closes the call as `unknown` on its way out."""
         try:
-            return await self.client.exchange(outgoing, on_sent=_left)
+            return cleaned(await self.client.exchange(outgoing, on_sent=_left))
         except WireError as exc:
             return failure_of(exc)
         except anyio.get_cancelled_exc_class():
@@ -293,6 +296,15 @@ class Desk:
         if price is None or reply.usage is None:
             return None, price.currency if price else None, price.id if price else None
         return price.cost(reply.usage), price.currency, price.id
+
+
+def cleaned(incoming: Incoming) -> Incoming:
+    """The answer without our key, wherever in it the provider echoes it."""
+    body = masked(incoming.body)
+    if body is incoming.body and incoming.status == 200:
+        return incoming
+    headers = {name: redact(value) for name, value in incoming.headers.items()}  # a refusal's request id is one of them
+    return Incoming(incoming.status, headers, body)
 
 
 def accepted_of(call: OpenCall, accepted: Accepted, base_url: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from batch import failpoints
 from batch.errors import WireError
 from batch.records import Accepted, Failure, Processing, Reply
-from batch.submit.attempt import Desk, OpenCall, Row, accepted_of
+from batch.submit.attempt import Desk, OpenCall, Row, accepted_of, cleaned
 
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0
@@ -66,7 +66,7 @@ async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
     call.polls += 1
     client = desk.client_for(call.base_url)
     try:
-        incoming = await client.exchange(desk.dialect.poll(call.task_id))
+        incoming = cleaned(await client.exchange(desk.dialect.poll(call.task_id)))
     except WireError:
         return Processing("unreachable")
     result = desk.dialect.read_poll(incoming)

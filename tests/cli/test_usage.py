@@ -1,0 +1,197 @@
+"""What every command shares: help, exit codes, and messages for a command line that cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from batch.cli import app
+from tests.cli.conftest import ROOT, Cli, Shell
+
+
+def test_help_lists_every_command_and_every_exit_code(cli: Cli) -> None:
+    """The first thing a person reads, and the contract cron jobs rely on."""
+    said = cli("--help")
+    assert said.code == 0
+    assert not said.err
+    for command in ("init", "check", "run", "status", "show", "tools", "simulate"):
+        assert f"  {command}: " in said.out
+    for code in (0, 1, 2, 3, 4, 5, 6, 70):
+        assert f"\n  {code:<3} " in said.out
+    assert "--debug" in said.out
+
+
+@pytest.mark.parametrize("command", app.COMMANDS)
+def test_the_help_of_a_command_says_what_each_of_its_flags_is_for(command: str, cli: Cli) -> None:
+    """A flag without a word beside it helps nobody."""
+    said = cli(command, "--help")
+    assert said.code == 0
+    shown = said.out.split("Parameters:")[1].splitlines() if "Parameters:" in said.out else []
+    flags = [line for line in shown if line.startswith("  --")]
+    assert all(": " in line and not line.rstrip().endswith(":") for line in flags), flags
+    assert "Exit codes" not in said.out
+
+
+def test_no_flag_of_a_later_step_is_there(cli: Cli) -> None:
+    """Absent until it works: a flag that does nothing would be believed."""
+    said = cli("run", "--help")
+    for flag in ("--only", "--retry", "--max-cost", "--max-failed", "--if-running", "--workers", "--wire-log"):
+        assert flag not in said.out
+        assert cli("run", ".", flag, "x").code == 2
+
+
+HEAVY = ("pyarrow", "httpx", "jinja2", "starlette", "uvicorn", "apsw", "msgspec")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["run", "--help"], ["status", "--help"], ["simulate", "--help"]]
+)
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    """Arrow and the servers cost more than the rest of the command together."""
+    code = (
+        "import sys; from batch.cli import main; main(sys.argv[1:]); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_comes_within_a_blink() -> None:
+    """Budget 200 ms; measured against the interpreter's own start, because machines and their load differ."""
+
+    def best(*words: str) -> float:
+        times = []
+        for _ in range(4):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, *words], capture_output=True, cwd=ROOT, check=True)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    assert best("-m", "batch", "--help") < max(0.2, 12 * best("-c", "pass"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rnu", "x"], 'Did you mean "run"?'),
+        (["run"], "run needs JOB"),
+        (["run", ".", "--lmit", "3"], "Did you mean --limit?"),
+        (["run", ".", "--limit", "many"], "--limit"),
+        (["run", ".", "--limit", "0"], "--limit 0"),
+        (["run", ".", "--lane", "stream"], '"sync", "task"'),
+        (["run", ".", "--progress", "loud"], "--progress"),
+        (["run", ".", "--shuffle"], "--limit N"),
+        (["run", ".", "--limit", "3", "--seed", "1"], "--shuffle"),
+        (["run", "a", "b"], "unexpected argument: b"),
+        (["run", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["check", "/nowhere/at/all"], "promptmill init"),
+        (["check", ".", "--fll"], "Did you mean --full?"),
+        (["status", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["status"], "OUT"),
+        (["show", "/nowhere/at/all", "1"], "/nowhere/at/all"),
+        (["show", "."], "show needs ROW_ID"),
+        (["tools", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["simulate", "--port", "99999"], "--port 99999"),
+        (["simulate", "--scenario", "/nowhere/x.toml"], "/nowhere/x.toml"),
+        (["run", ".", "--set"], "--set needs a value"),
+        (["init"], "init needs FOLDER"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_its_place_and_a_way_out(words: list[str], told: str, cli: Cli) -> None:
+    """Exit 2, one message on stderr, nothing on stdout, no traceback."""
+    said = cli(*words)
+    assert said.code == 2, said
+    assert said.err.startswith("promptmill: ")
+    assert told in said.err
+    assert "Traceback" not in said.err
+    assert not said.out
+
+
+def test_every_fault_of_a_job_is_told_in_one_go(alone: Shell, cli: Cli) -> None:
+    """With dotted path, value, where it came from and the nearest name."""
+    folder = alone.write(alone.rows(1))
+    said = cli("run", folder, "--set", "model.lne=sync", "--set", "limits.concurrency=none", "--set", "nonsense")
+    assert said.code == 2
+    assert "3 faults" in said.err
+    assert "did you mean lane?" in said.err
+    assert 'limits.concurrency = "none"' in said.err
+    assert "--set nonsense" in said.err
+
+
+def test_a_secret_given_as_a_setting_is_not_shown_again(alone: Shell, cli: Cli) -> None:
+    """People try to put keys where they do not belong; the message must not keep them in a log of cron."""
+    said = cli("run", alone.write(alone.rows(1)), "--set", "model.api_key=sk-1234567890abcdefghij")
+    assert said.code == 2
+    assert "environment" in said.err
+    assert "sk-1234567890" not in said.err
+
+
+def test_a_bug_of_ours_ends_with_70_and_a_traceback_only_on_wish(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No locals in either: they may hold rows and keys."""
+
+    def broken(out: Path) -> None:
+        secret = "sk-" + "a1b2c3d4e5f6g7h8i9"
+        raise ExceptionGroup("several", [RuntimeError(f"boom with {secret}")])
+
+    monkeypatch.setattr("batch.report.status.status_of", broken)
+    said = cli("status", tmp_path)
+    assert said.code == 70
+    assert "a bug of ours: RuntimeError: boom with [masked]" in said.err
+    assert "Traceback" not in said.err
+    assert "--debug" in said.err
+    told = cli("status", tmp_path, "--debug")
+    assert told.code == 70
+    assert "Traceback" in told.err
+    assert "a1b2c3d4e5f6g7h8i9" not in told.err
+
+
+def test_an_interrupt_outside_of_a_run_ends_with_4(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run does."""
+
+    def interrupted(out: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batch.report.status.status_of", interrupted)
+    assert cli("status", tmp_path).code == 4
+
+
+def test_a_reader_that_has_had_enough_is_no_error(alone: Shell) -> None:
+    """`promptmill check JOB | head -1`."""
+    alone.write(alone.rows(3))
+    process = alone.start("check", ".")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(30) == 0
+
+
+def test_a_full_disk_behind_stdout_is_told(alone: Shell) -> None:
+    """Half a table that reads as a whole one would be believed."""
+    alone.write(alone.rows(3))
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "batch", "check", "."],
+            cwd=alone.folder,
+            env=alone.environ(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert process.returncode == 5
+    assert process.stderr == "promptmill: stdout: cannot be written: No space left on device.\n"
+
+
+def test_the_module_is_the_command(alone: Shell) -> None:
+    """`python -m batch` where the script is not on the path."""
+    said = alone("--version")
+    assert said.code == 0
+    assert said.out.strip()

@@ -1,0 +1,42 @@
+"""`import batch`: what there is, in which order, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import batch
+from batch import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_surface_is_a_sorted_list_of_things_that_exist() -> None:
+    """A name in it that cannot be imported would be a promise broken at import."""
+    assert list(batch.__all__) == sorted(batch.__all__)
+    for name in batch.__all__:
+        assert getattr(batch, name) is not None
+        assert name in dir(batch)
+
+
+def test_every_error_a_caller_can_meet_is_in_it() -> None:
+    """`WireError` never leaves the package: an exchange that failed is a value by then."""
+    tree = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert tree - set(batch.__all__) == {"WireError"}
+
+
+def test_importing_it_loads_neither_arrow_nor_anything_else_that_takes_time() -> None:
+    """A tools file says `from batch import tool`, a scheduler catches `BatchError`; neither pays for a run."""
+    code = "import sys, batch; print(sorted(name.split('.')[0] for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    for heavy in ("pyarrow", "httpx", "msgspec", "jinja2", "rich", "cyclopts", "anyio", "asyncio", "apsw"):
+        assert f"'{heavy}'" not in done.stdout
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error_that_lists_what_is() -> None:
+    """As of any module, with more help."""
+    with pytest.raises(AttributeError, match="it has BatchError"):
+        batch.runn  # noqa: B018
