@@ -76,8 +76,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if ready or timeout is None:
             # With no timer at all only a file can wake the loop, so a real wait is the only honest thing to do.
             return ready or super().select(timeout)
-        # Time never quite stands still: aiolimiter, a rounding error short of its time, asks for a timer at this instant
-        # again and again, and on a real clock the next look is later.
+        # Time never quite stands still: aiolimiter, a rounding error short of its time, asks for a timer at this
+        # instant again and again, and on a real clock the next look is later.
         self._clock.advance(max(TICK_S, timeout))
         return []
 

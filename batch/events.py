@@ -33,7 +33,7 @@ EVENTS: Final = frozenset(
 """Every event name there is; past tense, snake case. A test holds the code against this list."""
 
 _secrets: set[str] = set()
-_LOOKS_LIKE_A_KEY: Final = re.compile(r"\b(?:sk-[A-Za-z0-9_-]{16,}|[0-9a-f]{32}\.[A-Za-z0-9]{16,}|Bearer +[^\s\"']+)")
+_LOOKS_LIKE_A_KEY: Final = re.compile(r"\b(?:sk-[A-Za-z0-9_-]{16,}|[0-9a-f]{32}\.[A-Za-z0-9]{16,}|Bearer +[^\s\"'\\]+)")
 MASK: Final = "[masked]"
 
 
@@ -43,17 +43,22 @@ def hide(secret: str) -> None:
         _secrets.add(secret)
 
 
+def _longest_first() -> list[str]:
+    """The secrets, so that none is cut short by another that it begins with."""
+    return sorted(_secrets, key=len, reverse=True)
+
+
 def redact(text: str) -> str:
     """The text with every known secret, and whatever looks like a key, masked."""
-    for secret in _secrets:
+    for secret in _longest_first():
         if secret in text:
             text = text.replace(secret, MASK)
     return _LOOKS_LIKE_A_KEY.sub(MASK, text)
 
 
 def masked(data: bytes) -> bytes:
-    """What came over the wire, without our secrets: a provider that echoes the key must not bring it into the results."""
-    for secret in _secrets:
+    """What came over the wire, without our secrets: a provider that echoes the key must not bring it to the results."""
+    for secret in _longest_first():
         if (raw := secret.encode()) in data:
             data = data.replace(raw, MASK.encode())
     return data
@@ -73,6 +78,11 @@ def _redactor(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     return {key: _redact_value(value) for key, value in event.items()}
 
 
+def _line_redactor(_: Any, __: str, line: str) -> str:
+    """Over the finished line: a traceback, or the text of any object, is only made when the line is."""
+    return redact(line)
+
+
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -84,18 +94,23 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
     httpx and httpcore are held at WARNING: at INFO they print whole URLs.
     """
     target = stream or sys.stderr
-    last: Any
+    last: list[Any]
     if form == "json":
-        last = structlog.processors.JSONRenderer(ensure_ascii=False)
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
-        last = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=18, sort_keys=False)
+        # Plain tracebacks: the default shows the locals of every frame, which are prompts and keys.
+        plain = structlog.dev.plain_traceback
+        last = [
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=18, sort_keys=False, exception_formatter=plain)
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             _redactor,
-            last,
+            *last,
+            _line_redactor,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(target),

@@ -114,13 +114,15 @@ def _settled(work: int, outcome: Outcome) -> _Record:
 class _Group:
     """The records of one commit, by kind, and the event its waiters wait for."""
 
-    __slots__ = ("bytes", "done", "jobs", "records", "rows")
+    __slots__ = ("bytes", "done", "fault", "jobs", "records", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _KINDS}
         self.jobs: list[Callable[[apsw.Connection], None]] = []
         self.records = 0
         self.bytes = 0
+        self.fault: Exception | None = None
+        """What a job raised; its transaction was undone, and its caller is told."""
         self.done = anyio.Event()
 
 
@@ -222,6 +224,8 @@ class Ledger:
         await group.done.wait()
         if self.broken is not None:
             raise self.broken
+        if group.fault is not None:
+            raise group.fault
         if after is not None:
             failpoints.hit(after)
         return result[0]
@@ -246,10 +250,12 @@ class Ledger:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._thread.join)
         self._db.set_wal_hook(None)
+        self._db.set_busy_timeout(0)
         if self.broken is None:
-            with suppress(apsw.Error):  # no room to fold the log in: the next opening reads it as it is
+            with suppress(apsw.Error):  # no room to fold the log in, or somebody reads: the next opening takes it as it is
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self._db.close()
+        with suppress(apsw.Error):  # closing tries to fold it in again
+            self._db.close()
 
     def on_broken(self, call: Callable[[], None]) -> None:
         """Have `call` run in the event loop when a commit fails."""
@@ -258,16 +264,17 @@ class Ledger:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _put(self, *records: _Record) -> None:
+        size = sum(record.size for record in records)
         with self._wake:
             group = self._groups[-1] if self._groups else None
-            if group is None or group.records >= GROUP_RECORDS or group.bytes >= GROUP_BYTES:
+            if group is None or group.records + len(records) > GROUP_RECORDS or group.bytes + size > GROUP_BYTES:
                 group = _Group()
                 self._groups.append(group)
                 self._latest = group
                 self._wake.notify()
-            for kind, row, size in records:
+            for kind, row, _ in records:
                 group.rows[kind].append(row)
-                group.bytes += size
+            group.bytes += size
             group.records += len(records)
 
     def _queue(self, group: _Group) -> None:
@@ -309,8 +316,12 @@ class Ledger:
                 job(db)
             db.execute("COMMIT")
             self.commits += 1
-        except apsw.Error as exc:
-            self._break(exc)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, this thread must live to tell those who wait
+            if isinstance(exc, apsw.Error) or not group.jobs:
+                self._break(exc)
+            else:
+                db.execute("ROLLBACK")
+                group.fault = exc
             return
         for kind, name in _AFTER.items():
             if group.rows[kind]:
@@ -334,7 +345,7 @@ class Ledger:
         except apsw.Error as exc:
             self._break(exc)
 
-    def _break(self, exc: apsw.Error) -> None:
+    def _break(self, exc: Exception) -> None:
         self.broken = StorageError(
             f"{self._path}: the ledger could not be written: {exc}. What was acknowledged before is safe. "
             "Free space or mend the disk, then run the same command again: it goes on from here."

@@ -19,8 +19,8 @@ from batch.source import Position, SourceStat
 from batch.totals import Planned
 
 Mode = Literal["new", "continue", "finish", "collect"]
-"""`finish`: the input is to be read anew, rows already sent are brought to their end. `collect`: the job changed, accepted tasks
-are collected."""
+"""`finish`: the input is to be read anew, rows already sent are brought to their end. `collect`: the job changed,
+accepted tasks are collected."""
 
 
 class Identity(msgspec.Struct, frozen=True):

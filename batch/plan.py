@@ -13,7 +13,7 @@ row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from batch import failpoints
 from batch.clock import Clock
-from batch.codec import Fingerprint, record_id
+from batch.codec import Fingerprint
 from batch.folder import OutputFolder
+from batch.identity import Seen, identify, place_of
 from batch.job import Job
 from batch.prompt import Prompt, PromptFault
 from batch.records import Failure, Outcome, Sums
@@ -55,7 +56,7 @@ class RangePlan(msgspec.Struct, frozen=True):
     first_work: int
     part: int
     rows: list[Admitted]
-    seen: dict[str, tuple[int, str]]
+    seen: Seen
     position: Position
     planned: Planned
     next_row_number: int
@@ -128,7 +129,7 @@ class Planner:
         planned = msgspec.structs.replace(self._planned)
         spill = SpillWriter(self._folder.spill(numbers.range), self._spill_schema)
         rows: list[Admitted] = []
-        seen: dict[str, tuple[int, str]] = {}
+        seen: Seen = {}
         scanned = size = 0
         try:
             while len(rows) < self._job.output.rows_per_part and size < RANGE_BYTES and scanned < SCAN_ROWS:
@@ -171,7 +172,7 @@ class Planner:
 
     def candidates(self) -> Iterator[str]:
         """The row ids that would be admitted, in source order; admits nothing. For drawing a sample."""
-        seen: dict[str, tuple[int, str]] = {}
+        seen: Seen = {}
         while (batch := self._reader.read(READ_ROWS)) is not None:
             rows: list[Admitted] = []
             self._choose(batch, rows, seen, self._numbers, self._planned)
@@ -181,15 +182,15 @@ class Planner:
         self,
         batch: SourceBatch,
         rows: list[Admitted],
-        seen: dict[str, tuple[int, str]],
+        seen: Seen,
         numbers: Numbers,
         planned: Planned,
     ) -> tuple[list[int], int]:
-        """Append the rows of `batch` that need work to `rows`; their indexes in it, and how many of it were looked at."""
-        ids = self._identify(batch, seen)
-        entries = self._replay.entries([row_id for row_id, _, _ in ids])
+        """Append the rows of `batch` that need work to `rows`; their indexes, and how many of it were looked at."""
+        known = identify(batch, self._job.input, seen, self._replay)
+        entries = self._replay.entries([row.row_id for row in known])
         chosen: list[int] = []
-        for index, (row_id, fault, met) in enumerate(ids):
+        for index, (row_id, fault, met) in enumerate(known):
             if self._limit is not None and planned.admitted >= self._limit:
                 # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
                 # another limit or none.
@@ -208,7 +209,7 @@ class Planner:
             outcome = self._unaskable(why) if why is not None else None
             rows.append(Admitted(row_id, *place, fingerprint, outcome))
             chosen.append(index)
-        return chosen, len(ids)
+        return chosen, len(known)
 
     def _within(self, rows: int) -> Position:
         """The position so many rows after the present one."""
@@ -220,70 +221,6 @@ class Planner:
         reader.close()
         return position
 
-    def _identify(
-        self, batch: SourceBatch, seen: Mapping[str, tuple[int, str]]
-    ) -> list[tuple[str, Failure | None, dict[str, tuple[int, str]]]]:
-        """The row id of every row, why it cannot be asked if it cannot, and what is seen once the row was looked at."""
-        key = self._job.input.key
-        bases: list[tuple[str, Failure | None]] = []
-        for index, record in enumerate(batch.records):
-            raw = batch.raw_ids[index]
-            if record is None or raw is not None:
-                bases.append((raw or f"bad-{batch.lines[index]}", batch.failures[index]))
-            elif key is None:
-                bases.append((record_id(record), None))
-            else:
-                bases.append(self._keyed(batch, index, record.get(key)))
-        known = self._replay.seen([base for base, _ in bases])
-        here: dict[str, tuple[int, str]] = {}
-        ids = []
-        for index, (base, fault) in enumerate(bases):
-            before = here.get(base) or seen.get(base) or known.get(base)
-            place = self._place(batch.lines[index])
-            if before is None:
-                here[base] = (1, place)
-                ids.append((base, fault, {base: (1, place)}))
-                continue
-            times = before[0] + 1
-            row_id = f"{base}-{times}"
-            while key is not None and (row_id in here or row_id in seen or self._replay.seen([row_id])):
-                # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
-                times += 1
-                row_id = f"{base}-{times}"
-            met = {base: (times, before[1] or place)}
-            if key is not None:
-                met[row_id] = (1, place)
-            here.update(met)
-            twice = fault
-            if key is not None and fault is None:
-                twice = Failure(
-                    kind="input",
-                    verdict="fail",
-                    sent=False,
-                    code="duplicate_key",
-                    message=f"{place}: {key} {base!r} stands already at {before[1]}; make the keys unique, or leave "
-                    "input.key out to tell rows by their content",
-                )
-            ids.append((row_id, twice, met))
-        return ids
-
-    def _place(self, line: int) -> str:
-        path = self._job.input.path
-        return f"{path.name} {'row' if path.suffix == '.parquet' else 'line'} {line}"
-
-    def _keyed(self, batch: SourceBatch, index: int, value: object) -> tuple[str, Failure | None]:
-        if value is None or value == "":
-            place = self._place(batch.lines[index])
-            fault = Failure(
-                kind="input",
-                verdict="fail",
-                sent=False,
-                code="no_key",
-                message=f"{place}: {self._job.input.key} is empty, so this row has no identity; fill it in",
-            )
-            return f"no-key-{record_id(batch.records[index] or {})}", fault
-        return str(value), None
-
     def _question(self, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
         """The fingerprint of what will be asked; of the fault when it cannot be."""
         record = batch.records[index]
@@ -291,7 +228,7 @@ class Planner:
             try:
                 return self._fingerprint.of(self._prompt.render(record)), None
             except PromptFault as exc:
-                place = self._place(batch.lines[index])
+                place = place_of(self._job.input, batch.lines[index])
                 fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=f"{place}: {exc}")
         fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
         return self._fingerprint.of([{"role": "fault", "content": f"{fault.kind}/{fault.code}"}]), fault

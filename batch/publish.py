@@ -21,11 +21,12 @@ from batch import failpoints, sink, tables
 from batch.errors import StorageError
 from batch.folder import OutputFolder
 from batch.records import Call
-from batch.replay import PendingRow, Replay
+from batch.replay import SLICE, PendingRow, Replay
 from batch.source import Spill
 from batch.totals import Totals
 
 CALLS_BATCH: Final = 5_000
+SLICE_BYTES: Final = 16 << 20  # of input columns, in memory at once while a part is written
 NEW_PART: Final = ("publish.results_written", "publish.results_named")
 OLD_PART: Final = ("publish.rewrite_written", "publish.rewrite_named")
 CALLS_PART: Final = ("publish.calls_written", "publish.calls_named")
@@ -167,7 +168,8 @@ class Publisher:
         self, part: int, publication: Publication, spills: dict[int, Spill]
     ) -> Iterator[pa.RecordBatch]:
         after = (-1, -1)
-        while rows := self._replay.outcomes(part, after=after):
+        count = self._slice_rows(part)
+        while rows := self._replay.outcomes(part, after=after, count=count):
             after = (rows[-1].row_number, rows[-1].variant_no)
             results = []
             for row in rows:
@@ -185,6 +187,16 @@ class Publisher:
                     )
                 )
             yield tables.result_batch(self._schema, self._input_columns(rows, spills), results)
+
+    def _slice_rows(self, part: int) -> int:
+        """How many rows to take at once, so that large inputs do not lie in memory by the thousand."""
+        first = self._replay.outcomes(part, count=1)
+        if not first:
+            return SLICE
+        path = self._folder.spill(first[0].range)
+        with Spill(path) as spill:
+            per_row = path.stat().st_size / max(1, spill.rows)
+        return max(1, min(SLICE, int(SLICE_BYTES / max(1.0, per_row))))
 
     def _input_columns(self, rows: Sequence[PendingRow], spills: dict[int, Spill]) -> pa.Table:
         """The input columns of these rows, in their order; a part may draw on several ranges."""

@@ -283,9 +283,7 @@ def _widen(ready: Prepared, part: int) -> None:
     )
 
 
-def _for_collecting(
-    ready: Prepared, opened: opening.Opening, replay: Replay, environ: Mapping[str, str]
-) -> Prepared:
+def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay, environ: Mapping[str, str]) -> Prepared:
     """For tasks of an old job: the provider and model they were given to, which the new job may have left."""
     if opened.mode != "collect":
         return ready

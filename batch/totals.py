@@ -6,11 +6,15 @@ with a publication; the live ones run ahead by what is not published yet.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from batch.records import Call, Outcome, cost_decimal
+
+MOST_ERRORS: Final = 1_000
+"""Kinds of failure told apart in one run: a server that invents codes must not fill the memory."""
+OTHERS: Final = "others"
 
 
 class Totals(msgspec.Struct):
@@ -77,13 +81,16 @@ class Totals(msgspec.Struct):
         key: str = outcome.error_kind or "unknown"
         if outcome.error_code:
             key += f"/{outcome.error_code}"
-        self.errors[key] = self.errors.get(key, 0) + 1
+        self._count_error(key, 1)
 
     def add(self, other: Totals) -> None:
         """Add the sums of another."""
         for field in msgspec.structs.fields(Totals):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if isinstance(mine, dict):
+            if field.name == "errors":
+                for key, value in theirs.items():
+                    self._count_error(key, value)
+            elif isinstance(mine, dict):
                 for key, value in theirs.items():
                     mine[key] = mine.get(key, 0) + value
             else:
@@ -95,6 +102,11 @@ class Totals(msgspec.Struct):
         shown["cost"] = {currency: f"{cost_decimal(cost):f}" for currency, cost in sorted(self.cost.items())}
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
+
+    def _count_error(self, key: str, rows: int) -> None:
+        if key not in self.errors and len(self.errors) >= MOST_ERRORS:
+            key = OTHERS
+        self.errors[key] = self.errors.get(key, 0) + rows
 
 
 def _known(sum_: int | None, more: int | None) -> int | None:

@@ -102,7 +102,7 @@ def test_durations_are_told_in_the_two_units_that_matter(seconds: float, text: s
 
 
 def test_a_timer_set_for_this_very_instant_again_and_again_comes_to_an_end() -> None:
-    """aiolimiter does that when rounding leaves it a hair short; a clock that stood still would hang the test."""
+    """Aiolimiter does that when rounding leaves it a hair short; a clock that stood still would hang the test."""
 
     async def main(clock: HandClock) -> int:
         loop, rounds, due = asyncio.get_running_loop(), 0, clock.monotonic() + 1e-7

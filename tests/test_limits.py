@@ -97,7 +97,7 @@ random_callers = st.lists(
 rpms = st.sampled_from([6, 7, 10, 19, 20, 21, 50, 60, 100, 600]) | st.integers(6, 6_000)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(random_callers, st.integers(1, 50), st.none() | rpms, st.sampled_from([0.0, 0.0, 0.003, 0.05]))
 def test_no_mixture_of_callers_crosses_a_limit_or_waits_for_ever(
     callers: list[Caller], concurrency: int, rpm: int | None, late_s: float

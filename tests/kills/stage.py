@@ -1,4 +1,4 @@
-"""A stage for killing: one job, one output folder, one simulator, and the checks that must hold after any number of kills.
+"""A stage for killing: one job, one output folder, one simulator, and the checks that hold after any number of kills.
 
 The command is a real process, killed with SIGKILL from outside or at a failpoint; the simulator is another, with its
 own books. Used by the tests of this folder and by `scripts/chaos`.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.runs.conftest import GLM_LANES, Make, Mill
 
 FAULTS = {
-    18: 'behaviour = 18\nrate = 0.25\n',
-    19: 'behaviour = 19\nrate = 0.05\nseconds = 1\n',
-    28: 'behaviour = 28\nrate = 0.3\n',
-    33: 'behaviour = 33\nrate = 0.25\n',
-    34: 'behaviour = 34\nrate = 0.25\n',
-    48: 'behaviour = 48\nrate = 0.3\n',
-    56: 'behaviour = 56\nrate = 0.25\n',
+    18: "behaviour = 18\nrate = 0.2\n",
+    19: "behaviour = 19\nrate = 0.05\nseconds = 1\n",
+    28: "behaviour = 28\nrate = 0.2\n",
+    33: "behaviour = 33\nrate = 0.2\n",
+    34: "behaviour = 34\nrate = 0.2\n",
+    48: "behaviour = 48\nrate = 0.3\n",
+    56: "behaviour = 56\nrate = 0.2\n",
 }
 
 
@@ -63,7 +65,11 @@ def test_usage_that_was_not_said_is_null_and_counted_and_never_zero(lane: str, m
         "client_call_id, prompt_tokens, completion_tokens, cost::DOUBLE", "prompt_tokens IS NOT NULL"
     ):
         record = billed[name]
-        assert (prompt, completion, cost) == (record["prompt_tokens"], record["completion_tokens"], float(record["cost"]))
+        assert (prompt, completion, cost) == (
+            record["prompt_tokens"],
+            record["completion_tokens"],
+            float(record["cost"]),
+        )
 
 
 @pytest.mark.parametrize("lane", GLM_LANES)
@@ -92,23 +98,24 @@ def test_requests_never_exceed_the_limit_in_any_window_and_use_it(lane: str, mak
     assert report.exit_code == 0
     assert mill.sim is not None
     for window in (0.5, 1.0, 2.0):
-        seen = mill.sim.judge(window)
-        # The promise is about windows of the limit's own length; shorter ones are at most a burst above their share.
-        assert seen["max_requests"] <= 60 * window * 0.99 + 0.1 * 60 + 1, (window, seen["max_requests"])
+        seen = mill.sim.judge(window)["max_requests"]
+        # A window shorter than the limit's own holds a burst of 0.1 s, and grants that reached the wire 0.4 s late.
+        assert seen <= 0.99 * 60 * (window + 0.4) + 0.1 * 60 + 1, (window, seen)
     assert mill.sim.judge()["max_in_flight"] <= 16
     assert report.elapsed_s < 150 / 60 * 1.15 + 0.3
 
 
-def test_a_limit_holds_across_a_restart(make: Make) -> None:
-    """Promise 4: an OUT that has sent before starts empty."""
+def test_a_limit_holds_across_restarts(make: Make) -> None:
+    """Promise 4: an OUT that has sent before starts empty, so commands in a row are no way around the limit."""
     mill = make()
-    mill.limits.update(concurrency=16, requests_per_minute=1200)
-    mill.questions(40)
-    for _ in range(4):
-        mill.run(limit=10)
-    assert mill.sim is not None
-    assert mill.sim.judge(1)["max_requests"] <= 20 + 1
-    mill.check_table(40)
+    mill.limits["requests_per_minute"] = 150
+    mill.questions(6)
+    for _ in range(6):
+        mill.run(limit=1)
+    at = sorted(record["at"] for record in mill.books())
+    assert len(at) == 6
+    assert min(after - before for before, after in pairwise(at)) > 0.3, at
+    mill.check_table(6)
 
 
 @pytest.mark.parametrize("lane", GLM_LANES)
@@ -116,7 +123,7 @@ def test_in_flight_never_exceeds_concurrency_while_everything_fails_and_retries(
     """Promise 4: in-flight too, a saved task id holds a slot."""
     mill = make("[[fault]]\nbehaviour = 28\nrate = 0.2\n[latency]\nchat_ms = [5, 30]\ntask_ms = [20, 200]\n", lane=lane)
     mill.limits.update(concurrency=7, max_attempts=20)
-    mill.questions(50)
+    mill.questions(35)
     assert mill.run().exit_code == 0
     assert mill.sim is not None
     assert mill.sim.judge()["max_in_flight"] == 7

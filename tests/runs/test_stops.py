@@ -55,9 +55,13 @@ def kill_with_tasks(mill: Mill, count: int) -> None:
 def accepted(mill: Mill) -> int:
     if not (mill.out / "ledger.db").exists():
         return 0
-    with apsw.Connection(str(mill.out / "ledger.db"), flags=apsw.SQLITE_OPEN_READONLY) as db:
+    db = apsw.Connection(str(mill.out / "ledger.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        db.set_busy_timeout(5_000)
         made = db.pragma("user_version")
         return int(db.execute("SELECT count(*) FROM calls WHERE task IS NOT NULL").get) if made else 0
+    finally:
+        db.close()
 
 
 def end(process: subprocess.Popen[str]) -> str:
@@ -247,7 +251,7 @@ def test_half_a_conversation_of_a_changed_job_is_dropped_and_stays_booked(lane: 
     mill = make(lane=lane)
     mill.tools = 'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n    return a + b\n'
     mill.write([{"n": n, "question": f"What is {n} plus {n}?"} for n in range(12)])
-    assert mill.command(failpoint="tool.committed:1")[0] == -signal.SIGKILL
+    assert mill.command(failpoint="tool.ran:1")[0] == -signal.SIGKILL
     mill.user = "Please: {{ question }}"
     assert mill.run().exit_code == 0
     assert [told["state"] for told in mill.runs()] == ["job_changed", "finished"]
