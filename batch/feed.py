@@ -6,6 +6,7 @@ time, with a reading connection of its own; a slice is bounded in rows and, by t
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -49,33 +50,31 @@ class Feeder:
 
     def next(self, count: int) -> list[Fed]:
         """Up to `count` rows that were never begun, in the order of admission; empty when all admitted ones were."""
-        pending = self._replay.unsent(self._after, max(1, min(count, self._slice_rows)))
-        fed: list[Fed] = []
-        start = 0
-        while start < len(pending):
-            end = start
-            while end < len(pending) and pending[end].range == pending[start].range:
-                end += 1
-            fed.extend(self._render(pending[start:end]))
-            start = end
-        if pending:
-            self._after = pending[-1].work
-        return fed
+        pending = self._replay.unsent(self._after, max(1, min(count, MOST_ROWS)))
+        if not pending:
+            return []
+        first = pending[0]
+        end = first.idx + self._open(first.range)
+        rows = list(takewhile(lambda row: row.range == first.range and row.idx < end, pending))
+        self._after = rows[-1].work
+        return self._render(rows)
 
     def messages(self, row: PendingRow) -> list[Message]:
         """The first request of one row, for going on in the middle of its conversation.
 
+        Opens the spill for itself, because the event loop asks while a thread is in `next`.
+
         Raises:
             PromptFault: the template gives nothing over this row any more.
         """
-        record = self._open(row.range).records(row.idx, 1, self._columns)[0]
-        return self._prompt.render(record)
+        with Spill(self._folder.spill(row.range)) as spill:
+            return self._prompt.render(spill.records(row.idx, 1, self._columns)[0])
 
     def _render(self, rows: list[PendingRow]) -> list[Fed]:
-        spill = self._open(rows[0].range)
+        assert self._spill is not None
         first, last = rows[0].idx, rows[-1].idx
-        # Resumed ranges have holes; reading the whole stretch is cheaper than one look-up a row.
-        records = spill.records(first, last - first + 1, self._columns)
+        # Resumed ranges have holes; reading the stretch, which is no longer than a slice, is cheaper than many look-ups.
+        records = self._spill[1].records(first, last - first + 1, self._columns)
         fed = []
         for row in rows:
             try:
@@ -84,12 +83,14 @@ class Feeder:
                 fed.append(Fed(row, [], str(exc)))
         return fed
 
-    def _open(self, number: int) -> Spill:
+    def _open(self, number: int) -> int:
+        """Have the spill of this range open; the number of its rows that make a slice is returned."""
         if self._spill is None or self._spill[0] != number:
             if self._spill is not None:
                 self._spill[1].close()
+                self._spill = None
             path = self._folder.spill(number)
             self._spill = (number, Spill(path))
             per_row = path.stat().st_size / max(1, self._spill[1].rows)
             self._slice_rows = max(1, min(MOST_ROWS, int(SLICE_BYTES / max(1.0, per_row))))
-        return self._spill[1]
+        return self._slice_rows

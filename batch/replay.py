@@ -83,16 +83,21 @@ class JournaledCall(NamedTuple):
     record: Call | None
 
 
+def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
+    return StorageError(f"{path}: the ledger cannot be read: {exc}. Mend the disk or put the file back, then run again.")
+
+
 class Replay:
     """A read-only view of one ledger."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
             self._db.set_busy_timeout(10_000)
             self._db.pragma("cache_size", -2_048)
         except apsw.Error as exc:
-            raise StorageError(f"{path}: the ledger cannot be read: {exc}.") from exc
+            raise _unreadable(path, exc) from exc
 
     def close(self) -> None:
         """Close the connection."""
@@ -115,9 +120,20 @@ class Replay:
 
     # -- runs and numbers -----------------------------------------------------------------------------------------
 
-    def _rows(self, statement: str, bindings: tuple[Any, ...] = ()) -> Any:
-        """Run one statement; apsw types a row as a tuple of anything, which says nothing."""
-        return self._db.execute(statement, bindings)
+    def _rows(self, statement: str, bindings: tuple[Any, ...] = ()) -> Iterator[Any]:
+        """The rows of one statement; apsw types a row as a tuple of anything, which says nothing.
+
+        Raises:
+            StorageError: the file is damaged, or the disk does not give it.
+        """
+        try:
+            yield from self._db.execute(statement, bindings)
+        except apsw.Error as exc:
+            raise _unreadable(self._path, exc) from exc
+
+    def _first(self, statement: str, bindings: tuple[Any, ...] = ()) -> Any:
+        """The first row of one statement, None when there is none."""
+        return next(self._rows(statement, bindings), None)
 
     @property
     def made(self) -> bool:
@@ -126,7 +142,7 @@ class Replay:
 
     def meta(self, key: str) -> Any:
         """One value kept beside the runs, None when it is not there."""
-        found = self._rows("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+        found = self._first("SELECT value FROM meta WHERE key=?", (key,))
         return found[0] if found else None
 
     def runs(self) -> list[RunRow]:
@@ -160,29 +176,29 @@ class Replay:
         if what in ("row_number", "part"):
             return int(self.meta(f"next_{what}") or 0)
         table = {"range": "ranges", "work": "pending", "call": "calls"}[what]
-        found = self._rows(f"SELECT max({what}) FROM {table}").fetchone()
+        found = self._first(f"SELECT max({what}) FROM {table}")
         return int(found[0]) + 1 if found and found[0] is not None else 0
 
     def sample(self, run: str) -> list[str] | None:
         """The row ids drawn for this run, None when all rows take part."""
-        found = self._rows("SELECT sample FROM runs WHERE run=?", (run,)).fetchone()
+        found = self._first("SELECT sample FROM runs WHERE run=?", (run,))
         return msgspec.json.decode(found[0], type=list[str]) if found and found[0] else None
 
     def last_sent_us(self) -> int | None:
         """Wall time of the last byte known to have left."""
         kept = self.meta("last_sent")
-        found = self._rows("SELECT max(sent_at) FROM calls").fetchone()
+        found = self._first("SELECT max(sent_at) FROM calls")
         times = [int(value) for value in (kept, found[0] if found else None) if value is not None]
         return max(times, default=None)
 
     def standing_failures(self) -> tuple[int, int]:
         """Rows of the table that failed for good, and that failed but are worth another try."""
-        counts = dict(self._rows("SELECT status, count(*) FROM entries WHERE status > 0 GROUP BY status").fetchall())
+        counts = dict(self._rows("SELECT status, count(*) FROM entries WHERE status > 0 GROUP BY status"))
         return counts.get(1, 0), counts.get(2, 0)
 
     def table_rows(self) -> int:
         """Rows of the result table that are published."""
-        found = self._rows("SELECT coalesce(sum(rows), 0) FROM parts").fetchone()
+        found = self._first("SELECT coalesce(sum(rows), 0) FROM parts")
         return int(found[0]) if found else 0
 
     # -- planning -------------------------------------------------------------------------------------------------
@@ -222,10 +238,10 @@ class Replay:
 
     def unsent_count(self) -> int:
         """How many rows `unsent` would give in all."""
-        found = self._rows(
+        found = self._first(
             "SELECT count(*) FROM pending p WHERE state=0 AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work=p.work) "
             "AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work=p.work)"
-        ).fetchone()
+        )
         return int(found[0]) if found else 0
 
     def open_rows(self) -> list[PendingRow]:
@@ -252,7 +268,7 @@ class Replay:
 
     def unsettled_by_part(self) -> dict[int, int]:
         """How many admitted rows each part still waits for."""
-        return dict(self._rows("SELECT part, count(*) FROM pending WHERE state=0 GROUP BY part").fetchall())
+        return dict(self._rows("SELECT part, count(*) FROM pending WHERE state=0 GROUP BY part"))
 
     # -- publishing -----------------------------------------------------------------------------------------------
 
@@ -275,7 +291,7 @@ class Replay:
 
     def part_exists(self, part: int) -> bool:
         """Whether a part was published before."""
-        return self._rows("SELECT 1 FROM parts WHERE part=?", (part,)).fetchone() is not None
+        return self._first("SELECT 1 FROM parts WHERE part=?", (part,)) is not None
 
     def final_calls(self) -> Iterator[tuple[int, str, int, str, Call]]:
         """(call, row_id, row_number, variant, record) of every final call that is not in the book yet."""
@@ -305,4 +321,4 @@ class Replay:
 
     def admitted(self, range_number: int) -> bool:
         """Whether a range was admitted; its spill alone does not say so."""
-        return self._rows("SELECT 1 FROM ranges WHERE range=?", (range_number,)).fetchone() is not None
+        return self._first("SELECT 1 FROM ranges WHERE range=?", (range_number,)) is not None

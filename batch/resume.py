@@ -8,12 +8,14 @@ writes through the desk; decides by asking `turns`, the same functions that ran 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from batch import retry, turns
+from batch.errors import FailureKind
 from batch.records import Failure, Message, Reply
 from batch.replay import JournaledCall, PendingRow, Replay
 from batch.submit.attempt import STOPPED, Desk, OpenCall, Row
@@ -27,6 +29,9 @@ DIED: Final = Failure(
     message="this process ended before an answer came",
 )
 """How a call ended by our own death is booked; such an attempt does not count against max_attempts."""
+
+ODD: Final[FailureKind] = "bad_payload"
+"""The kind of failure that is tried once more, as far as the book tells it."""
 
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
@@ -43,12 +48,11 @@ def rebuild(
     row.conversation = turns.start(messages(pending))
     _replay_steps(row, replay.steps_of(pending.work), rules, desk.policy.model)
     for journaled in replay.calls_of(pending.work):
-        if journaled.turn == row.conversation.turn:
-            row.next_attempt = max(row.next_attempt, journaled.attempt + 1)
+        # The attempts of a turn that was answered are over, also while its tools still run.
+        if journaled.turn == row.conversation.turn and row.replied is None:
+            _count(row, journaled)
         if journaled.record is not None:
             row.sums.add(journaled.record)
-            if journaled.turn == row.conversation.turn and journaled.record.state != "answered":
-                _count(row, journaled)
             continue
         call = _reopen(journaled, desk)
         if call.task_id is not None:
@@ -60,6 +64,8 @@ def rebuild(
 
 
 def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Rules, model: str) -> None:
+    # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
+    rules = msgspec.structs.replace(rules, max_turns=sys.maxsize, tools=True, served="any")
     for turn in sorted({turn for turn, _, _ in steps}):
         values = {idx: value for at, idx, value in steps if at == turn}
         if -1 not in values:
@@ -78,9 +84,16 @@ def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Ru
 
 
 def _count(row: Row, journaled: JournaledCall) -> None:
-    assert journaled.record is not None
-    if journaled.record.error_code not in (DIED.code, STOPPED):
-        row.history = retry.History(row.history.attempts + 1, row.history.once)
+    """One attempt of the turn that is asked now; each that ended failed, or the turn would have been answered."""
+    row.next_attempt = max(row.next_attempt, journaled.attempt + 1)
+    record = journaled.record
+    if record is None or record.error_code in (DIED.code, STOPPED):
+        return
+    # A reply that `turns.judge` refused is booked as answered; only why tells whether it was worth one try more.
+    no_answer = record.state == "answered" and record.finish_reason not in turns.ABORTED
+    odd = no_answer or record.error_kind == ODD
+    once = (*row.history.once, ODD) if odd else row.history.once
+    row.history = retry.History(row.history.attempts + 1, once)
 
 
 def _reopen(journaled: JournaledCall, desk: Desk) -> OpenCall:

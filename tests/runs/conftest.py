@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,9 @@ GLM_LANES = ["sync", "task"]
 class Mill:
     """One job in a folder of its own, run against one simulator."""
 
-    def __init__(self, folder: Path, sim: Sim | str, *, provider: str = "glm", lane: str = "sync", model: str = "") -> None:
+    def __init__(
+        self, folder: Path, sim: Sim | str, *, provider: str = "glm", lane: str = "sync", model: str = ""
+    ) -> None:
         self.folder = folder
         self.sim = sim if isinstance(sim, Sim) else None
         self.url = sim if isinstance(sim, str) else f"http://127.0.0.1:{sim.port}"
@@ -96,7 +98,14 @@ class Mill:
         self.save()
         passed = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         environ = {**passed, **self.environ, "PROMPTMILL_FAILPOINT": failpoint}
-        command = [*(program or (sys.executable, "-m", "batch")), "run", str(self.folder), "--progress", "none", *options]
+        command = [
+            *(program or (sys.executable, "-m", "batch")),
+            "run",
+            str(self.folder),
+            "--progress",
+            "none",
+            *options,
+        ]
         return subprocess.Popen(
             command, env=environ, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -111,7 +120,9 @@ class Mill:
 
     def results(self, columns: str = "n, answer") -> list[tuple[Any, ...]]:
         """Rows of the result table as they lie in the files, file after file."""
-        return self.query(f"SELECT {columns} FROM read_parquet('{self.out}/results/*.parquet', union_by_name=true, filename=true)")
+        return self.query(
+            f"SELECT {columns} FROM read_parquet('{self.out}/results/*.parquet', union_by_name=true, filename=true)"
+        )
 
     def one(self, columns: str) -> list[Any]:
         """One column of the result table."""
@@ -174,7 +185,7 @@ class Mill:
                 assert Decimal(cost) == Decimal(billed[name]["cost"]), name
                 assert currency == billed[name]["currency"]
             else:
-                assert (prompt, completion, Decimal(cost)) == (0, 0, 0), (state, name)
+                assert (prompt, completion, Decimal(cost)) == (0, 0, Decimal(0)), (state, name)
         booked = sum(row[1] + row[2] for row in ours.values() if row[1] is not None)
         unknown = sum(
             record["prompt_tokens"] + record["completion_tokens"]
@@ -201,13 +212,13 @@ Make = Callable[..., Mill]
 
 
 @pytest.fixture
-def make(tmp_path: Path, start: Start) -> Iterator[Make]:
+def make(tmp_path: Path, start: Start) -> Make:
     """Makes a job with a simulator of its own; without latency, unless the scenario says so."""
 
     def begin(scenario: str = "", *, sim: Sim | None = None, name: str = "job", **how: Any) -> Mill:
         return Mill(tmp_path / name, sim or start(scenario), **how)
 
-    yield begin
+    return begin
 
 
 @pytest.fixture

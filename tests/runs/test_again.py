@@ -1,4 +1,4 @@
-"""The same command again: what is new, changed or worth another try is asked, nothing else, and every row keeps its place."""
+"""The same command again: what is new, changed or worth another try is asked, and every row keeps its place."""
 
 from __future__ import annotations
 
@@ -156,9 +156,13 @@ def test_a_shuffled_limit_draws_the_same_rows_again_and_runs_them_in_source_orde
 
 
 @pytest.mark.parametrize("lane", ["sync", "task"])
-def test_rows_that_failed_for_a_passing_reason_are_asked_by_the_next_command(lane: str, make: Make, start: Start) -> None:
+def test_rows_that_failed_for_a_passing_reason_are_asked_by_the_next_command(
+    lane: str, make: Make, start: Start
+) -> None:
     """Design 4: retryable failures are pending, permanent ones are not."""
-    sick = start('[[fault]]\nbehaviour = 28\nrate = 0.4\nroute = "chat"\n[[fault]]\nbehaviour = 28\nrate = 0.4\nroute = "submit"')
+    sick = start(
+        '[[fault]]\nbehaviour = 28\nrate = 0.4\nroute = "chat"\n[[fault]]\nbehaviour = 28\nrate = 0.4\nroute = "submit"'
+    )
     mill = make(sim=sick, lane=lane)
     mill.questions(60)
     mill.limits["max_attempts"] = 1
@@ -181,7 +185,9 @@ def test_rows_that_failed_for_a_passing_reason_are_asked_by_the_next_command(lan
 def test_rows_that_failed_for_good_are_not_bought_again(make: Make) -> None:
     """Design 4: permanent failures need a new fingerprint."""
     mill = make()
-    mill.tools = 'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n'
+    mill.tools = (
+        'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n'
+    )
     mill.max_turns = 1
     mill.write([{"n": n, "question": f"{n} plus {n}?" if n < 5 else f"Tell me of {n}."} for n in range(20)])
     assert mill.run().exit_code == 1
@@ -244,7 +250,7 @@ def test_a_column_of_another_type_is_refused_naming_both_types(mill: Mill) -> No
 
 def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Make) -> None:
     """Design 5: an index entry describes the outcome that is in the table; back at A nothing is bought."""
-    mill = make("[latency]\nchat_ms = [300, 300]\n")
+    mill = make("[latency]\nchat_ms = [150, 150]\n")
     mill.limits["concurrency"] = 4
     mill.questions(16)
     assert mill.run().exit_code == 0
@@ -281,7 +287,14 @@ def test_repeated_keys_and_a_key_that_looks_like_one_stay_apart(mill: Mill) -> N
     again = mill.run()
     assert again.state == "nothing_to_do"
     codes = {row[0]: row[1] for row in mill.results("n, error_code")}
-    assert [codes[n] for n in (0, 1, 3, 4, 5, 6)] == [None, "duplicate_key", None, None, "duplicate_key", "duplicate_key"]
+    assert [codes[n] for n in (0, 1, 3, 4, 5, 6)] == [
+        None,
+        "duplicate_key",
+        None,
+        None,
+        "duplicate_key",
+        "duplicate_key",
+    ]
 
 
 def test_a_nightly_file_with_overlapping_rows_asks_only_the_new_ones(mill: Mill) -> None:
@@ -301,7 +314,9 @@ def test_the_same_rows_in_another_file_format_are_the_same_rows(mill: Mill) -> N
     rows = mill.questions(20)
     asked(mill, mill.run())
     mill.input = "rows.parquet"
-    pq.write_table(pa.table({"question": [r["question"] for r in rows], "n": [r["n"] for r in rows]}), mill.folder / mill.input)
+    pq.write_table(
+        pa.table({"question": [r["question"] for r in rows], "n": [r["n"] for r in rows]}), mill.folder / mill.input
+    )
     report = mill.run()
     assert (report.exit_code, asked(mill, report)) == (0, 0)
 

@@ -26,7 +26,7 @@ KEYS = [
     '{"deep": {"er": "\\ud83d"}}',
     '"\\u202e\\u2028 😀"',
     '"../../etc/passwd"',
-    "\"'; DROP TABLE entries; --\"",
+    '"\'; DROP TABLE entries; --"',
     "1e400",
     "123456789012345678901234567890",
 ]
@@ -128,7 +128,7 @@ def test_a_tool_that_exits_prints_or_returns_nonsense_is_its_rows_matter(mill: M
     mill.tools = (
         "import sys\nfrom batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> float:\n"
         '    """Add two numbers."""\n    if a == 1:\n        sys.exit(3)\n    if a == 2:\n        return float("nan")\n'
-        '    if a == 3:\n        raise KeyboardInterrupt\n    if a == 4:\n        return object()\n'
+        "    if a == 3:\n        raise KeyboardInterrupt\n    if a == 4:\n        return object()\n"
         '    if a == 5:\n        return "x" * 10_000_000\n    return a + b\n'
     )
     mill.write([{"n": n, "question": f"What is {n} plus 1?"} for n in range(8)])

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGKILL: what is left lies ready, what was bought is not bought again, what changed is closed first."""
+"""Ctrl-C, SIGTERM, SIGKILL: what is left lies ready, nothing is bought twice, what changed is closed first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,18 @@ from batch.runs import run
 from tests.runs.conftest import GLM_LANES, Make, Mill
 
 SLOW = "[latency]\nchat_ms = [200, 300]\ntask_ms = [200, 300]\n"
-VERY_SLOW = "[latency]\nchat_ms = [20000, 20000]\ntask_ms = [1200, 1200]\n"
+VERY_SLOW = "[latency]\nchat_ms = [20000, 20000]\ntask_ms = [1000, 1000]\n"
+
+
+ADD = """
+from batch import tool
+
+
+@tool
+def add(a: int, b: int) -> int:
+    'Add two numbers.'
+    return a + b
+"""
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -47,9 +58,12 @@ def arrived(mill: Mill) -> int:
 def kill_with_tasks(mill: Mill, count: int) -> None:
     """Kill a run as soon as so many task ids are durable."""
     process = mill.start()
-    until(lambda: accepted(mill) >= count, f"{count} tasks")
-    process.kill()
-    end(process)
+    try:
+        until(lambda: accepted(mill) >= count or process.poll() is not None, f"{count} tasks")
+    finally:
+        process.kill()
+        said = end(process)
+    assert accepted(mill) >= count, said
 
 
 def accepted(mill: Mill) -> int:
@@ -185,7 +199,9 @@ def test_a_cancelled_call_of_the_python_api_continues_like_a_crash(lane: str, ma
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["new template", "other model"])
-def test_after_a_crash_the_tasks_of_the_old_job_are_collected_under_their_own_fingerprint(fresh: bool, make: Make) -> None:
+def test_after_a_crash_the_tasks_of_the_old_job_are_collected_under_their_own_fingerprint(
+    fresh: bool, make: Make
+) -> None:
     """Design 4: accepted ids are collected, booked and published, the run closes as job_changed, the next re-asks."""
     mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
     mill.limits["concurrency"] = 10
@@ -232,7 +248,7 @@ def test_the_collected_rows_of_an_old_job_stand_in_the_table_until_they_are_repl
 
 
 def test_old_tasks_are_collected_from_the_provider_they_were_given_to(make: Make) -> None:
-    """Design 6: ids are polled at the base URL stored with them, with the key of that provider, whatever the job says now."""
+    """Design 6: ids are polled at the base URL stored with them, with that provider's key, whatever the job says."""
     mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
     mill.questions(10)
     kill_with_tasks(mill, 10)
@@ -241,7 +257,10 @@ def test_old_tasks_are_collected_from_the_provider_they_were_given_to(make: Make
     report = mill.run()
     assert report.exit_code == 0
     assert [told["state"] for told in mill.runs()] == ["job_changed", "finished"]
-    assert mill.calls("provider, count(*)", "state = 'answered' GROUP BY ALL ORDER BY ALL") == [("glm", count), ("openai", 10)]
+    assert sorted(mill.calls("provider, count(*)", "state = 'answered' GROUP BY ALL")) == [
+        ("glm", count),
+        ("openai", 10),
+    ]
     mill.check_books(at_risk=16)
 
 
@@ -249,7 +268,7 @@ def test_old_tasks_are_collected_from_the_provider_they_were_given_to(make: Make
 def test_half_a_conversation_of_a_changed_job_is_dropped_and_stays_booked(lane: str, make: Make) -> None:
     """Design 4: half conversations are dropped, their calls stay in the book."""
     mill = make(lane=lane)
-    mill.tools = 'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add two numbers."""\n    return a + b\n'
+    mill.tools = ADD
     mill.write([{"n": n, "question": f"What is {n} plus {n}?"} for n in range(12)])
     assert mill.command(failpoint="tool.ran:1")[0] == -signal.SIGKILL
     mill.user = "Please: {{ question }}"
@@ -264,7 +283,7 @@ def test_half_a_conversation_of_a_changed_job_is_dropped_and_stays_booked(lane: 
 def test_after_a_crash_with_a_changed_input_what_was_sent_is_finished_and_the_rest_read_anew(
     lane: str, make: Make
 ) -> None:
-    """Design 4: rows already sent finish from the spill; it closes as input_changed; the next run reads the new source."""
+    """Design 4: rows already sent finish from the spill; closed as input_changed; the next run reads the new source."""
     mill = make("[latency]\nchat_ms = [300, 300]\ntask_ms = [600, 600]\n", lane=lane)
     mill.limits["concurrency"] = 10
     mill.key = "n"
@@ -441,7 +460,7 @@ def test_a_provider_that_asks_for_an_hour_ends_the_run(make: Make) -> None:
 
 def test_a_job_that_changes_twice_over_two_kills_buys_no_task_twice(make: Make) -> None:
     """Promises 1 and 2: A killed, B killed while it collects A, C runs."""
-    mill = make("[latency]\ntask_ms = [1000, 1000]\n", lane="task")
+    mill = make("[latency]\ntask_ms = [700, 700]\n", lane="task")
     mill.limits["concurrency"] = 10
     mill.questions(10)
     kill_with_tasks(mill, 10)

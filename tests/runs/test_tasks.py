@@ -6,7 +6,7 @@ import time
 
 from tests.runs.conftest import Make
 
-LATE = "[latency]\ntask_ms = [2000, 2000]\n"
+LATE = "[latency]\ntask_ms = [1300, 1300]\n"
 
 
 def test_stuck_tasks_fail_their_rows_for_now_and_hold_up_nobody(make: Make) -> None:
@@ -30,12 +30,12 @@ def test_stuck_tasks_fail_their_rows_for_now_and_hold_up_nobody(make: Make) -> N
 def test_a_task_that_was_late_is_collected_by_the_next_run_and_not_submitted_again(make: Make) -> None:
     """Design 4: id kept and polled first next time; design 5: a late answer is a further record."""
     mill = make(LATE, lane="task")
-    mill.limits.update(concurrency=8, task_timeout_s=0.5)
+    mill.limits.update(concurrency=8, task_timeout_s=0.4)
     mill.questions(8)
     began = time.monotonic()
     assert mill.run().exit_code == 1
     assert len(mill.books()) == 8
-    time.sleep(max(0.0, 2.1 - (time.monotonic() - began)))
+    time.sleep(max(0.0, 1.4 - (time.monotonic() - began)))
     report = mill.run()
     assert (report.exit_code, report.planned.retried) == (0, 8)
     assert len(mill.books()) == 8, "a task was bought twice"
@@ -77,7 +77,7 @@ def test_an_overdue_task_is_collected_in_another_lane_too(make: Make) -> None:
     mill.questions(4)
     began = time.monotonic()
     assert mill.run().exit_code == 1
-    time.sleep(max(0.0, 2.1 - (time.monotonic() - began)))
+    time.sleep(max(0.0, 1.4 - (time.monotonic() - began)))
     mill.lane = "sync"
     assert mill.run().exit_code == 0
     assert [record["route"] for record in mill.books()] == ["submit"] * 4
@@ -92,7 +92,7 @@ def test_a_changed_question_does_not_take_the_late_answer_to_the_old_one(make: M
     began = time.monotonic()
     assert mill.run().exit_code == 1
     old = mill.one("fingerprint")
-    time.sleep(max(0.0, 2.1 - (time.monotonic() - began)))
+    time.sleep(max(0.0, 1.4 - (time.monotonic() - began)))
     mill.user = "Other: {{ question }}"
     mill.limits["task_timeout_s"] = 60
     assert mill.run().exit_code == 0

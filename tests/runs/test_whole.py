@@ -60,7 +60,9 @@ def test_every_jsonl_row_has_one_answer_in_order_beside_its_own_columns(provider
 
 
 @pytest.mark.parametrize(("provider", "lane"), LANES)
-def test_parquet_input_keeps_its_types_in_the_result_table(provider: str, lane: str, make: Make, tmp_path: Path) -> None:
+def test_parquet_input_keeps_its_types_in_the_result_table(
+    provider: str, lane: str, make: Make, tmp_path: Path
+) -> None:
     """Design 5: chosen input columns as they came."""
     mill = make(provider=provider, lane=lane)
     mill.input, mill.key, mill.user = "bank.parquet", "query_id", "Label this: {{ text }}"

@@ -1,0 +1,216 @@
+"""The house of `batch/`: a module imports only from lower ranks, owns one noun, and fits on a few screens."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "batch"
+
+RANKS = (
+    ("errors", "clock", "failpoints", "arrowtypes"),
+    ("records", "events", "jobfile", "columns", "lines", "parquet", "folder"),
+    ("job", "codec", "spill", "totals", "merge"),
+    (
+        *("source", "prompt", "ledger", "replay", "limits", "retry", "prices", "tables", "sink", "progress", "agenda"),
+        *("wire", "tools"),
+    ),
+    ("turns", "identity", "publish", "feed", "opening"),
+    ("plan", "prepared", "submit"),
+    ("advance", "resume", "intake"),
+    ("pipeline",),
+    ("runs", "report"),
+    (),  # workers, later
+    ("cli", "__main__"),
+)
+"""Every module; a package stands for all its modules, which may import each other."""
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+OUTSIDE = {"", "simulator"}
+"""`batch` itself, which re-exports, and the provider, which shares nothing with what it judges."""
+
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+LONGER: dict[str, int] = {}
+"""Modules (`a/b.py`) and functions (`a/b.py:name`) that are longer, with their exact length; they may only shrink."""
+
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def unit(module: str) -> str:
+    """What `batch.<module>` stands under in the table: its first part."""
+    return module.partition(".")[0]
+
+
+def dotted(path: Path) -> str:
+    """`a/b.py` → `a.b`, `a/__init__.py` → `a`, `__init__.py` → ``."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {dotted(path) for path in MODULES}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+
+
+def imports(path: Path, *, only_at_import: bool = False) -> set[str]:
+    """The modules of `batch` that this one imports, inside functions and under TYPE_CHECKING too."""
+    found: set[str] = set()
+    for node in _at_import(tree(path)) if only_at_import else ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("batch.") for alias in node.names if alias.name.startswith("batch.")}
+            assert all(alias.name != "batch" for alias in node.names), f"{path}:{node.lineno}"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: absolute imports only"
+            if node.module == "batch":
+                found |= {alias.name for alias in node.names}
+            elif node.module and node.module.startswith("batch."):
+                inner = node.module.removeprefix("batch.")
+                found |= {
+                    f"{inner}.{alias.name}" if f"{inner}.{alias.name}" in NAMES else inner for alias in node.names
+                }
+    return found
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when the module is imported: no function bodies, nothing under TYPE_CHECKING."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _at_import(child)
+
+
+def test_every_module_has_its_rank() -> None:
+    """A new module says where it stands before it imports anything; a removed one leaves the table."""
+    assert {unit(name) for name in NAMES} - OUTSIDE == set(RANK)
+    assert sum(map(len, RANKS)) == len(RANK)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if unit(dotted(path)) not in OUTSIDE], ids=str)
+def test_a_module_imports_only_from_lower_ranks(path: Path) -> None:
+    """Data goes one way; inside a package its modules may use each other."""
+    own = unit(dotted(path))
+    higher = {
+        name
+        for name in imports(path)
+        if unit(name) != own
+        and not (RANK.get(unit(name), 99) < RANK[own] or (own == "cli" and unit(name) == "simulator"))
+    }
+    assert not higher, f"{own} has rank {RANK[own]}"
+
+
+def test_the_simulator_shares_nothing_with_what_it_judges() -> None:
+    """A shared constant would hide a shared mistake; only the command starts it."""
+    for path in MODULES:
+        own, used = unit(dotted(path)), {unit(name) for name in imports(path)}
+        if own == "simulator":
+            assert used <= {"simulator"}, path
+        elif own != "cli":
+            assert "simulator" not in used, path
+
+
+def test_no_module_is_imported_by_what_it_imports() -> None:
+    """Also inside a package, and at import time alone: an import never depends on who was first."""
+    needs = {dotted(path): imports(path, only_at_import=True) & NAMES for path in MODULES}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " → ".join((*above, name))
+        if name not in done:
+            for inner in sorted(needs[name]):
+                visit(inner, (*above, name))
+            done.add(name)
+
+    for name in sorted(NAMES):
+        visit(name, ())
+
+
+def test_only_the_package_itself_offers_names_of_others() -> None:
+    """Inner `__init__` files hold a docstring; `batch.cli` has the entry point of the command besides."""
+    for path in MODULES:
+        if path.name == "__init__.py" and path.parent != Path():
+            used = imports(path)
+            assert used <= ({"cli.app"} if path.parent == Path("cli") else set()), path
+        if path.name != "__init__.py":
+            names = [ast.unparse(t) for node in tree(path).body if isinstance(node, ast.Assign) for t in node.targets]
+            assert "__all__" not in names, path
+
+
+def test_the_public_surface_is_what_the_package_says() -> None:
+    """Every name of `__all__` is there; importing the package alone loads neither Arrow nor SQLite."""
+    program = (
+        "import sys, batch\n"
+        "heavy = {'pyarrow', 'apsw', 'anyio', 'httpx'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert all(getattr(batch, name) is not None for name in batch.__all__)\n"
+        "assert set(batch.__all__) <= set(dir(batch))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_task_belongs_to_a_group_and_nobody_prints_but_the_command() -> None:
+    """`create_task`, `gather` and `ensure_future` leave tasks that nobody owns; stdout is for data."""
+    for path in MODULES:
+        for node in ast.walk(tree(path)):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            where = f"{path}:{getattr(node, 'lineno', 0)}"
+            assert name not in {"create_task", "gather", "ensure_future", "run_coroutine_threadsafe"}, where
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "builtins.print"}:
+                assert unit(dotted(path)) == "cli" or path == Path("simulator/server.py"), where
+
+
+def test_only_the_clock_reads_a_clock_or_sleeps() -> None:
+    """Else a test could not move it by hand; the simulator has a clock of its own."""
+    forbidden = {"time.time", "time.monotonic", "time.sleep", "asyncio.sleep", "datetime.now", "datetime.utcnow"}
+    for path in MODULES:
+        if unit(dotted(path)) in {"clock", "simulator", "cli"}:
+            continue
+        found = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+        assert not found & forbidden, path
+
+
+def lengths() -> dict[str, int]:
+    """Lines of every module, and of every function and method with its decorators."""
+    found: dict[str, int] = {}
+    for path in MODULES:
+        parsed = tree(path)
+        found[str(path)] = len((PACKAGE / path).read_text(encoding="utf-8").splitlines())
+        for node in ast.walk(parsed):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                assert node.end_lineno is not None
+                key = f"{path}:{node.name}"
+                found[key] = max(found.get(key, 0), node.end_lineno - start + 1)
+    return found
+
+
+def test_modules_and_functions_stay_short() -> None:
+    """400 lines a module, 60 a function; what is longer stands in `LONGER` and may only shrink."""
+    longer = {
+        name: lines for name, lines in lengths().items() if lines > (LONGEST_FUNCTION if ":" in name else LONGEST_MODULE)
+    }
+    assert longer == LONGER
+
+
+def test_nine_functions_of_ten_are_seen_at_a_glance() -> None:
+    """30 lines or fewer."""
+    functions = [lines for name, lines in lengths().items() if ":" in name]
+    assert sum(lines <= 30 for lines in functions) >= 0.9 * len(functions)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__main__.py"], ids=str)
+def test_every_module_says_what_it_owns(path: Path) -> None:
+    """A docstring that begins with a sentence of its own."""
+    text = ast.get_docstring(tree(path))
+    assert text, path
+    assert len(text.partition("\n")[0]) >= 20
