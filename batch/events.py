@@ -78,7 +78,7 @@ def _redactor(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     return {key: _redact_value(value) for key, value in event.items()}
 
 
-def _line_redactor(_: Any, __: str, line: str) -> str:
+def _line_redactor(_: Any, __: str, line: Any) -> str:
     """Over the finished line: a traceback, or the text of any object, is only made when the line is."""
     return redact(line)
 

@@ -73,7 +73,7 @@ class Feeder:
     def _render(self, rows: list[PendingRow]) -> list[Fed]:
         assert self._spill is not None
         first, last = rows[0].idx, rows[-1].idx
-        # Resumed ranges have holes; reading the stretch, which is no longer than a slice, is cheaper than many look-ups.
+        # Resumed ranges have holes; reading the stretch, no longer than a slice, is cheaper than many look-ups.
         records = self._spill[1].records(first, last - first + 1, self._columns)
         fed = []
         for row in rows:

@@ -13,9 +13,6 @@ calls than slots.
 
 A failed commit breaks the ledger: the reason is kept, every waiter is woken with `StorageError`, nothing more is
 written.
-
-States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place
-without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
 """
 
 from __future__ import annotations
@@ -33,7 +30,8 @@ import apsw
 import msgspec
 
 from batch import failpoints
-from batch.errors import OutputError, StorageError
+from batch.errors import StorageError
+from batch.ledgerfile import connect
 from batch.records import Call, Outcome
 
 T = TypeVar("T")
@@ -42,47 +40,6 @@ GROUP_RECORDS: Final = 1_024
 GROUP_BYTES: Final = 8 << 20
 PRUNE_ROWS: Final = 1_000  # of one slice between two commits: about 5 ms
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log; a passive checkpoint then takes some 10 ms
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x50524D4C  # "PRML", so that `file` and we ourselves know whose database it is
-
-SCHEMA: Final = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
-CREATE TABLE runs(
-    run TEXT PRIMARY KEY, state TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER, request TEXT NOT NULL,
-    digest TEXT NOT NULL, source TEXT NOT NULL, position TEXT NOT NULL, complete INTEGER NOT NULL DEFAULT 0,
-    planned TEXT NOT NULL DEFAULT '{}', totals TEXT NOT NULL DEFAULT '{}', sample TEXT
-) STRICT, WITHOUT ROWID;
-CREATE TABLE entries(
-    row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL, part INTEGER NOT NULL,
-    fingerprint BLOB, status INTEGER, PRIMARY KEY(row_id, variant)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX entries_failed ON entries(status, row_number) WHERE status > 0;
-CREATE TABLE seen(row_id TEXT PRIMARY KEY, times INTEGER NOT NULL, place TEXT) STRICT, WITHOUT ROWID;
-CREATE TABLE ranges(range INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
-CREATE TABLE pending(
-    work INTEGER PRIMARY KEY, range INTEGER NOT NULL, idx INTEGER NOT NULL, row_id TEXT NOT NULL, variant TEXT NOT NULL,
-    variant_no INTEGER NOT NULL, row_number INTEGER NOT NULL, part INTEGER NOT NULL, fingerprint BLOB NOT NULL,
-    state INTEGER NOT NULL, outcome BLOB, carried INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX pending_part ON pending(part, row_number, variant_no);
-CREATE TABLE calls(
-    call INTEGER PRIMARY KEY, work INTEGER NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    call_id TEXT NOT NULL, lane TEXT NOT NULL, sent_at INTEGER NOT NULL, task TEXT, base_url TEXT, late INTEGER,
-    record BLOB, published INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX calls_work ON calls(work);
-CREATE TABLE steps(
-    work INTEGER NOT NULL, turn INTEGER NOT NULL, idx INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY(work, turn,
-    idx)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE held(
-    row_id TEXT NOT NULL, variant TEXT NOT NULL, fingerprint BLOB NOT NULL, task TEXT NOT NULL, base_url TEXT NOT NULL,
-    call_id TEXT NOT NULL, attempt INTEGER NOT NULL, sent_at INTEGER NOT NULL, PRIMARY KEY(row_id, variant)
-) STRICT, WITHOUT ROWID; CREATE TABLE parts(part INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT; CREATE TABLE
-call_parts(run TEXT NOT NULL, number INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY(run, number)) STRICT,
-WITHOUT ROWID;
-"""
-
 _KINDS: Final = ("sent", "accepted", "closed", "step", "held", "settled", "dropped")
 _STATEMENTS: Final = {
     "sent": "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?,?,?,?,?,?,?)",
@@ -252,7 +209,9 @@ class Ledger:
         self._db.set_wal_hook(None)
         self._db.set_busy_timeout(0)
         if self.broken is None:
-            with suppress(apsw.Error):  # no room to fold the log in, or somebody reads: the next opening takes it as it is
+            with suppress(
+                apsw.Error
+            ):  # no room to fold the log in, or somebody reads: the next opening takes it as it is
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         with suppress(apsw.Error):  # closing tries to fold it in again
             self._db.close()
@@ -368,38 +327,3 @@ def prune_slice(db: apsw.Connection) -> bool:
     for table in ("calls", "steps", "pending"):
         db.execute(f"DELETE FROM {table} WHERE work IN (SELECT value FROM json_each(?))", (listed,))
     return True
-
-
-def connect(path: Path) -> apsw.Connection:
-    """Open the ledger for writing, making it when it is not there.
-
-    Raises:
-        OutputError: the file is no ledger of ours, or a newer promptmill made it.
-        StorageError: it cannot be opened or is damaged.
-    """
-    try:
-        db = apsw.Connection(str(path))
-        db.set_busy_timeout(10_000)
-        found = db.pragma("application_id")
-        version = db.pragma("user_version")
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if found != APPLICATION_ID and tables != (0,):
-            raise OutputError(f"{path}: is a database, but not a ledger of promptmill. Choose another folder with -o.")
-        if version > SCHEMA_VERSION:
-            raise OutputError(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
-        db.pragma("journal_mode", "wal")
-        db.pragma("synchronous", "full")
-        db.pragma("wal_autocheckpoint", 0)
-        db.pragma("cache_size", -8_192)
-        db.pragma("temp_store", "memory")
-        if version == 0:
-            db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-            db.execute(SCHEMA)
-            db.pragma("application_id", APPLICATION_ID)
-            db.pragma("user_version", SCHEMA_VERSION)
-            db.execute("COMMIT")
-    except apsw.Error as exc:
-        raise StorageError(
-            f"{path}: the ledger cannot be opened: {exc}. Free space or mend the file, then run the same command again."
-        ) from exc
-    return db

@@ -84,7 +84,9 @@ class JournaledCall(NamedTuple):
 
 
 def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
-    return StorageError(f"{path}: the ledger cannot be read: {exc}. Mend the disk or put the file back, then run again.")
+    return StorageError(
+        f"{path}: the ledger cannot be read: {exc}. Mend the disk or put the file back, then run again."
+    )
 
 
 class Replay:

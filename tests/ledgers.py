@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from batch.ledger import connect
+from batch.ledgerfile import connect
 
 
 def fingerprint(work: int) -> bytes:

@@ -184,9 +184,7 @@ class Life:
         self.provider = Provider(script)
         self.records: list[Record] = []
         self.rules = turns.Rules(max_turns=max_turns, tools=True, keep="turns")
-        self.settings = Settings(
-            lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0
-        )
+        self.settings = Settings(lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0)
         self.processes = 0
         self.died: Counter[int] = Counter()
         self.watch = Watch()
@@ -266,7 +264,7 @@ class Life:
         )
         stand_in = cast("Client", self.provider)
         desk.client = stand_in
-        desk.client_for = lambda _: stand_in  # type: ignore[method-assign]
+        desk.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
         return desk
 
     def _count(self, replay: Replay) -> None:

@@ -182,7 +182,8 @@ def test_a_hidden_value_never_comes_out(before: str, after: str, secret: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["task-1234567890abcdef", "sk-short", "0123456789abcdef.x", "Bearer", "a bearer of news", "md5 " + "0a" * 16]
+    "text",
+    ["task-1234567890abcdef", "sk-short", "0123456789abcdef.x", "Bearer", "a bearer of news", "md5 " + "0a" * 16],
 )
 def test_what_only_resembles_a_key_is_left_alone(text: str) -> None:
     """Ids of tasks and hashes are what people search the log for."""

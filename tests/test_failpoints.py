@@ -72,9 +72,7 @@ def test_a_point_nobody_knows_is_an_error() -> None:
 
 def test_every_named_point_is_passed_somewhere_and_only_named_ones() -> None:
     """The kill test walks through `NAMES`; a point that is nowhere in the code would test nothing."""
-    text = "\n".join(
-        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name != "failpoints.py"
-    )
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name != "failpoints.py")
     assert set(failpoints.NAMES) == {name for name in failpoints.NAMES if f'"{name}"' in text}
     assert set(re.findall(r'failpoints\.hit\("([^"]+)"\)', text)) <= set(failpoints.NAMES)
     assert len(set(failpoints.NAMES)) == len(failpoints.NAMES)

@@ -16,7 +16,7 @@ from batch.errors import StorageError
 from batch.feed import MOST_ROWS, SLICE_BYTES, Feeder
 from batch.folder import OutputFolder
 from batch.job import PromptSpec
-from batch.ledger import connect
+from batch.ledgerfile import connect
 from batch.prompt import Prompt, PromptFault
 from batch.replay import Replay
 from batch.source import SpillWriter

@@ -136,6 +136,11 @@ def test_a_full_disk_does_not_stop_the_lock(out: OutputFolder) -> None:
         "    pass\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(out.root)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program, str(out.root)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

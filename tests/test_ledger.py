@@ -20,17 +20,8 @@ import msgspec
 import pytest
 
 from batch.errors import OutputError, StorageError
-from batch.ledger import (
-    APPLICATION_ID,
-    CHECKPOINT_PAGES,
-    GROUP_BYTES,
-    GROUP_RECORDS,
-    PRUNE_ROWS,
-    SCHEMA_VERSION,
-    Ledger,
-    connect,
-    prune_slice,
-)
+from batch.ledger import CHECKPOINT_PAGES, GROUP_BYTES, GROUP_RECORDS, PRUNE_ROWS, Ledger, prune_slice
+from batch.ledgerfile import APPLICATION_ID, SCHEMA_VERSION, connect
 from batch.records import Call, Outcome
 from batch.replay import Replay
 from tests.ledgers import admit, admitted, count, disk, fingerprint, read
@@ -91,9 +82,10 @@ async def test_what_was_committed_is_seen_by_another_connection(path: Path) -> N
             assert read(path, "SELECT turn, idx, value FROM steps") == [(0, -1, b"reply"), (0, 0, b"result")]
             ledger.settled(1, outcome("yes"))
             await ledger.committed()
-    (state, blob), (kept,) = read(path, "SELECT state, outcome FROM pending WHERE work=1")[0], read(
-        path, "SELECT record FROM calls"
-    )[0]
+    (state, blob), (kept,) = (
+        read(path, "SELECT state, outcome FROM pending WHERE work=1")[0],
+        read(path, "SELECT record FROM calls")[0],
+    )
     assert state == 1
     assert msgspec.msgpack.decode(blob, type=Outcome) == outcome("yes")
     assert msgspec.msgpack.decode(kept, type=Call) == record
@@ -319,9 +311,7 @@ async def test_an_id_that_is_held_outlives_its_row(path: Path) -> None:
         await ledger.committed()
         await ledger.execute(lambda db: db.execute("UPDATE pending SET state=2 WHERE work=7"))
         await ledger.pruned()
-    assert read(path, "SELECT * FROM held") == [
-        ("row-7", "", fingerprint(7), "task-2", "https://b", "pm-2", 2, 1_002)
-    ]
+    assert read(path, "SELECT * FROM held") == [("row-7", "", fingerprint(7), "task-2", "https://b", "pm-2", 2, 1_002)]
     assert count(path, "calls") == 0
 
 
@@ -453,7 +443,10 @@ def test_a_slice_of_pruning_takes_published_rows_and_all_that_is_theirs(path: Pa
     """And nothing of the others."""
     with closing(connect(path)) as db:
         for work in range(10):
-            db.execute("INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?1,?1,0,0,'','',0)", (work,))
+            db.execute(
+                "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?1,?1,0,0,'','',0)",
+                (work,),
+            )
             db.execute("INSERT INTO steps(work, turn, idx, value) VALUES(?,0,-1,x'00')", (work,))
         db.execute("UPDATE pending SET state=2 WHERE work < 5 OR work >= 10")
         slices = 0

@@ -90,7 +90,9 @@ def run(callers: list[Caller], *, concurrency: int, rpm: float | None, clock: Ha
     return log
 
 
-seconds: st.SearchStrategy[float] = st.sampled_from([0.0, 0.0, 0.001, 0.1, 0.39, 0.41, 1.0, 7.0, 59.0]) | st.floats(0, 30)
+seconds: st.SearchStrategy[float] = st.sampled_from([0.0, 0.0, 0.001, 0.1, 0.39, 0.41, 1.0, 7.0, 59.0]) | st.floats(
+    0, 30
+)
 random_callers = st.lists(
     st.builds(Caller, seconds, seconds, seconds, st.none() | st.none() | seconds), min_size=1, max_size=12
 ).flatmap(lambda some: st.integers(1, 8).map(lambda times: some * times))

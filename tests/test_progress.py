@@ -14,7 +14,8 @@ from batch.totals import Planned, Totals
 def test_the_rate_is_that_of_the_last_half_minute() -> None:
     """What was fast an hour ago says nothing about what is left."""
     meter = Meter()
-    assert meter.rate(0.0, 100) == 0.0
+    rate = meter.rate(0.0, 100)
+    assert rate == 0.0
     for second in range(1, 61):
         rate = meter.rate(float(second), 100 + 10 * second)
         assert rate == pytest.approx(10)

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch.errors import StorageError
-from batch.ledger import Ledger, connect
+from batch.ledger import Ledger
+from batch.ledgerfile import connect
 from batch.records import Call, Outcome
 from batch.replay import Entry, PendingRow, Replay, RunRow
 from batch.totals import Planned, Totals
@@ -66,7 +67,10 @@ def test_runs_come_oldest_first_with_all_that_was_kept(path: Path, replay: Repla
     """Order is that of their names, which begin with the time."""
     with closing(connect(path)) as db:
         for run, ended in (("20261122T-b", None), ("20261121T-a", 9)):
-            planned, totals = msgspec.json.encode(Planned(read=5)).decode(), msgspec.json.encode(Totals(calls=2)).decode()
+            planned, totals = (
+                msgspec.json.encode(Planned(read=5)).decode(),
+                msgspec.json.encode(Totals(calls=2)).decode(),
+            )
             db.execute(
                 "INSERT INTO runs(run, state, started_at, ended_at, request, digest, source, position, complete, planned, "
                 "totals, sample) VALUES(?,'finished',5,?,'{}','d','s','p',1,?,?,?)",

@@ -164,7 +164,11 @@ def test_a_committed_task_is_collected_and_never_bought_again(tmp_path: Path) ->
 def test_a_smaller_max_turns_ends_a_conversation_it_does_not_tear_it(tmp_path: Path) -> None:
     """`max_turns` is not in the fingerprint: replies that were paid for are gone on from, then the new limit holds."""
     life, _ = lived(tmp_path, Script([([], 1), ([], 1), ([], 1), ([], 0)]))
-    replies = [n for n, records in enumerate(life.records) if any(record.kind == "step" and record.row[2] == -1 for record in records)]
+    replies = [
+        n
+        for n, records in enumerate(life.records)
+        if any(record.kind == "step" and record.row[2] == -1 for record in records)
+    ]
     life.kill(replies[1] + 1)
     life.rules = msgspec.structs.replace(life.rules, max_turns=1)
     life.settings = msgspec.structs.replace(life.settings, rules=life.rules)

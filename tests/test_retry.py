@@ -117,9 +117,7 @@ def test_the_same_failure_with_the_same_chance_is_decided_the_same(
 ) -> None:
     """Pure: the history it was given stays as it was."""
     history = History(attempts, ("task",))
-    first, second = (
-        decide(failed, history, max_attempts=max_attempts, chance=random.Random(3)) for _ in range(2)
-    )
+    first, second = (decide(failed, history, max_attempts=max_attempts, chance=random.Random(3)) for _ in range(2))
     assert first == second
     assert history == History(attempts, ("task",))
 

@@ -37,9 +37,7 @@ def settled(answer: Reply, rules: Rules = Rules(), *, asked: str = ASKED) -> tup
 def test_a_plain_answer_settles_the_row() -> None:
     """One turn, no flags."""
     conversation, action = settled(reply(reasoning="1 and 2"))
-    assert action == Settle(
-        status="ok", answer="3", reasoning="1 and 2", finish_reason="stop", model=ASKED, flags=()
-    )
+    assert action == Settle(status="ok", answer="3", reasoning="1 and 2", finish_reason="stop", model=ASKED, flags=())
     assert conversation.messages == (*FIRST, {"role": "assistant", "content": "3"})
 
 
