@@ -50,7 +50,7 @@ _STATEMENTS: Final = {
     "held": "INSERT OR REPLACE INTO held(row_id, variant, fingerprint, task, base_url, call_id, attempt, sent_at) "
     "SELECT p.row_id, p.variant, p.fingerprint, c.task, c.base_url, c.call_id, c.attempt, c.sent_at "
     "FROM calls c JOIN pending p USING(work) WHERE c.call=?1",
-    "dropped": "DELETE FROM calls WHERE call=?1",
+    "dropped": "UPDATE calls SET late=2 WHERE call=?1",
 }
 _AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}
 
@@ -129,7 +129,8 @@ class Ledger:
 
         Args:
             call: number of the call.
-            record: its line of the book; None forgets a call that was booked before (an old task that brought nothing).
+            record: its line of the book; None gives up a call that was booked before, an old task that brought nothing.
+                It stays as a mark that the row was begun, or the feeder would hand the row out a second time.
             reply: (work, turn, value), the reply to go on from in a later turn.
             outcome: (work, outcome) when the row settles with it.
             hold: keep the task id beyond the row's outcome, to be polled first when the row comes again.

@@ -4,7 +4,8 @@ Owns the schema, nothing of what the records mean: `ledger` writes them, `replay
 `SCHEMA_VERSION` and a way from the old one.
 
 States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place
-without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
+without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try. `calls.late`: 1 the id of an overdue task,
+booked as unknown before and polled once more, 2 given up after that.
 """
 
 from __future__ import annotations

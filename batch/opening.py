@@ -122,7 +122,10 @@ def drop_unsent(db: apsw.Connection) -> None:
 
 def drop_halves(db: apsw.Connection) -> None:
     """Give up conversations of a job that changed, once no call of theirs is open; their calls are in the book."""
-    halves = "(SELECT work FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls WHERE record IS NULL))"
+    halves = (
+        "(SELECT work FROM pending WHERE state=0 "
+        "AND work NOT IN (SELECT work FROM calls WHERE record IS NULL AND late IS NOT 2))"
+    )
     db.execute(f"DELETE FROM steps WHERE work IN {halves}")
     db.execute(f"CREATE TEMP TABLE halves AS SELECT work FROM pending WHERE work IN {halves}")
     db.execute("DELETE FROM pending WHERE work IN (SELECT work FROM halves)")

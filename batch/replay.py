@@ -68,7 +68,7 @@ class PendingRow(NamedTuple):
 
 
 class JournaledCall(NamedTuple):
-    """One call as journaled; `record` None: it has no final state yet; `late` 1: an id kept from an overdue task."""
+    """One call as journaled; `record` None: it has no final state yet; `late` as in `ledgerfile`."""
 
     call: int
     work: int

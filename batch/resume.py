@@ -33,6 +33,8 @@ DIED: Final = Failure(
 ODD: Final[FailureKind] = "bad_payload"
 """The kind of failure that is tried once more, as far as the book tells it."""
 
+GIVEN_UP: Final = 2
+
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
@@ -53,6 +55,8 @@ def rebuild(
             _count(row, journaled)
         if journaled.record is not None:
             row.sums.add(journaled.record)
+            continue
+        if journaled.late == GIVEN_UP:
             continue
         call = _reopen(journaled, desk)
         if call.task_id is not None:
