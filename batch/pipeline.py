@@ -257,8 +257,8 @@ class Run:
                 await self._ledger.committed()
                 await self._publish(parts)
             except StorageError as exc:
+                # What is in flight is let finish: the ledger may well take it although a part could not be written.
                 self.stop("storage", exc)
-                self._inner.cancel()
                 return
 
     async def _publish(self, parts: list[int]) -> None:

@@ -143,4 +143,6 @@ def _has_work(job: Job, wishes: Wishes) -> bool:
     if not ready.folder.ledger.exists():
         return True
     with Replay(ready.folder.ledger) as replay:
+        if not replay.made:
+            return True
         return opening.decide(replay, ready.identity(), 0, limited=wishes.limit is not None) is not None

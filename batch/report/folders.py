@@ -10,6 +10,7 @@ from pathlib import Path
 from batch.errors import BatchError, OutputError
 from batch.folder import OutputFolder
 from batch.job import Job
+from batch.replay import Replay
 
 
 def opened(out: Path) -> OutputFolder:
@@ -21,7 +22,12 @@ def opened(out: Path) -> OutputFolder:
     root = out.expanduser().absolute()
     folder = OutputFolder(root)
     if folder.ledger.is_file():
-        return folder
+        with Replay(folder.ledger) as replay:
+            if replay.made:
+                return folder
+        raise OutputError(
+            f"{out}: its run was ended before its ledger was made. Run the job again; nothing was sent yet."
+        )
     if not root.exists():
         raise OutputError(f"{out}: there is no such folder. Give the output folder of a run.{_meant(root)}")
     raise OutputError(f"{out}: is no output folder, it holds no ledger.db.{_meant(root)}")

@@ -150,6 +150,15 @@ def test_status_of_a_job_folder_names_its_output_folder(done: Shell, cli: Cli) -
     assert cli("status", done.folder / "nowhere").code == 2
 
 
+@pytest.mark.parametrize("command", ["status", "show"])
+def test_a_ledger_that_was_never_made_is_said_to_be_one(command: str, tmp_path: Path, cli: Cli) -> None:
+    """A process killed while it made the ledger leaves an empty file."""
+    (tmp_path / "ledger.db").touch()
+    said = cli(command, tmp_path, *(["some-row"] if command == "show" else []))
+    assert said.code == 2
+    assert "Run the job again; nothing was sent yet." in said.err
+
+
 def test_show_tells_a_row_whole(done: Shell, cli: Cli) -> None:
     """Input, answer, the tool call with its exact numbers, both calls with tokens and cost."""
     said = cli("show", done.out, "sum-1")
