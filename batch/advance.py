@@ -16,11 +16,13 @@ import msgspec
 
 from batch import failpoints, retry, turns
 from batch.agenda import Agenda
+from batch.clock import describe
+from batch.errors import FailureKind
 from batch.events import logger, redact
 from batch.limits import LimitsClosed
 from batch.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.submit import direct, task
-from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.attempt import Desk, OpenCall, Row, heard_in
 from batch.tools.execute import Executor
 
 EARLY_FAILURES: Final = 50  # the first outcomes of a run, all failing with one permanent code, condemn the job
@@ -76,7 +78,9 @@ class Worker:
                 if self._settings.collect_only:
                     self._agenda.done()  # nothing more is sent for a job that changed
                 elif row.fault is not None:
-                    self._unaskable(row, row.fault)
+                    self._unaskable(row, "render", row.fault)
+                elif (most := self._desk.weigh(row)) is not None:
+                    self._too_large(row, most)
                 elif self._settings.lane == "task":
                     await self._submit(row)
                 else:
@@ -158,27 +162,43 @@ class Worker:
             return
         record = self._desk.record(call, result)
         self._desk.ledger.closed(call.number, record, reply=(row.work, call.turn, _encode_reply(result)))
-        self._desk.booked(row, call, record)
+        self._desk.booked(row, call, record, result)
         row.replied = result
         row.next_attempt = 0
         self._agenda.again(row)
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
-        decision = retry.decide(failure, row.history, max_attempts=self._settings.max_attempts, chance=self._chance)
+        now = self._desk.clock.monotonic()
+        limits = self._desk.limits
+        decision = retry.decide(
+            failure,
+            row.history,
+            max_attempts=self._settings.max_attempts,
+            chance=self._chance,
+            now=now,
+            silent_s=limits.health.silent_for(now),
+        )
         if decision.pause_s:
-            self._desk.limits.pause(decision.pause_s)
+            limits.pause(decision.pause_s)
         if decision.action == "fail":
             self._close(row, call, result, turns.after_failure(failure, retryable=decision.retryable))
             return
         record = self._desk.record(call, result)
         self._desk.ledger.closed(call.number, record)
-        self._desk.booked(row, call, record)
+        self._desk.booked(row, call, record, result)
         if decision.action == "stop":
-            self._overseer.provider_stopped(failure)
+            self._overseer.provider_stopped(self._told(failure, limits.health.silent_for(now)))
             self._agenda.done()
             return
-        row.history = row.history.after(failure)
-        self._agenda.later(row, decision.wait_s)
+        row.history = row.history.after(failure, decision, now)
+        self._agenda.later(row, max(decision.wait_s, limits.health.retry_wait(now)))
+
+    def _told(self, failure: Failure, silent_s: float) -> Failure:
+        """The failure with what it stands for, when it is only the last of many."""
+        if silent_s <= retry.MAX_PARK_S:
+            return failure
+        message = f"nothing was answered for {describe(silent_s)}; the last failure was: {failure.message}"
+        return msgspec.structs.replace(failure, message=message)
 
     def _close(
         self, row: Row, call: OpenCall, result: Reply | Failure, settle: turns.Settle, *, hold: bool = False
@@ -191,12 +211,19 @@ class Worker:
         outcome = self.outcome(row, settle, lane=call.lane)
         self._desk.ledger.closed(call.number, record, outcome=(row.work, outcome), hold=hold)
         self._desk.on_call(record)
-        call.lease.release()
+        call.lease.release("nothing" if hold else heard_in(result), record.usage)
         self._after(row, outcome)
 
-    def _unaskable(self, row: Row, why: str) -> None:
-        """The template gives nothing over this row any more: it has changed since the row was admitted."""
-        failure = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=why)
+    def _too_large(self, row: Row, most: float) -> None:
+        message = (
+            f"the prompt alone is larger than the whole limit of {most:,.0f} tokens a minute: raise "
+            "limits.tokens_per_minute if the provider allows it, or shorten the row"
+        )
+        self._unaskable(row, "tokens_per_minute", message, kind="too_large")
+
+    def _unaskable(self, row: Row, code: str, why: str, *, kind: FailureKind = "prompt") -> None:
+        """The row cannot be sent: its template gives nothing over it any more, or no limit lets it through."""
+        failure = Failure(kind=kind, verdict="fail", sent=False, code=code, message=why)
         outcome = self.outcome(row, turns.after_failure(failure, retryable=False))
         self._desk.ledger.settled(row.work, outcome)
         self._after(row, outcome)

@@ -113,15 +113,69 @@ def check_schema(kept: pa.Schema, now: pa.Schema) -> list[str]:
     Columns that only one side has are no fault: a missing one is null, a new one is added.
     """
     return [
-        f"column {field.name!r} is {_shown(field)} now, and {_shown(kept.field(field.name))} in the results so far: "
-        f"that cannot be cast without loss. Give it its old type back, or choose another output folder with -o."
+        f"column {field.name!r} is {type_text(field)} now, and {type_text(kept.field(field.name))} in the results so "
+        "far: that cannot be cast without loss. Give it its old type back, or choose another output folder with -o."
         for field in now
         if kept.get_field_index(field.name) >= 0 and not _field_lossless(field, kept.field(field.name))
     ]
 
 
-def _shown(field: pa.Field) -> str:
+def type_text(field: pa.Field) -> str:
+    """The type of a column as errors name it."""
     return "json" if is_json(field) else str(field.type)
+
+
+def common_field(first: pa.Field, second: pa.Field) -> pa.Field | None:
+    """The column that holds the values of both without loss; None when there is none."""
+    if is_json(first) != is_json(second):
+        # Text is no JSON; only a column without any value goes with both.
+        nulls = pa.types.is_null(first.type), pa.types.is_null(second.type)
+        return (second if nulls[0] else first) if any(nulls) else None
+    kind = common_type(first.type, second.type)
+    return None if kind is None else pa.field(first.name, kind, metadata=JSON_MARK if is_json(first) else None)
+
+
+def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    """The type that holds every value of both without loss, None when there is none.
+
+    Dictionaries that differ give way to their value type; of two kinds of text the large one is taken.
+    """
+    types = pa.types
+    if first == second:
+        return first
+    if types.is_dictionary(first) or types.is_dictionary(second):
+        first = first.value_type if types.is_dictionary(first) else first
+        return common_type(first, second.value_type if types.is_dictionary(second) else second)
+    if _texts(first) and _texts(second):
+        return pa.large_string()
+    if _bytes(first) and _bytes(second):
+        return pa.large_binary()
+    if lossless(first, second) and not types.is_nested(first):
+        return second
+    if lossless(second, first) and not types.is_nested(second):
+        return first
+    if types.is_integer(first) and types.is_integer(second):
+        wide = (pa.int16(), pa.int32(), pa.int64())
+        return next((kind for kind in wide if _holds(kind, first) and _holds(kind, second)), None)
+    if types.is_decimal(first) and types.is_decimal(second):
+        scale = max(first.scale, second.scale)
+        digits = scale + max(first.precision - first.scale, second.precision - second.scale)
+        return (pa.decimal128 if digits <= 38 else pa.decimal256)(digits, scale) if digits <= 76 else None
+    if _lists(first) and _lists(second):
+        item = common_type(first.value_type, second.value_type)
+        return None if item is None else pa.large_list(item)
+    return _common_struct(first, second)
+
+
+def _common_struct(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    if not (pa.types.is_struct(first) and pa.types.is_struct(second)):
+        return None
+    if [field.name for field in first] != [field.name for field in second]:
+        return None
+    kinds = [common_type(a.type, b.type) for a, b in zip(first, second, strict=True)]
+    if any(kind is None for kind in kinds):
+        return None
+    return pa.struct([pa.field(field.name, kind) for field, kind in zip(first, kinds, strict=True)])
 
 
 def _field_lossless(now: pa.Field, kept: pa.Field) -> bool:

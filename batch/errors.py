@@ -108,9 +108,11 @@ class WireError(BatchError):
     Attributes:
         kind: `transport`, `timeout` or `bad_payload`.
         sent: False only when it is certain that no byte of the request left; such a call is free to repeat.
+        permanent: it would be the same for every other call: the server's certificate does not verify.
     """
 
-    def __init__(self, message: str, *, kind: FailureKind, sent: bool) -> None:
+    def __init__(self, message: str, *, kind: FailureKind, sent: bool, permanent: bool = False) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
         self.sent = sent
+        self.permanent = permanent

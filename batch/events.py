@@ -1,8 +1,10 @@
 """What is logged: the set-up of structlog, the list of event names, and the redaction of secrets.
 
 One canonical line tells of one thing, once. Rows never get a line each: results and calls are in Parquet, the log
-tells of the run. Prompt and reply text never appear. Every logger of the process, the standard library's too, goes
-through the same redaction, by value (the keys this process holds) and by the look of a key.
+tells of the run. What happens again and again is counted: of warnings and errors with one name, kind and code the first
+ten are written, then each power of ten and one a minute, with `repeated`, the number held back since the last one.
+Prompt and reply text never appear. Every logger of the process, the standard library's too, goes through the same
+redaction, by value (the keys this process holds) and by the look of a key.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from typing import Any, Final, Literal, TextIO
 
 import structlog
 
+from batch.clock import Clock
+
 EVENTS: Final = frozenset(
     {
+        "run_awaited",
         "run_started",
         "run_continued",
         "range_admitted",
@@ -28,19 +33,41 @@ EVENTS: Final = frozenset(
         "run_finished",
         "storage_failed",
         "strays_removed",
+        "wire_log_stopped",
     }
 )
 """Every event name there is; past tense, snake case. A test holds the code against this list."""
 
 _secrets: set[str] = set()
-_LOOKS_LIKE_A_KEY: Final = re.compile(r"\b(?:sk-[A-Za-z0-9_-]{16,}|[0-9a-f]{32}\.[A-Za-z0-9]{16,}|Bearer +[^\s\"'\\]+)")
+_beginnings: dict[str, tuple[re.Pattern[str], re.Pattern[bytes]]] = {}
+_LOOKS_LIKE_A_KEY: Final = re.compile(
+    r"\b(?:sk-[A-Za-z0-9_-]{16,}|[0-9a-f]{32}\.[A-Za-z0-9]{16,}|Bearer +[^\s\"'\\]+"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,})"
+)
 MASK: Final = "[masked]"
+TOLD_EACH: Final = 10
+"""So many warnings of one sort are written one by one."""
+TOLD_AGAIN_S: Final = 60.0
+MOST_KINDS: Final = 1_000
+"""Sorts of warnings told apart: codes come from servers, and must not fill the memory."""
 
 
 def hide(secret: str) -> None:
     """Mask this value wherever text leaves the process through a log or an error."""
     if len(secret) >= 4:
         _secrets.add(secret)
+
+
+def hide_from(beginning: str) -> None:
+    """Mask every word that begins so: tokens that are made anew all the time and share their beginning."""
+    if len(beginning) >= 16 and beginning not in _beginnings:
+        word = re.escape(beginning) + "[A-Za-z0-9_.=-]*"
+        _beginnings[beginning] = (re.compile(word), re.compile(word.encode()))
+
+
+def hidden() -> tuple[str, ...]:
+    """The values that are masked, for one who must know them in other forms too."""
+    return tuple(_longest_first())
 
 
 def _longest_first() -> list[str]:
@@ -53,6 +80,9 @@ def redact(text: str) -> str:
     for secret in _longest_first():
         if secret in text:
             text = text.replace(secret, MASK)
+    for beginning, (word, _) in _beginnings.items():
+        if beginning in text:
+            text = word.sub(MASK, text)
     return _LOOKS_LIKE_A_KEY.sub(MASK, text)
 
 
@@ -61,6 +91,9 @@ def masked(data: bytes) -> bytes:
     for secret in _longest_first():
         if (raw := secret.encode()) in data:
             data = data.replace(raw, MASK.encode())
+    for beginning, (_, raw_word) in _beginnings.items():
+        if beginning.encode() in data:
+            data = raw_word.sub(MASK.encode(), data)
     return data
 
 
@@ -83,6 +116,49 @@ def _line_redactor(_: Any, __: str, line: Any) -> str:
     return redact(line)
 
 
+class Repeats:
+    """Counts warnings and errors by what they tell of, and lets few of the same through; bounded memory.
+
+    A processor of structlog and a filter of standard handlers: a library that complains about every exchange is held
+    back like our own events.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._counts: dict[tuple[Any, ...], list[float]] = {}
+
+    def __call__(self, _: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """See `structlog`; raises `DropEvent` for what is only counted."""
+        if level in ("debug", "info"):
+            silent = int(sum(held for _, held, _ in self._counts.values()))
+            return {**event, "held_back": silent} if silent and event.get("event") == "run_finished" else event
+        held_back = self.held_back((event.get("event"), event.get("kind"), event.get("code")))
+        if held_back is None:
+            raise structlog.DropEvent
+        if held_back:
+            event["repeated"] = held_back
+        return event
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`: by logger and place in the code, because the text of each may be another."""
+        return self.held_back((record.name, record.levelno, record.pathname, record.lineno)) is not None
+
+    def held_back(self, what: tuple[Any, ...]) -> int | None:
+        """Count one more of `what`: how many were held back before it when it may be told, else None."""
+        if what not in self._counts and len(self._counts) >= MOST_KINDS:
+            what = ("others",)
+        now = self._clock.monotonic()
+        times, held, told_at = self._counts.get(what, (0, 0, now))
+        times += 1
+        tell = times <= TOLD_EACH or now - told_at >= TOLD_AGAIN_S or _power_of_ten(int(times))
+        self._counts[what] = [times, 0, now] if tell else [times, held + 1, told_at]
+        return int(held) if tell else None
+
+
+def _power_of_ten(number: int) -> bool:
+    return str(number).rstrip("0") == "1"
+
+
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -94,6 +170,7 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
     httpx and httpcore are held at WARNING: at INFO they print whole URLs.
     """
     target = stream or sys.stderr
+    repeats = Repeats()
     last: list[Any]
     if form == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
@@ -105,6 +182,7 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
         ]
     structlog.configure(
         processors=[
+            repeats,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
@@ -117,6 +195,7 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
+    handler.addFilter(repeats.filter)
     handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 

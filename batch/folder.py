@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
+from batch.clock import iso
 from batch.errors import OutputError, StorageError
 
 
@@ -28,6 +29,7 @@ class OutputFolder:
         self.ledger = root / "ledger.db"
         self.status = root / "status.json"
         self.lock = root / ".lock"
+        self.wire = root / "wire"
 
     def part(self, number: int) -> Path:
         """The file of one part of the result table."""
@@ -64,6 +66,25 @@ class OutputFolder:
             raise StorageError(f"{exc.filename}: cannot make the folder: {exc.strerror}.") from exc
 
 
+class Busy(OutputError):
+    """Another process is at work in the output folder: `process` is its id, `since_us` when it began; None: not known.
+
+    Both come from the lock file, which its holder writes once, so the file is as old as its hold.
+    """
+
+    def __init__(self, root: Path, process: int | None, since_us: int | None) -> None:
+        self.process = process
+        self.since_us = since_us
+        said = [f"process {process}"] if process is not None else []
+        said += [f"since {iso(since_us)}"] if since_us is not None else []
+        self.holder = ", ".join(said)
+        holder = f" ({self.holder})" if said else ""
+        super().__init__(
+            f"{root}: another run is at work here{holder}. Wait for it (--if-running wait does), or give -o another "
+            "folder."
+        )
+
+
 class RunLock:
     """The lock that keeps a second process out of an output folder; the system frees it when we die."""
 
@@ -75,7 +96,7 @@ class RunLock:
         """Take the lock or refuse at once.
 
         Raises:
-            OutputError: another process runs here; the text names its process id when it is known.
+            Busy: another process runs here.
             StorageError: the lock file cannot be made.
         """
         path = self._folder.lock
@@ -87,13 +108,11 @@ class RunLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            holder = self._holder()
+            process, since_us = self._holder()
             self.free()
             if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StorageError(f"{path}: this file system cannot lock: {exc.strerror}.") from exc
-            raise OutputError(
-                f"{self._folder.root}: another run is at work here{holder}. Wait for it, or give -o another folder."
-            ) from exc
+            raise Busy(self._folder.root, process, since_us) from exc
         with suppress(OSError):  # a courtesy to whoever is refused; a full disk says more plainly what is wrong later
             self._file.truncate(0)
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
@@ -105,11 +124,13 @@ class RunLock:
             self._file.close()
             self._file = None
 
-    def _holder(self) -> str:
+    def _holder(self) -> tuple[int | None, int | None]:
         assert self._file is not None
         self._file.seek(0)
         text = self._file.read(32).strip()
-        return f" (process {text})" if text.isdigit() else ""
+        if not text.isdigit():
+            return None, None
+        return int(text), os.fstat(self._file.fileno()).st_mtime_ns // 1_000
 
     def __enter__(self) -> Self:
         return self if self._file is not None else self.take()

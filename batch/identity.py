@@ -15,7 +15,7 @@ from batch.codec import record_id
 from batch.job import InputSpec
 from batch.records import Failure
 from batch.replay import Replay
-from batch.source import SourceBatch
+from batch.rows import SourceBatch, fault
 
 Seen = dict[str, tuple[int, str]]
 """By id: how often it was met in this pass, and where first."""
@@ -44,9 +44,9 @@ def identify(
     known = replay.seen([base for base, _ in bases])
     here: Seen = {}
     found = []
-    for index, (base, fault) in enumerate(bases):
+    for index, (base, wrong) in enumerate(bases):
         before = here.get(base) or seen.get(base) or known.get(base)
-        place = place_of(spec, batch.lines[index])
+        place = batch.place(index)
         if before is None:
             row_id, met = base, {base: (1, place)}
         else:
@@ -60,38 +60,29 @@ def identify(
             if spec.key is not None:
                 met[row_id] = (1, place)
                 # What the reader found wrong with the row comes first.
-                fault = fault or _twice(spec.key, base, place, before[1])  # noqa: PLW2901
+                wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901
         here.update(met)
-        found.append(Identified(row_id, fault, met))
+        found.append(Identified(row_id, wrong, met))
     return found
-
-
-def place_of(spec: InputSpec, line: int) -> str:
-    """File and line (Parquet: row) as errors name it."""
-    return f"{spec.path.name} {'row' if spec.path.suffix == '.parquet' else 'line'} {line}"
 
 
 def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure | None]:
     record, raw = batch.records[index], batch.raw_ids[index]
     if record is None or raw is not None:
         return raw or f"bad-{batch.lines[index]}", batch.failures[index]
+    wrong = batch.failures[index]
     if spec.key is None:
-        return record_id(record), None
+        return record_id(record), wrong
     value = record.get(spec.key)
     if value is None or value == "":
-        place = place_of(spec, batch.lines[index])
-        why = f"{place}: {spec.key} is empty, so this row has no identity; fill it in"
-        return f"no-key-{record_id(record)}", _input_failure("no_key", why)
-    return str(value), None
+        reason = f"{spec.key} is empty, so this row has no identity; fill it in"
+        return f"no-key-{record_id(record)}", wrong or fault(batch.place(index), code="no_key", reason=reason)
+    return str(value), wrong
 
 
 def _twice(key: str, value: str, place: str, first: str | None) -> Failure:
-    return _input_failure(
-        "duplicate_key",
-        f"{place}: {key} {value!r} stands already at {first}; make the keys unique, or leave input.key out to tell "
-        "rows by their content",
+    reason = (
+        f"{key} {value!r} stands already at {first}; make the keys unique, or leave input.key out to tell rows by "
+        "their content"
     )
-
-
-def _input_failure(code: str, message: str) -> Failure:
-    return Failure(kind="input", verdict="fail", sent=False, code=code, message=message)
+    return fault(place, code="duplicate_key", reason=reason)

@@ -31,6 +31,7 @@ from batch.replay import Replay
 from batch.source import Position
 from batch.submit.attempt import Row
 from batch.totals import Planned
+from batch.wishes import ORDINARY, Kind
 
 LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
 
@@ -74,6 +75,7 @@ class Intake:
         self._clock = clock
         self._limit: int | None = None
         self._seed: int | None = None
+        self._kinds = ORDINARY
         self._sample: list[str] | None = None
         self._low = max(LOW_WATER, 2 * prepared.job.limits.concurrency)
         self._room = anyio.Event()
@@ -86,10 +88,11 @@ class Intake:
         self.unsent = 0
         agenda.on_begin = self._begun
 
-    def restrict(self, *, limit: int | None, seed: int | None) -> None:
-        """Admit at most `limit` rows, drawn by `seed` when there is one."""
+    def restrict(self, *, limit: int | None, seed: int | None, kinds: frozenset[Kind] = ORDINARY) -> None:
+        """Admit at most `limit` rows, drawn by `seed` when there is one, and only those that need work of `kinds`."""
         self._limit = limit
         self._seed = seed
+        self._kinds = kinds
 
     def stop(self) -> None:
         """Admit and hand out nothing more."""
@@ -172,10 +175,11 @@ class Intake:
         self._sample = replay.sample(self._opened.run)
         if self._sample is None and self._seed is not None and self._limit is not None:
             scout = made()
+            scout.restrict(kinds=self._kinds)
             scout.start(Position(), Planned())
             self._sample = draw(scout.candidates(), count=self._limit, seed=self._seed)
         planner = made()
-        planner.restrict(limit=self._limit, sample=self._sample)
+        planner.restrict(limit=self._limit, sample=self._sample, kinds=self._kinds)
         planner.start(self._opened.position, self._opened.planned)
         return planner
 

@@ -50,9 +50,10 @@ Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more 
 class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the rows come from."""
 
-    path: Annotated[Path, Meta(description='a .parquet or .jsonl file, for example "tickets.parquet"')]
+    path: Annotated[Path, Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"')]
     key: Annotated[Name | None, Meta(description="the name of the column that identifies a row")] = None
-    format: Annotated[Literal["rows"], Meta(description='"rows"')] = "rows"
+    format: Annotated[Literal["rows", "openai-batch"], Meta(description='"rows" or "openai-batch"')] = "rows"
+    """Of JSONL lines: rows themselves, or requests of an OpenAI batch file, known by their custom_id."""
     max_row_bytes: Annotated[
         int,
         Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": _size}),
@@ -88,6 +89,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
         Meta(description='the NAME of an environment variable, for example "ZAI_API_KEY"; never the key itself'),
     ] = None
+    key_form: Annotated[Literal["raw", "jwt"], Meta(description='"raw" or "jwt"')] = "raw"
+    """GLM keys go out as they are, or as a short-lived token signed with them."""
 
 
 class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +100,11 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     requests_per_minute: Annotated[
         Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
     ] = None
+    tokens_per_minute: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
+    ] = None
+    adapt: Annotated[bool, Meta(description="true or false")] = True
+    """Find and follow the provider's own limits: fewer calls in flight when it refuses them, its headers obeyed."""
     call_timeout_s: Seconds = 600.0
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
@@ -138,6 +146,7 @@ _TOP: Final = {
     "tags": Annotated[dict[str, str], Meta(description='a table of texts, for example { team = "support" }')],
 }
 
+BATCH_FILE: Final = "openai-batch"
 _OURS: Final = ("model", "messages", "stream", "request_id")
 
 
@@ -147,8 +156,8 @@ class Job(Struct, frozen=True, kw_only=True):
     name: str
     folder: Path
     input: InputSpec
-    prompt: PromptSpec
     model: ModelSpec
+    prompt: PromptSpec = PromptSpec()
     tags: dict[str, str] = {}
     limits: LimitSpec = LimitSpec()
     tools: ToolSpec | None = None
@@ -169,6 +178,10 @@ class Job(Struct, frozen=True, kw_only=True):
         put = msgspec.structs.force_setattr
         put(self, "folder", folder)
         put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
+        if self.input.format == BATCH_FILE:
+            put(self, "input", resolve(self.input, key="custom_id"))
+            if self.prompt.user is None and self.prompt.messages is None:
+                put(self, "prompt", resolve(self.prompt, messages="messages"))
         put(self, "output", resolve(self.output, path=_from(folder, out)))
         if self.tools is not None:
             put(self, "tools", resolve(self.tools, module=_from(folder, self.tools.module)))
@@ -199,7 +212,10 @@ class Job(Struct, frozen=True, kw_only=True):
             document.put(("model", "lane"), lane, origin=f"--lane {lane}")
         if output is not None:
             document.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
-        values, fields, faults = document.sections(SECTIONS, _TOP, optional=frozenset({"tools", "output", "limits"}))
+        source = document.values.get("input")
+        brings_messages = isinstance(source, dict) and source.get("format") == BATCH_FILE
+        optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
+        values, fields, faults = document.sections(SECTIONS, _TOP, optional=optional)
         values.setdefault("name", document.path.parent.name or "job")
         faults += _deep(fields)
         if lines := document.lines(faults):
@@ -218,7 +234,12 @@ class Job(Struct, frozen=True, kw_only=True):
             "system": self.prompt.system,
             "user": self.prompt.user,
             "messages": self.prompt.messages,
-            "input": {"path": str(self.input.path), "key": self.input.key, "types": self.input.types},
+            "input": {
+                "path": str(self.input.path),
+                "key": self.input.key,
+                "types": self.input.types,
+                **({"format": self.input.format} if self.input.format != "rows" else {}),
+            },
         }
 
     def digest(self) -> str:
@@ -262,7 +283,8 @@ def _deep(fields: dict[str, dict[str, Any]]) -> list[jobfile.Fault]:
     """Faults that a field's type does not show; a field that is wrong already is None, one not given is missing."""
     faults = _type_faults(fields.get("input", {}))
     prompt = fields.get("prompt")
-    if prompt is not None and "user" not in prompt and "messages" not in prompt:
+    brings_messages = fields.get("input", {}).get("format") == BATCH_FILE
+    if prompt is not None and not brings_messages and "user" not in prompt and "messages" not in prompt:
         text = 'has neither user nor messages: add one, for example user = "{{ text }}"'
         faults.append(jobfile.Fault(("prompt",), text))
     if prompt is not None and "user" in prompt and "messages" in prompt:
@@ -274,19 +296,24 @@ def _deep(fields: dict[str, dict[str, Any]]) -> list[jobfile.Fault]:
 
 
 def _type_faults(source: dict[str, Any]) -> list[jobfile.Fault]:
+    faults = []
+    if source.get("format") == BATCH_FILE and source.get("key") not in (None, "custom_id"):
+        text = "lines of a batch file are known by their custom_id: take it out"
+        faults.append(jobfile.Fault(("input", "key"), text))
     types: dict[str, str] = source.get("types") or {}
     # Only a job with declared types needs to know Arrow's; `--help` and most jobs do without that import.
     if not types:
-        return []
+        return faults
     if (path := source.get("path")) is not None and path.suffix == ".parquet":
-        return [jobfile.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
+        return [*faults, jobfile.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
     from batch.columns import declarable  # noqa: PLC0415 - see above
 
-    return [
+    faults += [
         jobfile.Fault(("input", "types", column), reason)
         for column, text in types.items()
         if (reason := declarable(text)) is not None
     ]
+    return faults
 
 
 def _parameter_faults(parameters: dict[str, Any]) -> list[jobfile.Fault]:

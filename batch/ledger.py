@@ -31,7 +31,7 @@ import msgspec
 
 from batch import failpoints
 from batch.errors import StorageError
-from batch.ledgerfile import connect
+from batch.ledgerfile import connect, reason
 from batch.records import Call, Outcome
 
 T = TypeVar("T")
@@ -307,7 +307,7 @@ class Ledger:
 
     def _break(self, exc: Exception) -> None:
         self.broken = StorageError(
-            f"{self._path}: the ledger could not be written: {exc}. What was acknowledged before is safe. "
+            f"{self._path}: the ledger could not be written: {reason(exc)}. What was acknowledged before is safe. "
             "Free space or mend the disk, then run the same command again: it goes on from here."
         )
         self.broken.__cause__ = exc

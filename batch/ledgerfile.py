@@ -10,6 +10,7 @@ booked as unknown before and polled once more, 2 given up after that.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -67,28 +68,72 @@ def connect(path: Path) -> apsw.Connection:
         StorageError: it cannot be opened or is damaged.
     """
     try:
+        if not path.exists():
+            _make(path)
         db = apsw.Connection(str(path))
-        db.set_busy_timeout(10_000)
-        found = db.pragma("application_id")
-        version = db.pragma("user_version")
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if found != APPLICATION_ID and tables != (0,):
-            raise OutputError(f"{path}: is a database, but not a ledger of promptmill. Choose another folder with -o.")
-        if version > SCHEMA_VERSION:
-            raise OutputError(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
+        _check(db, path)
         db.pragma("journal_mode", "wal")
-        db.pragma("synchronous", "full")
-        db.pragma("wal_autocheckpoint", 0)
-        db.pragma("cache_size", -8_192)
-        db.pragma("temp_store", "memory")
-        if version == 0:
-            db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-            db.execute(SCHEMA)
-            db.pragma("application_id", APPLICATION_ID)
-            db.pragma("user_version", SCHEMA_VERSION)
-            db.execute("COMMIT")
-    except apsw.Error as exc:
+        _set_up(db)
+    except (apsw.Error, OSError) as exc:
         raise StorageError(
-            f"{path}: the ledger cannot be opened: {exc}. Free space or mend the file, then run the same command again."
+            f"{path}: the ledger cannot be opened: {reason(exc)}. Free space or mend the file, then run the same "
+            "command again."
         ) from exc
     return db
+
+
+def reason(exc: Exception) -> str:
+    """Why the disk refused, in words, and which operation of SQLite's it was."""
+    if isinstance(exc, OSError):
+        return exc.strerror or str(exc)
+    code = exc.extendedresult if isinstance(exc, apsw.Error) else 0
+    # SQLite keeps no errno that could be trusted by now; the name of the code says what was tried.
+    return f"{exc} ({apsw.mapping_extended_result_codes[code]})" if code in apsw.mapping_extended_result_codes else str(exc)
+
+
+def _check(db: apsw.Connection, path: Path) -> None:
+    found = db.pragma("application_id")
+    version = db.pragma("user_version")
+    tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if found != APPLICATION_ID and tables != (0,):
+        raise OutputError(f"{path}: is a database, but not a ledger of promptmill. Choose another folder with -o.")
+    if version > SCHEMA_VERSION:
+        raise OutputError(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
+
+
+def _set_up(db: apsw.Connection) -> None:
+    db.set_busy_timeout(10_000)
+    db.pragma("synchronous", "full")
+    db.pragma("wal_autocheckpoint", 0)
+    db.pragma("cache_size", -8_192)
+    db.pragma("temp_store", "memory")
+    if db.pragma("user_version") == 0:
+        db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
+        db.execute(SCHEMA)
+        db.pragma("application_id", APPLICATION_ID)
+        db.pragma("user_version", SCHEMA_VERSION)
+        db.execute("COMMIT")
+
+
+def _make(path: Path) -> None:
+    """Make the file under a hidden name and rename it.
+
+    Until a database is in WAL mode a power cut leaves a journal beside it that only a writer can roll back, and every
+    command reads the ledger before it writes.
+    """
+    hidden = path.with_name(f".{path.name}.tmp")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        hidden.with_name(f"{hidden.name}{suffix}").unlink(missing_ok=True)
+    db = apsw.Connection(str(hidden))
+    try:
+        db.pragma("journal_mode", "wal")
+        _set_up(db)
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        db.close()
+    hidden.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

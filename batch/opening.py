@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import apsw
 import msgspec
@@ -17,10 +17,14 @@ from batch import clock
 from batch.replay import Replay, RunRow
 from batch.source import Position, SourceStat
 from batch.totals import Planned
+from batch.wishes import ORDINARY, Kind, Wishes
 
 Mode = Literal["new", "continue", "finish", "collect"]
 """`finish`: the input is to be read anew, rows already sent are brought to their end. `collect`: the job changed,
 accepted tasks are collected."""
+Closing = Literal["job_changed", "input_changed", "selection_changed"]
+"""Why a run is only brought to its end, with another to follow; what it closes as."""
+CLOSINGS: Final[frozenset[str]] = frozenset(get_args(Closing))
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -47,16 +51,18 @@ class Opening(msgspec.Struct, frozen=True):
     planned: Planned
     fresh: bool
     """A row for it must be added to the ledger; False when a killed run goes on."""
+    closes_as: Closing | None = None
+    """In the modes `finish` and `collect`."""
 
 
-def decide(replay: Replay, identity: Identity, now_us: int, *, limited: bool) -> Opening | None:
+def decide(replay: Replay, identity: Identity, now_us: int, *, wishes: Wishes) -> Opening | None:
     """The run to open, None when there is nothing to do.
 
     Args:
         replay: the ledger, under the lock.
         identity: job and source of now.
         now_us: wall time, for the name of a new run.
-        limited: the command asks for a part of the rows only, so it must look even after a complete run.
+        wishes: what the command asks for; one that limits the rows must look even after a complete run.
     """
     runs = replay.runs()
     last = runs[-1] if runs else None
@@ -67,21 +73,16 @@ def decide(replay: Replay, identity: Identity, now_us: int, *, limited: bool) ->
     crashed = last.state == "running"
     if crashed or replay.carried():
         if last.request != identity.request:
-            return _closing(last, new, "collect", crashed=crashed)
-        if last.source != identity.source_text:
-            return _closing(last, new, "finish", crashed=crashed)
-        if crashed and not limited and replay.sample(last.run) is not None:
-            # A sample that was killed, and now the whole is asked for: what lies between its rows is to be read.
-            return _closing(last, new, "finish", crashed=True)
+            return _closing(last, new, "job_changed", crashed=crashed)
+        if last.source != identity.source_text or (crashed and last.planned.given_up):
+            # Given up: killed while it was closed, so rows that it had taken back lie before its position.
+            return _closing(last, new, "input_changed", crashed=crashed)
+        if crashed and _left_behind(replay, last, wishes):
+            return _closing(last, new, "selection_changed", crashed=True)
         if crashed:
             return Opening(last.run, "continue", _position(last), last.planned, fresh=False)
         return new
-    return None if _nothing_to_do(replay, last, identity) and not limited else new
-
-
-def closed_as(mode: Mode) -> str | None:
-    """The reason a run of this mode closes with when all went well; None for the ordinary ones."""
-    return {"collect": "job_changed", "finish": "input_changed"}.get(mode)
+    return None if wishes.limit is None and _nothing_to_do(replay, last, identity, wishes.kinds) else new
 
 
 def begin(opening: Opening, identity: Identity, now_us: int) -> Callable[[apsw.Connection], None]:
@@ -108,6 +109,8 @@ def begin(opening: Opening, identity: Identity, now_us: int) -> Callable[[apsw.C
             db.execute("DELETE FROM seen")
         if opening.mode in ("collect", "finish"):
             drop_unsent(db)
+            planned = msgspec.structs.replace(opening.planned, given_up=True)
+            db.execute("UPDATE runs SET planned=? WHERE run=?", (msgspec.json.encode(planned).decode(), opening.run))
 
     return change
 
@@ -149,15 +152,32 @@ def close(run: str, reason: str, now_us: int, *, halves: bool = False) -> Callab
     return change
 
 
-def _closing(last: RunRow, new: Opening, mode: Mode, *, crashed: bool) -> Opening:
+def _closing(last: RunRow, new: Opening, reason: Closing, *, crashed: bool) -> Opening:
+    mode: Mode = "collect" if reason == "job_changed" else "finish"
     if crashed:
-        return Opening(last.run, mode, _position(last), last.planned, fresh=False)
-    return Opening(new.run, mode, new.position, new.planned, fresh=True)
+        return Opening(last.run, mode, _position(last), last.planned, fresh=False, closes_as=reason)
+    return Opening(new.run, mode, new.position, new.planned, fresh=True, closes_as=reason)
 
 
-def _nothing_to_do(replay: Replay, last: RunRow, identity: Identity) -> bool:
-    same = last.digest == identity.digest and last.source == identity.source_text
-    return same and last.state == "finished" and last.complete and replay.standing_failures()[1] == 0
+def _left_behind(replay: Replay, last: RunRow, wishes: Wishes) -> bool:
+    """Whether the pass of a killed run left rows behind it that this command asks for."""
+    if wishes.limit is None and replay.sample(last.run) is not None:
+        return True  # a sample, and now the whole: what lies between its rows is to be read
+    more = wishes.kinds - set(last.planned.kinds)
+    left = (last.planned.standing if "permanent" in more else 0) + (last.planned.left_out if more & ORDINARY else 0)
+    return left > 0
+
+
+def _nothing_to_do(replay: Replay, last: RunRow, identity: Identity, kinds: frozenset[Kind]) -> bool:
+    """Whether the last run did all that is asked for, over this job and this source."""
+    if last.digest != identity.digest or last.source != identity.source_text:
+        return False
+    if last.state != "finished" or not last.complete or replay.sample(last.run) is not None:
+        return False
+    if last.planned.left_out and not (kinds & ORDINARY) <= set(last.planned.kinds):
+        return False
+    permanent, retryable = replay.standing_failures()
+    return not ("failed" in kinds and retryable) and not ("permanent" in kinds and permanent)
 
 
 def _position(last: RunRow) -> Position:

@@ -37,20 +37,15 @@ from batch.publish import Publisher
 from batch.records import Call, Failure, Outcome
 from batch.replay import PendingRow, Replay
 from batch.submit.attempt import Desk, Policy, Row
+from batch.tokens import Charges
 from batch.tools.execute import Executor
 from batch.totals import Totals
+from batch.wirelog import WireLog
+from batch.wishes import Wishes
 
 TENDERS: Final = 64  # polls and tool turns at the same time; the slots bound what they tend
 DRAIN_S: Final = 30.0
 TICK_S: Final = 1.0
-
-
-class Wishes(msgspec.Struct, frozen=True):
-    """What the command line adds to a job for one run."""
-
-    limit: int | None = None
-    sample_seed: int | None = None
-    """Draw the `limit` rows by this seed instead of taking the first ones."""
 
 
 class Run:
@@ -80,6 +75,7 @@ class Run:
         self._collecting = opened.mode == "collect"
         self._waiting: Counter[int] = Counter()
         self._ready_parts: set[int] = set()
+        self._carried = 0
         self._part_ready = anyio.Event()
         self._meter = progress.Meter()
         self._began = clock.monotonic()
@@ -89,7 +85,12 @@ class Run:
         self._replay = self._stack.enter_context(Replay(prepared.folder.ledger))
         self._feeder = Feeder(prepared.folder, prepared.prompt)
         self._limits = Limits(
-            clock, concurrency=job.limits.concurrency, requests_per_minute=job.limits.requests_per_minute
+            clock,
+            concurrency=job.limits.concurrency,
+            requests_per_minute=job.limits.requests_per_minute,
+            tokens_per_minute=job.limits.tokens_per_minute,
+            charges=self._charges(),
+            adapt=job.limits.adapt,
         )
         self._agenda: Agenda[Row] = Agenda(
             clock,
@@ -97,8 +98,13 @@ class Run:
             needs_slot=lambda row: row.call is None and row.replied is None,
         )
         self.intake = Intake(prepared, opened, ledger, self._agenda, feeder=self._feeder, watcher=self, clock=clock)
-        self.intake.restrict(limit=wishes.limit, seed=wishes.sample_seed)
+        self.intake.restrict(limit=wishes.limit, seed=wishes.sample_seed, kinds=wishes.kinds)
         self._desk = self._make_desk()
+        self._wire: WireLog | None = None
+        if wishes.wire_log:
+            base_url = prepared.endpoint.base_url
+            self._wire = WireLog(prepared.folder.wire, opened.run, base_url=base_url, clock=clock)
+            self._desk.on_exchange = self._wire
         self._publisher = Publisher(prepared.folder, opened.run, schema=prepared.schema, tags=job.tags)
         ledger.on_broken(self._broken)
 
@@ -120,6 +126,8 @@ class Run:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._desk.aclose()
+                if self._wire is not None:
+                    await to_thread.run_sync(self._wire.close)
             self._publisher.close()
             self._feeder.close()
             self._stack.close()
@@ -187,7 +195,7 @@ class Run:
             outer.start_soon(self._publish_parts)
             outer.start_soon(self._tick)
             with self._inner:
-                await self._limits.start(since)
+                self._limits.start(since)
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(self.intake.plan)
                     inner.start_soon(self.intake.feed)
@@ -205,6 +213,8 @@ class Run:
         if published is not None:
             self.totals.add(published)
         self._waiting.update(self._replay.unsettled_by_part())
+        # What an earlier run began is settled by this one, too, but is not among what this one plans.
+        self._carried = self.totals.rows + self._waiting.total() - self.opened.planned.admitted
         for pending in self._replay.open_rows():
             self._agenda.resume(self._rebuild(pending))
         self.intake.unsent = self._replay.unsent_count()
@@ -275,9 +285,8 @@ class Run:
         await self._ledger.committed()
         parts = await to_thread.run_sync(self._replay.parts_with_outcomes)
         await self._publish(parts)
-        closed_as = opening.closed_as(self.opened.mode)
-        if closed_as is not None and self.reason == "finished":
-            self.reason = closed_as
+        if self.opened.closes_as is not None and self.reason == "finished":
+            self.reason = self.opened.closes_as
         halves = self.reason == "job_changed"
         await self._ledger.execute(opening.close(self.opened.run, self.reason, self._clock.now_us(), halves=halves))
         await self._ledger.pruned()
@@ -289,16 +298,9 @@ class Run:
     def snapshot(self, state: str = "running") -> progress.Progress:
         """How far the run is now."""
         now = self._clock.monotonic()
-        fraction = self.prepared.fraction(self.intake.position)
-        total = progress.expected(self.intake.planned, fraction)
-        if total is not None and self._wishes.limit is not None:
-            total = min(total, self._wishes.limit)
+        total = self._expected()
         done = self.totals.rows
         rate = self._meter.rate(now, done)
-        pause = self._limits.paused_until - now
-        waits = f"the provider's pause, {pause:.0f} s" if pause > 0 else None
-        if waits is None and self._limits.waiting and self._limits.in_flight < self.prepared.job.limits.concurrency:
-            waits = "requests_per_minute"
         return progress.Progress(
             run=self.opened.run,
             state=state,
@@ -312,8 +314,18 @@ class Run:
             waiting_tasks=self._agenda.waiting,
             held_back=self._limits.waiting,
             left_s=None if self._stopping else progress.time_left(rate, done, total),
-            waits_for=waits,
+            waits_for=self._limits.waits_for(),
         )
+
+    def _expected(self) -> int | None:
+        """Rows this run will have settled: those begun before it, and those it plans."""
+        planned = self.intake.planned
+        if self.opened.closes_as is not None:
+            return self._carried + planned.admitted
+        total = progress.expected(planned, self.prepared.fraction(self.intake.position))
+        if total is not None and self._wishes.limit is not None:
+            total = min(total, self._wishes.limit)
+        return None if total is None else self._carried + total
 
     async def _tick(self) -> None:
         try:
@@ -324,6 +336,11 @@ class Run:
             self.stop("storage", exc)  # status.json is the first to notice a full disk
 
     # -- parts of the machine ---------------------------------------------------------------------------------------
+
+    def _charges(self) -> Charges:
+        schemas = self.prepared.tools.schemas()
+        carried = msgspec.json.encode(schemas).decode() if schemas else ""
+        return Charges(self.prepared.endpoint.dialect.counts, carried=carried)
 
     def _make_desk(self) -> Desk:
         job, endpoint = self.prepared.job, self.prepared.endpoint

@@ -5,7 +5,8 @@ writes the spill of those that need work, and gives back a `RangePlan`; `admit` 
 Killed before that transaction, the range is planned again from the same position and the spill is written over.
 
 What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried). An outcome for
-the same question is never bought again, and a row that failed for good waits for a new fingerprint.
+the same question is never bought again, and a row that failed for good waits for a new fingerprint, or for a command
+that asks for all failed rows. A command may do some of these kinds of work only; the other rows are counted and stay.
 
 A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed
 row.
@@ -24,13 +25,14 @@ from batch import failpoints
 from batch.clock import Clock
 from batch.codec import Fingerprint
 from batch.folder import OutputFolder
-from batch.identity import Seen, identify, place_of
+from batch.identity import Seen, identify
 from batch.job import Job
 from batch.prompt import Prompt, PromptFault
 from batch.records import Failure, Outcome, Sums
 from batch.replay import Entry, Replay
 from batch.source import Position, Source, SourceBatch, SpillWriter
 from batch.totals import Planned
+from batch.wishes import ORDINARY, Kind, listed
 
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
@@ -105,11 +107,15 @@ class Planner:
         self._carried = replay.carried()
         self._limit: int | None = None
         self._sample: frozenset[str] | None = None
+        self._kinds = ORDINARY
 
-    def restrict(self, *, limit: int | None, sample: list[str] | None) -> None:
-        """Admit at most `limit` rows in this run, and only those of `sample` when one was drawn."""
+    def restrict(
+        self, *, limit: int | None = None, sample: list[str] | None = None, kinds: frozenset[Kind] = ORDINARY
+    ) -> None:
+        """Admit at most `limit` rows in this run, only those of `sample` when one was drawn, and only of `kinds`."""
         self._limit = limit
         self._sample = frozenset(sample) if sample is not None else None
+        self._kinds = kinds
 
     def start(self, position: Position, planned: Planned) -> None:
         """Where the last durable range of this run ended, or the beginning."""
@@ -126,7 +132,7 @@ class Planner:
         """
         numbers = self._numbers
         taken = msgspec.structs.replace(numbers)
-        planned = msgspec.structs.replace(self._planned)
+        planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds))
         spill = SpillWriter(self._folder.spill(numbers.range), self._spill_schema)
         rows: list[Admitted] = []
         seen: Seen = {}
@@ -228,23 +234,25 @@ class Planner:
             try:
                 return self._fingerprint.of(self._prompt.render(record)), None
             except PromptFault as exc:
-                place = place_of(self._job.input, batch.lines[index])
-                fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=f"{place}: {exc}")
+                text = f"{batch.place(index)}: {exc}"
+                fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
         fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
         return self._fingerprint.of([{"role": "fault", "content": f"{fault.kind}/{fault.code}"}]), fault
 
     def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
-        if entry is None or entry.status is None:
-            planned.new += 1
-        elif entry.fingerprint != fingerprint:
-            planned.changed += 1
-        elif entry.status == 2:
-            planned.retried += 1
+        """Whether this run asks the row; either way it is counted as what it is."""
+        kind = _kind(entry, fingerprint)
+        if kind is None:
+            planned.unchanged += 1
+        elif kind not in self._kinds:
+            planned.standing += kind == "permanent"
+            planned.left_out += kind != "permanent"
         else:
-            planned.standing += entry.status == 1
-            planned.unchanged += entry.status == 0
-            return False
-        return True
+            planned.new += kind == "new"
+            planned.changed += kind == "changed"
+            planned.retried += kind in ("failed", "permanent")
+            return True
+        return False
 
     def _unaskable(self, fault: Failure) -> Outcome:
         return Outcome(
@@ -259,6 +267,15 @@ class Planner:
             error_message=fault.message,
             retryable=False,
         )
+
+
+def _kind(entry: Entry | None, fingerprint: bytes) -> Kind | None:
+    """Why the row needs work, None when its question is answered."""
+    if entry is None or entry.status is None:
+        return "new"
+    if entry.fingerprint != fingerprint:
+        return "changed"
+    return {1: "permanent", 2: "failed"}.get(entry.status)  # type: ignore[return-value]  # of the Literal, to mypy str
 
 
 def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:

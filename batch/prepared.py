@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch import codec, events, tables
 from batch.errors import BatchError, InputError, JobError
@@ -69,11 +68,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     def fraction(self, position: Position) -> float | None:
         """The share of the source that lies before `position`, None when it cannot be said."""
-        if position.end:
-            return 1.0
-        if position.byte:
-            return position.byte / max(1, self.source.stat.size)
-        return position.row / self.rows if self.rows else None
+        return self.source.fraction(position)
 
 
 def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
@@ -99,7 +94,7 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
             )
     except BatchError as exc:
         faults.append(str(exc))
-    source = Source.open(job.input, fixed_types=types)
+    source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
     prompt = Prompt(job.prompt, job.folder)
     faults += prompt.check(source.schema.names)
     inputs = schema = None
@@ -112,7 +107,7 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
         raise JobError(faults, where=str(job.folder / "job.toml"))
     needed = set(inputs.names) | prompt.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
-    rows = pq.read_metadata(job.input.path).num_rows if job.input.path.suffix == ".parquet" else None
+    rows = source.rows
     kept_types = {**(types or {}), **source.types}
     return Prepared(job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
 

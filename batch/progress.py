@@ -53,6 +53,25 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+def waiting(holder: str) -> Progress:
+    """The state of a command that has no run yet, because another process is at work in its output folder."""
+    return Progress(
+        run="",
+        state="waiting",
+        elapsed_s=0.0,
+        planned=Planned(),
+        totals=Totals(),
+        expected=None,
+        done=0,
+        rate=0.0,
+        in_flight=0,
+        waiting_tasks=0,
+        held_back=0,
+        left_s=None,
+        waits_for=f"another run ({holder})" if holder else "another run",
+    )
+
+
 class Meter:
     """Turns counts into a rate over the last half minute and a time left."""
 

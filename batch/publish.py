@@ -11,7 +11,8 @@ spills removed only afterwards. The files are read back by nobody but a rewrite;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import apsw
 import msgspec
@@ -111,14 +112,19 @@ class Publisher:
         `everything` is for the end of a run.
         """
         needed = set(self._replay.ranges())
+        removed = False
         for path in sorted(self._folder.pending.iterdir()):
             number = path.stem.removeprefix("range-")
             known = number.isdigit() and (int(number) in needed or not self._replay.admitted(int(number)))
             if not known or (everything and not (number.isdigit() and int(number) in needed)):
                 if not everything and not number.isdigit():
                     continue
-                path.unlink(missing_ok=True)
+                _remove(path)
+                removed = True
                 failpoints.hit("publish.spill_removed")
+        if removed:
+            # Before the run is closed: a spill that a power cut brings back after that would stay for ever.
+            sink.sync_folder(self._folder.pending)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -228,7 +234,17 @@ def _add_totals(db: apsw.Connection, run: str, more: Totals) -> None:
     db.execute("UPDATE runs SET totals=? WHERE run=?", (msgspec.json.encode(totals).decode(), run))
 
 
-def _make(folder: Any) -> None:
+def _remove(spill: Path) -> None:
+    try:
+        spill.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(
+            f"{spill}: cannot be removed: {exc.strerror}. Check the disk and the permissions of the folder, then run "
+            "the same command again."
+        ) from exc
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sink.sync_folder(folder.parent)

@@ -40,7 +40,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
     estimated: bool = False
-    """True when the reply carried no usage and we counted for ourselves."""
+    """True when the reply carried no usage and we counted for ourselves, or its total was not the sum of its parts."""
 
 
 NO_USAGE: Final = Usage(0, 0, 0, 0, 0, 0)
@@ -131,6 +131,17 @@ class Incoming(msgspec.Struct, frozen=True):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+class LimitHeaders(msgspec.Struct, frozen=True):
+    """The `x-ratelimit-*` headers of one answer; None where the service said nothing that can be read."""
+
+    limit_requests: int | None = None
+    limit_tokens: int | None = None
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    reset_requests_s: float | None = None
+    reset_tokens_s: float | None = None
 
 
 CallState = Literal["answered", "refused", "failed", "unknown"]

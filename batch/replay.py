@@ -7,7 +7,7 @@ Writes nothing and decides nothing; the statements here are the only other place
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -15,6 +15,7 @@ import apsw
 import msgspec
 
 from batch.errors import StorageError
+from batch.ledgerfile import reason
 from batch.records import Call, Outcome
 from batch.totals import Planned, Totals
 
@@ -85,7 +86,7 @@ class JournaledCall(NamedTuple):
 
 def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
     return StorageError(
-        f"{path}: the ledger cannot be read: {exc}. Mend the disk or put the file back, then run again."
+        f"{path}: the ledger cannot be read: {reason(exc)}. Mend the disk or put the file back, then run again."
     )
 
 
@@ -103,7 +104,8 @@ class Replay:
 
     def close(self) -> None:
         """Close the connection."""
-        self._db.close()
+        with suppress(apsw.Error):  # the last one to close folds the log in; the next opening takes it as it is
+            self._db.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,11 +116,11 @@ class Replay:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Everything read inside is of one moment."""
-        self._db.execute("BEGIN")
+        self._first("BEGIN")
         try:
             yield
         finally:
-            self._db.execute("COMMIT")
+            self._first("COMMIT")
 
     # -- runs and numbers -----------------------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class Replay:
     @property
     def made(self) -> bool:
         """Whether there is anything to read: a process killed while it made the ledger leaves a file without tables."""
-        return bool(self._db.pragma("user_version"))
+        return bool(self._first("PRAGMA user_version")[0])
 
     def meta(self, key: str) -> Any:
         """One value kept beside the runs, None when it is not there."""
@@ -223,8 +225,12 @@ class Replay:
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def carried(self) -> set[tuple[str, str]]:
-        """Keys of rows that an earlier run left in the middle of a call or conversation."""
-        return set(self._rows("SELECT row_id, variant FROM pending WHERE carried=1 AND state=0"))
+        """Keys of rows that an earlier run left in the middle of a call or conversation.
+
+        Those of them that settled are still among them until they are published: only then does the index say so, and
+        a pass over the source must not take them for rows without an outcome.
+        """
+        return set(self._rows("SELECT row_id, variant FROM pending WHERE carried=1 AND state < 2"))
 
     # -- feeding and resuming ---------------------------------------------------------------------------------------
 

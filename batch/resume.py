@@ -18,11 +18,11 @@ from batch import retry, turns
 from batch.errors import FailureKind
 from batch.records import Failure, Message, Reply
 from batch.replay import JournaledCall, PendingRow, Replay
-from batch.submit.attempt import STOPPED, Desk, OpenCall, Row
+from batch.submit.attempt import ENDED, STOPPED, Desk, OpenCall, Row
 
 DIED: Final = Failure(
     kind="transport",
-    code="process_ended",
+    code=ENDED,
     verdict="retry",
     sent=True,
     answered=False,
@@ -59,6 +59,7 @@ def rebuild(
         if journaled.late == GIVEN_UP:
             continue
         call = _reopen(journaled, desk)
+        call.row_id = row.row_id
         if call.task_id is not None:
             row.call = call
         else:
@@ -91,9 +92,11 @@ def _count(row: Row, journaled: JournaledCall) -> None:
     """One attempt of the turn that is asked now; each that ended failed, or the turn would have been answered."""
     row.next_attempt = max(row.next_attempt, journaled.attempt + 1)
     record = journaled.record
-    if record is None or record.error_code in (DIED.code, STOPPED):
+    if record is None or record.error_code in (ENDED, STOPPED):
         return
     # A reply that `turns.judge` refused is booked as answered; only why tells whether it was worth one try more.
+    if record.error_kind in retry.SAYS_NOTHING or (record.state == "failed" and record.error_kind != "task"):
+        return  # it said nothing about the row
     no_answer = record.state == "answered" and record.finish_reason not in turns.ABORTED
     odd = no_answer or record.error_kind == ODD
     once = (*row.history.once, ODD) if odd else row.history.once

@@ -1,18 +1,17 @@
-"""One command over one output folder: which runs it opens, and what each leaves in `runs/*.json`.
+"""One command over one output folder: which runs it opens, and what each leaves in `runs/*.json` and `status.json`.
 
-Owns the lock for as long as it works, the clean-up of what a killed process left half done, and the rule that a
-changed job or input first closes the old run and then goes on with the next, whose result counts. The run itself is
-`pipeline.Run`.
+Owns the lock for as long as it works (and the wait for it), the clean-up of what a killed process left half done, and
+the rule that a changed job or input first closes the old run and then goes on with the next, whose result counts. The
+run itself is `pipeline.Run`.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import signal
 from collections.abc import Callable, Mapping
-from importlib import metadata
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Final, Literal
 
 import anyio
 import apsw
@@ -20,25 +19,29 @@ import msgspec
 from anyio import to_thread
 from structlog import contextvars
 
-from batch import opening, pipeline, prepared, sink
-from batch.clock import Clock, iso
-from batch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BatchError, RefusedToStart, StorageError
+from batch import opening, pipeline, prepared, progress, runfile, sink
+from batch.clock import Clock
+from batch.errors import BatchError, RefusedToStart, StorageError
 from batch.events import logger
-from batch.folder import OutputFolder, RunLock
+from batch.folder import Busy, OutputFolder, RunLock
 from batch.job import Job
 from batch.ledger import Ledger
-from batch.pipeline import Wishes
 from batch.prepared import INPUTS, Prepared
 from batch.progress import Progress
 from batch.replay import Replay
+from batch.runfile import End
 from batch.totals import Planned, Totals
 from batch.wire.providers import resolve
+from batch.wishes import MaxFailed, Wishes
+
+LOCK_AGAIN_S: Final = 0.5
+"""How long a command that waits for another leaves between two tries."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did, for the table at the end and the exit code."""
 
-    state: Literal["finished", "nothing_to_do", "interrupted", "provider", "systematic", "storage", "input"]
+    state: Literal["finished", "nothing_to_do", "skipped", "interrupted", "provider", "systematic", "storage", "input"]
     folder: OutputFolder
     run: str | None
     totals: Totals
@@ -48,15 +51,23 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the whole table that failed for good, and that failed but are worth another try."""
     table_rows: int
     fault: BatchError | None = None
+    max_failed: MaxFailed | None = None
+    holder: str = ""
+    """Who else was at work, when that was the end of it: process and time."""
+
+    @property
+    def within_max_failed(self) -> bool | None:
+        """Whether as few rows failed as were allowed; None when nothing was said about it."""
+        return self._end.within_max_failed
 
     @property
     def exit_code(self) -> int:
         """What the process ends with."""
-        if self.fault is not None:
-            return self.fault.exit_code
-        if self.state == "interrupted":
-            return EXIT_INTERRUPTED
-        return EXIT_ROWS_FAILED if self.totals.rows_failed else EXIT_OK
+        return self._end.exit_code
+
+    @property
+    def _end(self) -> End:
+        return End(self.state, self.totals, self.max_failed, self.fault)
 
 
 def quiet(_: Progress) -> None:
@@ -86,14 +97,30 @@ async def run(
         What was done. Faults that stop a run in the middle are in `fault`, because by then there is something to tell.
 
     Raises:
-        RefusedToStart: nothing was sent.
+        RefusedToStart: nothing was sent; `folder.Busy` when another process is at work in the output folder.
         StorageError: the ledger cannot be opened.
     """
     ready = await to_thread.run_sync(prepared.prepare, job, environ)
     prepared.secrets(ready, environ)
     clock = clock or Clock()
-    began = clock.monotonic()
-    with RunLock(ready.folder).take():
+    began, waited = clock.monotonic(), False
+    lock = RunLock(ready.folder)
+    try:
+        lock.take()
+    except Busy as exc:
+        if wishes.if_running == "fail":
+            raise
+        if wishes.if_running == "skip":
+            return _not_run(ready.folder, "skipped", exc.holder)
+        logger().info("run_awaited", process=exc.process)
+        on_progress(progress.waiting(exc.holder))
+        if not await _awaited(lock, clock, signals=signals):
+            return _not_run(ready.folder, "interrupted", exc.holder)
+        began, waited = clock.monotonic(), True
+    with lock:
+        if waited:
+            # What was read before is old: the other run may have fixed column types, the input may be another.
+            ready = await to_thread.run_sync(prepared.prepare, job, environ)
         ready.folder.prepare()
         async with Ledger(ready.folder.ledger) as ledger:
             command = _Command(ready, ledger, wishes=wishes, environ=environ, clock=clock, on_progress=on_progress)
@@ -103,6 +130,41 @@ async def run(
                 await command.go()
                 group.cancel_scope.cancel()
             return command.report(clock.monotonic() - began)
+
+
+async def _awaited(lock: RunLock, clock: Clock, *, signals: bool) -> bool:
+    """Whether the lock was taken in the end; False when a signal gave it up."""
+    async with anyio.create_task_group() as group:
+
+        async def give_up() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+                async for _ in received:
+                    group.cancel_scope.cancel()
+
+        if signals:
+            group.start_soon(give_up)
+        while True:
+            await clock.sleep(LOCK_AGAIN_S)
+            with suppress(Busy):
+                lock.take()
+                group.cancel_scope.cancel()
+                return True
+    return False
+
+
+def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], holder: str) -> Report:
+    """The report of a command that did nothing, because another is at work."""
+    return Report(
+        state=state,
+        folder=folder,
+        run=None,
+        totals=Totals(),
+        planned=Planned(),
+        elapsed_s=0.0,
+        standing=(0, 0),
+        table_rows=0,
+        holder=holder,
+    )
 
 
 class _Command:
@@ -139,13 +201,11 @@ class _Command:
                 logger().info("strays_removed", files=len(gone))
             await self._add_columns(replay)
             while True:
-                opened = opening.decide(
-                    replay, ready.identity(), self._clock.now_us(), limited=self._wishes.limit is not None
-                )
+                opened = opening.decide(replay, ready.identity(), self._clock.now_us(), wishes=self._wishes)
                 if opened is None:
                     return
                 await self._one(opened, replay)
-                if self._state not in ("job_changed", "input_changed"):
+                if self._state not in opening.CLOSINGS:
                     return
                 if self._stops:
                     self._state = "interrupted"  # the old run was closed; the one asked for has not begun
@@ -153,10 +213,11 @@ class _Command:
 
     async def _one(self, opened: opening.Opening, replay: Replay) -> None:
         contextvars.bind_contextvars(run=opened.run)
+        folder = self._ready.folder
         now = self._clock.now_us()
         await self._ledger.execute(opening.begin(opened, self._ready.identity(), now))
         logger().info("run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name)
-        self._write_run_file(opened.run, replay)
+        runfile.write_run(folder, opened.run, replay, job=self._ready.job)
         this = pipeline.Run(
             _for_collecting(self._ready, opened, replay, self._environ),
             opened,
@@ -176,13 +237,14 @@ class _Command:
         finally:
             self._current = None
         self._on_progress(this.snapshot(self._state))
-        if isinstance(self._fault, StorageError):
-            return
         try:
-            sink.write_status(self._ready.folder.status, this.snapshot(self._state).public())
-            self._write_run_file(opened.run, replay)
+            end = End(self._state, this.totals, self._wishes.max_failed, self._fault)
+            runfile.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
+            runfile.write_run(folder, opened.run, replay, job=self._ready.job, end=end)
         except StorageError as exc:
             self._fault = self._fault or exc
+        if isinstance(self._fault, StorageError):
+            return  # told already
         fault = {"fault": str(self._fault)} if self._fault is not None else {}
         totals = this.totals
         logger().info("run_finished", state=self._state, rows=totals.rows, failed=totals.rows_failed, **fault)
@@ -201,6 +263,7 @@ class _Command:
                 standing=replay.standing_failures(),
                 table_rows=replay.table_rows(),
                 fault=self._fault,
+                max_failed=self._wishes.max_failed,
             )
 
     async def watch_signals(self) -> None:
@@ -218,7 +281,7 @@ class _Command:
 
     def _show(self, snapshot: Progress) -> None:
         try:
-            sink.write_status(self._ready.folder.status, snapshot.public())
+            runfile.write_status(self._ready.folder, snapshot, now_us=self._clock.now_us())
         except StorageError as exc:
             # Told like any other full disk: what is in flight is paid for, and gets its time.
             if self._current is not None:
@@ -237,40 +300,6 @@ class _Command:
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 
         await self._ledger.execute(change)
-
-    def _write_run_file(self, run: str, replay: Replay) -> None:
-        row = next(found for found in replay.runs() if found.run == run)
-        job = self._ready.job
-        sink.write_json(
-            self._ready.folder.run_file(run),
-            {
-                "run": run,
-                "state": row.state,
-                "started_at": iso(row.started_at_us),
-                "ended_at": iso(row.ended_at_us) if row.ended_at_us is not None else None,
-                "seconds": (row.ended_at_us - row.started_at_us) / 1e6 if row.ended_at_us is not None else None,
-                "fault": str(self._fault) if self._fault is not None else None,
-                "job": {
-                    "name": job.name,
-                    "folder": str(job.folder),
-                    "provider": job.model.provider,
-                    "model": job.model.name,
-                    "lane": job.model.lane,
-                    "tags": job.tags,
-                    "request": msgspec.json.decode(row.request),
-                },
-                "source": msgspec.json.decode(row.source),
-                "complete": row.complete,
-                "planned": msgspec.structs.asdict(row.planned),
-                "totals": row.totals.public(),
-                "versions": {
-                    "promptmill": metadata.version("promptmill"),
-                    "python": platform.python_version(),
-                    "pyarrow": metadata.version("pyarrow"),
-                    "sqlite": apsw.sqlite_lib_version(),
-                },
-            },
-        )
 
 
 def _widen(ready: Prepared, part: int) -> None:

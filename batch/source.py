@@ -1,92 +1,67 @@
 """Parquet and JSONL files → rows, range by range, forwards, in constant memory.
 
-Owns reading: a `Source` knows the file, its schema and its state on disk; a `Reader` gives `SourceBatch`es from a
-`Position` on and may stop anywhere, inside a row group too, and go on in another process. A row that cannot be read is
-a failure beside the others, never an exception. It does not know which rows are wanted (`plan`).
+Owns the source as a whole: its files in their order, the columns they have together, its state on disk; a `Reader`
+gives `SourceBatch`es from a `Position` on, file after file, and may stop anywhere, inside a row group too, and go on
+in another process. A row that cannot be read is a failure beside the others, never an exception. It does not know
+which rows are wanted (`plan`); one file is read by `jsonl` or `parquet`.
 
-JSONL has no schema, so one is fixed: declared types first, then what the first 10,000 lines show (64 MB at most), or
-what an earlier run kept. A value that its column cannot give back unchanged, and a key that has no column, stands in
-`input_rest` as JSON text; `records` have every value as it came, except where a declared type says how to read it. A
-missing key is null. The spill (`batch.spill`) is part of this module's interface.
+JSONL has no schema, so one is fixed: declared types first, then what the first 10,000 lines over the files show (64 MB
+at most), or what an earlier run kept. A value that its column cannot give back unchanged, and a key that has no column,
+stands in `input_rest` as JSON text; `records` have every value as it came, except where a declared type says how to
+read it. A missing key is null. Parquet files need not have the same columns: one that a file lacks is null there, one
+whose type differs takes the type that holds both without loss, and where there is none nothing starts.
+
+The spill (`batch.spill`) is part of this module's interface.
 """
 
 from __future__ import annotations
 
 import difflib
-import stat
-from contextlib import suppress
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import os
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Any, Final, Protocol
 
 import msgspec
 import pyarrow as pa
 
-from batch.arrowtypes import check_schema, field_of, type_name
-from batch.codec import bad_line_id, dumps, loads
-from batch.columns import REST, RowDecoder, Sketch, build, is_exact, json_field
+from batch import batchfile
+from batch.arrowtypes import check_schema, common_field, field_of, type_name, type_text
+from batch.columns import REST, RowDecoder, json_field
 from batch.errors import InputError
-from batch.lines import Line, Lines
-from batch.parquet import ParquetRows
-from batch.records import Failure
+from batch.files import File, Found, find, shown
+from batch.job import InputSpec
+from batch.jsonl import LineLayout, LineReader, Unwrap, require_lines, sample
+from batch.parquet import ParquetReader, ParquetRows
+from batch.rows import Position, SourceBatch
 from batch.spill import Spill, SpillWriter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from batch.job import InputSpec
 
 __all__ = ["Position", "Reader", "Source", "SourceBatch", "SourceStat", "Spill", "SpillWriter", "check_schema"]
 
-MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 8 * 1024 * 1024
-SAMPLE_LINES: Final = 10_000
-SAMPLE_BYTES: Final = 64 * 1024 * 1024
 
 
-class SourceStat(msgspec.Struct, frozen=True):
-    """What tells that a file is the one an earlier run read."""
+class SourceStat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What tells that a source is the one an earlier run read; of several files, size in all and newest time."""
 
     path: str
     size: int
     mtime_ns: int
     inode: int
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """How far a source was read; `row` and `byte` count what was consumed of the file number `file`."""
-
-    file: int = 0
-    row: int = 0
-    byte: int = 0
-    end: bool = False
-    line: int = 0
-    """JSONL: lines consumed, blank ones included."""
-
-
-class SourceBatch(msgspec.Struct, frozen=True):
-    """Some rows; all lists and `columns` have one entry a row."""
-
-    columns: pa.RecordBatch
-    records: list[dict[str, Any] | None]
-    lines: list[int]
-    """1-based line of a JSONL file, 0-based row index of a Parquet file."""
-    failures: list[Failure | None]
-    raw_ids: list[str | None]
-    bytes: int
-    """Approximate size of the rows as they were read."""
-    position: Position
-    """Where to go on after this batch."""
+    files: int = 1
+    digest: str = ""
+    """Of a folder or pattern: over name, size, time and inode of each file."""
 
 
 class Reader(Protocol):
     """Reads forwards from a position."""
 
     def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
-        """At most `max_rows` (never over 1,000) rows and about `max_bytes`, at least one row; None at the end.
+        """At most `max_rows` (never over 1,000) rows of one file and about `max_bytes`, at least one; None at the end.
 
         Raises:
-            InputError: the file itself cannot be read on.
+            InputError: a file cannot be read on.
         """
         ...
 
@@ -95,44 +70,64 @@ class Reader(Protocol):
         ...
 
 
+class _FileReader(Protocol):
+    """What `jsonl` and `parquet` give for one file."""
+
+    def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None: ...
+
+    def close(self) -> None: ...
+
+
 class Source:
-    """One input file, its schema read and checked.
+    """The files of one input, their columns read and checked.
 
     Attributes:
         schema: the columns as they will stand in the result table.
         types: their names as text, to be kept for `fixed_types` of a later run.
-        stat: the file's state when it was opened.
+        stat: the state of the files when they were found.
+        found: the files.
+        rows: how many there are, where the format says it.
     """
 
-    def __init__(self, spec: InputSpec, schema: pa.Schema, stat: SourceStat) -> None:
+    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
         """Use `open`."""
         self.spec = spec
+        self.found = found
         self.schema = schema
-        self.stat = stat
+        self.stat = _stat(found)
+        self.rows = sum(rows) if rows is not None else None
         self.types: dict[str, str] = {
-            field.name: type_name(field) for field in schema if not _is_rest(field, spec.path)
+            field.name: type_name(field) for field in schema if rows is not None or field.name != REST
         }
+        self._weights = list(accumulate(rows or [file.size for file in found.files], initial=0))
 
     @classmethod
-    def open(cls, spec: InputSpec, *, fixed_types: Mapping[str, str] | None = None) -> Source:
-        """Open a file and settle its schema; rows are not read, but for the sample that fixes JSONL types.
+    def open(
+        cls,
+        spec: InputSpec,
+        *,
+        fixed_types: Mapping[str, str] | None = None,
+        model: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Source:
+        """Find the files and settle their columns; rows are not read, but for the sample that fixes JSONL types.
 
         Args:
             spec: the input section of a job.
             fixed_types: `types` of an earlier run over the same output folder.
+            model: the model that is asked, for `openai-batch`, whose lines name it too.
+            parameters: those of the job, for the same.
 
         Raises:
-            InputError: missing, not a regular file, not of a supported kind, broken, without the key column, or with a
-                column whose type does not cast without loss to the one kept.
+            InputError: no file, one that is not supported or broken, columns that do not go together, without the key
+                column, or with a column whose type does not cast without loss to the one kept.
         """
-        state = _stat(spec.path)
-        kept = _kept_schema(fixed_types or {})
-        settle = _parquet_schema if spec.path.suffix == ".parquet" else _jsonl_schema
-        schema = settle(spec, kept)
-        names = [name for name in schema.names if name != REST or spec.path.suffix == ".parquet"]
-        if spec.key is not None and spec.key not in names:
-            raise InputError(f"{spec.path}: no column is called {spec.key!r} (input.key). {_nearest(spec.key, names)}")
-        return cls(spec, schema, state)
+        found = find(spec.path)
+        kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
+        if found.files[0].kind == "parquet":
+            return _open_parquet(spec, found, kept)
+        unwrap = batchfile.BatchFile(model, parameters or {}).unwrap if spec.format == "openai-batch" else None
+        return _open_lines(spec, found, kept, unwrap)
 
     def reader(self, position: Position | None = None) -> Reader:
         """A reader that goes on at `position`, by default at the beginning.
@@ -140,261 +135,169 @@ class Source:
         Raises:
             InputError: the file is gone, or shorter than the position.
         """
-        start = position or Position()
-        return _ParquetReader(self, start) if self.spec.path.suffix == ".parquet" else _LineReader(self, start)
+        return _Reader(self.found.files, self._open_file, position or Position())
+
+    def fraction(self, position: Position) -> float | None:
+        """The share of the source that lies before `position`, None when it cannot be said."""
+        whole = self._weights[-1]
+        if position.file >= len(self.found.files) or not whole:
+            return 1.0 if position.end else None
+        before, after = self._weights[position.file : position.file + 2]
+        if position.end:
+            return after / whole
+        if self.found.files[position.file].packing is not None:
+            return before / whole if before else None
+        read = position.row if self.rows is not None else position.byte
+        return min(before + read, after) / whole
+
+    def _open_file(self, file: File, start: Position) -> _FileReader:
+        raise NotImplementedError
 
 
-def _is_rest(field: pa.Field, path: Path) -> bool:
-    return field.name == REST and path.suffix != ".parquet"
+class _Lines(Source):
+    """JSONL files."""
+
+    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, layout: LineLayout) -> None:
+        super().__init__(spec, found, schema, None)
+        self._layout = layout
+
+    def _open_file(self, file: File, start: Position) -> _FileReader:
+        return LineReader(file, self._layout, start)
 
 
-def _stat(path: Path) -> SourceStat:
-    """Check the kind of file before anything is read from it."""
-    try:
-        state = path.stat()
-    except FileNotFoundError as exc:
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "Correct input.path; it is taken from the job's folder."
-        raise InputError(f"{path}: there is no such file. {hint}") from exc
-    except OSError as exc:
-        raise InputError(f"{path}: cannot be read: {exc.strerror}.") from exc
-    supported = "input.path takes one .parquet or .jsonl file"
-    if stat.S_ISDIR(state.st_mode):
-        raise InputError(f"{path}: is a folder; {supported}.")
-    if not stat.S_ISREG(state.st_mode):
-        raise InputError(f"{path}: is no regular file; {supported}.")
-    if path.suffix not in (".parquet", ".jsonl"):
-        raise InputError(f"{path}: {path.suffix or 'a name without an ending'} is not supported; {supported}.")
-    return SourceStat(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+class _Parquet(Source):
+    """Parquet files."""
+
+    def _open_file(self, file: File, start: Position) -> _FileReader:
+        decoder = RowDecoder(self.schema)
+        return ParquetReader(file, self.schema, start, decoder=decoder, limit=self.spec.max_row_bytes)
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if near:
-        return f"Did you mean {' or '.join(map(repr, near))}?"
-    return f"It has: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}." if names else "It has no columns."
+class _Reader:
+    """Reads the files of a source one after another."""
+
+    def __init__(
+        self, files: Sequence[File], open_file: Callable[[File, Position], _FileReader], start: Position
+    ) -> None:
+        self._files = files
+        self._open_file = open_file
+        self._number = start.file
+        self._file: _FileReader | None = None
+        if start.end:
+            self._next()
+        elif start.file < len(files):
+            self._file = open_file(files[start.file], start)
+
+    def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
+        """See `Reader.read`."""
+        while self._file is not None:
+            batch = self._file.read(max_rows, max_bytes)
+            if batch is not None:
+                return batch
+            self._file.close()
+            self._next()
+        return None
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        if self._file is not None:
+            self._file.close()
+
+    def _next(self) -> None:
+        self._number += 1
+        more = self._number < len(self._files)
+        self._file = self._open_file(self._files[self._number], Position(self._number)) if more else None
 
 
-def _kept_schema(types: Mapping[str, str]) -> pa.Schema:
-    return pa.schema([field_of(name, text) for name, text in types.items()])
+def _stat(found: Found) -> SourceStat:
+    files = found.files
+    if found.single:
+        return SourceStat(shown(found.path), files[0].size, files[0].mtime_ns, files[0].inode)
+    digest = blake2b(digest_size=16)
+    for file in files:
+        digest.update(os.fsencode(file.path) + b"\0" + f"{file.size} {file.mtime_ns} {file.inode}\0".encode())
+    return SourceStat(
+        path=shown(found.path),
+        size=sum(file.size for file in files),
+        mtime_ns=max(file.mtime_ns for file in files),
+        inode=0,
+        files=len(files),
+        digest=digest.hexdigest(),
+    )
 
 
-def _require_castable(path: Path, kept: pa.Schema, now: pa.Schema) -> None:
-    if faults := check_schema(kept, now):
-        raise InputError(f"{path}: " + "\n  ".join(faults))
+def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
+    path = shown(spec.path)
+    if spec.types:
+        raise InputError(f"{path}: is Parquet, which has types of its own: take input.types out.")
+    if spec.format != "rows":
+        raise InputError(f'{path}: is Parquet, and input.format = "{spec.format}" is a form of JSONL.')
+    schema, rows = _united(found)
+    _require_castable(path, kept, schema)
+    schema = pa.schema([kept.field(field.name) if field.name in kept.names else field for field in schema])
+    _require_key(spec, schema.names)
+    return _Parquet(spec, found, schema, rows)
 
 
-def _parquet_schema(spec: InputSpec, kept: pa.Schema) -> pa.Schema:
-    file = ParquetRows(spec.path)
-    file.close()
-    _require_castable(spec.path, kept, file.schema)
-    return pa.schema([kept.field(field.name) if field.name in kept.names else field for field in file.schema])
+def _united(found: Found) -> tuple[pa.Schema, list[int]]:
+    """The columns of all files, in the order they first appear, and the rows of each file."""
+    fields: dict[str, pa.Field] = {}
+    named: dict[str, str] = {}
+    rows = []
+    for file in found.files:
+        opened = ParquetRows(file.path)
+        opened.close()
+        rows.append(opened.rows)
+        for field in opened.schema:
+            name = field.name
+            before = fields.setdefault(name, field)
+            named.setdefault(name, file.name)
+            if before.equals(field, check_metadata=True):
+                continue
+            both = common_field(before, field)
+            if both is None:
+                raise InputError(
+                    f"{shown(found.path)}: column {name!r} is {type_text(before)} in {named[name]} and "
+                    f"{type_text(field)} in {file.name}, and no type holds both without loss. "
+                    "Write one of them anew, or ask them by two jobs."
+                )
+            fields[name] = both
+    several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
+    return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
 
 
-def _jsonl_schema(spec: InputSpec, kept: pa.Schema) -> pa.Schema:
-    declared = {name: json_field(name, text) for name, text in spec.types.items() if name != REST}
-    _require_castable(spec.path, kept, pa.schema(declared.values()))
+def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap | None) -> Source:
+    for file in found.files:
+        require_lines(file)
+    types = {**batchfile.TYPES, **spec.types} if unwrap is not None else spec.types
+    declared = {name: json_field(name, text) for name, text in types.items() if name != REST}
+    _require_castable(shown(spec.path), kept, pa.schema(declared.values()))
     if len(kept):
         # A kept column stays as it is; what is declared anew comes behind.
         fields = {**declared, **{field.name: field for field in kept}}
         names = [*kept.names, *(name for name in declared if name not in kept.names)]
     else:
-        fields = {**{name: field_of(name, text) for name, text in _sample(spec).items()}, **declared}
+        seen = sample(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
+        fields = {**{name: field_of(name, text) for name, text in seen.items()}, **declared}
         names = list(fields)
-    return pa.schema([*(fields[name] for name in names), pa.field(REST, pa.large_string())])
+    _require_key(spec, names)
+    schema = pa.schema([*(fields[name] for name in names), pa.field(REST, pa.large_string())])
+    layout = LineLayout(schema, declared=types, limit=spec.max_row_bytes, unwrap=unwrap)
+    return _Lines(spec, found, schema, layout)
 
 
-def _sample(spec: InputSpec) -> dict[str, str]:
-    """The types that the first lines show; lines that cannot be read say nothing."""
-    sketch = Sketch()
-    size = 0
-    with Lines(spec.path, limit=spec.max_row_bytes, identify=bad_line_id) as lines:
-        for count, line in enumerate(lines, 1):
-            if line.raw is not None:
-                with suppress(ValueError):
-                    if isinstance(record := loads(line.raw), dict):
-                        sketch.add(record)
-            size += line.size
-            if count >= SAMPLE_LINES or size >= SAMPLE_BYTES:
-                break
-    return sketch.types()
+def _require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:
+    if faults := check_schema(kept, now):
+        raise InputError(f"{path}: " + "\n  ".join(faults))
 
 
-def _fault(path: Path, place: str, *, code: str, reason: str) -> Failure:
-    return Failure(kind="input", verdict="fail", sent=False, code=code, message=f"{path.name} {place}: {reason}")
-
-
-class _LineReader:
-    """JSONL."""
-
-    def __init__(self, source: Source, start: Position) -> None:
-        self._path = source.spec.path
-        self._limit = source.spec.max_row_bytes
-        self._schema = source.schema
-        self._fields = [field for field in source.schema if field.name != REST]
-        self._empty: dict[str, Any] = dict.fromkeys(field.name for field in self._fields)
-        self._read_back = {
-            field.name: RowDecoder(pa.schema([field]))
-            for field in self._fields
-            if field.name in source.spec.types or not is_exact(field)
-        }
-        if start.byte > source.stat.size:
-            raise InputError(f"{self._path}: is shorter than what was read of it before. Put the whole file back.")
-        self._position = start
-        self._file = Lines(self._path, limit=self._limit, identify=bad_line_id, byte=start.byte, line=start.line)
-        self._lines = iter(self._file)
-
-    def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
-        """See `Reader.read`."""
-        taken: list[Line] = []
-        size = 0
-        for line in self._lines:
-            taken.append(line)
-            size += line.size if line.raw is not None else 0
-            if len(taken) >= min(max_rows, MAX_ROWS) or size >= max_bytes:
-                break
-        before = self._position
-        if not taken:
-            self._position = Position(before.file, before.row, before.byte, end=True, line=before.line)
-            self._file.close()
-            return None
-        last = taken[-1]
-        self._position = Position(before.file, before.row + len(taken), last.end, end=False, line=last.number)
-        records: list[dict[str, Any] | None] = []
-        failures: list[Failure | None] = []
-        ids: list[str | None] = []
-        for line in taken:
-            record = self._record(line)
-            if isinstance(record, dict):
-                records.append({**self._empty, **record})
-                failures.append(None)
-                ids.append(None)
-            else:
-                records.append(None)
-                failures.append(record)
-                ids.append(line.too_long or bad_line_id(line.raw or b""))
-        columns = self._columns(records)
-        return SourceBatch(columns, records, [line.number for line in taken], failures, ids, size, self._position)
-
-    def close(self) -> None:
-        """See `Reader.close`."""
-        self._file.close()
-
-    def _record(self, line: Line) -> dict[str, Any] | Failure:
-        """The object on one line, or why there is none."""
-        place = f"line {line.number}"
-        if line.raw is None:
-            reason = f"{line.size:,} bytes are more than input.max_row_bytes ({self._limit:,}); not read"
-            return _fault(self._path, place, code="too_long", reason=reason)
-        try:
-            record = loads(line.raw)
-        except ValueError as exc:
-            torn = "; the file ends in this line" if line.torn else ""
-            return _fault(self._path, place, code="broken_line", reason=f"{exc}{torn}")
-        if type(record) is dict:
-            return record
-        return _fault(self._path, place, code="broken_line", reason="a JSON object is wanted, one a line")
-
-    def _columns(self, records: list[dict[str, Any] | None]) -> pa.RecordBatch:
-        """Build the Arrow columns; values that a declared type reads are put back into the records."""
-        rows = [record or self._empty for record in records]
-        rests: dict[int, dict[str, Any]] = {}
-        arrays = []
-        for field in self._fields:
-            name = field.name
-            decoder = self._read_back.get(name)
-            array, misfits = build(list(map(itemgetter(name), rows)), field, declared=decoder is not None)
-            for index in misfits:
-                rests.setdefault(index, {})[name] = rows[index][name]
-            if decoder is not None:
-                self._put_back(records, array, name, decoder=decoder, but=set(misfits))
-            arrays.append(array)
-        known = len(self._empty)
-        for index, row in enumerate(rows):
-            if len(row) > known:
-                late = {key: value for key, value in row.items() if key not in self._empty}
-                rests.setdefault(index, {}).update(late)
-        texts = [dumps(rests[index]) if index in rests else None for index in range(len(rows))] if rests else None
-        arrays.append(pa.array(texts, pa.large_string()) if texts else pa.nulls(len(rows), pa.large_string()))
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-    @staticmethod
-    def _put_back(
-        records: list[dict[str, Any] | None], array: pa.Array, name: str, *, decoder: RowDecoder, but: set[int]
-    ) -> None:
-        cells = decoder.records(pa.RecordBatch.from_arrays([array], names=[name]))
-        for index, (record, cell) in enumerate(zip(records, cells, strict=True)):
-            if record is not None and index not in but:
-                record[name] = cell[name]
-
-
-class _ParquetReader:
-    """One Parquet file, decoded a few pages at a time."""
-
-    def __init__(self, source: Source, start: Position) -> None:
-        self._path = source.spec.path
-        self._limit = source.spec.max_row_bytes
-        self._schema = source.schema
-        self._decoder = RowDecoder(source.schema)
-        self._position = start
-        self._file = ParquetRows(self._path)
-        if start.row > self._file.rows:
-            raise InputError(
-                f"{self._path}: has {self._file.rows} rows, fewer than were read of it before. Put the whole file back."
-            )
-        self._batches = self._file.batches(start.row, self._schema)
-        self._left: pa.RecordBatch | None = None
-
-    def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
-        """See `Reader.read`."""
-        rest = self._left or next((batch for batch in self._batches if batch.num_rows), None)
-        before = self._position
-        if rest is None:
-            self._position = Position(before.file, before.row, end=True)
-            self._file.close()
-            return None
-        batch = rest.slice(0, min(max_rows, MAX_ROWS))
-        if batch.nbytes > max_bytes:
-            batch = batch.slice(0, max(1, batch.num_rows * max_bytes // batch.nbytes))
-        count = batch.num_rows
-        self._left = rest.slice(count) if count < rest.num_rows else None
-        self._position = Position(before.file, before.row + count)
-        size = batch.nbytes
-        numbers = list(range(before.row, before.row + count))
-        records, failures, ids = self._records(batch, before.row)
-        if any(failures):
-            keep = pa.array([None if fault else index for index, fault in enumerate(failures)], pa.int64())
-            batch = batch.take(keep)
-        return SourceBatch(batch, records, numbers, failures, ids, size, self._position)
-
-    def close(self) -> None:
-        """See `Reader.close`."""
-        self._file.close()
-
-    def _records(
-        self, batch: pa.RecordBatch, first: int
-    ) -> tuple[list[dict[str, Any] | None], list[Failure | None], list[str | None]]:
-        """Rows as Python values; when one of them resists, or is too large, each is tried by itself."""
-        none: list[None] = [None] * batch.num_rows
-        if batch.nbytes <= self._limit:
-            try:
-                return [*self._decoder.records(batch)], [*none], [*none]
-            except ValueError:
-                pass
-        records: list[dict[str, Any] | None] = [*none]
-        failures: list[Failure | None] = [*none]
-        ids: list[str | None] = [*none]
-        for index in range(batch.num_rows):
-            row = batch.slice(index, 1)
-            try:
-                if row.nbytes > self._limit:
-                    reason = f"{row.nbytes:,} bytes are more than input.max_row_bytes ({self._limit:,})"
-                    failures[index] = _fault(self._path, f"row {first + index}", code="too_long", reason=reason)
-                else:
-                    records[index] = self._decoder.records(row)[0]
-            except ValueError as exc:
-                failures[index] = _fault(self._path, f"row {first + index}", code="broken_row", reason=str(exc))
-            if failures[index] is not None:
-                ids[index] = bad_line_id(batch.take([index]).serialize().to_pybytes())
-        return records, failures, ids
+def _require_key(spec: InputSpec, names: list[str]) -> None:
+    key = spec.key
+    if key is None or key in names:
+        return
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    shown_names = f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    hint = f"It has: {shown_names}." if names else "It has no columns."
+    if near:
+        hint = f"Did you mean {' or '.join(map(repr, near))}?"
+    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}")

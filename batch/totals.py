@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from batch.records import Call, Outcome, cost_decimal
+from batch.wishes import WORDS, Kind
 
 MOST_ERRORS: Final = 1_000
 """Kinds of failure told apart in one run: a server that invents codes must not fill the memory."""
@@ -126,6 +127,12 @@ class Planned(msgspec.Struct):
     unchanged: int = 0
     standing: int = 0
     """Rows that failed for good before and are left alone."""
+    left_out: int = 0
+    """Rows that need work of a kind this run was not asked to do (`--only`); they stay as they are."""
+    kinds: tuple[Kind, ...] = WORDS
+    """What this run was asked to do; rows that lie before its position were chosen by these."""
+    given_up: bool = False
+    """Rows before the position were taken back, so the pass cannot be gone on with from there."""
     complete: bool = False
     """The whole source was read."""
 

@@ -216,4 +216,6 @@ def _flags(reply: Reply, asked: str) -> tuple[str, ...]:
         flags.append("empty")
     if reply.usage is None:
         flags.append("usage_unknown")
+    elif reply.usage.estimated:
+        flags.append("usage_estimated")
     return tuple(flags)

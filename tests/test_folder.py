@@ -29,6 +29,7 @@ def test_everything_lies_where_the_design_says(out: OutputFolder) -> None:
         out.ledger,
         out.status,
         out.lock,
+        out.wire,
     ]
     assert [str(name.relative_to(out.root)) for name in names] == [
         "results/part-00000.parquet",
@@ -39,6 +40,7 @@ def test_everything_lies_where_the_design_says(out: OutputFolder) -> None:
         "ledger.db",
         "status.json",
         ".lock",
+        "wire",
     ]
 
 
@@ -74,7 +76,7 @@ def test_a_file_in_the_place_of_the_folder_is_a_storage_fault(tmp_path: Path) ->
 def test_a_second_run_is_told_which_process_is_at_work(out: OutputFolder) -> None:
     """Exit 2, at once, with the process id."""
     with RunLock(out).take():
-        with pytest.raises(OutputError, match=rf"process {os.getpid()}\)") as caught:
+        with pytest.raises(OutputError, match=rf"process {os.getpid()}, since 20") as caught:
             RunLock(out).take()
         assert caught.value.exit_code == 2
         assert out.lock.read_text() == f"{os.getpid()}\n"

@@ -15,15 +15,16 @@ PACKAGE = ROOT / "batch"
 
 RANKS = (
     ("errors", "clock", "failpoints", "arrowtypes"),
-    ("records", "events", "jobfile", "columns", "lines", "parquet", "folder"),
-    ("job", "codec", "spill", "totals", "merge", "ledgerfile"),
+    ("records", "events", "jobfile", "columns", "lines", "codec", "files", "folder", "wishes"),
+    ("job", "rows", "batchfile", "spill", "totals", "merge", "ledgerfile", "pace", "tokens", "flight", "health"),
+    ("jsonl", "parquet"),
     (
         *("source", "prompt", "ledger", "replay", "limits", "retry", "prices", "tables", "sink", "progress", "agenda"),
-        *("wire", "tools"),
+        *("wire", "tools", "wirelog"),
     ),
     ("turns", "identity", "publish", "feed", "opening"),
     ("plan", "prepared", "submit"),
-    ("advance", "resume", "intake"),
+    ("advance", "resume", "intake", "runfile"),
     ("pipeline",),
     ("runs", "report"),
     (),  # workers, later

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.clock import HandClock
-from batch.limits import GRANT_S, Lease, Limits, LimitsClosed
+from batch.limits import Lease, Limits, LimitsClosed
+from batch.pace import GRANT_S
+from batch.tokens import Charge
 from tests.callers import WINDOW_S, Caller, Log, call, most_in_a_window, run, serve
 from tests.hand import LateClock, by_hand
 
@@ -99,7 +101,7 @@ def test_a_process_that_follows_another_goes_on_in_its_window(rpm: int, gap_s: f
         await serve(first, clock, [Caller()] * sent, log)
         await clock.sleep(gap_s)
         second = Limits(clock, concurrency=500, requests_per_minute=rpm)
-        await second.start(clock.monotonic() - max(log.departed))
+        second.start(clock.monotonic() - max(log.departed))
         await serve(second, clock, [Caller()] * 60, log)
 
     by_hand(main)
@@ -112,8 +114,8 @@ def test_the_start_itself_waits_for_nothing() -> None:
     async def main(clock: HandClock) -> None:
         before = clock.monotonic()
         for since in (None, 0.0, 5.0, 1e9, -1e9):
-            await Limits(clock, concurrency=1, requests_per_minute=6).start(since)
-            await Limits(clock, concurrency=1).start(since)
+            Limits(clock, concurrency=1, requests_per_minute=6).start(since)
+            Limits(clock, concurrency=1).start(since)
         assert clock.monotonic() - before < 1e-6
 
     by_hand(main)
@@ -132,8 +134,8 @@ def test_nothing_is_granted_during_a_pause(pauses: list[tuple[float, float]], rp
     log = Log()
 
     class Watched(Limits):
-        async def acquire(self) -> Lease:
-            lease = await super().acquire()
+        async def acquire(self, row: int = 0, charge: Charge | None = None) -> Lease:
+            lease = await super().acquire(row, charge)
             granted.append(lease.granted)
             return lease
 

@@ -214,20 +214,20 @@ def test_blank_lines_bom_crlf_and_a_missing_last_newline_are_fine(
 
 
 BAD_LINES: list[tuple[bytes, str, str]] = [
-    (b'{"a": ', "broken_line", "truncated"),
-    (b"[1, 2]", "broken_line", "a JSON object is wanted"),
-    (b'"text"', "broken_line", "a JSON object is wanted"),
-    (b"null", "broken_line", "a JSON object is wanted"),
-    (b"// comment", "broken_line", "invalid character"),
-    (b'{"a": NaN}', "broken_line", "invalid character"),
-    (b'{"a": 1e999}', "broken_line", "out of range"),
-    (b'{"a": "\xe9"}', "broken_line", "not UTF-8: byte 0xe9 at byte 7"),
-    (b'{"a": 1} {"a": 2}', "broken_line", "trailing"),
-    (b"[" * 900, "broken_line", "truncated"),
-    (b'{"a":' * 180, "broken_line", "truncated"),
+    (b'{"a": ', "unreadable", "truncated"),
+    (b"[1, 2]", "unreadable", "a JSON object is wanted"),
+    (b'"text"', "unreadable", "a JSON object is wanted"),
+    (b"null", "unreadable", "a JSON object is wanted"),
+    (b"// comment", "unreadable", "invalid character"),
+    (b'{"a": NaN}', "unreadable", "invalid character"),
+    (b'{"a": 1e999}', "unreadable", "out of range"),
+    (b'{"a": "\xe9"}', "unreadable", "not UTF-8: byte 0xe9 at byte 7"),
+    (b'{"a": 1} {"a": 2}', "unreadable", "trailing"),
+    (b"[" * 900, "unreadable", "truncated"),
+    (b'{"a":' * 180, "unreadable", "truncated"),
     (b'{"a": "' + b"x" * 1000 + b'"}', "too_long", "1,010 bytes are more than input.max_row_bytes (1,000); not read"),
     (b'{"a": "' + b"x" * 999_000 + b'"}', "too_long", "999,010 bytes are more"),
-    (b"\x00", "broken_line", "invalid character"),
+    (b"\x00", "unreadable", "invalid character"),
 ]
 
 

@@ -104,6 +104,9 @@ def test_a_snapshot_is_written_as_plain_json() -> None:
         "retried": 0,
         "unchanged": 3,
         "standing": 0,
+        "left_out": 0,
+        "kinds": ["new", "changed", "failed"],
+        "given_up": False,
         "complete": True,
     }
     assert (shown["elapsed_s"], shown["rows_per_second"], shown["left_s"]) == (12.346, 0.333, 9.1)

@@ -19,24 +19,30 @@ from tests.rows import awkward, jsonl, parquet, records, source
 def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     """The commonest mistake of all."""
     parquet(tmp_path, pa.table({"a": [1]}))
-    with pytest.raises(InputError, match=r"row\.parquet: there is no such file. Did you mean 'rows\.parquet'\?"):
+    with pytest.raises(
+        InputError, match=r"row\.parquet: there is no such file or folder. Did you mean 'rows\.parquet'\?"
+    ):
         source(tmp_path / "row.parquet")
-    with pytest.raises(InputError, match=r"there is no such file\. Correct input\.path"):
+    with pytest.raises(InputError, match=r"there is no such file or folder\. Correct input\.path"):
         source(tmp_path / "no" / "x.jsonl")
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("rows.csv", r"\.csv is not supported; input\.path takes one \.parquet or \.jsonl file"),
-        ("rows.jsonl.gz", r"\.gz is not supported"),
+        (
+            "rows.csv",
+            r"\.csv is not supported; convert it, for example: duckdb -c .*TO 'rows\.parquet'.*Read are \.parq",
+        ),
+        ("rows.jsonl.xz", r"\.xz is not supported; unpack it, or pack it with gzip or zstd\. Read are \.parquet"),
+        ("rows.csv.gz", r"\.gz is not supported; read are \.parquet, \.jsonl, \.jsonl\.gz"),
         ("rows", "a name without an ending is not supported"),
-        ("folder.jsonl/", "is a folder"),
-        ("pipe.jsonl|", "is no regular file"),
+        ("folder.jsonl/", "holds no file that can be read; supported are"),
+        ("pipe.jsonl|", "is a named pipe, no regular file"),
     ],
 )
-def test_what_is_not_supported_yet_is_refused_in_a_sentence(tmp_path: Path, name: str, reason: str) -> None:
-    """Folders, globs and compressed files come in a later step; devices and pipes never."""
+def test_what_is_not_supported_is_refused_in_a_sentence(tmp_path: Path, name: str, reason: str) -> None:
+    """With the way out where there is a usual one; devices and pipes never."""
     path = tmp_path / name.rstrip("/|")
     if name.endswith("/"):
         path.mkdir()

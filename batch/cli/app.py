@@ -26,7 +26,7 @@ JOB is a job folder or its job.toml; OUT is the output folder of a run.
 --debug, with any command: show the traceback of an unexpected error.
 
 Exit codes:
-  0   every row of this run is ok, or there was nothing to do
+  0   every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do
   1   finished, but rows failed; for check and tools: what was looked at is not sound
   2   refused to start: the command, the job, the input, the key or the output folder is wrong
   3   stopped by a budget

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batch.report.scan import Scan
 
 SAMPLES: Final = 3
+FILES: Final = 8
 SHOWN: Final = 500
 """Characters of one message."""
 
@@ -73,6 +74,9 @@ def _lines(ready: Prepared) -> Iterator[str]:
             ("output", _output(ready)),
         ]
     )
+    if files := _files(ready):
+        yield "files, in the order they are read"
+        yield from (f"  {line}" for line in files)
     yield "columns"
     yield from _columns(ready)
     yield from _samples(ready)
@@ -81,7 +85,23 @@ def _lines(ready: Prepared) -> Iterator[str]:
 def _input(ready: Prepared) -> str:
     stat = ready.source.stat
     rows = f", {count(ready.rows, 'row')}" if ready.rows is not None else ""
-    return f"{stat.path}{rows} ({stat.size:,} bytes)"
+    files = f", {count(stat.files, 'file')}" if not ready.source.found.single else ""
+    form = f", {ready.job.input.format}" if ready.job.input.format != "rows" else ""
+    return f"{clean(stat.path)}{files}{rows} ({stat.size:,} bytes){form}"
+
+
+def _files(ready: Prepared) -> list[str]:
+    """The first and the last files of a folder or pattern, in the order they are read."""
+    found = ready.source.found
+    if found.single:
+        return []
+    lines = [f"{clean(file.name)} ({file.size:,} bytes)" for file in found.files]
+    if len(lines) > FILES:
+        lines[FILES - 1 : -1] = [f"… {len(lines) - FILES:,} more …"]
+    if found.others:
+        few = ", ".join(clean(name) for name in found.others[:3])
+        lines.append(f"not read, for other endings: {few}{' …' if len(found.others) > 3 else ''}")
+    return lines
 
 
 def _key(ready: Prepared) -> str:

@@ -52,7 +52,8 @@ class Show:
         with contextlib.suppress(OSError, ValueError):
             self.update(snapshot, changed=changed)
             if changed and (sentence := _SENTENCES.get(snapshot.state)):
-                self.tell(sentence.format(flight=count(snapshot.in_flight, "call"), tasks=_left(snapshot)))
+                said = {"flight": count(snapshot.in_flight, "call"), "tasks": _left(snapshot)}
+                self.tell(sentence.format(**said, other=clean(snapshot.waits_for or "")))
 
     def update(self, snapshot: Progress, *, changed: bool) -> None:
         """Show it."""
@@ -82,6 +83,8 @@ class Plain(Show):
     def update(self, snapshot: Progress, *, changed: bool) -> None:
         """See `Show`."""
         now = time.monotonic()
+        if snapshot.state == "waiting":
+            return  # the sentence says it all
         if changed or now >= self._next:
             self._next = now + EVERY_S
             self.tell(" · ".join(parts(snapshot)))
@@ -113,6 +116,8 @@ class Rich(Show):
         from rich.live import Live
         from rich.text import Text
 
+        if snapshot.state == "waiting":
+            return
         line = Text(" · ".join(parts(snapshot)), no_wrap=True, overflow="ellipsis")
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
@@ -189,7 +194,7 @@ def parts(snapshot: Progress) -> list[str]:
 
 def _parts(snapshot: Progress) -> Iterator[str]:
     totals = snapshot.totals
-    # Rows carried over from an earlier run are not among those planned.
+    # As far as the source was read; more may have settled since the snapshot's planning.
     expected = max(snapshot.expected, snapshot.done) if snapshot.expected is not None else None
     of = " of ?" if expected is None else f"/{expected:,}"
     percent = f" ({_percent(snapshot.done, expected)} %)" if expected else ""
@@ -226,6 +231,9 @@ def _left(snapshot: Progress) -> str:
 _SENTENCES: Final[dict[str, Any]] = {
     "stopping": "stopping: nothing more is sent, {flight} in flight may finish (30 s at most).{tasks} "
     "Ctrl-C again cuts them: they may be billed all the same.",
+    "waiting": "{other} is at work in the output folder: waiting until it ends. Ctrl-C gives up.",
+    "selection_changed": "other rows are asked for than before the kill: what had been sent is closed, the run goes on "
+    "with a look at all rows.",
     "job_changed": "the job was changed: what it had sent before is closed, the run goes on with the new one.",
     "input_changed": "the input was changed: what had been sent before is closed, the run goes on with the new one.",
 }

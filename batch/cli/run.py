@@ -20,8 +20,8 @@ from batch.errors import RefusedToStart
 if TYPE_CHECKING:
     from batch.cli.live import Show
     from batch.job import Job
-    from batch.pipeline import Wishes
     from batch.runs import Report
+    from batch.wishes import Wishes
 
 _PROBE_S: Final = 2.0
 
@@ -36,6 +36,11 @@ def run(
     seed: Annotated[int | None, Parameter(negative=())] = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
+    only: Annotated[str | None, Parameter(negative=())] = None,
+    retry: Annotated[Literal["all"] | None, Parameter(negative=())] = None,
+    max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
+    if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
+    wire_log: Annotated[bool, Parameter(negative=())] = False,
     progress: Annotated[Literal["auto", "rich", "plain", "json", "none"], Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
 ) -> int:
@@ -53,6 +58,14 @@ def run(
         seed: with --shuffle: another seed, another draw; 0 by default.
         set_: change one key of the job for this run, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
+        only: ask only rows that need work for these reasons: new, changed, failed (for a passing reason), separated by
+            commas; all others stay as they are.
+        retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
+        max_failed: exit with 0 although rows failed, if they are at most this many (20) or this share of the rows this
+            run settles (0.5%).
+        if_running: what to do when another run is at work in the output folder: fail (exit 2), wait for its end, or
+            skip (exit 0).
+        wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
@@ -62,12 +75,19 @@ def run(
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
 
+    from batch import wishes as wished
     from batch.cli import live, summary
-    from batch.pipeline import Wishes
 
+    wishes = wished.Wishes(
+        limit=limit,
+        sample_seed=(seed or 0) if shuffle else None,
+        kinds=wished.kinds_of(only, retry_all=retry == "all"),
+        max_failed=wished.MaxFailed.of(max_failed) if max_failed is not None else None,
+        if_running=if_running,
+        wire_log=wire_log,
+    )
     show = live.show(progress)
     events.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
-    wishes = Wishes(limit=limit, sample_seed=(seed or 0) if shuffle else None)
     _find_simulator(loaded, wishes)
     with show:
         report = _execute(loaded, wishes, show)
@@ -145,4 +165,4 @@ def _has_work(job: Job, wishes: Wishes) -> bool:
     with Replay(ready.folder.ledger) as replay:
         if not replay.made:
             return True
-        return opening.decide(replay, ready.identity(), 0, limited=wishes.limit is not None) is not None
+        return opening.decide(replay, ready.identity(), 0, wishes=wishes) is not None

@@ -51,6 +51,7 @@ def _lines(found: Status) -> Iterator[str]:
         [
             ("run", f"{found.run} ({count(found.runs, 'run')} in all)" if found.run else ""),
             ("started", _times(found)),
+            ("exit code", _ended(found)),
             ("model", clean(f"{model}, lane {found.job.get('lane', '?')}") if found.job else ""),
             ("rows", _rows(found) if found.run else ""),
             ("calls", calls_text(totals) if totals.calls else ""),
@@ -73,7 +74,7 @@ _SENTENCES: Final = {
     "never": "no run has begun here",
     "running": "running",
     "stopping": "stopping: calls in flight may finish",
-    "killed": "killed; run the same command to continue",
+    "killed": "not running: it was killed; run the same command to continue",
     "finished": "finished",
     "interrupted": "interrupted; run the same command to continue",
     "provider": "stopped, because the provider refused; run the same command to continue",
@@ -81,6 +82,7 @@ _SENTENCES: Final = {
     "storage": "stopped, because the disk refused a write; run the same command to continue",
     "input": "stopped, because the input could not be read on; run the same command to continue",
     "job_changed": "closed, because the job changed; run the same command to go on with the new one",
+    "selection_changed": "closed, because other rows were asked for; run the same command to go on",
     "input_changed": "closed, because the input changed; run the same command to go on with the new one",
 }
 
@@ -99,6 +101,13 @@ def _times(found: Status) -> str:
     return f"{iso(found.started_at_us)}, {describe(ago)} ago"
 
 
+def _ended(found: Status) -> str:
+    if found.exit_code is None:
+        return ""
+    allowed = {True: "kept", False: "exceeded"}.get(found.within_max_failed)  # type: ignore[arg-type]
+    return f"{found.exit_code}{f' (--max-failed {clean(str(found.max_failed))}: {allowed})' if allowed else ''}"
+
+
 def _rows(found: Status) -> str:
     totals, live = found.totals, found.live
     of = f" of {live.expected:,}" if live is not None and live.expected is not None else ""
@@ -110,7 +119,7 @@ def _now(found: Status) -> str:
 
     live = found.live
     if live is None:
-        return ""
+        return f"no sign of life since {found.updated_at or 'it began'}" if found.state == "running" else ""
     said = [f"{live.rows_per_second:.1f} rows/s", f"{live.in_flight:,} in flight"]
     if live.waiting_tasks:
         said.append(f"{live.waiting_tasks:,} tasks waiting")
@@ -136,6 +145,8 @@ def _standing(found: Status) -> Iterator[str]:
         yield f"promptmill show {shlex.quote(str(found.folder))} {example} tells all of one row."
     if found.retryable and found.state == "finished":
         yield f"Run the same command again to try {count(found.retryable, 'row')} again."
+    if found.permanent and found.state == "finished":
+        yield f"--retry all asks the {count(found.permanent, 'row')} that failed for good, too."
 
 
 def _name(entry: Standing) -> str:

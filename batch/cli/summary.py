@@ -24,25 +24,38 @@ def tell(report: Report, job: Job, *, settled_here: int) -> None:
     if report.state == "nothing_to_do":
         say(_nothing(report, job))
         return
+    if report.run is None:
+        say([f"{clean(job.name)}: {_NOT_RUN[report.state]}{_other(report)}. Nothing was sent."])
+        return
     say(_lines(report, job, settled_here))
 
 
+_NOT_RUN: Final = {
+    "skipped": "skipped, because another run is at work in the output folder",
+    "interrupted": "interrupted while it waited for another run to end",
+}
+
+
+def _other(report: Report) -> str:
+    return f" ({clean(report.holder)})" if report.holder else ""
+
+
 def _nothing(report: Report, job: Job) -> Iterator[str]:
-    yield (
-        f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and no row is worth "
-        "another try."
-    )
     out = shlex.quote(str(report.folder.root))
-    permanent = report.standing[0]
+    permanent, again = report.standing
+    why = "no row is worth another try" if not again else "what --only leaves out was not asked for"
+    yield f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and {why}."
     yield from pairs(
         [
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
             (
                 "failed",
-                f"{count(permanent, 'row')} for good: asked again when what is asked changes\npromptmill status {out}"
+                f"{count(permanent, 'row')} for good: asked again when what is asked changes, or with --retry all\n"
+                f"promptmill status {out}"
                 if permanent
                 else "",
             ),
+            ("left out", f"{count(again, 'row')} worth another try" if again else ""),
         ]
     )
 
@@ -54,6 +67,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
     yield from pairs(
         [
             ("rows", _rows(report)),
+            ("allowed", _allowed(report)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, f"{job.model.provider}/{job.model.name}")),
@@ -89,9 +103,19 @@ def _rows(report: Report) -> str:
     alone = [
         (planned.unchanged, "answered before"),
         (planned.standing, "failed for good before"),
+        (planned.left_out, "left out by --only"),
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
     return f"{text}\n{left}: left alone" if left else text
+
+
+def _allowed(report: Report) -> str:
+    if report.max_failed is None:
+        return ""
+    totals = report.totals
+    share = f" ({totals.rows_failed * 100 / totals.rows:.3g} %)" if totals.rows else ""
+    kept = "kept" if report.within_max_failed else "exceeded"
+    return f"--max-failed {report.max_failed.text}: {kept}, {totals.rows_failed:,} of {totals.rows:,} failed{share}"
 
 
 def calls_text(totals: Totals) -> str:
@@ -162,7 +186,7 @@ def _next(report: Report, out: str) -> Iterator[str]:
     if totals.rows_failed - again:
         yield (
             f"{count(totals.rows_failed - again, 'row')} failed for good: asked again when what is asked "
-            "changes, in the row, the prompt, the model or the tools."
+            "changes, in the row, the prompt, the model or the tools, or with --retry all."
         )
     if totals.rows_failed:
         yield f"promptmill status {out} names some of them."

@@ -57,16 +57,20 @@ def samples(prepared: Prepared, count: int) -> list[Sample]:
     Raises:
         InputError: the input cannot be read.
     """
+    found: list[Sample] = []
     reader = prepared.source.reader()
     try:
-        batch = reader.read(count)
+        while len(found) < count and (batch := reader.read(count - len(found))) is not None:
+            found += _samples(prepared, batch)
     finally:
         reader.close()
-    if batch is None:
-        return []
+    return found
+
+
+def _samples(prepared: Prepared, batch: SourceBatch) -> list[Sample]:
     found = []
-    for index, record in enumerate(batch.records[:count]):
-        place = place_of(prepared, batch.lines[index])
+    for index, record in enumerate(batch.records):
+        place = batch.place(index)
         failure = batch.failures[index]
         if record is None or failure is not None:
             found.append(Sample(place, [], failure.message if failure else "cannot be read"))
@@ -96,18 +100,12 @@ def scan(prepared: Prepared) -> Scan:
     return found
 
 
-def place_of(prepared: Prepared, line: int) -> str:
-    """Where a row stands: `rows.jsonl line 7`, or `rows.parquet row 6` counted from 0."""
-    path = prepared.job.input.path
-    return f"{path.name} {'row' if path.suffix == '.parquet' else 'line'} {line}"
-
-
 def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> None:
     key = prepared.job.input.key
     with seen:
         for index, record in enumerate(batch.records):
             found.rows += 1
-            place = place_of(prepared, batch.lines[index])
+            place = batch.place(index)
             failure = batch.failures[index]
             if record is None or failure is not None:
                 found.unreadable += 1

@@ -42,6 +42,7 @@ State = Literal[
     "input",
     "job_changed",
     "input_changed",
+    "selection_changed",
 ]
 
 
@@ -81,6 +82,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """From the run's file: name, provider, model, lane; empty when that is gone."""
     started_at_us: int | None = None
     ended_at_us: int | None = None
+    exit_code: int | None = None
+    """What the command of the last run ended with; None while it works, and when it was killed."""
+    exit_reason: str | None = None
+    """Why that run ended; as `exit_code`."""
+    max_failed: str | None = None
+    within_max_failed: bool | None = None
+    locked: bool = False
+    """Whether a process is at work in the folder now."""
+    process: int | None = None
+    """The one that wrote `status.json` last."""
+    updated_at: str | None = None
+    """When it did: every second while it works, so an old time and `locked` together mean that it hangs."""
     planned: Planned = msgspec.field(default_factory=Planned)
     totals: Totals = msgspec.field(default_factory=Totals)
     live: Live | None = None
@@ -123,14 +136,16 @@ def status_of(out: Path) -> Status:
 
 def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[str, Any]) -> Status:
     state, totals, planned, live = last.state, last.totals, last.planned, None
+    told, beat = _json(folder.run_file(last.run)), _json(folder.status)
+    locked = _locked(folder)
     if state == "running":
-        seen = _fresh(folder, last.run)
-        if seen is not None:
-            state, totals, live = seen["state"], _totals(seen["totals"]), _live(seen)
+        if locked and _moves(beat, folder, last.run):
+            state, totals, live = beat["state"], _totals(beat["totals"]), _live(beat)
         else:
-            state = "running" if _locked(folder) else "killed"
+            # After a storage fault the ledger could not be told how the run ended; its file may say it.
+            state = "running" if locked else told.get("exit_reason") or "killed"
             totals.add(beyond)
-    told = _json(folder.run_file(last.run))
+    ended = {} if locked and last.state == "running" else told
     return Status(
         state=state,  # type: ignore[arg-type]  # the ledger's states are this set
         run=last.run,
@@ -140,17 +155,21 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
         planned=planned,
         totals=totals,
         live=live,
-        fault=told.get("fault") if last.state != "running" else None,
+        fault=ended.get("fault"),
+        exit_code=ended.get("exit_code"),
+        exit_reason=ended.get("exit_reason"),
+        max_failed=ended.get("max_failed"),
+        within_max_failed=ended.get("within_max_failed"),
+        locked=locked,
+        process=beat.get("process"),
+        updated_at=beat.get("updated_at"),
         **common,
     )
 
 
-def _fresh(folder: OutputFolder, run: str) -> dict[str, Any] | None:
-    """`status.json`, when a process that works now wrote it."""
-    seen = _json(folder.status)
-    if seen.get("run") != run or seen.get("state") not in ("running", "stopping"):
-        return None
-    return seen if _age(folder.status) < FRESH_S and _locked(folder) else None
+def _moves(beat: dict[str, Any], folder: OutputFolder, run: str) -> bool:
+    """Whether `status.json` is of this run, which goes on, and was written just now."""
+    return beat.get("run") == run and beat.get("state") in ("running", "stopping") and _age(folder.status) < FRESH_S
 
 
 def _age(path: Path) -> float:

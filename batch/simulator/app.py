@@ -7,6 +7,7 @@ than its clients measures itself. Starlette serves the pages for people and test
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,7 +72,7 @@ class Simulator:
             if provider.scenario.gzip and b"gzip" in call.headers.get(b"accept-encoding", b""):
                 reply = gzipped(reply)
             entry.status = reply.status
-            entry.delivered = await deliver(reply, line, send) and reply.status != _CLIENT_GONE
+            entry.delivered = await deliver(reply, line, send, provider.clock)
         except asyncio.CancelledError:
             # The server ends and has cut the line; there is nobody left to tell.
             if not line.lost:
@@ -118,14 +119,29 @@ class Simulator:
         yield b"".join(chunk)
 
     async def _judge(self, request: Request) -> Response:
-        text = request.query_params.get("window", "60")
-        try:
-            window = float(text)
-        except ValueError:
-            window = 0.0
-        if not window > 0:
-            return JSONResponse({"error": f"window={text}: must be a number of seconds above 0"}, status_code=400)
-        return JSONResponse(self.provider.judge.verdict(window))
+        """`/_sim/judge?window=60&from=0&to=120`: what was sent, and what was used of the limits.
+
+        `window` is the length of the sliding windows, in seconds. With `from` or `to` (seconds since the first chat or
+        submit request after the start or the last reset; by default 0 and now) there is `use` besides: for each
+        (key, model) what `Judge.use` says, and `billed_tokens` of the requests that came in that time.
+        """
+        values: dict[str, float] = {}
+        for name, usual in (("window", "60"), ("from", "0"), ("to", "inf")):
+            text = request.query_params.get(name, usual)
+            try:
+                values[name] = float(text)
+            except ValueError:
+                values[name] = math.nan
+            if not (values[name] >= 0 if name == "from" else values[name] > 0):
+                wanted = "at least 0" if name == "from" else "above 0"
+                return JSONResponse({"error": f"{name}={text}: must be a number of seconds {wanted}"}, status_code=400)
+        if values["to"] <= values["from"]:
+            text = f"to={values['to']:g}: must be after from={values['from']:g}"
+            return JSONResponse({"error": text}, status_code=400)
+        verdict = self.provider.judge.verdict(values["window"])
+        if {"from", "to"} & set(request.query_params):
+            verdict |= self.provider.use(values["from"], values["to"])
+        return JSONResponse(verdict)
 
     async def _faults(self, _request: Request) -> Response:
         return Response(msgspec.json.encode(self.provider.strikes.log()), media_type="application/json")

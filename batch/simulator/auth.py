@@ -38,19 +38,22 @@ def bearer(header: str | None) -> str:
     return token
 
 
-def glm_key(token: str, keys: dict[str, str], now_ms: float) -> str:
+def glm_key(token: str, keys: dict[str, str], now_ms: float, *, strict: bool = False) -> str:
     """The key id behind a GLM token, raw or JWT.
 
     Args:
         token: what followed `Bearer`.
-        keys: secrets by key id; empty accepts any key of the right form.
+        keys: secrets by key id; empty accepts any key of the right form, and cannot check a signature.
         now_ms: wall time in milliseconds since 1970; a JWT's `exp` is compared with it.
+        strict: a JWT's header must say `"sign_type":"SIGN"`; else it may be missing.
 
     Raises:
         AuthError: 1002 for a bad form or an unknown key, 1003 for an expired JWT, 1004 for a wrong signature.
     """
     parts = token.split(".")
     if len(parts) == 3:
+        if _decoded(parts[0]).get("sign_type", None if strict else "SIGN") != "SIGN":
+            raise AuthError("1002")
         return _jwt_key(parts, keys, now_ms)
     if len(parts) != 2 or not all(parts):
         raise AuthError("1002")
@@ -76,6 +79,13 @@ def _jwt_key(parts: list[str], keys: dict[str, str], now_ms: float) -> str:
     if expires <= now_ms:
         raise AuthError("1003")
     return key_id
+
+
+def made_ms(header: str | None) -> float | None:
+    """When the JWT of an `Authorization` header was made, in milliseconds since 1970; None for anything else."""
+    parts = (header or "").rpartition(" ")[2].split(".")
+    made = _decoded(parts[1]).get("timestamp") if len(parts) == 3 else None
+    return made if isinstance(made, int | float) else None
 
 
 def _unpadded(text: str) -> bytes:

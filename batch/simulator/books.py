@@ -87,6 +87,24 @@ class Books:
         self._marks.append(_BILLED * entry.billed | _DELIVERED * entry.delivered)
         self._calls.append(entry.client_call_id)
 
+    def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
+        """Tokens billed for requests that came in the unix seconds [begin, end), by (key, model).
+
+        Tasks count as they stand at the monotonic time `now`, at the time of their submission.
+        """
+        kinds = list(self._kinds)
+        totals: dict[tuple[str, str], int] = {}
+        for place, at in enumerate(self._at):
+            if not begin <= at < end:
+                continue
+            route, _, key_id, model, _ = kinds[self._kind[place]]
+            task = self._tasks.get(place) if route == "submit" else None
+            tokens = self._tokens[3 * place] + self._tokens[3 * place + 1] if self._marks[place] & _BILLED else 0
+            if task is not None and task.state(now) == SUCCESS:
+                tokens = task.prompt_tokens + task.completion_tokens
+            totals[key_id, model] = totals.get((key_id, model), 0) + tokens
+        return totals
+
     def records(self, now: float) -> Iterator[dict[str, Any]]:
         """Every record as it is shown, tasks as they stand at the monotonic time `now`."""
         kinds = list(self._kinds)

@@ -15,6 +15,7 @@ GLM_TEXTS = {
     "1003": (401, "Authentication Token已过期，请重新生成/获取"),
     "1004": (401, "通过提供的Authentication Token的验证失败，请确认Authentication Token正确传递"),
     "1200": (500, "API调用失败"),
+    "1113": (429, "Insufficient balance or no resource package. Please recharge."),
     "1210": (400, "API 调用参数有误，请检查文档。"),
     "1211": (400, "模型不存在，请检查模型代码。"),
     "1213": (400, "未正常接收到 {field} 参数。"),
@@ -22,9 +23,19 @@ GLM_TEXTS = {
     "1230": (500, "API 调用流程出错。"),
     "1231": (400, "您已有请求：{request_id}。"),
     "1234": (500, "网络错误，错误id：{error_id}，请联系客服。"),
+    "1301": (
+        400,
+        "系统检测到输入或生成内容可能包含不安全或敏感内容，请您避免输入易产生敏感内容的提示语，感谢您的配合。",
+    ),
     "1302": (429, "Rate limit reached for requests"),
     "1303": (429, "您当前使用该 API 的频率过高，请降低频率，或联系客服增加限额。"),
+    "1304": (429, "该 API 已达今日调用次数限额，您的限额将在 {when} 重置。如有更多需求，请联系客服购买。"),
+    "1305": (429, "The service may be temporarily overloaded, please try again later"),
+    "1308": (429, "Usage limit reached for 5 hour. Your limit will reset at {when}"),
+    "1310": (429, "Weekly/Monthly Limit Exhausted. Your limit will reset at {when}"),
+    "1312": (429, "当前模型的访问量过大，请更换其他模型。"),
 }
+WRONG_KEY = "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys."
 
 OPENAI_JSON = b"application/json"
 

@@ -1,194 +1,164 @@
-"""The register of faults: what each one does to a request. Owns their exact forms; who is struck is `strikes.py`.
+"""The register of faults: number, title, where each strikes, what it can be told. Owns nothing else.
 
-A fault is one entry of `BEHAVIOURS`, made of at most four small functions:
-
-- `refuse(strike)` answers in place of the model, before any work; such a request is not billed;
-- `answer(strike, body)` changes the finished answer, which is billed as it would have been;
-- `task(strike, fate)` changes when a submitted task ends;
-- `wire(strike, reply)` changes how the bytes leave.
-
-To add one, write the function and its entry. Numbers are those of the list of behaviours this simulator follows: 18, 19
-and 28 are refusals, 33 and 34 connections, 48 answers, 56 and 58 tasks.
+The functions behind it stand by kind in `refusals.py`, `payloads.py`, `connections.py` and `taskfaults.py`; who is
+struck is `strikes.py`; what a fault is made of is `behaviour.py`. To add one, write its function and its entry.
+Numbers are those of the list of behaviours this simulator follows.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
 
-import msgspec
+from . import connections, payloads, refusals, taskfaults
+from .behaviour import ROUTES, Behaviour
 
-from . import failures
-from .wire import Headers, Reply
-
-ROUTES = ("chat", "submit", "poll")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One `[[fault]]` of a scenario, checked.
-
-    Attributes:
-        behaviour: its number.
-        routes: where it strikes.
-        rate: the share of requests it strikes; None strikes all that `rows` and `first` leave.
-        rows: texts looked for in user messages, or numbers of conversations from 1 by first arrival; empty: all.
-        first: strikes only the first so many attempts of each conversation; None: all attempts.
-        options: what this behaviour can be told besides.
-        salt: tells entries of one behaviour apart, so that their coins fall independently.
-    """
-
-    behaviour: int
-    routes: tuple[str, ...]
-    rate: float | None = None
-    rows: tuple[str | int, ...] = ()
-    first: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    salt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """A fault that strikes a request.
-
-    Attributes:
-        fault: which one.
-        dialect: `glm` or `openai`, for the form of what is sent.
-        conversation: 64 bits that stand for model and messages.
-        attempt: the number of this attempt of the conversation on its route, from 1.
-    """
-
-    fault: Fault
-    dialect: str
-    conversation: int
-    attempt: int
-
-    def pick(self, option: str, choices: tuple[Any, ...]) -> Any:
-        """The option's value if the scenario gives one, else the choices in turn from attempt to attempt."""
-        given = self.fault.options.get(option)
-        return choices[(self.conversation + self.attempt) % len(choices)] if given is None else given
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of a submitted task, in monotonic seconds.
-
-    Attributes:
-        now: when it was made.
-        ready_at: when it succeeds.
-        held_until: when its place in flight is given back.
-    """
-
-    now: float
-    ready_at: float
-    held_until: float
-
-
-def rate_limited(strike: Strike, headers: Headers = ()) -> Reply:
-    """HTTP 429 in the dialect's words."""
-    if strike.dialect == "glm":
-        return failures.glm("1302", headers=headers)
-    return failures.openai(
-        429, "Rate limit reached for requests", "requests", code="rate_limit_exceeded", headers=headers
-    )
-
-
-def retry_after(strike: Strike) -> Reply:
-    """HTTP 429 with a `Retry-After` in whole seconds."""
-    return rate_limited(strike, ((b"retry-after", str(strike.fault.options.get("seconds", 2)).encode()),))
-
-
-def server_error(strike: Strike) -> Reply:
-    """HTTP 500, 502, 503 or 504 with a JSON body."""
-    status = strike.pick("status", (500, 502, 503, 504))
-    if strike.dialect == "glm":
-        code = {500: "1200", 502: "1230", 503: "1230", 504: "1234"}[status]
-        return failures.glm(code, status=status, error_id=f"{strike.conversation:016x}")
-    if status == 503:
-        text = "The server is currently overloaded with other requests. Please try again later."
-        return failures.openai(status, text, "service_unavailable_error", code="server_is_overloaded")
-    text = "The server had an error while processing your request. Sorry about that!"
-    return failures.openai(status, text, "server_error")
-
-
-def reset_before_headers(_strike: Strike) -> Reply:
-    """The connection is reset and nothing is sent."""
-    return Reply(0, b"", cut=-1)
-
-
-def lost_answer(_strike: Strike, reply: Reply) -> Reply:
-    """The work is done, then the connection is reset and nothing is sent."""
-    return msgspec.structs.replace(reply, status=0, cut=-1)
-
-
-def reset_mid_body(_strike: Strike, reply: Reply) -> Reply:
-    """The headers and half of the body are sent, then the connection is reset."""
-    return msgspec.structs.replace(reply, cut=max(1, len(reply.body) // 2))
-
-
-def bad_usage(strike: Strike, body: dict[str, Any]) -> dict[str, Any]:
-    """The usage is missing, null, all zero, or its total is not the sum of its parts."""
-    if "usage" not in body:
-        return body
-    form = strike.pick("form", ("missing", "null", "zero", "sum"))
-    changed = dict(body)
-    if form == "missing":
-        del changed["usage"]
-    elif form == "null":
-        changed["usage"] = None
-    elif form == "zero":
-        changed["usage"] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    else:
-        changed["usage"] = {**body["usage"], "total_tokens": body["usage"]["total_tokens"] + 7}
-    return changed
-
-
-def never_ready(strike: Strike, fate: Fate) -> Fate:
-    """The task stays PROCESSING for ever; its place in flight is given back after `hold_seconds`, if that is said."""
-    return replace(fate, ready_at=math.inf, held_until=fate.now + strike.fault.options.get("hold_seconds", math.inf))
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """What a fault number means.
-
-    Attributes:
-        title: for people.
-        routes: where it strikes unless the scenario says otherwise.
-        allowed: where it may strike.
-        options: further keys of its `[[fault]]`, each with the values it may have; a type stands for all its values
-            above 0.
-        refuse: see the module.
-        answer: see the module.
-        task: see the module.
-        wire: see the module.
-    """
-
-    title: str
-    routes: tuple[str, ...] = ("chat", "submit")
-    allowed: tuple[str, ...] = ROUTES
-    options: Mapping[str, type | tuple[Any, ...]] = field(default_factory=dict)
-    refuse: Callable[[Strike], Reply] | None = None
-    answer: Callable[[Strike, dict[str, Any]], dict[str, Any]] | None = None
-    task: Callable[[Strike, Fate], Fate] | None = None
-    wire: Callable[[Strike, Reply], Reply] | None = None
-
+_ANSWERS = ("chat", "poll")  # where a spoilt body is an answer; at a submit it is a task whose id is lost
+_FROM_0 = range(10**12)
+_SKEW = range(-(10**8), 10**8)
+_SUBMIT = ("submit",)
+_POLL = ("poll",)
 
 BEHAVIOURS: Mapping[int, Behaviour] = {
-    18: Behaviour("429 without a header", refuse=rate_limited),
-    19: Behaviour("429 with Retry-After in seconds", options={"seconds": int}, refuse=retry_after),
-    28: Behaviour("5xx with a JSON body", options={"status": (500, 502, 503, 504)}, refuse=server_error),
-    33: Behaviour("reset before the headers", routes=ROUTES, refuse=reset_before_headers),
-    34: Behaviour("reset in the middle of the body", routes=ROUTES, wire=reset_mid_body),
-    48: Behaviour("usage missing or wrong", options={"form": ("missing", "null", "zero", "sum")}, answer=bad_usage),
-    56: Behaviour("task made, answer lost", routes=("submit",), allowed=("submit",), wire=lost_answer),
+    18: Behaviour("429 without a header", options={"code": ("1302", "1303")}, refuse=refusals.rate_limited),
+    19: Behaviour("429 with Retry-After in seconds", options={"seconds": int}, refuse=refusals.retry_after),
+    20: Behaviour(
+        "429 with Retry-After as a date",
+        options={"seconds": int, "skew_s": _SKEW},
+        refuse=refusals.retry_after_date,
+    ),
+    21: Behaviour(
+        "429 with retry-after-ms",
+        options={"milliseconds": int, "seconds": int},
+        refuse=refusals.retry_after_ms,
+    ),
+    22: Behaviour(
+        "429 with an odd Retry-After",
+        options={"form": refusals.RETRY_AFTER_FORMS},
+        refuse=refusals.odd_retry_after,
+    ),
+    23: Behaviour("model overloaded", options={"code": ("1305", "1312")}, rate=0.85, refuse=refusals.overloaded),
+    24: Behaviour("no money left", options={"after_tokens": _FROM_0}, refuse=refusals.no_money),
+    25: Behaviour(
+        "limit used up until a time",
+        dialects=("glm",),
+        options={"code": ("1308", "1304", "1310"), "seconds": int},
+        refuse=refusals.used_up,
+    ),
+    26: Behaviour(
+        "request too large",
+        dialects=("openai",),
+        options={"limit": int, "requested": int},
+        refuse=refusals.too_large,
+    ),
+    27: Behaviour("DashScope's insufficient_quota", dialects=("openai",), refuse=refusals.dashscope_throttled),
+    28: Behaviour(
+        "5xx with a JSON body",
+        options={"status": (500, 502, 503, 504)},
+        refuse=refusals.server_error,
+    ),
+    29: Behaviour("5xx with an HTML page", options={"status": (502, 503, 504)}, refuse=refusals.gateway_page),
+    30: Behaviour("200 with an HTML page", refuse=refusals.login_page),
+    31: Behaviour("200 with an error in it", options={"code": ("1305", "1312")}, refuse=refusals.error_in_200),
+    32: Behaviour("200 that says 404", refuse=refusals.no_such_route),
+    33: Behaviour("reset before the headers", routes=ROUTES, refuse=connections.reset_before_headers),
+    34: Behaviour("reset in the middle of the body", routes=ROUTES, wire=connections.reset_mid_body),
+    35: Behaviour("body shorter than promised", routes=ROUTES, wire=connections.short_body),
+    43: Behaviour("slow first byte", options={"seconds": float}, wire=connections.slow_first_byte),
+    44: Behaviour("slow drip", options={"interval_ms": int, "gap_s": float}, wire=connections.slow_drip),
+    45: Behaviour(
+        "no JSON object",
+        routes=_ANSWERS,
+        options={"form": payloads.BODY_FORMS},
+        wire=payloads.bad_body,
+    ),
+    46: Behaviour("choices missing", options={"form": payloads.CHOICE_FORMS}, answer=payloads.bad_choices),
+    47: Behaviour("no content", options={"form": payloads.CONTENT_FORMS}, answer=payloads.no_content),
+    48: Behaviour("usage missing or wrong", options={"form": payloads.USAGE_FORMS}, answer=payloads.bad_usage),
+    49: Behaviour("odd finish reason", options={"form": payloads.FINISH_FORMS}, answer=payloads.odd_finish),
+    50: Behaviour("another model served", options={"served": str}, answer=payloads.other_model),
+    51: Behaviour("odd Content-Type", routes=ROUTES, options={"form": payloads.TYPE_FORMS}, wire=payloads.odd_type),
+    52: Behaviour(
+        "odd Content-Encoding",
+        routes=_ANSWERS,
+        options={"form": payloads.CODING_FORMS, "megabytes": int},
+        wire=payloads.odd_coding,
+    ),
+    53: Behaviour(
+        "odd characters",
+        routes=_ANSWERS,
+        options={"form": payloads.CHARSET_FORMS},
+        wire=payloads.odd_charset,
+    ),
+    54: Behaviour("very large answer", options={"megabytes": int}, answer=payloads.large_answer),
+    55: Behaviour("bad tool calls", options={"form": payloads.TOOL_FORMS}, answer=payloads.bad_tool_calls),
+    56: Behaviour("task made, answer lost", routes=_SUBMIT, allowed=_SUBMIT, wire=connections.lost_answer),
+    57: Behaviour("one id for two tasks", routes=_SUBMIT, allowed=_SUBMIT, wire=taskfaults.same_id),
     58: Behaviour(
         "task stuck for ever",
-        routes=("submit",),
-        allowed=("submit",),
+        routes=_SUBMIT,
+        allowed=_SUBMIT,
         options={"hold_seconds": float},
-        task=never_ready,
+        task=taskfaults.never_ready,
     ),
+    59: Behaviour(
+        "task failed",
+        routes=_SUBMIT,
+        allowed=_SUBMIT,
+        options={"form": taskfaults.FAIL_FORMS, "code": taskfaults.FAIL_CODES},
+        task=taskfaults.failing,
+    ),
+    60: Behaviour(
+        "task not found",
+        routes=_POLL,
+        allowed=_POLL,
+        options={"form": ("400", "404"), "after_seconds": float},
+        refuse=taskfaults.not_found,
+    ),
+    61: Behaviour(
+        "odd answers to polls",
+        routes=_POLL,
+        allowed=_POLL,
+        options={"form": taskfaults.POLL_FORMS},
+        refuse=taskfaults.poll_refused,
+        answer=taskfaults.odd_result,
+    ),
+    63: Behaviour(
+        "key refused in mid-run",
+        routes=ROUTES,
+        options={"form": ("expired", "revoked"), "after": _FROM_0, "older_than_s": float},
+        refuse=refusals.key_refused,
+    ),
+    64: Behaviour(
+        "redirect",
+        options={"status": (301, 302, 307, 308), "to": str},
+        refuse=refusals.redirect,
+    ),
+    65: Behaviour("content filter", sticky=True, refuse=refusals.filtered),
+    66: Behaviour(
+        "server clock off by hours",
+        routes=ROUTES,
+        options={"skew_s": _SKEW, "seconds": int, "refuse_first": _FROM_0},
+        refuse=refusals.skewed,
+        wire=payloads.skewed_date,
+    ),
+    67: Behaviour(
+        "server restart",
+        routes=ROUTES,
+        options={"at": int, "store": ("kept", "lost"), "down_s": float},
+        refuse=connections.restart,
+    ),
+    69: Behaviour(
+        "idle connection closed as a request arrives",
+        routes=ROUTES,
+        options={"form": ("fin", "rst")},
+        refuse=connections.idle_close_race,
+    ),
+    70: Behaviour(
+        "flood of headers",
+        options={"seconds": int, "refuse_first": _FROM_0},
+        refuse=refusals.flooded,
+        wire=payloads.flooded_answer,
+    ),
+    71: Behaviour("rare statuses", options={"status": refusals.STATUSES}, refuse=refusals.other_status),
+    72: Behaviour("402", refuse=refusals.no_balance),
 }

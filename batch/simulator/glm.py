@@ -60,7 +60,8 @@ class Glm:
 
     def key_of(self, authorization: str | None) -> str:
         """The id of the key that asks; raises AuthError."""
-        return glm_key(bearer(authorization), self._scenario.keys, self._provider.clock.wall() * 1000)
+        now_ms = self._provider.clock.wall() * 1000
+        return glm_key(bearer(authorization), self._scenario.keys, now_ms, strict=self._scenario.strict_jwt)
 
     def unauthorized(self, error: AuthError) -> Reply:
         """HTTP 401 with the code that says what is wrong."""

@@ -50,6 +50,7 @@ class Judge:
 
     def arrived(self, key_id: str, model: str, time: float, charged: int) -> None:
         """A chat or submit request came in at the monotonic `time` and counts for `charged` tokens."""
+        self._limits.begin(time)
         self._times.append(time)
         self._pair.append(self._pairs.setdefault((key_id, model), len(self._pairs)))
         self._charged.append(charged)
@@ -62,6 +63,28 @@ class Judge:
         """A request was refused because of `why`: a limit's name, `duplicate`, `invalid`, `auth` or `fault`."""
         reasons = self._refused.setdefault((key_id, model), {})
         reasons[why] = reasons.get(why, 0) + 1
+
+    def use(self, begin: float, end: float, now: float) -> list[dict[str, Any]]:
+        """What each (key, model) used of its limits from `begin` to `end`, in seconds since the first request.
+
+        Besides the pair it says `in_flight_seconds` (places in work times seconds), `requests` and `charged_tokens`
+        of what was admitted, and under `allowed` what the limits of that time add up to, None where nothing is limited.
+        A share is the one divided by the other.
+        """
+        began = self._limits.began
+        if began is None:
+            return []
+        begin = min(began + begin, now)
+        end = min(began + end, now)
+        return [
+            {
+                "key_id": key_id,
+                "model": model,
+                **self._limits.lane(key_id, model).use(begin, end, now),
+                "allowed": self._limits.allowed(model, begin, end),
+            }
+            for key_id, model in self._pairs
+        ]
 
     def verdict(self, window: float) -> dict[str, Any]:
         """What was seen, in total and for each (key, model), over any window of `window` seconds."""

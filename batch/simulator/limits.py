@@ -1,14 +1,18 @@
-"""What the provider refuses. Owns places in flight and the request and token buckets, for each (key, model).
+"""What the provider refuses. Owns the request and token buckets of each (key, model), and what limits become later.
 
+Places in flight are `places.py`.
 GLM limits concurrency only and refuses at once, never queueing (BigModel FAQ, rate limits); OpenAI limits requests and
 tokens per minute with buckets that refill continuously, and failed requests count (OpenAI guide, rate limits).
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+from .places import Lane, Place
 
 MINUTE = 60.0
 
@@ -28,6 +32,21 @@ class Limit:
     tpm: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Limits that hold from some moment on; what it leaves None stays as it was.
+
+    Attributes:
+        after_s: seconds after the first chat or submit request.
+        limit: the new limits.
+        model: whose they are; None: those of every model without its own.
+    """
+
+    after_s: float
+    limit: Limit
+    model: str | None = None
+
+
 class Bucket:
     """A bucket of `limit` per minute that holds `limit * burst_s / 60` and refills continuously."""
 
@@ -35,11 +54,20 @@ class Bucket:
 
     def __init__(self, limit: int, burst_s: float, now: float) -> None:
         """Start full."""
+        self._set(limit, burst_s)
+        self._level = self.capacity
+        self._seen = now
+
+    def _set(self, limit: int, burst_s: float) -> None:
         self.limit = limit
         self.rate = limit / MINUTE
         self.capacity = max(self.rate * burst_s, 1.0)
-        self._level = self.capacity
-        self._seen = now
+
+    def change(self, limit: int, burst_s: float, now: float) -> None:
+        """Go on with another limit; what is in the bucket stays, as far as it fits."""
+        level = self.level(now)
+        self._set(limit, burst_s)
+        self._level = min(level, self.capacity)
 
     def level(self, now: float) -> float:
         """What could be taken at `now`."""
@@ -61,48 +89,6 @@ class Bucket:
     def until_full(self, now: float) -> float:
         """Seconds until the bucket is full again."""
         return (self.capacity - self.level(now)) / self.rate
-
-
-@dataclass(slots=True)
-class Lane:
-    """What is in flight of one (key, model), or of all together, and the most that ever was.
-
-    A task's place ends by itself at a known time, so nothing has to run in the background to free it.
-    """
-
-    live: int = 0
-    peak: int = 0
-    ends: list[float] = field(default_factory=list)
-
-    def busy(self, now: float) -> int:
-        """Places taken at `now`."""
-        while self.ends and self.ends[0] <= now:
-            heapq.heappop(self.ends)
-        return self.live + len(self.ends)
-
-
-class Place:
-    """One request's place in flight; given back once, however often that is asked."""
-
-    __slots__ = ("_lanes",)
-
-    def __init__(self, *lanes: Lane) -> None:
-        """Take a place in every lane."""
-        self._lanes = lanes
-        for lane in lanes:
-            lane.live += 1
-
-    def free(self) -> None:
-        """Give the place back."""
-        for lane in self._lanes:
-            lane.live -= 1
-        self._lanes = ()
-
-    def keep_until(self, end: float) -> None:
-        """Hand the place to a task that ends at the monotonic time `end` (infinity: never)."""
-        for lane in self._lanes:
-            heapq.heappush(lane.ends, end)
-        self.free()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +120,80 @@ class Gauge:
 
 
 class Limits:
-    """All lanes and buckets of the simulated provider."""
+    """All lanes and buckets of the simulated provider.
 
-    def __init__(self, default: Limit, models: dict[str, Limit], burst_s: float = MINUTE) -> None:
+    Changes are counted in seconds from the first chat or submit request since the start or the last reset, whether it
+    was admitted or not; a reset puts the first limits back.
+    """
+
+    def __init__(
+        self,
+        default: Limit,
+        models: dict[str, Limit],
+        burst_s: float = MINUTE,
+        *,
+        changes: tuple[Change, ...] = (),
+        time: Callable[[], float],
+    ) -> None:
         """Remember the limits; lanes and buckets appear with the first request of a (key, model)."""
-        self._default = default
-        self._models = {name.lower(): limit for name, limit in models.items()}
+        self._first = (default, {name.lower(): limit for name, limit in models.items()})
+        self._default, self._models = default, dict(self._first[1])
+        self._changes = changes
+        self._coming = list(changes)
+        self._time = time
+        self.began: float | None = None
         self._burst_s = burst_s
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._buckets: dict[tuple[str, str], tuple[Bucket | None, Bucket | None]] = {}
-        self.all = Lane()
+        self.all = Lane(kept=False)
 
     def limit_of(self, model: str) -> Limit:
         """The limits that hold for a model."""
         return self._models.get(model.lower(), self._default)
+
+    def begin(self, now: float) -> None:
+        """The first request has come at the monotonic `now`; later calls change nothing."""
+        if self.began is None:
+            self.began = now
+
+    def _apply(self, now: float) -> None:
+        while self._coming and self.began is not None and self._coming[0].after_s <= now - self.began:
+            change = self._coming.pop(0)
+            self._default, self._models = changed(self._default, self._models, change)
+            for (key_id, model), (requests, tokens) in list(self._buckets.items()):
+                limit = self.limit_of(model)
+                at = self.began + change.after_s
+                self._buckets[key_id, model] = self._moved(requests, limit.rpm, at), self._moved(tokens, limit.tpm, at)
+
+    def _moved(self, bucket: Bucket | None, limit: int | None, now: float) -> Bucket | None:
+        if limit is None:
+            return None
+        if bucket is None:
+            return Bucket(limit, self._burst_s, now)
+        if bucket.limit != limit:
+            bucket.change(limit, self._burst_s, now)
+        return bucket
+
+    def allowed(self, model: str, begin: float, end: float) -> dict[str, float | None]:
+        """What the limits of a model add up to in the monotonic seconds [begin, end); None where nothing is limited."""
+        began = begin if self.began is None else self.began
+        moments = sorted({begin, end, *(at for c in self._changes if begin < (at := began + c.after_s) < end)})
+        totals: dict[str, float | None] = {"in_flight": 0.0, "rpm": 0.0, "tpm": 0.0}
+        for start, stop in pairwise(moments):
+            default, models = self._first
+            for change in self._changes:
+                if began + change.after_s <= start:
+                    default, models = changed(default, models, change)
+            limit = models.get(model.lower(), default)
+            for name, total in totals.items():
+                one = getattr(limit, name)
+                totals[name] = None if one is None or total is None else total + one * (stop - start)
+        per_s = {name: None if total is None else total / MINUTE for name, total in totals.items()}
+        return {
+            "in_flight_seconds": totals["in_flight"],
+            "requests": per_s["rpm"],
+            "charged_tokens": per_s["tpm"],
+        }
 
     def lane(self, key_id: str, model: str) -> Lane:
         """The lane of a (key, model)."""
@@ -167,6 +213,8 @@ class Limits:
             charge: tokens the request counts for before it is answered.
             now: monotonic seconds.
         """
+        if self._coming:
+            self._apply(now)
         lane = self.lane(key_id, model)
         # What the caller has open is judged with refused requests in it: they were sent, and that is the question.
         lane.peak = max(lane.peak, lane.busy(now) + 1)
@@ -177,7 +225,9 @@ class Limits:
         limit = self.limit_of(model).in_flight
         if limit is not None and lane.busy(now) >= limit:
             return Refusal("in_flight", limit, lane.busy(now), 1)
-        return Place(lane, self.all)
+        lane.entered.append(now)
+        lane.charges.append(charge)
+        return Place(self._time, lane, self.all)
 
     def count_failed(self, key_id: str, model: str, now: float) -> None:
         """Count a request that failed before it was admitted: it uses up the request limit all the same."""
@@ -221,11 +271,34 @@ class Limits:
         return requests, tokens
 
     def forget_peaks(self) -> None:
-        """Start judging anew: what is in flight now is the most that was ever seen."""
-        self.all.peak = 0
-        for lane in self._lanes.values():
-            lane.peak = 0
+        """Start judging anew, with the first limits: what is in flight now is the most that was ever seen."""
+        now = self._time()
+        for lane in (self.all, *self._lanes.values()):
+            lane.forget(now)
+        if len(self._coming) < len(self._changes):
+            self._buckets.clear()
+        self._default, self._models = self._first[0], dict(self._first[1])
+        self._coming = list(self._changes)
+        self.began = None
+
+    def lose_tasks(self) -> None:
+        """Take back the places of all tasks: the server has forgotten them."""
+        now = self._time()
+        for lane in (self.all, *self._lanes.values()):
+            lane.lose_tasks(now)
 
     def peaks(self) -> dict[tuple[str, str], int]:
         """The most ever in flight, for each (key, model) that asked."""
         return {pair: lane.peak for pair, lane in self._lanes.items()}
+
+
+def changed(default: Limit, models: dict[str, Limit], change: Change) -> tuple[Limit, dict[str, Limit]]:
+    """The limits after a change: default, and by model in lower case."""
+    if change.model is None:
+        return _merged(default, change.limit), models
+    name = change.model.lower()
+    return default, {**models, name: _merged(models.get(name, default), change.limit)}
+
+
+def _merged(old: Limit, new: Limit) -> Limit:
+    return Limit(*(getattr(old if getattr(new, f.name) is None else new, f.name) for f in fields(Limit)))

@@ -54,11 +54,7 @@ class OpenAI:
 
     def unauthorized(self, error: AuthError) -> Reply:
         """HTTP 401, `invalid_api_key`."""
-        message = (
-            "You didn't provide an API key."
-            if error.code == "1001"
-            else "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys."
-        )
+        message = "You didn't provide an API key." if error.code == "1001" else failures.WRONG_KEY
         return failures.openai(401, message, "invalid_request_error", code="invalid_api_key")
 
     def no_route(self, call: Call) -> Reply:

@@ -6,23 +6,27 @@ checks, error texts, answer bodies) comes in as a `Dialect`; nothing here knows 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import msgspec
 
 from . import models
 from .auth import AuthError
+from .behaviour import Fate, Scene, Strike
 from .books import Books, Entry
 from .chance import chance, digest64, mixed
 from .clock import Clock
 from .completion import Ask, Completion, Usage
-from .faults import BEHAVIOURS, Fate, Strike
+from .faults import BEHAVIOURS
 from .judge import Judge
-from .limits import Limits, Place, Refusal
+from .limits import Limits, Refusal
+from .places import Place
 from .scenario import Scenario
 from .strikes import Strikes
-from .tasks import Task, Tasks
+from .tasks import FAIL, PROCESSING, SUCCESS, Task, Tasks
 from .tokens import of_messages
 from .wire import Line, Reply
 
@@ -97,13 +101,24 @@ class Provider:
         self.scenario = scenario
         self.clock = clock
         self.books = Books()
-        self.limits = Limits(scenario.limit, scenario.model_limits, scenario.burst_s)
+        self.limits = Limits(
+            scenario.limit,
+            scenario.model_limits,
+            scenario.burst_s,
+            changes=scenario.limit_changes,
+            time=clock.monotonic,
+        )
         self.judge = Judge(self.limits)
         self.strikes = Strikes(scenario.faults, scenario.seed)
         self.tasks = Tasks(scenario.seed, int(clock.wall() * 1000))
         self._numbers = 0
         self._prefixes: dict[int, int] = {}
         self._working: dict[tuple[str, str], float | None] = {}
+        self._billed: dict[str, int] = {}
+        # Only a restart needs to know all connections.
+        self._lines: WeakSet[Line] | None = WeakSet() if any(f.behaviour == 67 for f in scenario.faults) else None
+        self._restarted = -math.inf
+        self._lives = 1
 
     def new_entry(self, dialect: str, route: str) -> Entry:
         """A record for a request that has just arrived."""
@@ -111,10 +126,25 @@ class Provider:
         return Entry(self._numbers, dialect, route, self.clock.wall())
 
     def reset(self) -> None:
-        """Empty books, judge and fault counters; tasks, places in flight and buckets stay as they are."""
+        """Empty books, judge and fault counters, and begin anew with the changes of limits.
+
+        Tasks and places in flight stay as they are, buckets too unless their limits had changed.
+        """
         self.books.clear()
         self.judge.clear()
         self.strikes.clear()
+        self._billed.clear()
+
+    def use(self, begin: float, end: float) -> dict[str, Any]:
+        """What was used of the limits from `begin` to `end`, in seconds since the first request; see `Judge.use`."""
+        now = self.clock.monotonic()
+        lanes = self.judge.use(begin, end, now)
+        began = self.limits.began
+        unix = 0.0 if began is None else self.clock.wall() - now + began
+        tokens = self.books.billed(unix + begin, unix + end, now)
+        for lane in lanes:
+            lane["billed_tokens"] = tokens.get((lane["key_id"], lane["model"]), 0)
+        return {"from": begin, "to": min(end, now - began) if began is not None else begin, "use": lanes}
 
     async def chat(self, call: Call, dialect: Dialect, ask: Ask) -> Reply:
         """Serve a synchronous chat request."""
@@ -126,8 +156,12 @@ class Provider:
         if refused is not None:
             return refused
         completion, usage = self._work(entry, ask)
+        life = self._lives
         await self._wait(self.scenario.latency.chat_ms, conversation, completion.tokens)
+        if life != self._lives:
+            return Reply(0, b"", cut=-1)  # the server went down over it: nothing was finished, nothing is billed
         entry.billed = True
+        self._billed[entry.key_id] = self._billed.get(entry.key_id, 0) + usage.total_tokens
         entry.prompt_tokens, entry.completion_tokens = usage.prompt_tokens, usage.completion_tokens
         entry.cached_tokens = usage.cached_tokens
         body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
@@ -142,7 +176,9 @@ class Provider:
         refused = self._refuse(call, strikes)
         if refused is not None:
             return refused
-        call.entry.task = self._new_task(call, dialect, ask, conversation, strikes)
+        task = call.entry.task = self._new_task(call, dialect, ask, conversation, strikes)
+        if task.ready_at < math.inf and not task.failed:
+            self._billed[task.key_id] = self._billed.get(task.key_id, 0) + task.prompt_tokens + task.completion_tokens
         await self._wait(self.scenario.latency.submit_ms, conversation, 0)
         return self._wired(call, strikes, Reply(200, msgspec.json.encode(receipt), (), dialect.content_type))
 
@@ -156,19 +192,24 @@ class Provider:
             if change is not None:
                 fate = change(strike, fate)
                 self._applied(call, strike)
-        body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
+        if fate.failure is None:
+            body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
+            body["task_status"] = SUCCESS
+        else:
+            body = {"id": call.reply_id, "request_id": call.request_id, "task_status": FAIL, **fate.failure}
         task = Task(
             id=call.reply_id,
             request_id=call.request_id,
             key_id=call.entry.key_id,
             model=ask.model,
             ready_at=fate.ready_at,
-            result=msgspec.json.encode({**body, "task_status": "SUCCESS"}),
+            result=msgspec.json.encode(body),
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
             conversation=conversation,
             rows=self.strikes.rows_of(ask.model, ask.messages),
+            failed=fate.failure is not None,
         )
         self.tasks.add(task)
         self._working_until(call.entry, fate.held_until)
@@ -179,17 +220,18 @@ class Provider:
     async def poll(self, call: Call, dialect: Dialect, task: Task, processing: dict[str, Any]) -> Reply:
         """Answer a poll of a task: its result, or `processing` while there is none."""
         call.entry.task, call.entry.model = task, task.model
-        strikes = self.strikes.on("poll", dialect.name, task.conversation, task.rows)
+        strikes = self._strikes_on(call, dialect, task.conversation, task.rows, task=task)
         refused = self._refuse(call, strikes)
         if refused is not None:
             return refused
         await self._wait(self.scenario.latency.poll_ms, task.conversation, 0)
-        if task.state(self.clock.monotonic()) == "SUCCESS":
-            body = task.result
+        state, body = task.state(self.clock.monotonic()), task.result
+        if state == PROCESSING:
+            body = msgspec.json.encode(processing)
+        elif state == SUCCESS:
             if any(BEHAVIOURS[strike.fault.behaviour].answer for strike in strikes):
                 body = msgspec.json.encode(self._changed(call, strikes, msgspec.json.decode(body)))
-        else:
-            body = msgspec.json.encode(processing)
+            task.shown = True
         return self._wired(call, strikes, Reply(200, body, (), dialect.content_type))
 
     def invalid(self, call: Call, why: str) -> None:
@@ -215,6 +257,7 @@ class Provider:
     def finished(self, call: Call) -> None:
         """A request has had its answer: give back what it held, unless a task holds it now."""
         call.line.watch(None)
+        call.line.served += 1
         if call.place is not None:
             call.place.free()
         entry = call.entry
@@ -236,7 +279,48 @@ class Provider:
         if not self.scenario.faults:
             return conversation, []
         rows = self.strikes.rows_of(ask.model, ask.messages)
-        return conversation, self.strikes.on(entry.route, dialect.name, conversation, rows)
+        return conversation, self._strikes_on(call, dialect, conversation, rows, ask=ask)
+
+    def _strikes_on(
+        self,
+        call: Call,
+        dialect: Dialect,
+        conversation: int,
+        rows: int,
+        *,
+        ask: Ask | None = None,
+        task: Task | None = None,
+    ) -> list[Strike]:
+        route, key_id = call.entry.route, call.entry.key_id
+        if self._lines is not None:
+            self._lines.add(call.line)
+        if not self.strikes.meets(route):
+            return []
+        sent = call.headers.get(b"authorization")
+        scene = Scene(
+            now=self.clock.monotonic(),
+            wall=self.clock.wall(),
+            key_id=key_id,
+            path=call.path,
+            authorization=None if sent is None else sent.decode("latin-1"),
+            reused=call.line.served > 0,
+            billed=self._billed.get(key_id, 0),
+            earlier=self.tasks.latest(key_id),
+            restarted=self._restarted,
+            ask=ask,
+            task=task,
+        )
+        return self.strikes.on(route, dialect.name, conversation, rows, scene)
+
+    def _restart(self, store: str, line: Line) -> None:
+        self._lives += 1
+        self._restarted = self.clock.monotonic()
+        if store == "lost":
+            self.tasks.lose(self._restarted)
+            self.limits.lose_tasks()
+        for other in tuple(self._lines or ()):
+            if other is not line:
+                other.drop()
 
     def _working_until(self, entry: Entry, end: float | None) -> None:
         if self.scenario.refuse_duplicates and entry.client_call_id is not None:
@@ -262,27 +346,32 @@ class Provider:
     def _refuse(self, call: Call, strikes: list[Strike]) -> Reply | None:
         for strike in strikes:
             refuse = BEHAVIOURS[strike.fault.behaviour].refuse
-            if refuse is not None:
+            reply = None if refuse is None else refuse(strike)
+            if reply is not None:
                 self._applied(call, strike)
                 if call.entry.route != "poll":
                     self.judge.refused(call.entry.key_id, call.entry.model, "fault")
-                return refuse(strike)
+                if reply.restart:
+                    self._restart(reply.restart, call.line)
+                return reply
         return None
 
     def _changed(self, call: Call, strikes: list[Strike], body: dict[str, Any]) -> dict[str, Any]:
         for strike in strikes:
             change = BEHAVIOURS[strike.fault.behaviour].answer
-            if change is not None:
-                body = change(strike, body)
+            after = body if change is None else change(strike, body)
+            if after is not body:
                 self._applied(call, strike)
+                body = after
         return body
 
     def _wired(self, call: Call, strikes: list[Strike], reply: Reply) -> Reply:
         for strike in strikes:
             change = BEHAVIOURS[strike.fault.behaviour].wire
-            if change is not None:
+            after = reply if change is None else change(strike, reply)
+            if after is not reply:
                 self._applied(call, strike)
-                return change(strike, reply)
+                reply = after
         return reply
 
     def _applied(self, call: Call, strike: Strike) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .faults import BEHAVIOURS, ROUTES, Behaviour, Fault
-from .limits import Limit
+from .behaviour import ROUTES, Allowed, Behaviour, Fault
+from .faults import BEHAVIOURS
+from .limits import Change, Limit
 
 
 class ScenarioError(ValueError):
@@ -51,10 +52,12 @@ class Scenario:
         cached_prefix: report and price prompt tokens that repeat an earlier prompt's beginning.
         refuse_duplicates: refuse a GLM request whose `request_id` is still in work.
         idle_close_s: seconds after which an idle connection is closed.
-        keys: secrets by key id; empty accepts any key of the right form.
+        keys: secrets by key id; empty accepts any key of the right form, and of a JWT checks form and expiry only.
+        strict_jwt: refuse a JWT whose header lacks `sign_type`.
         latency: see there.
         limit: limits of every (key, model) without its own.
         model_limits: limits by model name.
+        limit_changes: what becomes of the limits later, by time.
         burst_s: what request and token buckets hold, in seconds of their limit.
         faults: in the order of the file.
     """
@@ -68,9 +71,11 @@ class Scenario:
     refuse_duplicates: bool = False
     idle_close_s: int = 600
     keys: dict[str, str] = field(default_factory=dict)
+    strict_jwt: bool = False
     latency: Latency = field(default_factory=Latency)
     limit: Limit = field(default_factory=Limit)
     model_limits: dict[str, Limit] = field(default_factory=dict)
+    limit_changes: tuple[Change, ...] = ()
     burst_s: float = 60.0
     faults: tuple[Fault, ...] = ()
 
@@ -121,8 +126,17 @@ class _Table:
             raise self.fail(key, value, "must be true or false")
         return value
 
+    def text(self, key: str) -> str | None:
+        value = self.take(key, None)
+        if value is not None and (not isinstance(value, str) or not value):
+            raise self.fail(key, value, "must be a text")
+        return value
+
     def choice(self, key: str, default: Any, choices: tuple[Any, ...]) -> Any:
         value = self.take(key, default)
+        # Codes are texts on the wire, but nobody should have to know that: `code = 1305` will do.
+        if isinstance(value, int) and str(value) in choices:
+            return str(value)
         if value is not default and (isinstance(value, bool) or value not in choices):
             raise self.fail(key, value, "must be one of " + ", ".join(str(choice) for choice in choices))
         return value
@@ -179,10 +193,12 @@ def parse(data: dict[str, Any]) -> Scenario:
         refuse_duplicates=table.flag("refuse_duplicates"),
         idle_close_s=table.whole("idle_close_s", 600, least=1),
         keys=_keys(table),
+        strict_jwt=table.flag("strict_jwt"),
         latency=_latency(_Table("latency", table.take("latency", {}))),
         burst_s=float(limits.number("burst_s", 60.0)),
         limit=_limit(limits),
         model_limits={name: _model_limit(models, name) for name in names},
+        limit_changes=_changes(limits),
         faults=_faults(table),
     )
     limits.done()
@@ -230,6 +246,25 @@ def _model_limit(models: _Table, name: str) -> Limit:
     return limit
 
 
+def _changes(limits: _Table) -> tuple[Change, ...]:
+    entries = limits.take("change", [])
+    if not isinstance(entries, list):
+        raise limits.fail("change", entries, "write [[limits.change]], one for each")
+    changes = [_change(_Table(f"limits.change[{number}]", entry)) for number, entry in enumerate(entries, 1)]
+    return tuple(sorted(changes, key=lambda change: change.after_s))
+
+
+def _change(table: _Table) -> Change:
+    after = table.number("after_s", None)
+    if after is None:
+        raise ScenarioError(f"{table.place}: after_s is missing: the seconds after the first request at which it holds")
+    change = Change(float(after), _limit(table), table.text("model"))
+    if change.limit == Limit():
+        raise ScenarioError(f"{table.place}: changes nothing; give one of in_flight, rpm and tpm")
+    table.done()
+    return change
+
+
 def _faults(table: _Table) -> tuple[Fault, ...]:
     entries = table.take("fault", [])
     if not isinstance(entries, list):
@@ -249,12 +284,14 @@ def _fault(table: _Table) -> Fault:
         raise table.fail("behaviour", number, f"this simulator knows {known}")
     behaviour = BEHAVIOURS[number]
     options = {key: _option(table, key, allowed) for key, allowed in behaviour.options.items()}
+    rate, rows, first = table.number("rate", None, most=1), _rows(table), table.whole("first", None, least=1)
     fault = Fault(
         behaviour=number,
         routes=_routes(table, number, behaviour),
-        rate=table.number("rate", None, most=1),
-        rows=_rows(table),
-        first=table.whole("first", None, least=1),
+        rate=behaviour.rate if rate is None and not rows and first is None else rate,
+        rows=rows,
+        first=first,
+        model=table.text("model"),
         options={key: value for key, value in options.items() if value is not None},
     )
     table.done()
@@ -279,7 +316,14 @@ def _rows(table: _Table) -> tuple[str | int, ...]:
     return tuple(rows)
 
 
-def _option(table: _Table, key: str, allowed: type | tuple[Any, ...]) -> Any:
+def _option(table: _Table, key: str, allowed: Allowed) -> Any:
     if isinstance(allowed, tuple):
         return table.choice(key, None, allowed)
+    if allowed is str:
+        return table.text(key)
+    if isinstance(allowed, range):
+        value = table.whole(key, None, least=allowed.start)
+        if value is not None and value not in allowed:
+            raise table.fail(key, value, f"must be a whole number below {allowed.stop}")
+        return value
     return table.whole(key, None, least=1) if allowed is int else table.number(key, None)

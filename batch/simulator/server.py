@@ -51,6 +51,7 @@ def config_of(app: Any, *, host: str = "127.0.0.1", port: int = 0, idle_close_s:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,  # answers carry a Date by the simulator's own clock
         timeout_keep_alive=idle_close_s,
         backlog=4096,
     )

@@ -5,8 +5,10 @@ gives a number, turns count as one: what is numbered is the opening, the message
 
 - `rows` narrows a fault to conversations whose user messages contain one of the texts, or whose opening was the n-th;
 - `first = n` narrows it to the first n attempts of each such conversation, on each route;
-- `rate` tosses a coin for what is left: a function of seed, behaviour, conversation and attempt, and of nothing else;
-- with none of them the fault always strikes.
+- `model` narrows it to requests for one model;
+- `rate` tosses a coin for what is left: a function of seed, behaviour, conversation and attempt, and of nothing else
+  (of the conversation alone, for faults that always strike the same rows);
+- with none of them the fault always strikes, but for those that have a rate of their own.
 
 Attempts are counted where faults are decided: a request refused by a limit is not one.
 """
@@ -17,8 +19,9 @@ from typing import Any
 
 import msgspec
 
+from .behaviour import Fault, Scene, Strike
 from .chance import chance, digest64
-from .faults import BEHAVIOURS, Fault, Strike
+from .faults import BEHAVIOURS
 from .tokens import text_of
 
 _ROUTE_NUMBER = {"chat": 0, "submit": 1, "poll": 2}
@@ -30,9 +33,10 @@ class Strikes:
     def __init__(self, faults: tuple[Fault, ...], seed: int) -> None:
         """Strike by these faults, in this order."""
         self._faults = faults
+        self._dialects = tuple(BEHAVIOURS[fault.behaviour].dialects for fault in faults)
         self._seed = seed
         self._routes = {route for fault in faults for route in fault.routes}
-        self._by_rows = any(fault.rows for fault in faults)
+        self._narrowed = any(fault.rows or fault.model is not None for fault in faults)
         self._numbered = any(isinstance(row, int) for fault in faults for row in fault.rows)
         self.clear()
 
@@ -41,15 +45,19 @@ class Strikes:
         self._attempts: dict[tuple[str, int], int] = {}
         self._openings: dict[int, int] = {}
         self._log: list[tuple[int, int, str, str | None, float]] = []
+        self._met: dict[tuple[int, str], tuple[int, float]] = {}
+        self._totals = [0] * len(self._faults)
 
     def rows_of(self, model: str, messages: list[dict[str, Any]]) -> int:
-        """Bit mask of the faults whose `rows` name this conversation; a fault without `rows` names every one."""
-        if not self._by_rows:
+        """Bit mask of the faults whose `rows` and `model` name this conversation; without them one names them all."""
+        if not self._narrowed:
             return (1 << len(self._faults)) - 1
         texts = [text_of(message.get("content")) for message in messages if message.get("role") == "user"]
         number = self._opening_number(model, messages) if self._numbered else 0
         mask = 0
         for place, fault in enumerate(self._faults):
+            if fault.model is not None and fault.model.lower() != model.lower():
+                continue
             if not fault.rows or any(
                 row == number if isinstance(row, int) else any(row in text for text in texts) for row in fault.rows
             ):
@@ -62,7 +70,11 @@ class Strikes:
         opening = digest64(msgspec.json.encode([model, messages[:end]]))
         return self._openings.setdefault(opening, len(self._openings) + 1)
 
-    def on(self, route: str, dialect: str, conversation: int, rows: int) -> list[Strike]:
+    def meets(self, route: str) -> bool:
+        """Whether any fault may strike on this route."""
+        return route in self._routes
+
+    def on(self, route: str, dialect: str, conversation: int, rows: int, scene: Scene) -> list[Strike]:
         """The faults that strike this request, counting it as one attempt.
 
         Args:
@@ -70,22 +82,35 @@ class Strikes:
             dialect: `glm` or `openai`.
             conversation: 64 bits that stand for model and messages.
             rows: what `rows_of` said of it.
+            scene: the moment.
         """
         if route not in self._routes:
             return []
         attempt = self._attempts.get((route, conversation), 0) + 1
         self._attempts[route, conversation] = attempt
         return [
-            Strike(fault, dialect, conversation, attempt)
+            self._strike(place, dialect, conversation, attempt, scene)
             for place, fault in enumerate(self._faults)
-            if route in fault.routes and rows >> place & 1 and self._falls(fault, route, conversation, attempt)
+            if route in fault.routes
+            and dialect in self._dialects[place]
+            and rows >> place & 1
+            and self._falls(fault, route, conversation, attempt)
         ]
+
+    def _strike(self, place: int, dialect: str, conversation: int, attempt: int, scene: Scene) -> Strike:
+        number, begun = self._met.get((place, scene.key_id), (0, scene.now))
+        self._met[place, scene.key_id] = number + 1, begun
+        self._totals[place] += 1
+        total = self._totals[place]
+        return Strike(self._faults[place], dialect, conversation, attempt, number + 1, total, begun, scene)
 
     def _falls(self, fault: Fault, route: str, conversation: int, attempt: int) -> bool:
         if fault.first is not None and attempt > fault.first:
             return False
         if fault.rate is None:
             return True
+        if BEHAVIOURS[fault.behaviour].sticky:
+            return chance(self._seed, fault.behaviour, fault.salt, 0, conversation, 0) < fault.rate
         parts = (self._seed, fault.behaviour, fault.salt, _ROUTE_NUMBER[route], conversation, attempt)
         return chance(*parts) < fault.rate
 

@@ -1,11 +1,13 @@
 """Chat tasks. Owns submitted tasks, their ids and their state over time.
 
 A task's state is a function of the clock: nothing runs in the background. Forms: BigModel API reference, "async chat
-completion" and "query async result"; ids as recorded there, opaque text that may contain a minus sign.
+completion" and "query async result" (there is no `FAILED`); ids as recorded there, opaque text that may contain a minus
+sign.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from .chance import mixed
 
 PROCESSING = "PROCESSING"
 SUCCESS = "SUCCESS"
+FAIL = "FAIL"
 
 
 class Task(msgspec.Struct):
@@ -24,13 +27,15 @@ class Task(msgspec.Struct):
         request_id: the caller's, or made here.
         key_id: who may ask for it.
         model: the model asked for.
-        ready_at: monotonic seconds at which it succeeds; infinity for a stuck one.
-        result: body of the SUCCESS answer.
+        ready_at: monotonic seconds at which it ends; infinity for a stuck one.
+        result: body of the SUCCESS or FAIL answer.
         prompt_tokens: tokens billed when it succeeds.
         completion_tokens: likewise.
         cached_tokens: the part of the prompt tokens served from the cache.
         conversation: identity of the messages, by which faults choose.
-        rows: bit mask of the faults whose `rows` name this conversation.
+        rows: bit mask of the faults whose `rows` and `model` name this conversation.
+        failed: whether it ends as FAIL.
+        shown: whether a poll has been answered with its success.
     """
 
     id: str
@@ -44,10 +49,14 @@ class Task(msgspec.Struct):
     cached_tokens: int
     conversation: int
     rows: int
+    failed: bool = False
+    shown: bool = False
 
     def state(self, now: float) -> str:
-        """`PROCESSING` or `SUCCESS` at the monotonic time `now`."""
-        return SUCCESS if now >= self.ready_at else PROCESSING
+        """`PROCESSING`, `SUCCESS` or `FAIL` at the monotonic time `now`."""
+        if now < self.ready_at:
+            return PROCESSING
+        return FAIL if self.failed else SUCCESS
 
 
 class Tasks:
@@ -59,6 +68,7 @@ class Tasks:
         self._salt = mixed(started, seed)
         self._made = 0
         self._tasks: dict[str, Task] = {}
+        self._latest: dict[str, str] = {}
 
     def new_ids(self) -> tuple[str, str]:
         """A task id, and the request id for a caller who gave none; both may be negative numbers as text."""
@@ -69,6 +79,19 @@ class Tasks:
     def add(self, task: Task) -> None:
         """Keep a task."""
         self._tasks[task.id] = task
+        self._latest[task.key_id] = task.id
+
+    def latest(self, key_id: str) -> str:
+        """The id of the task this key submitted last; empty when there is none."""
+        return self._latest.get(key_id, "")
+
+    def lose(self, now: float) -> None:
+        """Forget every task; one that had not ended at the monotonic time `now` never will."""
+        for task in self._tasks.values():
+            if now < task.ready_at:
+                task.ready_at = math.inf
+        self._tasks.clear()
+        self._latest.clear()
 
     def find(self, task_id: str, key_id: str) -> Task | None:
         """The task with this id if it belongs to this key."""

@@ -7,13 +7,17 @@ and the app finds it there.
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import gzip
 import socket
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+
+from .clock import Clock
 
 Headers = tuple[tuple[bytes, bytes], ...]
 LINE = "simulator.line"
@@ -21,6 +25,7 @@ LINE = "simulator.line"
 _JSON_UTF8 = b"application/json; charset=UTF-8"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # linger on, for no time: close() sends RST instead of FIN
 _GZIP_FROM = 1024
+_LOOK_S = 0.25  # how often a slow answer looks whether its client is still there
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -30,15 +35,28 @@ class Reply(msgspec.Struct, frozen=True):
         status: HTTP status; 0 when nothing is sent at all.
         body: the whole body, also when only a part of it will leave.
         headers: further headers, names in lower case.
-        content_type: the `Content-Type`.
+        content_type: the `Content-Type`; None sends none.
         cut: bytes of the body after which the connection is reset; -1 resets it before the status line.
+        fin: close where `cut` says, in peace, instead of resetting.
+        hold_s: seconds that pass before the first byte leaves.
+        drip_s: seconds between two pieces of the body; 0 sends it whole.
+        drip_bytes: length of such a piece.
+        date_skew_s: what the `Date` is off by, in seconds.
+        restart: `kept` or `lost` when the whole server goes down with this answer and comes back with its tasks or
+            without them.
     """
 
     status: int
     body: bytes
     headers: Headers = ()
-    content_type: bytes = _JSON_UTF8
+    content_type: bytes | None = _JSON_UTF8
     cut: int | None = None
+    fin: bool = False
+    hold_s: float = 0.0
+    drip_s: float = 0.0
+    drip_bytes: int = 1
+    date_skew_s: float = 0.0
+    restart: str = ""
 
 
 def json_reply(status: int, value: Any, headers: Headers = (), content_type: bytes = _JSON_UTF8) -> Reply:
@@ -48,7 +66,7 @@ def json_reply(status: int, value: Any, headers: Headers = (), content_type: byt
 
 def gzipped(reply: Reply) -> Reply:
     """The reply with its body compressed, when it is long enough to gain from it."""
-    if len(reply.body) <= _GZIP_FROM:
+    if len(reply.body) <= _GZIP_FROM or any(name == b"content-encoding" for name, _ in reply.headers):
         return reply
     headers = (*reply.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
     return msgspec.structs.replace(reply, body=gzip.compress(reply.body, 1, mtime=0), headers=headers)
@@ -57,13 +75,14 @@ def gzipped(reply: Reply) -> Reply:
 class Line:
     """One TCP connection: whether the client is still there, and the means to reset it."""
 
-    __slots__ = ("_protocol", "_watcher", "gone")
+    __slots__ = ("__weakref__", "_protocol", "_watcher", "gone", "served")
 
     def __init__(self, protocol: Any) -> None:
         """Wrap the server's protocol object, which has `transport` and `flow` once it is connected."""
         self._protocol = protocol
         self._watcher: Callable[[], None] | None = None
         self.gone = asyncio.Event()
+        self.served = 0
 
     @property
     def lost(self) -> bool:
@@ -91,23 +110,65 @@ class Line:
         transport = self._protocol.transport
         while transport.get_write_buffer_size() and not self.lost:  # noqa: ASYNC110 - it has no event for "empty"
             await asyncio.sleep(0.001)
+        self.drop()
+        await self.gone.wait()
+
+    def drop(self) -> None:
+        """Reset the connection at once, whatever has not left yet."""
         if not self.lost:
+            transport = self._protocol.transport
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             transport.abort()
+
+    async def close(self) -> None:
+        """Let what was written leave, then close the connection (FIN) and return when it is gone."""
+        if not self.lost:
+            self._protocol.transport.close()
         await self.gone.wait()
 
 
-async def deliver(reply: Reply, line: Line, send: Any) -> bool:
+@lru_cache(maxsize=16)
+def http_date(seconds: int) -> bytes:
+    """A date as HTTP writes it, `Sat, 21 Nov 2026 10:00:30 GMT`, from seconds since 1970."""
+    return email.utils.formatdate(seconds, usegmt=True).encode()
+
+
+async def deliver(reply: Reply, line: Line, send: Any, clock: Clock) -> bool:
     """Send a reply; true when the whole of it was handed to the socket of a client that was still there."""
+    if reply.hold_s:
+        await _pause(reply.hold_s, line, clock)
     if reply.cut is not None and reply.cut < 0:
-        await line.reset()
+        await (line.close() if reply.fin else line.reset())
         return False
     size = str(len(reply.body)).encode()
-    headers = [(b"content-type", reply.content_type), (b"content-length", size), *reply.headers]
+    headers = [(b"date", http_date(int(clock.wall() + reply.date_skew_s))), (b"content-length", size), *reply.headers]
+    if reply.content_type is not None:
+        headers.append((b"content-type", reply.content_type))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if reply.cut is not None:
         await send({"type": "http.response.body", "body": reply.body[: reply.cut], "more_body": True})
-        await line.reset()
+        await (line.close() if reply.fin else line.reset())
         return False
-    await send({"type": "http.response.body", "body": reply.body})
+    if reply.drip_s:
+        await _drip(reply, line, send, clock)
+    else:
+        await send({"type": "http.response.body", "body": reply.body})
     return not line.lost
+
+
+async def _drip(reply: Reply, line: Line, send: Any, clock: Clock) -> None:
+    ends = range(reply.drip_bytes, len(reply.body), reply.drip_bytes)
+    for end in ends:
+        piece = reply.body[end - reply.drip_bytes : end]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await _pause(reply.drip_s, line, clock)
+        if line.lost:
+            return
+    await send({"type": "http.response.body", "body": reply.body[ends[-1] if ends else 0 :]})
+
+
+async def _pause(seconds: float, line: Line, clock: Clock) -> None:
+    # In pieces, so that nothing lies asleep for minutes for a client that has left.
+    while seconds > 0 and not line.lost:
+        await clock.sleep(min(seconds, _LOOK_S))
+        seconds -= _LOOK_S

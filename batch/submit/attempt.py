@@ -18,8 +18,9 @@ import msgspec
 
 from batch import failpoints
 from batch.clock import MICROSECONDS, Clock
-from batch.errors import WireError
+from batch.errors import FailureKind, WireError
 from batch.events import masked, redact
+from batch.health import Heard
 from batch.ledger import Ledger
 from batch.limits import Lease, Limits
 from batch.prices import Prices
@@ -37,7 +38,9 @@ from batch.records import (
     Sums,
 )
 from batch.retry import History
+from batch.tokens import Charge
 from batch.turns import Conversation
+from batch.wire import waits
 from batch.wire.base import Dialect
 from batch.wire.http import Client
 
@@ -47,6 +50,7 @@ class Row:
 
     __slots__ = (
         "call",
+        "charge",
         "conversation",
         "fault",
         "history",
@@ -71,6 +75,8 @@ class Row:
         self.history = History()
         self.next_attempt = 0
         self.sums = Sums()
+        self.charge: Charge | None = None
+        """What the next turn counts for under a token limit; None while there is none."""
         self.call: OpenCall | None = None
         """The task of this row that the provider holds, to be polled."""
         self.replied: Reply | None = None
@@ -85,6 +91,7 @@ class OpenCall:
     """A call between its `sent` record and its final one."""
 
     __slots__ = (
+        "asked",
         "attempt",
         "base_url",
         "call_id",
@@ -94,6 +101,7 @@ class OpenCall:
         "number",
         "polls",
         "request_id",
+        "row_id",
         "sent_at_us",
         "started",
         "task_id",
@@ -109,11 +117,14 @@ class OpenCall:
         self.lease = lease
         self.sent_at_us = 0
         self.started = 0.0
+        self.asked = 0.0
+        """When its last exchange began, a poll too."""
         self.task_id: str | None = None
         self.base_url: str | None = None
         self.request_id: str | None = None
         self.polls = 0
         self.late = False
+        self.row_id = ""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -128,6 +139,8 @@ class Policy(msgspec.Struct, frozen=True):
 
 STOPPED: Final = "run_stopped"
 """Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
+ENDED: Final = "process_ended"
+"""Code of calls that ended with a process of ours."""
 NEVER_LEFT: Final = Failure(
     kind="transport", verdict="retry", code=STOPPED, sent=False, answered=False, message="cancelled before it left"
 )
@@ -165,6 +178,8 @@ class Desk:
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
         self.on_call: Callable[[Call], None] = lambda _: None
+        self.on_exchange: Callable[[OpenCall, Outgoing, Incoming | Failure], None] | None = None
+        """Told of every exchange, polls too, with what came of it."""
 
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
@@ -175,6 +190,14 @@ class Desk:
             tools=self.policy.tools,
         )
 
+    def weigh(self, row: Row) -> float | None:
+        """Note what the next turn counts for; the token limit when it alone is surely larger than the whole of it."""
+        charges = self.limits.charges
+        if not self.limits.counts_tokens or charges is None:
+            return None
+        row.charge = charges.of(row.conversation.messages, self.policy.parameters)
+        return self.limits.never_fits(row.charge)
+
     async def open(self, row: Row, lane: Lane) -> OpenCall:
         """Take a slot, put the call into the ledger, and return when its bytes may leave.
 
@@ -182,7 +205,7 @@ class Desk:
             LimitsClosed: the run takes no new sends.
             StorageError: the ledger cannot be written.
         """
-        lease = await self.limits.acquire()
+        lease = await self.limits.acquire(row.work, row.charge)
         call = OpenCall(
             self._next_call,
             f"pm-{self._prefix}-{self._next_call}",
@@ -191,6 +214,7 @@ class Desk:
             lane=lane,
             lease=lease,
         )
+        call.row_id = row.row_id
         self._next_call += 1
         row.next_attempt += 1
         call.sent_at_us = self.clock.now_us()
@@ -206,13 +230,22 @@ class Desk:
 
     async def exchange(self, row: Row, call: OpenCall, outgoing: Outgoing) -> Incoming | Failure:
         """Send and read one answer. A cancel closes the call as `unknown` on its way out."""
+        result: Incoming | Failure
+        call.asked = self.clock.monotonic()
         try:
-            return cleaned(await self.client.exchange(outgoing, on_sent=_left))
+            result = cleaned(await self.client.exchange(outgoing, on_sent=_left))
         except WireError as exc:
-            return failure_of(exc)
+            result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
             self.close(row, call, CUT_SHORT)
+            if self.on_exchange is not None:
+                self.on_exchange(call, outgoing, CUT_SHORT)
             raise
+        if self.on_exchange is not None:
+            self.on_exchange(call, outgoing, result)
+        if isinstance(result, Incoming) and (said := waits.limit_headers(result.headers)) is not None:
+            self.limits.heard(said)
+        return result
 
     def client_for(self, base_url: str | None) -> Client:
         """The client for a base URL: the job's own, or the one stored with a saved id."""
@@ -265,14 +298,14 @@ class Desk:
         """Book a call that brought no reply, and give its slot back."""
         record = self.record(call, failure)
         self.ledger.closed(call.number, record)
-        self.booked(row, call, record)
+        self.booked(row, call, record, failure)
         return record
 
-    def booked(self, row: Row, call: OpenCall, record: Call) -> None:
+    def booked(self, row: Row, call: OpenCall, record: Call, result: Reply | Failure) -> None:
         """After the final record was queued: count it and free the slot. No await may stand before this."""
         row.sums.add(record)
         self.on_call(record)
-        call.lease.release()
+        call.lease.release(heard_in(result), record.usage)
 
     def forget(self, call: OpenCall) -> None:
         """An old task id brought nothing; it is in the book as `unknown` already."""
@@ -325,6 +358,19 @@ def state_of(result: Reply | Failure) -> CallState:
     return "failed" if result.kind == "task" else "refused"
 
 
+def heard_in(result: Reply | Failure) -> Heard:
+    """What a call tells of the provider's health and limits."""
+    if isinstance(result, Reply):
+        return "answered"
+    if result.code in (STOPPED, ENDED):
+        return "nothing"
+    if not result.sent:
+        return "unreached"
+    if result.kind == "rate_limit" and result.retry_after_s is None:
+        return "in_flight"  # no word of a time: too many at once, as far as one can tell
+    return _HEARD.get(result.kind, "answered")
+
+
 def failure_of(exc: WireError) -> Failure:
     """An exchange without a complete answer, as the failure of its call."""
     return Failure(
@@ -334,6 +380,18 @@ def failure_of(exc: WireError) -> Failure:
         sent=exc.sent,
         answered=False,
     )
+
+
+_HEARD: Final[dict[FailureKind, Heard]] = {
+    "rate_limit": "rate",
+    "quota": "rate",
+    "overloaded": "overloaded",
+    "server": "failed",
+    "transport": "failed",
+    "timeout": "failed",
+    "bad_payload": "failed",
+}
+"""Kinds that tell of trouble; any other refusal is an answer of a provider that works."""
 
 
 def _left() -> None:

@@ -7,16 +7,19 @@ nobody waits: the row lies in the schedule of `agenda`.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from batch import failpoints
 from batch.errors import WireError
 from batch.records import Accepted, Failure, Processing, Reply
-from batch.submit.attempt import Desk, OpenCall, Row, accepted_of, cleaned
+from batch.submit.attempt import Desk, OpenCall, Row, accepted_of, cleaned, failure_of
 
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0
 GROWTH: Final = 1.5
+OUR_ID: Final = re.compile(r"pm-[0-9a-f]{16}-[0-9]+")
+"""The form of a `client_call_id`; see `attempt.Desk`."""
 
 
 class Pace:
@@ -53,6 +56,7 @@ async def submit(desk: Desk, row: Row) -> tuple[OpenCall, Accepted | Failure]:
         accepted_of(call, result, desk.base_url)
         desk.ledger.accepted(call.number, result.task_id, desk.base_url)
         row.call = call
+        call.lease.taken()
         await desk.ledger.committed()
     return call, result
 
@@ -65,16 +69,43 @@ async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
     assert call.task_id is not None
     call.polls += 1
     client = desk.client_for(call.base_url)
+    outgoing = desk.dialect.poll(call.task_id)
+    call.asked = desk.clock.monotonic()
     try:
-        incoming = cleaned(await client.exchange(desk.dialect.poll(call.task_id)))
-    except WireError:
+        incoming = cleaned(await client.exchange(outgoing))
+    except WireError as exc:
+        if desk.on_exchange is not None:
+            desk.on_exchange(call, outgoing, failure_of(exc))
         return Processing("unreachable")
+    if desk.on_exchange is not None:
+        desk.on_exchange(call, outgoing, incoming)
     result = desk.dialect.read_poll(incoming)
+    if not isinstance(result, Processing) and _another_calls(call, result.request_id):
+        return _foreign(call, result.request_id)
     if isinstance(result, Failure) and not about_the_task(result) and result.verdict != "stop":
         return Processing(result.code or result.kind)
     if not isinstance(result, Processing):
         failpoints.hit("answered.received")
     return result
+
+
+def _another_calls(call: OpenCall, request_id: str | None) -> bool:
+    """Whether an answer to a poll is that of another call: ours go out with an id that the service gives back."""
+    if request_id is None or request_id == call.call_id:
+        return False
+    return call.request_id == call.call_id or OUR_ID.fullmatch(request_id) is not None
+
+
+def _foreign(call: OpenCall, request_id: str | None) -> Failure:
+    """One task id was given to two calls. Ours may have been made and billed all the same."""
+    return Failure(
+        kind="task",
+        verdict="retry",
+        code="foreign_task",
+        answered=False,
+        request_id=request_id,
+        message=f"task {call.task_id} answers for call {request_id}, not for ours: the provider gave its id out twice",
+    )
 
 
 def about_the_task(failure: Failure) -> bool:

@@ -1,20 +1,22 @@
 """What a dialect is: the protocol between the submitters and the services, and the key it signs with.
 
-Owns `Dialect` and `Credentials`. A dialect is pure: it writes an `Outgoing` from a `Request` and turns an `Incoming`
-into a `Reply`, `Accepted`, `Processing` or `Failure`. It never sends, waits or retries; `batch.wire.http` sends,
-`batch.submit` decides. Used by the dialect files here, by `providers` and by `batch.submit`.
+Owns `Dialect`, `Credentials` and `Signer`, what a dialect asks of a key whatever its form (the other form is
+`batch.wire.token`). A dialect is pure but for the token it may have to renew: it writes an `Outgoing` from a `Request`
+and turns an `Incoming` into a `Reply`, `Accepted`, `Processing` or `Failure`. It never sends, waits or retries;
+`batch.wire.http` sends, `batch.submit` decides. Used by the dialect files here, by `providers` and by `batch.submit`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from batch.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request
 
 MASK = "***"
+
+
+Headers = tuple[tuple[str, str], ...]
 
 
 class _Secret(str):
@@ -26,10 +28,32 @@ class _Secret(str):
         return repr(MASK)
 
 
-class Credentials(msgspec.Struct, frozen=True):
-    """An API key, empty when the service wants none; it shows itself only in the Authorization header."""
+def bearer(token: str) -> Headers:
+    """The Authorization header that carries a key or a token."""
+    return (("Authorization", _Secret(f"Bearer {token}")),)
 
-    key: str
+
+class Signer(Protocol):
+    """What goes into the Authorization header, now."""
+
+    def headers(self) -> Headers:
+        """The Authorization header, or nothing without a key; the same object for as long as it is the same header."""
+
+    def hide(self, text: str) -> str:
+        """`text` without the secrets, for a service that echoes what it was sent."""
+
+    def renew(self) -> bool:
+        """The service calls what it was sent expired: whether a newer one can be sent from now on."""
+
+
+class Credentials:
+    """An API key that is sent as it is, empty when the service wants none; no repr shows it."""
+
+    __slots__ = ("_headers", "_key")
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._headers: Headers = bearer(key) if key else ()
 
     def __repr__(self) -> str:
         """The mask, whatever the key."""
@@ -37,13 +61,17 @@ class Credentials(msgspec.Struct, frozen=True):
 
     __str__ = __repr__
 
-    def headers(self) -> tuple[tuple[str, str], ...]:
+    def headers(self) -> Headers:
         """The Authorization header, or nothing without a key."""
-        return (("Authorization", _Secret(f"Bearer {self.key}")),) if self.key else ()
+        return self._headers
 
     def hide(self, text: str) -> str:
-        """`text` without the key, for a service that echoes what it was sent."""
-        return text.replace(self.key, MASK) if self.key and self.key in text else text
+        """`text` without the key."""
+        return text.replace(self._key, MASK) if self._key and self._key in text else text
+
+    def renew(self) -> bool:
+        """Never: a key that has expired stays so."""
+        return False
 
 
 class Dialect(Protocol):
@@ -57,6 +85,10 @@ class Dialect(Protocol):
     @property
     def name(self) -> str:
         """The provider's name, as it stands in the records."""
+
+    @property
+    def counts(self) -> Literal["asked", "used"]:
+        """What a token limit counts: max(max_tokens, prompt) when it is sent, or what was used in the end."""
 
     @property
     def lanes(self) -> frozenset[Lane]:

@@ -145,7 +145,7 @@ def unusable(message: str, *, status: int) -> Failure:
 def _usage(counted: _Usage, said_something: bool) -> Usage | None:
     prompt, written = counted.prompt_tokens, counted.completion_tokens
     total = prompt + written if counted.total_tokens is None else counted.total_tokens
-    if not (0 <= prompt <= TOKENS_MAX and 0 <= written <= TOKENS_MAX and 0 <= total <= TOKENS_MAX):
+    if not (0 <= prompt <= TOKENS_MAX and 0 <= written <= TOKENS_MAX and 0 <= total <= 2 * TOKENS_MAX):
         return None
     if said_something and not (prompt or written or total):
         return None  # all zeros under a real answer is a server that did not count
@@ -153,10 +153,11 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
     return Usage(
         prompt,
         written,
-        total,
+        prompt + written,  # prices are for the parts; a total that is not their sum is not what the bill is made of
         _part(before.cached_tokens, prompt) if before else None,
         _part(after.reasoning_tokens, written) if after else None,
         _part(before.cache_write_tokens, prompt) if before else None,
+        estimated=total != prompt + written,
     )
 
 

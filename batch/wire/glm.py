@@ -7,7 +7,7 @@ is not documented are judged by the code alone. Knows no other dialect. Used thr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -17,7 +17,7 @@ from batch.wire import completion, loose, refusal, waits
 
 if TYPE_CHECKING:
     from batch.records import Incoming, Lane, Request
-    from batch.wire.base import Credentials
+    from batch.wire.base import Headers, Signer
 
 _OVER: Final = ("1304", "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321")
 CODES: Final[refusal.Codes] = {
@@ -29,7 +29,7 @@ CODES: Final[refusal.Codes] = {
     **dict.fromkeys(("1200", "1230", "1234"), ("server", "retry")),
     **dict.fromkeys(("1210", "1213", "1214", "1215"), ("bad_request", "fail")),
     **dict.fromkeys(("1211", "1212", "1221", "1222", "1311"), ("model", "stop")),
-    # Our request ids are new for every attempt, so "you already have a request" is the server's own confusion.
+    # "You already have a request": ours are new for every attempt, so something on the way sent this one twice.
     "1231": ("task", "retry"),
     "1261": ("too_large", "fail"),
     "1300": ("content_filter", "fail"),
@@ -58,35 +58,47 @@ class Glm:
 
     Args:
         name: `glm`, `zai` or `simulator`.
-        credentials: the key; it goes into the Authorization header as it is (JWT is not used).
+        credentials: the key, as it is or as tokens made from it.
         language: value of `Accept-Language`, which Z.ai wants in English.
         clock: tells the time for reset times in answers that carry no `Date` header.
     """
 
     lanes: frozenset[Lane] = frozenset({"sync", "task"})
+    counts: Literal["asked", "used"] = "used"
 
     def __init__(
-        self, name: str, credentials: Credentials, *, language: str | None = None, clock: Clock | None = None
+        self, name: str, credentials: Signer, *, language: str | None = None, clock: Clock | None = None
     ) -> None:
         self.name = name
         self._credentials = credentials
         self._clock = clock or Clock()
-        common = (("Accept", "application/json"), *credentials.headers())
-        if language:
-            common += (("Accept-Language", language),)
-        self._get = common
-        self._post = (*common, ("Content-Type", "application/json; charset=UTF-8"))
+        accepts: Headers = (("Accept", "application/json"),)
+        self._accepts = (*accepts, ("Accept-Language", language)) if language else accepts
+        self._signed: Headers | None = None
+        self._get: Headers = ()
+        self._post: Headers = ()
+
+    def _sign(self) -> None:
+        """Have `_get` and `_post` carry what the key's Authorization header is now: a token changes with the time."""
+        signed = self._credentials.headers()
+        if signed is not self._signed:
+            self._signed = signed
+            self._get = (*self._accepts, *signed)
+            self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions."""
+        self._sign()
         return Outgoing("/chat/completions", self._post, _body(request, call_id))
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """POST /async/chat/completions."""
+        self._sign()
         return Outgoing("/async/chat/completions", self._post, _body(request, call_id))
 
     def poll(self, task_id: str) -> Outgoing:
         """GET /async-result/{id}; the id is opaque and is escaped."""
+        self._sign()
         return Outgoing(f"/async-result/{loose.path_segment(task_id)}", self._get)
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
@@ -138,8 +150,8 @@ class Glm:
             if reply is not None:
                 return reply
         document = loose.document(incoming.body)
-        if document is None:
-            return refusal.no_json(incoming)
+        if document is None or 300 <= incoming.status < 400:
+            return self._no_state(incoming)
         state = loose.text(document.get("task_status"))
         if state == "FAIL":
             return self._failed(document, incoming)
@@ -157,13 +169,26 @@ class Glm:
             return msgspec.structs.replace(result, kind="task", message=message)
         return result
 
+    def _no_state(self, incoming: Incoming) -> Failure:
+        """A poll answered with a redirect or no JSON: a gateway, which knows nothing of tasks, but for an empty 404."""
+        failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.no_json(incoming)
+        if incoming.status == 404 and not incoming.body.strip():
+            return msgspec.structs.replace(failure, kind="task", verdict="once")
+        if incoming.status == 404 or failure.verdict == "fail":
+            return msgspec.structs.replace(failure, kind="server", verdict="retry")
+        return failure
+
     def _refused(self, document: loose.Fields, incoming: Incoming) -> Failure | None:
         said = refusal.find(document)
         if said is None:
             if incoming.status < 300:
                 return None
+            if incoming.status < 400:
+                return refusal.redirected(incoming)
             said = refusal.Said()
         kind, verdict = refusal.by_code(said, incoming.status, codes=CODES)
+        if said.code == "1003" and self._credentials.renew():
+            verdict = "once"  # with another token; a key that goes out as it is has no other
         if said.flat and said.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
             kind, verdict = "bad_request", "fail"
@@ -183,9 +208,10 @@ class Glm:
     ) -> Failure:
         kind, verdict = meaning
         headers, now_us = incoming.headers, self._clock.now_us()
-        wait = waits.retry_after(headers, now_us)
-        if wait is None and kind == "quota":
-            wait = waits.reset_time(said.message, headers, now_us=now_us)
+        # What is used up comes back at the time in the message, whatever a gateway's Retry-After makes of a 429.
+        wait = waits.reset_time(said.message, headers, now_us=now_us) if kind == "quota" else None
+        if wait is None:
+            wait = waits.retry_after(headers, now_us)
         return Failure(
             kind=kind,
             verdict=verdict,
@@ -194,6 +220,7 @@ class Glm:
             http_status=incoming.status,
             retry_after_s=wait,
             request_id=loose.text(document.get("request_id")) or refusal.request_id(headers),
+            answered=said.code != "1231",  # the copy that came first may be answered, and billed
         )
 
 

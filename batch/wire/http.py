@@ -8,6 +8,7 @@ nothing. Used by `batch.submit`.
 from __future__ import annotations
 
 import importlib.metadata
+import ssl
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
@@ -17,7 +18,9 @@ import httpx
 
 from batch.errors import FailureKind, RefusedToStart, WireError
 from batch.records import Incoming, Outgoing
-from batch.wire.transport import Body, KeepAliveTransport, UnusableAnswer
+from batch.wire import waits
+from batch.wire.connection import UnusableAnswer
+from batch.wire.transport import Body, KeepAliveTransport, Untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +100,7 @@ class Client:
                 response, body = await self._through(request, left)
         except httpx.TransportError as error:
             raise _translated(error, left) from error
-        headers: dict[str, str] = {}
-        for name, value in response.headers.raw:
-            headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        headers = _single(response.headers.raw)
         coding = headers.get("content-encoding")
         if coding:
             body = _decoded(body, coding, cap=self._max_body)
@@ -119,8 +120,9 @@ class Client:
         headers = self._headers.get(outgoing.headers)
         if headers is None:
             headers = httpx.Headers([*self._common, *outgoing.headers])
-            if len(self._headers) < 64:
-                self._headers[outgoing.headers] = headers
+            if len(self._headers) >= 64:  # tokens and ids among them change; what is in use now comes back at once
+                self._headers.clear()
+            self._headers[outgoing.headers] = headers
         request = httpx.Request(
             "GET" if body is None else "POST",
             url,
@@ -162,6 +164,17 @@ class Client:
         return response, b"".join(parts)
 
 
+def _single(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name in lower case; of repeated ones the first counts, of waiting times the first that can be read."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        said = headers.get(name)
+        if said is None or (name in waits.ASKING and not waits.readable(said) and waits.readable(value)):
+            headers[name] = value
+    return headers
+
+
 class _Left:
     """Remembers that bytes left and tells it once."""
 
@@ -185,7 +198,17 @@ def _translated(error: httpx.TransportError, left: _Left) -> WireError:
     elif isinstance(error, UnusableAnswer | httpx.DecodingError):
         kind = "bad_payload"
     text = str(error) or type(error).__name__
-    return WireError(text, kind=kind, sent=left.done or not isinstance(error, _NOT_SENT))
+    sent = left.done or not isinstance(error, _NOT_SENT)
+    return WireError(text, kind=kind, sent=sent, permanent=not sent and _untrusted(error))
+
+
+def _untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate is behind it; httpx's own transport keeps that in the chain of causes."""
+    for _ in range(8):
+        if error is None or isinstance(error, Untrusted | ssl.SSLCertVerificationError):
+            break
+        error = error.__cause__ or error.__context__
+    return error is not None and isinstance(error, Untrusted | ssl.SSLCertVerificationError)
 
 
 def _decoded(body: bytes, coding: str, *, cap: int) -> bytes:

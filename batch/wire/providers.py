@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Final, Literal
 import httpx
 import msgspec
 
+from batch.clock import Clock
 from batch.errors import RefusedToStart
-from batch.wire.base import Credentials, Dialect
+from batch.wire.base import Credentials, Dialect, Signer
 from batch.wire.glm import Glm
 from batch.wire.openai import OpenAI
+from batch.wire.token import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batch.clock import Clock
+KeyForm = Literal["raw", "jwt"]
+"""How a key goes out: as it is, or as short-lived tokens made from it (GLM keys only)."""
 
 SIMULATOR_KEY: Final = "simulator.key0123456789"
 """A key of the right form; the simulator takes any."""
@@ -79,12 +82,19 @@ def known_providers() -> tuple[str, ...]:
     return tuple(PROVIDERS)
 
 
-def dialect(provider: str, *, base_url: str | None, key: str | None, clock: Clock | None = None) -> tuple[Dialect, str]:
+def dialect(
+    provider: str,
+    *,
+    base_url: str | None,
+    key: str | None,
+    key_form: KeyForm = "raw",
+    clock: Clock | None = None,
+) -> tuple[Dialect, str]:
     """The dialect of a provider under a given key, and its base URL without a slash at the end.
 
     Raises:
-        RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, or the key is missing
-            or could not stand in a header.
+        RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, the key is missing
+            or could not stand in a header, or there is no such form of it.
     """
     known = _known(provider)
     address = _checked_url(provider, base_url or known.base_url)
@@ -92,7 +102,13 @@ def dialect(provider: str, *, base_url: str | None, key: str | None, clock: Cloc
         key = known.built_in_key
     if key is None:
         raise RefusedToStart(_no_key(provider, known.keys))
-    credentials = Credentials(_checked_key(key, "the API key"))
+    key = _checked_key(key, "the API key")
+    if key_form == "jwt" and known.speaks != "glm":
+        raise RefusedToStart(
+            f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {provider} takes its key as it is: '
+            'set key_form = "raw" or leave it out'
+        )
+    credentials: Signer = Tokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
     if known.speaks == "openai":
         return OpenAI(provider, credentials, clock=clock), address
     return Glm(provider, credentials, language=known.language, clock=clock), address
@@ -104,6 +120,7 @@ def resolve(
     base_url: str | None,
     api_key_env: str | None,
     environ: Mapping[str, str],
+    key_form: KeyForm = "raw",
     clock: Clock | None = None,
 ) -> Endpoint:
     """The endpoint a job asks for, with key and address from the job or the usual environment variables.
@@ -113,6 +130,7 @@ def resolve(
         base_url: from the job; None takes the provider's variable, then its own address.
         api_key_env: from the job: the only variable looked at; None looks at the provider's usual ones.
         environ: usually `os.environ`.
+        key_form: from the job.
         clock: handed to the dialect.
 
     Raises:
@@ -125,7 +143,7 @@ def resolve(
         raise RefusedToStart(_no_key(provider, names))
     address = base_url or (environ.get(known.base_variable, "").strip() if known.base_variable else "") or None
     key = _checked_key(environ[used], used) if used else None
-    spoken, where = dialect(provider, base_url=address, key=key, clock=clock)
+    spoken, where = dialect(provider, base_url=address, key=key, key_form=key_form, clock=clock)
     return Endpoint(spoken, where, used)
 
 

@@ -100,9 +100,7 @@ def no_json(incoming: Incoming) -> Failure:
     if status < 300:
         return completion.unusable(f"HTTP {status} with something that is no JSON object: {what}", status=status)
     if status < 400:
-        target = loose.excerpt(incoming.headers.get("location", "nowhere"))[:200]
-        message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
-        return Failure(kind="bad_request", verdict="fail", message=message, http_status=status)
+        return redirected(incoming)
     kind, verdict = by_status(status)
     return Failure(
         kind=kind,
@@ -111,6 +109,14 @@ def no_json(incoming: Incoming) -> Failure:
         http_status=status,
         answered=status not in _MAYBE_DONE,
     )
+
+
+def redirected(incoming: Incoming) -> Failure:
+    """A failure for a 3xx: it is never followed, because the key and the prompt would go wherever it points."""
+    target = loose.excerpt(incoming.headers.get("location", "nowhere"))[:200]
+    status = incoming.status
+    message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
+    return Failure(kind="bad_request", verdict="fail", code="redirect", message=message, http_status=status)
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

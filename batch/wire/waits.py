@@ -2,7 +2,7 @@
 
 Owns the parsing only; nothing here waits or caps. What cannot be understood is None, never zero. Sources: RFC 9110
 10.2.3, OpenAI guide "Rate limits" (durations such as `6m0s`), BigModel "API error codes" (1308, 1310: a reset time
-inside the message). Used by the dialects through `refusal`.
+inside the message). Used by the dialects, by `http` and by whoever adapts to the limits a service tells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from batch.records import LimitHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,18 +24,8 @@ _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs"
 _TERM: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 _DURATION: Final = re.compile(rf"(?:{_TERM.pattern})+", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _RESET: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)", re.ASCII)
-
-
-class LimitHeaders(msgspec.Struct, frozen=True):
-    """The `x-ratelimit-*` headers of one answer; None where the service said nothing that can be read."""
-
-    limit_requests: int | None = None
-    limit_tokens: int | None = None
-    remaining_requests: int | None = None
-    remaining_tokens: int | None = None
-    reset_requests_s: float | None = None
-    reset_tokens_s: float | None = None
 
 
 def go_duration(text: str) -> float | None:
@@ -50,18 +40,81 @@ def go_duration(text: str) -> float | None:
     return sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
 
 
-def limit_headers(headers: Mapping[str, str]) -> LimitHeaders | None:
-    """What the `x-ratelimit-*` headers say, or None when there is none of them."""
-    if not any(name.startswith("x-ratelimit-") for name in headers):
+ASKING: Final = frozenset({"retry-after", "retry-after-ms"})
+"""The headers that ask for a wait; `readable` tells whether one does."""
+
+UNIX_TIME_MIN: Final = 1e9
+"""A reset "in seconds" that large is a moment since 1970, not a length of time."""
+UNIX_MILLIS_MIN: Final = 1e11
+
+_REQUESTS: Final = ("requests", "requests-minute")
+_TOKENS: Final = ("tokens", "project-tokens", "tokens-minute")
+
+
+def limit_headers(headers: Mapping[str, str], now_us: int | None = None) -> LimitHeaders | None:
+    """What the `x-ratelimit-*` headers say, or None when there is none of them.
+
+    Of several budgets of one kind (of the organisation and of the project, or of the minute where a service tells of
+    several windows) the tighter one counts. Resets are lengths of time in Go's form or plain seconds, or moments
+    (since 1970, or RFC 3339) that count from the answer's own `Date`, without it from `now_us`; one that has passed
+    is 0.0.
+    """
+    if "\nx-ratelimit-" not in "\n".join(("", *headers)):
         return None
-    return LimitHeaders(
-        limit_requests=_count(headers.get("x-ratelimit-limit-requests")),
-        limit_tokens=_count(headers.get("x-ratelimit-limit-tokens")),
-        remaining_requests=_count(headers.get("x-ratelimit-remaining-requests")),
-        remaining_tokens=_count(headers.get("x-ratelimit-remaining-tokens")),
-        reset_requests_s=go_duration(headers.get("x-ratelimit-reset-requests", "")),
-        reset_tokens_s=go_duration(headers.get("x-ratelimit-reset-tokens", "")),
-    )
+    requests = _tightest(headers, _REQUESTS, now_us)
+    tokens = _tightest(headers, _TOKENS, now_us)
+    return LimitHeaders(requests[0], tokens[0], requests[1], tokens[1], requests[2], tokens[2])
+
+
+Budget = tuple[int | None, int | None, float | None]
+
+
+def _tightest(headers: Mapping[str, str], suffixes: tuple[str, ...], now_us: int | None) -> Budget:
+    """The smallest limit, the smallest remainder, and the reset that belongs to it."""
+    limits: list[int] = []
+    left: list[tuple[int, float | None]] = []
+    resets: list[float] = []
+    for suffix in suffixes:
+        limit = _count(headers.get(f"x-ratelimit-limit-{suffix}"))
+        if limit:  # a limit of nothing, in an answer, is a way to say that there is none
+            limits.append(limit)
+        reset = _reset(headers.get(f"x-ratelimit-reset-{suffix}", ""), headers, now_us)
+        remaining = _count(headers.get(f"x-ratelimit-remaining-{suffix}"))
+        if remaining is not None:
+            left.append((remaining, reset))
+        if reset is not None:
+            resets.append(reset)
+    if left:
+        remaining, reset = min(left, key=lambda one: one[0])
+        return min(limits, default=None), remaining, reset
+    return min(limits, default=None), None, max(resets, default=None)
+
+
+def _reset(value: str, headers: Mapping[str, str], now_us: int | None) -> float | None:
+    value = value.strip()
+    if not value:
+        return None
+    moment: datetime | None
+    if _RFC3339.fullmatch(value):
+        try:
+            moment = datetime.fromisoformat(f"{value[:19]}{value[19:].lstrip('.0123456789').upper()}")
+        except ValueError:
+            return None
+    else:
+        seconds = go_duration(value)
+        if seconds is None or seconds < UNIX_TIME_MIN or not _NUMBER.fullmatch(value):
+            return seconds
+        moment = datetime.fromtimestamp(seconds / 1000 if seconds >= UNIX_MILLIS_MIN else seconds, tz=UTC)
+    now = server_now(headers, now_us) if now_us is not None else _http_date(headers.get("date", ""))
+    return None if now is None else max(0.0, (moment - now).total_seconds())
+
+
+def readable(value: str) -> bool:
+    """Whether a value of one of the `ASKING` headers asks for a wait at all, in whatever form."""
+    value = value.partition(",")[0].strip() if value[:1].isdigit() else value.strip()
+    if _NUMBER.fullmatch(value):
+        return float(value) > 0
+    return _http_date(value) is not None
 
 
 def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
@@ -70,16 +123,25 @@ def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
     `retry-after-ms` counts before `retry-after`. A date counts from the answer's own `Date`, so that a clock that is
     wrong on either side does not matter; without that header from `now_us`, our UTC time in microseconds.
     """
-    millis = headers.get("retry-after-ms", "").strip()
-    if _NUMBER.fullmatch(millis) and float(millis) > 0:
-        return float(millis) / 1000
+    if "retry-after" not in headers and "retry-after-ms" not in headers:
+        return None
+    millis = _first(headers.get("retry-after-ms", ""))
+    if millis:
+        return millis / 1000
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
-    if _NUMBER.fullmatch(value):
-        return float(value) or None
+    seconds = _first(value)
+    if seconds is not None:
+        return seconds or None
     moment = _http_date(value)
     return None if moment is None else _from(server_now(headers, now_us), moment)
+
+
+def _first(value: str) -> float | None:
+    """A number, or the first one of a list that a proxy made of repeated headers."""
+    value = value.partition(",")[0].strip()
+    return float(value) if _NUMBER.fullmatch(value) else None
 
 
 def reset_time(message: str, headers: Mapping[str, str], *, now_us: int) -> float | None:
@@ -115,4 +177,7 @@ def _http_date(value: str) -> datetime | None:
 
 
 def _count(value: str | None) -> int | None:
-    return int(value) if value is not None and value.isascii() and value.isdecimal() and len(value) <= 18 else None
+    if value is None:
+        return None
+    number = _first(value)
+    return None if number is None else int(number)

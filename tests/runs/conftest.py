@@ -17,8 +17,8 @@ import duckdb
 import pytest
 
 from batch.job import Job
-from batch.pipeline import Wishes
 from batch.runs import Report, run
+from batch.wishes import Wishes
 from tests.simulator.conftest import Sim, Start, _running, start
 
 __all__ = ["_running", "start"]

@@ -18,8 +18,8 @@ import pytest
 
 from batch.clock import Clock
 from batch.job import Job
-from batch.pipeline import Wishes
 from batch.runs import run
+from batch.wishes import Wishes
 from tests.runs.conftest import GLM_LANES, Make, Mill
 
 SLOW = "[latency]\nchat_ms = [200, 300]\ntask_ms = [200, 300]\n"

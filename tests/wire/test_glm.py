@@ -115,7 +115,7 @@ def test_the_code_decides_before_the_status(status: int, code: str, kind: str, v
         found = failure(GLM.read_chat(incoming(body, status)))
         assert (found.kind, found.verdict, found.code, found.http_status) == (kind, verdict, code, status)
         assert found.message == "text"
-        assert found.answered
+        assert found.answered == (code != "1231"), "who was told of a first copy may have been billed for it"
         assert found.request_id == body.get("request_id")
 
 
@@ -203,7 +203,12 @@ def test_a_poll_tells_processing_success_and_unknown_states_apart() -> None:
         ({"id": "1", "task_status": "SUCCESS", "choices": []}, 200, "task", "once"),
         (error("1214"), 400, "task", "once"),
         (error("404"), 404, "task", "once"),
-        (b"<html>", 404, "model", "stop"),
+        (b"<html>", 404, "server", "retry"),
+        (b"", 404, "task", "once"),
+        (b"<html>", 400, "server", "retry"),
+        (b"<html>", 302, "server", "retry"),
+        ({}, 307, "server", "retry"),
+        (b"<html>", 401, "auth", "stop"),
         (error("1302"), 429, "rate_limit", "retry"),
         (error("1200"), 500, "server", "retry"),
         (b"<html>", 502, "server", "retry"),

@@ -84,7 +84,9 @@ def test_nested_token_counts_are_read(dialect: Dialect) -> None:
         ({"prompt_tokens": None, "completion_tokens": 2}, None),
         ({"prompt_tokens": 3, "completion_tokens": 2}, Usage(3, 2, 5)),
         ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": None}, Usage(3, 2, 5)),
-        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 9}, Usage(3, 2, 9)),
+        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 9}, Usage(3, 2, 5, estimated=True)),
+        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": -9}, None),
+        ({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 10**15}, None),
         ({"prompt_tokens": 3.0, "completion_tokens": "2", "total_tokens": 5}, Usage(3, 2, 5)),
         ({"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}, Usage(3, 2, 5)),
         ({"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": None}, Usage(3, 2, 5)),
@@ -93,7 +95,7 @@ def test_nested_token_counts_are_read(dialect: Dialect) -> None:
 def test_usage_that_is_missing_or_cannot_be_is_unknown_and_not_zero(
     dialect: Dialect, usage: Any, expected: Usage | None
 ) -> None:
-    """The text is kept; what the provider said is kept as it is when it can be true."""
+    """The text is kept; the parts of a wrong total are kept and marked."""
     body = answer(usage=usage) if usage is not None else {**answer(), "usage": None}
     found = reply(dialect, body)
     assert found.content == "hello"

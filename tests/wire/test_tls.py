@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,23 +17,6 @@ from batch.wire.http import Client
 from tests.wire.stub import Stub, reply
 
 POST = Outgoing("/chat", (("Authorization", "Bearer k.s"),), b'{"a":1}')
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, key and certificate in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    subprocess.run(
-        shlex.split(
-            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {key} -out {cert} "
-            "-days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-        ),
-        check=True,
-        capture_output=True,
-    )
-    both.write_bytes(key.read_bytes() + cert.read_bytes())
-    return both
 
 
 def _server_tls(certificate: Path) -> ssl.SSLContext:

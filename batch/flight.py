@@ -1,0 +1,102 @@
+"""How many calls may be in flight when the provider does not say: finds its cap from refusals alone, and follows it.
+
+Owns one number, `limit`, between 1 and the job's `concurrency`. Services such as BigModel publish no header and refuse
+at once what is above their cap (code 1302), so a refusal is a measurement: with that call not counted, what is still
+in flight is what they took. `limits` asks this module before it grants, and tells it what became of each call.
+
+- **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
+  cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
+- **Up.** Below the level last refused, each answer adds its part of one more call per round trip. At that level one
+  more is tried after `PROBE_AFTER` answers, and twice as many with each round trip that goes well: refusals stay under
+  one in a hundred and a cap four times higher is found within seconds.
+- **Overloaded** (1305: the model is busy, whatever we do) takes a share off, at most once a second.
+
+Pure arithmetic over times handed in; it never waits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROBE_AFTER: Final = 200
+CUT: Final = 0.85
+CALM_EVERY_S: Final = 1.0
+CALM_CUT: Final = 0.7
+CALM_FLOOR: Final = 20  # an overloaded model is still asked by a twentieth of the job's calls, at least one
+
+
+class Flight:
+    """The tracked cap of one provider, key and model.
+
+    Args:
+        most: the job's concurrency, never exceeded.
+        adapt: False leaves the limit at `most` for ever.
+    """
+
+    __slots__ = ("_adapt", "_answers", "_calmed", "_ceiling", "_cut_at", "_fraction", "_since", "_step", "limit", "most")
+
+    def __init__(self, most: int, *, adapt: bool = True) -> None:
+        self.most = most
+        self.limit = most
+        self._adapt = adapt
+        self._ceiling = most + 1
+        """The number in flight that was refused last; one above `most` while none was."""
+        self._cut_at = -1.0
+        self._calmed = -1.0
+        self._answers = 0
+        self._since = 0
+        """Answers since the last refusal."""
+        self._fraction = 0.0
+        self._step = 1
+
+    def refused(self, sent: float, now: float, others: int) -> None:
+        """A call that left at `sent` was refused for too many in flight; `others` are still there."""
+        if not self._adapt:
+            return
+        level = max(1, min(self.limit, others))
+        if sent > self._cut_at >= 0.0 and self._since < self.limit // 2:
+            level = max(1, min(level, int(others * CUT)))
+        if level < self.limit or self.limit == 1:
+            self._cut_at = now
+        self.limit = level
+        self._ceiling = max(level + 1, min(self._ceiling, others + 1))
+        self._answers = self._since = 0
+        self._step = 1
+
+    def overloaded(self, now: float) -> None:
+        """The model is too busy for this call; asking with fewer at a time gives it air."""
+        if not self._adapt or now - self._calmed < CALM_EVERY_S:
+            return
+        self._calmed = now
+        self.limit = max(1, -(-self.most // CALM_FLOOR), int(self.limit * CALM_CUT))
+
+    def answered(self, in_flight: int) -> None:
+        """A call was taken and answered while `in_flight` were there, itself among them."""
+        if self.limit >= self.most:
+            return
+        self._answers += 1
+        self._since += 1
+        if in_flight < self.limit:
+            return  # the limit held nobody back, so this answer says nothing about a higher one
+        if self.limit + 1 < self._ceiling:
+            self._grow(1.0 / self.limit * max(1, self.limit // 8))
+        elif self._answers >= PROBE_AFTER:
+            # At the level that was refused: one more, then twice as many with each round that goes well.
+            self._answers = PROBE_AFTER - self.limit - self._step
+            self._raise(self._step)
+            self._step *= 2
+
+    def restore(self, level: int) -> None:
+        """Everything was refused for a while, so refusals measured nothing: go on as before."""
+        self.limit = max(self.limit, min(level, self.most))
+
+    def _grow(self, part: float) -> None:
+        self._fraction += part
+        whole = int(self._fraction)
+        if whole:
+            self._fraction -= whole
+            self._raise(whole)
+
+    def _raise(self, by: int) -> None:
+        self.limit = min(self.most, self.limit + by)
+        self._ceiling = max(self._ceiling, self.limit + 1)
