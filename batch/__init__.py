@@ -7,7 +7,8 @@ The public surface for Python; everything else in here may change from one versi
 
     report = anyio.run(run, Job.load("jobs/label_tickets"))
 
-`tool` marks the functions of a job's `tools.py`. The three load their modules when they are first used: a tools file,
+`tool` marks the functions of a job's `tools.py`; `Wishes` are the flags of one command (`run(job, wishes=…)`). The
+four load their modules when they are first used: a tools file,
 or a program that only wants to catch an error, does not pay for Arrow and SQLite.
 """
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from batch.job import Job
     from batch.runs import run
     from batch.tools.registry import tool
+    from batch.wishes import Wishes
 
 __all__ = [
     "BatchError",
@@ -42,11 +44,12 @@ __all__ = [
     "RefusedToStart",
     "StorageError",
     "SystematicFailure",
+    "Wishes",
     "run",
     "tool",
 ]
 
-_LAZY: Final = {"Job": "batch.job", "run": "batch.runs", "tool": "batch.tools.registry"}
+_LAZY: Final = {"Job": "batch.job", "Wishes": "batch.wishes", "run": "batch.runs", "tool": "batch.tools.registry"}
 
 
 def __getattr__(name: str) -> Any:

@@ -115,7 +115,7 @@ class Worker:
             if self._desk.overdue(call, self._settings.task_timeout_s):
                 self._give_up(row, call)
             else:
-                self._agenda.later(row, self._pace.next_s(call.polls))
+                self._agenda.later(row, max(self._pace.next_s(call.polls), result.wait_s))
             return
         if isinstance(result, Failure) and result.verdict == "stop" and not task.about_the_task(result):
             # The poll was refused, not the task: the id stays in the ledger for a run with a better key.

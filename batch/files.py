@@ -248,7 +248,10 @@ def _near(path: Path) -> str:
 
 
 def _is_output(folder: Path) -> bool:
-    return (folder / "ledger.db").exists() and (folder / "results").is_dir()
+    try:
+        return (folder / "ledger.db").exists() and (folder / "results").is_dir()
+    except OSError:  # no right to look: told when its files are listed
+        return False
 
 
 def _node(state: os.stat_result) -> tuple[int, int]:

@@ -7,7 +7,7 @@ in flight is what they took. `limits` asks this module before it grants, and tel
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
   cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
 - **Up.** Below the level last refused, each answer adds its part of one more call per round trip. At that level one
-  more is tried after `PROBE_AFTER` answers, and twice as many with each round trip that goes well: refusals stay under
+  more is tried after `PROBE_AFTER` answers or `PROBE_AFTER_S`, and twice as many with each round trip that goes well: refusals stay under
   one in a hundred and a cap four times higher is found within seconds.
 - **Overloaded** (1305: the model is busy, whatever we do) takes a share off, at most once a second.
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Final
 
 PROBE_AFTER: Final = 200
+PROBE_AFTER_S: Final = 15.0  # with few and slow calls, that many answers would take minutes
 CUT: Final = 0.85
 CALM_EVERY_S: Final = 1.0
 CALM_CUT: Final = 0.7
@@ -33,7 +34,7 @@ class Flight:
         adapt: False leaves the limit at `most` for ever.
     """
 
-    __slots__ = ("_adapt", "_answers", "_calmed", "_ceiling", "_cut_at", "_fraction", "_since", "_step", "limit", "most")
+    __slots__ = ("_adapt", "_answers", "_before", "_calmed", "_ceiling", "_cut_at", "_fraction", "_refused_at", "_since", "_step", "limit", "most")
 
     def __init__(self, most: int, *, adapt: bool = True) -> None:
         self.most = most
@@ -41,7 +42,10 @@ class Flight:
         self._adapt = adapt
         self._ceiling = most + 1
         """The number in flight that was refused last; one above `most` while none was."""
+        self._before = most
+        """The limit before the refusals that are going on."""
         self._cut_at = -1.0
+        self._refused_at = 0.0
         self._calmed = -1.0
         self._answers = 0
         self._since = 0
@@ -53,6 +57,8 @@ class Flight:
         """A call that left at `sent` was refused for too many in flight; `others` are still there."""
         if not self._adapt:
             return
+        if self._since >= max(20, self.limit):
+            self._before = self.limit
         level = max(1, min(self.limit, others))
         if sent > self._cut_at >= 0.0 and self._since < self.limit // 2:
             level = max(1, min(level, int(others * CUT)))
@@ -61,6 +67,7 @@ class Flight:
         self.limit = level
         self._ceiling = max(level + 1, min(self._ceiling, others + 1))
         self._answers = self._since = 0
+        self._refused_at = now
         self._step = 1
 
     def overloaded(self, now: float) -> None:
@@ -70,25 +77,25 @@ class Flight:
         self._calmed = now
         self.limit = max(1, -(-self.most // CALM_FLOOR), int(self.limit * CALM_CUT))
 
-    def answered(self, in_flight: int) -> None:
-        """A call was taken and answered while `in_flight` were there, itself among them."""
+    def answered(self, in_flight: int, now: float) -> None:
+        """A call was taken and answered at `now` while `in_flight` were there, itself among them."""
+        self._since += 1
         if self.limit >= self.most:
             return
         self._answers += 1
-        self._since += 1
         if in_flight < self.limit:
             return  # the limit held nobody back, so this answer says nothing about a higher one
         if self.limit + 1 < self._ceiling:
             self._grow(1.0 / self.limit * max(1, self.limit // 8))
-        elif self._answers >= PROBE_AFTER:
+        elif self._answers >= PROBE_AFTER or (self._step == 1 and now - self._refused_at > PROBE_AFTER_S):
             # At the level that was refused: one more, then twice as many with each round that goes well.
             self._answers = PROBE_AFTER - self.limit - self._step
             self._raise(self._step)
             self._step *= 2
 
-    def restore(self, level: int) -> None:
-        """Everything was refused for a while, so refusals measured nothing: go on as before."""
-        self.limit = max(self.limit, min(level, self.most))
+    def restore(self) -> None:
+        """Everything was refused for a while, so the refusals measured nothing: go on as before them."""
+        self._raise(max(0, self._before - self.limit))
 
     def _grow(self, part: float) -> None:
         self._fraction += part

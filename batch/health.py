@@ -24,7 +24,7 @@ Heard = Literal["answered", "in_flight", "rate", "overloaded", "failed", "unreac
 failed or was cut; it was never reached; nothing, because we ended the call ourselves."""
 
 ROWS_IN_A_ROW: Final = 8
-OVERLOADED_IN_A_ROW: Final = 32  # a busy model refuses most calls and answers some: that is no silence
+OVERLOADED_IN_A_ROW: Final = 100  # a busy model refuses most calls and answers some: that is no silence
 UNREACHED_IN_A_ROW: Final = 3
 FIRST_PROBE_S: Final = 0.5
 LONGEST_PROBE_S: Final = 5.0
@@ -45,6 +45,7 @@ class Health:
         self._count = 0
         self._unreached = 0
         self._since: float | None = None
+        self._began = 0.0
         self._next_probe = 0.0
         self._interval = FIRST_PROBE_S
         self._capacity = float(max(LEAST_BUDGET, concurrency))
@@ -55,8 +56,13 @@ class Health:
         self.probing = False
         """A probe is on its way."""
 
-    def answered(self) -> bool:
-        """A call was answered, with a refusal of what it asks for as good as with a reply. True: an outage ended."""
+    def answered(self, sent: float) -> bool:
+        """A call that left at `sent` was answered, with a refusal of what it asks as good as with a reply.
+
+        True: an outage ended by it. What left before an outage began tells nothing about now.
+        """
+        if self.silent and sent < self._began:
+            return False
         ended, self.silent = self.silent, False
         if self._failed:
             self._failed.clear()
@@ -83,6 +89,7 @@ class Health:
         several = len(self._failed) >= self._rows_needed and self._count >= enough
         self.silent = several or self._unreached >= UNREACHED_IN_A_ROW
         if self.silent:
+            self._began = now
             self._interval = FIRST_PROBE_S
             self._next_probe = now + self._interval
         return self.silent

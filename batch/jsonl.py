@@ -8,6 +8,7 @@ lines to `lines`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ Unwrap = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, str] | None
 """The object on a line → the row in it, and code and reason when the row cannot be asked."""
 
 MAX_ROWS: Final = 1_000
+CONDEMNED: Final = 50
 SAMPLE_LINES: Final = 10_000
 SAMPLE_BYTES: Final = 64 * 1024 * 1024
 
@@ -92,11 +94,11 @@ def require_lines(file: File) -> None:
             document rather than one object a line.
     """
     with Lines(file.path, limit=0, identify=bad_line_id, packing=file.packing) as lines:
-        head = lines.head().strip()
-    first, _, more = head.partition(b"\n")
+        head = lines.head().lstrip()
+    first, newline, more = head.partition(b"\n")
     # `[` alone begins a printed array; a whole one on the only line is what many programs write as .json.
-    whole = head.startswith(b"[") and not more and ".json" in file.path.suffixes
-    if first.strip() in (b"[", b"{") or whole:
+    whole = head.startswith(b"[") and not more.strip() and ".json" in file.path.suffixes
+    if (newline and first.strip() in (b"[", b"{")) or whole:
         way_out = f"jq -c '{'.[]' if head[:1] == b'[' else '.'}' {shown(file.path.name)} > rows.jsonl"
         raise InputError(
             f"{shown(file.path)}: is one JSON document, where one object a line is wanted. Convert it: {way_out}"
@@ -119,6 +121,33 @@ def sample(files: Iterable[File], *, limit: int, unwrap: Unwrap | None) -> dict[
         if count >= SAMPLE_LINES or size >= SAMPLE_BYTES:
             break
     return sketch.types()
+
+
+def require_some(files: Iterable[File], *, limit: int, unwrap: Unwrap) -> None:
+    """Refuse a source whose first 50 lines cannot be asked, all for one reason: the job is at fault, not the rows.
+
+    Raises:
+        InputError: so it is; the text is that of the first line.
+    """
+    first: Failure | None = None
+    count = 0
+    for file in files:
+        with Lines(file.path, limit=limit, identify=bad_line_id, packing=file.packing) as lines:
+            for line in islice(lines, CONDEMNED - count):
+                why = _objection(line, unwrap)
+                if why is None or (first is not None and first.code != why[0]):
+                    return
+                first = first or fault(f"{file.name} line {line.number}", code=why[0], reason=why[1])
+                count += 1
+        if first is not None and count >= CONDEMNED:
+            raise InputError(f"{first.message}. So it is with all of the first {count} lines.")
+
+
+def _objection(line: Line, unwrap: Unwrap) -> tuple[str, str] | None:
+    with suppress(ValueError):
+        record = loads(line.raw or b"")
+        return unwrap(record)[1] if isinstance(record, dict) else None
+    return None
 
 
 def _sketch(sketch: Sketch, raw: bytes, unwrap: Unwrap | None) -> None:

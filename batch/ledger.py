@@ -277,11 +277,7 @@ class Ledger:
             db.execute("COMMIT")
             self.commits += 1
         except Exception as exc:  # noqa: BLE001 - whatever it is, this thread must live to tell those who wait
-            if isinstance(exc, apsw.Error) or not group.jobs:
-                self._break(exc)
-            else:
-                db.execute("ROLLBACK")
-                group.fault = exc
+            self._undo(group, exc)
             return
         for kind, name in _AFTER.items():
             if group.rows[kind]:
@@ -289,6 +285,17 @@ class Ledger:
         if group.rows["step"]:
             replies = any(row[2] < 0 for row in group.rows["step"])
             failpoints.hit("answered.committed" if replies else "tool.committed")
+
+    def _undo(self, group: _Group, exc: Exception) -> None:
+        """A fault of the disk breaks the ledger; one of a job's own is told to its caller alone."""
+        if isinstance(exc, apsw.Error) or not group.jobs:
+            self._break(exc)
+            return
+        try:
+            self._db.execute("ROLLBACK")
+            group.fault = exc
+        except apsw.Error as refused:
+            self._break(refused)
 
     def _prune(self, db: apsw.Connection) -> None:
         self._pruning = prune_slice(db)
@@ -300,8 +307,9 @@ class Ledger:
                 self._wal_pages = 0
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             elif self._pruning:
-                with self._db:
-                    self._pruning = prune_slice(self._db)
+                self._db.execute("BEGIN IMMEDIATE")  # not `with self._db`: its roll-back would hide the reason
+                self._pruning = prune_slice(self._db)
+                self._db.execute("COMMIT")
         except apsw.Error as exc:
             self._break(exc)
 

@@ -10,12 +10,12 @@ booked as unknown before and polled once more, 2 given up after that.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import apsw
 
+from batch import durable
 from batch.errors import OutputError, StorageError
 
 SCHEMA_VERSION: Final = 1
@@ -86,9 +86,9 @@ def reason(exc: Exception) -> str:
     """Why the disk refused, in words, and which operation of SQLite's it was."""
     if isinstance(exc, OSError):
         return exc.strerror or str(exc)
-    code = exc.extendedresult if isinstance(exc, apsw.Error) else 0
     # SQLite keeps no errno that could be trusted by now; the name of the code says what was tried.
-    return f"{exc} ({apsw.mapping_extended_result_codes[code]})" if code in apsw.mapping_extended_result_codes else str(exc)
+    code = apsw.mapping_extended_result_codes.get(getattr(exc, "extendedresult", 0))
+    return f"{exc} ({code})" if code else str(exc)
 
 
 def _check(db: apsw.Connection, path: Path) -> None:
@@ -132,8 +132,4 @@ def _make(path: Path) -> None:
     finally:
         db.close()
     hidden.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.sync_folder(path.parent)

@@ -57,7 +57,7 @@ class Lease:
 
     def taken(self) -> None:
         """The provider took the call and works on it; the slot stays with it."""
-        self._limits.alive()
+        self._limits.alive(self)
 
     def release(self, heard: Heard = "nothing", usage: Usage | None = None) -> None:
         """Free the slot. Call it right after the outcome's record was queued, with no await in between."""
@@ -104,8 +104,6 @@ class Limits:
         self._scopes: set[anyio.CancelScope] = set()
         self._watchers: list[anyio.Event] = []
         self._closed = False
-        self._level = concurrency
-        """The flight's limit when the provider last answered."""
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -279,24 +277,23 @@ class Limits:
             logger().warning("provider_paused", seconds=round(seconds, 3))
         self.paused_until = max(self.paused_until, now + seconds)
 
-    def alive(self) -> None:
+    def alive(self, lease: Lease) -> None:
         """The provider took a call."""
-        if self.health.answered():
-            self.flight.restore(self._level)
+        if self.health.answered(lease.granted):
+            self.flight.restore()
             logger().info("provider_answers_again")
             self._changed()
         before = self.flight.limit
-        self.flight.answered(self.in_flight)
+        self.flight.answered(self.in_flight, self._clock.monotonic())
         if self.flight.limit > before:
             self._changed()
-        self._level = self.flight.limit
 
     def freed(self, lease: Lease, heard: Heard, usage: Usage | None) -> None:
         """A lease came back; called by `Lease.release` only."""
         if lease.probe:
             self.health.probing = False
         if heard == "answered":
-            self.alive()
+            self.alive(lease)
         elif heard != "nothing":
             self._learn_failure(lease, heard)
         self.in_flight -= 1
@@ -332,14 +329,15 @@ class Limits:
         if said.limit_requests and _a_minute(said.limit_requests, said.remaining_requests, said.reset_requests_s):
             self._adopt_requests(float(said.limit_requests))
         if said.limit_tokens and _a_minute(said.limit_tokens, said.remaining_tokens, said.reset_tokens_s):
-            self._adopt_tokens(float(said.limit_tokens))
-        for limit, left, reset in (
-            (said.limit_requests, said.remaining_requests, said.reset_requests_s),
-            (said.limit_tokens, said.remaining_tokens, said.reset_tokens_s),
-        ):
-            if left == 0 and reset and limit and now >= self.paused_until:
-                # Refilled all the time, it has room for the next request long before it is full again.
-                self.pause(min(reset, max(1.0, 2 * reset / limit)))
+            self._adopt_tokens(float(said.limit_tokens), said.remaining_tokens)
+        if now < self.paused_until:
+            return
+        # Refilled all the time, a budget has room for the next request long before it is full again.
+        if said.remaining_requests == 0 and said.reset_requests_s and said.limit_requests:
+            a_minute = _a_minute(said.limit_requests, 0, said.reset_requests_s)
+            self.pause(min(said.reset_requests_s, 120 / said.limit_requests) if a_minute else said.reset_requests_s)
+        if said.remaining_tokens == 0 and said.reset_tokens_s:
+            self.pause(min(said.reset_tokens_s, 1.0))
 
     def _adopt_requests(self, told: float) -> None:
         limit = min(told, self._asked_rpm or told)
@@ -347,12 +345,11 @@ class Limits:
             logger().info("limit_adopted", requests_per_minute=limit)
             self._pace.set_limit(limit)
 
-    def _adopt_tokens(self, told: float) -> None:
+    def _adopt_tokens(self, told: float, left: int | None) -> None:
         limit = min(told, self._asked_tpm or told)
         if self._tokens is None:
             self._tokens = TokenBudget(limit)
-            # Nobody counted until now: take the last window for full, or a burst would follow at once.
-            self._tokens.sent_before(0.0, self._clock.monotonic())
+            self._tokens.used_before(limit - min(told if left is None else left, limit), self._clock.monotonic())
         elif limit != self._tokens.per_minute:
             self._tokens.set_limit(limit)
         else:

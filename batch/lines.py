@@ -200,7 +200,8 @@ class _Unpacked(io.RawIOBase):
         self._path = path
         self._packing = packing
         self._given = 0
-        self._piece = _PIECE
+        self._damage: str | None = None
+        self._over = False
         self._stream: Any = self._open()
 
     def _open(self) -> Any:
@@ -223,7 +224,8 @@ class _Unpacked(io.RawIOBase):
             OSError: the file itself cannot be read.
         """
         view = memoryview(buffer)
-        data = self._next(min(len(view), self._piece))
+        most = min(len(view), _PIECE)
+        data = self._next(most) if self._damage is None else self._rest(most, self._damage)
         view[: len(data)] = data
         self._given += len(data)
         return len(data)
@@ -234,17 +236,30 @@ class _Unpacked(io.RawIOBase):
         except OSError as exc:
             if exc.errno is not None:
                 raise
-            if self._piece == 1:
-                raise _DamagedError(str(exc)) from exc
-            # What was unpacked before the damage is lost with the failed read: come back to it in small steps.
-            self._piece = 1
+            # What was unpacked before the damage is lost with the failed read: come back to it in the smallest steps.
             self._shut()
             self._stream = self._open()
             left = self._given
             while left > 0:
                 left -= len(self._stream.read(min(left, _PIECE)))
-            return self._next(1)
+            self._damage = str(exc)
+            return self._rest(most, self._damage)
         return data
+
+    def _rest(self, most: int, damage: str) -> bytes:
+        pieces: list[bytes] = []
+        while len(pieces) < most and not self._over:
+            try:
+                piece = self._stream.read(1)
+            except OSError as exc:
+                if exc.errno is not None:
+                    raise
+                piece = b""
+            self._over = not piece
+            pieces.append(piece)
+        if data := b"".join(pieces):
+            return data
+        raise _DamagedError(damage)
 
     def close(self) -> None:
         if not self.closed:

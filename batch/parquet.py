@@ -6,6 +6,7 @@ single rows. It does not know other files of the source, nor which columns they 
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -195,7 +196,7 @@ class ParquetReader:
 
 def _refused(path: Path, exc: Exception) -> str:
     if isinstance(exc, OSError) and exc.errno is not None:
-        return f"{shown(path)}: cannot be read: {exc.strerror}."
+        return f"{shown(path)}: cannot be read: {os.strerror(exc.errno)}."
     with suppress(OSError), path.open("rb") as file:
         if file.read(4) == b"PARE":
             return f"{shown(path)}: is an encrypted Parquet file. Decrypt it first; keys cannot be given here."

@@ -167,6 +167,7 @@ class Run:
             "balance": "Top up or renew the plan",
             "model": "Check model.name and what this key may use",
             "quota": "Wait until the limit is reset",
+            "transport": "Check base_url and the way to it",
         }.get(failure.kind, "Look at what the provider says")
         if not self._stopping:  # the calls in flight will be refused alike
             logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)

@@ -85,7 +85,11 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     tools = _tools(job, faults)
     try:
         endpoint = resolve(
-            job.model.provider, base_url=job.model.base_url, api_key_env=job.model.api_key_env, environ=environ
+            job.model.provider,
+            base_url=job.model.base_url,
+            api_key_env=job.model.api_key_env,
+            environ=environ,
+            key_form=job.model.key_form,
         )
         if job.model.lane not in endpoint.dialect.lanes:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))

@@ -102,9 +102,10 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Processing(msgspec.Struct, frozen=True):
-    """A polled task that is not finished."""
+    """A polled task that is not finished; `wait_s` is what the service asks us to wait before the next poll."""
 
     status: str = "PROCESSING"
+    wait_s: float = 0.0
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,7 +120,8 @@ class Replay:
         try:
             yield
         finally:
-            self._first("COMMIT")
+            with suppress(apsw.Error):  # a read that failed has ended it already, and is what must be told
+                self._db.execute("COMMIT")
 
     # -- runs and numbers -----------------------------------------------------------------------------------------
 

@@ -11,12 +11,14 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Literal
 
 import anyio
 import apsw
 import msgspec
 from anyio import to_thread
+from anyio.abc import TaskStatus
 from structlog import contextvars
 
 from batch import opening, pipeline, prepared, progress, runfile, sink
@@ -113,8 +115,8 @@ async def run(
         if wishes.if_running == "skip":
             return _not_run(ready.folder, "skipped", exc.holder)
         logger().info("run_awaited", process=exc.process)
-        on_progress(progress.waiting(exc.holder))
-        if not await _awaited(lock, clock, signals=signals):
+        say = partial(on_progress, progress.waiting(exc.holder))
+        if not await _awaited(lock, clock, say=say, signals=signals):
             return _not_run(ready.folder, "interrupted", exc.holder)
         began, waited = clock.monotonic(), True
     with lock:
@@ -132,17 +134,19 @@ async def run(
             return command.report(clock.monotonic() - began)
 
 
-async def _awaited(lock: RunLock, clock: Clock, *, signals: bool) -> bool:
-    """Whether the lock was taken in the end; False when a signal gave it up."""
+async def _awaited(lock: RunLock, clock: Clock, *, say: Callable[[], None], signals: bool) -> bool:
+    """Whether the lock was taken in the end; False when a signal gave it up. Says that it waits once it can be."""
     async with anyio.create_task_group() as group:
 
-        async def give_up() -> None:
+        async def give_up(*, task_status: TaskStatus[None]) -> None:
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+                task_status.started()
                 async for _ in received:
                     group.cancel_scope.cancel()
 
         if signals:
-            group.start_soon(give_up)
+            await group.start(give_up)
+        say()
         while True:
             await clock.sleep(LOCK_AGAIN_S)
             with suppress(Busy):

@@ -22,7 +22,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import failpoints, merge
+from batch import durable, failpoints, merge
 from batch.errors import StorageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ GROUP_BYTES: Final = 32 * 1024 * 1024
 """A row group is written when it holds this many rows or about this much memory, whichever comes first."""
 
 _FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CANNOT_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+_HIDDEN_IN_OUT: Final = (".status.json.tmp", ".ledger.db.tmp")
 
 
 def write_part(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, points: tuple[str, str]) -> int:
@@ -132,22 +132,16 @@ def sync_folder(path: Path) -> None:
     Raises:
         StorageError: the disk refused. A file system that cannot sync folders at all is taken as it is.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as exc:
-        if exc.errno not in _CANNOT_SYNC:
-            raise _refused(path, exc) from exc
+    with _translated(path):
+        durable.sync_folder(path)
 
 
 def remove_strays(folder_results: Path, folder_calls: Path, *, known_calls: Collection[str]) -> list[str]:
     """Remove what a killed run left half done; at start, under the lock.
 
-    Gone are hidden files in `results/`, `calls/`, `runs/` and `.pending/`, and every file under `calls/` the ledger
-    does not name: its records are still in the ledger and will be published again. Folders of the user are left alone.
+    Gone are hidden files in `results/`, `calls/`, `runs/` and `.pending/`, a half-written `status.json` or ledger, and
+    every file under `calls/` the ledger does not name: its records are still in the ledger and will be published again.
+    Folders of the user are left alone.
 
     Args:
         folder_results: `OUT/results`; `OUT/runs` and `OUT/.pending` are looked for beside it.
@@ -168,6 +162,7 @@ def remove_strays(folder_results: Path, folder_calls: Path, *, known_calls: Coll
         for path in folder.iterdir()
         if path.name.startswith(".") and (path.is_symlink() or path.is_file())
     ]
+    strays += [path for path in sorted(out.glob(".*")) if path.name.startswith(_HIDDEN_IN_OUT) and path.is_file()]
     for root, _, names in os.walk(folder_calls):
         for name in names:
             path = Path(root, name)

@@ -32,7 +32,7 @@ from batch.columns import REST, RowDecoder, json_field
 from batch.errors import InputError
 from batch.files import File, Found, find, shown
 from batch.job import InputSpec
-from batch.jsonl import LineLayout, LineReader, Unwrap, require_lines, sample
+from batch.jsonl import LineLayout, LineReader, Unwrap, require_lines, require_some, sample
 from batch.parquet import ParquetReader, ParquetRows
 from batch.rows import Position, SourceBatch
 from batch.spill import Spill, SpillWriter
@@ -261,6 +261,8 @@ def _united(found: Found) -> tuple[pa.Schema, list[int]]:
                     f"{type_text(field)} in {file.name}, and no type holds both without loss. "
                     "Write one of them anew, or ask them by two jobs."
                 )
+            if both.type != before.type:
+                named[name] = file.name
             fields[name] = both
     several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
     return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
@@ -269,6 +271,8 @@ def _united(found: Found) -> tuple[pa.Schema, list[int]]:
 def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap | None) -> Source:
     for file in found.files:
         require_lines(file)
+    if unwrap is not None:
+        require_some(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
     types = {**batchfile.TYPES, **spec.types} if unwrap is not None else spec.types
     declared = {name: json_field(name, text) for name, text in types.items() if name != REST}
     _require_castable(shown(spec.path), kept, pa.schema(declared.values()))

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 import msgspec
 import pyarrow as pa
 
+from batch import durable
 from batch.arrowtypes import cast_batch
 from batch.columns import REST, RowDecoder
 from batch.errors import StorageError
@@ -72,7 +73,7 @@ class SpillWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             self._tmp.replace(self._path)
-            _sync_folder(self._path.parent)
+            durable.sync_folder(self._path.parent)
         except OSError as exc:
             raise self._refused(exc) from exc
         return self._rows
@@ -101,14 +102,6 @@ class SpillWriter:
 
 def _decoded(field: pa.Field) -> pa.Field:
     return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 class Spill:

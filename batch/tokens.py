@@ -72,14 +72,15 @@ class TokenBudget:
 
     def sent_before(self, seconds: float, now: float) -> None:
         """The last request left so many seconds ago, in another process: take its window for full."""
-        if not 0.0 <= seconds < WINDOW_S:
-            return
+        if 0.0 <= seconds < WINDOW_S:
+            self.used_before(self._room * (1 - seconds / WINDOW_S), now)
+
+    def used_before(self, amount: float, now: float) -> None:
+        """So much of the limit was used up by others; it comes back at an even speed, as the limit itself does."""
         share = self._room / 60
-        for back in range(60, -1, -1):
-            at = now - seconds - back * WINDOW_S / 60
-            if at > now - WINDOW_S:
-                self._window.append(Grant(at, share))
-                self._sum += share
+        for number in range(int(min(amount, self._room) / share + 0.5)):
+            self._window.append(Grant(now - WINDOW_S + (number + 1) * WINDOW_S / 60, share))
+            self._sum += share
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` may leave as far as is known now; 0 when it may at once."""

@@ -26,8 +26,8 @@ WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed")
 """What `--only` chooses from. Failed for good is no word of it: those rows are asked again with `--retry all` alone."""
 ORDINARY: Final[frozenset[Kind]] = frozenset(WORDS)
 
-_COUNT: Final = re.compile(r"\d{1,15}")
-_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d{1,12})?) ?%")
+_COUNT: Final = re.compile(r"[0-9]{1,15}")
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?) ?%")
 
 
 class MaxFailed(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import events
+from batch.clock import HandClock
 from batch.events import EVENTS, MASK, hide, logger, redact, set_up
 
 PACKAGE = Path(events.__file__).parent
@@ -151,6 +152,51 @@ def test_a_quiet_level_holds_back_what_is_below_it() -> None:
     logger().error("storage_failed")
     assert "run_started" not in stream.getvalue()
     assert "storage_failed" in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_repeats_is_counted_and_told_ever_more_rarely(form: str) -> None:
+    """A million failures must not write a million lines; each kind and code is counted for itself."""
+    stream = io.StringIO()
+    set_up("json" if form == "json" else "console", stream=stream)
+    for number in range(20_000):
+        logger().warning("task_overdue", row_id=f"row-{number}", code=number % 2)
+        logging.getLogger("library").warning("about %s", number)
+    logger().info("run_finished")
+    said = stream.getvalue()
+    assert said.count("task_overdue") == 2 * (10 + 3)  # ten, then the 100th, the 1,000th and the 10,000th
+    assert said.count("about ") == 10 + 3
+    if form == "json":
+        lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        assert [line["repeated"] for line in lines if "repeated" in line] == [89, 89, 899, 899, 8_999, 8_999]
+        assert lines[-1]["held_back"] == 20_000 - 10_000
+
+
+def test_what_repeats_is_told_again_after_a_minute() -> None:
+    """A fault that lasts all night is still seen in the last lines of the log."""
+    clock = HandClock()
+    repeats = events.Repeats(clock)
+    told = [repeats.held_back(("x",)) for _ in range(50)]
+    assert told == [0] * 10 + [None] * 40
+    clock.advance(60)
+    assert [repeats.held_back(("x",)), repeats.held_back(("x",))] == [40, None]
+
+
+def test_a_server_that_invents_codes_fills_no_memory() -> None:
+    """Beyond a thousand kinds all others are counted as one."""
+    repeats = events.Repeats(HandClock())
+    told = sum(repeats.held_back((number,)) is not None for number in range(50_000))
+    assert told < 1_020
+    assert len(repeats._counts) == 1_001
+
+
+def test_information_is_never_held_back() -> None:
+    """It is of the run, not of its rows."""
+    stream = io.StringIO()
+    set_up("json", stream=stream)
+    for number in range(50):
+        logger().info("part_published", part=number)
+    assert len(stream.getvalue().splitlines()) == 50
 
 
 def test_the_longer_of_two_keys_is_masked_whole() -> None:

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     ("old", "new", "expected"),
     [
         ("[prompt]", "keys = 'a'\n[prompt]", 'input.keys = "a" (line 6): unknown key: did you mean key?'),
-        ("[prompt]", "format = 'openai-batch'\n[prompt]", 'input.format = "openai-batch" (line 6): expected "rows"'),
+        ("[prompt]", "format = 'csv'\n[prompt]", 'input.format = "csv" (line 6): expected "rows" or "openai-batch"'),
         (
             "[prompt]",
             "max_row_bytes = '16 apples'\n[prompt]",
@@ -37,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
             'input.types.a = "binary" (line 6): JSON has no values of this',
         ),
         ('"tickets.jsonl"', '"x.parquet"\ntypes = {a = "int8"}', "input.types (line 5): only JSONL needs them"),
-        ('"tickets.jsonl"', '""', 'input.path = "" (line 4): expected a .parquet or .jsonl file'),
-        ('"tickets.jsonl"', "7", "input.path = 7 (line 4): expected a .parquet or .jsonl file"),
+        ('"tickets.jsonl"', '""', 'input.path = "" (line 4): expected a file, a folder or a pattern'),
+        ('"tickets.jsonl"', "7", "input.path = 7 (line 4): expected a file, a folder or a pattern"),
         ('user = "{{ body }}"', "", "prompt (line 6): has neither user nor messages"),
         ('user = "{{ body }}"', 'user = ""', 'prompt.user = "" (line 7): expected a template that is not empty'),
         ("[model]", 'messages = "chat"\n[model]', 'prompt.messages = "chat" (line 9): stands beside user'),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "batch"
 
 RANKS = (
-    ("errors", "clock", "failpoints", "arrowtypes"),
+    ("errors", "clock", "failpoints", "durable", "arrowtypes"),
     ("records", "events", "jobfile", "columns", "lines", "codec", "files", "folder", "wishes"),
     ("job", "rows", "batchfile", "spill", "totals", "merge", "ledgerfile", "pace", "tokens", "flight", "health"),
     ("jsonl", "parquet"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -14,6 +14,7 @@ import pytest
 from batch.errors import StorageError
 from batch.ledger import Ledger
 from batch.ledgerfile import connect
+from tests.faultfs.disk import Disk, Fault, How, under
 from tests.ledgers import admitted, count, disk, read
 from tests.values import call, outcome
 
@@ -102,6 +103,70 @@ def test_wherever_a_write_is_refused_nothing_acknowledged_is_lost_and_nobody_han
             break
     assert fail_at > 60
     assert len(refused_at) > (15 if for_ever else 40)
+
+
+@pytest.mark.parametrize("how", ["cut", "torn_cut"])
+def test_what_was_acknowledged_survives_a_power_cut_at_any_write_or_sync(tmp_path: Path, how: How) -> None:
+    """Only what was synced is there afterwards, or some of the rest in any order, torn at 512 bytes."""
+    out = tmp_path / "out"
+    lost_power = told = 0
+    for kind in ("ledger.write", "ledger.sync", "ledger.truncate", "ledger.delete"):
+        at = 0
+        while True:
+            # Every third write: a commit of five rows makes about ten.
+            at += 3 if kind == "ledger.write" else 1
+            for left in (out, Path(f"{out}.survived")):
+                shutil.rmtree(left, ignore_errors=True)
+            out.mkdir()
+            admitted(out / "ledger.db", 100)
+            acknowledged: list[int] = []
+
+            async def run(acknowledged: list[int] = acknowledged) -> None:
+                with anyio.fail_after(10), suppress(StorageError):
+                    await history(out / "ledger.db", acknowledged, [])
+
+            with under(Disk(out, Fault(kind, at, how))) as below:
+                try:
+                    anyio.run(run)
+                except StorageError:
+                    assert not acknowledged  # refused while it was opened
+            if not below.is_cut:
+                break
+            survived = Path(f"{out}.survived") / "ledger.db"
+            with closing(connect(survived)):
+                pass
+            assert read(survived, "PRAGMA integrity_check") == [("ok",)]
+            promised = {n for group in acknowledged for n in range(group * 5, group * 5 + 5)}
+            waiting = {row[0] for row in read(survived, "SELECT work FROM pending WHERE state=0")}
+            assert not promised & waiting, f"{kind} {at}: acknowledged, and lost"
+            assert count(survived, "calls") <= 5 * (len(acknowledged) // 5 + 1)
+            lost_power += 1
+            told += len(acknowledged)
+    assert lost_power > 50
+    assert told > 500
+
+
+def test_a_ledger_that_does_not_sync_is_found_out(tmp_path: Path) -> None:
+    """The cut has teeth: with synchronous=OFF it loses what was acknowledged."""
+    out = tmp_path / "out"
+    out.mkdir()
+    admitted(out / "ledger.db", 100)
+    acknowledged: list[int] = []
+
+    async def run() -> None:
+        async with Ledger(out / "ledger.db") as ledger:
+            ledger._db.pragma("synchronous", "off")
+            for number in range(30):
+                send(ledger, number)
+                with suppress(StorageError):
+                    await ledger.committed()
+                    acknowledged.append(number)
+
+    with under(Disk(out, Fault("ledger.write", 60, "cut"))) as below:
+        anyio.run(run)
+    assert below.is_cut
+    assert len(acknowledged) > 5
+    assert count(Path(f"{out}.survived") / "ledger.db", "calls") == 0
 
 
 async def test_a_broken_ledger_tells_the_event_loop_once_and_writes_nothing_more(path: Path) -> None:

@@ -173,7 +173,7 @@ def _samples(ready: Prepared) -> Iterator[str]:
     if not found:
         yield "the input has no rows"
     for sample in found:
-        yield f"{sample.place}"
+        yield clean(sample.place)
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
         yield from pairs((str(message["role"]), _content(message)) for message in sample.messages)
@@ -196,7 +196,7 @@ def _short(value: Any) -> str:
 def _full(found: Scan, ready: Prepared) -> Iterator[str]:
     yield f"all of it read: {count(found.rows, 'row')}, {found.bad:,} of them cannot be asked"
     lists = [
-        (found.unreadable, found.unreadable_first, "cannot be read"),
+        (found.unreadable, found.unreadable_first, "cannot be taken as they are"),
         (found.no_key, found.no_key_first, f"without {ready.job.input.key}"),
         (found.duplicates, found.duplicates_first, "with a key that stands earlier"),
         (found.unrendered, found.unrendered_first, "the prompt fails on"),

@@ -63,20 +63,19 @@ def run(
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
         max_failed: exit with 0 although rows failed, if they are at most this many (20) or this share of the rows this
             run settles (0.5%).
-        if_running: what to do when another run is at work in the output folder: fail (exit 2), wait for its end, or
-            skip (exit 0).
+        if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     _check_sampling(limit, shuffle, seed)
-    from batch import events, failpoints
+    from batch import failpoints
+    from batch.cli import live
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
 
     from batch import wishes as wished
-    from batch.cli import live, summary
 
     wishes = wished.Wishes(
         limit=limit,
@@ -86,7 +85,13 @@ def run(
         if_running=if_running,
         wire_log=wire_log,
     )
-    show = live.show(progress)
+    return _run(loaded, wishes, live.show(progress), log_format)
+
+
+def _run(loaded: Job, wishes: Wishes, show: Show, log_format: Literal["console", "json"]) -> int:
+    from batch import events
+    from batch.cli import summary
+
     events.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     _find_simulator(loaded, wishes)
     with show:

@@ -110,6 +110,8 @@ def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> N
             if record is None or failure is not None:
                 found.unreadable += 1
                 _keep(found.unreadable_first, failure.message if failure else f"{place}: cannot be read")
+                if record is not None and key is not None:
+                    seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
             _identify(found, seen, record, key, place)
             try:

@@ -84,7 +84,10 @@ def _jwt_key(parts: list[str], keys: dict[str, str], now_ms: float) -> str:
 def made_ms(header: str | None) -> float | None:
     """When the JWT of an `Authorization` header was made, in milliseconds since 1970; None for anything else."""
     parts = (header or "").rpartition(" ")[2].split(".")
-    made = _decoded(parts[1]).get("timestamp") if len(parts) == 3 else None
+    try:
+        made = _decoded(parts[1]).get("timestamp") if len(parts) == 3 else None
+    except AuthError:
+        return None  # a key of another form that happens to have two dots
     return made if isinstance(made, int | float) else None
 
 

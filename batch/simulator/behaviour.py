@@ -133,7 +133,7 @@ class Fate:
 
 
 Allowed = type | range | tuple[Any, ...]
-"""Values of an option: whole from 1 (`int`), number from 0 (`float`), text (`str`), whole in a range, one of a tuple."""
+"""Values of an option: whole from 1 (`int`), number from 0 (`float`), text (`str`), one in a range, one of a tuple."""
 
 
 @dataclass(frozen=True, slots=True)

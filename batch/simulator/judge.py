@@ -67,24 +67,22 @@ class Judge:
     def use(self, begin: float, end: float, now: float) -> list[dict[str, Any]]:
         """What each (key, model) used of its limits from `begin` to `end`, in seconds since the first request.
 
-        Besides the pair it says `in_flight_seconds` (places in work times seconds), `requests` and `charged_tokens`
-        of what was admitted, and under `allowed` what the limits of that time add up to, None where nothing is limited.
-        A share is the one divided by the other.
+        Besides the pair it says `in_flight_seconds` (places in work times seconds) and their `average_in_flight`,
+        `requests` and `charged_tokens` of what was admitted, and under `allowed` what the limits of that time add up
+        to, None where nothing is limited. A share is the one divided by the other.
         """
         began = self._limits.began
         if began is None:
             return []
         begin = min(began + begin, now)
         end = min(began + end, now)
-        return [
-            {
-                "key_id": key_id,
-                "model": model,
-                **self._limits.lane(key_id, model).use(begin, end, now),
-                "allowed": self._limits.allowed(model, begin, end),
-            }
-            for key_id, model in self._pairs
-        ]
+        found = []
+        for key_id, model in self._pairs:
+            used = self._limits.lane(key_id, model).use(begin, end, now)
+            average = used["in_flight_seconds"] / (end - begin) if end > begin else 0.0
+            allowed = self._limits.allowed(model, begin, end)
+            found.append({"key_id": key_id, "model": model, **used, "average_in_flight": average, "allowed": allowed})
+        return found
 
     def verdict(self, window: float) -> dict[str, Any]:
         """What was seen, in total and for each (key, model), over any window of `window` seconds."""

@@ -150,6 +150,10 @@ class _Table:
             raise self.fail(key, value, "must be two numbers, [least, most], with 0 <= least <= most")
         return float(value[0]), float(value[1])
 
+    def mistaken(self, key: str) -> str:
+        near = difflib.get_close_matches(key, self._left, n=1, cutoff=0.5)
+        return f"; did you mean it by {near[0]}?" if near else ""
+
     def done(self) -> None:
         for key, value in self._left.items():
             near = difflib.get_close_matches(key, self._asked, n=1, cutoff=0.5)
@@ -280,8 +284,12 @@ def _faults(table: _Table) -> tuple[Fault, ...]:
 def _fault(table: _Table) -> Fault:
     number = table.take("behaviour", None)
     if isinstance(number, bool) or not isinstance(number, int) or number not in BEHAVIOURS:
-        known = ", ".join(f"{known} ({behaviour.title})" for known, behaviour in BEHAVIOURS.items())
-        raise table.fail("behaviour", number, f"this simulator knows {known}")
+        if number is None:
+            raise ScenarioError(
+                f"{table.place}: behaviour is missing: the number of a fault{table.mistaken('behaviour')}"
+            )
+        known = "".join(f"\n  {known}  {behaviour.title}" for known, behaviour in BEHAVIOURS.items())
+        raise table.fail("behaviour", number, f"this simulator knows{known}")
     behaviour = BEHAVIOURS[number]
     options = {key: _option(table, key, allowed) for key, allowed in behaviour.options.items()}
     rate, rows, first = table.number("rate", None, most=1), _rows(table), table.whole("first", None, least=1)

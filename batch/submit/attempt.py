@@ -36,6 +36,7 @@ from batch.records import (
     Reply,
     Request,
     Sums,
+    Verdict,
 )
 from batch.retry import History
 from batch.tokens import Charge
@@ -373,9 +374,10 @@ def heard_in(result: Reply | Failure) -> Heard:
 
 def failure_of(exc: WireError) -> Failure:
     """An exchange without a complete answer, as the failure of its call."""
+    once: Verdict = "once" if exc.kind == "bad_payload" else "retry"
     return Failure(
         kind=exc.kind,
-        verdict="once" if exc.kind == "bad_payload" else "retry",
+        verdict="stop" if exc.permanent else once,
         message=str(exc),
         sent=exc.sent,
         answered=False,

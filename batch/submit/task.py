@@ -18,6 +18,7 @@ from batch.submit.attempt import Desk, OpenCall, Row, accepted_of, cleaned, fail
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0
 GROWTH: Final = 1.5
+LONGEST_WAIT_S: Final = 120.0  # of what a refused poll is told to wait
 OUR_ID: Final = re.compile(r"pm-[0-9a-f]{16}-[0-9]+")
 """The form of a `client_call_id`; see `attempt.Desk`."""
 
@@ -83,7 +84,7 @@ async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
     if not isinstance(result, Processing) and _another_calls(call, result.request_id):
         return _foreign(call, result.request_id)
     if isinstance(result, Failure) and not about_the_task(result) and result.verdict != "stop":
-        return Processing(result.code or result.kind)
+        return Processing(result.code or result.kind, min(result.retry_after_s or 0.0, LONGEST_WAIT_S))
     if not isinstance(result, Processing):
         failpoints.hit("answered.received")
     return result
@@ -91,9 +92,10 @@ async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
 
 def _another_calls(call: OpenCall, request_id: str | None) -> bool:
     """Whether an answer to a poll is that of another call: ours go out with an id that the service gives back."""
-    if request_id is None or request_id == call.call_id:
+    ours = call.call_id.removesuffix("-late")  # an overdue task was submitted under the id before
+    if request_id is None or request_id == ours:
         return False
-    return call.request_id == call.call_id or OUR_ID.fullmatch(request_id) is not None
+    return call.request_id == ours or OUR_ID.fullmatch(request_id) is not None
 
 
 def _foreign(call: OpenCall, request_id: str | None) -> Failure:

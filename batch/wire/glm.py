@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from batch.clock import Clock
+from batch.clock import Clock, describe
 from batch.records import Accepted, Failure, Outgoing, Processing, Reply
 from batch.wire import completion, loose, refusal, waits
 
@@ -40,6 +40,10 @@ CODES: Final[refusal.Codes] = {
     **dict.fromkeys(("1701", "1702", "1703"), ("server", "once")),
 }
 """BigModel's business codes: what went wrong and what it asks for."""
+
+
+SKEW_S: Final = 60.0
+"""Clocks that differ by more are worth a word when a token is called expired."""
 
 
 class _Submitted(msgspec.Struct):
@@ -158,7 +162,7 @@ class Glm:
         failure = self._refused(document, incoming)
         if failure is not None:
             lost = incoming.status in (400, 404) and failure.kind in ("bad_request", "model")
-            return msgspec.structs.replace(failure, kind="task", verdict="once") if lost else failure
+            return _lost(failure) if lost else failure
         if state is not None and state != "SUCCESS":
             return Processing(state)
         if state is None and "choices" not in document:
@@ -173,7 +177,7 @@ class Glm:
         """A poll answered with a redirect or no JSON: a gateway, which knows nothing of tasks, but for an empty 404."""
         failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.no_json(incoming)
         if incoming.status == 404 and not incoming.body.strip():
-            return msgspec.structs.replace(failure, kind="task", verdict="once")
+            return _lost(failure)
         if incoming.status == 404 or failure.verdict == "fail":
             return msgspec.structs.replace(failure, kind="server", verdict="retry")
         return failure
@@ -189,10 +193,19 @@ class Glm:
         kind, verdict = refusal.by_code(said, incoming.status, codes=CODES)
         if said.code == "1003" and self._credentials.renew():
             verdict = "once"  # with another token; a key that goes out as it is has no other
+            said = msgspec.structs.replace(said, message=said.message + self._skew(incoming))
         if said.flat and said.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
             kind, verdict = "bad_request", "fail"
         return self._failure((kind, verdict), said, document=document, incoming=incoming)
+
+    def _skew(self, incoming: Incoming) -> str:
+        """What to say when the clocks differ by so much that a fresh token is an old one to the service."""
+        now_us = self._clock.now_us()
+        ahead = waits.server_now(incoming.headers, now_us).timestamp() - now_us / 1e6
+        if abs(ahead) < SKEW_S:
+            return ""
+        return f" (its clock is {describe(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours: set the clock)"
 
     def _failed(self, document: loose.Fields, incoming: Incoming) -> Failure:
         """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
@@ -222,6 +235,12 @@ class Glm:
             request_id=loose.text(document.get("request_id")) or refusal.request_id(headers),
             answered=said.code != "1231",  # the copy that came first may be answered, and billed
         )
+
+
+def _lost(failure: Failure) -> Failure:
+    """A task that is not known (any more): it may have been done and billed all the same."""
+    message = f"the provider does not know the task (any more): {failure.message}"
+    return msgspec.structs.replace(failure, kind="task", verdict="once", message=message, answered=False)
 
 
 def _body(request: Request, call_id: str) -> bytes:

@@ -83,9 +83,10 @@ def by_status(status: int) -> Meaning:
 
 def by_code(said: Said, status: int, *, codes: Codes) -> Meaning:
     """What a refusal means: its code, else its type, else its status, else the status its code repeats."""
-    for name in (said.code, said.type):
-        if name is not None and name in codes:
-            return codes[name]
+    if said.code in codes:
+        return codes[said.code]
+    if said.type in codes and status != 529:  # which says more than the `server_error` that comes with it
+        return codes[said.type]
     if status >= 300:
         return by_status(status)
     if said.code is not None and said.code.isdecimal() and 400 <= int(said.code[:4]) < 600:

@@ -97,7 +97,7 @@ def _reset(value: str, headers: Mapping[str, str], now_us: int | None) -> float 
     moment: datetime | None
     if _RFC3339.fullmatch(value):
         try:
-            moment = datetime.fromisoformat(f"{value[:19]}{value[19:].lstrip('.0123456789').upper()}")
+            moment = datetime.fromisoformat(value.upper())
         except ValueError:
             return None
     else:

@@ -161,6 +161,62 @@ def test_an_output_folder_in_use_is_refused(tmp_path: Path, start: Start) -> Non
         first.communicate()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--only", "faild"], "Did you mean failed?"),
+        (["--only", "new", "--retry", "all"], "--only new leaves them out"),
+        (["--retry", "some"], 'Choose from: "all"'),
+        (["--max-failed", "0.5"], "such as 0.5%"),
+        (["--max-failed", "-1"], "--max-failed -1: give a number of rows"),
+        (["--max-failed"], "--max-failed needs a value"),
+        (["--if-running", "never"], '"fail", "wait", "skip"'),
+    ],
+)
+def test_a_flag_for_cron_with_a_wrong_value_is_refused_with_the_right_ones(
+    alone: Shell, words: list[str], told: str
+) -> None:
+    """Exit 2 before anything is touched."""
+    alone.write(alone.rows(1))
+    said = alone("run", ".", *words)
+    assert (said.code, told in said.err) == (2, True), said
+    assert not alone.out.exists()
+
+
+def test_the_table_tells_what_was_left_out_and_whether_the_allowed_failures_were_kept(shell: Shell) -> None:
+    """So that a mail from cron needs no second look."""
+    shell.sections["limits"] = ["max_attempts = 1"]
+    rows = shell.rows(10)
+    rows[0]["text"] = "struck"
+    shell.write(rows)
+    said = shell("run", ".", "--max-failed", "10%")
+    assert said.code == 0
+    assert "allowed  --max-failed 10%: kept, 1 of 10 failed (10 %)" in said.out
+    shell.write([*rows, {"id": "new", "text": "one more"}])
+    said = shell("run", ".", "--only", "new", "--max-failed", "0", "--progress", "none")
+    assert (said.code, said.err) == (0, "")
+    assert "9 answered before, 1 left out by --only: left alone" in said.out
+    said = shell("run", ".", "--only", "new")
+    assert "nothing to do" in said.out
+    assert "left out  1 row worth another try" in said.out
+    said = shell("run", ".", "--only", "failed", "--max-failed", "0")
+    assert said.code == 1
+    assert "exceeded, 1 of 1 failed (100 %)" in said.out
+    status = shell("status", "out")
+    assert "exit code  1 (--max-failed 0: exceeded)" in status.out
+
+
+def test_a_run_that_was_killed_is_said_not_to_run(tmp_path: Path, start: Start) -> None:
+    """Although its own files still say running."""
+    shell = Shell(tmp_path / "job", start())
+    shell.more["PROMPTMILL_FAILPOINT"] = "sent.left:1"
+    shell.write(shell.rows(4))
+    assert shell("run", ".").code == -signal.SIGKILL
+    assert shell("status", "out").out.startswith("shell: not running: it was killed")
+    found = json.loads(shell("status", "out", "--json").out)
+    assert (found["state"], found["locked"], found["exit_code"], found["exit_reason"]) == ("killed", False, None, None)
+
+
 def _wait_for(path: Path, text: str = "") -> None:
     deadline = time.monotonic() + 20
     while not path.exists() or text not in path.read_text("utf-8", "replace"):

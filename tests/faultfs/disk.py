@@ -13,24 +13,35 @@ import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Kind = Literal[
-    *("ledger.open", "ledger.write", "ledger.sync", "ledger.truncate", "ledger.delete", "ledger.lock", "ledger.read"),
-    *("file.open", "file.write", "file.sync", "file.rename", "file.remove", "file.folder", "file.sync_folder"),
+    "ledger.open",
+    "ledger.write",
+    "ledger.sync",
+    "ledger.truncate",
+    "ledger.delete",
+    "ledger.lock",
+    "ledger.read",
+    "file.open",
+    "file.write",
+    "file.sync",
+    "file.rename",
+    "file.remove",
+    "file.folder",
+    "file.sync_folder",
 ]
 How = Literal["once", "for_ever", "cut", "torn_cut"]
 """`cut`: power is lost and nothing that was not synced survives. `torn_cut`: some of it does, in any order, torn."""
 
-KINDS: Final[tuple[Kind, ...]] = (
-    *("ledger.open", "ledger.write", "ledger.sync", "ledger.truncate", "ledger.delete", "ledger.lock", "ledger.read"),
-    *("file.open", "file.write", "file.sync", "file.rename", "file.remove", "file.folder", "file.sync_folder"),
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+NEEDS_ROOM: Final[frozenset[Kind]] = frozenset(
+    {"ledger.open", "ledger.write", "file.open", "file.write", "file.folder"}
 )
-NEEDS_ROOM: Final[frozenset[Kind]] = frozenset({"ledger.open", "ledger.write", "file.open", "file.write", "file.folder"})
 """What a full disk refuses; it still renames, removes and syncs what is there."""
 READS: Final[frozenset[Kind]] = frozenset({"ledger.read", "ledger.lock"})
 
@@ -61,7 +72,7 @@ class Disk:
         self.struck: list[str] = []
         """Each operation that was refused, with its path."""
         self.lock = threading.RLock()
-        self.on_cut = lambda: None
+        self.on_cut: Callable[[], None] = lambda: None
         self.is_cut = False
 
     def holds(self, path: object) -> bool:

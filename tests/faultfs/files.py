@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -56,7 +57,7 @@ def below(disk: Disk, shadow: Shadow | None) -> Iterator[None]:
 
     def fsync(handle: Any) -> None:
         number = handle if isinstance(handle, int) else handle.fileno()
-        path = os.readlink(f"/proc/self/fd/{number}")
+        path = str(Path(f"/proc/self/fd/{number}").readlink())
         if not disk.holds(path):
             return real_fsync(number)
         folder = stat.S_ISDIR(os.fstat(number).st_mode)

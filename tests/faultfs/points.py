@@ -42,4 +42,3 @@ def faults(scene: Scene, kind: Kind, *, most: int = 0, shift: int = 0) -> list[F
     turns = islice(cycle(WAYS), shift, None)
     found = [Fault(kind, at, *next(turns)) for at in chosen for _ in range(ways)]
     return found if not most else [found[n * len(found) // most] for n in range(min(most, len(found)))]
-

@@ -69,7 +69,7 @@ class Shadow:
         """What is there at the beginning has long been durable."""
         self._live[folder] = None
         names = self._names.setdefault(folder, {})
-        for found in os.scandir(folder) if os.path.isdir(folder) else ():
+        for found in os.scandir(folder) if Path(folder).is_dir() else ():
             if found.is_dir():
                 names[found.name] = None
                 self._look(found.path)
@@ -100,7 +100,7 @@ class Shadow:
     def removed(self, path: str, *, synced: bool) -> None:
         self._live.pop(path, None)
         if synced:
-            self.folder_synced(os.path.dirname(path))
+            self.folder_synced(path.rpartition("/")[0])
 
     # -- the ledger -------------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Shadow:
     def ledger_synced(self, path: str) -> None:
         self._node(path).settle()
         # SQLite syncs the folder with the first sync of a new log; the names it is about to rely on are durable then.
-        folder, name = os.path.split(path)
+        folder, _, name = path.rpartition("/")
         if name not in self._names[folder]:
             self.folder_synced(folder)
 
@@ -142,9 +142,10 @@ class Shadow:
             names = self._children(folder)
         for name, node in names.items():
             if node is None:
-                self._write(os.path.join(folder, name), target / name, chance)
+                self._write(f"{folder}/{name}", target / name, chance)
             else:
                 (target / name).write_bytes(node.torn(chance) if chance is not None else bytes(node.synced))
 
     def _children(self, folder: str) -> dict[str, _Node | None]:
-        return {os.path.basename(path): node for path, node in self._live.items() if os.path.dirname(path) == folder}
+        inside = ((*path.rpartition("/"), node) for path, node in self._live.items())
+        return {name: node for parent, _, name, node in inside if parent == folder}

@@ -24,6 +24,7 @@ from typing import Any
 from unittest import mock
 
 import apsw
+import pyarrow as pa
 import pyarrow.parquet as pq
 import structlog
 
@@ -38,7 +39,8 @@ TOOLS = (ROOT / "jobs" / "quickstart" / "tools.py").read_text(encoding="utf-8")
 KEPT = {"results", "calls", "runs", ".pending", "ledger.db", "status.json", ".lock", "ledger.db-wal", "ledger.db-shm"}
 """The last two go with the last connection of a process; one that a fallen command left open may live on in a thread."""
 REASON = re.compile(
-    r"Input/output error|No space left|disk I/O error|disk is full|unable to open|locking protocol|is locked", re.I
+    "Input/output error|No space left|disk I/O error|disk is full|unable to open|locking protocol|is locked",
+    re.IGNORECASE,
 )
 
 
@@ -46,7 +48,7 @@ class Broken(AssertionError):
     """A promise that did not hold, with the fault that broke it."""
 
 
-def command(out: Path, job: Path) -> tuple[int, str]:
+def command(out: Path, job: Path, *options: str) -> tuple[int, str]:
     """The command of a user, in this process; exit code and all it says."""
     said = io.StringIO()
     handlers, level, interval = logging.root.handlers[:], logging.root.level, sys.getswitchinterval()
@@ -57,7 +59,7 @@ def command(out: Path, job: Path) -> tuple[int, str]:
             mock.patch.object(sys, "unraisablehook", _unless_sqlite(sys.unraisablehook)),
             mock.patch.dict(os.environ, {"ZHIPUAI_API_KEY": KEY, "PROMPTMILL_FAILPOINT": ""}),
         ):
-            code = main(["run", str(job), "-o", str(out), "--progress", "none"])
+            code = main(["run", str(job), "-o", str(out), "--progress", "none", *options])
             gc.collect()  # connections that a fallen run left open
     finally:
         # The command sets up the process it runs in; this one is also others'.
@@ -128,33 +130,51 @@ class Scene:
         return {record["client_call_id"]: record for record in books if record["billed"]}
 
 
-def strike(scene: Scene, fault: Fault) -> str:
-    """One trial; what the command that met the fault came to: `absorbed`, `stopped`, or `missed` when it never came.
+def strike(scene: Scene, *faults: Fault) -> str:
+    """One trial: the command meets the first fault, the same command the next one, then it goes on undisturbed.
+
+    Returns:
+        What the first command came to: `absorbed`, `stopped`, or `missed` when it never came to the fault.
 
     Raises:
         Broken: a promise did not hold.
     """
     scene.put_back()
-    disk = Disk(scene.mill.out, fault)
-    with under(disk):
-        code, said = command(scene.mill.out, scene.mill.folder)
+    came_to = []
+    for fault in faults:
+        disk = Disk(scene.mill.out, fault)
+        with under(disk):
+            code, said = command(scene.mill.out, scene.mill.folder)
+        try:
+            came_to.append(_met(scene, disk, code, said))
+        except Broken as exc:
+            raise Broken(f"{_named(scene, faults)} (struck {disk.struck[:3]}): {exc}\nit had said: {said}") from exc
     try:
-        if not disk.struck:
-            _expect(code == 0, f"exit {code} without a fault: {said}")
-            return "missed"
-        _told(scene, code, said)
-        if disk.is_cut:
-            shutil.rmtree(scene.mill.out, ignore_errors=True)
-            Path(f"{disk.root}.survived").rename(scene.mill.out)
-        acknowledged(scene)
         unknown = finish(scene)
-        _expect(unknown <= CONCURRENCY, f"{unknown} calls at risk, more than slots")
+        _expect(unknown <= CONCURRENCY * len(faults), f"{unknown} calls at risk, more than slots")
     except Broken as exc:
-        raise Broken(f"{scene.name}, {fault} (first struck {disk.struck[:3]}): {exc}\nit had said: {said}") from exc
+        raise Broken(f"{_named(scene, faults)}: {exc}") from exc
+    return came_to[0]
+
+
+def _met(scene: Scene, disk: Disk, code: int, said: str) -> str:
+    """What a command did about its fault, and what is left of its folder."""
+    if not disk.struck:
+        _expect(code == 0, f"exit {code} without a fault")
+        return "missed"
+    _told(scene, code, said)
+    if disk.is_cut:
+        shutil.rmtree(scene.mill.out, ignore_errors=True)
+        Path(f"{disk.root}.survived").rename(scene.mill.out)
+    acknowledged(scene)
     return "stopped" if code else "absorbed"
 
 
-def _expect(holds: bool, text: str) -> None:  # noqa: FBT001 - an assertion with a text
+def _named(scene: Scene, faults: Sequence[Fault]) -> str:
+    return f"{scene.name}, {' then '.join(map(str, faults))}"
+
+
+def _expect(holds: bool, text: str) -> None:
     if not holds:
         raise Broken(text)
 
@@ -179,14 +199,21 @@ def acknowledged(scene: Scene) -> None:
     _expect(read(path, "PRAGMA integrity_check") == [("ok",)], "the ledger is damaged")
     known = {row[0] for row in read(path, "SELECT call_id FROM calls")}
     for run, number, rows in read(path, "SELECT run, number, rows FROM call_parts"):
-        table = pq.read_table(scene.mill.out / "calls" / f"run={run}" / f"part-{number:05d}.parquet", partitioning=None)
+        table = _read(scene.mill.out / "calls" / f"run={run}" / f"part-{number:05d}.parquet")
         _expect(table.num_rows == rows, f"calls part {number} has {table.num_rows} rows, not {rows}")
         known |= set(table.column("client_call_id").to_pylist())
     _expect(scene.billed().keys() <= known, "a billed call is not in the ledger")
     for part, rows in read(path, "SELECT part, rows FROM parts"):
-        found = pq.read_table(scene.mill.out / "results" / f"part-{part:05d}.parquet").num_rows
+        found = _read(scene.mill.out / "results" / f"part-{part:05d}.parquet").num_rows
         # A rewritten part may be named already and not committed: it has more rows then, never fewer.
         _expect(found >= rows, f"part {part} has {found} rows, not {rows}")
+
+
+def _read(part: Path) -> Any:
+    try:
+        return pq.read_table(part, partitioning=None)
+    except (OSError, pa.ArrowException) as exc:
+        raise Broken(f"{part}: the ledger names it: {exc}") from exc
 
 
 def finish(scene: Scene) -> int:
@@ -277,4 +304,3 @@ def _rewriting(folder: Path, url: str) -> Scene:
     mill.write([question(n, " Again." if n in (0, 3, 5, 11, 12, 20) else "") for n in range(30)])
     shutil.copytree(mill.out, scene.before)
     return scene
-

@@ -86,7 +86,7 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         pass_one(self._disk, "ledger.sync", self._path)
         with self._disk.lock:
-            super().xSync(flags)
+            # The machine goes on, so the real sync, which is slow, is left out.
             if self._shadow is not None:
                 self._shadow.ledger_synced(self._path)
 
@@ -111,9 +111,10 @@ def pass_one(disk: Disk, kind: Kind, path: str) -> None:
 
 def _refusal(kind: Kind, error: int) -> Exception:
     code = apsw.SQLITE_FULL if error == errno.ENOSPC and kind == "ledger.write" else _CODES[kind]
-    refusal = apsw.exception_for(code)
+    refusal: Any = apsw.exception_for(code)
     refusal.extendedresult = code
     refusal.args = (_TEXTS[code & 0xFF],)  # as SQLite says it when its own VFS is refused
+    assert isinstance(refusal, apsw.Error)
     return refusal
 
 

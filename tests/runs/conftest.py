@@ -102,8 +102,7 @@ class Mill:
             *(program or (sys.executable, "-m", "batch")),
             "run",
             str(self.folder),
-            "--progress",
-            "none",
+            *(() if "--progress" in options else ("--progress", "none")),
             *options,
         ]
         return subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from batch.runs import Report
@@ -69,4 +70,4 @@ def gaps(mill: Mill, n: int = STRUCK) -> list[float]:
     number = next(number for m, number in mill.results("n, row_number") if m == n)
     ours = {row[0] for row in mill.calls("client_call_id", f"row_number = {number}")}
     at = sorted(record["at"] for record in mill.books() if record["client_call_id"] in ours)
-    return [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(at)]

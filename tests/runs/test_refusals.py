@@ -20,7 +20,7 @@ from tests.runs.test_stops import VERY_SLOW, end, submits, until
 
 @contextmanager
 def provider(status: int, body: str) -> Iterator[tuple[str, list[str]]]:
-    """Answers every request the same; `{auth}` in the body is what the client sent as its key."""
+    """Answers every request the same; `{auth}` in the body is what the client sent as its key, `{turn}` a code in turn."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -29,7 +29,8 @@ def provider(status: int, body: str) -> Iterator[tuple[str, list[str]]]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             asked.append(self.path)
-            data = body.replace("{auth}", self.headers["Authorization"]).encode()
+            said = body.replace("{turn}", ("1301", "1261")[len(asked) % 2])
+            data = said.replace("{auth}", self.headers["Authorization"]).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("X-Request-Id", self.headers["Authorization"] if "{auth}" in body else "request-1")
@@ -136,14 +137,14 @@ def test_fifty_rows_failing_with_one_permanent_code_condemn_the_job(mill: Mill) 
 
 
 HOSTILE: list[tuple[str, str | bytes, str]] = [
-    ("broken JSON", '{"id": "b1", "question": "What', "broken_line"),
-    ("no object", "[1, 2]", "broken_line"),
+    ("broken JSON", '{"id": "b1", "question": "What', "unreadable"),
+    ("no object", "[1, 2]", "unreadable"),
     ("too long", json.dumps({"id": "b2", "question": "x" * 5_000}), "too_long"),
     ("no key", json.dumps({"question": "Which?"}), "no_key"),
     ("null key", json.dumps({"id": None, "question": "Which one?"}), "no_key"),
     ("same key", json.dumps({"id": "r1", "question": "Again?"}), "duplicate_key"),
     ("no column", json.dumps({"id": "b3", "question": None}), "render"),
-    ("not UTF-8", b'{"id": "b4", "question": "\xff"}', "broken_line"),
+    ("not UTF-8", b'{"id": "b4", "question": "\xff"}', "unreadable"),
 ]
 
 
@@ -172,7 +173,7 @@ def test_hostile_rows_are_one_failed_row_each_and_all_others_are_ok(lane: str, m
     assert [found.index(row) for row in failed] == [3 + 4 * place for place in range(len(HOSTILE))]
     for place, row in enumerate(failed):
         assert f"rows.jsonl line {4 + 4 * place}" in row[3]
-        assert row[0].startswith("bad-") == (row[2] in ("broken_line", "too_long")), row
+        assert row[0].startswith("bad-") == (row[2] in ("unreadable", "too_long")), row
     assert len(mill.books()) == 40
     assert mill.run().state == "nothing_to_do"
 

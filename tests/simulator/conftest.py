@@ -28,6 +28,7 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.slept: list[float] = []
 
     def move(self, seconds: float) -> None:
         self.now += seconds
@@ -38,8 +39,8 @@ class HandClock:
     def wall(self) -> float:
         return 1_795_000_000 + self.now
 
-    async def sleep(self, _seconds: float) -> None:
-        return None
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
 
     def as_clock(self) -> Clock:
         return Clock(self.monotonic, self.wall, self.sleep)

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import socket
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from batch.simulator.faults import BEHAVIOURS
+from tests.simulator.struck import ADD, fault, raw
+
 if TYPE_CHECKING:
     from tests.simulator.conftest import HandClock, Sim, Start
-
-
-def raw(sim: Sim, path: str = "/api/paas/v4/chat/completions", key: str = "a.b") -> tuple[bytes, bool]:
-    """All bytes of an answer, and whether the connection was reset (and not closed in peace)."""
-    body = json.dumps(sim.body("hello", "glm-4", {})).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=5) as connection:
-        connection.sendall(head.encode() + body)
-        read = b""
-        try:
-            while piece := connection.recv(65536):
-                read += piece
-        except ConnectionResetError:
-            return read, True
-    return read, False
-
-
-def fault(behaviour: int, **more: Any) -> str:
-    lines = [f"{key} = {json.dumps(value)}" for key, value in {"behaviour": behaviour, **more}.items()]
-    return "[[fault]]\n" + "\n".join(lines) + "\n"
 
 
 def test_18_is_a_429_without_a_header(start: Start) -> None:
@@ -220,3 +203,52 @@ def test_every_applied_fault_is_listed(start: Start) -> None:
     assert [one["id"] for one in sim.faults()] == [record["id"] for record in sim.books()]
     sim.reset()
     assert sim.faults() == []
+
+
+SMALL: dict[int, dict[str, Any]] = {
+    43: {"seconds": 0.01},
+    44: {"interval_ms": 1},
+    52: {"megabytes": 1},
+    54: {"megabytes": 1},
+    67: {"at": 4},
+}
+
+
+def everywhere(sim: Sim, rows: int) -> list[httpx.Response]:
+    """Chats in both dialects, with tools and without, tasks and their polls; what was cut off is left out."""
+    answers: list[httpx.Response] = []
+    for number in range(rows):
+        asks = [
+            partial(sim.glm, f"row {number}"),
+            partial(sim.glm, f"What is {number} + 4?", tools=[ADD]),
+            partial(sim.openai, f"What is {number} + 4?", tools=[ADD]),
+            partial(sim.submit, f"row {number}"),
+            *[partial(sim.poll, sim.app.provider.tasks.latest("reader") or "1")] * 3,
+        ]
+        for ask in asks:
+            with suppress(httpx.TransportError, httpx.DecodingError):
+                answers.append(ask())
+    return answers
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_no_fault_breaks_the_server_itself(start: Start, clock: HandClock, behaviour: int) -> None:
+    """On every route where it may strike, in every form in turn: what goes wrong is what was asked for."""
+    routes = BEHAVIOURS[behaviour].allowed
+    sim = start("".join(fault(behaviour, route=route, **SMALL.get(behaviour, {})) for route in routes), clock)
+    answers = everywhere(sim, 6)
+    assert not [answer for answer in answers if answer.text == "Internal Server Error"]
+    assert sim.faults()
+    asked = {one["route"] for one in sim.faults()}
+    assert asked <= set(routes)
+    assert sim.http.get("/_sim/judge", params={"from": 0}).status_code == 200
+
+
+def test_all_faults_at_once_leave_the_server_standing(start: Start, clock: HandClock) -> None:
+    """A tenth of each: most requests are struck by several."""
+    sim = start("".join(fault(number, rate=0.1, **SMALL.get(number, {})) for number in BEHAVIOURS), clock)
+    answers = everywhere(sim, 60)
+    assert not [answer for answer in answers if answer.text == "Internal Server Error"]
+    assert len({one["behaviour"] for one in sim.faults()}) > 30
+    for record in sim.books():
+        assert record["billed"] == (record["total_tokens"] > 0)

@@ -99,6 +99,29 @@ def test_a_jwt_is_accepted_until_its_milliseconds_have_passed(start: Start, type
     assert error(sim.post(CHAT, body, "reader.falsch"))[:2] == (401, "1002")
 
 
+def test_without_known_keys_a_jwt_is_looked_at_for_form_and_expiry_alone(sim: Sim) -> None:
+    """The secret is nobody's business then, but a token that has expired is one."""
+    now_ms = time.time() * 1000
+    body = sim.body("hello", "glm-4", {})
+    assert sim.post(CHAT, body, jwt("whatever", "reader", now_ms + 60_000)).status_code == 200
+    assert sim.books()[0]["key_id"] == "reader"
+    assert error(sim.post(CHAT, body, jwt("whatever", "reader", now_ms - 1)))[:2] == (401, "1003")
+    assert error(sim.post(CHAT, body, jwt("whatever", "reader", now_ms + 60_000, alg="HS512")))[:2] == (401, "1002")
+
+
+def test_a_jwt_must_say_how_it_is_signed_only_where_that_is_strict(start: Start) -> None:
+    """A missing sign_type passes unless the scenario asks for it; a wrong one never does."""
+    now_ms = time.time() * 1000
+    loose, strict = start(), start("strict_jwt = true")
+    body = loose.body("hello", "glm-4", {})
+    claims = {"api_key": "reader", "exp": now_ms + 60_000}
+    parts = ({"alg": "HS256", "typ": "JWT"}, claims)
+    plain = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
+    signed, wrong = (jwt("s", "reader", now_ms + 60_000, **more) for more in ({}, {"sign_type": "NONE"}))
+    assert [loose.post(CHAT, body, token).status_code for token in (f"{plain}.c2ln", signed, wrong)] == [200, 200, 401]
+    assert [strict.post(CHAT, body, token).status_code for token in (f"{plain}.c2ln", signed, wrong)] == [401, 200, 401]
+
+
 def test_an_unknown_route_is_http_200_with_not_found_inside(sim: Sim) -> None:
     """With credentials the live service answers 200, so a client must look inside."""
     answer = sim.post("/api/paas/v4/nothing", {})

@@ -51,14 +51,15 @@ def test_it_prints_its_root_url_serves_and_stops_at_a_signal(tmp_path: Path, num
 def test_resets_make_no_noise(tmp_path: Path) -> None:
     """What the scenario asks for is not an error of the server: stderr stays empty."""
     scenario = tmp_path / "resets.toml"
-    faults = [f"[[fault]]\nbehaviour = {number}\nrows = ['row {number}']\n" for number in (33, 34, 56)]
-    scenario.write_text("".join(faults))
+    faults = [f"[[fault]]\nbehaviour = {number}\nrows = ['row {number}']\n" for number in (33, 34, 35, 56)]
+    scenario.write_text("".join(faults) + "[[fault]]\nbehaviour = 67\nat = 5\n")
     with process("--scenario", str(scenario)) as (running, url):
-        for path, number in [("chat/completions", 33), ("chat/completions", 34), ("async/chat/completions", 56)]:
+        for number in (33, 34, 35, 56, 67):
+            path = "async/chat/completions" if number == 56 else "chat/completions"
             body = {"model": "glm-4", "messages": [{"role": "user", "content": f"row {number}"}]}
-            with pytest.raises(httpx.ReadError):
+            with pytest.raises(httpx.TransportError):
                 httpx.post(f"{url}/api/paas/v4/{path}", json=body, headers={"Authorization": "Bearer a.b"})
-        assert len(httpx.get(f"{url}/_sim/faults").json()) == 3
+        assert len(httpx.get(f"{url}/_sim/faults").json()) == 5
         running.send_signal(signal.SIGTERM)
         assert running.communicate(timeout=5) == ("", "")
 

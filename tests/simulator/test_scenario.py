@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batch.simulator.limits import Limit
+from batch.simulator.limits import Change, Limit
 from batch.simulator.scenario import Scenario, ScenarioError, load, parse
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ cached_prefix = true
 refuse_duplicates = true
 idle_close_s = 30
 keys = { reader = "secret" }
+strict_jwt = true
 
 [latency]
 chat_ms = [1, 2]
@@ -40,6 +41,15 @@ burst_s = 1
 [limits.models."glm-4-air"]
 in_flight = 5
 
+[[limits.change]]
+after_s = 60
+rpm = 300
+model = "glm-4-air"
+
+[[limits.change]]
+after_s = 30.5
+in_flight = 20
+
 [[fault]]
 behaviour = 34
 rate = 0.05
@@ -48,6 +58,7 @@ rate = 0.05
 behaviour = 28
 rows = ["urgent", 3]
 first = 2
+model = "glm-4"
 route = "poll"
 status = 503
 
@@ -68,9 +79,12 @@ def test_every_key_is_read() -> None:
     assert scenario.latency.per_token_ms == 0.25
     assert scenario.limit == Limit(50, 600, 200_000)
     assert scenario.model_limits == {"glm-4-air": Limit(5)}
+    assert scenario.limit_changes == (Change(30.5, Limit(20)), Change(60, Limit(None, 300), "glm-4-air"))
+    assert scenario.strict_jwt
     first, second, third = scenario.faults
     assert (first.behaviour, first.rate, first.routes) == (34, 0.05, ("chat", "submit", "poll"))
     assert (second.rows, second.first, second.routes) == (("urgent", 3), 2, ("poll",))
+    assert (first.model, second.model) == (None, "glm-4")
     assert second.options == {"status": 503}
     assert (second.salt, third.salt, third.options) == (0, 1, {})
 
@@ -103,9 +117,23 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("[limits]\nrpm = 0", "limits.rpm = 0: must be a whole number of at least 1"),
         ("[limits.models]\n'glm-4.5' = { rpm = 0 }", 'limits.models."glm-4.5".rpm = 0: must be'),
         ("[limits.models]\nx = 3", "limits.models.x = 3: must be a table"),
+        ("[limits]\nchange = 3", "limits.change = 3: write [[limits.change]], one for each"),
+        ("[[limits.change]]\nrpm = 5", "limits.change[1]: after_s is missing: the seconds after the first request"),
+        ("[[limits.change]]\nafter_s = 5", "limits.change[1]: changes nothing; give one of in_flight, rpm and tpm"),
+        ("[[limits.change]]\nafter_s = -5", "limits.change[1].after_s = -5: must be a number of at least 0"),
+        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1]: changes nothing"),
+        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nin_fligth = 1", "limits.change[1].in_fligth = 1: unknown key; did"),
+        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 3", "limits.change[1].model = 3: must be a text"),
         ("fault = 3", "fault = 3: write [[fault]], one for each"),
-        ("[[fault]]\nrate = 0.5", "fault[1].behaviour = None: this simulator knows 18 (429 without a header), 19"),
-        ("[[fault]]\nbehaviour = 99", "fault[1].behaviour = 99: this simulator knows 18"),
+        ("[[fault]]\nrate = 0.5", "fault[1]: behaviour is missing: the number of a fault"),
+        (
+            "[[fault]]\nbehavior = 18",
+            "fault[1]: behaviour is missing: the number of a fault; did you mean it by behavior?",
+        ),
+        (
+            "[[fault]]\nbehaviour = 99",
+            "fault[1].behaviour = 99: this simulator knows\n  18  429 without a header\n  19  429",
+        ),
         ("[[fault]]\nbehaviour = 18\nrate = 2", "fault[1].rate = 2: must be between 0 and 1"),
         ("[[fault]]\nbehaviour = 18\nrate = nan", "fault[1].rate = nan: must be between 0 and 1"),
         ("[[fault]]\nbehaviour = 18\nraet = 1", "fault[1].raet = 1: unknown key; did you mean rate?"),
@@ -116,6 +144,21 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("[[fault]]\nbehaviour = 56\nroute = 'chat'", "fault[1].route = 'chat': behaviour 56 strikes only submit"),
         ("[[fault]]\nbehaviour = 28\nstatus = 418", "fault[1].status = 418: must be one of 500, 502, 503, 504"),
         ("[[fault]]\nbehaviour = 19\nseconds = 0", "fault[1].seconds = 0: must be a whole number of at least 1"),
+        ("[[fault]]\nbehaviour = 18\nmodel = ''", "fault[1].model = '': must be a text"),
+        ("[[fault]]\nbehaviour = 18\ncode = 1305", "fault[1].code = 1305: must be one of 1302, 1303"),
+        ("[[fault]]\nbehaviour = 45\nform = 'odd'", "fault[1].form = 'odd': must be one of empty, invalid, truncated"),
+        ("[[fault]]\nbehaviour = 43\nseconds = 'x'", "fault[1].seconds = 'x': must be a number of at least 0"),
+        ("[[fault]]\nbehaviour = 50\nserved = 5", "fault[1].served = 5: must be a text"),
+        (
+            "[[fault]]\nbehaviour = 24\nafter_tokens = -1",
+            "fault[1].after_tokens = -1: must be a whole number of at least",
+        ),
+        ("[[fault]]\nbehaviour = 66\nskew_s = 1e3", "fault[1].skew_s = 1000.0: must be a whole number of at least"),
+        (
+            "[[fault]]\nbehaviour = 66\nskew_s = 1000000000",
+            "fault[1].skew_s = 1000000000: must be a whole number below",
+        ),
+        ("[[fault]]\nbehaviour = 61\nroute = 'submit'", "fault[1].route = 'submit': behaviour 61 strikes only poll"),
         ("[[fault]]\nbehaviour = 18\n[[fault]]\nbehaviour = 18\nstatus = 500", "fault[2].status = 500: unknown key"),
     ],
 )
@@ -137,3 +180,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     bad.write_text("sede = 7")
     with pytest.raises(ScenarioError, match=r"bad\.toml: sede = 7: unknown key; did you mean seed"):
         load(bad)
+
+
+def test_a_fault_with_a_rate_of_its_own_gives_way_to_any_narrowing() -> None:
+    """Overload strikes 85 % unless rate, rows or first say otherwise."""
+    texts = ("", "rate = 0.1", "rows = ['a']", "first = 2")
+    faults = [parse(tomllib.loads(f"[[fault]]\nbehaviour = 23\n{text}")).faults[0] for text in texts]
+    assert [fault.rate for fault in faults] == [0.85, 0.1, None, None]

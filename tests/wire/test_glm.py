@@ -222,3 +222,5 @@ def test_a_poll_tells_the_end_of_the_task_from_the_end_of_the_poll(
     """Kind `task` and verdict `fail` are about the task; all else means that it may be asked for again."""
     found = failure(GLM.read_poll(incoming(body, status)))
     assert (found.kind, found.verdict) == (kind, verdict)
+    if verdict == "once":
+        assert not found.answered, "a task that is lost or without an answer may have been billed"

@@ -94,3 +94,36 @@ def test_there_is_no_task_lane() -> None:
     assert OPENAI.lanes == {"sync"}
     with pytest.raises(NotImplementedError, match="no task lane"):
         OPENAI.submit(Request(model="m", messages=[]), "c")
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "seconds"),
+    [
+        ("Limit 3, Used 3, Requested 1. Please try again in 18.642s. Visit https://x", {}, 18.642),
+        ("Please try again in 6m0s.", {}, 360.0),
+        ("Please try again in 20 seconds", {}, 20.0),
+        ("Please try again in 20ms. Visit", {}, 0.02),
+        ("Please try again in 6m0s.", {"retry_after": "2"}, 2.0),
+        ("Please try again in a while", {}, None),
+        ("Please try again in 0s", {}, None),
+    ],
+)
+def test_the_wait_in_a_rate_limits_message_counts_where_no_header_says_one(
+    message: str, headers: dict[str, str], seconds: float | None
+) -> None:
+    """A documented part of the message."""
+    found = refused(429, "rate_limit_exceeded", "requests", message, **headers)
+    assert (found.kind, found.retry_after_s) == ("rate_limit", seconds)
+
+
+def test_insufficient_quota_means_what_the_service_means_by_it() -> None:
+    """No money at OpenAI; tokens a minute in Model Studio, whose envelope has a request id."""
+    error = {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}
+    for body, kind, verdict in (
+        ({"error": error}, "balance", "stop"),
+        ({"error": error, "request_id": "7e3a"}, "rate_limit", "retry"),
+    ):
+        found = OPENAI.read_chat(incoming(body, 429))
+        assert isinstance(found, Failure)
+        assert (found.kind, found.verdict) == (kind, verdict)
+        assert found.request_id == body.get("request_id")

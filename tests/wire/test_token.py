@@ -125,6 +125,7 @@ def test_an_expired_token_is_made_anew_and_the_call_tried_once_more() -> None:
     before = authorization(dialect)
     clock.advance(90)
     assert authorization(dialect) == before
+    after = before
     for _ in range(50):
         failure = dialect.read_chat(Incoming(401, {}, EXPIRED))
         assert isinstance(failure, Failure)
@@ -227,3 +228,16 @@ def test_a_raw_key_is_one_header_for_ever_and_has_no_newer_form() -> None:
     assert raw.headers() is raw.headers()
     assert not raw.renew()
     assert Credentials("").headers() == ()
+
+
+def test_a_clock_that_differs_is_told_with_the_expiry() -> None:
+    """The way out is another than a new key."""
+    clock = HandClock()
+    dialect = spoken(clock)
+    for date, said in (("Mon, 21 Sep 2026 18:13:20 GMT", "ahead of ours"), ("Mon, 21 Sep 2026 10:13:20 GMT", "behind")):
+        failure = dialect.read_chat(Incoming(401, {"date": date}, EXPIRED))
+        assert isinstance(failure, Failure)
+        assert said in failure.message, (failure.message, clock.now_us())
+    plain = dialect.read_chat(Incoming(401, {}, EXPIRED))
+    assert isinstance(plain, Failure)
+    assert plain.message == "token expired"

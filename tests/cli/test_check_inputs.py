@@ -1,0 +1,137 @@
+"""`promptmill check` over folders, patterns and batch files: what will be read, and everything in it that cannot be."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.cli.conftest import Cli, Shell
+
+
+@pytest.fixture
+def job(alone: Shell) -> Path:
+    """A job whose input is the folder `in`, with a file in it."""
+    folder = alone.write([])
+    text = (folder / "job.toml").read_text("utf-8").replace('path = "rows.jsonl"', 'path = "in"')
+    (folder / "job.toml").write_text(text, "utf-8")
+    (folder / "in").mkdir()
+    (folder / "in" / "a.jsonl").write_text('{"id": 1, "text": "one"}\n{"id": 2, "text": "two"}\n')
+    return folder
+
+
+def test_a_folder_is_shown_with_its_files_and_what_is_passed_over(job: Path, cli: Cli) -> None:
+    """What a person wants to know before ten thousand rows are sent."""
+    (job / "in" / "notes.csv").write_text("x")
+    for number in range(12):
+        (job / "in" / f"b{number:02d}.jsonl.gz").write_bytes(gzip.compress(b'{"id": "%d", "late": 1.5}\n' % number))
+    said = cli("check", job)
+    assert said.code == 0
+    assert f"{job / 'in'}, 13 files (" in said.out
+    assert "files, in the order they are read\n  a.jsonl (50 bytes)\n  b00.jsonl.gz (" in said.out
+    assert "\n  … 6 more …\n" not in said.out
+    assert "\n  … 5 more …\n  b11.jsonl.gz (" in said.out
+    assert "not read, for other endings: notes.csv" in said.out
+    assert "  late        double" in said.out
+    assert "a.jsonl line 2\n  user  two\nb00.jsonl.gz line 1\n" in said.out, "samples go on into the next file"
+
+
+def test_rows_of_parquet_files_are_counted_together(job: Path, cli: Cli) -> None:
+    """Footers say it."""
+    for name in "xy":
+        pq.write_table(pa.table({"id": [name, name * 2], "text": ["a", "b"]}), job / "in" / f"{name}.parquet")
+    said = cli("check", job, "--set", "input.path=in/*.parquet")
+    assert said.code == 0
+    assert "*.parquet, 2 files, 4 rows (" in said.out
+
+
+def test_reading_all_names_both_places_of_a_repeat_and_every_bad_line(job: Path, cli: Cli) -> None:
+    """Design 4: --full."""
+    (job / "in" / "deep").mkdir()
+    lines = b'{"id": 3, "text": "x"}\n{"id": "2", "text": "again"}\nnonsense\n{"text": "no id"}\n'
+    (job / "in" / "deep" / "b.jsonl.gz").write_bytes(gzip.compress(lines)[:-6])
+    (job / "in" / "c.jsonl").write_bytes(b'{"id": 9, "text": "caf\xe9"}\n')
+    said = cli("check", job, "--full")
+    assert said.code == 1
+    assert "all of it read: 8 rows, 5 of them cannot be asked" in said.out
+    assert "  3 rows cannot be taken as they are:\n    c.jsonl line 1: not UTF-8: byte 0xe9" in said.out
+    assert "iconv -f LATIN1 -t UTF-8" in said.out
+    assert "deep/b.jsonl.gz line 3: " in said.out
+    assert "deep/b.jsonl.gz line 5: the compressed data cannot be unpacked after line 4" in said.out
+    assert "deep/b.jsonl.gz line 4: id is empty" in said.out
+    assert "deep/b.jsonl.gz line 2: id '2' stands already at a.jsonl line 2" in said.out
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("none", "none: there is no such file or folder. Correct input.path"),
+        ("inn", "inn: there is no such file or folder. Did you mean 'in'?"),
+        ("in/*.parquet", "in/*.parquet: matches no file that can be read; supported are .parquet"),
+        ("in/empty", "in/empty: holds no file that can be read; supported are .parquet"),
+    ],
+)
+def test_a_wrong_path_is_told_in_one_sentence(job: Path, cli: Cli, path: str, text: str) -> None:
+    """Exit 2, and nothing is made."""
+    (job / "in" / "empty").mkdir()
+    said = cli("check", job, "--set", f"input.path={path}")
+    assert (said.code, said.out) == (2, "")
+    assert text in said.err
+    assert not (job / "out").exists()
+
+
+def test_names_that_would_move_the_cursor_are_cleaned(job: Path, cli: Cli) -> None:
+    """A file name comes from outside."""
+    (job / "in" / "\x1b[2Ja\nb.jsonl").write_text('{"id": 4, "text": "x"}\nbroken\n')
+    said = cli("check", job, "--full")
+    assert "\x1b" not in said.out + said.err
+    assert "[2Ja b.jsonl" in said.out
+
+
+def batch_file(job: Path, *bodies: dict[str, Any], more: str = "") -> None:
+    """The job over lines of a batch file."""
+    lines = [{"custom_id": f"r{number}", "body": body} for number, body in enumerate(bodies)]
+    (job / "in" / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = (job / "job.toml").read_text("utf-8").replace('path = "in"\nkey = "id"', f'path = "in"\n{more}')
+    (job / "job.toml").write_text(text.replace('[prompt]\nuser = "{{ text }}"\n', ""), "utf-8")
+
+
+def test_a_batch_file_needs_no_prompt_and_shows_what_would_not_be_asked(job: Path, cli: Cli) -> None:
+    """The first look says what to set."""
+    ask = {"messages": [{"role": "user", "content": "Hi"}]}
+    batch_file(
+        job, {**ask, "model": "glm-4"}, {**ask, "model": "gpt-5"}, {**ask, "top_p": 1}, more='format = "openai-batch"'
+    )
+    said = cli("check", job)
+    assert said.code == 0
+    assert "openai-batch" in said.out
+    assert "  key      custom_id" in said.out
+    assert "a.jsonl line 1\n  user  Hi\n" in said.out
+    assert 'body.model is "gpt-5", the job asks "glm-4": set model.name' in said.out
+    assert "the body asks with top_p = 1, the job does not: set it in model.parameters" in said.out
+
+
+def test_a_key_beside_a_batch_file_and_a_missing_prompt_without_one_are_faults(job: Path, cli: Cli) -> None:
+    """The one is always custom_id, the other is only brought by batch files."""
+    batch_file(job, {}, more='format = "openai-batch"\nkey = "id"')
+    said = cli("check", job)
+    assert said.code == 2
+    assert "lines of a batch file are known by their custom_id: take it out" in said.err
+    said = cli("check", job, "--set", "input.format=rows")
+    assert (said.code, "the section [prompt] is missing" in said.err) == (2, True)
+    said = cli("check", job, "--set", "input.format=csv")
+    assert (said.code, 'expected "rows" or "openai-batch"' in said.err) == (2, True)
+
+
+def test_refusals_clean_names_too(job: Path, cli: Cli) -> None:
+    """The same on the other stream."""
+    (job / "in" / "\x1b]0;x\x07.jsonl.gz").write_text("plain")
+    said = cli("check", job)
+    assert said.code == 2
+    assert "\x1b" not in said.err
+    assert "is not packed with gzip, whatever its ending says" in said.err
