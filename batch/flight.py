@@ -7,8 +7,8 @@ in flight is what they took. `limits` asks this module before it grants, and tel
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
   cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
 - **Up.** Below the level last refused, each answer adds its part of one more call per round trip. At that level one
-  more is tried after `PROBE_AFTER` answers or `PROBE_AFTER_S`, and twice as many with each round trip that goes well: refusals stay under
-  one in a hundred and a cap four times higher is found within seconds.
+  more is tried after `PROBE_AFTER` answers or `PROBE_AFTER_S`, and twice as many with each round trip that goes well:
+  refusals stay under one in a hundred, and a cap four times higher is found within seconds.
 - **Overloaded** (1305: the model is busy, whatever we do) takes a share off, at most once a second.
 
 Pure arithmetic over times handed in; it never waits.
@@ -34,7 +34,20 @@ class Flight:
         adapt: False leaves the limit at `most` for ever.
     """
 
-    __slots__ = ("_adapt", "_answers", "_before", "_calmed", "_ceiling", "_cut_at", "_fraction", "_refused_at", "_since", "_step", "limit", "most")
+    __slots__ = (
+        "_adapt",
+        "_answers",
+        "_before",
+        "_calmed",
+        "_ceiling",
+        "_cut_at",
+        "_fraction",
+        "_refused_at",
+        "_since",
+        "_step",
+        "limit",
+        "most",
+    )
 
     def __init__(self, most: int, *, adapt: bool = True) -> None:
         self.most = most

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from batch import jobfile
+from batch import jobfile, providertable
 from batch.errors import JobError
+from batch.providertable import ProviderSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,6 +136,9 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "output": OutputSpec,
 }
 
+TABLES: Final[dict[str, type[Struct]]] = {"provider": ProviderSpec}
+"""Sections of which there may be several, each with a name of its own: `[provider.NAME]`."""
+
 _TOP: Final = {
     "name": Annotated[
         str,
@@ -157,6 +161,7 @@ class Job(Struct, frozen=True, kw_only=True):
     folder: Path
     input: InputSpec
     model: ModelSpec
+    provider: dict[str, ProviderSpec] = {}
     prompt: PromptSpec = PromptSpec()
     tags: dict[str, str] = {}
     limits: LimitSpec = LimitSpec()
@@ -215,9 +220,11 @@ class Job(Struct, frozen=True, kw_only=True):
         source = document.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == BATCH_FILE
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
-        values, fields, faults = document.sections(SECTIONS, _TOP, optional=optional)
+        values, fields, faults = document.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
         values.setdefault("name", document.path.parent.name or "job")
         faults += _deep(fields)
+        asked = fields.get("model", {}).get("provider")
+        faults += [jobfile.Fault(*found) for found in providertable.faults(document.values.get("provider"), asked)]
         if lines := document.lines(faults):
             raise JobError(lines, where=str(document.path))
         return cls(folder=document.path.parent, **values)
@@ -268,6 +275,13 @@ def _checked_values(job: Job) -> list[jobfile.Fault]:
             faults.append(jobfile.Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
             continue
         faults += jobfile.field_faults(section, part)
+    for name, table in job.provider.items():
+        if isinstance(table, ProviderSpec):
+            faults += jobfile.field_faults("provider", table, name)
+        else:
+            faults.append(jobfile.Fault(("provider", name), f"expected a ProviderSpec, not {type(table).__name__}"))
+    asked = getattr(job.model, "provider", None)
+    faults += [jobfile.Fault(*found) for found in providertable.faults(job.provider, asked)]
     faults += jobfile.top_faults({"name": job.name, "tags": job.tags}, _TOP)
     if not faults:
         fields = {

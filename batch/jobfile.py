@@ -24,6 +24,8 @@ from batch.errors import JobError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    Kinds = Mapping[str, type[msgspec.Struct]]
+
 KeyPath = tuple[str, ...]
 _NOTHING: Final = object()
 _SECRET_NAME: Final = re.compile(
@@ -90,9 +92,9 @@ class Document:
         self._origins[path] = origin
 
     def sections(
-        self, kinds: Mapping[str, type[msgspec.Struct]], top: Mapping[str, Any], *, optional: Collection[str]
+        self, kinds: Kinds, top: Mapping[str, Any], *, optional: Collection[str], tables: Kinds
     ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[Fault]]:
-        """Convert every section by itself, every field by itself.
+        """Convert every section by itself, every field by itself; of `tables` there may be several: `[name.OTHER]`.
 
         Returns:
             The sections and top-level values that are sound; the fields of every section, sound or not, None for a
@@ -103,17 +105,20 @@ class Document:
         faults: list[Fault] = []
         for name, value in self.values.items():
             if name in kinds:
-                fields[name], wrong = _section(name, value, kinds)
+                fields[name], wrong = _section((name,), value, kinds)
                 faults += wrong
                 if not wrong:
                     sound[name] = kinds[name](**fields[name])
+            elif name in tables:
+                sound[name], wrong = _named(name, value, {**kinds, **tables})
+                faults += wrong
             elif name in top:
                 converted, wrong = _field((name,), value, top[name])
                 faults += wrong
                 if not wrong:
                     sound[name] = converted
             else:
-                faults.append(Fault((name,), _unknown(name, {**dict.fromkeys(top), **kinds}, kinds), value))
+                faults.append(Fault((name,), _unknown(name, {**dict.fromkeys(top), **kinds, **tables}, kinds), value))
         for name, kind in kinds.items():
             if name not in self.values and name not in optional:
                 wanted = ", ".join(field.name for field in msgspec.structs.fields(kind) if field.required)
@@ -182,12 +187,12 @@ def _names_beside(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
 
 
-def field_faults(section: str, part: msgspec.Struct) -> list[Fault]:
+def field_faults(section: str, part: msgspec.Struct, *names: str) -> list[Fault]:
     """The faults of a struct built in code, where nothing has checked the types of its fields."""
     return [
         fault
         for field in msgspec.structs.fields(part)
-        for fault in _field((section, field.name), getattr(part, field.name), field.type)[1]
+        for fault in _field((section, *names, field.name), getattr(part, field.name), field.type)[1]
     ]
 
 
@@ -208,25 +213,42 @@ def leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
         yield path, value
 
 
-def _section(name: str, value: Any, kinds: Mapping[str, type[msgspec.Struct]]) -> tuple[dict[str, Any], list[Fault]]:
-    kind = kinds[name]
+def _section(path: KeyPath, value: Any, kinds: Kinds) -> tuple[dict[str, Any], list[Fault]]:
+    kind = kinds[path[0]]
     if not isinstance(value, dict):
-        return {}, [Fault((name,), f"expected a section: write [{name}] on a line of its own", value)]
+        return {}, [Fault(path, f"expected a section: write [{dotted(path)}] on a line of its own", value)]
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     found: dict[str, Any] = {}
     faults: list[Fault] = []
     for key, item in value.items():
         if key not in fields:
-            faults.append(Fault((name, key), _unknown(key, fields, kinds, section=name), item))
+            faults.append(Fault((*path, key), _unknown(key, fields, kinds, section=path), item))
             continue
-        found[key], wrong = _field((name, key), item, fields[key].type)
+        found[key], wrong = _field((*path, key), item, fields[key].type)
         faults += wrong
     faults += [
-        Fault((name, key), f"is missing: add {key} to [{name}], {_wanted(field.type)}")
+        Fault((*path, key), f"is missing: add {key} to [{dotted(path)}], {_wanted(field.type)}")
         for key, field in fields.items()
         if field.required and key not in value
     ]
     return found, faults
+
+
+def _named(name: str, value: Any, kinds: Kinds) -> tuple[dict[str, msgspec.Struct], list[Fault]]:
+    """The tables `[name.OTHER]` that are sound, by their own names, and the faults of all."""
+    if not isinstance(value, dict):
+        return {}, [Fault((name,), f"expected a table with a name of its own: [{name}.NAME]", value)]
+    if value and not any(isinstance(table, dict) for table in value.values()):
+        # A plain [provider] with keys in it: one fault, not one for every key.
+        return {}, [Fault((name,), f"has no name: write [{name}.NAME], and the NAME as model.{name}")]
+    sound: dict[str, msgspec.Struct] = {}
+    faults: list[Fault] = []
+    for other, table in value.items():
+        found, wrong = _section((name, other), table, kinds)
+        faults += wrong
+        if not wrong:
+            sound[other] = kinds[name](**found)
+    return sound, faults
 
 
 def _field(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]:
@@ -256,17 +278,15 @@ def _wanted(kind: Any) -> str:
     return str(_meta(kind, "description", None) or next(iter(get_args(kind)), kind))
 
 
-def _unknown(
-    key: str, known: Mapping[str, Any], kinds: Mapping[str, type[msgspec.Struct]], *, section: str | None = None
-) -> str:
+def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPath = ()) -> str:
     """What to say about a key nobody knows: the nearest name, the section it belongs in, or all there are."""
     if is_api_key(key):
         return KEYS_FROM_ENVIRONMENT
-    where = f"[{section}]" if section else "the job"
+    where = f"[{dotted(section)}]" if section else "the job"
     homes = [
         other
         for other, kind in kinds.items()
-        if other != section and key in kind.__struct_fields__ and key not in known
+        if other not in section[:1] and key in kind.__struct_fields__ and key not in known
     ]
     close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
     if close and not (homes and close[0] != key):

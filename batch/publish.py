@@ -111,14 +111,15 @@ class Publisher:
         While a planner is at work the newest spill may be written and not admitted yet, so only admitted ones go;
         `everything` is for the end of a run.
         """
-        needed = set(self._replay.ranges())
+        found = {path: path.stem.removeprefix("range-") for path in sorted(self._folder.pending.iterdir())}
+        numbers = {int(number) for number in found.values() if number.isdigit()}
+        with self._replay.snapshot():
+            # Of one moment: a range admitted between two looks would seem admitted, and needed by nobody.
+            needed = set(self._replay.ranges())
+            done = {number for number in numbers - needed if everything or self._replay.admitted(number)}
         removed = False
-        for path in sorted(self._folder.pending.iterdir()):
-            number = path.stem.removeprefix("range-")
-            known = number.isdigit() and (int(number) in needed or not self._replay.admitted(int(number)))
-            if not known or (everything and not (number.isdigit() and int(number) in needed)):
-                if not everything and not number.isdigit():
-                    continue
+        for path, number in found.items():
+            if (int(number) in done) if number.isdigit() else everything:
                 _remove(path)
                 removed = True
                 failpoints.hit("publish.spill_removed")

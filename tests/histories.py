@@ -9,8 +9,10 @@ come to the table the undisturbed history came to.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import urllib.request
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import pyarrow.parquet as pq
+from hypothesis import Phase
 from hypothesis import strategies as st
 
 from batch import runs
@@ -48,7 +51,7 @@ QUESTIONS = {
     "struck": "This one is struck, {n}.",  # 500: failed, worth another try
     "severed": "This one is severed, {n}.",  # answered, billed, and cut off on its way
     "silent": "This one is silent, {n}.",  # answered without a word on tokens
-    "bad": "",  # a line that is no JSON
+    "bad": "",  # a line that is no JSON; another one would be another row
 }
 TEMPLATES = ("{{ question }}", "{{ question }} Be short.")
 TABLE = (
@@ -71,10 +74,10 @@ class Step:
 def histories(draw: st.DrawFn) -> tuple[Step, ...]:
     """One to three commands; rows are only added, and the last command has no limit."""
     kinds = st.sampled_from(["plain", "plain", "tool", *QUESTIONS])
-    rows: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ("plain",)  # an input of bad lines alone has no columns
     steps: list[Step] = []
     for left in reversed(range(draw(st.integers(1, 3)))):
-        rows += tuple(draw(st.lists(kinds, min_size=0 if rows else 2, max_size=6)))
+        rows += tuple(draw(st.lists(kinds, min_size=len(steps) == 0, max_size=6)))
         changed = draw(st.frozensets(st.integers(0, len(rows) - 1), max_size=3)) if steps else frozenset()
         limit = draw(st.none() | st.integers(1, len(rows))) if left else None
         steps.append(Step(rows, changed, draw(st.integers(0, 1)), limit))
@@ -82,6 +85,8 @@ def histories(draw: st.DrawFn) -> tuple[Step, ...]:
 
 
 lanes = st.sampled_from(["sync", "sync", "sync", "task"])
+WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
+"""Each try is several whole commands: minutes of shrinking would tell less than the first example does."""
 cuts = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.booleans()), min_size=1, max_size=3)
 """Where in the list of all cuts, and whether the next command of the history comes at once."""
 
@@ -133,8 +138,12 @@ class History:
         for n, kind in enumerate(step.rows):
             again = " Again." * sum(n in earlier.changed for earlier in self.steps[: number + 1])
             text = QUESTIONS[kind].format(n=n, twice=2 * n) + again
-            lines.append(json.dumps({"n": n, "question": text}) if kind != "bad" else f'{{"n": {n}, broken{again}')
-        (self.folder / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
+            lines.append(json.dumps({"n": n, "question": text}) if kind != "bad" else f'{{"n": {n}, broken')
+        source = self.folder / "rows.jsonl"
+        text = "".join(f"{line}\n" for line in lines)
+        source.write_text(text, encoding="utf-8")
+        # After a cut the same rows come as the same file: what is written at another time is another input.
+        os.utime(source, (0, 1_700_000_000 + zlib.crc32(text.encode()) % 10_000_000))
         self.mill.user = TEMPLATES[step.template]
         self.mill.save()
         limit = ("--limit", str(step.limit)) if step.limit is not None else ()

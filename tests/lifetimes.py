@@ -31,6 +31,7 @@ from batch.replay import JournaledCall, Replay
 from batch.submit.attempt import STOPPED, Desk, Policy, Row
 from batch.tools.execute import Executor
 from batch.wire.base import Credentials
+from batch.wire.bigmodel import GLM
 from batch.wire.glm import Glm
 from batch.wire.http import Client
 from tests.hand import by_hand
@@ -254,7 +255,7 @@ class Life:
         policy = Policy("glm", "glm-4", {}, (), 600.0)
         desk = Desk(
             policy,
-            Glm("glm", Credentials("k"), clock=clock),
+            Glm(GLM, Credentials("k"), clock=clock),
             "http://127.0.0.1:1/api/paas/v4",
             ledger=ledger,
             limits=Limits(clock, concurrency=1),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.histories import SCENARIO, Step, cuts, go_on, histories, lanes, recorded
+from tests.histories import SCENARIO, WITHOUT_SHRINKING, Step, cuts, go_on, histories, lanes, recorded
 from tests.kills.stage import simulator
 
 
@@ -43,12 +43,8 @@ def test_a_history_cut_after_any_of_its_commits_goes_on_to_the_same_table(tmp_pa
 
 
 @pytest.mark.timeout(180)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    histories(),
-    lanes,
-    cuts,
-)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=WITHOUT_SHRINKING)
+@given(histories(), lanes, cuts)
 def test_any_prefix_of_any_history_goes_on_to_the_same_table(
     tmp_path_factory: pytest.TempPathFactory,
     url: str,

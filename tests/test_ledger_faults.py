@@ -109,6 +109,7 @@ def test_wherever_a_write_is_refused_nothing_acknowledged_is_lost_and_nobody_han
 def test_what_was_acknowledged_survives_a_power_cut_at_any_write_or_sync(tmp_path: Path, how: How) -> None:
     """Only what was synced is there afterwards, or some of the rest in any order, torn at 512 bytes."""
     out = tmp_path / "out"
+    original = admitted(tmp_path / "original.db", 100)
     lost_power = told = 0
     for kind in ("ledger.write", "ledger.sync", "ledger.truncate", "ledger.delete"):
         at = 0
@@ -118,7 +119,7 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_write_or_sync(tmp_pat
             for left in (out, Path(f"{out}.survived")):
                 shutil.rmtree(left, ignore_errors=True)
             out.mkdir()
-            admitted(out / "ledger.db", 100)
+            shutil.copy(original, out / "ledger.db")
             acknowledged: list[int] = []
 
             async def run(acknowledged: list[int] = acknowledged) -> None:

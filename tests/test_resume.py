@@ -49,7 +49,10 @@ def check_books(life: Life, outcome: Outcome) -> None:
         if call.record.error_code in OURS:
             died[call.turn] += 1
             assert call.record.state == "unknown"
-        elif call.record.error_kind not in SAYS_NOTHING and (call.record.state, call.record.error_kind) != ("failed", "transport"):
+        elif call.record.error_kind not in SAYS_NOTHING and (call.record.state, call.record.error_kind) != (
+            "failed",
+            "transport",
+        ):
             tried[call.turn] += 1
         paid[call.turn] += call.call_id in life.provider.bought
     sums.tool_calls = outcome.sums.tool_calls

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,9 @@ def answering(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Down:
 async def resetting(scope: Any, receive: Any, send: Any) -> None:
     """An app that resets every connection."""
     line = scope["state"][LINE]
-    line._protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    line._protocol.transport.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+    )
     line._protocol.transport.abort()
 
 
@@ -144,7 +146,7 @@ def virtual(
     world: World,
     job: Callable[[int], str],
     environ: Mapping[str, str],
-    script: Callable[[], Awaitable[None]] | None = None,
+    script: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> Report:
     """Run the job that `job(port)` writes against the world, with `script` beside it."""
     reports: list[Report] = []

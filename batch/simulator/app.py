@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from . import failures, glm, openai
 from .auth import AuthError
+from .call import Call, Dialect
 from .clock import Clock
-from .provider import Call, Dialect, Provider
+from .provider import Provider
 from .scenario import Scenario
 from .wire import LINE, Line, Reply, deliver, gzipped
 

@@ -1,13 +1,14 @@
 """What a fault is: the values between the register, the scenario and the provider. Owns their meaning, no wire form.
 
-A fault number stands for a `Behaviour`, made of at most four small functions:
+A fault number stands for a `Behaviour`, made of at most five small functions:
 
 - `refuse(strike)` answers in place of the model, before any work, which is not billed; None lets the request pass;
 - `answer(strike, body)` changes the finished answer, which is billed as it would have been;
+- `stream(strike, stream)` changes the events of an answer that is streamed, and passes where none is;
 - `task(strike, fate)` changes when and how a submitted task ends;
 - `wire(strike, reply)` changes how the bytes leave.
 
-The last three give back the very object they got when there was nothing to do; then nothing is logged.
+The last four give back the very object they got when there was nothing to do; then nothing is logged.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .completion import Ask
+from .stream import Stream
 from .tasks import Task
 from .wire import Reply
 
@@ -150,6 +152,7 @@ class Behaviour:
         sticky: whether the rate chooses conversations for good, not attempts.
         refuse: see the module.
         answer: see the module.
+        stream: see the module.
         task: see the module.
         wire: see the module.
     """
@@ -163,5 +166,6 @@ class Behaviour:
     sticky: bool = False
     refuse: Callable[[Strike], Reply | None] | None = None
     answer: Callable[[Strike, dict[str, Any]], dict[str, Any]] | None = None
+    stream: Callable[[Strike, Stream], Stream] | None = None
     task: Callable[[Strike, Fate], Fate] | None = None
     wire: Callable[[Strike, Reply], Reply] | None = None

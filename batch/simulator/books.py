@@ -13,7 +13,7 @@ from typing import Any
 from . import prices
 from .tasks import SUCCESS, Task
 
-_BILLED, _DELIVERED = 1, 2
+_BILLED, _DELIVERED, _STREAMED = 1, 2, 4
 
 
 class Entry:
@@ -24,12 +24,13 @@ class Entry:
         dialect: `glm`, `openai` or `none`.
         status: HTTP status; 0 when none was sent.
         fault: number of the first fault that struck it, else 0.
+        stream: whether the answer was to be a stream.
         task: the task it made or asked for.
     """
 
     __slots__ = (
         "at", "billed", "cached_tokens", "client_call_id", "completion_tokens", "delivered", "dialect", "fault",
-        "key_id", "model", "number", "prompt_tokens", "route", "status", "task",
+        "key_id", "model", "number", "prompt_tokens", "route", "status", "stream", "task",
     )  # fmt: skip
 
     def __init__(self, number: int, dialect: str, route: str, at: float) -> None:
@@ -48,6 +49,7 @@ class Entry:
         self.completion_tokens = 0
         self.cached_tokens = 0
         self.fault = 0
+        self.stream = False
         self.task: Task | None = None
 
 
@@ -84,7 +86,7 @@ class Books:
         self._number.append(entry.number)
         self._tokens.extend((entry.prompt_tokens, entry.completion_tokens, entry.cached_tokens))
         self._status.append(entry.status)
-        self._marks.append(_BILLED * entry.billed | _DELIVERED * entry.delivered)
+        self._marks.append(_BILLED * entry.billed | _DELIVERED * entry.delivered | _STREAMED * entry.stream)
         self._calls.append(entry.client_call_id)
 
     def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
@@ -141,6 +143,7 @@ class Books:
                 "cost": cost if billed else "0",
                 "currency": price.currency if price else None,
                 "delivered": bool(marks[place] & _DELIVERED),
+                "stream": bool(marks[place] & _STREAMED),
                 "at": at[place],
                 "task_id": None if task is None else task.id,
                 "fault": fault or None,

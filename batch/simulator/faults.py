@@ -1,6 +1,7 @@
 """The register of faults: number, title, where each strikes, what it can be told. Owns nothing else.
 
-The functions behind it stand by kind in `refusals.py`, `payloads.py`, `connections.py` and `taskfaults.py`; who is
+The functions behind it stand by kind in `refusals.py`, `payloads.py`, `connections.py`, `streamfaults.py` and
+`taskfaults.py`; who is
 struck is `strikes.py`; what a fault is made of is `behaviour.py`. To add one, write its function and its entry.
 Numbers are those of the list of behaviours this simulator follows.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import connections, payloads, refusals, taskfaults
+from . import connections, payloads, refusals, streamfaults, taskfaults
 from .behaviour import ROUTES, Behaviour
 
 _ANSWERS = ("chat", "poll")  # where a spoilt body is an answer; at a submit it is a task whose id is lost
@@ -17,6 +18,7 @@ _FROM_0 = range(10**12)
 _SKEW = range(-(10**8), 10**8)
 _SUBMIT = ("submit",)
 _POLL = ("poll",)
+_CHAT = ("chat",)
 
 BEHAVIOURS: Mapping[int, Behaviour] = {
     18: Behaviour("429 without a header", options={"code": ("1302", "1303")}, refuse=refusals.rate_limited),
@@ -63,6 +65,37 @@ BEHAVIOURS: Mapping[int, Behaviour] = {
     33: Behaviour("reset before the headers", routes=ROUTES, refuse=connections.reset_before_headers),
     34: Behaviour("reset in the middle of the body", routes=ROUTES, wire=connections.reset_mid_body),
     35: Behaviour("body shorter than promised", routes=ROUTES, wire=connections.short_body),
+    36: Behaviour("stream cut without a finish reason", routes=_CHAT, allowed=_CHAT, stream=streamfaults.truncated),
+    37: Behaviour("stream without [DONE]", routes=_CHAT, allowed=_CHAT, stream=streamfaults.undone),
+    38: Behaviour(
+        "stream cut inside a frame",
+        routes=_CHAT,
+        allowed=_CHAT,
+        options={"form": streamfaults.CUT_FORMS},
+        stream=streamfaults.cut_frame,
+    ),
+    39: Behaviour(
+        "frames on one line, bad frames",
+        routes=_CHAT,
+        allowed=_CHAT,
+        options={"form": streamfaults.BROKEN_FORMS},
+        stream=streamfaults.broken_frames,
+    ),
+    40: Behaviour(
+        "harmless noise in a stream",
+        routes=_CHAT,
+        allowed=_CHAT,
+        options={"form": streamfaults.NOISE_FORMS},
+        stream=streamfaults.noisy,
+    ),
+    41: Behaviour(
+        "error in a stream",
+        routes=_CHAT,
+        allowed=_CHAT,
+        options={"form": streamfaults.ERROR_FORMS, "code": streamfaults.ERROR_CODES},
+        stream=streamfaults.broken_off,
+    ),
+    42: Behaviour("JSON in answer to a stream request", routes=_CHAT, allowed=_CHAT, stream=streamfaults.whole_answer),
     43: Behaviour("slow first byte", options={"seconds": float}, wire=connections.slow_first_byte),
     44: Behaviour("slow drip", options={"interval_ms": int, "gap_s": float}, wire=connections.slow_drip),
     45: Behaviour(

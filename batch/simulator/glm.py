@@ -4,21 +4,25 @@ Sources: BigModel API reference (chat completion, async chat completion, query a
 API guide for the sampling ranges of that year, answers recorded in MetaGLM's cookbook and SDK tests, and the requests
 the zhipuai and zai SDKs really send (`response_format` and `thinking` go out as null).
 
-Not yet here: `stream: true`, which is answered with 400/1210 and says so.
+Of a streamed answer this module says what is in it; `glmchunks.py` cuts it up.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 from . import checks, failures
 from .auth import AuthError, bearer, glm_key
+from .call import Call
 from .chance import mixed
-from .completion import Ask, Completion, Usage
+from .completion import Ask, Completion, Streaming, Usage
+from .glmchunks import stream_of
 from .limits import Refusal
 from .prices import PRICES
-from .provider import Call, Provider
+from .provider import Provider
+from .stream import Stream
 from .tasks import processing_body
 from .tokens import of_prompt
 from .wire import Reply, json_reply
@@ -34,6 +38,9 @@ _ROUTES = {
 _ROLES = {"system", "user", "assistant", "tool"}
 _MAX_TOKENS = 131_072
 _BEIJING_S = 8 * 3600
+# GLM-4.5 and later think unless told not to; GLM-4.6 and later can stream the arguments of a tool call.
+_THINKS = re.compile(r"glm-(?:4\.[5-9]|[5-9])", re.IGNORECASE)
+_STREAMS_TOOLS = re.compile(r"glm-(?:4\.[6-9]|[5-9])", re.IGNORECASE)
 # Least and most of temperature and top_p, and whether the ends themselves are allowed.
 _RANGES = {
     "current": {"temperature": (0.0, 1.0, True), "top_p": (0.01, 1.0, True)},
@@ -132,6 +139,8 @@ class Glm:
     def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
         """The body of an answer, sync or as a task's result."""
         message: dict[str, Any] = {"content": completion.text, "role": "assistant"}
+        if ask.thinking:
+            message["reasoning_content"] = completion.reasoning
         if completion.calls:
             # Older models send null beside tool calls, newer ones a line end; clients must take both.
             message["content"] = "\n" if completion.identity & 1 else None
@@ -151,6 +160,8 @@ class Glm:
         }
         if self._scenario.cached_prefix:
             tokens["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+        if ask.thinking:
+            tokens["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
         return {
             "choices": [{"finish_reason": completion.finish_reason, "index": 0, "message": message}],
             "created": int(self._provider.clock.wall()),
@@ -159,6 +170,11 @@ class Glm:
             "request_id": call.request_id,
             "usage": tokens,
         }
+
+    def stream(self, ask: Ask, body: dict[str, Any]) -> Stream:
+        """An answer's body as the events of a stream."""
+        fragments = ask.stream is not None and ask.stream.fragments
+        return stream_of(body, self._scenario.slices, older=self._scenario.mode == "2024", fragments=fragments)
 
     def _read(self, call: Call) -> Ask | Reply:
         entry = call.entry
@@ -182,7 +198,7 @@ class Glm:
             return failures.glm("1213", field="messages")
         if not _good_messages(messages):
             return failures.glm("1214", field="messages")
-        wrong = self._wrong_parameter(body)
+        wrong = self._wrong_parameter(body, entry.route)
         if wrong is not None:
             return failures.glm("1210", detail=f"({wrong})")
         functions, forced = checks.offered(body.get("tools"), body.get("tool_choice"))
@@ -198,11 +214,21 @@ class Glm:
             response_format=response_format if isinstance(response_format, dict) else None,
             choices=1,
             prompt_tokens=of_prompt(messages, body.get("tools")),
+            stream=_streaming(body),
+            thinking="shown" if _THINKS.match(model) and not _told_not_to_think(body.get("thinking")) else "",
         )
 
-    def _wrong_parameter(self, body: dict[str, Any]) -> str | None:
-        if body.get("stream"):
-            return "stream: this simulator does not stream yet"
+    def _wrong_parameter(self, body: dict[str, Any], route: str) -> str | None:
+        for name in ("stream", "tool_stream"):
+            if not isinstance(body.get(name), bool | None):
+                return f"{name}: must be true or false"
+        if body.get("stream") and route == "submit":
+            return "stream: a task has no stream"
+        thinking = body.get("thinking")
+        if thinking is not None and (
+            not isinstance(thinking, dict) or thinking.get("type") not in (None, "enabled", "disabled")
+        ):
+            return 'thinking: must be {"type": "enabled"} or {"type": "disabled"}'
         for name, (least, most, closed) in _RANGES[self._scenario.mode].items():
             value = body.get(name)
             if value is None:
@@ -221,6 +247,16 @@ class Glm:
 def _header_id(call: Call) -> str | None:
     value = call.headers.get(b"x-client-request-id")
     return None if value is None else value.decode("latin-1")
+
+
+def _streaming(body: dict[str, Any]) -> Streaming | None:
+    if not body.get("stream"):
+        return None
+    return Streaming(fragments=bool(body.get("tool_stream")) and _STREAMS_TOOLS.match(body["model"]) is not None)
+
+
+def _told_not_to_think(thinking: dict[str, Any] | None) -> bool:
+    return thinking is not None and thinking.get("type") == "disabled"
 
 
 def _good_messages(messages: Any) -> bool:

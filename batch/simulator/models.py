@@ -14,6 +14,7 @@ from . import labelling, tokens, toolcalls
 from .chance import digest64, mixed
 from .completion import Ask, Completion
 
+_HIDDEN = 64  # reasoning that is not shown is counted in steps of this size
 _CJK = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 _ENGLISH = (
     "Thank you for the question.", "Here is a short answer.", "Let me put it simply.", "This is what I can say.",
@@ -28,8 +29,21 @@ _CHINESE = (
 
 
 def complete(ask: Ask) -> Completion:
-    """Answer a request."""
+    """Answer a request, after thinking about it when the request's model does so."""
     identity = digest64(msgspec.json.encode(ask.messages))
+    if not ask.thinking:
+        return _answer(ask, identity)
+    thought = _thought(last_user_text(ask)) if ask.thinking == "shown" else ""
+    size = tokens.count(thought) if thought else _HIDDEN * (1 + identity % 3)
+    limit = ask.max_tokens
+    if limit is not None and size >= limit:
+        return Completion("", (), "length", limit, identity, tokens.cut(thought, limit), limit)
+    left = ask if limit is None else msgspec.structs.replace(ask, max_tokens=limit - size)
+    said = _answer(left, identity)
+    return msgspec.structs.replace(said, tokens=said.tokens + size, reasoning=thought, reasoning_tokens=size)
+
+
+def _answer(ask: Ask, identity: int) -> Completion:
     calls, results = toolcalls.decide(ask)
     if calls:
         size = sum(tokens.count(call.name) + tokens.count(call.arguments) + 3 for call in calls)
@@ -40,6 +54,13 @@ def complete(ask: Ask) -> Completion:
     # A sentence about results would break an answer that has to be JSON.
     text = results if results is not None and not labelling.wants_json(ask) else labelling.answer(ask, user, identity)
     return _limited(ask, text if text is not None else plain_text(user, identity), identity)
+
+
+def _thought(user: str) -> str:
+    words = " ".join(user.split())
+    if _CJK.search(words):
+        return f"用户提到“{words[:16]}”。先弄清问题，再简短回答。"
+    return f'The user says "{" ".join(words.split()[:4])}". First see what is asked, then answer briefly.'
 
 
 def last_user_text(ask: Ask) -> str:

@@ -3,23 +3,27 @@
 Sources: OpenAI API specification (chat completions), guides "Rate limits" and "Error codes", and answers recorded with
 gpt-5-mini.
 
-Not yet here: `stream: true`, which is answered with 400 and says so.
+Of a streamed answer this module says what is in it; `openaichunks.py` cuts it up.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
 
 from . import checks, failures
 from .auth import AuthError, bearer, openai_key
+from .call import Call
 from .chance import mixed
-from .completion import Ask, Completion, Usage
+from .completion import Ask, Completion, Streaming, Usage
 from .limits import Gauge, Refusal
+from .openaichunks import stream_of
 from .prices import PRICES
-from .provider import Call, Provider
+from .provider import Provider
+from .stream import Stream
 from .tokens import of_prompt, text_of
 from .wire import Headers, Reply, json_reply
 
@@ -30,6 +34,7 @@ _ROLES = {"developer", "system", "user", "assistant", "tool", "function"}
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MAX_TOKENS = 10_000_000
 _MAX_CHOICES = 128
+_THINKS = re.compile(r"(?:gpt-[5-9]|o[1-9])(?![0-9])", re.IGNORECASE)  # what they think is counted, not shown
 _RANGES = {"temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
 
 
@@ -117,6 +122,8 @@ class OpenAI:
             "refusal": None,
             "annotations": [],
         }
+        if completion.reasoning:
+            message["reasoning_content"] = completion.reasoning
         if completion.calls:
             message["tool_calls"] = [
                 {
@@ -139,7 +146,7 @@ class OpenAI:
                 "total_tokens": usage.total_tokens,
                 "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
                 "completion_tokens_details": {
-                    "reasoning_tokens": 0,
+                    "reasoning_tokens": usage.reasoning_tokens,
                     "audio_tokens": 0,
                     "accepted_prediction_tokens": 0,
                     "rejected_prediction_tokens": 0,
@@ -147,6 +154,13 @@ class OpenAI:
             },
             "system_fingerprint": None,
         }
+
+    def stream(self, ask: Ask, body: dict[str, Any]) -> Stream:
+        """An answer's body as the events of a stream."""
+        wanted = ask.stream or Streaming()
+        if wanted.obfuscated is None and self._scenario.obfuscation:
+            wanted = msgspec.structs.replace(wanted, obfuscated=True)
+        return stream_of(body, self._scenario.slices, wanted)
 
     def _read(self, call: Call) -> Ask | Reply:
         entry = call.entry
@@ -181,7 +195,23 @@ class OpenAI:
             response_format=body.get("response_format"),
             choices=body.get("n") or 1,
             prompt_tokens=of_prompt(messages, body.get("tools")),
+            stream=_streaming(body),
+            thinking=_thinking(body),
         )
+
+
+def _streaming(body: dict[str, Any]) -> Streaming | None:
+    if not body.get("stream"):
+        return None
+    options = body.get("stream_options") or {}
+    return Streaming(options.get("include_usage") is True, True, options.get("include_obfuscation"))
+
+
+def _thinking(body: dict[str, Any]) -> str:
+    if body.get("enable_thinking") is True:
+        return "shown"  # DashScope, which also shows it
+    hidden = _THINKS.match(body["model"]) and body.get("reasoning_effort") not in ("none", "minimal")
+    return "hidden" if hidden else ""
 
 
 def _gauge(unit: bytes, gauge: Gauge | None) -> Headers:
@@ -235,9 +265,14 @@ def _wrong_messages(messages: Any) -> Reply | None:
 
 
 def _wrong_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Reply | None:
-    if body.get("stream"):
-        text = "Unsupported value: 'stream' does not support true: this simulator does not stream yet."
-        return failures.openai_invalid(text, param="stream", code="unsupported_value")
+    stream, options = body.get("stream"), body.get("stream_options")
+    if not isinstance(stream, bool | None):
+        return failures.openai_invalid("Invalid type for 'stream': expected a boolean.", param="stream")
+    if options is not None and not isinstance(options, dict):
+        return failures.openai_invalid("Invalid type for 'stream_options': expected an object.", param="stream_options")
+    if options is not None and not stream:
+        text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        return failures.openai_invalid(text, param="stream_options", code=None)
     for name, (least, most) in _RANGES.items():
         value = body.get(name)
         if value is not None and (not checks.is_number(value) or not least <= value <= most):

@@ -1,96 +1,33 @@
 """The simulated provider. Owns its state and the course of one request, the same for both dialects.
 
 Order of a chat or submit: credentials, route, body, limits, faults, work, bytes, books. What a dialect is (credentials,
-checks, error texts, answer bodies) comes in as a `Dialect`; nothing here knows either wire form.
+checks, error texts, answer bodies, chunks) comes in as a `Dialect`; nothing here knows either wire form.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakSet
 
 import msgspec
 
 from . import models
-from .auth import AuthError
 from .behaviour import Fate, Scene, Strike
 from .books import Books, Entry
+from .call import Call, Dialect
 from .chance import chance, digest64, mixed
 from .clock import Clock
 from .completion import Ask, Completion, Usage
 from .faults import BEHAVIOURS
 from .judge import Judge
 from .limits import Limits, Refusal
-from .places import Place
+from .prefixes import Prefixes
 from .scenario import Scenario
+from .stream import Stream
 from .strikes import Strikes
 from .tasks import FAIL, PROCESSING, SUCCESS, Task, Tasks
-from .tokens import of_messages
 from .wire import Line, Reply
-
-_PREFIXES_KEPT = 100_000
-
-
-@dataclass(slots=True)
-class Call:
-    """One HTTP request on its way through the provider.
-
-    Attributes:
-        entry: what goes to the books.
-        method: HTTP method.
-        path: what follows the dialect's prefix.
-        headers: names in lower case.
-        body: the raw body.
-        line: the connection it came on.
-        arrived: monotonic seconds.
-        place: the place in flight it holds.
-        reply_id: id the answer carries.
-        request_id: the caller's id as the answer repeats it.
-    """
-
-    entry: Entry
-    method: str
-    path: str
-    headers: dict[bytes, bytes]
-    body: bytes
-    line: Line
-    arrived: float
-    place: Place | None = None
-    reply_id: str = ""
-    request_id: str = ""
-
-
-class Dialect(Protocol):
-    """What differs between the providers that are imitated."""
-
-    name: str
-    content_type: bytes
-
-    def route(self, method: str, path: str) -> str:
-        """`chat`, `submit`, `poll`, `models`, or `unknown`."""
-
-    def key_of(self, authorization: str | None) -> str:
-        """The id of the key that asks; raises AuthError."""
-
-    def refused(self, call: Call, refusal: Refusal) -> Reply:
-        """The refusal by a limit."""
-
-    def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
-        """The body of a chat answer."""
-
-    def unauthorized(self, error: AuthError) -> Reply:
-        """The refusal of bad credentials."""
-
-    def no_route(self, call: Call) -> Reply:
-        """The answer to a route that does not exist."""
-
-    async def serve(self, call: Call) -> Reply:
-        """Answer a request on a route that exists, from a key that may ask."""
-
-    def dress(self, call: Call, reply: Reply) -> Reply:
-        """The reply with the headers that every answer of this dialect has."""
 
 
 class Provider:
@@ -112,7 +49,7 @@ class Provider:
         self.strikes = Strikes(scenario.faults, scenario.seed)
         self.tasks = Tasks(scenario.seed, int(clock.wall() * 1000))
         self._numbers = 0
-        self._prefixes: dict[int, int] = {}
+        self._prefixes = Prefixes()
         self._working: dict[tuple[str, str], float | None] = {}
         self._billed: dict[str, int] = {}
         # Only a restart needs to know all connections.
@@ -147,7 +84,7 @@ class Provider:
         return {"from": begin, "to": min(end, now - began) if began is not None else begin, "use": lanes}
 
     async def chat(self, call: Call, dialect: Dialect, ask: Ask) -> Reply:
-        """Serve a synchronous chat request."""
+        """Serve a chat request, whole or as a stream; either way it is billed whole, whoever stays to read it."""
         admitted = self._admit(call, dialect, ask)
         if isinstance(admitted, Reply):
             return admitted
@@ -157,7 +94,11 @@ class Provider:
             return refused
         completion, usage = self._work(entry, ask)
         life = self._lives
-        await self._wait(self.scenario.latency.chat_ms, conversation, completion.tokens)
+        latency = self.scenario.latency
+        if ask.stream is None:
+            await self._wait(latency.chat_ms, conversation, completion.tokens)
+        else:
+            await self._wait(latency.first_chunk_ms or latency.chat_ms, conversation, 0)
         if life != self._lives:
             return Reply(0, b"", cut=-1)  # the server went down over it: nothing was finished, nothing is billed
         entry.billed = True
@@ -165,7 +106,30 @@ class Provider:
         entry.prompt_tokens, entry.completion_tokens = usage.prompt_tokens, usage.completion_tokens
         entry.cached_tokens = usage.cached_tokens
         body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
-        return self._wired(call, strikes, Reply(200, msgspec.json.encode(body), (), dialect.content_type))
+        reply = None if ask.stream is None else self._streamed(call, strikes, dialect.stream(ask, body), conversation)
+        return self._wired(call, strikes, reply or Reply(200, msgspec.json.encode(body), (), dialect.content_type))
+
+    def _streamed(self, call: Call, strikes: list[Strike], stream: Stream, conversation: int) -> Reply | None:
+        """The stream as it leaves; None when a plain answer is sent in its place."""
+        for strike in strikes:
+            change = BEHAVIOURS[strike.fault.behaviour].stream
+            after = stream if change is None else change(strike, stream)
+            if after is not stream:
+                self._applied(call, strike)
+                stream = after
+        if stream.plain:
+            return None
+        return stream.reply(self._pace(stream.paced, conversation, call.entry.completion_tokens))
+
+    def _pace(self, parts: int, conversation: int, tokens: int) -> list[float]:
+        """Seconds before the first part of a stream and each of so many after it; none when nothing takes time."""
+        scenario, latency = self.scenario, self.scenario.latency
+        least, most = latency.chunk_ms
+        if not parts or not (most or latency.per_token_ms) or not scenario.time_factor:
+            return []
+        usual, spread = least + tokens * latency.per_token_ms / parts, most - least
+        drawn = (chance(scenario.seed, conversation, 2, part) if spread else 0.0 for part in range(parts))
+        return [0.0, *((usual + spread * one) * scenario.time_factor / 1000 for one in drawn)]
 
     async def submit(self, call: Call, dialect: Dialect, ask: Ask, receipt: dict[str, Any]) -> Reply:
         """Make a task of a request, under the call's `reply_id` and `request_id`, and answer with `receipt`."""
@@ -266,6 +230,7 @@ class Provider:
 
     def _admit(self, call: Call, dialect: Dialect, ask: Ask) -> tuple[int, list[Strike]] | Reply:
         entry = call.entry
+        entry.stream = ask.stream is not None
         charge = max(ask.max_tokens or 0, ask.prompt_tokens)
         self.judge.arrived(entry.key_id, ask.model, call.arrived, charge)
         place = self.limits.enter(entry.key_id, ask.model, charge, self.clock.monotonic())
@@ -328,20 +293,11 @@ class Provider:
 
     def _work(self, entry: Entry, ask: Ask) -> tuple[Completion, Usage]:
         completion = models.complete(ask)
-        cached = self._cached(entry.key_id, ask) if self.scenario.cached_prefix else 0
-        return completion, Usage(ask.prompt_tokens, completion.tokens * ask.choices, cached)
-
-    def _cached(self, key_id: str, ask: Ask) -> int:
-        # Only what stands before the last message counts as a prefix: enough for a shared system prompt and for the
-        # growing history of a conversation, and cheap to recognise.
-        cached = 0
-        for end in range(1, len(ask.messages)):
-            prefix = digest64(msgspec.json.encode([key_id, ask.model, ask.messages[:end]]))
-            if prefix in self._prefixes:
-                cached = self._prefixes[prefix]
-            elif len(self._prefixes) < _PREFIXES_KEPT:
-                self._prefixes[prefix] = of_messages(ask.messages[:end])
-        return cached
+        if self.scenario.escaped_arguments:
+            completion = completion.escaped()
+        cached = self._prefixes.cached(entry.key_id, ask) if self.scenario.cached_prefix else 0
+        reasoning = completion.reasoning_tokens * ask.choices
+        return completion, Usage(ask.prompt_tokens, completion.tokens * ask.choices, cached, reasoning)
 
     def _refuse(self, call: Call, strikes: list[Strike]) -> Reply | None:
         for strike in strikes:

@@ -14,6 +14,7 @@ from typing import Any
 from .behaviour import ROUTES, Allowed, Behaviour, Fault
 from .faults import BEHAVIOURS
 from .limits import Change, Limit
+from .stream import Slices
 
 
 class ScenarioError(ValueError):
@@ -29,7 +30,9 @@ class Latency:
         task_ms: from a task's submission to its result.
         submit_ms: the answer to a submission.
         poll_ms: the answer to a poll.
-        per_token_ms: added to chats and tasks for each completion token.
+        per_token_ms: added to chats and tasks for each completion token; a stream spreads it over its chunks.
+        first_chunk_ms: until the first chunk of a stream, its headers included; None takes `chat_ms`.
+        chunk_ms: between two chunks; with nothing here and no `per_token_ms` all leave at once.
     """
 
     chat_ms: tuple[float, float] = (20.0, 60.0)
@@ -37,6 +40,8 @@ class Latency:
     submit_ms: tuple[float, float] = (0.0, 0.0)
     poll_ms: tuple[float, float] = (0.0, 0.0)
     per_token_ms: float = 0.0
+    first_chunk_ms: tuple[float, float] | None = None
+    chunk_ms: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,17 @@ class Scenario:
     Attributes:
         seed: decides every draw.
         time_factor: stretches all latencies.
-        mode: `current` or `2024`: the ends of the sampling parameters' ranges in the GLM dialect.
+        mode: `current` or `2024`, of the GLM dialect: the ends of the sampling parameters' ranges, and whether every
+            chunk of a stream says the role and only the last one a finish reason.
         models: names that are served; None serves any.
         gzip: compress long answers for clients that accept it.
         cached_prefix: report and price prompt tokens that repeat an earlier prompt's beginning.
         refuse_duplicates: refuse a GLM request whose `request_id` is still in work.
         idle_close_s: seconds after which an idle connection is closed.
         keys: secrets by key id; empty accepts any key of the right form, and of a JWT checks form and expiry only.
+        escaped_arguments: spell what is not ASCII in the arguments of tool calls as JSON escapes.
+        slices: how streamed texts are cut: `[latency] chunk_tokens`, `[stream] chunks`.
+        obfuscation: put filler into the chunks of the OpenAI dialect unless the request says otherwise.
         strict_jwt: refuse a JWT whose header lacks `sign_type`.
         latency: see there.
         limit: limits of every (key, model) without its own.
@@ -72,6 +81,9 @@ class Scenario:
     idle_close_s: int = 600
     keys: dict[str, str] = field(default_factory=dict)
     strict_jwt: bool = False
+    escaped_arguments: bool = False
+    slices: Slices = field(default_factory=Slices)
+    obfuscation: bool = False
     latency: Latency = field(default_factory=Latency)
     limit: Limit = field(default_factory=Limit)
     model_limits: dict[str, Limit] = field(default_factory=dict)
@@ -141,8 +153,10 @@ class _Table:
             raise self.fail(key, value, "must be one of " + ", ".join(str(choice) for choice in choices))
         return value
 
-    def span(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
-        value = self.take(key, list(default))
+    def span(self, key: str, default: Any) -> Any:
+        value = self.take(key, None)
+        if value is None:
+            return default
         good = isinstance(value, list) and len(value) == 2
         if not good or any(isinstance(end, bool) or not isinstance(end, int | float) for end in value):
             raise self.fail(key, value, "must be two numbers, [least, most]")
@@ -187,6 +201,8 @@ def parse(data: dict[str, Any]) -> Scenario:
     limits = _Table("limits", table.take("limits", {}))
     models = _Table("limits.models", limits.take("models", {}))
     names = list(data.get("limits", {}).get("models", {}))
+    latency, stream = _Table("latency", table.take("latency", {})), _Table("stream", table.take("stream", {}))
+    chunk_tokens = latency.whole("chunk_tokens", 1, least=1)
     scenario = Scenario(
         seed=table.whole("seed", 7),
         time_factor=float(table.number("time_factor", 1.0)),
@@ -198,15 +214,18 @@ def parse(data: dict[str, Any]) -> Scenario:
         idle_close_s=table.whole("idle_close_s", 600, least=1),
         keys=_keys(table),
         strict_jwt=table.flag("strict_jwt"),
-        latency=_latency(_Table("latency", table.take("latency", {}))),
+        escaped_arguments=table.flag("escaped_arguments"),
+        slices=Slices(chunk_tokens, stream.whole("chunks", None, least=1)),
+        obfuscation=stream.flag("obfuscation"),
+        latency=_latency(latency),
         burst_s=float(limits.number("burst_s", 60.0)),
         limit=_limit(limits),
         model_limits={name: _model_limit(models, name) for name in names},
         limit_changes=_changes(limits),
         faults=_faults(table),
     )
-    limits.done()
-    table.done()
+    for whole in (limits, stream, table):
+        whole.done()
     return scenario
 
 
@@ -234,6 +253,8 @@ def _latency(table: _Table) -> Latency:
         submit_ms=table.span("submit_ms", usual.submit_ms),
         poll_ms=table.span("poll_ms", usual.poll_ms),
         per_token_ms=float(table.number("per_token_ms", 0.0)),
+        first_chunk_ms=table.span("first_chunk_ms", None),
+        chunk_ms=table.span("chunk_ms", usual.chunk_ms),
     )
     table.done()
     return latency

@@ -7,6 +7,7 @@ them the chat template (BigModel API guide, usage of the first example). It clai
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -40,6 +41,17 @@ def cut(text: str, limit: int) -> str:
         if number == limit:
             return text[: piece.start()].rstrip()
     return text
+
+
+def pieces(text: str, size: int = 1) -> list[str]:
+    """The text cut after every `size` tokens, blanks before the token they precede; joined it is the text again."""
+    ends = [piece.end() for piece in _PIECE.finditer(text)][size - 1 :: size]
+    if not ends:
+        return [text] if text else []
+    ends[-1] = ends[-1] if text[ends[-1] :].strip() else len(text)
+    if ends[-1] < len(text):
+        ends.append(len(text))
+    return [text[begin:end] for begin, end in pairwise((0, *ends))]
 
 
 def text_of(content: Any) -> str:

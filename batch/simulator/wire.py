@@ -42,6 +42,9 @@ class Reply(msgspec.Struct, frozen=True):
         drip_s: seconds between two pieces of the body; 0 sends it whole.
         drip_bytes: length of such a piece.
         date_skew_s: what the `Date` is off by, in seconds.
+        stream: sent without a length, so that only its end says where it ends.
+        ends: where in the body each write ends that leaves by itself; empty sends it whole.
+        waits: seconds before each of these writes; none where it is too short.
         restart: `kept` or `lost` when the whole server goes down with this answer and comes back with its tasks or
             without them.
     """
@@ -56,6 +59,9 @@ class Reply(msgspec.Struct, frozen=True):
     drip_s: float = 0.0
     drip_bytes: int = 1
     date_skew_s: float = 0.0
+    stream: bool = False
+    ends: tuple[int, ...] = ()
+    waits: tuple[float, ...] = ()
     restart: str = ""
 
 
@@ -65,8 +71,8 @@ def json_reply(status: int, value: Any, headers: Headers = (), content_type: byt
 
 
 def gzipped(reply: Reply) -> Reply:
-    """The reply with its body compressed, when it is long enough to gain from it."""
-    if len(reply.body) <= _GZIP_FROM or any(name == b"content-encoding" for name, _ in reply.headers):
+    """The reply with its body compressed, when it is long enough to gain from it and no stream."""
+    if reply.stream or len(reply.body) <= _GZIP_FROM or any(name == b"content-encoding" for name, _ in reply.headers):
         return reply
     headers = (*reply.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
     return msgspec.structs.replace(reply, body=gzip.compress(reply.body, 1, mtime=0), headers=headers)
@@ -140,20 +146,39 @@ async def deliver(reply: Reply, line: Line, send: Any, clock: Clock) -> bool:
     if reply.cut is not None and reply.cut < 0:
         await (line.close() if reply.fin else line.reset())
         return False
-    size = str(len(reply.body)).encode()
-    headers = [(b"date", http_date(int(clock.wall() + reply.date_skew_s))), (b"content-length", size), *reply.headers]
+    headers = [(b"date", http_date(int(clock.wall() + reply.date_skew_s))), *reply.headers]
+    if not reply.stream:
+        headers.insert(1, (b"content-length", str(len(reply.body)).encode()))
     if reply.content_type is not None:
         headers.append((b"content-type", reply.content_type))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    body = reply.body if reply.cut is None else reply.body[: reply.cut]
+    if reply.ends and not reply.drip_s:
+        body = await _paced(reply, body, line, send, clock)
     if reply.cut is not None:
-        await send({"type": "http.response.body", "body": reply.body[: reply.cut], "more_body": True})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
         await (line.close() if reply.fin else line.reset())
         return False
     if reply.drip_s:
         await _drip(reply, line, send, clock)
     else:
-        await send({"type": "http.response.body", "body": reply.body})
+        await send({"type": "http.response.body", "body": body})
     return not line.lost
+
+
+async def _paced(reply: Reply, body: bytes, line: Line, send: Any, clock: Clock) -> bytes:
+    """Send what leaves before the last write; what is left for that."""
+    begin = 0
+    for place, end in enumerate(reply.ends):
+        if place < len(reply.waits) and reply.waits[place]:
+            await _pause(reply.waits[place], line, clock)
+        else:
+            await asyncio.sleep(0)  # else the event loop would put two writes into one
+        if line.lost or end >= len(body):
+            break
+        await send({"type": "http.response.body", "body": body[begin:end], "more_body": True})
+        begin = end
+    return body[begin:]
 
 
 async def _drip(reply: Reply, line: Line, send: Any, clock: Clock) -> None:

@@ -25,6 +25,8 @@ TOKENS_MAX: Final = 2**40
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    """Model Studio's name for tokens written to an explicit cache."""
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -37,6 +39,10 @@ class _Usage(msgspec.Struct):
     total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's name for cached tokens; with those that missed the cache it makes up the prompt."""
+    cached_tokens: int | None = None
+    """Moonshot says it here."""
 
 
 class _Function(msgspec.Struct):
@@ -52,6 +58,8 @@ class _Call(msgspec.Struct):
 class _Message(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
+    """What newer servers of open models call it."""
     tool_calls: list[_Call] | None = None
     refusal: str | None = None
 
@@ -94,7 +102,7 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
     if message.tool_calls:
         calls = _unique([ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls])
     content = message.content if message.content is not None else message.refusal
-    reasoning = message.reasoning_content
+    reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
     counted = completion.usage
     return Reply(
         content=content,
@@ -109,14 +117,19 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
     )
 
 
-def read_loosely(document: loose.Fields, *, status: int, replay_reasoning: bool) -> Reply | Failure:
-    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.find`)."""
+def read_loosely(
+    document: loose.Fields, *, status: int, replay_reasoning: bool, unfinished: str | None = None
+) -> Reply | Failure:
+    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.find`).
+
+    `unfinished` is the finish_reason of an answer without one that the service says is only a part.
+    """
     choices = loose.items(document.get("choices"))
     choice = loose.fields(choices[0]) if choices else None
     message = loose.fields(choice.get("message")) if choice else None
     if choice is None or message is None:
         return unusable("the answer has no choices with a message", status=status)
-    finish = loose.text(choice.get("finish_reason"))
+    finish = loose.text(choice.get("finish_reason")) or unfinished
     if not finish:
         return unusable("the answer has no finish_reason, so it is not known to be complete", status=status)
     calls = _unique([_loose_call(number, raw) for number, raw in enumerate(loose.items(message.get("tool_calls")))])
@@ -124,6 +137,8 @@ def read_loosely(document: loose.Fields, *, status: int, replay_reasoning: bool)
     if content is None:
         content = loose.text(message.get("refusal"))
     reasoning = loose.text(message.get("reasoning_content"))
+    if reasoning is None and bytes(message.get("reasoning", b"")).lstrip().startswith(b'"'):
+        reasoning = loose.text(message["reasoning"])
     return Reply(
         content=content,
         finish_reason=finish,
@@ -150,13 +165,20 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
     if said_something and not (prompt or written or total):
         return None  # all zeros under a real answer is a server that did not count
     before, after = counted.prompt_tokens_details, counted.completion_tokens_details
+    cached, stored = counted.cached_tokens, None
+    if before is not None:
+        cached = before.cached_tokens if before.cached_tokens is not None else cached
+        stored = before.cache_write_tokens
+        stored = before.cache_creation_input_tokens if stored is None else stored
+    if cached is None:
+        cached = counted.prompt_cache_hit_tokens
     return Usage(
         prompt,
         written,
         prompt + written,  # prices are for the parts; a total that is not their sum is not what the bill is made of
-        _part(before.cached_tokens, prompt) if before else None,
+        _part(cached, prompt),
         _part(after.reasoning_tokens, written) if after else None,
-        _part(before.cache_write_tokens, prompt) if before else None,
+        _part(stored, prompt),
         estimated=total != prompt + written,
     )
 
@@ -177,8 +199,14 @@ def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
         prompt,
         written,
         loose.whole(found.get("total_tokens")),
-        _PromptDetails(loose.whole(before.get("cached_tokens")), loose.whole(before.get("cache_write_tokens"))),
+        _PromptDetails(
+            loose.whole(before.get("cached_tokens")),
+            loose.whole(before.get("cache_write_tokens")),
+            loose.whole(before.get("cache_creation_input_tokens")),
+        ),
         _CompletionDetails(loose.whole(after.get("reasoning_tokens"))),
+        loose.whole(found.get("prompt_cache_hit_tokens")),
+        loose.whole(found.get("cached_tokens")),
     )
     return _usage(counted, said_something)
 

@@ -2,22 +2,24 @@
 
 Owns the bodies, the task states and the meaning of the business codes. Sources: BigModel API reference ("chat
 completion", "asynchronous chat completion", "query result") and BigModel "API error codes". Codes whose HTTP status
-is not documented are judged by the code alone. Knows no other dialect. Used through `providers`.
+is not documented are judged by the code alone. The two services as data are `bigmodel`'s. Knows no other dialect. Used
+through `providers`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from batch.clock import Clock, describe
 from batch.records import Accepted, Failure, Outgoing, Processing, Reply
-from batch.wire import completion, loose, refusal, waits
+from batch.wire import body, completion, loose, refusal, waits
 
 if TYPE_CHECKING:
     from batch.records import Incoming, Lane, Request
     from batch.wire.base import Headers, Signer
+    from batch.wire.service import Service
 
 _OVER: Final = ("1304", "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321")
 CODES: Final[refusal.Codes] = {
@@ -58,26 +60,24 @@ _submitted: Final = msgspec.json.Decoder(_Submitted)
 
 
 class Glm:
-    """Chat and tasks over one key; `name` is the provider as the records show it.
+    """Chat and tasks with one service over one key.
 
     Args:
-        name: `glm`, `zai` or `simulator`.
+        service: how it differs from the others; its name is the provider as the records show it.
         credentials: the key, as it is or as tokens made from it.
-        language: value of `Accept-Language`, which Z.ai wants in English.
         clock: tells the time for reset times in answers that carry no `Date` header.
     """
 
     lanes: frozenset[Lane] = frozenset({"sync", "task"})
-    counts: Literal["asked", "used"] = "used"
 
-    def __init__(
-        self, name: str, credentials: Signer, *, language: str | None = None, clock: Clock | None = None
-    ) -> None:
-        self.name = name
+    def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
+        self.name = service.name
+        self.counts: Literal["asked", "used"] = service.counts
+        self.service = service
         self._credentials = credentials
         self._clock = clock or Clock()
         accepts: Headers = (("Accept", "application/json"),)
-        self._accepts = (*accepts, ("Accept-Language", language)) if language else accepts
+        self._accepts = (*accepts, ("Accept-Language", service.language)) if service.language else accepts
         self._signed: Headers | None = None
         self._get: Headers = ()
         self._post: Headers = ()
@@ -90,15 +90,24 @@ class Glm:
             self._get = (*self._accepts, *signed)
             self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
 
+    def _headers(self, call_id: str) -> Headers:
+        self._sign()
+        header = self.service.call_id_header
+        return (*self._post, (header, call_id)) if header else self._post
+
+    def _body(self, request: Request, call_id: str) -> bytes:
+        members = body.write(self.service, request)
+        if "request_id" not in self.service.never_send:
+            members["request_id"] = call_id
+        return loose.encode(members)
+
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions."""
-        self._sign()
-        return Outgoing("/chat/completions", self._post, _body(request, call_id))
+        return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id))
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """POST /async/chat/completions."""
-        self._sign()
-        return Outgoing("/async/chat/completions", self._post, _body(request, call_id))
+        return Outgoing("/async/chat/completions", self._headers(call_id), self._body(request, call_id))
 
     def poll(self, task_id: str) -> Outgoing:
         """GET /async-result/{id}; the id is opaque and is escaped."""
@@ -108,14 +117,14 @@ class Glm:
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
         if incoming.status == 200:
-            reply = completion.read(incoming, replay_reasoning=True)
+            reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
             if reply is not None:
                 return reply
         document = loose.document(incoming.body)
         if document is None:
             return refusal.no_json(incoming)
         return self._refused(document, incoming) or completion.read_loosely(
-            document, status=incoming.status, replay_reasoning=True
+            document, status=incoming.status, replay_reasoning=self.service.replays_reasoning
         )
 
     def read_submit(self, incoming: Incoming) -> Accepted | Failure:
@@ -150,7 +159,7 @@ class Glm:
         A task that the provider does not know (any more) and a success without an answer are worth one new task.
         """
         if incoming.status == 200:
-            reply = completion.read(incoming, replay_reasoning=True)
+            reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
             if reply is not None:
                 return reply
         document = loose.document(incoming.body)
@@ -167,7 +176,9 @@ class Glm:
             return Processing(state)
         if state is None and "choices" not in document:
             return completion.unusable("the answer to the poll has no task_status", status=incoming.status)
-        result = completion.read_loosely(document, status=incoming.status, replay_reasoning=True)
+        result = completion.read_loosely(
+            document, status=incoming.status, replay_reasoning=self.service.replays_reasoning
+        )
         if isinstance(result, Failure):
             message = f"the task succeeded, but {result.message}"
             return msgspec.structs.replace(result, kind="task", message=message)
@@ -190,7 +201,7 @@ class Glm:
             if incoming.status < 400:
                 return refusal.redirected(incoming)
             said = refusal.Said()
-        kind, verdict = refusal.by_code(said, incoming.status, codes=CODES)
+        kind, verdict = refusal.by_code(said, incoming.status, codes=self.service.codes)
         if said.code == "1003" and self._credentials.renew():
             verdict = "once"  # with another token; a key that goes out as it is has no other
             said = msgspec.structs.replace(said, message=said.message + self._skew(incoming))
@@ -210,7 +221,7 @@ class Glm:
     def _failed(self, document: loose.Fields, incoming: Incoming) -> Failure:
         """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
         said = refusal.find(document) or refusal.Said()
-        kind, verdict = CODES.get(said.code or "", ("task", "retry"))
+        kind, verdict = self.service.codes.get(said.code or "", ("task", "retry"))
         if verdict in ("retry", "once"):
             kind = "task"
         said = msgspec.structs.replace(said, message=f"the task failed: {said.message or 'no reason given'}")
@@ -241,14 +252,3 @@ def _lost(failure: Failure) -> Failure:
     """A task that is not known (any more): it may have been done and billed all the same."""
     message = f"the provider does not know the task (any more): {failure.message}"
     return msgspec.structs.replace(failure, kind="task", verdict="once", message=message, answered=False)
-
-
-def _body(request: Request, call_id: str) -> bytes:
-    """The body; parameters come first, so that none of them can replace what we ask and are known by."""
-    body: dict[str, Any] = {key: value for key, value in request.parameters.items() if value is not None}
-    body["model"] = request.model
-    body["messages"] = request.messages
-    if request.tools:
-        body["tools"] = request.tools
-    body["request_id"] = call_id
-    return loose.encode(body)

@@ -1,18 +1,22 @@
-"""The OpenAI dialect: chat completions of OpenAI itself and of servers that follow it (vLLM and others).
+"""The OpenAI dialect: chat completions of OpenAI itself and of the services that follow it.
 
-Owns the bodies and the meaning of error codes and types. Sources: OpenAI API reference "Create chat completion",
-guides "Error codes" and "Rate limits"; Alibaba Cloud Model Studio and Moonshot "Error codes". Only the sync lane; knows
-no other dialect. Used through `providers`.
+Owns the bodies, the meaning of error codes and types, and the parameters all of them share; what is different about one
+service is its `Service` (`dashscope`, `deepseek`, `moonshot`, `vllm`; OpenAI's own is here). Sources: OpenAI API
+reference "Create chat completion", guides "Error codes" and "Rate limits"; Alibaba Cloud Model Studio and Moonshot
+"Error codes". Only the sync lane; knows no other dialect. Used through `providers`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from batch.clock import Clock
 from batch.records import Failure, Outgoing, Processing, Reply
-from batch.wire import completion, loose, refusal, waits
+from batch.wire import body, completion, loose, refusal, waits
+from batch.wire.service import LIST, OBJECT, OUR_FIELDS, TEXT, WHOLE, YES_OR_NO, Field, Model, Service
 
 if TYPE_CHECKING:
     from batch.records import Accepted, Incoming, Lane, Request
@@ -40,7 +44,7 @@ CODES: Final[refusal.Codes] = {
     "resource_unavailable": ("overloaded", "retry"),
     "server_is_overloaded": ("overloaded", "retry"),
     "server_error": ("server", "retry"),
-    # codes of Model Studio, whose `insufficient_quota` means tokens a minute (see `_refused`)
+    # codes of Model Studio, for any name its address is used under (`dashscope` has them with its own meanings)
     "Arrearage": ("balance", "stop"),
     "PrepaidBillOverdue": ("balance", "stop"),
     "PostpaidBillOverdue": ("balance", "stop"),
@@ -70,51 +74,139 @@ CODES: Final[refusal.Codes] = {
 }
 """Error codes and, where a code is null, types: OpenAI's own, and those of services that speak its dialect."""
 
+FIELDS: Final[dict[str, Field]] = {
+    **OUR_FIELDS,
+    "temperature": Field(kind="number", low=0, high=2),
+    "top_p": Field(kind="number", low=0, high=1),
+    "max_tokens": Field(kind="integer", low=1),
+    "max_completion_tokens": Field(kind="integer", low=1),
+    "stop": Field(kind="stops", most=4),
+    "seed": WHOLE,
+    "logprobs": Field(kind="boolean", note="are asked for and not kept: the results hold the text of an answer"),
+    "top_logprobs": Field(kind="integer", low=0, high=20),
+    "presence_penalty": Field(kind="number", low=-2, high=2),
+    "frequency_penalty": Field(kind="number", low=-2, high=2),
+    "logit_bias": Field(kind="object", each=Field(kind="number", low=-100, high=100)),
+    "response_format": Field(
+        kind="object",
+        keys={
+            "type": Field(kind="text", values=("text", "json_object", "json_schema"), soft=True),
+            "json_schema": Field(
+                kind="object",
+                keys={
+                    "name": Field(kind="text", most=64, pattern="[A-Za-z0-9_-]+"),
+                    "schema": OBJECT,
+                    "strict": YES_OR_NO,
+                },
+            ),
+        },
+    ),
+    "tools": Field(kind="list", most=128),
+    "tool_choice": Field(kind="any"),
+    "parallel_tool_calls": YES_OR_NO,
+    "reasoning_effort": Field(
+        kind="text", values=("none", "minimal", "low", "medium", "high", "xhigh", "max"), soft=True
+    ),
+    "user": TEXT,
+    "functions": Field(kind="any", refused="is the old form: put functions into tools.module, or into tools"),
+    "function_call": Field(kind="any", refused="is the old form: use tool_choice"),
+}
+"""What the services that speak this dialect have in common; each overrides what it has otherwise."""
+
+_REASONING: Final = {
+    "max_tokens": Field(kind="any", refused="is refused by models that reason: use max_completion_tokens"),
+    "temperature": Field(kind="number", low=1, high=1, soft=True, way="models that reason often take no other"),
+    "top_p": Field(kind="number", low=1, high=1, soft=True, way="models that reason often take no other"),
+    "stop": Field(kind="stops", most=4, note="is not taken by the newest models that reason"),
+}
+
+OPENAI: Final = Service(
+    name="openai",
+    speaks="openai",
+    base_url="https://api.openai.com/v1",
+    keys=("OPENAI_API_KEY",),
+    base_variable="OPENAI_BASE_URL",
+    codes=CODES,
+    call_id_header="X-Client-Request-Id",
+    nulls=True,
+    counts="asked",
+    json_word=True,
+    fields={
+        **FIELDS,
+        "verbosity": Field(kind="text", values=("low", "medium", "high"), soft=True),
+        "prediction": OBJECT,
+        "modalities": LIST,
+        "audio": OBJECT,
+        "web_search_options": OBJECT,
+        "service_tier": Field(
+            kind="text",
+            values=("auto", "default", "flex", "scale", "priority", "fast"),
+            soft=True,
+            note="changes the price, and the price table knows the standard one: cost will not be what is billed",
+        ),
+        "store": YES_OR_NO,
+        "metadata": Field(kind="object", most=16, each=Field(kind="text", most=512)),
+        "safety_identifier": TEXT,
+        "prompt_cache_key": TEXT,
+        "prompt_cache_retention": TEXT,
+        "prompt_cache_options": OBJECT,
+    },
+    tool_choices={
+        **dict.fromkeys(("auto", "none", "required", "named", "allowed_tools"), "yes"),
+        **dict.fromkeys(("bare", "name_object"), "no"),
+    },
+    models=(
+        Model(names=("o[1-9]", "o[1-9]-*", "gpt-5", "gpt-5[-.]*"), fields=_REASONING),
+        Model(names=("gpt-5*-chat*",), fields={name: FIELDS[name] for name in _REASONING}),
+    ),
+)
+
 # The numbers are documented parts of the message, and the only sign that no waiting will help.
 _ASKED: Final = re.compile(r"Limit ([\d,]{1,20})\b.{0,80}?Requested ([\d,]{1,20})\b", re.DOTALL)
-
-
 _AGAIN: Final = re.compile(r"try again in ([0-9][0-9a-zµμ.]{0,30})")
 
 
 class OpenAI:
-    """Chat over one key; `name` is the provider as the records show it.
+    """Chat with one service over one key.
 
     Args:
-        name: `openai`, `vllm`.
+        service: how it differs from the others; its name is the provider as the records show it.
         credentials: the key, perhaps empty.
         clock: tells the time for Retry-After dates in answers that carry no `Date` header.
     """
 
     lanes: frozenset[Lane] = frozenset({"sync"})
-    counts: Literal["asked", "used"] = "asked"
 
-    def __init__(self, name: str, credentials: Signer, *, clock: Clock | None = None) -> None:
-        self.name = name
+    def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
+        self.name = service.name
+        self.counts: Literal["asked", "used"] = service.counts
+        self.service = service
         self._credentials = credentials
         self._clock = clock or Clock()
         self._post = (("Accept", "application/json"), *credentials.headers(), ("Content-Type", "application/json"))
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
-        """POST /chat/completions; our id of the call travels as `X-Client-Request-Id`."""
-        body: dict[str, Any] = {**request.parameters, "model": request.model, "messages": request.messages}
-        if request.tools:
-            body["tools"] = request.tools
-        headers = (*self._post, ("X-Client-Request-Id", call_id))
-        return Outgoing("/chat/completions", headers, loose.encode(body))
+        """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
+        header = self.service.call_id_header
+        headers = (*self._post, (header, call_id)) if header else self._post
+        return Outgoing("/chat/completions", headers, loose.encode(body.write(self.service, request)))
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
+        partial = self.service.partial_header
+        cut = partial is not None and incoming.headers.get(partial, "").strip().lower() == "true"
+        replay = self.service.replays_reasoning
         if incoming.status == 200:
-            reply = completion.read(incoming, replay_reasoning=False)
+            reply = completion.read(incoming, replay_reasoning=replay)
             if reply is not None:
-                return reply
+                return _cut(reply) if cut else reply
         document = loose.document(incoming.body)
         if document is None:
             return refusal.no_json(incoming)
-        return self._refused(document, incoming) or completion.read_loosely(
-            document, status=incoming.status, replay_reasoning=False
+        found = self._refused(document, incoming) or completion.read_loosely(
+            document, status=incoming.status, replay_reasoning=replay, unfinished="length" if cut else None
         )
+        return _cut(found) if cut and isinstance(found, Reply) else found
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """Not offered: OpenAI has no task lane."""
@@ -140,9 +232,10 @@ class OpenAI:
             if incoming.status < 400:
                 return refusal.redirected(incoming)
             said = refusal.Said()
-        kind, verdict = refusal.by_code(said, incoming.status, codes=CODES)
+        kind, verdict = refusal.by_code(said, incoming.status, codes=self.service.codes)
         if said.code == "insufficient_quota" and "request_id" in document:
-            kind, verdict = "rate_limit", "retry"  # Model Studio's envelope, and its word for tokens a minute
+            # Model Studio's envelope, and its word for tokens a minute, at another name's base_url.
+            kind, verdict = "rate_limit", "retry"
         if kind == "rate_limit" and _never_fits(said.message):
             kind, verdict = "too_large", "fail"
         code = said.code or said.type
@@ -158,6 +251,11 @@ class OpenAI:
             retry_after_s=wait,
             request_id=loose.text(document.get("request_id")) or refusal.request_id(incoming.headers),
         )
+
+
+def _cut(reply: Reply) -> Reply:
+    """A reply that the service says is only a part of one: kept and flagged as truncated."""
+    return msgspec.structs.replace(reply, finish_reason="length") if reply.finish_reason == "stop" else reply
 
 
 def _told(message: str) -> float | None:

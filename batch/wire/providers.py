@@ -1,71 +1,41 @@
-"""The known providers: their addresses, the variables they read, and the dialect each speaks.
+"""The known providers, and the way from a provider's name to an `Endpoint`.
 
-Owns the table and the way from a provider's name to an `Endpoint`. It reads no environment itself: the caller hands
-one in. Sources of the addresses and variable names: BigModel and Z.ai API references and their Python SDKs, OpenAI
-Python SDK. Used by `job`'s callers, `submit` and the commands.
+Owns the list of services (their data stands in a file each) and what a job's own `[provider.NAME]` table makes of one.
+It reads no environment itself: the caller hands one in. Sources of the addresses and variable names stand with the
+services. Used by `prepared`, `runs` and the commands.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 import httpx
 import msgspec
 
 from batch.clock import Clock
 from batch.errors import RefusedToStart
+from batch.providertable import ProviderSpec, unknown
 from batch.wire.base import Credentials, Dialect, Signer
+from batch.wire.bigmodel import GLM, SIMULATOR, ZAI
+from batch.wire.dashscope import DASHSCOPE
+from batch.wire.deepseek import DEEPSEEK
 from batch.wire.glm import Glm
-from batch.wire.openai import OpenAI
+from batch.wire.moonshot import MOONSHOT
+from batch.wire.openai import OPENAI, OpenAI
+from batch.wire.service import Service
 from batch.wire.token import Tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from batch.wire.vllm import VLLM
 
 KeyForm = Literal["raw", "jwt"]
 """How a key goes out: as it is, or as short-lived tokens made from it (GLM keys only)."""
 
-SIMULATOR_KEY: Final = "simulator.key0123456789"
-"""A key of the right form; the simulator takes any."""
-
-
-class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table."""
-
-    speaks: Literal["glm", "openai"]
-    base_url: str | None
-    """None: there is no usual address, the job must name one."""
-    keys: tuple[str, ...] = ()
-    """Environment variables that may hold the key, first one set wins."""
-    base_variable: str | None = None
-    built_in_key: str | None = None
-    """Used when no variable is set; None refuses to start, `""` sends none."""
-    language: str | None = None
-
-
-PROVIDERS: Final[dict[str, Provider]] = {
-    "glm": Provider(
-        speaks="glm",
-        base_url="https://open.bigmodel.cn/api/paas/v4",
-        keys=("ZHIPUAI_API_KEY", "ZHIPU_API_KEY", "ZAI_API_KEY"),
-        base_variable="ZHIPUAI_BASE_URL",
-    ),
-    "zai": Provider(
-        speaks="glm",
-        base_url="https://api.z.ai/api/paas/v4",
-        keys=("ZAI_API_KEY", "ZHIPUAI_API_KEY"),
-        base_variable="ZAI_BASE_URL",
-        language="en-US,en",
-    ),
-    "openai": Provider(
-        speaks="openai",
-        base_url="https://api.openai.com/v1",
-        keys=("OPENAI_API_KEY",),
-        base_variable="OPENAI_BASE_URL",
-    ),
-    "vllm": Provider(speaks="openai", base_url=None, built_in_key=""),
-    "simulator": Provider(speaks="glm", base_url="http://127.0.0.1:8311/api/paas/v4", built_in_key=SIMULATOR_KEY),
+PROVIDERS: Final[dict[str, Service]] = {
+    service.name: service for service in (GLM, ZAI, OPENAI, DASHSCOPE, DEEPSEEK, MOONSHOT, VLLM, SIMULATOR)
 }
+
+Tables = Mapping[str, ProviderSpec]
+"""The `[provider.NAME]` tables of a job."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -75,43 +45,59 @@ class Endpoint(msgspec.Struct, frozen=True):
     base_url: str
     key_env_used: str | None
     """The variable the key came from; None when it is built in or there is none."""
+    service: Service
 
 
 def known_providers() -> tuple[str, ...]:
-    """The names `model.provider` may have."""
+    """The names `model.provider` may have without a table."""
     return tuple(PROVIDERS)
 
 
+def find(provider: str, tables: Tables | None = None) -> Service:
+    """The service of that name: a built-in one, or one that a job's own table describes.
+
+    Raises:
+        RefusedToStart: there is neither; names the nearest.
+    """
+    known = PROVIDERS.get(provider)
+    if known is not None:
+        return known
+    table = (tables or {}).get(provider)
+    if table is None:
+        raise RefusedToStart(f"model.provider = {provider!r} {unknown(provider, tables or {})}")
+    return _own(provider, table)
+
+
 def dialect(
-    provider: str,
+    provider: str | Service,
     *,
     base_url: str | None,
     key: str | None,
     key_form: KeyForm = "raw",
     clock: Clock | None = None,
 ) -> tuple[Dialect, str]:
-    """The dialect of a provider under a given key, and its base URL without a slash at the end.
+    """The dialect of a service under a given key, and its base URL without a slash at the end.
 
     Raises:
         RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, the key is missing
             or could not stand in a header, or there is no such form of it.
     """
-    known = _known(provider)
-    address = _checked_url(provider, base_url or known.base_url)
+    known = find(provider) if isinstance(provider, str) else provider
+    address = _checked_url(known.name, base_url or known.base_url)
     if key is None:
         key = known.built_in_key
     if key is None:
-        raise RefusedToStart(_no_key(provider, known.keys))
+        raise RefusedToStart(_no_key(known.name, known.keys))
     key = _checked_key(key, "the API key")
     if key_form == "jwt" and known.speaks != "glm":
         raise RefusedToStart(
-            f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {provider} takes its key as it is: '
-            'set key_form = "raw" or leave it out'
+            f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {known.name} takes its key as it '
+            'is: set key_form = "raw" or leave it out'
         )
     credentials: Signer = Tokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
     if known.speaks == "openai":
-        return OpenAI(provider, credentials, clock=clock), address
-    return Glm(provider, credentials, language=known.language, clock=clock), address
+        return OpenAI(known, credentials, clock=clock), address
+    return Glm(known, credentials, clock=clock), address
 
 
 def resolve(
@@ -122,37 +108,49 @@ def resolve(
     environ: Mapping[str, str],
     key_form: KeyForm = "raw",
     clock: Clock | None = None,
+    tables: Tables | None = None,
 ) -> Endpoint:
     """The endpoint a job asks for, with key and address from the job or the usual environment variables.
 
     Args:
-        provider: a name of `known_providers`.
+        provider: a name of `known_providers`, or of `tables`.
         base_url: from the job; None takes the provider's variable, then its own address.
         api_key_env: from the job: the only variable looked at; None looks at the provider's usual ones.
         environ: usually `os.environ`.
         key_form: from the job.
         clock: handed to the dialect.
+        tables: from the job.
 
     Raises:
         RefusedToStart: as `dialect`, naming the variables when none of them is set.
     """
-    known = _known(provider)
+    known = find(provider, tables)
     names = (api_key_env,) if api_key_env else known.keys
     used = next((name for name in names if environ.get(name, "").strip()), None)
     if used is None and (api_key_env or known.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
     address = base_url or (environ.get(known.base_variable, "").strip() if known.base_variable else "") or None
     key = _checked_key(environ[used], used) if used else None
-    spoken, where = dialect(provider, base_url=address, key=key, key_form=key_form, clock=clock)
-    return Endpoint(spoken, where, used)
+    spoken, where = dialect(known, base_url=address, key=key, key_form=key_form, clock=clock)
+    return Endpoint(spoken, where, used, known)
 
 
-def _known(provider: str) -> Provider:
-    known = PROVIDERS.get(provider)
-    if known is None:
-        names = ", ".join(PROVIDERS)
-        raise RefusedToStart(f"model.provider = {provider!r} is not known: use one of {names}")
-    return known
+def _own(name: str, table: ProviderSpec) -> Service:
+    """The service a table describes: the one it speaks like, less what is only that one's."""
+    like = GLM if table.speaks == "glm" else VLLM
+    return msgspec.structs.replace(
+        like,
+        name=name,
+        base_url=table.base_url,
+        keys=(table.api_key_env,) if table.api_key_env else (),
+        base_variable=None,
+        built_in_key=None if table.api_key_env else "",
+        call_id_header=table.call_id_header or like.call_id_header,
+        # What is not sent to BigModel is left out there for BigModel's sake; here the job alone says it.
+        never_send=frozenset(table.never_send),
+        counts=table.counts or like.counts,
+        closed=False,
+    )
 
 
 def _no_key(provider: str, names: tuple[str, ...]) -> str:

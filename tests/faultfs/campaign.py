@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.faultfs.points import points
 from tests.faultfs.stage import SIMULATOR, Broken, scenes, strike
@@ -67,7 +67,13 @@ def _histories(number: int) -> int:
     made = 0
     with tempfile.TemporaryDirectory(prefix="promptmill-histories-") as name, simulator(Path(name), SCENARIO) as url:
 
-        @settings(max_examples=number, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=number,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.generate,),
+        )
         @given(histories(), lanes, cuts)
         def play(steps: tuple[Step, ...], lane: str, places: list[tuple[float, bool]]) -> None:
             nonlocal made

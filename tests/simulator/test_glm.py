@@ -179,7 +179,7 @@ def test_a_body_that_is_no_object_is_1210(sim: Sim, body: bytes) -> None:
     [
         {"temperature": "0.5"}, {"temperature": True}, {"temperature": 1.5}, {"top_p": 0}, {"max_tokens": 0},
         {"max_tokens": 1.5}, {"max_tokens": 131_073}, {"stop": ["a", "b", "c", "d", "e"]}, {"stop": [1]},
-        {"stream": True}, {"tools": {}}, {"tools": [{"type": "function", "function": {"name": "no spaces"}}]},
+        {"stream": "yes"}, {"tools": {}}, {"tools": [{"type": "function", "function": {"name": "no spaces"}}]},
     ],
 )  # fmt: skip
 def test_a_parameter_out_of_range_is_1210(sim: Sim, wrong: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def test_a_chat_is_answered_in_the_documented_shape(sim: Sim) -> None:
     assert "tool_calls" not in message
     assert message["refusal"] is None
     assert body["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
-    assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
+    assert body["usage"]["completion_tokens_details"]["reasoning_tokens"] % 64 == 0
     assert answer.headers["x-request-id"].startswith("req_")
     assert answer.headers["openai-processing-ms"].isdigit()
     assert answer.headers["openai-version"] == "2020-10-01"
@@ -70,7 +70,9 @@ def test_an_unknown_route_is_404(sim: Sim) -> None:
         ({"n": 1_000_000_000}, "n"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"stop": list("abcde")}, "stop"),
-        ({"stream": True}, "stream"),
+        ({"stream": 1}, "stream"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": 1}, "stream_options"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
         ({"tool_choice": "add"}, "tool_choice"),
         ({"response_format": "json"}, "response_format"),

@@ -101,7 +101,7 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
     ("text", "said"),
     [
         ("sed = 7", "sed = 7: unknown key; did you mean seed?"),
-        ("zzzzzz = 7", "zzzzzz = 7: unknown key; known here: cached_prefix, fault,"),
+        ("zzzzzz = 7", "zzzzzz = 7: unknown key; known here: cached_prefix, escaped_arguments, fault,"),
         ("seed = 'x'", "seed = 'x': must be a whole number of at least 0"),
         ("seed = true", "seed = True: must be a whole number"),
         ("time_factor = -1", "time_factor = -1: must be a number of at least 0"),

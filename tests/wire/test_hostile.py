@@ -18,7 +18,7 @@ import pytest
 
 from batch.errors import WireError
 from batch.records import Failure, Outgoing, Reply
-from batch.wire import connection
+from batch.wire import bigmodel, connection, openai
 from batch.wire.base import Credentials
 from batch.wire.glm import Glm
 from batch.wire.http import Client
@@ -27,8 +27,8 @@ from batch.wire.waits import limit_headers, retry_after
 from tests.wire.stub import Exchange, Stub, reply
 
 POST = Outgoing("/chat", (("Authorization", "Bearer id.Vb6nMq2wEr8tYu3i"),), b"{}")
-GLM = Glm("glm", Credentials("id.Vb6nMq2wEr8tYu3i"))
-OPENAI = OpenAI("openai", Credentials("sk-Vb6nMq2wEr8tYu3i"))
+GLM = Glm(bigmodel.GLM, Credentials("id.Vb6nMq2wEr8tYu3i"))
+OPENAI = OpenAI(openai.OPENAI, Credentials("sk-Vb6nMq2wEr8tYu3i"))
 GOOD = {
     "id": "1",
     "request_id": "r",

@@ -1,0 +1,93 @@
+"""A job's own `[provider.NAME]` tables: services promptmill has no file for, which speak like one it has.
+
+Owns what such a table may hold, the names that are taken, and what is told of a name that is not known. What the
+built-in services are is data of `wire`. Used by `job`, which reads the tables, and by `wire.providers`, which makes a
+service of one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+BUILT_IN: Final = ("glm", "zai", "openai", "dashscope", "deepseek", "moonshot", "vllm", "simulator")
+"""The providers that need no table; a table of that name would hide one."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_ASKED: Final = frozenset({"model", "messages", "tools"})
+_HEADERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "authorization", "connection", "content-encoding"),
+        *("content-length", "content-type", "cookie", "expect", "host", "te", "transfer-encoding", "upgrade"),
+    }
+)
+"""What a request needs for itself."""
+
+
+class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a service is reached and spoken to: not what it is asked, so a change here makes no answer stale."""
+
+    base_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")],
+        Meta(description="an http:// or https:// address without a password in it"),
+    ]
+    speaks: Annotated[Literal["openai", "glm"], Meta(description='"openai" or "glm"')] = "openai"
+    api_key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
+        Meta(description='the NAME of an environment variable, for example "MYCORP_KEY"; never the key itself'),
+    ] = None
+    """None: no key is sent."""
+    call_id_header: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None,
+        Meta(description='the name of a header, for example "X-Request-Id"'),
+    ] = None
+    """Where our id of a call travels; None: as usual in the dialect."""
+    counts: Annotated[Literal["asked", "used"] | None, Meta(description='"asked" or "used"')] = None
+    """What its token limit counts: max_tokens when it is sent, or what was used; None: as usual in the dialect."""
+    never_send: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description='a list of parameters that are left out of requests: ["seed"]'),
+    ] = ()
+
+
+def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
+    """Key path and text of what is wrong with the names in these tables; `asked` is `model.provider`.
+
+    `tables` is what stands under `provider`, tables as read or `ProviderSpec`s; what is no table is told of elsewhere.
+    """
+    if not isinstance(tables, Mapping):
+        tables = {}
+    found: list[tuple[tuple[str, ...], str]] = []
+    for name, table in tables.items():
+        if name in BUILT_IN:
+            text = "is built in: give the table another name, or set model.base_url for another address of it"
+            found.append((("provider", name), text))
+        elif not _NAME.fullmatch(name):
+            text = "is no name for a provider: small letters, digits, - and _, at most 64, a letter first"
+            found.append((("provider", name), text))
+        header, left_out = _member(table, "call_id_header"), _member(table, "never_send")
+        if isinstance(header, str) and header.lower() in _HEADERS:
+            text = "is a header that a request needs for itself: name another"
+            found.append((("provider", name, "call_id_header"), text))
+        if isinstance(left_out, (list, tuple)) and (needed := sorted(_ASKED.intersection(map(str, left_out)))):
+            text = f"{' and '.join(needed)} cannot be left out of a request: take it out"
+            found.append((("provider", name, "never_send"), text))
+    if isinstance(asked, str) and asked and asked not in BUILT_IN and asked not in tables:
+        found.append((("model", "provider"), unknown(asked, tables)))
+    return found
+
+
+def unknown(asked: str, tables: Mapping[str, Any]) -> str:
+    """What to say of a provider nobody knows: the nearest name, or all there are, and how to add one."""
+    known = (*BUILT_IN, *tables)
+    close = difflib.get_close_matches(asked.lower(), known, n=1, cutoff=0.6)
+    which = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    return f"is no known provider: {which}{' Any' if close else '; any'} other service needs a table [provider.NAME]"
+
+
+def _member(table: Any, name: str) -> Any:
+    return table.get(name) if isinstance(table, Mapping) else getattr(table, name, None)

@@ -1,0 +1,80 @@
+"""One request on its way through the provider, and what a dialect must know to serve it. Owns these two shapes alone.
+
+They stand between the provider, which works, and the dialects, which speak; neither knows the other's inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .auth import AuthError
+from .books import Entry
+from .completion import Ask, Completion, Usage
+from .limits import Refusal
+from .places import Place
+from .stream import Stream
+from .wire import Line, Reply
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP request on its way through the provider.
+
+    Attributes:
+        entry: what goes to the books.
+        method: HTTP method.
+        path: what follows the dialect's prefix.
+        headers: names in lower case.
+        body: the raw body.
+        line: the connection it came on.
+        arrived: monotonic seconds.
+        place: the place in flight it holds.
+        reply_id: id the answer carries.
+        request_id: the caller's id as the answer repeats it.
+    """
+
+    entry: Entry
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    body: bytes
+    line: Line
+    arrived: float
+    place: Place | None = None
+    reply_id: str = ""
+    request_id: str = ""
+
+
+class Dialect(Protocol):
+    """What differs between the providers that are imitated."""
+
+    name: str
+    content_type: bytes
+
+    def route(self, method: str, path: str) -> str:
+        """`chat`, `submit`, `poll`, `models`, or `unknown`."""
+
+    def key_of(self, authorization: str | None) -> str:
+        """The id of the key that asks; raises AuthError."""
+
+    def refused(self, call: Call, refusal: Refusal) -> Reply:
+        """The refusal by a limit."""
+
+    def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
+        """The body of a chat answer."""
+
+    def stream(self, ask: Ask, body: dict[str, Any]) -> Stream:
+        """An answer's body as the events of a stream."""
+
+    def unauthorized(self, error: AuthError) -> Reply:
+        """The refusal of bad credentials."""
+
+    def no_route(self, call: Call) -> Reply:
+        """The answer to a route that does not exist."""
+
+    async def serve(self, call: Call) -> Reply:
+        """Answer a request on a route that exists, from a key that may ask."""
+
+    def dress(self, call: Call, reply: Reply) -> Reply:
+        """The reply with the headers that every answer of this dialect has."""
