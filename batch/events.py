@@ -27,6 +27,7 @@ EVENTS: Final = frozenset(
         "range_admitted",
         "part_published",
         "limit_adopted",
+        "parameter_doubted",
         "provider_answers_again",
         "provider_paused",
         "provider_silent",

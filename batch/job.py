@@ -276,10 +276,7 @@ def _checked_values(job: Job) -> list[jobfile.Fault]:
             continue
         faults += jobfile.field_faults(section, part)
     for name, table in job.provider.items():
-        if isinstance(table, ProviderSpec):
-            faults += jobfile.field_faults("provider", table, name)
-        else:
-            faults.append(jobfile.Fault(("provider", name), f"expected a ProviderSpec, not {type(table).__name__}"))
+        faults += jobfile.field_faults("provider", table, name)
     asked = getattr(job.model, "provider", None)
     faults += [jobfile.Fault(*found) for found in providertable.faults(job.provider, asked)]
     faults += jobfile.top_faults({"name": job.name, "tags": job.tags}, _TOP)

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from batch import codec, events, tables
-from batch.errors import BatchError, InputError, JobError
+from batch.errors import BatchError, InputError, JobError, RefusedToStart
 from batch.folder import OutputFolder
 from batch.job import Job
 from batch.opening import Identity
@@ -23,7 +23,8 @@ from batch.prompt import Prompt
 from batch.replay import Replay
 from batch.source import Position, Source
 from batch.tools.registry import ToolSet
-from batch.wire.providers import Endpoint, resolve
+from batch.wire import parameters
+from batch.wire.providers import Endpoint, find, resolve
 
 TYPES: Final = "types"
 """Key of the ledger's `meta` that holds the column types as JSON."""
@@ -51,6 +52,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """Columns of the source that a run reads after planning: output and prompt."""
     types: dict[str, str]
     """Column types for later runs: those of the source, and of columns it lacks but an earlier one had."""
+    warnings: tuple[str, ...] = ()
+    """What the job asks that its service may refuse, ignore or answer otherwise than meant."""
 
     def fingerprint(self) -> codec.Fingerprint:
         """What turns the messages of a row into its fingerprint."""
@@ -83,6 +86,7 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     endpoint: Endpoint | None = None
     prices = Prices.load()
     tools = _tools(job, faults)
+    warnings = _parameters(job, tools, faults)
     try:
         endpoint = resolve(
             job.model.provider,
@@ -90,6 +94,7 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
             api_key_env=job.model.api_key_env,
             environ=environ,
             key_form=job.model.key_form,
+            tables=job.provider,
         )
         if job.model.lane not in endpoint.dialect.lanes:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))
@@ -113,7 +118,9 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
-    return Prepared(job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
+    return Prepared(
+        job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
+    )
 
 
 def secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
@@ -139,6 +146,18 @@ def _tools(job: Job, faults: list[str]) -> ToolSet:
     except JobError as exc:
         faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
         return ToolSet.empty()
+
+
+def _parameters(job: Job, tools: ToolSet, faults: list[str]) -> tuple[str, ...]:
+    """Hold the parameters against what the service takes: errors are faults, warnings are given back."""
+    model = job.model
+    try:
+        service = find(model.provider, job.provider)
+    except RefusedToStart:
+        return ()  # told with the endpoint
+    found = parameters.check(service, model.name, model.parameters, tools=tools.names, lane=model.lane)
+    faults += [finding.line() for finding in found if finding.level == "error"]
+    return tuple(finding.line() for finding in found if finding.level == "warning")
 
 
 def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None]:

@@ -76,6 +76,27 @@ def write_run(folder: OutputFolder, run: str, replay: Replay, *, job: Job, end: 
     sink.write_json(folder.run_file(run), _run(row, replay, job, end))
 
 
+def mend_last(folder: OutputFolder, replay: Replay, *, job: Job) -> None:
+    """Tell how the last run ended, where its process closed it and was killed before it could.
+
+    Its exit code stays null: the command never had one.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    last = next(reversed(replay.runs()), None)
+    if last is None or last.state == "running":
+        return
+    try:
+        told = msgspec.json.decode(folder.run_file(last.run).read_bytes(), type=dict[str, Any])
+    except (OSError, ValueError):
+        return
+    if told.get("state") == "running" and told.get("exit_reason") is None:
+        # The job may be another by now; what it was stands in the file.
+        begun = {name: told[name] for name in ("job", "versions") if name in told}
+        sink.write_json(folder.run_file(last.run), {**_run(last, replay, job, None), **begun})
+
+
 def _run(row: RunRow, replay: Replay, job: Job, end: End | None) -> dict[str, Any]:
     ended_us, limit = row.ended_at_us, end.max_failed if end is not None else None
     permanent, retryable = replay.standing_failures()

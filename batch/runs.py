@@ -192,6 +192,7 @@ class _Command:
         self._on_progress = on_progress
         self._current: pipeline.Run | None = None
         self._stops = 0
+        self._warned = False
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
 
@@ -203,6 +204,7 @@ class _Command:
             gone = sink.remove_strays(folder.results, folder.calls, known_calls=known)
             if gone:
                 logger().info("strays_removed", files=len(gone))
+            runfile.mend_last(folder, replay, job=ready.job)
             await self._add_columns(replay)
             while True:
                 opened = opening.decide(replay, ready.identity(), self._clock.now_us(), wishes=self._wishes)
@@ -221,6 +223,10 @@ class _Command:
         now = self._clock.now_us()
         await self._ledger.execute(opening.begin(opened, self._ready.identity(), now))
         logger().info("run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name)
+        if not self._warned and opened.mode != "collect":
+            self._warned = True
+            for text in self._ready.warnings:
+                logger().warning("parameter_doubted", doubt=text)
         runfile.write_run(folder, opened.run, replay, job=self._ready.job)
         this = pipeline.Run(
             _for_collecting(self._ready, opened, replay, self._environ),
@@ -327,7 +333,9 @@ def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay, en
     endpoint = ready.endpoint
     if old["provider"] != job.model.provider:
         try:
-            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ)
+            endpoint = resolve(
+                old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider
+            )
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
     old_form = msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)

@@ -279,9 +279,10 @@ def test_no_setting_can_raise_anything_but_a_job_error(name: str, value: str) ->
     """Flags come from a shell and hold anything."""
     document = jobfile.Document(Path("job.toml"), "", {"limits": {}})
     document.override([f"{name}={value}", name, f"limits.{name}={value}", f"limits.concurrency={value}"])
-    from batch.job import SECTIONS
+    document.override([f"provider.{name}={value}", f"provider.x.{name}={value}"])
+    from batch.job import SECTIONS, TABLES
 
-    _, _, found = document.sections(SECTIONS, {}, optional=frozenset())
+    _, _, found = document.sections(SECTIONS, {}, optional=frozenset(), tables=TABLES)
     assert document.lines(found)
 
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "batch"
 
 RANKS = (
     ("errors", "clock", "failpoints", "durable", "arrowtypes"),
-    ("records", "events", "jobfile", "columns", "lines", "codec", "files", "folder", "wishes"),
+    ("records", "events", "jobfile", "providertable", "columns", "lines", "codec", "files", "folder", "wishes"),
     ("job", "rows", "batchfile", "spill", "totals", "merge", "ledgerfile", "pace", "tokens", "flight", "health"),
     ("jsonl", "parquet"),
     (

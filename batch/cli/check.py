@@ -66,7 +66,7 @@ def _lines(ready: Prepared) -> Iterator[str]:
                 "parameters",
                 ", ".join(f"{clean(name)} = {_short(value)}" for name, value in job.model.parameters.items()),
             ),
-            ("address", ready.endpoint.base_url),
+            ("address", _address(ready)),
             ("API key", _key(ready)),
             ("price", _price(ready)),
             ("limits", _limits(ready)),
@@ -74,6 +74,9 @@ def _lines(ready: Prepared) -> Iterator[str]:
             ("output", _output(ready)),
         ]
     )
+    if ready.warnings:
+        yield "warnings"
+        yield from (f"  {clean(text, most=SHOWN)}" for text in ready.warnings)
     if files := _files(ready):
         yield "files, in the order they are read"
         yield from (f"  {line}" for line in files)
@@ -108,6 +111,21 @@ def _key(ready: Prepared) -> str:
     if ready.endpoint.key_env_used is not None:
         return f"from {ready.endpoint.key_env_used}"
     return "built in" if ready.job.model.provider == "simulator" else "none is sent"
+
+
+def _address(ready: Prepared) -> str:
+    service = ready.endpoint.service
+    own = ready.job.provider.get(service.name)
+    if own is None:
+        return ready.endpoint.base_url
+    parts = [f"speaks {own.speaks}"]
+    if own.call_id_header:
+        parts.append(f"call id in {own.call_id_header}")
+    if own.counts:
+        parts.append(f"a token limit counts what was {own.counts}")
+    if own.never_send:
+        parts.append(f"never sent: {', '.join(clean(name, most=60) for name in own.never_send)}")
+    return f"{ready.endpoint.base_url} ({', '.join(parts)})"
 
 
 def _price(ready: Prepared) -> str:
@@ -176,6 +194,7 @@ def _samples(ready: Prepared) -> Iterator[str]:
         yield clean(sample.place)
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
+        yield from (f"  warning: {clean(text, most=SHOWN)}" for text in sample.warnings)
         yield from pairs((str(message["role"]), _content(message)) for message in sample.messages)
 
 

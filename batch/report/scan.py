@@ -17,6 +17,7 @@ from batch.prepared import Prepared
 from batch.prompt import PromptFault
 from batch.records import Message
 from batch.source import SourceBatch
+from batch.wire import conversation
 
 FIRST: Final = 10
 READ_ROWS: Final = 1_000
@@ -28,6 +29,8 @@ class Sample(msgspec.Struct, frozen=True):
     place: str
     messages: list[Message]
     fault: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What its service may make of these messages otherwise than meant."""
 
 
 class Scan(msgspec.Struct):
@@ -76,10 +79,17 @@ def _samples(prepared: Prepared, batch: SourceBatch) -> list[Sample]:
             found.append(Sample(place, [], failure.message if failure else "cannot be read"))
             continue
         try:
-            found.append(Sample(place, prepared.prompt.render(record)))
+            found.append(_sample(prepared, place, prepared.prompt.render(record)))
         except PromptFault as exc:
             found.append(Sample(place, [], str(exc)))
     return found
+
+
+def _sample(prepared: Prepared, place: str, messages: list[Message]) -> Sample:
+    model = prepared.job.model
+    said = conversation.findings(prepared.endpoint.service, model.name, messages, model.parameters)
+    fault = next((finding.text for finding in said if finding.level == "error"), None)
+    return Sample(place, messages, fault, tuple(finding.line() for finding in said if finding.level == "warning"))
 
 
 def scan(prepared: Prepared) -> Scan:
@@ -115,7 +125,10 @@ def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> N
                 continue
             _identify(found, seen, record, key, place)
             try:
-                prepared.prompt.render(record)
+                messages = prepared.prompt.render(record)
+                refused = conversation.refused(prepared.endpoint.service, messages)
+                if refused is not None:
+                    raise PromptFault(refused.message)
             except PromptFault as exc:
                 found.unrendered += 1
                 _keep(found.unrendered_first, f"{place}: {exc}")

@@ -10,10 +10,12 @@ import asyncio
 import math
 import re
 import select
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httptools
 import httpx
+
+from batch.errors import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +39,25 @@ class UnusableAnswer(httpx.RemoteProtocolError):
     """The server answered with something that is not HTTP or is larger than we take."""
 
 
+class Taker(Protocol):
+    """Who takes the body of an answer piece by piece, as it comes."""
+
+    def head(self, status: int, headers: list[Header]) -> bool:
+        """The head is there; False leaves the body to be collected as usual."""
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the body. May raise `WireError` for what is too much; the exchange then ends."""
+
+
 class Answer:
-    """One HTTP answer as it is being parsed."""
+    """One HTTP answer as it is being parsed; its body goes to a `taker`, if that wants it."""
 
-    __slots__ = ("body", "done", "framed", "head", "headers", "keep", "size", "status")
+    __slots__ = ("body", "done", "framed", "head", "headers", "keep", "passed", "size", "status", "taker", "taking")
 
-    def __init__(self) -> None:
+    def __init__(self, taker: Taker | None = None) -> None:
+        self.taker = taker
+        self.taking = False
+        self.passed = 0  # bytes that went to the taker
         self.status = 0
         self.headers: list[Header] = []
         self.body: list[bytes] = []
@@ -80,7 +95,7 @@ class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time; `closed` once it can never carry another."""
 
     __slots__ = (
-        "_answer", "_future", "_head_done", "_parser", "_received", "_shared", "_watch", "closed",
+        "_answer", "_future", "_head_done", "_last", "_parser", "_received", "_shared", "_watch", "closed",
         "idle_max", "idle_since", "reused", "transport",
     )  # fmt: skip
 
@@ -92,6 +107,7 @@ class Connection(asyncio.Protocol):
         self._future: asyncio.Future[Answer] | None = None
         self._head_done = False
         self._received = 0
+        self._last = 0.0
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.reused = False
@@ -116,6 +132,8 @@ class Connection(asyncio.Protocol):
             self.abort()  # nobody asked: whatever it is, the next answer on this connection could be a lie
             return
         self._received += len(data)
+        if answer.taker is not None:
+            self._last = asyncio.get_running_loop().time()
         error: httpx.TransportError | None = None
         try:
             self._parser.feed_data(data)
@@ -131,7 +149,7 @@ class Connection(asyncio.Protocol):
             return
         if error is None and not self._head_done and self._received > HEAD_MAX:
             error = UnusableAnswer(f"the head of the answer is larger than {HEAD_MAX} bytes")
-        elif error is None and self._received - answer.size > FRAMING_MAX + FRAMING_FACTOR * answer.size:
+        elif error is None and self._received > FRAMING_MAX + (1 + FRAMING_FACTOR) * (answer.size + answer.passed):
             error = UnusableAnswer("the answer is mostly framing")
         if error is not None:
             self.fail(error)
@@ -190,11 +208,17 @@ class Connection(asyncio.Protocol):
         answer.status = status
         answer.framed = answer.framed or status in (204, 304)
         self._head_done = True
+        if answer.taker is not None:
+            answer.taking = answer.taker.head(status, answer.headers)
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         answer = self._answer
         if answer is None:
+            return
+        if answer.taking and answer.taker is not None:
+            answer.passed += len(data)
+            self._pass_on(answer.taker, data)
             return
         answer.size += len(data)
         self._shared.held += len(data)
@@ -203,6 +227,14 @@ class Connection(asyncio.Protocol):
         if self._shared.too_much(answer.size):
             raise UnusableAnswer(f"the answers under way hold more than {HELD_MAX} bytes, and this one {answer.size}")
         answer.body.append(data)
+
+    @staticmethod
+    def _pass_on(taker: Taker, data: bytes) -> None:
+        """To the taker, which bounds what it keeps."""
+        try:
+            taker.feed(data)
+        except WireError as error:
+            raise UnusableAnswer(str(error)) from error
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
@@ -220,10 +252,10 @@ class Connection(asyncio.Protocol):
         # kernel knows. It makes the race with a server that closes as short as the way to it.
         return self._watch is None or not self._watch.poll(0)
 
-    def send(self, data: bytes, future: asyncio.Future[Answer]) -> None:
+    def send(self, data: bytes, future: asyncio.Future[Answer], taker: Taker | None = None) -> None:
         """Start an exchange; `future` gets its answer or its error."""
         assert self.transport is not None
-        self._answer = Answer()
+        self._answer = Answer(taker)
         self._future = future
         self._head_done = False
         self._received = 0
@@ -239,6 +271,26 @@ class Connection(asyncio.Protocol):
     def time_out(self, seconds: float) -> None:
         """End the exchange under way because its time is over."""
         self.fail(httpx.ReadTimeout(f"no whole answer within {seconds:g} s"))
+
+    def watch(self, first_s: float, idle_s: float) -> None:
+        """End the exchange under way when its first byte, or any further one, does not come in time."""
+        loop = asyncio.get_running_loop()
+        future, began = self._future, loop.time()
+        self._last = began
+
+        def look() -> None:
+            if future is None or future.done() or self._future is not future:
+                return
+            limit = idle_s if self._last > began else first_s
+            left = self._last + limit - loop.time()
+            if left > 0:
+                loop.call_later(left, look)
+            elif self._last > began:
+                self.fail(httpx.ReadTimeout(f"the stream stood still for {limit:g} s"))
+            else:
+                self.fail(httpx.ReadTimeout(f"no first byte within {limit:g} s"))
+
+        loop.call_later(first_s, look)
 
     def abort(self) -> None:
         """Close at once; an exchange under way is the caller's to end."""

@@ -22,7 +22,7 @@ REFUSED: Final = Failure(
     verdict="fail",
     code="1214",
     # The first half is the service's own text.
-    message="messages 参数非法。请检查文档。 (only system and assistant messages: a user message must ask something; not sent)",
+    message="messages 参数非法。请检查文档。 (not sent: a user message must ask something, and there is none)",
     sent=False,
     answered=False,
 )

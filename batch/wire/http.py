@@ -20,6 +20,7 @@ from batch.errors import FailureKind, RefusedToStart, WireError
 from batch.records import Incoming, Outgoing
 from batch.wire import waits
 from batch.wire.connection import UnusableAnswer
+from batch.wire.streaming import Stream
 from batch.wire.transport import Body, KeepAliveTransport, Untrusted
 
 if TYPE_CHECKING:
@@ -79,12 +80,19 @@ class Client:
         self._urls: dict[str, httpx.URL] = {}
         self._headers: dict[tuple[tuple[str, str], ...], httpx.Headers] = {}
 
-    async def exchange(self, outgoing: Outgoing, *, on_sent: Callable[[], None] | None = None) -> Incoming:
+    async def exchange(
+        self,
+        outgoing: Outgoing,
+        *,
+        on_sent: Callable[[], None] | None = None,
+        stream: Stream | None = None,
+    ) -> Incoming:
         """Send one request and return its whole answer, whatever its status.
 
         Args:
             outgoing: what a dialect wrote.
             on_sent: called once when the bytes have been handed over, before any answer is waited for.
+            stream: takes the body of a stream as it comes, under time limits of its own; the answer then has none.
 
         Raises:
             WireError: there is no whole answer; `sent` False only when it is certain that no byte left.
@@ -94,6 +102,9 @@ class Client:
         try:
             if self._own is not None:
                 request.extensions["sent"] = left
+                if stream is not None:
+                    request.extensions["taker"] = stream
+                    request.extensions["watch"] = (stream.first_s, stream.idle_s)
                 response = await self._own.handle_async_request(request)
                 body = response.stream.data  # type: ignore[union-attr]
             else:

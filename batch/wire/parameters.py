@@ -63,16 +63,14 @@ def check(
         fields |= entry.fields
     found: list[Finding] = []
     for name, value in parameters.items():
-        if name in fields:
-            found += _value(fields[name], value, (*PLACE, name), model)
-        if name in service.never_send:
-            if name not in fields or not found or found[-1].path != (*PLACE, name):
-                text = f"is never sent to {service.name}" + (
-                    ", which does not document it: take it out" if service.closed else " (never_send)"
-                )
-                found.append(Finding("warning", (*PLACE, name), text, value))
+        place = (*PLACE, name)
+        wrong = _value(fields[name], value, place, model) if name in fields else []
+        if not wrong and name in service.never_send:
+            why = "which does not document it: take it out" if service.closed else "as the table says"
+            wrong.append(Finding("warning", place, f"is never sent to {service.name}, {why}", value))
         elif name not in fields:
-            found += _unknown(service, fields, name, value)
+            wrong += _unknown(service, fields, name, value)
+        found += wrong
     found += _ceiling(fits, parameters, model)
     found += _tools(service, parameters, tools)
     found += _tool_choice(service, fits, parameters, tools, model)
@@ -233,8 +231,10 @@ def _function(tool: dict[str, Any], place: KeyPath, ours: Collection[str]) -> li
 
 def _form(choice: Any) -> tuple[Form | None, str | None]:
     """How a tool_choice is written, and the function it names."""
+    if choice in ("auto", "none", "required"):
+        return choice, None
     if isinstance(choice, str):
-        return (choice, None) if choice in ("auto", "none", "required") else ("bare", choice)
+        return "bare", choice
     if isinstance(choice, dict):
         function = choice.get("function")
         if choice.get("type") == "function" and isinstance(function, dict) and isinstance(function.get("name"), str):
@@ -281,11 +281,8 @@ def _tool_choice(
     offered = {*ours, *_names(parameters.get("tools"))}
     if name is not None and name not in offered:
         close = difflib.get_close_matches(name, offered, n=1)
-        way = (
-            f"did you mean {close[0]}?"
-            if close
-            else f"there {f'are {', '.join(sorted(offered))}' if offered else 'is none'}"
-        )
+        all_of_them = f"there are {', '.join(sorted(offered))}" if offered else "there is none"
+        way = f"did you mean {close[0]}?" if close else all_of_them
         found.append(Finding("error", place, f"no tool of the job is called {name}: {way}", choice))
     elif form != "none" and not ours and not parameters.get("tools"):
         found.append(Finding("warning", place, "says how to use tools, and the job has none: take it out", choice))

@@ -107,7 +107,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def _exchange(self, connection: Connection, data: bytes, *, extensions: Mapping[str, Any]) -> Answer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        connection.send(data, future)
+        watch = extensions.get("watch")
+        connection.send(data, future, extensions.get("taker"))
+        if watch is not None:
+            connection.watch(*watch)
         sent = extensions.get("sent")
         if sent is not None:
             sent()

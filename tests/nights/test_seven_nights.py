@@ -15,9 +15,7 @@ __all__ = ["_running", "start"]
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    ("form", "lane"), [("folder", "sync"), ("file", "task"), ("parquet", "task"), ("file", "sync")]
-)
+@pytest.mark.parametrize(("form", "lane"), [("folder", "sync"), ("parquet", "task"), ("file", "sync")])
 def test_seven_nights_leave_each_key_once_and_the_books_exact(
     form: Form, lane: str, tmp_path: Path, start: Start
 ) -> None:

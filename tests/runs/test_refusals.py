@@ -124,7 +124,7 @@ def test_an_empty_account_stops_the_run_and_is_never_retried(mill: Mill) -> None
 def test_fifty_rows_failing_with_one_permanent_code_condemn_the_job(mill: Mill) -> None:
     """Promise 7: exit 1, with what to do next."""
     mill.questions(400)
-    mill.more = "[model.parameters]\ntemperature = 7\n"
+    mill.more = "[model.parameters]\nmax_tokens = 200_000\n"
     report = mill.run()
     assert (report.exit_code, report.state) == (1, "systematic")
     assert isinstance(report.fault, SystematicFailure)

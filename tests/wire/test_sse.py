@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from batch.errors import WireError
 from batch.wire.sse import Parser, StreamTooLarge
 
-EXAMPLES = int(os.environ.get("PROMPTMILL_STREAMS", "300"))
-"""Generated streams per property; 10,000 in a long run."""
+EXAMPLES = 10_000 if os.environ.get("PROMPTMILL_LONG_TESTS") else 300
+"""Generated streams per property; 10,000 with PROMPTMILL_LONG_TESTS=1."""
 
 
 def parsed(*pieces: bytes) -> tuple[list[bytes], bytes]:
