@@ -22,7 +22,8 @@ from batch.events import logger, redact
 from batch.limits import LimitsClosed
 from batch.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.submit import direct, task
-from batch.submit.attempt import Desk, OpenCall, Row, heard_in
+from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.result import heard_in
 from batch.tools.execute import Executor
 
 EARLY_FAILURES: Final = 50  # the first outcomes of a run, all failing with one permanent code, condemn the job
@@ -154,7 +155,7 @@ class Worker:
             self._failed(row, call, result, failure)
             return
         assert isinstance(result, Reply)
-        model = self._desk.policy.model
+        model = row.asked.model
         row.conversation, action = turns.after_reply(row.conversation, result, self._settings.rules, model_asked=model)
         row.history = retry.History()
         if isinstance(action, turns.Settle):
@@ -163,7 +164,7 @@ class Worker:
         record = self._desk.record(call, result)
         self._desk.ledger.closed(call.number, record, reply=(row.work, call.turn, _encode_reply(result)))
         self._desk.booked(row, call, record, result)
-        row.replied = result
+        row.replied = result if isinstance(action, turns.RunTools) else None
         row.next_attempt = 0
         self._agenda.again(row)
 
@@ -241,7 +242,7 @@ class Worker:
             sums=row.sums,
             lane=lane or self._settings.lane,
             provider=self._desk.policy.provider,
-            model_asked=self._desk.policy.model,
+            model_asked=row.asked.model,
             settled_at_us=self._desk.clock.now_us(),
             answer=settle.answer,
             reasoning=settle.reasoning,

@@ -226,11 +226,13 @@ class Fingerprint:
         self._start = blake2b(_encode(without_surrogates(shared)), digest_size=_DIGEST)
         self._start.update(b"\n")
 
-    def of(self, messages: list[dict[str, Any]]) -> bytes:
-        """The 16-byte fingerprint of the request with these messages."""
+    def of(self, messages: list[dict[str, Any]], over: Mapping[str, Any] | None = None) -> bytes:
+        """The 16-byte fingerprint of the request with these messages, and with what the row has of its own besides."""
         digest = self._start.copy()
         try:
             digest.update(_encode(messages))
         except (UnicodeEncodeError, TypeError):
             digest.update(_encode(without_surrogates(plain(messages, keep_null=True))))
+        if over:
+            digest.update(b"\n" + _encode(without_surrogates(plain(over, keep_null=True))))
         return digest.digest()

@@ -7,13 +7,14 @@ time, with a reading connection of its own; a slice is bounded in rows and, by t
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from batch.folder import OutputFolder
-from batch.prompt import Prompt, PromptFault
-from batch.records import Message
+from batch.prompt import PromptFault
+from batch.questions import Questions
+from batch.records import NOTHING, Asked
 from batch.replay import PendingRow, Replay
 from batch.source import Spill
 
@@ -22,21 +23,21 @@ MOST_ROWS: Final = 500
 
 
 class Fed(msgspec.Struct, frozen=True):
-    """One row to begin: its messages, or why they cannot be made (the template changed under a crash)."""
+    """One row to begin: what it asks, or why that cannot be said (the template changed under a crash)."""
 
     row: PendingRow
-    messages: list[Message]
+    asked: Asked
     fault: str | None = None
 
 
 class Feeder:
     """Hands out admitted rows in order, each once."""
 
-    def __init__(self, folder: OutputFolder, prompt: Prompt) -> None:
+    def __init__(self, folder: OutputFolder, questions: Questions) -> None:
         self._folder = folder
-        self._prompt = prompt
+        self._questions = questions
         self._replay = Replay(folder.ledger)
-        self._columns = sorted(prompt.columns)
+        self._columns = sorted(questions.columns)
         self._after = -1
         self._spill: tuple[int, Spill] | None = None
         self._slice_rows = MOST_ROWS
@@ -59,8 +60,8 @@ class Feeder:
         self._after = rows[-1].work
         return self._render(rows)
 
-    def messages(self, row: PendingRow) -> list[Message]:
-        """The first request of one row, for going on in the middle of its conversation.
+    def asked(self, row: PendingRow) -> Asked:
+        """What one row asks, for going on in the middle of its conversation.
 
         Opens the spill for itself, because the event loop asks while a thread is in `next`.
 
@@ -68,7 +69,7 @@ class Feeder:
             PromptFault: the template gives nothing over this row any more.
         """
         with Spill(self._folder.spill(row.range)) as spill:
-            return self._prompt.render(spill.records(row.idx, 1, self._columns)[0])
+            return self._ask(row, spill.records(row.idx, 1, self._columns)[0])
 
     def _render(self, rows: list[PendingRow]) -> list[Fed]:
         assert self._spill is not None
@@ -78,10 +79,16 @@ class Feeder:
         fed = []
         for row in rows:
             try:
-                fed.append(Fed(row, self._prompt.render(records[row.idx - first])))
+                fed.append(Fed(row, self._ask(row, records[row.idx - first])))
             except PromptFault as exc:
-                fed.append(Fed(row, [], str(exc)))
+                fed.append(Fed(row, NOTHING, str(exc)))
         return fed
+
+    def _ask(self, row: PendingRow, record: dict[str, Any]) -> Asked:
+        question = self._questions.named(row.variant)
+        if question is None:
+            raise PromptFault(f"the job has no variant {row.variant!r} any more")
+        return question.asked(record)
 
     def _open(self, number: int) -> int:
         """Have the spill of this range open; the number of its rows that make a slice is returned."""

@@ -165,8 +165,7 @@ class Intake:
             Planner,
             ready.job,
             ready.source,
-            ready.prompt,
-            ready.fingerprint(),
+            ready.questions,
             ready.folder,
             spilled=ready.spilled,
             replay=replay,
@@ -208,6 +207,7 @@ def keep_sample(run: str, sample: list[str]) -> Callable[[apsw.Connection], None
 def _row(fed: Fed) -> Row:
     pending = fed.row
     row = Row(pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-    row.conversation = turns.start(fed.messages)
+    row.asked = fed.asked
+    row.conversation = turns.start(fed.asked.messages, fed.asked.later)
     row.fault = fed.fault
     return row

@@ -10,7 +10,6 @@ file, and the same checks run. API keys never stand in a job: they come from the
 
 from __future__ import annotations
 
-import math
 import os.path
 import re
 from hashlib import blake2b
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from batch import jobfile, providertable
+from batch import jobchecks, jobfile, providertable
 from batch.errors import JobError
 from batch.providertable import ProviderSpec
 
@@ -70,14 +69,28 @@ class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     system: Annotated[Name | None, Meta(description="a template that is not empty")] = None
     user: Annotated[Name | None, Meta(description="a template that is not empty")] = None
     messages: Annotated[Name | None, Meta(description="the name of a column that holds role/content messages")] = None
+    turns: Annotated[Name | None, Meta(description="the name of a column that holds a list of user messages")] = None
+    """What the user says, one message after each answer; every one is sent with the whole conversation before it."""
+    start: Annotated[
+        tuple[dict[str, str], ...],
+        Meta(description='a list of messages the conversation begins with: [{ role = "user", content = "Hi" }, …]'),
+    ] = ()
+    images: Annotated[tuple[Name, ...], Meta(description='a list of columns with pictures, for example ["photo"]')] = ()
+    variants: Annotated[
+        dict[str, dict[str, str]],
+        Meta(description='a table of prompts over the same rows: { short = { user = "…" } }'),
+    ] = {}
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is asked, and how."""
 
     provider: Annotated[Name, Meta(description='a provider, for example "glm"')]
-    name: Annotated[Name, Meta(description='a model, for example "glm-4"')]
-    lane: Annotated[Literal["sync", "task"], Meta(description='"sync" or "task"')] = "sync"
+    name: Annotated[Name, Meta(description='a model, for example "glm-4"')] = ""
+    names: Annotated[
+        tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
+    ] = ()
+    lane: Annotated[Literal["sync", "stream", "task"], Meta(description='"sync", "stream" or "task"')] = "sync"
     served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
     parameters: Annotated[
         dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")
@@ -107,6 +120,9 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     adapt: Annotated[bool, Meta(description="true or false")] = True
     """Find and follow the provider's own limits: fewer calls in flight when it refuses them, its headers obeyed."""
     call_timeout_s: Seconds = 600.0
+    first_chunk_timeout_s: Seconds = 300.0
+    idle_timeout_s: Seconds = 60.0
+    """Of a stream: until its first byte, and between two; `call_timeout_s` bounds the whole."""
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
 
@@ -151,7 +167,6 @@ _TOP: Final = {
 }
 
 BATCH_FILE: Final = "openai-batch"
-_OURS: Final = ("model", "messages", "stream", "request_id")
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -187,6 +202,8 @@ class Job(Struct, frozen=True, kw_only=True):
             put(self, "input", resolve(self.input, key="custom_id"))
             if self.prompt.user is None and self.prompt.messages is None:
                 put(self, "prompt", resolve(self.prompt, messages="messages"))
+        if not self.model.name and self.model.names:
+            put(self, "model", resolve(self.model, name=self.model.names[0]))
         put(self, "output", resolve(self.output, path=_from(folder, out)))
         if self.tools is not None:
             put(self, "tools", resolve(self.tools, module=_from(folder, self.tools.module)))
@@ -222,7 +239,8 @@ class Job(Struct, frozen=True, kw_only=True):
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = document.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
         values.setdefault("name", document.path.parent.name or "job")
-        faults += _deep(fields)
+        misspelt = any(fault.path[:1] == ("model",) for fault in faults)  # one mistake is one line
+        faults += [fault for fault in _deep(fields) if not (misspelt and fault.path == ("model", "name"))]
         asked = fields.get("model", {}).get("provider")
         faults += [jobfile.Fault(*found) for found in providertable.faults(document.values.get("provider"), asked)]
         if lines := document.lines(faults):
@@ -241,6 +259,7 @@ class Job(Struct, frozen=True, kw_only=True):
             "system": self.prompt.system,
             "user": self.prompt.user,
             "messages": self.prompt.messages,
+            **self._more_asked(),
             "input": {
                 "path": str(self.input.path),
                 "key": self.input.key,
@@ -248,6 +267,18 @@ class Job(Struct, frozen=True, kw_only=True):
                 **({"format": self.input.format} if self.input.format != "rows" else {}),
             },
         }
+
+    def _more_asked(self) -> dict[str, Any]:
+        """What only some jobs have: left out by the others, so that their runs go on under a newer promptmill."""
+        prompt = self.prompt
+        more = {
+            "turns": prompt.turns,
+            "start": list(prompt.start),
+            "images": list(prompt.images),
+            "variants": prompt.variants,
+            "names": list(self.model.names),
+        }
+        return {name: value for name, value in more.items() if value}
 
     def digest(self) -> str:
         """32 hex digits over the whole job; equal digests mean that nothing in the job changed."""
@@ -295,15 +326,12 @@ def _deep(fields: dict[str, dict[str, Any]]) -> list[jobfile.Fault]:
     faults = _type_faults(fields.get("input", {}))
     prompt = fields.get("prompt")
     brings_messages = fields.get("input", {}).get("format") == BATCH_FILE
-    if prompt is not None and not brings_messages and "user" not in prompt and "messages" not in prompt:
-        text = 'has neither user nor messages: add one, for example user = "{{ text }}"'
-        faults.append(jobfile.Fault(("prompt",), text))
-    if prompt is not None and "user" in prompt and "messages" in prompt:
-        text = "stands beside user, but the column holds the whole conversation: keep one of them"
-        faults.append(jobfile.Fault(("prompt", "messages"), text))
-    faults += _parameter_faults(fields.get("model", {}).get("parameters") or {})
+    if prompt is not None:
+        faults += jobchecks.prompt_faults(prompt, brings_messages=brings_messages)
+    faults += jobchecks.model_faults(fields.get("model"))
+    faults += jobchecks.parameter_faults(fields.get("model", {}).get("parameters") or {})
     output = fields.get("output", {})
-    return faults + _output_faults(output.get("path"), output.get("columns") or ())
+    return faults + jobchecks.output_faults(output.get("path"), output.get("columns") or ())
 
 
 def _type_faults(source: dict[str, Any]) -> list[jobfile.Fault]:
@@ -324,30 +352,4 @@ def _type_faults(source: dict[str, Any]) -> list[jobfile.Fault]:
         for column, text in types.items()
         if (reason := declarable(text)) is not None
     ]
-    return faults
-
-
-def _parameter_faults(parameters: dict[str, Any]) -> list[jobfile.Fault]:
-    place = ("model", "parameters")
-    faults = [
-        jobfile.Fault((*place, key), "is set by promptmill itself: take it out") for key in _OURS if key in parameters
-    ]
-    for path, value in jobfile.leaves(parameters):
-        if jobfile.is_api_key(path[0]):
-            faults.append(jobfile.Fault((*place, *path), jobfile.KEYS_FROM_ENVIRONMENT))
-        elif isinstance(value, float) and not math.isfinite(value):
-            faults.append(jobfile.Fault((*place, *path), "has no form in JSON: give a number"))
-        elif not isinstance(value, (str, int, float, bool)):
-            faults.append(jobfile.Fault((*place, *path), "has no form in JSON: write it as text in quotes"))
-    return faults
-
-
-def _output_faults(path: Path | None, columns: tuple[str, ...]) -> list[jobfile.Fault]:
-    faults = []
-    rest = str(path or "").replace("{name}", "")
-    if "{" in rest or "}" in rest:
-        faults.append(jobfile.Fault(("output", "path"), "the only placeholder is {name}"))
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        faults.append(jobfile.Fault(("output", "columns"), f"has {', '.join(map(repr, twice))} twice: once is enough"))
     return faults

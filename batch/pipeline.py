@@ -34,7 +34,7 @@ from batch.limits import Limits
 from batch.opening import Opening
 from batch.prepared import Prepared
 from batch.publish import Publisher
-from batch.records import Call, Failure, Outcome
+from batch.records import Asked, Call, Failure, Outcome
 from batch.replay import PendingRow, Replay
 from batch.submit.attempt import Desk, Policy, Row
 from batch.tokens import Charges
@@ -83,7 +83,7 @@ class Run:
         self._outer = anyio.CancelScope()
         self._stack = ExitStack()
         self._replay = self._stack.enter_context(Replay(prepared.folder.ledger))
-        self._feeder = Feeder(prepared.folder, prepared.prompt)
+        self._feeder = Feeder(prepared.folder, prepared.questions)
         self._limits = Limits(
             clock,
             concurrency=job.limits.concurrency,
@@ -105,7 +105,10 @@ class Run:
             base_url = prepared.endpoint.base_url
             self._wire = WireLog(prepared.folder.wire, opened.run, base_url=base_url, clock=clock)
             self._desk.on_exchange = self._wire
-        self._publisher = Publisher(prepared.folder, opened.run, schema=prepared.schema, tags=job.tags)
+        variants = prepared.questions.variants
+        self._publisher = Publisher(
+            prepared.folder, opened.run, schema=prepared.schema, tags=job.tags, variants=variants
+        )
         ledger.on_broken(self._broken)
 
     # -- what the command does ------------------------------------------------------------------------------------
@@ -224,8 +227,12 @@ class Run:
 
     def _rebuild(self, pending: PendingRow) -> Row:
         # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
-        messages = (lambda _: []) if self._collecting else self._feeder.messages
-        return resume.rebuild(self._replay, pending, messages, self._desk, self._rules())
+        asked = self._asked_of_old if self._collecting else self._feeder.asked
+        return resume.rebuild(self._replay, pending, asked, self._desk, self._rules())
+
+    def _asked_of_old(self, pending: PendingRow) -> Asked:
+        """What is known of a row of the old job: its model, for the books."""
+        return Asked([], self.prepared.old_models.get(pending.variant, self.prepared.job.model.name))
 
     def range_admitted(self, found: plan.RangePlan, adopted: frozenset[int]) -> None:
         """Count it, and take up rows that come with the id of an overdue task."""
@@ -347,8 +354,6 @@ class Run:
         job, endpoint = self.prepared.job, self.prepared.endpoint
         policy = Policy(
             job.model.provider,
-            job.model.name,
-            job.model.parameters,
             self.prepared.tools.schemas(),
             job.limits.call_timeout_s,
         )

@@ -23,11 +23,11 @@ import pyarrow as pa
 
 from batch import failpoints
 from batch.clock import Clock
-from batch.codec import Fingerprint
 from batch.folder import OutputFolder
 from batch.identity import Seen, identify
 from batch.job import Job
-from batch.prompt import Prompt, PromptFault
+from batch.prompt import PromptFault
+from batch.questions import Question, Questions
 from batch.records import Failure, Outcome, Sums
 from batch.replay import Entry, Replay
 from batch.source import Position, Source, SourceBatch, SpillWriter
@@ -45,6 +45,10 @@ class Admitted(msgspec.Struct, frozen=True):
     """One row of a range: its identity, its place, and its outcome if it cannot even be asked."""
 
     row_id: str
+    variant: str
+    variant_no: int
+    idx: int
+    """Its place in the spill; variants of a row share it."""
     row_number: int
     part: int
     fingerprint: bytes
@@ -86,8 +90,7 @@ class Planner:
         self,
         job: Job,
         source: Source,
-        prompt: Prompt,
-        fingerprint: Fingerprint,
+        questions: Questions,
         folder: OutputFolder,
         *,
         spilled: Sequence[str],
@@ -96,8 +99,7 @@ class Planner:
     ) -> None:
         self._job = job
         self._source = source
-        self._prompt = prompt
-        self._fingerprint = fingerprint
+        self._questions = questions
         self._folder = folder
         self._replay = replay
         self._spilled = list(spilled)
@@ -138,10 +140,14 @@ class Planner:
         seen: Seen = {}
         scanned = size = 0
         try:
-            while len(rows) < self._job.output.rows_per_part and size < RANGE_BYTES and scanned < SCAN_ROWS:
-                if self._limit is not None and planned.admitted >= self._limit:
+            while (
+                (taken_in := _spilled(rows)) < self._job.output.rows_per_part
+                and size < RANGE_BYTES
+                and scanned < SCAN_ROWS
+            ):
+                if self._enough(planned):
                     break
-                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - len(rows)))
+                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in))
                 if batch is None:
                     planned.complete = True
                     break
@@ -182,7 +188,7 @@ class Planner:
         while (batch := self._reader.read(READ_ROWS)) is not None:
             rows: list[Admitted] = []
             self._choose(batch, rows, seen, self._numbers, self._planned)
-            yield from (row.row_id for row in rows)
+            yield from dict.fromkeys(row.row_id for row in rows)
 
     def _choose(
         self,
@@ -195,27 +201,35 @@ class Planner:
         """Append the rows of `batch` that need work to `rows`; their indexes, and how many of it were looked at."""
         known = identify(batch, self._job.input, seen, self._replay)
         entries = self._replay.entries([row.row_id for row in known])
+        places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
         chosen: list[int] = []
         for index, (row_id, fault, met) in enumerate(known):
-            if self._limit is not None and planned.admitted >= self._limit:
+            if self._enough(planned):
                 # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
                 # another limit or none.
                 return chosen, index
             seen.update(met)
             planned.read += 1
-            if (row_id, "") in self._carried or (self._sample is not None and row_id not in self._sample):
+            if self._sample is not None and row_id not in self._sample:
                 continue
-            fingerprint, why = self._question(batch, index, fault)
-            entry = entries.get((row_id, ""))
-            if not self._needs_work(entry, fingerprint, planned):
-                continue
-            place = (entry.row_number, entry.part) if entry else (numbers.row_number, self._numbers.part)
-            if entry is None:
-                numbers.row_number += 1
-            outcome = self._unaskable(why) if why is not None else None
-            rows.append(Admitted(row_id, *place, fingerprint, outcome))
-            chosen.append(index)
+            before = len(rows)
+            place = places.get(row_id, (numbers.row_number, self._numbers.part))
+            idx = _spilled(rows)
+            for question in self._questions:
+                if (row_id, question.variant) in self._carried:
+                    continue
+                fingerprint, why = self._asked(question, batch, index, fault)
+                if self._needs_work(entries.get((row_id, question.variant)), fingerprint, planned):
+                    outcome = self._unaskable(question, why) if why is not None else None
+                    who = (row_id, question.variant, question.number, idx)
+                    rows.append(Admitted(*who, *place, fingerprint, outcome))
+            if len(rows) > before:
+                chosen.append(index)
+                numbers.row_number += row_id not in places
         return chosen, len(known)
+
+    def _enough(self, planned: Planned) -> bool:
+        return self._limit is not None and planned.admitted >= self._limit * len(self._questions)
 
     def _within(self, rows: int) -> Position:
         """The position so many rows after the present one."""
@@ -227,17 +241,20 @@ class Planner:
         reader.close()
         return position
 
-    def _question(self, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
+    @staticmethod
+    def _asked(
+        question: Question, batch: SourceBatch, index: int, fault: Failure | None
+    ) -> tuple[bytes, Failure | None]:
         """The fingerprint of what will be asked; of the fault when it cannot be."""
         record = batch.records[index]
         if fault is None and record is not None:
             try:
-                return self._fingerprint.of(self._prompt.render(record)), None
+                return question.fingerprint(question.asked(record)), None
             except PromptFault as exc:
                 text = f"{batch.place(index)}: {exc}"
                 fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
         fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
-        return self._fingerprint.of([{"role": "fault", "content": f"{fault.kind}/{fault.code}"}]), fault
+        return question.fault(fault.kind, fault.code), fault
 
     def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
         """Whether this run asks the row; either way it is counted as what it is."""
@@ -254,13 +271,13 @@ class Planner:
             return True
         return False
 
-    def _unaskable(self, fault: Failure) -> Outcome:
+    def _unaskable(self, question: Question, fault: Failure) -> Outcome:
         return Outcome(
             status="failed",
             sums=Sums(),
             lane=self._job.model.lane,
             provider=self._job.model.provider,
-            model_asked=self._job.model.name,
+            model_asked=question.model,
             settled_at_us=self._clock.now_us(),
             error_kind=fault.kind,
             error_code=fault.code,
@@ -278,6 +295,11 @@ def _kind(entry: Entry | None, fingerprint: bytes) -> Kind | None:
     return {1: "permanent", 2: "failed"}.get(entry.status)  # type: ignore[return-value]  # of the Literal, to mypy str
 
 
+def _spilled(rows: list[Admitted]) -> int:
+    """How many rows of the source these are: the variants of a row lie in the spill once."""
+    return rows[-1].idx + 1 if rows else 0
+
+
 def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
     """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
 
@@ -285,8 +307,11 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
     """
     rows = msgspec.json.encode(
         [
-            (plan.first_work + index, index, row.row_id, row.row_number, row.part, row.fingerprint.hex())
-            for index, row in enumerate(plan.rows)
+            (
+                plan.first_work + place,
+                *(row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part, row.fingerprint.hex()),
+            )
+            for place, row in enumerate(plan.rows)
         ]
     ).decode()
     settled = [
@@ -299,11 +324,12 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
     def change(db: apsw.Connection) -> list[int]:
         adopted: list[int] = []
         if plan.rows:
-            db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, len(plan.rows)))
+            db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, _spilled(plan.rows)))
             db.execute(
                 "INSERT INTO pending"
                 "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
-                "SELECT value->>0, ?2, value->>1, value->>2, '', 0, value->>3, value->>4, unhex(value->>5), 0 "
+                "SELECT value->>0, ?2, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
+                "unhex(value->>7), 0 "
                 "FROM json_each(?1)",
                 (rows, plan.range),
             )
@@ -319,22 +345,27 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
             "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
             (met,),
         )
-        db.executemany(
-            "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
-            [("next_row_number", plan.next_row_number), ("next_part", plan.next_part)],
-        )
-        db.execute(
-            "UPDATE runs SET position=?, planned=?, complete=? WHERE run=?",
-            (
-                msgspec.json.encode(plan.position).decode(),
-                msgspec.json.encode(plan.planned).decode(),
-                int(plan.planned.complete),
-                run,
-            ),
-        )
+        _go_on_from(db, plan, run)
         return adopted
 
     return change
+
+
+def _go_on_from(db: apsw.Connection, plan: RangePlan, run: str) -> None:
+    """The numbers and the place in the source from which the next range goes on."""
+    db.executemany(
+        "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
+        [("next_row_number", plan.next_row_number), ("next_part", plan.next_part)],
+    )
+    db.execute(
+        "UPDATE runs SET position=?, planned=?, complete=? WHERE run=?",
+        (
+            msgspec.json.encode(plan.position).decode(),
+            msgspec.json.encode(plan.planned).decode(),
+            int(plan.planned.complete),
+            run,
+        ),
+    )
 
 
 def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:

@@ -19,7 +19,7 @@ from batch.folder import OutputFolder
 from batch.job import Job
 from batch.opening import Identity
 from batch.prices import Prices
-from batch.prompt import Prompt
+from batch.questions import Questions
 from batch.replay import Replay
 from batch.source import Position, Source
 from batch.tools.registry import ToolSet
@@ -38,7 +38,7 @@ class Prepared(msgspec.Struct, frozen=True):
     job: Job
     folder: OutputFolder
     source: Source
-    prompt: Prompt
+    questions: Questions
     tools: ToolSet
     endpoint: Endpoint
     prices: Prices
@@ -55,10 +55,8 @@ class Prepared(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     """What the job asks that its service may refuse, ignore or answer otherwise than meant."""
 
-    def fingerprint(self) -> codec.Fingerprint:
-        """What turns the messages of a row into its fingerprint."""
-        model = self.job.model
-        return codec.Fingerprint(model.provider, model.name, model.parameters, self.tools.digest_part())
+    old_models: dict[str, str] = {}
+    """Model by variant of the job as it was, while its tasks are collected."""
 
     def identity(self) -> Identity:
         """Job and source as a later run compares them."""
@@ -104,8 +102,8 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     except BatchError as exc:
         faults.append(str(exc))
     source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
-    prompt = Prompt(job.prompt, job.folder)
-    faults += prompt.check(source.schema.names)
+    questions = Questions(job, tools.digest_part())
+    faults += questions.check(source.schema.names)
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept)
@@ -114,12 +112,12 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
         faults.append(f"output.columns: {exc}")
     if faults or endpoint is None or schema is None or inputs is None:
         raise JobError(faults, where=str(job.folder / "job.toml"))
-    needed = set(inputs.names) | prompt.columns
+    needed = set(inputs.names) | questions.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
     return Prepared(
-        job, folder, source, prompt, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
+        job, folder, source, questions, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
     )
 
 

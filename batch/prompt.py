@@ -21,7 +21,9 @@ from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from batch import images
 from batch.codec import loads
+from batch.images import Files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -44,16 +46,30 @@ class Prompt:
 
     Attributes:
         columns: the columns it reads; a row needs no other to be rendered.
+
+    Args:
+        spec: the job's `[prompt]`, or one of its variants laid over it.
+        folder: the job's folder, from which `{{ file() }}` and pictures with a path are read.
     """
 
     def __init__(self, spec: PromptSpec, folder: Path) -> None:
         self._column = spec.messages
+        self._turns = spec.turns
+        self._images = spec.images
+        self._files = Files(folder)
         self._faults: list[str] = []
-        environment = _Sandbox()
+        environment = _Sandbox(self._files)
         self._system = self._compile(environment, "system", spec.system, folder)
         self._user = self._compile(environment, "user", spec.user, folder)
-        reads = {name for template in (self._system, self._user) if template for name in template.reads}
-        self.columns: frozenset[str] = frozenset(reads if self._column is None else {*reads, self._column})
+        self._start = [
+            (said["role"], self._compile(environment, f"start[{place}]", said["content"], folder))
+            for place, said in enumerate(spec.start)
+        ]
+        templates = [self._system, self._user, *(template for _, template in self._start)]
+        reads = {name for template in templates if template for name in template.reads}
+        named = {name for name in (self._column, self._turns, *self._images) if name is not None}
+        self.columns: frozenset[str] = frozenset(reads | named)
+        self._templates = [template for template in templates if template is not None]
 
     def _compile(self, environment: _Sandbox, part: str, source: str | None, folder: Path) -> _Template | None:
         if source is None:
@@ -69,20 +85,32 @@ class Prompt:
     def check(self, names: Collection[str]) -> list[str]:
         """Everything wrong with the prompt over an input with these columns, one line each; empty when it is sound."""
         faults = list(self._faults)
-        for template in (self._system, self._user):
-            if template is not None:
-                faults += [
-                    f"prompt.{template.part}: {{{{ {name} }}}} is no column of the input. {_nearest(name, names)}"
-                    for name in sorted(template.reads.difference(names))
-                ]
-        if self._column is not None and self._column not in names:
-            faults.append(
-                f"prompt.messages: {self._column!r} is no column of the input. {_nearest(self._column, names)}"
-            )
+        for template in self._templates:
+            faults += [
+                f"prompt.{template.part}: {{{{ {name} }}}} is no column of the input. {_nearest(name, names)}"
+                for name in sorted(template.reads.difference(names))
+            ]
+        columns = [("messages", self._column), ("turns", self._turns), *(("images", name) for name in self._images)]
+        faults += [
+            f"prompt.{part}: {name!r} is no column of the input. {_nearest(name, names)}"
+            for part, name in columns
+            if name is not None and name not in names
+        ]
         return faults
 
     def render(self, record: Mapping[str, Any]) -> list[Message]:
-        """The messages of one row: the job's system message first, then the user message or the column's own list.
+        """The first request of one row; see `conversation` for what a row says after that.
+
+        Raises:
+            PromptFault: this row cannot be rendered; other rows may.
+        """
+        return self.conversation(record)[0]
+
+    def conversation(self, record: Mapping[str, Any]) -> tuple[list[Message], tuple[Message, ...]]:
+        """The messages of one row and the user messages that follow, one after each answer.
+
+        The job's system message comes first, then its start messages, then the user message, the first of the row's
+        turns, or the column's own list. Pictures go into the first user message that is the row's own.
 
         Raises:
             PromptFault: this row cannot be rendered; other rows may.
@@ -90,13 +118,33 @@ class Prompt:
         if self._faults:
             raise PromptFault(self._faults[0])
         messages: list[Message] = []
+        later: list[Message] = []
         if self._system is not None:
             messages.append({"role": "system", "content": self._system.render(record)})
+        for role, template in self._start:
+            if template is not None:
+                messages.append({"role": role, "content": template.render(record)})
         if self._user is not None:
-            messages.append({"role": "user", "content": self._user.render(record)})
+            messages.append(self._pictured(self._user.render(record), record))
+        if self._turns is not None:
+            first, *rest = turns_of(record.get(self._turns), self._turns)
+            messages.append(self._pictured(first, record))
+            later = [{"role": "user", "content": text} for text in rest]
         if self._column is not None:
             messages += messages_of(record.get(self._column), self._column)
-        return messages
+        return messages, tuple(later)
+
+    def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
+        """A user message, with the row's pictures behind its text."""
+        parts: list[dict[str, Any]] = []
+        for name in self._images:
+            try:
+                parts += images.parts_of(record.get(name), self._files)
+            except ValueError as exc:
+                raise PromptFault(f"prompt.images: column {name!r}: {exc}") from exc
+        if not parts:
+            return {"role": "user", "content": text}
+        return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
 
 
 class _Template:
@@ -107,6 +155,7 @@ class _Template:
         tree = environment.parse(source)
         if any(True for _ in meta.find_referenced_templates(tree)):
             raise PromptFault(f"prompt.{part}: include, import and extends have nothing to load. Write the text out.")
+        environment.check_files(tree, part)
         if unknown := _unknown(environment, tree):
             raise PromptFault(f"prompt.{part} line {unknown.lineno}: no filter or test is called {unknown.name!r}.")
         self.reads = frozenset(meta.find_undeclared_variables(tree).difference(environment.globals))
@@ -157,13 +206,33 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("*", "**"))
 
-    def __init__(self) -> None:
+    def __init__(self, files: Files) -> None:
         super().__init__(
             undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_blank_for_null
         )
         self.filters["tojson"] = _tojson
         for name in set(self.globals) - {"range", "namespace"}:
             del self.globals[name]  # a column may well be called `dict` or `joiner`
+        self._files = files
+        self.globals["file"] = self._file
+
+    def _file(self, name: str) -> str:
+        """`{{ file('guide.md') }}`: the text of a file in the job's folder."""
+        try:
+            return self._files.text(name)
+        except ValueError as exc:
+            raise SecurityError(str(exc)) from exc
+
+    def check_files(self, tree: nodes.Template, part: str) -> None:
+        """Read the files that a template names outright, so that a missing one is told before any row."""
+        for call in tree.find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name == "file" and len(call.args) == 1:
+                name = call.args[0]
+                try:
+                    self._files.text(name.value if isinstance(name, nodes.Const) else "")
+                except ValueError as exc:
+                    if isinstance(name, nodes.Const):
+                        raise PromptFault(f"prompt.{part} line {call.lineno}: {exc}") from exc
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Keys of a dict come before its methods: in data, `items` and `values` are ordinary names."""
@@ -226,6 +295,28 @@ def messages_of(value: Any, column: str) -> list[Message]:
     if not value:
         raise PromptFault(f"column {column!r}: the list of messages is empty")
     return [_message(item, f"column {column!r} message {index}") for index, item in enumerate(value)]
+
+
+def turns_of(value: Any, column: str) -> list[str]:
+    """Check the cell of a turns column: a list of texts, or the JSON text of one; empty ones are skipped.
+
+    Raises:
+        PromptFault: it is something else, or there is nothing to say.
+    """
+    if isinstance(value, str):
+        try:
+            value = loads(value)
+        except ValueError as exc:
+            raise PromptFault(f"column {column!r}: not the JSON text of a list of user messages: {exc}") from exc
+    if not isinstance(value, list):
+        raise PromptFault(f"column {column!r}: a list of user messages is wanted, not {_kind(value)}")
+    wrong = next((place for place, said in enumerate(value) if not isinstance(said, str | None)), None)
+    if wrong is not None:
+        raise PromptFault(f"column {column!r} turn {wrong}: text is wanted, not {_kind(value[wrong])}")
+    said = [text for text in value if text and text.strip()]
+    if not said:
+        raise PromptFault(f"column {column!r}: no turn that says anything")
+    return said
 
 
 def _message(item: Any, where: str) -> Message:

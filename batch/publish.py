@@ -50,11 +50,20 @@ class Publication(msgspec.Struct):
 class Publisher:
     """Publishes the parts of one run."""
 
-    def __init__(self, folder: OutputFolder, run: str, *, schema: pa.Schema, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: OutputFolder,
+        run: str,
+        *,
+        schema: pa.Schema,
+        tags: Mapping[str, str],
+        variants: Sequence[str | None] = (None,),
+    ) -> None:
         self._folder = folder
         self._run = run
         self._schema = schema
         self._tags = dict(tags)
+        self._variants = list(variants)
         self._replay = Replay(folder.ledger)
         self._call_parts = max((n + 1 for run_, n in self._replay.call_parts() if run_ == run), default=0)
 
@@ -163,7 +172,7 @@ class Publisher:
             batches = self._result_batches(part, publication, spills)
             target = self._folder.part(part)
             if self._replay.part_exists(part):
-                rows = sink.rewrite_part(target, self._schema, batches, variants=[None], points=OLD_PART)
+                rows = sink.rewrite_part(target, self._schema, batches, variants=self._variants, points=OLD_PART)
             else:
                 rows = sink.write_part(target, self._schema, batches, points=NEW_PART)
             publication.parts[part] = rows

@@ -16,9 +16,10 @@ import msgspec
 
 from batch import retry, turns
 from batch.errors import FailureKind
-from batch.records import Failure, Message, Reply
+from batch.records import Asked, Failure, Reply
 from batch.replay import JournaledCall, PendingRow, Replay
-from batch.submit.attempt import ENDED, STOPPED, Desk, OpenCall, Row
+from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.result import ENDED, STOPPED
 
 DIED: Final = Failure(
     kind="transport",
@@ -41,14 +42,15 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 def rebuild(
     replay: Replay,
     pending: PendingRow,
-    messages: Callable[[PendingRow], list[Message]],
+    asked: Callable[[PendingRow], Asked],
     desk: Desk,
     rules: turns.Rules,
 ) -> Row:
     """The row as it was, with its dead calls booked and its live task in `row.call`."""
     row = Row(pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-    row.conversation = turns.start(messages(pending))
-    _replay_steps(row, replay.steps_of(pending.work), rules, desk.policy.model)
+    row.asked = asked(pending)
+    row.conversation = turns.start(row.asked.messages, row.asked.later)
+    _replay_steps(row, replay.steps_of(pending.work), rules)
     for journaled in replay.calls_of(pending.work):
         # The attempts of a turn that was answered are over, also while its tools still run.
         if journaled.turn == row.conversation.turn and row.replied is None:
@@ -60,6 +62,7 @@ def rebuild(
             continue
         call = _reopen(journaled, desk)
         call.row_id = row.row_id
+        call.model = row.asked.model
         if call.task_id is not None:
             row.call = call
         else:
@@ -68,7 +71,7 @@ def rebuild(
     return row
 
 
-def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Rules, model: str) -> None:
+def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Rules) -> None:
     # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
     rules = msgspec.structs.replace(rules, max_turns=sys.maxsize, tools=True, served="any")
     for turn in sorted({turn for turn, _, _ in steps}):
@@ -76,7 +79,7 @@ def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: turns.Ru
         if -1 not in values:
             continue
         reply = _decode_reply(values.pop(-1))
-        row.conversation, action = turns.after_reply(row.conversation, reply, rules, model_asked=model)
+        row.conversation, action = turns.after_reply(row.conversation, reply, rules, model_asked=row.asked.model)
         if not isinstance(action, turns.RunTools):
             continue
         results = {idx: value.decode() for idx, value in values.items()}

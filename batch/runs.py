@@ -30,6 +30,7 @@ from batch.job import Job
 from batch.ledger import Ledger
 from batch.prepared import INPUTS, Prepared
 from batch.progress import Progress
+from batch.questions import old_models
 from batch.replay import Replay
 from batch.runfile import End
 from batch.totals import Planned, Totals
@@ -317,7 +318,7 @@ def _widen(ready: Prepared, part: int) -> None:
         ready.folder.part(part),
         ready.schema,
         [],
-        variants=[None],
+        variants=ready.questions.variants,
         points=("publish.rewrite_written", "publish.rewrite_named"),
     )
 
@@ -333,11 +334,11 @@ def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay, en
     endpoint = ready.endpoint
     if old["provider"] != job.model.provider:
         try:
-            endpoint = resolve(
-                old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider
-            )
+            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
-    old_form = msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)
+    old_form = msgspec.structs.replace(
+        ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint, old_models=old_models(old)
+    )
     prepared.secrets(old_form, environ)
     return old_form

@@ -37,6 +37,12 @@ class Conversation(msgspec.Struct, frozen=True):
     first: int
     turn: int = 0
     tool_calls: int = 0
+    later: tuple[Message, ...] = ()
+    """What the user says next, one message for each complete answer."""
+    since: int = 0
+    """The turn that answered the user first; `max_turns` counts from there."""
+    flags: tuple[str, ...] = ()
+    """What there is to say of the answers before the last one."""
 
     def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
         """JSON text of the part of the conversation that `output.messages` asks for."""
@@ -74,9 +80,9 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
 Action = Send | RunTools | Settle
 
 
-def start(messages: list[Message]) -> Conversation:
+def start(messages: list[Message], later: tuple[Message, ...] = ()) -> Conversation:
     """The conversation before anything was sent."""
-    return Conversation(messages=tuple(messages), first=len(messages))
+    return Conversation(messages=tuple(messages), first=len(messages), later=later)
 
 
 def judge(reply: Reply) -> Failure | None:
@@ -120,7 +126,7 @@ def after_reply(
         return conversation if refused.error_kind == "content_filter" else told, refused
     if reply.tool_calls and rules.tools and reply.finish_reason != "length":
         told = msgspec.structs.replace(told, tool_calls=told.tool_calls + len(reply.tool_calls))
-        if conversation.turn + 1 < rules.max_turns:
+        if conversation.turn - conversation.since + 1 < rules.max_turns:
             return told, RunTools(reply.tool_calls)
         return told, Settle(
             status="failed",
@@ -131,13 +137,25 @@ def after_reply(
             error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if it should",
             retryable=False,
         )
+    flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, model_asked))))
+    if conversation.later:
+        return _next_user_turn(told, flags), Send()
     return told, Settle(
         status="ok",
         answer=reply.content,
         reasoning=reply.reasoning,
         finish_reason=reply.finish_reason,
-        flags=_flags(reply, model_asked),
+        flags=flags,
         model=reply.model,
+    )
+
+
+def _next_user_turn(told: Conversation, flags: tuple[str, ...]) -> Conversation:
+    """The user goes on; the model sees the whole conversation again."""
+    said, *later = told.later
+    turn = told.turn + 1
+    return msgspec.structs.replace(
+        told, messages=(*told.messages, said), later=tuple(later), turn=turn, since=turn, flags=flags
     )
 
 

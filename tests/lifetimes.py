@@ -26,9 +26,10 @@ from batch.errors import WireError
 from batch.ledger import Ledger
 from batch.limits import Limits
 from batch.prices import Prices
-from batch.records import Failure, Incoming, Lane, Message, Outcome, Outgoing, ToolCall
+from batch.records import Asked, Failure, Incoming, Lane, Message, Outcome, Outgoing, ToolCall
 from batch.replay import JournaledCall, Replay
-from batch.submit.attempt import STOPPED, Desk, Policy, Row
+from batch.submit.attempt import Desk, Policy, Row
+from batch.submit.result import STOPPED
 from batch.tools.execute import Executor
 from batch.wire.base import Credentials
 from batch.wire.bigmodel import GLM
@@ -39,6 +40,7 @@ from tests.ledgers import admitted
 
 Fault = Literal["refused", "busy", "reset", "unsent", "aborted", "odd", "task_failed"]
 FIRST: list[Message] = [{"role": "user", "content": "go"}]
+ASKED = Asked(FIRST, "glm-4")
 OURS = {resume.DIED.code, STOPPED}
 Record = tuple[Any, ...]
 
@@ -234,9 +236,10 @@ class Life:
             )
             self.watch.ended = agenda.end
             for pending in replay.open_rows():
-                agenda.resume(resume.rebuild(replay, pending, lambda _: list(FIRST), desk, self.rules))
+                agenda.resume(resume.rebuild(replay, pending, lambda _: ASKED, desk, self.rules))
             for pending in replay.unsent(-1, 1):
                 row = Row(pending.work, pending.row_id, "", row_number=0, part=0)
+                row.asked = ASKED
                 row.conversation = turns.start(list(FIRST))
                 agenda.add([row])
             tools = cast("Executor", self.provider)
@@ -252,7 +255,7 @@ class Life:
             await desk.aclose()
 
     def _desk(self, clock: HandClock, ledger: Ledger, replay: Replay) -> Desk:
-        policy = Policy("glm", "glm-4", {}, (), 600.0)
+        policy = Policy("glm", (), 600.0)
         desk = Desk(
             policy,
             Glm(GLM, Credentials("k"), clock=clock),

@@ -15,15 +15,30 @@ from hypothesis import strategies as st
 from batch.errors import StorageError
 from batch.feed import MOST_ROWS, SLICE_BYTES, Feeder
 from batch.folder import OutputFolder
-from batch.job import PromptSpec
+from batch.job import InputSpec, Job, ModelSpec, PromptSpec
 from batch.ledgerfile import connect
-from batch.prompt import Prompt, PromptFault
+from batch.prompt import PromptFault
+from batch.questions import Questions
 from batch.replay import Replay
 from batch.source import SpillWriter
 from tests.ledgers import admit
 
 
-def prepared(root: Path, ranges: list[int], *, text: str = "x", user: str = "{{ q }}") -> tuple[OutputFolder, Prompt]:
+def asking(folder: Path, user: str) -> Questions:
+    """The one question of a job with this template."""
+    job = Job(
+        name="feed",
+        folder=folder,
+        input=InputSpec(path=Path("rows.jsonl")),
+        prompt=PromptSpec(user=user),
+        model=ModelSpec(provider="simulator", name="glm-4"),
+    )
+    return Questions(job, [])
+
+
+def prepared(
+    root: Path, ranges: list[int], *, text: str = "x", user: str = "{{ q }}"
+) -> tuple[OutputFolder, Questions]:
     """An output folder whose ledger and spills hold ranges of so many rows; row n asks `n` and the text."""
     folder = OutputFolder(root / "out")
     folder.prepare()
@@ -40,7 +55,7 @@ def prepared(root: Path, ranges: list[int], *, text: str = "x", user: str = "{{ 
             admit(db, rows, range_number=number, part=number, first=first)
             db.execute("COMMIT")
             first += rows
-    return folder, Prompt(PromptSpec(user=user), root)
+    return folder, asking(root, user)
 
 
 def taken(folder: OutputFolder, *works: int) -> None:
@@ -55,7 +70,7 @@ def drained(feeder: Feeder, count: int) -> tuple[list[int], int]:
     while fed := feeder.next(count):
         largest = max(largest, len(fed))
         for one in fed:
-            assert one.messages[0]["content"].split()[0] == str(one.row.work)
+            assert one.asked.messages[0]["content"].split()[0] == str(one.row.work)
             works.append(one.row.work)
     return works, largest
 
@@ -103,7 +118,7 @@ def test_a_slice_of_large_rows_stays_small_from_the_first_on(tmp_path: Path, sma
         writer.close()
     with closing(Feeder(folder, prompt)) as feeder:
         while fed := feeder.next(MOST_ROWS):
-            assert sum(len(one.messages[0]["content"]) for one in fed) <= SLICE_BYTES
+            assert sum(len(one.asked.messages[0]["content"]) for one in fed) <= SLICE_BYTES
 
 
 def test_what_is_left_of_a_large_range_is_not_read_whole_for_two_rows(tmp_path: Path) -> None:
@@ -125,7 +140,7 @@ def test_a_row_that_cannot_be_asked_any_more_says_why_and_the_others_go_on(tmp_p
     with closing(Feeder(folder, prompt)) as feeder:
         fed = feeder.next(20)
     assert [one.row.work for one in fed if one.fault is not None] == [10, 11]
-    assert all(one.messages == [] for one in fed if one.fault is not None)
+    assert all(one.asked.messages == [] for one in fed if one.fault is not None)
     assert len(fed) == 12
 
 
@@ -135,11 +150,11 @@ def test_the_first_request_of_one_row_is_made_for_going_on(tmp_path: Path) -> No
     with Replay(folder.ledger) as replay, closing(Feeder(folder, prompt)) as feeder:
         rows = replay.unsent(-1, 10)
         assert [one.row.work for one in feeder.next(2)] == [0, 1]
-        assert feeder.messages(rows[8]) == [{"role": "user", "content": "8 x"}]
+        assert feeder.asked(rows[8]).messages == [{"role": "user", "content": "8 x"}]
         assert drained(feeder, 3)[0] == list(range(2, 10))
-    other = Prompt(PromptSpec(user="{{ q.nothing.there }}"), tmp_path)
+    other = asking(tmp_path, "{{ q.nothing.there }}")
     with closing(Feeder(folder, other)) as feeder, pytest.raises(PromptFault):
-        feeder.messages(rows[8])
+        feeder.asked(rows[8])
 
 
 def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_thread(tmp_path: Path) -> None:
@@ -156,7 +171,7 @@ def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_threa
             try:
                 while not stop.is_set():
                     for row in rows[::97]:
-                        assert feeder.messages(row)[0]["content"] == f"{row.work} x"
+                        assert feeder.asked(row).messages[0]["content"] == f"{row.work} x"
             except BaseException as exc:  # noqa: BLE001 - told by the test
                 faults.append(exc)
 

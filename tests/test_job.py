@@ -184,7 +184,7 @@ def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path)
         "output",
         "name",
     ]
-    with pytest.raises(JobError, match="neither user nor messages"):
+    with pytest.raises(JobError, match="neither user, messages nor turns"):
         Job(name="x", folder=tmp_path, input=job.input, prompt=PromptSpec(), model=job.model)
 
 

@@ -39,12 +39,12 @@ def folder(tmp_path: Path) -> Path:
         ('"tickets.jsonl"', '"x.parquet"\ntypes = {a = "int8"}', "input.types (line 5): only JSONL needs them"),
         ('"tickets.jsonl"', '""', 'input.path = "" (line 4): expected a file, a folder or a pattern'),
         ('"tickets.jsonl"', "7", "input.path = 7 (line 4): expected a file, a folder or a pattern"),
-        ('user = "{{ body }}"', "", "prompt (line 6): has neither user nor messages"),
+        ('user = "{{ body }}"', "", "prompt (line 6): has neither user, messages nor turns"),
         ('user = "{{ body }}"', 'user = ""', 'prompt.user = "" (line 7): expected a template that is not empty'),
         ("[model]", 'messages = "chat"\n[model]', 'prompt.messages = "chat" (line 9): stands beside user'),
-        ("[model]", 'images = ["x"]\n[model]', 'prompt.images = ["x"] (line 9): unknown key: '),
+        ("[model]", 'pictures = ["x"]\n[model]', 'prompt.pictures = ["x"] (line 9): unknown key: '),
         ('name = "glm-4"', 'nam = "x"', 'model.nam = "x" (line 11): unknown key: did you mean name?'),
-        ('name = "glm-4"', 'name = "x"\nlane = "bulk"', 'model.lane = "bulk" (line 12): expected "sync" or "task"'),
+        ('name = "glm-4"', 'name = "x"\nlane = "bulk"', 'model.lane = "bulk" (line 12): expected "sync", "stream" or "task"'),
         ('name = "glm-4"', 'name = "x"\nserved = true', 'model.served = true (line 12): expected "any" or "same"'),
         ('name = "glm-4"', 'name = "x"\nparameters = 1', "model.parameters = 1 (line 12): expected a table"),
         (
@@ -87,8 +87,8 @@ def folder(tmp_path: Path) -> Path:
         ),
         (
             'name = "glm-4"',
-            'name = "x"\n[limits]\ntokens_per_minute = 5',
-            "limits.tokens_per_minute = 5 (line 13): unknown key",
+            'name = "x"\n[limits]\ntokens_per_hour = 5',
+            "limits.tokens_per_hour = 5 (line 13): unknown key",
         ),
         ('name = "glm-4"', 'name = "x"\n[tools]', "tools.module (line 12): is missing: add module to [tools]"),
         (
@@ -238,7 +238,7 @@ def test_a_wrong_flag_is_named_as_a_flag_and_not_as_a_line(folder: Path) -> None
         folder, SOUND, overrides=["limits.foo=3", "model.name.x=1", "=5", "a b=1"], lane="bulk", output=Path("{x}")
     )
     assert found == [
-        'model.lane = "bulk" (--lane bulk): expected "sync" or "task"',
+        'model.lane = "bulk" (--lane bulk): expected "sync", "stream" or "task"',
         found[1],
         found[2],
         "--set model.name.x=1: model.name is no table, so nothing can be set in it",

@@ -15,15 +15,16 @@ PACKAGE = ROOT / "batch"
 
 RANKS = (
     ("errors", "clock", "failpoints", "durable", "arrowtypes"),
-    ("records", "events", "jobfile", "providertable", "columns", "lines", "codec", "files", "folder", "wishes"),
+    ("records", "events", "jobfile", "providertable", "columns", "lines", "codec", "files", "images", "folder", "wishes"),
+    ("jobchecks",),
     ("job", "rows", "batchfile", "spill", "totals", "merge", "ledgerfile", "pace", "tokens", "flight", "health"),
     ("jsonl", "parquet"),
     (
         *("source", "prompt", "ledger", "replay", "limits", "retry", "prices", "tables", "sink", "progress", "agenda"),
         *("wire", "tools", "wirelog"),
     ),
-    ("turns", "identity", "publish", "feed", "opening"),
-    ("plan", "prepared", "submit"),
+    ("turns", "identity", "publish", "questions", "opening"),
+    ("plan", "prepared", "submit", "feed"),
     ("advance", "resume", "intake", "runfile"),
     ("pipeline",),
     ("runs", "report"),

@@ -18,7 +18,7 @@ from batch.prompt import MAX_MESSAGE_BYTES, Prompt, PromptFault
 FOLDER = Path("/jobs/label")
 
 
-def prompt(**spec: str) -> Prompt:
+def prompt(**spec: Any) -> Prompt:
     return Prompt(PromptSpec(**spec), FOLDER)
 
 

@@ -170,7 +170,7 @@ def _columns(ready: Prepared) -> list[str]:
         notes = []
         if field.name == "input_rest":
             notes.append("JSON text of what fits no other column")
-        if field.name in ready.prompt.columns:
+        if field.name in ready.questions.columns:
             notes.append("in the prompt")
         if field.name in lost:
             notes.append("not in the output: Parquet cannot hold this type")

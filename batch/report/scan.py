@@ -15,7 +15,8 @@ import msgspec
 from batch.codec import record_id
 from batch.prepared import Prepared
 from batch.prompt import PromptFault
-from batch.records import Message
+from batch.questions import Question
+from batch.records import Asked, Message
 from batch.source import SourceBatch
 from batch.wire import conversation
 
@@ -79,15 +80,16 @@ def _samples(prepared: Prepared, batch: SourceBatch) -> list[Sample]:
             found.append(Sample(place, [], failure.message if failure else "cannot be read"))
             continue
         try:
-            found.append(_sample(prepared, place, prepared.prompt.render(record)))
+            found += [_sample(prepared, place, question, question.asked(record)) for question in prepared.questions]
         except PromptFault as exc:
             found.append(Sample(place, [], str(exc)))
     return found
 
 
-def _sample(prepared: Prepared, place: str, messages: list[Message]) -> Sample:
-    model = prepared.job.model
-    said = conversation.findings(prepared.endpoint.service, model.name, messages, model.parameters)
+def _sample(prepared: Prepared, place: str, question: Question, asked: Asked) -> Sample:
+    messages = asked.messages
+    said = conversation.findings(prepared.endpoint.service, asked.model, messages, asked.parameters)
+    place = f"{place}, variant {question.variant}" if question.variant else place
     fault = next((finding.text for finding in said if finding.level == "error"), None)
     return Sample(place, messages, fault, tuple(finding.line() for finding in said if finding.level == "warning"))
 
@@ -125,10 +127,10 @@ def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> N
                 continue
             _identify(found, seen, record, key, place)
             try:
-                messages = prepared.prompt.render(record)
-                refused = conversation.refused(prepared.endpoint.service, messages)
-                if refused is not None:
-                    raise PromptFault(refused.message)
+                for question in prepared.questions:
+                    refused = conversation.refused(prepared.endpoint.service, question.asked(record).messages)
+                    if refused is not None:
+                        raise PromptFault(refused.message)  # noqa: TRY301 - told like any other row that cannot be sent
             except PromptFault as exc:
                 found.unrendered += 1
                 _keep(found.unrendered_first, f"{place}: {exc}")

@@ -18,17 +18,15 @@ import msgspec
 
 from batch import failpoints
 from batch.clock import MICROSECONDS, Clock
-from batch.errors import FailureKind, WireError
-from batch.events import masked, redact
-from batch.health import Heard
+from batch.errors import WireError
 from batch.ledger import Ledger
 from batch.limits import Lease, Limits
 from batch.prices import Prices
 from batch.records import (
     NO_USAGE,
+    NOTHING,
     Accepted,
     Call,
-    CallState,
     Failure,
     Incoming,
     Lane,
@@ -36,20 +34,20 @@ from batch.records import (
     Reply,
     Request,
     Sums,
-    Verdict,
 )
 from batch.retry import History
+from batch.submit.result import STOPPED, cleaned, failure_of, heard_in, state_of
 from batch.tokens import Charge
 from batch.turns import Conversation
 from batch.wire import waits
 from batch.wire.base import Dialect
 from batch.wire.http import Client
 
-
 class Row:
     """One open row: where it stands in its conversation and what it has cost. One worker at a time has it."""
 
     __slots__ = (
+        "asked",
         "call",
         "charge",
         "conversation",
@@ -72,6 +70,7 @@ class Row:
         self.variant = variant
         self.row_number = row_number
         self.part = part
+        self.asked = NOTHING
         self.conversation: Conversation = Conversation(messages=(), first=0)
         self.history = History()
         self.next_attempt = 0
@@ -99,6 +98,7 @@ class OpenCall:
         "lane",
         "late",
         "lease",
+        "model",
         "number",
         "polls",
         "request_id",
@@ -126,22 +126,17 @@ class OpenCall:
         self.polls = 0
         self.late = False
         self.row_id = ""
+        self.model = ""
 
 
 class Policy(msgspec.Struct, frozen=True):
     """What of the job every request of it shares."""
 
     provider: str
-    model: str
-    parameters: dict[str, object]
     tools: tuple[dict[str, object], ...]
     call_timeout_s: float
 
 
-STOPPED: Final = "run_stopped"
-"""Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
-ENDED: Final = "process_ended"
-"""Code of calls that ended with a process of ours."""
 NEVER_LEFT: Final = Failure(
     kind="transport", verdict="retry", code=STOPPED, sent=False, answered=False, message="cancelled before it left"
 )
@@ -185,9 +180,9 @@ class Desk:
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
         return Request(
-            model=self.policy.model,
+            model=row.asked.model,
             messages=list(row.conversation.messages),
-            parameters=self.policy.parameters,
+            parameters=row.asked.parameters,
             tools=self.policy.tools,
         )
 
@@ -196,7 +191,7 @@ class Desk:
         charges = self.limits.charges
         if not self.limits.counts_tokens or charges is None:
             return None
-        row.charge = charges.of(row.conversation.messages, self.policy.parameters)
+        row.charge = charges.of(row.conversation.messages, row.asked.parameters)
         return self.limits.never_fits(row.charge)
 
     async def open(self, row: Row, lane: Lane) -> OpenCall:
@@ -216,6 +211,7 @@ class Desk:
             lease=lease,
         )
         call.row_id = row.row_id
+        call.model = row.asked.model
         self._next_call += 1
         row.next_attempt += 1
         call.sent_at_us = self.clock.now_us()
@@ -275,7 +271,7 @@ class Desk:
             provider=self.policy.provider,
             lane=call.lane,
             state=state,
-            model_asked=self.policy.model,
+            model_asked=call.model,
             sent_at_us=call.sent_at_us,
             http_status=200 if reply is not None else failure.http_status if failure else None,
             error_kind=failure.kind if failure else None,
@@ -324,21 +320,12 @@ class Desk:
         if reply is None:
             return (None, None, None) if not usage_known else (0, None, None)
         day = datetime.fromtimestamp(call.sent_at_us / MICROSECONDS, tz=UTC).date()
-        price = self.prices.find(self.policy.provider, reply.model or self.policy.model, day)
+        price = self.prices.find(self.policy.provider, reply.model or call.model, day)
         if price is None and reply.model:
-            price = self.prices.find(self.policy.provider, self.policy.model, day)
+            price = self.prices.find(self.policy.provider, call.model, day)
         if price is None or reply.usage is None:
             return None, price.currency if price else None, price.id if price else None
         return price.cost(reply.usage), price.currency, price.id
-
-
-def cleaned(incoming: Incoming) -> Incoming:
-    """The answer without our key, wherever in it the provider echoes it."""
-    body = masked(incoming.body)
-    if body is incoming.body and incoming.status == 200:
-        return incoming
-    headers = {name: redact(value) for name, value in incoming.headers.items()}  # a refusal's request id is one of them
-    return Incoming(incoming.status, headers, body)
 
 
 def accepted_of(call: OpenCall, accepted: Accepted, base_url: str) -> None:
@@ -346,54 +333,6 @@ def accepted_of(call: OpenCall, accepted: Accepted, base_url: str) -> None:
     call.task_id = accepted.task_id
     call.request_id = accepted.request_id
     call.base_url = base_url
-
-
-def state_of(result: Reply | Failure) -> CallState:
-    """The state a call ends in; see `records.Call`."""
-    if isinstance(result, Reply):
-        return "answered"
-    if not result.sent:
-        return "failed"
-    if not result.answered:
-        return "unknown"
-    return "failed" if result.kind == "task" else "refused"
-
-
-def heard_in(result: Reply | Failure) -> Heard:
-    """What a call tells of the provider's health and limits."""
-    if isinstance(result, Reply):
-        return "answered"
-    if result.code in (STOPPED, ENDED):
-        return "nothing"
-    if not result.sent:
-        return "unreached"
-    if result.kind == "rate_limit" and result.retry_after_s is None:
-        return "in_flight"  # no word of a time: too many at once, as far as one can tell
-    return _HEARD.get(result.kind, "answered")
-
-
-def failure_of(exc: WireError) -> Failure:
-    """An exchange without a complete answer, as the failure of its call."""
-    once: Verdict = "once" if exc.kind == "bad_payload" else "retry"
-    return Failure(
-        kind=exc.kind,
-        verdict="stop" if exc.permanent else once,
-        message=str(exc),
-        sent=exc.sent,
-        answered=False,
-    )
-
-
-_HEARD: Final[dict[FailureKind, Heard]] = {
-    "rate_limit": "rate",
-    "quota": "rate",
-    "overloaded": "overloaded",
-    "server": "failed",
-    "transport": "failed",
-    "timeout": "failed",
-    "bad_payload": "failed",
-}
-"""Kinds that tell of trouble; any other refusal is an answer of a provider that works."""
 
 
 def _left() -> None:

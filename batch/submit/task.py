@@ -13,7 +13,8 @@ from typing import Final
 from batch import failpoints
 from batch.errors import WireError
 from batch.records import Accepted, Failure, Processing, Reply
-from batch.submit.attempt import Desk, OpenCall, Row, accepted_of, cleaned, failure_of
+from batch.submit.attempt import Desk, OpenCall, Row, accepted_of
+from batch.submit.result import cleaned, failure_of
 
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0

@@ -1,0 +1,150 @@
+"""What is asked of a row, in each variant: prompt, model and parameters, and the fingerprint of the whole.
+
+Owns the variants of a job: several models (`model.names`), several prompts (`prompt.variants`), or each with each. A
+job without variants has one question, whose name is empty in the ledger and null in the table. Renders through
+`prompt`; knows no row but the one it is handed. Used by `plan`, `feed` and the commands that check a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from batch.codec import Fingerprint
+from batch.job import Job, PromptSpec
+from batch.prompt import Prompt
+from batch.records import Asked
+
+
+class Question:
+    """One variant of what every row is asked.
+
+    Attributes:
+        variant: its name, empty for the only one.
+        number: its place in the job.
+        model: who is asked.
+        columns: the columns it reads.
+    """
+
+    def __init__(self, job: Job, tools: list[Any], prompt: Prompt, *, variant: str, number: int, model: str) -> None:
+        self.variant = variant
+        self.number = number
+        self.model = model
+        self.prompt = prompt
+        self._fixed = {name: value for name, value in job.model.parameters.items() if column_of(value) is None}
+        self._columns = {
+            name: column for name, value in job.model.parameters.items() if (column := column_of(value)) is not None
+        }
+        self.columns = prompt.columns | frozenset(self._columns.values())
+        self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools)
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Everything wrong with it over an input with these columns."""
+        missing = [
+            f"model.parameters.{name}: {column!r} is no column of the input"
+            for name, column in self._columns.items()
+            if column not in names
+        ]
+        return self.prompt.check(names) + missing
+
+    def asked(self, record: Mapping[str, Any]) -> Asked:
+        """What this row asks.
+
+        Raises:
+            PromptFault: it cannot be rendered.
+        """
+        messages, later = self.prompt.conversation(record)
+        if not self._columns:
+            return Asked(messages, self.model, self._fixed, later)
+        own = {name: record.get(column) for name, column in self._columns.items()}
+        given = {name: value for name, value in own.items() if value is not None}
+        return Asked(messages, self.model, {**self._fixed, **given}, later)
+
+    def fingerprint(self, asked: Asked) -> bytes:
+        """The fingerprint of what a row asks."""
+        over: dict[str, Any] = {}
+        if self._columns:
+            over["parameters"] = {name: asked.parameters.get(name) for name in sorted(self._columns)}
+        if asked.later:
+            over["later"] = asked.later
+        return self._fingerprint.of(asked.messages, over or None)
+
+    def fault(self, kind: str, code: str | None) -> bytes:
+        """The fingerprint of a row that cannot be asked."""
+        return self._fingerprint.of([{"role": "fault", "content": f"{kind}/{code}"}])
+
+
+class Questions:
+    """All variants of a job, in its order.
+
+    Args:
+        job: what is asked.
+        tools: the part of the tool set that counts in the fingerprint.
+    """
+
+    def __init__(self, job: Job, tools: list[Any]) -> None:
+        prompts = _prompts(job)
+        names = job.model.names or (job.model.name,)
+        self._all: list[Question] = []
+        for model in names:
+            for name, prompt in prompts:
+                parts = [part for part in (model if len(names) > 1 else "", name) if part]
+                variant = "/".join(parts)
+                self._all.append(Question(job, tools, prompt, variant=variant, number=len(self._all), model=model))
+        self._named = {question.variant: question for question in self._all}
+        self.columns: frozenset[str] = frozenset().union(*(question.columns for question in self._all))
+
+    def __iter__(self) -> Iterator[Question]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def first(self) -> Question:
+        """The first variant, which stands for the job where one is enough."""
+        return self._all[0]
+
+    @property
+    def variants(self) -> list[str | None]:
+        """Their names as the table has them, in order."""
+        return [question.variant or None for question in self._all]
+
+    def named(self, variant: str) -> Question | None:
+        """The variant of this name, if the job has it."""
+        return self._named.get(variant)
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Everything wrong with any of them over an input with these columns, each fault once."""
+        return list(dict.fromkeys(fault for question in self._all for fault in question.check(names)))
+
+
+def old_models(request: Mapping[str, Any]) -> dict[str, str]:
+    """The model of each variant, from the request part that a run stored of its job."""
+    names = request.get("names") or [request["model"]]
+    prompts = request.get("variants") or {"": None}
+    found = {}
+    for model in names:
+        for name in prompts:
+            found["/".join(part for part in (model if len(names) > 1 else "", name) if part)] = model
+    return found
+
+
+def column_of(value: Any) -> str | None:
+    """The column a parameter is read from, written `{ column = "name" }`; None for a value of its own."""
+    if isinstance(value, dict) and list(value) == ["column"] and isinstance(value["column"], str):
+        return str(value["column"])
+    return None
+
+
+def _prompts(job: Job) -> list[tuple[str, Prompt]]:
+    base = job.prompt
+    if not base.variants:
+        return [("", Prompt(base, job.folder))]
+    return [(name, Prompt(_laid_over(base, over), job.folder)) for name, over in base.variants.items()]
+
+
+def _laid_over(base: PromptSpec, over: Mapping[str, str]) -> PromptSpec:
+    return msgspec.structs.replace(base, variants={}, **over)
