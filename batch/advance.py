@@ -21,7 +21,7 @@ from batch.errors import FailureKind
 from batch.events import logger, redact
 from batch.limits import LimitsClosed
 from batch.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
-from batch.submit import direct, task
+from batch.submit import direct, stream, task
 from batch.submit.attempt import Desk, OpenCall, Row
 from batch.submit.result import heard_in
 from batch.tools.execute import Executor
@@ -100,7 +100,8 @@ class Worker:
                 await self._run_tools(row, row.replied.tool_calls)
 
     async def _send(self, row: Row) -> None:
-        call, result = await direct.send(self._desk, row)
+        lane = stream if self._settings.lane == "stream" else direct
+        call, result = await lane.send(self._desk, row)
         self._conclude(row, call, result)
 
     async def _submit(self, row: Row) -> None:

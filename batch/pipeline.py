@@ -356,6 +356,8 @@ class Run:
             job.model.provider,
             self.prepared.tools.schemas(),
             job.limits.call_timeout_s,
+            job.limits.first_chunk_timeout_s,
+            job.limits.idle_timeout_s,
         )
         desk = Desk(
             policy,

@@ -195,6 +195,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     latency_ms: int | None = None
     first_chunk_ms: int | None = None
     polls: int = 0
+    longest_gap_ms: int | None = None
+    """The longest silence of a stream after its first piece."""
 
 
 class Sums(msgspec.Struct, array_like=True):

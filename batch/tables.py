@@ -122,6 +122,7 @@ _CALLS: Final = (
     _Column("latency_ms", _LONG, "call"),
     _Column("first_chunk_ms", _LONG, "call"),
     _Column("polls", _INT, "call"),
+    _Column("longest_gap_ms", _LONG, "call"),
 )
 
 _OURS: Final = frozenset(column.name for column in _RESULTS)

@@ -42,6 +42,7 @@ from batch.turns import Conversation
 from batch.wire import waits
 from batch.wire.base import Dialect
 from batch.wire.http import Client
+from batch.wire.streaming import Stream
 
 class Row:
     """One open row: where it stands in its conversation and what it has cost. One worker at a time has it."""
@@ -95,9 +96,11 @@ class OpenCall:
         "attempt",
         "base_url",
         "call_id",
+        "first_chunk_ms",
         "lane",
         "late",
         "lease",
+        "longest_gap_ms",
         "model",
         "number",
         "polls",
@@ -125,6 +128,8 @@ class OpenCall:
         self.request_id: str | None = None
         self.polls = 0
         self.late = False
+        self.first_chunk_ms: int | None = None
+        self.longest_gap_ms: int | None = None
         self.row_id = ""
         self.model = ""
 
@@ -135,6 +140,8 @@ class Policy(msgspec.Struct, frozen=True):
     provider: str
     tools: tuple[dict[str, object], ...]
     call_timeout_s: float
+    first_chunk_timeout_s: float = 300.0
+    idle_timeout_s: float = 60.0
 
 
 NEVER_LEFT: Final = Failure(
@@ -225,12 +232,14 @@ class Desk:
         call.started = self.clock.monotonic()
         return call
 
-    async def exchange(self, row: Row, call: OpenCall, outgoing: Outgoing) -> Incoming | Failure:
-        """Send and read one answer. A cancel closes the call as `unknown` on its way out."""
+    async def exchange(
+        self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
+    ) -> Incoming | Failure:
+        """Send and read one answer, or have `stream` take it. A cancel closes the call as `unknown` on its way out."""
         result: Incoming | Failure
         call.asked = self.clock.monotonic()
         try:
-            result = cleaned(await self.client.exchange(outgoing, on_sent=_left))
+            result = cleaned(await self.client.exchange(outgoing, on_sent=_left, stream=stream))
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
@@ -288,7 +297,9 @@ class Desk:
             answered_at_us=now if state != "unknown" and not (failure and not failure.sent) else None,
             wait_ms=call.lease.wait_ms,
             latency_ms=(now - call.sent_at_us) // 1000 if state != "unknown" else None,
+            first_chunk_ms=call.first_chunk_ms,
             polls=call.polls,
+            longest_gap_ms=call.longest_gap_ms,
         )
 
     def close(self, row: Row, call: OpenCall, failure: Failure) -> Call:

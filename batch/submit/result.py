@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from batch.errors import FailureKind, WireError
 from batch.events import masked, redact
 from batch.health import Heard
@@ -17,6 +19,9 @@ STOPPED: Final = "run_stopped"
 ENDED: Final = "process_ended"
 """Code of calls that ended with a process of ours."""
 
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Reply).decode
+
 
 def cleaned(incoming: Incoming) -> Incoming:
     """The answer without our key, wherever in it the provider echoes it."""
@@ -25,6 +30,13 @@ def cleaned(incoming: Incoming) -> Incoming:
         return incoming
     headers = {name: redact(value) for name, value in incoming.headers.items()}  # a refusal's request id is one of them
     return Incoming(incoming.status, headers, body)
+
+
+def masked_reply(reply: Reply) -> Reply:
+    """The reply without our key, for a provider that echoes it piece by piece."""
+    data = _encode(reply)
+    clean = masked(data)
+    return reply if clean is data else _decode(clean)
 
 
 def state_of(result: Reply | Failure) -> CallState:

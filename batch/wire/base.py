@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from batch.wire.folding import Folding
     from batch.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request
 
 MASK = "***"
@@ -99,6 +100,12 @@ class Dialect(Protocol):
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """The answer to `chat`."""
+
+    def stream(self, request: Request, call_id: str) -> Outgoing:
+        """The request for an answer in pieces."""
+
+    def folding(self) -> Folding:
+        """What the pieces of one such answer are put together by; anything but a stream goes to `read_chat`."""
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """The request that leaves a task with the provider.

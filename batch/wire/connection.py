@@ -28,6 +28,8 @@ FRAMING_MAX: Final = 1024 * 1024
 """Bytes of an answer that are not body (chunk sizes, trailers, 1xx answers) before it counts as an attack …"""
 FRAMING_FACTOR: Final = 8
 """… plus this many for each byte of body, for servers that send one-byte chunks."""
+LINGER_S: Final = 1.0
+"""What a stream gets to end its answer after its last word, so that the connection can be used again."""
 HELD_MAX: Final = 256 * 1024 * 1024
 """Bytes of all unfinished answers together before those that take more than their part end."""
 _KEPT: Final = re.compile(rb"timeout=(\d{1,6})\b")
@@ -45,8 +47,8 @@ class Taker(Protocol):
     def head(self, status: int, headers: list[Header]) -> bool:
         """The head is there; False leaves the body to be collected as usual."""
 
-    def feed(self, data: bytes) -> None:
-        """A piece of the body. May raise `WireError` for what is too much; the exchange then ends."""
+    def feed(self, data: bytes) -> bool:
+        """A piece of the body; True when nothing that follows counts. Raises `WireError` for what is too much."""
 
 
 class Answer:
@@ -95,7 +97,7 @@ class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time; `closed` once it can never carry another."""
 
     __slots__ = (
-        "_answer", "_future", "_head_done", "_last", "_parser", "_received", "_shared", "_watch", "closed",
+        "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_received", "_shared", "_watch", "closed",
         "idle_max", "idle_since", "reused", "transport",
     )  # fmt: skip
 
@@ -108,6 +110,7 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._received = 0
         self._last = 0.0
+        self._limit = self._idle = math.inf
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.reused = False
@@ -133,7 +136,7 @@ class Connection(asyncio.Protocol):
             return
         self._received += len(data)
         if answer.taker is not None:
-            self._last = asyncio.get_running_loop().time()
+            self._alive()
         error: httpx.TransportError | None = None
         try:
             self._parser.feed_data(data)
@@ -228,13 +231,16 @@ class Connection(asyncio.Protocol):
             raise UnusableAnswer(f"the answers under way hold more than {HELD_MAX} bytes, and this one {answer.size}")
         answer.body.append(data)
 
-    @staticmethod
-    def _pass_on(taker: Taker, data: bytes) -> None:
+    def _pass_on(self, taker: Taker, data: bytes) -> None:
         """To the taker, which bounds what it keeps."""
         try:
-            taker.feed(data)
+            over = taker.feed(data)
         except WireError as error:
             raise UnusableAnswer(str(error)) from error
+        if over and self._limit != LINGER_S:
+            # The stream has said its last word; a server that does not end the answer then is not waited for.
+            self._limit = self._idle = LINGER_S
+            asyncio.get_running_loop().call_later(LINGER_S, self._look, self._future)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
@@ -275,22 +281,30 @@ class Connection(asyncio.Protocol):
     def watch(self, first_s: float, idle_s: float) -> None:
         """End the exchange under way when its first byte, or any further one, does not come in time."""
         loop = asyncio.get_running_loop()
-        future, began = self._future, loop.time()
-        self._last = began
+        self._last = loop.time()
+        self._limit = first_s
+        self._idle = idle_s
+        loop.call_later(first_s, self._look, self._future)
 
-        def look() -> None:
-            if future is None or future.done() or self._future is not future:
-                return
-            limit = idle_s if self._last > began else first_s
-            left = self._last + limit - loop.time()
-            if left > 0:
-                loop.call_later(left, look)
-            elif self._last > began:
-                self.fail(httpx.ReadTimeout(f"the stream stood still for {limit:g} s"))
-            else:
-                self.fail(httpx.ReadTimeout(f"no first byte within {limit:g} s"))
+    def _look(self, future: asyncio.Future[Answer] | None) -> None:
+        if future is None or future.done() or self._future is not future:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._last + self._limit - loop.time()
+        if left > 0:
+            loop.call_later(left, self._look, future)
+        elif self._received:
+            self.fail(httpx.ReadTimeout(f"the stream stood still for {self._limit:g} s"))
+        else:
+            self.fail(httpx.ReadTimeout(f"no first byte within {self._limit:g} s"))
 
-        loop.call_later(first_s, look)
+    def _alive(self) -> None:
+        """Bytes of a stream that is watched: from the first on, the time between two counts."""
+        loop = asyncio.get_running_loop()
+        self._last = loop.time()
+        if self._limit != self._idle:
+            self._limit = self._idle
+            loop.call_later(self._idle, self._look, self._future)
 
     def abort(self) -> None:
         """Close at once; an exchange under way is the caller's to end."""

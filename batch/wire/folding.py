@@ -20,6 +20,8 @@ from batch.errors import FailureKind
 from batch.records import Failure, Incoming, Reply, Verdict
 from batch.wire import chunk, completion, loose, sse
 
+NO_HEADERS: Final = Incoming(200, {}, b"")
+"""The answer around a frame, for those who judge one: its headers came long before."""
 MAX_TEXT: Final = 64 * 1024 * 1024
 """Characters of text, reasoning and arguments in one answer."""
 MAX_NAME: Final = 1024

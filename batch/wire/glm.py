@@ -8,6 +8,7 @@ through `providers`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from batch.clock import Clock, describe
 from batch.records import Accepted, Failure, Outgoing, Processing, Reply
 from batch.wire import body, completion, loose, refusal, waits
+from batch.wire.folding import NO_HEADERS, Folding
 
 if TYPE_CHECKING:
     from batch.records import Incoming, Lane, Request
@@ -68,7 +70,7 @@ class Glm:
         clock: tells the time for reset times in answers that carry no `Date` header.
     """
 
-    lanes: frozenset[Lane] = frozenset({"sync", "task"})
+    lanes: frozenset[Lane] = frozenset({"sync", "stream", "task"})
 
     def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
         self.name = service.name
@@ -95,8 +97,10 @@ class Glm:
         header = self.service.call_id_header
         return (*self._post, (header, call_id)) if header else self._post
 
-    def _body(self, request: Request, call_id: str) -> bytes:
+    def _body(self, request: Request, call_id: str, *, stream: bool = False) -> bytes:
         members = body.write(self.service, request)
+        if stream:
+            members["stream"] = True
         if "request_id" not in self.service.never_send:
             members["request_id"] = call_id
         return loose.encode(members)
@@ -104,6 +108,14 @@ class Glm:
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions."""
         return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id))
+
+    def stream(self, request: Request, call_id: str) -> Outgoing:
+        """POST /chat/completions, answered in pieces; the usage comes with the last of them, unasked."""
+        return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id, stream=True))
+
+    def folding(self) -> Folding:
+        """What the pieces of an answer to `stream` are put together by."""
+        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """POST /async/chat/completions."""

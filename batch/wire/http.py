@@ -107,6 +107,8 @@ class Client:
                     request.extensions["watch"] = (stream.first_s, stream.idle_s)
                 response = await self._own.handle_async_request(request)
                 body = response.stream.data  # type: ignore[union-attr]
+                if stream is not None and stream.whole is not None:
+                    body = b"".join(stream.whole)
             else:
                 response, body = await self._through(request, left)
         except httpx.TransportError as error:

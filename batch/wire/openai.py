@@ -9,13 +9,15 @@ reference "Create chat completion", guides "Error codes" and "Rate limits"; Alib
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from batch.clock import Clock
 from batch.records import Failure, Outgoing, Processing, Reply
 from batch.wire import body, completion, loose, refusal, waits
+from batch.wire.folding import NO_HEADERS, Folding
 from batch.wire.service import LIST, OBJECT, OUR_FIELDS, TEXT, WHOLE, YES_OR_NO, Field, Model, Service
 
 if TYPE_CHECKING:
@@ -175,7 +177,7 @@ class OpenAI:
         clock: tells the time for Retry-After dates in answers that carry no `Date` header.
     """
 
-    lanes: frozenset[Lane] = frozenset({"sync"})
+    lanes: frozenset[Lane] = frozenset({"sync", "stream"})
 
     def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
         self.name = service.name
@@ -187,14 +189,29 @@ class OpenAI:
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
+        return self._ask(body.write(self.service, request), call_id)
+
+    def stream(self, request: Request, call_id: str) -> Outgoing:
+        """POST /chat/completions, answered in pieces, the usage in one of its own at the end."""
+        members = body.write(self.service, request)
+        members["stream"] = True
+        if "stream_options" not in self.service.never_send:
+            members["stream_options"] = {"include_usage": True}
+        return self._ask(members, call_id)
+
+    def folding(self) -> Folding:
+        """What the pieces of an answer to `stream` are put together by."""
+        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
+
+    def _ask(self, members: dict[str, Any], call_id: str) -> Outgoing:
         header = self.service.call_id_header
         headers = (*self._post, (header, call_id)) if header else self._post
-        return Outgoing("/chat/completions", headers, loose.encode(body.write(self.service, request)))
+        return Outgoing("/chat/completions", headers, loose.encode(members))
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
-        partial = self.service.partial_header
-        cut = partial is not None and incoming.headers.get(partial, "").strip().lower() == "true"
+        marked = self.service.partial_header
+        cut = marked is not None and incoming.headers.get(marked, "").strip().lower() == "true"
         replay = self.service.replays_reasoning
         if incoming.status == 200:
             reply = completion.read(incoming, replay_reasoning=replay)

@@ -7,11 +7,15 @@ gives it the pieces, and by `batch.submit.stream`, which takes the result.
 
 from __future__ import annotations
 
+from typing import Final
+
 from batch.clock import Clock
+from batch.errors import WireError
 from batch.records import Failure, Reply
-from batch.wire.folding import Folding
+from batch.wire.folding import Folding, looks_like_json
 
 Header = tuple[bytes, bytes]
+MAX_WHOLE: Final = 64 * 1024 * 1024
 
 
 class Stream:
@@ -33,6 +37,11 @@ class Stream:
         self.taken = False
         """The answer was a stream, so `end` has the result."""
         self.raw: list[bytes] | None = [] if keep_raw else None
+        self.whole: list[bytes] | None = None
+        """The body, when it was no stream after all."""
+        self._json: bool | None = None
+        self._start = b""
+        self._size = 0
         self._folding = folding
         self._clock = clock
         self._began = clock.monotonic()
@@ -45,20 +54,20 @@ class Stream:
         self._began = self._last = self._clock.monotonic()
 
     def head(self, status: int, headers: list[Header]) -> bool:
-        """Whether the answer is a stream: of status 200, not packed, and not said to be JSON."""
+        """Whether the answer may be a stream: of status 200, not packed, and not said to be JSON or a page."""
         if status != 200:
             return False
         for name, value in headers:
             lower = name.lower()
             if lower == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 return False
-            if lower == b"content-type" and value.lower().startswith(b"application/json"):
+            if lower == b"content-type" and value.lower().startswith((b"application/json", b"text/html")):
                 return False
         self.taken = True
         return True
 
-    def feed(self, data: bytes) -> None:
-        """A piece of the body."""
+    def feed(self, data: bytes) -> bool:
+        """A piece of the body; True when nothing that follows can change the result."""
         now = self._clock.monotonic()
         if self._first is None:
             self._first = now
@@ -67,7 +76,29 @@ class Stream:
         self._last = now
         if self.raw is not None:
             self.raw.append(data)
+        if self.whole is not None:
+            return self._collect(data)
+        if self._json is None:
+            self._start += data
+            self._json = looks_like_json(self._start)
+            if self._json is None:
+                return False
+            data, self._start = self._start, b""
+            if self._json:
+                self.taken = False
+                self.whole = []
+                return self._collect(data)
         self._folding.feed(data)
+        return self._folding.done
+
+    def _collect(self, data: bytes) -> bool:
+        """One JSON answer although a stream was asked for, under whatever label: read like one of lane `sync`."""
+        assert self.whole is not None
+        self.whole.append(data)
+        self._size += len(data)
+        if self._size > MAX_WHOLE:
+            raise WireError(f"the answer is larger than {MAX_WHOLE} bytes", kind="bad_payload", sent=True)
+        return False
 
     def end(self, *, clean: bool) -> Reply | Failure:
         """What the stream was; see `Folding.end`."""

@@ -1,0 +1,47 @@
+"""Lane `stream`: one request, the reply in pieces, folded into what lane `sync` would have given.
+
+A stream is an answer only with a finish reason. What breaks off before that may have been billed, so its call is
+`unknown` and the turn is asked again; what breaks off after it is an answer all the same.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from batch import failpoints
+from batch.records import Failure, Reply
+from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.result import masked_reply
+from batch.wire.folding import TRUNCATED
+from batch.wire.streaming import Stream
+
+
+async def send(desk: Desk, row: Row) -> tuple[OpenCall, Reply | Failure]:
+    """Ask the next turn of `row`; the call is still open, to be closed with what follows from the result.
+
+    Raises:
+        LimitsClosed: the run takes no new sends; nothing was sent.
+        StorageError: the ledger cannot be written.
+    """
+    call = await desk.open(row, "stream")
+    outgoing = desk.dialect.stream(desk.request(row), call.call_id)
+    stream = Stream(
+        desk.dialect.folding(),
+        desk.clock,
+        first_s=desk.policy.first_chunk_timeout_s,
+        idle_s=desk.policy.idle_timeout_s,
+        keep_raw=desk.on_exchange is not None,
+    )
+    incoming = await desk.exchange(row, call, outgoing, stream=stream)
+    failpoints.hit("answered.received")
+    call.first_chunk_ms = stream.first_chunk_ms
+    call.longest_gap_ms = stream.longest_gap_ms
+    if not stream.taken:
+        return call, incoming if isinstance(incoming, Failure) else desk.dialect.read_chat(incoming)
+    result = stream.end(clean=not isinstance(incoming, Failure))
+    if isinstance(result, Reply):
+        return call, masked_reply(result)
+    if isinstance(incoming, Failure) and result.code == TRUNCATED:
+        # How the line broke says more than that the stream was not whole.
+        return call, msgspec.structs.replace(result, kind=incoming.kind, message=f"{result.message}: {incoming.message}")
+    return call, result
