@@ -333,9 +333,7 @@ def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay, en
     endpoint = ready.endpoint
     if old["provider"] != job.model.provider:
         try:
-            endpoint = resolve(
-                old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider
-            )
+            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
     old_form = msgspec.structs.replace(ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint)

@@ -124,14 +124,18 @@ def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> N
                     seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
             _identify(found, seen, record, key, place)
-            try:
-                messages = prepared.prompt.render(record)
-                refused = conversation.refused(prepared.endpoint.service, messages)
-                if refused is not None:
-                    raise PromptFault(refused.message)
-            except PromptFault as exc:
+            if (why := _unasked(prepared, record)) is not None:
                 found.unrendered += 1
-                _keep(found.unrendered_first, f"{place}: {exc}")
+                _keep(found.unrendered_first, f"{place}: {why}")
+
+
+def _unasked(prepared: Prepared, record: dict[str, Any]) -> str | None:
+    """Why a row would fail without being sent."""
+    try:
+        failure = conversation.refused(prepared.endpoint.service, prepared.prompt.render(record))
+    except PromptFault as exc:
+        return str(exc)
+    return None if failure is None else failure.message
 
 
 def _identify(found: Scan, seen: _Seen, record: dict[str, Any], key: str | None, place: str) -> None:
