@@ -59,8 +59,8 @@ def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
 
     `tables` is what stands under `provider`, tables as read or `ProviderSpec`s; what is no table is told of elsewhere.
     """
-    if not isinstance(tables, Mapping):
-        tables = {}
+    tables = tables if isinstance(tables, Mapping) else {}
+    tables = {name: table for name, table in tables.items() if isinstance(table, (Mapping, ProviderSpec))}
     found: list[tuple[tuple[str, ...], str]] = []
     for name, table in tables.items():
         if name in BUILT_IN:

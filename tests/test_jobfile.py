@@ -87,8 +87,8 @@ def folder(tmp_path: Path) -> Path:
         ),
         (
             'name = "glm-4"',
-            'name = "x"\n[limits]\ntokens_per_hour = 5',
-            "limits.tokens_per_hour = 5 (line 13): unknown key",
+            'name = "x"\n[limits]\ntokens_per_minute = 0',
+            "limits.tokens_per_minute = 0 (line 13): expected tokens per minute",
         ),
         ('name = "glm-4"', 'name = "x"\n[tools]', "tools.module (line 12): is missing: add module to [tools]"),
         (

@@ -126,14 +126,20 @@ def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> N
                     seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
             _identify(found, seen, record, key, place)
-            try:
-                for question in prepared.questions:
-                    refused = conversation.refused(prepared.endpoint.service, question.asked(record).messages)
-                    if refused is not None:
-                        raise PromptFault(refused.message)  # noqa: TRY301 - told like any other row that cannot be sent
-            except PromptFault as exc:
+            if (why := _unasked(prepared, record)) is not None:
                 found.unrendered += 1
-                _keep(found.unrendered_first, f"{place}: {exc}")
+                _keep(found.unrendered_first, f"{place}: {why}")
+
+
+def _unasked(prepared: Prepared, record: dict[str, Any]) -> str | None:
+    """Why a row would fail without being sent."""
+    try:
+        asked = [question.asked(record) for question in prepared.questions]
+    except PromptFault as exc:
+        return str(exc)
+    service = prepared.endpoint.service
+    refused = (conversation.refused(service, one.messages) for one in asked)
+    return next((failure.message for failure in refused if failure is not None), None)
 
 
 def _identify(found: Scan, seen: _Seen, record: dict[str, Any], key: str | None, place: str) -> None:

@@ -18,6 +18,7 @@ import msgspec
 from .behaviour import Strike
 from .checks import decoded
 from .refusals import FLOOD, SKEW_S, OddCase
+from .stream import DONE, Stream, event
 from .wire import Reply
 
 USAGE_FORMS = ("missing", "null", "zero", "sum")
@@ -31,6 +32,7 @@ CHARSET_FORMS = ("escaped", "surrogate", "nul", "invalid_utf8")
 TOOL_FORMS = ("invalid_json", "unknown_name", "object_arguments", "duplicate_ids", "empty_list", "endless")
 
 _MB = 1_000_000
+_ODD_CHARACTERS = {"surrogate": rb"\ud83d", "nul": rb"\u0000", "invalid_utf8": b"\xff\xfe"}
 _MARK = "\u2063mark\u2063"  # invisible separators: stands where no answer has it, until bytes take its place
 
 
@@ -52,7 +54,9 @@ def bad_usage(strike: Strike, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def bad_body(strike: Strike, reply: Reply) -> Reply:
-    """HTTP 200 with nothing, no JSON, half of the JSON, or JSON that is no object."""
+    """HTTP 200 with nothing, no JSON, half of the JSON, or JSON that is no object; see `bad_events` for streams."""
+    if reply.stream:
+        return reply
     form = strike.pick("form", BODY_FORMS)
     bodies = {
         "empty": b"",
@@ -151,8 +155,42 @@ def odd_charset(strike: Strike, reply: Reply) -> Reply:
         return reply
     text = str(_message(body).get("content") or "")
     marked = _choice(body, message={**_message(body), "content": text + _MARK})
-    put = {"surrogate": rb"\ud83d", "nul": rb"\u0000", "invalid_utf8": b"\xff\xfe"}[form]
-    return msgspec.structs.replace(reply, body=msgspec.json.encode(marked).replace(_MARK.encode(), put))
+    spoilt = msgspec.json.encode(marked).replace(_MARK.encode(), _ODD_CHARACTERS[form])
+    return msgspec.structs.replace(reply, body=spoilt)
+
+
+def bad_events(strike: Strike, stream: Stream) -> Stream:
+    """The same of the events of a stream: none, or each of them spoilt, or cut in the middle."""
+    form = strike.pick("form", BODY_FORMS)
+    if form == "truncated":
+        whole = b"".join(stream.parts)
+        parts: tuple[bytes, ...] = (whole[: len(whole) // 2],)
+    else:
+        shapes = {"empty": b"", "invalid": b"data: {'choices': not json}\n\n", "string": b'data: "OK"\n\n'}
+        parts = tuple(
+            part if part == DONE else shapes.get(form) or b"data: [" + part[6:-2] + b"]\n\n" for part in stream.parts
+        )
+    return msgspec.structs.replace(stream, parts=() if form == "empty" else parts, finish=0)
+
+
+def odd_events(strike: Strike, stream: Stream) -> Stream:
+    """Awkward spellings in a stream: everything escaped, or one more chunk with half a pair, NUL or no UTF-8."""
+    form = strike.pick("form", CHARSET_FORMS)
+    chunks = {place: decoded(part[6:]) for place, part in enumerate(stream.parts[: stream.finish + 1])}
+    if form == "escaped":
+        parts = tuple(
+            b"data: " + json.dumps(chunks[place]).encode() + b"\n\n" if chunks.get(place) else part
+            for place, part in enumerate(stream.parts)
+        )
+        return msgspec.structs.replace(stream, parts=parts)
+    for place in reversed(range(stream.finish)):
+        chunk = chunks.get(place)
+        if chunk and chunk["choices"][0]["delta"].get("content"):
+            chunk["choices"][0]["delta"] = {"content": _MARK}
+            further = event(chunk).replace(_MARK.encode(), _ODD_CHARACTERS[form])
+            parts = (*stream.parts[: place + 1], further, *stream.parts[place + 1 :])
+            return msgspec.structs.replace(stream, parts=parts, finish=stream.finish + 1)
+    return stream
 
 
 def large_answer(strike: Strike, body: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from .faults import BEHAVIOURS
 from .limits import Change, Limit
 from .stream import Slices
 
+_MOST_CHUNKS = 100_000
+
 
 class ScenarioError(ValueError):
     """A scenario cannot be used; the message names the place, the value and the way out."""
@@ -215,7 +217,7 @@ def parse(data: dict[str, Any]) -> Scenario:
         keys=_keys(table),
         strict_jwt=table.flag("strict_jwt"),
         escaped_arguments=table.flag("escaped_arguments"),
-        slices=Slices(chunk_tokens, stream.whole("chunks", None, least=1)),
+        slices=Slices(chunk_tokens, _option(stream, "chunks", range(1, _MOST_CHUNKS + 1))),
         obfuscation=stream.flag("obfuscation"),
         latency=_latency(latency),
         burst_s=float(limits.number("burst_s", 60.0)),

@@ -14,15 +14,15 @@ import msgspec
 from batch.wire.glm import CODES
 from batch.wire.service import OUR_FIELDS, YES_OR_NO, Field, Form, Model, Service, Taken
 
+_STOP_WAY: Final = 'BigModel takes a list: stop = ["###"]'
+
 FIELDS: Final[dict[str, Field]] = {
     **OUR_FIELDS,
     "do_sample": YES_OR_NO,
     "temperature": Field(kind="number", low=0, high=1),
     "top_p": Field(kind="number", low=0.01, high=1),
     "max_tokens": Field(kind="integer", low=1),
-    "stop": Field(
-        kind="list", most=4, each=Field(kind="text"), way='BigModel takes a list of at most 4: stop = ["###"]'
-    ),
+    "stop": Field(kind="list", most=4, each=Field(kind="text"), way=_STOP_WAY),
     "tools": Field(kind="list", most=128),
     "tool_choice": Field(kind="any"),
     "response_format": Field(
@@ -51,11 +51,25 @@ FIELDS: Final[dict[str, Field]] = {
 
 TOOL_CHOICES: Final[dict[Form, Taken]] = {"auto": "yes"}
 
-_OPEN: Final = {
-    "temperature": Field(
-        kind="number", low=0, high=1, open_low=True, open_high=True, soft=True, way="for greedy answers: do_sample"
+_BETWEEN: Final = Field(
+    kind="number",
+    low=0,
+    high=1,
+    open_low=True,
+    open_high=True,
+    soft=True,
+    way="greedy answers are do_sample = false",
+)
+_OF_2024: Final = {
+    "temperature": Field(kind="number", low=0, high=1, narrower=_BETWEEN),
+    "top_p": Field(kind="number", low=0, high=1, narrower=_BETWEEN),
+    "stop": Field(
+        kind="list",
+        most=4,
+        each=Field(kind="text"),
+        way=_STOP_WAY,
+        narrower=Field(kind="list", most=1, soft=True, way="in 2024 one stop word was taken"),
     ),
-    "top_p": Field(kind="number", low=0, high=1, open_low=True, open_high=True, soft=True),
 }
 _UNTHINKING: Final = {
     "thinking": Field(kind="object", note="is for GLM-4.5 and later: this model does not think"),
@@ -71,15 +85,7 @@ MODELS: Final = (
     Model(names=("glm-4.5v*",), output_max=16_384, fields=_NO_JSON, images_max=50),
     Model(names=("glm-5v*",), fields=_NO_JSON, images_max=50),
     Model(names=("glm-4", "glm-4-*", "glm-4v*", "glm-3-*", "charglm*", "emohaa*"), fields=_UNTHINKING),
-    Model(
-        names=("glm-4", "glm-4-0520", "glm-4v", "glm-3-turbo"),
-        fields={
-            **_OPEN,
-            "stop": Field(
-                kind="list", most=1, soft=True, each=Field(kind="text"), way="in 2024 one stop word was taken"
-            ),
-        },
-    ),
+    Model(names=("glm-4", "glm-4-0520", "glm-4v", "glm-3-turbo"), fields=_OF_2024),
     Model(names=("glm-4-plus*", "glm-4-air", "glm-4-airx", "glm-4-flash", "glm-4-flashx"), output_max=4_095),
     Model(names=("glm-4-air-250414",), output_max=16_384),
     Model(names=("glm-4-flash-250414",), output_max=32_768),

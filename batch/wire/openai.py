@@ -115,10 +115,11 @@ FIELDS: Final[dict[str, Field]] = {
 }
 """What the services that speak this dialect have in common; each overrides what it has otherwise."""
 
+_ONE: Final = Field(kind="number", low=1, high=1, soft=True, way="models that reason often take no other")
 _REASONING: Final = {
     "max_tokens": Field(kind="any", refused="is refused by models that reason: use max_completion_tokens"),
-    "temperature": Field(kind="number", low=1, high=1, soft=True, way="models that reason often take no other"),
-    "top_p": Field(kind="number", low=1, high=1, soft=True, way="models that reason often take no other"),
+    "temperature": Field(kind="number", low=0, high=2, narrower=_ONE),
+    "top_p": Field(kind="number", low=0, high=1, narrower=_ONE),
     "stop": Field(kind="stops", most=4, note="is not taken by the newest models that reason"),
 }
 

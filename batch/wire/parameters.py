@@ -96,6 +96,8 @@ def _value(field: Field, value: Any, path: KeyPath, model: str) -> list[Finding]
         soft = field.soft
         text = f"{model} is documented to take {_wanted(field)}" if soft else f"expected {_wanted(field)}"
         found.append(Finding("warning" if soft else "error", path, f"{text}{way}", value))
+    elif field.narrower is not None:
+        found += _value(field.narrower, value, path, model)
     if field.note is not None:
         found.append(Finding("warning", path, field.note, value))
     if isinstance(value, dict):
@@ -151,6 +153,8 @@ def _fits(field: Field, value: Any) -> bool:
 def _wanted(field: Field) -> str:
     match field.kind:
         case "number" | "integer":
+            if field.low is not None and field.low == field.high:
+                return f"{field.low:g}"
             return ("a whole number" if field.kind == "integer" else "a number") + _range(field)
         case "boolean":
             return "true or false"
@@ -178,8 +182,6 @@ def _range(field: Field) -> str:
     low, high = field.low, field.high
     if low is None or high is None:
         return f" {'above' if field.open_low else 'from'} {low:g} up" if low is not None else ""
-    if low == high:
-        return f", {low:g}"
     return f" {'above' if field.open_low else 'from'} {low:g} {'to below' if field.open_high else 'to'} {high:.15g}"
 
 
@@ -223,7 +225,8 @@ def _function(tool: dict[str, Any], place: KeyPath, ours: Collection[str]) -> li
     function = tool.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return [Finding("error", place, "expected a name of 1 to 64 letters, digits, - and _", name)]
+        value = _NOTHING if name is None else name
+        return [Finding("error", place, "expected a name of 1 to 64 letters, digits, - and _", value)]
     if name in ours:
         return [Finding("error", place, "is in tools.module, too: one of them must go", name)]
     return []

@@ -34,6 +34,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     open_high: bool = False
     soft: bool = False
     """Of range, set and length: documents or models differ, or the service adds to them."""
+    narrower: Field | None = None
+    """What these models are documented to take of it; usually soft, and looked at when all else fits."""
     most: int | None = None
     """Characters of a text, items of a list, pairs of an object."""
     least: int = 0

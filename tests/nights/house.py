@@ -64,9 +64,9 @@ def price(day: date) -> Decimal:
     return Decimal(1 if day >= CHEAPER else 5) / 1_000_000
 
 
-def answer_to(text: str) -> str:
+def answer_to(question: str) -> str:
     """What the simulator's model says."""
-    return complete(Ask(MODEL, [{"role": "user", "content": text}], (), "", True, (), None, None, 1, 0)).text
+    return complete(Ask(MODEL, [{"role": "user", "content": question}], (), "", True, (), None, None, 1, 0)).text
 
 
 @dataclass
@@ -102,6 +102,7 @@ class House(Mill):
         self.before: list[Record] = []
         self._keys = 0
         self._edits = 0
+        self._templates: dict[str, str] = {}
         self._reader = duckdb.connect(config={"threads": 1})
 
     # -- the source --------------------------------------------------------------------------------------------------
@@ -228,13 +229,21 @@ class House(Mill):
         return found
 
     def work(self) -> set[str]:
-        """Keys that the next command must ask: new, edited, or failed for a passing reason."""
+        """Keys that the next command must ask: new, edited, under another template, or failed for a passing reason."""
         stand = {row["id"]: row for row in self.table()}
         return {
             key
             for key, text in self.source().items()
-            if key not in stand or stand[key]["text"] != text or stand[key]["retryable"]
+            if key not in stand
+            or (stand[key]["text"], self._template(stand[key]["run"])) != (text, self.user)
+            or stand[key]["retryable"]
         }
+
+    def _template(self, name: str) -> str:
+        """What was asked in a run."""
+        if name not in self._templates:
+            self._templates = {told["run"]: told["job"]["request"]["user"] for told in self.runs()}
+        return self._templates[name]
 
     # -- what must hold ----------------------------------------------------------------------------------------------
 
@@ -292,7 +301,8 @@ class House(Mill):
             text = row["text"]
             if row["status"] == "ok":
                 assert "forbidden" not in text
-                assert row["answer"] == answer_to(text), "the answer to another text"
+                question = self._template(row["run"]).replace("{{ text }}", text)
+                assert row["answer"] == answer_to(question), "the answer to another question"
                 assert (row["error_kind"], row["error_code"], row["retryable"]) == (None, None, None), row
                 assert row["finish_reason"] == "stop"
             elif "forbidden" in text:

@@ -9,6 +9,7 @@ import pytest
 
 from batch.simulator.limits import Change, Limit
 from batch.simulator.scenario import Scenario, ScenarioError, load, parse
+from batch.simulator.stream import Slices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ refuse_duplicates = true
 idle_close_s = 30
 keys = { reader = "secret" }
 strict_jwt = true
+escaped_arguments = true
 
 [latency]
 chat_ms = [1, 2]
@@ -31,6 +33,13 @@ task_ms = [3, 4.5]
 submit_ms = [5, 6]
 poll_ms = [7, 8]
 per_token_ms = 0.25
+first_chunk_ms = [9, 10]
+chunk_ms = [11, 12]
+chunk_tokens = 3
+
+[stream]
+chunks = 200
+obfuscation = true
 
 [limits]
 in_flight = 50
@@ -80,6 +89,8 @@ def test_every_key_is_read() -> None:
     assert scenario.limit == Limit(50, 600, 200_000)
     assert scenario.model_limits == {"glm-4-air": Limit(5)}
     assert scenario.limit_changes == (Change(30.5, Limit(20)), Change(60, Limit(None, 300), "glm-4-air"))
+    assert (scenario.latency.first_chunk_ms, scenario.latency.chunk_ms) == ((9, 10), (11, 12))
+    assert (scenario.slices, scenario.obfuscation, scenario.escaped_arguments) == (Slices(3, 200), True, True)
     assert scenario.strict_jwt
     first, second, third = scenario.faults
     assert (first.behaviour, first.rate, first.routes) == (34, 0.05, ("chat", "submit", "poll"))
@@ -112,6 +123,12 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("latency = 5", "latency = 5: must be a table"),
         ("[latency]\nchat = [1, 2]", "latency.chat = [1, 2]: unknown key; did you mean chat_ms?"),
         ("[latency]\nchat_ms = 5", "latency.chat_ms = 5: must be two numbers, [least, most]"),
+        ("[latency]\nfirst_chunk_ms = 5", "latency.first_chunk_ms = 5: must be two numbers, [least, most]"),
+        ("[latency]\nchunk_tokens = 0", "latency.chunk_tokens = 0: must be a whole number of at least 1"),
+        ("[stream]\nchunk = 5", "stream.chunk = 5: unknown key; did you mean chunks?"),
+        ("[stream]\nchunks = 1_000_000", "stream.chunks = 1000000: must be a whole number below 100001"),
+        ("[stream]\nobfuscation = 1", "stream.obfuscation = 1: must be true or false"),
+        ("[[fault]]\nbehaviour = 36\nroute = 'submit'", "fault[1].route = 'submit': behaviour 36 strikes only chat"),
         ("[latency]\nchat_ms = [5, 1]", "latency.chat_ms = [5, 1]: must be two numbers, [least, most], with"),
         ("[limits]\nrmp = 5", "limits.rmp = 5: unknown key; did you mean rpm?"),
         ("[limits]\nrpm = 0", "limits.rpm = 0: must be a whole number of at least 1"),

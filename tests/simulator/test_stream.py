@@ -304,3 +304,11 @@ def test_what_official_clients_send_besides_is_taken(sim: Sim, dialect: str) -> 
     answer = sim.post(path_of(dialect), body, key="sk-a.b", **headers)
     assert answer.status_code == 200, answer.text
     assert together(chunks(answer.content))["calls"][0][1] == "add"
+
+
+def test_a_stream_is_not_compressed(start: Start) -> None:
+    """Compressed as a whole it could not leave chunk by chunk; long plain answers still are."""
+    sim = start("gzip = true")
+    answer = sim.post(path_of("glm"), body_of("glm"), key="sk-a.b")
+    assert len(answer.content) > 1024
+    assert "content-encoding" not in answer.headers

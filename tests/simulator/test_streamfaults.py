@@ -284,6 +284,46 @@ def test_46_says_nothing_in_a_stream(start: Start, dialect: str, number: int, fo
 
 
 @EACH
+@pytest.mark.parametrize("form", ["empty", "invalid", "truncated", "list", "string"])
+def test_45_has_no_event_that_is_a_chunk(start: Start, dialect: str, form: str) -> None:
+    """Nothing, no JSON, JSON of another kind; or the stream is cut in the middle."""
+    sim = start(fault(45, form=form))
+    read = streamed(sim, dialect)
+    found = [one for one in events(read) if one != "[DONE]"]
+    if form == "truncated":
+        assert together([json.loads(one) for one in found])["finish"] is None
+    elif form == "invalid":
+        assert {one[:10] for one in found} == {"{'choices'"}
+    else:
+        assert {type(json.loads(one)) for one in found} == {"empty": set(), "list": {list}, "string": {str}}[form]
+    struck(sim, 45)
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("form", "put"), [("surrogate", rb'"\ud83d"'), ("nul", rb'"\u0000"'), ("invalid_utf8", b'"\xff\xfe"')]
+)
+def test_53_puts_odd_characters_into_a_chunk(start: Start, dialect: str, form: str, put: bytes) -> None:
+    """Between two good chunks; without it the answer is the usual one."""
+    sim = start(fault(53, form=form))
+    parts = streamed(sim, dialect).split(b"\n\n")
+    odd = [part for part in parts if put in part]
+    assert len(odd) == 1
+    struck(sim, 53)
+    parts.remove(odd[0])
+    assert together(chunks(b"\n\n".join(parts))) == sent_whole(start(), dialect)
+
+
+@EACH
+def test_53_escapes_everything(start: Start, dialect: str) -> None:
+    """The same answer in ASCII."""
+    sim = start(fault(53, form="escaped"))
+    read = streamed(sim, dialect)
+    assert read.isascii()
+    assert together(chunks(read)) == sent_whole(start(), dialect)
+
+
+@EACH
 @pytest.mark.parametrize(("form", "said"), [("unknown", "paused_for_review"), ("null", None)])
 def test_49_ends_a_stream_for_no_known_reason(start: Start, dialect: str, form: str, said: str | None) -> None:
     """`[DONE]` comes all the same."""

@@ -19,13 +19,17 @@ from batch.wire.openai import OpenAI
 from batch.wire.sse import Parser
 from tests.wire.test_sse import EXAMPLES, PLACES, cut
 
-GLM, _ = providers.dialect("glm", base_url=None, key="id123.secret456")
-OPENAI, _ = providers.dialect("openai", base_url=None, key="sk-secret456")
-BOTH = pytest.mark.parametrize("dialect", [GLM, OPENAI], ids=["glm", "openai"])
-assert isinstance(GLM, Glm)
-assert isinstance(OPENAI, OpenAI)
-
 Dialect = Glm | OpenAI
+
+
+def spoken(provider: str) -> Dialect:
+    dialect, _ = providers.dialect(provider, base_url=None, key="id123.secret456")
+    assert isinstance(dialect, Glm | OpenAI)
+    return dialect
+
+
+GLM, OPENAI = spoken("glm"), spoken("openai")
+BOTH = pytest.mark.parametrize("dialect", [GLM, OPENAI], ids=["glm", "openai"])
 
 
 def opened(dialect: Dialect = GLM, *, parser: Parser | None = None) -> Folding:
@@ -430,7 +434,11 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
             for place, (name, arguments) in enumerate(calls)
         ]
     finish = draw(st.sampled_from(["stop", "length", "tool_calls", "sensitive", "network_error", "x"]))
-    body = {"id": "831", "model": "glm-4", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+    body: dict[str, Any] = {
+        "id": "831",
+        "model": "glm-4",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+    }
     if draw(st.booleans()):
         prompt, written = draw(COUNTS), draw(COUNTS)
         body["usage"] = {
@@ -450,7 +458,9 @@ def pieces(draw: st.DrawFn, text: str) -> list[str]:
 
 def deltas(draw: st.DrawFn, message: dict[str, Any]) -> list[dict[str, Any]]:
     """The message in fragments: reasoning, content, then calls whole or in turns."""
-    found = [{"reasoning_content": piece} for piece in pieces(draw, message.get("reasoning_content") or "")]
+    found: list[dict[str, Any]] = [
+        {"reasoning_content": piece} for piece in pieces(draw, message.get("reasoning_content") or "")
+    ]
     if message["content"] is not None:
         found += [{"content": piece} for piece in pieces(draw, message["content"])]
     later = []

@@ -39,6 +39,14 @@ def bearer(found: Endpoint) -> str | None:
         ("glm", {"ZAI_API_KEY": "a", "ZHIPUAI_BASE_URL": "http://h/v4/"}, "ZAI_API_KEY", "http://h/v4"),
         ("zai", {"ZAI_API_KEY": "a", "ZHIPUAI_API_KEY": "b"}, "ZAI_API_KEY", "https://api.z.ai/api/paas/v4"),
         ("zai", {"ZAI_API_KEY": "a", "ZAI_BASE_URL": "http://h"}, "ZAI_API_KEY", "http://h"),
+        (
+            "dashscope",
+            {"DASHSCOPE_API_KEY": "a"},
+            "DASHSCOPE_API_KEY",
+            "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        ),
+        ("deepseek", {"DEEPSEEK_API_KEY": "a"}, "DEEPSEEK_API_KEY", "https://api.deepseek.com"),
+        ("moonshot", {"MOONSHOT_API_KEY": "a"}, "MOONSHOT_API_KEY", "https://api.moonshot.cn/v1"),
         ("openai", {"OPENAI_API_KEY": "a\n"}, "OPENAI_API_KEY", "https://api.openai.com/v1"),
         ("openai", {"OPENAI_API_KEY": "a", "OPENAI_BASE_URL": "http://h/v1"}, "OPENAI_API_KEY", "http://h/v1"),
     ],
@@ -86,11 +94,14 @@ def test_an_address_that_is_none_refuses_to_start(address: str) -> None:
         endpoint("simulator", {}, base_url=address)
 
 
-def test_an_unknown_provider_names_the_known_ones() -> None:
-    """With the nearest way out: the list."""
-    with pytest.raises(RefusedToStart, match="glm, zai, openai, vllm, simulator"):
+def test_an_unknown_provider_names_the_nearest_or_all() -> None:
+    """With the nearest way out: a name, or the list, or a table."""
+    with pytest.raises(RefusedToStart, match="did you mean glm"):
         endpoint("glmm", {})
-    assert set(providers.known_providers()) == {"glm", "zai", "openai", "vllm", "simulator"}
+    with pytest.raises(
+        RefusedToStart, match="glm, zai, openai, dashscope, deepseek, moonshot, vllm, simulator; any other"
+    ):
+        endpoint("elsewhere", {})
 
 
 @pytest.mark.parametrize("key", ["a b", "a\r\nX: y", "ключ", "a\x00"])
