@@ -86,7 +86,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is asked, and how."""
 
     provider: Annotated[Name, Meta(description='a provider, for example "glm"')]
-    name: Annotated[Name, Meta(description='a model, for example "glm-4"')] = ""
+    name: Annotated[str, Meta(description='a model, for example "glm-4"')] = ""
     names: Annotated[
         tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
     ] = ()

@@ -54,7 +54,7 @@ def model_faults(model: dict[str, Any] | None) -> list[jobfile.Fault]:
     if model is None:
         return []
     name, names = model.get("name"), model.get("names") or ()
-    if not name and not names and "name" not in model:
+    if not name and not names:
         return [jobfile.Fault(("model", "name"), 'missing: name a model, for example name = "glm-4"')]
     if name and names and name != names[0]:
         return [jobfile.Fault(("model", "names"), "stands beside name: keep one of them")]

@@ -249,7 +249,8 @@ class Planner:
         record = batch.records[index]
         if fault is None and record is not None:
             try:
-                return question.fingerprint(question.asked(record)), None
+                asked = question.asked(record)
+                return question.fingerprint(asked), question.refused(asked)
             except PromptFault as exc:
                 text = f"{batch.place(index)}: {exc}"
                 fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)

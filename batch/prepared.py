@@ -23,8 +23,8 @@ from batch.questions import Questions
 from batch.replay import Replay
 from batch.source import Position, Source
 from batch.tools.registry import ToolSet
-from batch.wire import parameters
 from batch.wire.providers import Endpoint, find, resolve
+from batch.wire.service import Service
 
 TYPES: Final = "types"
 """Key of the ledger's `meta` that holds the column types as JSON."""
@@ -84,7 +84,6 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     endpoint: Endpoint | None = None
     prices = Prices.load()
     tools = _tools(job, faults)
-    warnings = _parameters(job, tools, faults)
     try:
         endpoint = resolve(
             job.model.provider,
@@ -102,7 +101,8 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     except BatchError as exc:
         faults.append(str(exc))
     source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
-    questions = Questions(job, tools.digest_part())
+    questions = Questions(job, tools, _service(job))
+    warnings = _parameters(questions, faults)
     faults += questions.check(source.schema.names)
     inputs = schema = None
     try:
@@ -146,16 +146,18 @@ def _tools(job: Job, faults: list[str]) -> ToolSet:
         return ToolSet.empty()
 
 
-def _parameters(job: Job, tools: ToolSet, faults: list[str]) -> tuple[str, ...]:
-    """Hold the parameters against what the service takes: errors are faults, warnings are given back."""
-    model = job.model
+def _service(job: Job) -> Service | None:
     try:
-        service = find(model.provider, job.provider)
+        return find(job.model.provider, job.provider)
     except RefusedToStart:
-        return ()  # told with the endpoint
-    found = parameters.check(service, model.name, model.parameters, tools=tools.names, lane=model.lane)
-    faults += [finding.line() for finding in found if finding.level == "error"]
-    return tuple(finding.line() for finding in found if finding.level == "warning")
+        return None  # told with the endpoint
+
+
+def _parameters(questions: Questions, faults: list[str]) -> tuple[str, ...]:
+    """Hold the parameters against what the service takes: errors are faults, warnings are given back."""
+    found = list(dict.fromkeys((one.level, one.line()) for question in questions for one in question.findings()))
+    faults += [line for level, line in found if level == "error"]
+    return tuple(line for level, line in found if level == "warning")
 
 
 def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None]:

@@ -14,8 +14,12 @@ import msgspec
 
 from batch.codec import Fingerprint
 from batch.job import Job, PromptSpec
-from batch.prompt import Prompt
-from batch.records import Asked
+from batch.prompt import Prompt, PromptFault
+from batch.records import Asked, Failure
+from batch.tools.registry import ToolSet
+from batch.wire import conversation, parameters
+from batch.wire.parameters import Finding
+from batch.wire.service import Service
 
 
 class Question:
@@ -28,7 +32,18 @@ class Question:
         columns: the columns it reads.
     """
 
-    def __init__(self, job: Job, tools: list[Any], prompt: Prompt, *, variant: str, number: int, model: str) -> None:
+    def __init__(
+        self,
+        job: Job,
+        tools: ToolSet,
+        prompt: Prompt,
+        *,
+        service: Service | None,
+        variant: str,
+        number: int,
+        model: str,
+    ) -> None:
+        self._service = service
         self.variant = variant
         self.number = number
         self.model = model
@@ -38,7 +53,15 @@ class Question:
             name: column for name, value in job.model.parameters.items() if (column := column_of(value)) is not None
         }
         self.columns = prompt.columns | frozenset(self._columns.values())
-        self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools)
+        self._lane = job.model.lane
+        self._tools = tools.names
+        self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part())
+
+    def findings(self) -> list[Finding]:
+        """What its service makes of the parameters that are the same for every row."""
+        if self._service is None:
+            return []
+        return parameters.check(self._service, self.model, self._fixed, tools=self._tools, lane=self._lane)
 
     def check(self, names: Collection[str]) -> list[str]:
         """Everything wrong with it over an input with these columns."""
@@ -60,7 +83,15 @@ class Question:
             return Asked(messages, self.model, self._fixed, later)
         own = {name: record.get(column) for name, column in self._columns.items()}
         given = {name: value for name, value in own.items() if value is not None}
+        if self._service is not None:
+            for finding in parameters.check(self._service, self.model, given, tools=self._tools, lane=self._lane):
+                if finding.level == "error":
+                    raise PromptFault(finding.line())
         return Asked(messages, self.model, {**self._fixed, **given}, later)
+
+    def refused(self, asked: Asked) -> Failure | None:
+        """The failure its service would answer this row with; it is known, so the row is not sent."""
+        return None if self._service is None else conversation.refused(self._service, asked.messages)
 
     def fingerprint(self, asked: Asked) -> bytes:
         """The fingerprint of what a row asks."""
@@ -81,10 +112,11 @@ class Questions:
 
     Args:
         job: what is asked.
-        tools: the part of the tool set that counts in the fingerprint.
+        tools: the functions offered with every request.
+        service: who is asked, as far as it is known.
     """
 
-    def __init__(self, job: Job, tools: list[Any]) -> None:
+    def __init__(self, job: Job, tools: ToolSet, service: Service | None = None) -> None:
         prompts = _prompts(job)
         names = job.model.names or (job.model.name,)
         self._all: list[Question] = []
@@ -92,7 +124,11 @@ class Questions:
             for name, prompt in prompts:
                 parts = [part for part in (model if len(names) > 1 else "", name) if part]
                 variant = "/".join(parts)
-                self._all.append(Question(job, tools, prompt, variant=variant, number=len(self._all), model=model))
+                self._all.append(
+                    Question(
+                        *(job, tools, prompt), service=service, variant=variant, number=len(self._all), model=model
+                    )
+                )
         self._named = {question.variant: question for question in self._all}
         self.columns: frozenset[str] = frozenset().union(*(question.columns for question in self._all))
 

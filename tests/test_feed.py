@@ -21,6 +21,7 @@ from batch.prompt import PromptFault
 from batch.questions import Questions
 from batch.replay import Replay
 from batch.source import SpillWriter
+from batch.tools.registry import ToolSet
 from tests.ledgers import admit
 
 
@@ -33,7 +34,7 @@ def asking(folder: Path, user: str) -> Questions:
         prompt=PromptSpec(user=user),
         model=ModelSpec(provider="simulator", name="glm-4"),
     )
-    return Questions(job, [])
+    return Questions(job, ToolSet.empty())
 
 
 def prepared(

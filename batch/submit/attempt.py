@@ -44,6 +44,7 @@ from batch.wire.base import Dialect
 from batch.wire.http import Client
 from batch.wire.streaming import Stream
 
+
 class Row:
     """One open row: where it stands in its conversation and what it has cost. One worker at a time has it."""
 

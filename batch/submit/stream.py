@@ -43,5 +43,7 @@ async def send(desk: Desk, row: Row) -> tuple[OpenCall, Reply | Failure]:
         return call, masked_reply(result)
     if isinstance(incoming, Failure) and result.code == TRUNCATED:
         # How the line broke says more than that the stream was not whole.
-        return call, msgspec.structs.replace(result, kind=incoming.kind, message=f"{result.message}: {incoming.message}")
+        return call, msgspec.structs.replace(
+            result, kind=incoming.kind, message=f"{result.message}: {incoming.message}"
+        )
     return call, result
