@@ -44,7 +44,11 @@ def folder(tmp_path: Path) -> Path:
         ("[model]", 'messages = "chat"\n[model]', 'prompt.messages = "chat" (line 9): stands beside user'),
         ("[model]", 'pictures = ["x"]\n[model]', 'prompt.pictures = ["x"] (line 9): unknown key: '),
         ('name = "glm-4"', 'nam = "x"', 'model.nam = "x" (line 11): unknown key: did you mean name?'),
-        ('name = "glm-4"', 'name = "x"\nlane = "bulk"', 'model.lane = "bulk" (line 12): expected "sync", "stream" or "task"'),
+        (
+            'name = "glm-4"',
+            'name = "x"\nlane = "bulk"',
+            'model.lane = "bulk" (line 12): expected "sync", "stream" or "task"',
+        ),
         ('name = "glm-4"', 'name = "x"\nserved = true', 'model.served = true (line 12): expected "any" or "same"'),
         ('name = "glm-4"', 'name = "x"\nparameters = 1', "model.parameters = 1 (line 12): expected a table"),
         (

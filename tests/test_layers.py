@@ -15,7 +15,19 @@ PACKAGE = ROOT / "batch"
 
 RANKS = (
     ("errors", "clock", "failpoints", "durable", "arrowtypes"),
-    ("records", "events", "jobfile", "providertable", "columns", "lines", "codec", "files", "images", "folder", "wishes"),
+    (
+        "records",
+        "events",
+        "jobfile",
+        "providertable",
+        "columns",
+        "lines",
+        "codec",
+        "files",
+        "images",
+        "folder",
+        "wishes",
+    ),
     ("jobchecks",),
     ("job", "rows", "batchfile", "spill", "totals", "merge", "ledgerfile", "pace", "tokens", "flight", "health"),
     ("jsonl", "parquet"),

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from batch.wire.folding import Folding
     from batch.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request
+    from batch.wire.folding import Folding
 
 MASK = "***"
 

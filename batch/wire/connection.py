@@ -97,8 +97,8 @@ class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time; `closed` once it can never carry another."""
 
     __slots__ = (
-        "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_received", "_shared", "_watch", "closed",
-        "idle_max", "idle_since", "reused", "transport",
+        "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_received", "_shared", "_watch",
+        "closed", "idle_max", "idle_since", "reused", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:

@@ -15,16 +15,14 @@ BOTH = pytest.mark.parametrize("provider", ["glm", "openai"])
 def test_a_stream_gives_the_table_that_sync_gives(provider: str, make: Make) -> None:
     """Answers, reasoning, finish reasons, tokens and costs, row by row; the times of a stream stand in the book."""
     columns = "n, status, answer, reasoning, finish_reason, prompt_tokens, completion_tokens, cost, currency"
-    tables = []
-    for lane in ("sync", "stream"):
-        mill = make("", provider=provider, lane=lane, name=lane)
+    mills = [make("", provider=provider, lane=lane, name=lane) for lane in ("sync", "stream")]
+    for mill in mills:
         mill.questions(30)
         assert mill.run().exit_code == 0
         mill.check_table(30)
         mill.check_books()
-        tables.append(mill.results(columns))
-    assert tables[0] == tables[1]
-    assert mill.calls("min(first_chunk_ms) >= 0, min(longest_gap_ms) >= 0, min(lane), max(lane)") == [
+    assert mills[0].results(columns) == mills[1].results(columns)
+    assert mills[1].calls("min(first_chunk_ms) >= 0, min(longest_gap_ms) >= 0, min(lane), max(lane)") == [
         (True, True, "stream", "stream")
     ]
 
@@ -38,9 +36,7 @@ FAULTS = {
 
 @BOTH
 @pytest.mark.parametrize("number", FAULTS)
-def test_fault_36_38_39_a_broken_stream_is_no_answer_and_is_asked_again(
-    number: int, provider: str, make: Make
-) -> None:
+def test_fault_36_38_39_a_broken_stream_is_no_answer_and_is_asked_again(number: int, provider: str, make: Make) -> None:
     """It may have been billed, so its call is unknown."""
     mill = faulty(make, number, first=1, provider=provider, lane="stream")
     finished(mill, bounded=False)
