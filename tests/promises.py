@@ -29,7 +29,7 @@ PROMISES = (
             "tests/runs/test_whole.py::test_every_jsonl_row_has_one_answer_in_order_beside_its_own_columns",
             "tests/runs/test_stops.py::test_a_limited_run_that_was_killed_loses_no_row_when_continued",
             "tests/runs/test_disk.py::test_a_full_disk_ends_the_run_with_advice_and_more_room_finishes_it",
-            "tests/nights/test_seven_nights.py::test_seven_nights_on_one_output_folder",
+            "tests/nights/test_seven_nights.py::test_seven_nights_leave_each_key_once_and_the_books_exact",
             "tests/faultfs/test_storage.py::test_a_disk_that_fails_at_any_operation_loses_nothing_acknowledged",
             "tests/test_history.py::test_any_prefix_of_any_history_goes_on_to_the_same_table",
         ),
