@@ -240,3 +240,23 @@ def make(tmp_path: Path, start: Start) -> Make:
 def mill(make: Make) -> Mill:
     """A job in the sync lane of GLM with a provider in good health."""
     return make()
+
+
+# Started from a small process: what a child is said to have used at most begins with what its parent had.
+WATCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(process.returncode, used.ru_maxrss)
+"""
+
+
+def measured(mill: Mill) -> tuple[int, float]:
+    """Exit code and peak of the resident memory, in MB, of one whole run in a process of its own."""
+    mill.save()
+    run = [sys.executable, "-m", "batch", "run", str(mill.folder), "--progress", "none"]
+    environ = {**os.environ, **mill.environ}
+    told = subprocess.run([sys.executable, "-c", WATCH, *run], env=environ, cwd=ROOT, capture_output=True, check=True)
+    code, kib = map(int, told.stdout.split())
+    return code, kib / 1024

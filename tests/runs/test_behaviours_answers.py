@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.runs.conftest import GLM_LANES, Make, Mill
+from tests.runs.conftest import GLM_LANES, Make, Mill, measured
 from tests.runs.faulty import STRUCK, calls, faulty, finished, flags, told
 
 OK = ("answered", None, None)
@@ -182,24 +181,10 @@ def test_fault_53_odd_characters_are_kept_or_marked(make: Make) -> None:
     assert "\ufffd" not in found["escaped"] + found["nul"]
 
 
-def peak_mb(mill: Mill) -> tuple[int, float]:
-    """Exit code and largest resident set of a run in a process of its own."""
-    process = mill.start()
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.read()
-    process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdout.close()
-    process.stderr.close()
-    return process.returncode, used.ru_maxrss / 1024
-
-
 def test_fault_54_an_answer_of_ten_megabytes_is_kept_whole_in_bounded_memory(make: Make) -> None:
     """A few copies of it, not a few dozen."""
     mill = faulty(make, 54, megabytes=10)
-    exit_code, peak = peak_mb(mill)
+    exit_code, peak = measured(mill)
     assert exit_code == 0
     mill.check_books()
     [size] = [row[1] for row in mill.results("n, strlen(answer)") if row[0] == 1]
@@ -210,7 +195,7 @@ def test_fault_54_an_answer_of_ten_megabytes_is_kept_whole_in_bounded_memory(mak
 def test_fault_52_a_bomb_is_met_in_bounded_memory(make: Make) -> None:
     """What is unpacked never exceeds 64 MB."""
     mill = faulty(make, 52, form="bomb")
-    exit_code, peak = peak_mb(mill)
+    exit_code, peak = measured(mill)
     assert exit_code == 1
     assert peak < 420, peak
     assert told(mill) == ("bad_payload", None, True)
