@@ -67,7 +67,9 @@ class Provider:
         self.ran: list[tuple[int, int]] = []
         self._tasks: dict[str, tuple[int, str, int]] = {}
 
-    async def exchange(self, outgoing: Outgoing, *, on_sent: Callable[[], None] | None = None) -> Incoming:
+    async def exchange(
+        self, outgoing: Outgoing, *, on_sent: Callable[[], None] | None = None, stream: object = None
+    ) -> Incoming:
         await anyio.lowlevel.checkpoint()
         if outgoing.body is None:
             return self._polled(outgoing.path.rpartition("/")[2])

@@ -103,6 +103,7 @@ CALL_COLUMNS = [
     "latency_ms",
     "first_chunk_ms",
     "polls",
+    "longest_gap_ms",
 ]
 
 
