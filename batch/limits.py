@@ -21,6 +21,7 @@ One event loop owns a `Limits`; there is no lock, because nothing awaits between
 from __future__ import annotations
 
 from collections import deque
+from typing import Self
 
 import anyio
 
@@ -28,6 +29,7 @@ from batch.clock import Clock, describe
 from batch.events import logger
 from batch.flight import Flight
 from batch.health import Health, Heard
+from batch.job import LimitSpec
 from batch.pace import GRANT_S, RequestPace
 from batch.records import LimitHeaders, Usage
 from batch.tokens import Charge, Charges, Grant, TokenBudget
@@ -104,6 +106,18 @@ class Limits:
         self._scopes: set[anyio.CancelScope] = set()
         self._watchers: list[anyio.Event] = []
         self._closed = False
+
+    @classmethod
+    def of(cls, clock: Clock, spec: LimitSpec, *, charges: Charges) -> Self:
+        """As a job asks for."""
+        return cls(
+            clock,
+            concurrency=spec.concurrency,
+            requests_per_minute=spec.requests_per_minute,
+            tokens_per_minute=spec.tokens_per_minute,
+            charges=charges,
+            adapt=spec.adapt,
+        )
 
     # -- asking -----------------------------------------------------------------------------------------------------
 

@@ -84,14 +84,7 @@ class Run:
         self._stack = ExitStack()
         self._replay = self._stack.enter_context(Replay(prepared.folder.ledger))
         self._feeder = Feeder(prepared.folder, prepared.questions)
-        self._limits = Limits(
-            clock,
-            concurrency=job.limits.concurrency,
-            requests_per_minute=job.limits.requests_per_minute,
-            tokens_per_minute=job.limits.tokens_per_minute,
-            charges=self._charges(),
-            adapt=job.limits.adapt,
-        )
+        self._limits = Limits.of(clock, job.limits, charges=self._charges())
         self._agenda: Agenda[Row] = Agenda(
             clock,
             open_limit=2 * job.limits.concurrency,
@@ -332,7 +325,7 @@ class Run:
             return self._carried + planned.admitted
         total = progress.expected(planned, self.prepared.fraction(self.intake.position))
         if total is not None and self._wishes.limit is not None:
-            total = min(total, self._wishes.limit)
+            total = min(total, self._wishes.limit * len(self.prepared.questions))
         return None if total is None else self._carried + total
 
     async def _tick(self) -> None:
