@@ -4,6 +4,9 @@ Owns one number, `limit`, between 1 and the job's `concurrency`. Services such a
 at once what is above their cap (code 1302), so a refusal is a measurement: with that call not counted, what is still
 in flight is what they took. `limits` asks this module before it grants, and tells it what became of each call.
 
+- **Opening.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an eighth
+  every `OPEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap has
+  refused few calls by the time it says so.
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
   cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
 - **Up.** Below the level last refused, each answer adds its part of one more call per round trip. At that level one
@@ -21,6 +24,9 @@ from typing import Final
 PROBE_AFTER: Final = 200
 PROBE_AFTER_S: Final = 15.0  # with few and slow calls, that many answers would take minutes
 CUT: Final = 0.85
+OPEN_S: Final = 0.25
+OPEN_PARTS: Final = 8
+OPEN_LEAST: Final = 8
 CALM_EVERY_S: Final = 1.0
 CALM_CUT: Final = 0.7
 CALM_FLOOR: Final = 20  # an overloaded model is still asked by a twentieth of the job's calls, at least one
@@ -42,16 +48,21 @@ class Flight:
         "_ceiling",
         "_cut_at",
         "_fraction",
+        "_opens_at",
         "_refused_at",
         "_since",
         "_step",
         "limit",
         "most",
+        "opening",
     )
 
     def __init__(self, most: int, *, adapt: bool = True) -> None:
         self.most = most
-        self.limit = most
+        self.opening = adapt and most > OPEN_LEAST
+        """No call was refused yet, and the limit has not been at `most`."""
+        self.limit = max(OPEN_LEAST, -(-most // OPEN_PARTS)) if self.opening else most
+        self._opens_at: float | None = None
         self._adapt = adapt
         self._ceiling = most + 1
         """The number in flight that was refused last; one above `most` while none was."""
@@ -66,10 +77,22 @@ class Flight:
         self._fraction = 0.0
         self._step = 1
 
+    def open_in(self, now: float) -> float | None:
+        """Let time open more; the seconds until it does so again, None when it does not."""
+        if not self.opening:
+            return None
+        if self._opens_at is None:
+            self._opens_at = now + OPEN_S
+        while self.opening and now >= self._opens_at:
+            self._opens_at += OPEN_S
+            self._open(max(1, self.most // OPEN_PARTS))
+        return self._opens_at - now if self.opening else None
+
     def refused(self, sent: float, now: float, others: int) -> None:
         """A call that left at `sent` was refused for too many in flight; `others` are still there."""
         if not self._adapt:
             return
+        self.opening = False
         if self._since >= max(20, self.limit):
             self._before = self.limit
         level = max(1, min(self.limit, others))
@@ -88,11 +111,14 @@ class Flight:
         if not self._adapt or now - self._calmed < CALM_EVERY_S:
             return
         self._calmed = now
+        self.opening = False
         self.limit = max(1, -(-self.most // CALM_FLOOR), int(self.limit * CALM_CUT))
 
     def answered(self, in_flight: int, now: float) -> None:
         """A call was taken and answered at `now` while `in_flight` were there, itself among them."""
         self._since += 1
+        if self.opening:
+            self._open(1)
         if self.limit >= self.most:
             return
         self._answers += 1
@@ -109,6 +135,10 @@ class Flight:
     def restore(self) -> None:
         """Everything was refused for a while, so the refusals measured nothing: go on as before them."""
         self._raise(max(0, self._before - self.limit))
+
+    def _open(self, by: int) -> None:
+        self.limit = min(self.most, self.limit + by)
+        self.opening = self.limit < self.most
 
     def _grow(self, part: float) -> None:
         self._fraction += part

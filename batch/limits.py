@@ -207,7 +207,9 @@ class Limits:
     def _held_for(self, charge: Charge | None) -> float | None:
         """Seconds until a call may go, the pace apart: 0 now, None until something changes."""
         if self.in_flight >= self.flight.limit:
-            return None
+            opens = self.flight.open_in(self._clock.monotonic())
+            if self.in_flight >= self.flight.limit:
+                return opens
         health = self.health
         if self._tokens is None and not health.silent and not self.paused_until:
             return 0.0

@@ -46,6 +46,7 @@ class Prompt:
 
     Attributes:
         columns: the columns it reads; a row needs no other to be rendered.
+        pictured: its messages may hold pictures of the row.
 
     Args:
         spec: the job's `[prompt]`, or one of its variants laid over it.
@@ -56,6 +57,7 @@ class Prompt:
         self._column = spec.messages
         self._turns = spec.turns
         self._images = spec.images
+        self.pictured = bool(spec.images)
         self._files = Files(folder)
         self._faults: list[str] = []
         environment = _Sandbox(self._files)
@@ -138,8 +140,9 @@ class Prompt:
         """A user message, with the row's pictures behind its text."""
         parts: list[dict[str, Any]] = []
         for name in self._images:
+            room = images.MAX_ROW_BYTES - sum(len(part["image_url"]["url"]) for part in parts)
             try:
-                parts += images.parts_of(record.get(name), self._files)
+                parts += images.parts_of(record.get(name), self._files, column=name, room=room)
             except ValueError as exc:
                 raise PromptFault(f"prompt.images: column {name!r}: {exc}") from exc
         if not parts:
@@ -158,7 +161,9 @@ class _Template:
         environment.check_files(tree, part)
         if unknown := _unknown(environment, tree):
             raise PromptFault(f"prompt.{part} line {unknown.lineno}: no filter or test is called {unknown.name!r}.")
-        self.reads = frozenset(meta.find_undeclared_variables(tree).difference(environment.globals))
+        self.reads = frozenset(
+            meta.find_undeclared_variables(tree).difference(environment.globals) | _shadowed(environment, tree, part)
+        )
         self._file = f"{folder}/job.toml#prompt.{part}"
         code = environment.compile(source, name=part, filename=self._file)
         self._template = jinja2.Template.from_code(environment, code, environment.make_globals(None))
@@ -216,8 +221,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self._files = files
         self.globals["file"] = self._file
 
-    def _file(self, name: str) -> str:
+    def _file(self, name: object) -> str:
         """`{{ file('guide.md') }}`: the text of a file in the job's folder."""
+        if not isinstance(name, str):
+            raise SecurityError(f"file({name!r}): the name of a file is wanted"[:200])
         try:
             return self._files.text(name)
         except ValueError as exc:
@@ -228,10 +235,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         for call in tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Name) and call.node.name == "file" and len(call.args) == 1:
                 name = call.args[0]
-                try:
-                    self._files.text(name.value if isinstance(name, nodes.Const) else "")
-                except ValueError as exc:
-                    if isinstance(name, nodes.Const):
+                if isinstance(name, nodes.Const):
+                    try:
+                        self._file(name.value)
+                    except SecurityError as exc:
                         raise PromptFault(f"prompt.{part} line {call.lineno}: {exc}") from exc
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -257,6 +264,20 @@ def _unknown(environment: _Sandbox, tree: nodes.Template) -> nodes.Filter | node
     filters = (node for node in tree.find_all(nodes.Filter) if node.name not in environment.filters)
     tests = (node for node in tree.find_all(nodes.Test) if node.name not in environment.tests)
     return next(filters, None) or next(tests, None)
+
+
+def _shadowed(environment: _Sandbox, tree: nodes.Template, part: str) -> set[str]:
+    """Columns called like one of our functions: `{{ file }}` is the column, `{{ file('guide.md') }}` the function."""
+    called = {id(call.node): call.node.name for call in tree.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
+    names = {
+        name.name
+        for name in tree.find_all(nodes.Name)
+        if name.ctx == "load" and name.name in environment.globals and id(name) not in called
+    }
+    if both := names.intersection(called.values()):
+        name = min(both)
+        raise PromptFault(f"prompt.{part}: {name} is called as a function and read as a column. Rename the column.")
+    return names
 
 
 def _blank_for_null(value: Any) -> Any:

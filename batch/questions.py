@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batch import images
 from batch.codec import Fingerprint
 from batch.job import Job, PromptSpec
 from batch.prompt import Prompt, PromptFault
@@ -100,7 +101,8 @@ class Question:
             over["parameters"] = {name: asked.parameters.get(name) for name in sorted(self._columns)}
         if asked.later:
             over["later"] = asked.later
-        return self._fingerprint.of(asked.messages, over or None)
+        messages = images.asked(asked.messages) if self.prompt.pictured else asked.messages
+        return self._fingerprint.of(messages, over or None)
 
     def fault(self, kind: str, code: str | None) -> bytes:
         """The fingerprint of a row that cannot be asked."""

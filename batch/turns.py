@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from batch import images
 from batch.errors import FailureKind
 from batch.records import Failure, Message, Reply, ToolCall
 
@@ -45,11 +46,11 @@ class Conversation(msgspec.Struct, frozen=True):
     """What there is to say of the answers before the last one."""
 
     def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
-        """JSON text of the part of the conversation that `output.messages` asks for."""
+        """JSON text of the part of the conversation that `output.messages` asks for; of pictures, hash and source."""
         if keep == "none":
             return None
         chosen = self.messages if keep == "all" else self.messages[self.first :]
-        return msgspec.json.encode(chosen).decode()
+        return msgspec.json.encode(images.shown(chosen)).decode()
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -154,9 +155,16 @@ def _next_user_turn(told: Conversation, flags: tuple[str, ...]) -> Conversation:
     """The user goes on; the model sees the whole conversation again."""
     said, *later = told.later
     turn = told.turn + 1
-    return msgspec.structs.replace(
-        told, messages=(*told.messages, said), later=tuple(later), turn=turn, since=turn, flags=flags
-    )
+    messages = (*told.messages[:-1], _answered(told.messages[-1]), said)
+    return msgspec.structs.replace(told, messages=messages, later=tuple(later), turn=turn, since=turn, flags=flags)
+
+
+def _answered(message: Message) -> Message:
+    """A reply as later turns show it: services refuse a conversation that goes on over tool calls nobody ran."""
+    if not message.get("tool_calls"):
+        return message
+    kept = {name: value for name, value in message.items() if name != "tool_calls"}
+    return {**kept, "content": kept.get("content") or ""}
 
 
 def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str]) -> Conversation:

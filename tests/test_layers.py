@@ -24,11 +24,10 @@ RANKS = (
         "lines",
         "codec",
         "files",
-        "images",
         "folder",
         "wishes",
     ),
-    ("jobchecks",),
+    ("jobchecks", "images"),
     ("job", "rows", "batchfile", "spill", "totals", "merge", "ledgerfile", "pace", "tokens", "flight", "health"),
     ("jsonl", "parquet"),
     (

@@ -185,6 +185,7 @@ def _columns(ready: Prepared) -> list[str]:
 
 
 def _samples(ready: Prepared) -> Iterator[str]:
+    from batch import images
     from batch.report import scan
 
     found = scan.samples(ready, SAMPLES)
@@ -195,7 +196,7 @@ def _samples(ready: Prepared) -> Iterator[str]:
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
         yield from (f"  warning: {clean(text, most=SHOWN)}" for text in sample.warnings)
-        yield from pairs((str(message["role"]), _content(message)) for message in sample.messages)
+        yield from pairs((str(message["role"]), _content(message)) for message in images.shown(sample.messages))
 
 
 def _content(message: dict[str, Any]) -> str:
