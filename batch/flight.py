@@ -4,9 +4,9 @@ Owns one number, `limit`, between 1 and the job's `concurrency`. Services such a
 at once what is above their cap (code 1302), so a refusal is a measurement: with that call not counted, what is still
 in flight is what they took. `limits` asks this module before it grants, and tells it what became of each call.
 
-- **Opening.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an eighth
-  every `OPEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap has
-  refused few calls by the time it says so.
+- **Opening.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an
+  eighth every `OPEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap
+  has refused few calls by the time it says so.
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
   cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
 - **Up.** Below the level last refused, each answer adds its part of one more call per round trip. At that level one
