@@ -19,6 +19,7 @@ from batch.agenda import Agenda
 from batch.clock import describe
 from batch.errors import FailureKind
 from batch.events import logger, redact
+from batch.health import LONGEST_PROBE_S
 from batch.limits import LimitsClosed
 from batch.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.submit import direct, stream, task
@@ -80,6 +81,8 @@ class Worker:
                     self._agenda.done()  # nothing more is sent for a job that changed
                 elif row.fault is not None:
                     self._unaskable(row, "render", row.fault)
+                elif self._others_first(row):
+                    self._agenda.later(row, LONGEST_PROBE_S)
                 elif (most := self._desk.weigh(row)) is not None:
                     self._too_large(row, most)
                 elif self._settings.lane == "task":
@@ -88,6 +91,10 @@ class Worker:
                     await self._send(row)
             except LimitsClosed:
                 self._agenda.done()  # it stays in the ledger as it is; the next run goes on from there
+
+    def _others_first(self, row: Row) -> bool:
+        """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
+        return self._desk.limits.health.silent and row.history.tried and not self._agenda.no_others
 
     async def tend(self) -> None:
         """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
@@ -179,6 +186,7 @@ class Worker:
             chance=self._chance,
             now=now,
             silent_s=limits.health.silent_for(now),
+            last_ones=self._agenda.no_others,
         )
         if decision.pause_s:
             limits.pause(decision.pause_s)

@@ -59,6 +59,11 @@ class Agenda(Generic[R]):
         return len(self._fresh)
 
     @property
+    def no_others(self) -> bool:
+        """Whether no row can be begun that was not: there is none, or as many as may be are open."""
+        return (self._ended and not self._fresh) or self.open >= self._open_limit
+
+    @property
     def waiting(self) -> int:
         """Rows that wait for a time."""
         return len(self._later)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import stat
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -73,12 +74,13 @@ class Files:
             raise ValueError(f"{shown} is no name of a file")
         root = self._folder.resolve()
         try:
-            path = (root / name).resolve(strict=True)
+            path = (root / name).resolve()
             if not path.is_relative_to(root):
                 raise ValueError(f"file {shown} lies outside the job's folder: only what is inside is read")
-            if not path.is_file():
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
                 raise ValueError(f"{shown} is no regular file")
-            if path.stat().st_size > most:
+            if found.st_size > most:
                 raise ValueError(f"file {shown} is larger than {most:,} bytes")
             data = path.read_bytes()
         except (OSError, RuntimeError) as exc:

@@ -324,8 +324,9 @@ class Run:
         if self.opened.closes_as is not None:
             return self._carried + planned.admitted
         total = progress.expected(planned, self.prepared.fraction(self.intake.position))
-        if total is not None and self._wishes.limit is not None:
-            total = min(total, self._wishes.limit * len(self.prepared.questions))
+        if total is not None and (limit := self._wishes.limit) is not None:
+            full = planned.rows >= limit
+            total = planned.admitted if full else min(total, limit * len(self.prepared.questions))
         return None if total is None else self._carried + total
 
     async def _tick(self) -> None:

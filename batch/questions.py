@@ -1,8 +1,10 @@
 """What is asked of a row, in each variant: prompt, model and parameters, and the fingerprint of the whole.
 
 Owns the variants of a job: several models (`model.names`), several prompts (`prompt.variants`), or each with each. A
-job without variants has one question, whose name is empty in the ledger and null in the table. Renders through
-`prompt`; knows no row but the one it is handed. Used by `plan`, `feed` and the commands that check a job.
+job without variants has one question, whose name is empty in the ledger and null in the table. What is written as a
+list names its variants even when it holds one: a model taken away or added later must leave the others' names, and so
+their answers, as they are. Renders through `prompt`; knows no row but the one it is handed. Used by `plan`, `feed` and
+the commands that check a job.
 """
 
 from __future__ import annotations
@@ -120,12 +122,10 @@ class Questions:
 
     def __init__(self, job: Job, tools: ToolSet, service: Service | None = None) -> None:
         prompts = _prompts(job)
-        names = job.model.names or (job.model.name,)
         self._all: list[Question] = []
-        for model in names:
+        for model in job.model.names or (job.model.name,):
             for name, prompt in prompts:
-                parts = [part for part in (model if len(names) > 1 else "", name) if part]
-                variant = "/".join(parts)
+                variant = _variant(model if job.model.names else "", name)
                 self._all.append(
                     Question(
                         *(job, tools, prompt), service=service, variant=variant, number=len(self._all), model=model
@@ -161,13 +161,15 @@ class Questions:
 
 def old_models(request: Mapping[str, Any]) -> dict[str, str]:
     """The model of each variant, from the request part that a run stored of its job."""
-    names = request.get("names") or [request["model"]]
+    names = request.get("names") or []
     prompts = request.get("variants") or {"": None}
-    found = {}
-    for model in names:
-        for name in prompts:
-            found["/".join(part for part in (model if len(names) > 1 else "", name) if part)] = model
-    return found
+    return {
+        _variant(model if names else "", prompt): model for model in names or [request["model"]] for prompt in prompts
+    }
+
+
+def _variant(model: str, prompt: str) -> str:
+    return "/".join(part for part in (model, prompt) if part)
 
 
 def column_of(value: Any) -> str | None:

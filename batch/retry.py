@@ -5,7 +5,7 @@ of failure come from `wire` (`Failure.verdict`); this module adds how often and 
 provider is bounded elsewhere (`health`).
 
 An attempt counts against `max_attempts` only if it says something about the row: one refused for rate or load, one that
-never reached the provider, and one that failed while nobody was answered do not. A row that is refused while others are
+never reached the provider, and one that failed while nobody was answered do not, as long as other rows wait. A row that is refused while others are
 answered fails all the same, after `MAX_PARK_S`.
 """
 
@@ -41,6 +41,11 @@ class History(msgspec.Struct, frozen=True):
     since_s: float = 0.0
     """The monotonic moment of the first of them."""
 
+    @property
+    def tried(self) -> bool:
+        """Whether an attempt of this turn failed already."""
+        return self.attempts + self.turned_away > 0
+
     def after(self, failure: Failure, decision: Decision, now: float) -> History:
         """The history with one more failed attempt."""
         once = (*self.once, failure.kind) if failure.verdict == "once" else self.once
@@ -73,6 +78,7 @@ def decide(
     chance: random.Random,
     now: float = 0.0,
     silent_s: float = 0.0,
+    last_ones: bool = False,
 ) -> Decision:
     """The decision after `failure`.
 
@@ -83,6 +89,8 @@ def decide(
         chance: for the jitter.
         now: monotonic seconds.
         silent_s: for how long the provider has answered nobody; 0 when it does.
+        last_ones: no row is left that did not fail: whether the provider is away or these rows make it fail, nobody
+            can tell, so the attempt counts.
     """
     if failure.verdict == "fail":
         return Decision("fail", retryable=False)
@@ -96,7 +104,7 @@ def decide(
     repeated = failure.verdict == "once" and failure.kind in history.once
     if repeated and failure.kind == "auth":
         return Decision("stop")  # a fresh token is refused as well: so is the key
-    counted = not (failure.kind in SAYS_NOTHING or not failure.sent or silent_s > 0)
+    counted = not (failure.kind in SAYS_NOTHING or not failure.sent or (silent_s > 0 and not last_ones))
     turned_away = not counted and silent_s <= 0 and history.turned_away > 0 and now - history.since_s > MAX_PARK_S
     if repeated or turned_away or (counted and history.attempts + 1 >= max_attempts):
         # The others are held back all the same, or each of them would run into it and fail as well.

@@ -20,6 +20,7 @@ from batch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BatchError
 from batch.folder import OutputFolder
 from batch.job import Job
 from batch.progress import Progress
+from batch.questions import old_models
 from batch.replay import Replay, RunRow
 from batch.totals import Totals
 from batch.wishes import MaxFailed
@@ -116,6 +117,9 @@ def _run(row: RunRow, replay: Replay, job: Job, end: End | None) -> dict[str, An
             "folder": str(job.folder),
             "provider": job.model.provider,
             "model": job.model.name,
+            "models": list(job.model.names or (job.model.name,)),
+            "prompts": list(job.prompt.variants),
+            "variants": [name or None for name in old_models(job.request_part())],
             "lane": job.model.lane,
             "tags": job.tags,
             "request": msgspec.json.decode(row.request),

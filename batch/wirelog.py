@@ -29,6 +29,7 @@ import msgspec
 from batch.clock import Clock, iso
 from batch.events import MASK, hidden, logger, redact
 from batch.records import Failure, Incoming, Outgoing
+from batch.wire import sse
 
 FILE_BYTES: Final = 64_000_000
 FOLDER_BYTES: Final = 1_000_000_000
@@ -38,6 +39,8 @@ WAIT_S: Final = 0.05
 """How long the event loop waits, once, for a thread that fell behind."""
 CLOSE_S: Final = 60.0
 """How long a clean stop waits for the thread; a disk that hangs must not keep the run from ending."""
+SPLIT: Final = f"{MASK}: a key stands in this stream, cut over several chunks"
+"""In place of a stream that would show a key to whoever puts its pieces together."""
 LONGEST_BASE64: Final = 512
 """Characters of base64 that are left as they are: ids and signatures are shorter, images longer."""
 
@@ -71,12 +74,14 @@ class Exchange(msgspec.Struct, frozen=True):
     url: str
     outgoing: Outgoing
     result: Incoming | Failure
+    received: bytes
+    """What came of an answer that failed on its way."""
     latency_ms: int
 
     @property
     def size(self) -> int:
         """Bytes it keeps in memory, about."""
-        reply = len(self.result.body) if isinstance(self.result, Incoming) else 0
+        reply = len(self.result.body) if isinstance(self.result, Incoming) else len(self.received)
         return len(self.outgoing.body or b"") + reply + 1_000
 
 
@@ -106,12 +111,12 @@ class WireLog:
         self._thread = threading.Thread(target=self._write, name="wire-log", daemon=True)
         self._thread.start()
 
-    def __call__(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure) -> None:
+    def __call__(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, received: bytes = b"") -> None:
         """Hand one exchange over; see `submit.attempt.Desk.on_exchange`."""
         latency_ms = int((self._clock.monotonic() - call.asked) * 1000)
         url = f"{(call.base_url or self._base_url).rstrip('/')}/{outgoing.path.lstrip('/')}"
         told = (call.call_id, call.row_id, call.turn, call.attempt, str(call.lane))
-        exchange = Exchange(self._clock.now_us(), told, url, outgoing, result, latency_ms)
+        exchange = Exchange(self._clock.now_us(), told, url, outgoing, result, received, latency_ms)
         with self._ready:
             if self._fault is None and not self._closed:
                 if self._full and not self._behind:
@@ -183,6 +188,7 @@ class WireLog:
         call_id, row_id, turn, attempt, lane = exchange.call
         outgoing, result = exchange.outgoing, exchange.result
         incoming = result if isinstance(result, Incoming) else None
+        body = incoming.body if incoming else exchange.received
         line = {
             "at": iso(exchange.at_us),
             "client_call_id": call_id,
@@ -196,7 +202,7 @@ class WireLog:
             "request": _body(outgoing.body),
             "status": incoming.status if incoming else None,
             "reply_headers": _headers(incoming.headers) if incoming else None,
-            "reply": _body(incoming.body) if incoming else None,
+            "reply": SPLIT if self._mask.split(body) else _body(body),
             "latency_ms": exchange.latency_ms,
             "error": _error(result) if isinstance(result, Failure) else None,
         }
@@ -271,11 +277,36 @@ class _Mask:
             return [self.value(inner) for inner in value]
         return value
 
+    def split(self, body: bytes) -> bool:
+        """Whether the chunks of a stream, put together, say what none of them says alone."""
+        if b"data:" not in body[:4096]:
+            return False
+        said: dict[str, list[str]] = {}
+        for event in sse.Parser().feed(body + b"\n\n"):
+            for path, text in _texts(_body(event), ""):
+                said.setdefault(path, []).append(text)
+        return any(self._masks("".join(texts)) and not any(map(self._masks, texts)) for texts in said.values())
+
+    def _masks(self, text: str) -> bool:
+        return redact(text) != text or (self._forms is not None and self._forms.search(text) is not None)
+
     def text(self, text: str) -> str:
         text = redact(text)
         if self._forms is not None:
             text = self._forms.sub(MASK, text)
         return _cut(text)
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text of a JSON value with the way to it; the places of a list count as one."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, path)
 
 
 def _forms(secret: str) -> Iterator[str]:

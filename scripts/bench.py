@@ -3,6 +3,8 @@
 The stub is pinned to one core, what is measured to the other. The bare loop reads the same file, sends the same
 requests through the same client under a semaphore's worth of workers, decodes the replies and keeps nothing: what any
 client on this transport must pay. Quote the ratios; absolute figures belong to the machine.
+
+`--streams` measures lane `stream` instead, beside a program on the openai package that reads the same streams.
 """
 
 from __future__ import annotations
@@ -58,11 +60,54 @@ async def main(path, url, width):
 anyio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]))
 """
 
+STREAM_JOB = """
+name = "streams"
+[input]
+path = "rows.jsonl"
+[prompt]
+user = "{{{{ text }}}}"
+[model]
+provider = "openai"
+name = "gpt-5-mini"
+lane = "stream"
+base_url = "{url}"
+[limits]
+concurrency = {concurrency}
+"""
+# What a user of the openai package writes: workers over the rows, text and usage kept.
+OPENAI = """
+import asyncio, json, sys
+import openai
+async def main(path, url, width):
+    lines = iter(open(path, "rb"))
+    answers = []
+    async with openai.AsyncOpenAI(base_url=url, api_key=sys.argv[4], max_retries=0) as client:
+        async def work():
+            for line in lines:
+                pieces, usage, finish = [], None, None
+                stream = await client.chat.completions.create(
+                    model="gpt-5-mini", messages=[{"role": "user", "content": json.loads(line)["text"]}], stream=True,
+                    stream_options={"include_usage": True})
+                async for chunk in stream:
+                    usage = chunk.usage or usage
+                    for choice in chunk.choices:
+                        pieces.append(choice.delta.content or "")
+                        finish = choice.finish_reason or finish
+                assert finish == "stop" and usage.total_tokens == 320
+                answers.append(("".join(pieces), usage))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(width):
+                group.create_task(work())
+    print(len(answers))
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+ARRIVALS = {"stream": "arriving at once", "drip": "arriving chunk by chunk"}
+
 
 def measure(command: list[str], core: int, rows: int) -> dict[str, float]:
     """Run one command pinned to a core; rows a second, CPU-s per 1,000 rows and peak RSS in MB, of its whole tree."""
     began = time.perf_counter()
-    environ = {**os.environ, "ZHIPUAI_API_KEY": KEY}
+    environ = {**os.environ, "ZHIPUAI_API_KEY": KEY, "OPENAI_API_KEY": KEY}
     process = subprocess.Popen(["taskset", "-c", str(core), *command], env=environ, stdout=subprocess.DEVNULL, cwd=ROOT)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -87,11 +132,14 @@ def write_rows(path: Path, rows: int) -> None:
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, help="20,000; of streams 1,000")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--concurrency", type=int, help="64; of streams 32")
+    parser.add_argument("--streams", action="store_true", help="lane stream, beside the openai package (minutes)")
     parser.add_argument("--large", action="store_true", help="add one run over 200,000 rows, for its memory")
     asked = parser.parse_args()
+    asked.rows = asked.rows or (1_000 if asked.streams else 20_000)
+    asked.concurrency = asked.concurrency or (32 if asked.streams else 64)
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="promptmill-bench-") as name:
         folder = Path(name)
@@ -102,7 +150,11 @@ def main() -> None:
             while not (folder / "port").exists():
                 time.sleep(0.02)
             port = (folder / "port").read_text(encoding="ascii")
-            bench(folder, port, asked, cores[0])
+            if asked.streams:
+                for how in ARRIVALS:
+                    streams(folder, f"http://127.0.0.1:{port}/{how}/v1", asked, cores[0])
+            else:
+                bench(folder, port, asked, cores[0])
         finally:
             stub.terminate()
             stub.wait(10)
@@ -130,6 +182,29 @@ def bench(folder: Path, port: str, asked: argparse.Namespace, core: int) -> None
         large = measure(ours(folder, "out-large"), core, 200_000)
         print("  200,000 rows" + "".join(f"  {value:10.3f} {figure}" for figure, value in large.items()))
         print(f"  memory grew by {large['RSS MB'] - medians['promptmill']['RSS MB']:.1f} MB from {asked.rows} rows")
+
+
+def streams(folder: Path, url: str, asked: argparse.Namespace, core: int) -> None:
+    """The openai package and promptmill in turn over the same streams, then their medians and the ratios."""
+    how = url.split("/")[3]
+    write_rows(folder / "rows.jsonl", asked.rows)
+    (folder / "job.toml").write_text(STREAM_JOB.format(url=url, concurrency=asked.concurrency), encoding="utf-8")
+    theirs = [sys.executable, "-c", OPENAI, str(folder / "rows.jsonl"), url, str(asked.concurrency), KEY]
+    found: dict[str, list[tuple[float, float]]] = {"openai": [], "promptmill": []}
+    for number in range(asked.rounds):
+        for who, command in (("openai", theirs), ("promptmill", ours(folder, f"out-{how}-{number}"))):
+            one = measure(command, core, asked.rows)
+            found[who].append((1000 / one["rows/s"], one["CPU-s/1000"]))
+    print(
+        f"{asked.rows} streams of 200 chunks {ARRIVALS[how]}, {asked.concurrency} in flight, median of {asked.rounds}"
+    )
+    medians = {
+        who: [statistics.median(figure) for figure in zip(*rounds, strict=True)] for who, rounds in found.items()
+    }
+    for who, (wall, cpu) in medians.items():
+        print(f"  {who:12}  {wall:8.3f} s  {cpu:8.3f} CPU-s  per 1,000 streams, start included")
+    wall, cpu = (ours / theirs for ours, theirs in zip(medians["promptmill"], medians["openai"], strict=True))
+    print(f"  promptmill needs {wall:.2f} of the openai package's time and {cpu:.2f} of its CPU")
 
 
 def ours(folder: Path, out: str) -> list[str]:

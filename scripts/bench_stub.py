@@ -1,13 +1,18 @@
 """A raw server that answers every POST with one fixed chat reply: the fastest provider there can be, for measuring us.
 
-No routing, no parsing of bodies, no latency. Run as `python scripts/bench_stub.py PORT_FILE`; ends with its parent.
+No parsing of bodies, no latency. Under `/stream/` the reply is a stream of 200 chunks of text in the OpenAI dialect,
+written in one piece; under `/drip/` the same, written chunk by chunk, so that nearly each arrives alone, as those of a
+model do. Run as `python scripts/bench_stub.py PORT_FILE`; ended by its parent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -20,12 +25,38 @@ BODY = (
 )
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
+CHUNKS = 200
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def frames() -> Iterator[bytes]:
+    """The events of the stream, each an HTTP chunk of its own."""
+    empty: dict[str, Any] = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}
+    choices: list[list[dict[str, Any]]] = [[{**empty, "delta": {"role": "assistant", "content": ""}}]]
+    choices += [[{**empty, "delta": {"content": f" word{number}"}}] for number in range(CHUNKS)]
+    choices += [[{**empty, "finish_reason": "stop"}], []]
+    usage = {"prompt_tokens": 120, "completion_tokens": CHUNKS, "total_tokens": 120 + CHUNKS}
+    for said in choices:
+        chunk = {
+            "id": "chatcmpl-BqGxyzMJqXcZ5cJrS6uYl0d0n5P7v", "object": "chat.completion.chunk", "created": 1754425777,
+            "model": "gpt-5-mini", "service_tier": "default", "system_fingerprint": None, "choices": said,
+            "usage": None if said else usage,
+        }  # fmt: skip
+        event = b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+        yield b"%x\r\n%s\r\n" % (len(event), event)
+    yield b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+
+
+FRAMES = list(frames())
+STREAM = STREAM_HEAD + b"".join(FRAMES)
+
 
 class Stub(asyncio.Protocol):
     """One connection: answers when the announced body is complete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._buffer = b""
 
@@ -39,7 +70,17 @@ class Stub(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(REPLY)  # type: ignore[attr-defined]
+            if head.startswith(b"post /drip/"):
+                self._transport.write(STREAM_HEAD)  # type: ignore[attr-defined]
+                self._drip(0)
+            else:
+                self._transport.write(STREAM if head.startswith(b"post /stream/") else REPLY)  # type: ignore[attr-defined]
+
+    def _drip(self, number: int) -> None:
+        """Write one frame in each round of the loop."""
+        self._transport.write(FRAMES[number])  # type: ignore[attr-defined]
+        if number + 1 < len(FRAMES) and not self._transport.is_closing():
+            self._loop.call_soon(self._drip, number + 1)
 
 
 async def main(port_file: Path) -> None:

@@ -40,19 +40,27 @@ from tests.ledgers import admitted
 
 Fault = Literal["refused", "busy", "reset", "unsent", "aborted", "odd", "task_failed"]
 FIRST: list[Message] = [{"role": "user", "content": "go"}]
-ASKED = Asked(FIRST, "glm-4")
 OURS = {resume.DIED.code, STOPPED}
 Record = tuple[Any, ...]
 
 
 @dataclass
 class Script:
-    """What the provider does: for each turn the faults before its reply, then so many tool calls; then the end."""
+    """What the provider does: for each turn the faults before its reply, then so many tool calls; then the end.
+
+    After a turn without tool calls the user says the next of `later` messages, as long as there is one.
+    """
 
     turns: list[tuple[list[Fault], int]]
     end: str = "stop"
     lane: Lane = "sync"
     polls: int = 1
+    later: int = 0
+
+    @property
+    def asked(self) -> Asked:
+        """What the row asks."""
+        return Asked(FIRST, "glm-4", later=tuple({"role": "user", "content": f"more {n}"} for n in range(self.later)))
 
 
 class Provider:
@@ -232,17 +240,18 @@ class Life:
     async def _live(self, clock: HandClock, ledger: Keeping, replay: Replay) -> None:
         self._count(replay)
         desk = self._desk(clock, ledger, replay)
+        asked = self.provider.script.asked
         try:
             agenda: Agenda[Row] = Agenda(
                 clock, open_limit=2, needs_slot=lambda row: row.call is None and row.replied is None
             )
             self.watch.ended = agenda.end
             for pending in replay.open_rows():
-                agenda.resume(resume.rebuild(replay, pending, lambda _: ASKED, desk, self.rules))
+                agenda.resume(resume.rebuild(replay, pending, lambda _: asked, desk, self.rules))
             for pending in replay.unsent(-1, 1):
                 row = Row(pending.work, pending.row_id, "", row_number=0, part=0)
-                row.asked = ASKED
-                row.conversation = turns.start(list(FIRST))
+                row.asked = asked
+                row.conversation = turns.start(asked.messages, asked.later)
                 agenda.add([row])
             tools = cast("Executor", self.provider)
             worker = Worker(desk, agenda, self.settings, tools=tools, overseer=self.watch)

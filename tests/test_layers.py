@@ -32,9 +32,9 @@ RANKS = (
     ("jsonl", "parquet"),
     (
         *("source", "prompt", "ledger", "replay", "limits", "retry", "prices", "tables", "sink", "progress", "agenda"),
-        *("wire", "tools", "wirelog"),
+        *("wire", "tools"),
     ),
-    ("turns", "identity", "publish", "questions", "opening"),
+    ("turns", "identity", "publish", "questions", "opening", "wirelog"),
     ("plan", "prepared", "submit", "feed"),
     ("advance", "resume", "intake", "runfile"),
     ("pipeline",),

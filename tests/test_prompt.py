@@ -18,8 +18,8 @@ from batch.prompt import MAX_MESSAGE_BYTES, Prompt, PromptFault
 FOLDER = Path("/jobs/label")
 
 
-def prompt(**spec: Any) -> Prompt:
-    return Prompt(PromptSpec(**spec), FOLDER)
+def prompt(folder: Path = FOLDER, /, **spec: Any) -> Prompt:
+    return Prompt(PromptSpec(**spec), folder)
 
 
 def user(template: str, **record: Any) -> str:
@@ -114,7 +114,7 @@ def test_a_sound_prompt_has_no_faults() -> None:
 
 def test_every_unknown_column_is_named_with_the_nearest_one() -> None:
     """A typo in a template must not cost a run."""
-    faults = prompt(system="{{ subjcet }}", user="{{ body }}{{ zzz }}{{ file('guide.md') }}").check(["subject", "body"])
+    faults = prompt(system="{{ subjcet }}", user="{{ body }}{{ zzz }}{{ file }}").check(["subject", "body"])
     assert faults == [
         "prompt.system: {{ subjcet }} is no column of the input. Did you mean 'subject'?",
         "prompt.user: {{ file }} is no column of the input. It has: body, subject.",
@@ -258,6 +258,141 @@ def test_a_conversation_without_a_user_message_is_left_for_the_provider_to_judge
     """Providers differ here, and each has a code of its own for it."""
     assert prompt(messages="chat").render({"chat": [{"role": "assistant", "content": "x"}]})
     assert prompt(system="only").render({}) == [{"role": "system", "content": "only"}]
+
+
+# -- conversations --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", [["Hi", "", None, "  \n", "And then?", "Bye"], '["Hi", null, "And then?", "Bye"]'])
+def test_a_turns_column_is_said_one_message_after_another(cell: Any) -> None:
+    """Empty ones are skipped; the first goes out with the system and the start messages."""
+    start = ({"role": "user", "content": "I am {{ who }}."}, {"role": "assistant", "content": "Hello {{ who }}."})
+    asked = prompt(system="Be brief.", turns="said", start=start)
+    assert asked.columns == {"said", "who"}
+    first, later = asked.conversation({"said": cell, "who": "{{ 7*7 }}"})
+    assert first == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "I am {{ 7*7 }}."},
+        {"role": "assistant", "content": "Hello {{ 7*7 }}."},
+        {"role": "user", "content": "Hi"},
+    ]
+    assert later == ({"role": "user", "content": "And then?"}, {"role": "user", "content": "Bye"})
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (None, "not null"),
+        ([], "no turn"),
+        ([None, " "], "no turn"),
+        ("just text", "not the JSON text"),
+        ('{"a": 1}', "not an object"),
+        (7, "not a number"),
+        (["a", 7], "turn 1"),
+        (["a", {"role": "user"}], "turn 1"),
+        (["a", ["b"]], "turn 1"),
+    ],
+)
+def test_a_cell_that_is_no_list_of_turns_is_one_failed_row(cell: Any, reason: str) -> None:
+    """The text names the column and what stands there."""
+    with pytest.raises(PromptFault, match=reason) as caught:
+        prompt(turns="said").conversation({"said": cell})
+    assert "'said'" in str(caught.value)
+
+
+def test_pictures_go_into_the_first_message_that_is_the_rows_own() -> None:
+    """Not into seeded ones, not into every turn."""
+    start = ({"role": "user", "content": "Look at pictures."}, {"role": "assistant", "content": "Show me."})
+    asked = prompt(turns="said", start=start, images=("a", "b"))
+    assert asked.columns == {"said", "a", "b"}
+    first, later = asked.conversation({"said": ["This?", "Sure?"], "a": "https://h/1", "b": ["https://h/2", None]})
+    assert [type(message["content"]) for message in first] == [str, str, list]
+    assert [part.get("text") or part["image_url"]["url"] for part in first[2]["content"]] == [
+        "This?",
+        "https://h/1",
+        "https://h/2",
+    ]
+    assert later == ({"role": "user", "content": "Sure?"},)
+    assert asked.render({"said": ["This?"], "a": None, "b": []})[2] == {"role": "user", "content": "This?"}
+
+
+def test_a_picture_that_is_none_is_one_failed_row_that_names_its_column() -> None:
+    """Other rows go on."""
+    with pytest.raises(PromptFault, match=r"prompt\.images: column 'photo': .*outside"):
+        prompt(user="x", images=("photo",)).render({"photo": "../../etc/passwd"})
+
+
+# -- files of the job's folder ---------------------------------------------------------------------------------------
+
+
+def test_file_puts_the_text_of_a_file_into_the_message(tmp_path: Path) -> None:
+    """Byte for byte but for a byte order mark; what looks like a template in it is text."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "guide.md").write_bytes("\ufeff# 指南\r\n{{ 7*7 }} <b>\n".encode())
+    asked = prompt(tmp_path, system="{{ file('notes/guide.md') }}|{{ file(which) }}", user="x")
+    assert asked.columns == {"which"}
+    text = "# 指南\r\n{{ 7*7 }} <b>\n"
+    assert asked.render({"which": "notes/guide.md"})[0]["content"] == f"{text}|{text}"
+
+
+def test_file_in_a_loop_reads_once_and_is_bounded(tmp_path: Path) -> None:
+    """A hundred thousand times a megabyte stops at the size of a message."""
+    (tmp_path / "big.txt").write_text("x" * 1_000_000, encoding="utf-8")
+    asked = prompt(tmp_path, user="{% for i in range(n) %}{{ file('big.txt') }}{% endfor %}")
+    assert len(asked.render({"n": 3})[0]["content"]) == 3_000_000
+    (tmp_path / "big.txt").unlink()
+    with pytest.raises(PromptFault, match="16 MiB"):
+        asked.render({"n": 100_000})
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("'none.md'", "No such file"),
+        ("'../secret.md'", "outside"),
+        ("'/etc/passwd'", "outside"),
+        ("'/proc/self/environ'", "outside"),
+        ("'out.md'", "outside"),
+        ("'folder'", "no regular file"),
+        ("'latin.md'", "not UTF-8"),
+        ("''", "no name of a file"),
+        ("7", "name of a file is wanted"),
+        ("none", "name of a file is wanted"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_before_the_run_and_refuses_every_row(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    """With its line; a name from a row is that row's failure alone."""
+    folder = tmp_path / "job"
+    (folder / "folder").mkdir(parents=True)
+    (tmp_path / "secret.md").write_text("secret", encoding="utf-8")
+    (folder / "out.md").symlink_to(tmp_path / "secret.md")
+    (folder / "latin.md").write_bytes(b"caf\xe9")
+    asked = prompt(folder, user=f"one\n{{{{ file({name}) }}}}")
+    (told,) = asked.check([])
+    assert told.startswith("prompt.user line 2: ")
+    assert reason in told
+    with pytest.raises(PromptFault, match=reason):
+        asked.render({})
+    by_row = prompt(folder, user="{{ file(name) }}")
+    assert by_row.check(["name"]) == []
+    with pytest.raises(PromptFault, match=reason):
+        by_row.render({"name": {"7": 7, "none": None}.get(name, name.strip("'"))})
+
+
+def test_a_column_may_have_the_name_of_a_function() -> None:
+    """`{{ file }}` is the column; a bound method in a prompt would be paid for without a word."""
+    for name in ("file", "range", "namespace"):
+        assert prompt(user=f"{{{{ {name} }}}}").columns == {name}
+        assert user(f"<{{{{ {name} }}}}>", **{name: "a.txt"}) == "<a.txt>"
+
+
+def test_a_column_and_a_function_of_one_name_in_one_template_are_refused(tmp_path: Path) -> None:
+    """Which is meant cannot be told."""
+    (tmp_path / "guide.md").write_text("x", encoding="utf-8")
+    (told,) = prompt(tmp_path, user="{{ file }}{{ file('guide.md') }}").check(["file"])
+    assert "Rename the column" in told
 
 
 def test_jinja_is_not_needed_to_import_the_job() -> None:

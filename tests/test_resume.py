@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -19,11 +20,14 @@ SYNC: tuple[Fault, ...] = ("refused", "busy", "reset", "aborted", "odd")
 TASK: tuple[Fault, ...] = (*SYNC, "task_failed")
 
 
-def scripts(lane: str, faults: tuple[Fault, ...]) -> st.SearchStrategy[Script]:
-    turn = st.tuples(st.lists(st.sampled_from(faults), max_size=4), st.integers(1, 3))
+def scripts(lane: str, faults: tuple[Fault, ...], *, least: int = 1) -> st.SearchStrategy[Script]:
+    """Tool turns, then an answer; with `least` 0 also answers in the middle, each followed by the user's next message."""
+    turn = st.tuples(st.lists(st.sampled_from(faults), max_size=4), st.integers(least, 3))
     last = st.tuples(st.lists(st.sampled_from(faults), max_size=4), st.just(0))
     return st.builds(
-        lambda some, end, reason, polls: Script([*some, end], reason, "task" if lane == "task" else "sync", polls),
+        lambda some, end, reason, polls: Script(
+            [*some, end], reason, "task" if lane == "task" else "sync", polls, sum(not tools for _, tools in some)
+        ),
         st.lists(turn, max_size=3),
         last,
         st.sampled_from(["stop", "stop", "length", "sensitive"]),
@@ -108,6 +112,43 @@ def test_a_row_killed_again_and_again_comes_to_the_same_outcome(
 ) -> None:
     """Any history, any prefix of it, any prefix of what followed from that, and so on."""
     life, expected = lived(tmp_path_factory.mktemp("life"), script)
+    for share in deaths:
+        life.kill(int(share * len(life.records)))
+        outcome = life.go_on()
+        assert told(outcome) == expected
+        check_books(life, outcome)
+
+
+TALK = Script([(["refused"], 0), ([], 2), (["aborted"], 0), (["reset"], 0)], later=2)
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_a_conversation_killed_after_every_record_goes_on_where_it_was(tmp_path: Path, lane: str) -> None:
+    """Three user turns, tools in the second: the same answers, and none of them asked for again."""
+    script = Script(TALK.turns, lane="task" if lane == "task" else "sync", later=2)
+    life, expected = lived(tmp_path, script)
+    assert (expected["status"], expected["answer"], expected["turns"]) == ("ok", "answer 3", 4)
+    said = [message["content"] for message in json.loads(str(expected["messages"])) if message["role"] == "user"]
+    assert said == ["more 0", "more 1"]
+    whole = list(life.records)
+    for kept in range(len(whole)):
+        life.records = list(whole)
+        life.kill(kept)
+        outcome = life.go_on()
+        assert told(outcome) == expected, f"killed after {kept} of {len(whole)}"
+        check_books(life, outcome)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["sync", "task"]).flatmap(lambda lane: scripts(lane, TASK if lane == "task" else SYNC, least=0)),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
+)
+def test_a_conversation_killed_again_and_again_comes_to_the_same_outcome(
+    tmp_path_factory: pytest.TempPathFactory, script: Script, deaths: list[float]
+) -> None:
+    """Any talk with tools in any of its turns, any prefix of its history, and so on."""
+    life, expected = lived(tmp_path_factory.mktemp("talk"), script)
     for share in deaths:
         life.kill(int(share * len(life.records)))
         outcome = life.go_on()

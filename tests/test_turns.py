@@ -2,7 +2,7 @@
 
 import copy
 import json
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -245,3 +245,110 @@ def test_nothing_that_is_passed_in_is_changed(reason: str, calls: int, model: st
     assert isinstance(first[1], (RunTools, Settle))
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Reply)
     assert turns.after_reply(before, again, rules, model_asked=ASKED) == first
+
+
+# -- conversations of several turns ---------------------------------------------------------------------------------
+
+LATER: tuple[Message, ...] = ({"role": "user", "content": "And 3?"}, {"role": "user", "content": "And 4?"})
+
+
+def talk(*answers: Reply, rules: Rules = TOOLS) -> tuple[Conversation, turns.Action]:
+    """A conversation in which every tool is run, as far as these replies bring it."""
+    conversation, action = turns.start(FIRST, LATER), cast("turns.Action", turns.Send())
+    for answer in answers:
+        conversation, action = turns.after_reply(conversation, answer, rules, model_asked=ASKED)
+        if isinstance(action, RunTools):
+            conversation = turns.after_tools(conversation, action.calls, ["done"] * len(action.calls))
+    return conversation, action
+
+
+def test_the_user_goes_on_after_each_answer_and_the_last_one_settles_the_row() -> None:
+    """Every turn is sent with all that was said before it."""
+    conversation, action = talk(reply("one"))
+    assert action == turns.Send()
+    assert conversation.messages == (*FIRST, reply("one").message, LATER[0])
+    assert (conversation.turn, conversation.later) == (1, LATER[1:])
+    conversation, action = talk(reply("one"), reply("two"), reply("three"))
+    assert isinstance(action, Settle)
+    assert (action.status, action.answer, conversation.turn) == ("ok", "three", 2)
+    kept = json.loads(conversation.kept("turns") or "")
+    assert [message["content"] for message in kept] == ["one", "And 3?", "two", "And 4?", "three"]
+
+
+def test_tools_inside_a_user_turn_are_run_before_the_user_goes_on() -> None:
+    """The answer to the tools is the answer to the user."""
+    tools = reply(None, "tool_calls", calls=2)
+    conversation, action = talk(reply("one"), tools, reply("two"))
+    assert action == turns.Send()
+    roles = [message["role"] for message in conversation.messages[2:]]
+    assert roles == ["assistant", "user", "assistant", "tool", "tool", "assistant", "user"]
+    assert (conversation.turn, conversation.since, conversation.tool_calls) == (3, 3, 2)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(1, 4))
+def test_max_turns_counts_from_each_user_message(loops: list[int], max_turns: int) -> None:
+    """A long talk is no looping model; a loop in any of its turns is one."""
+    rules = Rules(max_turns=max_turns, tools=True)
+    answers = []
+    for count in loops:
+        answers += [reply(None, "tool_calls", calls=1)] * count + [reply("said")]
+    looping = next((place for place, count in enumerate(loops) if count >= max_turns), None)
+    if looping is not None:
+        answers = answers[: sum(count + 1 for count in loops[:looping]) + max_turns]
+    conversation, action = talk(*answers, rules=rules)
+    if looping is not None:
+        assert isinstance(action, Settle)
+        assert (action.error_kind, action.error_code) == ("tool_loop", "max_turns")
+    elif len(loops) == 3:
+        assert isinstance(action, Settle)
+        assert action.status == "ok"
+    else:
+        assert action == turns.Send()
+        assert conversation.later == LATER[len(loops) :]
+
+
+def test_what_is_odd_about_any_answer_of_a_conversation_is_flagged_once() -> None:
+    """In the order it was met; whoever filters truncated rows finds those cut in the middle too."""
+    answers = (reply("a", "length"), reply("b", model="other", usage=None), reply("c", "length"))
+    _, action = talk(*answers)
+    assert isinstance(action, Settle)
+    assert action.flags == ("truncated", "served_other", "usage_unknown")
+
+
+@pytest.mark.parametrize(
+    ("second", "kind"),
+    [
+        (reply("bad", "sensitive"), "content_filter"),
+        (reply("", "model_context_window_exceeded"), "too_large"),
+    ],
+)
+def test_a_turn_that_is_refused_in_the_middle_fails_the_row_and_keeps_what_was_said(second: Reply, kind: str) -> None:
+    """The user does not go on over it; the answers before it stay readable."""
+    conversation, action = talk(reply("one"), second)
+    assert isinstance(action, Settle)
+    assert (action.status, action.error_kind, action.answer) == ("failed", kind, None)
+    kept = json.loads(conversation.kept("turns") or "")
+    assert [message["content"] for message in kept][:2] == ["one", "And 3?"]
+    assert "bad" not in str(kept)
+
+
+@pytest.mark.parametrize(
+    ("answer", "rules"),
+    [(reply(None, "length", calls=1), TOOLS), (reply(None, "tool_calls", calls=1), Rules(tools=False))],
+)
+def test_tool_calls_that_nobody_runs_are_not_sent_back(answer: Reply, rules: Rules) -> None:
+    """Services refuse a conversation that goes on over an open tool call, or over a message that holds nothing."""
+    conversation, action = talk(answer, rules=rules)
+    assert action == turns.Send()
+    assert conversation.messages[-2:] == ({"role": "assistant", "content": ""}, LATER[0])
+    assert conversation.flags[-1:] == ("empty",)
+
+
+def test_pictures_are_kept_as_hash_and_source() -> None:
+    """`output.messages = "all"` does not write the megabytes a second time."""
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}, "source": "a.png"}
+    first: list[Message] = [{"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}]
+    (kept,) = json.loads(turns.start(first).kept("all") or "")
+    hashed = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert kept["content"][1] == {"type": "image_url", "image_url": {"url": hashed}, "source": "a.png"}
+    assert first[0]["content"][1] == picture

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "run": ("batch.cli.run:run", "Run a job, or continue it: answers land in the output folder."),
     "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, tokens, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
+    "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,6 +21,8 @@ SAMPLES: Final = 3
 FILES: Final = 8
 SHOWN: Final = 500
 """Characters of one message."""
+NO_NAME: Final = "(none)"
+"""How the variant of a job without variants is called."""
 
 
 def check(
@@ -61,7 +63,12 @@ def _lines(ready: Prepared) -> Iterator[str]:
         [
             ("input", _input(ready)),
             ("key", job.input.key or "none: a row is known by its content"),
-            ("model", f"{job.model.provider}/{clean(job.model.name)}, lane {job.model.lane}"),
+            (
+                "models" if len(_models(ready)) > 1 else "model",
+                f"{job.model.provider}/{clean(', '.join(_models(ready)))}, lane {job.model.lane}",
+            ),
+            ("prompts", clean(", ".join(job.prompt.variants))),
+            ("variants", _variants(ready)),
             (
                 "parameters",
                 ", ".join(f"{clean(name)} = {_short(value)}" for name, value in job.model.parameters.items()),
@@ -83,6 +90,24 @@ def _lines(ready: Prepared) -> Iterator[str]:
     yield "columns"
     yield from _columns(ready)
     yield from _samples(ready)
+
+
+def _models(ready: Prepared) -> tuple[str, ...]:
+    return ready.job.model.names or (ready.job.model.name,)
+
+
+def _variants(ready: Prepared) -> str:
+    """How many results a row gets, and what becomes of those of the last run when it had other variants."""
+    from batch.report import scan
+
+    many = len(ready.questions)
+    lines = [f"{many}: each row is asked {many} times, and has {many} results"] if many > 1 else []
+    now, before = ready.questions.variants, scan.last_asked(ready.folder)
+    if gone := [name for name in before if name not in now]:
+        lines.append(f"no longer asked, what they answered stays: {_names(gone)}")
+    if before and (new := [name for name in now if name not in before]):
+        lines.append(f"not asked by the last run, so asked for every row: {_names(new)}")
+    return "\n".join(lines)
 
 
 def _input(ready: Prepared) -> str:
@@ -129,10 +154,16 @@ def _address(ready: Prepared) -> str:
 
 
 def _price(ready: Prepared) -> str:
-    model = ready.job.model
-    found = ready.prices.find(model.provider, model.name, datetime.now(UTC).date())
+    """A line a model."""
+    models = _models(ready)
+    return "\n".join(f"{f'{clean(model)}: ' if len(models) > 1 else ''}{_price_of(ready, model)}" for model in models)
+
+
+def _price_of(ready: Prepared, model: str) -> str:
+    provider = ready.job.model.provider
+    found = ready.prices.find(provider, model, datetime.now(UTC).date())
     if found is None:
-        return f"no price for {model.provider}/{clean(model.name)}: cost will be null; tokens are counted all the same"
+        return f"no price for {provider}/{clean(model)}: cost will be null; tokens are counted all the same"
     per_million = [f"{_per_million(found.input)} in", f"{_per_million(found.output)} out"]
     if found.cached_input != found.input:
         per_million.insert(1, f"{_per_million(found.cached_input)} cached")
@@ -185,18 +216,33 @@ def _columns(ready: Prepared) -> list[str]:
 
 
 def _samples(ready: Prepared) -> Iterator[str]:
+    """The first row in all its variants; of the next ones the first, and what is wrong with any."""
     from batch import images
     from batch.report import scan
 
     found = scan.samples(ready, SAMPLES)
     if not found:
         yield "the input has no rows"
+    first = before = None
+    hidden = False
     for sample in found:
-        yield clean(sample.place)
+        place, new = sample.place, sample.place != before
+        first, before = first or place, place
+        if not (new or place == first or sample.fault is not None or sample.warnings):
+            hidden = True
+            continue
+        several = len(ready.questions) > len(sample.variants) > 0
+        yield f"{clean(place)}{f', variant {_names(sample.variants)}' if several else ''}"
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
         yield from (f"  warning: {clean(text, most=SHOWN)}" for text in sample.warnings)
         yield from pairs((str(message["role"]), _content(message)) for message in images.shown(sample.messages))
+    if hidden:
+        yield "The first row is shown in all variants, the next ones in the first."
+
+
+def _names(variants: Sequence[str | None]) -> str:
+    return ", ".join(clean(name or NO_NAME, most=120) for name in variants)
 
 
 def _content(message: dict[str, Any]) -> str:

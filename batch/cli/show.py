@@ -1,4 +1,4 @@
-"""`promptmill show`: one row whole."""
+"""`promptmill show`: one row whole, in one variant or in all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli.text import clean, count, decimal, pairs, say, table
-from batch.errors import EXIT_OK
+from batch.errors import EXIT_OK, RefusedToStart
 
 if TYPE_CHECKING:
     from batch.report.row import RowView
@@ -25,6 +25,7 @@ def show(
     row_id: Annotated[str, Parameter(negative=(), allow_leading_hyphen=True)],
     /,
     *,
+    variant: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """One row whole: input, conversation with tool calls, every call, tokens, cost, error.
@@ -32,25 +33,69 @@ def show(
     Args:
         out: the output folder of a run.
         row_id: the row's id, or a beginning of it that no other row shares.
-        json: one JSON object on stdout, for programs.
+        variant: one variant of the row only.
+        json: one JSON object on stdout, for programs; of a row in several variants it has a list of them.
     """
     from batch.report.row import row_of
 
     found = row_of(out, row_id)
+    if variant is not None:
+        found = [_named(found, variant)]
     if json:
         import msgspec
 
-        say([msgspec.json.format(msgspec.json.encode(found), indent=2).decode()])
+        first = found[0]
+        several = {"row_id": first.row_id, "row_number": first.row_number, "variants": found}
+        shown = first if len(found) == 1 else several
+        say([msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()])
     else:
-        say(_lines(found))
+        say(_lines(found) if len(found) == 1 else _variants(found))
     return EXIT_OK
 
 
-def _lines(found: RowView) -> Iterator[str]:
-    outcome = found.outcome
-    yield f"row {clean(found.row_id)}, number {found.row_number:,}: {_state(found)}"
+def _named(found: list[RowView], variant: str) -> RowView:
+    """The variant of this name.
+
+    Raises:
+        RefusedToStart: the row has no such variant; says which it has.
+    """
+    for view in found:
+        if view.variant == variant:
+            return view
+    named = [view.variant for view in found if view.variant is not None]
+    have = f"it has {', '.join(named)}" if named else "its job has no variants"
+    raise RefusedToStart(f"--variant {variant}: row {found[0].row_id} has no such variant; {have}.")
+
+
+def _lines(found: list[RowView]) -> Iterator[str]:
+    view = found[0]
+    variant = f", variant {clean(view.variant)}" if view.variant is not None else ""
+    yield f"row {clean(view.row_id)}, number {view.row_number:,}{variant}: {_state(view)}"
+    yield from _inputs(view)
+    yield from _answered(view)
+
+
+def _variants(found: list[RowView]) -> Iterator[str]:
+    """All of them: the input once, unless one that is no longer asked answers an earlier form of the row."""
+    view = found[0]
+    same = all(other.inputs == view.inputs for other in found)
+    yield f"row {clean(view.row_id)}, number {view.row_number:,}: {len(found)} variants"
+    if same:
+        yield from _inputs(view)
+    for view in found:
+        yield ""
+        yield f"variant {clean(view.variant or '(none)')}: {_state(view)}"
+        yield from () if same else _inputs(view)
+        yield from _answered(view)
+
+
+def _inputs(found: RowView) -> Iterator[str]:
     yield "input"
     yield from pairs([(clean(name), _cell(value)) for name, value in found.inputs.items() if value is not None])
+
+
+def _answered(found: RowView) -> Iterator[str]:
+    outcome = found.outcome
     if outcome is not None:
         yield from _outcome(outcome)
     if found.messages and not _says_it_again(found):

@@ -41,22 +41,27 @@ def status(
 
 
 def _lines(found: Status) -> Iterator[str]:
-    from batch.cli.summary import calls_text, cost_text, tokens_text
+    from batch.cli.summary import calls_text, cost_text, tokens_text, unpriced
 
     name = clean(str(found.job.get("name", ""))) or found.folder.name
     yield f"{name}: {_SENTENCES[found.state]}"
     totals = found.totals
-    model = f"{found.job.get('provider', '?')}/{found.job.get('model', '?')}"
+    models = found.job.get("models") or [found.job.get("model", "?")]
+    model = f"{found.job.get('provider', '?')}/{', '.join(map(str, models))}"
     yield from pairs(
         [
             ("run", f"{found.run} ({count(found.runs, 'run')} in all)" if found.run else ""),
             ("started", _times(found)),
             ("exit code", _ended(found)),
-            ("model", clean(f"{model}, lane {found.job.get('lane', '?')}") if found.job else ""),
+            (
+                "models" if len(models) > 1 else "model",
+                clean(f"{model}, lane {found.job.get('lane', '?')}") if found.job else "",
+            ),
+            ("prompts", clean(", ".join(map(str, found.job.get("prompts") or ())))),
             ("rows", _rows(found) if found.run else ""),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
-            ("cost", cost_text(totals, model) if totals.calls else ""),
+            ("cost", cost_text(totals, unpriced(str(found.job.get("provider", "?")), models)) if totals.calls else ""),
             ("now", _now(found)),
             ("stopped by", clean(found.fault or "", lines=True)),
             ("table", f"{count(found.table_rows, 'row')} in {found.folder / 'results'}"),

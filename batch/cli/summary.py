@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.text import clean, count, money, pairs, say, table
 from batch.clock import describe
+from batch.prices import Prices
 from batch.records import cost_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from batch.job import Job
     from batch.runs import Report
@@ -63,17 +65,22 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
     totals = report.totals
     out = shlex.quote(str(report.folder.root))
+    models = job.model.names or (job.model.name,)
+    variants = len(models) * max(1, len(job.prompt.variants))
     yield f"{clean(job.name)}: {_STATES.get(report.state, report.state)}"
     yield from pairs(
         [
+            ("models", f"{job.model.provider}/{clean(', '.join(models))}" if len(models) > 1 else ""),
+            ("prompts", clean(", ".join(job.prompt.variants))),
             ("rows", _rows(report)),
             ("allowed", _allowed(report)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
-            ("cost", cost_text(totals, f"{job.model.provider}/{job.model.name}")),
+            ("cost", cost_text(totals, unpriced(job.model.provider, models))),
             ("time", _time(report, settled_here)),
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
+            ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),
         ]
     )
     if totals.rows_failed:
@@ -100,6 +107,8 @@ def _rows(report: Report) -> str:
         found.append((carried, "begun by an earlier run"))
     kinds = ", ".join(f"{number:,} {word}" for number, word in found if number)
     text = f"{totals.rows_ok:,} ok, {totals.rows_failed:,} failed{f'  ({kinds})' if kinds else ''}"
+    if 0 < planned.rows < planned.admitted:
+        text += f", {count(planned.rows, 'row')} of the input in several variants"
     alone = [
         (planned.unchanged, "answered before"),
         (planned.standing, "failed for good before"),
@@ -157,6 +166,14 @@ def cost_text(totals: Totals, model: str) -> str:
     if not known and not lacks:
         return "0" if totals.calls else ""
     return "; ".join([known, *lacks] if known else lacks)
+
+
+def unpriced(provider: str, models: Sequence[str]) -> str:
+    """Those of the models that have no price today; all of them when each has one, as the bill then names another."""
+    today = datetime.now(UTC).date()
+    known = Prices.load()
+    without = [model for model in models if known.find(provider, model, today) is None]
+    return f"{provider}/{', '.join(without or models)}"
 
 
 def _time(report: Report, settled_here: int) -> str:

@@ -1,4 +1,4 @@
-"""One row whole: its input, its outcome, its conversation and every call that was made for it.
+"""One row whole, in each of its variants: its input, outcome and conversation, and every call that was made for it.
 
 Looks a row up by its id, or by a beginning of it that no other row shares, in the published table first and then among
 the rows that are still under way. Reads only what the ledger names: a killed publication's files are not in the book.
@@ -19,7 +19,7 @@ from batch import tables
 from batch.errors import RefusedToStart, StorageError
 from batch.folder import OutputFolder
 from batch.records import Call, cost_decimal
-from batch.replay import Entry, JournaledCall, PendingRow, Replay
+from batch.replay import JournaledCall, PendingRow, Replay
 from batch.report.folders import opened
 from batch.source import Spill
 
@@ -31,10 +31,12 @@ Stage = Literal["waiting", "under way", "settled"]
 
 
 class RowView(msgspec.Struct, frozen=True, kw_only=True):
-    """One row; `outcome` None while it has none in the table."""
+    """One row in one variant; `outcome` None while it has none in the table."""
 
     row_id: str
     row_number: int
+    variant: str | None
+    """None for the only one."""
     stage: Stage | None
     """None when nothing is under way for it."""
     inputs: dict[str, Any]
@@ -46,8 +48,8 @@ class RowView(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of the book of account, in the order they were made; those not final yet have state `open`."""
 
 
-def row_of(out: Path, row_id: str) -> RowView:
-    """The row with this id, or with the only id that begins with it.
+def row_of(out: Path, row_id: str) -> list[RowView]:
+    """The row with this id, or with the only id that begins with it: one view a variant, in the order of the table.
 
     Raises:
         OutputError: `out` is no output folder.
@@ -62,58 +64,57 @@ def row_of(out: Path, row_id: str) -> RowView:
             raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
 
 
-def _row(folder: OutputFolder, replay: Replay, asked: str) -> RowView:
+def _row(folder: OutputFolder, replay: Replay, asked: str) -> list[RowView]:
     pending = _Pending(replay)
-    entry = _entry(replay, asked)
-    found = asked if entry is not None or pending.find(asked) else _resolve(folder, replay, pending, asked)
-    entry = entry or _entry(replay, found)
-    row = pending.find(found)
-    published = None
-    if entry is not None and entry.status is not None:
-        published = _published(folder, entry.part, found)
-    inputs, outcome = _split(published) if published is not None else ({}, None)
-    messages = _messages(outcome.pop("messages", None)) if outcome is not None else []
-    if row is not None and not inputs:
-        inputs = _spilled(folder, row)
-    number = row.row_number if row is not None else entry.row_number if entry is not None else -1
-    return RowView(
-        row_id=found,
-        row_number=number,
-        stage=pending.stage(found),
-        inputs=inputs,
-        outcome=outcome,
-        messages=messages,
-        calls=_calls(folder, replay, found, row),
-    )
-
-
-def _entry(replay: Replay, row_id: str) -> Entry | None:
-    return next(iter(replay.entries([row_id]).values()), None)
+    entries = replay.entries([asked])
+    found = asked if entries or pending.find(asked) else _resolve(folder, replay, pending, asked)
+    entries = entries or replay.entries([found])
+    under_way = pending.find(found)
+    parts = {entry.part for entry in entries.values() if entry.status is not None}
+    published = {name: row for part in sorted(parts) for name, row in _published(folder, part, found).items()}
+    booked = _booked(folder, replay, found)
+    views = []
+    for variant in dict.fromkeys([*published, *under_way, *(name for _, name in entries)]):
+        stage, row = under_way.get(variant, (None, None))
+        inputs, outcome = _split(published[variant]) if variant in published else ({}, None)
+        number = row.row_number if row is not None else entries[found, variant].row_number
+        view = RowView(
+            row_id=found,
+            row_number=number,
+            variant=variant or None,
+            stage=stage,
+            inputs=_spilled(folder, row) if row is not None and not inputs else inputs,
+            messages=_messages(outcome.pop("messages", None)) if outcome is not None else [],
+            outcome=outcome,
+            calls=_calls(replay, [call for call in booked if call["variant"] == (variant or None)], row),
+        )
+        views.append(view)
+    return views
 
 
 class _Pending:
     """The rows that are admitted and not published; few enough to be walked through once."""
 
     def __init__(self, replay: Replay) -> None:
-        self._rows: dict[str, tuple[Stage, PendingRow]] = {}
+        self._rows: dict[str, dict[str, tuple[Stage, PendingRow]]] = {}
         after = -1
         while slice_ := replay.unsent(after, 1_000):
-            self._rows.update((row.row_id, ("waiting", row)) for row in slice_)
+            self._add("waiting", slice_)
             after = slice_[-1].work
-        self._rows.update((row.row_id, ("under way", row)) for row in replay.open_rows())
+        self._add("under way", replay.open_rows())
         for part in replay.parts_with_outcomes():
             place = (-1, -1)
             while settled := replay.outcomes(part, after=place):
-                self._rows.update((row.row_id, ("settled", row)) for row in settled)
+                self._add("settled", settled)
                 place = (settled[-1].row_number, settled[-1].variant_no)
 
-    def find(self, row_id: str) -> PendingRow | None:
-        """The admitted row of this id."""
-        return self._rows[row_id][1] if row_id in self._rows else None
+    def _add(self, stage: Stage, rows: list[PendingRow]) -> None:
+        for row in rows:
+            self._rows.setdefault(row.row_id, {})[row.variant] = (stage, row)
 
-    def stage(self, row_id: str) -> Stage | None:
-        """How far it is."""
-        return self._rows[row_id][0] if row_id in self._rows else None
+    def find(self, row_id: str) -> dict[str, tuple[Stage, PendingRow]]:
+        """How far the admitted variants of this id are, in the order of the job."""
+        return dict(sorted(self._rows.get(row_id, {}).items(), key=lambda item: item[1][1].variant_no))
 
     def names(self) -> list[str]:
         """All ids."""
@@ -134,8 +135,11 @@ def _resolve(folder: OutputFolder, replay: Replay, pending: _Pending, start: str
     table = _parts(folder, replay)
     names = {name for name in pending.names() if name.startswith(start)}
     if table is not None and start:
-        scan = table.scanner(columns=["row_id"], filter=pc.starts_with(pc.field("row_id"), start))
-        names.update(scan.head(MOST_NAMED + 1).column(0).to_pylist())
+        begins = pc.starts_with(pc.field("row_id"), start)
+        for batch in table.to_batches(columns=["row_id"], filter=begins):
+            names.update(batch.column(0).to_pylist())  # a row stands here once for each of its variants
+            if len(names) > MOST_NAMED:
+                break
     if len(names) == 1:
         return names.pop()
     if names:
@@ -144,6 +148,7 @@ def _resolve(folder: OutputFolder, replay: Replay, pending: _Pending, start: str
     known = pending.names()[:NEAREST_AMONG]
     if table is not None:
         known += table.scanner(columns=["row_id"]).head(NEAREST_AMONG).column(0).to_pylist()
+    known = list(dict.fromkeys(known))
     near = difflib.get_close_matches(start, known, n=3, cutoff=0.7)
     if near:
         hint = f"Did you mean {' or '.join(near)}?"
@@ -152,10 +157,11 @@ def _resolve(folder: OutputFolder, replay: Replay, pending: _Pending, start: str
     raise RefusedToStart(f"{folder.root}: no row is called {start!r}. {hint}")
 
 
-def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, Any] | None:
+def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, dict[str, Any]]:
+    """The rows of the table by variant."""
     table = ds.dataset(str(folder.part(part)), format="parquet")
     rows: list[dict[str, Any]] = table.to_table(filter=pc.field("row_id") == row_id).to_pylist(maps_as_pydicts="lossy")
-    return rows[0] if rows else None
+    return {row["variant"] or "": row for row in rows}
 
 
 def _split(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -183,9 +189,8 @@ def _messages(text: str | None) -> list[dict[str, Any]]:
         return []
 
 
-def _calls(folder: OutputFolder, replay: Replay, row_id: str, row: PendingRow | None) -> list[dict[str, Any]]:
+def _calls(replay: Replay, booked: list[dict[str, Any]], row: PendingRow | None) -> list[dict[str, Any]]:
     """All calls of a row; those in the book are still in the ledger as long as the row is under way."""
-    booked = _booked(folder, replay, row_id)
     known = {call["client_call_id"] for call in booked}
     journaled = _journaled(replay, row) if row is not None else []
     return booked + [call for call in journaled if call["client_call_id"] not in known]

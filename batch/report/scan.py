@@ -13,10 +13,12 @@ import apsw
 import msgspec
 
 from batch.codec import record_id
+from batch.folder import OutputFolder
 from batch.prepared import Prepared
 from batch.prompt import PromptFault
-from batch.questions import Question
+from batch.questions import old_models
 from batch.records import Asked, Message
+from batch.replay import Replay
 from batch.source import SourceBatch
 from batch.wire import conversation
 
@@ -32,6 +34,8 @@ class Sample(msgspec.Struct, frozen=True):
     fault: str | None = None
     warnings: tuple[str, ...] = ()
     """What its service may make of these messages otherwise than meant."""
+    variants: tuple[str, ...] = ()
+    """Those that ask the row so, as the ledger names them; none for a row that cannot be read."""
 
 
 class Scan(msgspec.Struct):
@@ -56,42 +60,65 @@ class Scan(msgspec.Struct):
 
 
 def samples(prepared: Prepared, count: int) -> list[Sample]:
-    """The first rows as they will be asked.
+    """The first `count` rows as they will be asked, each once for all variants that ask it alike.
 
     Raises:
         InputError: the input cannot be read.
     """
     found: list[Sample] = []
+    rows = 0
     reader = prepared.source.reader()
     try:
-        while len(found) < count and (batch := reader.read(count - len(found))) is not None:
+        while rows < count and (batch := reader.read(count - rows)) is not None:
             found += _samples(prepared, batch)
+            rows += len(batch.records)
     finally:
         reader.close()
     return found
 
 
 def _samples(prepared: Prepared, batch: SourceBatch) -> list[Sample]:
-    found = []
+    found: list[Sample] = []
     for index, record in enumerate(batch.records):
         place = batch.place(index)
         failure = batch.failures[index]
         if record is None or failure is not None:
             found.append(Sample(place, [], failure.message if failure else "cannot be read"))
-            continue
-        try:
-            found += [_sample(prepared, place, question, question.asked(record)) for question in prepared.questions]
-        except PromptFault as exc:
-            found.append(Sample(place, [], str(exc)))
+        else:
+            found += _of_row(prepared, place, record)
     return found
 
 
-def _sample(prepared: Prepared, place: str, question: Question, asked: Asked) -> Sample:
+def _of_row(prepared: Prepared, place: str, record: dict[str, Any]) -> list[Sample]:
+    """One sample for the variants that ask the row alike."""
+    found: list[Sample] = []
+    for question in prepared.questions:
+        try:
+            sample = _sample(prepared, place, question.asked(record))
+        except PromptFault as exc:
+            sample = Sample(place, [], str(exc))
+        same = next((n for n, one in enumerate(found) if msgspec.structs.replace(one, variants=()) == sample), None)
+        if same is None:
+            found.append(msgspec.structs.replace(sample, variants=(question.variant,)))
+        else:
+            found[same] = msgspec.structs.replace(found[same], variants=(*found[same].variants, question.variant))
+    return found
+
+
+def _sample(prepared: Prepared, place: str, asked: Asked) -> Sample:
     messages = asked.messages
     said = conversation.findings(prepared.endpoint.service, asked.model, messages, asked.parameters)
-    place = f"{place}, variant {question.variant}" if question.variant else place
     fault = next((finding.text for finding in said if finding.level == "error"), None)
     return Sample(place, messages, fault, tuple(finding.line() for finding in said if finding.level == "warning"))
+
+
+def last_asked(folder: OutputFolder) -> list[str | None]:
+    """The variants of the last run in this folder, as the table has them; empty when there was none."""
+    if not folder.ledger.is_file():
+        return []
+    with Replay(folder.ledger) as replay:
+        last = replay.runs()[-1:] if replay.made else []
+    return [name or None for run in last for name in old_models(msgspec.json.decode(run.request))]
 
 
 def scan(prepared: Prepared) -> Scan:

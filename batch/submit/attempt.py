@@ -182,8 +182,8 @@ class Desk:
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
         self.on_call: Callable[[Call], None] = lambda _: None
-        self.on_exchange: Callable[[OpenCall, Outgoing, Incoming | Failure], None] | None = None
-        """Told of every exchange, polls too, with what came of it."""
+        self.on_exchange: Callable[[OpenCall, Outgoing, Incoming | Failure, bytes], None] | None = None
+        """Told of every exchange, polls too, with what came of it, and with what came of an answer that failed."""
 
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
@@ -237,22 +237,32 @@ class Desk:
         self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
     ) -> Incoming | Failure:
         """Send and read one answer, or have `stream` take it. A cancel closes the call as `unknown` on its way out."""
-        result: Incoming | Failure
+        result: Incoming | Failure = CUT_SHORT
         call.asked = self.clock.monotonic()
         try:
             result = cleaned(await self.client.exchange(outgoing, on_sent=_left, stream=stream))
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
-            self.close(row, call, CUT_SHORT)
-            if self.on_exchange is not None:
-                self.on_exchange(call, outgoing, CUT_SHORT)
-            raise
-        if self.on_exchange is not None:
-            self.on_exchange(call, outgoing, result)
+            if stream is None or not stream.complete:  # else it is an answer, and the next await will know of the stop
+                _time(call, stream)
+                self.close(row, call, CUT_SHORT)
+                self._tell(call, outgoing, CUT_SHORT, stream)
+                raise
+        _time(call, stream)
+        self._tell(call, outgoing, result, stream)
         if isinstance(result, Incoming) and (said := waits.limit_headers(result.headers)) is not None:
             self.limits.heard(said)
         return result
+
+    def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
+        """Write the exchange down, if that is wanted: of a stream the bytes as they came, however it ended."""
+        if self.on_exchange is None:
+            return
+        received = b"" if stream is None else stream.received
+        if received and isinstance(result, Incoming):
+            result, received = Incoming(result.status, result.headers, received), b""
+        self.on_exchange(call, outgoing, result, received)
 
     def client_for(self, base_url: str | None) -> Client:
         """The client for a base URL: the job's own, or the one stored with a saved id."""
@@ -345,6 +355,13 @@ def accepted_of(call: OpenCall, accepted: Accepted, base_url: str) -> None:
     call.task_id = accepted.task_id
     call.request_id = accepted.request_id
     call.base_url = base_url
+
+
+def _time(call: OpenCall, stream: Stream | None) -> None:
+    """Note the times of a stream, whole or not."""
+    if stream is not None:
+        call.first_chunk_ms = stream.first_chunk_ms
+        call.longest_gap_ms = stream.longest_gap_ms
 
 
 def _left() -> None:

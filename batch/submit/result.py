@@ -21,6 +21,7 @@ ENDED: Final = "process_ended"
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Reply).decode
+_decode_failure = msgspec.json.Decoder(Failure).decode
 
 
 def cleaned(incoming: Incoming) -> Incoming:
@@ -37,6 +38,13 @@ def masked_reply(reply: Reply) -> Reply:
     data = _encode(reply)
     clean = masked(data)
     return reply if clean is data else _decode(clean)
+
+
+def masked_failure(failure: Failure) -> Failure:
+    """The failure without our key: a frame of a stream was not cleaned before it was judged."""
+    data = _encode(failure)
+    clean = masked(data)
+    return failure if clean is data else _decode_failure(clean)
 
 
 def state_of(result: Reply | Failure) -> CallState:

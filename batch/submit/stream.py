@@ -11,7 +11,7 @@ import msgspec
 from batch import failpoints
 from batch.records import Failure, Reply
 from batch.submit.attempt import Desk, OpenCall, Row
-from batch.submit.result import masked_reply
+from batch.submit.result import masked_failure, masked_reply
 from batch.wire.folding import TRUNCATED
 from batch.wire.streaming import Stream
 
@@ -34,8 +34,6 @@ async def send(desk: Desk, row: Row) -> tuple[OpenCall, Reply | Failure]:
     )
     incoming = await desk.exchange(row, call, outgoing, stream=stream)
     failpoints.hit("answered.received")
-    call.first_chunk_ms = stream.first_chunk_ms
-    call.longest_gap_ms = stream.longest_gap_ms
     if not stream.taken:
         return call, incoming if isinstance(incoming, Failure) else desk.dialect.read_chat(incoming)
     result = stream.end(clean=not isinstance(incoming, Failure))
@@ -43,7 +41,5 @@ async def send(desk: Desk, row: Row) -> tuple[OpenCall, Reply | Failure]:
         return call, masked_reply(result)
     if isinstance(incoming, Failure) and result.code == TRUNCATED:
         # How the line broke says more than that the stream was not whole.
-        return call, msgspec.structs.replace(
-            result, kind=incoming.kind, message=f"{result.message}: {incoming.message}"
-        )
-    return call, result
+        result = msgspec.structs.replace(result, kind=incoming.kind, message=f"{result.message}: {incoming.message}")
+    return call, masked_failure(result)

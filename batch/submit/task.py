@@ -77,10 +77,10 @@ async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
         incoming = cleaned(await client.exchange(outgoing))
     except WireError as exc:
         if desk.on_exchange is not None:
-            desk.on_exchange(call, outgoing, failure_of(exc))
+            desk.on_exchange(call, outgoing, failure_of(exc), b"")
         return Processing("unreachable")
     if desk.on_exchange is not None:
-        desk.on_exchange(call, outgoing, incoming)
+        desk.on_exchange(call, outgoing, incoming, b"")
     result = desk.dialect.read_poll(incoming)
     if not isinstance(result, Processing) and _another_calls(call, result.request_id):
         return _foreign(call, result.request_id)

@@ -10,7 +10,7 @@ import asyncio
 import math
 import re
 import select
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import httptools
 import httpx
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Header = tuple[bytes, bytes]
+Phase = Literal["first", "between", "over"]
+"""Of a stream: before its first chunk, after it, after its last word."""
 
 HEAD_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 512
@@ -44,11 +46,19 @@ class UnusableAnswer(httpx.RemoteProtocolError):
 class Taker(Protocol):
     """Who takes the body of an answer piece by piece, as it comes."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the answer has come: from then on the time between two pieces counts."""
+
+    @property
+    def held(self) -> int:
+        """Bytes it keeps of the answer."""
+
     def head(self, status: int, headers: list[Header]) -> bool:
         """The head is there; False leaves the body to be collected as usual."""
 
     def feed(self, data: bytes) -> bool:
-        """A piece of the body; True when nothing that follows counts. Raises `WireError` for what is too much."""
+        """A piece of the body; True when nothing that follows counts. Raises `WireError` when none is worth reading."""
 
 
 class Answer:
@@ -97,8 +107,8 @@ class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time; `closed` once it can never carry another."""
 
     __slots__ = (
-        "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_received", "_shared", "_watch",
-        "closed", "idle_max", "idle_since", "reused", "transport",
+        "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_phase", "_pieces", "_received",
+        "_shared", "_timer", "_watch", "closed", "idle_max", "idle_since", "reused", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -109,6 +119,9 @@ class Connection(asyncio.Protocol):
         self._future: asyncio.Future[Answer] | None = None
         self._head_done = False
         self._received = 0
+        self._pieces: list[bytes] = []  # of a stream's body, from the bytes that are being read
+        self._phase: Phase = "first"
+        self._timer: asyncio.TimerHandle | None = None
         self._last = 0.0
         self._limit = self._idle = math.inf
         self.transport: asyncio.Transport | None = None
@@ -135,8 +148,6 @@ class Connection(asyncio.Protocol):
             self.abort()  # nobody asked: whatever it is, the next answer on this connection could be a lie
             return
         self._received += len(data)
-        if answer.taker is not None:
-            self._alive()
         error: httpx.TransportError | None = None
         try:
             self._parser.feed_data(data)
@@ -146,6 +157,8 @@ class Connection(asyncio.Protocol):
             # An error raised inside a callback arrives as HttpParserCallbackError with ours as its context.
             ours = trouble.__context__
             error = ours if isinstance(ours, UnusableAnswer) else UnusableAnswer(f"the answer is not HTTP ({trouble})")
+        if answer.taker is not None:
+            error = self._pass_on(answer, answer.taker) or error
         if answer.done:
             answer.keep = answer.keep and error is None  # what came after a whole answer costs only the connection
             self._finish(answer)
@@ -219,9 +232,8 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if answer is None:
             return
-        if answer.taking and answer.taker is not None:
-            answer.passed += len(data)
-            self._pass_on(answer.taker, data)
+        if answer.taking:
+            self._pieces.append(data)
             return
         answer.size += len(data)
         self._shared.held += len(data)
@@ -231,16 +243,27 @@ class Connection(asyncio.Protocol):
             raise UnusableAnswer(f"the answers under way hold more than {HELD_MAX} bytes, and this one {answer.size}")
         answer.body.append(data)
 
-    def _pass_on(self, taker: Taker, data: bytes) -> None:
-        """To the taker, which bounds what it keeps."""
-        try:
-            over = taker.feed(data)
-        except WireError as error:
-            raise UnusableAnswer(str(error)) from error
-        if over and self._limit != LINGER_S:
-            # The stream has said its last word; a server that does not end the answer then is not waited for.
-            self._limit = self._idle = LINGER_S
-            asyncio.get_running_loop().call_later(LINGER_S, self._look, self._future)
+    def _pass_on(self, answer: Answer, taker: Taker) -> UnusableAnswer | None:
+        """What has just been read of its body to the taker, in one piece; and the time from now on."""
+        over = False
+        if self._pieces:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            answer.passed += len(data)
+            try:
+                over = taker.feed(data)
+            except WireError as error:
+                return UnusableAnswer(str(error))
+            grown = taker.held - answer.size
+            answer.size += grown
+            self._shared.held += grown
+            if grown > 0 and self._shared.too_much(answer.size):
+                return UnusableAnswer(
+                    f"the answers under way hold more than {HELD_MAX} bytes, and this one {answer.size}"
+                )
+        if not answer.done and self._phase != "over":
+            self._alive(over=over, begun=taker.begun if answer.taking else answer.size > 0)
+        return None
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
@@ -265,6 +288,7 @@ class Connection(asyncio.Protocol):
         self._future = future
         self._head_done = False
         self._received = 0
+        self._phase = "first"
         self.transport.write(data)
 
     def fail(self, error: Exception) -> None:
@@ -279,32 +303,44 @@ class Connection(asyncio.Protocol):
         self.fail(httpx.ReadTimeout(f"no whole answer within {seconds:g} s"))
 
     def watch(self, first_s: float, idle_s: float) -> None:
-        """End the exchange under way when its first byte, or any further one, does not come in time."""
-        loop = asyncio.get_running_loop()
-        self._last = loop.time()
-        self._limit = first_s
+        """End the exchange under way when a stream's first chunk, or any further byte, does not come in time."""
         self._idle = idle_s
-        loop.call_later(first_s, self._look, self._future)
+        self._count("first", first_s)
 
-    def _look(self, future: asyncio.Future[Answer] | None) -> None:
-        if future is None or future.done() or self._future is not future:
+    def _count(self, phase: Phase, seconds: float) -> None:
+        """From now on so many seconds; one timer at most, and none after the exchange."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._phase = phase
+        self._limit = seconds
+        self._last = loop.time()
+        self._timer = loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        answer = self._answer
+        if answer is None:
             return
         loop = asyncio.get_running_loop()
         left = self._last + self._limit - loop.time()
         if left > 0:
-            loop.call_later(left, self._look, future)
-        elif self._received:
+            self._timer = loop.call_later(left, self._look)
+        elif self._phase == "over":
+            answer.keep = False
+            self._finish(answer)
+        elif self._phase == "between":
             self.fail(httpx.ReadTimeout(f"the stream stood still for {self._limit:g} s"))
         else:
-            self.fail(httpx.ReadTimeout(f"no first byte within {self._limit:g} s"))
+            self.fail(httpx.ReadTimeout(f"no first chunk within {self._limit:g} s"))
 
-    def _alive(self) -> None:
-        """Bytes of a stream that is watched: from the first on, the time between two counts."""
-        loop = asyncio.get_running_loop()
-        self._last = loop.time()
-        if self._limit != self._idle:
-            self._limit = self._idle
-            loop.call_later(self._idle, self._look, self._future)
+    def _alive(self, *, over: bool, begun: bool) -> None:
+        """Bytes of an answer that is watched have come."""
+        if over:  # a server that does not end the answer after its last word is not waited for
+            self._count("over", LINGER_S)
+        elif self._phase == "between":
+            self._last = asyncio.get_running_loop().time()
+        elif begun and self._timer is not None:
+            self._count("between", self._idle)
 
     def abort(self) -> None:
         """Close at once; an exchange under way is the caller's to end."""
@@ -325,5 +361,9 @@ class Connection(asyncio.Protocol):
 
     def _let_go(self) -> None:
         answer, self._answer = self._answer, None
+        self._pieces.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if answer is not None:
             self._shared.held -= answer.size

@@ -35,16 +35,6 @@ Judge = Callable[[loose.Fields], Failure | None]
 _NOTHING: Final = chunk.Function()
 
 
-def looks_like_json(first: bytes) -> bool | None:
-    """Whether a stream that was asked for came as one JSON answer instead, to be read like one of lane `sync`.
-
-    Args:
-        first: the answer's first bytes; None comes back while they are blank or may be a byte-order mark.
-    """
-    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return text.startswith(b"{") if text not in (b"", b"\xef", b"\xef\xbb") else None
-
-
 class Folding:
     """One stream with HTTP status 200: feed it what comes, end it, take the result.
 
@@ -59,6 +49,8 @@ class Folding:
         """Nothing that may still come can change the result: `[DONE]`, an error frame, or a broken one was read."""
         self.chunks = 0
         """Chunks read so far that are part of an answer: for the time of the first, and to tell life from silence."""
+        self.broken = False
+        """It is `done` because it cannot be read any further: not worth waiting for its end."""
         self._judge = judge
         self._replay_reasoning = replay_reasoning
         self._parser = parser or sse.Parser()
@@ -92,6 +84,21 @@ class Folding:
                 return
         if self._room < 0:
             self._fail(TOO_LARGE, f"the answer is longer than {MAX_TEXT} characters", verdict="once")
+
+    @property
+    def complete(self) -> bool:
+        """Whether what was read so far is an answer, whatever becomes of the rest."""
+        return self._finish is not None and self._failure is None
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory, about: what the answer has grown to and what the framing holds back."""
+        return MAX_TEXT - self._room + self._parser.held
+
+    @property
+    def said(self) -> str:
+        """Why it failed; empty as long as it did not."""
+        return "" if self._failure is None else self._failure.message
 
     def end(self, *, clean: bool) -> Reply | Failure:
         """The result, once `done` or at the end of the body.
@@ -187,7 +194,7 @@ class Folding:
         )
 
     def _fail(self, code: str, message: str, *, verdict: Verdict = "retry") -> None:
-        self.done = True
+        self.done = self.broken = True
         self._failure = self._unanswered("bad_payload", code, message=message, verdict=verdict)
 
     def _cut(self, *, clean: bool) -> Failure:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import ssl
 import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,12 +20,12 @@ import httpx
 from batch.errors import FailureKind, RefusedToStart, WireError
 from batch.records import Incoming, Outgoing
 from batch.wire import waits
-from batch.wire.connection import UnusableAnswer
+from batch.wire.connection import LINGER_S, UnusableAnswer
 from batch.wire.streaming import Stream
 from batch.wire.transport import Body, KeepAliveTransport, Untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 CONNECT_S: Final = 10.0
@@ -76,9 +77,9 @@ class Client:
         self._transport = transport
         self._own = transport if isinstance(transport, KeepAliveTransport) else None
         agent = f"promptmill/{_version()}"
-        self._common = [("Host", _host(self.base_url)), ("User-Agent", agent), ("Accept-Encoding", "gzip, deflate")]
+        self._common = [("Host", _host(self.base_url)), ("User-Agent", agent)]
         self._urls: dict[str, httpx.URL] = {}
-        self._headers: dict[tuple[tuple[str, str], ...], httpx.Headers] = {}
+        self._headers: dict[tuple[bool, tuple[tuple[str, str], ...]], httpx.Headers] = {}
 
     async def exchange(
         self,
@@ -97,8 +98,8 @@ class Client:
         Raises:
             WireError: there is no whole answer; `sent` False only when it is certain that no byte left.
         """
-        request = self._request(outgoing)
-        left = _Left(on_sent)
+        request = self._request(outgoing, plain=stream is not None)
+        left = _Left(on_sent, stream)
         try:
             if self._own is not None:
                 request.extensions["sent"] = left
@@ -107,35 +108,40 @@ class Client:
                     request.extensions["watch"] = (stream.first_s, stream.idle_s)
                 response = await self._own.handle_async_request(request)
                 body = response.stream.data  # type: ignore[union-attr]
-                if stream is not None and stream.whole is not None:
-                    body = b"".join(stream.whole)
             else:
-                response, body = await self._through(request, left)
+                response, body = await self._through(request, left, stream)
         except httpx.TransportError as error:
             raise _translated(error, left) from error
         headers = _single(response.headers.raw)
         coding = headers.get("content-encoding")
         if coding:
             body = _decoded(body, coding, cap=self._max_body)
+        if stream is not None and not stream.taken:
+            if stream.whole is not None:
+                body = b"".join(stream.whole)
+            elif response.status_code == 200:
+                body = stream.late(body)
         return Incoming(response.status_code, headers, body)
 
     async def aclose(self) -> None:
         """Close all connections; exchanges under way end as `WireError`."""
         await self._transport.aclose()
 
-    def _request(self, outgoing: Outgoing) -> httpx.Request:
+    def _request(self, outgoing: Outgoing, *, plain: bool) -> httpx.Request:
         url = self._urls.get(outgoing.path)
         if url is None:
             url = httpx.URL(f"{self.base_url}/{outgoing.path.lstrip('/')}")
             if len(self._urls) < 64:  # polls have a path each; only the few that come again are worth keeping
                 self._urls[outgoing.path] = url
         body = outgoing.body
-        headers = self._headers.get(outgoing.headers)
+        headers = self._headers.get((plain, outgoing.headers))
         if headers is None:
-            headers = httpx.Headers([*self._common, *outgoing.headers])
+            # Whoever packs a stream holds it back until there is enough to pack.
+            packing = "identity" if plain else "gzip, deflate"
+            headers = httpx.Headers([*self._common, ("Accept-Encoding", packing), *outgoing.headers])
             if len(self._headers) >= 64:  # tokens and ids among them change; what is in use now comes back at once
                 self._headers.clear()
-            self._headers[outgoing.headers] = headers
+            self._headers[plain, outgoing.headers] = headers
         request = httpx.Request(
             "GET" if body is None else "POST",
             url,
@@ -147,7 +153,9 @@ class Client:
             request.headers["Content-Length"] = str(len(body))
         return request
 
-    async def _through(self, request: httpx.Request, left: _Left) -> tuple[httpx.Response, bytes]:
+    async def _through(
+        self, request: httpx.Request, left: _Left, stream: Stream | None
+    ) -> tuple[httpx.Response, bytes]:
         """The exchange over a transport that is not ours: its own timeouts are per read, so ours goes around it."""
 
         async def trace(event: str, info: dict[str, Any]) -> None:
@@ -156,25 +164,67 @@ class Client:
                 left()
 
         request.extensions["trace"] = trace
-        parts: list[bytes] = []
-        size = 0
         try:
             with anyio.fail_after(self._call_timeout_s + self._timeout["connect"]):
-                response = await self._transport.handle_async_request(request)
+                with _in_time(stream):
+                    response = await self._transport.handle_async_request(request)
                 left()
                 try:
-                    async for part in response.stream:  # type: ignore[union-attr]
-                        size += len(part)
-                        if size > self._max_body:
-                            raise UnusableAnswer(f"the answer is larger than {self._max_body} bytes")
-                        parts.append(part)
+                    if stream is not None and stream.head(response.status_code, response.headers.raw):
+                        await _poured(response, stream)
+                        body = b""
+                    else:
+                        body = await _collected(response, cap=self._max_body)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
             if left.done:
                 raise httpx.ReadTimeout(f"no whole answer within {self._call_timeout_s:g} s") from error
             raise httpx.ConnectTimeout(f"no connection within {self._call_timeout_s:g} s") from error
-        return response, b"".join(parts)
+        return response, body
+
+
+async def _collected(response: httpx.Response, *, cap: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.stream:  # type: ignore[union-attr]
+        size += len(part)
+        if size > cap:
+            raise UnusableAnswer(f"the answer is larger than {cap} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _poured(response: httpx.Response, stream: Stream) -> None:
+    """The body into a stream, under its time limits; what `connection` does for a transport of our own."""
+    parts = aiter(response.stream)  # type: ignore[arg-type]
+    while True:
+        with _in_time(stream):
+            part = await anext(parts, None)
+        if part is None:
+            return
+        if stream.feed(part):
+            with anyio.move_on_after(LINGER_S):
+                async for _ in parts:
+                    pass
+            return
+
+
+@contextmanager
+def _in_time(stream: Stream | None) -> Iterator[None]:
+    """The time limit of what a stream is waited for now; none without a stream."""
+    if stream is None:
+        yield
+        return
+    seconds, what = (
+        (stream.idle_s, "the stream stood still for {:g} s")
+        if stream.begun
+        else (stream.left_s, f"no first chunk within {stream.first_s:g} s")
+    )
+    with anyio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise httpx.ReadTimeout(what.format(seconds))
 
 
 def _single(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -191,15 +241,18 @@ def _single(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
 class _Left:
     """Remembers that bytes left and tells it once."""
 
-    __slots__ = ("_tell", "done")
+    __slots__ = ("_stream", "_tell", "done")
 
-    def __init__(self, tell: Callable[[], None] | None) -> None:
+    def __init__(self, tell: Callable[[], None] | None, stream: Stream | None) -> None:
         self._tell = tell
+        self._stream = stream
         self.done = False
 
     def __call__(self) -> None:
         if not self.done:
             self.done = True
+            if self._stream is not None:
+                self._stream.sent()
             if self._tell is not None:
                 self._tell()
 

@@ -16,6 +16,19 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 MAX_STREAM_BYTES: Final = 512 * 1024 * 1024
 """A frame of 300 bytes carries a token of 4: the longest answers (131,072 tokens) come to some 40 MB."""
 _MARK: Final = b"\xef\xbb\xbf"
+_BEGINNINGS: Final = (b":", b"data", b"event", b"id", b"retry")
+"""A comment, or one of the fields there are."""
+
+
+def begins(first: bytes) -> bool | None:
+    """Whether these are the first bytes of a stream of events, and not a JSON answer, a page or any other text.
+
+    Labels are wrong too often to go by. None while more bytes are needed to tell.
+    """
+    text = first.lstrip().removeprefix(_MARK).lstrip()
+    if text.startswith(_BEGINNINGS):
+        return True
+    return None if any(begin.startswith(text) for begin in (_MARK, *_BEGINNINGS)) else False
 
 
 class StreamTooLarge(WireError):
@@ -84,6 +97,11 @@ class Parser:
     def rest(self) -> bytes:
         """The data of a last event that lacks its blank line so far; the standard drops it when the stream ends."""
         return b"\n".join(self._lines + _data(b"".join(self._partial)))
+
+    @property
+    def held(self) -> int:
+        """Bytes of an event that has not ended."""
+        return self._held
 
     def _closed(self, data: bytes, events: list[bytes]) -> bytes | None:
         """End the event that is open: what follows it, or None when these bytes do not end it."""

@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.kills.stage import CONCURRENCY, Stage, expected_answers, moments, simulator
+from tests.kills.stage import CHUNKS, CONCURRENCY, Stage, expected_answers, moments, simulator
 
 ROWS = 1_500
 
@@ -16,10 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=40, help="per lane")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lanes", default="sync,task")
+    parser.add_argument("--lanes", default="sync,stream,task")
     asked = parser.parse_args()
     for lane in asked.lanes.split(","):
-        with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name)) as url:
+        with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name), CHUNKS) as url:
             answers = expected_answers(Path(name) / "calm", url, lane, ROWS)
             when = iter(moments(asked.seed, 100 * asked.kills, 1.2))
             figures = {"kills": 0, "unknown": 0, "calls": 0, "billed": 0}

@@ -25,6 +25,14 @@ import duckdb
 
 ROOT = Path(__file__).resolve().parents[2]
 CONCURRENCY = 16
+CHUNKS = """
+[stream]
+chunks = 8
+[latency]
+first_chunk_ms = [5, 20]
+chunk_ms = [2, 6]
+"""
+"""A stream lasts as long as an answer in one piece, and most of that time is inside it: that is where kills fall."""
 
 
 @contextmanager

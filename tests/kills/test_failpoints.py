@@ -1,4 +1,4 @@
-"""Every durable arrow of a row's life, killed right there, in both lanes."""
+"""Every durable arrow of a row's life, killed right there, in every lane."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from batch import failpoints
-from tests.kills.stage import Stage, expected_answers, simulator
+from tests.kills.stage import CHUNKS, Stage, expected_answers, simulator
 
 ROWS = 120
 REWRITES = ("publish.rewrite_written", "publish.rewrite_named")
-SYNC_ONLY_WITHOUT = ("accepted.received", "accepted.committed")
+TASKS_ONLY = ("accepted.received", "accepted.committed")
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with simulator(tmp_path_factory.mktemp("sim"), "time_factor = 0.2") as address:
+    with simulator(tmp_path_factory.mktemp("sim"), f"time_factor = 0.2\n{CHUNKS}") as address:
         yield address
 
 
@@ -29,9 +29,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory, url: str) -> dict[int, str
 def points() -> list[tuple[str, str]]:
     return [
         (lane, name)
-        for lane in ("sync", "task")
+        for lane in ("sync", "stream", "task")
         for name in failpoints.NAMES
-        if name not in REWRITES and not (lane == "sync" and name in SYNC_ONLY_WITHOUT)
+        if name not in REWRITES and (lane == "task" or name not in TASKS_ONLY)
     ]
 
 

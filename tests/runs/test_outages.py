@@ -131,3 +131,20 @@ def test_a_service_that_tells_its_limits_is_obeyed_without_being_told_of_them(tm
     print(verdict, report.elapsed_s)
     assert sum(verdict["refused"].values()) <= 6
     assert report.elapsed_s <= 600 / 300 * 60 * 1.04
+
+
+@pytest.mark.parametrize(
+    ("bad", "rows_"), [((0, 40), 200), ((190, 200), 200), ((0, 6), 6)], ids=["first", "last", "all"]
+)
+def test_rows_that_break_the_provider_fail_and_stop_nobody(tmp_path: Path, bad: tuple[int, int], rows_: int) -> None:
+    """HTTP 500 for these rows whenever they are asked: one failed row each, wherever they stand and however many."""
+    clock = PatientClock()
+    texts = [f"number {n}." for n in range(*bad)]
+    world = World(clock, {"fault": [{"behaviour": 28, "status": 500, "rows": texts}], **SLOW})
+    rows(tmp_path, rows_)
+    report = virtual(tmp_path, world, job(limits="concurrency = 32\nmax_attempts = 3"), ENVIRON)  # type: ignore[arg-type]
+
+    assert (report.exit_code, report.state) == (1, "finished")
+    assert report.totals.rows_failed == len(texts)
+    assert report.totals.errors == {"server/1200": len(texts)}
+    assert report.elapsed_s < 600

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from batch.records import Failure, Incoming, Reply, ToolCall, Usage
 from batch.wire import folding, providers
-from batch.wire.folding import Folding, looks_like_json
+from batch.wire.folding import Folding
 from batch.wire.glm import Glm
 from batch.wire.openai import OpenAI
-from batch.wire.sse import Parser
+from batch.wire.sse import Parser, begins
 from tests.wire.test_sse import EXAMPLES, PLACES, cut
 
 Dialect = Glm | OpenAI
@@ -403,16 +403,22 @@ def test_a_stream_above_a_cap_is_a_bad_payload(monkeypatch: pytest.MonkeyPatch) 
         (b"\n\n \r\n", None),
         (b"\xef\xbb", None),
         (b"\xef\xbb\xbf", None),
-        (b"\xef\xbb\xbf\n{", True),
-        (b'\n\n{"choices"', True),
-        (b"data: {", False),
-        (b": keep-alive", False),
+        (b"\xef\xbb\xbf\n{", False),
+        (b'\n\n{"choices"', False),
+        (b"dat", None),
+        (b"\r\n\xef\xbb\xbf\ndata", True),
+        (b"data: {", True),
+        (b"id:1\nevent:result\n", True),
+        (b": keep-alive", True),
         (b"<html>", False),
+        (b"denied", False),
     ],
 )
-def test_an_answer_in_one_piece_is_told_by_its_first_byte(first: bytes, *, expected: bool | None) -> None:
-    """protocol: behaviour 42; blank lines come before both."""
-    assert looks_like_json(first) is expected
+def test_a_stream_is_told_from_an_answer_in_one_piece_by_its_first_bytes(
+    first: bytes, *, expected: bool | None
+) -> None:
+    """protocol: behaviours 30 and 42; blank lines come before both."""
+    assert begins(first) is expected
 
 
 TEXT = st.text(max_size=12) | st.sampled_from(

@@ -1,0 +1,262 @@
+"""`promptmill compare`: where the variants of a table differ."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from batch.cli.text import clean, count, money, say, table
+from batch.errors import EXIT_OK, RefusedToStart
+
+if TYPE_CHECKING:
+    from batch.report.compare import Answer, Compared, Comparison, Pair, VariantSums
+
+SHOWN: Final = 20
+COLUMN: Final = 32
+"""Cells a variant needs beside another; narrower, they stand below one another."""
+LINES: Final = 12
+"""Of one answer; `promptmill show` has all of it."""
+VALUE: Final = 120
+"""Characters of one input value."""
+NO_NAME: Final = "(none)"
+
+
+def compare(
+    out: Annotated[Path, Parameter(negative=())],
+    /,
+    *,
+    variant: Annotated[tuple[str, ...], Parameter(negative=(), allow_leading_hyphen=True)] = (),
+    column: Annotated[tuple[str, ...], Parameter(negative=(), allow_leading_hyphen=True)] = (),
+    limit: Annotated[int | None, Parameter(negative=())] = None,
+    all_: Annotated[bool, Parameter(name="--all", negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Where the variants of a table differ: what each cost, how often two agree, and the rows on which they do not.
+
+    Answers are the same when their text is, but for white space at its ends; JSON objects and lists when their values
+    are. A row that one variant answered and another failed on differs, too.
+
+    Args:
+        out: the output folder of a run; it may be at work.
+        variant: compare these only; may be repeated.
+        column: show these input columns only; may be repeated.
+        limit: rows to show, 20 by default and with --json all of them; 0 for the sums alone.
+        all_: show the rows on which all agree, too.
+        json: one JSON object a line and row on stdout, for programs; with --limit 0 one object of the sums.
+    """
+    from batch.report.compare import Comparison
+
+    if limit is not None and limit < 0:
+        raise RefusedToStart(f"--limit {limit}: give a number of rows, 0 for the sums alone.")
+    found = Comparison(out, variants=variant, columns=column)
+    if json and limit != 0:
+        _json_rows(found, limit, everything=all_)
+    elif json:
+        _whole(found, 0, everything=False)
+        say([_encoded(_public(found))])
+    else:
+        rows = _whole(found, SHOWN if limit is None else limit, everything=all_)
+        say(_lines(found, rows, everything=all_))
+    return EXIT_OK
+
+
+def _whole(found: Comparison, limit: int, *, everything: bool) -> list[Compared]:
+    """Count all of the table and keep the first rows to show."""
+    kept: list[Compared] = []
+    found.inputs_wanted = limit > 0
+    for row in found.rows():
+        if found.inputs_wanted and (everything or row.differs):
+            kept.append(row)
+            found.inputs_wanted = len(kept) < limit
+    return kept
+
+
+# -- for programs -----------------------------------------------------------------------------------------------------
+
+
+def _json_rows(found: Comparison, limit: int | None, *, everything: bool) -> None:
+    told = 0
+    for row in found.rows():
+        if everything or row.differs:
+            say([_encoded(row)])
+            told += 1
+        if told == limit:
+            return
+
+
+def _encoded(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _public(found: Comparison) -> dict[str, Any]:
+    import msgspec
+
+    pairs = [{**msgspec.structs.asdict(pair), "share": pair.share} for pair in found.pairs]
+    rows = {"read": found.rows_read, "complete": found.complete, "differing": found.differing}
+    return {"folder": str(found.folder.root), "rows": rows, "variants": found.variants, "pairs": pairs}
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+
+def _lines(found: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
+    lacking = found.rows_read - found.complete
+    rest = f", {lacking:,} without a result in some of them" if lacking else ""
+    yield f"{found.folder.root}: {len(found.variants)} variants of {count(found.rows_read, 'row')}{rest}"
+    yield from table(
+        [("variant", "ok", "failed", "tokens", "cost", "latency", ""), *map(_sums, found.variants)],
+        right=frozenset({1, 2, 3, 4, 5}),
+    )
+    yield "the same answer, of the rows that both answered"
+    yield from table([_pair(pair) for pair in found.pairs], right=frozenset({1}))
+    yield from _listed(found, rows, everything=everything)
+
+
+def _sums(sums: VariantSums) -> tuple[str, ...]:
+    tokens = f"{sums.total_tokens:,}"
+    if sums.unknown_tokens:
+        tokens = f"{tokens} + {sums.unknown_tokens:,} unknown" if sums.total_tokens else "unknown"
+    cost = money(sums.cost)
+    if sums.unknown_cost:
+        cost = f"{cost} + {sums.unknown_cost:,} unknown" if cost else "unknown"
+    latency = "" if sums.latency_ms is None else f"{sums.latency_ms:,.0f} ms"
+    left = "" if sums.asked else "not asked by the last run"
+    return (_name(sums.variant), f"{sums.ok:,}", f"{sums.failed:,}", tokens, cost, latency, left)
+
+
+def _pair(pair: Pair) -> tuple[str, ...]:
+    share = "" if pair.share is None else f"{_percent(pair.agree, pair.answered)} %"
+    return (f"{_name(pair.first)} = {_name(pair.second)}", share, f"{pair.agree:,} of {pair.answered:,}")
+
+
+def _percent(part: int, whole: int) -> str:
+    """With one decimal; 100 and 0 only when it is all or none."""
+    share = part * 100 / whole
+    return f"{min(99.9, max(0.1, share)) if 0 < part < whole else share:.1f}"
+
+
+def _listed(found: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
+    total = found.rows_read if everything else found.differing
+    if not found.differing:
+        yield "No row differs."
+    if not rows:
+        if found.differing:
+            yield f"{count(found.differing, 'row differs', 'rows differ')}."
+        return
+    part = f", the first {len(rows):,}" if total > len(rows) else ""
+    yield f"{count(total, 'row')}{part}" if everything else f"{count(total, 'row differs', 'rows differ')}{part}"
+    width = _width()
+    for row in rows:
+        yield ""
+        yield from _row(row, [sums.variant for sums in found.variants], width)
+    yield ""
+    if total > len(rows):
+        yield f"{count(total - len(rows), 'more row', 'more rows')}: --limit N shows more, --json all of them."
+    out = shlex.quote(str(found.folder.root))
+    yield f"promptmill show {out} {shlex.quote(clean(rows[0].row_id))} tells all of one row."
+
+
+def _row(row: Compared, variants: Sequence[str | None], width: int) -> Iterator[str]:
+    yield clean(row.row_id)
+    known = [(name, value) for name, value in row.inputs.items() if value is not None and str(value) != row.row_id]
+    if known:
+        inputs = "  ".join(f"{clean(name)}: {_value(value)}" for name, value in known)
+        yield from (f"  {line}" for line in _wrapped(inputs, max(40, width - 2))[:LINES])
+    answers = {answer.variant: answer for answer in row.answers}
+    each = (width - 2) // max(1, len(variants)) - 2
+    if each >= COLUMN:
+        yield from _beside(answers, variants, each)
+    else:
+        yield from _below(answers, variants, width)
+
+
+def _beside(answers: dict[str | None, Answer], variants: Sequence[str | None], width: int) -> Iterator[str]:
+    columns = [[_cut(_name(name), width), *_said(answers.get(name), width)] for name in variants]
+    for line in zip_longest(*columns, fillvalue=""):
+        yield "  " + "  ".join(f"{cell}{' ' * (width - _cells(cell))}" for cell in line).rstrip()
+
+
+def _below(answers: dict[str | None, Answer], variants: Sequence[str | None], width: int) -> Iterator[str]:
+    names = {name: _cut(_name(name), 40) for name in variants}
+    hang = max(_cells(name) for name in names.values())
+    for variant, name in names.items():
+        first, *rest = _said(answers.get(variant), max(40, width - hang - 4))
+        yield f"  {name}{' ' * (hang - _cells(name))}  {first}"
+        yield from (f"{' ' * (hang + 4)}{line}" for line in rest)
+
+
+def _said(answer: Answer | None, width: int) -> list[str]:
+    """The answer in lines of at most `width` cells, and how it ended where that is not as usual."""
+    if answer is None:
+        return ["(no result yet)"]
+    lines: list[str] = []
+    if answer.answer is not None or answer.status == "ok":
+        lines = _wrapped(clean((answer.answer or "").strip(), lines=True, most=LINES * width) or "(empty)", width)
+        if len(lines) > LINES:
+            lines[LINES - 1 :] = ["…"]
+    if answer.status != "ok":
+        code = f"{answer.error_kind}/{answer.error_code}" if answer.error_code else answer.error_kind
+        lines += _wrapped(clean(f"failed: {code}: {answer.error_message or ''}", most=3 * width), width)
+    ended = [answer.finish_reason] if answer.finish_reason not in (None, "stop", "tool_calls") else []
+    if notes := [*ended, *answer.flags]:
+        lines += _wrapped(clean(f"[{', '.join(map(str, notes))}]"), width)
+    return lines
+
+
+# -- text in cells ----------------------------------------------------------------------------------------------------
+
+
+def _width() -> int:
+    """Of the terminal; where there is none, that of a usual one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells; most Chinese signs take two cells and may be parted anywhere."""
+    lines: list[str] = []
+    for line in text.expandtabs(4).split("\n"):
+        if len(line) == _cells(line):
+            lines += textwrap.wrap(line, width, replace_whitespace=False) or [""]
+            continue
+        start = 0
+        while start < len(line):
+            head = _cut(line[start : start + width], width)
+            lines.append(head)
+            start += len(head)
+    return lines
+
+
+def _cut(text: str, width: int) -> str:
+    taken = 0
+    for place, char in enumerate(text):
+        taken += _cells(char)
+        if taken > width:
+            return text[:place]
+    return text
+
+
+def _cells(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in ("W", "F")) for char in text
+    )
+
+
+def _name(variant: str | None) -> str:
+    return NO_NAME if variant is None else clean(variant)
+
+
+def _value(value: Any) -> str:
+    return clean(" ".join(str(value)[: 4 * VALUE].split()), most=VALUE)

@@ -1,0 +1,281 @@
+"""The variants of a table beside one another: what each cost and how often two of them say the same.
+
+Owns what "the same answer" means: equal text, but for white space at its ends; equal values where both are JSON objects
+or lists, whatever the order of keys. Reads the published parts only, one stretch of rows at a time, so it works during
+a run and over any number of rows; the ledger says which parts there are and which variants the last run asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from itertools import combinations, groupby
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch import codec, tables
+from batch.errors import RefusedToStart, StorageError
+from batch.folder import OutputFolder
+from batch.questions import old_models
+from batch.replay import Replay
+from batch.report.folders import opened
+
+READ_ROWS: Final = 500
+_TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_ANSWER: Final = ("status", "answer", "finish_reason", "flags", "error_kind", "error_code", "error_message")
+_COUNTED: Final = ("calls", *_TOKENS, "cost", "currency", "latency_ms")
+_KEY: Final = ("row_id", "row_number", "variant")
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one row says in one variant; the names are those of the table."""
+
+    variant: str | None
+    status: str
+    answer: str | None
+    finish_reason: str | None = None
+    flags: tuple[str, ...] = ()
+    error_kind: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One row in its variants, in their order; those it has no result of are left out."""
+
+    row_id: str
+    row_number: int
+    inputs: dict[str, Any]
+    """The chosen input columns."""
+    differs: bool
+    """Two of the answers are not the same, or one variant answered and another failed."""
+    answers: tuple[Answer, ...]
+
+
+class VariantSums(msgspec.Struct, kw_only=True):
+    """One variant over the whole table; tokens, cost and latency are of the results that stand in it."""
+
+    variant: str | None
+    asked: bool
+    """Whether the last run asked it; False: its results are left from an earlier one."""
+    rows: int = 0
+    ok: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    unknown_tokens: int = 0
+    """Rows whose tokens are not known."""
+    cost: dict[str, Decimal] = {}
+    """By currency."""
+    unknown_cost: int = 0
+    """Rows whose cost is not known."""
+    latency_ms: float | None = None
+    """The mean over `timed` rows, None when there is none."""
+    timed: int = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Count one result."""
+        self.rows += 1
+        self.ok += row["status"] == "ok"
+        self.failed += row["status"] != "ok"
+        for name in _TOKENS:
+            setattr(self, name, getattr(self, name) + (row[name] or 0))
+        self.unknown_tokens += row["total_tokens"] is None and bool(row["calls"])
+        if row["cost"] is not None and row["currency"]:
+            self.cost[row["currency"]] = self.cost.get(row["currency"], Decimal(0)) + row["cost"]
+        self.unknown_cost += row["cost"] is None and bool(row["calls"])
+        if row["latency_ms"] is not None and row["status"] == "ok":
+            self.timed += 1
+            self.latency_ms = (self.latency_ms or 0.0) + (row["latency_ms"] - (self.latency_ms or 0.0)) / self.timed
+
+
+class Pair(msgspec.Struct):
+    """How often two variants say the same, of the rows that both answered."""
+
+    first: str | None
+    second: str | None
+    answered: int = 0
+    agree: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1, None while there is no row that both answered."""
+        return self.agree / self.answered if self.answered else None
+
+
+class Comparison:
+    """One pass over the table; what is counted is of the rows that `rows` has given so far.
+
+    Args:
+        out: the output folder.
+        variants: which to compare, in this order; all of the table by default.
+        columns: input columns of the rows given; those with text, numbers, times or truth values by default.
+
+    Raises:
+        OutputError: `out` is no output folder.
+        RefusedToStart: there are no two variants to compare, or one of `variants` or `columns` does not exist.
+        StorageError: a part or the ledger cannot be read.
+
+    Attributes:
+        inputs_wanted: may be set to False once no more rows are looked at: they come without inputs, and faster.
+        variants: each with its sums.
+        pairs: each two of them.
+        rows_read: rows of the input with a result in any of the variants.
+        complete: rows that have a result in all of them.
+        differing: rows that differ.
+    """
+
+    def __init__(self, out: Path, *, variants: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
+        self.folder = opened(out)
+        with Replay(self.folder.ledger) as replay, replay.snapshot():
+            self._parts = [self.folder.part(number) for number in replay.parts()]
+            last = next(reversed(replay.runs()), None)
+        asked = list(_asked(self.folder, last.run, last.request)) if last is not None else []
+        found = self._found(asked)
+        self._refuse(found, variants)
+        chosen: list[str | None] = [*variants] if variants else found
+        self.variants = [VariantSums(variant=name, asked=name in asked) for name in chosen]
+        self.pairs = [Pair(first, second) for first, second in combinations(chosen, 2)]
+        self.inputs_wanted = True
+        self.rows_read = self.complete = self.differing = 0
+        self._sums = {sums.variant: sums for sums in self.variants}
+        self._place = {name: place for place, name in enumerate(chosen)}
+        self._columns = self._inputs(columns)
+
+    def rows(self) -> Iterator[Compared]:
+        """Every row with a result in at least one of the variants, in the order of the table.
+
+        Raises:
+            StorageError: a part cannot be read.
+        """
+        for part in self._parts:
+            for _, group in groupby(self._results(part), key=lambda row: row["row_id"]):
+                results = sorted((r for r in group if r["variant"] in self._place), key=self._order)
+                if results:
+                    yield self._compared(results)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _order(self, row: dict[str, Any]) -> int:
+        return self._place[row["variant"]]
+
+    def _compared(self, results: list[dict[str, Any]]) -> Compared:
+        said: dict[str | None, bytes] = {}
+        for row in results:
+            self._sums[row["variant"]].add(row)
+            if row["status"] == "ok":
+                said[row["variant"]] = meaning(row["answer"])
+        for pair in self.pairs:
+            if pair.first in said and pair.second in said:
+                pair.answered += 1
+                pair.agree += said[pair.first] == said[pair.second]
+        differs = len(set(said.values())) > 1 or 0 < len(said) < len(results)
+        self.rows_read += 1
+        self.complete += len(results) == len(self.variants)
+        self.differing += differs
+        first = results[0]
+        return Compared(
+            row_id=first["row_id"],
+            row_number=first["row_number"],
+            inputs={name: first[name] for name in self._columns if name in first},
+            differs=differs,
+            answers=tuple(_answer(row) for row in results),
+        )
+
+    def _results(self, part: Path) -> Iterator[dict[str, Any]]:
+        """The rows of one part, `READ_ROWS` in memory at a time."""
+        ours = [*_KEY, *_ANSWER, *_COUNTED]
+        try:
+            with pq.ParquetFile(part) as file:
+                names = [*self._columns, *ours] if self.inputs_wanted else ours
+                names = [name for name in names if name in file.schema_arrow.names]
+                for batch in file.iter_batches(batch_size=READ_ROWS, columns=names):
+                    yield from batch.to_pylist(maps_as_pydicts="lossy")
+        except (OSError, pa.ArrowException) as exc:
+            raise StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.") from exc
+
+    def _found(self, asked: Sequence[str | None]) -> list[str | None]:
+        """The variants of the table: those of the last run in its order, then those left from earlier ones."""
+        found: dict[str | None, None] = {}
+        for part in self._parts:
+            try:
+                with pq.ParquetFile(part) as file:
+                    for batch in file.iter_batches(batch_size=65_536, columns=["variant"]):
+                        found.update(dict.fromkeys(batch.column(0).unique().to_pylist()))
+            except (OSError, pa.ArrowException) as exc:
+                raise StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.") from exc
+        return [name for name in asked if name in found] + [name for name in found if name not in asked]
+
+    def _refuse(self, found: Sequence[str | None], chosen: Sequence[str]) -> None:
+        root, have = self.folder.root, ", ".join(name for name in found if name is not None)
+        for name in chosen:
+            if name not in found:
+                raise RefusedToStart(f"{root}: no row has a variant {name!r}. It has {have or 'none'}.")
+        if not self._parts:
+            raise RefusedToStart(f"{root}: has no results yet. Compare once a part is published.")
+        if len(set(chosen)) == 1 or len(found) < 2:
+            one = chosen[0] if chosen else have
+            said = f"there is nothing to compare {one!r} with" if one else "its rows have no variants"
+            raise RefusedToStart(
+                f"{root}: {said}. Several models (model.names) or prompts (prompt.variants) give every row one result "
+                "for each."
+            )
+
+    def _inputs(self, chosen: Sequence[str]) -> list[str]:
+        """The input columns of the rows given.
+
+        Raises:
+            RefusedToStart: a chosen one does not exist.
+        """
+        ours = len(tables.result_schema(pa.schema([]), None))
+        try:
+            schema = pq.read_schema(self._parts[-1])
+        except (OSError, pa.ArrowException) as exc:
+            raise StorageError(f"{self._parts[-1]}: cannot be read: {exc}.") from exc
+        fields = [schema.field(place) for place in range(len(schema) - ours)]
+        names = [field.name for field in fields]
+        for name in chosen:
+            if name not in names:
+                raise RefusedToStart(f"no input column {name!r} in {self.folder.root}. It has {', '.join(names)}.")
+        return list(chosen) or [field.name for field in fields if _readable(field.type)]
+
+
+def meaning(answer: str | None) -> bytes:
+    """Two answers are the same when this is."""
+    text = (answer or "").strip()
+    if text[:1] in ("{", "["):
+        try:
+            value = codec.plain(codec.loads(text), keep_null=True)
+            return b"json " + msgspec.json.encode(value, order="sorted")
+        except (ValueError, TypeError, RecursionError):
+            pass  # it only begins like JSON
+    return b"text " + text.encode("utf-8", "surrogatepass")
+
+
+def _asked(folder: OutputFolder, run: str, request: str) -> Iterator[str | None]:
+    """The variants of a run in the order of its job, as far as its file tells it: the stored request has them sorted."""
+    asked = [name or None for name in old_models(msgspec.json.decode(request))]
+    try:
+        told = msgspec.json.decode(folder.run_file(run).read_bytes())["job"]["variants"]
+    except (OSError, ValueError, TypeError, KeyError):
+        told = []
+    yield from (name for name in told if name in asked)
+    yield from (name for name in asked if name not in told)
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    return Answer(
+        variant=row["variant"], flags=tuple(row["flags"] or ()), **{n: row[n] for n in _ANSWER if n != "flags"}
+    )
+
+
+def _readable(kind: pa.DataType) -> bool:
+    """Whether a person reads values of this type in a line."""
+    types = pa.types
+    nested_or_bytes = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    return not any(is_one(kind) for is_one in nested_or_bytes)

@@ -1,0 +1,419 @@
+"""What a row asks in whole runs: conversations of several turns, seeded messages, files and pictures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+from collections.abc import Callable
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch.cli import main
+from tests.runs.conftest import LANES, Mill, Start
+from tests.test_images import GIF, JPEG, PNG
+
+ADD = '''from batch import tool
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers: a + b."""
+    return a + b
+'''
+
+
+class Asking(Mill):
+    """A job whose `[prompt]` a test writes itself."""
+
+    prompt = ""
+
+    def save(self) -> Path:
+        folder = super().save()
+        text = (folder / "job.toml").read_text("utf-8")
+        own = text.replace(f"[prompt]\nuser = {json.dumps(self.user)}\n", f"[prompt]\n{self.prompt}\n")
+        assert own != text
+        (folder / "job.toml").write_text(own, encoding="utf-8")
+        return folder
+
+    def sent(self) -> list[dict[str, Any]]:
+        """The bodies that left, by row and turn, of runs with a wire log."""
+        found = [json.loads(line) for path in (self.out / "wire").iterdir() for line in path.read_text().splitlines()]
+        posts = [line for line in found if line["method"] == "POST"]
+        return [
+            line["request"] for line in sorted(posts, key=lambda line: (line["row_id"], line["turn"], line["attempt"]))
+        ]
+
+
+Ask = Callable[..., Asking]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, start: Start) -> Ask:
+    """Makes a job with this prompt and these rows, keyed by `n`, and a simulator of its own."""
+
+    def begin(prompt: str, rows: list[dict[str, Any]], scenario: str = "", **how: Any) -> Asking:
+        asking = Asking(tmp_path / "job", start(scenario), **how)
+        asking.prompt, asking.key = prompt, "n"
+        asking.write([{"n": n, **row} for n, row in enumerate(rows)])
+        return asking
+
+    return begin
+
+
+def talks(count: int) -> list[dict[str, Any]]:
+    """Conversations of one to three turns, with blanks between."""
+    every = ["Tell me of number {}.", "", "And of its double, for {}?", None, "  ", "Thanks, {}."]
+    return [{"said": [text and text.format(n) for text in every[: (1, 3, 6)[n % 3]]]} for n in range(count)]
+
+
+# -- conversations --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("provider", "lane"), [*LANES, ("glm", "stream")])
+def test_each_turn_is_sent_with_the_whole_conversation_and_paid_by_itself(provider: str, lane: str, ask: Ask) -> None:
+    """One row of the table, a call for each turn, sums over them; rows know nothing of each other."""
+    asking = ask('turns = "said"', talks(30), provider=provider, lane=lane)
+    report = asking.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 30)
+    asking.check_table(30)
+    asking.check_books()
+    asking.check_sums()
+    assert asking.one("turns") == [(1, 2, 3)[n % 3] for n in range(30)]
+    for row, turns, answer, text in asking.results("said, turns, answer, messages"):
+        kept = json.loads(text)
+        said = [turn for turn in row if turn and turn.strip()]
+        assert [message["content"] for message in kept if message["role"] == "user"] == said[1:]
+        answers = [message["content"] for message in kept if message["role"] == "assistant"]
+        assert len(answers) == turns
+        assert answers[-1] == answer
+        assert f'About "{" ".join(said[-1].split()[:6])}"' in answer, "the last user message is the one answered"
+    used = asking.calls("row_id, turn, prompt_tokens", "true ORDER BY row_id, turn")
+    for before, after in pairwise(used):
+        if before[0] == after[0]:
+            assert after[1] == before[1] + 1
+            assert after[2] > before[2], "the history is sent again, and billed again"
+    assert asking.run().state == "nothing_to_do"
+
+
+def test_turns_may_come_as_json_text_or_a_parquet_list_and_ask_for_the_same(ask: Ask) -> None:
+    """Another form of the same conversation buys nothing again."""
+    rows = talks(6)
+    asking = ask('turns = "said"', rows)
+    assert asking.run().exit_code == 0
+    bought = len(asking.books())
+    asking.write([{"n": n, "said": [turn or "" for turn in row["said"]]} for n, row in enumerate(rows)])
+    assert asking.run().totals.rows == 0
+    assert len(asking.books()) == bought
+
+
+def test_tools_are_run_inside_a_turn_of_a_conversation(ask: Ask) -> None:
+    """`max_turns` holds for each user message, not for the talk."""
+    said = ["Please add 1 and 2.", "Please add 30 and 12.", "Thank you."]
+    asking = ask('turns = "said"', [{"said": said}])
+    asking.tools, asking.max_turns = ADD, 2
+    assert asking.run().exit_code == 0
+    ((turns, tools, text),) = asking.results("turns, tool_calls, messages")
+    assert (turns, tools) == (5, 2)
+    assert [message["content"] for message in json.loads(text) if message["role"] == "tool"] == ["3", "42"]
+    asking.check_books()
+    asking.check_sums()
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_a_turn_that_fails_fails_the_row_and_keeps_what_was_paid_before(lane: str, ask: Ask) -> None:
+    """The answers to earlier turns stay in `messages`, their tokens in the sums; other rows go on."""
+    rows = [{"said": ["Tell me of 1.", f"Go {way} now.", "Bye."]} for way in ("left", "right", "straight")]
+    asking = ask('turns = "said"', rows, '[[fault]]\nbehaviour = 65\nrows = ["Go right"]', lane=lane)
+    report = asking.run()
+    assert (report.exit_code, report.totals.rows_failed) == (1, 1)
+    asking.check_table(3)
+    asking.check_books()
+    asking.check_sums()
+    assert asking.one("status") == ["ok", "failed", "ok"]
+    ((answer, kind, turns, calls, tokens, text),) = asking.query(
+        "SELECT answer, error_kind, turns, calls, total_tokens, messages FROM "
+        f"read_parquet('{asking.out}/results/*.parquet') WHERE status = 'failed'"
+    )
+    assert (answer, kind, turns, calls) == (None, "content_filter", 1, 2)
+    assert tokens > 0
+    assert [message["role"] for message in json.loads(text)] == ["assistant", "user"]
+    assert asking.run().totals.rows == 0, "for good: not asked again"
+
+
+def test_a_turn_that_fails_at_first_is_asked_again_and_the_turns_before_it_are_not(ask: Ask) -> None:
+    """Attempts are counted per turn."""
+    fault = '[[fault]]\nbehaviour = 28\nrows = ["Go right"]\nfirst = 2'
+    asking = ask('turns = "said"', [{"said": ["Tell me of 1.", "Go right now."]}], fault)
+    assert asking.run().exit_code == 0
+    calls = asking.calls("turn, attempt, state", "true ORDER BY turn, attempt")
+    assert calls == [(0, 0, "answered"), (1, 0, "refused"), (1, 1, "refused"), (1, 2, "answered")]
+    asking.check_books()
+    asking.check_sums()
+
+
+@pytest.mark.parametrize("lane", ["sync", "stream", "task"])
+@pytest.mark.parametrize("point", ["answered.committed:2", "sent.committed:3", "answered.received:5"])
+def test_a_killed_conversation_goes_on_and_pays_no_turn_twice(point: str, lane: str, ask: Ask) -> None:
+    """Promise 2: every answered turn is journaled; at most the calls in flight are at risk."""
+    asking = ask('turns = "said"', talks(9), lane=lane)
+    asking.limits["concurrency"] = 2
+    assert asking.command(failpoint=point)[0] == -signal.SIGKILL
+    code, said = asking.command()
+    assert code == 0, said
+    asking.check_table(9)
+    asking.check_books(at_risk=2)
+    asking.check_sums()
+    assert asking.one("turns") == [(1, 2, 3)[n % 3] for n in range(9)]
+    answered = asking.calls("row_id, turn, count(*)", "state = 'answered' GROUP BY ALL")
+    assert len(answered) == 18
+    assert {times for _, _, times in answered} == {1}
+    if lane == "task" and point != "sent.committed:3":
+        assert len(asking.books()) == 18, "a committed task is collected"
+
+
+def test_the_start_of_a_conversation_is_the_jobs_and_the_rest_the_rows(ask: Ask) -> None:
+    """System, seeded messages with the row's own values, then its turns: on the wire in this order."""
+    prompt = (
+        'system = "You are {{ who }}."\nturns = "said"\nstart = [{ role = "user", content = "Who are you?" }, '
+        '{ role = "assistant", content = "{{ who }}, at your service." }]'
+    )
+    asking = ask(prompt, [{"who": "Ada {{ 7*7 }}", "said": ["What do you do?", "Why?"]}])
+    assert asking.run(wire_log=True).exit_code == 0
+    first, second = [body["messages"] for body in asking.sent()]
+    assert first == [
+        {"role": "system", "content": "You are Ada {{ 7*7 }}."},
+        {"role": "user", "content": "Who are you?"},
+        {"role": "assistant", "content": "Ada {{ 7*7 }}, at your service."},
+        {"role": "user", "content": "What do you do?"},
+    ]
+    assert second[:4] == first
+    assert [message["role"] for message in second[4:]] == ["assistant", "user"]
+
+
+@pytest.mark.parametrize("cell", [None, [], ["", " "], "no list", [1], {"a": "b"}, [["x"]]])
+def test_a_row_with_nothing_to_say_is_one_failed_row_unsent(cell: Any, ask: Ask) -> None:
+    """Whatever the cell is: the row fails with its reason, the others are answered."""
+    asking = ask('turns = "said"', [{"said": ["Hi."]}, {"said": cell}, {"said": ["Ho."]}])
+    assert asking.run().exit_code == 1
+    assert asking.one("status") == ["ok", "failed", "ok"]
+    kind, why = asking.results("error_kind, error_message")[1]
+    assert kind == "prompt"
+    assert "said" in why
+    assert len(asking.books()) == 2
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_goes_into_the_prompt_and_a_changed_one_asks_again(ask: Ask) -> None:
+    """Its text is part of what is asked, so nobody has to remember to ask again."""
+    asking = ask('system = "{{ file(\'guide.md\') }}"\nuser = "{{ q }}"', [{"q": "One?"}, {"q": "Two?"}])
+    (asking.folder / "guide.md").write_text("# 指南 {{ q }}\n", encoding="utf-8")
+    assert asking.run(wire_log=True).exit_code == 0
+    assert [body["messages"][0]["content"] for body in asking.sent()] == ["# 指南 {{ q }}\n"] * 2
+    asking.limits["concurrency"] = 3
+    assert asking.run().totals.rows == 0
+    (asking.folder / "guide.md").write_text("# 指南 2\n", encoding="utf-8")
+    asking.limits["concurrency"] = 4
+    assert asking.run().totals.rows == 2
+    asking.check_books()
+
+
+def test_a_file_outside_the_folder_is_refused_before_anything_is_sent(ask: Ask) -> None:
+    """A fault of the job: exit 2, with the template's line."""
+    asking = ask("user = \"{{ q }}\\n{{ file('../../etc/passwd') }}\"", [{"q": "One?"}])
+    code, said = asking.command()
+    assert code == 2
+    assert "prompt.user line 2" in said
+    assert "outside the job's folder" in said
+    assert asking.books() == []
+
+
+# -- pictures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("provider", "lane"), LANES)
+def test_pictures_go_out_from_wherever_they_are(provider: str, lane: str, ask: Ask) -> None:
+    """Address, file, base64, data:, lists of two; GLM gets bare base64, OpenAI data addresses."""
+    bare = [base64.b64encode(data).decode() for data in (PNG, GIF)]
+    rows = [
+        {"photo": "https://example.com/cat.png"},
+        {"photo": "photos/cat.png"},
+        {"photo": bare[0]},
+        {"photo": f"data:image/png;base64,{bare[0]}"},
+        {"photo": ["photos/cat.png", "photos/dog.gif"]},
+        {"photo": None},
+    ]
+    # Cells of one column have one type; a list with one member is the same picture.
+    lists = [{"photo": row["photo"] if isinstance(row["photo"], list) else [row["photo"]]} for row in rows]
+    model = {"glm": "glm-4v-plus", "openai": "gpt-5-mini"}[provider]
+    asking = ask('user = "What is it?"\nimages = ["photo"]', lists, provider=provider, lane=lane, model=model)
+    (asking.folder / "photos").mkdir()
+    (asking.folder / "photos/cat.png").write_bytes(PNG)
+    (asking.folder / "photos/dog.gif").write_bytes(GIF)
+    assert asking.run(wire_log=True).exit_code == 0
+    asking.check_books()
+    inline = (
+        bare if provider == "glm" else [f"data:image/{kind};base64,{bare[n]}" for n, kind in enumerate(("png", "gif"))]
+    )
+    contents = [body["messages"][0]["content"] for body in asking.sent()]
+    found = [[p["image_url"]["url"] for p in c[1:]] if isinstance(c, list) else c for c in contents]
+    assert found == [["https://example.com/cat.png"], *([inline[:1]] * 3), inline, "What is it?"]
+    assert "source" not in json.dumps(contents)
+    one, two = asking.calls("prompt_tokens", "row_id IN ('1', '4') ORDER BY row_id")
+    assert two[0] == one[0] + 1, "the provider saw both"
+    assert len(set(asking.one("fingerprint"))) == 4, "the same picture is the same question wherever it lies"
+
+
+def test_pictures_of_a_parquet_column_go_out_as_their_bytes(ask: Ask) -> None:
+    """Plain binary, and the pair of bytes and path that data sets use; kept as hash and source."""
+    asking = ask('user = "What is it?"\nimages = ["photo", "also"]', [], model="glm-4v-plus")
+    asking.input, asking.output = "rows.parquet", {"messages": "all", "columns": ["n"]}
+    pair = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    also = [{"bytes": GIF, "path": "gone.gif"}, None]
+    table = {"n": [0, 1], "photo": pa.array([PNG, JPEG], pa.binary()), "also": pa.array(also, pair)}
+    pq.write_table(pa.table(table), asking.folder / "rows.parquet")
+    assert asking.run(wire_log=True).exit_code == 0
+    asking.check_books()
+    sent = [[p["image_url"]["url"] for p in body["messages"][0]["content"][1:]] for body in asking.sent()]
+    assert sent == [[base64.b64encode(data).decode() for data in row] for row in ((PNG, GIF), (JPEG,))]
+    first, second = [json.loads(text)[0]["content"] for text in asking.one("messages")]
+    assert first[1:] == [
+        {
+            "type": "image_url",
+            "image_url": {"url": f"sha256:{sha256(data).hexdigest()}"},
+            "source": f"column {column}",
+        }
+        for data, column in ((PNG, "photo"), (GIF, "also"))
+    ]
+    assert len(second) == 2
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "../../../etc/passwd",
+        "/proc/self/environ",
+        "rows.jsonl",
+        "job.toml",
+        "gone.png",
+        "x" * 5_000,
+        "nul\0.png",
+        "data:image/png;base64,%%",
+        base64.b64encode(PNG).decode()[:-2],
+        "file:///etc/passwd",
+    ],
+)
+def test_a_cell_that_is_no_picture_is_one_failed_row_unsent(cell: str, ask: Ask) -> None:
+    """Promise 7: the reason is short, and shows nothing of the file."""
+    asking = ask('user = "What?"\nimages = ["photo"]', [{"photo": "https://h/1"}, {"photo": cell}], model="glm-4v-plus")
+    assert asking.run().exit_code == 1
+    kind, why, retryable = asking.results("error_kind, error_message, retryable")[1]
+    assert (kind, retryable) == ("prompt", False)
+    assert "column 'photo'" in why
+    assert len(why) < 400
+    assert "root:" not in why
+    assert len(asking.books()) == 1
+
+
+def test_a_large_picture_is_sent_whole_and_stands_in_no_table(ask: Ask) -> None:
+    """Five megabytes, named by a path: the result keeps the hash."""
+    asking = ask('user = "What?"\nimages = ["photo"]', [{"photo": "big.jpg"}] * 4, model="glm-4v-plus")
+    asking.output = {"messages": "all"}
+    data = JPEG + bytes(5_000_000)
+    (asking.folder / "big.jpg").write_bytes(data)
+    assert asking.run().exit_code == 0
+    assert {sha256(data).hexdigest() in text and len(text) < 1_000 for text in asking.one("messages")} == {True}
+    assert sum(path.stat().st_size for path in (asking.out / "results").iterdir()) < 100_000
+    asking.check_books()
+
+
+# -- what is refused or warned of -----------------------------------------------------------------------------------
+
+
+def test_rows_that_ask_nothing_are_refused_as_the_service_would_and_not_sent(ask: Ask) -> None:
+    """System and assistant messages only: 1214, for good, without a call."""
+    kind = [{"role": "system", "content": "Be kind."}]
+    chats = [kind, [*kind, {"role": "assistant", "content": "Hello."}], [*kind, {"role": "user", "content": "Hi."}]]
+    asking = ask('messages = "chat"', [{"chat": chat} for chat in chats])
+    assert asking.run().exit_code == 1
+    table = asking.results("status, error_kind, error_code, retryable, calls")
+    assert table[:2] == [("failed", "bad_request", "1214", False, 0)] * 2
+    assert table[2][0] == "ok"
+    assert len(asking.books()) == 1
+    assert asking.run().totals.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "row", "model", "warning"),
+    [
+        (
+            'messages = "chat"',
+            {"chat": [{"role": "user", "content": "Hi."}, {"role": "system", "content": "Be kind."}]},
+            "glm-4",
+            "a system message after a user message",
+        ),
+        (
+            'messages = "chat"',
+            {"chat": [{"role": "user", "content": "One?"}, {"role": "user", "content": "Two?"}]},
+            "glm-4",
+            "of several user messages in a row",
+        ),
+        (
+            'user = "What?"\nimages = ["photo"]',
+            {"photo": ["https://h/1", "https://h/2"]},
+            "glm-4v-flash",
+            "2 images: glm-4v-flash is documented to take at most 1",
+        ),
+    ],
+)
+def test_check_warns_of_what_the_model_would_make_less_of(
+    prompt: str,
+    row: dict[str, Any],
+    model: str,
+    warning: str,
+    ask: Ask,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anything is paid; the run may go on all the same."""
+    asking = ask(prompt, [row], model=model)
+    for name, value in asking.environ.items():
+        monkeypatch.setenv(name, value)
+    assert main(["check", str(asking.save())]) == 0
+    said = capsys.readouterr()
+    assert warning in " ".join((said.out + said.err).split())
+    assert asking.run().exit_code == 0
+
+
+def test_check_shows_pictures_by_hash_and_source(
+    ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a screen of base64 tells nobody anything."""
+    asking = ask('user = "What?"\nimages = ["photo"]', [{"photo": "cat.png"}], model="glm-4v-plus")
+    (asking.folder / "cat.png").write_bytes(PNG)
+    for name, value in asking.environ.items():
+        monkeypatch.setenv(name, value)
+    assert main(["check", str(asking.save())]) == 0
+    said = "".join(capsys.readouterr())
+    assert sha256(PNG).hexdigest() in said
+    assert "cat.png" in said
+    assert base64.b64encode(PNG).decode()[:40] not in said
+
+
+def test_parameters_of_a_row_are_sent_with_it(ask: Ask) -> None:
+    """Null: left out; what the service would refuse is that row's failure."""
+    rows = [{"q": "One?", "most": 5}, {"q": "One?", "most": None}, {"q": "One?", "most": 0}]
+    asking = ask('user = "{{ q }}"', rows)
+    asking.more = '[model.parameters]\nmax_tokens = { column = "most" }\ntemperature = 0.5'
+    assert asking.run(wire_log=True).exit_code == 1
+    assert [body.get("max_tokens") for body in asking.sent()] == [5, None]
+    assert asking.one("error_kind") == [None, None, "prompt"]
+    assert asking.results("flags")[0] == (["truncated"],)
