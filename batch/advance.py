@@ -94,7 +94,7 @@ class Worker:
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
-        return self._desk.limits.health.silent and row.history.tried and not self._agenda.no_others
+        return self._desk.limits.health.silent and row.history.tried and self._agenda.others_wait
 
     async def tend(self) -> None:
         """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
@@ -186,7 +186,7 @@ class Worker:
             chance=self._chance,
             now=now,
             silent_s=limits.health.silent_for(now),
-            last_ones=self._agenda.no_others,
+            last_ones=not self._agenda.others_wait,
         )
         if decision.pause_s:
             limits.pause(decision.pause_s)

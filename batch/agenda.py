@@ -59,9 +59,9 @@ class Agenda(Generic[R]):
         return len(self._fresh)
 
     @property
-    def no_others(self) -> bool:
-        """Whether no row can be begun that was not: there is none, or as many as may be are open."""
-        return (self._ended and not self._fresh) or self.open >= self._open_limit
+    def others_wait(self) -> bool:
+        """Whether there is a row that can be begun and was not."""
+        return bool(self._fresh) and self.open < self._open_limit
 
     @property
     def waiting(self) -> int:

@@ -4,9 +4,9 @@ A pure function from (failure, history of this turn, the moment) to a decision. 
 of failure come from `wire` (`Failure.verdict`); this module adds how often and how long. What a retry costs the
 provider is bounded elsewhere (`health`).
 
-An attempt counts against `max_attempts` only if it says something about the row: one refused for rate or load, one that
-never reached the provider, and one that failed while nobody was answered do not, as long as other rows wait. A row that is refused while others are
-answered fails all the same, after `MAX_PARK_S`.
+An attempt counts against `max_attempts` only if it says something about the row: one refused for rate or load does not,
+nor one that never reached the provider, nor one that failed while nobody was answered and other rows still wait. A row
+that is refused while others are answered fails all the same, after `MAX_PARK_S`.
 """
 
 from __future__ import annotations

@@ -330,7 +330,7 @@ def _for_collecting(ready: Prepared, opened: opening.Opening, replay: Replay, en
     request = next(row.request for row in replay.runs() if row.run == opened.run)
     old = msgspec.json.decode(request)
     job = ready.job
-    model = msgspec.structs.replace(job.model, provider=old["provider"], name=old["model"], base_url=None)
+    model = msgspec.structs.replace(job.model, provider=old["provider"], name=old["model"], names=(), base_url=None)
     endpoint = ready.endpoint
     if old["provider"] != job.model.provider:
         try:

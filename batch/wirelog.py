@@ -278,23 +278,21 @@ class _Mask:
         return value
 
     def split(self, body: bytes) -> bool:
-        """Whether the chunks of a stream, put together, say what none of them says alone."""
+        """Whether the chunks of a stream, put together, show what would not be masked in each of them alone."""
         if b"data:" not in body[:4096]:
             return False
         said: dict[str, list[str]] = {}
         for event in sse.Parser().feed(body + b"\n\n"):
             for path, text in _texts(_body(event), ""):
                 said.setdefault(path, []).append(text)
-        return any(self._masks("".join(texts)) and not any(map(self._masks, texts)) for texts in said.values())
-
-    def _masks(self, text: str) -> bool:
-        return redact(text) != text or (self._forms is not None and self._forms.search(text) is not None)
+        return any(self._hide("".join(texts)) != "".join(map(self._hide, texts)) for texts in said.values())
 
     def text(self, text: str) -> str:
+        return _cut(self._hide(text))
+
+    def _hide(self, text: str) -> str:
         text = redact(text)
-        if self._forms is not None:
-            text = self._forms.sub(MASK, text)
-        return _cut(text)
+        return text if self._forms is None else self._forms.sub(MASK, text)
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -101,7 +101,7 @@ async def main(path, url, width):
     print(len(answers))
 asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
-ARRIVALS = {"stream": "arriving at once", "drip": "arriving chunk by chunk"}
+ARRIVALS = {"stream": "arriving at once", "drip": "arriving one by one, a millisecond apart"}
 
 
 def measure(command: list[str], core: int, rows: int) -> dict[str, float]:
@@ -195,14 +195,12 @@ def streams(folder: Path, url: str, asked: argparse.Namespace, core: int) -> Non
         for who, command in (("openai", theirs), ("promptmill", ours(folder, f"out-{how}-{number}"))):
             one = measure(command, core, asked.rows)
             found[who].append((1000 / one["rows/s"], one["CPU-s/1000"]))
-    print(
-        f"{asked.rows} streams of 200 chunks {ARRIVALS[how]}, {asked.concurrency} in flight, median of {asked.rounds}"
-    )
+    print(f"{asked.rows} streams of 200 chunks {ARRIVALS[how]}, {asked.concurrency} in flight, {asked.rounds} rounds")
     medians = {
         who: [statistics.median(figure) for figure in zip(*rounds, strict=True)] for who, rounds in found.items()
     }
     for who, (wall, cpu) in medians.items():
-        print(f"  {who:12}  {wall:8.3f} s  {cpu:8.3f} CPU-s  per 1,000 streams, start included")
+        print(f"  {who:12}  {wall:8.3f} s  {cpu:8.3f} CPU-s  per 1,000 streams, start included, median")
     wall, cpu = (ours / theirs for ours, theirs in zip(medians["promptmill"], medians["openai"], strict=True))
     print(f"  promptmill needs {wall:.2f} of the openai package's time and {cpu:.2f} of its CPU")
 

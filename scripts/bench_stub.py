@@ -1,7 +1,7 @@
 """A raw server that answers every POST with one fixed chat reply: the fastest provider there can be, for measuring us.
 
 No parsing of bodies, no latency. Under `/stream/` the reply is a stream of 200 chunks of text in the OpenAI dialect,
-written in one piece; under `/drip/` the same, written chunk by chunk, so that nearly each arrives alone, as those of a
+written in one piece; under `/drip/` the same, a chunk every millisecond, so that each arrives alone, as those of a
 model do. Run as `python scripts/bench_stub.py PORT_FILE`; ended by its parent.
 """
 
@@ -77,10 +77,10 @@ class Stub(asyncio.Protocol):
                 self._transport.write(STREAM if head.startswith(b"post /stream/") else REPLY)  # type: ignore[attr-defined]
 
     def _drip(self, number: int) -> None:
-        """Write one frame in each round of the loop."""
+        """Write one frame every millisecond; a stream of this kind takes 0.2 s at least."""
         self._transport.write(FRAMES[number])  # type: ignore[attr-defined]
         if number + 1 < len(FRAMES) and not self._transport.is_closing():
-            self._loop.call_soon(self._drip, number + 1)
+            self._loop.call_later(0.001, self._drip, number + 1)
 
 
 async def main(port_file: Path) -> None:

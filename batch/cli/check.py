@@ -236,7 +236,8 @@ def _samples(ready: Prepared) -> Iterator[str]:
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
         yield from (f"  warning: {clean(text, most=SHOWN)}" for text in sample.warnings)
-        yield from pairs((str(message["role"]), _content(message)) for message in images.shown(sample.messages))
+        said = [(str(message["role"]), _content(message)) for message in images.shown(sample.messages)]
+        yield from pairs([*said, *(("then user", _content(message)) for message in sample.later)])
     if hidden:
         yield "The first row is shown in all variants, the next ones in the first."
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 JobPath = Annotated[Path, Parameter(negative=())]
 OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
-LaneName = Annotated[Literal["sync", "task"] | None, Parameter(negative=())]
+LaneName = Annotated[Literal["sync", "stream", "task"] | None, Parameter(negative=())]
 
 
 def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = None, lane: str | None = None) -> Job:

@@ -258,7 +258,7 @@ def meaning(answer: str | None) -> bytes:
 
 
 def _asked(folder: OutputFolder, run: str, request: str) -> Iterator[str | None]:
-    """The variants of a run in the order of its job, as far as its file tells it: the stored request has them sorted."""
+    """The variants of a run in the order of its job as its file has it: the stored request has them sorted."""
     asked = [name or None for name in old_models(msgspec.json.decode(request))]
     try:
         told = msgspec.json.decode(folder.run_file(run).read_bytes())["job"]["variants"]

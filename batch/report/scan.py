@@ -36,6 +36,8 @@ class Sample(msgspec.Struct, frozen=True):
     """What its service may make of these messages otherwise than meant."""
     variants: tuple[str, ...] = ()
     """Those that ask the row so, as the ledger names them; none for a row that cannot be read."""
+    later: tuple[Message, ...] = ()
+    """What the user says behind the answers."""
 
 
 class Scan(msgspec.Struct):
@@ -109,7 +111,8 @@ def _sample(prepared: Prepared, place: str, asked: Asked) -> Sample:
     messages = asked.messages
     said = conversation.findings(prepared.endpoint.service, asked.model, messages, asked.parameters)
     fault = next((finding.text for finding in said if finding.level == "error"), None)
-    return Sample(place, messages, fault, tuple(finding.line() for finding in said if finding.level == "warning"))
+    warnings = tuple(finding.line() for finding in said if finding.level == "warning")
+    return Sample(place, messages, fault, warnings, later=asked.later)
 
 
 def last_asked(folder: OutputFolder) -> list[str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -208,12 +207,3 @@ def test_a_strict_reader_of_tokens_takes_theirs(start: Start, glm: Glm) -> None:
     """Their header says `sign_type`, which some samples leave out."""
     sim = start("strict_jwt = true")
     assert glm.of(sim, disable_token_cache=False).chat.completions.create(**ASKED).choices
-
-
-def test_a_connection_is_used_again(sim: Sim, glm: Glm) -> None:
-    """Fifty chats in a row need no back-off of theirs."""
-    client, began = glm.of(sim), time.monotonic()
-    for _ in range(50):
-        client.chat.completions.create(**ASKED)
-    assert len(sim.books()) == 50
-    assert time.monotonic() - began < 20

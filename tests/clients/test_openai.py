@@ -152,13 +152,14 @@ def test_a_limit_is_waited_out_as_its_headers_say(start: Start, connect: Client)
 
 
 def test_a_limit_of_the_simulator_itself_is_waited_out(start: Start, connect: Client) -> None:
-    """60 requests a minute with room for one: the second passes after the second it is told to wait."""
-    sim = start("[limits]\nrpm = 60\nburst_s = 1")
+    """120 requests a minute with room for one: what comes too early passes after the half second it is told to wait."""
+    sim = start("[limits]\nrpm = 120\nburst_s = 0.5")
     client = connect(sim, max_retries=3)
-    for _ in range(2):
+    for _ in range(3):
         client.chat.completions.create(**ASKED)
     statuses = [booked["status"] for booked in sim.books()]
-    assert (statuses[0], statuses[-1], set(statuses[1:-1])) == (200, 200, {429})
+    assert statuses.count(200) == 3
+    assert set(statuses) == {200, 429}
 
 
 def test_a_broken_connection_is_tried_again(start: Start, connect: Client) -> None:
