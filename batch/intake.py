@@ -151,7 +151,7 @@ class Intake:
 
     @property
     def _enough(self) -> bool:
-        return self._limit is not None and self.planned.rows >= self._limit
+        return self._limit is not None and self.planned.source_rows >= self._limit
 
     def _begun(self) -> None:
         self.unsent -= 1

@@ -239,7 +239,8 @@ class Job(Struct, frozen=True, kw_only=True):
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = document.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
         values.setdefault("name", document.path.parent.name or "job")
-        misspelt = any(fault.path[:1] == ("model",) for fault in faults)  # one mistake is one line
+        nearly = "did you mean name?"
+        misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
         faults += [fault for fault in _deep(fields) if not (misspelt and fault.path == ("model", "name"))]
         asked = fields.get("model", {}).get("provider")
         faults += [jobfile.Fault(*found) for found in providertable.faults(document.values.get("provider"), asked)]

@@ -325,7 +325,7 @@ class Run:
             return self._carried + planned.admitted
         total = progress.expected(planned, self.prepared.fraction(self.intake.position))
         if total is not None and (limit := self._wishes.limit) is not None:
-            full = planned.rows >= limit
+            full = planned.source_rows >= limit
             total = planned.admitted if full else min(total, limit * len(self.prepared.questions))
         return None if total is None else self._carried + total
 

@@ -225,12 +225,12 @@ class Planner:
                     rows.append(Admitted(*who, *place, fingerprint, outcome))
             if len(rows) > before:
                 chosen.append(index)
-                planned.rows += 1
+                planned.source_rows += 1
                 numbers.row_number += row_id not in places
         return chosen, len(known)
 
     def _enough(self, planned: Planned) -> bool:
-        return self._limit is not None and planned.rows >= self._limit
+        return self._limit is not None and planned.source_rows >= self._limit
 
     def _within(self, rows: int) -> Position:
         """The position so many rows after the present one."""

@@ -127,7 +127,7 @@ class Planned(msgspec.Struct):
     unchanged: int = 0
     standing: int = 0
     """Rows that failed for good before and are left alone."""
-    rows: int = 0
+    source_rows: int = 0
     """Rows of the source that need work; as many as `admitted`, unless they are asked in several variants."""
     left_out: int = 0
     """Rows that need work of a kind this run was not asked to do (`--only`); they stay as they are."""

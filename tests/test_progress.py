@@ -104,6 +104,7 @@ def test_a_snapshot_is_written_as_plain_json() -> None:
         "retried": 0,
         "unchanged": 3,
         "standing": 0,
+        "source_rows": 0,
         "left_out": 0,
         "kinds": ["new", "changed", "failed"],
         "given_up": False,

@@ -107,8 +107,8 @@ def _rows(report: Report) -> str:
         found.append((carried, "begun by an earlier run"))
     kinds = ", ".join(f"{number:,} {word}" for number, word in found if number)
     text = f"{totals.rows_ok:,} ok, {totals.rows_failed:,} failed{f'  ({kinds})' if kinds else ''}"
-    if 0 < planned.rows < planned.admitted:
-        text += f", {count(planned.rows, 'row')} of the input in several variants"
+    if 0 < planned.source_rows < planned.admitted:
+        text += f", {count(planned.source_rows, 'row')} of the input in several variants"
     alone = [
         (planned.unchanged, "answered before"),
         (planned.standing, "failed for good before"),

@@ -427,15 +427,15 @@ def test_greedy_answers_stop_words_and_bounds_reach_the_provider(ask: Ask) -> No
     """As they were written; an answer that was cut says so, one that ended at a stop word is whole."""
     long = "Tell me a lot about the sky, the sea and the mountains."
     asking = ask('user = "{{ q }}"', [{"q": long, "most": 7}, {"q": long, "most": None}])
-    asking.more = '[model.parameters]\ndo_sample = false\nstop = ["sky"]\nmax_tokens = { column = "most" }'
+    asking.more = '[model.parameters]\ndo_sample = false\nstop = ["lot"]\nmax_tokens = { column = "most" }'
     assert asking.run(wire_log=True).exit_code == 0
-    assert [(body["do_sample"], body["stop"]) for body in asking.sent()] == [(False, ["sky"])] * 2
+    assert [(body["do_sample"], body["stop"]) for body in asking.sent()] == [(False, ["lot"])] * 2
     assert not any("temperature" in body or "top_p" in body for body in asking.sent())
     cut, whole = asking.results("answer, finish_reason, flags, completion_tokens")
     assert cut[1:] == ("length", ["truncated"], 7)
     assert whole[1:3] == ("stop", [])
-    assert whole[0] == 'About "Tell me a lot about the'
+    assert whole[0] == 'About "Tell me a'
     asking.write([{"n": 2, "q": long, "most": None}])
     asking.more = "[model.parameters]\ndo_sample = false"
     assert asking.run().exit_code == 0
-    assert "sky" in asking.results("answer")[-1][0]
+    assert "lot" in asking.results("answer")[-1][0]

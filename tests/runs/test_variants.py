@@ -84,7 +84,7 @@ def test_every_row_has_one_result_for_each_model_and_prompt_in_the_order_of_the_
     many.prompts, many.output = PROMPTS, {"rows_per_part": 8}
     many.questions(20)
     report = many.run()
-    assert (report.exit_code, report.planned.rows, report.planned.new, report.table_rows) == (0, 20, 80, 80)
+    assert (report.exit_code, report.planned.source_rows, report.planned.new, report.table_rows) == (0, 20, 80, 80)
     many.check(20)
     assert (
         many.query(
@@ -161,7 +161,7 @@ def test_an_edited_row_is_asked_in_all_variants_and_keeps_its_place(many: Many) 
     rows[4]["question"] = "Something else?"
     many.write(rows)
     report = many.run()
-    assert (report.planned.rows, report.planned.changed, sorted(many.asked())) == (
+    assert (report.planned.source_rows, report.planned.changed, sorted(many.asked())) == (
         1,
         4,
         ["glm-3-turbo"] * 2 + ["glm-4"] * 2,
@@ -175,13 +175,13 @@ def test_a_limit_counts_rows_of_the_input_and_not_their_variants(many: Many) -> 
     many.output = {"rows_per_part": 2}
     many.questions(12)
     report = many.run(limit=5)
-    assert (report.planned.rows, report.planned.new, len(many.asked())) == (5, 10, 10)
+    assert (report.planned.source_rows, report.planned.new, len(many.asked())) == (5, 10, 10)
     assert many.results("n, variant") == [(n, variant) for n in range(5) for variant in TWO]
     many.names = (*TWO, "glm-4-plus")
     report = many.run(limit=3)
-    assert (report.planned.rows, many.asked()) == (3, ["glm-4-plus"] * 3)
+    assert (report.planned.source_rows, many.asked()) == (3, ["glm-4-plus"] * 3)
     report = many.run(limit=4)
-    assert (report.planned.rows, sorted(set(many.asked()))) == (4, ["glm-3-turbo", "glm-4", "glm-4-plus"])
+    assert (report.planned.source_rows, sorted(set(many.asked()))) == (4, ["glm-3-turbo", "glm-4", "glm-4-plus"])
     assert many.run().exit_code == 0
     assert many.results("row_number, variant") == [(n, variant) for n in range(12) for variant in many.variants]
 
@@ -191,7 +191,7 @@ def test_a_sample_is_of_rows_and_has_all_their_variants(many: Many) -> None:
     many.prompts = PROMPTS
     many.questions(40)
     report = many.run(limit=4, sample_seed=1)
-    assert (report.planned.rows, report.table_rows, len(many.asked())) == (4, 16, 16)
+    assert (report.planned.source_rows, report.table_rows, len(many.asked())) == (4, 16, 16)
     many.sim = None
     assert many.results("row_number, variant") == [(n, variant) for n in range(4) for variant in many.variants]
 
@@ -230,7 +230,7 @@ def test_one_variant_that_failed_is_tried_again_alone(lane: str, tmp_path: Path,
     many.sim = start("")
     many.url = f"http://127.0.0.1:{many.sim.port}"
     again = many.run()
-    assert (again.exit_code, again.planned.retried, again.planned.rows, len(many.asked())) == (0, 1, 1, 1)
+    assert (again.exit_code, again.planned.retried, again.planned.source_rows, len(many.asked())) == (0, 1, 1, 1)
     now = many.results("row_id, variant, run")
     assert [row[:2] for row in now] == [row[:2] for row in before]
     assert [row[:2] for row in now if row[2] == again.run] == [("3", "kind")]
