@@ -82,7 +82,7 @@ def test_help_comes_within_a_blink() -> None:
         (["run", ".", "--lmit", "3"], "Did you mean --limit?"),
         (["run", ".", "--limit", "many"], "--limit"),
         (["run", ".", "--limit", "0"], "--limit 0"),
-        (["run", ".", "--lane", "stream"], '"sync", "task"'),
+        (["run", ".", "--lane", "bulk"], '"sync", "stream"'),
         (["run", ".", "--progress", "loud"], "--progress"),
         (["run", ".", "--shuffle"], "--limit N"),
         (["run", ".", "--limit", "3", "--seed", "1"], "--shuffle"),
