@@ -34,6 +34,7 @@ from batch.totals import Planned
 from batch.wishes import ORDINARY, Kind
 
 LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
+PICTURED_AHEAD: Final = 8  # rows with pictures that wait, rendered, for a worker
 
 
 class Watcher(Protocol):
@@ -132,7 +133,9 @@ class Intake:
 
     async def feed(self) -> None:
         """Hand admitted rows to the agenda, a few ahead of the workers."""
-        ahead = max(64, self._prepared.job.limits.concurrency)
+        # Pictures are megabytes that lie in memory from here on; texts are not worth counting.
+        pictured = self._prepared.questions.pictured
+        ahead = PICTURED_AHEAD if pictured else max(64, self._prepared.job.limits.concurrency)
         while not self._stopped:
             if self._agenda.fresh >= ahead:
                 self._agenda.taken = anyio.Event()

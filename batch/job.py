@@ -200,7 +200,7 @@ class Job(Struct, frozen=True, kw_only=True):
         put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
         if self.input.format == BATCH_FILE:
             put(self, "input", resolve(self.input, key="custom_id"))
-            if self.prompt.user is None and self.prompt.messages is None:
+            if self.prompt.user is None and self.prompt.messages is None and self.prompt.turns is None:
                 put(self, "prompt", resolve(self.prompt, messages="messages"))
         if not self.model.name and self.model.names:
             put(self, "model", resolve(self.model, name=self.model.names[0]))

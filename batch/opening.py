@@ -35,6 +35,8 @@ class Identity(msgspec.Struct, frozen=True):
     digest: str
     """Hash of the whole job."""
     source: SourceStat
+    by_row: bool = False
+    """Rows may name files, and whether one of those changed is not known before the rows are read."""
 
     @property
     def source_text(self) -> str:
@@ -170,7 +172,7 @@ def _left_behind(replay: Replay, last: RunRow, wishes: Wishes) -> bool:
 
 def _nothing_to_do(replay: Replay, last: RunRow, identity: Identity, kinds: frozenset[Kind]) -> bool:
     """Whether the last run did all that is asked for, over this job and this source."""
-    if last.digest != identity.digest or last.source != identity.source_text:
+    if last.digest != identity.digest or last.source != identity.source_text or identity.by_row:
         return False
     if last.state != "finished" or not last.complete or replay.sample(last.run) is not None:
         return False

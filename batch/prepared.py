@@ -61,10 +61,13 @@ class Prepared(msgspec.Struct, frozen=True):
     def identity(self) -> Identity:
         """Job and source as a later run compares them."""
         part = {**self.job.request_part(), "tools": self.tools.digest_part()}
+        if self.questions.files:
+            part["files"] = self.questions.files
         return Identity(
             request=msgspec.json.encode(part, order="sorted").decode(),
             digest=f"{self.job.digest()}-{codec.record_id(part)}",
             source=self.source.stat,
+            by_row=self.questions.by_row,
         )
 
     def fraction(self, position: Position) -> float | None:

@@ -13,6 +13,7 @@ column is an error. `{{ order.items }}` is the key `items` of a dict, not its me
 from __future__ import annotations
 
 import difflib
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
@@ -47,6 +48,8 @@ class Prompt:
     Attributes:
         columns: the columns it reads; a row needs no other to be rendered.
         pictured: its messages may hold pictures of the row.
+        files: the files its templates name outright, with the hash of their text.
+        by_row: rows may name files too, which nobody knows without reading the rows.
 
     Args:
         spec: the job's `[prompt]`, or one of its variants laid over it.
@@ -71,6 +74,8 @@ class Prompt:
         reads = {name for template in templates if template for name in template.reads}
         named = {name for name in (self._column, self._turns, *self._images) if name is not None}
         self.columns: frozenset[str] = frozenset(reads | named)
+        self.files = environment.named
+        self.by_row = self.pictured or environment.by_row
         self._templates = [template for template in templates if template is not None]
 
     def _compile(self, environment: _Sandbox, part: str, source: str | None, folder: Path) -> _Template | None:
@@ -219,6 +224,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         for name in set(self.globals) - {"range", "namespace"}:
             del self.globals[name]  # a column may well be called `dict` or `joiner`
         self._files = files
+        self.named: dict[str, str] = {}
+        self.by_row = False
         self.globals["file"] = self._file
 
     def _file(self, name: object) -> str:
@@ -233,13 +240,16 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def check_files(self, tree: nodes.Template, part: str) -> None:
         """Read the files that a template names outright, so that a missing one is told before any row."""
         for call in tree.find_all(nodes.Call):
-            if isinstance(call.node, nodes.Name) and call.node.name == "file" and len(call.args) == 1:
-                name = call.args[0]
-                if isinstance(name, nodes.Const):
-                    try:
-                        self._file(name.value)
-                    except SecurityError as exc:
-                        raise PromptFault(f"prompt.{part} line {call.lineno}: {exc}") from exc
+            if not isinstance(call.node, nodes.Name) or call.node.name != "file":
+                continue
+            if len(call.args) != 1 or not isinstance(call.args[0], nodes.Const):
+                self.by_row = True
+                continue
+            name = call.args[0].value
+            try:
+                self.named[str(name)] = sha256(self._file(name).encode()).hexdigest()
+            except SecurityError as exc:
+                raise PromptFault(f"prompt.{part} line {call.lineno}: {exc}") from exc
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Keys of a dict come before its methods: in data, `items` and `values` are ordinary names."""

@@ -133,6 +133,11 @@ class Questions:
                 )
         self._named = {question.variant: question for question in self._all}
         self.columns: frozenset[str] = frozenset().union(*(question.columns for question in self._all))
+        self.files = {name: digest for _, prompt in prompts for name, digest in prompt.files.items()}
+        """Files that are part of every row's question, with the hash of their text."""
+        self.by_row = any(prompt.by_row for _, prompt in prompts)
+        """Rows may name files too: whether one of them changed is not known before the rows are read."""
+        self.pictured = any(prompt.pictured for _, prompt in prompts)
 
     def __iter__(self) -> Iterator[Question]:
         return iter(self._all)

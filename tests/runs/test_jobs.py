@@ -18,7 +18,8 @@ import pytest
 
 from batch.cli import main
 from batch.images import data_uri
-from tests.runs.conftest import ROOT, Start
+from tests.runs.conftest import ROOT
+from tests.simulator.conftest import Start
 
 JOBS = ROOT / "jobs"
 TYPING_KEY = re.compile(r"ZAI_API_KEY=(\S+) promptmill run jobs/(\w+) --set model.base_url=ADDRESS/api/paas/v4")

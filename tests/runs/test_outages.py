@@ -20,7 +20,7 @@ GLM_429 = b'{"error":{"code":"1302","message":"Rate limit reached for requests"}
 ODD_WAITS = [b"0", b"-3", b"soon", b"1.5", b"Wed, 21 Oct 2015 07:28:00 GMT", b"", b"1e3", b"7"]
 
 
-def job(provider: str = "glm", limits: str = f"concurrency = {SLOTS}") -> object:
+def job(provider: str = "glm", limits: str = f"concurrency = {SLOTS}", lane: str = "sync") -> object:
     path, model = ("api/paas/v4", "glm-4") if provider == "glm" else ("v1", "gpt-5-mini")
     return lambda port: "\n".join(
         [
@@ -32,6 +32,7 @@ def job(provider: str = "glm", limits: str = f"concurrency = {SLOTS}") -> object
             "[model]",
             f'provider = "{provider}"',
             f'name = "{model}"',
+            f'lane = "{lane}"',
             f'base_url = "http://127.0.0.1:{port}/{path}"',
             "[limits]",
             limits,
@@ -65,8 +66,8 @@ OUTAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", OUTAGES)
-def test_no_outage_fails_a_row_and_its_end_is_noticed(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "lane"), [*((kind, "sync") for kind in OUTAGES), ("resets", "stream")])
+def test_no_outage_fails_a_row_and_its_end_is_noticed(tmp_path: Path, kind: str, lane: str) -> None:
     """0 rows failed; requests ≤ slots + retry budget; ≥ 95 % of the rate within 10 s of the end."""
     length_s, down = OUTAGES[kind]
     clock = PatientClock()
@@ -82,7 +83,7 @@ def test_no_outage_fails_a_row_and_its_end_is_noticed(tmp_path: Path, kind: str)
         world.down = None
         times.append(clock.monotonic())
 
-    report = virtual(tmp_path, world, job(), ENVIRON, script)  # type: ignore[arg-type]
+    report = virtual(tmp_path, world, job(lane=lane), ENVIRON, script)  # type: ignore[arg-type]
     end = times[1]
     print(kind, world.refused(), report.totals, describe(report.elapsed_s))
     assert report.exit_code == 0

@@ -1,23 +1,19 @@
-"""What a row asks in whole runs: conversations of several turns, seeded messages, files and pictures."""
+"""What a row asks in whole runs: conversations of several turns, seeded messages, files, parameters."""
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
-from collections.abc import Callable
-from hashlib import sha256
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from batch.cli import main
-from tests.runs.conftest import LANES, Mill, Start
-from tests.test_images import GIF, JPEG, PNG
+from tests.runs.asking import Ask, ask
+from tests.runs.conftest import LANES
+
+__all__ = ["ask"]
 
 ADD = '''from batch import tool
 
@@ -27,44 +23,6 @@ def add(a: int, b: int) -> int:
     """Add two numbers: a + b."""
     return a + b
 '''
-
-
-class Asking(Mill):
-    """A job whose `[prompt]` a test writes itself."""
-
-    prompt = ""
-
-    def save(self) -> Path:
-        folder = super().save()
-        text = (folder / "job.toml").read_text("utf-8")
-        own = text.replace(f"[prompt]\nuser = {json.dumps(self.user)}\n", f"[prompt]\n{self.prompt}\n")
-        assert own != text
-        (folder / "job.toml").write_text(own, encoding="utf-8")
-        return folder
-
-    def sent(self) -> list[dict[str, Any]]:
-        """The bodies that left, by row and turn, of runs with a wire log."""
-        found = [json.loads(line) for path in (self.out / "wire").iterdir() for line in path.read_text().splitlines()]
-        posts = [line for line in found if line["method"] == "POST"]
-        return [
-            line["request"] for line in sorted(posts, key=lambda line: (line["row_id"], line["turn"], line["attempt"]))
-        ]
-
-
-Ask = Callable[..., Asking]
-
-
-@pytest.fixture
-def ask(tmp_path: Path, start: Start) -> Ask:
-    """Makes a job with this prompt and these rows, keyed by `n`, and a simulator of its own."""
-
-    def begin(prompt: str, rows: list[dict[str, Any]], scenario: str = "", **how: Any) -> Asking:
-        asking = Asking(tmp_path / "job", start(scenario), **how)
-        asking.prompt, asking.key = prompt, "n"
-        asking.write([{"n": n, **row} for n, row in enumerate(rows)])
-        return asking
-
-    return begin
 
 
 def talks(count: int) -> list[dict[str, Any]]:
@@ -222,12 +180,24 @@ def test_a_file_goes_into_the_prompt_and_a_changed_one_asks_again(ask: Ask) -> N
     (asking.folder / "guide.md").write_text("# 指南 {{ q }}\n", encoding="utf-8")
     assert asking.run(wire_log=True).exit_code == 0
     assert [body["messages"][0]["content"] for body in asking.sent()] == ["# 指南 {{ q }}\n"] * 2
-    asking.limits["concurrency"] = 3
-    assert asking.run().totals.rows == 0
+    assert asking.run().state == "nothing_to_do"
     (asking.folder / "guide.md").write_text("# 指南 2\n", encoding="utf-8")
-    asking.limits["concurrency"] = 4
     assert asking.run().totals.rows == 2
     asking.check_books()
+
+
+def test_a_file_that_changed_under_a_killed_run_is_another_job(ask: Ask) -> None:
+    """Half a conversation is not gone on with over another background text."""
+    asking = ask('system = "{{ file(\'guide.md\') }}"\nturns = "said"', talks(9))
+    asking.limits["concurrency"] = 2
+    (asking.folder / "guide.md").write_text("one", encoding="utf-8")
+    assert asking.command(failpoint="answered.committed:2")[0] == -signal.SIGKILL
+    (asking.folder / "guide.md").write_text("two", encoding="utf-8")
+    assert asking.command("--wire-log")[0] == 0
+    assert {body["messages"][0]["content"] for body in asking.sent()} == {"two"}
+    assert [run["state"] for run in asking.runs()] == ["job_changed", "finished"]
+    asking.check_table(9)
+    asking.check_books(at_risk=2)
 
 
 def test_a_file_outside_the_folder_is_refused_before_anything_is_sent(ask: Ask) -> None:
@@ -238,105 +208,6 @@ def test_a_file_outside_the_folder_is_refused_before_anything_is_sent(ask: Ask) 
     assert "prompt.user line 2" in said
     assert "outside the job's folder" in said
     assert asking.books() == []
-
-
-# -- pictures -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("provider", "lane"), LANES)
-def test_pictures_go_out_from_wherever_they_are(provider: str, lane: str, ask: Ask) -> None:
-    """Address, file, base64, data:, lists of two; GLM gets bare base64, OpenAI data addresses."""
-    bare = [base64.b64encode(data).decode() for data in (PNG, GIF)]
-    rows = [
-        {"photo": "https://example.com/cat.png"},
-        {"photo": "photos/cat.png"},
-        {"photo": bare[0]},
-        {"photo": f"data:image/png;base64,{bare[0]}"},
-        {"photo": ["photos/cat.png", "photos/dog.gif"]},
-        {"photo": None},
-    ]
-    # Cells of one column have one type; a list with one member is the same picture.
-    lists = [{"photo": row["photo"] if isinstance(row["photo"], list) else [row["photo"]]} for row in rows]
-    model = {"glm": "glm-4v-plus", "openai": "gpt-5-mini"}[provider]
-    asking = ask('user = "What is it?"\nimages = ["photo"]', lists, provider=provider, lane=lane, model=model)
-    (asking.folder / "photos").mkdir()
-    (asking.folder / "photos/cat.png").write_bytes(PNG)
-    (asking.folder / "photos/dog.gif").write_bytes(GIF)
-    assert asking.run(wire_log=True).exit_code == 0
-    asking.check_books()
-    inline = (
-        bare if provider == "glm" else [f"data:image/{kind};base64,{bare[n]}" for n, kind in enumerate(("png", "gif"))]
-    )
-    contents = [body["messages"][0]["content"] for body in asking.sent()]
-    found = [[p["image_url"]["url"] for p in c[1:]] if isinstance(c, list) else c for c in contents]
-    assert found == [["https://example.com/cat.png"], *([inline[:1]] * 3), inline, "What is it?"]
-    assert "source" not in json.dumps(contents)
-    one, two = asking.calls("prompt_tokens", "row_id IN ('1', '4') ORDER BY row_id")
-    assert two[0] == one[0] + 1, "the provider saw both"
-    assert len(set(asking.one("fingerprint"))) == 4, "the same picture is the same question wherever it lies"
-
-
-def test_pictures_of_a_parquet_column_go_out_as_their_bytes(ask: Ask) -> None:
-    """Plain binary, and the pair of bytes and path that data sets use; kept as hash and source."""
-    asking = ask('user = "What is it?"\nimages = ["photo", "also"]', [], model="glm-4v-plus")
-    asking.input, asking.output = "rows.parquet", {"messages": "all", "columns": ["n"]}
-    pair = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    also = [{"bytes": GIF, "path": "gone.gif"}, None]
-    table = {"n": [0, 1], "photo": pa.array([PNG, JPEG], pa.binary()), "also": pa.array(also, pair)}
-    pq.write_table(pa.table(table), asking.folder / "rows.parquet")
-    assert asking.run(wire_log=True).exit_code == 0
-    asking.check_books()
-    sent = [[p["image_url"]["url"] for p in body["messages"][0]["content"][1:]] for body in asking.sent()]
-    assert sent == [[base64.b64encode(data).decode() for data in row] for row in ((PNG, GIF), (JPEG,))]
-    first, second = [json.loads(text)[0]["content"] for text in asking.one("messages")]
-    assert first[1:] == [
-        {
-            "type": "image_url",
-            "image_url": {"url": f"sha256:{sha256(data).hexdigest()}"},
-            "source": f"column {column}",
-        }
-        for data, column in ((PNG, "photo"), (GIF, "also"))
-    ]
-    assert len(second) == 2
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "../../../etc/passwd",
-        "/proc/self/environ",
-        "rows.jsonl",
-        "job.toml",
-        "gone.png",
-        "x" * 5_000,
-        "nul\0.png",
-        "data:image/png;base64,%%",
-        base64.b64encode(PNG).decode()[:-2],
-        "file:///etc/passwd",
-    ],
-)
-def test_a_cell_that_is_no_picture_is_one_failed_row_unsent(cell: str, ask: Ask) -> None:
-    """Promise 7: the reason is short, and shows nothing of the file."""
-    asking = ask('user = "What?"\nimages = ["photo"]', [{"photo": "https://h/1"}, {"photo": cell}], model="glm-4v-plus")
-    assert asking.run().exit_code == 1
-    kind, why, retryable = asking.results("error_kind, error_message, retryable")[1]
-    assert (kind, retryable) == ("prompt", False)
-    assert "column 'photo'" in why
-    assert len(why) < 400
-    assert "root:" not in why
-    assert len(asking.books()) == 1
-
-
-def test_a_large_picture_is_sent_whole_and_stands_in_no_table(ask: Ask) -> None:
-    """Five megabytes, named by a path: the result keeps the hash."""
-    asking = ask('user = "What?"\nimages = ["photo"]', [{"photo": "big.jpg"}] * 4, model="glm-4v-plus")
-    asking.output = {"messages": "all"}
-    data = JPEG + bytes(5_000_000)
-    (asking.folder / "big.jpg").write_bytes(data)
-    assert asking.run().exit_code == 0
-    assert {sha256(data).hexdigest() in text and len(text) < 1_000 for text in asking.one("messages")} == {True}
-    assert sum(path.stat().st_size for path in (asking.out / "results").iterdir()) < 100_000
-    asking.check_books()
 
 
 # -- what is refused or warned of -----------------------------------------------------------------------------------
@@ -395,21 +266,6 @@ def test_check_warns_of_what_the_model_would_make_less_of(
     said = capsys.readouterr()
     assert warning in " ".join((said.out + said.err).split())
     assert asking.run().exit_code == 0
-
-
-def test_check_shows_pictures_by_hash_and_source(
-    ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Half a screen of base64 tells nobody anything."""
-    asking = ask('user = "What?"\nimages = ["photo"]', [{"photo": "cat.png"}], model="glm-4v-plus")
-    (asking.folder / "cat.png").write_bytes(PNG)
-    for name, value in asking.environ.items():
-        monkeypatch.setenv(name, value)
-    assert main(["check", str(asking.save())]) == 0
-    said = "".join(capsys.readouterr())
-    assert sha256(PNG).hexdigest() in said
-    assert "cat.png" in said
-    assert base64.b64encode(PNG).decode()[:40] not in said
 
 
 def test_parameters_of_a_row_are_sent_with_it(ask: Ask) -> None:

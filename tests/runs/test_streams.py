@@ -175,8 +175,11 @@ def test_the_second_signal_cuts_streams_in_the_middle_and_they_are_unknown(make:
 
 
 @contextmanager
-def streaming(*frames: bytes) -> Iterator[str]:
-    """Answers every request with these frames, each in a write of its own; `{a}` and `{b}` are halves of its key."""
+def streaming(*frames: bytes, then: tuple[threading.Event, threading.Event] | None = None) -> Iterator[str]:
+    """Answers every request with these frames, each in a write of its own; `{a}` and `{b}` are parts of its key.
+
+    The connection ends with them; or, after the first of `then` was set to say so, with the second of it.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -188,6 +191,10 @@ def streaming(*frames: bytes) -> Iterator[str]:
             for one in frames:
                 self.wfile.write(one.replace(b"{a}", key[:-9].encode()).replace(b"{b}", key[-9:].encode()))
                 self.wfile.flush()
+            if then is not None:
+                written, over = then
+                written.set()
+                over.wait(20)
 
         def log_message(self, *_: object) -> None:
             return
@@ -279,3 +286,23 @@ def test_a_stream_through_a_proxy_is_folded_like_any_other(make: Make, monkeypat
         assert mill.run().exit_code == 0
     assert mill.results("answer, total_tokens, lane") == [("ab", 2, "stream")] * 5
     assert mill.calls("min(first_chunk_ms) >= 0") == [(True,)]
+
+
+def test_a_second_signal_after_the_finish_reason_loses_no_answer(make: Make) -> None:
+    """It is whole but for the end of its connection: booked as answered, published, and not bought again."""
+    mill = make(lane="stream")
+    mill.questions(1)
+    written, over = threading.Event(), threading.Event()
+    with streaming(_frame(content="a"), _frame("stop"), then=(written, over)) as mill.url:
+        process = mill.start("--log-format", "json", "--wire-log")
+        assert process.stderr is not None
+        assert written.wait(20)
+        process.send_signal(signal.SIGINT)
+        while "stop_requested" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        said = end(process)
+        over.set()
+    assert process.returncode in (0, 4), said
+    assert mill.calls("state, total_tokens") == [("answered", 2)]
+    assert mill.results("answer, status") == [("a", "ok")]

@@ -9,7 +9,7 @@ import random
 import ssl
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -503,7 +503,7 @@ async def test_the_times_of_a_stream_are_taken_from_its_request_on(stub: Stub) -
 
 
 @pytest.fixture
-def proxy(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+def proxy(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     """The stub, as what HTTP_PROXY names."""
     monkeypatch.setenv("http_proxy", stub.url.removesuffix("/base"))
     return stub
