@@ -83,10 +83,11 @@ class Flight:
             return None
         if self._opens_at is None:
             self._opens_at = now + OPEN_S
-        while self.opening and now >= self._opens_at:
+        while now >= self._opens_at:
             self._opens_at += OPEN_S
-            self._open(max(1, self.most // OPEN_PARTS))
-        return self._opens_at - now if self.opening else None
+            if not self._open(max(1, self.most // OPEN_PARTS)):
+                return None
+        return self._opens_at - now
 
     def refused(self, sent: float, now: float, others: int) -> None:
         """A call that left at `sent` was refused for too many in flight; `others` are still there."""
@@ -136,9 +137,11 @@ class Flight:
         """Everything was refused for a while, so the refusals measured nothing: go on as before them."""
         self._raise(max(0, self._before - self.limit))
 
-    def _open(self, by: int) -> None:
+    def _open(self, by: int) -> bool:
+        """Make room for so many more; whether there is still more to open."""
         self.limit = min(self.most, self.limit + by)
         self.opening = self.limit < self.most
+        return self.opening
 
     def _grow(self, part: float) -> None:
         self._fraction += part

@@ -122,7 +122,7 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     call_timeout_s: Seconds = 600.0
     first_chunk_timeout_s: Seconds = 300.0
     idle_timeout_s: Seconds = 60.0
-    """Of a stream: until its first byte, and between two; `call_timeout_s` bounds the whole."""
+    """Of a stream: until its first chunk, and between two; `call_timeout_s` bounds the whole."""
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
 

@@ -237,9 +237,31 @@ def _samples(ready: Prepared) -> Iterator[str]:
             yield f"  cannot be asked: {clean(sample.fault)}"
         yield from (f"  warning: {clean(text, most=SHOWN)}" for text in sample.warnings)
         said = [(str(message["role"]), _content(message)) for message in images.shown(sample.messages)]
-        yield from pairs([*said, *(("then user", _content(message)) for message in sample.later)])
+        said += [("then user", _content(message)) for message in sample.later]
+        if sample.messages:
+            said.append(("size", _size(ready, sample.messages)))
+        yield from pairs(said)
     if hidden:
         yield "The first row is shown in all variants, the next ones in the first."
+
+
+def _size(ready: Prepared, messages: list[dict[str, Any]]) -> str:
+    """How many tokens the first request is, as far as can be said without the model's tokenizer."""
+    import msgspec
+
+    from batch import tokens
+
+    schemas = ready.tools.schemas()
+    carried = msgspec.json.encode(schemas).decode() if schemas else ""
+    likely, least, most = tokens.about(messages, carried=carried)
+    pictures = sum(
+        part.get("type") == "image_url"
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
+    seen = f", and {count(pictures, 'picture')}" if pictures else ""
+    return f"about {likely:,} prompt tokens ({least:,} to {most:,}, by the model's tokenizer){seen}"
 
 
 def _names(variants: Sequence[str | None]) -> str:

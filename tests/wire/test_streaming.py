@@ -381,7 +381,7 @@ async def test_an_answer_in_one_piece_is_under_the_limit_on_silence_too(stub: St
 # -- nothing left behind --------------------------------------------------------------------------------------------------
 
 
-async def test_ten_thousand_streams_leave_no_timer_behind(
+async def test_thousands_of_streams_leave_no_timer_behind(
     anyio_backend: tuple[str, dict[str, bool]], stub: Stub
 ) -> None:
     """Each has three that would stay for minutes, and hold its answer for as long."""
