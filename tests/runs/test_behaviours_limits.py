@@ -87,3 +87,20 @@ def test_fault_67_a_restarted_server_costs_no_row(store: str, make: Make) -> Non
     assert len(submits) <= 30 + lost
     if store == "kept":
         assert len(submits) <= 30 + 8
+
+
+def test_a_prompt_larger_than_the_whole_token_limit_fails_unsent_and_stops_nobody(make: Make) -> None:
+    """It could never leave; the rows around it do, a large one that fits among them."""
+    mill = make("", provider="openai")
+    mill.limits.update(concurrency=4, tokens_per_minute=20_000)
+    texts = ["Say one.", "word " * 40_000, "word " * 900, "Say four."]
+    mill.write([{"n": n, "question": text} for n, text in enumerate(texts)])
+    report = mill.run()
+    assert report.exit_code == 1
+    assert mill.results("n, status, error_kind, error_code, retryable, calls") == [
+        (0, "ok", None, None, None, 1),
+        (1, "failed", "too_large", "tokens_per_minute", False, 0),
+        (2, "ok", None, None, None, 1),
+        (3, "ok", None, None, None, 1),
+    ]
+    assert len(mill.books()) == 3
