@@ -14,7 +14,7 @@ from tests.virtual import PatientClock, World, virtual
 WINDOWS_S = 130.0
 
 
-@pytest.mark.parametrize("seed", [1, 3, 5, 13])
+@pytest.mark.parametrize("seed", [1, 3, 10, 13])
 def test_a_limit_is_a_line_and_is_used(tmp_path: Path, seed: int) -> None:
     """Requests, tokens and calls in flight: 0 over in any window, ≥ 98 % of requests and ≥ 95 % of tokens used."""
     mix = draw(seed)

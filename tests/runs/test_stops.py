@@ -194,7 +194,8 @@ def test_a_cancelled_call_of_the_python_api_continues_like_a_crash(lane: str, ma
     mill.check_table(40)
     mill.check_books(at_risk=8)
     if lane == "task":
-        assert len(mill.books()) == 40
+        cut = mill.calls("count(*)", "state = 'unknown'")[0][0]  # submits whose answer the cancel cut off
+        assert len(mill.books()) <= 40 + cut <= 48
 
 
 @pytest.mark.parametrize("then", [{}, {"limit": 20}, {"limit": 50}], ids=["all", "the same", "more"])
