@@ -249,3 +249,53 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         column = pa.nulls(batch.num_rows, field.type) if index < 0 else batch.column(index)
         columns.append(column if column.type == field.type else column.cast(field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def declarable(text: str) -> str | None:
+    """Why a type cannot be declared for a JSON column, with the way out; None when it can."""
+    wanted = (
+        "bool, int64, float64, string, decimal(12,2), date32, timestamp[us], timestamp[us, UTC], list<string> or json"
+    )
+    try:
+        field = field_of("", text)
+    except ValueError:
+        return f"no Arrow type is called that: expected {wanted}"
+    return None if is_json(field) or reads_json(field.type) else f"JSON has no values of this type: expected {wanted}"
+
+
+def json_field(name: str, text: str) -> pa.Field:
+    """The field of a JSON column declared as `text`; strings are large, so that no batch is too big for its offsets."""
+    field = field_of(name, text)
+    return pa.field(name, pa.large_string()) if field.type == pa.string() else field
+
+
+def reads_json(kind: pa.DataType) -> bool:
+    """Whether JSON values can be read as this type."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return plain_kind(kind.value_type) is not None
+    return plain_kind(kind) is not None or from_text(kind)
+
+
+def plain_kind(kind: pa.DataType) -> type | None:
+    """The one Python type whose values this Arrow type holds and gives back unchanged."""
+    if pa.types.is_boolean(kind):
+        return bool
+    if pa.types.is_integer(kind):
+        return int
+    if pa.types.is_floating(kind):
+        return float
+    return str if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
+
+
+def is_exact(field: pa.Field) -> bool:
+    """Whether JSON values come out of this column as they went in; else its type says how they are read."""
+    kind = field.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return is_json(field) or (plain_kind(kind) is not None and (kind == pa.float64() or not pa.types.is_floating(kind)))
+
+
+def from_text(kind: pa.DataType) -> bool:
+    """Whether values of this type stand in JSON as text: decimals, dates and times."""
+    types = pa.types
+    return bool(types.is_decimal(kind) or types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind))

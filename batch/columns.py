@@ -19,64 +19,13 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from batch.arrowtypes import field_of, is_json
+from batch.arrowtypes import from_text, is_json, plain_kind
 
 REST: Final = "input_rest"
 MAX_COLUMNS: Final = 1_000
 """Keys beyond this many stay in `input_rest`: a million columns would be a million empty arrays in every batch."""
 
 _EXACT: Final = 2**53
-
-
-def declarable(text: str) -> str | None:
-    """Why a type cannot be declared for a JSON column, with the way out; None when it can."""
-    wanted = (
-        "bool, int64, float64, string, decimal(12,2), date32, timestamp[us], timestamp[us, UTC], list<string> or json"
-    )
-    try:
-        field = field_of("", text)
-    except ValueError:
-        return f"no Arrow type is called that: expected {wanted}"
-    return None if is_json(field) or reads_json(field.type) else f"JSON has no values of this type: expected {wanted}"
-
-
-def json_field(name: str, text: str) -> pa.Field:
-    """The field of a JSON column declared as `text`; strings are large, so that no batch is too big for its offsets."""
-    field = field_of(name, text)
-    return pa.field(name, pa.large_string()) if field.type == pa.string() else field
-
-
-def reads_json(kind: pa.DataType) -> bool:
-    """Whether JSON values can be read as this type."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _plain_kind(kind.value_type) is not None
-    return _plain_kind(kind) is not None or _from_text(kind)
-
-
-def _plain_kind(kind: pa.DataType) -> type | None:
-    """The one Python type whose values this Arrow type holds and gives back unchanged."""
-    if pa.types.is_boolean(kind):
-        return bool
-    if pa.types.is_integer(kind):
-        return int
-    if pa.types.is_floating(kind):
-        return float
-    return str if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
-
-
-def is_exact(field: pa.Field) -> bool:
-    """Whether JSON values come out of this column as they went in; else its type says how they are read."""
-    kind = field.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        kind = kind.value_type
-    return is_json(field) or (
-        _plain_kind(kind) is not None and (kind == pa.float64() or not pa.types.is_floating(kind))
-    )
-
-
-def _from_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_decimal(kind) or types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind))
 
 
 class Sketch:
@@ -174,12 +123,12 @@ def _fits(values: list[Any], kind: pa.DataType) -> bool:
         if not set(map(type, values)) <= {list, type(None)}:
             return False
         values, kind = list(chain.from_iterable(value for value in values if value is not None)), kind.value_type
-    return set(map(type, values)) <= {_plain_kind(kind), type(None)}
+    return set(map(type, values)) <= {plain_kind(kind), type(None)}
 
 
 def _cell(value: Any, kind: pa.DataType) -> Any:
     """The Python value to store for one JSON value, or None when it does not fit."""
-    if _from_text(kind):
+    if from_text(kind):
         value = _decimal(value) if pa.types.is_decimal(kind) else _moment(value, kind)
     elif pa.types.is_floating(kind) and type(value) is int and -_EXACT <= value <= _EXACT:
         value = float(value)

@@ -346,7 +346,7 @@ def _type_faults(source: dict[str, Any]) -> list[jobfile.Fault]:
         return faults
     if (path := source.get("path")) is not None and path.suffix == ".parquet":
         return [*faults, jobfile.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
-    from batch.columns import declarable  # noqa: PLC0415 - see above
+    from batch.arrowtypes import declarable  # noqa: PLC0415 - see above
 
     faults += [
         jobfile.Fault(("input", "types", column), reason)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from batch.arrowtypes import is_exact
 from batch.codec import bad_line_id, dumps, loads
-from batch.columns import REST, RowDecoder, Sketch, build, is_exact
+from batch.columns import REST, RowDecoder, Sketch, build
 from batch.errors import InputError
 from batch.files import File, shown
 from batch.lines import Line, Lines

@@ -27,8 +27,8 @@ import msgspec
 import pyarrow as pa
 
 from batch import batchfile
-from batch.arrowtypes import check_schema, common_field, field_of, type_name, type_text
-from batch.columns import REST, RowDecoder, json_field
+from batch.arrowtypes import check_schema, common_field, field_of, json_field, type_name, type_text
+from batch.columns import REST, RowDecoder
 from batch.errors import InputError
 from batch.files import File, Found, find, shown
 from batch.job import InputSpec

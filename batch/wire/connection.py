@@ -44,21 +44,38 @@ class UnusableAnswer(httpx.RemoteProtocolError):
 
 
 class Taker(Protocol):
-    """Who takes the body of an answer piece by piece, as it comes."""
+    """Who takes the body of an answer piece by piece, as it comes, and says how long it waits for one."""
+
+    first_s: float
+    """The most seconds until the first piece of the answer."""
+    idle_s: float
+    """The most seconds between two pieces from then on."""
+    taken: bool
+    """The body went here; False leaves it to be read like any other."""
 
     @property
     def begun(self) -> bool:
         """Whether a part of the answer has come: from then on the time between two pieces counts."""
 
     @property
+    def left_s(self) -> float:
+        """Seconds that are left for the first piece."""
+
+    @property
     def held(self) -> int:
         """Bytes it keeps of the answer."""
+
+    def sent(self) -> None:
+        """The request has left; times count from here."""
 
     def head(self, status: int, headers: list[Header]) -> bool:
         """The head is there; False leaves the body to be collected as usual."""
 
     def feed(self, data: bytes) -> bool:
         """A piece of the body; True when nothing that follows counts. Raises `WireError` when none is worth reading."""
+
+    def remainder(self, status: int, body: bytes) -> bytes:
+        """The body that is left to be read like any other, once the answer is whole; `body` was collected."""
 
 
 class Answer:

@@ -20,8 +20,7 @@ import httpx
 from batch.errors import FailureKind, RefusedToStart, WireError
 from batch.records import Incoming, Outgoing
 from batch.wire import waits
-from batch.wire.connection import LINGER_S, UnusableAnswer
-from batch.wire.streaming import Stream
+from batch.wire.connection import LINGER_S, Taker, UnusableAnswer
 from batch.wire.transport import Body, KeepAliveTransport, Untrusted
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Client:
         outgoing: Outgoing,
         *,
         on_sent: Callable[[], None] | None = None,
-        stream: Stream | None = None,
+        stream: Taker | None = None,
     ) -> Incoming:
         """Send one request and return its whole answer, whatever its status.
 
@@ -117,10 +116,7 @@ class Client:
         if coding:
             body = _decoded(body, coding, cap=self._max_body)
         if stream is not None and not stream.taken:
-            if stream.whole is not None:
-                body = b"".join(stream.whole)
-            elif response.status_code == 200:
-                body = stream.late(body)
+            body = stream.remainder(response.status_code, body)
         return Incoming(response.status_code, headers, body)
 
     async def aclose(self) -> None:
@@ -153,9 +149,7 @@ class Client:
             request.headers["Content-Length"] = str(len(body))
         return request
 
-    async def _through(
-        self, request: httpx.Request, left: _Left, stream: Stream | None
-    ) -> tuple[httpx.Response, bytes]:
+    async def _through(self, request: httpx.Request, left: _Left, stream: Taker | None) -> tuple[httpx.Response, bytes]:
         """The exchange over a transport that is not ours: its own timeouts are per read, so ours goes around it."""
 
         async def trace(event: str, info: dict[str, Any]) -> None:
@@ -195,7 +189,7 @@ async def _collected(response: httpx.Response, *, cap: int) -> bytes:
     return b"".join(parts)
 
 
-async def _poured(response: httpx.Response, stream: Stream) -> None:
+async def _poured(response: httpx.Response, stream: Taker) -> None:
     """The body into a stream, under its time limits; what `connection` does for a transport of our own."""
     parts = aiter(response.stream)  # type: ignore[arg-type]
     while True:
@@ -211,7 +205,7 @@ async def _poured(response: httpx.Response, stream: Stream) -> None:
 
 
 @contextmanager
-def _in_time(stream: Stream | None) -> Iterator[None]:
+def _in_time(stream: Taker | None) -> Iterator[None]:
     """The time limit of what a stream is waited for now; none without a stream."""
     if stream is None:
         yield
@@ -243,7 +237,7 @@ class _Left:
 
     __slots__ = ("_stream", "_tell", "done")
 
-    def __init__(self, tell: Callable[[], None] | None, stream: Stream | None) -> None:
+    def __init__(self, tell: Callable[[], None] | None, stream: Taker | None) -> None:
         self._tell = tell
         self._stream = stream
         self.done = False

@@ -39,8 +39,7 @@ class Stream:
         self.idle_s = idle_s
         self.taken = False
         """The answer is a stream, as far as one can tell, so `end` has the result."""
-        self.whole: list[bytes] | None = None
-        """The body, when it is no stream after all."""
+        self._whole: list[bytes] | None = None  # the body, when it is no stream after all
         self._raw: list[bytes] | None = [] if keep_raw else None
         self._room = MAX_RAW
         self._is_stream: bool | None = None
@@ -87,8 +86,8 @@ class Stream:
             data, self._start = self._start, b""
             if not self._is_stream:
                 self.taken = False
-                self.whole = []
-        if self.whole is not None:
+                self._whole = []
+        if self._whole is not None:
             self._collect(data)
         else:
             self._folding.feed(data)
@@ -98,13 +97,17 @@ class Stream:
             raise WireError(self._folding.said, kind="bad_payload", sent=True)
         return self._folding.done
 
-    def late(self, body: bytes) -> bytes:
-        """A body that had to be unpacked before it could be read: b"" when it is a stream, which is then taken.
+    def remainder(self, status: int, body: bytes) -> bytes:
+        """What is left to be read as one body: the answer was none of a stream. b"" when it is one after all.
+
+        A body that had to be unpacked before it could be read is only looked at here.
 
         Raises:
             WireError: as `feed` does.
         """
-        if not sse.begins(body):
+        if self._whole is not None:
+            return b"".join(self._whole)
+        if status != 200 or not sse.begins(body):
             return body
         self.taken = True
         self.feed(body)
@@ -112,8 +115,8 @@ class Stream:
 
     def _collect(self, data: bytes) -> None:
         """One answer although a stream was asked for, under whatever label: read like one of lane `sync`."""
-        assert self.whole is not None
-        self.whole.append(data)
+        assert self._whole is not None
+        self._whole.append(data)
         self._size += len(data)
         if self._size > MAX_WHOLE:
             raise WireError(f"the answer is larger than {MAX_WHOLE} bytes", kind="bad_payload", sent=True)
@@ -125,7 +128,7 @@ class Stream:
     @property
     def begun(self) -> bool:
         """Whether a part of an answer has come; blank lines and comments are none."""
-        return self._folding.chunks > 0 or self._folding.done or self.whole is not None
+        return self._folding.chunks > 0 or self._folding.done or self._whole is not None
 
     @property
     def left_s(self) -> float:
