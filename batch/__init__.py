@@ -17,7 +17,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from batch.errors import (
+from batch.core.errors import (
     BatchError,
     InputError,
     JobError,
@@ -29,10 +29,10 @@ from batch.errors import (
 )
 
 if TYPE_CHECKING:
-    from batch.job import Job
-    from batch.runs import run
+    from batch.job.job import Job
+    from batch.job.options import Wishes
+    from batch.run.command import run
     from batch.tools.registry import tool
-    from batch.wishes import Wishes
 
 __all__ = [
     "BatchError",
@@ -49,7 +49,12 @@ __all__ = [
     "tool",
 ]
 
-_LAZY: Final = {"Job": "batch.job", "Wishes": "batch.wishes", "run": "batch.runs", "tool": "batch.tools.registry"}
+_LAZY: Final = {
+    "Job": "batch.job.job",
+    "Wishes": "batch.job.options",
+    "run": "batch.run.command",
+    "tool": "batch.tools.registry",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch.simulator.faults import BEHAVIOURS
+from batch.simulator.faults.register import BEHAVIOURS
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES: dict[int, dict[str, Any]] = {

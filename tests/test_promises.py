@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.kills.stage import ROOT
 from tests.promises import PROMISES, Promise
+from tests.system.kills.stage import ROOT
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: f"promise-{promise.number}")

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from batch import tables
-from tests.kills.stage import ROOT, simulator
+from batch.output import tables
+from tests.system.kills.stage import ROOT, simulator
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KEY = "0123456789abcdef0123456789abcdef.ReadmeReadme1234"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import batch
-from batch import errors
+from batch.core import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 

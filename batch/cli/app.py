@@ -17,9 +17,9 @@ from typing import Final
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from batch import errors
 from batch.cli.text import clean
-from batch.errors import BatchError
+from batch.core import errors
+from batch.core.errors import BatchError
 
 EPILOGUE: Final = """\
 JOB is a job folder or its job.toml; OUT is the output folder of a run.
@@ -153,7 +153,7 @@ def _place(exc: BaseException) -> str:
 
 def _say(text: str) -> None:
     """Tell a person, redacted; a stderr that is gone changes nothing about the exit code."""
-    from batch.events import redact
+    from batch.core.redaction import redact
 
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"promptmill: {clean(redact(text), lines=True)}\n")

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 
 from batch.cli import jobs
 from batch.cli.text import clean, count, pairs, say, table
-from batch.errors import EXIT_OK, EXIT_ROWS_FAILED
+from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 
 if TYPE_CHECKING:
-    from batch.prepared import Prepared
+    from batch.plan.preflight import Prepared
     from batch.report.scan import Scan
 
 SAMPLES: Final = 3
@@ -43,11 +43,11 @@ def check(
         set_: change one key of the job, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
     """
-    from batch import prepared
+    from batch.plan import preflight
     from batch.report import scan
 
-    ready = prepared.prepare(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
-    prepared.secrets(ready, os.environ)
+    ready = preflight.prepare(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
+    preflight.secrets(ready, os.environ)
     say(_lines(ready))
     if not full:
         return EXIT_OK
@@ -172,7 +172,7 @@ def _price_of(ready: Prepared, model: str) -> str:
 
 def _per_million(units: int) -> str:
     from batch.cli.text import decimal
-    from batch.records import cost_decimal
+    from batch.core.records import cost_decimal
 
     return decimal(cost_decimal(units * 1_000_000))
 
@@ -191,7 +191,7 @@ def _output(ready: Prepared) -> str:
 
 
 def _columns(ready: Prepared) -> list[str]:
-    from batch import tables
+    from batch.output import tables
 
     source = ready.source.schema
     renames = tables.renamed(ready.inputs)
@@ -217,7 +217,7 @@ def _columns(ready: Prepared) -> list[str]:
 
 def _samples(ready: Prepared) -> Iterator[str]:
     """The first row in all its variants; of the next ones the first, and what is wrong with any."""
-    from batch import images
+    from batch.prompts import images
     from batch.report import scan
 
     found = scan.samples(ready, SAMPLES)
@@ -249,7 +249,7 @@ def _size(ready: Prepared, messages: list[dict[str, Any]]) -> str:
     """How many tokens the first request is, as far as can be said without the model's tokenizer."""
     import msgspec
 
-    from batch import tokens
+    from batch.limits import tokens
 
     schemas = ready.tools.schemas()
     carried = msgspec.json.encode(schemas).decode() if schemas else ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli.text import clean, count, money, say, table
-from batch.errors import EXIT_OK, RefusedToStart
+from batch.core.errors import EXIT_OK, RefusedToStart
 
 if TYPE_CHECKING:
     from batch.report.compare import Answer, Compared, Comparison, Pair, VariantSums

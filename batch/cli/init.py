@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from batch.cli.text import say
-from batch.errors import EXIT_OK, OutputError, StorageError
+from batch.core.errors import EXIT_OK, OutputError, StorageError
 
 FILES: Final = {"job.toml": "job.toml", "rows.jsonl": "rows.jsonl", "tools.txt": "tools.py"}
 """Files of the package and what they are called in a job; a template is no module of ours, hence the ending."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from batch.job import Job
+    from batch.job.job import Job
 
 JobPath = Annotated[Path, Parameter(negative=())]
 OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())]
@@ -22,6 +22,6 @@ def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = No
     Raises:
         JobError: every fault in one go.
     """
-    from batch.job import Job
+    from batch.job.job import Job
 
     return Job.load(path, overrides=settings, output=output, lane=lane)

@@ -18,15 +18,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
 
 from batch.cli.text import clean, count, money
-from batch.clock import describe, iso
-from batch.events import redact
-from batch.records import cost_decimal
+from batch.core.clock import describe, iso
+from batch.core.records import cost_decimal
+from batch.core.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from batch.progress import Progress
+    from batch.run.progress import Progress
 
 EVERY_S: Final = 10.0
 _MOVING: Final = frozenset({"running", "stopping"})

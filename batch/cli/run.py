@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.errors import RefusedToStart
+from batch.core.errors import RefusedToStart
 
 if TYPE_CHECKING:
     from batch.cli.live import Show
-    from batch.job import Job
-    from batch.runs import Report
-    from batch.wishes import Wishes
+    from batch.job.job import Job
+    from batch.job.options import Wishes
+    from batch.run.command import Report
 
 _PROBE_S: Final = 2.0
 
@@ -69,13 +69,13 @@ def run(
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     _check_sampling(limit, shuffle, seed)
-    from batch import failpoints
     from batch.cli import live
+    from batch.core import failpoints
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
 
-    from batch import wishes as wished
+    from batch.job import options as wished
 
     wishes = wished.Wishes(
         limit=limit,
@@ -89,10 +89,10 @@ def run(
 
 
 def _run(loaded: Job, wishes: Wishes, show: Show, log_format: Literal["console", "json"]) -> int:
-    from batch import events
     from batch.cli import summary
+    from batch.core import logs
 
-    events.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
+    logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     _find_simulator(loaded, wishes)
     with show:
         report = _execute(loaded, wishes, show)
@@ -123,14 +123,14 @@ def _check_sampling(limit: int | None, shuffle: bool, seed: int | None) -> None:
 def _execute(job: Job, wishes: Wishes, show: Show) -> Report:
     import anyio
 
-    from batch import runs
+    from batch.run import command
 
     # A busy event loop may keep the ledger's writer off the interpreter for one interval at every hand-over; the
     # default of 5 ms is felt in each commit. Set here and not in the Python API, which changes nothing of its host.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
     async def main() -> Report:
-        return await runs.run(job, wishes=wishes, on_progress=show, signals=True)
+        return await command.run(job, wishes=wishes, on_progress=show, signals=True)
 
     return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
 
@@ -143,7 +143,7 @@ def _find_simulator(job: Job, wishes: Wishes) -> None:
     """
     if job.model.provider != "simulator":
         return
-    from batch.wire.providers import PROVIDERS
+    from batch.providers.registry import PROVIDERS
 
     url = urlsplit(job.model.base_url or PROVIDERS["simulator"].base_url or "")
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -161,13 +161,13 @@ def _find_simulator(job: Job, wishes: Wishes) -> None:
 
 def _has_work(job: Job, wishes: Wishes) -> bool:
     """Whether a run would open at all: "nothing to do" needs no provider, and a wrong job is told of first."""
-    from batch import opening, prepared
-    from batch.replay import Replay
+    from batch.ledger.reader import Replay
+    from batch.plan import continuation, preflight
 
-    ready = prepared.prepare(job, os.environ)
+    ready = preflight.prepare(job, os.environ)
     if not ready.folder.ledger.exists():
         return True
     with Replay(ready.folder.ledger) as replay:
         if not replay.made:
             return True
-        return opening.decide(replay, ready.identity(), 0, wishes=wishes) is not None
+        return continuation.decide(replay, ready.identity(), 0, wishes=wishes) is not None

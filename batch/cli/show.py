@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli.text import clean, count, decimal, pairs, say, table
-from batch.errors import EXIT_OK, RefusedToStart
+from batch.core.errors import EXIT_OK, RefusedToStart
 
 if TYPE_CHECKING:
     from batch.report.row import RowView

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from batch.errors import EXIT_OK, RefusedToStart
+from batch.core.errors import EXIT_OK, RefusedToStart
 
 
 def simulate(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli.text import clean, count, pairs, say
-from batch.errors import EXIT_OK
+from batch.core.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from batch.report.status import Standing, Status
@@ -93,7 +93,7 @@ _SENTENCES: Final = {
 
 
 def _times(found: Status) -> str:
-    from batch.clock import MICROSECONDS, describe, iso
+    from batch.core.clock import MICROSECONDS, describe, iso
 
     if found.started_at_us is None:
         return ""
@@ -120,7 +120,7 @@ def _rows(found: Status) -> str:
 
 
 def _now(found: Status) -> str:
-    from batch.clock import describe
+    from batch.core.clock import describe
 
     live = found.live
     if live is None:
@@ -162,7 +162,7 @@ def _public(found: Status) -> dict[str, Any]:
     """The status for programs: times as text, costs as exact decimal strings."""
     import msgspec
 
-    from batch.clock import iso
+    from batch.core.clock import iso
 
     shown: dict[str, Any] = msgspec.structs.asdict(found)
     for name in ("started_at", "ended_at"):

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.text import clean, count, money, pairs, say, table
-from batch.clock import describe
-from batch.prices import Prices
-from batch.records import cost_decimal
+from batch.core.clock import describe
+from batch.core.records import cost_decimal
+from batch.money.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batch.job import Job
-    from batch.runs import Report
-    from batch.totals import Totals
+    from batch.job.job import Job
+    from batch.ledger.totals import Totals
+    from batch.run.command import Report
 
 _MOST_ERRORS: Final = 12
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from batch.errors import StorageError
+from batch.core.errors import StorageError
 
 _FORMAT: Final = frozenset(map(chr, (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 """Marks that turn the direction of text and can make it read as something else."""

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from batch.cli import jobs
 from batch.cli.text import clean, say
-from batch.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
+from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
 
 if TYPE_CHECKING:
     from batch.tools.execute import ToolResult
@@ -73,7 +73,7 @@ def _example(names: list[str]) -> str:
 def _call(found: ToolSet, name: str, arguments: str) -> ToolResult:
     import anyio
 
-    from batch.records import ToolCall
+    from batch.core.records import ToolCall
     from batch.tools.execute import Executor
 
     async def main() -> ToolResult:

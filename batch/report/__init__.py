@@ -1,1 +1,4 @@
-"""Reading side for people: what an output folder and an input say, as frozen values; the commands show them."""
+"""What an output folder tells afterwards: status, one row whole, comparisons of variants, scans of an input.
+
+It only reads, and prints nothing. Doors: all its modules.
+"""

@@ -17,11 +17,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import codec, tables
-from batch.errors import RefusedToStart, StorageError
-from batch.folder import OutputFolder
-from batch.questions import old_models
-from batch.replay import Replay
+from batch.core import canonical
+from batch.core.errors import RefusedToStart, StorageError
+from batch.ledger.reader import Replay
+from batch.output import tables
+from batch.output.folder import OutputFolder
+from batch.prompts.variants import old_models
 from batch.report.folders import opened
 
 READ_ROWS: Final = 500
@@ -250,7 +251,7 @@ def meaning(answer: str | None) -> bytes:
     text = (answer or "").strip()
     if text[:1] in ("{", "["):
         try:
-            value = codec.plain(codec.loads(text), keep_null=True)
+            value = canonical.plain(canonical.loads(text), keep_null=True)
             return b"json " + msgspec.json.encode(value, order="sorted")
         except (ValueError, TypeError, RecursionError):
             pass  # it only begins like JSON

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batch.errors import BatchError, OutputError
-from batch.folder import OutputFolder
-from batch.job import Job
-from batch.replay import Replay
+from batch.core.errors import BatchError, OutputError
+from batch.job.job import Job
+from batch.ledger.reader import Replay
+from batch.output.folder import OutputFolder
 
 
 def opened(out: Path) -> OutputFolder:

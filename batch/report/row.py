@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batch import tables
-from batch.errors import RefusedToStart, StorageError
-from batch.folder import OutputFolder
-from batch.records import Call, cost_decimal
-from batch.replay import JournaledCall, PendingRow, Replay
+from batch.core.errors import RefusedToStart, StorageError
+from batch.core.records import Call, cost_decimal
+from batch.input.spill import Spill
+from batch.ledger.reader import JournaledCall, PendingRow, Replay
+from batch.output import tables
+from batch.output.folder import OutputFolder
 from batch.report.folders import opened
-from batch.source import Spill
 
 MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000

@@ -12,15 +12,15 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from batch.codec import record_id
-from batch.folder import OutputFolder
-from batch.prepared import Prepared
-from batch.prompt import PromptFault
-from batch.questions import old_models
-from batch.records import Asked, Message
-from batch.replay import Replay
-from batch.source import SourceBatch
-from batch.wire import conversation
+from batch.core.canonical import record_id
+from batch.core.records import Asked, Message
+from batch.input.batches import SourceBatch
+from batch.ledger.reader import Replay
+from batch.output.folder import OutputFolder
+from batch.plan.preflight import Prepared
+from batch.prompts.template import PromptFault
+from batch.prompts.variants import old_models
+from batch.providers import message_rules
 
 FIRST: Final = 10
 READ_ROWS: Final = 1_000
@@ -109,7 +109,7 @@ def _of_row(prepared: Prepared, place: str, record: dict[str, Any]) -> list[Samp
 
 def _sample(prepared: Prepared, place: str, asked: Asked) -> Sample:
     messages = asked.messages
-    said = conversation.findings(prepared.endpoint.service, asked.model, messages, asked.parameters)
+    said = message_rules.findings(prepared.endpoint.service, asked.model, messages, asked.parameters)
     fault = next((finding.text for finding in said if finding.level == "error"), None)
     warnings = tuple(finding.line() for finding in said if finding.level == "warning")
     return Sample(place, messages, fault, warnings, later=asked.later)
@@ -168,7 +168,7 @@ def _unasked(prepared: Prepared, record: dict[str, Any]) -> str | None:
     except PromptFault as exc:
         return str(exc)
     service = prepared.endpoint.service
-    refused = (conversation.refused(service, one.messages) for one in asked)
+    refused = (message_rules.refused(service, one.messages) for one in asked)
     return next((failure.message for failure in refused if failure is not None), None)
 
 

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batch.errors import StorageError
-from batch.folder import OutputFolder
-from batch.records import COST_DIGITS
-from batch.replay import Replay, RunRow
+from batch.core.errors import StorageError
+from batch.core.records import COST_DIGITS
+from batch.ledger.reader import Replay, RunRow
+from batch.ledger.totals import Planned, Totals
+from batch.output.folder import OutputFolder
 from batch.report.folders import opened
-from batch.totals import Planned, Totals
 
 FRESH_S: Final = 5.0
 """`status.json` is rewritten every second; older than this it is left over."""

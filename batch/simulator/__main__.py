@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .scenario import ScenarioError
-from .server import serve
+from batch.simulator.scenario import ScenarioError
+from batch.simulator.server import serve
 
 
 def main(arguments: list[str] | None = None) -> None:

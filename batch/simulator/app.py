@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import failures, glm, openai
-from .auth import AuthError
-from .call import Call, Dialect
-from .clock import Clock
-from .provider import Provider
-from .scenario import Scenario
-from .wire import LINE, Line, Reply, deliver, gzipped
+from batch.simulator.auth import AuthError
+from batch.simulator.call import Call, Dialect
+from batch.simulator.clock import Clock
+from batch.simulator.dialects import errors, glm, openai
+from batch.simulator.provider import Provider
+from batch.simulator.scenario import Scenario
+from batch.simulator.wire import LINE, Line, Reply, deliver, gzipped
 
 _CLIENT_GONE = 499  # the status web servers note for a client that left before its request was whole
 _RECORDS_A_CHUNK = 500
@@ -88,7 +88,7 @@ class Simulator:
             return Reply(_CLIENT_GONE, b"")
         call.body = body
         if dialect is None:
-            return failures.openai(404, f"No such path: {call.path}", "invalid_request_error", code="unknown_url")
+            return errors.openai(404, f"No such path: {call.path}", "invalid_request_error", code="unknown_url")
         authorization = call.headers.get(b"authorization")
         try:
             call.entry.key_id = dialect.key_of(None if authorization is None else authorization.decode("latin-1"))

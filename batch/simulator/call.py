@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .auth import AuthError
-from .books import Entry
-from .completion import Ask, Completion, Usage
-from .limits import Refusal
-from .places import Place
-from .stream import Stream
-from .wire import Line, Reply
+from batch.simulator.auth import AuthError
+from batch.simulator.books.books import Entry
+from batch.simulator.dialects.stream import Stream
+from batch.simulator.limits import Refusal
+from batch.simulator.models.completion import Ask, Completion, Usage
+from batch.simulator.places import Place
+from batch.simulator.wire import Line, Reply
 
 
 @dataclass(slots=True)

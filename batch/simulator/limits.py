@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
-from .places import Lane, Place
+from batch.simulator.places import Lane, Place
 
 MINUTE = 60.0
 

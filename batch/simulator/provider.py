@@ -12,22 +12,22 @@ from weakref import WeakSet
 
 import msgspec
 
-from . import models
-from .behaviour import Fate, Scene, Strike
-from .books import Books, Entry
-from .call import Call, Dialect
-from .chance import chance, digest64, mixed
-from .clock import Clock
-from .completion import Ask, Completion, Usage
-from .faults import BEHAVIOURS
-from .judge import Judge
-from .limits import Limits, Refusal
-from .prefixes import Prefixes
-from .scenario import Scenario
-from .stream import Stream
-from .strikes import Strikes
-from .tasks import FAIL, PROCESSING, SUCCESS, Task, Tasks
-from .wire import Line, Reply
+from batch.simulator.books.books import Books, Entry
+from batch.simulator.books.judge import Judge
+from batch.simulator.books.prefixes import Prefixes
+from batch.simulator.call import Call, Dialect
+from batch.simulator.chance import chance, digest64, mixed
+from batch.simulator.clock import Clock
+from batch.simulator.dialects.stream import Stream
+from batch.simulator.faults.behaviour import Fate, Scene, Strike
+from batch.simulator.faults.register import BEHAVIOURS
+from batch.simulator.faults.selector import Strikes
+from batch.simulator.limits import Limits, Refusal
+from batch.simulator.models import speaker
+from batch.simulator.models.completion import Ask, Completion, Usage
+from batch.simulator.scenario import Scenario
+from batch.simulator.tasks import FAIL, PROCESSING, SUCCESS, Task, Tasks
+from batch.simulator.wire import Line, Reply
 
 
 class Provider:
@@ -292,7 +292,7 @@ class Provider:
             self._working[entry.key_id, entry.client_call_id] = end
 
     def _work(self, entry: Entry, ask: Ask) -> tuple[Completion, Usage]:
-        completion = models.complete(ask)
+        completion = speaker.complete(ask)
         if self.scenario.escaped_arguments:
             completion = completion.escaped()
         cached = self._prefixes.cached(entry.key_id, ask) if self.scenario.cached_prefix else 0

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .behaviour import ROUTES, Allowed, Behaviour, Fault
-from .faults import BEHAVIOURS
-from .limits import Change, Limit
-from .stream import Slices
+from batch.simulator.dialects.stream import Slices
+from batch.simulator.faults.behaviour import ROUTES, Allowed, Behaviour, Fault
+from batch.simulator.faults.register import BEHAVIOURS
+from batch.simulator.limits import Change, Limit
 
 _MOST_CHUNKS = 100_000
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import uvicorn
 
-from .app import create_app
-from .scenario import Scenario, load
-from .wire import LINE, Line
+from batch.simulator.app import create_app
+from batch.simulator.scenario import Scenario, load
+from batch.simulator.wire import LINE, Line
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _Http

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from .chance import mixed
+from batch.simulator.chance import mixed
 
 PROCESSING = "PROCESSING"
 SUCCESS = "SUCCESS"

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from .clock import Clock
+from batch.simulator.clock import Clock
 
 Headers = tuple[tuple[bytes, bytes], ...]
 LINE = "simulator.line"

@@ -16,13 +16,10 @@ from typing import Final
 import anyio
 import msgspec
 
-from batch import failpoints
-from batch.clock import MICROSECONDS, Clock
-from batch.errors import WireError
-from batch.ledger import Ledger
-from batch.limits import Lease, Limits
-from batch.prices import Prices
-from batch.records import (
+from batch.core import failpoints
+from batch.core.clock import MICROSECONDS, Clock
+from batch.core.errors import WireError
+from batch.core.records import (
     NO_USAGE,
     NOTHING,
     Accepted,
@@ -35,14 +32,17 @@ from batch.records import (
     Request,
     Sums,
 )
-from batch.retry import History
-from batch.submit.result import STOPPED, cleaned, failure_of, heard_in, state_of
-from batch.tokens import Charge
-from batch.turns import Conversation
-from batch.wire import waits
-from batch.wire.base import Dialect
-from batch.wire.http import Client
-from batch.wire.streaming import Stream
+from batch.http import headers
+from batch.http.client import Client
+from batch.ledger.writer import Ledger
+from batch.limits.limiter import Lease, Limits
+from batch.limits.tokens import Charge
+from batch.money.prices import Prices
+from batch.prompts.conversation import Conversation
+from batch.providers.base import Dialect
+from batch.providers.stream import Stream
+from batch.submit.results import STOPPED, cleaned, failure_of, heard_in, state_of
+from batch.submit.retry import History
 
 
 class Row:
@@ -251,7 +251,7 @@ class Desk:
                 raise
         _time(call, stream)
         self._tell(call, outgoing, result, stream)
-        if isinstance(result, Incoming) and (said := waits.limit_headers(result.headers)) is not None:
+        if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
             self.limits.heard(said)
         return result
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from batch import failpoints
-from batch.records import Failure, Reply
+from batch.core import failpoints
+from batch.core.records import Failure, Reply
+from batch.providers.folding import TRUNCATED
+from batch.providers.stream import Stream
 from batch.submit.attempt import Desk, OpenCall, Row
-from batch.submit.result import masked_failure, masked_reply
-from batch.wire.folding import TRUNCATED
-from batch.wire.streaming import Stream
+from batch.submit.results import masked_failure, masked_reply
 
 
 async def send(desk: Desk, row: Row) -> tuple[OpenCall, Reply | Failure]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from batch import failpoints
-from batch.errors import WireError
-from batch.records import Accepted, Failure, Processing, Reply
+from batch.core import failpoints
+from batch.core.errors import WireError
+from batch.core.records import Accepted, Failure, Processing, Reply
 from batch.submit.attempt import Desk, OpenCall, Row, accepted_of
-from batch.submit.result import cleaned, failure_of
+from batch.submit.results import cleaned, failure_of
 
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0

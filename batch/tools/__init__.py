@@ -1,1 +1,4 @@
-"""Functions the model may call: how they are declared, described, checked and run."""
+"""Functions of the job that the model may call: their schema, the checks of arguments, and how they are run.
+
+It knows neither conversations nor providers. Doors: `registry` (`ToolSet`, `tool`), `execute` (`Executor`).
+"""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from batch.errors import BatchError
+from batch.core.errors import BatchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import msgspec
 
-from batch.clock import describe
-from batch.errors import BatchError
+from batch.core.clock import describe
+from batch.core.errors import BatchError
 from batch.tools.arguments import ArgumentFault, read_arguments
 from batch.tools.threads import PoolFull, ToolThreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batch.records import ToolCall
+    from batch.core.records import ToolCall
     from batch.tools.registry import Tool, ToolSet
 
 MAX_CONTENT: Final = 64 * 1024

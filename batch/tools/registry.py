@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
-from batch.errors import JobError
+from batch.core.errors import JobError
 from batch.tools.schema import Parameter, read_signature
 
 F = TypeVar("F", bound=Callable[..., Any])

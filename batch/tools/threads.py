@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import anyio
 
-from batch.errors import BatchError
+from batch.core.errors import BatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.simulator.tokens import of_messages
-from batch.tokens import about
+from batch.limits.tokens import about
+from batch.simulator.books.tokens import of_messages
 from tests.cli.conftest import ROOT, Cli
 
 SIZE = re.compile(r"size +about ([\d,]+) prompt tokens \(([\d,]+) to ([\d,]+), by the model's tokenizer\)")

@@ -12,8 +12,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.job import InputSpec
-from batch.source import Position, Source, SourceBatch, Spill, SpillWriter
+from batch.input.batches import Position, SourceBatch
+from batch.input.source import Source
+from batch.input.spill import Spill, SpillWriter
+from batch.job.job import InputSpec
 
 Content = Any
 """Of one file: bytes, text, JSON records, a table written as Parquet, or how it is made."""

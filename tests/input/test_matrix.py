@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.errors import InputError
+from batch.core.errors import InputError
 from tests.input.cases import Bad, Case, check_places, check_spill, opened, outcomes, read
 from tests.input.linefiles import JSONL, LINES
 from tests.input.names import FILES

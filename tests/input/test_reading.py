@@ -17,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.errors import InputError
-from batch.job import InputSpec
-from batch.source import Position, Source
+from batch.core.errors import InputError
+from batch.input.batches import Position
+from batch.input.source import Source
+from batch.job.job import InputSpec
 from tests.input.cases import ROWS, THREE, Case, lines, opened, outcomes, read, write
 
 MANY = lines(*(f'{{"n": {n}, "t": "{os.urandom(40).hex()}"}}' for n in range(5_000)))
@@ -58,8 +59,8 @@ def test_a_line_without_an_end_takes_no_memory(tmp_path: Path, kind: str) -> Non
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from batch.job import InputSpec\n"
-        "from batch.source import Source\n"
+        "from batch.job.job import InputSpec\n"
+        "from batch.input.source import Source\n"
         "def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = rss()\n"
         "reader = Source.open(InputSpec(path=Path(sys.argv[1]), max_row_bytes=1_000_000)).reader()\n"
@@ -194,9 +195,9 @@ def test_files_without_a_right_to_read_are_told_in_a_sentence(open_folder: Path,
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from batch.job import InputSpec\n"
-        "from batch.source import Source\n"
-        "from batch.errors import InputError\n"
+        "from batch.job.job import InputSpec\n"
+        "from batch.input.source import Source\n"
+        "from batch.core.errors import InputError\n"
         "os.seteuid(65534)\n"
         "try: Source.open(InputSpec(path=Path(sys.argv[1])))\n"
         "except InputError as exc: print(exc)\n"

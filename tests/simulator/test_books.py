@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batch.simulator import prices
+from batch.simulator.books import prices
 
 if TYPE_CHECKING:
     from tests.simulator.conftest import Sim, Start

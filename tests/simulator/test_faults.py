@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from batch.simulator.faults import BEHAVIOURS
+from batch.simulator.faults.register import BEHAVIOURS
 from tests.simulator.struck import ADD, fault, raw
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.simulator.judge import most_in_window
+from batch.simulator.books.judge import most_in_window
 
 if TYPE_CHECKING:
     from tests.simulator.conftest import HandClock, Sim, Start

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batch.simulator.dialects.stream import Slices
 from batch.simulator.limits import Change, Limit
 from batch.simulator.scenario import Scenario, ScenarioError, load, parse
-from batch.simulator.stream import Slices
 
 if TYPE_CHECKING:
     from pathlib import Path

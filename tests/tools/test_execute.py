@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from batch.records import ToolCall
+from batch.core.records import ToolCall
 from batch.tools.execute import MAX_CONTENT, Executor, ToolResult
 from batch.tools.registry import ToolSet, tool
 
@@ -354,7 +354,7 @@ def test_a_tool_that_never_returns_does_not_keep_the_process_from_ending(tmp_pat
     program = tmp_path / "program.py"
     program.write_text(
         "import anyio, threading\n"
-        "from batch.records import ToolCall\n"
+        "from batch.core.records import ToolCall\n"
         "from batch.tools.execute import Executor\n"
         "from batch.tools.registry import ToolSet, tool\n"
         "@tool\ndef hang() -> None:\n    threading.Event().wait()\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.errors import JobError
+from batch.core.errors import JobError
 from batch.tools.registry import ToolSet, tool
 
 HEAD = "from batch.tools.registry import tool\n"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
 import msgspec
 import pytest
 
-from batch.errors import JobError
+from batch.core.errors import JobError
 from batch.tools.registry import ToolSet, tool
 from batch.tools.schema import HintFault, schema_of
 

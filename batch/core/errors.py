@@ -1,0 +1,118 @@
+"""The exception tree, the failure kinds and the exit codes.
+
+    BatchError                  everything promptmill raises on purpose
+    ├── RefusedToStart          nothing was sent: bad job, input, key or output folder      exit 2
+    │   ├── JobError            `job.toml` or its tools are wrong; holds every fault found
+    │   ├── InputError          the source cannot be read, or a column is missing or changed type
+    │   └── OutputError         the output folder belongs to something else, or is locked
+    ├── StorageError            a write, sync or rename failed: the run ends at once        exit 5
+    ├── ProviderStop            the provider refused the key, the money or the model        exit 6
+    ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
+    └── WireError               one exchange got no complete answer (raised by `wire` only)
+
+A failed *row* is a value (`records.Failure`), not an exception: exceptions are for what ends a run.
+This module knows no other; everybody imports it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+FailureKind = Literal[
+    "input",  # the row itself: unreadable line, duplicate key, larger than max_row_bytes
+    "prompt",  # the template could not be rendered over this row, or gave no usable messages
+    "too_large",  # larger than the model or the whole limit takes
+    "auth",  # key refused
+    "balance",  # no money, plan expired, account locked
+    "model",  # no such model, or not for this key or this call
+    "bad_request",  # parameters or messages refused
+    "content_filter",  # refused or withdrawn for its content
+    "rate_limit",  # too many requests or tokens for now
+    "quota",  # used up until a given time
+    "overloaded",  # the model is busy
+    "server",  # 5xx and the like
+    "transport",  # connection refused, reset, cut
+    "timeout",  # no answer within call_timeout_s or task_timeout_s
+    "bad_payload",  # an answer that is no answer: HTML, broken JSON, no choices
+    "task",  # the provider says that the task failed or is not known
+    "served_other",  # another model answered and the job says served = "same"
+    "tool_loop",  # max_turns replies and still asking for tools
+    "tool",  # the tool set itself failed in a way the model cannot be told of
+]
+"""Why a row or a call failed; a closed set, stored in `error_kind`. Never decided by searching a message."""
+
+EXIT_OK: Final = 0
+EXIT_ROWS_FAILED: Final = 1
+EXIT_REFUSED: Final = 2
+EXIT_BUDGET: Final = 3
+EXIT_INTERRUPTED: Final = 4
+EXIT_STORAGE: Final = 5
+EXIT_PROVIDER: Final = 6
+EXIT_BUG: Final = 70
+
+
+class BatchError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command ends with."""
+
+    exit_code: int = EXIT_BUG
+
+
+class RefusedToStart(BatchError):
+    """Something checked before the first request is wrong; nothing was sent, nothing was paid."""
+
+    exit_code = EXIT_REFUSED
+
+
+class JobError(RefusedToStart):
+    """The job is wrong. `faults` has one line for each fault: dotted path, value, way out."""
+
+    def __init__(self, faults: list[str], *, where: str = "job.toml") -> None:
+        self.faults = list(faults)
+        self.where = where
+        lines = "\n".join(f"  {fault}" for fault in self.faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(f"{where}: {count}\n{lines}")
+
+
+class InputError(RefusedToStart):
+    """The source cannot be read at all: missing file, broken Parquet footer, missing or retyped column."""
+
+
+class OutputError(RefusedToStart):
+    """The output folder is in use, has no ledger for its results, or was made by another version."""
+
+
+class StorageError(BatchError):
+    """The disk refused a write, sync or rename. What was acknowledged before is safe; nothing waits on the rest."""
+
+    exit_code = EXIT_STORAGE
+
+
+class ProviderStop(BatchError):
+    """The provider refused the key, the money or the model, or parked us for longer than `max_park`."""
+
+    exit_code = EXIT_PROVIDER
+
+
+class SystematicFailure(BatchError):
+    """Row after row failed with one permanent code: the job is wrong, and going on would only cost."""
+
+    exit_code = EXIT_ROWS_FAILED
+
+
+class WireError(BatchError):
+    """One exchange brought no complete answer.
+
+    Raised by `batch.http.client` alone, which translates every foreign transport exception into it.
+
+    Attributes:
+        kind: `transport`, `timeout` or `bad_payload`.
+        sent: False only when it is certain that no byte of the request left; such a call is free to repeat.
+        permanent: it would be the same for every other call: the server's certificate does not verify.
+    """
+
+    def __init__(self, message: str, *, kind: FailureKind, sent: bool, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.kind: FailureKind = kind
+        self.sent = sent
+        self.permanent = permanent

@@ -1,0 +1,271 @@
+"""The frozen values that flow between the stages, and the small protocols that connect them.
+
+Nothing here does anything: a stage takes one value and gives another. Units are in the names: `_us` microseconds of
+UTC wall time, `_ms` milliseconds, `_s` seconds, `cost` in 10⁻¹² of the currency unit (an integer, so sums are exact).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import msgspec
+
+from batch.core.errors import FailureKind
+
+Lane = Literal["sync", "stream", "task", "bulk"]
+Message = dict[str, Any]
+"""One chat message as it goes on the wire: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
+
+COST_DIGITS: Final = 12
+COST_UNIT: Final = 10**COST_DIGITS
+
+
+def cost_decimal(cost: int) -> Decimal:
+    """A cost in 10⁻¹² units as the exact decimal it stands for."""
+    return Decimal(f"{cost}E-{COST_DIGITS}")  # exact at any length; scaleb would round to the context's 28 digits
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens one call was billed for, as the provider counted them.
+
+    The buckets nest, they do not add up: `cached_tokens` and `cache_write_tokens` are part of `prompt_tokens`,
+    `reasoning_tokens` is part of `completion_tokens`. None means that the provider did not say.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    estimated: bool = False
+    """True when the reply carried no usage and we counted for ourselves, or its total was not the sum of its parts."""
+
+
+NO_USAGE: Final = Usage(0, 0, 0, 0, 0, 0)
+"""What a refused or never-sent call is booked with: known, and nothing."""
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call the model asks for; `arguments` is the JSON text as it came, never reparsed through floats."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """One complete model reply, whatever dialect or lane it came through."""
+
+    content: str | None
+    finish_reason: str
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    message: Message = {}
+    """The assistant message to send back in the next turn of the same conversation."""
+    model: str | None = None
+    request_id: str | None = None
+    service_tier: str | None = None
+    usage: Usage | None = None
+
+
+Verdict = Literal["retry", "once", "fail", "stop", "park"]
+"""What a failure asks for: again with back-off, again once, fail the row, stop the run, or wait until a given time."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a call, and perhaps its row, failed.
+
+    `sent` tells "it never reached them" (False) from "they may have done it" (True); `answered` is True when the
+    provider did answer with an error, so nothing was bought. A call with `sent and not answered` is `unknown`.
+    """
+
+    kind: FailureKind
+    message: str
+    verdict: Verdict
+    code: str | None = None
+    http_status: int | None = None
+    retry_after_s: float | None = None
+    """Seconds from now the provider asks us to wait, already parsed and not negative."""
+    request_id: str | None = None
+    sent: bool = True
+    answered: bool = True
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider took a task: from here on it is paid for and must be collected."""
+
+    task_id: str
+    request_id: str | None = None
+    model: str | None = None
+
+
+class Processing(msgspec.Struct, frozen=True):
+    """A polled task that is not finished; `wait_s` is what the service asks us to wait before the next poll."""
+
+    status: str = "PROCESSING"
+    wait_s: float = 0.0
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What one row asks in one variant: the first request, and what follows whatever the answer is."""
+
+    messages: list[Message]
+    model: str
+    parameters: dict[str, Any] = {}
+    later: tuple[Message, ...] = ()
+    """User messages sent one after another, each behind the answer to the one before it."""
+
+
+NOTHING: Final = Asked([], "")
+"""What a row asks before that is known, or when it cannot be said."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked in one turn; the fingerprint of the row is the hash of the first turn's."""
+
+    model: str
+    messages: list[Message]
+    parameters: dict[str, Any] = {}
+    tools: tuple[dict[str, Any], ...] = ()
+    """Tool schemas in the OpenAI form `{"type": "function", "function": {...}}`."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One HTTP request as a dialect wrote it; `path` is joined to the base URL, `body` None means GET."""
+
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None = None
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """One complete HTTP answer: header names in lower case, the first of repeated ones; body decompressed."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class LimitHeaders(msgspec.Struct, frozen=True):
+    """The `x-ratelimit-*` headers of one answer; None where the service said nothing that can be read."""
+
+    limit_requests: int | None = None
+    limit_tokens: int | None = None
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    reset_requests_s: float | None = None
+    reset_tokens_s: float | None = None
+
+
+CallState = Literal["answered", "refused", "failed", "unknown"]
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One billable exchange, final: the record that becomes one line of the book of account.
+
+    `answered`: a reply came. `refused`: the provider said no. `failed`: it never left, or the provider says that its
+    task failed. `unknown`: it left and no answer came, so it may have been billed; its tokens and cost are None.
+    """
+
+    client_call_id: str
+    turn: int
+    attempt: int
+    provider: str
+    lane: Lane
+    state: CallState
+    model_asked: str
+    sent_at_us: int
+    http_status: int | None = None
+    error_kind: FailureKind | None = None
+    error_code: str | None = None
+    model_served: str | None = None
+    service_tier: str | None = None
+    request_id: str | None = None
+    task_id: str | None = None
+    batch_id: str | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    cost: int | None = None
+    currency: str | None = None
+    price_id: str | None = None
+    answered_at_us: int | None = None
+    wait_ms: int = 0
+    latency_ms: int | None = None
+    first_chunk_ms: int | None = None
+    polls: int = 0
+    longest_gap_ms: int | None = None
+    """The longest silence of a stream after its first piece."""
+
+
+class Sums(msgspec.Struct, array_like=True):
+    """Running totals over the calls of one row. Token sums are None until one call was known."""
+
+    calls: int = 0
+    unknown_calls: int = 0
+    tool_calls: int = 0
+    turns: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost: int | None = None
+    currency: str | None = None
+    first_sent_at_us: int | None = None
+    last_answer_us: int | None = None
+
+    def add(self, call: Call) -> None:
+        """Book one final call into the sums."""
+        self.calls += 1
+        if call.state == "unknown":
+            self.unknown_calls += 1
+        if call.state == "answered":
+            self.turns = max(self.turns, call.turn + 1)
+        if self.first_sent_at_us is None:
+            self.first_sent_at_us = call.sent_at_us
+        if call.answered_at_us is not None:
+            self.last_answer_us = call.answered_at_us
+        if call.usage is not None:
+            usage = call.usage
+            self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
+            self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
+            self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
+            if usage.cached_tokens is not None:
+                self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
+            if usage.reasoning_tokens is not None:
+                self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
+        if call.cost is not None:
+            self.cost = (self.cost or 0) + call.cost
+            self.currency = call.currency or self.currency
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The final state of a row: what becomes its line of the result table beside its input columns."""
+
+    status: Literal["ok", "failed"]
+    sums: Sums
+    lane: Lane
+    provider: str
+    model_asked: str
+    settled_at_us: int
+    answer: str | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    flags: tuple[str, ...] = ()
+    messages: str | None = None
+    """JSON text of the part of the conversation that `output.messages` asks for."""
+    model: str | None = None
+    error_kind: FailureKind | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    retryable: bool | None = None
+    deduplicated_from: str | None = None
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a row stands for ever: its number in the table and the part that holds it."""
+
+    row_number: int
+    part: int

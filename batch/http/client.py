@@ -1,0 +1,338 @@
+"""The HTTP client: one exchange, from a dialect's `Outgoing` to a complete `Incoming` or one `WireError`.
+
+Owns the base URL, the headers that every request has, the deadline of a call, decompression under a cap, and the
+translation of every foreign transport exception. It knows no dialect, retries nothing, follows no redirect, logs
+nothing. Used by `batch.submit`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import ssl
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpx
+
+from batch.core.errors import FailureKind, RefusedToStart, WireError
+from batch.core.records import Incoming, Outgoing
+from batch.http.connection import LINGER_S, Taker, UnusableAnswer
+from batch.http.headers import ASKING, readable
+from batch.http.transport import Body, KeepAliveTransport, Untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+CONNECT_S: Final = 10.0
+"""How long opening a connection may take, at most the whole deadline."""
+
+# What is certain: none of these can come after the first byte of a request.
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+class Client:
+    """Exchanges with one base URL; any number at a time, the caller bounds them.
+
+    Where `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` applies to the base URL (and `NO_PROXY` does not), httpx's own
+    transport is used instead of ours: correct, but slow above some 16 calls in flight.
+
+    `base_url` is the address without a slash at the end, as it is stored with accepted tasks.
+
+    Args:
+        base_url: with or without a slash at the end.
+        call_timeout_s: from the first byte out to the last byte in; opening a connection has `CONNECT_S` of its own.
+        transport: any httpx transport, such as `httpx.MockTransport`; default `KeepAliveTransport`.
+        max_body_bytes: the largest answer, before and after decompression.
+
+    Raises:
+        RefusedToStart: the environment names a proxy of a kind that is not supported.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        call_timeout_s: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._call_timeout_s = call_timeout_s
+        self._max_body = max_body_bytes
+        self._timeout = {"connect": min(CONNECT_S, call_timeout_s), "read": call_timeout_s}
+        if transport is None:
+            transport = _proxied(httpx.URL(self.base_url)) or KeepAliveTransport(max_body_bytes=max_body_bytes)
+        self._transport = transport
+        self._own = transport if isinstance(transport, KeepAliveTransport) else None
+        agent = f"promptmill/{_version()}"
+        self._common = [("Host", _host(self.base_url)), ("User-Agent", agent)]
+        self._urls: dict[str, httpx.URL] = {}
+        self._headers: dict[tuple[bool, tuple[tuple[str, str], ...]], httpx.Headers] = {}
+
+    async def exchange(
+        self,
+        outgoing: Outgoing,
+        *,
+        on_sent: Callable[[], None] | None = None,
+        stream: Taker | None = None,
+    ) -> Incoming:
+        """Send one request and return its whole answer, whatever its status.
+
+        Args:
+            outgoing: what a dialect wrote.
+            on_sent: called once when the bytes have been handed over, before any answer is waited for.
+            stream: takes the body of a stream as it comes, under time limits of its own; the answer then has none.
+
+        Raises:
+            WireError: there is no whole answer; `sent` False only when it is certain that no byte left.
+        """
+        request = self._request(outgoing, plain=stream is not None)
+        left = _Left(on_sent, stream)
+        try:
+            if self._own is not None:
+                request.extensions["sent"] = left
+                if stream is not None:
+                    request.extensions["taker"] = stream
+                    request.extensions["watch"] = (stream.first_s, stream.idle_s)
+                response = await self._own.handle_async_request(request)
+                body = response.stream.data  # type: ignore[union-attr]
+            else:
+                response, body = await self._through(request, left, stream)
+        except httpx.TransportError as error:
+            raise _translated(error, left) from error
+        headers = _single(response.headers.raw)
+        coding = headers.get("content-encoding")
+        if coding:
+            body = _decoded(body, coding, cap=self._max_body)
+        if stream is not None and not stream.taken:
+            body = stream.remainder(response.status_code, body)
+        return Incoming(response.status_code, headers, body)
+
+    async def aclose(self) -> None:
+        """Close all connections; exchanges under way end as `WireError`."""
+        await self._transport.aclose()
+
+    def _request(self, outgoing: Outgoing, *, plain: bool) -> httpx.Request:
+        url = self._urls.get(outgoing.path)
+        if url is None:
+            url = httpx.URL(f"{self.base_url}/{outgoing.path.lstrip('/')}")
+            if len(self._urls) < 64:  # polls have a path each; only the few that come again are worth keeping
+                self._urls[outgoing.path] = url
+        body = outgoing.body
+        headers = self._headers.get((plain, outgoing.headers))
+        if headers is None:
+            # Whoever packs a stream holds it back until there is enough to pack.
+            packing = "identity" if plain else "gzip, deflate"
+            headers = httpx.Headers([*self._common, ("Accept-Encoding", packing), *outgoing.headers])
+            if len(self._headers) >= 64:  # tokens and ids among them change; what is in use now comes back at once
+                self._headers.clear()
+            self._headers[plain, outgoing.headers] = headers
+        request = httpx.Request(
+            "GET" if body is None else "POST",
+            url,
+            headers=headers,
+            stream=Body(body or b""),
+            extensions={"timeout": self._timeout},
+        )
+        if body is not None and self._own is None:
+            request.headers["Content-Length"] = str(len(body))
+        return request
+
+    async def _through(self, request: httpx.Request, left: _Left, stream: Taker | None) -> tuple[httpx.Response, bytes]:
+        """The exchange over a transport that is not ours: its own timeouts are per read, so ours goes around it."""
+
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            # A proxy is first sent a CONNECT of its own, which carries nothing of ours.
+            if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+                left()
+
+        request.extensions["trace"] = trace
+        try:
+            with anyio.fail_after(self._call_timeout_s + self._timeout["connect"]):
+                with _in_time(stream):
+                    response = await self._transport.handle_async_request(request)
+                left()
+                try:
+                    if stream is not None and stream.head(response.status_code, response.headers.raw):
+                        await _poured(response, stream)
+                        body = b""
+                    else:
+                        body = await _collected(response, cap=self._max_body)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            if left.done:
+                raise httpx.ReadTimeout(f"no whole answer within {self._call_timeout_s:g} s") from error
+            raise httpx.ConnectTimeout(f"no connection within {self._call_timeout_s:g} s") from error
+        return response, body
+
+
+async def _collected(response: httpx.Response, *, cap: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.stream:  # type: ignore[union-attr]
+        size += len(part)
+        if size > cap:
+            raise UnusableAnswer(f"the answer is larger than {cap} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _poured(response: httpx.Response, stream: Taker) -> None:
+    """The body into a stream, under its time limits; what `connection` does for a transport of our own."""
+    parts = aiter(response.stream)  # type: ignore[arg-type]
+    while True:
+        with _in_time(stream):
+            part = await anext(parts, None)
+        if part is None:
+            return
+        if stream.feed(part):
+            with anyio.move_on_after(LINGER_S):
+                async for _ in parts:
+                    pass
+            return
+
+
+@contextmanager
+def _in_time(stream: Taker | None) -> Iterator[None]:
+    """The time limit of what a stream is waited for now; none without a stream."""
+    if stream is None:
+        yield
+        return
+    seconds, what = (
+        (stream.idle_s, "the stream stood still for {:g} s")
+        if stream.begun
+        else (stream.left_s, f"no first chunk within {stream.first_s:g} s")
+    )
+    with anyio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise httpx.ReadTimeout(what.format(seconds))
+
+
+def _single(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name in lower case; of repeated ones the first counts, of waiting times the first that can be read."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        said = headers.get(name)
+        if said is None or (name in ASKING and not readable(said) and readable(value)):
+            headers[name] = value
+    return headers
+
+
+class _Left:
+    """Remembers that bytes left and tells it once."""
+
+    __slots__ = ("_stream", "_tell", "done")
+
+    def __init__(self, tell: Callable[[], None] | None, stream: Taker | None) -> None:
+        self._tell = tell
+        self._stream = stream
+        self.done = False
+
+    def __call__(self) -> None:
+        if not self.done:
+            self.done = True
+            if self._stream is not None:
+                self._stream.sent()
+            if self._tell is not None:
+                self._tell()
+
+
+def _translated(error: httpx.TransportError, left: _Left) -> WireError:
+    kind: FailureKind = "transport"
+    if isinstance(error, httpx.TimeoutException):
+        kind = "timeout"
+    elif isinstance(error, UnusableAnswer | httpx.DecodingError):
+        kind = "bad_payload"
+    text = str(error) or type(error).__name__
+    sent = left.done or not isinstance(error, _NOT_SENT)
+    return WireError(text, kind=kind, sent=sent, permanent=not sent and _untrusted(error))
+
+
+def _untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate is behind it; httpx's own transport keeps that in the chain of causes."""
+    for _ in range(8):
+        if error is None or isinstance(error, Untrusted | ssl.SSLCertVerificationError):
+            break
+        error = error.__cause__ or error.__context__
+    return error is not None and isinstance(error, Untrusted | ssl.SSLCertVerificationError)
+
+
+def _decoded(body: bytes, coding: str, *, cap: int) -> bytes:
+    """The body without its Content-Encoding, in memory bounded by `cap`."""
+    for name in reversed([part.strip().lower() for part in coding.split(",")][:3]):
+        if name in ("", "identity"):
+            continue
+        if name not in ("gzip", "x-gzip", "deflate"):
+            raise WireError(
+                f"the answer is encoded as {name[:20]!r}, which was not asked for", kind="bad_payload", sent=True
+            )
+        body = _inflated(body, name, cap=cap)
+    return body
+
+
+def _inflated(body: bytes, name: str, *, cap: int) -> bytes:
+    if name == "deflate":
+        zlib_form = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+        if not zlib_form and body[:1] in b"{[< \t\r\n":
+            return body
+        form = 15 if zlib_form else -15
+    else:
+        if body[:2] != b"\x1f\x8b":
+            return body  # proxies leave the label on what they unpacked
+        form = 31
+    parts: list[bytes] = []
+    room = cap + 1
+    while body:
+        inflater = zlib.decompressobj(form)
+        try:
+            part = inflater.decompress(body, room)
+        except zlib.error as error:
+            raise WireError(f"the answer's {name} data is damaged ({error})", kind="bad_payload", sent=True) from error
+        parts.append(part)
+        room -= len(part)
+        if room <= 0:
+            raise WireError(f"the answer unpacks to more than {cap} bytes", kind="bad_payload", sent=True)
+        if not inflater.eof:
+            raise WireError(f"the answer's {name} data is cut off", kind="bad_payload", sent=True)
+        body = inflater.unused_data if form == 31 and inflater.unused_data[:2] == b"\x1f\x8b" else b""
+    return b"".join(parts)
+
+
+def _proxied(url: httpx.URL) -> httpx.AsyncBaseTransport | None:
+    """The transport of httpx when the environment names a proxy for this URL, by the standard library's rules."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(f"{url.host}:{url.port}" if url.port else url.host):
+        return None
+    try:
+        return httpx.AsyncHTTPTransport(
+            proxy=proxy if "://" in proxy else f"http://{proxy}", limits=httpx.Limits(max_connections=None)
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as error:  # unknown scheme; SOCKS without its package
+        name = f"{url.scheme.upper()}_PROXY"
+        raise RefusedToStart(f"the proxy named in {name} or ALL_PROXY cannot be used: {error}") from error
+
+
+def _host(base: str) -> str:
+    return httpx.URL(base).netloc.decode("ascii")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("promptmill")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "0"

@@ -1,0 +1,167 @@
+"""How long a service asks us to wait, read from its headers: Retry-After in its forms, Go durations, rate limits.
+
+Owns the parsing only; nothing here waits or caps. What cannot be understood is None, never zero. Sources: RFC 9110
+10.2.3, OpenAI guide "Rate limits" (durations such as `6m0s`).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from batch.core.records import LimitHeaders
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_TERM: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
+_DURATION: Final = re.compile(rf"(?:{_TERM.pattern})+", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def go_duration(text: str) -> float | None:
+    """Seconds in a Go duration such as `6m0s`, `17.409s` or `20ms`, or in a plain number of seconds."""
+    text = text.strip()
+    if len(text) > 64:
+        return None
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in _TERM.findall(text))
+
+
+ASKING: Final = frozenset({"retry-after", "retry-after-ms"})
+"""The headers that ask for a wait; `readable` tells whether one does."""
+
+UNIX_TIME_MIN: Final = 1e9
+"""A reset "in seconds" that large is a moment since 1970, not a length of time."""
+UNIX_MILLIS_MIN: Final = 1e11
+
+_REQUESTS: Final = ("requests", "requests-minute")
+_TOKENS: Final = ("tokens", "project-tokens", "tokens-minute")
+
+
+def limit_headers(headers: Mapping[str, str], now_us: int | None = None) -> LimitHeaders | None:
+    """What the `x-ratelimit-*` headers say, or None when there is none of them.
+
+    Of several budgets of one kind (of the organisation and of the project, or of the minute where a service tells of
+    several windows) the tighter one counts. Resets are lengths of time in Go's form or plain seconds, or moments
+    (since 1970, or RFC 3339) that count from the answer's own `Date`, without it from `now_us`; one that has passed
+    is 0.0.
+    """
+    if "\nx-ratelimit-" not in "\n".join(("", *headers)):
+        return None
+    requests = _tightest(headers, _REQUESTS, now_us)
+    tokens = _tightest(headers, _TOKENS, now_us)
+    return LimitHeaders(requests[0], tokens[0], requests[1], tokens[1], requests[2], tokens[2])
+
+
+Budget = tuple[int | None, int | None, float | None]
+
+
+def _tightest(headers: Mapping[str, str], suffixes: tuple[str, ...], now_us: int | None) -> Budget:
+    """The smallest limit, the smallest remainder, and the reset that belongs to it."""
+    limits: list[int] = []
+    left: list[tuple[int, float | None]] = []
+    resets: list[float] = []
+    for suffix in suffixes:
+        limit = _count(headers.get(f"x-ratelimit-limit-{suffix}"))
+        if limit:  # a limit of nothing, in an answer, is a way to say that there is none
+            limits.append(limit)
+        reset = _reset(headers.get(f"x-ratelimit-reset-{suffix}", ""), headers, now_us)
+        remaining = _count(headers.get(f"x-ratelimit-remaining-{suffix}"))
+        if remaining is not None:
+            left.append((remaining, reset))
+        if reset is not None:
+            resets.append(reset)
+    if left:
+        remaining, reset = min(left, key=lambda one: one[0])
+        return min(limits, default=None), remaining, reset
+    return min(limits, default=None), None, max(resets, default=None)
+
+
+def _reset(value: str, headers: Mapping[str, str], now_us: int | None) -> float | None:
+    value = value.strip()
+    if not value:
+        return None
+    moment: datetime | None
+    if _RFC3339.fullmatch(value):
+        try:
+            moment = datetime.fromisoformat(value.upper())
+        except ValueError:
+            return None
+    else:
+        seconds = go_duration(value)
+        if seconds is None or seconds < UNIX_TIME_MIN or not _NUMBER.fullmatch(value):
+            return seconds
+        moment = datetime.fromtimestamp(seconds / 1000 if seconds >= UNIX_MILLIS_MIN else seconds, tz=UTC)
+    now = server_now(headers, now_us) if now_us is not None else _http_date(headers.get("date", ""))
+    return None if now is None else max(0.0, (moment - now).total_seconds())
+
+
+def readable(value: str) -> bool:
+    """Whether a value of one of the `ASKING` headers asks for a wait at all, in whatever form."""
+    value = value.partition(",")[0].strip() if value[:1].isdigit() else value.strip()
+    if _NUMBER.fullmatch(value):
+        return float(value) > 0
+    return _http_date(value) is not None
+
+
+def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
+    """Seconds from now that the service asks us to wait; positive, not capped, None when it asks for nothing.
+
+    `retry-after-ms` counts before `retry-after`. A date counts from the answer's own `Date`, so that a clock that is
+    wrong on either side does not matter; without that header from `now_us`, our UTC time in microseconds.
+    """
+    if "retry-after" not in headers and "retry-after-ms" not in headers:
+        return None
+    millis = _first(headers.get("retry-after-ms", ""))
+    if millis:
+        return millis / 1000
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    seconds = _first(value)
+    if seconds is not None:
+        return seconds or None
+    moment = _http_date(value)
+    return None if moment is None else seconds_until(moment, server_now(headers, now_us))
+
+
+def _first(value: str) -> float | None:
+    """A number, or the first one of a list that a proxy made of repeated headers."""
+    value = value.partition(",")[0].strip()
+    return float(value) if _NUMBER.fullmatch(value) else None
+
+
+def server_now(headers: Mapping[str, str], now_us: int) -> datetime:
+    """The service's idea of now: its `Date` header, else our own UTC time."""
+    return _http_date(headers.get("date", "")) or datetime.fromtimestamp(now_us / 1e6, tz=UTC)
+
+
+def seconds_until(moment: datetime, now: datetime) -> float | None:
+    """Seconds from `now` to `moment`; None when it has passed."""
+    seconds = (moment - now).total_seconds()
+    return seconds if seconds > 0 else None
+
+
+def _http_date(value: str) -> datetime | None:
+    if not value or len(value) > 64:
+        return None
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _count(value: str | None) -> int | None:
+    if value is None:
+        return None
+    number = _first(value)
+    return None if number is None else int(number)

@@ -1,0 +1,175 @@
+"""Server-sent events: the bytes of a stream, however they are cut → the data of its events.
+
+Owns the framing and nothing else: it works on bytes, splits lines only where the standard does (LF, CRLF, CR; never at
+U+2028 or U+0085, which are text), and leaves decoding to whoever reads whole events. Comments and the fields `event`,
+`id` and `retry` say nothing in chat streams and are dropped. Source: WHATWG HTML standard, "Server-sent events". Used
+by `folding`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from batch.core.errors import WireError
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+MAX_STREAM_BYTES: Final = 512 * 1024 * 1024
+"""A frame of 300 bytes carries a token of 4: the longest answers (131,072 tokens) come to some 40 MB."""
+_MARK: Final = b"\xef\xbb\xbf"
+_BEGINNINGS: Final = (b":", b"data", b"event", b"id", b"retry")
+"""A comment, or one of the fields there are."""
+
+
+def begins(first: bytes) -> bool | None:
+    """Whether these are the first bytes of a stream of events, and not a JSON answer, a page or any other text.
+
+    Labels are wrong too often to go by. None while more bytes are needed to tell.
+    """
+    text = first.lstrip().removeprefix(_MARK).lstrip()
+    if text.startswith(_BEGINNINGS):
+        return True
+    return None if any(begin.startswith(text) for begin in (_MARK, *_BEGINNINGS)) else False
+
+
+class StreamTooLarge(WireError):
+    """An event, or the whole stream, is larger than its cap; there is no going on after it."""
+
+    def __init__(self, what: str, cap: int) -> None:
+        super().__init__(f"{what} is larger than {cap} bytes", kind="bad_payload", sent=True)
+
+
+class Parser:
+    """One stream; feed it what comes off the line, piece by piece. Time is linear in the bytes, whatever the pieces.
+
+    Args:
+        max_event_bytes: the largest event.
+        max_stream_bytes: the largest stream, comments and all.
+    """
+
+    __slots__ = ("_after_cr", "_held", "_lines", "_mark", "_max_event", "_max_stream", "_partial", "_size")
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES, max_stream_bytes: int = MAX_STREAM_BYTES) -> None:
+        self._max_event = max_event_bytes
+        self._max_stream = max_stream_bytes
+        self._size = 0
+        self._mark: bytes | None = b""  # what may be the start of a byte-order mark; None once that is settled
+        self._after_cr = False  # a line ended in CR, so an LF that comes next belongs to it
+        self._partial: list[bytes] = []  # a line that has not ended
+        self._lines: list[bytes] = []  # data of the event that has not ended
+        self._held = 0  # bytes of both
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of every event that these bytes complete; several `data` lines are joined by a line feed.
+
+        Raises:
+            StreamTooLarge: an event or the stream is above its cap; what the same bytes completed before is lost.
+        """
+        self._size += len(data)
+        if self._size > self._max_stream:
+            raise StreamTooLarge("the stream", self._max_stream)
+        if self._mark is not None:
+            data = self._without_mark(data)
+        if self._after_cr or b"\r" in data:
+            data = self._unified(data)
+        if b"\n" not in data:
+            self._hold(data)
+            return []
+        if self._partial:
+            self._held -= sum(map(len, self._partial))
+            data = b"".join((*self._partial, data))
+            self._partial.clear()
+        events: list[bytes] = []
+        if self._lines:
+            rest = self._closed(data, events)
+            if rest is None:
+                return events
+            data = rest
+        whole, blank, tail = data.rpartition(b"\n\n")
+        if blank:
+            events += _events(whole)
+            if len(whole) > self._max_event and max(map(len, events), default=0) > self._max_event:
+                raise StreamTooLarge("an event of the stream", self._max_event)
+        if tail:
+            self._keep(tail)
+        return events
+
+    @property
+    def rest(self) -> bytes:
+        """The data of a last event that lacks its blank line so far; the standard drops it when the stream ends."""
+        return b"\n".join(self._lines + _data(b"".join(self._partial)))
+
+    @property
+    def held(self) -> int:
+        """Bytes of an event that has not ended."""
+        return self._held
+
+    def _closed(self, data: bytes, events: list[bytes]) -> bytes | None:
+        """End the event that is open: what follows it, or None when these bytes do not end it."""
+        if data.startswith(b"\n"):
+            after = data[1:]
+        else:
+            block, blank, after = data.partition(b"\n\n")
+            if not blank:
+                self._keep(data)
+                return None
+            self._lines += _data(block)
+        events.append(b"\n".join(self._lines))
+        if len(events[0]) > self._max_event:
+            raise StreamTooLarge("an event of the stream", self._max_event)
+        self._lines.clear()
+        self._held = 0
+        return after
+
+    def _keep(self, data: bytes) -> None:
+        """Hold what belongs to an event that has not ended: whole lines by their data, the last one as it is."""
+        whole, end, line = data.rpartition(b"\n")
+        if end and (lines := _data(whole)):
+            self._held += sum(map(len, lines)) + len(lines)
+            self._lines += lines
+        self._hold(line)
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._partial.append(data)
+            self._held += len(data)
+        if self._held > self._max_event:
+            raise StreamTooLarge("an event of the stream", self._max_event)
+
+    def _without_mark(self, data: bytes) -> bytes:
+        """The first bytes without a byte-order mark; nothing while they may still become one."""
+        data = (self._mark or b"") + data
+        if len(data) < len(_MARK) and _MARK.startswith(data):
+            self._mark = data
+            return b""
+        self._mark = None
+        return data.removeprefix(_MARK)
+
+    def _unified(self, data: bytes) -> bytes:
+        """The same lines, each ended by LF."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return data
+
+
+def _events(whole: bytes) -> list[bytes]:
+    """The data of these events; the blank line after the last is cut off."""
+    if whole.startswith(b"data: "):
+        events = whole[6:].split(b"\n\ndata: ")
+        if whole.count(b"\n") == 2 * len(events) - 2:  # the usual: one line each, and no other field or comment
+            return events
+    return [b"\n".join(lines) for block in whole.split(b"\n\n") if (lines := _data(block))]
+
+
+def _data(block: bytes) -> list[bytes]:
+    """The values of the `data` fields among these lines."""
+    found: list[bytes] = []
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:"):
+            found.append(line[6:] if line.startswith(b" ", 5) else line[5:])
+        elif line == b"data":
+            found.append(b"")
+    return found

@@ -1,0 +1,200 @@
+"""A fast HTTP/1.1 keep-alive transport under httpx's public transport interface.
+
+Owns the set of connections: opening, TLS, reuse, deadlines, closing; what happens on one is `batch.http.connection`'s.
+It exists because httpx's own pool is scanned at every request and falls to a few hundred requests a second at 64 in
+flight; here idle connections lie on a stack per origin, on asyncio and on uvloop. It never queues (the caller bounds
+concurrency), never resends, never follows a redirect, and hands over whole bodies, as they came.
+
+Errors are httpx's own: `ConnectError` and `ConnectTimeout` mean that no byte of the request left; every other
+`TransportError` that some may have. Used by `batch.http.client`, which chooses httpx's transport where a proxy applies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from asyncio import sslproto
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import httpx
+
+from batch.http.connection import Answer, Connection, Shared
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+Origin = tuple[str, str, int]
+
+IDLE_S: Final = 15.0
+"""Idle connections are not reused after this: services close them at 60 s or less, unannounced."""
+
+
+class Untrusted(httpx.ConnectError):
+    """The server's certificate does not verify: nothing was sent, and nothing will be."""
+
+
+class Body(httpx.AsyncByteStream):
+    """A whole body in memory, of a request or of an answer; `data` spares the iteration."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The one chunk."""
+        yield self.data
+
+
+class KeepAliveTransport(httpx.AsyncBaseTransport):
+    """Connections to any number of origins, each kept for the next request to its origin.
+
+    Bound to the event loop that first uses it. Timeouts come from `request.extensions["timeout"]`: `connect` for
+    opening a connection, TLS included, `read` for everything from the first byte out to the last byte in. A callable
+    in `request.extensions["sent"]` is called when the request has been handed to the operating system.
+
+    Args:
+        max_body_bytes: the largest body of an answer, as it comes over the wire.
+        ssl_context: for tests; the default is httpx's own, which honours SSL_CERT_FILE and SSL_CERT_DIR.
+    """
+
+    def __init__(self, *, max_body_bytes: int = 64 * 1024 * 1024, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._shared = Shared(max_body_bytes, self._lost)
+        self._ssl = ssl_context
+        # Insertion order makes a dict a stack (popitem) from which a connection that was lost goes in O(1).
+        self._idle: dict[Origin, dict[Connection, None]] = {}
+        self._emptied: asyncio.Future[None] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One exchange.
+
+        Raises:
+            httpx.ConnectError: name, route, refusal, TLS (`Untrusted`: its certificate); nothing was sent.
+            httpx.ConnectTimeout: the same, too slow.
+            httpx.ReadTimeout: no whole answer in time; it may have been processed.
+            httpx.ReadError: the connection broke before the whole answer; it may have been processed.
+            UnusableAnswer: not HTTP, or too large.
+        """
+        stream = request.stream
+        body = stream.data if isinstance(stream, Body) else await request.aread()
+        data = _head(request, len(body)) + body
+        url = request.url
+        scheme = url.scheme
+        origin = (scheme, url.host, url.port or (443 if scheme == "https" else 80))
+        timeout = request.extensions.get("timeout") or {}
+        loop = asyncio.get_running_loop()
+        connection = self._take(origin, loop.time())
+        if connection is None:
+            connection = await self._connect(origin, timeout.get("connect"))
+        answer = await self._exchange(connection, data, extensions=request.extensions)
+        if not connection.closed:
+            connection.reused = True
+            connection.idle_since = loop.time()
+            self._idle[origin][connection] = None
+        whole = answer.body[0] if len(answer.body) == 1 else b"".join(answer.body)
+        return httpx.Response(answer.status, headers=answer.headers, stream=Body(whole))
+
+    async def aclose(self) -> None:
+        """Close every connection and wait until the loop has let go of them."""
+        for connection in list(self._shared.open):
+            connection.fail(httpx.ReadError("the client was closed during the exchange"))
+        if self._shared.open:
+            self._emptied = asyncio.get_running_loop().create_future()
+            with anyio.move_on_after(1):  # a TLS peer that never answers must not hold up the exit
+                await self._emptied
+
+    async def _exchange(self, connection: Connection, data: bytes, *, extensions: Mapping[str, Any]) -> Answer:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        watch = extensions.get("watch")
+        connection.send(data, future, extensions.get("taker"))
+        if watch is not None:
+            connection.watch(*watch)
+        sent = extensions.get("sent")
+        if sent is not None:
+            sent()
+        seconds = (extensions.get("timeout") or {}).get("read")
+        timer = None
+        if seconds is not None:
+            timer = loop.call_later(seconds, connection.time_out, seconds)
+        try:
+            return await future
+        except BaseException:
+            connection.abort()  # cancelled: an answer still to come must not meet the next request
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _take(self, origin: Origin, now: float) -> Connection | None:
+        """The connection used last among those that may be used, or None; the old ones at the bottom are closed."""
+        stack = self._idle.setdefault(origin, {})
+        while stack:
+            oldest = next(iter(stack))
+            if now - oldest.idle_since < IDLE_S:
+                break
+            del stack[oldest]
+            oldest.abort()
+        while stack:
+            connection, _ = stack.popitem()
+            if now - connection.idle_since < connection.idle_max and connection.usable():
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, origin: Origin, seconds: float | None) -> Connection:
+        loop = asyncio.get_running_loop()
+        scheme, host, port = origin
+        secure = self._tls() if scheme == "https" else None
+        try:
+            with anyio.fail_after(seconds):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._shared),
+                    host,
+                    port,
+                    ssl=secure,
+                    server_hostname=host if secure else None,
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection to {host}:{port} within {seconds:g} s") from error
+        except ssl.SSLCertVerificationError as error:
+            text = f"{host}:{port} shows a certificate that is not trusted: {error.verify_message}"
+            raise Untrusted(f"{text} (set SSL_CERT_FILE for a private authority)") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name no DNS can have
+            raise httpx.ConnectError(f"no connection to {host}:{port}: {str(error) or type(error).__name__}") from error
+        return connection
+
+    def _lost(self, connection: Connection) -> None:
+        for stack in self._idle.values():
+            stack.pop(connection, None)
+        if not self._shared.open and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._ssl is None:
+            self._ssl = httpx.create_ssl_context()
+            self._ssl.set_alpn_protocols(["http/1.1"])
+            # asyncio gives every TLS connection a read buffer of 256 KiB (0.3 MB a connection, 649 MB at 2,000); one
+            # TLS record is 16 KiB, and no rate was lost with it. uvloop does not look at this.
+            sslproto.SSLProtocol.max_size = 16 * 1024
+        return self._ssl
+
+
+def _head(request: httpx.Request, length: int) -> bytes:
+    """Request line and headers; Host and Content-Length are added when the request has none."""
+    url = request.url
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), url.raw_path)]
+    host = sized = False
+    for name, value in request.headers.raw:
+        if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name:
+            raise httpx.LocalProtocolError("a request header holds a line break")
+        lines.append(b"%b: %b" % (name, value))
+        host = host or name in (b"Host", b"host")
+        sized = sized or name in (b"Content-Length", b"content-length")
+    if not host:
+        lines.insert(1, b"Host: " + url.netloc)
+    if not sized and (length or request.method == "POST"):
+        lines.append(b"Content-Length: %d" % length)
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)

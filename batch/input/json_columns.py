@@ -1,0 +1,256 @@
+"""Python values ↔ Arrow columns without loss: which types JSON values fix, what fits them, and how cells are read.
+
+Owns two rules that `source` and `spill` share. A JSON value stands in its column only if it comes back as the same
+value; if not, the caller keeps the value itself in `input_rest`. A column read from Arrow gives the same Python values
+wherever it is read. The types by themselves are `arrowtypes`' matter; it reads no files.
+
+Types that JSON values fix (`Sketch`): text → large_string, true/false → bool, whole numbers → int64 (uint64 where they
+need it), numbers → float64, lists of one of these → list, everything else, mixtures included, → `json`: a
+large_string column whose field is marked and whose cells are JSON text. A column without any value is large_string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from batch.core.arrowtypes import from_text, is_json, plain_kind
+
+REST: Final = "input_rest"
+MAX_COLUMNS: Final = 1_000
+"""Keys beyond this many stay in `input_rest`: a million columns would be a million empty arrays in every batch."""
+
+_EXACT: Final = 2**53
+
+
+class Sketch:
+    """What kinds of values were seen under each key of the first lines of a JSONL file."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, _Seen] = {}
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Look at one line."""
+        for name, value in record.items():
+            seen = self._columns.get(name)
+            if seen is None:
+                if len(self._columns) >= MAX_COLUMNS or name == REST:
+                    continue
+                seen = self._columns[name] = _Seen()
+            seen.add(value)
+
+    def types(self) -> dict[str, str]:
+        """The type that is fixed for every key, in the order they first appeared."""
+        return {name: seen.type() for name, seen in self._columns.items()}
+
+
+class _Seen:
+    """Kinds of values, and for numbers how far they go."""
+
+    __slots__ = ("high", "items", "kinds", "low")
+
+    def __init__(self) -> None:
+        self.kinds: set[type] = set()
+        self.low = 0
+        self.high = 0
+        self.items: _Seen | None = None
+
+    def add(self, value: Any) -> None:
+        kind = type(value)
+        if value is None:
+            return
+        self.kinds.add(kind)
+        if kind is int:
+            self.low, self.high = min(self.low, value), max(self.high, value)
+        elif kind is list:
+            self.items = self.items or _Seen()
+            for item in value:
+                self.items.add(item)
+
+    def type(self) -> str:
+        kinds = self.kinds
+        if kinds <= {str}:
+            return "large_string"
+        if kinds == {bool}:
+            return "bool"
+        if kinds == {int}:
+            if self.low >= -(2**63) and self.high < 2**63:
+                return "int64"
+            return "uint64" if self.low >= 0 and self.high < 2**64 else "json"
+        if kinds == {float} or (kinds == {int, float} and self.low >= -_EXACT and self.high <= _EXACT):
+            return "double"
+        if kinds == {list} and self.items is not None and len(self.items.kinds) == 1:
+            item = self.items.type()
+            return "json" if item == "json" or item.startswith("list") else f"list<{item}>"
+        return "json"
+
+
+def build(values: list[Any], field: pa.Field, *, declared: bool) -> tuple[pa.Array, list[int]]:
+    """JSON values as an Arrow array of the fixed type.
+
+    A whole number in a column of doubles is stored there in any case. It is a misfit all the same unless the type was
+    declared, because 3 and 3.0 read differently in a prompt.
+
+    Returns:
+        The array, and the indexes of values that do not come back as they were; null where nothing fits at all.
+    """
+    kind = field.type
+    if is_json(field):
+        return pa.array([None if value is None else _dump(value) for value in values], kind), []
+    if _fits(values, kind):
+        try:
+            return pa.array(values, kind), []
+        except (pa.ArrowException, OverflowError):
+            pass  # a number out of range: find out which
+    cells: list[Any] = []
+    misfits: list[int] = []
+    for index, value in enumerate(values):
+        cell = None if value is None else _cell(value, kind)
+        if value is not None and (cell is None or (not declared and type(cell) is not type(value))):
+            misfits.append(index)
+        cells.append(cell)
+    return pa.array(cells, kind), misfits
+
+
+def _fits(values: list[Any], kind: pa.DataType) -> bool:
+    """Whether all values have the Python type that this Arrow type gives back; runs at C speed."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if not set(map(type, values)) <= {list, type(None)}:
+            return False
+        values, kind = list(chain.from_iterable(value for value in values if value is not None)), kind.value_type
+    return set(map(type, values)) <= {plain_kind(kind), type(None)}
+
+
+def _cell(value: Any, kind: pa.DataType) -> Any:
+    """The Python value to store for one JSON value, or None when it does not fit."""
+    if from_text(kind):
+        value = _decimal(value) if pa.types.is_decimal(kind) else _moment(value, kind)
+    elif pa.types.is_floating(kind) and type(value) is int and -_EXACT <= value <= _EXACT:
+        value = float(value)
+    elif not _fits([value], kind):
+        return None
+    try:
+        pa.array([value], kind)
+    except (pa.ArrowException, OverflowError):
+        return None
+    return value
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _moment(value: Any, kind: pa.DataType) -> pa.Scalar | None:
+    """A date or time from ISO 8601 text; a zone that is not written is UTC, one that is written is turned to it."""
+    if not isinstance(value, str):
+        return None
+    text = pa.scalar(value.strip())
+    if not pa.types.is_timestamp(kind):
+        return _cast(text, kind)
+    zoned = _cast(text, pa.timestamp(kind.unit, "UTC"))
+    if zoned is None:
+        return _cast(_cast(text, pa.timestamp(kind.unit)), kind)
+    return _cast(zoned, kind)
+
+
+def _cast(value: pa.Scalar | None, kind: pa.DataType) -> pa.Scalar | None:
+    try:
+        return None if value is None else value.cast(kind)
+    except (pa.ArrowException, ValueError):
+        return None
+
+
+def _dump(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+Decode = Callable[[pa.Array], list[Any]]
+
+
+class RowDecoder:
+    """Record batches of one schema → dicts, the same values for the same cells wherever they are read.
+
+    A map is a dict, JSON text in marked columns is what it stands for, nanoseconds that a datetime cannot hold are ISO
+    text.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._names = schema.names
+        self._decoders = [_decoder(field) for field in schema]
+
+    def records(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
+        """One dict a row, columns in the order of the schema.
+
+        Raises:
+            ValueError: a cell that Python cannot hold: bytes that are not UTF-8, a year beyond 9999.
+        """
+        names = self._names
+        try:
+            columns = [decode(column) for decode, column in zip(self._decoders, batch.columns, strict=True)]
+        except (OverflowError, pa.ArrowException) as exc:
+            raise ValueError(str(exc)) from exc
+        if not columns:
+            return [{} for _ in range(batch.num_rows)]
+        return [dict(zip(names, cells, strict=False)) for cells in zip(*columns, strict=True)]
+
+
+def _decoder(field: pa.Field) -> Decode:
+    kind = field.type
+    if is_json(field):
+        return lambda column: [None if text is None else msgspec.json.decode(text) for text in column.to_pylist()]
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return _nanoseconds
+    if (coarse := _in_microseconds(kind)) != kind:
+        return lambda column: _maps(column.cast(coarse, safe=False))
+    return _maps if pa.types.is_nested(kind) else _plain
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
+def _maps(column: pa.Array) -> list[Any]:
+    try:
+        cells: list[Any] = column.to_pylist(maps_as_pydicts="strict")
+    except KeyError:  # repeated keys: pairs lose nothing
+        return _plain(column)
+    return cells
+
+
+def _nanoseconds(column: pa.Array) -> list[Any]:
+    """Timestamps as datetimes, or as ISO text with nine digits where a datetime would round."""
+    zone = column.type.tz
+    cells = _plain(column.cast(pa.timestamp("us", zone), safe=False))
+    for index, count in enumerate(column.cast(pa.int64()).to_pylist()):
+        if count is not None and count % 1000:
+            # From whole seconds, rounded down: a cast rounds towards zero, which before 1970 is the wrong second.
+            text = pa.scalar(count // 1_000_000_000, pa.timestamp("s", zone)).as_py().isoformat()
+            cells[index] = f"{text[:19]}.{count % 1_000_000_000:09d}{text[19:]}"
+    return cells
+
+
+def _in_microseconds(kind: pa.DataType) -> pa.DataType:
+    """The type with nanoseconds inside it replaced: deep inside a value they are cut, not refused."""
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if kind in (pa.time64("ns"), pa.duration("ns")):
+        return pa.time64("us") if kind == pa.time64("ns") else pa.duration("us")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_microseconds(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    return kind

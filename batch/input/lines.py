@@ -1,0 +1,289 @@
+"""The lines of a large text file, plain or compressed, each held in memory only up to a size limit.
+
+Owns finding where lines begin and end, unpacking, and refusing files that are no text at all. What stands in a line is
+its user's matter (`jsonl`). A compressed file is unpacked a little at a time, whatever it would unpack to; where its
+data ends early or is damaged, the last line says so, and nothing that came out before is lost.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+import pyarrow as pa
+
+from batch.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+BOM: Final = b"\xef\xbb\xbf"
+_CHUNK: Final = 1024 * 1024
+_PIECE: Final = 64 * 1024
+_SKIPPABLE: Final = b"\x2a\x4d\x18"
+_MAGIC: Final = {
+    "gzip": (b"\x1f\x8b",),
+    "zstd": (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + number,)) + _SKIPPABLE for number in range(16))),
+}
+_ENDINGS: Final = {"gzip": ".gz", "zstd": ".zst"}
+
+
+class Line(msgspec.Struct):
+    """One line that is not blank, without its end (LF or CRLF)."""
+
+    number: int
+    """1-based, blank lines counted."""
+    raw: bytes | None
+    """None when the line is longer than the limit, or the file is damaged."""
+    size: int
+    end: int
+    """Byte after the line, its newline included: where to go on."""
+    torn: bool = False
+    """The file ended before a newline did."""
+    too_long: str | None = None
+    """Identity of a line that is too long, from all its bytes."""
+    damage: str | None = None
+    """Why the compressed data does not go on; nothing comes after this line."""
+
+
+class Lines:
+    """Iterates over the lines of a file from a byte on. Use as a context manager, or call `close`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit: int,
+        identify: Callable[[Iterable[bytes]], str],
+        packing: str | None = None,
+        byte: int = 0,
+        line: int = 0,
+    ) -> None:
+        """Open the file.
+
+        Args:
+            path: the file.
+            packing: `gzip` or `zstd` when it is to be unpacked.
+            limit: bytes; a longer line is passed over in pieces and only named.
+            identify: names a line from the pieces of its bytes.
+            byte: where to begin, the `end` of an earlier line; in a compressed file all before it is unpacked again.
+            line: lines before that.
+
+        Raises:
+            InputError: it cannot be opened, or is UTF-16, Parquet or compressed.
+        """
+        self._shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        self._limit = limit
+        self._identify = identify
+        self._number = line
+        self._damage: str | None = None
+        self._file: io.BufferedReader[Any] | None = None
+        try:
+            self._file = file = io.BufferedReader(path.open("rb", buffering=0), _CHUNK)
+            head = file.peek(4)[:4]
+            reason = _no_text(head) if packing is None else _other_packing(head, packing)
+            if packing is not None and head and reason is None:
+                file.close()
+                self._file = io.BufferedReader(_Unpacked(path, packing), _CHUNK)
+                head = self.head()[:4]
+                reason = _no_text(head)
+            self._byte = len(BOM) if byte == 0 and head.startswith(BOM) else byte
+            if reason is None:
+                self._skip(seekable=packing is None)
+        except OSError as exc:
+            raise InputError(f"{self._shown}: cannot be read: {exc.strerror or exc}.") from exc
+        if reason is not None:
+            self.close()
+            raise InputError(f"{self._shown}: {reason}")
+
+    def head(self) -> bytes:
+        """The next bytes of the text, some thousand where there are as many; nothing is consumed."""
+        assert self._file is not None
+        try:
+            return self._file.peek(_PIECE)
+        except _DamagedError:
+            return b""  # told when the first line is asked for
+
+    def _skip(self, *, seekable: bool) -> None:
+        """Go to where reading begins."""
+        assert self._file is not None
+        if seekable:
+            self._file.seek(self._byte)
+            return
+        left = self._byte
+        while left > 0 and (piece := self._read_piece(left)):
+            left -= len(piece)
+        if left > 0:
+            raise InputError(f"{self._shown}: is shorter than what was read of it before. Put the whole file back.")
+
+    def _read_piece(self, most: int) -> bytes:
+        assert self._file is not None
+        try:
+            return self._file.read1(min(most, _CHUNK))
+        except _DamagedError:
+            return b""
+
+    def __iter__(self) -> Iterator[Line]:
+        window = self._limit + 2  # room for CRLF
+        while raw := self._readline(window):
+            self._number += 1
+            size = len(raw)
+            name = None
+            if size == window and not raw.endswith(b"\n"):
+                size, name = self._pass_over(raw)
+            self._byte += size
+            text = raw.removesuffix(b"\n").removesuffix(b"\r")
+            if not text or text.isspace():
+                continue
+            if name is None and len(text) > self._limit:
+                name = self._identify((text,))
+            torn = name is None and not raw.endswith(b"\n")
+            yield Line(self._number, None if name else text, size, self._byte, torn, name)
+        if self._damage is not None:
+            yield Line(self._number + 1, None, 0, self._byte, damage=self._damage)
+
+    def _pass_over(self, first: bytes) -> tuple[int, str]:
+        """Run over the rest of a line that is too long; its size and its name."""
+        size = 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal size
+            piece, held = first, b""
+            while piece:
+                size += len(piece)
+                piece = held + piece
+                # A CR that ends a piece belongs to the line's end if it is the last byte before it, else to the line.
+                held = b"\r" if piece.endswith(b"\r") else b""
+                yield piece.removesuffix(b"\n").removesuffix(b"\r")
+                piece = b"" if piece.endswith(b"\n") else self._readline(_CHUNK)
+
+        name = self._identify(pieces())
+        return size, name
+
+    def _readline(self, most: int) -> bytes:
+        assert self._file is not None
+        try:
+            return self._file.readline(most)
+        except _DamagedError as exc:
+            self._damage = str(exc)
+            return b""
+        except OSError as exc:
+            raise InputError(f"{self._shown}: cannot be read at byte {self._byte}: {exc.strerror}.") from exc
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        if self._file is not None:
+            self._file.close()
+
+    def __del__(self) -> None:
+        # A run that stops at --limit drops its reader in the middle of the file.
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _DamagedError(Exception):
+    """The compressed data ends early or is broken."""
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file unpacks to, a little at a time."""
+
+    def __init__(self, path: Path, packing: str) -> None:
+        self._path = path
+        self._packing = packing
+        self._given = 0
+        self._damage: str | None = None
+        self._over = False
+        self._stream: Any = self._open()
+
+    def _open(self) -> Any:
+        # Opened here, because Arrow cannot open names that are no UTF-8.
+        self._file = self._path.open("rb", buffering=0)
+        return pa.CompressedInputStream(pa.PythonFile(self._file, mode="r"), self._packing)
+
+    def _shut(self) -> None:
+        self._stream.close()
+        self._file.close()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer or a part of it.
+
+        Raises:
+            _DamagedError: all that could be unpacked was given before.
+            OSError: the file itself cannot be read.
+        """
+        view = memoryview(buffer)
+        most = min(len(view), _PIECE)
+        data = self._next(most) if self._damage is None else self._rest(most, self._damage)
+        view[: len(data)] = data
+        self._given += len(data)
+        return len(data)
+
+    def _next(self, most: int) -> bytes:
+        try:
+            data: bytes = self._stream.read(most)
+        except OSError as exc:
+            if exc.errno is not None:
+                raise
+            # What was unpacked before the damage is lost with the failed read: come back to it in the smallest steps.
+            self._shut()
+            self._stream = self._open()
+            left = self._given
+            while left > 0:
+                left -= len(self._stream.read(min(left, _PIECE)))
+            self._damage = str(exc)
+            return self._rest(most, self._damage)
+        return data
+
+    def _rest(self, most: int, damage: str) -> bytes:
+        pieces: list[bytes] = []
+        while len(pieces) < most and not self._over:
+            try:
+                piece = self._stream.read(1)
+            except OSError as exc:
+                if exc.errno is not None:
+                    raise
+                piece = b""
+            self._over = not piece
+            pieces.append(piece)
+        if data := b"".join(pieces):
+            return data
+        raise _DamagedError(damage)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._shut()
+        super().close()
+
+
+def _other_packing(head: bytes, packing: str) -> str | None:
+    """Why a file cannot be unpacked as its ending says."""
+    if not head or head.startswith(_MAGIC[packing]):
+        return None
+    really = next((name for name, magics in _MAGIC.items() if head.startswith(magics)), None)
+    if really is not None:
+        return f"is packed with {really}, not with {packing}. Give it the ending {_ENDINGS[really]}."
+    return f"is not packed with {packing}, whatever its ending says. Give it the ending .jsonl if it is plain text."
+
+
+def _no_text(head: bytes) -> str | None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8."
+    if head == b"PAR1":
+        return "is a Parquet file. Give it the ending .parquet."
+    if (packing := next((name for name, magics in _MAGIC.items() if head.startswith(magics)), None)) is not None:
+        return f"is compressed. Give it the ending .jsonl{_ENDINGS[packing]}, or unpack it."
+    if head.startswith((b"BZh", b"\xfd7zX", b"PK\x03\x04")):
+        return "is compressed. Unpack it first, or pack it with gzip or zstd."
+    return None

@@ -1,0 +1,210 @@
+"""One Parquet file → batches of rows, read a few pages at a time from any row on.
+
+Owns opening, the checks on its schema, decoding batch by batch without ever holding a row group, and the failures of
+single rows. It does not know other files of the source, nor which columns they have together (`source`).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.core.arrowtypes import cast_batch, decoded
+from batch.core.canonical import bad_line_id
+from batch.core.errors import InputError
+from batch.input.batches import Position, SourceBatch, fault
+from batch.input.files import File, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batch.core.records import Failure
+    from batch.input.json_columns import RowDecoder
+
+MAX_ROWS: Final = 1_000
+MAX_BYTES: Final = 8 * 1024 * 1024
+_BUFFER: Final = 1024 * 1024
+
+
+class ParquetRows:
+    """An open file.
+
+    Attributes:
+        schema: its columns; a struct without fields is left out, because Arrow cannot write it again; see
+            `arrowtypes.decoded` for the types that are replaced.
+        rows: how many there are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read its footer.
+
+        Raises:
+            InputError: no whole Parquet file, an encrypted one, or two columns of one name.
+        """
+        self._path = shown(path)
+        self._opened: Any = None
+        try:
+            # No read-ahead of whole row groups: a file may be one group of 50 GB.
+            self._file = pq.ParquetFile(
+                self._openable(path), pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
+            )
+            found = self._file.schema_arrow.remove_metadata()
+        except (pa.ArrowException, OSError) as exc:
+            self._shut()
+            raise InputError(_refused(path, exc)) from exc
+        twice = sorted({name for name in found.names if found.names.count(name) > 1})
+        if twice:
+            self.close()
+            raise InputError(f"{self._path}: has {', '.join(map(repr, twice))} more than once. Rename the columns.")
+        fields = [field for field in found if not (pa.types.is_struct(field.type) and field.type.num_fields == 0)]
+        self.schema = pa.schema([field.with_type(decoded(field.type)) for field in fields])
+        # Naming columns keeps out what was dropped; without need it would take `a.b` for b inside a.
+        self._names = self.schema.names if len(fields) < len(found) else None
+        self.rows: int = self._file.metadata.num_rows
+
+    def batches(self, skip: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Batches under `schema` from row `skip` on; inside its row group the rows before it are decoded and dropped.
+
+        Raises:
+            InputError: a row group is broken, or a value does not fit the type it is cast to.
+        """
+        for number in range(self._file.metadata.num_row_groups):
+            group = self._file.metadata.row_group(number)
+            if skip >= group.num_rows:
+                skip -= group.num_rows
+                continue
+            step = max(1, min(MAX_ROWS, MAX_BYTES * group.num_rows // max(1, group.total_byte_size)))
+            try:
+                for batch in self._file.iter_batches(step, row_groups=[number], columns=self._names):
+                    if skip < batch.num_rows:
+                        yield cast_batch(batch.slice(skip), schema)
+                    skip = max(0, skip - batch.num_rows)
+            except (pa.ArrowException, OSError) as exc:
+                raise InputError(
+                    f"{self._path}: row group {number} cannot be read: {_first_line(exc)}. Make the file again."
+                ) from exc
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        self._file.close()
+        self._shut()
+
+    def _openable(self, path: Path) -> Any:
+        """What Arrow can open: it takes no name that is no UTF-8."""
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            self._opened = path.open("rb")
+            return self._opened
+        return path
+
+    def _shut(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+class ParquetReader:
+    """Reads the rows of one file forwards from a position."""
+
+    def __init__(self, file: File, schema: pa.Schema, start: Position, *, decoder: RowDecoder, limit: int) -> None:
+        """Open the file.
+
+        Args:
+            file: which.
+            schema: what its columns are cast to; a column it lacks is null.
+            start: where to begin.
+            decoder: of that schema.
+            limit: bytes; a larger row is a failure.
+
+        Raises:
+            InputError: it is gone, or has fewer rows than the position.
+        """
+        self._limit = limit
+        self._decoder = decoder
+        self._position = start
+        self._unit = f"{file.name} row"
+        self._file = ParquetRows(file.path)
+        if start.row > self._file.rows:
+            self._file.close()
+            raise InputError(
+                f"{shown(file.path)}: has {self._file.rows} rows, fewer than were read of it before. "
+                "Put the whole file back."
+            )
+        self._batches = self._file.batches(start.row, schema)
+        self._left: pa.RecordBatch | None = None
+
+    def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:
+        """At most `max_rows` rows and about `max_bytes`, at least one row; None at the end.
+
+        Raises:
+            InputError: the file cannot be read on.
+        """
+        rest = self._left or next((batch for batch in self._batches if batch.num_rows), None)
+        if rest is None:
+            self._file.close()
+            return None
+        before = self._position
+        batch = rest.slice(0, min(max_rows, MAX_ROWS))
+        if batch.nbytes > max_bytes:
+            batch = batch.slice(0, max(1, batch.num_rows * max_bytes // batch.nbytes))
+        count = batch.num_rows
+        self._left = rest.slice(count) if count < rest.num_rows else None
+        self._position = Position(before.file, before.row + count)
+        size = batch.nbytes
+        numbers = list(range(before.row, before.row + count))
+        records, failures, ids = self._records(batch, before.row)
+        if any(failures):
+            keep = pa.array([None if failed else index for index, failed in enumerate(failures)], pa.int64())
+            batch = batch.take(keep)
+        return SourceBatch(batch, records, numbers, failures, ids, size, self._position, self._unit)
+
+    def close(self) -> None:
+        """Close the file before the end of it; harmless when repeated."""
+        self._file.close()
+
+    def _records(
+        self, batch: pa.RecordBatch, first: int
+    ) -> tuple[list[dict[str, Any] | None], list[Failure | None], list[str | None]]:
+        """Rows as Python values; when one of them resists, or is too large, each is tried by itself."""
+        none: list[None] = [None] * batch.num_rows
+        if batch.nbytes <= self._limit:
+            with suppress(ValueError):
+                return [*self._decoder.records(batch)], [*none], [*none]
+        records: list[dict[str, Any] | None] = [*none]
+        failures: list[Failure | None] = [*none]
+        ids: list[str | None] = [*none]
+        for index in range(batch.num_rows):
+            row = batch.slice(index, 1)
+            place = f"{self._unit} {first + index}"
+            try:
+                if row.nbytes > self._limit:
+                    reason = f"{row.nbytes:,} bytes are more than input.max_row_bytes ({self._limit:,})"
+                    failures[index] = fault(place, code="too_long", reason=reason)
+                else:
+                    records[index] = self._decoder.records(row)[0]
+            except ValueError as exc:
+                failures[index] = fault(place, code="unreadable", reason=str(exc))
+            if failures[index] is not None:
+                ids[index] = bad_line_id(batch.take([index]).serialize().to_pybytes())
+        return records, failures, ids
+
+
+def _refused(path: Path, exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.errno is not None:
+        return f"{shown(path)}: cannot be read: {os.strerror(exc.errno)}."
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(4) == b"PARE":
+            return f"{shown(path)}: is an encrypted Parquet file. Decrypt it first; keys cannot be given here."
+    return (
+        f"{shown(path)}: is not a whole Parquet file: {_first_line(exc)}. It may have been cut short while it was "
+        "written or copied: make it again."
+    )
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(".")

@@ -1,0 +1,304 @@
+"""Parquet and JSONL files → rows, range by range, forwards, in constant memory.
+
+Owns the source as a whole: its files in their order, the columns they have together, its state on disk; a `Reader`
+gives `SourceBatch`es from a `Position` on, file after file, and may stop anywhere, inside a row group too, and go on
+in another process. A row that cannot be read is a failure beside the others, never an exception. It does not know
+which rows are wanted (`plan`); one file is read by `jsonl` or `parquet`.
+
+JSONL has no schema, so one is fixed: declared types first, then what the first 10,000 lines over the files show (64 MB
+at most), or what an earlier run kept. A value that its column cannot give back unchanged, and a key that has no column,
+stands in `input_rest` as JSON text; `records` have every value as it came, except where a declared type says how to
+read it. A missing key is null. Parquet files need not have the same columns: one that a file lacks is null there, one
+whose type differs takes the type that holds both without loss, and where there is none nothing starts.
+
+The spill (`batch.input.spill`) is part of this module's interface.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Any, Final, Protocol
+
+import msgspec
+import pyarrow as pa
+
+from batch.core.arrowtypes import check_schema, common_field, field_of, json_field, type_name, type_text
+from batch.core.errors import InputError
+from batch.input import openai_batch
+from batch.input.batches import Position, SourceBatch
+from batch.input.files import File, Found, find, shown
+from batch.input.json_columns import REST, RowDecoder
+from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines, require_some, sample
+from batch.input.parquet import ParquetReader, ParquetRows
+from batch.job.job import InputSpec
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+class SourceStat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What tells that a source is the one an earlier run read; of several files, size in all and newest time."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    files: int = 1
+    digest: str = ""
+    """Of a folder or pattern: over name, size, time and inode of each file."""
+
+
+class Reader(Protocol):
+    """Reads forwards from a position."""
+
+    def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
+        """At most `max_rows` (never over 1,000) rows of one file and about `max_bytes`, at least one; None at the end.
+
+        Raises:
+            InputError: a file cannot be read on.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file before the end of it; harmless when repeated."""
+        ...
+
+
+class _FileReader(Protocol):
+    """What `jsonl` and `parquet` give for one file."""
+
+    def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None: ...
+
+    def close(self) -> None: ...
+
+
+class Source:
+    """The files of one input, their columns read and checked.
+
+    Attributes:
+        schema: the columns as they will stand in the result table.
+        types: their names as text, to be kept for `fixed_types` of a later run.
+        stat: the state of the files when they were found.
+        found: the files.
+        rows: how many there are, where the format says it.
+    """
+
+    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
+        """Use `open`."""
+        self.spec = spec
+        self.found = found
+        self.schema = schema
+        self.stat = _stat(found)
+        self.rows = sum(rows) if rows is not None else None
+        self.types: dict[str, str] = {
+            field.name: type_name(field) for field in schema if rows is not None or field.name != REST
+        }
+        self._weights = list(accumulate(rows or [file.size for file in found.files], initial=0))
+
+    @classmethod
+    def open(
+        cls,
+        spec: InputSpec,
+        *,
+        fixed_types: Mapping[str, str] | None = None,
+        model: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Source:
+        """Find the files and settle their columns; rows are not read, but for the sample that fixes JSONL types.
+
+        Args:
+            spec: the input section of a job.
+            fixed_types: `types` of an earlier run over the same output folder.
+            model: the model that is asked, for `openai-batch`, whose lines name it too.
+            parameters: those of the job, for the same.
+
+        Raises:
+            InputError: no file, one that is not supported or broken, columns that do not go together, without the key
+                column, or with a column whose type does not cast without loss to the one kept.
+        """
+        found = find(spec.path)
+        kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
+        if found.files[0].kind == "parquet":
+            return _open_parquet(spec, found, kept)
+        unwrap = openai_batch.BatchFile(model, parameters or {}).unwrap if spec.format == "openai-batch" else None
+        return _open_lines(spec, found, kept, unwrap)
+
+    def reader(self, position: Position | None = None) -> Reader:
+        """A reader that goes on at `position`, by default at the beginning.
+
+        Raises:
+            InputError: the file is gone, or shorter than the position.
+        """
+        return _Reader(self.found.files, self._open_file, position or Position())
+
+    def fraction(self, position: Position) -> float | None:
+        """The share of the source that lies before `position`, None when it cannot be said."""
+        whole = self._weights[-1]
+        if position.file >= len(self.found.files) or not whole:
+            return 1.0 if position.end else None
+        before, after = self._weights[position.file : position.file + 2]
+        if position.end:
+            return after / whole
+        if self.found.files[position.file].packing is not None:
+            return before / whole if before else None
+        read = position.row if self.rows is not None else position.byte
+        return min(before + read, after) / whole
+
+    def _open_file(self, file: File, start: Position) -> _FileReader:
+        raise NotImplementedError
+
+
+class _Lines(Source):
+    """JSONL files."""
+
+    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, layout: LineLayout) -> None:
+        super().__init__(spec, found, schema, None)
+        self._layout = layout
+
+    def _open_file(self, file: File, start: Position) -> _FileReader:
+        return LineReader(file, self._layout, start)
+
+
+class _Parquet(Source):
+    """Parquet files."""
+
+    def _open_file(self, file: File, start: Position) -> _FileReader:
+        decoder = RowDecoder(self.schema)
+        return ParquetReader(file, self.schema, start, decoder=decoder, limit=self.spec.max_row_bytes)
+
+
+class _Reader:
+    """Reads the files of a source one after another."""
+
+    def __init__(
+        self, files: Sequence[File], open_file: Callable[[File, Position], _FileReader], start: Position
+    ) -> None:
+        self._files = files
+        self._open_file = open_file
+        self._number = start.file
+        self._file: _FileReader | None = None
+        if start.end:
+            self._next()
+        elif start.file < len(files):
+            self._file = open_file(files[start.file], start)
+
+    def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
+        """See `Reader.read`."""
+        while self._file is not None:
+            batch = self._file.read(max_rows, max_bytes)
+            if batch is not None:
+                return batch
+            self._file.close()
+            self._next()
+        return None
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        if self._file is not None:
+            self._file.close()
+
+    def _next(self) -> None:
+        self._number += 1
+        more = self._number < len(self._files)
+        self._file = self._open_file(self._files[self._number], Position(self._number)) if more else None
+
+
+def _stat(found: Found) -> SourceStat:
+    files = found.files
+    if found.single:
+        return SourceStat(shown(found.path), files[0].size, files[0].mtime_ns, files[0].inode)
+    digest = blake2b(digest_size=16)
+    for file in files:
+        digest.update(os.fsencode(file.path) + b"\0" + f"{file.size} {file.mtime_ns} {file.inode}\0".encode())
+    return SourceStat(
+        path=shown(found.path),
+        size=sum(file.size for file in files),
+        mtime_ns=max(file.mtime_ns for file in files),
+        inode=0,
+        files=len(files),
+        digest=digest.hexdigest(),
+    )
+
+
+def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
+    path = shown(spec.path)
+    if spec.types:
+        raise InputError(f"{path}: is Parquet, which has types of its own: take input.types out.")
+    if spec.format != "rows":
+        raise InputError(f'{path}: is Parquet, and input.format = "{spec.format}" is a form of JSONL.')
+    schema, rows = _united(found)
+    _require_castable(path, kept, schema)
+    schema = pa.schema([kept.field(field.name) if field.name in kept.names else field for field in schema])
+    _require_key(spec, schema.names)
+    return _Parquet(spec, found, schema, rows)
+
+
+def _united(found: Found) -> tuple[pa.Schema, list[int]]:
+    """The columns of all files, in the order they first appear, and the rows of each file."""
+    fields: dict[str, pa.Field] = {}
+    named: dict[str, str] = {}
+    rows = []
+    for file in found.files:
+        opened = ParquetRows(file.path)
+        opened.close()
+        rows.append(opened.rows)
+        for field in opened.schema:
+            name = field.name
+            before = fields.setdefault(name, field)
+            named.setdefault(name, file.name)
+            if before.equals(field, check_metadata=True):
+                continue
+            both = common_field(before, field)
+            if both is None:
+                raise InputError(
+                    f"{shown(found.path)}: column {name!r} is {type_text(before)} in {named[name]} and "
+                    f"{type_text(field)} in {file.name}, and no type holds both without loss. "
+                    "Write one of them anew, or ask them by two jobs."
+                )
+            if both.type != before.type:
+                named[name] = file.name
+            fields[name] = both
+    several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
+    return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
+
+
+def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap | None) -> Source:
+    for file in found.files:
+        require_lines(file)
+    if unwrap is not None:
+        require_some(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
+    types = {**openai_batch.TYPES, **spec.types} if unwrap is not None else spec.types
+    declared = {name: json_field(name, text) for name, text in types.items() if name != REST}
+    _require_castable(shown(spec.path), kept, pa.schema(declared.values()))
+    if len(kept):
+        # A kept column stays as it is; what is declared anew comes behind.
+        fields = {**declared, **{field.name: field for field in kept}}
+        names = [*kept.names, *(name for name in declared if name not in kept.names)]
+    else:
+        seen = sample(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
+        fields = {**{name: field_of(name, text) for name, text in seen.items()}, **declared}
+        names = list(fields)
+    _require_key(spec, names)
+    schema = pa.schema([*(fields[name] for name in names), pa.field(REST, pa.large_string())])
+    layout = LineLayout(schema, declared=types, limit=spec.max_row_bytes, unwrap=unwrap)
+    return _Lines(spec, found, schema, layout)
+
+
+def _require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:
+    if faults := check_schema(kept, now):
+        raise InputError(f"{path}: " + "\n  ".join(faults))
+
+
+def _require_key(spec: InputSpec, names: list[str]) -> None:
+    key = spec.key
+    if key is None or key in names:
+        return
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    shown_names = f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    hint = f"It has: {shown_names}." if names else "It has no columns."
+    if near:
+        hint = f"Did you mean {' or '.join(map(repr, near))}?"
+    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}")

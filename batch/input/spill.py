@@ -1,0 +1,214 @@
+"""The spill: the input columns of admitted rows on our own disk, so that the source is read once, forwards.
+
+Owns one file a range, in Arrow's IPC file format: written under a temporary name, synced, renamed, then only read,
+through a memory map. It does not know which ranges exist (the ledger does) nor when one may go. Written by `plan`,
+read by `pipeline` for prompts and for the input half of the result table.
+
+Dictionary columns lie decoded, because an IPC file allows one dictionary for the whole file and a source has one a
+batch; they are given back as dictionaries.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+import pyarrow as pa
+
+from batch.core import durable
+from batch.core.arrowtypes import cast_batch
+from batch.core.errors import StorageError
+from batch.input.json_columns import REST, RowDecoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_ROWS: Final = 1_000
+MAX_BYTES: Final = 8 * 1024 * 1024
+_WANTED: Final = b"promptmill.schema"
+
+
+class SpillWriter:
+    """Writes one spill; nothing stands under its name until `close` has returned."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Prepare to write; the file is made with the first batch or at `close`."""
+        self._path = path
+        self._tmp = path.with_name(f".{path.name}.tmp")
+        stored = pa.schema([_decoded(field) for field in schema])
+        self._schema = stored.with_metadata({_WANTED: schema.serialize().to_pybytes()})
+        self._file: IO[bytes] | None = None
+        self._writer: Any = None
+        self._rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Append rows; columns are chosen by name, those the spill has no room for are left out.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        try:
+            writer = self._open()
+            rows = batch.num_rows
+            batch = cast_batch(batch, self._schema)
+            step = max(1, min(MAX_ROWS, rows * MAX_BYTES // max(1, batch.nbytes)))
+            for start in range(0, rows, step):
+                writer.write_batch(batch.slice(start, step))
+            self._rows += rows
+        except OSError as exc:
+            raise self._refused(exc) from exc
+
+    def close(self) -> int:
+        """Finish, sync, rename, sync the folder; the number of rows is returned.
+
+        Raises:
+            StorageError: the disk refuses; nothing stands under the name.
+        """
+        try:
+            self._open().close()
+            assert self._file is not None
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._tmp.replace(self._path)
+            durable.sync_folder(self._path.parent)
+        except OSError as exc:
+            raise self._refused(exc) from exc
+        return self._rows
+
+    def abort(self) -> None:
+        """Leave nothing behind; harmless after `close` and when repeated."""
+        if self._file is not None:
+            # The writer is not closed: it would write a footer into a file that is thrown away.
+            with suppress(OSError):
+                self._file.close()
+            with suppress(OSError):
+                self._tmp.unlink(missing_ok=True)
+            self._file = None
+
+    def _open(self) -> Any:
+        if self._writer is None:
+            self._file = self._tmp.open("wb")
+            self._writer = pa.ipc.new_file(self._file, self._schema)
+        return self._writer
+
+    def _refused(self, exc: OSError) -> StorageError:
+        self.abort()
+        reason = exc.strerror or str(exc)
+        return StorageError(f"{self._path}: cannot be written: {reason}. Make room, then run the same command again.")
+
+
+def _decoded(field: pa.Field) -> pa.Field:
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+
+
+class Spill:
+    """One spill, read through a memory map: any row at any time, nothing kept in memory.
+
+    Attributes:
+        rows: how many there are.
+        schema: the schema it was written with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            StorageError: it is missing or not whole.
+        """
+        self.path = path
+        try:
+            self._map = pa.memory_map(str(path))
+            reader = pa.ipc.open_file(self._map)
+            self._stored = reader.schema
+            self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        except (OSError, pa.ArrowException) as exc:
+            raise StorageError(
+                f"{path}: cannot be read: {exc}. Its rows were admitted from it; put the file back, or remove the "
+                "whole output folder to begin again."
+            ) from exc
+        self.schema = pa.ipc.read_schema(pa.py_buffer(self._stored.metadata[_WANTED]))
+        self._starts: list[int] = []
+        self.rows = 0
+        for batch in self._batches:
+            self._starts.append(self.rows)
+            self.rows += batch.num_rows
+        self._decoders: dict[tuple[str, ...], RowDecoder] = {}
+
+    def slice(self, start: int, count: int) -> pa.RecordBatch:
+        """Rows `start` to `start + count`, fewer at the end, as one batch with the schema of `schema`."""
+        return cast_batch(self._piece(start, count, self._stored), self.schema)
+
+    def take(self, indices: list[int]) -> pa.Table:
+        """The rows at these indexes, in this order.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        if indices and not 0 <= min(indices) <= max(indices) < self.rows:
+            raise IndexError(f"{self.path} has {self.rows} rows")
+        table = pa.Table.from_batches(self._batches, self._stored).take(pa.array(indices, pa.int64()))
+        batches = [cast_batch(batch, self.schema) for batch in table.to_batches()]
+        return pa.Table.from_batches(batches, self.schema)
+
+    def records(self, start: int, count: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
+        """Rows as Python values, as `SourceBatch.records` had them: what lies in `input_rest` is put back in its place.
+
+        Args:
+            start: index of the first row.
+            count: how many; fewer come at the end.
+            columns: the columns to read; None means all, keys without a column included.
+        """
+        names = [name for name in self._stored.names if name != REST and (columns is None or name in columns)]
+        piece = self._piece(start, count, pa.schema([self._stored.field(name) for name in names]))
+        records = self._decoder(names).records(piece)
+        if REST in self._stored.names:
+            rests = self._piece(start, count, pa.schema([self._stored.field(REST)])).column(0)
+            if rests.null_count < len(rests):
+                _merge(records, rests.to_pylist(), columns)
+        return records
+
+    def close(self) -> None:
+        """Give the map back; batches handed out stay readable."""
+        self._batches = []
+        self._map.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decoder(self, names: list[str]) -> RowDecoder:
+        key = tuple(names)
+        if key not in self._decoders:
+            self._decoders[key] = RowDecoder(pa.schema([self._stored.field(name) for name in names]))
+        return self._decoders[key]
+
+    def _piece(self, start: int, count: int, schema: pa.Schema) -> pa.RecordBatch:
+        """Rows over batch borders; one batch needs no copy."""
+        pieces = []
+        stop = min(start + count, self.rows)
+        for first, batch in zip(self._starts, self._batches, strict=True):
+            begin, end = max(start, first), min(stop, first + batch.num_rows)
+            if begin < end:
+                pieces.append(batch.slice(begin - first, end - begin).select(schema.names))
+        if len(pieces) == 1:
+            return pieces[0]
+        table = pa.Table.from_batches(pieces, schema).combine_chunks()
+        batches = table.to_batches()
+        return (
+            batches[0]
+            if batches
+            else pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+        )
+
+
+def _merge(records: list[dict[str, Any]], rests: list[str | None], columns: list[str] | None) -> None:
+    for record, rest in zip(records, rests, strict=True):
+        if rest is None:
+            continue
+        values: dict[str, Any] = msgspec.json.decode(rest)
+        record.update(values if columns is None else {key: value for key, value in values.items() if key in columns})

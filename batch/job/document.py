@@ -1,0 +1,396 @@
+"""One TOML document checked against a table of structs, and what a person is told when it does not fit.
+
+Owns: reading the file, `--set` overrides, field-by-field conversion, nearest names, line numbers, masking. It knows
+nothing about what a job means; the structs come from `job`, its only user.
+
+Every fault is kept and reported at once. A fault line reads `path = value (line 12): what is wrong and the way out`;
+the value of anything that looks like a secret is masked.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+
+import msgspec
+
+from batch.core.errors import JobError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    Kinds = Mapping[str, type[msgspec.Struct]]
+
+KeyPath = tuple[str, ...]
+_NOTHING: Final = object()
+_SECRET_NAME: Final = re.compile(
+    r"(^|[_-])((api|access|private|secret)[_-]?key|secret|password|passwd|token|authorization|credentials?)$",
+    re.IGNORECASE,
+)
+_API_KEY: Final = re.compile(
+    r"(^|[_-])(api[_-]?key|(auth|access)[_-]token|secret|password|authorization)$", re.IGNORECASE
+)
+_SECRET_TEXT: Final = re.compile(r"\b(sk-|Bearer )\S|[0-9A-Za-z]{16,}\.[0-9A-Za-z]{8,}|[0-9a-f]{32}|://[^/@\s]+@")
+_TOML_PLACE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
+KEYS_FROM_ENVIRONMENT: Final = (
+    "keys come only from the environment, never from the job file: take it out and set the provider's variable "
+    "(ZAI_API_KEY, OPENAI_API_KEY, …), or name another one with model.api_key_env"
+)
+
+
+class Fault(NamedTuple):
+    """Something wrong at one place of a job."""
+
+    path: KeyPath
+    text: str
+    value: Any = _NOTHING
+
+    def line(self, where: str | None = None) -> str:
+        """The fault for people; `where` is a line number or the flag it came from."""
+        shown = "" if self.value is _NOTHING else f" = {shown_value(self.path, self.value)}"
+        return f"{dotted(self.path)}{shown}{f' ({where})' if where else ''}: {self.text}"
+
+
+class Document:
+    """The job file as read, with the flags laid over it, and where each value came from."""
+
+    def __init__(self, path: Path, text: str, values: dict[str, Any]) -> None:
+        self.path = path
+        self.values = values
+        self._text = text
+        self._origins: dict[KeyPath, str] = {}
+        self._faults: list[str] = []
+
+    def override(self, settings: Iterable[str]) -> None:
+        """Lay `section.key=value` settings over the file; what cannot be read is reported with the other faults."""
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            origin = f"--set {dotted_setting(setting)}"
+            try:
+                path = _key_path(name)
+            except ValueError:
+                path = ()
+            if not equals or not path:
+                self._faults.append(f"{origin}: expected section.key=value, for example --set limits.concurrency=64")
+            else:
+                self.put(path, _flag_value(value.strip()), origin=origin)
+
+    def put(self, path: KeyPath, value: Any, *, origin: str) -> None:
+        """Set one value; `origin` is the flag it came from."""
+        table = self.values
+        for depth, part in enumerate(path[:-1], 1):
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                self._faults.append(f"{origin}: {dotted(path[:depth])} is no table, so nothing can be set in it")
+                return
+        table[path[-1]] = value
+        self._origins[path] = origin
+
+    def sections(
+        self, kinds: Kinds, top: Mapping[str, Any], *, optional: Collection[str], tables: Kinds
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[Fault]]:
+        """Convert every section by itself, every field by itself; of `tables` there may be several: `[name.OTHER]`.
+
+        Returns:
+            The sections and top-level values that are sound; the fields of every section, sound or not, None for a
+            field that is wrong; all faults.
+        """
+        sound: dict[str, Any] = {}
+        fields: dict[str, dict[str, Any]] = {}
+        faults: list[Fault] = []
+        for name, value in self.values.items():
+            if name in kinds:
+                fields[name], wrong = _section((name,), value, kinds)
+                faults += wrong
+                if not wrong:
+                    sound[name] = kinds[name](**fields[name])
+            elif name in tables:
+                sound[name], wrong = _named(name, value, {**kinds, **tables})
+                faults += wrong
+            elif name in top:
+                converted, wrong = _field((name,), value, top[name])
+                faults += wrong
+                if not wrong:
+                    sound[name] = converted
+            else:
+                faults.append(Fault((name,), _unknown(name, {**dict.fromkeys(top), **kinds, **tables}, kinds), value))
+        for name, kind in kinds.items():
+            if name not in self.values and name not in optional:
+                wanted = ", ".join(field.name for field in msgspec.structs.fields(kind) if field.required)
+                faults.append(
+                    Fault((name,), f"the section [{name}] is missing{f'; it needs {wanted}' if wanted else ''}")
+                )
+        return sound, fields, faults
+
+    def lines(self, faults: Iterable[Fault]) -> list[str]:
+        """The faults for people, in the order of the file, with line numbers or flags."""
+        placed = [(self._line(fault.path), fault) for fault in faults]
+        placed.sort(key=lambda pair: pair[0] or 1_000_000)
+        return [*(self._described(line, fault) for line, fault in placed), *self._faults]
+
+    def _described(self, line: int | None, fault: Fault) -> str:
+        if fault.value is _NOTHING and (value := self._value(fault.path)) is not _NOTHING:
+            fault = fault._replace(value=value)
+        for depth in range(len(fault.path), 0, -1):
+            if (origin := self._origins.get(fault.path[:depth])) is not None:
+                return fault.line(origin)
+        return fault.line(f"line {line}" if line else None)
+
+    def _value(self, path: KeyPath) -> Any:
+        value: Any = self.values
+        for part in path:
+            if not isinstance(value, dict) or part not in value:
+                return _NOTHING
+            value = value[part]
+        return _NOTHING if isinstance(value, dict) else value
+
+    def _line(self, path: KeyPath) -> int | None:
+        """The line of a key, or of the nearest table around it: inline tables have no line of their own."""
+        lines = _key_lines(self._text)
+        return next((lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in lines), None)
+
+
+def read(path: Path) -> Document:
+    """Read a job folder or its `job.toml`.
+
+    Raises:
+        JobError: there is none, it cannot be read, or it is not TOML (with line and column).
+    """
+    path = path.expanduser().absolute()
+    file = path / "job.toml" if path.is_dir() else path
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        return Document(file, text, tomllib.loads(text))
+    except FileNotFoundError as exc:
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+        hint = f"Did you mean {path.parent / near[0]}?" if near else "`promptmill init DIR` makes a sample job."
+        reason = "there is no job.toml in this folder" if file != path else "there is no such job"
+        raise JobError([f"{reason}. {hint}"], where=str(path)) from exc
+    except OSError as exc:
+        raise JobError([f"cannot be read: {exc.strerror}. Check its permissions."], where=str(file)) from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise JobError([f"line {line}: is not UTF-8. Save the file as UTF-8."], where=str(file)) from exc
+    except tomllib.TOMLDecodeError as exc:
+        match = _TOML_PLACE.match(str(exc))
+        reason = match[1] if match else str(exc)
+        place = f"line {match[2]}, column {match[3]}" if match and match[2] else "at the end of the file"
+        raise JobError([f'{place}: not TOML: {reason}. Texts stand in quotes: key = "text".'], where=str(file)) from exc
+
+
+def _names_beside(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+
+
+def field_faults(section: str, part: msgspec.Struct, *names: str) -> list[Fault]:
+    """The faults of a struct built in code, where nothing has checked the types of its fields."""
+    return [
+        fault
+        for field in msgspec.structs.fields(part)
+        for fault in _field((section, *names, field.name), getattr(part, field.name), field.type)[1]
+    ]
+
+
+def top_faults(values: Mapping[str, Any], top: Mapping[str, Any]) -> list[Fault]:
+    """As `field_faults`, for the values that stand in no section."""
+    return [fault for name, value in values.items() for fault in _field((name,), value, top[name])[1]]
+
+
+def leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every value inside nested tables and lists, with its path."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, str(index)))
+    else:
+        yield path, value
+
+
+def _section(path: KeyPath, value: Any, kinds: Kinds) -> tuple[dict[str, Any], list[Fault]]:
+    kind = kinds[path[0]]
+    if not isinstance(value, dict):
+        return {}, [Fault(path, f"expected a section: write [{dotted(path)}] on a line of its own", value)]
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for key, item in value.items():
+        if key not in fields:
+            faults.append(Fault((*path, key), _unknown(key, fields, kinds, section=path), item))
+            continue
+        found[key], wrong = _field((*path, key), item, fields[key].type)
+        faults += wrong
+    faults += [
+        Fault((*path, key), f"is missing: add {key} to [{dotted(path)}], {_wanted(field.type)}")
+        for key, field in fields.items()
+        if field.required and key not in value
+    ]
+    return found, faults
+
+
+def _named(name: str, value: Any, kinds: Kinds) -> tuple[dict[str, msgspec.Struct], list[Fault]]:
+    """The tables `[name.OTHER]` that are sound, by their own names, and the faults of all."""
+    if not isinstance(value, dict):
+        return {}, [Fault((name,), f"expected a table with a name of its own: [{name}.NAME]", value)]
+    if value and not any(isinstance(table, dict) for table in value.values()):
+        # A plain [provider] with keys in it: one fault, not one for every key.
+        return {}, [Fault((name,), f"has no name: write [{name}.NAME], and the NAME as model.{name}")]
+    sound: dict[str, msgspec.Struct] = {}
+    faults: list[Fault] = []
+    for other, table in value.items():
+        found, wrong = _section((name, other), table, kinds)
+        faults += wrong
+        if not wrong:
+            sound[other] = kinds[name](**found)
+    return sound, faults
+
+
+def _field(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]:
+    """One value as its field's type, strictly; the fault says what the field's description says."""
+    read_text = _meta(kind, "extra", {}).get("read")
+    try:
+        if read_text is not None and isinstance(value, str):
+            value = read_text(value)
+        return msgspec.convert(value, kind, strict=True, dec_hook=_from_text), []
+    except (msgspec.ValidationError, ValueError, TypeError):
+        return None, [Fault(path, f"expected {_wanted(kind)}", value)]
+
+
+def _from_text(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, (str, Path)) and str(value).strip() and "\0" not in str(value):
+        return Path(value)
+    raise ValueError(f"not a {kind.__name__}")
+
+
+def _meta(kind: Any, attribute: str, default: Any) -> Any:
+    # The last one wins: an alias such as `Seconds` says less than the field that uses it.
+    found = (getattr(item, attribute, None) for item in reversed(getattr(kind, "__metadata__", ())))
+    return next((value for value in found if value is not None), default)
+
+
+def _wanted(kind: Any) -> str:
+    return str(_meta(kind, "description", None) or next(iter(get_args(kind)), kind))
+
+
+def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPath = ()) -> str:
+    """What to say about a key nobody knows: the nearest name, the section it belongs in, or all there are."""
+    if is_api_key(key):
+        return KEYS_FROM_ENVIRONMENT
+    where = f"[{dotted(section)}]" if section else "the job"
+    homes = [
+        other
+        for other, kind in kinds.items()
+        if other not in section[:1] and key in kind.__struct_fields__ and key not in known
+    ]
+    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
+    if close and not (homes and close[0] != key):
+        return f"unknown key: did you mean {close[0]}?"
+    if homes:
+        return f"unknown key: it belongs in {' or '.join(f'[{home}]' for home in homes)}"
+    return f"unknown key: {where} has {', '.join(known)}"
+
+
+def is_api_key(name: str) -> bool:
+    """Whether a key's name says that an API key is meant."""
+    return _API_KEY.search(name) is not None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key's name says that its value must not be shown."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as TOML writes it."""
+    return ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part, ensure_ascii=False) for part in path)
+
+
+def shown_value(path: KeyPath, value: Any) -> str:
+    """A value for an error text: short, in TOML's manner, masked when it may be a secret."""
+    if any(is_secret(part) for part in path) or (isinstance(value, str) and _SECRET_TEXT.search(value)):
+        return "****"
+    if isinstance(value, dict):
+        return "{…}"
+    if isinstance(value, (list, tuple)):
+        return "[…]" if any(map(_hidden, value)) else _short(json.dumps(list(value), ensure_ascii=False, default=str))
+    if isinstance(value, (str, bool)):
+        return _short(json.dumps(value, ensure_ascii=False))
+    return _short(str(value))
+
+
+def _hidden(value: Any) -> bool:
+    return not isinstance(value, (str, int, float)) or (
+        isinstance(value, str) and _SECRET_TEXT.search(value) is not None
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def dotted_setting(setting: str) -> str:
+    """A `--set` as it may be shown: its value masked when it may be a secret."""
+    name, equals, value = setting.partition("=")
+    secret = is_secret(name.strip()) or _SECRET_TEXT.search(value.strip()) is not None
+    return f"{name}{equals}{'****' if secret else _short(value)}"
+
+
+def _key_path(name: str) -> KeyPath:
+    """The parts of a dotted TOML key."""
+    table: Any = tomllib.loads(f"{name} = 0")
+    path: list[str] = []
+    while isinstance(table, dict):
+        if len(table) != 1:
+            raise ValueError("not one key")
+        key, table = next(iter(table.items()))
+        path.append(key)
+    return tuple(path)
+
+
+def _flag_value(text: str) -> Any:
+    """A value as TOML would read it; text without quotes, and dates, are taken as they stand."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    value = table["value"] if len(table) == 1 else text
+    return text if isinstance(value, (dt.date, dt.time)) else value
+
+
+def _key_lines(text: str) -> dict[KeyPath, int]:
+    """The line of every table header and key that starts a line; multi-line strings are stepped over."""
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    closing: str | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if closing is not None:
+            closing = None if line.count(closing) % 2 else closing
+            continue
+        stripped = line.strip()
+        if header := re.match(r"\[\[?\s*([^\]]+?)\s*\]", stripped):
+            path = table = _loose_path(header[1])
+        elif pair := re.match(
+            r"""((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=(.*)""", stripped
+        ):
+            path = table + _loose_path(pair[1])
+            quotes = re.match(r"""\s*(\"{3}|'{3})""", pair[2])
+            if quotes and pair[2].count(quotes[1]) % 2:
+                closing = quotes[1]
+        else:
+            continue
+        for depth in range(1, len(path) + 1):
+            lines.setdefault(path[:depth], number)
+    return lines
+
+
+def _loose_path(text: str) -> KeyPath:
+    try:
+        return _key_path(text)
+    except ValueError:
+        return tuple(text.split("."))

@@ -1,0 +1,356 @@
+"""Job file → one checked, frozen `Job`.
+
+Owns the shape of `job.toml`: which keys there are, what they may hold, what stands when they are left out, and what a
+person is told when something is wrong. Everything wrong is reported at once. Nothing is opened here but the job file:
+whether the input can be read is `source`'s matter, whether the templates compile `prompt`'s.
+
+A `Job` may also be built in code; relative paths are then taken from `folder`, as they are from the job's folder in a
+file, and the same checks run. API keys never stand in a job: they come from the environment.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+
+import msgspec
+from msgspec import Meta, Struct
+
+from batch.core.errors import JobError
+from batch.job import checks, document, providers
+from batch.job.providers import ProviderSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
+
+
+def _size(text: str) -> int:
+    """Bytes of `16MB`, `16MiB` or `64k`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size")
+    step = 1024 if match[3] else 1000
+    scale: int = step ** " kmg".index((match[2] or " ").lower())
+    return int(match[1]) * scale
+
+
+Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
+
+
+class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the rows come from."""
+
+    path: Annotated[Path, Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"')]
+    key: Annotated[Name | None, Meta(description="the name of the column that identifies a row")] = None
+    format: Annotated[Literal["rows", "openai-batch"], Meta(description='"rows" or "openai-batch"')] = "rows"
+    """Of JSONL lines: rows themselves, or requests of an OpenAI batch file, known by their custom_id."""
+    max_row_bytes: Annotated[
+        int,
+        Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": _size}),
+    ] = 16_000_000
+    types: Annotated[
+        dict[str, str], Meta(description='a table of column = Arrow type, for example { amount = "decimal(12,2)" }')
+    ] = {}
+
+
+class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is asked: templates, or a column that holds the messages."""
+
+    system: Annotated[Name | None, Meta(description="a template that is not empty")] = None
+    user: Annotated[Name | None, Meta(description="a template that is not empty")] = None
+    messages: Annotated[Name | None, Meta(description="the name of a column that holds role/content messages")] = None
+    turns: Annotated[Name | None, Meta(description="the name of a column that holds a list of user messages")] = None
+    """What the user says, one message after each answer; every one is sent with the whole conversation before it."""
+    start: Annotated[
+        tuple[dict[str, str], ...],
+        Meta(description='a list of messages the conversation begins with: [{ role = "user", content = "Hi" }, …]'),
+    ] = ()
+    images: Annotated[tuple[Name, ...], Meta(description='a list of columns with pictures, for example ["photo"]')] = ()
+    variants: Annotated[
+        dict[str, dict[str, str]],
+        Meta(description='a table of prompts over the same rows: { short = { user = "…" } }'),
+    ] = {}
+
+
+class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is asked, and how."""
+
+    provider: Annotated[Name, Meta(description='a provider, for example "glm"')]
+    name: Annotated[str, Meta(description='a model, for example "glm-4"')] = ""
+    names: Annotated[
+        tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
+    ] = ()
+    lane: Annotated[Literal["sync", "stream", "task"], Meta(description='"sync", "stream" or "task"')] = "sync"
+    served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
+    parameters: Annotated[
+        dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")
+    ] = {}
+    base_url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")] | None,
+        Meta(description="an http:// or https:// address without a password in it"),
+    ] = None
+    api_key_env: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
+        Meta(description='the NAME of an environment variable, for example "ZAI_API_KEY"; never the key itself'),
+    ] = None
+    key_form: Annotated[Literal["raw", "jwt"], Meta(description='"raw" or "jwt"')] = "raw"
+    """GLM keys go out as they are, or as a short-lived token signed with them."""
+
+
+class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast, how long and how often."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10000")] = 50
+    requests_per_minute: Annotated[
+        Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
+    ] = None
+    tokens_per_minute: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
+    ] = None
+    adapt: Annotated[bool, Meta(description="true or false")] = True
+    """Find and follow the provider's own limits: fewer calls in flight when it refuses them, its headers obeyed."""
+    call_timeout_s: Seconds = 600.0
+    first_chunk_timeout_s: Seconds = 300.0
+    idle_timeout_s: Seconds = 60.0
+    """Of a stream: until its first chunk, and between two; `call_timeout_s` bounds the whole."""
+    task_timeout_s: Seconds = 86_400.0
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+
+
+class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Functions of ours that the model may call."""
+
+    module: Annotated[Path, Meta(description='a Python file with @tool functions, for example "tools.py"')]
+    max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+
+
+class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the answers go and what stands beside them."""
+
+    path: Annotated[Path, Meta(description='a folder, for example "out/{name}"')] = Path("out/{name}")
+    rows_per_part: Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number of rows, at least 1")] = 10_000
+    columns: Annotated[tuple[Name, ...] | None, Meta(description='a list of input columns: ["ticket_id"]')] = None
+    messages: Annotated[Literal["turns", "all", "none"], Meta(description='"turns", "all" or "none"')] = "turns"
+
+
+SECTIONS: Final[dict[str, type[Struct]]] = {
+    "input": InputSpec,
+    "prompt": PromptSpec,
+    "model": ModelSpec,
+    "limits": LimitSpec,
+    "tools": ToolSpec,
+    "output": OutputSpec,
+}
+
+TABLES: Final[dict[str, type[Struct]]] = {"provider": ProviderSpec}
+"""Sections of which there may be several, each with a name of its own: `[provider.NAME]`."""
+
+_TOP: Final = {
+    "name": Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\x00-\x20./\\{}][^\x00-\x1f/\\{}]{0,99}$",
+            description="a name that can be a folder: at most 100 characters, no / \\ { }, no dot or blank in front",
+        ),
+    ],
+    "tags": Annotated[dict[str, str], Meta(description='a table of texts, for example { team = "support" }')],
+}
+
+BATCH_FILE: Final = "openai-batch"
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """Everything a run needs to know; all paths are absolute."""
+
+    name: str
+    folder: Path
+    input: InputSpec
+    model: ModelSpec
+    provider: dict[str, ProviderSpec] = {}
+    prompt: PromptSpec = PromptSpec()
+    tags: dict[str, str] = {}
+    limits: LimitSpec = LimitSpec()
+    tools: ToolSpec | None = None
+    output: OutputSpec = OutputSpec()
+
+    def __post_init__(self) -> None:
+        """Resolve paths from `folder` and check what the types alone do not.
+
+        Raises:
+            JobError: with every fault found.
+        """
+        folder = self.folder.expanduser().absolute()
+        faults = _checked_values(self)
+        if faults:
+            raise JobError([fault.line() for fault in faults], where=f"job {self.name!r}")
+        resolve = msgspec.structs.replace
+        out = Path(str(self.output.path).replace("{name}", self.name))
+        put = msgspec.structs.force_setattr
+        put(self, "folder", folder)
+        put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
+        if self.input.format == BATCH_FILE:
+            put(self, "input", resolve(self.input, key="custom_id"))
+            if self.prompt.user is None and self.prompt.messages is None and self.prompt.turns is None:
+                put(self, "prompt", resolve(self.prompt, messages="messages"))
+        if not self.model.name and self.model.names:
+            put(self, "model", resolve(self.model, name=self.model.names[0]))
+        put(self, "output", resolve(self.output, path=_from(folder, out)))
+        if self.tools is not None:
+            put(self, "tools", resolve(self.tools, module=_from(folder, self.tools.module)))
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        overrides: Sequence[str] = (),
+        output: Path | None = None,
+        lane: str | None = None,
+    ) -> Self:
+        """Read a job folder or its `job.toml`.
+
+        Args:
+            path: the folder, or the file itself.
+            overrides: `section.key=value` each; the value is read as TOML, and as plain text if it is not TOML.
+            output: replaces `output.path`; relative to the working directory.
+            lane: replaces `model.lane`.
+
+        Raises:
+            JobError: every fault in one go, each with dotted path, line, value and way out.
+        """
+        file = document.read(Path(path))
+        file.override(overrides)
+        if lane is not None:
+            file.put(("model", "lane"), lane, origin=f"--lane {lane}")
+        if output is not None:
+            file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
+        source = file.values.get("input")
+        brings_messages = isinstance(source, dict) and source.get("format") == BATCH_FILE
+        optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
+        values, fields, faults = file.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
+        values.setdefault("name", file.path.parent.name or "job")
+        nearly = "did you mean name?"
+        misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
+        faults += [fault for fault in _deep(fields) if not (misspelt and fault.path == ("model", "name"))]
+        asked = fields.get("model", {}).get("provider")
+        faults += [document.Fault(*found) for found in providers.faults(file.values.get("provider"), asked)]
+        if lines := file.lines(faults):
+            raise JobError(lines, where=str(file.path))
+        return cls(folder=file.path.parent, **values)
+
+    def request_part(self) -> dict[str, Any]:
+        """What decides what is asked: a change here makes answers stale and closes a run as `job_changed`.
+
+        Not in it: lane, limits, tags, output, base_url, max_turns. The caller adds the content of the tool module.
+        """
+        return {
+            "provider": self.model.provider,
+            "model": self.model.name,
+            "parameters": self.model.parameters,
+            "system": self.prompt.system,
+            "user": self.prompt.user,
+            "messages": self.prompt.messages,
+            **self._more_asked(),
+            "input": {
+                "path": str(self.input.path),
+                "key": self.input.key,
+                "types": self.input.types,
+                **({"format": self.input.format} if self.input.format != "rows" else {}),
+            },
+        }
+
+    def _more_asked(self) -> dict[str, Any]:
+        """What only some jobs have: left out by the others, so that their runs go on under a newer promptmill."""
+        prompt = self.prompt
+        more = {
+            "turns": prompt.turns,
+            "start": list(prompt.start),
+            "images": list(prompt.images),
+            "variants": prompt.variants,
+            "names": list(self.model.names),
+        }
+        return {name: value for name, value in more.items() if value}
+
+    def digest(self) -> str:
+        """32 hex digits over the whole job; equal digests mean that nothing in the job changed."""
+        data = msgspec.json.encode(self, enc_hook=str, order="sorted")
+        return blake2b(data, digest_size=16).hexdigest()
+
+
+def _from(folder: Path, path: Path) -> Path:
+    return Path(_normal(folder / path.expanduser()))
+
+
+def _normal(path: Path) -> str:
+    # Not resolve(): a symbolic link in the way is the user's own name for the place, and stays in texts.
+    return os.path.normpath(path.absolute())
+
+
+def _checked_values(job: Job) -> list[document.Fault]:
+    """The checks of a file, over a job built in code: field types first, then what goes across fields."""
+    faults = []
+    for section, kind in SECTIONS.items():
+        part = getattr(job, section)
+        if part is None and section == "tools":
+            continue
+        if not isinstance(part, kind):
+            faults.append(document.Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
+            continue
+        faults += document.field_faults(section, part)
+    for name, table in job.provider.items():
+        faults += document.field_faults("provider", table, name)
+    asked = getattr(job.model, "provider", None)
+    faults += [document.Fault(*found) for found in providers.faults(job.provider, asked)]
+    faults += document.top_faults({"name": job.name, "tags": job.tags}, _TOP)
+    if not faults:
+        fields = {
+            section: {name: value for name in kind.__struct_fields__ if (value := getattr(part, name)) is not None}
+            for section, kind in SECTIONS.items()
+            if (part := getattr(job, section)) is not None
+        }
+        faults += _deep(fields)
+    return faults
+
+
+def _deep(fields: dict[str, dict[str, Any]]) -> list[document.Fault]:
+    """Faults that a field's type does not show; a field that is wrong already is None, one not given is missing."""
+    faults = _type_faults(fields.get("input", {}))
+    prompt = fields.get("prompt")
+    brings_messages = fields.get("input", {}).get("format") == BATCH_FILE
+    if prompt is not None:
+        faults += checks.prompt_faults(prompt, brings_messages=brings_messages)
+    faults += checks.model_faults(fields.get("model"))
+    faults += checks.parameter_faults(fields.get("model", {}).get("parameters") or {})
+    output = fields.get("output", {})
+    return faults + checks.output_faults(output.get("path"), output.get("columns") or ())
+
+
+def _type_faults(source: dict[str, Any]) -> list[document.Fault]:
+    faults = []
+    if source.get("format") == BATCH_FILE and source.get("key") not in (None, "custom_id"):
+        text = "lines of a batch file are known by their custom_id: take it out"
+        faults.append(document.Fault(("input", "key"), text))
+    types: dict[str, str] = source.get("types") or {}
+    # Only a job with declared types needs to know Arrow's; `--help` and most jobs do without that import.
+    if not types:
+        return faults
+    if (path := source.get("path")) is not None and path.suffix == ".parquet":
+        return [*faults, document.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
+    from batch.core.arrowtypes import declarable  # noqa: PLC0415 - see above
+
+    faults += [
+        document.Fault(("input", "types", column), reason)
+        for column, text in types.items()
+        if (reason := declarable(text)) is not None
+    ]
+    return faults

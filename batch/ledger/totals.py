@@ -1,0 +1,144 @@
+"""Sums over many calls and rows: what the live line, `status.json`, a run's file and the table at the end show.
+
+One rule for all of them, so that they cannot disagree. A run's published totals are kept in the ledger and change only
+with a publication; the live ones run ahead by what is not published yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from batch.core.records import Call, Outcome, cost_decimal
+from batch.job.options import WORDS, Kind
+
+MOST_ERRORS: Final = 1_000
+"""Kinds of failure told apart in one run: a server that invents codes must not fill the memory."""
+OTHERS: Final = "others"
+
+
+class Totals(msgspec.Struct):
+    """Counts and sums; costs by currency in 10⁻¹² units."""
+
+    rows_ok: int = 0
+    rows_failed: int = 0
+    rows_retryable: int = 0
+    calls: int = 0
+    answered: int = 0
+    refused: int = 0
+    failed: int = 0
+    unknown: int = 0
+    tool_calls: int = 0
+    polls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """None as long as no provider said."""
+    unknown_usage: int = 0
+    """Answered calls whose usage the provider did not say."""
+    unpriced: int = 0
+    """Calls with known tokens and no price in the table."""
+    cost: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    """Failed rows by `kind/code`."""
+
+    @property
+    def rows(self) -> int:
+        """Rows settled."""
+        return self.rows_ok + self.rows_failed
+
+    def add_call(self, call: Call) -> None:
+        """Book one final call."""
+        self.calls += 1
+        setattr(self, call.state, getattr(self, call.state) + 1)
+        self.polls += call.polls
+        usage = call.usage
+        if usage is None:
+            if call.state == "answered":
+                self.unknown_usage += 1
+            return
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.total_tokens += usage.total_tokens
+        if call.state == "answered":
+            self.cached_tokens = _known(self.cached_tokens, usage.cached_tokens)
+            self.reasoning_tokens = _known(self.reasoning_tokens, usage.reasoning_tokens)
+        if call.cost is None:
+            self.unpriced += 1
+        elif call.currency is not None:
+            self.cost[call.currency] = self.cost.get(call.currency, 0) + call.cost
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Count one settled row."""
+        self.tool_calls += outcome.sums.tool_calls
+        if outcome.status == "ok":
+            self.rows_ok += 1
+            return
+        self.rows_failed += 1
+        self.rows_retryable += bool(outcome.retryable)
+        key: str = outcome.error_kind or "unknown"
+        if outcome.error_code:
+            key += f"/{outcome.error_code}"
+        self._count_error(key, 1)
+
+    def add(self, other: Totals) -> None:
+        """Add the sums of another."""
+        for field in msgspec.structs.fields(Totals):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name == "errors":
+                for key, value in theirs.items():
+                    self._count_error(key, value)
+            elif isinstance(mine, dict):
+                for key, value in theirs.items():
+                    mine[key] = mine.get(key, 0) + value
+            else:
+                setattr(self, field.name, _known(mine, theirs))
+
+    def public(self) -> dict[str, Any]:
+        """As written to files that people and monitors read: costs as decimal strings."""
+        shown = msgspec.structs.asdict(self)
+        shown["cost"] = {currency: f"{cost_decimal(cost):f}" for currency, cost in sorted(self.cost.items())}
+        shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
+        return shown
+
+    def _count_error(self, key: str, rows: int) -> None:
+        if key not in self.errors and len(self.errors) >= MOST_ERRORS:
+            key = OTHERS
+        self.errors[key] = self.errors.get(key, 0) + rows
+
+
+def _known(sum_: int | None, more: int | None) -> int | None:
+    """The sum of what is known; None only while nothing is."""
+    if more is None:
+        return sum_
+    return more if sum_ is None else sum_ + more
+
+
+class Planned(msgspec.Struct):
+    """What planning found so far in this run."""
+
+    read: int = 0
+    new: int = 0
+    changed: int = 0
+    retried: int = 0
+    unchanged: int = 0
+    standing: int = 0
+    """Rows that failed for good before and are left alone."""
+    source_rows: int = 0
+    """Rows of the source that need work; as many as `admitted`, unless they are asked in several variants."""
+    left_out: int = 0
+    """Rows that need work of a kind this run was not asked to do (`--only`); they stay as they are."""
+    kinds: tuple[Kind, ...] = WORDS
+    """What this run was asked to do; rows that lie before its position were chosen by these."""
+    given_up: bool = False
+    """Rows before the position were taken back, so the pass cannot be gone on with from there."""
+    complete: bool = False
+    """The whole source was read."""
+
+    @property
+    def admitted(self) -> int:
+        """Rows that need work in this run."""
+        return self.new + self.changed + self.retried

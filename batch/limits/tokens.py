@@ -1,0 +1,259 @@
+"""How many tokens may leave: a tokens-per-minute limit with reserve and settle, and the estimate it reserves by.
+
+Owns `TokenBudget` and `Charges`. What a request will count for is known only afterwards, so an upper estimate is
+reserved before it leaves and corrected when its usage is known.
+
+**Budget.** Two rules hold at once. *The line*: what was granted in the last `WINDOW_S` seconds and the new amount
+together stay within the limit; this is exact over any window, however large single amounts are. *The pace*: amounts
+leave at an even speed, so that a provider that looks at single seconds sees an even stream as well. An amount larger
+than the whole limit is clamped to it and leaves when nothing else is in the window. Who asks is served in order by
+`limits`, so a large prompt never starves.
+
+**Charges.** Tokens of a text are a number of units (a quarter for an ASCII byte, one for any other character) times a
+ratio that is learned from usage, per model; before it is learned, a text has at most as many tokens as UTF-8 bytes,
+which no byte-pair tokenizer exceeds.
+
+Pure arithmetic over times handed in; it never waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from batch.core.records import Message, Usage
+
+LIMIT_S: Final = 60.0
+WINDOW_S: Final = LIMIT_S + 0.4  # a grant may reach the wire that much late (`pace.GRANT_S`)
+MARGIN: Final = 0.99  # of the limit; the rest is for estimates that were a little low
+CATCH_UP_S: Final = 10.0  # of pace that was lost waiting for the line is made up for
+BURST_S: Final = 0.1
+TRUSTED: Final = 8  # usages after which the learned ratio is used
+COMPLETION_TOKENS: Final = 1_024  # taken for an answer before one was seen, when the request sets no bound
+TEMPLATE_TOKENS: Final = 4  # of a chat template around one message, usually
+MESSAGE_TOKENS: Final = 16  # of a chat template around one message, at most
+
+
+class Grant:
+    """One amount in the window; `amount` is corrected when it is known."""
+
+    __slots__ = ("amount", "at")
+
+    def __init__(self, at: float, amount: float) -> None:
+        self.at = at
+        self.amount = amount
+
+
+class TokenBudget:
+    """What may leave under one limit of tokens a minute.
+
+    Args:
+        per_minute: the limit.
+    """
+
+    def __init__(self, per_minute: float) -> None:
+        self.per_minute = per_minute
+        self._window: deque[Grant] = deque()
+        self._sum = 0.0
+        self._even = 0.0
+        """When the next amount may leave by the pace."""
+        self._held = False
+        """The line held somebody back since the last grant, so the pace has something to make up for."""
+
+    @property
+    def _room(self) -> float:
+        return self.per_minute * MARGIN
+
+    def set_limit(self, per_minute: float) -> None:
+        """Go on under another limit; what was granted stays in the window."""
+        self.per_minute = per_minute
+
+    def sent_before(self, seconds: float, now: float) -> None:
+        """The last request left so many seconds ago, in another process: take its window for full."""
+        if 0.0 <= seconds < WINDOW_S:
+            self.used_before(self._room * (1 - seconds / WINDOW_S), now)
+
+    def used_before(self, amount: float, now: float) -> None:
+        """So much of the limit was used up by others; it comes back at an even speed, as the limit itself does."""
+        share = self._room / 60
+        for number in range(int(min(amount, self._room) / share + 0.5)):
+            self._window.append(Grant(now - WINDOW_S + (number + 1) * WINDOW_S / 60, share))
+            self._sum += share
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until `amount` may leave as far as is known now; 0 when it may at once."""
+        self._forget(now)
+        amount = min(amount, self._room)
+        over = self._sum + amount - self._room
+        line = 0.0
+        if over > 1e-6:
+            for grant in self._window:
+                over -= grant.amount
+                if over <= 1e-6:
+                    line = grant.at + WINDOW_S - now
+                    break
+            self._held = True
+        return max(line, self._even - BURST_S - now, 0.0)
+
+    def take(self, amount: float, now: float) -> Grant:
+        """Let `amount` leave; the caller has asked `wait` first."""
+        amount = min(amount, self._room)
+        self._even = max(self._even, now - CATCH_UP_S if self._held else now) + amount / self._speed
+        self._held = False
+        grant = Grant(now, amount)
+        self._window.append(grant)
+        self._sum += amount
+        return grant
+
+    def settle(self, grant: Grant, amount: float, now: float) -> bool:
+        """Correct what a grant counted for. True when there is more room than before."""
+        self._forget(now)
+        change = max(0.0, amount) - grant.amount
+        grant.amount += change
+        if grant.at > now - WINDOW_S:
+            self._sum += change
+        self._even += change / self._speed
+        return change < 0
+
+    @property
+    def _speed(self) -> float:
+        return self._room / WINDOW_S
+
+    def _forget(self, now: float) -> None:
+        window = self._window
+        while window and window[0].at <= now - WINDOW_S:
+            self._sum -= window.popleft().amount
+        if not window:
+            self._sum = 0.0  # sums of floats drift
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """What one request weighs; how many tokens that is gets clearer while it waits."""
+
+    units: float
+    most: int
+    """Tokens of the prompt that no tokenizer exceeds."""
+    asked: int
+    """`max_tokens` as the request has it, 0 without."""
+
+
+class Charges:
+    """What requests count for: the service's rule, and what is learned from usage. One model each.
+
+    Args:
+        rule: `asked`: max(max_tokens, prompt), fixed when it is sent (OpenAI guide "Rate limits"); `used`: prompt and
+            completion as they turn out to be.
+        carried: text that goes with every request besides its messages: the tool schemas.
+    """
+
+    def __init__(self, rule: Literal["asked", "used"], *, carried: str = "") -> None:
+        self._rule = rule
+        self._fixed = units(carried)
+        self._fixed_most = len(carried.encode("utf-8", "surrogatepass"))
+        self._prompt = _Learned(1.0)
+        self._completion = _Learned(float(COMPLETION_TOKENS))
+
+    def of(self, messages: Iterable[Message], parameters: Mapping[str, Any]) -> Charge:
+        """The weight of a request."""
+        total, most = self._fixed, self._fixed_most
+        for message in messages:
+            for text in _texts(message):
+                total += units(text)
+                most += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            most += MESSAGE_TOKENS
+        return Charge(total, most, _most_tokens(parameters))
+
+    def amount(self, charge: Charge) -> float:
+        """The upper estimate, by what was learned until now."""
+        prompt = float(charge.most)
+        if self._prompt.seen >= TRUSTED:
+            prompt = min(prompt, charge.units * (self._prompt.high + 0.01) + MESSAGE_TOKENS)
+        if self._rule == "asked":
+            return max(float(charge.asked), prompt)
+        return prompt + (charge.asked or self._completion.high)
+
+    def surely(self, charge: Charge) -> float:
+        """What a request counts for at the very least, as far as one can know before it is sent."""
+        ratio = self._prompt.low if self._prompt.seen >= TRUSTED else 0.5
+        prompt = charge.units * ratio
+        return max(float(charge.asked), prompt) if self._rule == "asked" else prompt
+
+    def used(self, charge: Charge, usage: Usage) -> float:
+        """What it counted for in the end; learns from it."""
+        if charge.units >= 8:  # below that the chat template outweighs the text
+            self._prompt.learn(max(0.0, usage.prompt_tokens - MESSAGE_TOKENS / 2) / charge.units)
+        self._completion.learn(float(usage.completion_tokens))
+        if self._rule == "asked":
+            return float(max(charge.asked, usage.prompt_tokens))
+        return float(usage.total_tokens)
+
+
+def about(messages: Iterable[Message], *, carried: str = "") -> tuple[int, int, int]:
+    """Tokens of a prompt before anything is known of its model: the likely number, and the ends it lies between.
+
+    Tokenizers differ by 0.45 to 1.6 times for prose, more for tables and code. Pictures are not in it.
+    """
+    total = units(carried)
+    for message in messages:
+        total += TEMPLATE_TOKENS + sum(units(text) for text in _texts(message))
+    return round(total), int(total * 0.45), math.ceil(total * 1.6)
+
+
+class _Learned:
+    """A mean and its mean deviation, quick at first and slow later."""
+
+    __slots__ = ("mean", "seen", "spread")
+
+    def __init__(self, start: float) -> None:
+        self.mean = start
+        self.spread = 0.0
+        self.seen = 0
+
+    def learn(self, value: float) -> None:
+        self.seen += 1
+        gain = max(1.0 / self.seen, 0.02)
+        self.mean += gain * (value - self.mean)
+        self.spread += gain * (abs(value - self.mean) - self.spread) if self.seen > 1 else 0.0
+
+    @property
+    def high(self) -> float:
+        return self.mean + 3.0 * self.spread
+
+    @property
+    def low(self) -> float:
+        return max(0.0, 0.8 * self.mean - 3.0 * self.spread)
+
+
+def _most_tokens(parameters: Mapping[str, Any]) -> int:
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = parameters.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return 0
+
+
+def units(text: str) -> float:
+    """A quarter for each ASCII character, one for any other."""
+    if text.isascii():
+        return len(text) / 4
+    size = len(text.encode("utf-8", "surrogatepass"))
+    # In UTF-8 a character beyond ASCII has 2 to 4 bytes, nearly always 3: so many are they, within a half.
+    others = (size - len(text)) / 2
+    return others + max(0.0, len(text) - others) / 4
+
+
+def _texts(message: Message) -> list[str]:
+    texts: list[str] = []
+    content = message.get("content")
+    if isinstance(content, str):
+        texts.append(content)
+    elif isinstance(content, list):
+        texts += [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    calls: Any = message.get("tool_calls")
+    if calls:
+        texts.append(str(calls))
+    return texts

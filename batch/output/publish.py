@@ -1,0 +1,265 @@
+"""Ledger → Parquet: one publisher, one publication at a time.
+
+A publication writes the calls that became final, then the parts whose rows are settled, and then commits ONE ledger
+transaction for both. Killed anywhere before that transaction, everything is written again over the same names: the
+calls part because its number comes from the ledger, a result part because rows replace by key. Records are pruned and
+spills removed only afterwards. The files are read back by nobody but a rewrite; the ledger stays the truth.
+
+`prepare` and `tidy` run in a thread with a reading connection of their own; `commit` is handed to the ledger's writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import apsw
+import msgspec
+import pyarrow as pa
+
+from batch.core import failpoints
+from batch.core.errors import StorageError
+from batch.core.records import Call
+from batch.input.spill import Spill
+from batch.ledger.reader import SLICE, PendingRow, Replay
+from batch.ledger.totals import Totals
+from batch.output import parts, tables
+from batch.output.folder import OutputFolder
+
+CALLS_BATCH: Final = 5_000
+SLICE_BYTES: Final = 16 << 20  # of input columns, in memory at once while a part is written
+NEW_PART: Final = ("publish.results_written", "publish.results_named")
+OLD_PART: Final = ("publish.rewrite_written", "publish.rewrite_named")
+CALLS_PART: Final = ("publish.calls_written", "publish.calls_named")
+
+
+class Publication(msgspec.Struct):
+    """What was written and what the transaction has to say of it."""
+
+    run: str
+    calls: list[int] = []
+    calls_number: int | None = None
+    parts: dict[int, int] = {}
+    """Rows in each part file, after it."""
+    statuses: dict[int, int] = {}
+    """By work number, the status its index entry gets."""
+    totals: Totals = msgspec.field(default_factory=Totals)
+    last_sent_us: int | None = None
+
+
+class Publisher:
+    """Publishes the parts of one run."""
+
+    def __init__(
+        self,
+        folder: OutputFolder,
+        run: str,
+        *,
+        schema: pa.Schema,
+        tags: Mapping[str, str],
+        variants: Sequence[str | None] = (None,),
+    ) -> None:
+        self._folder = folder
+        self._run = run
+        self._schema = schema
+        self._tags = dict(tags)
+        self._variants = list(variants)
+        self._replay = Replay(folder.ledger)
+        self._call_parts = max((n + 1 for run_, n in self._replay.call_parts() if run_ == run), default=0)
+
+    def close(self) -> None:
+        """Give the reading connection back."""
+        self._replay.close()
+
+    def prepare(self, parts: Sequence[int]) -> Publication:
+        """Write and name the files of one publication; nothing of it counts before `commit`.
+
+        Raises:
+            StorageError: a file cannot be written, or a part that was published is gone.
+        """
+        publication = Publication(self._run)
+        with self._replay.snapshot():
+            self._write_calls(publication)
+            for part in parts:
+                self._write_part(part, publication)
+        return publication
+
+    def commit(self, publication: Publication) -> Callable[[apsw.Connection], None]:
+        """The one transaction for the calls part and the result parts."""
+        statuses = msgspec.json.encode(list(publication.statuses.items())).decode()
+        calls = msgspec.json.encode(publication.calls).decode()
+
+        def change(db: apsw.Connection) -> None:
+            if publication.calls_number is not None:
+                db.execute(
+                    "INSERT INTO call_parts(run, number, rows) VALUES(?,?,?)",
+                    (self._run, publication.calls_number, len(publication.calls)),
+                )
+                db.execute("UPDATE calls SET published=1 WHERE call IN (SELECT value FROM json_each(?))", (calls,))
+            db.execute(
+                "INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status) "
+                "SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1 "
+                "FROM json_each(?) s JOIN pending p ON p.work = s.value->>0",
+                (statuses,),
+            )
+            db.execute("UPDATE pending SET state=2 WHERE work IN (SELECT value->>0 FROM json_each(?))", (statuses,))
+            db.executemany("INSERT OR REPLACE INTO parts(part, rows) VALUES(?,?)", list(publication.parts.items()))
+            _add_totals(db, self._run, publication.totals)
+            if publication.last_sent_us is not None:
+                db.execute(
+                    "INSERT INTO meta(key, value) VALUES('last_sent', ?1) "
+                    "ON CONFLICT(key) DO UPDATE SET value=max(value, ?1)",
+                    (publication.last_sent_us,),
+                )
+
+        return change
+
+    def tidy(self, *, everything: bool = False) -> None:
+        """Remove the spills of ranges that have nothing left to publish.
+
+        While a planner is at work the newest spill may be written and not admitted yet, so only admitted ones go;
+        `everything` is for the end of a run.
+        """
+        found = {path: path.stem.removeprefix("range-") for path in sorted(self._folder.pending.iterdir())}
+        numbers = {int(number) for number in found.values() if number.isdigit()}
+        with self._replay.snapshot():
+            # Of one moment: a range admitted between two looks would seem admitted, and needed by nobody.
+            needed = set(self._replay.ranges())
+            done = {number for number in numbers - needed if everything or self._replay.admitted(number)}
+        removed = False
+        for path, number in found.items():
+            if (int(number) in done) if number.isdigit() else everything:
+                _remove(path)
+                removed = True
+                failpoints.hit("publish.spill_removed")
+        if removed:
+            # Before the run is closed: a spill that a power cut brings back after that would stay for ever.
+            parts.sync_folder(self._folder.pending)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _write_calls(self, publication: Publication) -> None:
+        found = self._replay.final_calls()
+        first = next(found, None)
+        if first is None:
+            return
+        publication.calls_number = self._call_parts
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            rows: list[tables.CallRow] = []
+            row: tuple[int, str, int, str, Call] | None = first
+            while row is not None:
+                number, row_id, row_number, variant, call = row
+                publication.calls.append(number)
+                publication.totals.add_call(call)
+                publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
+                rows.append(tables.CallRow(row_id=row_id, row_number=row_number, variant=variant or None, call=call))
+                if len(rows) >= CALLS_BATCH:
+                    yield tables.call_batch(rows, self._tags)
+                    rows = []
+                row = next(found, None)
+            if rows:
+                yield tables.call_batch(rows, self._tags)
+
+        target = self._folder.calls_part(self._run, self._call_parts)
+        _make(target.parent)
+        parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
+        self._call_parts += 1
+
+    def _write_part(self, part: int, publication: Publication) -> None:
+        spills: dict[int, Spill] = {}
+        try:
+            batches = self._result_batches(part, publication, spills)
+            target = self._folder.part(part)
+            if self._replay.part_exists(part):
+                rows = parts.rewrite_part(target, self._schema, batches, variants=self._variants, points=OLD_PART)
+            else:
+                rows = parts.write_part(target, self._schema, batches, points=NEW_PART)
+            publication.parts[part] = rows
+        finally:
+            for spill in spills.values():
+                spill.close()
+
+    def _result_batches(
+        self, part: int, publication: Publication, spills: dict[int, Spill]
+    ) -> Iterator[pa.RecordBatch]:
+        after = (-1, -1)
+        count = self._slice_rows(part)
+        while rows := self._replay.outcomes(part, after=after, count=count):
+            after = (rows[-1].row_number, rows[-1].variant_no)
+            results = []
+            for row in rows:
+                assert row.outcome is not None
+                publication.totals.add_outcome(row.outcome)
+                publication.statuses[row.work] = _status(row)
+                results.append(
+                    tables.ResultRow(
+                        row_id=row.row_id,
+                        row_number=row.row_number,
+                        variant=row.variant or None,
+                        run=self._run,
+                        fingerprint=row.fingerprint,
+                        outcome=row.outcome,
+                    )
+                )
+            yield tables.result_batch(self._schema, self._input_columns(rows, spills), results)
+
+    def _slice_rows(self, part: int) -> int:
+        """How many rows to take at once, so that large inputs do not lie in memory by the thousand."""
+        first = self._replay.outcomes(part, count=1)
+        if not first:
+            return SLICE
+        path = self._folder.spill(first[0].range)
+        with Spill(path) as spill:
+            per_row = path.stat().st_size / max(1, spill.rows)
+        return max(1, min(SLICE, int(SLICE_BYTES / max(1.0, per_row))))
+
+    def _input_columns(self, rows: Sequence[PendingRow], spills: dict[int, Spill]) -> pa.Table:
+        """The input columns of these rows, in their order; a part may draw on several ranges."""
+        pieces = []
+        start = 0
+        while start < len(rows):
+            end = start
+            while end < len(rows) and rows[end].range == rows[start].range:
+                end += 1
+            number = rows[start].range
+            if number not in spills:
+                spills[number] = Spill(self._folder.spill(number))
+            pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
+            start = end
+        return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="default")
+
+
+def _status(row: PendingRow) -> int:
+    assert row.outcome is not None
+    if row.outcome.status == "ok":
+        return 0
+    return 2 if row.outcome.retryable else 1
+
+
+def _add_totals(db: apsw.Connection, run: str, more: Totals) -> None:
+    found = db.execute("SELECT totals FROM runs WHERE run=?", (run,)).fetchone()
+    totals = msgspec.json.decode(found[0], type=Totals) if found else Totals()
+    totals.add(more)
+    db.execute("UPDATE runs SET totals=? WHERE run=?", (msgspec.json.encode(totals).decode(), run))
+
+
+def _remove(spill: Path) -> None:
+    try:
+        spill.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(
+            f"{spill}: cannot be removed: {exc.strerror}. Check the disk and the permissions of the folder, then run "
+            "the same command again."
+        ) from exc
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        parts.sync_folder(folder.parent)
+    except OSError as exc:
+        raise StorageError(
+            f"{folder}: cannot be made: {exc.strerror}. Free space, then run the same command again."
+        ) from exc

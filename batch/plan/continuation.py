@@ -1,0 +1,196 @@
+"""Which run the next one is: a new one, one continued after a crash, or the closing of an old job's.
+
+Compares what the ledger has of the last run with the job and the source as they are now. Pure, but for reading.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, get_args
+
+import apsw
+import msgspec
+
+from batch.core import clock
+from batch.input.batches import Position
+from batch.input.source import SourceStat
+from batch.job.options import ORDINARY, Kind, Wishes
+from batch.ledger.reader import Replay, RunRow
+from batch.ledger.totals import Planned
+
+Mode = Literal["new", "continue", "finish", "collect"]
+"""`finish`: the input is to be read anew, rows already sent are brought to their end. `collect`: the job changed,
+accepted tasks are collected."""
+Closing = Literal["job_changed", "input_changed", "selection_changed"]
+"""Why a run is only brought to its end, with another to follow; what it closes as."""
+CLOSINGS: Final[frozenset[str]] = frozenset(get_args(Closing))
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The job and the source of now, as they are compared with an earlier run's."""
+
+    request: str
+    """JSON of the request part: what decides what is asked."""
+    digest: str
+    """Hash of the whole job."""
+    source: SourceStat
+    by_row: bool = False
+    """Rows may name files, and whether one of those changed is not known before the rows are read."""
+
+    @property
+    def source_text(self) -> str:
+        """The source's state as it is kept in the ledger."""
+        return msgspec.json.encode(self.source).decode()
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """The run that opens now."""
+
+    run: str
+    mode: Mode
+    position: Position
+    planned: Planned
+    fresh: bool
+    """A row for it must be added to the ledger; False when a killed run goes on."""
+    closes_as: Closing | None = None
+    """In the modes `finish` and `collect`."""
+
+
+def decide(replay: Replay, identity: Identity, now_us: int, *, wishes: Wishes) -> Opening | None:
+    """The run to open, None when there is nothing to do.
+
+    Args:
+        replay: the ledger, under the lock.
+        identity: job and source of now.
+        now_us: wall time, for the name of a new run.
+        wishes: what the command asks for; one that limits the rows must look even after a complete run.
+    """
+    runs = replay.runs()
+    last = runs[-1] if runs else None
+    new = Opening(_name(now_us), "new", Position(), Planned(), fresh=True)
+    if last is None:
+        return new
+    new = msgspec.structs.replace(new, run=_name(now_us, after=last.run))
+    crashed = last.state == "running"
+    if crashed or replay.carried():
+        if last.request != identity.request:
+            return _closing(last, new, "job_changed", crashed=crashed)
+        if last.source != identity.source_text or (crashed and last.planned.given_up):
+            # Given up: killed while it was closed, so rows that it had taken back lie before its position.
+            return _closing(last, new, "input_changed", crashed=crashed)
+        if crashed and _left_behind(replay, last, wishes):
+            return _closing(last, new, "selection_changed", crashed=True)
+        if crashed:
+            return Opening(last.run, "continue", _position(last), last.planned, fresh=False)
+        return new
+    return None if wishes.limit is None and _nothing_to_do(replay, last, identity, wishes.kinds) else new
+
+
+def begin(opening: Opening, identity: Identity, now_us: int) -> Callable[[apsw.Connection], None]:
+    """The transaction that opens a run; a new pass over the source forgets what the last one saw."""
+
+    def change(db: apsw.Connection) -> None:
+        if opening.fresh:
+            kept = db.execute("SELECT request, source FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+            old = opening.mode in ("collect", "finish") and kept is not None
+            request, source = kept if old and kept else (identity.request, identity.source_text)
+            db.execute(
+                "INSERT INTO runs(run, state, started_at, request, digest, source, position, planned) "
+                "VALUES(?,'running',?,?,?,?,?,?)",
+                (
+                    opening.run,
+                    now_us,
+                    request,
+                    identity.digest,
+                    source,
+                    msgspec.json.encode(opening.position).decode(),
+                    msgspec.json.encode(opening.planned).decode(),
+                ),
+            )
+            db.execute("DELETE FROM seen")
+        if opening.mode in ("collect", "finish"):
+            drop_unsent(db)
+            planned = msgspec.structs.replace(opening.planned, given_up=True)
+            db.execute("UPDATE runs SET planned=? WHERE run=?", (msgspec.json.encode(planned).decode(), opening.run))
+
+    return change
+
+
+def drop_unsent(db: apsw.Connection) -> None:
+    """Take back the admission of rows that were never sent; they keep their places and are planned again."""
+    db.execute(
+        "DELETE FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls) "
+        "AND work NOT IN (SELECT work FROM steps)"
+    )
+
+
+def drop_halves(db: apsw.Connection) -> None:
+    """Give up conversations of a job that changed, once no call of theirs is open; their calls are in the book."""
+    halves = (
+        "(SELECT work FROM pending WHERE state=0 "
+        "AND work NOT IN (SELECT work FROM calls WHERE record IS NULL AND late IS NOT 2))"
+    )
+    db.execute(f"DELETE FROM steps WHERE work IN {halves}")
+    db.execute(f"CREATE TEMP TABLE halves AS SELECT work FROM pending WHERE work IN {halves}")
+    db.execute("DELETE FROM pending WHERE work IN (SELECT work FROM halves)")
+    db.execute("DELETE FROM calls WHERE work IN (SELECT work FROM halves)")
+    db.execute("DROP TABLE halves")
+
+
+def close(run: str, reason: str, now_us: int, *, halves: bool = False) -> Callable[[apsw.Connection], None]:
+    """The transaction that closes a run: what was never sent is dropped, what is in the middle is carried on.
+
+    With `halves`, conversations that have no open call are given up as well.
+    """
+
+    def change(db: apsw.Connection) -> None:
+        drop_unsent(db)
+        if halves:
+            drop_halves(db)
+        db.execute("UPDATE pending SET carried=1 WHERE state=0")
+        db.execute("UPDATE runs SET state=?, ended_at=? WHERE run=?", (reason, now_us, run))
+
+    return change
+
+
+def _closing(last: RunRow, new: Opening, reason: Closing, *, crashed: bool) -> Opening:
+    mode: Mode = "collect" if reason == "job_changed" else "finish"
+    if crashed:
+        return Opening(last.run, mode, _position(last), last.planned, fresh=False, closes_as=reason)
+    return Opening(new.run, mode, new.position, new.planned, fresh=True, closes_as=reason)
+
+
+def _left_behind(replay: Replay, last: RunRow, wishes: Wishes) -> bool:
+    """Whether the pass of a killed run left rows behind it that this command asks for."""
+    if wishes.limit is None and replay.sample(last.run) is not None:
+        return True  # a sample, and now the whole: what lies between its rows is to be read
+    more = wishes.kinds - set(last.planned.kinds)
+    left = (last.planned.standing if "permanent" in more else 0) + (last.planned.left_out if more & ORDINARY else 0)
+    return left > 0
+
+
+def _nothing_to_do(replay: Replay, last: RunRow, identity: Identity, kinds: frozenset[Kind]) -> bool:
+    """Whether the last run did all that is asked for, over this job and this source."""
+    if last.digest != identity.digest or last.source != identity.source_text or identity.by_row:
+        return False
+    if last.state != "finished" or not last.complete or replay.sample(last.run) is not None:
+        return False
+    if last.planned.left_out and not (kinds & ORDINARY) <= set(last.planned.kinds):
+        return False
+    permanent, retryable = replay.standing_failures()
+    return not ("failed" in kinds and retryable) and not ("permanent" in kinds and permanent)
+
+
+def _position(last: RunRow) -> Position:
+    return msgspec.json.decode(last.position, type=Position)
+
+
+def _name(now_us: int, *, after: str = "") -> str:
+    """A new run's name. Names sort as the runs were opened, also when the wall clock was set back in between."""
+    stamp, before = clock.stamp(now_us), after.partition("-")[0]
+    if stamp <= before:
+        passed = datetime.strptime(f"{before[:-1]}+0000", "%Y%m%dT%H%M%S%f%z") - datetime.fromtimestamp(0, UTC)
+        stamp = clock.stamp(passed // timedelta(microseconds=1) + 1_000)
+    return f"{stamp}-{secrets.token_hex(2)}"

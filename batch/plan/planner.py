@@ -1,0 +1,395 @@
+"""Rows × ledger → work still to do: reads the source forwards and admits what is new, changed or worth another try.
+
+`Planner.next_range` runs in a thread of its own. It reads up to one range of rows, compares each with the index,
+writes the spill of those that need work, and gives back a `RangePlan`; `admit` makes it durable in one transaction.
+Killed before that transaction, the range is planned again from the same position and the spill is written over.
+
+What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried). An outcome for
+the same question is never bought again, and a row that failed for good waits for a new fingerprint, or for a command
+that asks for all failed rows. A command may do some of these kinds of work only; the other rows are counted and stay.
+
+A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed
+row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+import pyarrow as pa
+
+from batch.core import failpoints
+from batch.core.clock import Clock
+from batch.core.records import Failure, Outcome, Sums
+from batch.input.batches import Position, SourceBatch
+from batch.input.source import Source
+from batch.input.spill import SpillWriter
+from batch.job.job import Job
+from batch.job.options import ORDINARY, Kind, listed
+from batch.ledger.reader import Entry, Replay
+from batch.ledger.totals import Planned
+from batch.output.folder import OutputFolder
+from batch.plan.row_ids import Seen, identify
+from batch.prompts.template import PromptFault
+from batch.prompts.variants import Question, Questions
+
+RANGE_BYTES: Final = 256 << 20
+SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
+READ_ROWS: Final = 1_000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """One row of a range: its identity, its place, and its outcome if it cannot even be asked."""
+
+    row_id: str
+    variant: str
+    variant_no: int
+    idx: int
+    """Its place in the spill; variants of a row share it."""
+    row_number: int
+    part: int
+    fingerprint: bytes
+    outcome: Outcome | None = None
+
+
+class RangePlan(msgspec.Struct, frozen=True):
+    """What one pass of `next_range` found; durable after `admit`."""
+
+    range: int
+    first_work: int
+    part: int
+    rows: list[Admitted]
+    seen: Seen
+    position: Position
+    planned: Planned
+    next_row_number: int
+    next_part: int
+
+    @property
+    def to_send(self) -> int:
+        """Rows that will be asked."""
+        return sum(row.outcome is None for row in self.rows)
+
+
+class Numbers(msgspec.Struct):
+    """The next free numbers; one planner owns them."""
+
+    row_number: int
+    part: int
+    range: int
+    work: int
+
+
+class Planner:
+    """Plans one run's pass over the source. Not thread-safe: one call at a time."""
+
+    def __init__(
+        self,
+        job: Job,
+        source: Source,
+        questions: Questions,
+        folder: OutputFolder,
+        *,
+        spilled: Sequence[str],
+        replay: Replay,
+        clock: Clock,
+    ) -> None:
+        self._job = job
+        self._source = source
+        self._questions = questions
+        self._folder = folder
+        self._replay = replay
+        self._spilled = list(spilled)
+        self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
+        self._clock = clock
+        self._numbers = Numbers(*(replay.next_number(what) for what in ("row_number", "part", "range", "work")))
+        self._carried = replay.carried()
+        self._limit: int | None = None
+        self._sample: frozenset[str] | None = None
+        self._kinds = ORDINARY
+
+    def restrict(
+        self, *, limit: int | None = None, sample: list[str] | None = None, kinds: frozenset[Kind] = ORDINARY
+    ) -> None:
+        """Admit at most `limit` rows in this run, only those of `sample` when one was drawn, and only of `kinds`."""
+        self._limit = limit
+        self._sample = frozenset(sample) if sample is not None else None
+        self._kinds = kinds
+
+    def start(self, position: Position, planned: Planned) -> None:
+        """Where the last durable range of this run ended, or the beginning."""
+        self._reader = self._source.reader(position)
+        self._position = position
+        self._planned = planned
+
+    def next_range(self) -> RangePlan:
+        """Read on until a range is full, `SCAN_ROWS` were read, or the source or the limit ends.
+
+        Raises:
+            InputError: the source cannot be read on.
+            StorageError: the spill cannot be written.
+        """
+        numbers = self._numbers
+        taken = msgspec.structs.replace(numbers)
+        planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds))
+        spill = SpillWriter(self._folder.spill(numbers.range), self._spill_schema)
+        rows: list[Admitted] = []
+        seen: Seen = {}
+        scanned = size = 0
+        try:
+            while (
+                (taken_in := _spilled(rows)) < self._job.output.rows_per_part
+                and size < RANGE_BYTES
+                and scanned < SCAN_ROWS
+            ):
+                if self._enough(planned):
+                    break
+                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in))
+                if batch is None:
+                    planned.complete = True
+                    break
+                chosen, used = self._choose(batch, rows, seen, taken, planned)
+                if chosen:
+                    columns = batch.columns.select(self._spilled)
+                    spill.add(columns if len(chosen) == len(batch.lines) else columns.take(pa.array(chosen)))
+                    size += batch.bytes * len(chosen) // max(1, len(batch.lines))
+                scanned += len(batch.lines)
+                self._position = batch.position if used == len(batch.lines) else self._within(used)
+        except BaseException:
+            spill.abort()
+            raise
+        if rows:
+            spill.close()
+            failpoints.hit("spill.written")
+        else:
+            spill.abort()
+        new_part = any(row.part == numbers.part for row in rows)
+        plan = RangePlan(
+            range=numbers.range,
+            first_work=numbers.work,
+            part=numbers.part,
+            rows=rows,
+            seen=seen,
+            position=self._position,
+            planned=planned,
+            next_row_number=taken.row_number,
+            next_part=numbers.part + new_part,
+        )
+        self._planned = planned
+        self._numbers = Numbers(taken.row_number, plan.next_part, numbers.range + bool(rows), numbers.work + len(rows))
+        return plan
+
+    def candidates(self) -> Iterator[str]:
+        """The row ids that would be admitted, in source order; admits nothing. For drawing a sample."""
+        seen: Seen = {}
+        while (batch := self._reader.read(READ_ROWS)) is not None:
+            rows: list[Admitted] = []
+            self._choose(batch, rows, seen, self._numbers, self._planned)
+            yield from dict.fromkeys(row.row_id for row in rows)
+
+    def _choose(
+        self,
+        batch: SourceBatch,
+        rows: list[Admitted],
+        seen: Seen,
+        numbers: Numbers,
+        planned: Planned,
+    ) -> tuple[list[int], int]:
+        """Append the rows of `batch` that need work to `rows`; their indexes, and how many of it were looked at."""
+        known = identify(batch, self._job.input, seen, self._replay)
+        entries = self._replay.entries([row.row_id for row in known])
+        places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
+        chosen: list[int] = []
+        for index, (row_id, fault, met) in enumerate(known):
+            if self._enough(planned):
+                # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
+                # another limit or none.
+                return chosen, index
+            seen.update(met)
+            planned.read += 1
+            if self._sample is not None and row_id not in self._sample:
+                continue
+            before = len(rows)
+            place = places.get(row_id, (numbers.row_number, self._numbers.part))
+            idx = _spilled(rows)
+            for question in self._questions:
+                if (row_id, question.variant) in self._carried:
+                    continue
+                fingerprint, why = self._asked(question, batch, index, fault)
+                if self._needs_work(entries.get((row_id, question.variant)), fingerprint, planned):
+                    outcome = self._unaskable(question, why) if why is not None else None
+                    who = (row_id, question.variant, question.number, idx)
+                    rows.append(Admitted(*who, *place, fingerprint, outcome))
+            if len(rows) > before:
+                chosen.append(index)
+                planned.source_rows += 1
+                numbers.row_number += row_id not in places
+        return chosen, len(known)
+
+    def _enough(self, planned: Planned) -> bool:
+        return self._limit is not None and planned.source_rows >= self._limit
+
+    def _within(self, rows: int) -> Position:
+        """The position so many rows after the present one."""
+        reader = self._source.reader(self._position)
+        position = self._position
+        while rows > 0 and (batch := reader.read(rows)) is not None:
+            rows -= len(batch.lines)
+            position = batch.position
+        reader.close()
+        return position
+
+    @staticmethod
+    def _asked(
+        question: Question, batch: SourceBatch, index: int, fault: Failure | None
+    ) -> tuple[bytes, Failure | None]:
+        """The fingerprint of what will be asked; of the fault when it cannot be."""
+        record = batch.records[index]
+        if fault is None and record is not None:
+            try:
+                asked = question.asked(record)
+                return question.fingerprint(asked), question.refused(asked)
+            except PromptFault as exc:
+                text = f"{batch.place(index)}: {exc}"
+                fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
+        fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
+        return question.fault(fault.kind, fault.code), fault
+
+    def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
+        """Whether this run asks the row; either way it is counted as what it is."""
+        kind = _kind(entry, fingerprint)
+        if kind is None:
+            planned.unchanged += 1
+        elif kind not in self._kinds:
+            planned.standing += kind == "permanent"
+            planned.left_out += kind != "permanent"
+        else:
+            planned.new += kind == "new"
+            planned.changed += kind == "changed"
+            planned.retried += kind in ("failed", "permanent")
+            return True
+        return False
+
+    def _unaskable(self, question: Question, fault: Failure) -> Outcome:
+        return Outcome(
+            status="failed",
+            sums=Sums(),
+            lane=self._job.model.lane,
+            provider=self._job.model.provider,
+            model_asked=question.model,
+            settled_at_us=self._clock.now_us(),
+            error_kind=fault.kind,
+            error_code=fault.code,
+            error_message=fault.message,
+            retryable=False,
+        )
+
+
+def _kind(entry: Entry | None, fingerprint: bytes) -> Kind | None:
+    """Why the row needs work, None when its question is answered."""
+    if entry is None or entry.status is None:
+        return "new"
+    if entry.fingerprint != fingerprint:
+        return "changed"
+    return {1: "permanent", 2: "failed"}.get(entry.status)  # type: ignore[return-value]  # of the Literal, to mypy str
+
+
+def _spilled(rows: list[Admitted]) -> int:
+    """How many rows of the source these are: the variants of a row lie in the spill once."""
+    return rows[-1].idx + 1 if rows else 0
+
+
+def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
+    """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
+
+    It returns the work numbers of rows that come with the id of an overdue task, to be polled before they are sent.
+    """
+    rows = msgspec.json.encode(
+        [
+            (
+                plan.first_work + place,
+                *(row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part, row.fingerprint.hex()),
+            )
+            for place, row in enumerate(plan.rows)
+        ]
+    ).decode()
+    settled = [
+        (plan.first_work + index, _encode(row.outcome))
+        for index, row in enumerate(plan.rows)
+        if row.outcome is not None
+    ]
+    met = msgspec.json.encode([(row_id, times, place) for row_id, (times, place) in plan.seen.items()]).decode()
+
+    def change(db: apsw.Connection) -> list[int]:
+        adopted: list[int] = []
+        if plan.rows:
+            db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, _spilled(plan.rows)))
+            db.execute(
+                "INSERT INTO pending"
+                "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
+                "SELECT value->>0, ?2, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
+                "unhex(value->>7), 0 "
+                "FROM json_each(?1)",
+                (rows, plan.range),
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
+                "SELECT row_id, variant, row_number, part FROM pending WHERE range=? AND work >= ?",
+                (plan.range, plan.first_work),
+            )
+            db.executemany("UPDATE pending SET state=1, outcome=?2 WHERE work=?1", settled)
+            adopted = _adopt_held(db, plan)
+        db.execute(
+            "INSERT OR REPLACE INTO seen(row_id, times, place) "
+            "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
+            (met,),
+        )
+        _go_on_from(db, plan, run)
+        return adopted
+
+    return change
+
+
+def _go_on_from(db: apsw.Connection, plan: RangePlan, run: str) -> None:
+    """The numbers and the place in the source from which the next range goes on."""
+    db.executemany(
+        "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
+        [("next_row_number", plan.next_row_number), ("next_part", plan.next_part)],
+    )
+    db.execute(
+        "UPDATE runs SET position=?, planned=?, complete=? WHERE run=?",
+        (
+            msgspec.json.encode(plan.position).decode(),
+            msgspec.json.encode(plan.planned).decode(),
+            int(plan.planned.complete),
+            run,
+        ),
+    )
+
+
+def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:
+    """Task ids kept from overdue calls come back as open calls, so that they are polled before anything is bought.
+
+    Their numbers are negative: the event loop, which numbers the calls it makes, must never meet them.
+    """
+    number = int(db.execute("SELECT coalesce(min(min(call), 0), 0) FROM calls").get)
+    held: list[Any] = db.execute(
+        "SELECT p.work, h.attempt, h.call_id, h.sent_at, h.task, h.base_url, h.row_id, h.variant FROM held h "
+        "JOIN pending p ON p.row_id=h.row_id AND p.variant=h.variant AND p.fingerprint=h.fingerprint "
+        "WHERE p.work >= ? AND p.work < ?",
+        (plan.first_work, plan.first_work + len(plan.rows)),
+    ).fetchall()
+    for work, attempt, call_id, sent_at, task, base_url, row_id, variant in held:
+        number -= 1
+        db.execute(
+            "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late) "
+            "VALUES(?,?,0,?,?,'task',?,?,?,1)",
+            (number, work, attempt + 1, f"{call_id}-late", sent_at, task, base_url),
+        )
+        db.execute("DELETE FROM held WHERE row_id=? AND variant=?", (row_id, variant))
+    return [row[0] for row in held]

@@ -1,0 +1,88 @@
+"""Which row is this: row ids from the key column or from the content, repeats, and rows that have no identity.
+
+A repeat within one pass over the source gets -2, -3 … behind its id: without a key it is simply the same record
+again, with a key it is a mistake in the input and the later row fails, naming both places. What was met is handed
+back row by row, so that a plan which stops inside a batch has seen just the rows it looked at. Pure, but for asking
+the ledger what earlier ranges of the pass have met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from batch.core.canonical import record_id
+from batch.core.records import Failure
+from batch.input.batches import SourceBatch, fault
+from batch.job.job import InputSpec
+from batch.ledger.reader import Replay
+
+Seen = dict[str, tuple[int, str]]
+"""By id: how often it was met in this pass, and where first."""
+
+
+class Identified(NamedTuple):
+    """One row: its id, why it cannot be asked if it cannot, and what is seen once it was looked at."""
+
+    row_id: str
+    fault: Failure | None
+    met: Seen
+
+
+def identify(
+    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str]], replay: Replay
+) -> list[Identified]:
+    """The identity of every row of a batch.
+
+    Args:
+        batch: as the source gave it.
+        spec: with or without a key column.
+        seen: what this range met before.
+        replay: knows what earlier ranges of the pass met.
+    """
+    bases = [_base(batch, index, spec) for index in range(len(batch.lines))]
+    known = replay.seen([base for base, _ in bases])
+    here: Seen = {}
+    found = []
+    for index, (base, wrong) in enumerate(bases):
+        before = here.get(base) or seen.get(base) or known.get(base)
+        place = batch.place(index)
+        if before is None:
+            row_id, met = base, {base: (1, place)}
+        else:
+            times = before[0] + 1
+            row_id = f"{base}-{times}"
+            while spec.key is not None and (row_id in here or row_id in seen or replay.seen([row_id])):
+                # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
+                times += 1
+                row_id = f"{base}-{times}"
+            met = {base: (times, before[1] or place)}
+            if spec.key is not None:
+                met[row_id] = (1, place)
+                # What the reader found wrong with the row comes first.
+                wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901
+        here.update(met)
+        found.append(Identified(row_id, wrong, met))
+    return found
+
+
+def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure | None]:
+    record, raw = batch.records[index], batch.raw_ids[index]
+    if record is None or raw is not None:
+        return raw or f"bad-{batch.lines[index]}", batch.failures[index]
+    wrong = batch.failures[index]
+    if spec.key is None:
+        return record_id(record), wrong
+    value = record.get(spec.key)
+    if value is None or value == "":
+        reason = f"{spec.key} is empty, so this row has no identity; fill it in"
+        return f"no-key-{record_id(record)}", wrong or fault(batch.place(index), code="no_key", reason=reason)
+    return str(value), wrong
+
+
+def _twice(key: str, value: str, place: str, first: str | None) -> Failure:
+    reason = (
+        f"{key} {value!r} stands already at {first}; make the keys unique, or leave input.key out to tell rows by "
+        "their content"
+    )
+    return fault(place, code="duplicate_key", reason=reason)

@@ -1,0 +1,247 @@
+"""What happens next in a row: send, run the tools that were asked for, or settle. Pure.
+
+A `Conversation` is a value: an event (a reply, tool results, a final failure) gives the next conversation and the next
+action. Nothing here sends, runs a tool or writes; the workers of `pipeline` do, and after a crash `resume` rebuilds the
+same conversation from the journaled steps.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from batch.core.errors import FailureKind
+from batch.core.records import Failure, Message, Reply, ToolCall
+from batch.prompts import images
+
+FILTERED: Final = frozenset({"sensitive", "content_filter"})
+ABORTED: Final = frozenset({"network_error", "insufficient_system_resource", "aborted", "abort"})
+COMPLETE: Final = frozenset({"stop", "length", "tool_calls", "function_call"})
+_DATED: Final = re.compile(r"-[0-9]{4}([0-9]{2}){0,2}(-|$)")  # -0520, -202508, -20250807, -2025-08-07; not -1 nor -32k
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What of the job decides how a conversation goes on."""
+
+    max_turns: int = 8
+    tools: bool = False
+    served: Literal["any", "same"] = "any"
+    keep: Literal["turns", "all", "none"] = "turns"
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """The messages of a row so far. `first` of them are its first request; `turn` is the one now asked or answered."""
+
+    messages: tuple[Message, ...]
+    first: int
+    turn: int = 0
+    tool_calls: int = 0
+    later: tuple[Message, ...] = ()
+    """What the user says next, one message for each complete answer."""
+    since: int = 0
+    """The turn that answered the user first; `max_turns` counts from there."""
+    flags: tuple[str, ...] = ()
+    """What there is to say of the answers before the last one."""
+
+    def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
+        """JSON text of the part of the conversation that `output.messages` asks for; of pictures, hash and source."""
+        if keep == "none":
+            return None
+        chosen = self.messages if keep == "all" else self.messages[self.first :]
+        return msgspec.json.encode(images.shown(chosen)).decode()
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Ask the model for turn `conversation.turn`."""
+
+
+class RunTools(msgspec.Struct, frozen=True):
+    """Run these calls; answer every one of them."""
+
+    calls: tuple[ToolCall, ...]
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """The row has its outcome."""
+
+    status: Literal["ok", "failed"]
+    answer: str | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    flags: tuple[str, ...] = ()
+    model: str | None = None
+    error_kind: FailureKind | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    retryable: bool | None = None
+
+
+Action = Send | RunTools | Settle
+
+
+def start(messages: list[Message], later: tuple[Message, ...] = ()) -> Conversation:
+    """The conversation before anything was sent."""
+    return Conversation(messages=tuple(messages), first=len(messages), later=later)
+
+
+def judge(reply: Reply) -> Failure | None:
+    """A reply that is no answer although it is well formed: aborted, or ended in a way nobody knows."""
+    reason = reply.finish_reason
+    if reason in ABORTED:
+        return Failure(
+            kind="server",
+            verdict="retry",
+            code=reason,
+            message=f"the provider broke the answer off ({reason})",
+            request_id=reply.request_id,
+        )
+    if reason == "tool_calls" and not reply.tool_calls:
+        return Failure(
+            kind="bad_payload",
+            verdict="once",
+            code="no_tool_calls",
+            message="finish_reason is tool_calls, but none came",
+            request_id=reply.request_id,
+        )
+    if reason not in COMPLETE | FILTERED | {"model_context_window_exceeded"}:
+        return Failure(
+            kind="bad_payload",
+            verdict="once",
+            code=reason,
+            message=f"finish_reason {reason!r} is not known, so the answer is not confirmed complete",
+            request_id=reply.request_id,
+        )
+    return None
+
+
+def after_reply(
+    conversation: Conversation, reply: Reply, rules: Rules, *, model_asked: str
+) -> tuple[Conversation, Action]:
+    """What follows a reply that `judge` let pass."""
+    told = msgspec.structs.replace(conversation, messages=(*conversation.messages, reply.message))
+    refused = _refusal(reply, rules, model_asked)
+    if refused is not None:
+        # Partial text of a violation is discarded: the conversation ends before it.
+        return conversation if refused.error_kind == "content_filter" else told, refused
+    if reply.tool_calls and rules.tools and reply.finish_reason != "length":
+        told = msgspec.structs.replace(told, tool_calls=told.tool_calls + len(reply.tool_calls))
+        if conversation.turn - conversation.since + 1 < rules.max_turns:
+            return told, RunTools(reply.tool_calls)
+        return told, Settle(
+            status="failed",
+            finish_reason=reply.finish_reason,
+            model=reply.model,
+            error_kind="tool_loop",
+            error_code="max_turns",
+            error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if it should",
+            retryable=False,
+        )
+    flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, model_asked))))
+    if conversation.later:
+        return _next_user_turn(told, flags), Send()
+    return told, Settle(
+        status="ok",
+        answer=reply.content,
+        reasoning=reply.reasoning,
+        finish_reason=reply.finish_reason,
+        flags=flags,
+        model=reply.model,
+    )
+
+
+def _next_user_turn(told: Conversation, flags: tuple[str, ...]) -> Conversation:
+    """The user goes on; the model sees the whole conversation again."""
+    said, *later = told.later
+    turn = told.turn + 1
+    messages = (*told.messages[:-1], _answered(told.messages[-1]), said)
+    return msgspec.structs.replace(told, messages=messages, later=tuple(later), turn=turn, since=turn, flags=flags)
+
+
+def _answered(message: Message) -> Message:
+    """A reply as later turns show it: services refuse a conversation that goes on over tool calls nobody ran."""
+    if not message.get("tool_calls"):
+        return message
+    kept = {name: value for name, value in message.items() if name != "tool_calls"}
+    return {**kept, "content": kept.get("content") or ""}
+
+
+def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str]) -> Conversation:
+    """The conversation with one tool message for each call, ready for the next turn."""
+    results: list[Message] = [
+        {"role": "tool", "content": content, "tool_call_id": call.id}
+        for call, content in zip(calls, contents, strict=True)
+    ]
+    return msgspec.structs.replace(
+        conversation, messages=(*conversation.messages, *results), turn=conversation.turn + 1
+    )
+
+
+def after_failure(failure: Failure, *, retryable: bool) -> Settle:
+    """The outcome of a row whose turn failed for the last time."""
+    return Settle(
+        status="failed",
+        error_kind=failure.kind,
+        error_code=failure.code,
+        error_message=failure.message,
+        retryable=retryable,
+    )
+
+
+def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
+    if reply.finish_reason in FILTERED:
+        return Settle(
+            status="failed",
+            finish_reason=reply.finish_reason,
+            model=reply.model,
+            error_kind="content_filter",
+            error_code=reply.finish_reason,
+            error_message="the provider withdrew the answer for its content; its text is not kept",
+            retryable=False,
+        )
+    if reply.finish_reason == "model_context_window_exceeded":
+        return Settle(
+            status="failed",
+            finish_reason=reply.finish_reason,
+            model=reply.model,
+            error_kind="too_large",
+            error_code=reply.finish_reason,
+            error_message="prompt and answer together are longer than the model's window; shorten the prompt",
+            retryable=False,
+        )
+    if rules.served == "same" and _other_model(reply, model_asked):
+        return Settle(
+            status="failed",
+            finish_reason=reply.finish_reason,
+            model=reply.model,
+            error_kind="served_other",
+            error_code=reply.model,
+            error_message=f"asked {model_asked}, answered by {reply.model}; served = 'any' would accept it",
+            retryable=True,
+        )
+    return None
+
+
+def _other_model(reply: Reply, asked: str) -> bool:
+    """A dated snapshot of the model asked for (`gpt-5-mini-2025-08-07`) is the same model; case does not count."""
+    if reply.model is None:
+        return False
+    served = reply.model.lower()
+    wanted = asked.lower()
+    return served != wanted and not (served.startswith(wanted) and _DATED.match(served, len(wanted)))
+
+
+def _flags(reply: Reply, asked: str) -> tuple[str, ...]:
+    flags = []
+    if reply.finish_reason == "length":
+        flags.append("truncated")
+    if _other_model(reply, asked):
+        flags.append("served_other")
+    if not reply.content:
+        flags.append("empty")
+    if reply.usage is None:
+        flags.append("usage_unknown")
+    elif reply.usage.estimated:
+        flags.append("usage_estimated")
+    return tuple(flags)

@@ -1,0 +1,216 @@
+"""Files of the job's folder, and pictures → content parts.
+
+Owns what may be read from disk on a row's word: regular files inside the job's folder and nothing else, however the
+name is written, because a name in a row is data from outside; and pictures only if their bytes are a picture's. A
+picture goes into a request as `{"type": "image_url", "image_url": {"url": ...}}` with an address, or a `data:` URI of
+its bytes; how a service wants the bytes is its dialect's business. `source` beside it says where they came from: it
+stays in what is kept of a conversation and is no part of what is asked. Sources: BigModel API reference (jpg, png, at
+most 5 MB), OpenAI API reference (image parts, 50 MB a request). Used by `prompt`, `questions` and `turns`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import stat
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from batch.core.records import Message
+
+MAX_IMAGE_BYTES: Final = 20_000_000  # the largest any service takes; a smaller one is the provider's to refuse
+MAX_TEXT_BYTES: Final = 16 * 1024 * 1024
+MAX_ROW_BYTES: Final = 50_000_000  # of one row's pictures as they go out
+KEPT_BYTES: Final = 64 * 1024 * 1024
+_URL: Final = re.compile(r"https?://\S+", re.ASCII | re.IGNORECASE)
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]{64,}={0,2}", re.ASCII)
+_LONG: Final = 256
+"""Characters of media in a message that are kept as they are: addresses and ids are shorter, or begin with http."""
+_MAGIC: Final = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+)
+
+
+class Files:
+    """The files of one folder, read once each.
+
+    Args:
+        folder: nothing outside it is ever opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: dict[str, bytes] = {}
+        self._size = 0
+
+    def text(self, name: str) -> str:
+        """The text of a file.
+
+        Raises:
+            ValueError: it is not there, not inside the folder, too large, or not UTF-8.
+        """
+        try:
+            return self.read(name, MAX_TEXT_BYTES).decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise ValueError(f"file {name!r} is not UTF-8 text (byte {exc.start})") from exc
+
+    def read(self, name: str, most: int) -> bytes:
+        """The bytes of a file of at most `most` bytes.
+
+        Raises:
+            ValueError: as `text`.
+        """
+        if name in self._kept:
+            return self._kept[name]
+        shown = repr(name if len(name) <= 120 else f"{name[:100]}…")
+        if not name.strip() or "\0" in name:
+            raise ValueError(f"{shown} is no name of a file")
+        root = self._folder.resolve()
+        try:
+            path = (root / name).resolve()
+            if not path.is_relative_to(root):
+                raise ValueError(f"file {shown} lies outside the job's folder: only what is inside is read")
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError(f"{shown} is no regular file")
+            if found.st_size > most:
+                raise ValueError(f"file {shown} is larger than {most:,} bytes")
+            data = path.read_bytes()
+        except (OSError, RuntimeError) as exc:
+            why = exc.strerror if isinstance(exc, OSError) else "a loop of links"
+            raise ValueError(f"file {shown} cannot be read from the job's folder: {why}") from exc
+        if self._size + len(data) <= KEPT_BYTES:
+            self._kept[name] = data
+            self._size += len(data)
+        return data
+
+
+def parts_of(value: Any, files: Files, *, column: str, room: int = MAX_ROW_BYTES) -> list[dict[str, Any]]:
+    """The content parts of one cell: an address, a path in the job's folder, bytes, base64, or a list of these.
+
+    Data sets hold pictures as `{"bytes": …, "path": …}` too.
+
+    Args:
+        value: the cell.
+        files: where paths lead.
+        column: its name, the source of bytes that have no other.
+        room: the bytes that all of them may have.
+
+    Raises:
+        ValueError: it is none of these, or too much; the text says what it is.
+    """
+    parts = []
+    for cell in value if isinstance(value, list) else [value]:
+        item = (cell.get("path") if cell.get("bytes") is None else cell["bytes"]) if isinstance(cell, dict) else cell
+        if item is None or (isinstance(item, str) and not item.strip()):
+            continue
+        url, source = _address(item, files)
+        room -= len(url)
+        if room < 0:
+            raise ValueError(f"the pictures of one row are larger than {MAX_ROW_BYTES:,} bytes together")
+        part: dict[str, Any] = {"type": "image_url", "image_url": {"url": url}}
+        if url.startswith("data:"):
+            part["source"] = source or f"column {column}"
+        parts.append(part)
+    return parts
+
+
+def _address(value: Any, files: Files) -> tuple[str, str | None]:
+    """What the request says of a picture, and the name of its file if it has one."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return data_uri(bytes(value)), None
+    if not isinstance(value, str):
+        raise ValueError(f"an address, a path, bytes or base64 is wanted, not {type(value).__name__}")  # noqa: TRY004 - data
+    text = value.strip()
+    begin = text[:8].lower()
+    if begin.startswith(("http://", "https://")):
+        if not _URL.fullmatch(text):
+            raise ValueError(f"the address {text[:100]!r} has a blank in it: write %20")
+        return text, None
+    if begin.startswith("data:"):
+        head, comma, data = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise ValueError(f"{text[:40]!r}: of data: addresses those in base64 are known")
+        return data_uri(_decoded(data)), None
+    if _encoded(text):
+        return data_uri(_decoded(text)), None
+    return data_uri(files.read(text, MAX_IMAGE_BYTES)), text
+
+
+def _encoded(text: str) -> bool:
+    """Whether a text is a picture in base64, sound or damaged: the name of a file could be one by its letters alone."""
+    try:
+        kind = _kind(base64.b64decode("".join(text[:40].split())[:16], validate=True))
+    except ValueError:
+        return False
+    return kind is not None and (kind != "bmp" or _BASE64.fullmatch(text) is not None)
+
+
+def asked(messages: list[Message]) -> list[Message]:
+    """The messages without the sources of their pictures: the same picture under another name asks for the same."""
+    return [_each_part(message, _unsourced) for message in messages]
+
+
+def shown(messages: Sequence[Message]) -> list[Message]:
+    """The messages with `sha256:` and the hash of its bytes for each picture, so that no megabytes are kept twice."""
+    return [_each_part(message, _hashed) for message in messages]
+
+
+def _each_part(message: Message, change: Callable[[Any], Any]) -> Message:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [change(part) for part in content]}
+
+
+def _unsourced(part: Any) -> Any:
+    return {name: value for name, value in part.items() if name != "source"} if isinstance(part, dict) else part
+
+
+def _hashed(part: Any) -> Any:
+    if isinstance(part, dict):
+        return part if part.get("type") == "text" else {name: _hashed(value) for name, value in part.items()}
+    if not isinstance(part, str) or part.lower().startswith(("http://", "https://")):
+        return part
+    inline = part[:5].lower() == "data:"
+    if not inline and len(part) <= _LONG:
+        return part
+    try:
+        data = _decoded(part.partition(",")[2] if inline else part)
+    except ValueError:
+        data = part.encode("utf-8", "surrogatepass")
+    return f"sha256:{sha256(data).hexdigest()}"
+
+
+def data_uri(data: bytes) -> str:
+    """The `data:` URI of a picture.
+
+    Raises:
+        ValueError: the bytes are no picture, or too many.
+    """
+    kind = _kind(data)
+    if kind is None:
+        raise ValueError("the bytes are no picture: JPEG, PNG, GIF, WebP and BMP are known")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ValueError(f"the picture is larger than {MAX_IMAGE_BYTES:,} bytes")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _kind(data: bytes) -> str | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise ValueError("the base64 text is damaged") from exc

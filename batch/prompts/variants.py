@@ -1,0 +1,195 @@
+"""What is asked of a row, in each variant: prompt, model and parameters, and the fingerprint of the whole.
+
+Owns the variants of a job: several models (`model.names`), several prompts (`prompt.variants`), or each with each. A
+job without variants has one question, whose name is empty in the ledger and null in the table. What is written as a
+list names its variants even when it holds one: a model taken away or added later must leave the others' names, and so
+their answers, as they are. Renders through `prompt`; knows no row but the one it is handed. Used by `plan`, `feed` and
+the commands that check a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from batch.core.canonical import Fingerprint
+from batch.core.records import Asked, Failure
+from batch.job.job import Job, PromptSpec
+from batch.prompts import images
+from batch.prompts.template import Prompt, PromptFault
+from batch.providers import message_rules, parameters
+from batch.providers.parameters import Finding
+from batch.providers.service import Service
+from batch.tools.registry import ToolSet
+
+
+class Question:
+    """One variant of what every row is asked.
+
+    Attributes:
+        variant: its name, empty for the only one.
+        number: its place in the job.
+        model: who is asked.
+        columns: the columns it reads.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        tools: ToolSet,
+        prompt: Prompt,
+        *,
+        service: Service | None,
+        variant: str,
+        number: int,
+        model: str,
+    ) -> None:
+        self._service = service
+        self.variant = variant
+        self.number = number
+        self.model = model
+        self.prompt = prompt
+        self._fixed = {name: value for name, value in job.model.parameters.items() if column_of(value) is None}
+        self._columns = {
+            name: column for name, value in job.model.parameters.items() if (column := column_of(value)) is not None
+        }
+        self.columns = prompt.columns | frozenset(self._columns.values())
+        self._lane = job.model.lane
+        self._tools = tools.names
+        self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part())
+
+    def findings(self) -> list[Finding]:
+        """What its service makes of the parameters that are the same for every row."""
+        if self._service is None:
+            return []
+        return parameters.check(self._service, self.model, self._fixed, tools=self._tools, lane=self._lane)
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Everything wrong with it over an input with these columns."""
+        missing = [
+            f"model.parameters.{name}: {column!r} is no column of the input"
+            for name, column in self._columns.items()
+            if column not in names
+        ]
+        return self.prompt.check(names) + missing
+
+    def asked(self, record: Mapping[str, Any]) -> Asked:
+        """What this row asks.
+
+        Raises:
+            PromptFault: it cannot be rendered.
+        """
+        messages, later = self.prompt.conversation(record)
+        if not self._columns:
+            return Asked(messages, self.model, self._fixed, later)
+        own = {name: record.get(column) for name, column in self._columns.items()}
+        given = {name: value for name, value in own.items() if value is not None}
+        if self._service is not None:
+            for finding in parameters.check(self._service, self.model, given, tools=self._tools, lane=self._lane):
+                if finding.level == "error":
+                    raise PromptFault(finding.line())
+        return Asked(messages, self.model, {**self._fixed, **given}, later)
+
+    def refused(self, asked: Asked) -> Failure | None:
+        """The failure its service would answer this row with; it is known, so the row is not sent."""
+        return None if self._service is None else message_rules.refused(self._service, asked.messages)
+
+    def fingerprint(self, asked: Asked) -> bytes:
+        """The fingerprint of what a row asks."""
+        over: dict[str, Any] = {}
+        if self._columns:
+            over["parameters"] = {name: asked.parameters.get(name) for name in sorted(self._columns)}
+        if asked.later:
+            over["later"] = asked.later
+        messages = images.asked(asked.messages) if self.prompt.pictured else asked.messages
+        return self._fingerprint.of(messages, over or None)
+
+    def fault(self, kind: str, code: str | None) -> bytes:
+        """The fingerprint of a row that cannot be asked."""
+        return self._fingerprint.of([{"role": "fault", "content": f"{kind}/{code}"}])
+
+
+class Questions:
+    """All variants of a job, in its order.
+
+    Args:
+        job: what is asked.
+        tools: the functions offered with every request.
+        service: who is asked, as far as it is known.
+    """
+
+    def __init__(self, job: Job, tools: ToolSet, service: Service | None = None) -> None:
+        prompts = _prompts(job)
+        self._all: list[Question] = []
+        for model in job.model.names or (job.model.name,):
+            for name, prompt in prompts:
+                variant = _variant(model if job.model.names else "", name)
+                self._all.append(
+                    Question(
+                        *(job, tools, prompt), service=service, variant=variant, number=len(self._all), model=model
+                    )
+                )
+        self._named = {question.variant: question for question in self._all}
+        self.columns: frozenset[str] = frozenset().union(*(question.columns for question in self._all))
+        self.files = {name: digest for _, prompt in prompts for name, digest in prompt.files.items()}
+        """Files that are part of every row's question, with the hash of their text."""
+        self.by_row = any(prompt.by_row for _, prompt in prompts)
+        """Rows may name files too: whether one of them changed is not known before the rows are read."""
+        self.pictured = any(prompt.pictured for _, prompt in prompts)
+
+    def __iter__(self) -> Iterator[Question]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def first(self) -> Question:
+        """The first variant, which stands for the job where one is enough."""
+        return self._all[0]
+
+    @property
+    def variants(self) -> list[str | None]:
+        """Their names as the table has them, in order."""
+        return [question.variant or None for question in self._all]
+
+    def named(self, variant: str) -> Question | None:
+        """The variant of this name, if the job has it."""
+        return self._named.get(variant)
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """Everything wrong with any of them over an input with these columns, each fault once."""
+        return list(dict.fromkeys(fault for question in self._all for fault in question.check(names)))
+
+
+def old_models(request: Mapping[str, Any]) -> dict[str, str]:
+    """The model of each variant, from the request part that a run stored of its job."""
+    names = request.get("names") or []
+    prompts = request.get("variants") or {"": None}
+    return {
+        _variant(model if names else "", prompt): model for model in names or [request["model"]] for prompt in prompts
+    }
+
+
+def _variant(model: str, prompt: str) -> str:
+    return "/".join(part for part in (model, prompt) if part)
+
+
+def column_of(value: Any) -> str | None:
+    """The column a parameter is read from, written `{ column = "name" }`; None for a value of its own."""
+    if isinstance(value, dict) and list(value) == ["column"] and isinstance(value["column"], str):
+        return str(value["column"])
+    return None
+
+
+def _prompts(job: Job) -> list[tuple[str, Prompt]]:
+    base = job.prompt
+    if not base.variants:
+        return [("", Prompt(base, job.folder))]
+    return [(name, Prompt(_laid_over(base, over), job.folder)) for name, over in base.variants.items()]
+
+
+def _laid_over(base: PromptSpec, over: Mapping[str, str]) -> PromptSpec:
+    return msgspec.structs.replace(base, variants={}, **over)

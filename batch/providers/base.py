@@ -1,0 +1,128 @@
+"""What a dialect is: the protocol between the submitters and the services, and the key it signs with.
+
+Owns `Dialect`, `Credentials` and `Signer`, what a dialect asks of a key whatever its form (the other form is
+`batch.providers.jwt`). A dialect is pure but for the token it may have to renew: it writes an `Outgoing` from a `Request`
+and turns an `Incoming` into a `Reply`, `Accepted`, `Processing` or `Failure`. It never sends, waits or retries;
+`batch.http.client` sends, `batch.submit` decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from batch.core.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request
+    from batch.providers.folding import Folding
+
+MASK = "***"
+
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class _Secret(str):
+    """Text that goes onto the wire but never into a repr: not in logs, tracebacks or `repr(Outgoing)`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(MASK)
+
+
+def bearer(token: str) -> Headers:
+    """The Authorization header that carries a key or a token."""
+    return (("Authorization", _Secret(f"Bearer {token}")),)
+
+
+class Signer(Protocol):
+    """What goes into the Authorization header, now."""
+
+    def headers(self) -> Headers:
+        """The Authorization header, or nothing without a key; the same object for as long as it is the same header."""
+
+    def hide(self, text: str) -> str:
+        """`text` without the secrets, for a service that echoes what it was sent."""
+
+    def renew(self) -> bool:
+        """The service calls what it was sent expired: whether a newer one can be sent from now on."""
+
+
+class Credentials:
+    """An API key that is sent as it is, empty when the service wants none; no repr shows it."""
+
+    __slots__ = ("_headers", "_key")
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._headers: Headers = bearer(key) if key else ()
+
+    def __repr__(self) -> str:
+        """The mask, whatever the key."""
+        return f"Credentials({MASK})"
+
+    __str__ = __repr__
+
+    def headers(self) -> Headers:
+        """The Authorization header, or nothing without a key."""
+        return self._headers
+
+    def hide(self, text: str) -> str:
+        """`text` without the key."""
+        return text.replace(self._key, MASK) if self._key and self._key in text else text
+
+    def renew(self) -> bool:
+        """Never: a key that has expired stays so."""
+        return False
+
+
+class Dialect(Protocol):
+    """One service's way of writing chat requests and answers.
+
+    No method raises on what a server sent: whatever it is becomes a `Failure`. In the answer to a poll a failure of
+    kind `task`, and any failure with the verdict `fail`, is about the task itself, which is then over; all other
+    failures are about this one poll, and the task may still be asked for again.
+    """
+
+    @property
+    def name(self) -> str:
+        """The provider's name, as it stands in the records."""
+
+    @property
+    def counts(self) -> Literal["asked", "used"]:
+        """What a token limit counts: max(max_tokens, prompt) when it is sent, or what was used in the end."""
+
+    @property
+    def lanes(self) -> frozenset[Lane]:
+        """The lanes this dialect can write for."""
+
+    def chat(self, request: Request, call_id: str) -> Outgoing:
+        """The request for a complete answer in one exchange."""
+
+    def read_chat(self, incoming: Incoming) -> Reply | Failure:
+        """The answer to `chat`."""
+
+    def stream(self, request: Request, call_id: str) -> Outgoing:
+        """The request for an answer in pieces."""
+
+    def folding(self) -> Folding:
+        """What the pieces of one such answer are put together by; anything but a stream goes to `read_chat`."""
+
+    def submit(self, request: Request, call_id: str) -> Outgoing:
+        """The request that leaves a task with the provider.
+
+        Raises:
+            NotImplementedError: `task` is not among `lanes`.
+        """
+
+    def read_submit(self, incoming: Incoming) -> Accepted | Failure:
+        """The answer to `submit`."""
+
+    def poll(self, task_id: str) -> Outgoing:
+        """The request for the state of a task.
+
+        Raises:
+            NotImplementedError: `task` is not among `lanes`.
+        """
+
+    def read_poll(self, incoming: Incoming) -> Reply | Failure | Processing:
+        """The answer to `poll`."""

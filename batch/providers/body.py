@@ -1,0 +1,61 @@
+"""What both dialects put into a body in the same way: parameters, model, messages, tools.
+
+Owns what is left out for a service, how a job's own `tools` parameter and its functions share one list, and that a
+forced tool is forced once: a model that must call a tool in every turn would never answer. Pictures go to OpenAI as
+`data:` addresses and to GLM as bare base64, as BigModel's own client sends them; where they came from goes nowhere.
+Used by `glm` and `openai`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batch.core.records import Message, Request
+    from batch.providers.service import Service
+
+
+def write(service: Service, request: Request) -> dict[str, Any]:
+    """The members of a body; parameters come first, so that none of them can replace what we ask and are known by."""
+    left_out, nulls = service.never_send, service.nulls
+    body: dict[str, Any] = {
+        key: value for key, value in request.parameters.items() if (nulls or value is not None) and key not in left_out
+    }
+    body["model"] = request.model
+    messages = request.messages
+    if any(isinstance(message.get("content"), list) for message in messages):
+        messages = [_pictured(message, bare=service.speaks == "glm") for message in messages]
+    body["messages"] = messages
+    if request.tools:
+        own = body.get("tools")
+        body["tools"] = [*own, *request.tools] if isinstance(own, list) else request.tools
+        if "tool_choice" in body and messages and messages[-1].get("role") == "tool":
+            body["tool_choice"] = _relaxed(body["tool_choice"])
+    return body
+
+
+def _pictured(message: Message, *, bare: bool) -> Message:
+    """A message whose pictures are written as the service wants them."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [_picture(part, bare=bare) for part in content]}
+
+
+def _picture(part: Any, *, bare: bool) -> Any:
+    image: Any = part.get("image_url") if isinstance(part, dict) else None
+    url: Any = image.get("url") if isinstance(image, dict) else None
+    if not isinstance(url, str) or not url.startswith("data:"):
+        return part
+    kept = {name: value for name, value in part.items() if name != "source"}
+    head, _, data = url.partition(",")
+    return {**kept, "image_url": {**image, "url": data}} if bare and head.endswith(";base64") else kept
+
+
+def _relaxed(choice: Any) -> Any:
+    """A tool_choice that lets the model answer."""
+    if choice is None or choice == "none":
+        return choice
+    if isinstance(choice, dict) and isinstance(allowed := choice.get("allowed_tools"), dict):
+        return {**choice, "allowed_tools": {**allowed, "mode": "auto"}}
+    return "auto"

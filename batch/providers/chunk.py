@@ -1,0 +1,144 @@
+"""One chunk of a streamed chat completion: the bytes of a frame → `Chunk`.
+
+Owns the shape of `chat.completion.chunk` and what is made of its odd forms, as `completion` does for answers in one
+piece: a typed decode takes the common case, whatever it refuses goes field by field through `loose`. It knows nothing
+of the chunks before. Sources: BigModel API reference "chat completion" (stream), OpenAI API reference "chat completion
+chunk object". Used by `folding`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from batch.providers import loose_json
+
+
+class Function(msgspec.Struct, gc=False):
+    """What a fragment adds to the name and to the arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Fragment(msgspec.Struct):
+    """A piece of a tool call."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct):
+    """What a chunk adds to the message."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None  # what newer vLLM and some gateways call it
+    refusal: str | None = None
+    tool_calls: list[Fragment] | None = None
+
+
+class Choice(msgspec.Struct):
+    """One choice of a chunk."""
+
+    delta: Delta | None = None
+    index: int | None = None
+    finish_reason: str | None = None
+    usage: loose_json.Fields | None = None  # where Moonshot counts
+
+
+class Chunk(msgspec.Struct):
+    """One chunk; an `error` that says something makes it unreadable here."""
+
+    choices: list[Choice] | None = None
+    id: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    usage: loose_json.Fields | None = None
+    error: None = None
+
+
+_decode: Final = msgspec.json.Decoder(Chunk).decode
+
+
+def read(frame: bytes) -> Chunk | None:
+    """A chunk of the documented form; None sends the caller to `read_loosely`, by way of what else a frame can be."""
+    try:
+        found = _decode(frame)
+    except loose_json.UNREADABLE:
+        return None
+    return found if found.choices is not None else None  # without them, perhaps an error in the flat form
+
+
+def read_loosely(document: loose_json.Fields) -> Chunk:
+    """A chunk with odd types, read like an odd answer in one piece.
+
+    Raises:
+        ValueError: something is no object or no list, so that a part of the answer may be lost in it.
+    """
+    choices = []
+    for raw in _list(document.get("choices")):
+        choice = _object(raw)
+        choices.append(
+            Choice(
+                delta=_loose_delta(_object(choice.get("delta"))),
+                index=loose_json.whole(choice.get("index")),
+                finish_reason=loose_json.text(choice.get("finish_reason")),
+                usage=loose_json.fields(choice.get("usage")),
+            )
+        )
+    return Chunk(
+        choices=choices,
+        id=loose_json.text(document.get("id")),
+        request_id=loose_json.text(document.get("request_id")),
+        model=loose_json.text(document.get("model")),
+        service_tier=loose_json.text(document.get("service_tier")),
+        usage=loose_json.fields(document.get("usage")),
+    )
+
+
+def _loose_delta(delta: loose_json.Fields) -> Delta:
+    fragments = []
+    for raw in _list(delta.get("tool_calls")):
+        call = _object(raw)
+        function = _object(call.get("function"))
+        fragments.append(
+            Fragment(
+                loose_json.whole(call.get("index")),
+                loose_json.text(call.get("id")),
+                Function(loose_json.text(function.get("name")), loose_json.text(function.get("arguments"))),
+            )
+        )
+    return Delta(
+        content=_text(delta.get("content")),
+        reasoning_content=loose_json.text(delta.get("reasoning_content")),
+        reasoning=loose_json.text(delta.get("reasoning")),
+        refusal=loose_json.text(delta.get("refusal")),
+        tool_calls=fragments,
+    )
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    """Text, or a list of parts joined; a part without text adds nothing."""
+    if raw is None or not bytes(raw).lstrip().startswith(b"["):
+        return loose_json.text(raw)
+    parts = (loose_json.fields(part) for part in loose_json.items(raw))
+    return "".join(loose_json.text(part.get("text")) or "" for part in parts if part)
+
+
+def _object(raw: msgspec.Raw | None) -> loose_json.Fields:
+    found = loose_json.fields(raw)
+    if found is None and loose_json.text(raw) is not None:
+        raise ValueError("no object where one belongs")
+    return found or {}
+
+
+def _list(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
+    if loose_json.text(raw) is None:
+        return []
+    if not bytes(raw or b"").lstrip().startswith(b"["):
+        raise ValueError("no list where one belongs")
+    return loose_json.items(raw)

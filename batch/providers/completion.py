@@ -1,0 +1,259 @@
+"""The chat completion object that GLM and the OpenAI-compatible services share: answer bytes → `Reply`.
+
+Owns the shape of `choices`, `message`, `tool_calls` and `usage`, and what is made of its odd forms. A typed decode
+takes the common case; whatever it refuses goes field by field through `loose`. It does not judge `finish_reason`
+(stored verbatim, `turns` decides) and knows no error codes. Sources: BigModel API reference "chat completion",
+OpenAI API reference "chat completion object". Used by `glm` and `openai`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from batch.core.records import Failure, Message, Reply, ToolCall, Usage
+from batch.providers import loose_json
+
+if TYPE_CHECKING:
+    from batch.core.records import Incoming
+
+TOKENS_MAX: Final = 2**40
+"""More tokens than any call can have: such a count is a fault of the server, not a bill."""
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    """Model Studio's name for tokens written to an explicit cache."""
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's name for cached tokens; with those that missed the cache it makes up the prompt."""
+    cached_tokens: int | None = None
+    """Moonshot says it here."""
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct):
+    id: str
+    function: _Function
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    """What newer servers of open models call it."""
+    tool_calls: list[_Call] | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    id: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    usage: _Usage | None = None
+    error: None = None
+    task_status: str | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Completion)
+
+
+def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
+    """The reply in a chat completion of the documented form; None sends the caller to `read_loosely`.
+
+    `replay_reasoning` puts the reasoning into `Reply.message` too, for services that want it back in tool rounds.
+    """
+    try:
+        completion = _decoder.decode(incoming.body)
+    except loose_json.UNREADABLE:
+        return None
+    if not completion.choices or completion.task_status not in (None, "SUCCESS"):
+        return None
+    choice = completion.choices[0]
+    message = choice.message
+    if not choice.finish_reason:
+        return None
+    calls: tuple[ToolCall, ...] = ()
+    if message.tool_calls:
+        calls = _unique([ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls])
+    content = message.content if message.content is not None else message.refusal
+    reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
+    counted = completion.usage
+    return Reply(
+        content=content,
+        finish_reason=choice.finish_reason,
+        reasoning=reasoning,
+        tool_calls=calls,
+        message=_replay(content, calls, reasoning if replay_reasoning else None),
+        model=completion.model,
+        request_id=completion.request_id or completion.id,
+        service_tier=completion.service_tier,
+        usage=None if counted is None else _usage(counted, bool(content or calls or reasoning)),
+    )
+
+
+def read_loosely(
+    document: loose_json.Fields, *, status: int, replay_reasoning: bool, unfinished: str | None = None
+) -> Reply | Failure:
+    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.find`).
+
+    `unfinished` is the finish_reason of an answer without one that the service says is only a part.
+    """
+    choices = loose_json.items(document.get("choices"))
+    choice = loose_json.fields(choices[0]) if choices else None
+    message = loose_json.fields(choice.get("message")) if choice else None
+    if choice is None or message is None:
+        return unusable("the answer has no choices with a message", status=status)
+    finish = loose_json.text(choice.get("finish_reason")) or unfinished
+    if not finish:
+        return unusable("the answer has no finish_reason, so it is not known to be complete", status=status)
+    calls = _unique(
+        [_loose_call(number, raw) for number, raw in enumerate(loose_json.items(message.get("tool_calls")))]
+    )
+    content = _content(message.get("content"))
+    if content is None:
+        content = loose_json.text(message.get("refusal"))
+    reasoning = loose_json.text(message.get("reasoning_content"))
+    if reasoning is None and bytes(message.get("reasoning", b"")).lstrip().startswith(b'"'):
+        reasoning = loose_json.text(message["reasoning"])
+    return Reply(
+        content=content,
+        finish_reason=finish,
+        reasoning=reasoning,
+        tool_calls=calls,
+        message=_replay(content, calls, reasoning if replay_reasoning else None),
+        model=loose_json.text(document.get("model")),
+        request_id=loose_json.text(document.get("request_id")) or loose_json.text(document.get("id")),
+        service_tier=loose_json.text(document.get("service_tier")),
+        usage=_loose_usage(document.get("usage"), bool(content or calls or reasoning)),
+    )
+
+
+def unusable(message: str, *, status: int) -> Failure:
+    """An answer that is no answer: it may have been billed, and is worth one more try."""
+    return Failure(kind="bad_payload", message=message, verdict="once", http_status=status, answered=False)
+
+
+def _usage(counted: _Usage, said_something: bool) -> Usage | None:
+    prompt, written = counted.prompt_tokens, counted.completion_tokens
+    total = prompt + written if counted.total_tokens is None else counted.total_tokens
+    if not (0 <= prompt <= TOKENS_MAX and 0 <= written <= TOKENS_MAX and 0 <= total <= 2 * TOKENS_MAX):
+        return None
+    if said_something and not (prompt or written or total):
+        return None  # all zeros under a real answer is a server that did not count
+    before, after = counted.prompt_tokens_details, counted.completion_tokens_details
+    cached, stored = counted.cached_tokens, None
+    if before is not None:
+        cached = before.cached_tokens if before.cached_tokens is not None else cached
+        stored = before.cache_write_tokens
+        stored = before.cache_creation_input_tokens if stored is None else stored
+    if cached is None:
+        cached = counted.prompt_cache_hit_tokens
+    return Usage(
+        prompt,
+        written,
+        prompt + written,  # prices are for the parts; a total that is not their sum is not what the bill is made of
+        _part(cached, prompt),
+        _part(after.reasoning_tokens, written) if after else None,
+        _part(stored, prompt),
+        estimated=total != prompt + written,
+    )
+
+
+def _part(count: int | None, of: int) -> int | None:
+    """A bucket nests in its total; one that does not is not known."""
+    return count if count is not None and 0 <= count <= of else None
+
+
+def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
+    found = loose_json.fields(raw) or {}
+    prompt, written = loose_json.whole(found.get("prompt_tokens")), loose_json.whole(found.get("completion_tokens"))
+    if prompt is None or written is None:
+        return None
+    before = loose_json.fields(found.get("prompt_tokens_details")) or {}
+    after = loose_json.fields(found.get("completion_tokens_details")) or {}
+    counted = _Usage(
+        prompt,
+        written,
+        loose_json.whole(found.get("total_tokens")),
+        _PromptDetails(
+            loose_json.whole(before.get("cached_tokens")),
+            loose_json.whole(before.get("cache_write_tokens")),
+            loose_json.whole(before.get("cache_creation_input_tokens")),
+        ),
+        _CompletionDetails(loose_json.whole(after.get("reasoning_tokens"))),
+        loose_json.whole(found.get("prompt_cache_hit_tokens")),
+        loose_json.whole(found.get("cached_tokens")),
+    )
+    return _usage(counted, said_something)
+
+
+def _loose_call(number: int, raw: msgspec.Raw) -> ToolCall:
+    call = loose_json.fields(raw) or {}
+    function = loose_json.fields(call.get("function")) or {}
+    return ToolCall(
+        loose_json.text(call.get("id")) or f"call_{number}",
+        loose_json.text(function.get("name")) or "",
+        loose_json.text(function.get("arguments")) or "",
+    )
+
+
+def _unique(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
+    """Calls whose ids differ: two results under one id would be refused in the next turn."""
+    if len({call.id for call in calls}) == len(calls):
+        return tuple(calls)
+    seen: set[str] = set()
+    fixed: list[ToolCall] = []
+    for call in calls:
+        name, number = call.id, 1
+        while name in seen:
+            number += 1
+            name = f"{call.id}-{number}"
+        seen.add(name)
+        fixed.append(ToolCall(name, call.name, call.arguments))
+    return tuple(fixed)
+
+
+def _content(raw: msgspec.Raw | None) -> str | None:
+    """Text, or a list of parts joined; a part without text adds nothing."""
+    if raw is None or not bytes(raw).lstrip().startswith(b"["):
+        return loose_json.text(raw)
+    parts = (loose_json.fields(part) for part in loose_json.items(raw))
+    return "".join(loose_json.text(part.get("text")) or "" for part in parts if part)
+
+
+def _replay(content: str | None, calls: tuple[ToolCall, ...], reasoning: str | None) -> Message:
+    message: Message = {"role": "assistant", "content": content if content is not None or calls else ""}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
+    return message

@@ -1,0 +1,317 @@
+"""A streamed chat completion, chunk by chunk → the `Reply` that one answer in one piece would have given.
+
+Owns what the chunks of `chat.completion.chunk` mean and when a stream is an answer. The deltas of choice 0 are put
+together to a chat completion, which `completion` reads: so both lanes give the same reply by construction. Error frames
+are judged by the dialect. A stream is an answer only if it had a `finish_reason`: `[DONE]` without one, and any end
+without one, is a truncated stream that may have been billed. With one, nothing is missing but perhaps the usage, so a
+line that breaks between it and `[DONE]` does not make us buy the answer again. Sources: BigModel guides "Streaming
+messages" and "Tool streaming output", OpenAI API reference "chat completion chunk object". Used by the dialects.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from batch.core.errors import FailureKind
+from batch.core.records import Failure, Incoming, Reply, Verdict
+from batch.http import sse
+from batch.providers import chunk, completion, loose_json
+
+NO_HEADERS: Final = Incoming(200, {}, b"")
+"""The answer around a frame, for those who judge one: its headers came long before."""
+MAX_TEXT: Final = 64 * 1024 * 1024
+"""Characters of text, reasoning and arguments in one answer."""
+MAX_NAME: Final = 1024
+"""A function's name that has come to this many characters takes no further fragments."""
+TRUNCATED: Final = "truncated_stream"
+BROKEN: Final = "broken_stream"
+TOO_LARGE: Final = "stream_too_large"
+
+Judge = Callable[[loose_json.Fields], Failure | None]
+"""What a dialect makes of a frame: the failure it tells of, or None when it tells of none."""
+_NOTHING: Final = chunk.Function()
+
+
+class Folding:
+    """One stream with HTTP status 200: feed it what comes, end it, take the result.
+
+    Args:
+        judge: the dialect's reading of error frames.
+        replay_reasoning: put the reasoning into `Reply.message` too, as the dialect's sync reader does.
+        parser: the framing; default with the caps of `sse`.
+    """
+
+    def __init__(self, judge: Judge, *, replay_reasoning: bool, parser: sse.Parser | None = None) -> None:
+        self.done = False
+        """Nothing that may still come can change the result: `[DONE]`, an error frame, or a broken one was read."""
+        self.chunks = 0
+        """Chunks read so far that are part of an answer: for the time of the first, and to tell life from silence."""
+        self.broken = False
+        """It is `done` because it cannot be read any further: not worth waiting for its end."""
+        self._judge = judge
+        self._replay_reasoning = replay_reasoning
+        self._parser = parser or sse.Parser()
+        self._failure: Failure | None = None
+        self._content: io.StringIO | None = None
+        self._reasoning = io.StringIO()
+        self._refusal = io.StringIO()
+        self._calls: _Calls | None = None
+        self._room = MAX_TEXT
+        self._finish: str | None = None
+        self._usage: loose_json.Fields | None = None
+        self._id: str | None = None
+        self._request_id: str | None = None
+        self._model: str | None = None
+        self._service_tier: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body (decompressed), cut anywhere. Raises nothing, whatever they are."""
+        if self.done:
+            return
+        try:
+            events = self._parser.feed(data)
+        except sse.StreamTooLarge as error:
+            self._fail(TOO_LARGE, str(error), verdict="once")
+            return
+        for event in events:
+            found = chunk.read(event)
+            if found is not None:
+                self._take(found)
+            elif self._take_odd(event):
+                return
+        if self._room < 0:
+            self._fail(TOO_LARGE, f"the answer is longer than {MAX_TEXT} characters", verdict="once")
+
+    @property
+    def complete(self) -> bool:
+        """Whether what was read so far is an answer, whatever becomes of the rest."""
+        return self._finish is not None and self._failure is None
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory, about: what the answer has grown to and what the framing holds back."""
+        return MAX_TEXT - self._room + self._parser.held
+
+    @property
+    def said(self) -> str:
+        """Why it failed; empty as long as it did not."""
+        return "" if self._failure is None else self._failure.message
+
+    def end(self, *, clean: bool) -> Reply | Failure:
+        """The result, once `done` or at the end of the body.
+
+        Args:
+            clean: the body came to its regular end (irrelevant once `done`). After a reset, a timeout or a short body
+                False: the failure (code `truncated_stream`) may then be given the kind of the transport's own.
+        """
+        if self._failure is not None:
+            return self._failure
+        if self._finish is None:
+            return self._cut(clean=clean)
+        body = msgspec.json.encode(self._completion(self._finish))
+        reply = completion.read(Incoming(200, {}, body), replay_reasoning=self._replay_reasoning)
+        if reply is not None:
+            return reply
+        return completion.read_loosely(
+            loose_json.document(body) or {}, status=200, replay_reasoning=self._replay_reasoning
+        )
+
+    def _take(self, found: chunk.Chunk) -> None:
+        if self._id is None:
+            self._id = found.id or None
+        if self._model is None:
+            self._model = found.model or None  # Azure's first chunk has an empty one
+        if found.request_id:
+            self._request_id = found.request_id
+        if found.service_tier:
+            self._service_tier = found.service_tier
+        if found.usage:
+            self._usage = found.usage
+        for choice in found.choices or ():
+            if choice.index:
+                continue  # another choice than the first, which nobody asked for
+            self.chunks += 1
+            if choice.usage and not found.usage:
+                self._usage = choice.usage
+            if choice.finish_reason:
+                self._finish = choice.finish_reason
+            if choice.delta is not None:
+                self._add(choice.delta)
+
+    def _add(self, delta: chunk.Delta) -> None:
+        text = delta.content
+        if text is not None:
+            if self._content is None:
+                self._content = io.StringIO()
+            self._room -= self._content.write(text)
+        text = delta.reasoning_content or delta.reasoning
+        if text:
+            self._room -= self._reasoning.write(text)
+        if delta.refusal:
+            self._room -= self._refusal.write(delta.refusal)
+        if delta.tool_calls:
+            if self._calls is None:
+                self._calls = _Calls()
+            for fragment in delta.tool_calls:
+                self._room -= self._calls.add(fragment)
+
+    def _take_odd(self, event: bytes) -> bool:
+        """A frame that is no documented chunk: the end, an error, a chunk with odd types, or broken.
+
+        Whether the stream is over with it.
+        """
+        text = event.strip()
+        if text.startswith(b"[DONE]"):
+            self.done = True
+        elif text:
+            self._take_document(event)
+        return self.done
+
+    def _take_document(self, event: bytes) -> None:
+        document = loose_json.document(event)
+        if document is not None:
+            failure = self._judge(document)
+            if failure is not None:
+                self._refuse(failure)
+                return
+            try:
+                self._take(chunk.read_loosely(document))
+            except loose_json.UNREADABLE:
+                pass  # a part of the answer may be lost in it
+            else:
+                return
+        said = loose_json.excerpt(event[:2000].decode("utf-8", "replace"))[:200]
+        self._fail(BROKEN, f"the frame after chunk {self.chunks} of the stream cannot be read: {said}")
+
+    def _refuse(self, failure: Failure) -> None:
+        """The provider's own word; what it wrote before that may be billed, so it is no refusal any more."""
+        self.done = True
+        self._failure = msgspec.structs.replace(
+            failure,
+            request_id=failure.request_id or self._request_id or self._id,
+            answered=failure.answered and not self.chunks,
+        )
+
+    def _fail(self, code: str, message: str, *, verdict: Verdict = "retry") -> None:
+        self.done = self.broken = True
+        self._failure = self._unanswered("bad_payload", code, message=message, verdict=verdict)
+
+    def _cut(self, *, clean: bool) -> Failure:
+        if self.done:
+            how = "said [DONE]"
+        elif not clean:
+            how = "broke off"
+        else:
+            how = "ended inside a frame" if self._parser.rest else "ended"
+        message = f"the stream {how} after {self.chunks} chunks without a finish_reason, so the answer is not complete"
+        return self._unanswered("transport", TRUNCATED, message=message, verdict="retry")
+
+    def _unanswered(self, kind: FailureKind, code: str, *, message: str, verdict: Verdict) -> Failure:
+        """A failure that leaves open whether the call is billed."""
+        return Failure(
+            kind=kind,
+            code=code,
+            message=message,
+            verdict=verdict,
+            http_status=200,
+            request_id=self._request_id or self._id,
+            answered=False,
+        )
+
+    def _completion(self, finish: str) -> dict[str, Any]:
+        """The chat completion that these chunks are the pieces of."""
+        content = None if self._content is None else self._content.getvalue()
+        refusal = self._refusal.getvalue() or None
+        message = {
+            "content": None if refusal and not content else content,
+            "reasoning_content": self._reasoning.getvalue() or None,
+            "refusal": refusal,
+            "tool_calls": None if self._calls is None else self._calls.whole(),
+        }
+        return {
+            "choices": [{"message": message, "finish_reason": finish}],
+            "id": self._id,
+            "request_id": self._request_id,
+            "model": self._model,
+            "service_tier": self._service_tier,
+            "usage": self._usage,
+        }
+
+
+class _Call:
+    """A tool call in the making."""
+
+    __slots__ = ("arguments", "id", "name", "order")
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.id: str | None = None
+        self.name = ""
+        self.arguments = io.StringIO()
+
+
+class _Calls:
+    """Tool calls by their fragments, which belong together by `index`, and where that is missing by id or order."""
+
+    __slots__ = ("_all", "_by_id", "_by_index")
+
+    def __init__(self) -> None:
+        self._all: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+
+    def add(self, fragment: chunk.Fragment) -> int:
+        """Add a fragment; how many characters it brought."""
+        function = fragment.function or _NOTHING
+        name, arguments = function.name or "", function.arguments or ""
+        if not (name or arguments or fragment.id):
+            return 0
+        call = self._of(fragment, named=bool(name))
+        if fragment.id and call.id is None:
+            call.id = fragment.id
+            self._by_id.setdefault(fragment.id, call)
+        if name != call.name and len(call.name) < MAX_NAME:  # some servers repeat it in every fragment
+            call.name += name
+        return call.arguments.write(arguments) + len(name)
+
+    def whole(self) -> list[dict[str, Any]] | None:
+        """The calls in the order of their indexes, in the form of an answer in one piece."""
+        return [
+            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments.getvalue()}}
+            for call in sorted(self._all, key=_order)
+        ] or None
+
+    def _of(self, fragment: chunk.Fragment, *, named: bool) -> _Call:
+        index = fragment.index
+        if index is not None:
+            call = self._by_index.get(index)
+        elif fragment.id:
+            call = self._by_id.get(fragment.id)
+        else:
+            call = self._all[-1] if self._all else None
+        if call is not None and named and call.name and self._another(call, fragment):
+            call = None
+        if call is None:
+            call = _Call(len(self._all) if index is None else index)
+            self._all.append(call)
+            if index is not None:
+                self._by_index[index] = call
+        return call
+
+    @staticmethod
+    def _another(call: _Call, fragment: chunk.Fragment) -> bool:
+        """Whether a named fragment begins a further call, though it comes where one is being made.
+
+        Servers that send whole calls give them all index 0, or neither index nor id.
+        """
+        if fragment.id:
+            return call.id is not None and call.id != fragment.id
+        return fragment.index is None
+
+
+def _order(call: _Call) -> int:
+    return call.order

@@ -1,0 +1,288 @@
+"""The GLM dialect of BigModel and Z.ai, v4: chat and tasks.
+
+Owns the bodies, the task states and the meaning of the business codes. Sources: BigModel API reference ("chat
+completion", "asynchronous chat completion", "query result") and BigModel "API error codes". Codes whose HTTP status
+is not documented are judged by the code alone. The two services as data are `bigmodel`'s. Knows no other dialect. Used
+through `providers`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from batch.core.clock import Clock, describe
+from batch.core.records import Accepted, Failure, Outgoing, Processing, Reply
+from batch.http.headers import retry_after, seconds_until, server_now
+from batch.providers import body, completion, loose_json, refusal
+from batch.providers.folding import NO_HEADERS, Folding
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batch.core.records import Incoming, Lane, Request
+    from batch.providers.base import Headers, Signer
+    from batch.providers.service import Service
+
+_OVER: Final = ("1304", "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321")
+CODES: Final[refusal.Codes] = {
+    "500": ("server", "retry"),
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004", "1005"), ("auth", "stop")),
+    **dict.fromkeys(("1100", "1110", "1111", "1112", "1121", "1220"), ("auth", "stop")),
+    **dict.fromkeys(("1113", "1309", "1313", "1314", "1315"), ("balance", "stop")),
+    "1120": ("server", "retry"),
+    **dict.fromkeys(("1200", "1230", "1234"), ("server", "retry")),
+    **dict.fromkeys(("1210", "1213", "1214", "1215"), ("bad_request", "fail")),
+    **dict.fromkeys(("1211", "1212", "1221", "1222", "1311"), ("model", "stop")),
+    # "You already have a request": ours are new for every attempt, so something on the way sent this one twice.
+    "1231": ("task", "retry"),
+    "1261": ("too_large", "fail"),
+    "1300": ("content_filter", "fail"),
+    "1301": ("content_filter", "fail"),
+    **dict.fromkeys(("1302", "1303"), ("rate_limit", "retry")),
+    **dict.fromkeys(("1305", "1312"), ("overloaded", "retry")),
+    **dict.fromkeys(_OVER, ("quota", "park")),
+    **dict.fromkeys(("1701", "1702", "1703"), ("server", "once")),
+}
+"""BigModel's business codes: what went wrong and what it asks for."""
+
+
+CHINA: Final = timezone(timedelta(hours=8))
+"""BigModel writes its reset times in Chinese local time; z.ai shows the same form and is read the same way."""
+_RESET: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)", re.ASCII)
+
+SKEW_S: Final = 60.0
+"""Clocks that differ by more are worth a word when a token is called expired."""
+
+
+class _Submitted(msgspec.Struct):
+    id: str
+    request_id: str | None = None
+    model: str | None = None
+    task_status: str | None = None
+    error: None = None
+
+
+_submitted: Final = msgspec.json.Decoder(_Submitted)
+
+
+class Glm:
+    """Chat and tasks with one service over one key.
+
+    Args:
+        service: how it differs from the others; its name is the provider as the records show it.
+        credentials: the key, as it is or as tokens made from it.
+        clock: tells the time for reset times in answers that carry no `Date` header.
+    """
+
+    lanes: frozenset[Lane] = frozenset({"sync", "stream", "task"})
+
+    def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
+        self.name = service.name
+        self.counts: Literal["asked", "used"] = service.counts
+        self.service = service
+        self._credentials = credentials
+        self._clock = clock or Clock()
+        accepts: Headers = (("Accept", "application/json"),)
+        self._accepts = (*accepts, ("Accept-Language", service.language)) if service.language else accepts
+        self._signed: Headers | None = None
+        self._get: Headers = ()
+        self._post: Headers = ()
+
+    def _sign(self) -> None:
+        """Have `_get` and `_post` carry what the key's Authorization header is now: a token changes with the time."""
+        signed = self._credentials.headers()
+        if signed is not self._signed:
+            self._signed = signed
+            self._get = (*self._accepts, *signed)
+            self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
+
+    def _headers(self, call_id: str) -> Headers:
+        self._sign()
+        header = self.service.call_id_header
+        return (*self._post, (header, call_id)) if header else self._post
+
+    def _body(self, request: Request, call_id: str, *, stream: bool = False) -> bytes:
+        members = body.write(self.service, request)
+        if stream:
+            members["stream"] = True
+        if "request_id" not in self.service.never_send:
+            members["request_id"] = call_id
+        return loose_json.encode(members)
+
+    def chat(self, request: Request, call_id: str) -> Outgoing:
+        """POST /chat/completions."""
+        return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id))
+
+    def stream(self, request: Request, call_id: str) -> Outgoing:
+        """POST /chat/completions, answered in pieces; the usage comes with the last of them, unasked."""
+        return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id, stream=True))
+
+    def folding(self) -> Folding:
+        """What the pieces of an answer to `stream` are put together by."""
+        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
+
+    def submit(self, request: Request, call_id: str) -> Outgoing:
+        """POST /async/chat/completions."""
+        return Outgoing("/async/chat/completions", self._headers(call_id), self._body(request, call_id))
+
+    def poll(self, task_id: str) -> Outgoing:
+        """GET /async-result/{id}; the id is opaque and is escaped."""
+        self._sign()
+        return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self._get)
+
+    def read_chat(self, incoming: Incoming) -> Reply | Failure:
+        """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
+        if incoming.status == 200:
+            reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
+            if reply is not None:
+                return reply
+        document = loose_json.document(incoming.body)
+        if document is None:
+            return refusal.no_json(incoming)
+        return self._refused(document, incoming) or completion.read_loosely(
+            document, status=incoming.status, replay_reasoning=self.service.replays_reasoning
+        )
+
+    def read_submit(self, incoming: Incoming) -> Accepted | Failure:
+        """The id of a task, or why there is none."""
+        if incoming.status == 200:
+            try:
+                taken = _submitted.decode(incoming.body)
+            except loose_json.UNREADABLE:
+                taken = None
+            if taken and taken.id and taken.task_status != "FAIL":
+                return Accepted(task_id=taken.id, request_id=taken.request_id, model=taken.model)
+        document = loose_json.document(incoming.body)
+        if document is None:
+            return refusal.no_json(incoming)
+        failure = self._refused(document, incoming)
+        if failure is not None:
+            return failure
+        if loose_json.text(document.get("task_status")) == "FAIL":
+            return self._failed(document, incoming)
+        task_id = loose_json.text(document.get("id"))
+        if not task_id:
+            return completion.unusable("the answer to the submit has no task id", status=incoming.status)
+        return Accepted(
+            task_id=task_id,
+            request_id=loose_json.text(document.get("request_id")),
+            model=loose_json.text(document.get("model")),
+        )
+
+    def read_poll(self, incoming: Incoming) -> Reply | Failure | Processing:
+        """The reply of a finished task, `Processing`, or a failure of the poll or (kind `task`) of the task.
+
+        A task that the provider does not know (any more) and a success without an answer are worth one new task.
+        """
+        if incoming.status == 200:
+            reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
+            if reply is not None:
+                return reply
+        document = loose_json.document(incoming.body)
+        if document is None or 300 <= incoming.status < 400:
+            return self._no_state(incoming)
+        state = loose_json.text(document.get("task_status"))
+        if state == "FAIL":
+            return self._failed(document, incoming)
+        failure = self._refused(document, incoming)
+        if failure is not None:
+            lost = incoming.status in (400, 404) and failure.kind in ("bad_request", "model")
+            return _lost(failure) if lost else failure
+        if state is not None and state != "SUCCESS":
+            return Processing(state)
+        if state is None and "choices" not in document:
+            return completion.unusable("the answer to the poll has no task_status", status=incoming.status)
+        result = completion.read_loosely(
+            document, status=incoming.status, replay_reasoning=self.service.replays_reasoning
+        )
+        if isinstance(result, Failure):
+            message = f"the task succeeded, but {result.message}"
+            return msgspec.structs.replace(result, kind="task", message=message)
+        return result
+
+    def _no_state(self, incoming: Incoming) -> Failure:
+        """A poll answered with a redirect or no JSON: a gateway, which knows nothing of tasks, but for an empty 404."""
+        failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.no_json(incoming)
+        if incoming.status == 404 and not incoming.body.strip():
+            return _lost(failure)
+        if incoming.status == 404 or failure.verdict == "fail":
+            return msgspec.structs.replace(failure, kind="server", verdict="retry")
+        return failure
+
+    def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        said = refusal.find(document)
+        if said is None:
+            if incoming.status < 300:
+                return None
+            if incoming.status < 400:
+                return refusal.redirected(incoming)
+            said = refusal.Said()
+        kind, verdict = refusal.by_code(said, incoming.status, codes=self.service.codes)
+        if said.code == "1003" and self._credentials.renew():
+            verdict = "once"  # with another token; a key that goes out as it is has no other
+            said = msgspec.structs.replace(said, message=said.message + self._skew(incoming))
+        if said.flat and said.code == "500" and incoming.status == 200:
+            # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
+            kind, verdict = "bad_request", "fail"
+        return self._failure((kind, verdict), said, document=document, incoming=incoming)
+
+    def _skew(self, incoming: Incoming) -> str:
+        """What to say when the clocks differ by so much that a fresh token is an old one to the service."""
+        now_us = self._clock.now_us()
+        ahead = server_now(incoming.headers, now_us).timestamp() - now_us / 1e6
+        if abs(ahead) < SKEW_S:
+            return ""
+        return f" (its clock is {describe(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours: set the clock)"
+
+    def _failed(self, document: loose_json.Fields, incoming: Incoming) -> Failure:
+        """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
+        said = refusal.find(document) or refusal.Said()
+        kind, verdict = self.service.codes.get(said.code or "", ("task", "retry"))
+        if verdict in ("retry", "once"):
+            kind = "task"
+        said = msgspec.structs.replace(said, message=f"the task failed: {said.message or 'no reason given'}")
+        return self._failure((kind, verdict), said, document=document, incoming=incoming)
+
+    def _failure(
+        self, meaning: refusal.Meaning, said: refusal.Said, *, document: loose_json.Fields, incoming: Incoming
+    ) -> Failure:
+        kind, verdict = meaning
+        headers, now_us = incoming.headers, self._clock.now_us()
+        # What is used up comes back at the time in the message, whatever a gateway's Retry-After makes of a 429.
+        wait = reset_time(said.message, headers, now_us=now_us) if kind == "quota" else None
+        if wait is None:
+            wait = retry_after(headers, now_us)
+        return Failure(
+            kind=kind,
+            verdict=verdict,
+            message=loose_json.excerpt(self._credentials.hide(said.message))
+            or f"HTTP {incoming.status} without a message",
+            code=loose_json.excerpt(said.code)[:64] if said.code else None,
+            http_status=incoming.status,
+            retry_after_s=wait,
+            request_id=loose_json.text(document.get("request_id")) or refusal.request_id(headers),
+            answered=said.code != "1231",  # the copy that came first may be answered, and billed
+        )
+
+
+def _lost(failure: Failure) -> Failure:
+    """A task that is not known (any more): it may have been done and billed all the same."""
+    message = f"the provider does not know the task (any more): {failure.message}"
+    return msgspec.structs.replace(failure, kind="task", verdict="once", message=message, answered=False)
+
+
+def reset_time(message: str, headers: Mapping[str, str], *, now_us: int) -> float | None:
+    """Seconds until the `YYYY-mm-dd HH:MM:SS` (UTC+8) in a message of BigModel's quota codes, or None."""
+    found = _RESET.search(message)
+    if not found:
+        return None
+    try:
+        moment = datetime(*(int(part) for part in found.groups()), tzinfo=CHINA)  # type: ignore[arg-type, misc]
+    except ValueError:
+        return None
+    return seconds_until(moment, server_now(headers, now_us))

@@ -1,0 +1,130 @@
+"""Answers that are errors: an HTTP answer and a dialect's table of codes → `Failure`.
+
+Owns the error envelopes (`{"error": {...}}`, the flat `code`/`msg` and `message`/`type` forms, HTML pages) and what
+a bare HTTP status means. What a code means is data of the dialect (`Codes`). No message text decides anything, with
+two exceptions that are the services' documented contract and are read by the dialects: BigModel's reset time and
+OpenAI's Limit/Requested numbers. Sources: BigModel "API error codes", OpenAI guide "Error codes". Used by `glm` and
+`openai`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from batch.core.records import Failure, Verdict
+from batch.providers import completion, loose_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batch.core.errors import FailureKind
+    from batch.core.records import Incoming
+
+Meaning = tuple["FailureKind", Verdict]
+Codes = dict[str, Meaning]
+
+STATUSES: Final[dict[int, Meaning]] = {
+    401: ("auth", "stop"),
+    402: ("balance", "stop"),
+    403: ("auth", "stop"),
+    404: ("model", "stop"),
+    407: ("auth", "stop"),
+    408: ("server", "retry"),
+    409: ("server", "retry"),
+    413: ("too_large", "fail"),
+    425: ("server", "retry"),
+    429: ("rate_limit", "retry"),
+    434: ("auth", "stop"),
+    435: ("too_large", "fail"),
+    529: ("overloaded", "retry"),
+}
+"""What a status means when no code says more; 400–499 else are bad requests, 500–599 else the server's fault."""
+
+# A gateway that gave up waiting does not know what the service behind it did; a busy one never passed the call on.
+_MAYBE_DONE: Final = frozenset({500, 502, 504, 520, 522, 524})
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What an error envelope says, as text; `flat` when it had no `error` object around it."""
+
+    code: str | None = None
+    type: str | None = None
+    message: str = ""
+    flat: bool = False
+
+
+def find(document: loose_json.Fields) -> Said | None:
+    """The error in a JSON answer, whatever its envelope and status; None when there is none."""
+    raw = document.get("error")
+    if raw is not None and bytes(raw).strip() not in (b"null", b"{}", b'""', b"false"):
+        inner = loose_json.fields(raw)
+        if inner is None:
+            return Said(message=loose_json.text(raw) or "")
+        return _said(inner)
+    if "choices" in document or "task_status" in document:
+        return None
+    if loose_json.text(document.get("success")) == "false" or loose_json.text(document.get("object")) == "error":
+        return _said(document, flat=True)
+    if "code" in document and ("msg" in document or "message" in document):
+        return _said(document, flat=True)
+    return None
+
+
+def by_status(status: int) -> Meaning:
+    """What a refusal means when only the HTTP status is known."""
+    if status in STATUSES:
+        return STATUSES[status]
+    if status >= 500:
+        return ("server", "retry")
+    return ("bad_request", "fail")
+
+
+def by_code(said: Said, status: int, *, codes: Codes) -> Meaning:
+    """What a refusal means: its code, else its type, else its status, else the status its code repeats."""
+    if said.code in codes:
+        return codes[said.code]
+    if said.type in codes and status != 529:  # which says more than the `server_error` that comes with it
+        return codes[said.type]
+    if status >= 300:
+        return by_status(status)
+    if said.code is not None and said.code.isdecimal() and 400 <= int(said.code[:4]) < 600:
+        return by_status(int(said.code[:4]))
+    return ("server", "once")
+
+
+def no_json(incoming: Incoming) -> Failure:
+    """A failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
+    status = incoming.status
+    what = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
+    if status < 300:
+        return completion.unusable(f"HTTP {status} with something that is no JSON object: {what}", status=status)
+    if status < 400:
+        return redirected(incoming)
+    kind, verdict = by_status(status)
+    return Failure(
+        kind=kind,
+        verdict=verdict,
+        message=f"HTTP {status}: {what}",
+        http_status=status,
+        answered=status not in _MAYBE_DONE,
+    )
+
+
+def redirected(incoming: Incoming) -> Failure:
+    """A failure for a 3xx: it is never followed, because the key and the prompt would go wherever it points."""
+    target = loose_json.excerpt(incoming.headers.get("location", "nowhere"))[:200]
+    status = incoming.status
+    message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
+    return Failure(kind="bad_request", verdict="fail", code="redirect", message=message, http_status=status)
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The service's own id of an exchange, from its headers."""
+    return headers.get("x-request-id") or headers.get("x-log-id")
+
+
+def _said(found: loose_json.Fields, *, flat: bool = False) -> Said:
+    message = loose_json.text(found.get("message")) or loose_json.text(found.get("msg")) or ""
+    return Said(loose_json.text(found.get("code")), loose_json.text(found.get("type")), message, flat)

@@ -1,0 +1,182 @@
+"""The known providers, and the way from a provider's name to an `Endpoint`.
+
+Owns the list of services (their data stands in a file each) and what a job's own `[provider.NAME]` table makes of one.
+It reads no environment itself: the caller hands one in. Sources of the addresses and variable names stand with the
+services. Used by `prepared`, `runs` and the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import httpx
+import msgspec
+
+from batch.core.clock import Clock
+from batch.core.errors import RefusedToStart
+from batch.job.providers import ProviderSpec, unknown
+from batch.providers.base import Credentials, Dialect, Signer
+from batch.providers.glm import Glm
+from batch.providers.jwt import Tokens
+from batch.providers.openai import OPENAI, OpenAI
+from batch.providers.service import Service
+from batch.providers.services.bigmodel import GLM, SIMULATOR, ZAI
+from batch.providers.services.dashscope import DASHSCOPE
+from batch.providers.services.deepseek import DEEPSEEK
+from batch.providers.services.moonshot import MOONSHOT
+from batch.providers.services.vllm import VLLM
+
+KeyForm = Literal["raw", "jwt"]
+"""How a key goes out: as it is, or as short-lived tokens made from it (GLM keys only)."""
+
+PROVIDERS: Final[dict[str, Service]] = {
+    service.name: service for service in (GLM, ZAI, OPENAI, DASHSCOPE, DEEPSEEK, MOONSHOT, VLLM, SIMULATOR)
+}
+
+Tables = Mapping[str, ProviderSpec]
+"""The `[provider.NAME]` tables of a job."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where to send and how to write: what a run needs to know of its provider."""
+
+    dialect: Dialect
+    base_url: str
+    key_env_used: str | None
+    """The variable the key came from; None when it is built in or there is none."""
+    service: Service
+
+
+def known_providers() -> tuple[str, ...]:
+    """The names `model.provider` may have without a table."""
+    return tuple(PROVIDERS)
+
+
+def find(provider: str, tables: Tables | None = None) -> Service:
+    """The service of that name: a built-in one, or one that a job's own table describes.
+
+    Raises:
+        RefusedToStart: there is neither; names the nearest.
+    """
+    known = PROVIDERS.get(provider)
+    if known is not None:
+        return known
+    table = (tables or {}).get(provider)
+    if table is None:
+        raise RefusedToStart(f"model.provider = {provider!r} {unknown(provider, tables or {})}")
+    return _own(provider, table)
+
+
+def dialect(
+    provider: str | Service,
+    *,
+    base_url: str | None,
+    key: str | None,
+    key_form: KeyForm = "raw",
+    clock: Clock | None = None,
+) -> tuple[Dialect, str]:
+    """The dialect of a service under a given key, and its base URL without a slash at the end.
+
+    Raises:
+        RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, the key is missing
+            or could not stand in a header, or there is no such form of it.
+    """
+    known = find(provider) if isinstance(provider, str) else provider
+    address = _checked_url(known.name, base_url or known.base_url)
+    if key is None:
+        key = known.built_in_key
+    if key is None:
+        raise RefusedToStart(_no_key(known.name, known.keys))
+    key = _checked_key(key, "the API key")
+    if key_form == "jwt" and known.speaks != "glm":
+        raise RefusedToStart(
+            f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {known.name} takes its key as it '
+            'is: set key_form = "raw" or leave it out'
+        )
+    credentials: Signer = Tokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
+    if known.speaks == "openai":
+        return OpenAI(known, credentials, clock=clock), address
+    return Glm(known, credentials, clock=clock), address
+
+
+def resolve(
+    provider: str,
+    *,
+    base_url: str | None,
+    api_key_env: str | None,
+    environ: Mapping[str, str],
+    key_form: KeyForm = "raw",
+    clock: Clock | None = None,
+    tables: Tables | None = None,
+) -> Endpoint:
+    """The endpoint a job asks for, with key and address from the job or the usual environment variables.
+
+    Args:
+        provider: a name of `known_providers`, or of `tables`.
+        base_url: from the job; None takes the provider's variable, then its own address.
+        api_key_env: from the job: the only variable looked at; None looks at the provider's usual ones.
+        environ: usually `os.environ`.
+        key_form: from the job.
+        clock: handed to the dialect.
+        tables: from the job.
+
+    Raises:
+        RefusedToStart: as `dialect`, naming the variables when none of them is set.
+    """
+    known = find(provider, tables)
+    names = (api_key_env,) if api_key_env else known.keys
+    used = next((name for name in names if environ.get(name, "").strip()), None)
+    if used is None and (api_key_env or known.built_in_key is None):
+        raise RefusedToStart(_no_key(provider, names))
+    address = base_url or (environ.get(known.base_variable, "").strip() if known.base_variable else "") or None
+    key = _checked_key(environ[used], used) if used else None
+    spoken, where = dialect(known, base_url=address, key=key, key_form=key_form, clock=clock)
+    return Endpoint(spoken, where, used, known)
+
+
+def _own(name: str, table: ProviderSpec) -> Service:
+    """The service a table describes: the one it speaks like, less what is only that one's."""
+    like = GLM if table.speaks == "glm" else VLLM
+    return msgspec.structs.replace(
+        like,
+        name=name,
+        base_url=table.base_url,
+        keys=(table.api_key_env,) if table.api_key_env else (),
+        base_variable=None,
+        built_in_key=None if table.api_key_env else "",
+        call_id_header=table.call_id_header or like.call_id_header,
+        # What is not sent to BigModel is left out there for BigModel's sake; here the job alone says it.
+        never_send=frozenset(table.never_send),
+        counts=table.counts or like.counts,
+        closed=False,
+    )
+
+
+def _no_key(provider: str, names: tuple[str, ...]) -> str:
+    which = " or ".join(names)
+    return f"provider {provider} needs an API key and {which} is not set: export it, or name another with api_key_env"
+
+
+def _checked_key(key: str, where: str) -> str:
+    """The key without the white space around it that copying leaves; never shown in an error."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise RefusedToStart(
+            f"{where} holds characters that no API key has (blanks, controls, non-ASCII): copy it again"
+        )
+    return key
+
+
+def _checked_url(provider: str, address: str | None) -> str:
+    if not address:
+        raise RefusedToStart(f"provider {provider} has no usual address: set model.base_url in the job")
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise RefusedToStart(f"base_url {address!r} is no URL ({error}): write https://host/path") from None
+    if url.userinfo:
+        raise RefusedToStart("base_url holds a user name or password: keys come from the environment only")
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise RefusedToStart(f"base_url {address!r} must be http(s)://host/path without ? and #")
+    return address.rstrip("/")

@@ -1,0 +1,103 @@
+"""How far a run is: one frozen snapshot a second, for the live line, `status.json` and JSON progress.
+
+Owns the arithmetic of rate and time left. It is handed counts and never looks at live objects itself; who shows it
+is the command's business.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+
+from batch.ledger.totals import Planned, Totals
+
+WINDOW_S: Final = 30.0
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a run at one moment; times in seconds, `left_s` None while it cannot be said."""
+
+    run: str
+    state: str
+    elapsed_s: float
+    planned: Planned
+    totals: Totals
+    expected: int | None
+    """Rows this run will have settled, as far as the source was read; exact once planning is complete."""
+    done: int
+    """Rows settled by this run."""
+    rate: float
+    in_flight: int
+    waiting_tasks: int
+    held_back: int
+    """Requests held back by a limit now."""
+    left_s: float | None
+    waits_for: str | None
+
+    def public(self) -> dict[str, Any]:
+        """As written to `status.json` and printed by `--progress json`."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "rows": {"done": self.done, "expected": self.expected, **msgspec.structs.asdict(self.planned)},
+            "rows_per_second": round(self.rate, 3),
+            "in_flight": self.in_flight,
+            "waiting_tasks": self.waiting_tasks,
+            "held_back": self.held_back,
+            "left_s": None if self.left_s is None else round(self.left_s, 1),
+            "waits_for": self.waits_for,
+            "totals": self.totals.public(),
+        }
+
+
+def waiting(holder: str) -> Progress:
+    """The state of a command that has no run yet, because another process is at work in its output folder."""
+    return Progress(
+        run="",
+        state="waiting",
+        elapsed_s=0.0,
+        planned=Planned(),
+        totals=Totals(),
+        expected=None,
+        done=0,
+        rate=0.0,
+        in_flight=0,
+        waiting_tasks=0,
+        held_back=0,
+        left_s=None,
+        waits_for=f"another run ({holder})" if holder else "another run",
+    )
+
+
+class Meter:
+    """Turns counts into a rate over the last half minute and a time left."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def rate(self, now: float, done: int) -> float:
+        """Rows a second over the window that ends now."""
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_S:
+            self._seen.popleft()
+        first_at, first_done = self._seen[0]
+        return (done - first_done) / (now - first_at) if now - first_at > 0.05 else 0.0
+
+
+def expected(planned: Planned, fraction: float | None) -> int | None:
+    """Rows that will need work, from those found in the share of the source that was read."""
+    if planned.complete:
+        return planned.admitted
+    if not fraction or fraction <= 0:
+        return None
+    return max(planned.admitted, round(planned.admitted / min(1.0, fraction)))
+
+
+def time_left(rate: float, done: int, total: int | None) -> float | None:
+    """Seconds until `total` at this rate."""
+    if total is None or rate <= 0:
+        return None
+    return max(0.0, (total - done) / rate)

@@ -1,0 +1,140 @@
+"""What a run leaves for people and monitors: `runs/*.json`, the heartbeat in `status.json`, and the exit code.
+
+Owns the fields of these two files beyond those of `progress`, and the one rule that makes an exit code of how a run
+ended, so that the code in the files is the code of the process. Used by `runs`; `report` reads the files.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import apsw
+import msgspec
+
+from batch.core.clock import iso
+from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BatchError
+from batch.job.job import Job
+from batch.job.options import MaxFailed
+from batch.ledger.reader import Replay, RunRow
+from batch.ledger.totals import Totals
+from batch.output import parts
+from batch.output.folder import OutputFolder
+from batch.plan import continuation
+from batch.prompts.variants import old_models
+from batch.run.progress import Progress
+
+
+class End(msgspec.Struct, frozen=True):
+    """How a run ended."""
+
+    state: str
+    """The reason it closed with."""
+    totals: Totals
+    max_failed: MaxFailed | None = None
+    fault: BatchError | None = None
+
+    @property
+    def within_max_failed(self) -> bool | None:
+        """Whether as few rows failed as were allowed; None when nothing was said about it."""
+        if self.max_failed is None:
+            return None
+        return self.max_failed.kept(failed=self.totals.rows_failed, settled=self.totals.rows)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command ends with whose last run ended so."""
+        if self.fault is not None:
+            return self.fault.exit_code
+        if self.state == "interrupted":
+            return EXIT_INTERRUPTED
+        return EXIT_ROWS_FAILED if self.totals.rows_failed and not self.within_max_failed else EXIT_OK
+
+    @property
+    def final_code(self) -> int | None:
+        """The same, but None for a run that was only closed: its command goes on with the next."""
+        return None if self.state in continuation.CLOSINGS else self.exit_code
+
+
+def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: End | None = None) -> None:
+    """Rewrite `status.json`: how far the run is, which process is at work, and when it said so last.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    beat = {"process": os.getpid(), "updated_at": iso(now_us), "exit_code": end.final_code if end is not None else None}
+    parts.write_status(folder.status, {**snapshot.public(), **beat})
+
+
+def write_run(folder: OutputFolder, run: str, replay: Replay, *, job: Job, end: End | None = None) -> None:
+    """Rewrite the file of one run; `end` is None while it is at work.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    row = next(found for found in replay.runs() if found.run == run)
+    parts.write_json(folder.run_file(run), _run(row, replay, job, end))
+
+
+def mend_last(folder: OutputFolder, replay: Replay, *, job: Job) -> None:
+    """Tell how the last run ended, where its process closed it and was killed before it could.
+
+    Its exit code stays null: the command never had one.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    last = next(reversed(replay.runs()), None)
+    if last is None or last.state == "running":
+        return
+    try:
+        told = msgspec.json.decode(folder.run_file(last.run).read_bytes(), type=dict[str, Any])
+    except (OSError, ValueError):
+        return
+    if told.get("state") == "running" and told.get("exit_reason") is None:
+        # The job may be another by now; what it was stands in the file.
+        begun = {name: told[name] for name in ("job", "versions") if name in told}
+        parts.write_json(folder.run_file(last.run), {**_run(last, replay, job, None), **begun})
+
+
+def _run(row: RunRow, replay: Replay, job: Job, end: End | None) -> dict[str, Any]:
+    ended_us, limit = row.ended_at_us, end.max_failed if end is not None else None
+    permanent, retryable = replay.standing_failures()
+    return {
+        "run": row.run,
+        "state": row.state,
+        "started_at": iso(row.started_at_us),
+        "ended_at": iso(ended_us) if ended_us is not None else None,
+        "seconds": (ended_us - row.started_at_us) / 1e6 if ended_us is not None else None,
+        "exit_code": end.final_code if end is not None else None,
+        "exit_reason": end.state if end is not None else None,
+        "fault": str(end.fault) if end is not None and end.fault is not None else None,
+        "max_failed": limit.text if limit is not None else None,
+        "within_max_failed": end.within_max_failed if end is not None else None,
+        "job": {
+            "name": job.name,
+            "folder": str(job.folder),
+            "provider": job.model.provider,
+            "model": job.model.name,
+            "models": list(job.model.names or (job.model.name,)),
+            "prompts": list(job.prompt.variants),
+            "variants": [name or None for name in old_models(job.request_part())],
+            "lane": job.model.lane,
+            "tags": job.tags,
+            "request": msgspec.json.decode(row.request),
+        },
+        "source": msgspec.json.decode(row.source),
+        "complete": row.complete,
+        "planned": msgspec.structs.asdict(row.planned),
+        # After a storage fault the ledger lacks what could not be published any more.
+        "totals": (row.totals if end is None else end.totals).public(),
+        "table": {"rows": replay.table_rows(), "permanent": permanent, "retryable": retryable},
+        "versions": {
+            "promptmill": metadata.version("promptmill"),
+            "python": platform.python_version(),
+            "pyarrow": metadata.version("pyarrow"),
+            "sqlite": apsw.sqlite_lib_version(),
+        },
+    }

@@ -1,0 +1,151 @@
+"""The simulator's own account of what it served and billed. Owns one compact record per HTTP request.
+
+Kept in columns because a run may send hundreds of thousands of requests: some forty bytes a record plus the caller's
+id. What is derived (cost, state of a task, duplicates) is computed when somebody asks.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+from batch.simulator.books import prices
+from batch.simulator.tasks import SUCCESS, Task
+
+_BILLED, _DELIVERED, _STREAMED = 1, 2, 4
+
+
+class Entry:
+    """What is known of one HTTP request while it is served; written to the books at its end.
+
+    Attributes:
+        route: `chat`, `submit`, `poll`, `models` or `unknown`.
+        dialect: `glm`, `openai` or `none`.
+        status: HTTP status; 0 when none was sent.
+        fault: number of the first fault that struck it, else 0.
+        stream: whether the answer was to be a stream.
+        task: the task it made or asked for.
+    """
+
+    __slots__ = (
+        "at", "billed", "cached_tokens", "client_call_id", "completion_tokens", "delivered", "dialect", "fault",
+        "key_id", "model", "number", "prompt_tokens", "route", "status", "stream", "task",
+    )  # fmt: skip
+
+    def __init__(self, number: int, dialect: str, route: str, at: float) -> None:
+        """Start with a request of which only route and arrival (unix seconds) are known."""
+        self.number = number
+        self.dialect = dialect
+        self.route = route
+        self.at = at
+        self.key_id = ""
+        self.model = ""
+        self.client_call_id: str | None = None
+        self.status = 0
+        self.billed = False
+        self.delivered = False
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.cached_tokens = 0
+        self.fault = 0
+        self.stream = False
+        self.task: Task | None = None
+
+
+class Books:
+    """The records of all HTTP requests, in the order in which they ended."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every record."""
+        self._at = array("d")
+        self._number = array("Q")
+        self._tokens = array("Q")  # prompt, completion and cached tokens, three a record
+        self._status = array("H")
+        self._marks = array("B")
+        self._kind = array("I")
+        self._calls: list[str | None] = []
+        self._tasks: dict[int, Task] = {}
+        self._kinds: dict[tuple[str, str, str, str, int], int] = {}
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self._at)
+
+    def add(self, entry: Entry) -> None:
+        """Write a record."""
+        kind = (entry.route, entry.dialect, entry.key_id, entry.model, entry.fault)
+        self._kind.append(self._kinds.setdefault(kind, len(self._kinds)))
+        if entry.task is not None:
+            self._tasks[len(self._at)] = entry.task
+        self._at.append(entry.at)
+        self._number.append(entry.number)
+        self._tokens.extend((entry.prompt_tokens, entry.completion_tokens, entry.cached_tokens))
+        self._status.append(entry.status)
+        self._marks.append(_BILLED * entry.billed | _DELIVERED * entry.delivered | _STREAMED * entry.stream)
+        self._calls.append(entry.client_call_id)
+
+    def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
+        """Tokens billed for requests that came in the unix seconds [begin, end), by (key, model).
+
+        Tasks count as they stand at the monotonic time `now`, at the time of their submission.
+        """
+        kinds = list(self._kinds)
+        totals: dict[tuple[str, str], int] = {}
+        for place, at in enumerate(self._at):
+            if not begin <= at < end:
+                continue
+            route, _, key_id, model, _ = kinds[self._kind[place]]
+            task = self._tasks.get(place) if route == "submit" else None
+            tokens = self._tokens[3 * place] + self._tokens[3 * place + 1] if self._marks[place] & _BILLED else 0
+            if task is not None and task.state(now) == SUCCESS:
+                tokens = task.prompt_tokens + task.completion_tokens
+            totals[key_id, model] = totals.get((key_id, model), 0) + tokens
+        return totals
+
+    def records(self, now: float) -> Iterator[dict[str, Any]]:
+        """Every record as it is shown, tasks as they stand at the monotonic time `now`."""
+        kinds = list(self._kinds)
+        # Whoever reads may be interrupted by a reset, which makes new columns: hold on to these.
+        at, numbers, statuses, marks, calls = self._at, self._number, self._status, self._marks, self._calls
+        tokens, kind, tasks = self._tokens, self._kind, self._tasks
+        seen: set[tuple[str, str]] = set()
+        for place in range(len(at)):
+            route, dialect, key_id, model, fault = kinds[kind[place]]
+            call_id, task = calls[place], tasks.get(place)
+            prompt, completion, cached = tokens[3 * place : 3 * place + 3]
+            billed = bool(marks[place] & _BILLED)
+            if route == "submit" and task is not None and task.state(now) == SUCCESS:
+                billed = True
+                prompt, completion, cached = task.prompt_tokens, task.completion_tokens, task.cached_tokens
+            duplicate = call_id is not None and route in ("chat", "submit") and (key_id, call_id) in seen
+            if call_id is not None and route in ("chat", "submit"):
+                seen.add((key_id, call_id))
+            price = prices.find(model)
+            cost = prices.cost(price, prompt, completion, cached) if price else None
+            yield {
+                "id": f"req_{numbers[place]:012d}",
+                "route": route,
+                "dialect": dialect,
+                "key_id": key_id,
+                "model": model,
+                "client_call_id": call_id,
+                "status": statuses[place],
+                "billed": billed,
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+                "total_tokens": prompt + completion,
+                "cached_tokens": cached,
+                "cost": cost if billed else "0",
+                "currency": price.currency if price else None,
+                "delivered": bool(marks[place] & _DELIVERED),
+                "stream": bool(marks[place] & _STREAMED),
+                "at": at[place],
+                "task_id": None if task is None else task.id,
+                "fault": fault or None,
+                "duplicate": duplicate,
+            }

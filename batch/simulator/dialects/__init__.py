@@ -1,0 +1,1 @@
+"""How the simulator speaks: the routes, checks, bodies and chunks of both dialects."""

@@ -1,0 +1,114 @@
+"""What to do after a failure: wait and try again, fail the row, park everybody, or stop the run.
+
+A pure function from (failure, history of this turn, the moment) to a decision. Nothing here waits or sends. The classes
+of failure come from `wire` (`Failure.verdict`); this module adds how often and how long. What a retry costs the
+provider is bounded elsewhere (`health`).
+
+An attempt counts against `max_attempts` only if it says something about the row: one refused for rate or load does not,
+nor one that never reached the provider, nor one that failed while nobody was answered and other rows still wait. A row
+that is refused while others are answered fails all the same, after `MAX_PARK_S`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Literal
+
+import msgspec
+
+from batch.core.errors import FailureKind
+from batch.core.records import Failure
+
+FIRST_WAIT_S: Final = 0.5
+LONGEST_WAIT_S: Final = 20.0
+MAX_PARK_S: Final = 15 * 60.0
+MAX_RETRY_AFTER_S: Final = 120.0  # what a single row waits for on a server's word before it counts as parked
+
+SLOWS_EVERYBODY: Final[frozenset[FailureKind]] = frozenset({"rate_limit", "quota", "overloaded", "server"})
+SAYS_NOTHING: Final[frozenset[FailureKind]] = frozenset({"rate_limit", "quota", "overloaded"})
+"""Refused for what others do: no attempt at the row."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """What one turn of one row has gone through; replaced, never changed."""
+
+    attempts: int = 0
+    """Finished attempts that count against `max_attempts`."""
+    once: tuple[FailureKind, ...] = ()
+    """Kinds with verdict `once` that were retried already."""
+    turned_away: int = 0
+    """Attempts since the last one that counted."""
+    since_s: float = 0.0
+    """The monotonic moment of the first of them."""
+
+    @property
+    def tried(self) -> bool:
+        """Whether an attempt of this turn failed already."""
+        return self.attempts + self.turned_away > 0
+
+    def after(self, failure: Failure, decision: Decision, now: float) -> History:
+        """The history with one more failed attempt."""
+        once = (*self.once, failure.kind) if failure.verdict == "once" else self.once
+        if decision.counted:
+            return History(self.attempts + 1, once)
+        return History(self.attempts, once, self.turned_away + 1, self.since_s if self.turned_away else now)
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`again` after `wait_s`, `fail` the row (retryably or not), `stop` the run. `pause_s` holds everybody back."""
+
+    action: Literal["again", "fail", "stop"]
+    wait_s: float = 0.0
+    pause_s: float = 0.0
+    retryable: bool = False
+    counted: bool = True
+    """Whether the attempt was one of `max_attempts`."""
+
+
+def backoff(attempt: int, chance: random.Random) -> float:
+    """Seconds before try `attempt` + 1 (0 for the first failure): min(0.5·2ⁿ, 20)·U(0.75, 1)."""
+    return min(FIRST_WAIT_S * 2.0 ** min(attempt, 10), LONGEST_WAIT_S) * chance.uniform(0.75, 1.0)
+
+
+def decide(
+    failure: Failure,
+    history: History,
+    *,
+    max_attempts: int,
+    chance: random.Random,
+    now: float = 0.0,
+    silent_s: float = 0.0,
+    last_ones: bool = False,
+) -> Decision:
+    """The decision after `failure`.
+
+    Args:
+        failure: what came of the attempt.
+        history: as it was before it.
+        max_attempts: attempts that count, per turn.
+        chance: for the jitter.
+        now: monotonic seconds.
+        silent_s: for how long the provider has answered nobody; 0 when it does.
+        last_ones: no row is left that did not fail: whether the provider is away or these rows make it fail, nobody
+            can tell, so the attempt counts.
+    """
+    if failure.verdict == "fail":
+        return Decision("fail", retryable=False)
+    if failure.verdict == "stop" or silent_s > MAX_PARK_S:
+        return Decision("stop")
+    asked = failure.retry_after_s or 0.0
+    parked = failure.verdict == "park" or asked > MAX_RETRY_AFTER_S
+    if parked and not 0 < asked <= MAX_PARK_S:
+        return Decision("stop")
+    pause = asked if parked or failure.kind in SLOWS_EVERYBODY else 0.0
+    repeated = failure.verdict == "once" and failure.kind in history.once
+    if repeated and failure.kind == "auth":
+        return Decision("stop")  # a fresh token is refused as well: so is the key
+    counted = not (failure.kind in SAYS_NOTHING or not failure.sent or (silent_s > 0 and not last_ones))
+    turned_away = not counted and silent_s <= 0 and history.turned_away > 0 and now - history.since_s > MAX_PARK_S
+    if repeated or turned_away or (counted and history.attempts + 1 >= max_attempts):
+        # The others are held back all the same, or each of them would run into it and fail as well.
+        return Decision("fail", pause_s=pause, retryable=True, counted=counted)
+    tried = history.attempts + history.turned_away if silent_s <= 0 else 0
+    wait = asked if parked else max(backoff(tried, chance), asked)
+    return Decision("again", wait_s=wait, pause_s=pause, counted=counted)

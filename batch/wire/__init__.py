@@ -1,1 +1,0 @@
-"""The wire: HTTP exchanges and the dialects that write requests and read answers. No retry, no sleep, no ledger."""

@@ -1,0 +1,208 @@
+"""The job file: what it may hold, what stands when it does not, and what depends on it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from batch.core.errors import JobError
+from batch.job.job import InputSpec, Job, LimitSpec, ModelSpec, OutputSpec, PromptSpec, ToolSpec
+from tests.support.jobtext import SOUND, load
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "label"
+    folder.mkdir()
+    return folder
+
+
+def test_a_job_with_every_key_is_read_as_it_stands(folder: Path) -> None:
+    """design.md 4: the keys of the first step, each with a value that is not its default."""
+    job = load(
+        folder,
+        """
+        name = "label-tickets"
+        tags = { team = "support" }
+        [input]
+        path = "../in/tickets.jsonl"
+        key = "ticket_id"
+        format = "rows"
+        max_row_bytes = "64KiB"
+        types = { amount = "decimal(12,2)", at = "timestamp[us]", "odd name" = "list<string>" }
+        [prompt]
+        system = "Label."
+        messages = "chat"
+        [model]
+        provider = "glm"
+        name = "glm-4"
+        lane = "task"
+        served = "same"
+        parameters = { temperature = 0.1, stop = ["x"], response_format = { type = "json_object" } }
+        base_url = "http://127.0.0.1:8311/api/paas/v4"
+        api_key_env = "ZAI_API_KEY"
+        [limits]
+        concurrency = 64
+        requests_per_minute = 600
+        call_timeout_s = 30
+        task_timeout_s = 3600.5
+        max_attempts = 3
+        [tools]
+        module = "tools.py"
+        max_turns = 4
+        [output]
+        path = "/srv/{name}/out"
+        rows_per_part = 500
+        columns = ["ticket_id", "subject"]
+        messages = "all"
+        """,
+    )
+    assert job == Job(
+        name="label-tickets",
+        folder=folder,
+        tags={"team": "support"},
+        input=InputSpec(
+            path=folder.parent / "in" / "tickets.jsonl",
+            key="ticket_id",
+            max_row_bytes=65_536,
+            types={"amount": "decimal(12,2)", "at": "timestamp[us]", "odd name": "list<string>"},
+        ),
+        prompt=PromptSpec(system="Label.", messages="chat"),
+        model=ModelSpec(
+            provider="glm",
+            name="glm-4",
+            lane="task",
+            served="same",
+            parameters={"temperature": 0.1, "stop": ["x"], "response_format": {"type": "json_object"}},
+            base_url="http://127.0.0.1:8311/api/paas/v4",
+            api_key_env="ZAI_API_KEY",
+        ),
+        limits=LimitSpec(
+            concurrency=64, requests_per_minute=600.0, call_timeout_s=30.0, task_timeout_s=3600.5, max_attempts=3
+        ),
+        tools=ToolSpec(module=folder / "tools.py", max_turns=4),
+        output=OutputSpec(
+            path=Path("/srv/label-tickets/out"), rows_per_part=500, columns=("ticket_id", "subject"), messages="all"
+        ),
+    )
+
+
+def test_what_is_left_out_has_the_documented_default(folder: Path) -> None:
+    """design.md 4 again, from the other side."""
+    job = load(folder, SOUND)
+    assert (job.input.key, job.input.format, job.input.max_row_bytes, job.input.types) == (None, "rows", 16_000_000, {})
+    assert (job.model.lane, job.model.served, job.model.parameters) == ("sync", "any", {})
+    assert job.limits == LimitSpec(
+        concurrency=50, requests_per_minute=None, call_timeout_s=600.0, task_timeout_s=86_400.0, max_attempts=8
+    )
+    assert job.tools is None
+    assert job.output == OutputSpec(path=folder / "out" / "label-tickets", rows_per_part=10_000)
+    assert (job.output.columns, job.output.messages, job.tags) == (None, "turns", {})
+
+
+def test_a_job_may_be_named_by_its_folder_or_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All paths are absolute, so that a later change of directory changes nothing."""
+    job = load(folder, SOUND)
+    assert Job.load(folder / "job.toml") == job
+    monkeypatch.chdir(folder.parent)
+    assert Job.load("label") == job
+    monkeypatch.chdir(folder)
+    assert Job.load(".") == job
+
+
+def test_a_job_without_a_name_is_called_like_its_folder(folder: Path) -> None:
+    """The name only labels the output folder."""
+    job = load(folder, SOUND.replace('name = "label-tickets"\n', "", 1))
+    assert (job.name, job.output.path) == ("label", folder / "out" / "label")
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [('"16MB"', 16_000_000), ('"1 MiB"', 1 << 20), ('"64k"', 64_000), ('"7"', 7), ("512", 512), ('"1gb"', 10**9)],
+)
+def test_sizes_are_bytes_or_text_with_a_unit(folder: Path, size: str, count: int) -> None:
+    """MB is a million, MiB 2**20."""
+    text = SOUND.replace("[prompt]", f"max_row_bytes = {size}\n[prompt]")
+    assert load(folder, text).input.max_row_bytes == count
+
+
+def test_flags_lie_over_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--set` reads TOML, and plain text where that is no TOML; -o is from the working directory."""
+    monkeypatch.chdir(folder.parent)
+    job = load(
+        folder,
+        SOUND,
+        overrides=[
+            "limits.concurrency=64",
+            "limits.concurrency=65",
+            "model.name=glm-4-plus",
+            "model.parameters.temperature=0.5",
+            'output.columns=["a"]',
+            'input.types."odd.name"=int64',
+            "name=2024-01-01",
+            "tags.team = a=b",
+            "prompt.user=line\nother = 1",
+        ],
+        output=Path("elsewhere"),
+        lane="task",
+    )
+    assert job.limits.concurrency == 65, "the last one counts"
+    assert (job.model.name, job.model.parameters, job.model.lane) == ("glm-4-plus", {"temperature": 0.5}, "task")
+    assert (job.output.columns, job.output.path) == (("a",), folder.parent / "elsewhere")
+    assert (job.input.types, job.name, job.tags) == ({"odd.name": "int64"}, "2024-01-01", {"team": "a=b"})
+    assert job.prompt.user == "line\nother = 1"
+
+
+def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path) -> None:
+    """design.md 4: the same things exist in Python."""
+    job = Job(
+        name="x",
+        folder=tmp_path / "a" / "..",
+        input=InputSpec(path=Path("rows.jsonl")),
+        prompt=PromptSpec(user="{{ a }}"),
+        model=ModelSpec(provider="glm", name="glm-4"),
+        tools=ToolSpec(module=Path("tools.py")),
+    )
+    assert (job.input.path, job.output.path) == (tmp_path / "rows.jsonl", tmp_path / "out" / "x")
+    assert job.tools == ToolSpec(module=tmp_path / "tools.py")
+    assert msgspec.structs.replace(job, name="y").output.path == tmp_path / "out" / "x", "resolved once"
+    with pytest.raises(JobError) as caught:
+        Job(
+            name="",
+            folder=tmp_path,
+            input=InputSpec(path="rows.jsonl", max_row_bytes=-1),  # type: ignore[arg-type]
+            prompt=PromptSpec(user=""),
+            model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]
+            limits=LimitSpec(concurrency=0),
+            output={"path": "x"},  # type: ignore[arg-type]
+        )
+    assert [fault.split(" ")[0].rstrip(":") for fault in caught.value.faults] == [
+        "input.max_row_bytes",
+        "prompt.user",
+        "model.lane",
+        "limits.concurrency",
+        "output",
+        "name",
+    ]
+    with pytest.raises(JobError, match="neither user, messages nor turns"):
+        Job(name="x", folder=tmp_path, input=job.input, prompt=PromptSpec(), model=job.model)
+
+
+def test_only_what_is_asked_changes_the_request_part(folder: Path) -> None:
+    """design.md 2 and 4: lane, limits, base_url and output never re-buy an answer."""
+    job = load(folder, SOUND)
+    same = ["limits.concurrency=1", "model.lane=task", "model.base_url=http://x", "output.rows_per_part=5", "tags.a=b",
+            "model.served=same", "input.max_row_bytes=5", "tools.module=t.py"]  # fmt: skip
+    other = ["model.provider=zai", "model.name=x", "model.parameters.top_p=1", "prompt.user=x", "prompt.system=x",
+             "input.key=id", "input.path=other.parquet", "input.types.a=int64"]  # fmt: skip
+    for flag in same:
+        changed = load(folder, SOUND, overrides=[flag])
+        assert changed.request_part() == job.request_part(), flag
+        assert changed.digest() != job.digest(), flag
+    for flag in other:
+        changed = load(folder, SOUND, overrides=[flag])
+        assert changed.request_part() != job.request_part(), flag
+        assert changed.digest() != job.digest(), flag
+    assert load(folder, SOUND).digest() == job.digest()
+    assert len(job.digest()) == 32
+    msgspec.json.encode(job.request_part())

@@ -1,0 +1,124 @@
+"""`batch.ledger.totals`: one rule for every sum that is shown, so that no two can disagree."""
+
+from collections import Counter
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.core.records import Call, Outcome, Sums, Usage
+from batch.ledger.totals import MOST_ERRORS, Planned, Totals
+from tests.support.values import call, calls, failed, outcome, outcomes, refused, unknown
+
+
+def totals(made: list[Call], settled: list[Outcome]) -> Totals:
+    sums = Totals()
+    for one in made:
+        sums.add_call(one)
+    for row in settled:
+        sums.add_outcome(row)
+    return sums
+
+
+@given(st.lists(calls, max_size=12), st.lists(outcomes, max_size=12), st.integers(0, 12))
+def test_sums_of_parts_are_the_sum_of_the_whole(made: list[Call], settled: list[Outcome], cut: int) -> None:
+    """A run is published in pieces; the pieces add up, and survive the ledger's JSON."""
+    whole = totals(made, settled)
+    first, second = totals(made[:cut], settled[:cut]), totals(made[cut:], settled[cut:])
+    first.add(msgspec.json.decode(msgspec.json.encode(second), type=Totals))
+    assert first == whole
+    assert second == totals(made[cut:], settled[cut:])
+    assert whole.calls == whole.answered + whole.refused + whole.failed + whole.unknown == len(made)
+    assert whole.rows == len(settled)
+    assert sum(whole.errors.values()) == whole.rows_failed
+
+
+@given(st.lists(calls, max_size=12))
+def test_every_known_token_is_counted_and_no_unknown_one(made: list[Call]) -> None:
+    """Unknown is counted as unknown, never as 0 tokens of a known call."""
+    sums = totals(made, [])
+    known = [one.usage for one in made if one.usage is not None]
+    assert sums.prompt_tokens == sum(usage.prompt_tokens for usage in known)
+    assert sums.completion_tokens == sum(usage.completion_tokens for usage in known)
+    assert sums.total_tokens == sum(usage.total_tokens for usage in known)
+    for field in ("cached_tokens", "reasoning_tokens"):
+        said = [
+            value for one in made if one.state == "answered" and (value := getattr(one.usage, field, None)) is not None
+        ]
+        assert getattr(sums, field) == (sum(said) if said else None)
+    assert sums.unknown_usage == sum(one.usage is None and one.state == "answered" for one in made)
+    assert sums.unpriced == sum(one.usage is not None and one.cost is None for one in made)
+
+
+@given(st.lists(calls, max_size=12))
+def test_costs_of_two_currencies_are_never_added(made: list[Call]) -> None:
+    """And each is exact: integers of 10⁻¹²."""
+    expected: Counter[str] = Counter()
+    for one in made:
+        if one.cost is not None and one.currency is not None and one.usage is not None:
+            expected[one.currency] += one.cost
+    assert {**totals(made, []).cost} == {**expected}
+
+
+def test_what_is_shown_has_exact_decimal_costs_and_the_commonest_errors() -> None:
+    """Files that monitors read."""
+    sums = totals([call(cost=10**30 + 1), call(cost=1, currency="USD"), refused()], [failed(), outcome()])
+    for n in range(300):
+        for _ in range(1 + (n == 7)):
+            sums.add_outcome(failed(error_code=f"{n}"))
+    shown = sums.public()
+    assert shown["cost"] == {"CNY": "1000000000000000000.000000000001", "USD": "0.000000000001"}
+    assert len(shown["errors"]) == 100
+    assert next(iter(shown["errors"].items())) == ("server/7", 2)
+    assert msgspec.json.decode(msgspec.json.encode(shown)) == shown
+    assert len(sums.errors) == 301
+
+
+def test_a_server_that_invents_codes_does_not_fill_the_memory() -> None:
+    """Memory is flat in the number of rows, and so is what a run keeps of its errors."""
+    sums, more = Totals(), Totals()
+    for n in range(5_000):
+        sums.add_outcome(failed(error_code=f"{n}"))
+        more.add_outcome(failed(error_code=f"x{n}"))
+    sums.add(more)
+    assert len(sums.errors) <= MOST_ERRORS + 1
+    assert sum(sums.errors.values()) == sums.rows_failed == 10_000
+    sums.add_outcome(failed(error_code="0"))
+    assert sums.errors["server/0"] == 2
+
+
+def test_failed_rows_are_grouped_by_kind_and_code() -> None:
+    """Whatever is missing of the two."""
+    sums = totals([], [failed(), failed(retryable=False), failed(error_code=None), failed(error_kind=None)])
+    assert sums.errors == {"server/500": 2, "server": 1, "unknown/500": 1}
+    assert (sums.rows_failed, sums.rows_retryable) == (4, 3)
+
+
+def test_the_sums_of_a_row_are_null_until_one_call_was_known() -> None:
+    """Only `unknown` calls: tokens and cost are null, not 0."""
+    sums = Sums()
+    sums.add(unknown())
+    assert (sums.calls, sums.unknown_calls, sums.turns) == (1, 1, 0)
+    assert (sums.prompt_tokens, sums.cost, sums.currency, sums.last_answer_us) == (None, None, None, None)
+    assert sums.first_sent_at_us == 1_000
+    sums.add(refused(1))
+    assert (sums.prompt_tokens, sums.cost, sums.currency) == (0, 0, None)
+    sums.add(call(2, turn=1, usage=Usage(3, 4, 7)))
+    assert (sums.calls, sums.turns, sums.total_tokens, sums.cached_tokens) == (3, 2, 7, 0)
+    assert (sums.cost, sums.currency, sums.first_sent_at_us) == (1_000_000, "CNY", 1_000)
+
+
+@given(st.lists(calls, max_size=10))
+def test_the_sums_of_rows_and_of_the_run_agree(made: list[Call]) -> None:
+    """The live line, the table and the book are three views of the same calls."""
+    row, run = Sums(), totals(made, [])
+    for one in made:
+        row.add(one)
+    assert (row.calls, row.unknown_calls) == (run.calls, run.unknown)
+    assert (row.prompt_tokens or 0, row.completion_tokens or 0) == (run.prompt_tokens, run.completion_tokens)
+    assert (row.cached_tokens or 0, row.reasoning_tokens or 0) == (run.cached_tokens or 0, run.reasoning_tokens or 0)
+
+
+def test_rows_that_need_work_are_new_changed_or_retried() -> None:
+    """Unchanged ones and standing failures are left alone."""
+    assert Planned(read=100, new=1, changed=2, retried=4, unchanged=8, standing=16).admitted == 7

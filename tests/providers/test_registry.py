@@ -1,0 +1,121 @@
+"""From a provider's name to an endpoint: variables, addresses, keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch.core.errors import RefusedToStart
+from batch.core.records import Request
+from batch.providers import registry
+from batch.providers.base import Credentials
+from batch.providers.registry import Endpoint
+
+
+def endpoint(
+    provider: str, environ: dict[str, str], *, base_url: str | None = None, api_key_env: str | None = None
+) -> Endpoint:
+    return registry.resolve(provider, base_url=base_url, api_key_env=api_key_env, environ=environ)
+
+
+def bearer(found: Endpoint) -> str | None:
+    return dict(found.dialect.chat(Request(model="m", messages=[]), "c").headers).get("Authorization")
+
+
+@pytest.mark.parametrize(
+    ("provider", "environ", "variable", "base"),
+    [
+        (
+            "glm",
+            {"ZHIPUAI_API_KEY": "a", "ZAI_API_KEY": "b"},
+            "ZHIPUAI_API_KEY",
+            "https://open.bigmodel.cn/api/paas/v4",
+        ),
+        (
+            "glm",
+            {"ZHIPUAI_API_KEY": " ", "ZHIPU_API_KEY": "a"},
+            "ZHIPU_API_KEY",
+            "https://open.bigmodel.cn/api/paas/v4",
+        ),
+        ("glm", {"ZAI_API_KEY": "a", "ZHIPUAI_BASE_URL": "http://h/v4/"}, "ZAI_API_KEY", "http://h/v4"),
+        ("zai", {"ZAI_API_KEY": "a", "ZHIPUAI_API_KEY": "b"}, "ZAI_API_KEY", "https://api.z.ai/api/paas/v4"),
+        ("zai", {"ZAI_API_KEY": "a", "ZAI_BASE_URL": "http://h"}, "ZAI_API_KEY", "http://h"),
+        (
+            "dashscope",
+            {"DASHSCOPE_API_KEY": "a"},
+            "DASHSCOPE_API_KEY",
+            "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        ),
+        ("deepseek", {"DEEPSEEK_API_KEY": "a"}, "DEEPSEEK_API_KEY", "https://api.deepseek.com"),
+        ("moonshot", {"MOONSHOT_API_KEY": "a"}, "MOONSHOT_API_KEY", "https://api.moonshot.cn/v1"),
+        ("openai", {"OPENAI_API_KEY": "a\n"}, "OPENAI_API_KEY", "https://api.openai.com/v1"),
+        ("openai", {"OPENAI_API_KEY": "a", "OPENAI_BASE_URL": "http://h/v1"}, "OPENAI_API_KEY", "http://h/v1"),
+    ],
+)
+def test_the_usual_variables_give_key_and_address(
+    provider: str, environ: dict[str, str], variable: str, base: str
+) -> None:
+    """First one set wins; blank is not set; no slash at the end."""
+    found = endpoint(provider, environ)
+    assert (found.key_env_used, found.base_url, bearer(found)) == (variable, base, "Bearer a")
+    assert found.dialect.name == provider
+
+
+def test_the_job_wins_over_the_environment() -> None:
+    """Its base_url and its api_key_env, and no other variable then."""
+    environ = {"MY_KEY": "k", "OPENAI_API_KEY": "other", "OPENAI_BASE_URL": "http://other"}
+    found = endpoint("openai", environ, base_url="http://mine/v1", api_key_env="MY_KEY")
+    assert (found.base_url, found.key_env_used, bearer(found)) == ("http://mine/v1", "MY_KEY", "Bearer k")
+    with pytest.raises(RefusedToStart, match="MISSING is not set"):
+        endpoint("openai", environ, api_key_env="MISSING")
+
+
+def test_a_missing_key_names_every_variable() -> None:
+    """The text is the way out."""
+    with pytest.raises(RefusedToStart, match="ZHIPUAI_API_KEY or ZHIPU_API_KEY or ZAI_API_KEY"):
+        endpoint("glm", {})
+
+
+def test_simulator_and_vllm_need_no_key() -> None:
+    """The simulator has a built-in one of the right form; vLLM gets none."""
+    assert bearer(endpoint("simulator", {})) == "Bearer simulator.key0123456789"
+    assert bearer(endpoint("vllm", {}, base_url="http://127.0.0.1:8000/v1")) is None
+    assert endpoint("simulator", {}).base_url == "http://127.0.0.1:8311/api/paas/v4"
+    with pytest.raises(RefusedToStart, match="base_url"):
+        endpoint("vllm", {})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://h/x", "h/x", "http://", "http://u:p@h/x", "http://h/x?y=1", "http://h/#f", "http://[::1", "x" * 9],
+)
+def test_an_address_that_is_none_refuses_to_start(address: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(RefusedToStart, match="base_url"):
+        endpoint("simulator", {}, base_url=address)
+
+
+def test_an_unknown_provider_names_the_nearest_or_all() -> None:
+    """With the nearest way out: a name, or the list, or a table."""
+    with pytest.raises(RefusedToStart, match="did you mean glm"):
+        endpoint("glmm", {})
+    with pytest.raises(
+        RefusedToStart, match="glm, zai, openai, dashscope, deepseek, moonshot, vllm, simulator; any other"
+    ):
+        endpoint("elsewhere", {})
+
+
+@pytest.mark.parametrize("key", ["a b", "a\r\nX: y", "ключ", "a\x00"])
+def test_a_key_that_cannot_stand_in_a_header_is_refused_without_showing_it(key: str) -> None:
+    """Not in the message, not in its cause."""
+    with pytest.raises(RefusedToStart) as caught:
+        endpoint("openai", {"OPENAI_API_KEY": key})
+    assert key not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_no_repr_shows_the_key() -> None:
+    """Not of the credentials, the endpoint, or a request written with them."""
+    found = endpoint("openai", {"OPENAI_API_KEY": "sk-topsecret"})
+    outgoing = found.dialect.chat(Request(model="m", messages=[]), "c")
+    for text in (repr(found), repr(outgoing), str(outgoing), repr(Credentials("sk-topsecret")), f"{outgoing.headers}"):
+        assert "topsecret" not in text

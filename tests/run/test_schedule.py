@@ -1,0 +1,284 @@
+"""`batch.run.schedule`: what is begun is finished first, what waits is not forgotten, and the two crews do not block each other."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch.core.clock import Clock, HandClock
+from batch.run.schedule import Agenda
+from tests.support.hand import by_hand
+
+
+@dataclass
+class Item:
+    """A row with so many steps: each `send`, `tend` or a wait in seconds before the next one."""
+
+    name: int
+    steps: list[str | float] = field(default_factory=list)
+
+    @property
+    def needs_slot(self) -> bool:
+        return not self.steps or self.steps[0] == "send"
+
+
+def agenda(clock: Clock, open_limit: int = 10) -> Agenda[Item]:
+    return Agenda(clock, open_limit=open_limit, needs_slot=lambda item: item.needs_slot)
+
+
+def begun(*steps: str | float, name: int = 0) -> Item:
+    return Item(name, list(steps))
+
+
+async def test_rows_begun_go_before_new_ones_in_the_order_they_became_ready() -> None:
+    """Conversations finish before others start, so what is open stays bounded."""
+    plan = agenda(Clock())
+    plan.add([Item(10), Item(11)])
+    plan.resume(begun("send", name=1))
+    plan.resume(begun("send", name=2))
+    names = [row.name for _ in range(4) if (row := await plan.next_to_send()) is not None]
+    assert names == [1, 2, 10, 11]
+    assert (plan.open, plan.fresh) == (4, 0)
+
+
+async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
+    """Open rows ≤ 2 × concurrency, whatever waits behind them."""
+    plan = agenda(Clock(), open_limit=2)
+    began = []
+    plan.on_begin = lambda: began.append(plan.open)
+    plan.add([Item(n) for n in range(4)])
+    assert await plan.next_to_send() == Item(0)
+    assert await plan.next_to_send() == Item(1)
+    with anyio.move_on_after(0.01) as scope:
+        await plan.next_to_send()
+    assert scope.cancelled_caught
+    plan.done()
+    with anyio.fail_after(5):
+        assert await plan.next_to_send() == Item(2)
+    assert began == [1, 2, 2]
+
+
+async def test_rows_brought_back_count_as_open_even_above_the_limit() -> None:
+    """They were paid for; no new one joins them before they are fewer."""
+    plan = agenda(Clock(), open_limit=1)
+    plan.add([Item(9)])
+    for name in range(3):
+        plan.resume(begun("send", name=name))
+    assert [await plan.next_to_send() for _ in range(3)] == [begun("send", name=n) for n in range(3)]
+    for _ in range(3):
+        assert plan.fresh == 1
+        plan.done()
+    with anyio.fail_after(5):
+        assert await plan.next_to_send() == Item(9)
+
+
+async def test_each_crew_gets_only_its_own_rows() -> None:
+    """A sender that waits for a slot must never hold the poll that would free it."""
+    plan = agenda(Clock())
+    plan.resume(begun("tend", name=1))
+    plan.resume(begun("send", name=2))
+    with anyio.fail_after(5):
+        sending, tending = await plan.next_to_send(), await plan.next_to_tend()
+    assert sending is not None
+    assert tending is not None
+    assert (sending.name, tending.name) == (2, 1)
+
+
+async def test_whoever_waits_is_woken_by_what_comes() -> None:
+    """New rows wake senders, ready ones the crew they are for; one wake a row."""
+    plan = agenda(Clock())
+    got: Counter[str] = Counter()
+
+    async def sender() -> None:
+        if await plan.next_to_send() is not None:
+            got["sent"] += 1
+
+    async def tender() -> None:
+        if await plan.next_to_tend() is not None:
+            got["tended"] += 1
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(sender)
+                group.start_soon(tender)
+            await anyio.wait_all_tasks_blocked()
+            plan.add([Item(0), Item(1)])
+            plan.resume(begun("send"))
+            for _ in range(3):
+                plan.resume(begun("tend"))
+    assert got == {"sent": 3, "tended": 3}
+
+
+@pytest.mark.parametrize("how", ["end", "close"])
+async def test_the_end_is_told_to_everybody_who_waits(how: str) -> None:
+    """At once when nothing is open, and to whoever asks later."""
+    plan = agenda(Clock())
+    told: list[Item | None] = []
+
+    async def crew(send: bool) -> None:
+        told.append(await (plan.next_to_send() if send else plan.next_to_tend()))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for n in range(6):
+                group.start_soon(crew, n % 2 == 0)
+            await anyio.wait_all_tasks_blocked()
+            getattr(plan, how)()
+        assert told == [None] * 6
+        assert await plan.next_to_send() is None
+        assert await plan.next_to_tend() is None
+
+
+async def test_the_end_waits_for_open_rows_and_a_close_does_not() -> None:
+    """`end`: nothing new will come. `close`: what is left stays in the ledger."""
+    for how in ("end", "close"):
+        plan = agenda(Clock())
+        plan.add([Item(0), Item(1)])
+        assert await plan.next_to_send() == Item(0)
+        getattr(plan, how)()
+        with anyio.fail_after(5):
+            if how == "close":
+                assert await plan.next_to_send() is None
+                plan.again(begun("tend"))
+                assert await plan.next_to_tend() is None
+                continue
+            assert await plan.next_to_send() == Item(1)
+            told: list[object] = []
+
+            async def crew(plan: Agenda[Item] = plan, told: list[object] = told) -> None:
+                told.append(await plan.next_to_tend())
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(crew)
+                plan.done()
+                await anyio.wait_all_tasks_blocked()
+                assert told == []
+                plan.done()
+            assert told == [None]
+
+
+def test_rows_that_wait_come_back_when_their_time_has_come_and_in_its_order() -> None:
+    """Never early; two of one moment in the order they were put aside."""
+
+    async def main(clock: HandClock) -> list[tuple[int, float]]:
+        plan = agenda(clock)
+        start = clock.monotonic()
+        seen: list[tuple[int, float]] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(plan.keep_time)
+            for name, wait in enumerate([30.0, 0.0, 10.0, 10.0, 3_600.0]):
+                plan.open += 1
+                plan.later(begun("send", name=name), wait)
+            assert plan.waiting == 5
+            await clock.sleep(1)
+            plan.open += 1
+            plan.later(begun("send", name=5), 4.0)  # sooner than all that wait
+            for _ in range(6):
+                row = await plan.next_to_send()
+                assert row is not None
+                seen.append((row.name, clock.monotonic() - start))
+            assert plan.waiting == 0
+            group.cancel_scope.cancel()
+        return seen
+
+    seen = by_hand(main)
+    assert [name for name, _ in seen] == [1, 5, 2, 3, 0, 4]
+    assert [at for _, at in seen] == pytest.approx([1, 5, 10, 10, 30, 3_600], abs=0.01)
+
+
+steps = st.lists(st.sampled_from(["send", "tend"]) | st.sampled_from([0.0, 0.1, 5.0, 600.0]), max_size=8)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(steps, max_size=25),
+    st.lists(steps, max_size=5),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(),
+)
+def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
+    new: list[list[str | float]],
+    old: list[list[str | float]],
+    open_limit: int,
+    senders: int,
+    tenders: int,
+    seed: int,
+) -> None:
+    """No wake is lost, no row is handed out twice, and nobody waits for ever, however the steps mix."""
+    finished: Counter[int] = Counter()
+    held: set[int] = set()
+
+    async def main(clock: HandClock) -> None:
+        plan = agenda(clock, open_limit)
+        chance = random.Random(seed)
+
+        async def work(item: Item, step: str) -> None:
+            assert item.name not in held
+            held.add(item.name)
+            if item.steps:
+                assert item.steps.pop(0) == step
+            await clock.sleep(chance.choice([0, 0, 0.01, 1]))
+            wait = item.steps.pop(0) if item.steps and isinstance(item.steps[0], float) else None
+            while item.steps and isinstance(item.steps[0], float):
+                item.steps.pop(0)
+            held.discard(item.name)
+            if not item.steps:
+                finished[item.name] += 1
+                plan.done()
+            elif isinstance(wait, float):
+                plan.later(item, wait)
+            else:
+                plan.again(item)
+
+        async def send() -> None:
+            while (item := await plan.next_to_send()) is not None:
+                assert plan.open <= max(open_limit, len(old))
+                await work(item, "send")
+
+        async def tend() -> None:
+            while (item := await plan.next_to_tend()) is not None:
+                await work(item, "tend")
+
+        async def feed() -> None:
+            # A new row begins with a send, whatever follows.
+            for name, items in enumerate(new):
+                plan.add([Item(name, ["send", *items])])
+                await clock.sleep(chance.choice([0, 0, 3]))
+            plan.end()
+
+        for name, items in enumerate(old):
+            first = [step for step in items if isinstance(step, str)][:1] or ["send"]
+            plan.resume(Item(1_000 + name, [*first, *items]))
+        with anyio.fail_after(1e7):
+            async with anyio.create_task_group() as outer:
+                outer.start_soon(plan.keep_time)
+                async with anyio.create_task_group() as crew:
+                    for _ in range(senders):
+                        crew.start_soon(send)
+                    for _ in range(tenders):
+                        crew.start_soon(tend)
+                    crew.start_soon(feed)
+                outer.cancel_scope.cancel()
+        assert (plan.open, plan.fresh, plan.waiting) == (0, 0, 0)
+
+    by_hand(main)
+    assert finished == Counter([*range(len(new)), *range(1_000, 1_000 + len(old))])
+
+
+async def test_the_feeder_is_told_when_a_new_row_was_taken() -> None:
+    """It puts a new event there and waits: rows are rendered a few ahead, not all at once."""
+    plan = agenda(Clock())
+    plan.add([Item(0)])
+    waited = plan.taken
+    assert not waited.is_set()
+    await plan.next_to_send()
+    assert waited.is_set()

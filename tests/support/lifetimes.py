@@ -1,0 +1,304 @@
+"""One row through its whole life: the real workers, ledger and rules against a scripted provider, to be killed anywhere.
+
+A `Life` keeps every record that was queued in the ledger, in order. A kill is a prefix of them: the ledger commits whole
+groups of the queue, first in, first out, so every state a killed process can leave behind is such a prefix.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import anyio
+import msgspec
+
+from batch.core.clock import HandClock
+from batch.core.errors import WireError
+from batch.core.records import Asked, Failure, Incoming, Lane, Message, Outcome, Outgoing, ToolCall
+from batch.http.client import Client
+from batch.ledger.reader import JournaledCall, Replay
+from batch.ledger.writer import Ledger
+from batch.limits.limiter import Limits
+from batch.money.prices import Prices
+from batch.prompts import conversation
+from batch.providers.base import Credentials
+from batch.providers.glm import Glm
+from batch.providers.services.bigmodel import GLM
+from batch.run import resume
+from batch.run.schedule import Agenda
+from batch.run.worker import Settings, Worker
+from batch.submit.attempt import Desk, Policy, Row
+from batch.submit.results import STOPPED
+from batch.tools.execute import Executor
+from tests.support.hand import by_hand
+from tests.support.ledgers import admitted
+
+Fault = Literal["refused", "busy", "reset", "unsent", "aborted", "odd", "task_failed"]
+FIRST: list[Message] = [{"role": "user", "content": "go"}]
+OURS = {resume.DIED.code, STOPPED}
+Record = tuple[Any, ...]
+
+
+@dataclass
+class Script:
+    """What the provider does: for each turn the faults before its reply, then so many tool calls; then the end.
+
+    After a turn without tool calls the user says the next of `later` messages, as long as there is one.
+    """
+
+    turns: list[tuple[list[Fault], int]]
+    end: str = "stop"
+    lane: Lane = "sync"
+    polls: int = 1
+    later: int = 0
+
+    @property
+    def asked(self) -> Asked:
+        """What the row asks."""
+        return Asked(FIRST, "glm-4", later=tuple({"role": "user", "content": f"more {n}"} for n in range(self.later)))
+
+
+class Provider:
+    """Answers by the script, like a client; keeps its tasks over our deaths."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.faults: Counter[int] = Counter()
+        """Faults each turn has had in the life as it stands."""
+        self.bought: dict[str, int] = {}
+        """The turn of every reply that is billed, by call id."""
+        self.ran: list[tuple[int, int]] = []
+        self._tasks: dict[str, tuple[int, str, int]] = {}
+
+    async def exchange(
+        self, outgoing: Outgoing, *, on_sent: Callable[[], None] | None = None, stream: object = None
+    ) -> Incoming:
+        await anyio.lowlevel.checkpoint()
+        if outgoing.body is None:
+            return self._polled(outgoing.path.rpartition("/")[2])
+        body = json.loads(outgoing.body)
+        turn = sum(message["role"] == "assistant" for message in body["messages"])
+        call_id = body["request_id"]
+        fault = self._fault(turn)
+        if fault in ("refused", "busy", "reset", "unsent"):
+            self.faults[turn] += 1
+            return self._refuse(fault)
+        if outgoing.path.startswith("/async"):
+            task = f"task-{len(self._tasks)}"
+            self._tasks[task] = (turn, call_id, self.script.polls)
+            self.bought[call_id] = turn
+            return _json({"id": task, "task_status": "PROCESSING"})
+        if fault is None:
+            self.bought[call_id] = turn
+        return self._answer(turn, fault)
+
+    def _polled(self, task: str) -> Incoming:
+        turn, call_id, left = self._tasks[task]
+        self._tasks[task] = (turn, call_id, left - 1)
+        if left > 0:
+            return _json({"id": task, "task_status": "PROCESSING"})
+        fault = self._fault(turn)
+        if fault is not None:
+            self.bought.pop(call_id, None)
+        return self._answer(turn, fault)
+
+    def _fault(self, turn: int) -> Fault | None:
+        if turn >= len(self.script.turns):
+            return None
+        faults, had = self.script.turns[turn][0], self.faults[turn]
+        return faults[had] if had < len(faults) else None
+
+    def _refuse(self, fault: Fault) -> Incoming:
+        if fault == "refused":
+            return _json({"error": {"code": "1302", "message": "slow down"}}, 429)
+        if fault == "busy":
+            return _json({"error": {"code": "1234", "message": "try again"}}, 500)
+        raise WireError("cut", kind="transport", sent=fault == "reset")
+
+    def _answer(self, turn: int, fault: Fault | None) -> Incoming:
+        if fault is not None:
+            self.faults[turn] += 1
+        if fault == "task_failed":
+            return _json({"task_status": "FAIL", "error": {"code": "1234", "message": "no"}})
+        ends = {"aborted": "network_error", "odd": "nobody knows"}
+        if fault is not None:
+            return _reply(f"broken {turn}", ends.get(fault, "network_error"))
+        tools = self.script.turns[turn][1] if turn < len(self.script.turns) else 0
+        if tools:
+            return _reply(None, "tool_calls", [f"{turn}.{index}" for index in range(tools)])
+        return _reply(f"answer {turn}", self.script.end)
+
+    async def run_call(self, call: ToolCall) -> SimpleNamespace:
+        """The tools, in the same hands: the result depends on the call alone."""
+        await anyio.lowlevel.checkpoint()
+        turn, _, index = json.loads(call.arguments)["n"].partition(".")
+        self.ran.append((int(turn), int(index)))
+        return SimpleNamespace(content=f"found {turn}.{index}")
+
+
+def _json(value: Any, status: int = 200) -> Incoming:
+    return Incoming(status, {}, json.dumps(value).encode())
+
+
+def _reply(content: str | None, finish: str, calls: list[str] | None = None) -> Incoming:
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"c{n}", "type": "function", "function": {"name": "look", "arguments": json.dumps({"n": n})}}
+            for n in calls
+        ]
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    choice = {"index": 0, "finish_reason": finish, "message": message}
+    return _json({"model": "glm-4", "request_id": "r", "usage": usage, "task_status": "SUCCESS", "choices": [choice]})
+
+
+class Keeping(Ledger):
+    """A ledger that remembers what was queued, one entry for what is committed together."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.queued: list[Record] = []
+
+    def _put(self, *records: Any) -> None:
+        self.queued.append(records)
+        super()._put(*records)
+
+
+@dataclass
+class Watch:
+    """Stands where the run stands."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    stopped: list[Failure] = field(default_factory=list)
+    ended: Callable[[], None] = lambda: None
+
+    def row_settled(self, row: Row, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.ended()
+
+    def provider_stopped(self, failure: Failure) -> None:
+        self.stopped.append(failure)
+        self.ended()
+
+    def failing_throughout(self, outcome: Outcome, count: int) -> None:
+        raise AssertionError("one row is no streak")
+
+
+class Life:
+    """The life of row 0, from process to process."""
+
+    def __init__(self, folder: Path, script: Script, *, max_turns: int = 6, max_attempts: int = 4) -> None:
+        self.folder = folder
+        self.provider = Provider(script)
+        self.records: list[Record] = []
+        self.rules = conversation.Rules(max_turns=max_turns, tools=True, keep="turns")
+        self.settings = Settings(lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0)
+        self.processes = 0
+        self.died: Counter[int] = Counter()
+        self.watch = Watch()
+        self._base = admitted(folder / "base.db", 1)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"ledger-{self.processes}.db"
+
+    def kill(self, kept: int) -> None:
+        """All that was queued after the first `kept` entries never was."""
+        del self.records[kept:]
+
+    def go_on(self) -> Outcome:
+        """A new process over what is left, to the row's outcome."""
+        self.processes += 1
+        shutil.copy(self._base, self.path)
+        self.watch = Watch()
+        return by_hand(self._process)
+
+    def calls(self) -> list[JournaledCall]:
+        with Replay(self.path) as replay:
+            return replay.calls_of(0)
+
+    async def _process(self, clock: HandClock) -> Outcome:
+        # No deadline here: while the ledger's thread works, the hand clock would jump to it.
+        async with Keeping(self.path) as ledger:
+            for records in self.records:
+                ledger._put(*records)
+            await ledger.committed()
+            with Replay(self.path) as replay:
+                if not replay.outcomes(0):
+                    await self._live(clock, ledger, replay)
+                    await ledger.committed()
+                (settled,) = replay.outcomes(0)
+            self.records = ledger.queued
+        assert settled.outcome is not None
+        return settled.outcome
+
+    async def _live(self, clock: HandClock, ledger: Keeping, replay: Replay) -> None:
+        self._count(replay)
+        desk = self._desk(clock, ledger, replay)
+        asked = self.provider.script.asked
+        try:
+            agenda: Agenda[Row] = Agenda(
+                clock, open_limit=2, needs_slot=lambda row: row.call is None and row.replied is None
+            )
+            self.watch.ended = agenda.end
+            for pending in replay.open_rows():
+                agenda.resume(resume.rebuild(replay, pending, lambda _: asked, desk, self.rules))
+            for pending in replay.unsent(-1, 1):
+                row = Row(pending.work, pending.row_id, "", row_number=0, part=0)
+                row.asked = asked
+                row.conversation = conversation.start(asked.messages, asked.later)
+                agenda.add([row])
+            tools = cast("Executor", self.provider)
+            worker = Worker(desk, agenda, self.settings, tools=tools, overseer=self.watch)
+            async with anyio.create_task_group() as group:
+                group.start_soon(agenda.keep_time)
+                async with anyio.create_task_group() as crew:
+                    crew.start_soon(worker.send)
+                    crew.start_soon(worker.tend)
+                group.cancel_scope.cancel()
+            assert desk.limits.in_flight == 0
+        finally:
+            await desk.aclose()
+
+    def _desk(self, clock: HandClock, ledger: Ledger, replay: Replay) -> Desk:
+        policy = Policy("glm", (), 600.0)
+        desk = Desk(
+            policy,
+            Glm(GLM, Credentials("k"), clock=clock),
+            "http://127.0.0.1:1/api/paas/v4",
+            ledger=ledger,
+            limits=Limits(clock, concurrency=1),
+            prices=Prices.load(),
+            clock=clock,
+            first_call=replay.next_number("call"),
+        )
+        stand_in = cast("Client", self.provider)
+        desk.client = stand_in
+        desk.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
+        return desk
+
+    def _count(self, replay: Replay) -> None:
+        """What the provider has done to each turn in this life, and how often we died in it."""
+        self.provider.faults.clear()
+        replied = {turn for turn, idx, _ in replay.steps_of(0) if idx == -1}
+        self.provider.ran.clear()
+        finals: Counter[int] = Counter()
+        for call in replay.calls_of(0):
+            if call.record is not None and call.record.error_code not in OURS:
+                finals[call.turn] += 1
+        for turn, count in finals.items():
+            self.provider.faults[turn] = count - (turn in replied)
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """What must not depend on how often we died."""
+    shown = msgspec.structs.asdict(outcome)
+    for name in ("sums", "settled_at_us"):
+        del shown[name]
+    return {**shown, "turns": outcome.sums.turns, "tool_calls": outcome.sums.tool_calls}

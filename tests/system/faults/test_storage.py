@@ -1,0 +1,141 @@
+"""Whole runs over a disk that refuses, fills up or loses power: exit 5 with the reason, and the same command goes on.
+
+A sample of what `scripts/storage` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import apsw
+import pytest
+
+from batch.core import durable
+from batch.input import spill
+from batch.ledger import schema
+from batch.output import parts
+from tests.system.faults.disk import KINDS, Disk, Fault, Kind, under
+from tests.system.faults.points import faults
+from tests.system.faults.stage import (
+    CONCURRENCY,
+    SIMULATOR,
+    Broken,
+    Scene,
+    acknowledged,
+    command,
+    finish,
+    scenes,
+    strike,
+)
+from tests.system.kills.stage import simulator
+
+POINTS = 2
+"""Of each kind in each scene."""
+
+
+@pytest.fixture(scope="module")
+def sync_and_rewrite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene]]:
+    with simulator(tmp_path_factory.mktemp("sim"), SIMULATOR) as url:
+        made = scenes(tmp_path_factory.mktemp("scenes"), url, ("sync", "rewrite"))
+        yield {scene.name: scene for scene in made}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["sync", "rewrite"])
+def test_a_disk_that_fails_at_any_operation_loses_nothing_acknowledged(
+    name: str, kind: Kind, sync_and_rewrite: dict[str, Scene]
+) -> None:
+    """Promises 1, 2 and 5, exit code 5: refused once, for ever, or the power cut right there."""
+    scene = sync_and_rewrite[name]
+    # The two scenes take other ways at the same places.
+    chosen = faults(scene, kind, most=POINTS, shift=len(kind) + len(name))
+    assert len(chosen) == min(POINTS, 3 * scene.passed[kind]) or kind.startswith("ledger.")
+    for fault in chosen:
+        strike(scene, fault)
+
+
+class Unsynced:
+    """The module `os`, but nothing is synced."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def fsync(self, handle: int) -> None:
+        """Not at all."""
+
+
+@pytest.mark.parametrize("module", [parts, spill, durable, schema], ids=["parts", "spills", "names", "ledger"])
+def test_a_sync_that_is_left_out_is_found_out(module: Any, sync_and_rewrite: dict[str, Scene]) -> None:
+    """The cuts have teeth: without the syncs of one module some of them lose what was acknowledged."""
+    scene = sync_and_rewrite["sync"]
+    set_up = schema._set_up
+
+    def carelessly(db: apsw.Connection) -> None:
+        set_up(db)
+        db.pragma("synchronous", "off")
+
+    careless: Any = (
+        mock.patch.object(schema, "_set_up", carelessly)
+        if module is schema
+        else mock.patch.object(module, "os", Unsynced())
+    )
+    found = []
+    for at in (40, 60, 80, 95):
+        with careless, contextlib.suppress(Broken):
+            strike(scene, Fault("ledger.write", scene.passed["ledger.write"] * at // 100, "cut"))
+            continue
+        found.append(at)
+    assert found
+
+
+def test_what_a_dying_command_left_half_written_is_gone_after_the_next(sync_and_rewrite: dict[str, Scene]) -> None:
+    """Also beside the ledger, and also when there is nothing to do; what is not ours stays."""
+    scene = sync_and_rewrite["rewrite"]
+    scene.put_back()
+    finish(scene)
+    out = scene.mill.out
+    ours = [out / name for name in (".status.json.tmp", ".ledger.db.tmp", ".ledger.db.tmp-journal")]
+    ours += [out / "runs" / ".x.json.tmp", out / "results" / ".part-00000.parquet.tmp"]
+    theirs = out / ".gitignore"
+    for path in (*ours, theirs):
+        path.write_text("half", encoding="utf-8")
+    code, said = command(out, scene.mill.folder)
+    assert (code, "nothing to do" in said) == (0, True)
+    assert [path for path in (*ours, theirs) if path.exists()] == [theirs]
+
+
+def test_every_kind_of_operation_is_met_by_an_undisturbed_run(sync_and_rewrite: dict[str, Scene]) -> None:
+    """A kind that nothing passes would be a test that cannot fail."""
+    for scene in sync_and_rewrite.values():
+        assert {kind for kind in KINDS if scene.passed[kind]} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", ["sync", "rewrite"])
+def test_a_disk_that_fills_up_at_any_byte_goes_on_after_space_is_freed(
+    name: str, sync_and_rewrite: dict[str, Scene]
+) -> None:
+    """Ten amounts of room, from nothing to three quarters of what is needed."""
+    scene = sync_and_rewrite[name]
+    scene.put_back()
+    with under(Disk(scene.mill.out, room=1 << 30)) as plenty:
+        assert command(scene.mill.out, scene.mill.folder)[0] == 0
+    assert plenty.room is not None
+    needed = (1 << 30) - plenty.room
+    stopped = 0
+    for amount in range(10):
+        scene.put_back()
+        with under(Disk(scene.mill.out, room=needed * amount // 13)) as disk:
+            code, said = command(scene.mill.out, scene.mill.folder)
+        assert code in (0, 5), said  # fewer and larger commits need less room
+        if code == 5:
+            stopped += 1
+            assert disk.struck
+            assert str(scene.mill.out) in said
+            assert "No space left" in said or "disk is full" in said or "unable to open" in said
+        acknowledged(scene)
+        assert finish(scene) <= CONCURRENCY
+    assert stopped >= 9

@@ -1,0 +1,75 @@
+"""Every durable arrow of a row's life, killed right there, in every lane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch.core import failpoints
+from tests.system.kills.stage import CHUNKS, Stage, expected_answers, simulator
+
+ROWS = 120
+REWRITES = ("publish.rewrite_written", "publish.rewrite_named")
+TASKS_ONLY = ("accepted.received", "accepted.committed")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with simulator(tmp_path_factory.mktemp("sim"), f"time_factor = 0.2\n{CHUNKS}") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory, url: str) -> dict[int, str]:
+    return expected_answers(tmp_path_factory.mktemp("calm") / "job", url, "sync", 150)
+
+
+def points() -> list[tuple[str, str]]:
+    return [
+        (lane, name)
+        for lane in ("sync", "stream", "task")
+        for name in failpoints.NAMES
+        if name not in REWRITES and (lane == "task" or name not in TASKS_ONLY)
+    ]
+
+
+@pytest.mark.parametrize(("lane", "name"), points())
+def test_a_run_killed_at_a_failpoint_continues_to_the_same_table(
+    lane: str, name: str, tmp_path: Path, url: str, answers: dict[int, str]
+) -> None:
+    """Ours: promise 1 and 2, at the first and at a later passing of the point."""
+    stage = Stage(tmp_path / "job", url, lane, rows=ROWS, rows_per_part=40)
+    assert stage.run(f"{name}:1") == -9, f"{name} was never passed: {stage.said}"
+    stage.run(f"{name}:2")
+    stage.finish()
+    stage.verify(answers)
+
+
+@pytest.mark.parametrize("name", [*REWRITES, "publish.calls_named", "publish.committed"])
+def test_a_rewrite_killed_in_any_step_leaves_the_part_whole(
+    name: str, tmp_path: Path, url: str, answers: dict[int, str]
+) -> None:
+    """Ours: a part that grows is replaced only whole, and its old rows stay where they are."""
+    stage = Stage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=1_000)
+    assert stage.run(None, "--limit", "50") == 0, stage.said
+    before = stage.results("n, row_number")
+    stage.write_input(150)
+    (stage.folder / "job.toml").write_text(
+        (stage.folder / "job.toml").read_text(encoding="utf-8").replace("{{ question }}", "{{ question }} "),
+        encoding="utf-8",
+    )
+    assert stage.run(f"{name}:1") == -9, stage.said
+    assert {row[1] for row in before} <= {row[0] for row in stage.results("row_number")}
+    stage.finish()
+    assert [row[0] for row in stage.results("row_number")] == list(range(150))
+    assert len(stage.results("DISTINCT row_id")) == 150
+    stage.verify_books()
+
+
+def test_the_list_of_failpoints_is_the_list_of_what_the_code_passes() -> None:
+    """Ours: a point that nothing passes would be a test that cannot fail."""
+    package = Path(failpoints.__file__).parents[1]
+    code = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.name != "failpoints.py")
+    assert [name for name in failpoints.NAMES if f'"{name}"' not in code] == []

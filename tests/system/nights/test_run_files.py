@@ -1,0 +1,26 @@
+"""What monitors read is true again after the next command, at whatever moment the one before was killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.simulator.conftest import Start, _running, start
+from tests.system.nights.house import SCENARIO, House
+
+__all__ = ["_running", "start"]
+
+
+def test_the_file_of_a_run_that_was_killed_before_it_told_its_end_is_put_right(tmp_path: Path, start: Start) -> None:
+    """Ours: closed in the ledger and killed right after, it said `running` and 0 calls for ever."""
+    house = House(tmp_path / "job", start(SCENARIO), form="file", lane="sync")
+    keys = house.add("day-1", 20)
+    house.put()
+    assert house.night(failpoint="run.closed:1").code == -9
+    assert (house.runs()[0]["state"], house.runs()[0]["totals"]["calls"]) == ("running", 0)
+    house.check_nothing_to_do()
+    [told] = house.runs()
+    assert (told["state"], told["exit_code"], told["exit_reason"], told["complete"]) == ("finished", None, None, True)
+    house.check_end(work=set(keys))
+    again = house.runs()
+    house.check_nothing_to_do()
+    assert house.runs() == again

@@ -1,0 +1,331 @@
+"""The same command again: what is new, changed or worth another try is asked, and every row keeps its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch.core.errors import InputError
+from batch.run.command import Report
+from tests.simulator.conftest import Start
+from tests.system.runs.conftest import Make, Mill
+
+
+def asked(mill: Mill, report: Report) -> int:
+    """Requests since the last look, with the books closed behind them."""
+    assert mill.sim is not None
+    count = len(mill.books())
+    mill.sim.reset()
+    return count
+
+
+def test_the_same_command_again_has_nothing_to_do_and_sends_nothing(mill: Mill) -> None:
+    """Design 4: unread, exit 0."""
+    mill.questions(30)
+    asked(mill, mill.run())
+    before = mill.results("n, answer, run, epoch_us(settled_at)")
+    report = mill.run()
+    assert (report.state, report.exit_code, report.table_rows) == ("nothing_to_do", 0, 30)
+    assert asked(mill, report) == 0
+    assert mill.results("n, answer, run, epoch_us(settled_at)") == before
+    assert len(mill.runs()) == 1
+
+
+def test_a_changed_template_asks_every_row_again_and_keeps_its_place(mill: Mill) -> None:
+    """Promise 3: changing what is asked re-asks, and a result's place is for ever."""
+    mill.questions(50)
+    mill.output = {"rows_per_part": 20}
+    asked(mill, mill.run())
+    places = mill.results("row_id, row_number, filename")
+    mill.user = "Please: {{ question }}"
+    report = mill.run()
+    assert (report.exit_code, report.planned.changed, report.planned.new) == (0, 50, 0)
+    assert asked(mill, report) == 50
+    assert mill.results("row_id, row_number, filename") == places
+    mill.check_table(50)
+    assert set(mill.one("run")) == {report.run}
+    assert mill.calls("count(*)") == [(100,)], "the book is append-only"
+
+
+def test_appended_rows_run_alone_and_go_to_a_new_part(mill: Mill) -> None:
+    """Design 2: new rows of a range get one new part."""
+    rows = mill.questions(50)
+    asked(mill, mill.run())
+    mill.write([*rows, *({"n": n, "question": f"New: {n}"} for n in range(50, 60))])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report), report.planned.new) == (0, 10, 10)
+    mill.check_table(60)
+    assert mill.one("n") == list(range(60))
+    assert mill.parts() == ["part-00000.parquet", "part-00001.parquet"]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_rows_put_in_front_leave_all_others_where_they_are(keyed: bool, mill: Mill) -> None:
+    """Design 2: row_number is given at admission, for ever."""
+    mill.key = "n" if keyed else None
+    rows = mill.questions(20)
+    asked(mill, mill.run())
+    mill.write([{"n": 100, "question": "First?"}, *rows])
+    assert asked(mill, mill.run()) == 1
+    assert mill.one("n") == [*range(20), 100]
+
+
+def test_an_edited_row_runs_alone_and_keeps_its_place(mill: Mill) -> None:
+    """Design 4: the fingerprint of one row changed."""
+    mill.key = "n"
+    rows = mill.questions(30)
+    asked(mill, mill.run())
+    rows[7]["question"] = "Something else entirely?"
+    mill.write(rows)
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report), report.planned.changed) == (0, 1, 1)
+    mill.check_table(30)
+    row = mill.results("n, question, row_number, run")[7]
+    assert row == (7, "Something else entirely?", 7, report.run)
+
+
+def test_a_removed_row_stays_as_it_is(mill: Mill) -> None:
+    """Design 4: rows no longer asked for stay."""
+    mill.key = "n"
+    rows = mill.questions(20)
+    asked(mill, mill.run())
+    mill.write(rows[:5] + rows[6:])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 0)
+    mill.check_table(20)
+    assert mill.run().state == "nothing_to_do"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lane": "task"},
+        {"limits": {"concurrency": 3, "requests_per_minute": 6000}},
+        {"output": {"rows_per_part": 7}},
+        {"more": "", "url": "http://127.0.0.1:1"},
+    ],
+    ids=["lane", "limits", "parts", "base_url"],
+)
+def test_a_change_that_asks_nothing_else_buys_nothing(change: dict[str, Any], mill: Mill) -> None:
+    """Promise 3."""
+    mill.questions(30)
+    asked(mill, mill.run())
+    before = mill.results("n, answer, run")
+    for name, value in change.items():
+        setattr(mill, name, value)
+    report = mill.run()
+    assert (report.exit_code, report.totals.calls, report.planned.unchanged) == (0, 0, 30)
+    assert asked(mill, report) == 0
+    assert mill.results("n, answer, run") == before
+    assert mill.run().state == "nothing_to_do"
+
+
+def test_a_limit_takes_the_next_rows_and_without_it_all_the_rest_run(mill: Mill) -> None:
+    """Design 4: at most N rows that need work."""
+    mill.questions(70)
+    for done in (20, 40):
+        report = mill.run(limit=20)
+        assert (report.exit_code, asked(mill, report), mill.one("n")) == (0, 20, list(range(done)))
+    assert asked(mill, mill.run()) == 30
+    mill.check_table(70)
+    assert mill.run().state == "nothing_to_do"
+    assert asked(mill, mill.run(limit=5)) == 0
+
+
+def test_a_shuffled_limit_draws_the_same_rows_again_and_runs_them_in_source_order(make: Make, start: Start) -> None:
+    """Design 4: --limit N --shuffle --seed S."""
+    sim = start()
+    drawn = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        mill = make(sim=sim, name=name)
+        mill.questions(200)
+        assert mill.run(limit=20, sample_seed=seed).exit_code == 0
+        drawn.append(mill.one("n"))
+        mill.check_table(20)
+        assert mill.one("n") == sorted(mill.one("n"))
+        assert asked(mill, mill.run()) == 200
+        assert len(mill.one("DISTINCT n")) == 200
+        assert mill.run().state == "nothing_to_do"
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_rows_that_failed_for_a_passing_reason_are_asked_by_the_next_command(
+    lane: str, make: Make, start: Start
+) -> None:
+    """Design 4: retryable failures are pending, permanent ones are not."""
+    sick = start(
+        '[[fault]]\nbehaviour = 28\nrate = 0.4\nroute = "chat"\n[[fault]]\nbehaviour = 28\nrate = 0.4\nroute = "submit"'
+    )
+    mill = make(sim=sick, lane=lane)
+    mill.questions(60)
+    mill.limits["max_attempts"] = 1
+    report = mill.run()
+    failed = [n for n, status in mill.results("n, status") if status == "failed"]
+    assert report.exit_code == 1
+    assert 5 < len(failed) < 55
+    assert report.standing == (0, len(failed))
+    well = start()
+    mill.url = f"http://127.0.0.1:{well.port}"
+    mill.sim = well
+    again = mill.run()
+    assert (again.exit_code, again.planned.retried, len(mill.books())) == (0, len(failed), len(failed))
+    mill.check_table(60)
+    assert mill.one("n") == list(range(60))
+    assert [n for n, run in mill.results("n, run") if run == again.run] == failed
+    assert mill.run().state == "nothing_to_do"
+
+
+def test_rows_that_failed_for_good_are_not_bought_again(make: Make) -> None:
+    """Design 4: permanent failures need a new fingerprint."""
+    mill = make()
+    mill.tools = (
+        'from batch import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n'
+    )
+    mill.max_turns = 1
+    mill.write([{"n": n, "question": f"{n} plus {n}?" if n < 5 else f"Tell me of {n}."} for n in range(20)])
+    assert mill.run().exit_code == 1
+    asked(mill, mill.run())
+    report = mill.run()
+    assert (report.state, report.exit_code, report.standing) == ("nothing_to_do", 0, (5, 0))
+    mill.write([{"n": n, "question": f"{n} plus {n}?" if n < 5 else f"Tell me of {n}."} for n in range(21)])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report), report.planned.standing) == (0, 1, 5)
+
+
+def test_a_new_column_is_added_to_every_old_part_as_null(mill: Mill) -> None:
+    """Design 5: a column added later is added to every old part once."""
+    mill.input, mill.key = "rows.parquet", "n"
+    old = pa.table({"n": list(range(30)), "question": [f"What of {n}?" for n in range(30)]})
+    pq.write_table(old, mill.folder / "rows.parquet")
+    mill.output = {"rows_per_part": 10}
+    asked(mill, mill.run())
+    new = pa.table(
+        {
+            "n": list(range(35)),
+            "extra": pa.array(range(35), pa.int16()),
+            "question": [f"What of {n}?" for n in range(35)],
+        }
+    )
+    pq.write_table(new, mill.folder / "rows.parquet")
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 5)
+    for path in sorted((mill.out / "results").iterdir()):
+        assert pq.read_schema(path).field("extra").type == pa.int16(), path
+    assert mill.one("extra") == [None] * 30 + list(range(30, 35))
+    mill.check_table(35)
+    schemas = {str(pq.read_schema(path)) for path in (mill.out / "results").iterdir()}
+    assert len(schemas) == 1
+
+
+def test_a_column_of_another_type_is_refused_naming_both_types(mill: Mill) -> None:
+    """Design 5: exit 2 naming column and both types; also when an input in between lacked the column."""
+    mill.input, mill.key = "rows.parquet", "n"
+
+    def write(**columns: Any) -> None:
+        table = pa.table({"n": list(range(5)), "question": [f"What of {n}?" for n in range(5)], **columns})
+        pq.write_table(table, mill.folder / "rows.parquet")
+
+    write(size=pa.array(range(5), pa.int64()))
+    assert mill.run().exit_code == 0
+    before = pq.read_table(mill.out / "results").to_pylist()
+    write(size=["large"] * 5)
+    with pytest.raises(InputError, match=r"size.*(int64.*string|string.*int64)"):
+        mill.run()
+    write()
+    assert mill.run().exit_code == 0
+    write(size=["large"] * 5)
+    with pytest.raises(InputError, match=r"size.*(int64.*string|string.*int64)"):
+        mill.run()
+    write(size=pa.array(range(5), pa.int32()))
+    assert mill.run().exit_code == 0
+    assert pq.read_table(mill.out / "results").to_pylist() == before
+
+
+def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Make) -> None:
+    """Design 5: an index entry describes the outcome that is in the table; back at A nothing is bought."""
+    mill = make("[latency]\nchat_ms = [150, 150]\n")
+    mill.limits["concurrency"] = 4
+    mill.questions(16)
+    assert mill.run().exit_code == 0
+    asked(mill, None)  # type: ignore[arg-type]
+    mill.user = "B: {{ question }}"
+    process = mill.start("--log-format", "json")
+    assert process.stderr is not None
+    wait_for(mill, 4)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 4
+    replaced = len({row[0] for row in mill.calls("row_id", f"run = '{mill.runs()[-1]['run']}'")})
+    asked(mill, None)  # type: ignore[arg-type]
+    mill.user = "{{ question }}"
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, replaced)
+    mill.check_table(16)
+
+
+def wait_for(mill: Mill, requests: int) -> None:
+    """Until the provider has answered that many."""
+    assert mill.sim is not None
+    mill.sim.until_books(requests)
+
+
+def test_repeated_keys_and_a_key_that_looks_like_one_stay_apart(mill: Mill) -> None:
+    """Promise 1: exactly one row for each (row_id, variant), whatever the keys are."""
+    mill.key = "id"
+    names = ["a", "a", "a-2", "b-2", "b", "b", "a"]
+    mill.write([{"id": name, "n": n, "question": f"What of {n}?"} for n, name in enumerate(names)])
+    report = mill.run()
+    assert report.exit_code == 1
+    mill.check_table(7)
+    again = mill.run()
+    assert again.state == "nothing_to_do"
+    codes = {row[0]: row[1] for row in mill.results("n, error_code")}
+    assert [codes[n] for n in (0, 1, 3, 4, 5, 6)] == [
+        None,
+        "duplicate_key",
+        None,
+        None,
+        "duplicate_key",
+        "duplicate_key",
+    ]
+
+
+def test_a_nightly_file_with_overlapping_rows_asks_only_the_new_ones(mill: Mill) -> None:
+    """Design 4: that one rule is resume, retry and the nightly increment; the file's name does not matter."""
+    mill.key = "n"
+    mill.questions(30)
+    asked(mill, mill.run())
+    mill.input = "tomorrow.jsonl"
+    mill.questions(40, first=20)
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 30)
+    mill.check_table(60)
+
+
+def test_the_same_rows_in_another_file_format_are_the_same_rows(mill: Mill) -> None:
+    """Design 4: identity is the canonical record; key order and file format do not count."""
+    rows = mill.questions(20)
+    asked(mill, mill.run())
+    mill.input = "rows.parquet"
+    pq.write_table(
+        pa.table({"question": [r["question"] for r in rows], "n": [r["n"] for r in rows]}), mill.folder / mill.input
+    )
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 0)
+
+
+def test_run_files_and_status_tell_of_every_run(mill: Mill) -> None:
+    """Design 5: runs/*.json and status.json."""
+    mill.questions(10)
+    report = mill.run()
+    [told] = mill.runs()
+    assert (told["run"], told["state"], told["totals"]["rows_ok"]) == (report.run, "finished", 10)
+    assert msgspec.json.decode(Path(mill.out / "status.json").read_bytes())["state"] == "finished"
+    assert json.dumps(told).count("Secret") == 0

@@ -1,0 +1,172 @@
+"""A disk that is full: exit 5, what to do, and the same command goes on once there is room."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.system.faults.stage import command
+from tests.system.runs.conftest import Make, Mill
+
+Disk = Callable[..., Path]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Mounts a file system of so many KiB, with room for so many files; called again it is resized."""
+    place = tmp_path / "disk"
+    mounted = False
+
+    def sized(kib: int, files: int = 1_000) -> Path:
+        nonlocal mounted
+        place.mkdir(exist_ok=True)
+        options = f"{'remount,' if mounted else ''}size={kib}k,nr_inodes={files}"
+        told = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True, check=False
+        )
+        if told.returncode and not mounted:
+            pytest.skip("only root may mount a file system")
+        mounted = True
+        return place
+
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    yield sized
+    if mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def rows(mill: Mill, count: int = 300) -> None:
+    """Rows that do not compress."""
+    chance = random.Random(7)
+    mill.write([{"n": n, "question": f"What of {n}?", "ballast": chance.randbytes(2_000).hex()} for n in range(count)])
+
+
+@pytest.mark.parametrize(("kib", "lane"), [(16, "sync"), (900, "task"), (1_900, "sync")])
+def test_a_full_disk_ends_the_run_with_advice_and_more_room_finishes_it(
+    kib: int, lane: str, make: Make, disk: Disk
+) -> None:
+    """Promise 7 and exit code 5; promises 1 and 2 across it."""
+    mill = make(lane=lane)
+    mill.out = disk(kib) / "out"
+    mill.output = {"rows_per_part": 150}
+    rows(mill)
+    code, said = mill.command()
+    assert code == 5, said
+    assert str(mill.out) in said or str(mill.out.parent) in said
+    assert "run the same command again" in said or "Choose another folder" in said, said
+    assert "bug" not in said
+    assert "Traceback" not in said
+    disk(32_000)
+    code, said = mill.command()
+    assert code == 0, said
+    mill.check_table(300)
+    assert mill.one("n") == list(range(300))
+    mill.check_books(at_risk=2 * 16)
+    assert mill.pending() == []
+    assert mill.run().state == "nothing_to_do"
+
+
+def filled_and_freed(mill: Mill, place: Path, full: Callable[[], object], free: Callable[[], object]) -> int:
+    """One run into a disk that fills up, one after it was freed; the exit code of the first."""
+    assert mill.sim is not None
+    shutil.rmtree(mill.out, ignore_errors=True)
+    mill.sim.reset()
+    full()
+    code, said = command(mill.out, mill.folder)
+    assert code in (0, 5), said
+    assert "bug of ours" not in said
+    if code == 5:
+        assert str(place) in said
+        assert re.search("No space left|disk is full|disk I/O error|unable to open database file", said), said
+    free()
+    again, said = command(mill.out, mill.folder)
+    assert again == 0, said
+    mill.check_table(100)
+    mill.check_books(at_risk=16)
+    assert mill.pending() == []
+    return code
+
+
+def test_a_disk_filled_at_any_of_twenty_points_of_a_run_goes_on_after_space_is_freed(make: Make, disk: Disk) -> None:
+    """From no room for the ledger to almost enough: exit 5 with the reason, nothing bought twice but what was in flight."""
+    mill = make()
+    place = disk(32_000)
+    mill.out = place / "out"
+    mill.output = {"rows_per_part": 20}
+    mill.save()
+    rows(mill, 100)
+    sizes = [4, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 480, 512]
+    codes = [filled_and_freed(mill, place, partial(disk, size), partial(disk, 32_000)) for size in sizes]
+    assert codes == [5] * 20
+
+
+def test_a_disk_without_room_for_another_file_goes_on_after_some_are_freed(make: Make, disk: Disk) -> None:
+    """Bytes enough, inodes none: at every number of files that is too small."""
+    mill = make()
+    place = disk(32_000)
+    mill.out = place / "out"
+    mill.output = {"rows_per_part": 20}
+    mill.save()
+    rows(mill, 100)
+    codes = [
+        filled_and_freed(mill, place, partial(disk, 32_000, files), partial(disk, 32_000)) for files in range(2, 22, 2)
+    ]
+    assert codes[:5] == [5] * 5
+
+
+def test_a_disk_that_stays_full_says_the_same_again_and_loses_nothing(make: Make, disk: Disk) -> None:
+    """Promise 1: twice full, then room."""
+    mill = make(lane="task")
+    mill.out = disk(1_500) / "out"
+    rows(mill)
+    for _ in range(2):
+        code, said = mill.command()
+        assert code == 5, said
+    disk(32_000)
+    assert mill.command()[0] == 0
+    mill.check_table(300)
+    mill.check_books(at_risk=2 * 16)
+
+
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+runpy.run_module("batch", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("limit", [50_000, 300_000, 700_000])
+def test_a_file_that_may_not_grow_is_a_full_disk(limit: int, make: Make) -> None:
+    """Exit code 5 without being root: the quota of a file's size."""
+    mill = make()
+    mill.output = {"rows_per_part": 150}
+    rows(mill)
+    code, said = mill.command(program=(sys.executable, "-c", LIMITED.format(limit=limit)))
+    assert code == 5, said
+    assert str(mill.out) in said
+    assert "bug" not in said
+    assert mill.command()[0] == 0
+    mill.check_table(300)
+    mill.check_books(at_risk=16)
+    assert mill.pending() == []
+
+
+def test_a_folder_that_may_not_be_written_is_told_by_name(make: Make, tmp_path: Path) -> None:
+    """Exit code 5 at the very start; a file stands where a folder is wanted."""
+    mill = make()
+    mill.questions(3)
+    (tmp_path / "file").write_text("x")
+    mill.out = tmp_path / "file" / "out"
+    code, said = mill.command()
+    assert code == 5, said
+    assert str(tmp_path / "file") in said
