@@ -7,7 +7,7 @@ The public surface for Python; everything else in here may change from one versi
 
     report = anyio.run(run, Job.load("jobs/label_tickets"))
 
-`tool` marks the functions of a job's `tools.py`; `Wishes` are the flags of one command (`run(job, wishes=…)`). The
+`tool` marks the functions of a job's `tools.py`; `RunOptions` are the flags of one command (`run(job, wishes=…)`). The
 four load their modules when they are first used: a tools file,
 or a program that only wants to catch an error, does not pay for Arrow and SQLite.
 """
@@ -30,7 +30,7 @@ from batch.core.errors import (
 
 if TYPE_CHECKING:
     from batch.job.job import Job
-    from batch.job.options import Wishes
+    from batch.job.options import RunOptions
     from batch.run.command import run
     from batch.tools.registry import tool
 
@@ -42,16 +42,16 @@ __all__ = [
     "OutputError",
     "ProviderStop",
     "RefusedToStart",
+    "RunOptions",
     "StorageError",
     "SystematicFailure",
-    "Wishes",
     "run",
     "tool",
 ]
 
 _LAZY: Final = {
     "Job": "batch.job.job",
-    "Wishes": "batch.job.options",
+    "RunOptions": "batch.job.options",
     "run": "batch.run.command",
     "tool": "batch.tools.registry",
 }

@@ -14,7 +14,7 @@ from batch.cli.text import clean, count, pairs, say, table
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 
 if TYPE_CHECKING:
-    from batch.plan.preflight import Prepared
+    from batch.plan.preflight import CheckedJob
     from batch.report.scan import Scan
 
 SAMPLES: Final = 3
@@ -46,8 +46,8 @@ def check(
     from batch.plan import preflight
     from batch.report import scan
 
-    ready = preflight.prepare(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
-    preflight.secrets(ready, os.environ)
+    ready = preflight.check_job(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
+    preflight.hide_keys(ready, os.environ)
     say(_lines(ready))
     if not full:
         return EXIT_OK
@@ -56,7 +56,7 @@ def check(
     return EXIT_ROWS_FAILED if found.bad else EXIT_OK
 
 
-def _lines(ready: Prepared) -> Iterator[str]:
+def _lines(ready: CheckedJob) -> Iterator[str]:
     job = ready.job
     yield f"{clean(job.name)}: {job.folder}"
     yield from pairs(
@@ -92,17 +92,17 @@ def _lines(ready: Prepared) -> Iterator[str]:
     yield from _samples(ready)
 
 
-def _models(ready: Prepared) -> tuple[str, ...]:
+def _models(ready: CheckedJob) -> tuple[str, ...]:
     return ready.job.model.names or (ready.job.model.name,)
 
 
-def _variants(ready: Prepared) -> str:
+def _variants(ready: CheckedJob) -> str:
     """How many results a row gets, and what becomes of those of the last run when it had other variants."""
     from batch.report import scan
 
-    many = len(ready.questions)
+    many = len(ready.variants)
     lines = [f"{many}: each row is asked {many} times, and has {many} results"] if many > 1 else []
-    now, before = ready.questions.variants, scan.last_asked(ready.folder)
+    now, before = ready.variants.names, scan.last_asked(ready.folder)
     if gone := [name for name in before if name not in now]:
         lines.append(f"no longer asked, what they answered stays: {_names(gone)}")
     if before and (new := [name for name in now if name not in before]):
@@ -110,7 +110,7 @@ def _variants(ready: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _input(ready: Prepared) -> str:
+def _input(ready: CheckedJob) -> str:
     stat = ready.source.stat
     rows = f", {count(ready.rows, 'row')}" if ready.rows is not None else ""
     files = f", {count(stat.files, 'file')}" if not ready.source.found.single else ""
@@ -118,7 +118,7 @@ def _input(ready: Prepared) -> str:
     return f"{clean(stat.path)}{files}{rows} ({stat.size:,} bytes){form}"
 
 
-def _files(ready: Prepared) -> list[str]:
+def _files(ready: CheckedJob) -> list[str]:
     """The first and the last files of a folder or pattern, in the order they are read."""
     found = ready.source.found
     if found.single:
@@ -132,13 +132,13 @@ def _files(ready: Prepared) -> list[str]:
     return lines
 
 
-def _key(ready: Prepared) -> str:
+def _key(ready: CheckedJob) -> str:
     if ready.endpoint.key_env_used is not None:
         return f"from {ready.endpoint.key_env_used}"
     return "built in" if ready.job.model.provider == "simulator" else "none is sent"
 
 
-def _address(ready: Prepared) -> str:
+def _address(ready: CheckedJob) -> str:
     service = ready.endpoint.service
     own = ready.job.provider.get(service.name)
     if own is None:
@@ -153,13 +153,13 @@ def _address(ready: Prepared) -> str:
     return f"{ready.endpoint.base_url} ({', '.join(parts)})"
 
 
-def _price(ready: Prepared) -> str:
+def _price(ready: CheckedJob) -> str:
     """A line a model."""
     models = _models(ready)
     return "\n".join(f"{f'{clean(model)}: ' if len(models) > 1 else ''}{_price_of(ready, model)}" for model in models)
 
 
-def _price_of(ready: Prepared, model: str) -> str:
+def _price_of(ready: CheckedJob, model: str) -> str:
     provider = ready.job.model.provider
     found = ready.prices.find(provider, model, datetime.now(UTC).date())
     if found is None:
@@ -177,20 +177,20 @@ def _per_million(units: int) -> str:
     return decimal(cost_decimal(units * 1_000_000))
 
 
-def _limits(ready: Prepared) -> str:
+def _limits(ready: CheckedJob) -> str:
     limits = ready.job.limits
     rate = f", {limits.requests_per_minute:,g} requests per minute" if limits.requests_per_minute else ""
     return f"{limits.concurrency:,} in flight{rate}, {count(limits.max_attempts, 'attempt')} a turn"
 
 
-def _output(ready: Prepared) -> str:
+def _output(ready: CheckedJob) -> str:
     root = ready.folder.root
     if ready.folder.ledger.exists():
         return f"{root} (has answers already: only what is new, changed or worth another try is asked)"
     return f"{root} ({'exists, without answers' if root.exists() else 'new'})"
 
 
-def _columns(ready: Prepared) -> list[str]:
+def _columns(ready: CheckedJob) -> list[str]:
     from batch.output import tables
 
     source = ready.source.schema
@@ -201,7 +201,7 @@ def _columns(ready: Prepared) -> list[str]:
         notes = []
         if field.name == "input_rest":
             notes.append("JSON text of what fits no other column")
-        if field.name in ready.questions.columns:
+        if field.name in ready.variants.columns:
             notes.append("in the prompt")
         if field.name in lost:
             notes.append("not in the output: Parquet cannot hold this type")
@@ -215,7 +215,7 @@ def _columns(ready: Prepared) -> list[str]:
     return table(lines)
 
 
-def _samples(ready: Prepared) -> Iterator[str]:
+def _samples(ready: CheckedJob) -> Iterator[str]:
     """The first row in all its variants; of the next ones the first, and what is wrong with any."""
     from batch.prompts import images
     from batch.report import scan
@@ -231,7 +231,7 @@ def _samples(ready: Prepared) -> Iterator[str]:
         if not (new or place == first or sample.fault is not None or sample.warnings):
             hidden = True
             continue
-        several = len(ready.questions) > len(sample.variants) > 0
+        several = len(ready.variants) > len(sample.variants) > 0
         yield f"{clean(place)}{f', variant {_names(sample.variants)}' if several else ''}"
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
@@ -245,7 +245,7 @@ def _samples(ready: Prepared) -> Iterator[str]:
         yield "The first row is shown in all variants, the next ones in the first."
 
 
-def _size(ready: Prepared, messages: list[dict[str, Any]]) -> str:
+def _size(ready: CheckedJob, messages: list[dict[str, Any]]) -> str:
     """How many tokens the first request is, as far as can be said without the model's tokenizer."""
     import msgspec
 
@@ -282,7 +282,7 @@ def _short(value: Any) -> str:
     return clean(msgspec.json.encode(value).decode(), most=60)
 
 
-def _full(found: Scan, ready: Prepared) -> Iterator[str]:
+def _full(found: Scan, ready: CheckedJob) -> Iterator[str]:
     yield f"all of it read: {count(found.rows, 'row')}, {found.bad:,} of them cannot be asked"
     lists = [
         (found.unreadable, found.unreadable_first, "cannot be taken as they are"),

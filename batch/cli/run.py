@@ -1,6 +1,6 @@
 """`promptmill run`: start, continue, repeat.
 
-Owns the wiring of one run to a terminal: logs, progress, the table at the end. What a run does is `runs`.
+Owns the wiring of one run to a terminal: logs, progress, the table at the end. What a run does is `run.command`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from batch.core.errors import RefusedToStart
 if TYPE_CHECKING:
     from batch.cli.live import Show
     from batch.job.job import Job
-    from batch.job.options import Wishes
+    from batch.job.options import RunOptions
     from batch.run.command import Report
 
 _PROBE_S: Final = 2.0
@@ -77,7 +77,7 @@ def run(
 
     from batch.job import options as wished
 
-    wishes = wished.Wishes(
+    options = wished.RunOptions(
         limit=limit,
         sample_seed=(seed or 0) if shuffle else None,
         kinds=wished.kinds_of(only, retry_all=retry == "all"),
@@ -85,17 +85,17 @@ def run(
         if_running=if_running,
         wire_log=wire_log,
     )
-    return _run(loaded, wishes, live.show(progress), log_format)
+    return _run(loaded, options, live.show(progress), log_format)
 
 
-def _run(loaded: Job, wishes: Wishes, show: Show, log_format: Literal["console", "json"]) -> int:
+def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"]) -> int:
     from batch.cli import summary
     from batch.core import logs
 
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
-    _find_simulator(loaded, wishes)
+    _find_simulator(loaded, options)
     with show:
-        report = _execute(loaded, wishes, show)
+        report = _execute(loaded, options, show)
     with suppress(BrokenPipeError):  # the exit code tells of the run, whoever reads the table
         summary.tell(report, loaded, settled_here=show.settled_here)
     if report.fault is not None:
@@ -120,7 +120,7 @@ def _check_sampling(limit: int | None, shuffle: bool, seed: int | None) -> None:
         raise RefusedToStart("--seed decides a draw, so it needs --shuffle and --limit N")
 
 
-def _execute(job: Job, wishes: Wishes, show: Show) -> Report:
+def _execute(job: Job, options: RunOptions, show: Show) -> Report:
     import anyio
 
     from batch.run import command
@@ -130,12 +130,12 @@ def _execute(job: Job, wishes: Wishes, show: Show) -> Report:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
     async def main() -> Report:
-        return await command.run(job, wishes=wishes, on_progress=show, signals=True)
+        return await command.run(job, options=options, on_progress=show, signals=True)
 
     return anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
-def _find_simulator(job: Job, wishes: Wishes) -> None:
+def _find_simulator(job: Job, options: RunOptions) -> None:
     """Refuse at once when nobody listens where the simulator should; every row would fail after minutes of retries.
 
     Raises:
@@ -150,7 +150,7 @@ def _find_simulator(job: Job, wishes: Wishes) -> None:
     try:
         socket.create_connection((url.hostname or "", port), timeout=_PROBE_S).close()
     except ConnectionRefusedError:
-        if _has_work(job, wishes):
+        if _has_work(job, options):
             raise RefusedToStart(
                 f"nobody listens at {url.scheme}://{url.netloc}, where this job expects the simulator. Start it in "
                 f"another terminal:\n  promptmill simulate --port {port}"
@@ -159,15 +159,15 @@ def _find_simulator(job: Job, wishes: Wishes) -> None:
         return  # something else than "nobody is there": the run itself says it better
 
 
-def _has_work(job: Job, wishes: Wishes) -> bool:
+def _has_work(job: Job, options: RunOptions) -> bool:
     """Whether a run would open at all: "nothing to do" needs no provider, and a wrong job is told of first."""
-    from batch.ledger.reader import Replay
+    from batch.ledger.reader import LedgerReader
     from batch.plan import continuation, preflight
 
-    ready = preflight.prepare(job, os.environ)
+    ready = preflight.check_job(job, os.environ)
     if not ready.folder.ledger.exists():
         return True
-    with Replay(ready.folder.ledger) as replay:
-        if not replay.made:
+    with LedgerReader(ready.folder.ledger) as reader:
+        if not reader.made:
             return True
-        return continuation.decide(replay, ready.identity(), 0, wishes=wishes) is not None
+        return continuation.choose_run(reader, ready.identity(), 0, options=options) is not None

@@ -1,7 +1,7 @@
 """Arrow types: their names as text that can be kept and read back, and which change of a type loses nothing.
 
 Owns the names used in `input.types`, kept in the ledger between runs, and the mark on columns whose cells are JSON
-text. It makes no arrays from Python values (`columns`) and reads no files. Used by `columns`, `spill` and `source`.
+text. It makes no arrays from Python values (`batch.input` does) and reads no files.
 """
 
 from __future__ import annotations

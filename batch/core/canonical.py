@@ -2,7 +2,7 @@
 
 Owns how values become bytes when those bytes decide something: the identity of a row without a key, and the
 fingerprint that says whether an answer is already paid for. It does not read files (`source`) and does not know
-templates (`prompt`). Used by `source`, `plan`, `ledger` and `sink`.
+templates (`batch.prompts`).
 
 The canonical form of a record does not depend on key order nor on the file it came from:
 

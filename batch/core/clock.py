@@ -38,7 +38,7 @@ class Clock:
 
 
 class HandClock(Clock):
-    """A clock for tests: starts at `start` and moves by `advance`, or by its own loop when all tasks wait.
+    """A clock for tests: starts at `start` and moves by `worker`, or by its own loop when all tasks wait.
 
     Run a test under it with `anyio.run(main, backend_options={"loop_factory": clock.new_loop})`.
     """

@@ -1,7 +1,7 @@
 """Names that survive a power cut: a file is there after one only when its folder was synced too.
 
-Owns that one operation and which file systems cannot do it. Raises what the system says; `ledgerfile`, `spill` and
-`sink` tell of it in their own words.
+Owns that one operation and which file systems cannot do it. Raises what the system says; `schema`, `spill` and
+`parts` tell of it in their own words.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
     ├── StorageError            a write, sync or rename failed: the run ends at once        exit 5
     ├── ProviderStop            the provider refused the key, the money or the model        exit 6
     ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
-    └── WireError               one exchange got no complete answer (raised by `wire` only)
+    └── WireError               one exchange got no complete answer (raised by `batch.http` only)
 
 A failed *row* is a value (`records.Failure`), not an exception: exceptions are for what ends a run.
 This module knows no other; everybody imports it.

@@ -108,17 +108,17 @@ class Processing(msgspec.Struct, frozen=True):
     wait_s: float = 0.0
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RowRequest(msgspec.Struct, frozen=True):
     """What one row asks in one variant: the first request, and what follows whatever the answer is."""
 
     messages: list[Message]
     model: str
     parameters: dict[str, Any] = {}
-    later: tuple[Message, ...] = ()
+    follow_ups: tuple[Message, ...] = ()
     """User messages sent one after another, each behind the answer to the one before it."""
 
 
-NOTHING: Final = Asked([], "")
+NOTHING: Final = RowRequest([], "")
 """What a row asks before that is known, or when it cannot be said."""
 
 

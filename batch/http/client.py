@@ -2,7 +2,7 @@
 
 Owns the base URL, the headers that every request has, the deadline of a call, decompression under a cap, and the
 translation of every foreign transport exception. It knows no dialect, retries nothing, follows no redirect, logs
-nothing. Used by `batch.submit`.
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: bytes in, one answer at a time out, under limits that no server can lift.
 
 Owns the parsing (httptools' parser on an `asyncio.Protocol`), the limits on heads, framing and bodies, and what a lost
-connection means for the exchange under way. It opens nothing and keeps no time. Used by `batch.http.transport`.
+connection means for the exchange under way. It opens nothing and keeps no time.
 """
 
 from __future__ import annotations

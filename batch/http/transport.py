@@ -6,7 +6,7 @@ flight; here idle connections lie on a stack per origin, on asyncio and on uvloo
 concurrency), never resends, never follows a redirect, and hands over whole bodies, as they came.
 
 Errors are httpx's own: `ConnectError` and `ConnectTimeout` mean that no byte of the request left; every other
-`TransportError` that some may have. Used by `batch.http.client`, which chooses httpx's transport where a proxy applies.
+`TransportError` that some may have.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class OpenCall(Protocol):
     attempt: int
     lane: Any
     base_url: str | None
-    asked: float
+    exchange_began: float
     """When this exchange began, monotonic seconds."""
 
 
@@ -113,8 +113,8 @@ class WireLog:
         self._thread.start()
 
     def __call__(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, received: bytes = b"") -> None:
-        """Hand one exchange over; see `submit.attempt.Desk.on_exchange`."""
-        latency_ms = int((self._clock.monotonic() - call.asked) * 1000)
+        """Hand one exchange over; see `submit.attempt.CallContext.on_exchange`."""
+        latency_ms = int((self._clock.monotonic() - call.exchange_began) * 1000)
         url = f"{(call.base_url or self._base_url).rstrip('/')}/{outgoing.path.lstrip('/')}"
         told = (call.call_id, call.row_id, call.turn, call.attempt, str(call.lane))
         exchange = Exchange(self._clock.now_us(), told, url, outgoing, result, received, latency_ms)

@@ -1,7 +1,7 @@
 """Which files an input path stands for: one file, all files of a folder, or what a pattern matches.
 
 Owns the endings that can be read, the order of files, and the refusal of everything that is no plain file. It opens
-none of them: what stands inside is `jsonl`'s and `parquet`'s matter. Used by `source`.
+none of them: what stands inside is `jsonl`'s and `parquet`'s matter.
 
 A folder is walked with all folders in it; names that begin with a dot or an underscore (`_SUCCESS`, `_temporary`) are
 passed over, and so are output folders of ours. `key=value` folders are walked like others: they make no columns. The

@@ -3,7 +3,7 @@
 Owns the source as a whole: its files in their order, the columns they have together, its state on disk; a `Reader`
 gives `SourceBatch`es from a `Position` on, file after file, and may stop anywhere, inside a row group too, and go on
 in another process. A row that cannot be read is a failure beside the others, never an exception. It does not know
-which rows are wanted (`plan`); one file is read by `jsonl` or `parquet`.
+which rows are wanted (`planner`); one file is read by `jsonl` or `parquet`.
 
 JSONL has no schema, so one is fixed: declared types first, then what the first 10,000 lines over the files show (64 MB
 at most), or what an earlier run kept. A value that its column cannot give back unchanged, and a key that has no column,

@@ -1,7 +1,7 @@
 """The spill: the input columns of admitted rows on our own disk, so that the source is read once, forwards.
 
 Owns one file a range, in Arrow's IPC file format: written under a temporary name, synced, renamed, then only read,
-through a memory map. It does not know which ranges exist (the ledger does) nor when one may go. Written by `plan`,
+through a memory map. It does not know which ranges exist (the ledger does) nor when one may go. Written by `planner`,
 read by `pipeline` for prompts and for the input half of the result table.
 
 Dictionary columns lie decoded, because an IPC file allows one dictionary for the whole file and a source has one a

@@ -1,6 +1,6 @@
 """What is wrong with a section of a job that its fields' types do not show.
 
-Owns the rules across keys; the keys themselves, their types and their places in the file are `job`'s and `jobfile`'s.
+Owns the rules across keys; the keys themselves, their types and their places in the file are `job`'s and `document`'s.
 Every function takes the fields that were given and returns every fault.
 """
 

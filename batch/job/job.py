@@ -2,7 +2,7 @@
 
 Owns the shape of `job.toml`: which keys there are, what they may hold, what stands when they are left out, and what a
 person is told when something is wrong. Everything wrong is reported at once. Nothing is opened here but the job file:
-whether the input can be read is `source`'s matter, whether the templates compile `prompt`'s.
+whether the input can be read is `source`'s matter, whether the templates compile `batch.prompts`'.
 
 A `Job` may also be built in code; relative paths are then taken from `folder`, as they are from the job's folder in a
 file, and the same checks run. API keys never stand in a job: they come from the environment.

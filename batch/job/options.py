@@ -1,8 +1,7 @@
 """What one command adds to a job: which rows it asks, how far it goes, and how it ends.
 
-Owns the words of `--only`, `--retry`, `--max-failed` and `--if-running`, and what is told when they are misspelt. A
-wish holds for one command alone and is no part of the job, so it never makes an answer stale. `cli` makes a `Wishes`
-from flags and a Python caller by hand; `opening`, `plan`, `pipeline` and `runs` read it.
+Owns the words of `--only`, `--retry`, `--max-failed` and `--if-running`, and what is told when they are misspelt. An
+option holds for one command alone and is no part of the job, so it never makes an answer stale.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class MaxFailed(msgspec.Struct, frozen=True):
         return failed <= self.share * settled
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one command adds to its job."""
 
     limit: int | None = None

@@ -1,8 +1,7 @@
 """A job's own `[provider.NAME]` tables: services promptmill has no file for, which speak like one it has.
 
 Owns what such a table may hold, the names that are taken, and what is told of a name that is not known. What the
-built-in services are is data of `wire`. Used by `job`, which reads the tables, and by `wire.providers`, which makes a
-service of one.
+built-in services are is data of `batch.providers`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the ledger says: the reading side, for starting again, planning, feeding, publishing and reports.
 
-Opens the ledger read-only, in short transactions, beside the one writer. A `Replay` belongs to one thread at a time.
-Writes nothing and decides nothing; the statements here are the only other place that knows the tables of `ledger`.
+Opens the ledger read-only, in short transactions, beside the one writer. A `LedgerReader` belongs to one thread at a
+time. Writes nothing and decides nothing; the statements here are the only other place that knows the tables of
+`writer`.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Entry(NamedTuple):
 class PendingRow(NamedTuple):
     """One admitted row that is not published."""
 
-    work: int
+    work_id: int
     range: int
     idx: int
     row_id: str
@@ -69,10 +70,10 @@ class PendingRow(NamedTuple):
 
 
 class JournaledCall(NamedTuple):
-    """One call as journaled; `record` None: it has no final state yet; `late` as in `ledgerfile`."""
+    """One call as journaled; `record` None: it has no final state yet; `late` as in `schema`."""
 
     call: int
-    work: int
+    work_id: int
     turn: int
     attempt: int
     call_id: str
@@ -90,7 +91,7 @@ def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
     )
 
 
-class Replay:
+class LedgerReader:
     """A read-only view of one ledger."""
 
     def __init__(self, path: Path) -> None:
@@ -262,18 +263,18 @@ class Replay:
         )
         return [PendingRow(*row) for row in rows]
 
-    def calls_of(self, work: int) -> list[JournaledCall]:
+    def calls_of(self, work_id: int) -> list[JournaledCall]:
         """The calls of one row, in the order they were made."""
         rows = self._rows(
             "SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record FROM calls "
             "WHERE work=? ORDER BY call",
-            (work,),
+            (work_id,),
         )
         return [JournaledCall._make((*row[:10], _call(row[10]) if row[10] else None)) for row in rows]
 
-    def steps_of(self, work: int) -> list[tuple[int, int, bytes]]:
+    def steps_of(self, work_id: int) -> list[tuple[int, int, bytes]]:
         """(turn, idx, value) of one row's journaled steps, in order; idx -1 is the reply."""
-        return list(self._rows("SELECT turn, idx, value FROM steps WHERE work=? ORDER BY turn, idx", (work,)))
+        return list(self._rows("SELECT turn, idx, value FROM steps WHERE work=? ORDER BY turn, idx", (work_id,)))
 
     def unsettled_by_part(self) -> dict[int, int]:
         """How many admitted rows each part still waits for."""

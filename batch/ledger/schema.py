@@ -1,6 +1,6 @@
 """The ledger's file: its tables, its version, and how it is opened for writing.
 
-Owns the schema, nothing of what the records mean: `ledger` writes them, `replay` reads them. A change here is a new
+Owns the schema, nothing of what the records mean: `ledger` writes them, `reader` reads them. A change here is a new
 `SCHEMA_VERSION` and a way from the old one.
 
 States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place

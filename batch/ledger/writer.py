@@ -63,9 +63,9 @@ class _Record(NamedTuple):
     size: int
 
 
-def _settled(work: int, outcome: Outcome) -> _Record:
+def _settled(work_id: int, outcome: Outcome) -> _Record:
     blob = _encode(outcome)
-    return _Record("settled", (work, blob), len(blob))
+    return _Record("settled", (work_id, blob), len(blob))
 
 
 class _Group:
@@ -110,9 +110,9 @@ class Ledger:
         """The provider gave a task id; it may be polled once this is committed."""
         self._put(_Record("accepted", (call, task_id, base_url), 80))
 
-    def step(self, work: int, turn: int, idx: int, value: bytes) -> None:
+    def step(self, work_id: int, turn: int, idx: int, value: bytes) -> None:
         """A step of a conversation: idx -1 is the reply of the turn, 0… the results of its tool calls."""
-        self._put(_Record("step", (work, turn, idx, value), len(value)))
+        self._put(_Record("step", (work_id, turn, idx, value), len(value)))
 
     def closed(
         self,
@@ -147,9 +147,9 @@ class Ledger:
             records.append(_settled(*outcome))
         self._put(*records)
 
-    def settled(self, work: int, outcome: Outcome) -> None:
+    def settled(self, work_id: int, outcome: Outcome) -> None:
         """A row has its outcome without a call of its own."""
-        self._put(_settled(work, outcome))
+        self._put(_settled(work_id, outcome))
 
     async def committed(self) -> None:
         """Return when everything queued so far is durable.

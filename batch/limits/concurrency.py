@@ -2,9 +2,9 @@
 
 Owns one number, `limit`, between 1 and the job's `concurrency`. Services such as BigModel publish no header and refuse
 at once what is above their cap (code 1302), so a refusal is a measurement: with that call not counted, what is still
-in flight is what they took. `limits` asks this module before it grants, and tells it what became of each call.
+in flight is what they took. `limiter` asks this module before it grants, and tells it what became of each call.
 
-- **Opening.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an
+- **RunStart.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an
   eighth every `OPEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap
   has refused few calls by the time it says so.
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
@@ -32,7 +32,7 @@ CALM_CUT: Final = 0.7
 CALM_FLOOR: Final = 20  # an overloaded model is still asked by a twentieth of the job's calls, at least one
 
 
-class Flight:
+class ConcurrencyLimit:
     """The tracked cap of one provider, key and model.
 
     Args:

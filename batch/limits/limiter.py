@@ -6,16 +6,18 @@ head of the queue looks at the budgets, so a large prompt is never passed over.
 
 What must be free at the same time, each owned by a module of its own:
 
-- **in flight** (`flight`): a slot is held from the call's `sent` record to its outcome's record. The ledger commits in
+- **in flight** (`concurrency`): a slot is held from the call's `sent` record to its outcome's record. The ledger
+  commits in
   order, so giving it back when that record is queued never shows more open calls than slots in any committed state.
   Saved task ids are `adopted`: they count without waiting, even above the limit, and new leases wait until the count is
   below it again. The cap itself is tracked when the provider refuses calls for their number;
-- **pace** (`pace`) and **tokens** (`tokens`): the limits of the job, or those the provider's headers tell, if tighter.
+- **pace** (`requests`) and **tokens** (`tokens`): the limits of the job, or those the provider's headers tell, if
+  tighter.
   A lease held longer than `GRANT_S` before its bytes left is stale and is paced anew;
 - **pause**: a refusal with a waiting time slows everybody: nothing is granted before it has passed;
-- **health** (`health`): while the provider is silent, one probe at a time.
+- **health** (`outage`): while the provider is silent, one probe at a time.
 
-One event loop owns a `Limits`; there is no lock, because nothing awaits between reading a budget and spending it.
+One event loop owns a `Limiter`; there is no lock, because nothing awaits between reading a budget and spending it.
 """
 
 from __future__ import annotations
@@ -29,46 +31,48 @@ from batch.core.clock import Clock, describe
 from batch.core.logs import logger
 from batch.core.records import LimitHeaders, Usage
 from batch.job.job import LimitSpec
-from batch.limits.concurrency import Flight
-from batch.limits.outage import Health, Heard
-from batch.limits.requests import GRANT_S, RequestPace
-from batch.limits.tokens import Charge, Charges, Grant, TokenBudget
+from batch.limits.concurrency import ConcurrencyLimit
+from batch.limits.outage import Observation, OutageDetector
+from batch.limits.requests import GRANT_S, RequestRate
+from batch.limits.tokens import Grant, TokenBudget, TokenEstimator, TokenWeight
 
 PER_MINUTE_S = 120.0
 """A window of the provider's longer than this is no limit a minute, and is not paced by."""
 
 
-class LimitsClosed(Exception):
+class LimiterClosed(Exception):
     """The run takes no new sends; whoever waits for capacity is told so instead of being left waiting."""
 
 
 class Lease:
     """The right to send one call and the slot it takes; give it back exactly once, again is harmless."""
 
-    __slots__ = ("_limits", "charge", "grant", "granted", "open", "probe", "row", "wait_ms")
+    __slots__ = ("_limits", "grant", "granted", "open", "probe", "row", "wait_ms", "weight")
 
-    def __init__(self, limits: Limits, granted: float, waited_s: float, *, row: int, charge: Charge | None) -> None:
+    def __init__(
+        self, limits: Limiter, granted: float, waited_s: float, *, row: int, weight: TokenWeight | None
+    ) -> None:
         self._limits = limits
         self.granted = granted
         self.wait_ms = int(waited_s * 1000)
         self.row = row
-        self.charge = charge
+        self.weight = weight
         self.grant: Grant | None = None
         self.probe = False
         self.open = True
 
     def taken(self) -> None:
         """The provider took the call and works on it; the slot stays with it."""
-        self._limits.alive(self)
+        self._limits.record_success(self)
 
-    def release(self, heard: Heard = "nothing", usage: Usage | None = None) -> None:
+    def release(self, observed: Observation = "nothing", usage: Usage | None = None) -> None:
         """Free the slot. Call it right after the outcome's record was queued, with no await in between."""
         if self.open:
             self.open = False
-            self._limits.freed(self, heard, usage)
+            self._limits.freed(self, observed, usage)
 
 
-class Limits:
+class Limiter:
     """The budgets of one run against one provider, key and model.
 
     Args:
@@ -87,20 +91,20 @@ class Limits:
         concurrency: int,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
-        charges: Charges | None = None,
+        estimator: TokenEstimator | None = None,
         adapt: bool = True,
     ) -> None:
         self._clock = clock
         self.concurrency = concurrency
         self.in_flight = 0
         self.paused_until = 0.0
-        self.flight = Flight(concurrency, adapt=adapt)
-        self.health = Health(concurrency)
-        self.charges = charges
+        self.slots = ConcurrencyLimit(concurrency, adapt=adapt)
+        self.outage = OutageDetector(concurrency)
+        self.estimator = estimator
         self._adapt = adapt
         self._asked_rpm = requests_per_minute
         self._asked_tpm = tokens_per_minute
-        self._pace = RequestPace(requests_per_minute)
+        self._pace = RequestRate(requests_per_minute)
         self._tokens = TokenBudget(tokens_per_minute) if tokens_per_minute is not None else None
         self._queue: deque[anyio.Event] = deque()
         self._scopes: set[anyio.CancelScope] = set()
@@ -108,14 +112,14 @@ class Limits:
         self._closed = False
 
     @classmethod
-    def of(cls, clock: Clock, spec: LimitSpec, *, charges: Charges) -> Self:
+    def of(cls, clock: Clock, spec: LimitSpec, *, estimator: TokenEstimator) -> Self:
         """As a job asks for."""
         return cls(
             clock,
             concurrency=spec.concurrency,
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,
-            charges=charges,
+            estimator=estimator,
             adapt=spec.adapt,
         )
 
@@ -138,47 +142,47 @@ class Limits:
         """Whether requests must say what they count for."""
         return self._tokens is not None
 
-    def never_fits(self, charge: Charge | None) -> float | None:
+    def exceeds_limit(self, weight: TokenWeight | None) -> float | None:
         """The token limit, when a request alone is surely larger than the whole of it."""
-        if charge is None or self._tokens is None or self.charges is None:
+        if weight is None or self._tokens is None or self.estimator is None:
             return None
         limit = self._tokens.per_minute
-        return limit if self.charges.surely(charge) > limit else None
+        return limit if self.estimator.surely(weight) > limit else None
 
-    async def acquire(self, row: int = 0, charge: Charge | None = None) -> Lease:
-        """Wait for a slot, for the pace and for the tokens of `charge`, in order of arrival.
+    async def acquire(self, row: int = 0, weight: TokenWeight | None = None) -> Lease:
+        """Wait for a slot, for the pace and for the tokens of `weight`, in order of arrival.
 
         Args:
             row: which row the call is for; failures of several rows tell more than several of one.
-            charge: what the call counts for; None counts nothing.
+            weight: what the call counts for; None counts nothing.
 
         Raises:
-            LimitsClosed: no new sends are taken any more.
+            LimiterClosed: no new sends are taken any more.
         """
         if self._closed:
-            raise LimitsClosed
-        if not self._queue and self._held_for(charge) == 0.0 and self._pace.open_now:
+            raise LimiterClosed
+        if not self._queue and self._held_for(weight) == 0.0 and self._pace.open_now:
             await self._pace.take()  # has capacity, so it returns without waiting
-            return self._grant(0.0, row, charge)
+            return self._grant(0.0, row, weight)
         asked = self._clock.monotonic()
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
-                await self._wait_in_line(charge)
+                await self._wait_in_line(weight)
                 if not self._closed:  # it may be closed in the moment of our turn, when no cancel reaches us any more
-                    return self._grant(self._clock.monotonic() - asked, row, charge)
+                    return self._grant(self._clock.monotonic() - asked, row, weight)
             finally:
                 self._scopes.discard(scope)
                 self._next_in_line()
-        raise LimitsClosed
+        raise LimiterClosed
 
-    async def _wait_in_line(self, charge: Charge | None) -> None:
+    async def _wait_in_line(self, weight: TokenWeight | None) -> None:
         turn = anyio.Event()
         self._queue.append(turn)
         try:
             if self._queue[0] is not turn:
                 await turn.wait()
-            await self._wait_for_all(charge)
+            await self._wait_for_all(weight)
         finally:
             # Answered on every path: a cancelled head hands the turn on, a cancelled follower just leaves.
             was_head = self._queue[0] is turn
@@ -190,11 +194,11 @@ class Limits:
         if self._queue:
             self._queue[0].set()
 
-    async def _wait_for_all(self, charge: Charge | None) -> None:
+    async def _wait_for_all(self, weight: TokenWeight | None) -> None:
         """Return in the moment when everything is free at once."""
         drawn = False
         while True:
-            wait = self._held_for(charge)
+            wait = self._held_for(weight)
             if wait == 0.0 and drawn:
                 return
             if wait == 0.0:
@@ -204,39 +208,39 @@ class Limits:
             await self._until_changed(wait)
             drawn = False  # what was drawn before a wait is stale after it
 
-    def _held_for(self, charge: Charge | None) -> float | None:
+    def _held_for(self, weight: TokenWeight | None) -> float | None:
         """Seconds until a call may go, the pace apart: 0 now, None until something changes."""
-        if self.in_flight >= self.flight.limit:
-            opens = self.flight.open_in(self._clock.monotonic())
-            if self.in_flight >= self.flight.limit:
+        if self.in_flight >= self.slots.limit:
+            opens = self.slots.open_in(self._clock.monotonic())
+            if self.in_flight >= self.slots.limit:
                 return opens
-        health = self.health
-        if self._tokens is None and not health.silent and not self.paused_until:
+        outage = self.outage
+        if self._tokens is None and not outage.open and not self.paused_until:
             return 0.0
         now = self._clock.monotonic()
-        probe = health.probe_in(now)
+        probe = outage.probe_in(now)
         if probe is None:
             return None
-        return max(self.paused_until - now, probe, self._tokens_in(charge, now), 0.0)
+        return max(self.paused_until - now, probe, self._tokens_in(weight, now), 0.0)
 
-    def _tokens_in(self, charge: Charge | None, now: float) -> float:
-        """Seconds until the tokens of `charge` may leave."""
-        if self._tokens is None or self.charges is None or charge is None:
+    def _tokens_in(self, weight: TokenWeight | None, now: float) -> float:
+        """Seconds until the tokens of `weight` may leave."""
+        if self._tokens is None or self.estimator is None or weight is None:
             return 0.0
-        return self._tokens.wait(self.charges.amount(charge), now)
+        return self._tokens.wait(self.estimator.amount(weight), now)
 
-    def _take_tokens(self, charge: Charge | None, now: float) -> Grant | None:
-        if self._tokens is None or self.charges is None or charge is None:
+    def _take_tokens(self, weight: TokenWeight | None, now: float) -> Grant | None:
+        if self._tokens is None or self.estimator is None or weight is None:
             return None
-        return self._tokens.take(self.charges.amount(charge), now)
+        return self._tokens.take(self.estimator.amount(weight), now)
 
-    def _grant(self, waited_s: float, row: int, charge: Charge | None) -> Lease:
+    def _grant(self, waited_s: float, row: int, weight: TokenWeight | None) -> Lease:
         now = self._clock.monotonic()
-        lease = Lease(self, now, waited_s, row=row, charge=charge)
+        lease = Lease(self, now, waited_s, row=row, weight=weight)
         self.in_flight += 1
-        lease.grant = self._take_tokens(charge, now)
-        if self.health.silent:
-            self.health.probing = lease.probe = True
+        lease.grant = self._take_tokens(weight, now)
+        if self.outage.open:
+            self.outage.probing = lease.probe = True
         return lease
 
     async def _until_changed(self, seconds: float | None) -> None:
@@ -254,10 +258,10 @@ class Limits:
 
     def _changed(self) -> None:
         watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher.set()
+        for events in watchers:
+            events.set()
 
-    async def repace(self, lease: Lease) -> None:
+    async def reacquire_if_stale(self, lease: Lease) -> None:
         """Wait for the budgets again, keeping the slot, when the grant has gone stale before the bytes left."""
         while self._clock.monotonic() - lease.granted > GRANT_S:
             if lease.grant is not None and self._tokens is not None:
@@ -266,20 +270,20 @@ class Limits:
             while True:
                 await self._pace.take()
                 now = self._clock.monotonic()
-                wait = max(self.paused_until - now, self._tokens_in(lease.charge, now))
+                wait = max(self.paused_until - now, self._tokens_in(lease.weight, now))
                 if wait <= 0:
                     break  # else what was drawn is stale after the wait
                 await self._until_changed(wait)
             lease.granted = self._clock.monotonic()
-            lease.grant = self._take_tokens(lease.charge, lease.granted)
+            lease.grant = self._take_tokens(lease.weight, lease.granted)
 
     def adopt(self) -> Lease:
         """A slot for a call the provider already holds; taken without waiting, even above the limit."""
         self.in_flight += 1
-        return Lease(self, self._clock.monotonic(), 0.0, row=0, charge=None)
+        return Lease(self, self._clock.monotonic(), 0.0, row=0, weight=None)
 
     def close(self) -> None:
-        """Take no new sends; wake everybody who waits for one with `LimitsClosed`."""
+        """Take no new sends; wake everybody who waits for one with `LimiterClosed`."""
         self._closed = True
         for scope in list(self._scopes):
             scope.cancel()
@@ -293,51 +297,51 @@ class Limits:
             logger().warning("provider_paused", seconds=round(seconds, 3))
         self.paused_until = max(self.paused_until, now + seconds)
 
-    def alive(self, lease: Lease) -> None:
+    def record_success(self, lease: Lease) -> None:
         """The provider took a call."""
-        if self.health.answered(lease.granted):
-            self.flight.restore()
+        if self.outage.answered(lease.granted):
+            self.slots.restore()
             logger().info("provider_answers_again")
             self._changed()
-        before = self.flight.limit
-        self.flight.answered(self.in_flight, self._clock.monotonic())
-        if self.flight.limit > before:
+        before = self.slots.limit
+        self.slots.answered(self.in_flight, self._clock.monotonic())
+        if self.slots.limit > before:
             self._changed()
 
-    def freed(self, lease: Lease, heard: Heard, usage: Usage | None) -> None:
+    def freed(self, lease: Lease, observed: Observation, usage: Usage | None) -> None:
         """A lease came back; called by `Lease.release` only."""
         if lease.probe:
-            self.health.probing = False
-        if heard == "answered":
-            self.alive(lease)
-        elif heard != "nothing":
-            self._learn_failure(lease, heard)
+            self.outage.probing = False
+        if observed == "answered":
+            self.record_success(lease)
+        elif observed != "nothing":
+            self._learn_failure(lease, observed)
         self.in_flight -= 1
         if lease.grant is not None and self._tokens is not None and usage is not None:
             self._settle(lease, lease.grant, usage)
-        if self._watchers and (lease.probe or self.in_flight < self.flight.limit):
+        if self._watchers and (lease.probe or self.in_flight < self.slots.limit):
             self._changed()
 
     def _settle(self, lease: Lease, grant: Grant, usage: Usage) -> None:
-        if self._tokens is None or self.charges is None or lease.charge is None or not usage.total_tokens:
+        if self._tokens is None or self.estimator is None or lease.weight is None or not usage.total_tokens:
             return  # a refused call stays booked as it was reserved: services count it too
-        amount = self.charges.used(lease.charge, usage)
+        amount = self.estimator.used(lease.weight, usage)
         if self._tokens.settle(grant, amount, self._clock.monotonic()):
             self._changed()
 
-    def _learn_failure(self, lease: Lease, heard: Heard) -> None:
+    def _learn_failure(self, lease: Lease, observed: Observation) -> None:
         now = self._clock.monotonic()
         others = self.in_flight - 1
-        if heard == "in_flight":
-            self.flight.refused(lease.granted, now, others)
+        if observed == "in_flight":
+            self.slots.refused(lease.granted, now, others)
             if others > 0:
                 return  # too many at once, so some of them are being served
-        elif heard == "overloaded":
-            self.flight.overloaded(now)
-        if self.health.failed(lease.row, now, how=heard):
-            logger().warning("provider_silent", heard=heard)
+        elif observed == "overloaded":
+            self.slots.overloaded(now)
+        if self.outage.failed(lease.row, now, how=observed):
+            logger().warning("provider_silent", heard=observed)
 
-    def heard(self, said: LimitHeaders) -> None:
+    def observe_headers(self, said: LimitHeaders) -> None:
         """What the rate-limit headers of an answer say: a tighter limit is adopted, an empty budget waited for."""
         if not self._adapt:
             return
@@ -375,14 +379,14 @@ class Limits:
     def waits_for(self) -> str | None:
         """What holds callers back now, for people; None when nothing does."""
         now = self._clock.monotonic()
-        if self.health.silent:
-            return f"the provider, which has not answered for {describe(self.health.silent_for(now))}"
+        if self.outage.open:
+            return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}"
         if self.paused_until > now:
             return f"the provider's pause, {describe(self.paused_until - now)}"
         if not self._queue:
             return None
-        if self.in_flight >= self.flight.limit:
-            return "the provider's limit of calls in flight" if self.flight.limit < self.concurrency else None
+        if self.in_flight >= self.slots.limit:
+            return "the provider's limit of calls in flight" if self.slots.limit < self.concurrency else None
         return "requests_per_minute" if self._tokens is None or not self._pace.open_now else "tokens_per_minute"
 
 

@@ -1,6 +1,6 @@
 """Whether the provider is there at all, and how fast failed calls may be tried again.
 
-Owns two things that keep a fault of theirs from becoming a storm of ours; `limits` asks before it grants, `advance`
+Owns two things that keep a fault of theirs from becoming a storm of ours; `limiter` asks before it grants, `worker`
 before it schedules a retry.
 
 **Outage.** When calls of several rows fail with no answer in between, the fault is not the rows': the provider is
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Heard = Literal["answered", "in_flight", "rate", "overloaded", "failed", "unreached", "nothing"]
+Observation = Literal["answered", "in_flight", "rate", "overloaded", "failed", "unreached", "nothing"]
 """What a call told about the provider: it works; too many calls at once; too many a minute; the model is busy; it
 failed or was cut; it was never reached; nothing, because we ended the call ourselves."""
 
@@ -32,7 +32,7 @@ LEAST_BUDGET: Final = 20
 GIVEN_BACK: Final = 0.5
 
 
-class Health:
+class OutageDetector:
     """The health of one provider, key and model, as its calls tell it.
 
     Args:
@@ -52,7 +52,7 @@ class Health:
         self._refill = max(1.0, concurrency / 10)
         self._budget = self._capacity
         self._budget_at = 0.0
-        self.silent = False
+        self.open = False
         self.probing = False
         """A probe is on its way."""
 
@@ -61,9 +61,9 @@ class Health:
 
         True: an outage ended by it. What left before an outage began tells nothing about now.
         """
-        if self.silent and sent < self._began:
+        if self.open and sent < self._began:
             return False
-        ended, self.silent = self.silent, False
+        ended, self.open = self.open, False
         if self._failed:
             self._failed.clear()
             self._count = 0
@@ -73,7 +73,7 @@ class Health:
         self._budget = min(self._capacity, self._budget + GIVEN_BACK)
         return ended
 
-    def failed(self, row: int, now: float, *, how: Heard) -> bool:
+    def failed(self, row: int, now: float, *, how: Observation) -> bool:
         """A call of `row` brought nothing at `now`. True: with it an outage began."""
         if self._since is None:
             self._since = now
@@ -81,26 +81,26 @@ class Health:
             self._failed.add(row)
         self._count += 1
         self._unreached = self._unreached + 1 if how == "unreached" else 0
-        if self.silent:
+        if self.open:
             self._interval = min(self._interval * 1.5, LONGEST_PROBE_S)
             self._next_probe = now + self._interval
             return False
         enough = OVERLOADED_IN_A_ROW if how == "overloaded" else self._rows_needed
         several = len(self._failed) >= self._rows_needed and self._count >= enough
-        self.silent = several or self._unreached >= UNREACHED_IN_A_ROW
-        if self.silent:
+        self.open = several or self._unreached >= UNREACHED_IN_A_ROW
+        if self.open:
             self._began = now
             self._interval = FIRST_PROBE_S
             self._next_probe = now + self._interval
-        return self.silent
+        return self.open
 
     def silent_for(self, now: float) -> float:
         """Seconds since the first failure after the last answer; 0 without an outage."""
-        return now - self._since if self.silent and self._since is not None else 0.0
+        return now - self._since if self.open and self._since is not None else 0.0
 
     def probe_in(self, now: float) -> float | None:
         """Seconds until a call may go: 0 in good health, None while a probe is out and nothing else may."""
-        if not self.silent:
+        if not self.open:
             return 0.0
         return None if self.probing else max(0.0, self._next_probe - now)
 

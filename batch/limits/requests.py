@@ -4,7 +4,7 @@ Owns the bucket. The limit N is a line over any window of its own length, so the
 tenth of a second's worth, at least one request. Another tenth above the burst keeps the lateness of timers from being
 lost. A grant may reach the wire up to `GRANT_S` late, so a window of 60 s sees at most what 60.4 s grant, and that is
 0.9966·N + max(1, N/606) + N/606: below N + 1 for every N. The bucket is aiolimiter's; only one caller, the head of the
-queue in `limits`, ever waits in it, because aiolimiter itself would serve small amounts before large ones.
+queue in `limiter`, ever waits in it, because aiolimiter itself would serve small amounts before large ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SLACK_S: Final = 0.1  # what a timer may be late; in seconds, because in request
 GRANT_S: Final = 0.4  # how long a grant is good for before its bytes leave
 
 
-class RequestPace:
+class RequestRate:
     """The pace of one limit; `per_minute` None lets everything through at once."""
 
     def __init__(self, per_minute: float | None) -> None:

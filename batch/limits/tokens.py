@@ -1,17 +1,17 @@
 """How many tokens may leave: a tokens-per-minute limit with reserve and settle, and the estimate it reserves by.
 
-Owns `TokenBudget` and `Charges`. What a request will count for is known only afterwards, so an upper estimate is
+Owns `TokenBudget` and `TokenEstimator`. What a request will count for is known only afterwards, so an upper estimate is
 reserved before it leaves and corrected when its usage is known.
 
 **Budget.** Two rules hold at once. *The line*: what was granted in the last `WINDOW_S` seconds and the new amount
 together stay within the limit; this is exact over any window, however large single amounts are. *The pace*: amounts
 leave at an even speed, so that a provider that looks at single seconds sees an even stream as well. An amount larger
 than the whole limit is clamped to it and leaves when nothing else is in the window. Who asks is served in order by
-`limits`, so a large prompt never starves.
+`limiter`, so a large prompt never starves.
 
-**Charges.** Tokens of a text are a number of units (a quarter for an ASCII byte, one for any other character) times a
-ratio that is learned from usage, per model; before it is learned, a text has at most as many tokens as UTF-8 bytes,
-which no byte-pair tokenizer exceeds.
+**TokenEstimator.** Tokens of a text are a number of units (a quarter for an ASCII byte, one for any other character)
+times a ratio that is learned from usage, per model; before it is learned, a text has at most as many tokens as UTF-8
+bytes, which no byte-pair tokenizer exceeds.
 
 Pure arithmetic over times handed in; it never waits.
 """
@@ -28,7 +28,7 @@ import msgspec
 from batch.core.records import Message, Usage
 
 LIMIT_S: Final = 60.0
-WINDOW_S: Final = LIMIT_S + 0.4  # a grant may reach the wire that much late (`pace.GRANT_S`)
+WINDOW_S: Final = LIMIT_S + 0.4  # a grant may reach the wire that much late (`requests.GRANT_S`)
 MARGIN: Final = 0.99  # of the limit; the rest is for estimates that were a little low
 CATCH_UP_S: Final = 10.0  # of pace that was lost waiting for the line is made up for
 BURST_S: Final = 0.1
@@ -131,7 +131,7 @@ class TokenBudget:
             self._sum = 0.0  # sums of floats drift
 
 
-class Charge(msgspec.Struct, frozen=True):
+class TokenWeight(msgspec.Struct, frozen=True):
     """What one request weighs; how many tokens that is gets clearer while it waits."""
 
     units: float
@@ -141,7 +141,7 @@ class Charge(msgspec.Struct, frozen=True):
     """`max_tokens` as the request has it, 0 without."""
 
 
-class Charges:
+class TokenEstimator:
     """What requests count for: the service's rule, and what is learned from usage. One model each.
 
     Args:
@@ -157,7 +157,7 @@ class Charges:
         self._prompt = _Learned(1.0)
         self._completion = _Learned(float(COMPLETION_TOKENS))
 
-    def of(self, messages: Iterable[Message], parameters: Mapping[str, Any]) -> Charge:
+    def of(self, messages: Iterable[Message], parameters: Mapping[str, Any]) -> TokenWeight:
         """The weight of a request."""
         total, most = self._fixed, self._fixed_most
         for message in messages:
@@ -165,30 +165,30 @@ class Charges:
                 total += units(text)
                 most += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
             most += MESSAGE_TOKENS
-        return Charge(total, most, _most_tokens(parameters))
+        return TokenWeight(total, most, _most_tokens(parameters))
 
-    def amount(self, charge: Charge) -> float:
+    def amount(self, weight: TokenWeight) -> float:
         """The upper estimate, by what was learned until now."""
-        prompt = float(charge.most)
+        prompt = float(weight.most)
         if self._prompt.seen >= TRUSTED:
-            prompt = min(prompt, charge.units * (self._prompt.high + 0.01) + MESSAGE_TOKENS)
+            prompt = min(prompt, weight.units * (self._prompt.high + 0.01) + MESSAGE_TOKENS)
         if self._rule == "asked":
-            return max(float(charge.asked), prompt)
-        return prompt + (charge.asked or self._completion.high)
+            return max(float(weight.asked), prompt)
+        return prompt + (weight.asked or self._completion.high)
 
-    def surely(self, charge: Charge) -> float:
+    def surely(self, weight: TokenWeight) -> float:
         """What a request counts for at the very least, as far as one can know before it is sent."""
         ratio = self._prompt.low if self._prompt.seen >= TRUSTED else 0.5
-        prompt = charge.units * ratio
-        return max(float(charge.asked), prompt) if self._rule == "asked" else prompt
+        prompt = weight.units * ratio
+        return max(float(weight.asked), prompt) if self._rule == "asked" else prompt
 
-    def used(self, charge: Charge, usage: Usage) -> float:
+    def used(self, weight: TokenWeight, usage: Usage) -> float:
         """What it counted for in the end; learns from it."""
-        if charge.units >= 8:  # below that the chat template outweighs the text
-            self._prompt.learn(max(0.0, usage.prompt_tokens - MESSAGE_TOKENS / 2) / charge.units)
+        if weight.units >= 8:  # below that the chat template outweighs the text
+            self._prompt.learn(max(0.0, usage.prompt_tokens - MESSAGE_TOKENS / 2) / weight.units)
         self._completion.learn(float(usage.completion_tokens))
         if self._rule == "asked":
-            return float(max(charge.asked, usage.prompt_tokens))
+            return float(max(weight.asked, usage.prompt_tokens))
         return float(usage.total_tokens)
 
 

@@ -2,8 +2,7 @@
 
 Owns the table in `prices.toml` beside it and the arithmetic, which is in integers of 10⁻¹² of the currency unit: a
 price that is not whole per token in that unit does not load. It converts no currency, fetches nothing, and knows no
-tier but the standard one and batch files. A model it does not know has no price: unknown is None, never 0. Used by
-`submit` for every call and by `budget`.
+tier but the standard one and batch files. A model it does not know has no price: unknown is None, never 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The output folder: where everything lies, who may write there, and whether it is ours.
 
 Owns the names of files and folders under `OUT` and the operating-system lock. What stands inside the files belongs to
-`ledger` (the truth), `tables` and `sink` (what people read). Readers use the paths only; a run also takes the lock.
+`ledger` (the truth), `tables` and `parts` (what people read). Readers use the paths only; a run also takes the lock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two streams of result rows into one: the rows of an old part and those that replace or join them.
 
 Owns the order of the result table (row number, then variant as the job lists them) and what a replacement means. Works
-on Arrow tables in memory and holds one table of each stream at a time; reads and writes nothing. `sink` alone uses it.
+on Arrow tables in memory and holds one table of each stream at a time; reads and writes nothing. `parts` alone uses it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from batch.core import failpoints
 from batch.core.errors import StorageError
 from batch.core.records import Call
 from batch.input.spill import Spill
-from batch.ledger.reader import SLICE, PendingRow, Replay
+from batch.ledger.reader import SLICE, LedgerReader, PendingRow
 from batch.ledger.totals import Totals
 from batch.output import parts, tables
 from batch.output.folder import OutputFolder
@@ -65,12 +65,12 @@ class Publisher:
         self._schema = schema
         self._tags = dict(tags)
         self._variants = list(variants)
-        self._replay = Replay(folder.ledger)
-        self._call_parts = max((n + 1 for run_, n in self._replay.call_parts() if run_ == run), default=0)
+        self._reader = LedgerReader(folder.ledger)
+        self._call_parts = max((n + 1 for run_, n in self._reader.call_parts() if run_ == run), default=0)
 
     def close(self) -> None:
         """Give the reading connection back."""
-        self._replay.close()
+        self._reader.close()
 
     def prepare(self, parts: Sequence[int]) -> Publication:
         """Write and name the files of one publication; nothing of it counts before `commit`.
@@ -79,7 +79,7 @@ class Publisher:
             StorageError: a file cannot be written, or a part that was published is gone.
         """
         publication = Publication(self._run)
-        with self._replay.snapshot():
+        with self._reader.snapshot():
             self._write_calls(publication)
             for part in parts:
                 self._write_part(part, publication)
@@ -123,10 +123,10 @@ class Publisher:
         """
         found = {path: path.stem.removeprefix("range-") for path in sorted(self._folder.pending.iterdir())}
         numbers = {int(number) for number in found.values() if number.isdigit()}
-        with self._replay.snapshot():
+        with self._reader.snapshot():
             # Of one moment: a range admitted between two looks would seem admitted, and needed by nobody.
-            needed = set(self._replay.ranges())
-            done = {number for number in numbers - needed if everything or self._replay.admitted(number)}
+            needed = set(self._reader.ranges())
+            done = {number for number in numbers - needed if everything or self._reader.admitted(number)}
         removed = False
         for path, number in found.items():
             if (int(number) in done) if number.isdigit() else everything:
@@ -140,7 +140,7 @@ class Publisher:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _write_calls(self, publication: Publication) -> None:
-        found = self._replay.final_calls()
+        found = self._reader.final_calls()
         first = next(found, None)
         if first is None:
             return
@@ -172,7 +172,7 @@ class Publisher:
         try:
             batches = self._result_batches(part, publication, spills)
             target = self._folder.part(part)
-            if self._replay.part_exists(part):
+            if self._reader.part_exists(part):
                 rows = parts.rewrite_part(target, self._schema, batches, variants=self._variants, points=OLD_PART)
             else:
                 rows = parts.write_part(target, self._schema, batches, points=NEW_PART)
@@ -186,13 +186,13 @@ class Publisher:
     ) -> Iterator[pa.RecordBatch]:
         after = (-1, -1)
         count = self._slice_rows(part)
-        while rows := self._replay.outcomes(part, after=after, count=count):
+        while rows := self._reader.outcomes(part, after=after, count=count):
             after = (rows[-1].row_number, rows[-1].variant_no)
             results = []
             for row in rows:
                 assert row.outcome is not None
                 publication.totals.add_outcome(row.outcome)
-                publication.statuses[row.work] = _status(row)
+                publication.statuses[row.work_id] = _status(row)
                 results.append(
                     tables.ResultRow(
                         row_id=row.row_id,
@@ -207,7 +207,7 @@ class Publisher:
 
     def _slice_rows(self, part: int) -> int:
         """How many rows to take at once, so that large inputs do not lie in memory by the thousand."""
-        first = self._replay.outcomes(part, count=1)
+        first = self._reader.outcomes(part, count=1)
         if not first:
             return SLICE
         path = self._folder.spill(first[0].range)

@@ -1,7 +1,7 @@
 """The two tables people read: their columns, and how records become Arrow batches.
 
 Owns the names, the order and the types of `results` and `calls`, and the renaming of input columns that would collide
-with ours. Knows nothing of files or folders: `sink` writes what is built here, the publisher hands it from one to the
+with ours. Knows nothing of files or folders: `parts` writes what is built here, the publisher hands it from one to the
 other. One list per table holds both the schema and where each value comes from, so they cannot drift apart.
 
 A value Arrow cannot hold never stops a publication, because the run would meet it again at every restart: half a

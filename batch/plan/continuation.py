@@ -16,8 +16,8 @@ import msgspec
 from batch.core import clock
 from batch.input.batches import Position
 from batch.input.source import SourceStat
-from batch.job.options import ORDINARY, Kind, Wishes
-from batch.ledger.reader import Replay, RunRow
+from batch.job.options import ORDINARY, Kind, RunOptions
+from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned
 
 Mode = Literal["new", "continue", "finish", "collect"]
@@ -45,7 +45,7 @@ class Identity(msgspec.Struct, frozen=True):
         return msgspec.json.encode(self.source).decode()
 
 
-class Opening(msgspec.Struct, frozen=True):
+class RunStart(msgspec.Struct, frozen=True):
     """The run that opens now."""
 
     run: str
@@ -58,62 +58,62 @@ class Opening(msgspec.Struct, frozen=True):
     """In the modes `finish` and `collect`."""
 
 
-def decide(replay: Replay, identity: Identity, now_us: int, *, wishes: Wishes) -> Opening | None:
+def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options: RunOptions) -> RunStart | None:
     """The run to open, None when there is nothing to do.
 
     Args:
-        replay: the ledger, under the lock.
+        reader: the ledger, under the lock.
         identity: job and source of now.
         now_us: wall time, for the name of a new run.
-        wishes: what the command asks for; one that limits the rows must look even after a complete run.
+        options: what the command asks for; one that limits the rows must look even after a complete run.
     """
-    runs = replay.runs()
+    runs = reader.runs()
     last = runs[-1] if runs else None
-    new = Opening(_name(now_us), "new", Position(), Planned(), fresh=True)
+    new = RunStart(_name(now_us), "new", Position(), Planned(), fresh=True)
     if last is None:
         return new
     new = msgspec.structs.replace(new, run=_name(now_us, after=last.run))
     crashed = last.state == "running"
-    if crashed or replay.carried():
+    if crashed or reader.carried():
         if last.request != identity.request:
             return _closing(last, new, "job_changed", crashed=crashed)
         if last.source != identity.source_text or (crashed and last.planned.given_up):
             # Given up: killed while it was closed, so rows that it had taken back lie before its position.
             return _closing(last, new, "input_changed", crashed=crashed)
-        if crashed and _left_behind(replay, last, wishes):
+        if crashed and _left_behind(reader, last, options):
             return _closing(last, new, "selection_changed", crashed=True)
         if crashed:
-            return Opening(last.run, "continue", _position(last), last.planned, fresh=False)
+            return RunStart(last.run, "continue", _position(last), last.planned, fresh=False)
         return new
-    return None if wishes.limit is None and _nothing_to_do(replay, last, identity, wishes.kinds) else new
+    return None if options.limit is None and _nothing_to_do(reader, last, identity, options.kinds) else new
 
 
-def begin(opening: Opening, identity: Identity, now_us: int) -> Callable[[apsw.Connection], None]:
+def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Callable[[apsw.Connection], None]:
     """The transaction that opens a run; a new pass over the source forgets what the last one saw."""
 
     def change(db: apsw.Connection) -> None:
-        if opening.fresh:
+        if start.fresh:
             kept = db.execute("SELECT request, source FROM runs ORDER BY run DESC LIMIT 1").fetchone()
-            old = opening.mode in ("collect", "finish") and kept is not None
+            old = start.mode in ("collect", "finish") and kept is not None
             request, source = kept if old and kept else (identity.request, identity.source_text)
             db.execute(
                 "INSERT INTO runs(run, state, started_at, request, digest, source, position, planned) "
                 "VALUES(?,'running',?,?,?,?,?,?)",
                 (
-                    opening.run,
+                    start.run,
                     now_us,
                     request,
                     identity.digest,
                     source,
-                    msgspec.json.encode(opening.position).decode(),
-                    msgspec.json.encode(opening.planned).decode(),
+                    msgspec.json.encode(start.position).decode(),
+                    msgspec.json.encode(start.planned).decode(),
                 ),
             )
             db.execute("DELETE FROM seen")
-        if opening.mode in ("collect", "finish"):
+        if start.mode in ("collect", "finish"):
             drop_unsent(db)
-            planned = msgspec.structs.replace(opening.planned, given_up=True)
-            db.execute("UPDATE runs SET planned=? WHERE run=?", (msgspec.json.encode(planned).decode(), opening.run))
+            planned = msgspec.structs.replace(start.planned, given_up=True)
+            db.execute("UPDATE runs SET planned=? WHERE run=?", (msgspec.json.encode(planned).decode(), start.run))
 
     return change
 
@@ -126,7 +126,7 @@ def drop_unsent(db: apsw.Connection) -> None:
     )
 
 
-def drop_halves(db: apsw.Connection) -> None:
+def drop_half_conversations(db: apsw.Connection) -> None:
     """Give up conversations of a job that changed, once no call of theirs is open; their calls are in the book."""
     halves = (
         "(SELECT work FROM pending WHERE state=0 "
@@ -148,38 +148,38 @@ def close(run: str, reason: str, now_us: int, *, halves: bool = False) -> Callab
     def change(db: apsw.Connection) -> None:
         drop_unsent(db)
         if halves:
-            drop_halves(db)
+            drop_half_conversations(db)
         db.execute("UPDATE pending SET carried=1 WHERE state=0")
         db.execute("UPDATE runs SET state=?, ended_at=? WHERE run=?", (reason, now_us, run))
 
     return change
 
 
-def _closing(last: RunRow, new: Opening, reason: Closing, *, crashed: bool) -> Opening:
+def _closing(last: RunRow, new: RunStart, reason: Closing, *, crashed: bool) -> RunStart:
     mode: Mode = "collect" if reason == "job_changed" else "finish"
     if crashed:
-        return Opening(last.run, mode, _position(last), last.planned, fresh=False, closes_as=reason)
-    return Opening(new.run, mode, new.position, new.planned, fresh=True, closes_as=reason)
+        return RunStart(last.run, mode, _position(last), last.planned, fresh=False, closes_as=reason)
+    return RunStart(new.run, mode, new.position, new.planned, fresh=True, closes_as=reason)
 
 
-def _left_behind(replay: Replay, last: RunRow, wishes: Wishes) -> bool:
+def _left_behind(reader: LedgerReader, last: RunRow, options: RunOptions) -> bool:
     """Whether the pass of a killed run left rows behind it that this command asks for."""
-    if wishes.limit is None and replay.sample(last.run) is not None:
+    if options.limit is None and reader.sample(last.run) is not None:
         return True  # a sample, and now the whole: what lies between its rows is to be read
-    more = wishes.kinds - set(last.planned.kinds)
+    more = options.kinds - set(last.planned.kinds)
     left = (last.planned.standing if "permanent" in more else 0) + (last.planned.left_out if more & ORDINARY else 0)
     return left > 0
 
 
-def _nothing_to_do(replay: Replay, last: RunRow, identity: Identity, kinds: frozenset[Kind]) -> bool:
+def _nothing_to_do(reader: LedgerReader, last: RunRow, identity: Identity, kinds: frozenset[Kind]) -> bool:
     """Whether the last run did all that is asked for, over this job and this source."""
     if last.digest != identity.digest or last.source != identity.source_text or identity.by_row:
         return False
-    if last.state != "finished" or not last.complete or replay.sample(last.run) is not None:
+    if last.state != "finished" or not last.complete or reader.sample(last.run) is not None:
         return False
     if last.planned.left_out and not (kinds & ORDINARY) <= set(last.planned.kinds):
         return False
-    permanent, retryable = replay.standing_failures()
+    permanent, retryable = reader.standing_failures()
     return not ("failed" in kinds and retryable) and not ("permanent" in kinds and permanent)
 
 

@@ -29,12 +29,12 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
-from batch.ledger.reader import Entry, Replay
+from batch.ledger.reader import Entry, LedgerReader
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.row_ids import Seen, identify
 from batch.prompts.template import PromptFault
-from batch.prompts.variants import Question, Questions
+from batch.prompts.variants import Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
@@ -82,7 +82,7 @@ class Numbers(msgspec.Struct):
     row_number: int
     part: int
     range: int
-    work: int
+    work_id: int
 
 
 class Planner:
@@ -92,23 +92,23 @@ class Planner:
         self,
         job: Job,
         source: Source,
-        questions: Questions,
+        variants: Variants,
         folder: OutputFolder,
         *,
         spilled: Sequence[str],
-        replay: Replay,
+        reader: LedgerReader,
         clock: Clock,
     ) -> None:
         self._job = job
         self._source = source
-        self._questions = questions
+        self._variants = variants
         self._folder = folder
-        self._replay = replay
+        self._ledger = reader
         self._spilled = list(spilled)
         self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
         self._clock = clock
-        self._numbers = Numbers(*(replay.next_number(what) for what in ("row_number", "part", "range", "work")))
-        self._carried = replay.carried()
+        self._numbers = Numbers(*(reader.next_number(what) for what in ("row_number", "part", "range", "work")))
+        self._carried = reader.carried()
         self._limit: int | None = None
         self._sample: frozenset[str] | None = None
         self._kinds = ORDINARY
@@ -171,7 +171,7 @@ class Planner:
         new_part = any(row.part == numbers.part for row in rows)
         plan = RangePlan(
             range=numbers.range,
-            first_work=numbers.work,
+            first_work=numbers.work_id,
             part=numbers.part,
             rows=rows,
             seen=seen,
@@ -181,7 +181,9 @@ class Planner:
             next_part=numbers.part + new_part,
         )
         self._planned = planned
-        self._numbers = Numbers(taken.row_number, plan.next_part, numbers.range + bool(rows), numbers.work + len(rows))
+        self._numbers = Numbers(
+            taken.row_number, plan.next_part, numbers.range + bool(rows), numbers.work_id + len(rows)
+        )
         return plan
 
     def candidates(self) -> Iterator[str]:
@@ -201,8 +203,8 @@ class Planner:
         planned: Planned,
     ) -> tuple[list[int], int]:
         """Append the rows of `batch` that need work to `rows`; their indexes, and how many of it were looked at."""
-        known = identify(batch, self._job.input, seen, self._replay)
-        entries = self._replay.entries([row.row_id for row in known])
+        known = identify(batch, self._job.input, seen, self._ledger)
+        entries = self._ledger.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
         chosen: list[int] = []
         for index, (row_id, fault, met) in enumerate(known):
@@ -217,13 +219,13 @@ class Planner:
             before = len(rows)
             place = places.get(row_id, (numbers.row_number, self._numbers.part))
             idx = _spilled(rows)
-            for question in self._questions:
-                if (row_id, question.variant) in self._carried:
+            for variant in self._variants:
+                if (row_id, variant.name) in self._carried:
                     continue
-                fingerprint, why = self._asked(question, batch, index, fault)
-                if self._needs_work(entries.get((row_id, question.variant)), fingerprint, planned):
-                    outcome = self._unaskable(question, why) if why is not None else None
-                    who = (row_id, question.variant, question.number, idx)
+                fingerprint, why = self._asked(variant, batch, index, fault)
+                if self._needs_work(entries.get((row_id, variant.name)), fingerprint, planned):
+                    outcome = self._unaskable(variant, why) if why is not None else None
+                    who = (row_id, variant.name, variant.number, idx)
                     rows.append(Admitted(*who, *place, fingerprint, outcome))
             if len(rows) > before:
                 chosen.append(index)
@@ -245,20 +247,18 @@ class Planner:
         return position
 
     @staticmethod
-    def _asked(
-        question: Question, batch: SourceBatch, index: int, fault: Failure | None
-    ) -> tuple[bytes, Failure | None]:
+    def _asked(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
         """The fingerprint of what will be asked; of the fault when it cannot be."""
         record = batch.records[index]
         if fault is None and record is not None:
             try:
-                asked = question.asked(record)
-                return question.fingerprint(asked), question.refused(asked)
+                asked = variant.request(record)
+                return variant.fingerprint(asked), variant.refused(asked)
             except PromptFault as exc:
                 text = f"{batch.place(index)}: {exc}"
                 fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
         fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
-        return question.fault(fault.kind, fault.code), fault
+        return variant.fault(fault.kind, fault.code), fault
 
     def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
         """Whether this run asks the row; either way it is counted as what it is."""
@@ -275,13 +275,13 @@ class Planner:
             return True
         return False
 
-    def _unaskable(self, question: Question, fault: Failure) -> Outcome:
+    def _unaskable(self, variant: Variant, fault: Failure) -> Outcome:
         return Outcome(
             status="failed",
             sums=Sums(),
             lane=self._job.model.lane,
             provider=self._job.model.provider,
-            model_asked=question.model,
+            model_asked=variant.model,
             settled_at_us=self._clock.now_us(),
             error_kind=fault.kind,
             error_code=fault.code,
@@ -384,12 +384,12 @@ def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:
         "WHERE p.work >= ? AND p.work < ?",
         (plan.first_work, plan.first_work + len(plan.rows)),
     ).fetchall()
-    for work, attempt, call_id, sent_at, task, base_url, row_id, variant in held:
+    for work_id, attempt, call_id, sent_at, task, base_url, row_id, variant in held:
         number -= 1
         db.execute(
             "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late) "
             "VALUES(?,?,0,?,?,'task',?,?,?,1)",
-            (number, work, attempt + 1, f"{call_id}-late", sent_at, task, base_url),
+            (number, work_id, attempt + 1, f"{call_id}-late", sent_at, task, base_url),
         )
         db.execute("DELETE FROM held WHERE row_id=? AND variant=?", (row_id, variant))
     return [row[0] for row in held]

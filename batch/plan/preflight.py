@@ -18,12 +18,12 @@ from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.money.prices import Prices
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.plan.continuation import Identity
-from batch.prompts.variants import Questions
+from batch.prompts.variants import Variants
 from batch.providers.registry import Endpoint, find, resolve
 from batch.providers.service import Service
 from batch.tools.registry import ToolSet
@@ -34,13 +34,13 @@ INPUTS: Final = "inputs"
 """Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class CheckedJob(msgspec.Struct, frozen=True):
     """A job that can start."""
 
     job: Job
     folder: OutputFolder
     source: Source
-    questions: Questions
+    variants: Variants
     tools: ToolSet
     endpoint: Endpoint
     prices: Prices
@@ -63,13 +63,13 @@ class Prepared(msgspec.Struct, frozen=True):
     def identity(self) -> Identity:
         """Job and source as a later run compares them."""
         part = {**self.job.request_part(), "tools": self.tools.digest_part()}
-        if self.questions.files:
-            part["files"] = self.questions.files
+        if self.variants.files:
+            part["files"] = self.variants.files
         return Identity(
             request=msgspec.json.encode(part, order="sorted").decode(),
             digest=f"{self.job.digest()}-{canonical.record_id(part)}",
             source=self.source.stat,
-            by_row=self.questions.by_row,
+            by_row=self.variants.by_row,
         )
 
     def fraction(self, position: Position) -> float | None:
@@ -77,7 +77,7 @@ class Prepared(msgspec.Struct, frozen=True):
         return self.source.fraction(position)
 
 
-def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
+def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     """Check everything that can be checked before the first request.
 
     Raises:
@@ -106,9 +106,9 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
     except BatchError as exc:
         faults.append(str(exc))
     source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
-    questions = Questions(job, tools, _service(job))
-    warnings = _parameters(questions, faults)
-    faults += questions.check(source.schema.names)
+    variants = Variants(job, tools, _service(job))
+    warnings = _parameters(variants, faults)
+    faults += variants.check(source.schema.names)
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept)
@@ -117,27 +117,27 @@ def prepare(job: Job, environ: Mapping[str, str]) -> Prepared:
         faults.append(f"output.columns: {exc}")
     if faults or endpoint is None or schema is None or inputs is None:
         raise JobError(faults, where=str(job.folder / "job.toml"))
-    needed = set(inputs.names) | questions.columns
+    needed = set(inputs.names) | variants.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
-    return Prepared(
-        job, folder, source, questions, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
+    return CheckedJob(
+        job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
     )
 
 
-def secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
+def hide_keys(checked: CheckedJob, environ: Mapping[str, str]) -> None:
     """Have the key masked wherever text leaves the process."""
-    used = prepared.endpoint.key_env_used
+    used = checked.endpoint.key_env_used
     if used is not None:
         redaction.hide(environ[used].strip())
 
 
-def kept_meta(prepared: Prepared) -> dict[str, bytes | str]:
+def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     """What the ledger keeps of the columns for later runs."""
     return {
-        TYPES: msgspec.json.encode(prepared.types).decode(),
-        INPUTS: prepared.inputs.serialize().to_pybytes(),
+        TYPES: msgspec.json.encode(checked.types).decode(),
+        INPUTS: checked.inputs.serialize().to_pybytes(),
     }
 
 
@@ -158,9 +158,9 @@ def _service(job: Job) -> Service | None:
         return None  # told with the endpoint
 
 
-def _parameters(questions: Questions, faults: list[str]) -> tuple[str, ...]:
+def _parameters(variants: Variants, faults: list[str]) -> tuple[str, ...]:
     """Hold the parameters against what the service takes: errors are faults, warnings are given back."""
-    found = list(dict.fromkeys((one.level, one.line()) for question in questions for one in question.findings()))
+    found = list(dict.fromkeys((one.level, one.line()) for variant in variants for one in variant.findings()))
     faults += [line for level, line in found if level == "error"]
     return tuple(line for level, line in found if level == "warning")
 
@@ -169,10 +169,10 @@ def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None
     """The column types and the chosen columns an earlier run fixed."""
     if not folder.ledger.exists():
         return None, None
-    with Replay(folder.ledger) as replay:
-        if not replay.made:
+    with LedgerReader(folder.ledger) as reader:
+        if not reader.made:
             return None, None
-        types, inputs = replay.meta(TYPES), replay.meta(INPUTS)
+        types, inputs = reader.meta(TYPES), reader.meta(INPUTS)
     return (
         msgspec.json.decode(types, type=dict[str, str]) if types else None,
         pa.ipc.read_schema(pa.py_buffer(inputs)) if inputs else None,

@@ -15,7 +15,7 @@ from batch.core.canonical import record_id
 from batch.core.records import Failure
 from batch.input.batches import SourceBatch, fault
 from batch.job.job import InputSpec
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 
 Seen = dict[str, tuple[int, str]]
 """By id: how often it was met in this pass, and where first."""
@@ -30,7 +30,7 @@ class Identified(NamedTuple):
 
 
 def identify(
-    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str]], replay: Replay
+    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str]], reader: LedgerReader
 ) -> list[Identified]:
     """The identity of every row of a batch.
 
@@ -38,10 +38,10 @@ def identify(
         batch: as the source gave it.
         spec: with or without a key column.
         seen: what this range met before.
-        replay: knows what earlier ranges of the pass met.
+        reader: knows what earlier ranges of the pass met.
     """
     bases = [_base(batch, index, spec) for index in range(len(batch.lines))]
-    known = replay.seen([base for base, _ in bases])
+    known = reader.seen([base for base, _ in bases])
     here: Seen = {}
     found = []
     for index, (base, wrong) in enumerate(bases):
@@ -52,7 +52,7 @@ def identify(
         else:
             times = before[0] + 1
             row_id = f"{base}-{times}"
-            while spec.key is not None and (row_id in here or row_id in seen or replay.seen([row_id])):
+            while spec.key is not None and (row_id in here or row_id in seen or reader.seen([row_id])):
                 # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
                 times += 1
                 row_id = f"{base}-{times}"

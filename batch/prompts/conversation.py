@@ -38,7 +38,7 @@ class Conversation(msgspec.Struct, frozen=True):
     first: int
     turn: int = 0
     tool_calls: int = 0
-    later: tuple[Message, ...] = ()
+    follow_ups: tuple[Message, ...] = ()
     """What the user says next, one message for each complete answer."""
     since: int = 0
     """The turn that answered the user first; `max_turns` counts from there."""
@@ -81,9 +81,9 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
 Action = Send | RunTools | Settle
 
 
-def start(messages: list[Message], later: tuple[Message, ...] = ()) -> Conversation:
+def start(messages: list[Message], follow_ups: tuple[Message, ...] = ()) -> Conversation:
     """The conversation before anything was sent."""
-    return Conversation(messages=tuple(messages), first=len(messages), later=later)
+    return Conversation(messages=tuple(messages), first=len(messages), follow_ups=follow_ups)
 
 
 def judge(reply: Reply) -> Failure | None:
@@ -139,7 +139,7 @@ def after_reply(
             retryable=False,
         )
     flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, model_asked))))
-    if conversation.later:
+    if conversation.follow_ups:
         return _next_user_turn(told, flags), Send()
     return told, Settle(
         status="ok",
@@ -153,10 +153,12 @@ def after_reply(
 
 def _next_user_turn(told: Conversation, flags: tuple[str, ...]) -> Conversation:
     """The user goes on; the model sees the whole conversation again."""
-    said, *later = told.later
+    said, *follow_ups = told.follow_ups
     turn = told.turn + 1
     messages = (*told.messages[:-1], _answered(told.messages[-1]), said)
-    return msgspec.structs.replace(told, messages=messages, later=tuple(later), turn=turn, since=turn, flags=flags)
+    return msgspec.structs.replace(
+        told, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flags
+    )
 
 
 def _answered(message: Message) -> Message:

@@ -5,7 +5,7 @@ name is written, because a name in a row is data from outside; and pictures only
 picture goes into a request as `{"type": "image_url", "image_url": {"url": ...}}` with an address, or a `data:` URI of
 its bytes; how a service wants the bytes is its dialect's business. `source` beside it says where they came from: it
 stays in what is kept of a conversation and is no part of what is asked. Sources: BigModel API reference (jpg, png, at
-most 5 MB), OpenAI API reference (image parts, 50 MB a request). Used by `prompt`, `questions` and `turns`.
+most 5 MB), OpenAI API reference (image parts, 50 MB a request).
 """
 
 from __future__ import annotations

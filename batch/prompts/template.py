@@ -1,8 +1,7 @@
 """Templates and columns → chat messages.
 
 Owns the Jinja environment and the rule that a row is data: its values are put into the text once and never looked at
-as a template. It does not read rows (`source`) and does not know how a message goes over the wire. Used by `plan` and
-by the commands that check a job.
+as a template. It does not read rows (`source`) and does not know how a message goes over the wire.
 
 Templates are the author's own code and run in Jinja's immutable sandbox: no attribute that starts with an underscore,
 no change of a list, `range` up to 100,000, no `*` or `**` that would blow up memory, 16 MiB per message. Values come
@@ -125,7 +124,7 @@ class Prompt:
         if self._faults:
             raise PromptFault(self._faults[0])
         messages: list[Message] = []
-        later: list[Message] = []
+        follow_ups: list[Message] = []
         if self._system is not None:
             messages.append({"role": "system", "content": self._system.render(record)})
         for role, template in self._start:
@@ -136,10 +135,10 @@ class Prompt:
         if self._turns is not None:
             first, *rest = turns_of(record.get(self._turns), self._turns)
             messages.append(self._pictured(first, record))
-            later = [{"role": "user", "content": text} for text in rest]
+            follow_ups = [{"role": "user", "content": text} for text in rest]
         if self._column is not None:
             messages += messages_of(record.get(self._column), self._column)
-        return messages, tuple(later)
+        return messages, tuple(follow_ups)
 
     def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
         """A user message, with the row's pictures behind its text."""

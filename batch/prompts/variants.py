@@ -3,8 +3,7 @@
 Owns the variants of a job: several models (`model.names`), several prompts (`prompt.variants`), or each with each. A
 job without variants has one question, whose name is empty in the ledger and null in the table. What is written as a
 list names its variants even when it holds one: a model taken away or added later must leave the others' names, and so
-their answers, as they are. Renders through `prompt`; knows no row but the one it is handed. Used by `plan`, `feed` and
-the commands that check a job.
+their answers, as they are. Renders through `template`; knows no row but the one it is handed.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import msgspec
 
 from batch.core.canonical import Fingerprint
-from batch.core.records import Asked, Failure
+from batch.core.records import Failure, RowRequest
 from batch.job.job import Job, PromptSpec
 from batch.prompts import images
 from batch.prompts.template import Prompt, PromptFault
@@ -25,11 +24,11 @@ from batch.providers.service import Service
 from batch.tools.registry import ToolSet
 
 
-class Question:
+class Variant:
     """One variant of what every row is asked.
 
     Attributes:
-        variant: its name, empty for the only one.
+        name: its name, empty for the only one.
         number: its place in the job.
         model: who is asked.
         columns: the columns it reads.
@@ -42,12 +41,12 @@ class Question:
         prompt: Prompt,
         *,
         service: Service | None,
-        variant: str,
+        name: str,
         number: int,
         model: str,
     ) -> None:
         self._service = service
-        self.variant = variant
+        self.name = name
         self.number = number
         self.model = model
         self.prompt = prompt
@@ -75,34 +74,34 @@ class Question:
         ]
         return self.prompt.check(names) + missing
 
-    def asked(self, record: Mapping[str, Any]) -> Asked:
+    def request(self, record: Mapping[str, Any]) -> RowRequest:
         """What this row asks.
 
         Raises:
             PromptFault: it cannot be rendered.
         """
-        messages, later = self.prompt.conversation(record)
+        messages, follow_ups = self.prompt.conversation(record)
         if not self._columns:
-            return Asked(messages, self.model, self._fixed, later)
+            return RowRequest(messages, self.model, self._fixed, follow_ups)
         own = {name: record.get(column) for name, column in self._columns.items()}
         given = {name: value for name, value in own.items() if value is not None}
         if self._service is not None:
             for finding in parameters.check(self._service, self.model, given, tools=self._tools, lane=self._lane):
                 if finding.level == "error":
                     raise PromptFault(finding.line())
-        return Asked(messages, self.model, {**self._fixed, **given}, later)
+        return RowRequest(messages, self.model, {**self._fixed, **given}, follow_ups)
 
-    def refused(self, asked: Asked) -> Failure | None:
+    def refused(self, asked: RowRequest) -> Failure | None:
         """The failure its service would answer this row with; it is known, so the row is not sent."""
         return None if self._service is None else message_rules.refused(self._service, asked.messages)
 
-    def fingerprint(self, asked: Asked) -> bytes:
+    def fingerprint(self, asked: RowRequest) -> bytes:
         """The fingerprint of what a row asks."""
         over: dict[str, Any] = {}
         if self._columns:
             over["parameters"] = {name: asked.parameters.get(name) for name in sorted(self._columns)}
-        if asked.later:
-            over["later"] = asked.later
+        if asked.follow_ups:
+            over["later"] = asked.follow_ups
         messages = images.asked(asked.messages) if self.prompt.pictured else asked.messages
         return self._fingerprint.of(messages, over or None)
 
@@ -111,7 +110,7 @@ class Question:
         return self._fingerprint.of([{"role": "fault", "content": f"{kind}/{code}"}])
 
 
-class Questions:
+class Variants:
     """All variants of a job, in its order.
 
     Args:
@@ -122,46 +121,44 @@ class Questions:
 
     def __init__(self, job: Job, tools: ToolSet, service: Service | None = None) -> None:
         prompts = _prompts(job)
-        self._all: list[Question] = []
+        self._all: list[Variant] = []
         for model in job.model.names or (job.model.name,):
             for name, prompt in prompts:
                 variant = _variant(model if job.model.names else "", name)
                 self._all.append(
-                    Question(
-                        *(job, tools, prompt), service=service, variant=variant, number=len(self._all), model=model
-                    )
+                    Variant(*(job, tools, prompt), service=service, name=variant, number=len(self._all), model=model)
                 )
-        self._named = {question.variant: question for question in self._all}
-        self.columns: frozenset[str] = frozenset().union(*(question.columns for question in self._all))
+        self._named = {variant.name: variant for variant in self._all}
+        self.columns: frozenset[str] = frozenset().union(*(variant.columns for variant in self._all))
         self.files = {name: digest for _, prompt in prompts for name, digest in prompt.files.items()}
         """Files that are part of every row's question, with the hash of their text."""
         self.by_row = any(prompt.by_row for _, prompt in prompts)
         """Rows may name files too: whether one of them changed is not known before the rows are read."""
         self.pictured = any(prompt.pictured for _, prompt in prompts)
 
-    def __iter__(self) -> Iterator[Question]:
+    def __iter__(self) -> Iterator[Variant]:
         return iter(self._all)
 
     def __len__(self) -> int:
         return len(self._all)
 
     @property
-    def first(self) -> Question:
+    def first(self) -> Variant:
         """The first variant, which stands for the job where one is enough."""
         return self._all[0]
 
     @property
-    def variants(self) -> list[str | None]:
+    def names(self) -> list[str | None]:
         """Their names as the table has them, in order."""
-        return [question.variant or None for question in self._all]
+        return [variant.name or None for variant in self._all]
 
-    def named(self, variant: str) -> Question | None:
+    def named(self, variant: str) -> Variant | None:
         """The variant of this name, if the job has it."""
         return self._named.get(variant)
 
     def check(self, names: Collection[str]) -> list[str]:
         """Everything wrong with any of them over an input with these columns, each fault once."""
-        return list(dict.fromkeys(fault for question in self._all for fault in question.check(names)))
+        return list(dict.fromkeys(fault for variant in self._all for fault in variant.check(names)))
 
 
 def old_models(request: Mapping[str, Any]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """What a dialect is: the protocol between the submitters and the services, and the key it signs with.
 
 Owns `Dialect`, `Credentials` and `Signer`, what a dialect asks of a key whatever its form (the other form is
-`batch.providers.jwt`). A dialect is pure but for the token it may have to renew: it writes an `Outgoing` from a `Request`
-and turns an `Incoming` into a `Reply`, `Accepted`, `Processing` or `Failure`. It never sends, waits or retries;
-`batch.http.client` sends, `batch.submit` decides.
+`batch.providers.jwt`). A dialect is pure but for the token it may have to renew: it writes an `Outgoing` from a
+`Request` and turns an `Incoming` into a `Reply`, `Accepted`, `Processing` or `Failure`. It never sends, waits or
+retries; `batch.http.client` sends, `batch.submit` decides.
 """
 
 from __future__ import annotations

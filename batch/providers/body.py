@@ -3,7 +3,6 @@
 Owns what is left out for a service, how a job's own `tools` parameter and its functions share one list, and that a
 forced tool is forced once: a model that must call a tool in every turn would never answer. Pictures go to OpenAI as
 `data:` addresses and to GLM as bare base64, as BigModel's own client sends them; where they came from goes nowhere.
-Used by `glm` and `openai`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One chunk of a streamed chat completion: the bytes of a frame → `Chunk`.
 
 Owns the shape of `chat.completion.chunk` and what is made of its odd forms, as `completion` does for answers in one
-piece: a typed decode takes the common case, whatever it refuses goes field by field through `loose`. It knows nothing
-of the chunks before. Sources: BigModel API reference "chat completion" (stream), OpenAI API reference "chat completion
-chunk object". Used by `folding`.
+piece: a typed decode takes the common case, whatever it refuses goes field by field through `loose_json`. It knows
+nothing of the chunks before. Sources: BigModel API reference "chat completion" (stream), OpenAI API reference "chat
+completion chunk object".
 """
 
 from __future__ import annotations
@@ -85,18 +85,18 @@ def read_loosely(document: loose_json.Fields) -> Chunk:
         choices.append(
             Choice(
                 delta=_loose_delta(_object(choice.get("delta"))),
-                index=loose_json.whole(choice.get("index")),
-                finish_reason=loose_json.text(choice.get("finish_reason")),
-                usage=loose_json.fields(choice.get("usage")),
+                index=loose_json.as_int(choice.get("index")),
+                finish_reason=loose_json.as_text(choice.get("finish_reason")),
+                usage=loose_json.as_object(choice.get("usage")),
             )
         )
     return Chunk(
         choices=choices,
-        id=loose_json.text(document.get("id")),
-        request_id=loose_json.text(document.get("request_id")),
-        model=loose_json.text(document.get("model")),
-        service_tier=loose_json.text(document.get("service_tier")),
-        usage=loose_json.fields(document.get("usage")),
+        id=loose_json.as_text(document.get("id")),
+        request_id=loose_json.as_text(document.get("request_id")),
+        model=loose_json.as_text(document.get("model")),
+        service_tier=loose_json.as_text(document.get("service_tier")),
+        usage=loose_json.as_object(document.get("usage")),
     )
 
 
@@ -107,16 +107,16 @@ def _loose_delta(delta: loose_json.Fields) -> Delta:
         function = _object(call.get("function"))
         fragments.append(
             Fragment(
-                loose_json.whole(call.get("index")),
-                loose_json.text(call.get("id")),
-                Function(loose_json.text(function.get("name")), loose_json.text(function.get("arguments"))),
+                loose_json.as_int(call.get("index")),
+                loose_json.as_text(call.get("id")),
+                Function(loose_json.as_text(function.get("name")), loose_json.as_text(function.get("arguments"))),
             )
         )
     return Delta(
         content=_text(delta.get("content")),
-        reasoning_content=loose_json.text(delta.get("reasoning_content")),
-        reasoning=loose_json.text(delta.get("reasoning")),
-        refusal=loose_json.text(delta.get("refusal")),
+        reasoning_content=loose_json.as_text(delta.get("reasoning_content")),
+        reasoning=loose_json.as_text(delta.get("reasoning")),
+        refusal=loose_json.as_text(delta.get("refusal")),
         tool_calls=fragments,
     )
 
@@ -124,21 +124,21 @@ def _loose_delta(delta: loose_json.Fields) -> Delta:
 def _text(raw: msgspec.Raw | None) -> str | None:
     """Text, or a list of parts joined; a part without text adds nothing."""
     if raw is None or not bytes(raw).lstrip().startswith(b"["):
-        return loose_json.text(raw)
-    parts = (loose_json.fields(part) for part in loose_json.items(raw))
-    return "".join(loose_json.text(part.get("text")) or "" for part in parts if part)
+        return loose_json.as_text(raw)
+    parts = (loose_json.as_object(part) for part in loose_json.as_list(raw))
+    return "".join(loose_json.as_text(part.get("text")) or "" for part in parts if part)
 
 
 def _object(raw: msgspec.Raw | None) -> loose_json.Fields:
-    found = loose_json.fields(raw)
-    if found is None and loose_json.text(raw) is not None:
+    found = loose_json.as_object(raw)
+    if found is None and loose_json.as_text(raw) is not None:
         raise ValueError("no object where one belongs")
     return found or {}
 
 
 def _list(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
-    if loose_json.text(raw) is None:
+    if loose_json.as_text(raw) is None:
         return []
     if not bytes(raw or b"").lstrip().startswith(b"["):
         raise ValueError("no list where one belongs")
-    return loose_json.items(raw)
+    return loose_json.as_list(raw)

@@ -1,9 +1,9 @@
 """The chat completion object that GLM and the OpenAI-compatible services share: answer bytes → `Reply`.
 
 Owns the shape of `choices`, `message`, `tool_calls` and `usage`, and what is made of its odd forms. A typed decode
-takes the common case; whatever it refuses goes field by field through `loose`. It does not judge `finish_reason`
-(stored verbatim, `turns` decides) and knows no error codes. Sources: BigModel API reference "chat completion",
-OpenAI API reference "chat completion object". Used by `glm` and `openai`.
+takes the common case; whatever it refuses goes field by field through `loose_json`. It does not judge `finish_reason`
+(stored verbatim, `conversation` decides) and knows no error codes. Sources: BigModel API reference "chat completion",
+OpenAI API reference "chat completion object".
 """
 
 from __future__ import annotations
@@ -120,36 +120,36 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
 def read_loosely(
     document: loose_json.Fields, *, status: int, replay_reasoning: bool, unfinished: str | None = None
 ) -> Reply | Failure:
-    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.find`).
+    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.parse_error`).
 
     `unfinished` is the finish_reason of an answer without one that the service says is only a part.
     """
-    choices = loose_json.items(document.get("choices"))
-    choice = loose_json.fields(choices[0]) if choices else None
-    message = loose_json.fields(choice.get("message")) if choice else None
+    choices = loose_json.as_list(document.get("choices"))
+    choice = loose_json.as_object(choices[0]) if choices else None
+    message = loose_json.as_object(choice.get("message")) if choice else None
     if choice is None or message is None:
         return unusable("the answer has no choices with a message", status=status)
-    finish = loose_json.text(choice.get("finish_reason")) or unfinished
+    finish = loose_json.as_text(choice.get("finish_reason")) or unfinished
     if not finish:
         return unusable("the answer has no finish_reason, so it is not known to be complete", status=status)
     calls = _unique(
-        [_loose_call(number, raw) for number, raw in enumerate(loose_json.items(message.get("tool_calls")))]
+        [_loose_call(number, raw) for number, raw in enumerate(loose_json.as_list(message.get("tool_calls")))]
     )
     content = _content(message.get("content"))
     if content is None:
-        content = loose_json.text(message.get("refusal"))
-    reasoning = loose_json.text(message.get("reasoning_content"))
+        content = loose_json.as_text(message.get("refusal"))
+    reasoning = loose_json.as_text(message.get("reasoning_content"))
     if reasoning is None and bytes(message.get("reasoning", b"")).lstrip().startswith(b'"'):
-        reasoning = loose_json.text(message["reasoning"])
+        reasoning = loose_json.as_text(message["reasoning"])
     return Reply(
         content=content,
         finish_reason=finish,
         reasoning=reasoning,
         tool_calls=calls,
         message=_replay(content, calls, reasoning if replay_reasoning else None),
-        model=loose_json.text(document.get("model")),
-        request_id=loose_json.text(document.get("request_id")) or loose_json.text(document.get("id")),
-        service_tier=loose_json.text(document.get("service_tier")),
+        model=loose_json.as_text(document.get("model")),
+        request_id=loose_json.as_text(document.get("request_id")) or loose_json.as_text(document.get("id")),
+        service_tier=loose_json.as_text(document.get("service_tier")),
         usage=_loose_usage(document.get("usage"), bool(content or calls or reasoning)),
     )
 
@@ -191,35 +191,35 @@ def _part(count: int | None, of: int) -> int | None:
 
 
 def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
-    found = loose_json.fields(raw) or {}
-    prompt, written = loose_json.whole(found.get("prompt_tokens")), loose_json.whole(found.get("completion_tokens"))
+    found = loose_json.as_object(raw) or {}
+    prompt, written = loose_json.as_int(found.get("prompt_tokens")), loose_json.as_int(found.get("completion_tokens"))
     if prompt is None or written is None:
         return None
-    before = loose_json.fields(found.get("prompt_tokens_details")) or {}
-    after = loose_json.fields(found.get("completion_tokens_details")) or {}
+    before = loose_json.as_object(found.get("prompt_tokens_details")) or {}
+    after = loose_json.as_object(found.get("completion_tokens_details")) or {}
     counted = _Usage(
         prompt,
         written,
-        loose_json.whole(found.get("total_tokens")),
+        loose_json.as_int(found.get("total_tokens")),
         _PromptDetails(
-            loose_json.whole(before.get("cached_tokens")),
-            loose_json.whole(before.get("cache_write_tokens")),
-            loose_json.whole(before.get("cache_creation_input_tokens")),
+            loose_json.as_int(before.get("cached_tokens")),
+            loose_json.as_int(before.get("cache_write_tokens")),
+            loose_json.as_int(before.get("cache_creation_input_tokens")),
         ),
-        _CompletionDetails(loose_json.whole(after.get("reasoning_tokens"))),
-        loose_json.whole(found.get("prompt_cache_hit_tokens")),
-        loose_json.whole(found.get("cached_tokens")),
+        _CompletionDetails(loose_json.as_int(after.get("reasoning_tokens"))),
+        loose_json.as_int(found.get("prompt_cache_hit_tokens")),
+        loose_json.as_int(found.get("cached_tokens")),
     )
     return _usage(counted, said_something)
 
 
 def _loose_call(number: int, raw: msgspec.Raw) -> ToolCall:
-    call = loose_json.fields(raw) or {}
-    function = loose_json.fields(call.get("function")) or {}
+    call = loose_json.as_object(raw) or {}
+    function = loose_json.as_object(call.get("function")) or {}
     return ToolCall(
-        loose_json.text(call.get("id")) or f"call_{number}",
-        loose_json.text(function.get("name")) or "",
-        loose_json.text(function.get("arguments")) or "",
+        loose_json.as_text(call.get("id")) or f"call_{number}",
+        loose_json.as_text(function.get("name")) or "",
+        loose_json.as_text(function.get("arguments")) or "",
     )
 
 
@@ -242,9 +242,9 @@ def _unique(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
 def _content(raw: msgspec.Raw | None) -> str | None:
     """Text, or a list of parts joined; a part without text adds nothing."""
     if raw is None or not bytes(raw).lstrip().startswith(b"["):
-        return loose_json.text(raw)
-    parts = (loose_json.fields(part) for part in loose_json.items(raw))
-    return "".join(loose_json.text(part.get("text")) or "" for part in parts if part)
+        return loose_json.as_text(raw)
+    parts = (loose_json.as_object(part) for part in loose_json.as_list(raw))
+    return "".join(loose_json.as_text(part.get("text")) or "" for part in parts if part)
 
 
 def _replay(content: str | None, calls: tuple[ToolCall, ...], reasoning: str | None) -> Message:

@@ -5,7 +5,7 @@ together to a chat completion, which `completion` reads: so both lanes give the 
 are judged by the dialect. A stream is an answer only if it had a `finish_reason`: `[DONE]` without one, and any end
 without one, is a truncated stream that may have been billed. With one, nothing is missing but perhaps the usage, so a
 line that breaks between it and `[DONE]` does not make us buy the answer again. Sources: BigModel guides "Streaming
-messages" and "Tool streaming output", OpenAI API reference "chat completion chunk object". Used by the dialects.
+messages" and "Tool streaming output", OpenAI API reference "chat completion chunk object".
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Folding:
         if reply is not None:
             return reply
         return completion.read_loosely(
-            loose_json.document(body) or {}, status=200, replay_reasoning=self._replay_reasoning
+            loose_json.parse_object(body) or {}, status=200, replay_reasoning=self._replay_reasoning
         )
 
     def _take(self, found: chunk.Chunk) -> None:
@@ -172,7 +172,7 @@ class Folding:
         return self.done
 
     def _take_document(self, event: bytes) -> None:
-        document = loose_json.document(event)
+        document = loose_json.parse_object(event)
         if document is not None:
             failure = self._judge(document)
             if failure is not None:

@@ -141,9 +141,9 @@ class Glm:
             reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
             if reply is not None:
                 return reply
-        document = loose_json.document(incoming.body)
+        document = loose_json.parse_object(incoming.body)
         if document is None:
-            return refusal.no_json(incoming)
+            return refusal.not_json(incoming)
         return self._refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=self.service.replays_reasoning
         )
@@ -157,21 +157,21 @@ class Glm:
                 taken = None
             if taken and taken.id and taken.task_status != "FAIL":
                 return Accepted(task_id=taken.id, request_id=taken.request_id, model=taken.model)
-        document = loose_json.document(incoming.body)
+        document = loose_json.parse_object(incoming.body)
         if document is None:
-            return refusal.no_json(incoming)
+            return refusal.not_json(incoming)
         failure = self._refused(document, incoming)
         if failure is not None:
             return failure
-        if loose_json.text(document.get("task_status")) == "FAIL":
+        if loose_json.as_text(document.get("task_status")) == "FAIL":
             return self._failed(document, incoming)
-        task_id = loose_json.text(document.get("id"))
+        task_id = loose_json.as_text(document.get("id"))
         if not task_id:
             return completion.unusable("the answer to the submit has no task id", status=incoming.status)
         return Accepted(
             task_id=task_id,
-            request_id=loose_json.text(document.get("request_id")),
-            model=loose_json.text(document.get("model")),
+            request_id=loose_json.as_text(document.get("request_id")),
+            model=loose_json.as_text(document.get("model")),
         )
 
     def read_poll(self, incoming: Incoming) -> Reply | Failure | Processing:
@@ -183,10 +183,10 @@ class Glm:
             reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
             if reply is not None:
                 return reply
-        document = loose_json.document(incoming.body)
+        document = loose_json.parse_object(incoming.body)
         if document is None or 300 <= incoming.status < 400:
             return self._no_state(incoming)
-        state = loose_json.text(document.get("task_status"))
+        state = loose_json.as_text(document.get("task_status"))
         if state == "FAIL":
             return self._failed(document, incoming)
         failure = self._refused(document, incoming)
@@ -207,7 +207,7 @@ class Glm:
 
     def _no_state(self, incoming: Incoming) -> Failure:
         """A poll answered with a redirect or no JSON: a gateway, which knows nothing of tasks, but for an empty 404."""
-        failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.no_json(incoming)
+        failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.not_json(incoming)
         if incoming.status == 404 and not incoming.body.strip():
             return _lost(failure)
         if incoming.status == 404 or failure.verdict == "fail":
@@ -215,14 +215,14 @@ class Glm:
         return failure
 
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
-        said = refusal.find(document)
+        said = refusal.parse_error(document)
         if said is None:
             if incoming.status < 300:
                 return None
             if incoming.status < 400:
                 return refusal.redirected(incoming)
-            said = refusal.Said()
-        kind, verdict = refusal.by_code(said, incoming.status, codes=self.service.codes)
+            said = refusal.ErrorEnvelope()
+        kind, verdict = refusal.classify(said, incoming.status, codes=self.service.codes)
         if said.code == "1003" and self._credentials.renew():
             verdict = "once"  # with another token; a key that goes out as it is has no other
             said = msgspec.structs.replace(said, message=said.message + self._skew(incoming))
@@ -241,7 +241,7 @@ class Glm:
 
     def _failed(self, document: loose_json.Fields, incoming: Incoming) -> Failure:
         """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
-        said = refusal.find(document) or refusal.Said()
+        said = refusal.parse_error(document) or refusal.ErrorEnvelope()
         kind, verdict = self.service.codes.get(said.code or "", ("task", "retry"))
         if verdict in ("retry", "once"):
             kind = "task"
@@ -249,7 +249,7 @@ class Glm:
         return self._failure((kind, verdict), said, document=document, incoming=incoming)
 
     def _failure(
-        self, meaning: refusal.Meaning, said: refusal.Said, *, document: loose_json.Fields, incoming: Incoming
+        self, meaning: refusal.Meaning, said: refusal.ErrorEnvelope, *, document: loose_json.Fields, incoming: Incoming
     ) -> Failure:
         kind, verdict = meaning
         headers, now_us = incoming.headers, self._clock.now_us()
@@ -265,7 +265,7 @@ class Glm:
             code=loose_json.excerpt(said.code)[:64] if said.code else None,
             http_status=incoming.status,
             retry_after_s=wait,
-            request_id=loose_json.text(document.get("request_id")) or refusal.request_id(headers),
+            request_id=loose_json.as_text(document.get("request_id")) or refusal.request_id(headers),
             answered=said.code != "1231",  # the copy that came first may be answered, and billed
         )
 

@@ -1,9 +1,9 @@
-"""Tokens made from a GLM key: the other form in which BigModel and Z.ai take a key, of short life.
+"""SignedTokens made from a GLM key: the other form in which BigModel and Z.ai take a key, of short life.
 
 Owns `Tokens`: the key `id.secret` split, JSON web tokens signed with its secret, their reuse and renewal, and the
 masking of all of them. It knows no dialect and reads no answer; a dialect says when the service called a token
 expired. Sources: BigModel API reference "authentication" and the token cache of the BigModel Python SDK: HS256 with
-`sign_type` SIGN, times in milliseconds, a life of 210 s of which 180 s are used. Used by `providers`.
+`sign_type` SIGN, times in milliseconds, a life of 210 s of which 180 s are used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECRET_MIN: Final = 12
 """A shorter one is no real secret but a word, which would be masked wherever an answer happens to say it."""
 
 
-class Tokens:
+class SignedTokens:
     """Signs with tokens made from a key; made when they are needed, from the wall clock, and reused for three minutes.
 
     Making one registers it for masking: the key, its secret part and every token that was ever made from it are masked
@@ -73,7 +73,7 @@ class Tokens:
 
     def __repr__(self) -> str:
         """The mask, whatever the key."""
-        return f"Tokens({MASK})"
+        return f"SignedTokens({MASK})"
 
     def headers(self) -> Headers:
         """The Authorization header with a token that is good for another 30 s at least."""

@@ -2,7 +2,7 @@
 
 Owns the step from the bytes of an answer to its fields when a typed decode refused them, and the cleaning of foreign
 text. Values stay raw JSON until somebody asks, so numbers inside an object that should have been text keep every digit.
-It knows no dialect. Used by `completion` and `refusal`.
+It knows no dialect.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def excerpt(text: str) -> str:
     return _CONTROL.sub(" ", scrub(text[: EXCERPT * 4])).strip()[:EXCERPT]
 
 
-def document(body: bytes) -> Fields | None:
+def parse_object(body: bytes) -> Fields | None:
     """The top-level object of an answer, or None when the body is no JSON object at all.
 
     A byte-order mark, invalid UTF-8, lone surrogates and NaN are mended first (with U+FFFD and null), because the
@@ -68,7 +68,7 @@ def document(body: bytes) -> Fields | None:
         return None
 
 
-def fields(raw: msgspec.Raw | None) -> Fields | None:
+def as_object(raw: msgspec.Raw | None) -> Fields | None:
     """The fields of a raw JSON object; None for anything else."""
     if raw is None:
         return None
@@ -78,7 +78,7 @@ def fields(raw: msgspec.Raw | None) -> Fields | None:
         return None
 
 
-def items(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
+def as_list(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
     """The items of a raw JSON array; nothing for anything else."""
     if raw is None:
         return []
@@ -88,7 +88,7 @@ def items(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
         return []
 
 
-def text(raw: msgspec.Raw | None) -> str | None:
+def as_text(raw: msgspec.Raw | None) -> str | None:
     """A raw JSON string as text, null as None, and any other value as its own JSON text, digit for digit."""
     if raw is None:
         return None
@@ -98,9 +98,9 @@ def text(raw: msgspec.Raw | None) -> str | None:
     return None if literal == b"null" else literal.decode("utf-8", "replace")
 
 
-def whole(raw: msgspec.Raw | None) -> int | None:
+def as_int(raw: msgspec.Raw | None) -> int | None:
     """A raw JSON integer (or a number or text that stands for one); None for anything else."""
-    literal = text(raw)
+    literal = as_text(raw)
     if literal is None or len(literal) > 20:
         return None
     head, _, tail = literal.partition(".")

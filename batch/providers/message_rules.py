@@ -2,8 +2,7 @@
 
 Owns those rules, which are about one row's messages and need nothing sent to be known. BigModel refuses a conversation
 that asks nothing with its code 1214; the same failure is made here, for free. Sources: BigModel API reference "chat
-completion" and the API guide of 2024 (order of messages), OpenAI and Model Studio on JSON mode. Used by `submit` for
-every row and by `check` for the first ones.
+completion" and the API guide of 2024 (order of messages), OpenAI and Model Studio on JSON mode.
 """
 
 from __future__ import annotations

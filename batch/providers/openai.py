@@ -3,7 +3,7 @@
 Owns the bodies, the meaning of error codes and types, and the parameters all of them share; what is different about one
 service is its `Service` (`dashscope`, `deepseek`, `moonshot`, `vllm`; OpenAI's own is here). Sources: OpenAI API
 reference "Create chat completion", guides "Error codes" and "Rate limits"; Alibaba Cloud Model Studio and Moonshot
-"Error codes". Only the sync lane; knows no other dialect. Used through `providers`.
+"Error codes". Only the sync lane; knows no other dialect.
 """
 
 from __future__ import annotations
@@ -219,9 +219,9 @@ class OpenAI:
             reply = completion.read(incoming, replay_reasoning=replay)
             if reply is not None:
                 return _cut(reply) if cut else reply
-        document = loose_json.document(incoming.body)
+        document = loose_json.parse_object(incoming.body)
         if document is None:
-            return refusal.no_json(incoming)
+            return refusal.not_json(incoming)
         found = self._refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=replay, unfinished="length" if cut else None
         )
@@ -244,14 +244,14 @@ class OpenAI:
         raise NotImplementedError(f"provider {self.name} has no task lane: use lane sync")
 
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
-        said = refusal.find(document)
+        said = refusal.parse_error(document)
         if said is None:
             if incoming.status < 300:
                 return None
             if incoming.status < 400:
                 return refusal.redirected(incoming)
-            said = refusal.Said()
-        kind, verdict = refusal.by_code(said, incoming.status, codes=self.service.codes)
+            said = refusal.ErrorEnvelope()
+        kind, verdict = refusal.classify(said, incoming.status, codes=self.service.codes)
         if said.code == "insufficient_quota" and "request_id" in document:
             # Model Studio's envelope, and its word for tokens a minute, at another name's base_url.
             kind, verdict = "rate_limit", "retry"
@@ -269,7 +269,7 @@ class OpenAI:
             code=loose_json.excerpt(code)[:64] if code else None,
             http_status=incoming.status,
             retry_after_s=wait,
-            request_id=loose_json.text(document.get("request_id")) or refusal.request_id(incoming.headers),
+            request_id=loose_json.as_text(document.get("request_id")) or refusal.request_id(incoming.headers),
         )
 
 

@@ -3,7 +3,7 @@
 Owns the checks and their texts; ranges, sets and models are data of the service (`service.Field`). What is known to be
 refused, or can never be right, is an error and stops a run before its first request. What is only undocumented, differs
 between documents, or has no effect is a warning and goes out as it stands: services learn new words faster than
-this table. Messages have rules of their own in `conversation`. Used by `prepared`, for `check` and `run`.
+this table. Messages have rules of their own in `conversation`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Owns the error envelopes (`{"error": {...}}`, the flat `code`/`msg` and `message`/`type` forms, HTML pages) and what
 a bare HTTP status means. What a code means is data of the dialect (`Codes`). No message text decides anything, with
 two exceptions that are the services' documented contract and are read by the dialects: BigModel's reset time and
-OpenAI's Limit/Requested numbers. Sources: BigModel "API error codes", OpenAI guide "Error codes". Used by `glm` and
-`openai`.
+OpenAI's Limit/Requested numbers. Sources: BigModel "API error codes", OpenAI guide "Error codes".
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ STATUSES: Final[dict[int, Meaning]] = {
 _MAYBE_DONE: Final = frozenset({500, 502, 504, 520, 522, 524})
 
 
-class Said(msgspec.Struct, frozen=True):
+class ErrorEnvelope(msgspec.Struct, frozen=True):
     """What an error envelope says, as text; `flat` when it had no `error` object around it."""
 
     code: str | None = None
@@ -55,17 +54,17 @@ class Said(msgspec.Struct, frozen=True):
     flat: bool = False
 
 
-def find(document: loose_json.Fields) -> Said | None:
+def parse_error(document: loose_json.Fields) -> ErrorEnvelope | None:
     """The error in a JSON answer, whatever its envelope and status; None when there is none."""
     raw = document.get("error")
     if raw is not None and bytes(raw).strip() not in (b"null", b"{}", b'""', b"false"):
-        inner = loose_json.fields(raw)
+        inner = loose_json.as_object(raw)
         if inner is None:
-            return Said(message=loose_json.text(raw) or "")
+            return ErrorEnvelope(message=loose_json.as_text(raw) or "")
         return _said(inner)
     if "choices" in document or "task_status" in document:
         return None
-    if loose_json.text(document.get("success")) == "false" or loose_json.text(document.get("object")) == "error":
+    if loose_json.as_text(document.get("success")) == "false" or loose_json.as_text(document.get("object")) == "error":
         return _said(document, flat=True)
     if "code" in document and ("msg" in document or "message" in document):
         return _said(document, flat=True)
@@ -81,7 +80,7 @@ def by_status(status: int) -> Meaning:
     return ("bad_request", "fail")
 
 
-def by_code(said: Said, status: int, *, codes: Codes) -> Meaning:
+def classify(said: ErrorEnvelope, status: int, *, codes: Codes) -> Meaning:
     """What a refusal means: its code, else its type, else its status, else the status its code repeats."""
     if said.code in codes:
         return codes[said.code]
@@ -94,7 +93,7 @@ def by_code(said: Said, status: int, *, codes: Codes) -> Meaning:
     return ("server", "once")
 
 
-def no_json(incoming: Incoming) -> Failure:
+def not_json(incoming: Incoming) -> Failure:
     """A failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
     status = incoming.status
     what = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
@@ -125,6 +124,6 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("x-log-id")
 
 
-def _said(found: loose_json.Fields, *, flat: bool = False) -> Said:
-    message = loose_json.text(found.get("message")) or loose_json.text(found.get("msg")) or ""
-    return Said(loose_json.text(found.get("code")), loose_json.text(found.get("type")), message, flat)
+def _said(found: loose_json.Fields, *, flat: bool = False) -> ErrorEnvelope:
+    message = loose_json.as_text(found.get("message")) or loose_json.as_text(found.get("msg")) or ""
+    return ErrorEnvelope(loose_json.as_text(found.get("code")), loose_json.as_text(found.get("type")), message, flat)

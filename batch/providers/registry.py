@@ -2,7 +2,7 @@
 
 Owns the list of services (their data stands in a file each) and what a job's own `[provider.NAME]` table makes of one.
 It reads no environment itself: the caller hands one in. Sources of the addresses and variable names stand with the
-services. Used by `prepared`, `runs` and the commands.
+services.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batch.core.errors import RefusedToStart
 from batch.job.providers import ProviderSpec, unknown
 from batch.providers.base import Credentials, Dialect, Signer
 from batch.providers.glm import Glm
-from batch.providers.jwt import Tokens
+from batch.providers.jwt import SignedTokens
 from batch.providers.openai import OPENAI, OpenAI
 from batch.providers.service import Service
 from batch.providers.services.bigmodel import GLM, SIMULATOR, ZAI
@@ -94,7 +94,7 @@ def dialect(
             f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {known.name} takes its key as it '
             'is: set key_form = "raw" or leave it out'
         )
-    credentials: Signer = Tokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
+    credentials: Signer = SignedTokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
     if known.speaks == "openai":
         return OpenAI(known, credentials, clock=clock), address
     return Glm(known, credentials, clock=clock), address

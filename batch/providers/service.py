@@ -49,7 +49,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     way: str | None = None
     """The way out, said with every fault."""
     note: str | None = None
-    """Said as a warning whenever it is set."""
+    """ErrorEnvelope as a warning whenever it is set."""
     refused: str | None = None
     """Why it must not be set at all, and the way out."""
 

@@ -1,8 +1,7 @@
 """One streamed answer on its way in: its pieces go to the folding as they come, and its times are taken.
 
 Owns what belongs to a stream beyond its meaning: whether the answer is one at all (a refusal, a page or a JSON body is
-not, and is collected like any other), when the first chunk came, and the longest silence. Used by `batch.http.client`,
-which gives it the pieces, and by `batch.submit.stream`, which takes the result.
+not, and is collected like any other), when the first chunk came, and the longest silence.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Stream:
         self._began = self._last = self._clock.monotonic()
 
     def head(self, status: int, headers: list[Header]) -> bool:
-        """Whether the answer may be a stream: of status 200 and not packed. Labels are not believed, see `feed`."""
+        """Whether the answer may be a stream: of status 200 and not packed. Labels are not believed, see `feeder`."""
         packings = [value.strip().lower() for name, value in headers if name.lower() == b"content-encoding"]
         self.taken = status == 200 and all(packing in (b"", b"identity") for packing in packings)
         return self.taken
@@ -103,7 +102,7 @@ class Stream:
         A body that had to be unpacked before it could be read is only looked at here.
 
         Raises:
-            WireError: as `feed` does.
+            WireError: as `feeder` does.
         """
         if self._whole is not None:
             return b"".join(self._whole)

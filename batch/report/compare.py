@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from batch.core import canonical
 from batch.core.errors import RefusedToStart, StorageError
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.prompts.variants import old_models
@@ -133,9 +133,9 @@ class Comparison:
 
     def __init__(self, out: Path, *, variants: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
         self.folder = opened(out)
-        with Replay(self.folder.ledger) as replay, replay.snapshot():
-            self._parts = [self.folder.part(number) for number in replay.parts()]
-            last = next(reversed(replay.runs()), None)
+        with LedgerReader(self.folder.ledger) as reader, reader.snapshot():
+            self._parts = [self.folder.part(number) for number in reader.parts()]
+            last = next(reversed(reader.runs()), None)
         asked = list(_asked(self.folder, last.run, last.request)) if last is not None else []
         found = self._found(asked)
         self._refuse(found, variants)

@@ -1,6 +1,6 @@
 """From a path a person typed to an output folder that is one.
 
-Owns the refusal of everything else, with the folder that was probably meant. Used by the other modules of this package.
+Owns the refusal of everything else, with the folder that was probably meant.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batch.core.errors import BatchError, OutputError
 from batch.job.job import Job
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 
 
@@ -22,8 +22,8 @@ def opened(out: Path) -> OutputFolder:
     root = out.expanduser().absolute()
     folder = OutputFolder(root)
     if folder.ledger.is_file():
-        with Replay(folder.ledger) as replay:
-            if replay.made:
+        with LedgerReader(folder.ledger) as reader:
+            if reader.made:
                 return folder
         raise OutputError(
             f"{out}: its run was ended before its ledger was made. Run the job again; nothing was sent yet."

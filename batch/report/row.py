@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 from batch.core.errors import RefusedToStart, StorageError
 from batch.core.records import Call, cost_decimal
 from batch.input.spill import Spill
-from batch.ledger.reader import JournaledCall, PendingRow, Replay
+from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.report.folders import opened
@@ -57,22 +57,22 @@ def row_of(out: Path, row_id: str) -> list[RowView]:
         StorageError: a part or the ledger cannot be read.
     """
     folder = opened(out)
-    with Replay(folder.ledger) as replay:
+    with LedgerReader(folder.ledger) as reader:
         try:
-            return _row(folder, replay, row_id)
+            return _row(folder, reader, row_id)
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
 
 
-def _row(folder: OutputFolder, replay: Replay, asked: str) -> list[RowView]:
-    pending = _Pending(replay)
-    entries = replay.entries([asked])
-    found = asked if entries or pending.find(asked) else _resolve(folder, replay, pending, asked)
-    entries = entries or replay.entries([found])
+def _row(folder: OutputFolder, reader: LedgerReader, asked: str) -> list[RowView]:
+    pending = _Pending(reader)
+    entries = reader.entries([asked])
+    found = asked if entries or pending.find(asked) else _resolve(folder, reader, pending, asked)
+    entries = entries or reader.entries([found])
     under_way = pending.find(found)
     parts = {entry.part for entry in entries.values() if entry.status is not None}
     published = {name: row for part in sorted(parts) for name, row in _published(folder, part, found).items()}
-    booked = _booked(folder, replay, found)
+    booked = _booked(folder, reader, found)
     views = []
     for variant in dict.fromkeys([*published, *under_way, *(name for _, name in entries)]):
         stage, row = under_way.get(variant, (None, None))
@@ -86,7 +86,7 @@ def _row(folder: OutputFolder, replay: Replay, asked: str) -> list[RowView]:
             inputs=_spilled(folder, row) if row is not None and not inputs else inputs,
             messages=_messages(outcome.pop("messages", None)) if outcome is not None else [],
             outcome=outcome,
-            calls=_calls(replay, [call for call in booked if call["variant"] == (variant or None)], row),
+            calls=_calls(reader, [call for call in booked if call["variant"] == (variant or None)], row),
         )
         views.append(view)
     return views
@@ -95,16 +95,16 @@ def _row(folder: OutputFolder, replay: Replay, asked: str) -> list[RowView]:
 class _Pending:
     """The rows that are admitted and not published; few enough to be walked through once."""
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, reader: LedgerReader) -> None:
         self._rows: dict[str, dict[str, tuple[Stage, PendingRow]]] = {}
         after = -1
-        while slice_ := replay.unsent(after, 1_000):
+        while slice_ := reader.unsent(after, 1_000):
             self._add("waiting", slice_)
-            after = slice_[-1].work
-        self._add("under way", replay.open_rows())
-        for part in replay.parts_with_outcomes():
+            after = slice_[-1].work_id
+        self._add("under way", reader.open_rows())
+        for part in reader.parts_with_outcomes():
             place = (-1, -1)
-            while settled := replay.outcomes(part, after=place):
+            while settled := reader.outcomes(part, after=place):
                 self._add("settled", settled)
                 place = (settled[-1].row_number, settled[-1].variant_no)
 
@@ -121,18 +121,18 @@ class _Pending:
         return list(self._rows)
 
 
-def _parts(folder: OutputFolder, replay: Replay) -> ds.Dataset | None:
-    paths = [str(folder.part(part)) for part in replay.parts()]
+def _parts(folder: OutputFolder, reader: LedgerReader) -> ds.Dataset | None:
+    paths = [str(folder.part(part)) for part in reader.parts()]
     return ds.dataset(paths, format="parquet") if paths else None
 
 
-def _resolve(folder: OutputFolder, replay: Replay, pending: _Pending, start: str) -> str:
+def _resolve(folder: OutputFolder, reader: LedgerReader, pending: _Pending, start: str) -> str:
     """The only id that begins with `start`.
 
     Raises:
         RefusedToStart: there is none, or more than one.
     """
-    table = _parts(folder, replay)
+    table = _parts(folder, reader)
     names = {name for name in pending.names() if name.startswith(start)}
     if table is not None and start:
         begins = pc.starts_with(pc.field("row_id"), start)
@@ -189,16 +189,16 @@ def _messages(text: str | None) -> list[dict[str, Any]]:
         return []
 
 
-def _calls(replay: Replay, booked: list[dict[str, Any]], row: PendingRow | None) -> list[dict[str, Any]]:
+def _calls(reader: LedgerReader, booked: list[dict[str, Any]], row: PendingRow | None) -> list[dict[str, Any]]:
     """All calls of a row; those in the book are still in the ledger as long as the row is under way."""
     known = {call["client_call_id"] for call in booked}
-    journaled = _journaled(replay, row) if row is not None else []
+    journaled = _journaled(reader, row) if row is not None else []
     return booked + [call for call in journaled if call["client_call_id"] not in known]
 
 
-def _booked(folder: OutputFolder, replay: Replay, row_id: str) -> list[dict[str, Any]]:
+def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[dict[str, Any]]:
     """The calls of a row that are in the book, oldest first."""
-    paths = [str(folder.calls_part(run, number)) for run, number in replay.call_parts()]
+    paths = [str(folder.calls_part(run, number)) for run, number in reader.call_parts()]
     if not paths:
         return []
     hive = ds.partitioning(pa.schema([("run", pa.string())]), flavor="hive")
@@ -207,9 +207,9 @@ def _booked(folder: OutputFolder, replay: Replay, row_id: str) -> list[dict[str,
     return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0))
 
 
-def _journaled(replay: Replay, row: PendingRow) -> list[dict[str, Any]]:
+def _journaled(reader: LedgerReader, row: PendingRow) -> list[dict[str, Any]]:
     """The calls of a row under way that are only in the ledger."""
-    return [_of_ledger(call) for call in replay.calls_of(row.work)]
+    return [_of_ledger(call) for call in reader.calls_of(row.work_id)]
 
 
 def _of_ledger(call: JournaledCall) -> dict[str, Any]:

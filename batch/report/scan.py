@@ -1,7 +1,7 @@
 """What an input holds: the first rows as they will be asked, and, read in full, everything in it that cannot be.
 
 Sends nothing, and writes only a temporary database that goes away by itself: the identities of ten million rows do not
-fit in memory. Used by `check`.
+fit in memory.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import apsw
 import msgspec
 
 from batch.core.canonical import record_id
-from batch.core.records import Asked, Message
+from batch.core.records import Message, RowRequest
 from batch.input.batches import SourceBatch
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
-from batch.plan.preflight import Prepared
+from batch.plan.preflight import CheckedJob
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import old_models
 from batch.providers import message_rules
@@ -61,7 +61,7 @@ class Scan(msgspec.Struct):
         return self.unreadable + self.no_key + self.duplicates + self.unrendered
 
 
-def samples(prepared: Prepared, count: int) -> list[Sample]:
+def samples(checked: CheckedJob, count: int) -> list[Sample]:
     """The first `count` rows as they will be asked, each once for all variants that ask it alike.
 
     Raises:
@@ -69,17 +69,17 @@ def samples(prepared: Prepared, count: int) -> list[Sample]:
     """
     found: list[Sample] = []
     rows = 0
-    reader = prepared.source.reader()
+    reader = checked.source.reader()
     try:
         while rows < count and (batch := reader.read(count - rows)) is not None:
-            found += _samples(prepared, batch)
+            found += _samples(checked, batch)
             rows += len(batch.records)
     finally:
         reader.close()
     return found
 
 
-def _samples(prepared: Prepared, batch: SourceBatch) -> list[Sample]:
+def _samples(checked: CheckedJob, batch: SourceBatch) -> list[Sample]:
     found: list[Sample] = []
     for index, record in enumerate(batch.records):
         place = batch.place(index)
@@ -87,63 +87,63 @@ def _samples(prepared: Prepared, batch: SourceBatch) -> list[Sample]:
         if record is None or failure is not None:
             found.append(Sample(place, [], failure.message if failure else "cannot be read"))
         else:
-            found += _of_row(prepared, place, record)
+            found += _of_row(checked, place, record)
     return found
 
 
-def _of_row(prepared: Prepared, place: str, record: dict[str, Any]) -> list[Sample]:
+def _of_row(checked: CheckedJob, place: str, record: dict[str, Any]) -> list[Sample]:
     """One sample for the variants that ask the row alike."""
     found: list[Sample] = []
-    for question in prepared.questions:
+    for variant in checked.variants:
         try:
-            sample = _sample(prepared, place, question.asked(record))
+            sample = _sample(checked, place, variant.request(record))
         except PromptFault as exc:
             sample = Sample(place, [], str(exc))
         same = next((n for n, one in enumerate(found) if msgspec.structs.replace(one, variants=()) == sample), None)
         if same is None:
-            found.append(msgspec.structs.replace(sample, variants=(question.variant,)))
+            found.append(msgspec.structs.replace(sample, variants=(variant.name,)))
         else:
-            found[same] = msgspec.structs.replace(found[same], variants=(*found[same].variants, question.variant))
+            found[same] = msgspec.structs.replace(found[same], variants=(*found[same].variants, variant.name))
     return found
 
 
-def _sample(prepared: Prepared, place: str, asked: Asked) -> Sample:
+def _sample(checked: CheckedJob, place: str, asked: RowRequest) -> Sample:
     messages = asked.messages
-    said = message_rules.findings(prepared.endpoint.service, asked.model, messages, asked.parameters)
+    said = message_rules.findings(checked.endpoint.service, asked.model, messages, asked.parameters)
     fault = next((finding.text for finding in said if finding.level == "error"), None)
     warnings = tuple(finding.line() for finding in said if finding.level == "warning")
-    return Sample(place, messages, fault, warnings, later=asked.later)
+    return Sample(place, messages, fault, warnings, later=asked.follow_ups)
 
 
 def last_asked(folder: OutputFolder) -> list[str | None]:
     """The variants of the last run in this folder, as the table has them; empty when there was none."""
     if not folder.ledger.is_file():
         return []
-    with Replay(folder.ledger) as replay:
-        last = replay.runs()[-1:] if replay.made else []
+    with LedgerReader(folder.ledger) as reader:
+        last = reader.runs()[-1:] if reader.made else []
     return [name or None for run in last for name in old_models(msgspec.json.decode(run.request))]
 
 
-def scan(prepared: Prepared) -> Scan:
+def scan(checked: CheckedJob) -> Scan:
     """Read the whole input.
 
     Raises:
         InputError: the file itself cannot be read on.
     """
     found = Scan()
-    reader = prepared.source.reader()
+    reader = checked.source.reader()
     seen = _Seen()
     try:
         while (batch := reader.read(READ_ROWS)) is not None:
-            _look(prepared, batch, found, seen)
+            _look(checked, batch, found, seen)
     finally:
         reader.close()
         seen.close()
     return found
 
 
-def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> None:
-    key = prepared.job.input.key
+def _look(checked: CheckedJob, batch: SourceBatch, found: Scan, seen: _Seen) -> None:
+    key = checked.job.input.key
     with seen:
         for index, record in enumerate(batch.records):
             found.rows += 1
@@ -156,18 +156,18 @@ def _look(prepared: Prepared, batch: SourceBatch, found: Scan, seen: _Seen) -> N
                     seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
             _identify(found, seen, record, key, place)
-            if (why := _unasked(prepared, record)) is not None:
+            if (why := _unasked(checked, record)) is not None:
                 found.unrendered += 1
                 _keep(found.unrendered_first, f"{place}: {why}")
 
 
-def _unasked(prepared: Prepared, record: dict[str, Any]) -> str | None:
+def _unasked(checked: CheckedJob, record: dict[str, Any]) -> str | None:
     """Why a row would fail without being sent."""
     try:
-        asked = [question.asked(record) for question in prepared.questions]
+        asked = [variant.request(record) for variant in checked.variants]
     except PromptFault as exc:
         return str(exc)
-    service = prepared.endpoint.service
+    service = checked.endpoint.service
     refused = (message_rules.refused(service, one.messages) for one in asked)
     return next((failure.message for failure in refused if failure is not None), None)
 

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from batch.core.errors import StorageError
 from batch.core.records import COST_DIGITS
-from batch.ledger.reader import Replay, RunRow
+from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder
 from batch.report.folders import opened
@@ -114,20 +114,20 @@ def status_of(out: Path) -> Status:
         StorageError: its ledger or a part cannot be read.
     """
     folder = opened(out)
-    with Replay(folder.ledger) as replay, replay.snapshot():
-        runs = replay.runs()
-        permanent, retryable = replay.standing_failures()
+    with LedgerReader(folder.ledger) as reader, reader.snapshot():
+        runs = reader.runs()
+        permanent, retryable = reader.standing_failures()
         common: dict[str, Any] = {
             "folder": folder.root,
             "runs": len(runs),
-            "table_rows": replay.table_rows(),
-            "unsettled": sum(replay.unsettled_by_part().values()),
+            "table_rows": reader.table_rows(),
+            "unsettled": sum(reader.unsettled_by_part().values()),
             "permanent": permanent,
             "retryable": retryable,
         }
-        parts = replay.parts() if permanent + retryable else []
+        parts = reader.parts() if permanent + retryable else []
         last = runs[-1] if runs else None
-        beyond = replay.unpublished() if last is not None and last.state == "running" else Totals()
+        beyond = reader.unpublished() if last is not None and last.state == "running" else Totals()
     common["standing"] = _standing(folder, parts)
     if last is None:
         return Status(state="never", **common)

@@ -25,19 +25,19 @@ from batch.core.clock import Clock
 from batch.core.errors import BatchError, RefusedToStart, StorageError
 from batch.core.logs import logger
 from batch.job.job import Job
-from batch.job.options import MaxFailed, Wishes
-from batch.ledger.reader import Replay
+from batch.job.options import MaxFailed, RunOptions
+from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
 from batch.output import parts
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
-from batch.plan.preflight import INPUTS, Prepared
+from batch.plan.preflight import INPUTS, CheckedJob
 from batch.prompts.variants import old_models
 from batch.providers.registry import resolve
 from batch.run import pipeline, progress, status_files
 from batch.run.progress import Progress
-from batch.run.status_files import End
+from batch.run.status_files import RunEnd
 
 LOCK_AGAIN_S: Final = 0.5
 """How long a command that waits for another leaves between two tries."""
@@ -71,8 +71,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return self._end.exit_code
 
     @property
-    def _end(self) -> End:
-        return End(self.state, self.totals, self.max_failed, self.fault)
+    def _end(self) -> RunEnd:
+        return RunEnd(self.state, self.totals, self.max_failed, self.fault)
 
 
 def quiet(_: Progress) -> None:
@@ -82,7 +82,7 @@ def quiet(_: Progress) -> None:
 async def run(
     job: Job,
     *,
-    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     environ: Mapping[str, str] = os.environ,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = quiet,
@@ -92,7 +92,7 @@ async def run(
 
     Args:
         job: what to run.
-        wishes: what this one command adds to it.
+        options: what this one command adds to it.
         environ: where keys and base URLs come from.
         clock: the real one by default.
         on_progress: called about once a second with a snapshot.
@@ -105,17 +105,17 @@ async def run(
         RefusedToStart: nothing was sent; `folder.Busy` when another process is at work in the output folder.
         StorageError: the ledger cannot be opened.
     """
-    ready = await to_thread.run_sync(preflight.prepare, job, environ)
-    preflight.secrets(ready, environ)
+    ready = await to_thread.run_sync(preflight.check_job, job, environ)
+    preflight.hide_keys(ready, environ)
     clock = clock or Clock()
     began, waited = clock.monotonic(), False
     lock = RunLock(ready.folder)
     try:
         lock.take()
     except Busy as exc:
-        if wishes.if_running == "fail":
+        if options.if_running == "fail":
             raise
-        if wishes.if_running == "skip":
+        if options.if_running == "skip":
             return _not_run(ready.folder, "skipped", exc.holder)
         logger().info("run_awaited", process=exc.process)
         say = partial(on_progress, progress.waiting(exc.holder))
@@ -125,10 +125,10 @@ async def run(
     with lock:
         if waited:
             # What was read before is old: the other run may have fixed column types, the input may be another.
-            ready = await to_thread.run_sync(preflight.prepare, job, environ)
+            ready = await to_thread.run_sync(preflight.check_job, job, environ)
         ready.folder.prepare()
         async with Ledger(ready.folder.ledger) as ledger:
-            command = _Command(ready, ledger, wishes=wishes, environ=environ, clock=clock, on_progress=on_progress)
+            command = RunCommand(ready, ledger, options=options, environ=environ, clock=clock, on_progress=on_progress)
             async with anyio.create_task_group() as group:
                 if signals:
                     group.start_soon(command.watch_signals)
@@ -174,15 +174,15 @@ def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], hol
     )
 
 
-class _Command:
+class RunCommand:
     """The runs of one command, one after the other."""
 
     def __init__(
         self,
-        ready: Prepared,
+        ready: CheckedJob,
         ledger: Ledger,
         *,
-        wishes: Wishes,
+        options: RunOptions,
         environ: Mapping[str, str],
         clock: Clock,
         on_progress: Callable[[Progress], None],
@@ -190,7 +190,7 @@ class _Command:
         self._ready = ready
         self._environ = environ
         self._ledger = ledger
-        self._wishes = wishes
+        self._options = options
         self._clock = clock
         self._on_progress = on_progress
         self._current: pipeline.Run | None = None
@@ -202,40 +202,40 @@ class _Command:
     async def go(self) -> None:
         """Open runs until one is neither the closing of an old job nor of an old input."""
         folder, ready = self._ready.folder, self._ready
-        with Replay(folder.ledger) as replay:
-            known = {f"run={run}/part-{number:05d}.parquet" for run, number in replay.call_parts()}
+        with LedgerReader(folder.ledger) as reader:
+            known = {f"run={run}/part-{number:05d}.parquet" for run, number in reader.call_parts()}
             gone = parts.remove_strays(folder.results, folder.calls, known_calls=known)
             if gone:
                 logger().info("strays_removed", files=len(gone))
-            status_files.mend_last(folder, replay, job=ready.job)
-            await self._add_columns(replay)
+            status_files.repair_last(folder, reader, job=ready.job)
+            await self._add_columns(reader)
             while True:
-                opened = continuation.decide(replay, ready.identity(), self._clock.now_us(), wishes=self._wishes)
-                if opened is None:
+                start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
+                if start is None:
                     return
-                await self._one(opened, replay)
+                await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:
                     return
                 if self._stops:
                     self._state = "interrupted"  # the old run was closed; the one asked for has not begun
                     return
 
-    async def _one(self, opened: continuation.Opening, replay: Replay) -> None:
-        contextvars.bind_contextvars(run=opened.run)
+    async def _one(self, start: continuation.RunStart, reader: LedgerReader) -> None:
+        contextvars.bind_contextvars(run=start.run)
         folder = self._ready.folder
         now = self._clock.now_us()
-        await self._ledger.execute(continuation.begin(opened, self._ready.identity(), now))
-        logger().info("run_started" if opened.fresh else "run_continued", mode=opened.mode, job=self._ready.job.name)
-        if not self._warned and opened.mode != "collect":
+        await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), now))
+        logger().info("run_started" if start.fresh else "run_continued", mode=start.mode, job=self._ready.job.name)
+        if not self._warned and start.mode != "collect":
             self._warned = True
             for text in self._ready.warnings:
                 logger().warning("parameter_doubted", doubt=text)
-        status_files.write_run(folder, opened.run, replay, job=self._ready.job)
+        status_files.write_run(folder, start.run, reader, job=self._ready.job)
         this = pipeline.Run(
-            _for_collecting(self._ready, opened, replay, self._environ),
-            opened,
+            _for_collecting(self._ready, start, reader, self._environ),
+            start,
             self._ledger,
-            wishes=self._wishes,
+            options=self._options,
             clock=self._clock,
             on_progress=self._show,
         )
@@ -251,9 +251,9 @@ class _Command:
             self._current = None
         self._on_progress(this.snapshot(self._state))
         try:
-            end = End(self._state, this.totals, self._wishes.max_failed, self._fault)
+            end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
             status_files.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
-            status_files.write_run(folder, opened.run, replay, job=self._ready.job, end=end)
+            status_files.write_run(folder, start.run, reader, job=self._ready.job, end=end)
         except StorageError as exc:
             self._fault = self._fault or exc
         if isinstance(self._fault, StorageError):
@@ -264,8 +264,8 @@ class _Command:
 
     def report(self, elapsed_s: float) -> Report:
         """What the last run did."""
-        with Replay(self._ready.folder.ledger) as replay:
-            last = replay.runs()[-1] if self._state != "nothing_to_do" else None
+        with LedgerReader(self._ready.folder.ledger) as reader:
+            last = reader.runs()[-1] if self._state != "nothing_to_do" else None
             return Report(
                 state=self._state,
                 folder=self._ready.folder,
@@ -273,10 +273,10 @@ class _Command:
                 totals=last.totals if last else Totals(),
                 planned=last.planned if last else Planned(),
                 elapsed_s=elapsed_s,
-                standing=replay.standing_failures(),
-                table_rows=replay.table_rows(),
+                standing=reader.standing_failures(),
+                table_rows=reader.table_rows(),
                 fault=self._fault,
-                max_failed=self._wishes.max_failed,
+                max_failed=self._options.max_failed,
             )
 
     async def watch_signals(self) -> None:
@@ -301,12 +301,12 @@ class _Command:
                 self._current.stop("storage", exc)
         self._on_progress(snapshot)
 
-    async def _add_columns(self, replay: Replay) -> None:
+    async def _add_columns(self, reader: LedgerReader) -> None:
         """Input columns that are new since the last run are added to every old part, once."""
-        kept = replay.meta(INPUTS)
+        kept = reader.meta(INPUTS)
         meta = preflight.kept_meta(self._ready)
         if kept is not None and kept != meta[INPUTS]:
-            for part in replay.parts():
+            for part in reader.parts():
                 await to_thread.run_sync(_widen, self._ready, part)
 
         def change(db: apsw.Connection) -> None:
@@ -315,23 +315,23 @@ class _Command:
         await self._ledger.execute(change)
 
 
-def _widen(ready: Prepared, part: int) -> None:
+def _widen(ready: CheckedJob, part: int) -> None:
     parts.rewrite_part(
         ready.folder.part(part),
         ready.schema,
         [],
-        variants=ready.questions.variants,
+        variants=ready.variants.names,
         points=("publish.rewrite_written", "publish.rewrite_named"),
     )
 
 
 def _for_collecting(
-    ready: Prepared, opened: continuation.Opening, replay: Replay, environ: Mapping[str, str]
-) -> Prepared:
+    ready: CheckedJob, start: continuation.RunStart, reader: LedgerReader, environ: Mapping[str, str]
+) -> CheckedJob:
     """For tasks of an old job: the provider and model they were given to, which the new job may have left."""
-    if opened.mode != "collect":
+    if start.mode != "collect":
         return ready
-    request = next(row.request for row in replay.runs() if row.run == opened.run)
+    request = next(row.request for row in reader.runs() if row.run == start.run)
     old = msgspec.json.decode(request)
     job = ready.job
     model = msgspec.structs.replace(job.model, provider=old["provider"], name=old["model"], names=(), base_url=None)
@@ -344,5 +344,5 @@ def _for_collecting(
     old_form = msgspec.structs.replace(
         ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint, old_models=old_models(old)
     )
-    preflight.secrets(old_form, environ)
+    preflight.hide_keys(old_form, environ)
     return old_form

@@ -11,56 +11,56 @@ from typing import Any, Final
 
 import msgspec
 
-from batch.core.records import NOTHING, Asked
+from batch.core.records import NOTHING, RowRequest
 from batch.input.spill import Spill
-from batch.ledger.reader import PendingRow, Replay
+from batch.ledger.reader import LedgerReader, PendingRow
 from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
-from batch.prompts.variants import Questions
+from batch.prompts.variants import Variants
 
 SLICE_BYTES: Final = 8 << 20
 MOST_ROWS: Final = 500
 
 
-class Fed(msgspec.Struct, frozen=True):
+class ReadyRow(msgspec.Struct, frozen=True):
     """One row to begin: what it asks, or why that cannot be said (the template changed under a crash)."""
 
     row: PendingRow
-    asked: Asked
+    asked: RowRequest
     fault: str | None = None
 
 
 class Feeder:
     """Hands out admitted rows in order, each once."""
 
-    def __init__(self, folder: OutputFolder, questions: Questions) -> None:
+    def __init__(self, folder: OutputFolder, variants: Variants) -> None:
         self._folder = folder
-        self._questions = questions
-        self._replay = Replay(folder.ledger)
-        self._columns = sorted(questions.columns)
+        self._variants = variants
+        self._reader = LedgerReader(folder.ledger)
+        self._columns = sorted(variants.columns)
         self._after = -1
         self._spill: tuple[int, Spill] | None = None
         self._slice_rows = MOST_ROWS
 
     def close(self) -> None:
         """Give back the connection and the open spill."""
-        self._replay.close()
+        self._reader.close()
         if self._spill is not None:
             self._spill[1].close()
             self._spill = None
 
-    def next(self, count: int) -> list[Fed]:
+    def next(self, count: int) -> list[ReadyRow]:
         """Up to `count` rows that were never begun, in the order of admission; empty when all admitted ones were."""
-        pending = self._replay.unsent(self._after, max(1, min(count, MOST_ROWS)))
+        pending = self._reader.unsent(self._after, max(1, min(count, MOST_ROWS)))
         if not pending:
             return []
         first = pending[0]
         end = first.idx + self._open(first.range)
         rows = list(takewhile(lambda row: row.range == first.range and row.idx < end, pending))
-        self._after = rows[-1].work
+        self._after = rows[-1].work_id
         return self._render(rows)
 
-    def asked(self, row: PendingRow) -> Asked:
+    def asked(self, row: PendingRow) -> RowRequest:
         """What one row asks, for going on in the middle of its conversation.
 
         Opens the spill for itself, because the event loop asks while a thread is in `next`.
@@ -71,7 +71,7 @@ class Feeder:
         with Spill(self._folder.spill(row.range)) as spill:
             return self._ask(row, spill.records(row.idx, 1, self._columns)[0])
 
-    def _render(self, rows: list[PendingRow]) -> list[Fed]:
+    def _render(self, rows: list[PendingRow]) -> list[ReadyRow]:
         assert self._spill is not None
         first, last = rows[0].idx, rows[-1].idx
         # Resumed ranges have holes; reading the stretch, no longer than a slice, is cheaper than many look-ups.
@@ -79,16 +79,16 @@ class Feeder:
         fed = []
         for row in rows:
             try:
-                fed.append(Fed(row, self._ask(row, records[row.idx - first])))
+                fed.append(ReadyRow(row, self._ask(row, records[row.idx - first])))
             except PromptFault as exc:
-                fed.append(Fed(row, NOTHING, str(exc)))
+                fed.append(ReadyRow(row, NOTHING, str(exc)))
         return fed
 
-    def _ask(self, row: PendingRow, record: dict[str, Any]) -> Asked:
-        question = self._questions.named(row.variant)
-        if question is None:
+    def _ask(self, row: PendingRow, record: dict[str, Any]) -> RowRequest:
+        variant = self._variants.named(row.variant)
+        if variant is None:
             raise PromptFault(f"the job has no variant {row.variant!r} any more")
-        return question.asked(record)
+        return variant.request(record)
 
     def _open(self, number: int) -> int:
         """Have the spill of this range open; the number of its rows that make a slice is returned."""

@@ -22,22 +22,22 @@ from batch.core.clock import Clock
 from batch.core.errors import BatchError
 from batch.input.batches import Position
 from batch.job.options import ORDINARY, Kind
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned
 from batch.ledger.writer import Ledger
-from batch.plan.continuation import Opening
+from batch.plan.continuation import RunStart
 from batch.plan.planner import Planner, RangePlan, admit
-from batch.plan.preflight import Prepared
+from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
-from batch.run.feeder import Fed, Feeder
-from batch.run.schedule import Agenda
+from batch.run.feeder import Feeder, ReadyRow
+from batch.run.schedule import Schedule
 from batch.submit.attempt import Row
 
 LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
 PICTURED_AHEAD: Final = 8  # rows with pictures that wait, rendered, for a worker
 
 
-class Watcher(Protocol):
+class IntakeEvents(Protocol):
     """Who is told what was admitted."""
 
     def range_admitted(self, found: RangePlan, adopted: frozenset[int]) -> None:
@@ -58,36 +58,36 @@ class Intake:
 
     def __init__(
         self,
-        prepared: Prepared,
-        opened: Opening,
+        checked: CheckedJob,
+        start: RunStart,
         ledger: Ledger,
-        agenda: Agenda[Row],
+        schedule: Schedule[Row],
         *,
         feeder: Feeder,
-        watcher: Watcher,
+        events: IntakeEvents,
         clock: Clock,
     ) -> None:
-        self._prepared = prepared
-        self._opened = opened
+        self._checked = checked
+        self._start = start
         self._ledger = ledger
-        self._agenda = agenda
+        self._schedule = schedule
         self._feeder = feeder
-        self._watcher = watcher
+        self._events = events
         self._clock = clock
         self._limit: int | None = None
         self._seed: int | None = None
         self._kinds = ORDINARY
         self._sample: list[str] | None = None
-        self._low = max(LOW_WATER, 2 * prepared.job.limits.concurrency)
+        self._low = max(LOW_WATER, 2 * checked.job.limits.concurrency)
         self._room = anyio.Event()
         self._more = anyio.Event()
         self._stopped = False
         # Nothing new is planned while an old job's tasks are collected, or an old input's rows brought to their end.
-        self._all_planned = opened.mode in ("collect", "finish")
-        self.planned = opened.planned
-        self.position = opened.position
+        self._all_planned = start.mode in ("collect", "finish")
+        self.planned = start.planned
+        self.position = start.position
         self.unsent = 0
-        agenda.on_begin = self._begun
+        schedule.on_begin = self._begun
 
     def restrict(self, *, limit: int | None, seed: int | None, kinds: frozenset[Kind] = ORDINARY) -> None:
         """Admit at most `limit` rows, drawn by `seed` when there is one, and only those that need work of `kinds`."""
@@ -98,7 +98,7 @@ class Intake:
     def stop(self) -> None:
         """Admit and hand out nothing more."""
         self._stopped = True
-        for waited_for in (self._room, self._more, self._agenda.taken):
+        for waited_for in (self._room, self._more, self._schedule.taken):
             waited_for.set()
 
     async def plan(self) -> None:
@@ -108,46 +108,46 @@ class Intake:
                 with ExitStack() as stack:
                     await self._plan(stack)
         except BatchError as exc:
-            self._watcher.intake_failed(exc)
+            self._events.intake_failed(exc)
         finally:
             self._all_planned = True
             self._more.set()
 
     async def _plan(self, stack: ExitStack) -> None:
-        replay = stack.enter_context(Replay(self._prepared.folder.ledger))
-        planner = await to_thread.run_sync(self._make_planner, replay)
+        reader = stack.enter_context(LedgerReader(self._checked.folder.ledger))
+        planner = await to_thread.run_sync(self._make_planner, reader)
         if self._sample is not None:
             # Durable before the first range: drawn again after a kill, it would be another sample.
-            await self._ledger.execute(keep_sample(self._opened.run, self._sample))
+            await self._ledger.execute(keep_sample(self._start.run, self._sample))
         while not (self._stopped or self.planned.complete or self._enough):
             if self.unsent >= self._low:
                 self._room = anyio.Event()
                 await self._room.wait()
                 continue
             found = await to_thread.run_sync(planner.next_range)
-            adopted = await self._ledger.execute(admit(found, self._opened.run), after="admitted.committed")
+            adopted = await self._ledger.execute(admit(found, self._start.run), after="admitted.committed")
             self.planned, self.position = found.planned, found.position
             self.unsent += found.to_send - len(adopted)
-            self._watcher.range_admitted(found, frozenset(adopted))
+            self._events.range_admitted(found, frozenset(adopted))
             self._more.set()
 
     async def feed(self) -> None:
         """Hand admitted rows to the agenda, a few ahead of the workers."""
         # Pictures are megabytes that lie in memory from here on; texts are not worth counting.
-        pictured = self._prepared.questions.pictured
-        ahead = PICTURED_AHEAD if pictured else max(64, self._prepared.job.limits.concurrency)
+        pictured = self._checked.variants.pictured
+        ahead = PICTURED_AHEAD if pictured else max(64, self._checked.job.limits.concurrency)
         while not self._stopped:
-            if self._agenda.fresh >= ahead:
-                self._agenda.taken = anyio.Event()
-                await self._agenda.taken.wait()
+            if self._schedule.unstarted >= ahead:
+                self._schedule.taken = anyio.Event()
+                await self._schedule.taken.wait()
                 continue
             last_look = self._all_planned
             self._more = anyio.Event()
             fed = await to_thread.run_sync(self._feeder.next, 2 * ahead)
             if fed:
-                self._agenda.add([_row(item) for item in fed])
+                self._schedule.add([_row(item) for item in fed])
             elif last_look:
-                self._agenda.end()
+                self._schedule.end()
                 return
             elif not self._all_planned:
                 await self._more.wait()
@@ -161,20 +161,20 @@ class Intake:
         if self.unsent < self._low:
             self._room.set()
 
-    def _make_planner(self, replay: Replay) -> Planner:
+    def _make_planner(self, reader: LedgerReader) -> Planner:
         """The planner of this pass; a sample is drawn first, by a planner of its own."""
-        ready = self._prepared
+        ready = self._checked
         made = partial(
             Planner,
             ready.job,
             ready.source,
-            ready.questions,
+            ready.variants,
             ready.folder,
             spilled=ready.spilled,
-            replay=replay,
+            reader=reader,
             clock=self._clock,
         )
-        self._sample = replay.sample(self._opened.run)
+        self._sample = reader.sample(self._start.run)
         if self._sample is None and self._seed is not None and self._limit is not None:
             scout = made()
             scout.restrict(kinds=self._kinds)
@@ -182,7 +182,7 @@ class Intake:
             self._sample = draw(scout.candidates(), count=self._limit, seed=self._seed)
         planner = made()
         planner.restrict(limit=self._limit, sample=self._sample, kinds=self._kinds)
-        planner.start(self._opened.position, self._opened.planned)
+        planner.start(self._start.position, self._start.planned)
         return planner
 
 
@@ -207,10 +207,10 @@ def keep_sample(run: str, sample: list[str]) -> Callable[[apsw.Connection], None
     return change
 
 
-def _row(fed: Fed) -> Row:
+def _row(fed: ReadyRow) -> Row:
     pending = fed.row
-    row = Row(pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-    row.asked = fed.asked
-    row.conversation = conversation.start(fed.asked.messages, fed.asked.later)
+    row = Row(pending.work_id, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
+    row.request = fed.asked
+    row.conversation = conversation.start(fed.asked.messages, fed.asked.follow_ups)
     row.fault = fed.fault
     return row

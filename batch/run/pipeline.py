@@ -1,9 +1,9 @@
 """The wiring of a run: planner, feeder, workers, publisher, and the two stops. The only module that knows every stage.
 
 Data goes one way: source → plan → ledger (admission) → feed → workers → ledger (calls, outcomes) → publish. Each
-stage is a task of one group; threads do what would block the event loop. A stop ends what sends (`limits`, `agenda`),
-lets what is in flight settle, and then everything that settled is published; so a clean stop and a finished run end
-the same way.
+stage is a task of one group; threads do what would block the event loop. A stop ends what sends (`limiter`,
+`schedule`), lets what is in flight settle, and then everything that settled is published; so a clean stop and a
+finished run end the same way.
 
 A fault of the run itself is kept and raised after publishing. A storage fault skips that: the ledger says enough to
 go on.
@@ -25,29 +25,29 @@ from batch.core import failpoints
 from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import BatchError, ProviderStop, StorageError, SystematicFailure
 from batch.core.logs import logger
-from batch.core.records import Asked, Call, Failure, Outcome
+from batch.core.records import Call, Failure, Outcome, RowRequest
 from batch.core.redaction import redact
 from batch.http.wirelog import WireLog
-from batch.job.options import Wishes
-from batch.ledger.reader import PendingRow, Replay
+from batch.job.options import RunOptions
+from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
-from batch.limits.limiter import Limits
-from batch.limits.tokens import Charges
+from batch.limits.limiter import Limiter
+from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan import continuation, planner
-from batch.plan.continuation import Opening
-from batch.plan.preflight import Prepared
+from batch.plan.continuation import RunStart
+from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
 from batch.run import progress, resume
 from batch.run.feeder import Feeder
 from batch.run.intake import Intake
-from batch.run.schedule import Agenda
+from batch.run.schedule import Schedule
 from batch.run.worker import Settings, Worker
-from batch.submit.attempt import Desk, Policy, Row
+from batch.submit.attempt import CallContext, Policy, Row
 from batch.tools.execute import Executor
 
-TENDERS: Final = 64  # polls and tool turns at the same time; the slots bound what they tend
+FOLLOW_UP_WORKERS: Final = 64  # polls and tool turns at the same time; the slots bound what they tend
 DRAIN_S: Final = 30.0
 TICK_S: Final = 1.0
 
@@ -57,26 +57,26 @@ class Run:
 
     def __init__(
         self,
-        prepared: Prepared,
-        opened: Opening,
+        checked: CheckedJob,
+        start: RunStart,
         ledger: Ledger,
         *,
-        wishes: Wishes,
+        options: RunOptions,
         clock: Clock,
         on_progress: Callable[[progress.Progress], None],
     ) -> None:
-        job = prepared.job
-        self.prepared = prepared
-        self.opened = opened
+        job = checked.job
+        self.checked = checked
+        self.start = start
         self.reason = "finished"
         self.totals = Totals()
         self._ledger = ledger
-        self._wishes = wishes
+        self._options = options
         self._clock = clock
         self._on_progress = on_progress
         self._fault: BatchError | None = None
         self._stopping = False
-        self._collecting = opened.mode == "collect"
+        self._collecting = start.mode == "collect"
         self._waiting: Counter[int] = Counter()
         self._ready_parts: set[int] = set()
         self._carried = 0
@@ -86,26 +86,24 @@ class Run:
         self._inner = anyio.CancelScope()
         self._outer = anyio.CancelScope()
         self._stack = ExitStack()
-        self._replay = self._stack.enter_context(Replay(prepared.folder.ledger))
-        self._feeder = Feeder(prepared.folder, prepared.questions)
-        self._limits = Limits.of(clock, job.limits, charges=self._charges())
-        self._agenda: Agenda[Row] = Agenda(
+        self._reader = self._stack.enter_context(LedgerReader(checked.folder.ledger))
+        self._feeder = Feeder(checked.folder, checked.variants)
+        self._limiter = Limiter.of(clock, job.limits, estimator=self._estimator())
+        self._schedule: Schedule[Row] = Schedule(
             clock,
             open_limit=2 * job.limits.concurrency,
             needs_slot=lambda row: row.call is None and row.replied is None,
         )
-        self.intake = Intake(prepared, opened, ledger, self._agenda, feeder=self._feeder, watcher=self, clock=clock)
-        self.intake.restrict(limit=wishes.limit, seed=wishes.sample_seed, kinds=wishes.kinds)
-        self._desk = self._make_desk()
+        self.intake = Intake(checked, start, ledger, self._schedule, feeder=self._feeder, events=self, clock=clock)
+        self.intake.restrict(limit=options.limit, seed=options.sample_seed, kinds=options.kinds)
+        self._context = self._make_desk()
         self._wire: WireLog | None = None
-        if wishes.wire_log:
-            base_url = prepared.endpoint.base_url
-            self._wire = WireLog(prepared.folder.wire, opened.run, base_url=base_url, clock=clock)
-            self._desk.on_exchange = self._wire
-        variants = prepared.questions.variants
-        self._publisher = Publisher(
-            prepared.folder, opened.run, schema=prepared.schema, tags=job.tags, variants=variants
-        )
+        if options.wire_log:
+            base_url = checked.endpoint.base_url
+            self._wire = WireLog(checked.folder.wire, start.run, base_url=base_url, clock=clock)
+            self._context.on_exchange = self._wire
+        variants = checked.variants.names
+        self._publisher = Publisher(checked.folder, start.run, schema=checked.schema, tags=job.tags, variants=variants)
         ledger.on_broken(self._broken)
 
     # -- what the command does ------------------------------------------------------------------------------------
@@ -125,7 +123,7 @@ class Run:
                 await self._close()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._desk.aclose()
+                await self._context.aclose()
                 if self._wire is not None:
                     await to_thread.run_sync(self._wire.close)
             self._publisher.close()
@@ -142,11 +140,11 @@ class Run:
             return
         self._stopping = True
         self.reason = reason
-        self._limits.close()
-        self._agenda.close()
+        self._limiter.close()
+        self._schedule.close()
         self.intake.stop()
         self._inner.deadline = anyio.current_time() + DRAIN_S
-        logger().info("stop_requested", reason=reason, in_flight=self._limits.in_flight)
+        logger().info("stop_requested", reason=reason, in_flight=self._limiter.in_flight)
 
     def cut(self) -> None:
         """The second stop: calls in flight are cancelled and become `unknown`."""
@@ -187,49 +185,49 @@ class Run:
     # -- stages -----------------------------------------------------------------------------------------------------
 
     async def _stages(self) -> None:
-        limits = self.prepared.job.limits
-        last_sent = await to_thread.run_sync(self._replay.last_sent_us)
+        limits = self.checked.job.limits
+        last_sent = await to_thread.run_sync(self._reader.last_sent_us)
         since = None if last_sent is None else (self._clock.now_us() - last_sent) / MICROSECONDS
         await self._resume()
         async with anyio.create_task_group() as outer:
-            outer.start_soon(self._agenda.keep_time)
+            outer.start_soon(self._schedule.keep_time)
             outer.start_soon(self._publish_parts)
             outer.start_soon(self._tick)
             with self._inner:
-                self._limits.start(since)
+                self._limiter.start(since)
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(self.intake.plan)
                     inner.start_soon(self.intake.feed)
                     worker = self._make_worker()
                     for n in range(limits.concurrency):
                         inner.start_soon(worker.send, name=f"send-{n}")
-                    for n in range(min(limits.concurrency, TENDERS)):
-                        inner.start_soon(worker.tend, name=f"tend-{n}")
+                    for n in range(min(limits.concurrency, FOLLOW_UP_WORKERS)):
+                        inner.start_soon(worker.follow_up, name=f"tend-{n}")
             outer.cancel_scope.cancel()
 
     async def _resume(self) -> None:
         """Bring back what an earlier process had in its hands; saved ids take their slots without waiting."""
-        self.totals = await to_thread.run_sync(self._replay.unpublished)
-        published = next((run.totals for run in self._replay.runs() if run.run == self.opened.run), None)
+        self.totals = await to_thread.run_sync(self._reader.unpublished)
+        published = next((run.totals for run in self._reader.runs() if run.run == self.start.run), None)
         if published is not None:
             self.totals.add(published)
-        self._waiting.update(self._replay.unsettled_by_part())
+        self._waiting.update(self._reader.unsettled_by_part())
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
-        self._carried = self.totals.rows + self._waiting.total() - self.opened.planned.admitted
-        for pending in self._replay.open_rows():
-            self._agenda.resume(self._rebuild(pending))
-        self.intake.unsent = self._replay.unsent_count()
-        for part in self._replay.parts_with_outcomes():
+        self._carried = self.totals.rows + self._waiting.total() - self.start.planned.admitted
+        for pending in self._reader.open_rows():
+            self._schedule.resume(self._rebuild(pending))
+        self.intake.unsent = self._reader.unsent_count()
+        for part in self._reader.parts_with_outcomes():
             self._part_settled(part, 0)
 
     def _rebuild(self, pending: PendingRow) -> Row:
         # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
         asked = self._asked_of_old if self._collecting else self._feeder.asked
-        return resume.rebuild(self._replay, pending, asked, self._desk, self._rules())
+        return resume.rebuild(self._reader, pending, asked, self._context, self._rules())
 
-    def _asked_of_old(self, pending: PendingRow) -> Asked:
+    def _asked_of_old(self, pending: PendingRow) -> RowRequest:
         """What is known of a row of the old job: its model, for the books."""
-        return Asked([], self.prepared.old_models.get(pending.variant, self.prepared.job.model.name))
+        return RowRequest([], self.checked.old_models.get(pending.variant, self.checked.job.model.name))
 
     def range_admitted(self, found: planner.RangePlan, adopted: frozenset[int]) -> None:
         """Count it, and take up rows that come with the id of an overdue task."""
@@ -238,9 +236,9 @@ class Run:
                 self._waiting[row.part] += 1
             else:
                 self.totals.add_outcome(row.outcome)
-        for pending in self._replay.open_rows() if adopted else ():
-            if pending.work in adopted:
-                self._agenda.resume(self._rebuild(pending))
+        for pending in self._reader.open_rows() if adopted else ():
+            if pending.work_id in adopted:
+                self._schedule.resume(self._rebuild(pending))
         for part in {row.part for row in found.rows}:
             self._part_settled(part, 0)
         if found.rows:
@@ -288,14 +286,12 @@ class Run:
     async def _close(self) -> None:
         """Publish all that settled and every final call, close the run in the ledger, and prune."""
         await self._ledger.committed()
-        parts = await to_thread.run_sync(self._replay.parts_with_outcomes)
+        parts = await to_thread.run_sync(self._reader.parts_with_outcomes)
         await self._publish(parts)
-        if self.opened.closes_as is not None and self.reason == "finished":
-            self.reason = self.opened.closes_as
+        if self.start.closes_as is not None and self.reason == "finished":
+            self.reason = self.start.closes_as
         halves = self.reason == "job_changed"
-        await self._ledger.execute(
-            continuation.close(self.opened.run, self.reason, self._clock.now_us(), halves=halves)
-        )
+        await self._ledger.execute(continuation.close(self.start.run, self.reason, self._clock.now_us(), halves=halves))
         await self._ledger.pruned()
         await to_thread.run_sync(partial(self._publisher.tidy, everything=True))
         failpoints.hit("run.closed")
@@ -309,7 +305,7 @@ class Run:
         done = self.totals.rows
         rate = self._meter.rate(now, done)
         return progress.Progress(
-            run=self.opened.run,
+            run=self.start.run,
             state=state,
             elapsed_s=now - self._began,
             planned=self.intake.planned,
@@ -317,22 +313,22 @@ class Run:
             expected=total,
             done=done,
             rate=rate,
-            in_flight=self._limits.in_flight,
-            waiting_tasks=self._agenda.waiting,
-            held_back=self._limits.waiting,
+            in_flight=self._limiter.in_flight,
+            waiting_tasks=self._schedule.waiting,
+            held_back=self._limiter.waiting,
             left_s=None if self._stopping else progress.time_left(rate, done, total),
-            waits_for=self._limits.waits_for(),
+            waits_for=self._limiter.waits_for(),
         )
 
     def _expected(self) -> int | None:
         """Rows this run will have settled: those begun before it, and those it plans."""
         planned = self.intake.planned
-        if self.opened.closes_as is not None:
+        if self.start.closes_as is not None:
             return self._carried + planned.admitted
-        total = progress.expected(planned, self.prepared.fraction(self.intake.position))
-        if total is not None and (limit := self._wishes.limit) is not None:
+        total = progress.expected(planned, self.checked.fraction(self.intake.position))
+        if total is not None and (limit := self._options.limit) is not None:
             full = planned.source_rows >= limit
-            total = planned.admitted if full else min(total, limit * len(self.prepared.questions))
+            total = planned.admitted if full else min(total, limit * len(self.checked.variants))
         return None if total is None else self._carried + total
 
     async def _tick(self) -> None:
@@ -345,47 +341,47 @@ class Run:
 
     # -- parts of the machine ---------------------------------------------------------------------------------------
 
-    def _charges(self) -> Charges:
-        schemas = self.prepared.tools.schemas()
+    def _estimator(self) -> TokenEstimator:
+        schemas = self.checked.tools.schemas()
         carried = msgspec.json.encode(schemas).decode() if schemas else ""
-        return Charges(self.prepared.endpoint.dialect.counts, carried=carried)
+        return TokenEstimator(self.checked.endpoint.dialect.counts, carried=carried)
 
-    def _make_desk(self) -> Desk:
-        job, endpoint = self.prepared.job, self.prepared.endpoint
+    def _make_desk(self) -> CallContext:
+        job, endpoint = self.checked.job, self.checked.endpoint
         policy = Policy(
             job.model.provider,
-            self.prepared.tools.schemas(),
+            self.checked.tools.schemas(),
             job.limits.call_timeout_s,
             job.limits.first_chunk_timeout_s,
             job.limits.idle_timeout_s,
         )
-        desk = Desk(
+        context = CallContext(
             policy,
             endpoint.dialect,
             endpoint.base_url,
             ledger=self._ledger,
-            limits=self._limits,
-            prices=self.prepared.prices,
+            limits=self._limiter,
+            prices=self.checked.prices,
             clock=self._clock,
-            first_call=self._replay.next_number("call"),
+            first_call=self._reader.next_number("call"),
         )
-        desk.on_call = self._on_call
-        return desk
+        context.on_call = self._on_call
+        return context
 
     def _on_call(self, call: Call) -> None:
         self.totals.add_call(call)
 
     def _rules(self) -> conversation.Rules:
-        job = self.prepared.job
+        job = self.checked.job
         return conversation.Rules(
             max_turns=job.tools.max_turns if job.tools else 1,
-            tools=self._collecting or len(self.prepared.tools) > 0,
+            tools=self._collecting or len(self.checked.tools) > 0,
             served=job.model.served,
             keep=job.output.messages,
         )
 
     def _make_worker(self) -> Worker:
-        job = self.prepared.job
+        job = self.checked.job
         settings = Settings(
             lane=job.model.lane,
             rules=self._rules(),
@@ -393,8 +389,8 @@ class Run:
             task_timeout_s=job.limits.task_timeout_s,
             collect_only=self._collecting,
         )
-        tools = Executor(self.prepared.tools) if len(self.prepared.tools) else None
-        return Worker(self._desk, self._agenda, settings, tools=tools, overseer=self)
+        tools = Executor(self.checked.tools) if len(self.checked.tools) else None
+        return Worker(self._context, self._schedule, settings, tools=tools, events=self)
 
     def _broken(self) -> None:
         self._stopping = True

@@ -2,8 +2,8 @@
 
 For every row in the middle of something: the conversation from its journaled steps, the sums from its calls, and what
 is open. A call that was sent and never got an answer becomes `unknown` and is asked again; a task whose id was
-committed is collected; a reply whose tools did not all run goes on with the missing ones. Reads through `replay`,
-writes through the desk; decides by asking `turns`, the same functions that ran before the crash.
+committed is collected; a reply whose tools did not all run goes on with the missing ones. Reads through `reader`,
+writes through the desk; decides by asking `conversation`, the same functions that ran before the crash.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 import msgspec
 
 from batch.core.errors import FailureKind
-from batch.core.records import Asked, Failure, Reply
-from batch.ledger.reader import JournaledCall, PendingRow, Replay
+from batch.core.records import Failure, Reply, RowRequest
+from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
 from batch.submit import retry
-from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.attempt import CallContext, OpenCall, Row
 from batch.submit.results import ENDED, STOPPED
 
 DIED: Final = Failure(
@@ -41,18 +41,18 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
 def rebuild(
-    replay: Replay,
+    reader: LedgerReader,
     pending: PendingRow,
-    asked: Callable[[PendingRow], Asked],
-    desk: Desk,
+    asked: Callable[[PendingRow], RowRequest],
+    context: CallContext,
     rules: conversation.Rules,
 ) -> Row:
     """The row as it was, with its dead calls booked and its live task in `row.call`."""
-    row = Row(pending.work, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-    row.asked = asked(pending)
-    row.conversation = conversation.start(row.asked.messages, row.asked.later)
-    _replay_steps(row, replay.steps_of(pending.work), rules)
-    for journaled in replay.calls_of(pending.work):
+    row = Row(pending.work_id, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
+    row.request = asked(pending)
+    row.conversation = conversation.start(row.request.messages, row.request.follow_ups)
+    _replay_steps(row, reader.steps_of(pending.work_id), rules)
+    for journaled in reader.calls_of(pending.work_id):
         # The attempts of a turn that was answered are over, also while its tools still run.
         if journaled.turn == row.conversation.turn and row.replied is None:
             _count(row, journaled)
@@ -61,13 +61,13 @@ def rebuild(
             continue
         if journaled.late == GIVEN_UP:
             continue
-        call = _reopen(journaled, desk)
+        call = _reopen(journaled, context)
         call.row_id = row.row_id
-        call.model = row.asked.model
+        call.model = row.request.model
         if call.task_id is not None:
             row.call = call
         else:
-            desk.close(row, call, DIED)
+            context.close(row, call, DIED)
     row.sums.tool_calls = row.conversation.tool_calls
     return row
 
@@ -80,7 +80,9 @@ def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: conversa
         if -1 not in values:
             continue
         reply = _decode_reply(values.pop(-1))
-        row.conversation, action = conversation.after_reply(row.conversation, reply, rules, model_asked=row.asked.model)
+        row.conversation, action = conversation.after_reply(
+            row.conversation, reply, rules, model_asked=row.request.model
+        )
         if not isinstance(action, conversation.RunTools):
             continue
         results = {idx: value.decode() for idx, value in values.items()}
@@ -107,17 +109,17 @@ def _count(row: Row, journaled: JournaledCall) -> None:
     row.history = retry.History(row.history.attempts + 1, once)
 
 
-def _reopen(journaled: JournaledCall, desk: Desk) -> OpenCall:
+def _reopen(journaled: JournaledCall, context: CallContext) -> OpenCall:
     call = OpenCall(
         journaled.call,
         journaled.call_id,
         turn=journaled.turn,
         attempt=journaled.attempt,
         lane="task" if journaled.lane == "task" else "sync",
-        lease=desk.limits.adopt(),
+        lease=context.limits.adopt(),
     )
     call.sent_at_us = journaled.sent_at_us
-    call.started = desk.clock.monotonic()
+    call.started = context.clock.monotonic()
     call.task_id = journaled.task
     call.base_url = journaled.base_url
     call.late = bool(journaled.late)

@@ -20,7 +20,7 @@ from batch.core.clock import Clock
 R = TypeVar("R")
 
 
-class Agenda(Generic[R]):
+class Schedule(Generic[R]):
     """The schedule of one run's rows.
 
     Rows that need a slot before they can go on and rows that do not (polls, tools) are handed to different crews:
@@ -37,12 +37,12 @@ class Agenda(Generic[R]):
         self._open_limit = open_limit
         self._needs_slot = needs_slot
         self._to_send: deque[R] = deque()
-        self._to_tend: deque[R] = deque()
-        self._fresh: deque[R] = deque()
-        self._later: list[tuple[float, int, R]] = []
+        self._to_follow_up: deque[R] = deque()
+        self._unstarted: deque[R] = deque()
+        self._waiting: list[tuple[float, int, R]] = []
         self._order = count()
-        self._senders: deque[anyio.Event] = deque()
-        self._tenders: deque[anyio.Event] = deque()
+        self._sending_crew: deque[anyio.Event] = deque()
+        self._follow_up_crew: deque[anyio.Event] = deque()
         self._sooner = anyio.Event()
         self.open = 0
         """Rows begun and not finished."""
@@ -54,44 +54,44 @@ class Agenda(Generic[R]):
         self._closed = False
 
     @property
-    def fresh(self) -> int:
+    def unstarted(self) -> int:
         """New rows that nobody has begun."""
-        return len(self._fresh)
+        return len(self._unstarted)
 
     @property
-    def others_wait(self) -> bool:
+    def has_unstarted(self) -> bool:
         """Whether there is a row that can be begun and was not."""
-        return bool(self._fresh) and self.open < self._open_limit
+        return bool(self._unstarted) and self.open < self._open_limit
 
     @property
     def waiting(self) -> int:
         """Rows that wait for a time."""
-        return len(self._later)
+        return len(self._waiting)
 
     def add(self, rows: list[R]) -> None:
         """New rows, to be begun in this order."""
-        self._fresh.extend(rows)
-        _wake(self._senders, len(rows))
+        self._unstarted.extend(rows)
+        _wake(self._sending_crew, len(rows))
 
     def resume(self, row: R) -> None:
         """A row begun in an earlier process: it counts as open from now on."""
         self.open += 1
-        self.again(row)
+        self.requeue(row)
 
-    def again(self, row: R) -> None:
+    def requeue(self, row: R) -> None:
         """An open row that can go on at once."""
         if self._needs_slot(row):
             self._to_send.append(row)
-            _wake(self._senders, 1)
+            _wake(self._sending_crew, 1)
         else:
-            self._to_tend.append(row)
-            _wake(self._tenders, 1)
+            self._to_follow_up.append(row)
+            _wake(self._follow_up_crew, 1)
 
-    def later(self, row: R, seconds: float) -> None:
+    def schedule(self, row: R, seconds: float) -> None:
         """An open row that can go on in so many seconds."""
         due = self._clock.monotonic() + seconds
-        heapq.heappush(self._later, (due, next(self._order), row))
-        if self._later[0][2] is row:
+        heapq.heappush(self._waiting, (due, next(self._order), row))
+        if self._waiting[0][2] is row:
             self._sooner.set()
 
     def done(self) -> None:
@@ -100,7 +100,7 @@ class Agenda(Generic[R]):
         if self._over:
             self._wake_all()
         else:
-            _wake(self._senders, 1)
+            _wake(self._sending_crew, 1)
 
     def end(self) -> None:
         """No more new rows will come; when the open ones are done, everybody gets None."""
@@ -117,20 +117,20 @@ class Agenda(Generic[R]):
         while not self._over:
             if self._to_send:
                 return self._to_send.popleft()
-            if self._fresh and self.open < self._open_limit:
+            if self._unstarted and self.open < self._open_limit:
                 self.open += 1
                 self.taken.set()
                 self.on_begin()
-                return self._fresh.popleft()
-            await _turn(self._senders)
+                return self._unstarted.popleft()
+            await _turn(self._sending_crew)
         return None
 
-    async def next_to_tend(self) -> R | None:
+    async def next_follow_up(self) -> R | None:
         """The next row to poll or to run tools for. None when there will be none."""
         while not self._over:
-            if self._to_tend:
-                return self._to_tend.popleft()
-            await _turn(self._tenders)
+            if self._to_follow_up:
+                return self._to_follow_up.popleft()
+            await _turn(self._follow_up_crew)
         return None
 
     async def keep_time(self) -> None:
@@ -138,21 +138,21 @@ class Agenda(Generic[R]):
         while True:
             self._sooner = anyio.Event()
             now = self._clock.monotonic()
-            while self._later and self._later[0][0] <= now:
-                self.again(heapq.heappop(self._later)[2])
-            if not self._later:
+            while self._waiting and self._waiting[0][0] <= now:
+                self.requeue(heapq.heappop(self._waiting)[2])
+            if not self._waiting:
                 await self._sooner.wait()
                 continue
-            with anyio.move_on_after(max(0.0, self._later[0][0] - now)):
+            with anyio.move_on_after(max(0.0, self._waiting[0][0] - now)):
                 await self._sooner.wait()
 
     @property
     def _over(self) -> bool:
-        return self._closed or (self._ended and not self._fresh and self.open == 0)
+        return self._closed or (self._ended and not self._unstarted and self.open == 0)
 
     def _wake_all(self) -> None:
-        _wake(self._senders, len(self._senders))
-        _wake(self._tenders, len(self._tenders))
+        _wake(self._sending_crew, len(self._sending_crew))
+        _wake(self._follow_up_crew, len(self._follow_up_crew))
 
 
 async def _turn(idle: deque[anyio.Event]) -> None:

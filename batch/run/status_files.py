@@ -1,7 +1,7 @@
 """What a run leaves for people and monitors: `runs/*.json`, the heartbeat in `status.json`, and the exit code.
 
 Owns the fields of these two files beyond those of `progress`, and the one rule that makes an exit code of how a run
-ended, so that the code in the files is the code of the process. Used by `runs`; `report` reads the files.
+ended, so that the code in the files is the code of the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batch.core.clock import iso
 from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BatchError
 from batch.job.job import Job
 from batch.job.options import MaxFailed
-from batch.ledger.reader import Replay, RunRow
+from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Totals
 from batch.output import parts
 from batch.output.folder import OutputFolder
@@ -27,7 +27,7 @@ from batch.prompts.variants import old_models
 from batch.run.progress import Progress
 
 
-class End(msgspec.Struct, frozen=True):
+class RunEnd(msgspec.Struct, frozen=True):
     """How a run ended."""
 
     state: str
@@ -58,7 +58,7 @@ class End(msgspec.Struct, frozen=True):
         return None if self.state in continuation.CLOSINGS else self.exit_code
 
 
-def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: End | None = None) -> None:
+def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: RunEnd | None = None) -> None:
     """Rewrite `status.json`: how far the run is, which process is at work, and when it said so last.
 
     Raises:
@@ -68,17 +68,17 @@ def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: 
     parts.write_status(folder.status, {**snapshot.public(), **beat})
 
 
-def write_run(folder: OutputFolder, run: str, replay: Replay, *, job: Job, end: End | None = None) -> None:
+def write_run(folder: OutputFolder, run: str, reader: LedgerReader, *, job: Job, end: RunEnd | None = None) -> None:
     """Rewrite the file of one run; `end` is None while it is at work.
 
     Raises:
         StorageError: the disk refused.
     """
-    row = next(found for found in replay.runs() if found.run == run)
-    parts.write_json(folder.run_file(run), _run(row, replay, job, end))
+    row = next(found for found in reader.runs() if found.run == run)
+    parts.write_json(folder.run_file(run), _run(row, reader, job, end))
 
 
-def mend_last(folder: OutputFolder, replay: Replay, *, job: Job) -> None:
+def repair_last(folder: OutputFolder, reader: LedgerReader, *, job: Job) -> None:
     """Tell how the last run ended, where its process closed it and was killed before it could.
 
     Its exit code stays null: the command never had one.
@@ -86,7 +86,7 @@ def mend_last(folder: OutputFolder, replay: Replay, *, job: Job) -> None:
     Raises:
         StorageError: the disk refused.
     """
-    last = next(reversed(replay.runs()), None)
+    last = next(reversed(reader.runs()), None)
     if last is None or last.state == "running":
         return
     try:
@@ -96,12 +96,12 @@ def mend_last(folder: OutputFolder, replay: Replay, *, job: Job) -> None:
     if told.get("state") == "running" and told.get("exit_reason") is None:
         # The job may be another by now; what it was stands in the file.
         begun = {name: told[name] for name in ("job", "versions") if name in told}
-        parts.write_json(folder.run_file(last.run), {**_run(last, replay, job, None), **begun})
+        parts.write_json(folder.run_file(last.run), {**_run(last, reader, job, None), **begun})
 
 
-def _run(row: RunRow, replay: Replay, job: Job, end: End | None) -> dict[str, Any]:
+def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dict[str, Any]:
     ended_us, limit = row.ended_at_us, end.max_failed if end is not None else None
-    permanent, retryable = replay.standing_failures()
+    permanent, retryable = reader.standing_failures()
     return {
         "run": row.run,
         "state": row.state,
@@ -130,7 +130,7 @@ def _run(row: RunRow, replay: Replay, job: Job, end: End | None) -> dict[str, An
         "planned": msgspec.structs.asdict(row.planned),
         # After a storage fault the ledger lacks what could not be published any more.
         "totals": (row.totals if end is None else end.totals).public(),
-        "table": {"rows": replay.table_rows(), "permanent": permanent, "retryable": retryable},
+        "table": {"rows": reader.table_rows(), "permanent": permanent, "retryable": retryable},
         "versions": {
             "promptmill": metadata.version("promptmill"),
             "python": platform.python_version(),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
-from batch.simulator.places import Lane, Place
+from batch.simulator.places import InFlight, Place
 
 MINUTE = 60.0
 
@@ -143,9 +143,9 @@ class Limits:
         self._time = time
         self.began: float | None = None
         self._burst_s = burst_s
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[tuple[str, str], InFlight] = {}
         self._buckets: dict[tuple[str, str], tuple[Bucket | None, Bucket | None]] = {}
-        self.all = Lane(kept=False)
+        self.all = InFlight(kept=False)
 
     def limit_of(self, model: str) -> Limit:
         """The limits that hold for a model."""
@@ -195,11 +195,11 @@ class Limits:
             "charged_tokens": per_s["tpm"],
         }
 
-    def lane(self, key_id: str, model: str) -> Lane:
+    def lane(self, key_id: str, model: str) -> InFlight:
         """The lane of a (key, model)."""
         lane = self._lanes.get((key_id, model))
         if lane is None:
-            lane = self._lanes[key_id, model] = Lane()
+            lane = self._lanes[key_id, model] = InFlight()
         return lane
 
     def enter(self, key_id: str, model: str, charge: int, now: float) -> Place | Refusal:

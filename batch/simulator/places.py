@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Lane:
+class InFlight:
     """What is in flight of one (key, model), or of all together, and the most that ever was.
 
     A task's place ends by itself at a known time, so nothing has to run in the background to free it.
@@ -75,7 +75,7 @@ class Place:
 
     __slots__ = ("_lanes", "_time")
 
-    def __init__(self, time: Callable[[], float], *lanes: Lane) -> None:
+    def __init__(self, time: Callable[[], float], *lanes: InFlight) -> None:
         """Take a place in every lane; `time` tells when it is given back."""
         self._time = time
         self._lanes = lanes

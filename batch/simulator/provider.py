@@ -21,7 +21,7 @@ from batch.simulator.clock import Clock
 from batch.simulator.dialects.stream import Stream
 from batch.simulator.faults.behaviour import Fate, Scene, Strike
 from batch.simulator.faults.register import BEHAVIOURS
-from batch.simulator.faults.selector import Strikes
+from batch.simulator.faults.selector import FaultSelector
 from batch.simulator.limits import Limits, Refusal
 from batch.simulator.models import speaker
 from batch.simulator.models.completion import Ask, Completion, Usage
@@ -46,7 +46,7 @@ class Provider:
             time=clock.monotonic,
         )
         self.judge = Judge(self.limits)
-        self.strikes = Strikes(scenario.faults, scenario.seed)
+        self.strikes = FaultSelector(scenario.faults, scenario.seed)
         self.tasks = Tasks(scenario.seed, int(clock.wall() * 1000))
         self._numbers = 0
         self._prefixes = Prefixes()

@@ -2,7 +2,7 @@
 
 Owns the order of these steps, which is the promise: a call is in the ledger before its first byte leaves, its final
 record is queued before its slot is given back, and between a reply and its record there is no place where a cancel
-can fall. The lanes (`direct`, `task`) say only what is sent and read. What follows from a result is `turns`' and
+can fall. The lanes (`direct`, `task`) say only what is sent and read. What follows from a result is `conversation`' and
 `retry`'s.
 """
 
@@ -35,13 +35,13 @@ from batch.core.records import (
 from batch.http import headers
 from batch.http.client import Client
 from batch.ledger.writer import Ledger
-from batch.limits.limiter import Lease, Limits
-from batch.limits.tokens import Charge
+from batch.limits.limiter import Lease, Limiter
+from batch.limits.tokens import TokenWeight
 from batch.money.prices import Prices
 from batch.prompts.conversation import Conversation
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
-from batch.submit.results import STOPPED, cleaned, failure_of, heard_in, state_of
+from batch.submit.results import STOPPED, cleaned, failure_of, observation_of, state_of
 from batch.submit.retry import History
 
 
@@ -49,35 +49,35 @@ class Row:
     """One open row: where it stands in its conversation and what it has cost. One worker at a time has it."""
 
     __slots__ = (
-        "asked",
         "call",
-        "charge",
         "conversation",
         "fault",
         "history",
         "next_attempt",
         "part",
         "replied",
+        "request",
         "row_id",
         "row_number",
         "sums",
         "tool_results",
         "variant",
-        "work",
+        "weight",
+        "work_id",
     )
 
-    def __init__(self, work: int, row_id: str, variant: str, *, row_number: int, part: int) -> None:
-        self.work = work
+    def __init__(self, work_id: int, row_id: str, variant: str, *, row_number: int, part: int) -> None:
+        self.work_id = work_id
         self.row_id = row_id
         self.variant = variant
         self.row_number = row_number
         self.part = part
-        self.asked = NOTHING
+        self.request = NOTHING
         self.conversation: Conversation = Conversation(messages=(), first=0)
         self.history = History()
         self.next_attempt = 0
         self.sums = Sums()
-        self.charge: Charge | None = None
+        self.weight: TokenWeight | None = None
         """What the next turn counts for under a token limit; None while there is none."""
         self.call: OpenCall | None = None
         """The task of this row that the provider holds, to be polled."""
@@ -93,10 +93,10 @@ class OpenCall:
     """A call between its `sent` record and its final one."""
 
     __slots__ = (
-        "asked",
         "attempt",
         "base_url",
         "call_id",
+        "exchange_began",
         "first_chunk_ms",
         "lane",
         "late",
@@ -122,7 +122,7 @@ class OpenCall:
         self.lease = lease
         self.sent_at_us = 0
         self.started = 0.0
-        self.asked = 0.0
+        self.exchange_began = 0.0
         """When its last exchange began, a poll too."""
         self.task_id: str | None = None
         self.base_url: str | None = None
@@ -153,7 +153,7 @@ CUT_SHORT: Final = Failure(
 )
 
 
-class Desk:
+class CallContext:
     """What an attempt needs: the books, the limits, the client and the dialect of one run."""
 
     def __init__(
@@ -163,7 +163,7 @@ class Desk:
         base_url: str,
         *,
         ledger: Ledger,
-        limits: Limits,
+        limits: Limiter,
         prices: Prices,
         clock: Clock,
         first_call: int,
@@ -188,28 +188,28 @@ class Desk:
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
         return Request(
-            model=row.asked.model,
+            model=row.request.model,
             messages=list(row.conversation.messages),
-            parameters=row.asked.parameters,
+            parameters=row.request.parameters,
             tools=self.policy.tools,
         )
 
     def weigh(self, row: Row) -> float | None:
         """Note what the next turn counts for; the token limit when it alone is surely larger than the whole of it."""
-        charges = self.limits.charges
-        if not self.limits.counts_tokens or charges is None:
+        estimator = self.limits.estimator
+        if not self.limits.counts_tokens or estimator is None:
             return None
-        row.charge = charges.of(row.conversation.messages, row.asked.parameters)
-        return self.limits.never_fits(row.charge)
+        row.weight = estimator.of(row.conversation.messages, row.request.parameters)
+        return self.limits.exceeds_limit(row.weight)
 
     async def open(self, row: Row, lane: Lane) -> OpenCall:
         """Take a slot, put the call into the ledger, and return when its bytes may leave.
 
         Raises:
-            LimitsClosed: the run takes no new sends.
+            LimiterClosed: the run takes no new sends.
             StorageError: the ledger cannot be written.
         """
-        lease = await self.limits.acquire(row.work, row.charge)
+        lease = await self.limits.acquire(row.work_id, row.weight)
         call = OpenCall(
             self._next_call,
             f"pm-{self._prefix}-{self._next_call}",
@@ -219,14 +219,14 @@ class Desk:
             lease=lease,
         )
         call.row_id = row.row_id
-        call.model = row.asked.model
+        call.model = row.request.model
         self._next_call += 1
         row.next_attempt += 1
         call.sent_at_us = self.clock.now_us()
-        self.ledger.sent(call.number, (row.work, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
+        self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
         try:
             await self.ledger.committed()
-            await self.limits.repace(lease)
+            await self.limits.reacquire_if_stale(lease)
         except anyio.get_cancelled_exc_class():
             self.close(row, call, NEVER_LEFT)
             raise
@@ -238,7 +238,7 @@ class Desk:
     ) -> Incoming | Failure:
         """Send and read one answer, or have `stream` take it. A cancel closes the call as `unknown` on its way out."""
         result: Incoming | Failure = CUT_SHORT
-        call.asked = self.clock.monotonic()
+        call.exchange_began = self.clock.monotonic()
         try:
             result = cleaned(await self.client.exchange(outgoing, on_sent=_left, stream=stream))
         except WireError as exc:
@@ -252,7 +252,7 @@ class Desk:
         _time(call, stream)
         self._tell(call, outgoing, result, stream)
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
-            self.limits.heard(said)
+            self.limits.observe_headers(said)
         return result
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
@@ -324,7 +324,7 @@ class Desk:
         """After the final record was queued: count it and free the slot. No await may stand before this."""
         row.sums.add(record)
         self.on_call(record)
-        call.lease.release(heard_in(result), record.usage)
+        call.lease.release(observation_of(result), record.usage)
 
     def forget(self, call: OpenCall) -> None:
         """An old task id brought nothing; it is in the book as `unknown` already."""

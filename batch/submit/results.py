@@ -1,6 +1,6 @@
 """What an exchange came to: the answer without our key, the state its call ends in, and what it tells of the provider.
 
-Owns the reading of results that every lane shares; pure. Used by `attempt`, the lanes and `advance`.
+Owns the reading of results that every lane shares; pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 from batch.core.errors import FailureKind, WireError
 from batch.core.records import CallState, Failure, Incoming, Reply, Verdict
 from batch.core.redaction import masked, redact
-from batch.limits.outage import Heard
+from batch.limits.outage import Observation
 
 STOPPED: Final = "run_stopped"
 """Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
@@ -58,7 +58,7 @@ def state_of(result: Reply | Failure) -> CallState:
     return "failed" if result.kind == "task" else "refused"
 
 
-def heard_in(result: Reply | Failure) -> Heard:
+def observation_of(result: Reply | Failure) -> Observation:
     """What a call tells of the provider's health and limits."""
     if isinstance(result, Reply):
         return "answered"
@@ -83,7 +83,7 @@ def failure_of(exc: WireError) -> Failure:
     )
 
 
-_HEARD: Final[dict[FailureKind, Heard]] = {
+_HEARD: Final[dict[FailureKind, Observation]] = {
     "rate_limit": "rate",
     "quota": "rate",
     "overloaded": "overloaded",

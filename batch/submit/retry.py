@@ -1,8 +1,8 @@
 """What to do after a failure: wait and try again, fail the row, park everybody, or stop the run.
 
 A pure function from (failure, history of this turn, the moment) to a decision. Nothing here waits or sends. The classes
-of failure come from `wire` (`Failure.verdict`); this module adds how often and how long. What a retry costs the
-provider is bounded elsewhere (`health`).
+of failure come from `batch.providers` (`Failure.verdict`); this module adds how often and how long. What a retry costs
+the provider is bounded elsewhere (`outage`).
 
 An attempt counts against `max_attempts` only if it says something about the row: one refused for rate or load does not,
 nor one that never reached the provider, nor one that failed while nobody was answered and other rows still wait. A row

@@ -12,30 +12,30 @@ from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.providers.folding import TRUNCATED
 from batch.providers.stream import Stream
-from batch.submit.attempt import Desk, OpenCall, Row
+from batch.submit.attempt import CallContext, OpenCall, Row
 from batch.submit.results import masked_failure, masked_reply
 
 
-async def send(desk: Desk, row: Row) -> tuple[OpenCall, Reply | Failure]:
+async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failure]:
     """Ask the next turn of `row`; the call is still open, to be closed with what follows from the result.
 
     Raises:
-        LimitsClosed: the run takes no new sends; nothing was sent.
+        LimiterClosed: the run takes no new sends; nothing was sent.
         StorageError: the ledger cannot be written.
     """
-    call = await desk.open(row, "stream")
-    outgoing = desk.dialect.stream(desk.request(row), call.call_id)
+    call = await context.open(row, "stream")
+    outgoing = context.dialect.stream(context.request(row), call.call_id)
     stream = Stream(
-        desk.dialect.folding(),
-        desk.clock,
-        first_s=desk.policy.first_chunk_timeout_s,
-        idle_s=desk.policy.idle_timeout_s,
-        keep_raw=desk.on_exchange is not None,
+        context.dialect.folding(),
+        context.clock,
+        first_s=context.policy.first_chunk_timeout_s,
+        idle_s=context.policy.idle_timeout_s,
+        keep_raw=context.on_exchange is not None,
     )
-    incoming = await desk.exchange(row, call, outgoing, stream=stream)
+    incoming = await context.exchange(row, call, outgoing, stream=stream)
     failpoints.hit("answered.received")
     if not stream.taken:
-        return call, incoming if isinstance(incoming, Failure) else desk.dialect.read_chat(incoming)
+        return call, incoming if isinstance(incoming, Failure) else context.dialect.read_chat(incoming)
     result = stream.end(clean=not isinstance(incoming, Failure))
     if isinstance(result, Reply):
         return call, masked_reply(result)

@@ -2,7 +2,7 @@
 
 A task id, once committed, is collected and never bought again: it takes its slot back after a crash, is polled at the
 base URL it was given at, whatever the lane is by then, and outlives even the deadline of its row. Between two polls
-nobody waits: the row lies in the schedule of `agenda`.
+nobody waits: the row lies in the schedule of `schedule`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from batch.core import failpoints
 from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Processing, Reply
-from batch.submit.attempt import Desk, OpenCall, Row, accepted_of
+from batch.submit.attempt import CallContext, OpenCall, Row, accepted_of
 from batch.submit.results import cleaned, failure_of
 
 FIRST_POLL_S: Final = 0.25
@@ -21,10 +21,10 @@ LONGEST_POLL_S: Final = 5.0
 GROWTH: Final = 1.5
 LONGEST_WAIT_S: Final = 120.0  # of what a refused poll is told to wait
 OUR_ID: Final = re.compile(r"pm-[0-9a-f]{16}-[0-9]+")
-"""The form of a `client_call_id`; see `attempt.Desk`."""
+"""The form of a `client_call_id`; see `attempt.CallContext`."""
 
 
-class Pace:
+class PollInterval:
     """When to poll next: learns how long tasks take, so that the first poll comes when most are done."""
 
     def __init__(self) -> None:
@@ -43,45 +43,45 @@ class Pace:
         return float(min(max(0.1, 0.25 * self.first_s()) * GROWTH ** min(polls, 20), LONGEST_POLL_S))
 
 
-async def submit(desk: Desk, row: Row) -> tuple[OpenCall, Accepted | Failure]:
+async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | Failure]:
     """Leave the next turn of `row` with the provider. When it returns `Accepted`, the id is durable.
 
     Raises:
-        LimitsClosed: the run takes no new sends; nothing was sent.
+        LimiterClosed: the run takes no new sends; nothing was sent.
         StorageError: the ledger cannot be written.
     """
-    call = await desk.open(row, "task")
-    incoming = await desk.exchange(row, call, desk.dialect.submit(desk.request(row), call.call_id))
-    result = incoming if isinstance(incoming, Failure) else desk.dialect.read_submit(incoming)
+    call = await context.open(row, "task")
+    incoming = await context.exchange(row, call, context.dialect.submit(context.request(row), call.call_id))
+    result = incoming if isinstance(incoming, Failure) else context.dialect.read_submit(incoming)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
-        accepted_of(call, result, desk.base_url)
-        desk.ledger.accepted(call.number, result.task_id, desk.base_url)
+        accepted_of(call, result, context.base_url)
+        context.ledger.accepted(call.number, result.task_id, context.base_url)
         row.call = call
         call.lease.taken()
-        await desk.ledger.committed()
+        await context.ledger.committed()
     return call, result
 
 
-async def poll(desk: Desk, call: OpenCall) -> Reply | Failure | Processing:
+async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Processing:
     """Ask once for the result of a task; a poll that itself failed counts as `Processing`, but a stop stops.
 
     A cancel leaves the task as it is: its id is in the ledger.
     """
     assert call.task_id is not None
     call.polls += 1
-    client = desk.client_for(call.base_url)
-    outgoing = desk.dialect.poll(call.task_id)
-    call.asked = desk.clock.monotonic()
+    client = context.client_for(call.base_url)
+    outgoing = context.dialect.poll(call.task_id)
+    call.exchange_began = context.clock.monotonic()
     try:
         incoming = cleaned(await client.exchange(outgoing))
     except WireError as exc:
-        if desk.on_exchange is not None:
-            desk.on_exchange(call, outgoing, failure_of(exc), b"")
+        if context.on_exchange is not None:
+            context.on_exchange(call, outgoing, failure_of(exc), b"")
         return Processing("unreachable")
-    if desk.on_exchange is not None:
-        desk.on_exchange(call, outgoing, incoming, b"")
-    result = desk.dialect.read_poll(incoming)
+    if context.on_exchange is not None:
+        context.on_exchange(call, outgoing, incoming, b"")
+    result = context.dialect.read_poll(incoming)
     if not isinstance(result, Processing) and _another_calls(call, result.request_id):
         return _foreign(call, result.request_id)
     if isinstance(result, Failure) and not about_the_task(result) and result.verdict != "stop":

@@ -2,7 +2,7 @@
 
 Owns strictness: "2" is no integer, unknown and missing names are refused, integers of any size stay exact, and an
 integer given for a `float` parameter stays an `int` (as a float, 53195444847186410 would become …408). It does not
-run anything. Used by `batch.tools.execute`.
+run anything.
 
 Models are known to send text that is cut, fenced, single-quoted, or no object at all (OpenAI API reference: "the
 model does not always generate valid JSON"); all of it ends as `ArgumentFault`.

@@ -1,7 +1,7 @@
 """Docstrings of tools: the text for the model and the text of each parameter.
 
 Reads the Google, NumPy and Sphinx forms, without knowing types (those come from the hints). It does not judge: a
-docstring in no known form is all description. Used by `batch.tools.schema` alone.
+docstring in no known form is all description.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns the limits of a call (time, threads, size of the result) and the wording of what went wrong, which the model
 reads and can act on: `{"error": "…"}`. It knows no conversation and no ledger; the pipeline journals what comes back.
 
-Limits of this form, plainly: tools run in this process. A plain function that overruns its time is given up, not
+Limiter of this form, plainly: tools run in this process. A plain function that overruns its time is given up, not
 stopped (see `batch.tools.threads`); an async one that blocks holds up the event loop; memory is not bounded.
 """
 

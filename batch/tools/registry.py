@@ -1,7 +1,7 @@
 """The tools of a job: which functions there are, under which names, with which schemas.
 
 Owns the `@tool` mark, the loading of a job's `tools.py` and the check of every signature in it. It runs no tool
-(`batch.tools.execute` does) and knows no conversation. Used by the job check, the fingerprint and the pipeline.
+(`batch.tools.execute` does) and knows no conversation.
 """
 
 from __future__ import annotations

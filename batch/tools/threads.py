@@ -5,7 +5,6 @@ interpreter ends, so one endless loop in a tool would keep the finished command 
 
 A thread cannot be stopped from outside. A call that is given up leaves its thread running; its place is free at once
 and the thread counts as lost until its function returns. Too many lost ones, and new calls are refused.
-Used by `batch.tools.execute` alone.
 """
 
 from __future__ import annotations
@@ -68,22 +67,22 @@ class ToolThreads(Generic[T]):
             PoolFull: too many earlier calls still run.
             BaseException: whatever the function raised.
         """
-        work = _Work(function)
-        await self._limiter.acquire_on_behalf_of(work)
+        work_id = _Work(function)
+        await self._limiter.acquire_on_behalf_of(work_id)
         try:
-            self._start(work)
+            self._start(work_id)
             try:
                 with anyio.move_on_after(timeout_s):
-                    await work.done.wait()
+                    await work_id.done.wait()
             finally:
-                self._let_go(work)
+                self._let_go(work_id)
         finally:
-            self._limiter.release_on_behalf_of(work)
-        if work.error is not None:
-            raise work.error
-        return work.result
+            self._limiter.release_on_behalf_of(work_id)
+        if work_id.error is not None:
+            raise work_id.error
+        return work_id.result
 
-    def _start(self, work: _Work[T]) -> None:
+    def _start(self, work_id: _Work[T]) -> None:
         with self._lock:
             if self._lost >= self._most_lost:
                 raise PoolFull(f"no tool runs any more: {self._lost} earlier calls did not return; fix or remove them")
@@ -91,23 +90,23 @@ class ToolThreads(Generic[T]):
             self._idle -= reserved
         if not reserved:
             threading.Thread(target=self._serve, name="promptmill-tool", daemon=True).start()
-        self._queue.put(work)
+        self._queue.put(work_id)
 
-    def _let_go(self, work: _Work[T]) -> None:
+    def _let_go(self, work_id: _Work[T]) -> None:
         """Stop waiting; a function that has not returned by now is lost."""
         with self._lock:
-            if not work.returned:
-                work.lost = True
+            if not work_id.returned:
+                work_id.lost = True
                 self._lost += 1
 
     def _serve(self) -> None:
-        while (work := self._next()) is not None:
+        while (work_id := self._next()) is not None:
             try:
-                work.result = work.function()
+                work_id.result = work_id.function()
             except BaseException as error:  # noqa: BLE001  a tool may raise anything; it belongs to its row
-                work.error = error
-            self._finish(work)
-            del work  # an idle thread must not keep the last result alive
+                work_id.error = error
+            self._finish(work_id)
+            del work_id  # an idle thread must not keep the last result alive
 
     def _next(self) -> _Work[T] | None:
         while True:
@@ -120,14 +119,14 @@ class ToolThreads(Generic[T]):
                         return None
                 # Every waiting thread is reserved: work for this one is on its way.
 
-    def _finish(self, work: _Work[T]) -> None:
+    def _finish(self, work_id: _Work[T]) -> None:
         with self._lock:
             self._idle += 1
-            work.returned = True
-            if work.lost:
+            work_id.returned = True
+            if work_id.lost:
                 self._lost -= 1
                 return
         try:
-            work.loop.call_soon_threadsafe(work.done.set)
+            work_id.loop.call_soon_threadsafe(work_id.done.set)
         except RuntimeError:  # the loop is closed: the run is over and nobody waits
             return

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger.reader import Entry, PendingRow, Replay, RunRow
+from batch.ledger.reader import Entry, LedgerReader, PendingRow, RunRow
 from batch.ledger.schema import connect
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
@@ -30,8 +30,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def replay(path: Path) -> Iterator[Replay]:
-    with Replay(path) as reading:
+def replay(path: Path) -> Iterator[LedgerReader]:
+    with LedgerReader(path) as reading:
         yield reading
 
 
@@ -41,8 +41,8 @@ def change(path: Path, *statements: str) -> None:
             db.execute(statement)
 
 
-def row(work: int, settled: Outcome | None = None) -> PendingRow:
-    return PendingRow(work, 0, work, f"row-{work}", "", work, 0, fingerprint(work), 0, settled)
+def row(work_id: int, settled: Outcome | None = None) -> PendingRow:
+    return PendingRow(work_id, 0, work_id, f"row-{work_id}", "", work_id, 0, fingerprint(work_id), 0, settled)
 
 
 # -- numbers and runs -----------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_a_new_ledger_says_that_nothing_was(tmp_path: Path) -> None:
     """Every question has an answer before the first row."""
     path = tmp_path / "ledger.db"
     connect(path).close()
-    with Replay(path) as replay:
+    with LedgerReader(path) as replay:
         assert replay.made
         assert replay.runs() == []
         assert [replay.next_number(n) for n in ("row_number", "part", "range", "work", "call")] == [0] * 5
@@ -63,7 +63,7 @@ def test_a_new_ledger_says_that_nothing_was(tmp_path: Path) -> None:
         assert (replay.entries(["a"]), replay.seen(["a"]), replay.sample("r")) == ({}, {}, None)
 
 
-def test_runs_come_oldest_first_with_all_that_was_kept(path: Path, replay: Replay) -> None:
+def test_runs_come_oldest_first_with_all_that_was_kept(path: Path, replay: LedgerReader) -> None:
     """Order is that of their names, which begin with the time."""
     with closing(connect(path)) as db:
         for run, ended in (("20261122T-b", None), ("20261121T-a", 9)):
@@ -82,7 +82,9 @@ def test_runs_come_oldest_first_with_all_that_was_kept(path: Path, replay: Repla
     assert (replay.sample(one.run), replay.sample(two.run)) == (["x"], None)
 
 
-def test_numbers_given_for_ever_are_counted_and_others_are_the_highest_and_one(path: Path, replay: Replay) -> None:
+def test_numbers_given_for_ever_are_counted_and_others_are_the_highest_and_one(
+    path: Path, replay: LedgerReader
+) -> None:
     """A row number is never given twice, even when all rows of its part are gone."""
     assert [replay.next_number(n) for n in ("range", "work", "call")] == [1, 10, 0]
     change(
@@ -93,7 +95,7 @@ def test_numbers_given_for_ever_are_counted_and_others_are_the_highest_and_one(p
     assert [replay.next_number(n) for n in ("row_number", "part", "call")] == [99, 7, 42]
 
 
-def test_the_last_sent_byte_is_known_after_its_call_was_pruned(path: Path, replay: Replay) -> None:
+def test_the_last_sent_byte_is_known_after_its_call_was_pruned(path: Path, replay: LedgerReader) -> None:
     """The first window of the next run is counted from it."""
     change(path, "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(1,1,0,0,'','sync',500)")
     assert replay.last_sent_us() == 500
@@ -103,7 +105,7 @@ def test_the_last_sent_byte_is_known_after_its_call_was_pruned(path: Path, repla
     assert replay.last_sent_us() == 1_000
 
 
-def test_places_and_ids_are_looked_up_by_row(path: Path, replay: Replay) -> None:
+def test_places_and_ids_are_looked_up_by_row(path: Path, replay: LedgerReader) -> None:
     """Ids are data: quotes, commas, emptiness and other scripts among them."""
     ids = ["a", "it's", 'say "x", y', "", "行", "a\x00b", "\u2028"]
     with closing(connect(path)) as db:
@@ -119,7 +121,9 @@ def test_places_and_ids_are_looked_up_by_row(path: Path, replay: Replay) -> None
     assert replay.entries([]) == {}
 
 
-def test_standing_failures_are_told_apart_by_whether_they_are_worth_another_try(path: Path, replay: Replay) -> None:
+def test_standing_failures_are_told_apart_by_whether_they_are_worth_another_try(
+    path: Path, replay: LedgerReader
+) -> None:
     """`status` 1 for good, 2 retryable, 0 and none neither."""
     change(
         path,
@@ -132,7 +136,7 @@ def test_standing_failures_are_told_apart_by_whether_they_are_worth_another_try(
 # -- feeding and resuming --------------------------------------------------------------------------------------------------
 
 
-async def test_every_admitted_row_is_unsent_open_or_settled(path: Path, replay: Replay) -> None:
+async def test_every_admitted_row_is_unsent_open_or_settled(path: Path, replay: LedgerReader) -> None:
     """Never two of them, never none; a row with journaled steps alone is open."""
     async with Ledger(path) as ledger:
         ledger.sent(1, (1, 0, 0), "c1", "sync", 1)  # in flight
@@ -151,15 +155,15 @@ async def test_every_admitted_row_is_unsent_open_or_settled(path: Path, replay: 
         assert replay.parts_with_outcomes() == [0]
 
 
-def test_unsent_rows_are_handed_out_page_by_page(replay: Replay) -> None:
+def test_unsent_rows_are_handed_out_page_by_page(replay: LedgerReader) -> None:
     """Each once, in the order of admission."""
-    assert [found.work for found in replay.unsent(-1, 4)] == [0, 1, 2, 3]
-    assert [found.work for found in replay.unsent(3, 4)] == [4, 5, 6, 7]
-    assert [found.work for found in replay.unsent(7, 4)] == [8, 9]
+    assert [found.work_id for found in replay.unsent(-1, 4)] == [0, 1, 2, 3]
+    assert [found.work_id for found in replay.unsent(3, 4)] == [4, 5, 6, 7]
+    assert [found.work_id for found in replay.unsent(7, 4)] == [8, 9]
     assert replay.unsent(9, 4) == []
 
 
-async def test_the_calls_and_steps_of_a_row_come_in_the_order_they_were_made(path: Path, replay: Replay) -> None:
+async def test_the_calls_and_steps_of_a_row_come_in_the_order_they_were_made(path: Path, replay: LedgerReader) -> None:
     """With their records, and the task a call left behind."""
     async with Ledger(path) as ledger:
         ledger.sent(7, (1, 0, 0), "c7", "task", 70)
@@ -179,7 +183,7 @@ async def test_the_calls_and_steps_of_a_row_come_in_the_order_they_were_made(pat
     assert replay.calls_of(2) == []
 
 
-def test_rows_left_in_the_middle_are_known_by_their_key(path: Path, replay: Replay) -> None:
+def test_rows_left_in_the_middle_are_known_by_their_key(path: Path, replay: LedgerReader) -> None:
     """Published ones are not."""
     change(path, "UPDATE pending SET carried=1 WHERE work < 3", "UPDATE pending SET state=2 WHERE work=0")
     change(path, "UPDATE pending SET state=1 WHERE work=1")
@@ -200,17 +204,17 @@ def test_the_outcomes_of_a_part_come_whole_and_in_table_order_however_they_are_p
     """By row number, then variant; each once."""
     path = tmp_path_factory.mktemp("r") / "ledger.db"
     with closing(connect(path)) as db:
-        for work, (number, variant) in enumerate(places):
+        for work_id, (number, variant) in enumerate(places):
             db.execute(
                 "INSERT INTO pending VALUES(?,0,0,?,?,?,?,5,?,1,?,0)",
-                (work, f"{number}", f"v{variant}", variant, number, b"", encode(outcome())),
+                (work_id, f"{number}", f"v{variant}", variant, number, b"", encode(outcome())),
             )
         db.execute("INSERT INTO pending VALUES(900,0,0,'x','',0,3,6,x'00',1,NULL,0)")  # of another part
         db.execute("INSERT INTO pending VALUES(901,0,0,'y','',0,3,5,x'00',0,NULL,0)")  # not settled
         db.execute("INSERT INTO pending VALUES(902,0,0,'z','',0,3,5,x'00',2,NULL,0)")  # published
     found: list[tuple[int, int]] = []
     after = (-1, -1)
-    with Replay(path) as replay:
+    with LedgerReader(path) as replay:
         while rows := replay.outcomes(5, after=after, count=page):
             assert len(rows) <= page
             found += [(one.row_number, one.variant_no) for one in rows]
@@ -243,7 +247,7 @@ async def test_what_a_killed_run_had_beyond_its_published_totals_is_added_up(
         ledger.settled(17, failed())
         await ledger.execute(lambda db: db.execute("UPDATE calls SET published=1 WHERE call > 50"))
         await ledger.execute(lambda db: db.execute("UPDATE pending SET state=3 WHERE work=17"))
-    with Replay(path) as replay:
+    with LedgerReader(path) as replay:
         assert replay.unpublished() == expected
         found = list(replay.final_calls())
     assert [one[0] for one in found] == list(range(len(made)))
@@ -251,7 +255,7 @@ async def test_what_a_killed_run_had_beyond_its_published_totals_is_added_up(
     assert all(one[1:4] == (f"row-{one[0]}", one[0], "") for one in found)
 
 
-def test_published_parts_are_known_by_number(path: Path, replay: Replay) -> None:
+def test_published_parts_are_known_by_number(path: Path, replay: LedgerReader) -> None:
     """Of the table and of the book."""
     change(
         path,
@@ -267,7 +271,7 @@ def test_published_parts_are_known_by_number(path: Path, replay: Replay) -> None
 # -- the reader itself ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_snapshot_is_of_one_moment_and_ends_even_by_an_error(path: Path, replay: Replay) -> None:
+async def test_a_snapshot_is_of_one_moment_and_ends_even_by_an_error(path: Path, replay: LedgerReader) -> None:
     """What is committed meanwhile is seen after it, not in the middle."""
     async with Ledger(path) as ledger:
         with pytest.raises(LookupError), replay.snapshot():
@@ -279,7 +283,7 @@ async def test_a_snapshot_is_of_one_moment_and_ends_even_by_an_error(path: Path,
         assert replay.unsent_count() == 9
 
 
-def test_a_reader_cannot_write(replay: Replay) -> None:
+def test_a_reader_cannot_write(replay: LedgerReader) -> None:
     """There is one writer."""
     with pytest.raises(apsw.ReadOnlyError):
         replay._db.execute("DELETE FROM pending")
@@ -291,7 +295,7 @@ def test_a_ledger_that_is_not_there_or_not_one_cannot_be_read(tmp_path: Path) ->
     noise.write_bytes(b"x" * 9_000)
     for path in (missing, noise):
         with pytest.raises(StorageError, match=r"cannot be read") as caught:
-            Replay(path)
+            LedgerReader(path)
         assert str(path) in str(caught.value)
     assert not missing.exists()
 
@@ -300,7 +304,7 @@ def test_a_ledger_that_was_only_begun_says_so(tmp_path: Path) -> None:
     """A process killed while it made the ledger leaves a file without tables."""
     path = tmp_path / "ledger.db"
     path.touch()
-    with Replay(path) as replay:
+    with LedgerReader(path) as replay:
         assert not replay.made
 
 
@@ -314,5 +318,5 @@ def test_a_damaged_page_is_a_storage_fault_wherever_it_is_met(tmp_path: Path) ->
         for page in range(3, size // 4_096):
             file.seek(page * 4_096)
             file.write(b"\xff" * 4_096)
-    with Replay(path) as replay, pytest.raises(StorageError, match=str(path)):
+    with LedgerReader(path) as replay, pytest.raises(StorageError, match=str(path)):
         replay.unsent(-1, 5_000)

@@ -18,7 +18,7 @@ import pytest
 
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import GROUP_BYTES, GROUP_RECORDS, Ledger
 from tests.support.ledgers import admitted, count, fingerprint, read
 from tests.support.values import call, outcome, unknown
@@ -31,8 +31,8 @@ def path(tmp_path: Path) -> Path:
     return admitted(tmp_path / "ledger.db", 2_000)
 
 
-def send(ledger: Ledger, number: int, work: int | None = None, *, turn: int = 0, attempt: int = 0) -> None:
-    row = (number if work is None else work, turn, attempt)
+def send(ledger: Ledger, number: int, work_id: int | None = None, *, turn: int = 0, attempt: int = 0) -> None:
+    row = (number if work_id is None else work_id, turn, attempt)
     ledger.sent(number, row, f"pm-{number}", "sync", 1_000 + number)
 
 
@@ -300,7 +300,7 @@ async def test_an_id_that_is_held_outlives_its_row(path: Path) -> None:
     """Task, base URL and fingerprint, to be polled first when the row comes again; a newer one replaces it."""
     async with Ledger(path) as ledger:
         for number, base_url in ((1, "https://a"), (2, "https://b")):
-            send(ledger, number, work=7, attempt=number)
+            send(ledger, number, work_id=7, attempt=number)
             ledger.accepted(number, f"task-{number}", base_url)
             ledger.closed(number, unknown(number), outcome=(7, outcome()), hold=True)
         await ledger.committed()
@@ -313,10 +313,10 @@ async def test_an_id_that_is_held_outlives_its_row(path: Path) -> None:
 async def test_a_row_whose_old_task_was_given_up_is_not_handed_out_a_second_time(path: Path) -> None:
     """An old bug: the feeder, looking between the end of the old call and the new one, sent the row twice."""
     async with Ledger(path) as ledger:
-        send(ledger, 1, work=1)
+        send(ledger, 1, work_id=1)
         ledger.closed(1, None)
         await ledger.committed()
-        with Replay(path) as replay:
-            assert 1 not in [row.work for row in replay.unsent(-1, 1_000)]
-            assert [row.work for row in replay.open_rows()] == [1]
+        with LedgerReader(path) as replay:
+            assert 1 not in [row.work_id for row in replay.unsent(-1, 1_000)]
+            assert [row.work_id for row in replay.open_rows()] == [1]
     assert read(path, "SELECT late, published FROM calls") == [(2, 0)]

@@ -24,8 +24,8 @@ def path(tmp_path: Path) -> Path:
     return admitted(tmp_path / "ledger.db", 2_000)
 
 
-def send(ledger: Ledger, number: int, work: int | None = None, *, turn: int = 0, attempt: int = 0) -> None:
-    row = (number if work is None else work, turn, attempt)
+def send(ledger: Ledger, number: int, work_id: int | None = None, *, turn: int = 0, attempt: int = 0) -> None:
+    row = (number if work_id is None else work_id, turn, attempt)
     ledger.sent(number, row, f"pm-{number}", "sync", 1_000 + number)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.ledger.schema import connect
 from batch.ledger.writer import CHECKPOINT_PAGES, PRUNE_ROWS, Ledger, prune_slice
 from tests.support.ledgers import admitted, count
@@ -22,20 +22,20 @@ def path(tmp_path: Path) -> Path:
     return admitted(tmp_path / "ledger.db", 2_000)
 
 
-def send(ledger: Ledger, number: int, work: int | None = None, *, turn: int = 0, attempt: int = 0) -> None:
-    row = (number if work is None else work, turn, attempt)
+def send(ledger: Ledger, number: int, work_id: int | None = None, *, turn: int = 0, attempt: int = 0) -> None:
+    row = (number if work_id is None else work_id, turn, attempt)
     ledger.sent(number, row, f"pm-{number}", "sync", 1_000 + number)
 
 
 def test_a_slice_of_pruning_takes_published_rows_and_all_that_is_theirs(path: Path) -> None:
     """And nothing of the others."""
     with closing(connect(path)) as db:
-        for work in range(10):
+        for work_id in range(10):
             db.execute(
                 "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?1,?1,0,0,'','',0)",
-                (work,),
+                (work_id,),
             )
-            db.execute("INSERT INTO steps(work, turn, idx, value) VALUES(?,0,-1,x'00')", (work,))
+            db.execute("INSERT INTO steps(work, turn, idx, value) VALUES(?,0,-1,x'00')", (work_id,))
         db.execute("UPDATE pending SET state=2 WHERE work < 5 OR work >= 10")
         slices = 0
         while prune_slice(db):
@@ -78,7 +78,7 @@ async def test_the_log_stays_small_however_much_is_written(path: Path) -> None:
 async def test_a_reader_that_holds_on_does_not_stop_the_writer(path: Path) -> None:
     """The log grows as long as somebody reads an old moment; nothing breaks, and later it is folded in."""
     async with Ledger(path) as ledger:
-        with Replay(path) as replay, replay.snapshot():
+        with LedgerReader(path) as replay, replay.snapshot():
             assert replay.next_number("call") == 0
             for number in range(300):
                 send(ledger, number)
@@ -92,7 +92,7 @@ async def test_a_reader_that_holds_on_does_not_stop_the_writer(path: Path) -> No
 async def test_a_reader_that_holds_on_does_not_hold_up_the_end(path: Path) -> None:
     """Somebody looks into the ledger with a tool of his own and forgets it open."""
     begun = anyio.current_time()
-    with Replay(path) as replay:
+    with LedgerReader(path) as replay:
         with replay.snapshot():
             assert replay.next_number("call") == 0
             async with Ledger(path) as ledger:

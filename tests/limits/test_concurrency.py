@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.limits.concurrency import OPEN_S, PROBE_AFTER, PROBE_AFTER_S, Flight
+from batch.limits.concurrency import OPEN_S, PROBE_AFTER, PROBE_AFTER_S, ConcurrencyLimit
 
 
-def opened(most: int) -> Flight:
+def opened(most: int) -> ConcurrencyLimit:
     """A flight at its full width."""
-    flight = Flight(most)
+    flight = ConcurrencyLimit(most)
     flight.open_in(-100.0)
     flight.open_in(-90.0)
     assert (flight.limit, flight.opening) == (most, False)
@@ -28,7 +28,7 @@ def test_the_limit_stays_between_one_call_and_what_the_job_says(
     most: int, happened: list[tuple[str, int, float]]
 ) -> None:
     """Whatever is heard in whatever order."""
-    flight = Flight(most)
+    flight = ConcurrencyLimit(most)
     now = 0.0
     for what, number, after in happened:
         now += after
@@ -46,7 +46,7 @@ def test_the_limit_stays_between_one_call_and_what_the_job_says(
 @given(events)
 def test_a_job_that_does_not_adapt_keeps_its_concurrency(happened: list[tuple[str, int, float]]) -> None:
     """`adapt = false`."""
-    flight = Flight(20, adapt=False)
+    flight = ConcurrencyLimit(20, adapt=False)
     for what, number, after in happened:
         if what == "refused":
             flight.refused(0.0, after, number)
@@ -101,19 +101,19 @@ def test_answers_while_slots_were_free_say_nothing_about_a_higher_cap() -> None:
 
 def test_a_run_opens_by_time_and_by_answers_until_it_is_refused() -> None:
     """A slow service is at full width in two seconds, a fast one at once; a low cap refuses few."""
-    slow = Flight(80)
+    slow = ConcurrencyLimit(80)
     widths = []
     for tick in range(9):
         slow.open_in(tick * OPEN_S)
         widths.append(slow.limit)
     assert widths == [10, 20, 30, 40, 50, 60, 70, 80, 80]
-    fast = Flight(80)
+    fast = ConcurrencyLimit(80)
     for _ in range(70):
         fast.answered(fast.limit, 0.01)
     assert fast.limit == 80
-    capped = Flight(80)
+    capped = ConcurrencyLimit(80)
     capped.open_in(0.0)
     capped.refused(0.0, 0.1, 7)
     assert (capped.limit, capped.open_in(10.0)) == (7, None)
-    assert Flight(8).limit == 8
-    assert Flight(80, adapt=False).limit == 80
+    assert ConcurrencyLimit(8).limit == 8
+    assert ConcurrencyLimit(80, adapt=False).limit == 80

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.core.clock import HandClock
-from batch.limits.limiter import Lease, Limits, LimitsClosed
+from batch.limits.limiter import Lease, Limiter, LimiterClosed
 from batch.limits.requests import GRANT_S
-from batch.limits.tokens import Charge
+from batch.limits.tokens import TokenWeight
 from tests.support.callers import WINDOW_S, Caller, Log, call, most_in_a_window, run, serve
 from tests.support.hand import LateClock, by_hand
 
@@ -76,14 +76,14 @@ def test_a_fresh_grant_leaves_at_once() -> None:
     """Pacing twice would halve the rate."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=5, requests_per_minute=60)
+        limits = Limiter(clock, concurrency=5, requests_per_minute=60)
         lease = await limits.acquire()
         await clock.sleep(GRANT_S - 0.01)
         before = clock.monotonic()
-        await limits.repace(lease)
+        await limits.reacquire_if_stale(lease)
         assert clock.monotonic() - before < 1e-6
         await clock.sleep(GRANT_S + 5)
-        await limits.repace(lease)
+        await limits.reacquire_if_stale(lease)
         assert clock.monotonic() - lease.granted < 1e-6
         assert limits.in_flight == 1
 
@@ -97,10 +97,10 @@ def test_a_process_that_follows_another_goes_on_in_its_window(rpm: int, gap_s: f
     log = Log()
 
     async def main(clock: HandClock) -> None:
-        first = Limits(clock, concurrency=500, requests_per_minute=rpm)
+        first = Limiter(clock, concurrency=500, requests_per_minute=rpm)
         await serve(first, clock, [Caller()] * sent, log)
         await clock.sleep(gap_s)
-        second = Limits(clock, concurrency=500, requests_per_minute=rpm)
+        second = Limiter(clock, concurrency=500, requests_per_minute=rpm)
         second.start(clock.monotonic() - max(log.departed))
         await serve(second, clock, [Caller()] * 60, log)
 
@@ -114,8 +114,8 @@ def test_the_start_itself_waits_for_nothing() -> None:
     async def main(clock: HandClock) -> None:
         before = clock.monotonic()
         for since in (None, 0.0, 5.0, 1e9, -1e9):
-            Limits(clock, concurrency=1, requests_per_minute=6).start(since)
-            Limits(clock, concurrency=1).start(since)
+            Limiter(clock, concurrency=1, requests_per_minute=6).start(since)
+            Limiter(clock, concurrency=1).start(since)
         assert clock.monotonic() - before < 1e-6
 
     by_hand(main)
@@ -133,8 +133,8 @@ def test_nothing_is_granted_during_a_pause(pauses: list[tuple[float, float]], rp
     granted: list[float] = []
     log = Log()
 
-    class Watched(Limits):
-        async def acquire(self, row: int = 0, charge: Charge | None = None) -> Lease:
+    class Watched(Limiter):
+        async def acquire(self, row: int = 0, charge: TokenWeight | None = None) -> Lease:
             lease = await super().acquire(row, charge)
             granted.append(lease.granted)
             return lease
@@ -163,7 +163,7 @@ def test_a_pause_holds_back_whoever_waits_for_the_pace_already() -> None:
     """The head of the queue may have drawn from the bucket by then; what it drew is stale after the pause."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=9, requests_per_minute=6)
+        limits = Limiter(clock, concurrency=9, requests_per_minute=6)
         (await limits.acquire()).release()
         log = Log()
         async with anyio.create_task_group() as group:
@@ -182,7 +182,7 @@ def test_a_pause_is_told_once() -> None:
     """A log of the night must say what the run waited for; fifty refusals of one moment are one pause."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=5)
+        limits = Limiter(clock, concurrency=5)
         with structlog.testing.capture_logs() as lines:
             for wait in (10.0, 10.0, 4.0, 12.0):
                 limits.pause(wait)
@@ -198,7 +198,7 @@ def test_a_shorter_pause_never_cuts_a_longer_one() -> None:
     """The last refusal to arrive need not be the one that asked for most."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=1)
+        limits = Limiter(clock, concurrency=1)
         before = clock.monotonic()
         limits.pause(100)
         limits.pause(5)
@@ -212,7 +212,7 @@ def test_adopted_calls_count_at_once_and_new_ones_wait_until_they_are_fewer_than
     """Saved task ids take their slots without waiting, even above `concurrency`."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=2)
+        limits = Limiter(clock, concurrency=2)
         saved = [limits.adopt() for _ in range(4)]
         assert limits.in_flight == 4
         log = Log()
@@ -233,7 +233,7 @@ def test_a_call_adopted_while_another_waits_for_the_pace_takes_the_slot() -> Non
     """The task id of an overdue call comes back in the middle of a run; no new call may make it one too many."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=1, requests_per_minute=6)
+        limits = Limiter(clock, concurrency=1, requests_per_minute=6)
         (await limits.acquire()).release()
         log = Log()
         async with anyio.create_task_group() as group:
@@ -254,15 +254,15 @@ def test_closing_tells_everybody_who_waits_and_everybody_who_asks_later() -> Non
 
     async def main(clock: HandClock) -> None:
         for concurrency, rpm, pause in ((1, None, 0), (50, 6, 0), (50, None, 1_000)):
-            limits = Limits(clock, concurrency=concurrency, requests_per_minute=rpm)
+            limits = Limiter(clock, concurrency=concurrency, requests_per_minute=rpm)
             lease = await limits.acquire()
             limits.pause(pause)
             told: list[int] = []
 
-            async def ask(number: int, limits: Limits = limits, told: list[int] = told) -> None:
+            async def ask(number: int, limits: Limiter = limits, told: list[int] = told) -> None:
                 try:
                     await limits.acquire()
-                except LimitsClosed:
+                except LimiterClosed:
                     told.append(number)
 
             before = clock.monotonic()
@@ -274,7 +274,7 @@ def test_closing_tells_everybody_who_waits_and_everybody_who_asks_later() -> Non
                 limits.close()
             assert sorted(told) == [0, 1, 2, 3, 4]
             assert clock.monotonic() - before < 0.1
-            with pytest.raises(LimitsClosed):
+            with pytest.raises(LimiterClosed):
                 await limits.acquire()
             limits.close()
             assert (limits.in_flight, limits.waiting) == (1, 0)
@@ -288,12 +288,12 @@ def test_a_slot_freed_in_the_moment_of_closing_is_not_given_away() -> None:
     """No new sends after the first stop, not even one."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=1)
+        limits = Limiter(clock, concurrency=1)
         lease = await limits.acquire()
         log = Log()
 
         async def ask() -> None:
-            with pytest.raises(LimitsClosed):
+            with pytest.raises(LimiterClosed):
                 await call(limits, clock, 0, Caller(), log)
 
         async with anyio.create_task_group() as group:
@@ -310,7 +310,7 @@ def test_giving_a_lease_back_twice_frees_one_slot() -> None:
     """A `finally` may follow the explicit release."""
 
     async def main(clock: HandClock) -> None:
-        limits = Limits(clock, concurrency=2)
+        limits = Limiter(clock, concurrency=2)
         one, two = await limits.acquire(), await limits.acquire()
         one.release()
         one.release()

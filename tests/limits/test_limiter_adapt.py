@@ -12,8 +12,8 @@ import pytest
 
 from batch.core.clock import HandClock
 from batch.core.records import Usage
-from batch.limits.limiter import Limits
-from batch.limits.tokens import WINDOW_S, Charges
+from batch.limits.limiter import Limiter
+from batch.limits.tokens import WINDOW_S, TokenEstimator
 from tests.support.hand import by_hand
 
 
@@ -59,8 +59,8 @@ class Service:
         self.since, self.used_s = self.clock.monotonic(), 0.0
 
 
-def work(
-    limits: Limits,
+def work_id(
+    limits: Limiter,
     service: Service,
     script: Callable[[], object],
     *,
@@ -74,7 +74,7 @@ def work(
         retry = 0
         while True:
             text = "lorem ips " * (prompt(chance) * 4 // 10) if prompt else "hello"
-            charge = limits.charges.of([{"role": "user", "content": text}], {}) if limits.charges else None
+            charge = limits.estimator.of([{"role": "user", "content": text}], {}) if limits.estimator else None
             lease = await limits.acquire(number, charge)
             tokens = round(len(text) / 4 * chance.uniform(0.95, 1.05)) + 5
             heard = await service.call(tokens, chance)
@@ -85,9 +85,9 @@ def work(
                 continue
             retry += 1
             wait = min(0.5 * 2**retry, 20.0) * chance.uniform(0.75, 1.0)
-            if limits.health.silent:
+            if limits.outage.open:
                 wait = 0.5
-            await service.clock.sleep(max(wait, limits.health.retry_wait(service.clock.monotonic())))
+            await service.clock.sleep(max(wait, limits.outage.retry_wait(service.clock.monotonic())))
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -104,7 +104,7 @@ def test_a_cap_that_changes_without_a_word_is_found_and_used(latency_s: float) -
     """50, then 20, then 80 in flight: ≥ 95 % used 30 s after each change, ≤ 1 % refused."""
     clock = HandClock()
     service = Service(clock, cap=50, latency_s=latency_s)
-    limits = Limits(clock, concurrency=100)
+    limits = Limiter(clock, concurrency=100)
     used: list[float] = []
     span_s = 10 if latency_s < 0.5 else 30  # what is under way at its end is not counted
 
@@ -116,7 +116,7 @@ def test_a_cap_that_changes_without_a_word_is_found_and_used(latency_s: float) -
             await clock.sleep(span_s)
             used.append(service.used_s / span_s / cap)
 
-    work(limits, service, script)
+    work_id(limits, service, script)
     assert all(share >= 0.94 for share in used), used
     calls = len(service.taken) + len(service.refused)
     print(latency_s, used, len(service.refused) / calls)
@@ -127,7 +127,7 @@ def test_a_minute_of_nothing_but_refusals_costs_few_requests() -> None:
     """Requests ≤ slots + retry budget, and ≥ 95 % of the old rate within 10 s of its end."""
     clock = HandClock()
     service = Service(clock, cap=50)
-    limits = Limits(clock, concurrency=50)
+    limits = Limiter(clock, concurrency=50)
     seen: dict[str, float] = {}
 
     async def script() -> None:
@@ -143,7 +143,7 @@ def test_a_minute_of_nothing_but_refusals_costs_few_requests() -> None:
         await clock.sleep(10)
         seen["back"] = (len(service.taken) - after) / before
 
-    work(limits, service, script)
+    work_id(limits, service, script)
     print(seen)
     assert seen["requests"] <= 50 + 50
     assert seen["back"] >= 0.95
@@ -153,12 +153,12 @@ def test_a_busy_model_is_asked_less_and_still_gets_its_answers() -> None:
     """1305 for 85 % of the calls."""
     clock = HandClock()
     service = Service(clock, busy=0.85)
-    limits = Limits(clock, concurrency=50)
+    limits = Limiter(clock, concurrency=50)
 
     async def script() -> None:
         await clock.sleep(60)
 
-    work(limits, service, script)
+    work_id(limits, service, script)
     print(len(service.taken), len(service.refused))
     assert len(service.taken) > 60
     assert len(service.refused) < 60 * 12 + 200
@@ -170,12 +170,12 @@ def test_a_token_limit_is_used_and_never_crossed(tpm: int, spread: tuple[int, in
     """Prompts of 50 to 5,000 tokens: over any 60 s at most the limit, the first included; ≥ 95 % of it used."""
     clock = HandClock()
     service = Service(clock)
-    limits = Limits(clock, concurrency=100, tokens_per_minute=tpm, charges=Charges("asked"))
+    limits = Limiter(clock, concurrency=100, tokens_per_minute=tpm, estimator=TokenEstimator("asked"))
 
     async def script() -> None:
         await clock.sleep(240)
 
-    work(limits, service, script, prompt=lambda chance: chance.randint(*spread))
+    work_id(limits, service, script, prompt=lambda chance: chance.randint(*spread))
     times, tokens = zip(*service.taken, strict=True)
     assert most_tokens(list(times), list(tokens)) <= tpm
     first = times[0]

@@ -14,24 +14,24 @@ from batch.limits.outage import (
     OVERLOADED_IN_A_ROW,
     ROWS_IN_A_ROW,
     UNREACHED_IN_A_ROW,
-    Health,
-    Heard,
+    Observation,
+    OutageDetector,
 )
 
-FAILING: list[Heard] = [heard for heard in get_args(Heard) if heard not in ("answered", "nothing")]
+FAILING: list[Observation] = [heard for heard in get_args(Observation) if heard not in ("answered", "nothing")]
 
 
 def test_failures_of_one_row_are_the_rows_own() -> None:
     """A hundred in a row: the row is at fault, as far as one can tell."""
-    health = Health(50)
+    health = OutageDetector(50)
     assert not any(health.failed(1, float(n), how="failed") for n in range(100))
-    assert (health.silent, health.silent_for(100.0), health.probe_in(100.0)) == (False, 0.0, 0.0)
+    assert (health.open, health.silent_for(100.0), health.probe_in(100.0)) == (False, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 50])
 def test_failures_of_several_rows_with_no_answer_between_are_an_outage(concurrency: int) -> None:
     """Eight rows, fewer where fewer can be open at once; one answer starts the count anew."""
-    health = Health(concurrency)
+    health = OutageDetector(concurrency)
     needed = min(ROWS_IN_A_ROW, max(3, concurrency))
     assert not any(health.failed(row, 0.0, how="failed") for row in range(needed - 1))
     assert not health.answered(0.0)
@@ -41,7 +41,7 @@ def test_failures_of_several_rows_with_no_answer_between_are_an_outage(concurren
 
 def test_a_provider_that_cannot_be_reached_needs_no_several_rows() -> None:
     """A refused connection has nothing to do with what would have been asked."""
-    health = Health(50)
+    health = OutageDetector(50)
     heard = [health.failed(1, 0.0, how="unreached") for _ in range(UNREACHED_IN_A_ROW)]
     assert heard[-1]
     assert not any(heard[:-1])
@@ -49,26 +49,26 @@ def test_a_provider_that_cannot_be_reached_needs_no_several_rows() -> None:
 
 def test_a_busy_model_is_not_taken_for_away_too_soon() -> None:
     """1305 for 85 % of all calls is usual."""
-    health = Health(50)
+    health = OutageDetector(50)
     heard = [health.failed(row, 0.0, how="overloaded") for row in range(OVERLOADED_IN_A_ROW)]
     assert heard.index(True) == OVERLOADED_IN_A_ROW - 1
 
 
 def test_answers_of_calls_that_left_before_an_outage_do_not_end_it() -> None:
     """They tell what was, not what is."""
-    health = Health(50)
+    health = OutageDetector(50)
     for row in range(ROWS_IN_A_ROW):
         health.failed(row, 10.0, how="failed")
     assert not health.answered(9.0)
-    assert health.silent
+    assert health.open
     assert health.answered(11.0)
-    assert (health.silent, health.probe_in(11.0)) == (False, 0.0)
+    assert (health.open, health.probe_in(11.0)) == (False, 0.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.sampled_from(FAILING)), min_size=1, max_size=200))
-def test_an_outage_is_probed_one_call_at_a_time_and_never_given_up(failures: list[tuple[float, Heard]]) -> None:
+def test_an_outage_is_probed_one_call_at_a_time_and_never_given_up(failures: list[tuple[float, Observation]]) -> None:
     """Whatever fails, in an outage the next probe is at most `LONGEST_PROBE_S` away and nothing leaves beside it."""
-    health = Health(8)
+    health = OutageDetector(8)
     now = 0.0
     for row, (after, how) in enumerate(failures):
         now += after
@@ -76,15 +76,15 @@ def test_an_outage_is_probed_one_call_at_a_time_and_never_given_up(failures: lis
         wait = health.probe_in(now)
         assert wait is not None
         assert 0.0 <= wait <= LONGEST_PROBE_S + 1e-9
-        assert (wait > 0.0) <= health.silent
+        assert (wait > 0.0) <= health.open
     health.probing = True
-    assert health.probe_in(now + 100.0) == (None if health.silent else 0.0)
+    assert health.probe_in(now + 100.0) == (None if health.open else 0.0)
 
 
 @given(st.integers(1, 200), st.lists(st.tuples(st.floats(0, 5), st.integers(0, 3)), max_size=300))
 def test_retries_are_spread_out_and_never_refused(concurrency: int, events: list[tuple[float, int]]) -> None:
     """Over any time: at most the bucket, a tenth of the concurrency a second, and half a retry for each answer."""
-    health = Health(concurrency)
+    health = OutageDetector(concurrency)
     capacity, refill = max(LEAST_BUDGET, concurrency), max(1.0, concurrency / 10)
     now = 0.0
     due: list[float] = []
@@ -104,7 +104,7 @@ def test_retries_are_spread_out_and_never_refused(concurrency: int, events: list
 
 def test_while_most_calls_are_answered_no_retry_waits() -> None:
     """One failure in four, for ever."""
-    health = Health(10)
+    health = OutageDetector(10)
     for n in range(1_000):
         for _ in range(3):
             health.answered(n * 0.01)

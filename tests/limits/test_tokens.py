@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.core.records import Usage
-from batch.limits.tokens import LIMIT_S, TRUSTED, WINDOW_S, Charges, TokenBudget, units
+from batch.limits.tokens import LIMIT_S, TRUSTED, WINDOW_S, TokenBudget, TokenEstimator, units
 from tests.limits.test_limiter_adapt import most_tokens
 
 amounts = st.lists(st.floats(1, 40_000), min_size=1, max_size=120)
@@ -73,7 +73,7 @@ def test_units_are_about_what_a_tokenizer_counts(text: str) -> None:
 @pytest.mark.parametrize("rule", ["asked", "used"])
 def test_the_estimate_is_learned_and_stays_on_the_safe_side(ratio: float, rule: str) -> None:
     """Before it is learned it is what no tokenizer exceeds; then it covers 98 of 100 and reserves little too much."""
-    charges = Charges("asked" if rule == "asked" else "used")
+    charges = TokenEstimator("asked" if rule == "asked" else "used")
     chance = random.Random(3)
     low, high, used = 0, 0.0, 0.0
     for n in range(2_000):
@@ -96,7 +96,7 @@ def test_the_estimate_is_learned_and_stays_on_the_safe_side(ratio: float, rule: 
 
 def test_what_can_never_fit_is_known_only_when_it_is_sure() -> None:
     """`max_tokens` alone is sure; an unlearned estimate takes half for the least."""
-    charges = Charges("asked")
+    charges = TokenEstimator("asked")
     short = charges.of([{"role": "user", "content": "hi"}], {"max_tokens": 9_000})
     assert charges.surely(short) == 9_000
     long = charges.of([{"role": "user", "content": "word " * 8_000}], {})

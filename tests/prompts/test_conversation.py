@@ -278,7 +278,7 @@ def test_the_user_goes_on_after_each_answer_and_the_last_one_settles_the_row() -
     conversation, action = talk(reply("one"))
     assert action == Send()
     assert conversation.messages == (*FIRST, reply("one").message, LATER[0])
-    assert (conversation.turn, conversation.later) == (1, LATER[1:])
+    assert (conversation.turn, conversation.follow_ups) == (1, LATER[1:])
     conversation, action = talk(reply("one"), reply("two"), reply("three"))
     assert isinstance(action, Settle)
     assert (action.status, action.answer, conversation.turn) == ("ok", "three", 2)
@@ -315,7 +315,7 @@ def test_max_turns_counts_from_each_user_message(loops: list[int], max_turns: in
         assert action.status == "ok"
     else:
         assert action == Send()
-        assert conversation.later == LATER[len(loops) :]
+        assert conversation.follow_ups == LATER[len(loops) :]
 
 
 def test_what_is_odd_about_any_answer_of_a_conversation_is_flagged_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
 from batch.prompts.template import PromptFault
-from batch.prompts.variants import Question, Questions, column_of, old_models
+from batch.prompts.variants import Variant, Variants, column_of, old_models
 from batch.providers.registry import find
 from batch.tools.registry import ToolSet
 from tests.prompts.test_images import GIF, PNG
@@ -20,20 +20,20 @@ ROW = {"text": "hi", "most": 5, "heat": 0.5}
 
 def questions(
     folder: Path = Path("/jobs/x"), *, prompt: dict[str, Any] | None = None, checked: bool = True, **model: Any
-) -> Questions:
+) -> Variants:
     asks = ModelSpec(**{"provider": "glm", "name": "" if "names" in model else "glm-4", **model})
     spec = PromptSpec(**(prompt or {"user": "{{ text }}"}))
     job = Job(name="x", folder=folder, input=InputSpec(path=Path("rows.jsonl")), model=asks, prompt=spec)
-    return Questions(job, ToolSet.empty(), find("glm", {}) if checked else None)
+    return Variants(job, ToolSet.empty(), find("glm", {}) if checked else None)
 
 
-def only(asked: Questions) -> Question:
+def only(asked: Variants) -> Variant:
     (question,) = asked
     return question
 
 
-def printed(question: Question, **row: Any) -> bytes:
-    return question.fingerprint(question.asked({**ROW, **row}))
+def printed(question: Variant, **row: Any) -> bytes:
+    return question.fingerprint(question.request({**ROW, **row}))
 
 
 SHORT = {"short": {"user": "{{ text }}?"}, "long": {"user": "{{ text }} Explain.", "system": "{{ tone }}"}}
@@ -60,14 +60,14 @@ def test_variants_are_models_times_prompts_in_the_order_of_the_job(
     """A job with one question has no variant; what stands in a list is named, also when it stands there alone."""
     model: dict[str, Any] = {"names": names} if names else {}
     asked = questions(prompt=prompt, **model)
-    assert asked.variants == variants
+    assert asked.names == variants
     assert [question.model for question in asked] == models
     assert [question.number for question in asked] == list(range(len(asked)))
-    assert all(asked.named(question.variant) is question for question in asked)
+    assert all(asked.named(question.name) is question for question in asked)
     assert asked.named("gone") is None
     assert asked.first.number == 0
     request = {"model": models[0], "names": list(names), "variants": (prompt or {}).get("variants") or {}}
-    assert old_models(request) == {question.variant: question.model for question in asked}
+    assert old_models(request) == {question.name: question.model for question in asked}
 
 
 def test_a_variant_lies_over_the_prompt_of_the_job() -> None:
@@ -79,7 +79,7 @@ def test_a_variant_lies_over_the_prompt_of_the_job() -> None:
     }
     asked = questions(prompt=prompt)
     assert asked.columns == {"text", "tone"}
-    said = [question.asked({"text": "hi", "tone": "terse"}).messages[0]["content"] for question in asked]
+    said = [question.request({"text": "hi", "tone": "terse"}).messages[0]["content"] for question in asked]
     assert said == ["Be kind.", "Be terse."]
     (told,) = asked.check(["text"])
     assert told.startswith("prompt.system: {{ tone }} is no column")
@@ -97,9 +97,9 @@ def test_a_parameter_is_read_from_the_row_and_left_out_where_that_is_null() -> N
     """`max_tokens = { column = "most" }`."""
     question = only(questions(parameters={"max_tokens": {"column": "most"}, "temperature": 0.1}))
     assert question.columns == {"text", "most"}
-    assert question.asked(ROW).parameters == {"max_tokens": 5, "temperature": 0.1}
-    assert question.asked({**ROW, "most": None}).parameters == {"temperature": 0.1}
-    assert question.asked({"text": "hi"}).parameters == {"temperature": 0.1}
+    assert question.request(ROW).parameters == {"max_tokens": 5, "temperature": 0.1}
+    assert question.request({**ROW, "most": None}).parameters == {"temperature": 0.1}
+    assert question.request({"text": "hi"}).parameters == {"temperature": 0.1}
     assert question.check(["text"]) == ["model.parameters.max_tokens: 'most' is no column of the input"]
 
 
@@ -108,9 +108,9 @@ def test_a_value_the_service_would_refuse_is_one_failed_row(value: Any) -> None:
     """The same rules as for the job's own parameters, row by row."""
     question = only(questions(parameters={"max_tokens": {"column": "most"}}))
     with pytest.raises(PromptFault, match="max_tokens"):
-        question.asked({**ROW, "most": value})
+        question.request({**ROW, "most": value})
     unchecked = only(questions(parameters={"max_tokens": {"column": "most"}}, checked=False))
-    assert unchecked.asked({**ROW, "most": value}).parameters == {"max_tokens": value}
+    assert unchecked.request({**ROW, "most": value}).parameters == {"max_tokens": value}
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_a_row_that_asks_nothing_is_refused_with_the_code_of_the_service() -> No
     """System and assistant messages only: 1214, and nothing is sent for it."""
     question = only(questions(prompt={"messages": "chat"}))
     chat = [{"role": "system", "content": "Be kind."}, {"role": "assistant", "content": "Hello."}]
-    failure = question.refused(question.asked({"chat": chat}))
+    failure = question.refused(question.request({"chat": chat}))
     assert failure is not None
     assert (failure.kind, failure.code, failure.verdict, failure.sent) == ("bad_request", "1214", "fail", False)
-    assert question.refused(question.asked({"chat": [*chat, {"role": "user", "content": "Hi"}]})) is None
-    assert only(questions(prompt={"messages": "chat"}, checked=False)).refused(question.asked({"chat": chat})) is None
+    assert question.refused(question.request({"chat": [*chat, {"role": "user", "content": "Hi"}]})) is None
+    assert only(questions(prompt={"messages": "chat"}, checked=False)).refused(question.request({"chat": chat})) is None

@@ -1,4 +1,4 @@
-"""Tokens made from a GLM key: their form, their life, their renewal, and that none of them is ever seen."""
+"""SignedTokens made from a GLM key: their form, their life, their renewal, and that none of them is ever seen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batch.core.errors import RefusedToStart
 from batch.core.records import Failure, Incoming, Request
 from batch.core.redaction import masked, redact
 from batch.providers.base import Credentials, Dialect
-from batch.providers.jwt import YOUNG_REFUSED_MAX, Tokens
+from batch.providers.jwt import YOUNG_REFUSED_MAX, SignedTokens
 from batch.providers.registry import KeyForm, resolve
 from batch.simulator.auth import glm_key
 
@@ -27,7 +27,7 @@ REQUEST = Request(model="glm-4", messages=[{"role": "user", "content": "hi"}])
 EXPIRED = json.dumps({"error": {"code": "1003", "message": "token expired"}}).encode()
 
 
-def sent(tokens: Tokens) -> str:
+def sent(tokens: SignedTokens) -> str:
     """The token that would go out now."""
     [(name, value)] = tokens.headers()
     assert name == "Authorization"
@@ -58,7 +58,7 @@ def authorization(dialect: Dialect) -> str:
 def test_a_token_has_the_documented_form_and_a_good_signature() -> None:
     """HS256 over the secret, `sign_type` SIGN, times in milliseconds, a life of 210 s."""
     clock = HandClock()
-    token = sent(Tokens(KEY, clock))
+    token = sent(SignedTokens(KEY, clock))
     now_ms = clock.now_us() // 1000
     assert part(token, 0) == {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
     assert part(token, 1) == {"api_key": ID, "exp": now_ms + 210_000, "timestamp": now_ms}
@@ -71,7 +71,7 @@ def test_a_token_has_the_documented_form_and_a_good_signature() -> None:
 def test_a_token_is_reused_for_three_minutes_and_never_sent_close_to_its_end() -> None:
     """180 s of its 210."""
     clock = HandClock()
-    tokens = Tokens(KEY, clock)
+    tokens = SignedTokens(KEY, clock)
     first = tokens.headers()
     clock.advance(179.0)
     assert tokens.headers() is first
@@ -94,7 +94,7 @@ class Wall(HandClock):
 def test_a_wall_clock_that_is_set_or_a_machine_that_slept_makes_a_new_token(step_s: int) -> None:
     """A token by the old time could be expired, or not yet valid."""
     clock = Wall()
-    tokens = Tokens(KEY, clock)
+    tokens = SignedTokens(KEY, clock)
     first = sent(tokens)
     clock.ahead_us = step_s * 1_000_000
     assert part(sent(tokens), 1)["timestamp"] == clock.now_us() // 1000
@@ -155,7 +155,7 @@ def test_a_raw_key_that_expired_stops_the_run_and_so_do_tokens_that_are_never_yo
 
 
 def test_a_long_run_may_renew_as_often_as_it_must() -> None:
-    """Tokens that lived for minutes are no sign of a wrong clock."""
+    """SignedTokens that lived for minutes are no sign of a wrong clock."""
     clock = HandClock()
     dialect = spoken(clock)
     for _ in range(40):
@@ -190,7 +190,7 @@ def test_providers_that_take_no_tokens_refuse_to_start(provider: str) -> None:
 def test_key_secret_and_every_token_there_ever_was_are_masked_everywhere() -> None:
     """Promise 8, however many tokens a long run makes."""
     clock = HandClock()
-    tokens = Tokens(KEY, clock)
+    tokens = SignedTokens(KEY, clock)
     made = []
     for _ in range(200):
         made.append(sent(tokens))
@@ -209,7 +209,7 @@ def test_key_secret_and_every_token_there_ever_was_are_masked_everywhere() -> No
 
 def test_a_secret_that_is_a_word_does_not_mask_the_word_in_answers() -> None:
     """Keys for the simulator may be anything; answers are kept as they came."""
-    Tokens("reader.secret", HandClock())
+    SignedTokens("reader.secret", HandClock())
     assert masked(b"a secret told by the reader") == b"a secret told by the reader"
 
 
@@ -218,7 +218,7 @@ def test_every_key_of_the_right_form_makes_tokens_that_the_other_side_accepts(na
     """The simulator shares no code with the client."""
     secret = secret.replace(".", "x")
     clock = HandClock()
-    token = sent(Tokens(f"{name}.{secret}", clock))
+    token = sent(SignedTokens(f"{name}.{secret}", clock))
     assert glm_key(token, {name: secret}, clock.now_us() / 1000) == name
 
 

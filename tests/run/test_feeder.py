@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from batch.core.errors import StorageError
 from batch.input.spill import SpillWriter
 from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.ledger.schema import connect
 from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
-from batch.prompts.variants import Questions
+from batch.prompts.variants import Variants
 from batch.run.feeder import MOST_ROWS, SLICE_BYTES, Feeder
 from batch.tools.registry import ToolSet
 from tests.support.ledgers import admit
 
 
-def asking(folder: Path, user: str) -> Questions:
+def asking(folder: Path, user: str) -> Variants:
     """The one question of a job with this template."""
     job = Job(
         name="feed",
@@ -34,12 +34,10 @@ def asking(folder: Path, user: str) -> Questions:
         prompt=PromptSpec(user=user),
         model=ModelSpec(provider="simulator", name="glm-4"),
     )
-    return Questions(job, ToolSet.empty())
+    return Variants(job, ToolSet.empty())
 
 
-def prepared(
-    root: Path, ranges: list[int], *, text: str = "x", user: str = "{{ q }}"
-) -> tuple[OutputFolder, Questions]:
+def prepared(root: Path, ranges: list[int], *, text: str = "x", user: str = "{{ q }}") -> tuple[OutputFolder, Variants]:
     """An output folder whose ledger and spills hold ranges of so many rows; row n asks `n` and the text."""
     folder = OutputFolder(root / "out")
     folder.prepare()
@@ -62,7 +60,7 @@ def prepared(
 def taken(folder: OutputFolder, *works: int) -> None:
     """These rows were begun or settled before."""
     with closing(connect(folder.ledger)) as db:
-        db.executemany("UPDATE pending SET state=1 WHERE work=?", [(work,) for work in works])
+        db.executemany("UPDATE pending SET state=1 WHERE work=?", [(work_id,) for work_id in works])
 
 
 def drained(feeder: Feeder, count: int) -> tuple[list[int], int]:
@@ -71,8 +69,8 @@ def drained(feeder: Feeder, count: int) -> tuple[list[int], int]:
     while fed := feeder.next(count):
         largest = max(largest, len(fed))
         for one in fed:
-            assert one.asked.messages[0]["content"].split()[0] == str(one.row.work)
-            works.append(one.row.work)
+            assert one.asked.messages[0]["content"].split()[0] == str(one.row.work_id)
+            works.append(one.row.work_id)
     return works, largest
 
 
@@ -140,7 +138,7 @@ def test_a_row_that_cannot_be_asked_any_more_says_why_and_the_others_go_on(tmp_p
     folder, prompt = prepared(tmp_path, [12], user="{{ 6 // (q | length - 3) }}{{ q }}", text="")
     with closing(Feeder(folder, prompt)) as feeder:
         fed = feeder.next(20)
-    assert [one.row.work for one in fed if one.fault is not None] == [10, 11]
+    assert [one.row.work_id for one in fed if one.fault is not None] == [10, 11]
     assert all(one.asked.messages == [] for one in fed if one.fault is not None)
     assert len(fed) == 12
 
@@ -148,9 +146,9 @@ def test_a_row_that_cannot_be_asked_any_more_says_why_and_the_others_go_on(tmp_p
 def test_the_first_request_of_one_row_is_made_for_going_on(tmp_path: Path) -> None:
     """From any range, while another is being handed out."""
     folder, prompt = prepared(tmp_path, [5, 5])
-    with Replay(folder.ledger) as replay, closing(Feeder(folder, prompt)) as feeder:
+    with LedgerReader(folder.ledger) as replay, closing(Feeder(folder, prompt)) as feeder:
         rows = replay.unsent(-1, 10)
-        assert [one.row.work for one in feeder.next(2)] == [0, 1]
+        assert [one.row.work_id for one in feeder.next(2)] == [0, 1]
         assert feeder.asked(rows[8]).messages == [{"role": "user", "content": "8 x"}]
         assert drained(feeder, 3)[0] == list(range(2, 10))
     other = asking(tmp_path, "{{ q.nothing.there }}")
@@ -161,7 +159,7 @@ def test_the_first_request_of_one_row_is_made_for_going_on(tmp_path: Path) -> No
 def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_thread(tmp_path: Path) -> None:
     """Ids of overdue tasks come back in the middle of a run, while a slice is being rendered in a thread."""
     folder, prompt = prepared(tmp_path, [500, 500])
-    with Replay(folder.ledger) as replay:
+    with LedgerReader(folder.ledger) as replay:
         rows = replay.unsent(-1, 1_000)
     faults: list[BaseException] = []
     stop = threading.Event()
@@ -172,7 +170,7 @@ def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_threa
             try:
                 while not stop.is_set():
                     for row in rows[::97]:
-                        assert feeder.asked(row).messages[0]["content"] == f"{row.work} x"
+                        assert feeder.asked(row).messages[0]["content"] == f"{row.work_id} x"
             except BaseException as exc:  # noqa: BLE001 - told by the test
                 faults.append(exc)
 

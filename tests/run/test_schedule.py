@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.core.clock import Clock, HandClock
-from batch.run.schedule import Agenda
+from batch.run.schedule import Schedule
 from tests.support.hand import by_hand
 
 
@@ -28,8 +28,8 @@ class Item:
         return not self.steps or self.steps[0] == "send"
 
 
-def agenda(clock: Clock, open_limit: int = 10) -> Agenda[Item]:
-    return Agenda(clock, open_limit=open_limit, needs_slot=lambda item: item.needs_slot)
+def agenda(clock: Clock, open_limit: int = 10) -> Schedule[Item]:
+    return Schedule(clock, open_limit=open_limit, needs_slot=lambda item: item.needs_slot)
 
 
 def begun(*steps: str | float, name: int = 0) -> Item:
@@ -44,7 +44,7 @@ async def test_rows_begun_go_before_new_ones_in_the_order_they_became_ready() ->
     plan.resume(begun("send", name=2))
     names = [row.name for _ in range(4) if (row := await plan.next_to_send()) is not None]
     assert names == [1, 2, 10, 11]
-    assert (plan.open, plan.fresh) == (4, 0)
+    assert (plan.open, plan.unstarted) == (4, 0)
 
 
 async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
@@ -72,7 +72,7 @@ async def test_rows_brought_back_count_as_open_even_above_the_limit() -> None:
         plan.resume(begun("send", name=name))
     assert [await plan.next_to_send() for _ in range(3)] == [begun("send", name=n) for n in range(3)]
     for _ in range(3):
-        assert plan.fresh == 1
+        assert plan.unstarted == 1
         plan.done()
     with anyio.fail_after(5):
         assert await plan.next_to_send() == Item(9)
@@ -84,7 +84,7 @@ async def test_each_crew_gets_only_its_own_rows() -> None:
     plan.resume(begun("tend", name=1))
     plan.resume(begun("send", name=2))
     with anyio.fail_after(5):
-        sending, tending = await plan.next_to_send(), await plan.next_to_tend()
+        sending, tending = await plan.next_to_send(), await plan.next_follow_up()
     assert sending is not None
     assert tending is not None
     assert (sending.name, tending.name) == (2, 1)
@@ -100,7 +100,7 @@ async def test_whoever_waits_is_woken_by_what_comes() -> None:
             got["sent"] += 1
 
     async def tender() -> None:
-        if await plan.next_to_tend() is not None:
+        if await plan.next_follow_up() is not None:
             got["tended"] += 1
 
     with anyio.fail_after(5):
@@ -123,7 +123,7 @@ async def test_the_end_is_told_to_everybody_who_waits(how: str) -> None:
     told: list[Item | None] = []
 
     async def crew(send: bool) -> None:
-        told.append(await (plan.next_to_send() if send else plan.next_to_tend()))
+        told.append(await (plan.next_to_send() if send else plan.next_follow_up()))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
@@ -133,7 +133,7 @@ async def test_the_end_is_told_to_everybody_who_waits(how: str) -> None:
             getattr(plan, how)()
         assert told == [None] * 6
         assert await plan.next_to_send() is None
-        assert await plan.next_to_tend() is None
+        assert await plan.next_follow_up() is None
 
 
 async def test_the_end_waits_for_open_rows_and_a_close_does_not() -> None:
@@ -146,14 +146,14 @@ async def test_the_end_waits_for_open_rows_and_a_close_does_not() -> None:
         with anyio.fail_after(5):
             if how == "close":
                 assert await plan.next_to_send() is None
-                plan.again(begun("tend"))
-                assert await plan.next_to_tend() is None
+                plan.requeue(begun("tend"))
+                assert await plan.next_follow_up() is None
                 continue
             assert await plan.next_to_send() == Item(1)
             told: list[object] = []
 
-            async def crew(plan: Agenda[Item] = plan, told: list[object] = told) -> None:
-                told.append(await plan.next_to_tend())
+            async def crew(plan: Schedule[Item] = plan, told: list[object] = told) -> None:
+                told.append(await plan.next_follow_up())
 
             async with anyio.create_task_group() as group:
                 group.start_soon(crew)
@@ -175,11 +175,11 @@ def test_rows_that_wait_come_back_when_their_time_has_come_and_in_its_order() ->
             group.start_soon(plan.keep_time)
             for name, wait in enumerate([30.0, 0.0, 10.0, 10.0, 3_600.0]):
                 plan.open += 1
-                plan.later(begun("send", name=name), wait)
+                plan.schedule(begun("send", name=name), wait)
             assert plan.waiting == 5
             await clock.sleep(1)
             plan.open += 1
-            plan.later(begun("send", name=5), 4.0)  # sooner than all that wait
+            plan.schedule(begun("send", name=5), 4.0)  # sooner than all that wait
             for _ in range(6):
                 row = await plan.next_to_send()
                 assert row is not None
@@ -221,7 +221,7 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
         plan = agenda(clock, open_limit)
         chance = random.Random(seed)
 
-        async def work(item: Item, step: str) -> None:
+        async def work_id(item: Item, step: str) -> None:
             assert item.name not in held
             held.add(item.name)
             if item.steps:
@@ -235,18 +235,18 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
                 finished[item.name] += 1
                 plan.done()
             elif isinstance(wait, float):
-                plan.later(item, wait)
+                plan.schedule(item, wait)
             else:
-                plan.again(item)
+                plan.requeue(item)
 
         async def send() -> None:
             while (item := await plan.next_to_send()) is not None:
                 assert plan.open <= max(open_limit, len(old))
-                await work(item, "send")
+                await work_id(item, "send")
 
-        async def tend() -> None:
-            while (item := await plan.next_to_tend()) is not None:
-                await work(item, "tend")
+        async def follow_up() -> None:
+            while (item := await plan.next_follow_up()) is not None:
+                await work_id(item, "tend")
 
         async def feed() -> None:
             # A new row begins with a send, whatever follows.
@@ -265,10 +265,10 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
                     for _ in range(senders):
                         crew.start_soon(send)
                     for _ in range(tenders):
-                        crew.start_soon(tend)
+                        crew.start_soon(follow_up)
                     crew.start_soon(feed)
                 outer.cancel_scope.cancel()
-        assert (plan.open, plan.fresh, plan.waiting) == (0, 0, 0)
+        assert (plan.open, plan.unstarted, plan.waiting) == (0, 0, 0)
 
     by_hand(main)
     assert finished == Counter([*range(len(new)), *range(1_000, 1_000 + len(old))])

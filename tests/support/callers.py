@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from batch.core.clock import HandClock
-from batch.limits.limiter import Limits
+from batch.limits.limiter import Limiter
 from tests.support.hand import by_hand
 
 WINDOW_S = 60.0
@@ -48,7 +48,7 @@ def most_in_a_window(times: list[float]) -> int:
     return max((bisect_left(times, at + WINDOW_S - 1e-6) - n for n, at in enumerate(times)), default=0)
 
 
-async def call(limits: Limits, clock: HandClock, number: int, caller: Caller, log: Log) -> None:
+async def call(limits: Limiter, clock: HandClock, number: int, caller: Caller, log: Log) -> None:
     """One call as `submit.attempt` makes it: acquire, commit, repace, leave, answer, release."""
     await clock.sleep(caller.after_s)
     with anyio.move_on_after(FOR_EVER if caller.gives_up_s is None else caller.gives_up_s) as scope:
@@ -59,7 +59,7 @@ async def call(limits: Limits, clock: HandClock, number: int, caller: Caller, lo
             log.waits_ms.append(lease.wait_ms)
             log.most_in_flight = max(log.most_in_flight, limits.in_flight)
             await clock.sleep(caller.commit_s)
-            await limits.repace(lease)
+            await limits.reacquire_if_stale(lease)
             log.departed.append(clock.monotonic())
             await clock.sleep(caller.service_s)
         finally:
@@ -68,7 +68,7 @@ async def call(limits: Limits, clock: HandClock, number: int, caller: Caller, lo
         log.given_up.add(number)
 
 
-async def serve(limits: Limits, clock: HandClock, callers: list[Caller], log: Log) -> None:
+async def serve(limits: Limiter, clock: HandClock, callers: list[Caller], log: Log) -> None:
     with anyio.fail_after(FOR_EVER):
         async with anyio.create_task_group() as group:
             for number, caller in enumerate(callers):
@@ -80,7 +80,7 @@ def run(callers: list[Caller], *, concurrency: int, rpm: float | None, clock: Ha
     log = Log()
 
     async def main(clock: HandClock) -> None:
-        await serve(Limits(clock, concurrency=concurrency, requests_per_minute=rpm), clock, callers, log)
+        await serve(Limiter(clock, concurrency=concurrency, requests_per_minute=rpm), clock, callers, log)
 
     by_hand(main, clock)
     return log

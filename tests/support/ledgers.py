@@ -12,8 +12,8 @@ import apsw
 from batch.ledger.schema import connect
 
 
-def fingerprint(work: int) -> bytes:
-    return work.to_bytes(16, "big")
+def fingerprint(work_id: int) -> bytes:
+    return work_id.to_bytes(16, "big")
 
 
 def admit(db: apsw.Connection, rows: int, *, range_number: int = 0, part: int = 0, first: int = 0) -> None:
@@ -23,8 +23,8 @@ def admit(db: apsw.Connection, rows: int, *, range_number: int = 0, part: int = 
         "INSERT INTO pending(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
         "VALUES(?,?,?,?,'',0,?,?,?,0)",
         [
-            (work, range_number, work - first, f"row-{work}", work, part, fingerprint(work))
-            for work in range(first, first + rows)
+            (work_id, range_number, work_id - first, f"row-{work_id}", work_id, part, fingerprint(work_id))
+            for work_id in range(first, first + rows)
         ],
     )
 

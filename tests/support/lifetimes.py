@@ -20,20 +20,20 @@ import msgspec
 
 from batch.core.clock import HandClock
 from batch.core.errors import WireError
-from batch.core.records import Asked, Failure, Incoming, Lane, Message, Outcome, Outgoing, ToolCall
+from batch.core.records import Failure, Incoming, Lane, Message, Outcome, Outgoing, RowRequest, ToolCall
 from batch.http.client import Client
-from batch.ledger.reader import JournaledCall, Replay
+from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
-from batch.limits.limiter import Limits
+from batch.limits.limiter import Limiter
 from batch.money.prices import Prices
 from batch.prompts import conversation
 from batch.providers.base import Credentials
 from batch.providers.glm import Glm
 from batch.providers.services.bigmodel import GLM
 from batch.run import resume
-from batch.run.schedule import Agenda
+from batch.run.schedule import Schedule
 from batch.run.worker import Settings, Worker
-from batch.submit.attempt import Desk, Policy, Row
+from batch.submit.attempt import CallContext, Policy, Row
 from batch.submit.results import STOPPED
 from batch.tools.execute import Executor
 from tests.support.hand import by_hand
@@ -59,9 +59,11 @@ class Script:
     later: int = 0
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> RowRequest:
         """What the row asks."""
-        return Asked(FIRST, "glm-4", later=tuple({"role": "user", "content": f"more {n}"} for n in range(self.later)))
+        return RowRequest(
+            FIRST, "glm-4", follow_ups=tuple({"role": "user", "content": f"more {n}"} for n in range(self.later))
+        )
 
 
 class Provider:
@@ -220,7 +222,7 @@ class Life:
         return by_hand(self._process)
 
     def calls(self) -> list[JournaledCall]:
-        with Replay(self.path) as replay:
+        with LedgerReader(self.path) as replay:
             return replay.calls_of(0)
 
     async def _process(self, clock: HandClock) -> Outcome:
@@ -229,7 +231,7 @@ class Life:
             for records in self.records:
                 ledger._put(*records)
             await ledger.committed()
-            with Replay(self.path) as replay:
+            with LedgerReader(self.path) as replay:
                 if not replay.outcomes(0):
                     await self._live(clock, ledger, replay)
                     await ledger.committed()
@@ -238,42 +240,42 @@ class Life:
         assert settled.outcome is not None
         return settled.outcome
 
-    async def _live(self, clock: HandClock, ledger: Keeping, replay: Replay) -> None:
+    async def _live(self, clock: HandClock, ledger: Keeping, replay: LedgerReader) -> None:
         self._count(replay)
         desk = self._desk(clock, ledger, replay)
         asked = self.provider.script.asked
         try:
-            agenda: Agenda[Row] = Agenda(
+            agenda: Schedule[Row] = Schedule(
                 clock, open_limit=2, needs_slot=lambda row: row.call is None and row.replied is None
             )
             self.watch.ended = agenda.end
             for pending in replay.open_rows():
                 agenda.resume(resume.rebuild(replay, pending, lambda _: asked, desk, self.rules))
             for pending in replay.unsent(-1, 1):
-                row = Row(pending.work, pending.row_id, "", row_number=0, part=0)
-                row.asked = asked
-                row.conversation = conversation.start(asked.messages, asked.later)
+                row = Row(pending.work_id, pending.row_id, "", row_number=0, part=0)
+                row.request = asked
+                row.conversation = conversation.start(asked.messages, asked.follow_ups)
                 agenda.add([row])
             tools = cast("Executor", self.provider)
-            worker = Worker(desk, agenda, self.settings, tools=tools, overseer=self.watch)
+            worker = Worker(desk, agenda, self.settings, tools=tools, events=self.watch)
             async with anyio.create_task_group() as group:
                 group.start_soon(agenda.keep_time)
                 async with anyio.create_task_group() as crew:
                     crew.start_soon(worker.send)
-                    crew.start_soon(worker.tend)
+                    crew.start_soon(worker.follow_up)
                 group.cancel_scope.cancel()
             assert desk.limits.in_flight == 0
         finally:
             await desk.aclose()
 
-    def _desk(self, clock: HandClock, ledger: Ledger, replay: Replay) -> Desk:
+    def _desk(self, clock: HandClock, ledger: Ledger, replay: LedgerReader) -> CallContext:
         policy = Policy("glm", (), 600.0)
-        desk = Desk(
+        desk = CallContext(
             policy,
             Glm(GLM, Credentials("k"), clock=clock),
             "http://127.0.0.1:1/api/paas/v4",
             ledger=ledger,
-            limits=Limits(clock, concurrency=1),
+            limits=Limiter(clock, concurrency=1),
             prices=Prices.load(),
             clock=clock,
             first_call=replay.next_number("call"),
@@ -283,7 +285,7 @@ class Life:
         desk.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
         return desk
 
-    def _count(self, replay: Replay) -> None:
+    def _count(self, replay: LedgerReader) -> None:
         """What the provider has done to each turn in this life, and how often we died in it."""
         self.provider.faults.clear()
         replied = {turn for turn, idx, _ in replay.steps_of(0) if idx == -1}

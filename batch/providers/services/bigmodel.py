@@ -2,7 +2,7 @@
 
 Owns their addresses, keys and parameters. Sources: BigModel API reference "chat completion", guides "core parameters"
 (limits of max_tokens), "thinking", "function calling" and "streaming tool calls"; for the models of 2024 the API guide
-of that year, whose interval of temperature and top_p is open. Used through `providers`.
+of that year, whose interval of temperature and top_p is open.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns its address, key, parameters and the codes whose meaning differs from OpenAI's: `insufficient_quota` here means
 tokens a minute and passes, there it means money and stops. Sources: Alibaba Cloud Model Studio "OpenAI compatible
-chat", "Error codes", "Rate limiting". Used through `providers`.
+chat", "Error codes", "Rate limiting".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns its address, key and parameters. What is different about its answers needs no rule: blank lines before the JSON are
 white space, `prompt_cache_hit_tokens` is read with the other forms of usage. Sources: DeepSeek API reference "Create
-chat completion", guides "Thinking mode" and "JSON output", "Error codes". Used through `providers`.
+chat completion", guides "Thinking mode" and "JSON output", "Error codes".
 """
 
 from __future__ import annotations

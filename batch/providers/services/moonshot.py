@@ -2,7 +2,7 @@
 
 Owns its address, key and parameters. Its errors have types and no codes (they stand with OpenAI's in `openai.CODES`),
 its usage a `cached_tokens` of its own. The international platform (`https://api.moonshot.ai/v1`) has separate keys:
-set `base_url`. Sources: Moonshot platform documentation "Chat", "Error codes", "Rate limits". Used through `providers`.
+set `base_url`. Sources: Moonshot platform documentation "Chat", "Error codes", "Rate limits".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns what is taken for granted of a server nobody documented: there is no usual address, a key is sent only when the job
 names one, other parameters pass unchecked. A `[provider.NAME]` table of a job that speaks `openai` starts from here.
-Sources: vLLM "OpenAI-compatible server" (sampling and extra parameters, error bodies). Used through `providers`.
+Sources: vLLM "OpenAI-compatible server" (sampling and extra parameters, error bodies).
 """
 
 from __future__ import annotations

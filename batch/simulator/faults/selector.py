@@ -27,7 +27,7 @@ from batch.simulator.faults.register import BEHAVIOURS
 _ROUTE_NUMBER = {"chat": 0, "submit": 1, "poll": 2}
 
 
-class Strikes:
+class FaultSelector:
     """Chooses the faults of each request."""
 
     def __init__(self, faults: tuple[Fault, ...], seed: int) -> None:

@@ -135,7 +135,7 @@ def test_a_refused_request_raises_the_class_for_it(
 def test_a_fault_raises_the_class_for_it(
     start: Start, connect: Client, struck: dict[str, Any], error: type[openai.APIError], code: str | None
 ) -> None:
-    """Limits, money, overload, rare statuses and broken connections."""
+    """Limiter, money, overload, rare statuses and broken connections."""
     sim = start(fault(rate=1.0, **struck))
     with pytest.raises(error) as raised:
         connect(sim).chat.completions.create(**ASKED)

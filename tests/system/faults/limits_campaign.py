@@ -1,4 +1,4 @@
-"""Limits in real time: 20 seeded mixes and a cap that changes, judged by the simulator's sliding windows.
+"""Limiter in real time: 20 seeded mixes and a cap that changes, judged by the simulator's sliding windows.
 
 `scripts/limits` runs it and it prints a line for each mix; a mix is a real run of the command against a simulator of
 its own, stopped after `RUN_S` seconds. Four run at the same time.

@@ -101,7 +101,7 @@ class Stage:
         )
 
     def write_input(self, rows: int) -> None:
-        """Questions whose answers differ from row to row."""
+        """Variants whose answers differ from row to row."""
         self.rows = rows
         lines = (
             {"n": n, "question": f"What is {n} plus {2 * n}?" if n % 2 else f"Tell me about the number {n}."}

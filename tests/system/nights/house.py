@@ -228,7 +228,7 @@ class House(Mill):
         found: dict[str, Any] = json.loads(told.getvalue())
         return found
 
-    def work(self) -> set[str]:
+    def work_id(self) -> set[str]:
         """Keys that the next command must ask: new, edited, under another template, or failed for a passing reason."""
         stand = {row["id"]: row for row in self.table()}
         return {
@@ -262,7 +262,7 @@ class House(Mill):
         self.before = rows
         self.check_money(ended=ended)
 
-    def check_end(self, *, work: set[str], order: bool = True) -> None:
+    def check_end(self, *, work_id: set[str], order: bool = True) -> None:
         """What holds after a finished command over the source as it is now, in which `work` were to be asked."""
         source, rows = self.source(), self.table()
         now = {row["id"]: row for row in rows}
@@ -271,7 +271,7 @@ class House(Mill):
         if order:
             known = {row["id"] for row in self.before}
             assert [row["id"] for row in rows if row["id"] not in known] == [key for key in source if key not in known]
-        self.check(may_change=work, ended=True)
+        self.check(may_change=work_id, ended=True)
         assert self.pending() == []
         dots = [str(path) for path in self.out.rglob(".*") if path.name not in (".lock", ".pending")]
         assert dots == []

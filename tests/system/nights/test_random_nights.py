@@ -71,11 +71,11 @@ class Walk:
         house.user = chance.choice(TEMPLATES) if chance.random() < 0.15 else house.user
         house.output["rows_per_part"] = chance.choice((7, 50, 1_000))
         house.later(hours=chance.choice((0, 1, 24, 60)))
-        work, steady = house.work(), not self.open
-        event = chance.choice(EVENTS) if len(work) > 4 else "calm"
-        after = chance.randint(1, len(work)) if work else 0
+        work_id, steady = house.work_id(), not self.open
+        event = chance.choice(EVENTS) if len(work_id) > 4 else "calm"
+        after = chance.randint(1, len(work_id)) if work_id else 0
         self.log.append(
-            f"{event} after {after} of {len(work)}, lane {house.lane}, {house.user!r}, {house.now:%d %H:%M}"
+            f"{event} after {after} of {len(work_id)}, lane {house.lane}, {house.user!r}, {house.now:%d %H:%M}"
         )
 
         def replace(process: subprocess.Popen[str]) -> None:
@@ -105,24 +105,26 @@ class Walk:
             "replace, kill": (0, 1, -9),
             "ctrl-c twice": (0, 1, 4, -2),  # the second may come when all is told and the interpreter ends
         }.get(event, (0, 1, 4)), night.said
-        self.check(night.code, work, replaced="replace" in event and night.disturbed, steady=steady)
+        self.check(night.code, work_id, replaced="replace" in event and night.disturbed, steady=steady)
 
-    def check(self, code: int, work: set[str], *, replaced: bool, steady: bool) -> None:
+    def check(self, code: int, work_id: set[str], *, replaced: bool, steady: bool) -> None:
         """After one night."""
         house = self.house
-        may_change = work | self.open
+        may_change = work_id | self.open
         if code not in (0, 1) or replaced:
-            house.check(may_change=may_change | house.work())
-            self.open = may_change | house.work()
+            house.check(may_change=may_change | house.work_id())
+            self.open = may_change | house.work_id()
             return
-        house.check_end(work=may_change, order=steady)
+        house.check_end(work_id=may_change, order=steady)
         last = house.runs()[-1]
-        assert code == (1 if work and last["totals"]["rows_failed"] else 0)
-        assert last["exit_code"] == code or not work
+        assert code == (1 if work_id and last["totals"]["rows_failed"] else 0)
+        assert last["exit_code"] == code or not work_id
         if steady:
-            assert {call["row_id"] for call in house.book() if last["run"] in call["filename"]} == work or not work
+            assert {
+                call["row_id"] for call in house.book() if last["run"] in call["filename"]
+            } == work_id or not work_id
         self.open = set()
-        if not house.work():
+        if not house.work_id():
             if (
                 not steady
             ):  # a run that was gone on with under other settings leaves the source to be looked at once more
@@ -143,10 +145,10 @@ def test_random_nights_lose_nothing_and_pay_nothing_twice(seed: int, tmp_path: P
         for _ in range(NIGHTS):
             walk.night()
         for _ in range(4):
-            if not (work := walk.house.work()) and not walk.open:
+            if not (work_id := walk.house.work_id()) and not walk.open:
                 break
-            walk.check(walk.house.night().code, work, replaced=False, steady=False)
-        assert walk.house.work() == set()
+            walk.check(walk.house.night().code, work_id, replaced=False, steady=False)
+        assert walk.house.work_id() == set()
         walk.house.check_nothing_to_do(cron=True)
     except BaseException:
         print(f"{form}, seed {seed}", *walk.log, sep="\n")

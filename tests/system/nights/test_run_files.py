@@ -20,7 +20,7 @@ def test_the_file_of_a_run_that_was_killed_before_it_told_its_end_is_put_right(t
     house.check_nothing_to_do()
     [told] = house.runs()
     assert (told["state"], told["exit_code"], told["exit_reason"], told["complete"]) == ("finished", None, None, True)
-    house.check_end(work=set(keys))
+    house.check_end(work_id=set(keys))
     again = house.runs()
     house.check_nothing_to_do()
     assert house.runs() == again

@@ -36,7 +36,7 @@ def first_data(house: House) -> None:
     house.put()
     night = house.night(cron=True)
     assert night.code == 0, night.said
-    house.check_end(work=set(keys))
+    house.check_end(work_id=set(keys))
     house.check_asked(house.runs()[-1]["run"], dict.fromkeys(keys, 1))
     house.check_nothing_to_do()
     house.later(days=1)
@@ -47,7 +47,7 @@ def new_rows(house: House) -> None:
     keys = house.add("day-2", 30)
     house.put()
     assert house.night().code == 0
-    house.check_end(work=set(keys))
+    house.check_end(work_id=set(keys))
     house.check_asked(house.runs()[-1]["run"], dict.fromkeys(keys, 1))
     house.check_nothing_to_do()
     house.later(days=1)
@@ -60,9 +60,9 @@ def edited_rows(house: House) -> None:
     house.edit(edited)
     keys = [*edited, *house.add("day-3", 20)]
     house.put()
-    assert house.work() == set(keys)
+    assert house.work_id() == set(keys)
     assert house.night().code == 0
-    house.check_end(work=set(keys))
+    house.check_end(work_id=set(keys))
     run = house.runs()[-1]
     assert (run["planned"]["changed"], run["planned"]["new"]) == (len(edited), 20)
     house.check_asked(run["run"], dict.fromkeys(keys, 1))
@@ -76,18 +76,18 @@ def failures(house: House) -> None:
     [forbidden] = house.add("day-4", 1, kind="forbidden")
     flaky = house.add("day-4", 3, kind="flaky")
     house.put()
-    work = house.work()
+    work_id = house.work_id()
     night = house.night(cron=True)
     assert night.code == 1, night.said
-    house.check_end(work=work)
-    house.check_asked(house.runs()[-1]["run"], {**dict.fromkeys(work, 1), **dict.fromkeys(flaky, 2)})
+    house.check_end(work_id=work_id)
+    house.check_asked(house.runs()[-1]["run"], {**dict.fromkeys(work_id, 1), **dict.fromkeys(flaky, 2)})
     failed = {row["id"] for row in house.table() if row["status"] == "failed"}
     assert failed == {forbidden, *flaky}
     house.later(days=1)
-    assert house.work() == set(flaky)
+    assert house.work_id() == set(flaky)
     night = house.night()
     assert night.code == 0, night.said
-    house.check_end(work=set(flaky))
+    house.check_end(work_id=set(flaky))
     house.check_asked(house.runs()[-1]["run"], dict.fromkeys(flaky, 1))
     house.check_nothing_to_do()
 
@@ -97,19 +97,19 @@ def a_price_change_and_a_kill(house: House) -> None:
     house.now = datetime(2024, 5, 31, 23, 30, tzinfo=UTC)
     dear = house.add("day-5", 160)
     house.put()
-    work = house.work()
+    work_id = house.work_id()
     night = house.night(failpoint="settled.committed:4")
     assert night.code == -9, night.said
     house.risk += CONCURRENCY
-    house.check(may_change=work)
+    house.check(may_change=work_id)
     house.now = datetime(2024, 6, 1, 0, 1, tzinfo=UTC)
     night = house.night(after=15, then=kill)
     assert (night.code, night.disturbed) == (-9, True), night.said
     house.risk += CONCURRENCY
-    house.check(may_change=work)
+    house.check(may_change=work_id)
     house.now = datetime(2024, 6, 1, 0, 10, tzinfo=UTC)
     assert house.night().code == 0
-    house.check_end(work=work)
+    house.check_end(work_id=work_id)
     prices = {call["price_id"] for call in house.book() if call["row_id"] in dear and call["state"] == "answered"}
     assert len(prices) == 2, "both prices stand in the book of one night"
     house.check_nothing_to_do()
@@ -121,8 +121,8 @@ def a_file_replaced_in_the_middle(house: House) -> None:
     many = house.add("day-6a", 260)
     tail = house.add("day-6b", 60)
     house.put()
-    work = house.work()
-    others = [key for key in house.source() if key not in work]
+    work_id = house.work_id()
+    others = [key for key in house.source() if key not in work_id]
 
     def replace(_: Any) -> None:
         house.edit([*others[5:100:10], *many[:40:4], *many[-30:], *tail[::2]])
@@ -131,12 +131,12 @@ def a_file_replaced_in_the_middle(house: House) -> None:
 
     night = house.night(after=20, then=replace)
     assert (night.code, night.disturbed) == (0, True), night.said
-    house.check(may_change=work | house.work() | set(tail))
+    house.check(may_change=work_id | house.work_id() | set(tail))
     assert {row["id"] for row in house.table()} >= {*many, *tail}
-    left = house.work()
+    left = house.work_id()
     assert left >= {*others[5:100:10], *many[:40:4]}, "what had been read was not read again"
     assert house.night().code == 0
-    house.check_end(work=left)
+    house.check_end(work_id=left)
     house.check_asked(house.runs()[-1]["run"], dict.fromkeys(left, 1))
     house.check_nothing_to_do()
     house.later(days=1)
@@ -147,15 +147,15 @@ def a_ctrl_c(house: House) -> None:
     house.add("day-7", 80)
     house.edit(list(house.source())[60:70])
     house.put()
-    work = house.work()
+    work_id = house.work_id()
     night = house.night(after=20, then=interrupt)
     assert (night.code, night.disturbed) == (4, True), night.said
-    house.check(may_change=work)
+    house.check(may_change=work_id)
     assert house.status()["state"] == "interrupted"
-    left = house.work()
-    assert set() < left < work
+    left = house.work_id()
+    assert set() < left < work_id
     house.later(days=1)
     assert house.night(cron=True).code == 0
-    house.check_end(work=left)
+    house.check_end(work_id=left)
     house.check_nothing_to_do(cron=True)
     assert house.status()["runs"] == len(house.runs())

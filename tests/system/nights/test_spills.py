@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 import pytest
 
-from batch.ledger.reader import Replay
+from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.output.publish import Publisher
 from tests.simulator.conftest import Start, _running, start
@@ -27,9 +27,9 @@ def test_a_range_admitted_while_spills_are_cleared_keeps_its_spill(
     folder = OutputFolder(house.out)
     spill = folder.spill(1)
     spill.write_bytes(b"written, and about to be admitted")
-    look = Replay.ranges
+    look = LedgerReader.ranges
 
-    def admitted_right_after(replay: Replay) -> list[int]:
+    def admitted_right_after(replay: LedgerReader) -> list[int]:
         found = look(replay)
         with apsw.Connection(str(folder.ledger)) as db:
             db.execute("INSERT INTO ranges(range, rows) VALUES(1, 1)")
@@ -41,7 +41,7 @@ def test_a_range_admitted_while_spills_are_cleared_keeps_its_spill(
         return found
 
     publisher = Publisher(folder, "run", schema=None, tags={})
-    monkeypatch.setattr(Replay, "ranges", admitted_right_after)
+    monkeypatch.setattr(LedgerReader, "ranges", admitted_right_after)
     publisher.tidy()
     monkeypatch.undo()
     assert spill.exists()

@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from batch.job.job import Job
-from batch.job.options import Wishes
+from batch.job.options import RunOptions
 from batch.run.command import Report, run
 from tests.simulator.conftest import Sim, Start, _running, start
 
@@ -90,7 +90,7 @@ class Mill:
 
     def run(self, **wishes: Any) -> Report:
         """Through the Python API, in this process."""
-        begin = partial(run, Job.load(self.save()), wishes=Wishes(**wishes), environ=self.environ)
+        begin = partial(run, Job.load(self.save()), options=RunOptions(**wishes), environ=self.environ)
         return anyio.run(begin, backend_options={"use_uvloop": True})
 
     def start(self, *options: str, failpoint: str = "", program: Sequence[str] = ()) -> subprocess.Popen[str]:

@@ -18,7 +18,7 @@ import pytest
 
 from batch.core.clock import Clock
 from batch.job.job import Job
-from batch.job.options import Wishes
+from batch.job.options import RunOptions
 from batch.run.command import run
 from tests.system.runs.conftest import GLM_LANES, Make, Mill
 
@@ -254,7 +254,7 @@ def test_a_wall_clock_set_back_between_two_runs_confuses_nothing(mill: Mill) -> 
     mill.user = "B: {{ question }}"
 
     async def main() -> Any:
-        return await run(Job.load(mill.save()), wishes=Wishes(), environ=mill.environ, clock=Back())
+        return await run(Job.load(mill.save()), options=RunOptions(), environ=mill.environ, clock=Back())
 
     assert anyio.run(main).exit_code == 0
     assert len(mill.books()) == 40

@@ -36,7 +36,7 @@ class Call:
         self.attempt = 2
         self.lane: Lane = "task"
         self.base_url: str | None = None
-        self.asked = Clock().monotonic()
+        self.exchange_began = Clock().monotonic()
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
