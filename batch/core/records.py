@@ -197,6 +197,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     polls: int = 0
     longest_gap_ms: int | None = None
     """The longest silence of a stream after its first piece."""
+    counted: bool | None = None
+    """Of a failed attempt: whether it is one of `max_attempts`; None for one that ended with our own process."""
+    once: FailureKind | None = None
+    """The kind of failure of it, if that is tried again only once."""
 
 
 class Sums(msgspec.Struct, array_like=True):

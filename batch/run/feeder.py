@@ -26,7 +26,7 @@ class ReadyRow(msgspec.Struct, frozen=True):
     """One row to begin: what it asks, or why that cannot be said (the template changed under a crash)."""
 
     row: PendingRow
-    asked: RowRequest
+    request: RowRequest
     fault: str | None = None
 
 
@@ -60,7 +60,7 @@ class Feeder:
         self._after = rows[-1].work_id
         return self._render(rows)
 
-    def asked(self, row: PendingRow) -> RowRequest:
+    def request(self, row: PendingRow) -> RowRequest:
         """What one row asks, for going on in the middle of its conversation.
 
         Opens the spill for itself, because the event loop asks while a thread is in `next`.

@@ -1,4 +1,4 @@
-"""Source → agenda: admits range after range, and hands admitted rows to the workers.
+"""Source → schedule: admits range after range, and hands admitted rows to the workers.
 
 Owns the two tasks at the head of a run and the accounting between them: a range is admitted only while few admitted
 rows are unsent, and rows are read back from the spill only a little ahead of the workers. Planning and reading run in
@@ -10,96 +10,82 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 import apsw
 import msgspec
 from anyio import to_thread
 
-from batch.core.clock import Clock
-from batch.core.errors import BatchError
+from batch.core.errors import BatchError, StorageError
+from batch.core.logs import logger
 from batch.input.batches import Position
-from batch.job.options import ORDINARY, Kind
+from batch.job.options import RunOptions
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned
-from batch.ledger.writer import Ledger
 from batch.plan.continuation import RunStart
 from batch.plan.planner import Planner, RangePlan, admit
 from batch.plan.preflight import CheckedJob
-from batch.prompts import conversation
-from batch.run.feeder import Feeder, ReadyRow
+from batch.run.feeder import Feeder
+from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
-from batch.submit.attempt import Row
+from batch.run.state import RunState
+from batch.submit.attempt import CallContext
+from batch.submit.rows import Row
 
 LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
 PICTURED_AHEAD: Final = 8  # rows with pictures that wait, rendered, for a worker
 
 
-class IntakeEvents(Protocol):
-    """Who is told what was admitted."""
-
-    def range_admitted(self, found: RangePlan, adopted: frozenset[int]) -> None:
-        """A range is durable; rows of `adopted` bring the id of an overdue task, to be polled before they are sent."""
-
-    def intake_failed(self, fault: BatchError) -> None:
-        """The source or the disk does not go on."""
-
-
 class Intake:
     """The head of one run.
+
+    Args:
+        checked: the job.
+        start: where the pass over the source begins.
+        options: how many rows of which kinds are admitted.
+        context: for its ledger and its clock.
+        schedule: takes the rows.
+        feeder: reads admitted rows back from the spill.
+        resumer: brings back rows that come with the id of an overdue task.
+        state: is told what was admitted, and of a fault of the source or the disk.
 
     Attributes:
         planned: what planning found so far.
         position: how far the source was read.
-        unsent: rows admitted and not yet taken by a worker.
     """
 
     def __init__(
         self,
         checked: CheckedJob,
         start: RunStart,
-        ledger: Ledger,
-        schedule: Schedule[Row],
+        options: RunOptions,
         *,
+        context: CallContext,
+        schedule: Schedule[Row],
         feeder: Feeder,
-        events: IntakeEvents,
-        clock: Clock,
+        resumer: Resumer,
+        state: RunState,
     ) -> None:
         self._checked = checked
         self._start = start
-        self._ledger = ledger
+        self._options = options
+        self._context = context
         self._schedule = schedule
         self._feeder = feeder
-        self._events = events
-        self._clock = clock
-        self._limit: int | None = None
-        self._seed: int | None = None
-        self._kinds = ORDINARY
-        self._sample: list[str] | None = None
+        self._resumer = resumer
+        self._state = state
         self._low = max(LOW_WATER, 2 * checked.job.limits.concurrency)
-        self._room = anyio.Event()
+        self._to_begin = 0  # rows admitted that no call was made for when this process took them up
         self._more = anyio.Event()
-        self._stopped = False
         # Nothing new is planned while an old job's tasks are collected, or an old input's rows brought to their end.
         self._all_planned = start.mode in ("collect", "finish")
         self.planned = start.planned
         self.position = start.position
-        self.unsent = 0
-        schedule.on_begin = self._begun
 
-    def restrict(self, *, limit: int | None, seed: int | None, kinds: frozenset[Kind] = ORDINARY) -> None:
-        """Admit at most `limit` rows, drawn by `seed` when there is one, and only those that need work of `kinds`."""
-        self._limit = limit
-        self._seed = seed
-        self._kinds = kinds
-
-    def stop(self) -> None:
-        """Admit and hand out nothing more."""
-        self._stopped = True
-        for waited_for in (self._room, self._more, self._schedule.taken):
-            waited_for.set()
+    def restore(self, unsent: int) -> None:
+        """Begin with so many rows that an earlier process admitted and never sent."""
+        self._to_begin = unsent
 
     async def plan(self) -> None:
         """Admit range after range, as long as few admitted rows wait to be sent."""
@@ -108,44 +94,47 @@ class Intake:
                 with ExitStack() as stack:
                     await self._plan(stack)
         except BatchError as exc:
-            self._events.intake_failed(exc)
+            self._state.stop("storage" if isinstance(exc, StorageError) else "input", exc)
         finally:
             self._all_planned = True
             self._more.set()
 
     async def _plan(self, stack: ExitStack) -> None:
         reader = stack.enter_context(LedgerReader(self._checked.folder.ledger))
-        planner = await to_thread.run_sync(self._make_planner, reader)
-        if self._sample is not None:
+        sample = await to_thread.run_sync(self._sample, reader)
+        if sample is not None:
             # Durable before the first range: drawn again after a kill, it would be another sample.
-            await self._ledger.execute(keep_sample(self._start.run, self._sample))
-        while not (self._stopped or self.planned.complete or self._enough):
-            if self.unsent >= self._low:
-                self._room = anyio.Event()
-                await self._room.wait()
-                continue
-            found = await to_thread.run_sync(planner.next_range)
-            adopted = await self._ledger.execute(admit(found, self._start.run), after="admitted.committed")
-            self.planned, self.position = found.planned, found.position
-            self.unsent += found.to_send - len(adopted)
-            self._events.range_admitted(found, frozenset(adopted))
+            await self._context.ledger.execute(keep_sample(self._start.run, sample))
+        planner = await to_thread.run_sync(self._planner, reader, sample)
+        # A range is admitted only while few admitted rows are unsent.
+        while not self._enough and await self._schedule.has_begun(self._to_begin - self._low + 1):
+            admission = await to_thread.run_sync(planner.next_range)
+            adopted = await self._context.ledger.execute(admit(admission, self._start.run), after="admitted.committed")
+            self.planned, self.position = admission.planned, admission.position
+            self._to_begin += admission.to_send - len(adopted)
+            self._admitted(admission, frozenset(adopted))
             self._more.set()
 
+    def _admitted(self, admission: RangePlan, adopted: frozenset[int]) -> None:
+        """Count a range that is durable, and take up rows that come with the id of an overdue task."""
+        if adopted:
+            self._resumer.restore(adopted)
+        self._state.rows_admitted((row.part, row.outcome) for row in admission.rows)
+        if admission.rows:
+            counts = {"rows": len(admission.rows), "read": self.planned.read, "new": self.planned.new}
+            logger().info("range_admitted", range=admission.range, **counts)
+
     async def feed(self) -> None:
-        """Hand admitted rows to the agenda, a few ahead of the workers."""
+        """Hand admitted rows to the schedule, a few ahead of the workers."""
         # Pictures are megabytes that lie in memory from here on; texts are not worth counting.
         pictured = self._checked.variants.pictured
         ahead = PICTURED_AHEAD if pictured else max(64, self._checked.job.limits.concurrency)
-        while not self._stopped:
-            if self._schedule.unstarted >= ahead:
-                self._schedule.taken = anyio.Event()
-                await self._schedule.taken.wait()
-                continue
+        while await self._schedule.has_room(ahead):
             last_look = self._all_planned
             self._more = anyio.Event()
-            fed = await to_thread.run_sync(self._feeder.next, 2 * ahead)
-            if fed:
-                self._schedule.add([_row(item) for item in fed])
+            ready = await to_thread.run_sync(self._feeder.next, 2 * ahead)
+            if ready:
+                self._schedule.add([Row(item.row, item.request, item.fault) for item in ready])
             elif last_look:
                 self._schedule.end()
                 return
@@ -154,36 +143,39 @@ class Intake:
 
     @property
     def _enough(self) -> bool:
-        return self._limit is not None and self.planned.source_rows >= self._limit
+        """Whether nothing more is to be planned."""
+        limit = self._options.limit
+        return self.planned.complete or (limit is not None and self.planned.source_rows >= limit)
 
-    def _begun(self) -> None:
-        self.unsent -= 1
-        if self.unsent < self._low:
-            self._room.set()
+    def _sample(self, reader: LedgerReader) -> list[str] | None:
+        """The row ids this run is confined to: those drawn before a kill, or drawn now; None for all."""
+        kept = reader.sample(self._start.run)
+        seed, limit = self._options.sample_seed, self._options.limit
+        if kept is not None or seed is None or limit is None:
+            return kept
+        scout = self._new_planner(reader)
+        scout.restrict(kinds=self._options.kinds)
+        scout.start(Position(), Planned())
+        return draw(scout.candidates(), count=limit, seed=seed)
 
-    def _make_planner(self, reader: LedgerReader) -> Planner:
-        """The planner of this pass; a sample is drawn first, by a planner of its own."""
-        ready = self._checked
-        made = partial(
-            Planner,
-            ready.job,
-            ready.source,
-            ready.variants,
-            ready.folder,
-            spilled=ready.spilled,
-            reader=reader,
-            clock=self._clock,
-        )
-        self._sample = reader.sample(self._start.run)
-        if self._sample is None and self._seed is not None and self._limit is not None:
-            scout = made()
-            scout.restrict(kinds=self._kinds)
-            scout.start(Position(), Planned())
-            self._sample = draw(scout.candidates(), count=self._limit, seed=self._seed)
-        planner = made()
-        planner.restrict(limit=self._limit, sample=self._sample, kinds=self._kinds)
+    def _planner(self, reader: LedgerReader, sample: list[str] | None) -> Planner:
+        """The planner of this pass."""
+        planner = self._new_planner(reader)
+        planner.restrict(limit=self._options.limit, sample=sample, kinds=self._options.kinds)
         planner.start(self._start.position, self._start.planned)
         return planner
+
+    def _new_planner(self, reader: LedgerReader) -> Planner:
+        checked = self._checked
+        return Planner(
+            checked.job,
+            checked.source,
+            checked.variants,
+            checked.folder,
+            spilled=checked.spilled,
+            reader=reader,
+            clock=self._context.clock,
+        )
 
 
 def draw(ids: Iterator[str], *, count: int, seed: int) -> list[str]:
@@ -205,12 +197,3 @@ def keep_sample(run: str, sample: list[str]) -> Callable[[apsw.Connection], None
         db.execute("UPDATE runs SET sample=? WHERE run=?", (msgspec.json.encode(sample).decode(), run))
 
     return change
-
-
-def _row(fed: ReadyRow) -> Row:
-    pending = fed.row
-    row = Row(pending.work_id, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-    row.request = fed.asked
-    row.conversation = conversation.start(fed.asked.messages, fed.asked.follow_ups)
-    row.fault = fed.fault
-    return row

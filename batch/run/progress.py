@@ -87,13 +87,21 @@ class Meter:
         return (done - first_done) / (now - first_at) if now - first_at > 0.05 else 0.0
 
 
-def expected(planned: Planned, fraction: float | None) -> int | None:
-    """Rows that will need work, from those found in the share of the source that was read."""
-    if planned.complete:
+def expected(planned: Planned, fraction: float | None, *, limit: int | None = None, variants: int = 1) -> int | None:
+    """Rows that will need work, from those found in the part of the source that was read; None if unknown.
+
+    Args:
+        planned: what planning found so far.
+        fraction: the share of the source that was read, 0 to 1; None where its format does not say.
+        limit: rows of the source that are admitted at most; None for all.
+        variants: results a row of the source makes.
+    """
+    if planned.complete or (limit is not None and planned.source_rows >= limit):
         return planned.admitted
     if not fraction or fraction <= 0:
         return None
-    return max(planned.admitted, round(planned.admitted / min(1.0, fraction)))
+    total = max(planned.admitted, round(planned.admitted / min(1.0, fraction)))
+    return total if limit is None else min(total, limit * variants)
 
 
 def time_left(rate: float, done: int, total: int | None) -> float | None:

@@ -3,7 +3,7 @@
 For every row in the middle of something: the conversation from its journaled steps, the sums from its calls, and what
 is open. A call that was sent and never got an answer becomes `unknown` and is asked again; a task whose id was
 committed is collected; a reply whose tools did not all run goes on with the missing ones. Reads through `reader`,
-writes through the desk; decides by asking `conversation`, the same functions that ran before the crash.
+writes through the call context; decides by asking `conversation`, the same functions that ran before the crash.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Final
 
 import msgspec
 
-from batch.core.errors import FailureKind
 from batch.core.records import Failure, Reply, RowRequest
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
+from batch.run.schedule import Schedule
 from batch.submit import retry
-from batch.submit.attempt import CallContext, OpenCall, Row
+from batch.submit.attempt import CallContext
 from batch.submit.results import ENDED, STOPPED
+from batch.submit.rows import OpenCall, Row
 
 DIED: Final = Failure(
     kind="transport",
@@ -32,44 +33,63 @@ DIED: Final = Failure(
 )
 """How a call ended by our own death is booked; such an attempt does not count against max_attempts."""
 
-ODD: Final[FailureKind] = "bad_payload"
-"""The kind of failure that is tried once more, as far as the book tells it."""
-
 GIVEN_UP: Final = 2
+"""`calls.late` of an old task id that brought nothing; see `batch.ledger.schema`."""
 
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
-def rebuild(
-    reader: LedgerReader,
-    pending: PendingRow,
-    asked: Callable[[PendingRow], RowRequest],
-    context: CallContext,
-    rules: conversation.Rules,
-) -> Row:
-    """The row as it was, with its dead calls booked and its live task in `row.call`."""
-    row = Row(pending.work_id, pending.row_id, pending.variant, row_number=pending.row_number, part=pending.part)
-    row.request = asked(pending)
-    row.conversation = conversation.start(row.request.messages, row.request.follow_ups)
-    _replay_steps(row, reader.steps_of(pending.work_id), rules)
-    for journaled in reader.calls_of(pending.work_id):
-        # The attempts of a turn that was answered are over, also while its tools still run.
-        if journaled.turn == row.conversation.turn and row.replied is None:
-            _count(row, journaled)
-        if journaled.record is not None:
-            row.sums.add(journaled.record)
-            continue
-        if journaled.late == GIVEN_UP:
-            continue
-        call = _reopen(journaled, context)
-        call.row_id = row.row_id
-        call.model = row.request.model
-        if call.task_id is not None:
-            row.call = call
-        else:
-            context.close(row, call, DIED)
-    row.sums.tool_calls = row.conversation.tool_calls
-    return row
+class Resumer:
+    """Brings back the open rows of one run, and hands them to its schedule.
+
+    Args:
+        reader: the ledger, for the event loop's own thread.
+        context: books calls that nobody will answer, and gives saved task ids their slots.
+        schedule: takes the rows.
+        rules: how a conversation goes on.
+        request_of: what a row asks; it may raise `PromptFault`.
+    """
+
+    def __init__(
+        self,
+        reader: LedgerReader,
+        context: CallContext,
+        schedule: Schedule[Row],
+        rules: conversation.Rules,
+        request_of: Callable[[PendingRow], RowRequest],
+    ) -> None:
+        self._reader = reader
+        self._context = context
+        self._schedule = schedule
+        self._rules = rules
+        self._request_of = request_of
+
+    def restore(self, only: frozenset[int] | None = None) -> None:
+        """Bring back every open row, or those with these work ids."""
+        for pending in self._reader.open_rows():
+            if only is None or pending.work_id in only:
+                self._schedule.resume(self.rebuild(pending))
+
+    def rebuild(self, pending: PendingRow) -> Row:
+        """The row as it was, with its dead calls booked and its live task in `row.call`."""
+        row = Row(pending, self._request_of(pending))
+        _replay_steps(row, self._reader.steps_of(pending.work_id), self._rules)
+        for journaled in self._reader.calls_of(pending.work_id):
+            # The attempts of a turn that was answered are over, also while its tools still run.
+            if journaled.turn == row.conversation.turn and row.replied is None:
+                _count(row, journaled)
+            if journaled.record is not None:
+                row.sums.add(journaled.record)
+                continue
+            if journaled.late == GIVEN_UP:
+                continue
+            call = _reopen(row, journaled, self._context)
+            if call.task_id is not None:
+                row.call = call
+            else:
+                self._context.book(row, call, DIED)
+        row.sums.tool_calls = row.conversation.tool_calls
+        return row
 
 
 def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: conversation.Rules) -> None:
@@ -100,23 +120,24 @@ def _count(row: Row, journaled: JournaledCall) -> None:
     record = journaled.record
     if record is None or record.error_code in (ENDED, STOPPED):
         return
-    # A reply that `turns.judge` refused is booked as answered; only why tells whether it was worth one try more.
-    if record.error_kind in retry.SAYS_NOTHING or (record.state == "failed" and record.error_kind != "task"):
-        return  # it said nothing about the row
-    no_answer = record.state == "answered" and record.finish_reason not in conversation.ABORTED
-    odd = no_answer or record.error_kind == ODD
-    once = (*row.history.once, ODD) if odd else row.history.once
-    row.history = retry.History(row.history.attempts + 1, once)
+    counted = record.counted
+    if counted is None:  # booked by a version that did not keep the decision
+        counted = record.error_kind not in retry.SAYS_NOTHING
+    history = row.history
+    once = history.once if record.once is None else (*history.once, record.once)
+    row.history = retry.History(history.attempts + counted, once)
 
 
-def _reopen(journaled: JournaledCall, context: CallContext) -> OpenCall:
+def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCall:
     call = OpenCall(
         journaled.call,
         journaled.call_id,
+        row_id=row.pending.row_id,
+        model=row.request.model,
         turn=journaled.turn,
         attempt=journaled.attempt,
         lane="task" if journaled.lane == "task" else "sync",
-        lease=context.limits.adopt(),
+        lease=context.limiter.adopt(),
     )
     call.sent_at_us = journaled.sent_at_us
     call.started = context.clock.monotonic()

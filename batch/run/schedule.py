@@ -46,10 +46,9 @@ class Schedule(Generic[R]):
         self._sooner = anyio.Event()
         self.open = 0
         """Rows begun and not finished."""
-        self.taken = anyio.Event()
-        """Set whenever a new row was handed out; the feeder waits for it and puts a new event here."""
-        self.on_begin: Callable[[], None] = lambda: None
-        """Called for every new row that is handed out."""
+        self.begun = 0
+        """New rows handed out so far."""
+        self._handed_out = anyio.Event()
         self._ended = False
         self._closed = False
 
@@ -110,7 +109,23 @@ class Schedule(Generic[R]):
     def close(self) -> None:
         """Hand nothing out any more: everybody gets None at once. What is left stays in the ledger."""
         self._closed = True
+        self._handed_out.set()
         self._wake_all()
+
+    async def has_room(self, ahead: int) -> bool:
+        """Wait until fewer than `ahead` new rows lie here; False when nothing is handed out any more."""
+        return await self._until(lambda: len(self._unstarted) < ahead)
+
+    async def has_begun(self, rows: int) -> bool:
+        """Wait until so many new rows were handed out; False when nothing is handed out any more."""
+        return await self._until(lambda: self.begun >= rows)
+
+    async def _until(self, holds: Callable[[], bool]) -> bool:
+        while not self._closed and not holds():
+            if self._handed_out.is_set():
+                self._handed_out = anyio.Event()  # one for all who wait: whoever comes second must not replace it
+            await self._handed_out.wait()
+        return not self._closed
 
     async def next_to_send(self) -> R | None:
         """The next row that needs a slot: one already begun before a new one. None when there will be none."""
@@ -119,8 +134,8 @@ class Schedule(Generic[R]):
                 return self._to_send.popleft()
             if self._unstarted and self.open < self._open_limit:
                 self.open += 1
-                self.taken.set()
-                self.on_begin()
+                self.begun += 1
+                self._handed_out.set()
                 return self._unstarted.popleft()
             await _turn(self._sending_crew)
         return None

@@ -9,13 +9,11 @@ agenda and in the ledger. This module turns the results of `submit` into the nex
 from __future__ import annotations
 
 import random
-from typing import Final, Protocol
 
 import anyio
 import msgspec
 
 from batch.core import failpoints
-from batch.core.clock import describe
 from batch.core.errors import FailureKind
 from batch.core.logs import logger
 from batch.core.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
@@ -24,15 +22,12 @@ from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation
 from batch.run.schedule import Schedule
+from batch.run.state import RunState
+from batch.run.stops import Streak, provider_stop
 from batch.submit import retry, stream, sync, task
-from batch.submit.attempt import CallContext, OpenCall, Row
-from batch.submit.results import observation_of
+from batch.submit.attempt import CallContext
+from batch.submit.rows import OpenCall, Row
 from batch.tools.execute import Executor
-
-EARLY_FAILURES: Final = 50  # the first outcomes of a run, all failing with one permanent code, condemn the job
-LATER_FAILURES: Final = 200
-
-_encode_reply = msgspec.msgpack.Encoder().encode
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -46,19 +41,6 @@ class Settings(msgspec.Struct, frozen=True):
     """The job changed: nothing more is sent for its old form, accepted tasks are collected."""
 
 
-class WorkerEvents(Protocol):
-    """Who is told what the workers see."""
-
-    def row_settled(self, row: Row, outcome: Outcome) -> None:
-        """A row has its outcome, queued in the ledger."""
-
-    def provider_stopped(self, failure: Failure) -> None:
-        """The provider refused the key, the money or the model: no more sends."""
-
-    def failing_throughout(self, outcome: Outcome, count: int) -> None:
-        """`count` outcomes in a row failed with one permanent code: no more sends."""
-
-
 class Worker:
     """Works on rows until the agenda has none; both crews of a run share one."""
 
@@ -69,17 +51,16 @@ class Worker:
         settings: Settings,
         *,
         tools: Executor | None,
-        events: WorkerEvents,
+        state: RunState,
     ) -> None:
         self._context = context
         self._schedule = schedule
         self._settings = settings
         self._tools = tools
-        self._events = events
+        self._state = state
         self._chance = random.Random()
         self._pace = task.PollInterval()
-        self._streak: tuple[str, int] = ("", 0)
-        self._settled = 0
+        self._streak = Streak()
 
     async def send(self) -> None:
         """One of the crew that sends: takes rows that need a slot, one at a time."""
@@ -102,7 +83,7 @@ class Worker:
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
-        return self._context.limits.outage.open and row.history.tried and self._schedule.has_unstarted
+        return self._context.limiter.outage.open and row.history.tried and self._schedule.has_unstarted
 
     async def follow_up(self) -> None:
         """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
@@ -136,7 +117,7 @@ class Worker:
             return
         if isinstance(result, Failure) and result.verdict == "stop" and not task.about_the_task(result):
             # The poll was refused, not the task: the id stays in the ledger for a run with a better key.
-            self._events.provider_stopped(result)
+            self._stop(result)
             self._schedule.done()
             return
         row.call = None
@@ -149,7 +130,7 @@ class Worker:
         row.call = None
         if call.late:
             # Booked as unknown by the run that submitted it; asked once more, still nothing: buy it anew.
-            self._context.forget(call)
+            self._context.abandon(call)
             self._schedule.requeue(row)
             return
         limit = self._settings.task_timeout_s
@@ -160,7 +141,7 @@ class Worker:
             answered=False,
             message=f"task {call.task_id} not finished after {limit:g} s; its id is kept and polled first next time",
         )
-        logger().warning("task_overdue", row_id=row.row_id, task_id=call.task_id, polls=call.polls)
+        logger().warning("task_overdue", row_id=row.pending.row_id, task_id=call.task_id, polls=call.polls)
         settle = conversation.after_failure(failure, retryable=True)
         self._close(row, call, failure, settle, hold=call.turn == 0)
 
@@ -179,59 +160,57 @@ class Worker:
         if isinstance(action, conversation.Settle):
             self._close(row, call, result, action)
             return
-        record = self._context.record(call, result)
-        self._context.ledger.closed(call.number, record, reply=(row.work_id, call.turn, _encode_reply(result)))
-        self._context.booked(row, call, record, result)
+        self._context.book(row, call, result, reply=result)
         row.replied = result if isinstance(action, conversation.RunTools) else None
         row.next_attempt = 0
         self._schedule.requeue(row)
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
         now = self._context.clock.monotonic()
-        limits = self._context.limits
+        limiter = self._context.limiter
         decision = retry.decide(
             failure,
             row.history,
             max_attempts=self._settings.max_attempts,
             chance=self._chance,
             now=now,
-            silent_s=limits.outage.silent_for(now),
+            silent_s=limiter.outage.silent_for(now),
             last_ones=not self._schedule.has_unstarted,
         )
         if decision.pause_s:
-            limits.pause(decision.pause_s)
+            limiter.pause(decision.pause_s)
         if decision.action == "fail":
-            self._close(row, call, result, conversation.after_failure(failure, retryable=decision.retryable))
+            settle = conversation.after_failure(failure, retryable=decision.retryable)
+            self._close(row, call, result, settle, decision=decision)
             return
-        record = self._context.record(call, result)
-        self._context.ledger.closed(call.number, record)
-        self._context.booked(row, call, record, result)
+        self._context.book(row, call, result, decision=decision)
         if decision.action == "stop":
-            self._events.provider_stopped(self._told(failure, limits.outage.silent_for(now)))
+            self._stop(failure, silent_s=limiter.outage.silent_for(now))
             self._schedule.done()
             return
-        row.history = row.history.after(failure, decision, now)
-        self._schedule.schedule(row, max(decision.wait_s, limits.outage.retry_wait(now)))
+        row.history = row.history.after(decision, now)
+        self._schedule.schedule(row, max(decision.wait_s, limiter.outage.retry_wait(now)))
 
-    def _told(self, failure: Failure, silent_s: float) -> Failure:
-        """The failure with what it stands for, when it is only the last of many."""
-        if silent_s <= retry.MAX_PARK_S:
-            return failure
-        message = f"nothing was answered for {describe(silent_s)}; the last failure was: {failure.message}"
-        return msgspec.structs.replace(failure, message=message)
+    def _stop(self, failure: Failure, *, silent_s: float = 0.0) -> None:
+        """The provider refused the key, the money or the model, or answers nobody: no more sends."""
+        if not self._state.stopping:  # the calls in flight will be refused alike
+            logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
+        self._state.stop("provider", provider_stop(failure, silent_s=silent_s))
 
     def _close(
-        self, row: Row, call: OpenCall, result: Reply | Failure, settle: conversation.Settle, *, hold: bool = False
+        self,
+        row: Row,
+        call: OpenCall,
+        result: Reply | Failure,
+        settle: conversation.Settle,
+        *,
+        decision: retry.Decision | None = None,
+        hold: bool = False,
     ) -> None:
         """The call's record and the row's outcome in one commit."""
-        record = self._context.record(call, result)
-        sums = row.sums
-        sums.add(record)
-        sums.tool_calls = row.conversation.tool_calls
+        row.sums.tool_calls = row.conversation.tool_calls
         outcome = self.outcome(row, settle, lane=call.lane)
-        self._context.ledger.closed(call.number, record, outcome=(row.work_id, outcome), hold=hold)
-        self._context.on_call(record)
-        call.lease.release("nothing" if hold else observation_of(result), record.usage)
+        self._context.book(row, call, result, decision=decision, outcome=outcome, hold=hold)
         self._after(row, outcome)
 
     def _too_large(self, row: Row, most: float) -> None:
@@ -249,9 +228,10 @@ class Worker:
         self._after(row, outcome)
 
     def _after(self, row: Row, outcome: Outcome) -> None:
-        self._events.row_settled(row, outcome)
+        self._state.row_settled(row.pending.part, outcome)
         self._schedule.done()
-        self._watch(outcome)
+        if (fault := self._streak.add(outcome)) is not None:
+            self._state.stop("systematic", fault)
 
     def outcome(self, row: Row, settle: conversation.Settle, *, lane: Lane | None = None) -> Outcome:
         """What the row's line of the result table will say; `lane` is that of its last call."""
@@ -274,16 +254,6 @@ class Worker:
             error_message=redact(message) if message is not None else None,
             retryable=settle.retryable,
         )
-
-    def _watch(self, outcome: Outcome) -> None:
-        """Row after row failing for good with one code means that the job is wrong, not the rows."""
-        self._settled += 1
-        permanent = outcome.status == "failed" and not outcome.retryable and outcome.sums.calls > 0
-        code = f"{outcome.error_kind}/{outcome.error_code}" if permanent else ""
-        self._streak = (code, self._streak[1] + 1 if code == self._streak[0] else 1)
-        count = self._streak[1]
-        if code and (count >= LATER_FAILURES or (count >= EARLY_FAILURES and self._settled == count)):
-            self._events.failing_throughout(outcome, count)
 
     async def _run_tools(self, row: Row, calls: tuple[ToolCall, ...]) -> None:
         """Run what the model asked for, journal each result, and go on to the next turn."""

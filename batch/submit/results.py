@@ -5,14 +5,19 @@ Owns the reading of results that every lane shares; pure.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
+from batch.core.clock import MICROSECONDS
 from batch.core.errors import FailureKind, WireError
-from batch.core.records import CallState, Failure, Incoming, Reply, Verdict
+from batch.core.records import NO_USAGE, Call, CallState, Failure, Incoming, Reply, Verdict
 from batch.core.redaction import masked, redact
 from batch.limits.outage import Observation
+from batch.money.prices import Prices
+from batch.submit.retry import Decision
+from batch.submit.rows import OpenCall
 
 STOPPED: Final = "run_stopped"
 """Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
@@ -93,3 +98,74 @@ _HEARD: Final[dict[FailureKind, Observation]] = {
     "bad_payload": "failed",
 }
 """Kinds that tell of trouble; any other refusal is an answer of a provider that works."""
+
+
+def record_of(
+    call: OpenCall,
+    result: Reply | Failure,
+    *,
+    provider: str,
+    prices: Prices,
+    now_us: int,
+    decision: Decision | None = None,
+) -> Call:
+    """The final record of a call, priced.
+
+    Args:
+        call: the call, with its times.
+        result: what came of it.
+        provider: whose price list counts.
+        prices: the price table.
+        now_us: wall time in microseconds, UTC.
+        decision: what was decided after a failed attempt, to be known again after a crash.
+    """
+    reply = result if isinstance(result, Reply) else None
+    failure = result if isinstance(result, Failure) else None
+    state = state_of(result)
+    usage = reply.usage if reply is not None else (NO_USAGE if state != "unknown" else None)
+    cost, currency, price_id = _cost(call, reply, provider, prices, usage_known=usage is not None)
+    return Call(
+        client_call_id=call.call_id,
+        turn=call.turn,
+        attempt=call.attempt,
+        provider=provider,
+        lane=call.lane,
+        state=state,
+        model_asked=call.model,
+        sent_at_us=call.sent_at_us,
+        http_status=200 if reply is not None else failure.http_status if failure else None,
+        error_kind=failure.kind if failure else None,
+        error_code=failure.code if failure else None,
+        model_served=reply.model if reply else None,
+        service_tier=reply.service_tier if reply else None,
+        request_id=(reply.request_id if reply else failure.request_id if failure else None) or call.request_id,
+        task_id=call.task_id,
+        usage=usage,
+        finish_reason=reply.finish_reason if reply else None,
+        cost=cost,
+        currency=currency,
+        price_id=price_id,
+        answered_at_us=now_us if state != "unknown" and not (failure and not failure.sent) else None,
+        wait_ms=call.lease.wait_ms,
+        latency_ms=(now_us - call.sent_at_us) // 1000 if state != "unknown" else None,
+        first_chunk_ms=call.first_chunk_ms,
+        polls=call.polls,
+        longest_gap_ms=call.longest_gap_ms,
+        counted=None if decision is None else decision.counted,
+        once=decision.once if decision is not None else None,
+    )
+
+
+def _cost(
+    call: OpenCall, reply: Reply | None, provider: str, prices: Prices, *, usage_known: bool
+) -> tuple[int | None, str | None, str | None]:
+    """Cost, currency and price id; a refused call costs nothing in no currency at all."""
+    if reply is None:
+        return (None, None, None) if not usage_known else (0, None, None)
+    day = datetime.fromtimestamp(call.sent_at_us / MICROSECONDS, tz=UTC).date()
+    price = prices.find(provider, reply.model or call.model, day)
+    if price is None and reply.model:
+        price = prices.find(provider, call.model, day)
+    if price is None or reply.usage is None:
+        return None, price.currency if price else None, price.id if price else None
+    return price.cost(reply.usage), price.currency, price.id

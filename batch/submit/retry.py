@@ -46,9 +46,9 @@ class History(msgspec.Struct, frozen=True):
         """Whether an attempt of this turn failed already."""
         return self.attempts + self.turned_away > 0
 
-    def after(self, failure: Failure, decision: Decision, now: float) -> History:
+    def after(self, decision: Decision, now: float) -> History:
         """The history with one more failed attempt."""
-        once = (*self.once, failure.kind) if failure.verdict == "once" else self.once
+        once = self.once if decision.once is None else (*self.once, decision.once)
         if decision.counted:
             return History(self.attempts + 1, once)
         return History(self.attempts, once, self.turned_away + 1, self.since_s if self.turned_away else now)
@@ -63,6 +63,8 @@ class Decision(msgspec.Struct, frozen=True):
     retryable: bool = False
     counted: bool = True
     """Whether the attempt was one of `max_attempts`."""
+    once: FailureKind | None = None
+    """The kind of a failure that is tried again only once."""
 
 
 def backoff(attempt: int, chance: random.Random) -> float:
@@ -101,14 +103,15 @@ def decide(
     if parked and not 0 < asked <= MAX_PARK_S:
         return Decision("stop")
     pause = asked if parked or failure.kind in SLOWS_EVERYBODY else 0.0
-    repeated = failure.verdict == "once" and failure.kind in history.once
+    once = failure.kind if failure.verdict == "once" else None
+    repeated = once in history.once
     if repeated and failure.kind == "auth":
         return Decision("stop")  # a fresh token is refused as well: so is the key
     counted = not (failure.kind in SAYS_NOTHING or not failure.sent or (silent_s > 0 and not last_ones))
     turned_away = not counted and silent_s <= 0 and history.turned_away > 0 and now - history.since_s > MAX_PARK_S
     if repeated or turned_away or (counted and history.attempts + 1 >= max_attempts):
         # The others are held back all the same, or each of them would run into it and fail as well.
-        return Decision("fail", pause_s=pause, retryable=True, counted=counted)
+        return Decision("fail", pause_s=pause, retryable=True, counted=counted, once=once)
     tried = history.attempts + history.turned_away if silent_s <= 0 else 0
     wait = asked if parked else max(backoff(tried, chance), asked)
-    return Decision("again", wait_s=wait, pause_s=pause, counted=counted)
+    return Decision("again", wait_s=wait, pause_s=pause, counted=counted, once=once)

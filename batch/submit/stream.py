@@ -12,8 +12,9 @@ from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.providers.folding import TRUNCATED
 from batch.providers.stream import Stream
-from batch.submit.attempt import CallContext, OpenCall, Row
+from batch.submit.attempt import CallContext
 from batch.submit.results import masked_failure, masked_reply
+from batch.submit.rows import OpenCall, Row
 
 
 async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failure]:
@@ -23,14 +24,14 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         LimiterClosed: the run takes no new sends; nothing was sent.
         StorageError: the ledger cannot be written.
     """
-    call = await context.open(row, "stream")
+    call = await context.start_call(row, "stream")
     outgoing = context.dialect.stream(context.request(row), call.call_id)
     stream = Stream(
         context.dialect.folding(),
         context.clock,
         first_s=context.policy.first_chunk_timeout_s,
         idle_s=context.policy.idle_timeout_s,
-        keep_raw=context.on_exchange is not None,
+        keep_raw=context.wire_log is not None,
     )
     incoming = await context.exchange(row, call, outgoing, stream=stream)
     failpoints.hit("answered.received")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from batch.core import failpoints
 from batch.core.records import Failure, Reply
-from batch.submit.attempt import CallContext, OpenCall, Row
+from batch.submit.attempt import CallContext
+from batch.submit.rows import OpenCall, Row
 
 
 async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failure]:
@@ -14,7 +15,7 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         LimiterClosed: the run takes no new sends; nothing was sent.
         StorageError: the ledger cannot be written.
     """
-    call = await context.open(row, "sync")
+    call = await context.start_call(row, "sync")
     incoming = await context.exchange(row, call, context.dialect.chat(context.request(row), call.call_id))
     failpoints.hit("answered.received")
     return call, incoming if isinstance(incoming, Failure) else context.dialect.read_chat(incoming)

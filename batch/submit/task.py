@@ -13,8 +13,9 @@ from typing import Final
 from batch.core import failpoints
 from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Processing, Reply
-from batch.submit.attempt import CallContext, OpenCall, Row, accepted_of
+from batch.submit.attempt import CallContext
 from batch.submit.results import cleaned, failure_of
+from batch.submit.rows import OpenCall, Row
 
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0
@@ -50,12 +51,14 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
         LimiterClosed: the run takes no new sends; nothing was sent.
         StorageError: the ledger cannot be written.
     """
-    call = await context.open(row, "task")
+    call = await context.start_call(row, "task")
     incoming = await context.exchange(row, call, context.dialect.submit(context.request(row), call.call_id))
     result = incoming if isinstance(incoming, Failure) else context.dialect.read_submit(incoming)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
-        accepted_of(call, result, context.base_url)
+        call.task_id = result.task_id
+        call.request_id = result.request_id
+        call.base_url = context.base_url
         context.ledger.accepted(call.number, result.task_id, context.base_url)
         row.call = call
         call.lease.taken()
@@ -76,11 +79,11 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     try:
         incoming = cleaned(await client.exchange(outgoing))
     except WireError as exc:
-        if context.on_exchange is not None:
-            context.on_exchange(call, outgoing, failure_of(exc), b"")
+        if context.wire_log is not None:
+            context.wire_log(call, outgoing, failure_of(exc), b"")
         return Processing("unreachable")
-    if context.on_exchange is not None:
-        context.on_exchange(call, outgoing, incoming, b"")
+    if context.wire_log is not None:
+        context.wire_log(call, outgoing, incoming, b"")
     result = context.dialect.read_poll(incoming)
     if not isinstance(result, Processing) and _another_calls(call, result.request_id):
         return _foreign(call, result.request_id)

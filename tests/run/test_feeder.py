@@ -69,7 +69,7 @@ def drained(feeder: Feeder, count: int) -> tuple[list[int], int]:
     while fed := feeder.next(count):
         largest = max(largest, len(fed))
         for one in fed:
-            assert one.asked.messages[0]["content"].split()[0] == str(one.row.work_id)
+            assert one.request.messages[0]["content"].split()[0] == str(one.row.work_id)
             works.append(one.row.work_id)
     return works, largest
 
@@ -117,7 +117,7 @@ def test_a_slice_of_large_rows_stays_small_from_the_first_on(tmp_path: Path, sma
         writer.close()
     with closing(Feeder(folder, prompt)) as feeder:
         while fed := feeder.next(MOST_ROWS):
-            assert sum(len(one.asked.messages[0]["content"]) for one in fed) <= SLICE_BYTES
+            assert sum(len(one.request.messages[0]["content"]) for one in fed) <= SLICE_BYTES
 
 
 def test_what_is_left_of_a_large_range_is_not_read_whole_for_two_rows(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_row_that_cannot_be_asked_any_more_says_why_and_the_others_go_on(tmp_p
     with closing(Feeder(folder, prompt)) as feeder:
         fed = feeder.next(20)
     assert [one.row.work_id for one in fed if one.fault is not None] == [10, 11]
-    assert all(one.asked.messages == [] for one in fed if one.fault is not None)
+    assert all(one.request.messages == [] for one in fed if one.fault is not None)
     assert len(fed) == 12
 
 
@@ -149,11 +149,11 @@ def test_the_first_request_of_one_row_is_made_for_going_on(tmp_path: Path) -> No
     with LedgerReader(folder.ledger) as replay, closing(Feeder(folder, prompt)) as feeder:
         rows = replay.unsent(-1, 10)
         assert [one.row.work_id for one in feeder.next(2)] == [0, 1]
-        assert feeder.asked(rows[8]).messages == [{"role": "user", "content": "8 x"}]
+        assert feeder.request(rows[8]).messages == [{"role": "user", "content": "8 x"}]
         assert drained(feeder, 3)[0] == list(range(2, 10))
     other = asking(tmp_path, "{{ q.nothing.there }}")
     with closing(Feeder(folder, other)) as feeder, pytest.raises(PromptFault):
-        feeder.asked(rows[8])
+        feeder.request(rows[8])
 
 
 def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_thread(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_threa
             try:
                 while not stop.is_set():
                     for row in rows[::97]:
-                        assert feeder.asked(row).messages[0]["content"] == f"{row.work_id} x"
+                        assert feeder.request(row).messages[0]["content"] == f"{row.work_id} x"
             except BaseException as exc:  # noqa: BLE001 - told by the test
                 faults.append(exc)
 

@@ -50,8 +50,6 @@ async def test_rows_begun_go_before_new_ones_in_the_order_they_became_ready() ->
 async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
     """Open rows ≤ 2 × concurrency, whatever waits behind them."""
     plan = agenda(Clock(), open_limit=2)
-    began = []
-    plan.on_begin = lambda: began.append(plan.open)
     plan.add([Item(n) for n in range(4)])
     assert await plan.next_to_send() == Item(0)
     assert await plan.next_to_send() == Item(1)
@@ -61,7 +59,7 @@ async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
     plan.done()
     with anyio.fail_after(5):
         assert await plan.next_to_send() == Item(2)
-    assert began == [1, 2, 2]
+    assert (plan.begun, plan.open) == (3, 2)
 
 
 async def test_rows_brought_back_count_as_open_even_above_the_limit() -> None:
@@ -274,11 +272,28 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
     assert finished == Counter([*range(len(new)), *range(1_000, 1_000 + len(old))])
 
 
-async def test_the_feeder_is_told_when_a_new_row_was_taken() -> None:
-    """It puts a new event there and waits: rows are rendered a few ahead, not all at once."""
+@pytest.mark.parametrize("closed", [False, True])
+async def test_two_wait_for_the_same_hand_out_and_both_are_told(closed: bool) -> None:
+    """One waits for room, one for rows begun: rows are rendered a few ahead and planned a little further."""
     plan = agenda(Clock())
     plan.add([Item(0)])
-    waited = plan.taken
-    assert not waited.is_set()
-    await plan.next_to_send()
-    assert waited.is_set()
+    told: dict[str, bool] = {}
+
+    async def wait_for_room() -> None:
+        told["room"] = await plan.has_room(1)
+
+    async def wait_for_beginning() -> None:
+        told["begun"] = await plan.has_begun(1)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait_for_room)
+            group.start_soon(wait_for_beginning)
+            await anyio.wait_all_tasks_blocked()
+            assert told == {}
+            if closed:
+                plan.close()
+            else:
+                await plan.next_to_send()
+    assert told == {"room": not closed, "begun": not closed}
+    assert await plan.has_room(1) is not closed

@@ -101,7 +101,7 @@ def test_whatever_a_server_answers_a_turn_ends(answers: list[Failure], max_attem
         if decision.action != "again":
             return
         before = history
-        history = history.after(failed, decision, now)
+        history = history.after(decision, now)
         assert history.attempts == before.attempts + decision.counted <= max_attempts
         assert history.attempts + history.turned_away <= tried + 1
         now += max(decision.wait_s, 60.0)
@@ -122,13 +122,15 @@ def test_the_same_failure_with_the_same_chance_is_decided_the_same(
 def test_a_kind_with_verdict_once_is_tried_again_once_each() -> None:
     """Two different odd answers are two different accidents; the same one twice is the rule."""
     odd, lost = failure("once", "bad_payload"), failure("once", "task")
-    again = Decision("again")
-    history = History().after(odd, again, 0.0)
+    first = decide(odd, History(), max_attempts=8, chance=SEED)
+    assert (first.action, first.once) == ("again", "bad_payload")
+    history = History().after(first, 0.0)
     assert history == History(1, ("bad_payload",))
-    assert decide(odd, history, max_attempts=8, chance=SEED) == Decision("fail", retryable=True)
+    assert decide(odd, history, max_attempts=8, chance=SEED) == Decision("fail", retryable=True, once="bad_payload")
     assert decide(lost, history, max_attempts=8, chance=SEED).action == "again"
     assert decide(failure("retry", "bad_payload"), history, max_attempts=8, chance=SEED).action == "again"
-    assert History().after(failure("retry"), again, 0.0).once == ()
+    plain = decide(failure("retry"), History(), max_attempts=8, chance=SEED)
+    assert History().after(plain, 0.0).once == ()
 
 
 def test_a_fresh_token_that_is_refused_as_well_stops_the_run() -> None:
@@ -154,12 +156,12 @@ def test_being_turned_away_is_no_attempt_at_the_row(kind: FailureKind) -> None:
         now = tried * 0.5
         decision = decide(refused, history, max_attempts=2, chance=SEED, now=now)
         assert (decision.action, decision.counted) == ("again", False)
-        history = history.after(refused, decision, now)
+        history = history.after(decision, now)
     assert history == History(0, (), 1_000, 0.0)
     late = decide(refused, history, max_attempts=2, chance=SEED, now=MAX_PARK_S + 1)
     assert late == Decision("fail", retryable=True, counted=False)
     counted = Decision("again")
-    assert history.after(failure("retry"), counted, 9.0) == History(1)
+    assert history.after(counted, 9.0) == History(1)
 
 
 def test_what_fails_while_nobody_is_answered_says_nothing_about_the_row() -> None:

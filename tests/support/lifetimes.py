@@ -10,7 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast
@@ -19,8 +19,8 @@ import anyio
 import msgspec
 
 from batch.core.clock import HandClock
-from batch.core.errors import WireError
-from batch.core.records import Failure, Incoming, Lane, Message, Outcome, Outgoing, RowRequest, ToolCall
+from batch.core.errors import BatchError, WireError
+from batch.core.records import Incoming, Lane, Message, Outcome, Outgoing, RowRequest, ToolCall
 from batch.http.client import Client
 from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
@@ -30,18 +30,20 @@ from batch.prompts import conversation
 from batch.providers.base import Credentials
 from batch.providers.glm import Glm
 from batch.providers.services.bigmodel import GLM
-from batch.run import resume
+from batch.run.resume import DIED, Resumer
 from batch.run.schedule import Schedule
+from batch.run.state import RunState
 from batch.run.worker import Settings, Worker
-from batch.submit.attempt import CallContext, Policy, Row
+from batch.submit.attempt import Books, CallContext, Policy
 from batch.submit.results import STOPPED
+from batch.submit.rows import Row
 from batch.tools.execute import Executor
 from tests.support.hand import by_hand
 from tests.support.ledgers import admitted
 
 Fault = Literal["refused", "busy", "reset", "unsent", "aborted", "odd", "task_failed"]
 FIRST: list[Message] = [{"role": "user", "content": "go"}]
-OURS = {resume.DIED.code, STOPPED}
+OURS = {DIED.code, STOPPED}
 Record = tuple[Any, ...]
 
 
@@ -59,7 +61,7 @@ class Script:
     later: int = 0
 
     @property
-    def asked(self) -> RowRequest:
+    def request(self) -> RowRequest:
         """What the row asks."""
         return RowRequest(
             FIRST, "glm-4", follow_ups=tuple({"role": "user", "content": f"more {n}"} for n in range(self.later))
@@ -172,24 +174,19 @@ class Keeping(Ledger):
         super()._put(*records)
 
 
-@dataclass
-class Watch:
-    """Stands where the run stands."""
+class Watch(RunState):
+    """The state of a run of one row: the schedule ends with its outcome."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
-    stopped: list[Failure] = field(default_factory=list)
-    ended: Callable[[], None] = lambda: None
+    def __init__(self, limiter: Limiter, schedule: Schedule[Row]) -> None:
+        super().__init__(limiter, schedule)
+        self._end = schedule.end
 
-    def row_settled(self, row: Row, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self.ended()
+    def row_settled(self, part: int, outcome: Outcome) -> None:
+        super().row_settled(part, outcome)
+        self._end()
 
-    def provider_stopped(self, failure: Failure) -> None:
-        self.stopped.append(failure)
-        self.ended()
-
-    def failing_throughout(self, outcome: Outcome, count: int) -> None:
-        raise AssertionError("one row is no streak")
+    def stop(self, reason: str, fault: BatchError | None = None) -> None:
+        raise AssertionError(f"one row is no streak, and nobody refuses the key: {fault}")
 
 
 class Life:
@@ -203,7 +200,6 @@ class Life:
         self.settings = Settings(lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0)
         self.processes = 0
         self.died: Counter[int] = Counter()
-        self.watch = Watch()
         self._base = admitted(folder / "base.db", 1)
 
     @property
@@ -218,7 +214,6 @@ class Life:
         """A new process over what is left, to the row's outcome."""
         self.processes += 1
         shutil.copy(self._base, self.path)
-        self.watch = Watch()
         return by_hand(self._process)
 
     def calls(self) -> list[JournaledCall]:
@@ -242,48 +237,42 @@ class Life:
 
     async def _live(self, clock: HandClock, ledger: Keeping, replay: LedgerReader) -> None:
         self._count(replay)
-        desk = self._desk(clock, ledger, replay)
-        asked = self.provider.script.asked
+        request = self.provider.script.request
+        schedule: Schedule[Row] = Schedule(
+            clock, open_limit=2, needs_slot=lambda row: row.call is None and row.replied is None
+        )
+        limiter = Limiter(clock, concurrency=1)
+        state = Watch(limiter, schedule)
+        context = self._context(clock, Books(ledger, Prices.load(), state.totals), limiter, replay)
         try:
-            agenda: Schedule[Row] = Schedule(
-                clock, open_limit=2, needs_slot=lambda row: row.call is None and row.replied is None
-            )
-            self.watch.ended = agenda.end
-            for pending in replay.open_rows():
-                agenda.resume(resume.rebuild(replay, pending, lambda _: asked, desk, self.rules))
-            for pending in replay.unsent(-1, 1):
-                row = Row(pending.work_id, pending.row_id, "", row_number=0, part=0)
-                row.request = asked
-                row.conversation = conversation.start(asked.messages, asked.follow_ups)
-                agenda.add([row])
+            Resumer(replay, context, schedule, self.rules, lambda _: request).restore()
+            schedule.add([Row(pending, request) for pending in replay.unsent(-1, 1)])
             tools = cast("Executor", self.provider)
-            worker = Worker(desk, agenda, self.settings, tools=tools, events=self.watch)
+            worker = Worker(context, schedule, self.settings, tools=tools, state=state)
             async with anyio.create_task_group() as group:
-                group.start_soon(agenda.keep_time)
+                group.start_soon(schedule.keep_time)
                 async with anyio.create_task_group() as crew:
                     crew.start_soon(worker.send)
                     crew.start_soon(worker.follow_up)
                 group.cancel_scope.cancel()
-            assert desk.limits.in_flight == 0
+            assert context.limiter.in_flight == 0
         finally:
-            await desk.aclose()
+            await context.aclose()
 
-    def _desk(self, clock: HandClock, ledger: Ledger, replay: LedgerReader) -> CallContext:
-        policy = Policy("glm", (), 600.0)
-        desk = CallContext(
-            policy,
+    def _context(self, clock: HandClock, books: Books, limiter: Limiter, replay: LedgerReader) -> CallContext:
+        context = CallContext(
+            Policy("glm", (), 600.0),
             Glm(GLM, Credentials("k"), clock=clock),
             "http://127.0.0.1:1/api/paas/v4",
-            ledger=ledger,
-            limits=Limiter(clock, concurrency=1),
-            prices=Prices.load(),
+            books=books,
+            limiter=limiter,
             clock=clock,
             first_call=replay.next_number("call"),
         )
         stand_in = cast("Client", self.provider)
-        desk.client = stand_in
-        desk.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
-        return desk
+        context.client = stand_in
+        context.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
+        return context
 
     def _count(self, replay: LedgerReader) -> None:
         """What the provider has done to each turn in this life, and how often we died in it."""

@@ -1,0 +1,125 @@
+"""What the stages of one run share: its sums, the parts that wait for rows, and how the run ends.
+
+Handed down to every stage when a run is wired, so that none of them calls back to the run. Owns the two stops: the
+first ends what sends and gives what is in flight its time, the second cuts it. Does not publish, plan or send.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import anyio
+
+from batch.core.errors import BatchError
+from batch.core.logs import logger
+from batch.core.records import Outcome
+from batch.ledger.totals import Totals
+from batch.limits.limiter import Limiter
+from batch.run.schedule import Schedule
+
+DRAIN_S: Final = 30.0
+"""Seconds that calls in flight are given after the first stop."""
+
+
+class RunState:
+    """The shared state of one run; one event loop owns it.
+
+    Attributes:
+        totals: sums over rows and calls, published or not.
+        reason: what the run closes with.
+        fault: what stopped it, None as long as nothing has.
+        stopping: whether the first stop was asked for.
+        carried: rows begun by an earlier run that this one settles.
+        sending: cancelled, or at its deadline, it ends planning and the workers.
+        whole: cancelled, it ends publishing too.
+    """
+
+    def __init__(self, limiter: Limiter, schedule: Schedule[Any]) -> None:
+        self.totals = Totals()
+        self.reason = "finished"
+        self.fault: BatchError | None = None
+        self.stopping = False
+        self.carried = 0
+        self.sending = anyio.CancelScope()
+        self.whole = anyio.CancelScope()
+        self._limiter = limiter
+        self._schedule = schedule
+        self._unsettled: Counter[int] = Counter()
+        self._complete: set[int] = set()
+        self._part_complete = anyio.Event()
+
+    # -- rows and parts ---------------------------------------------------------------------------------------------
+
+    def restore(self, unsettled: Mapping[int, int], *, planned: int) -> None:
+        """Go on from what an earlier process left.
+
+        Args:
+            unsettled: rows that each part still waits for.
+            planned: rows that this run itself admitted so far.
+        """
+        self._unsettled.update(unsettled)
+        self.carried = self.totals.rows + self._unsettled.total() - planned
+
+    def rows_admitted(self, rows: Iterable[tuple[int, Outcome | None]]) -> None:
+        """Rows are durable: of each its part, and its outcome if it could not even be asked."""
+        parts = set()
+        for part, outcome in rows:
+            parts.add(part)
+            if outcome is None:
+                self._unsettled[part] += 1
+            else:
+                self.totals.add_outcome(outcome)
+        for part in parts:
+            self.part_settled(part, 0)
+
+    def row_settled(self, part: int, outcome: Outcome) -> None:
+        """A row has its outcome, queued in the ledger."""
+        self.totals.add_outcome(outcome)
+        self.part_settled(part, 1)
+
+    def part_settled(self, part: int, rows: int) -> None:
+        """So many rows of a part have settled; with the last one it can be published."""
+        self._unsettled[part] -= rows
+        if self._unsettled[part] <= 0:
+            del self._unsettled[part]
+            self._complete.add(part)
+            self._part_complete.set()
+
+    async def complete_parts(self) -> list[int]:
+        """Wait for parts in which every admitted row has settled, and take them."""
+        if not self._complete:
+            self._part_complete = anyio.Event()
+            await self._part_complete.wait()
+        parts = sorted(self._complete)
+        self._complete.clear()
+        return parts
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def stop(self, reason: str, fault: BatchError | None = None) -> None:
+        """The first stop: nothing new is sent; calls in flight get `DRAIN_S`, tasks are left with their ids.
+
+        Args:
+            reason: what the run closes with; the first one counts.
+            fault: what stopped it; the first one counts.
+        """
+        self.fault = self.fault or fault
+        if self.stopping:
+            return
+        self.stopping = True
+        self.reason = reason
+        self._limiter.close()
+        self._schedule.close()
+        self.sending.deadline = anyio.current_time() + DRAIN_S
+        logger().info("stop_requested", reason=reason, in_flight=self._limiter.in_flight)
+
+    def cut(self) -> None:
+        """The second stop: calls in flight are cancelled and become `unknown`."""
+        self.sending.cancel()
+
+    def break_off(self) -> None:
+        """The ledger cannot be written any more: end everything at once."""
+        self.stopping = True
+        self.whole.cancel()

@@ -1,0 +1,68 @@
+"""What ends a run before its rows do: the sentence for each fault of the run itself.
+
+Owns the advice that goes with it. Whether a failure stops the run is `submit.retry`'s decision.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from batch.core.clock import describe
+from batch.core.errors import FailureKind, ProviderStop, SystematicFailure
+from batch.core.records import Failure, Outcome
+from batch.core.redaction import redact
+from batch.submit.retry import MAX_PARK_S
+
+EARLY_FAILURES: Final = 50
+"""The first so many outcomes of a run, all failing with one permanent code, condemn the job."""
+LATER_FAILURES: Final = 200
+"""So many such outcomes in a row condemn it at any time."""
+
+_ADVICE: Final[dict[FailureKind, str]] = {
+    "auth": "Check the key and its rights",
+    "balance": "Top up or renew the plan",
+    "model": "Check model.name and what this key may use",
+    "quota": "Wait until the limit is reset",
+    "transport": "Check base_url and the way to it",
+}
+
+
+def provider_stop(failure: Failure, *, silent_s: float = 0.0) -> ProviderStop:
+    """The provider refused the key, the money or the model, or answers nobody.
+
+    Args:
+        failure: the last failure.
+        silent_s: for how many seconds nobody was answered; past `MAX_PARK_S` it is named as the cause.
+    """
+    if silent_s > MAX_PARK_S:
+        message = f"nothing was answered for {describe(silent_s)}; the last failure was: {failure.message}"
+        failure = msgspec.structs.replace(failure, message=message)
+    text = f"{failure.code}: {failure.message}" if failure.code else failure.message
+    advice = _ADVICE.get(failure.kind, "Look at what the provider says")
+    return ProviderStop(redact(f"the provider stopped this run: {text} {advice}, then run the same command again."))
+
+
+class Streak:
+    """Counts outcomes in a row that fail for good with one code: many of them mean that the job is wrong."""
+
+    def __init__(self) -> None:
+        self._code = ""
+        self._length = 0
+        self._settled = 0
+
+    def add(self, outcome: Outcome) -> SystematicFailure | None:
+        """Count one outcome; the fault of the job when there were too many."""
+        self._settled += 1
+        permanent = outcome.status == "failed" and not outcome.retryable and outcome.sums.calls > 0
+        code = f"{outcome.error_kind}/{outcome.error_code}" if permanent else ""
+        self._length = self._length + 1 if code == self._code else 1
+        self._code = code
+        from_the_start = self._length == self._settled
+        if not code or self._length < (EARLY_FAILURES if from_the_start else LATER_FAILURES):
+            return None
+        return SystematicFailure(
+            f"{self._length} rows in a row failed with {code}: {outcome.error_message} "
+            "The job is at fault, not the rows: correct it and run again."
+        )

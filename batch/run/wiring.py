@@ -1,0 +1,144 @@
+"""Makes the stages of one run and hands each what it needs. The only module that knows all of them.
+
+Data goes one way: source → plan → ledger (admission) → feed → workers → ledger (calls, outcomes) → publish. Owns how
+the stages are made from the job; it starts none of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import msgspec
+
+from batch.core.clock import Clock
+from batch.core.records import RowRequest
+from batch.http.wirelog import WireLog
+from batch.job.options import RunOptions
+from batch.ledger.reader import LedgerReader, PendingRow
+from batch.ledger.writer import Ledger
+from batch.limits.limiter import Limiter
+from batch.limits.tokens import TokenEstimator
+from batch.output.publish import Publisher
+from batch.plan.continuation import RunStart
+from batch.plan.preflight import CheckedJob
+from batch.prompts import conversation
+from batch.run.feeder import Feeder
+from batch.run.intake import Intake
+from batch.run.publishing import Publishing
+from batch.run.resume import Resumer
+from batch.run.schedule import Schedule
+from batch.run.state import RunState
+from batch.run.worker import Settings, Worker
+from batch.submit.attempt import Books, CallContext, Policy
+from batch.submit.rows import Row
+from batch.tools.execute import Executor
+
+
+class Stages(msgspec.Struct, frozen=True):
+    """The stages of one run, ready to be started."""
+
+    reader: LedgerReader
+    limiter: Limiter
+    schedule: Schedule[Row]
+    state: RunState
+    context: CallContext
+    resumer: Resumer
+    intake: Intake
+    worker: Worker
+    publishing: Publishing
+
+
+def wire(
+    checked: CheckedJob, start: RunStart, options: RunOptions, *, ledger: Ledger, clock: Clock, stack: ExitStack
+) -> Stages:
+    """Make the stages of one run.
+
+    Args:
+        checked: the job.
+        start: which run it is.
+        options: what this command adds to the job.
+        ledger: the one writer.
+        clock: for every stage.
+        stack: closes what is opened here, when the run is over.
+    """
+    job = checked.job
+    reader = stack.enter_context(LedgerReader(checked.folder.ledger))
+    feeder = Feeder(checked.folder, checked.variants)
+    stack.callback(feeder.close)
+    publisher = Publisher(
+        checked.folder, start.run, schema=checked.schema, tags=job.tags, variants=checked.variants.names
+    )
+    stack.callback(publisher.close)
+    limiter = Limiter.of(clock, job.limits, estimator=_estimator(checked))
+    schedule: Schedule[Row] = Schedule(
+        clock,
+        open_limit=2 * job.limits.concurrency,
+        needs_slot=lambda row: row.call is None and row.replied is None,
+    )
+    state = RunState(limiter, schedule)
+    collecting = start.mode == "collect"
+    rules = conversation.Rules(
+        max_turns=job.tools.max_turns if job.tools else 1,
+        tools=collecting or len(checked.tools) > 0,
+        served=job.model.served,
+        keep=job.output.messages,
+    )
+    books = Books(ledger, checked.prices, state.totals)
+    context = CallContext(
+        _policy(checked),
+        checked.endpoint.dialect,
+        checked.endpoint.base_url,
+        books=books,
+        limiter=limiter,
+        clock=clock,
+        first_call=reader.next_number("call"),
+        wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
+    )
+
+    def old_request(pending: PendingRow) -> RowRequest:
+        # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
+        return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
+
+    resumer = Resumer(reader, context, schedule, rules, old_request if collecting else feeder.request)
+    settings = Settings(
+        lane=job.model.lane,
+        rules=rules,
+        max_attempts=job.limits.max_attempts,
+        task_timeout_s=job.limits.task_timeout_s,
+        collect_only=collecting,
+    )
+    tools = Executor(checked.tools) if len(checked.tools) else None
+    return Stages(
+        reader=reader,
+        limiter=limiter,
+        schedule=schedule,
+        state=state,
+        context=context,
+        resumer=resumer,
+        intake=Intake(
+            checked, start, options, context=context, schedule=schedule, feeder=feeder, resumer=resumer, state=state
+        ),
+        worker=Worker(context, schedule, settings, tools=tools, state=state),
+        publishing=Publishing(publisher, ledger, reader, state),
+    )
+
+
+def _estimator(checked: CheckedJob) -> TokenEstimator:
+    schemas = checked.tools.schemas()
+    carried = msgspec.json.encode(schemas).decode() if schemas else ""
+    return TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
+
+
+def _policy(checked: CheckedJob) -> Policy:
+    limits = checked.job.limits
+    return Policy(
+        checked.job.model.provider,
+        checked.tools.schemas(),
+        limits.call_timeout_s,
+        limits.first_chunk_timeout_s,
+        limits.idle_timeout_s,
+    )
+
+
+def _wire_log(checked: CheckedJob, start: RunStart, clock: Clock) -> WireLog:
+    return WireLog(checked.folder.wire, start.run, base_url=checked.endpoint.base_url, clock=clock)

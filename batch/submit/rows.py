@@ -1,0 +1,132 @@
+"""One open row and its open call: what the workers hand from step to step.
+
+Owns what changes while a row is at work, apart from what never does (`PendingRow`: its ids and its place; `RowRequest`:
+what it asks). One worker at a time has a row. What is done with it is `attempt`'s and the workers' matter.
+"""
+
+from __future__ import annotations
+
+from batch.core.records import Lane, Reply, RowRequest, Sums
+from batch.ledger.reader import PendingRow
+from batch.limits.limiter import Lease
+from batch.limits.tokens import TokenWeight
+from batch.prompts import conversation
+from batch.providers.stream import Stream
+from batch.submit.retry import History
+
+
+class Row:
+    """One open row: where it stands in its conversation and what it has cost.
+
+    Args:
+        pending: its ids and its place, as admitted.
+        request: what it asks.
+        fault: why it cannot be asked after all; None when it can.
+    """
+
+    __slots__ = (
+        "call",
+        "conversation",
+        "fault",
+        "history",
+        "next_attempt",
+        "pending",
+        "replied",
+        "request",
+        "sums",
+        "tool_results",
+        "weight",
+        "work_id",
+    )
+
+    def __init__(self, pending: PendingRow, request: RowRequest, fault: str | None = None) -> None:
+        self.pending = pending
+        self.work_id = pending.work_id
+        self.request = request
+        self.fault = fault
+        self.conversation = conversation.start(request.messages, request.follow_ups)
+        self.history = History()
+        self.next_attempt = 0
+        self.sums = Sums()
+        self.weight: TokenWeight | None = None
+        """What the next turn counts for under a token limit; None while there is none."""
+        self.call: OpenCall | None = None
+        """The task of this row that the provider holds, to be polled."""
+        self.replied: Reply | None = None
+        """The reply whose tool calls are to be run."""
+        self.tool_results: dict[int, str] = {}
+        """Results of those calls that were journaled before a crash, by place in the turn."""
+
+
+class OpenCall:
+    """A call between its `sent` record and its final one.
+
+    Args:
+        number: its number in the ledger.
+        call_id: the `client_call_id`.
+        row_id: whose call it is.
+        model: who is asked.
+        turn: which turn of the conversation, from 0.
+        attempt: which attempt at that turn, from 0.
+        lane: how it travels.
+        lease: the slot it holds.
+    """
+
+    __slots__ = (
+        "attempt",
+        "base_url",
+        "call_id",
+        "exchange_began",
+        "first_chunk_ms",
+        "lane",
+        "late",
+        "lease",
+        "longest_gap_ms",
+        "model",
+        "number",
+        "polls",
+        "request_id",
+        "row_id",
+        "sent_at_us",
+        "started",
+        "task_id",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        call_id: str,
+        *,
+        row_id: str,
+        model: str,
+        turn: int,
+        attempt: int,
+        lane: Lane,
+        lease: Lease,
+    ) -> None:
+        self.number = number
+        self.call_id = call_id
+        self.row_id = row_id
+        self.model = model
+        self.turn = turn
+        self.attempt = attempt
+        self.lane: Lane = lane
+        self.lease = lease
+        self.sent_at_us = 0
+        self.started = 0.0
+        self.exchange_began = 0.0
+        """When its last exchange began, a poll too."""
+        self.task_id: str | None = None
+        self.base_url: str | None = None
+        self.request_id: str | None = None
+        self.polls = 0
+        self.late = False
+        self.first_chunk_ms: int | None = None
+        self.longest_gap_ms: int | None = None
+
+    def take_times(self, stream: Stream | None) -> None:
+        """Note the times of a stream, whole or not."""
+        if stream is not None:
+            self.first_chunk_ms = stream.first_chunk_ms
+            self.longest_gap_ms = stream.longest_gap_ms
