@@ -77,18 +77,12 @@ def wire(
     )
     state = RunState(limiter, schedule)
     collecting = start.mode == "collect"
-    rules = conversation.Rules(
-        max_turns=job.tools.max_turns if job.tools else 1,
-        tools=collecting or len(checked.tools) > 0,
-        served=job.model.served,
-        keep=job.output.messages,
-    )
-    books = Books(ledger, checked.prices, state.totals)
+    settings = _settings(checked, collecting=collecting)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=books,
+        books=Books(ledger, checked.prices, state.totals),
         limiter=limiter,
         clock=clock,
         first_call=reader.next_number("call"),
@@ -99,14 +93,7 @@ def wire(
         # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
         return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
 
-    resumer = Resumer(reader, context, schedule, rules, old_request if collecting else feeder.request)
-    settings = Settings(
-        lane=job.model.lane,
-        rules=rules,
-        max_attempts=job.limits.max_attempts,
-        task_timeout_s=job.limits.task_timeout_s,
-        collect_only=collecting,
-    )
+    resumer = Resumer(reader, context, schedule, settings.rules, old_request if collecting else feeder.request)
     tools = Executor(checked.tools) if len(checked.tools) else None
     return Stages(
         reader=reader,
@@ -127,6 +114,23 @@ def _estimator(checked: CheckedJob) -> TokenEstimator:
     schemas = checked.tools.schemas()
     carried = msgspec.json.encode(schemas).decode() if schemas else ""
     return TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
+
+
+def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
+    job = checked.job
+    rules = conversation.Rules(
+        max_turns=job.tools.max_turns if job.tools else 1,
+        tools=collecting or len(checked.tools) > 0,
+        served=job.model.served,
+        keep=job.output.messages,
+    )
+    return Settings(
+        lane=job.model.lane,
+        rules=rules,
+        max_attempts=job.limits.max_attempts,
+        task_timeout_s=job.limits.task_timeout_s,
+        collect_only=collecting,
+    )
 
 
 def _policy(checked: CheckedJob) -> Policy:
