@@ -121,14 +121,28 @@ def _finite(value: Any) -> bool:
 
 
 def without_surrogates(value: Any) -> Any:
-    """The same value with every lone surrogate in strings and keys replaced by U+FFFD."""
+    """The same value without lone surrogates, which neither UTF-8 nor Arrow can carry.
+
+    In every string and key, at every depth, a pair that was split is joined, and half a pair becomes U+FFFD. Tuples
+    come back as lists; text that is clean comes back as it is.
+    """
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return _clean(value)
     if isinstance(value, dict):
         return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_surrogates(item) for item in value]
     return value
+
+
+def _clean(text: str) -> str:
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def canonical(value: Any) -> bytes:

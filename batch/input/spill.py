@@ -10,15 +10,13 @@ batch; they are given back as dictionaries.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import pyarrow as pa
 
-from batch.core import durable
 from batch.core.arrowtypes import cast_batch
+from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 from batch.input.json_columns import REST, RowDecoder
 
@@ -36,10 +34,9 @@ class SpillWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         """Prepare to write; the file is made with the first batch or at `close`."""
         self._path = path
-        self._tmp = path.with_name(f".{path.name}.tmp")
+        self._file = AtomicFile(path)
         stored = pa.schema([_decoded(field) for field in schema])
         self._schema = stored.with_metadata({_WANTED: schema.serialize().to_pybytes()})
-        self._file: IO[bytes] | None = None
         self._writer: Any = None
         self._rows = 0
 
@@ -68,30 +65,19 @@ class SpillWriter:
         """
         try:
             self._open().close()
-            assert self._file is not None
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._tmp.replace(self._path)
-            durable.sync_folder(self._path.parent)
+            self._file.commit()
         except OSError as exc:
             raise self._refused(exc) from exc
         return self._rows
 
     def abort(self) -> None:
         """Leave nothing behind; harmless after `close` and when repeated."""
-        if self._file is not None:
-            # The writer is not closed: it would write a footer into a file that is thrown away.
-            with suppress(OSError):
-                self._file.close()
-            with suppress(OSError):
-                self._tmp.unlink(missing_ok=True)
-            self._file = None
+        # The writer is not closed: it would write a footer into a file that is thrown away.
+        self._file.abandon()
 
     def _open(self) -> Any:
         if self._writer is None:
-            self._file = self._tmp.open("wb")
-            self._writer = pa.ipc.new_file(self._file, self._schema)
+            self._writer = pa.ipc.new_file(self._file.open(), self._schema)
         return self._writer
 
     def _refused(self, exc: OSError) -> StorageError:

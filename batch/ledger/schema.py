@@ -15,7 +15,7 @@ from typing import Final
 
 import apsw
 
-from batch.core import durable
+from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 
 SCHEMA_VERSION: Final = 1
@@ -121,15 +121,15 @@ def _make(path: Path) -> None:
     Until a database is in WAL mode a power cut leaves a journal beside it that only a writer can roll back, and every
     command reads the ledger before it writes.
     """
-    hidden = path.with_name(f".{path.name}.tmp")
+    file = AtomicFile(path)
     for suffix in ("", "-journal", "-wal", "-shm"):
-        hidden.with_name(f"{hidden.name}{suffix}").unlink(missing_ok=True)
-    db = apsw.Connection(str(hidden))
+        file.hidden.with_name(f"{file.hidden.name}{suffix}").unlink(missing_ok=True)
+    db = apsw.Connection(str(file.hidden))
     try:
         db.pragma("journal_mode", "wal")
         _set_up(db)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         db.close()
-    hidden.replace(path)
-    durable.sync_folder(path.parent)
+    file.rename()  # SQLite has synced what is in it
+    file.sync_folder()

@@ -1,40 +1,35 @@
-"""Files that appear whole or not at all: Parquet parts, run summaries, `status.json`.
+"""Parquet parts that appear whole or not at all.
 
-Owns how a file is named, synced and replaced, how rows are gathered into row groups, and how an old part is rewritten
-around the rows that changed. Does not know what stands in a batch (`tables` builds it), where the folders are
-(`folder`), or which part comes next (the publisher asks the ledger). Nothing here is safe for two writers of one file:
-the run holds the lock of the output folder.
+Owns how rows are gathered into row groups, how a part is written beside its target and takes its name, and how an old
+part is rewritten around the rows that changed. It does not know what stands in a batch (`tables` builds it), where the
+folders are (`folder`), or which part comes next (the publisher asks the ledger). Nothing here is safe for two writers
+of one part: the run holds the lock of the output folder.
 
-Every published file takes the same road: a hidden name beside the target, fsync, rename, fsync of the folder. Whoever
-reads the folder sees the old file or the new one, also after a power cut. `pyarrow.parquet.ParquetWriter` is never
-used as a context manager, because leaving it on an error still writes a footer and half a part would read as valid.
+`pyarrow.parquet.ParquetWriter` is never used as a context manager, because leaving it on an error still writes a footer
+and half a part would read as valid.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.core import durable, failpoints
+from batch.core import failpoints
+from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 from batch.output import merge
+from batch.output.files import make_folder, sync_folder, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 GROUP_ROWS: Final = 10_000
 GROUP_BYTES: Final = 32 * 1024 * 1024
 """A row group is written when it holds this many rows or about this much memory, whichever comes first."""
-
-_FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_HIDDEN_IN_OUT: Final = (".status.json.tmp", ".ledger.db.tmp")
 
 
 def write_part(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, points: tuple[str, str]) -> int:
@@ -105,82 +100,6 @@ def rewrite_part(
         return part.rows
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file durably; for the summary of a run.
-
-    Args:
-        path: Its folder must exist.
-        value: Whatever msgspec encodes; half a surrogate pair in a text becomes U+FFFD.
-
-    Raises:
-        StorageError: the disk refused; the old file, if any, is intact.
-    """
-    _replace(path, _json(value), sync=True)
-
-
-def write_status(path: Path, value: Any) -> None:
-    """Replace a JSON file so that readers never see half of it, but without a sync: it is rewritten every second.
-
-    Raises:
-        StorageError: the disk refused; the old file, if any, is intact.
-    """
-    _replace(path, _json(value), sync=False)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable.
-
-    Raises:
-        StorageError: the disk refused. A file system that cannot sync folders at all is taken as it is.
-    """
-    with _translated(path):
-        durable.sync_folder(path)
-
-
-def remove_strays(folder_results: Path, folder_calls: Path, *, known_calls: Collection[str]) -> list[str]:
-    """Remove what a killed run left half done; at start, under the lock.
-
-    Gone are hidden files in `results/`, `calls/`, `runs/` and `.pending/`, a half-written `status.json` or ledger, and
-    every file under `calls/` the ledger does not name: its records are still in the ledger and will be published again.
-    Folders of the user are left alone.
-
-    Args:
-        folder_results: `OUT/results`; `OUT/runs` and `OUT/.pending` are looked for beside it.
-        folder_calls: `OUT/calls`.
-        known_calls: Published files as POSIX paths, relative to `OUT/calls` or to `OUT`.
-
-    Returns:
-        Names of the removed files relative to `OUT`, sorted.
-
-    Raises:
-        StorageError: a file cannot be removed.
-    """
-    out = folder_results.parent
-    strays = [
-        path
-        for folder in (folder_results, out / "runs", out / ".pending")
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if path.name.startswith(".") and (path.is_symlink() or path.is_file())
-    ]
-    strays += [path for path in sorted(out.glob(".*")) if path.name.startswith(_HIDDEN_IN_OUT) and path.is_file()]
-    for root, _, names in os.walk(folder_calls):
-        for name in names:
-            path = Path(root, name)
-            inside = path.relative_to(folder_calls).as_posix()
-            # Both spellings count as known: taking one for a stray would delete the book of account.
-            known = inside in known_calls or f"{folder_calls.name}/{inside}" in known_calls
-            if name.startswith(".") or not known:
-                strays.append(path)
-    for path in strays:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as exc:
-            raise _refused(path, exc) from exc
-    _remove_empty(folder_calls)
-    return sorted(path.relative_to(out).as_posix() for path in strays)
-
-
 class _PartFile:
     """A part under its hidden name: gathers rows into whole groups, then is either finished or abandoned."""
 
@@ -191,16 +110,13 @@ class _PartFile:
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
         self._waiting_bytes = 0
-        self._file: IO[bytes] | None = None
         self._writer: Any = None
-        _make_folder(target.parent)
-        self._hidden = _hidden(target)
-        with _translated(target):
-            # Our own file object: the handle that is synced is the one that was written through, so an error of a
-            # delayed write-back reaches us.
-            self._file = self._hidden.open("wb")
+        make_folder(target.parent)
+        self._file = AtomicFile(target)
+        with translated(target):
+            file = self._file.open()
         try:
-            self._writer = pq.ParquetWriter(self._file, schema, compression="zstd", compression_level=1)
+            self._writer = pq.ParquetWriter(file, schema, compression="zstd", compression_level=1)
         except BaseException:
             self.abandon()
             raise
@@ -222,33 +138,26 @@ class _PartFile:
 
     def finish(self, points: tuple[str, str]) -> None:
         """Write the rest and the footer, sync, and take the target's name."""
-        assert self._file is not None
         if self._waiting:
             self._write_group()
-        with _translated(self._target):
+        with translated(self._target):
             self._writer.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._file.seal()
             failpoints.hit(points[0])
-            self._hidden.replace(self._target)
+            self._file.rename()
         sync_folder(self._target.parent)
         failpoints.hit(points[1])
 
     def abandon(self) -> None:
         """Leave nothing behind; harmless after `finish`."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # what could not be written is not wanted any more
-                self._file.close()
+        self._file.abandon()
         if self._writer is not None:
             # Otherwise its finaliser writes a footer, into a file that is closed by now.
             self._writer.is_open = False
-        with contextlib.suppress(OSError):
-            self._hidden.unlink(missing_ok=True)
 
     def _write_group(self) -> None:
         table = pa.concat_tables(self._waiting)
-        with _translated(self._target):
+        with translated(self._target):
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self.rows += table.num_rows
         self._waiting.clear()
@@ -291,79 +200,6 @@ def _conformed(old: pq.ParquetFile, schema: pa.Schema, path: Path) -> Iterator[p
         except (OSError, pa.ArrowException) as exc:
             raise _damaged(path, exc) from exc
         yield pa.Table.from_arrays(columns, schema=schema)
-
-
-def _replace(path: Path, data: bytes, *, sync: bool) -> None:
-    hidden = _hidden(path)
-    try:
-        with _translated(path):
-            with hidden.open("wb") as file:
-                file.write(data)
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            hidden.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            hidden.unlink(missing_ok=True)
-        raise
-    if sync:
-        sync_folder(path.parent)
-
-
-def _json(value: Any) -> bytes:
-    try:
-        data = msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        data = msgspec.json.encode(_valid(msgspec.to_builtins(value, str_keys=True)))
-    return msgspec.json.format(data, indent=2) + b"\n"
-
-
-def _valid(value: Any) -> Any:
-    """Builtins with every text free of lone surrogates."""
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, dict):
-        return {_valid(key): _valid(item) for key, item in value.items()}
-    return [_valid(item) for item in value] if isinstance(value, list) else value
-
-
-def _hidden(target: Path) -> Path:
-    # Neither the leading dot nor the ending lets a reader's `*.parquet` find a half-written part.
-    return target.with_name(f".{target.name}.tmp")
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents, each name durable before something is put inside."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with _translated(folder):
-        folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def _remove_empty(root: Path) -> None:
-    for folder, _, _ in os.walk(root, topdown=False):
-        if Path(folder) != root:
-            with contextlib.suppress(OSError):  # not empty, which is the usual case
-                Path(folder).rmdir()
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise _refused(path, exc) from exc
-
-
-def _refused(path: Path, exc: OSError) -> StorageError:
-    advice = "Free some space" if exc.errno in _FULL_DISK else "Check the disk and the permissions of the folder"
-    return StorageError(
-        f"{path}: cannot be written: {exc.strerror or exc}. {advice}, then run the same command again: "
-        "what was published is whole, and no answer is bought twice."
-    )
 
 
 def _damaged(path: Path, exc: Exception) -> StorageError:

@@ -24,7 +24,7 @@ from batch.core.records import Call
 from batch.input.spill import Spill
 from batch.ledger.reader import SLICE, LedgerReader, PendingRow
 from batch.ledger.totals import Totals
-from batch.output import parts, tables
+from batch.output import files, parts, tables
 from batch.output.folder import OutputFolder
 
 CALLS_BATCH: Final = 5_000
@@ -135,7 +135,7 @@ class Publisher:
                 failpoints.hit("publish.spill_removed")
         if removed:
             # Before the run is closed: a spill that a power cut brings back after that would stay for ever.
-            parts.sync_folder(self._folder.pending)
+            files.sync_folder(self._folder.pending)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ def _remove(spill: Path) -> None:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        parts.sync_folder(folder.parent)
+        files.sync_folder(folder.parent)
     except OSError as exc:
         raise StorageError(
             f"{folder}: cannot be made: {exc.strerror}. Free space, then run the same command again."

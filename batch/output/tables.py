@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
@@ -20,6 +20,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
 from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
 
@@ -309,7 +310,7 @@ def _array(values: list[Any], kind: Any) -> Any:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
-        return pa.array([_valid(value) for value in values], kind)
+        return pa.array(without_surrogates(values), kind)
     except (OverflowError, pa.ArrowInvalid):
         if not pa.types.is_integer(kind):
             raise
@@ -336,14 +337,5 @@ def _costs(values: list[int | None]) -> Any:
 
 def _tags(tags: Mapping[str, str], count: int) -> Any:
     kind = pa.map_(_TEXT, _TEXT)
-    pairs = [(_valid(key), _valid(value)) for key, value in tags.items()]
+    pairs = list(without_surrogates(dict(tags)).items())
     return pa.repeat(pa.scalar(pairs, kind), count) if count else pa.array([], kind)
-
-
-def _valid(value: Any) -> Any:
-    """Text without lone surrogates: a pair that was split is joined, half a pair becomes U+FFFD."""
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, Iterable):
-        return [_valid(item) for item in value]
-    return value

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from batch.core.canonical import without_surrogates
+
 Fields = dict[str, msgspec.Raw]
 
 UNREADABLE: Final = (ValueError, RecursionError)
@@ -23,30 +25,13 @@ _fields: Final = msgspec.json.Decoder(Fields)
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
 _encoder: Final = msgspec.json.Encoder()
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # C0 and C1 controls and the bidirectional overrides: none of them belongs in a log line or on a terminal.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
-def scrub(text: str) -> str:
-    """`text` with every lone surrogate replaced by U+FFFD, so that it can be encoded."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def scrub_deep(value: Any) -> Any:
-    """The same for every string, key or value, of a JSON value."""
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, list):
-        return [scrub_deep(item) for item in value]
-    if isinstance(value, dict):
-        return {scrub(key): scrub_deep(item) for key, item in value.items()}
-    return value
-
-
 def excerpt(text: str) -> str:
     """At most 500 characters of foreign text on one line, without control characters."""
-    return _CONTROL.sub(" ", scrub(text[: EXCERPT * 4])).strip()[:EXCERPT]
+    return _CONTROL.sub(" ", without_surrogates(text[: EXCERPT * 4])).strip()[:EXCERPT]
 
 
 def parse_object(body: bytes) -> Fields | None:
@@ -62,7 +47,7 @@ def parse_object(body: bytes) -> Fields | None:
     except UNREADABLE:
         pass
     try:
-        mended = scrub_deep(json.loads(body.decode("utf-8-sig", "replace")))
+        mended = without_surrogates(json.loads(body.decode("utf-8-sig", "replace")))
         return _fields.decode(msgspec.json.encode(mended))
     except UNREADABLE:
         return None
@@ -115,9 +100,9 @@ def encode(body: Any) -> bytes:
     try:
         return _encoder.encode(body)
     except UnicodeEncodeError:
-        return _encoder.encode(scrub_deep(msgspec.to_builtins(body)))
+        return _encoder.encode(without_surrogates(msgspec.to_builtins(body)))
 
 
 def path_segment(name: str) -> str:
     """`name` as one segment of a URL path."""
-    return quote(scrub(name), safe="-._~")
+    return quote(without_surrogates(name), safe="-._~")

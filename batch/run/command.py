@@ -29,7 +29,7 @@ from batch.job.options import MaxFailed, RunOptions
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
-from batch.output import parts
+from batch.output import files, parts
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
 from batch.plan.preflight import INPUTS, CheckedJob
@@ -204,7 +204,7 @@ class RunCommand:
         folder, ready = self._ready.folder, self._ready
         with LedgerReader(folder.ledger) as reader:
             known = {f"run={run}/part-{number:05d}.parquet" for run, number in reader.call_parts()}
-            gone = parts.remove_strays(folder.results, folder.calls, known_calls=known)
+            gone = files.remove_strays(folder.results, folder.calls, known_calls=known)
             if gone:
                 logger().info("strays_removed", files=len(gone))
             status_files.repair_last(folder, reader, job=ready.job)

@@ -20,7 +20,7 @@ from batch.job.job import Job
 from batch.job.options import MaxFailed
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Totals
-from batch.output import parts
+from batch.output import files
 from batch.output.folder import OutputFolder
 from batch.plan import continuation
 from batch.prompts.variants import old_models
@@ -65,7 +65,7 @@ def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: 
         StorageError: the disk refused.
     """
     beat = {"process": os.getpid(), "updated_at": iso(now_us), "exit_code": end.final_code if end is not None else None}
-    parts.write_status(folder.status, {**snapshot.public(), **beat})
+    files.write_status(folder.status, {**snapshot.public(), **beat})
 
 
 def write_run(folder: OutputFolder, run: str, reader: LedgerReader, *, job: Job, end: RunEnd | None = None) -> None:
@@ -75,7 +75,7 @@ def write_run(folder: OutputFolder, run: str, reader: LedgerReader, *, job: Job,
         StorageError: the disk refused.
     """
     row = next(found for found in reader.runs() if found.run == run)
-    parts.write_json(folder.run_file(run), _run(row, reader, job, end))
+    files.write_json(folder.run_file(run), _run(row, reader, job, end))
 
 
 def repair_last(folder: OutputFolder, reader: LedgerReader, *, job: Job) -> None:
@@ -96,7 +96,7 @@ def repair_last(folder: OutputFolder, reader: LedgerReader, *, job: Job) -> None
     if told.get("state") == "running" and told.get("exit_reason") is None:
         # The job may be another by now; what it was stands in the file.
         begun = {name: told[name] for name in ("job", "versions") if name in told}
-        parts.write_json(folder.run_file(last.run), {**_run(last, reader, job, None), **begun})
+        files.write_json(folder.run_file(last.run), {**_run(last, reader, job, None), **begun})
 
 
 def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dict[str, Any]:

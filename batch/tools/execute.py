@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import msgspec
 
+from batch.core.canonical import without_surrogates
 from batch.core.clock import describe
 from batch.core.errors import BatchError
 from batch.tools.arguments import ArgumentFault, read_arguments
@@ -127,7 +128,8 @@ def render(result: Any, *, name: str) -> str:
     """
     if isinstance(result, str):
         text = str.__str__(result)  # of an Enum its value, of any other subclass the bare text
-        return text if text.isascii() else text.encode("utf-8", "replace").decode()
+        cleaned: str = without_surrogates(text)
+        return cleaned
     if result is None:
         return ""
     if inspect.iscoroutine(result):

@@ -240,3 +240,9 @@ def test_replacing_surrogates_changes_nothing_else(text: str) -> None:
     assert without_surrogates(clean) == clean
     if not any("\ud800" <= char <= "\udfff" for char in text):
         assert clean == text
+
+
+def test_halves_of_a_pair_are_joined_and_what_is_left_is_replaced() -> None:
+    """Text cut into pieces and put together again is whole; every wing asks the same function."""
+    value = {"k\ud83d": ["\ud83d\ude00", ("a\ude00", 1, None)]}
+    assert without_surrogates(value) == {"k\ufffd": ["😀", ["a\ufffd", 1, None]]}

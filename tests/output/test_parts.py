@@ -1,7 +1,6 @@
 """`batch.output.parts`: a file is there whole or not at all, and a rewritten part loses nothing."""
 
 import gc
-import json
 import os
 import signal
 import subprocess
@@ -21,7 +20,8 @@ from hypothesis import strategies as st
 
 from batch.core.errors import StorageError
 from batch.output import parts
-from batch.output.parts import remove_strays, rewrite_part, sync_folder, write_json, write_part, write_status
+from batch.output.files import remove_strays
+from batch.output.parts import rewrite_part, write_part
 
 SCHEMA = pa.schema(
     [("row_id", pa.string()), ("row_number", pa.int64()), ("variant", pa.string()), ("v", pa.string())],
@@ -64,7 +64,7 @@ def target(tmp_path: Path) -> Path:
 def in_a_child(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a process of its own, with this module's names at hand."""
     start = (
-        "import sys, pyarrow as pa\nfrom pathlib import Path\nfrom batch.output import parts\nimport importlib.util\n"
+        "import sys, importlib.util, pyarrow as pa\nfrom pathlib import Path\nfrom batch.output import files, parts\n"
     )
     start += f"spec = importlib.util.spec_from_file_location('here', {__file__!r})\n"
     start += "here = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(here)\n"
@@ -285,7 +285,7 @@ target = Path(sys.argv[1])
 for write in (
     lambda: parts.write_part(target, here.SCHEMA, rows, points=here.NEW),
     lambda: parts.rewrite_part(target, here.SCHEMA, rows, variants=[None], points=here.OLD),
-    lambda: parts.write_json(target.with_name("run.json"), "x" * 9000),
+    lambda: files.write_json(target.with_name("run.json"), "x" * 9000),
 ):
     try:
         write()
@@ -318,64 +318,6 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
     (tmp_path / "calls").write_text("")
     with pytest.raises(StorageError, match="calls: cannot be written: File exists"):
         write_part(tmp_path / "calls" / "run=x" / "p.parquet", SCHEMA, [], points=NEW)
-    with pytest.raises(StorageError, match="gone"):
-        sync_folder(tmp_path / "gone")
-
-
-@pytest.mark.parametrize("write", [write_json, write_status])
-def test_json_files_are_replaced_whole_and_hold_valid_text(tmp_path: Path, write: object) -> None:
-    """Readers poll `status.json` while it is rewritten; a server's broken text must not stop that."""
-    assert callable(write)
-    path = tmp_path / "status.json"
-    write(path, {"rows": 1})
-    write(path, {"rows": 2, "waits_for": ["half \ud800", "é"], "k\udc00": None})
-    assert json.loads(path.read_bytes()) == {"rows": 2, "waits_for": ["half \ufffd", "é"], "k\ufffd": None}
-    with pytest.raises(TypeError):
-        write(path, {"rows": object()})
-    assert json.loads(path.read_bytes())["rows"] == 2
-    assert files_in(tmp_path) == ["status.json"]
-
-
-def test_strays_are_removed_and_what_the_ledger_names_stays(tmp_path: Path) -> None:
-    """Half-done files of a killed run go at the next start; the book of account and the user's own files stay."""
-    stay = [
-        ".lock",
-        ".pending/range-00001.arrow",
-        "calls/run=a/part-00000.parquet",
-        "calls/run=a/part-00001.parquet",
-        "ledger.db",
-        "results/.ipynb_checkpoints/x",
-        "results/notes.txt",
-        "results/part-00000.parquet",
-        "runs/a.json",
-    ]
-    go = [
-        ".pending/.range-00002.arrow.tmp",
-        "calls/.DS_Store",
-        "calls/run=a/.part-00002.parquet.tmp",
-        "calls/run=a/part-00002.parquet",
-        "calls/run=b/part-00000.parquet",
-        "results/.part-00001.parquet.tmp",
-        "runs/.a.json.tmp",
-    ]
-    for name in stay + go:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
-    # The ledger may name files from `calls/` or from the output folder: neither spelling may cost the book.
-    known = {"run=a/part-00000.parquet", "calls/run=a/part-00001.parquet"}
-
-    assert remove_strays(tmp_path / "results", tmp_path / "calls", known_calls=known) == go
-
-    left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
-    assert left == stay
-    assert not (tmp_path / "calls/run=b").exists()
-    assert remove_strays(tmp_path / "results", tmp_path / "calls", known_calls=known) == []
-
-
-def test_a_new_output_folder_has_no_strays(tmp_path: Path) -> None:
-    """The first start finds no folders at all."""
-    assert remove_strays(tmp_path / "out" / "results", tmp_path / "out" / "calls", known_calls=set()) == []
 
 
 def test_readers_see_all_parts_but_no_hidden_file(target: Path) -> None:

@@ -76,7 +76,7 @@ async def returned(value: Any) -> ToolResult:
         ("as it is", "as it is"),
         ('{"not": parsed', '{"not": parsed'),
         ("天气\x00 晴", "天气\x00 晴"),
-        ("\ud83d half", "? half"),
+        ("\ud83d half", "\ufffd half"),
         (None, ""),
         ("", ""),
         (0, "0"),

@@ -6,7 +6,6 @@ A sample of what `scripts/storage` does.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -58,34 +57,39 @@ def test_a_disk_that_fails_at_any_operation_loses_nothing_acknowledged(
         strike(scene, fault)
 
 
-class Unsynced:
-    """The module `os`, but nothing is synced."""
+class Unsynced(durable.AtomicFile):
+    """A file whose data is never synced."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def fsync(self, handle: int) -> None:
-        """Not at all."""
+    def seal(self, *, sync: bool = True) -> None:
+        super().seal(sync=False)
 
 
-@pytest.mark.parametrize("module", [parts, spill, durable, schema], ids=["parts", "spills", "names", "ledger"])
-def test_a_sync_that_is_left_out_is_found_out(module: Any, sync_and_rewrite: dict[str, Scene]) -> None:
-    """The cuts have teeth: without the syncs of one module some of them lose what was acknowledged."""
-    scene = sync_and_rewrite["sync"]
+@contextlib.contextmanager
+def careless(what: str) -> Iterator[None]:
+    """Nothing of one kind is synced."""
     set_up = schema._set_up
 
     def carelessly(db: apsw.Connection) -> None:
         set_up(db)
         db.pragma("synchronous", "off")
 
-    careless: Any = (
-        mock.patch.object(schema, "_set_up", carelessly)
-        if module is schema
-        else mock.patch.object(module, "os", Unsynced())
-    )
+    patches: dict[str, Any] = {
+        "parts": mock.patch.object(parts, "AtomicFile", Unsynced),
+        "spills": mock.patch.object(spill, "AtomicFile", Unsynced),
+        "names": mock.patch.object(durable, "sync_folder", return_value=None),
+        "ledger": mock.patch.object(schema, "_set_up", carelessly),
+    }
+    with patches[what]:
+        yield
+
+
+@pytest.mark.parametrize("what", ["parts", "spills", "names", "ledger"])
+def test_a_sync_that_is_left_out_is_found_out(what: str, sync_and_rewrite: dict[str, Scene]) -> None:
+    """The cuts have teeth: without the syncs of one kind some of them lose what was acknowledged."""
+    scene = sync_and_rewrite["sync"]
     found = []
     for at in (40, 60, 80, 95):
-        with careless, contextlib.suppress(Broken):
+        with careless(what), contextlib.suppress(Broken):
             strike(scene, Fault("ledger.write", scene.passed["ledger.write"] * at // 100, "cut"))
             continue
         found.append(at)
