@@ -43,7 +43,6 @@ LONGER: dict[str, int] = {
     "http/wirelog.py": 359,
     "job/document.py": 396,
     "job/job.py": 356,
-    "limits/limiter.py": 397,
     "output/parts.py": 373,
     "plan/planner.py": 395,
     "prompts/template.py": 381,
