@@ -45,7 +45,6 @@ LONGER: dict[str, int] = {
     "job/job.py": 356,
     "output/parts.py": 373,
     "plan/planner.py": 395,
-    "prompts/template.py": 381,
     "run/pipeline.py": 397,
     "simulator/scenario.py": 360,
     "submit/attempt.py": 368,
