@@ -145,7 +145,7 @@ class Simulator:
         return JSONResponse(verdict)
 
     async def _faults(self, _request: Request) -> Response:
-        return Response(msgspec.json.encode(self.provider.strikes.log()), media_type="application/json")
+        return Response(msgspec.json.encode(self.provider.selector.log()), media_type="application/json")
 
     async def _reset(self, _request: Request) -> Response:
         self.provider.reset()

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from batch.simulator.auth import AuthError
 from batch.simulator.books.books import Entry
 from batch.simulator.dialects.stream import Stream
+from batch.simulator.in_flight import Place
 from batch.simulator.limits import Refusal
 from batch.simulator.models.completion import Ask, Completion, Usage
-from batch.simulator.places import Place
 from batch.simulator.wire import Line, Reply
 
 

@@ -169,9 +169,9 @@ async def deliver(reply: Reply, line: Line, send: Any, clock: Clock) -> bool:
 async def _paced(reply: Reply, body: bytes, line: Line, send: Any, clock: Clock) -> bytes:
     """Send what leaves before the last write; what is left for that."""
     begin = 0
-    for place, end in enumerate(reply.ends):
-        if place < len(reply.waits) and reply.waits[place]:
-            await _pause(reply.waits[place], line, clock)
+    for position, end in enumerate(reply.ends):
+        if position < len(reply.waits) and reply.waits[position]:
+            await _pause(reply.waits[position], line, clock)
         else:
             await asyncio.sleep(0)  # else the event loop would put two writes into one
         if line.lost or end >= len(body):

@@ -47,15 +47,15 @@ def bad_tool(tools: Any) -> str | None:
         return None
     if not isinstance(tools, list) or len(tools) > MAX_TOOLS:
         return "tools"
-    for place, tool in enumerate(tools):
+    for position, tool in enumerate(tools):
         if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-            return f"tools[{place}].type"
+            return f"tools[{position}].type"
         if tool["type"] != "function":
             continue
         function = tool.get("function")
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
-            return f"tools[{place}].function.name"
+            return f"tools[{position}].function.name"
     return None
 
 

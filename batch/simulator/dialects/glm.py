@@ -100,7 +100,7 @@ class Glm:
         if (
             self._scenario.refuse_duplicates
             and entry.client_call_id is not None
-            and self._provider.in_work(entry.key_id, entry.client_call_id)
+            and self._provider.in_work.has(entry.key_id, entry.client_call_id)
         ):
             self._provider.invalid(call, "duplicate")
             return errors.glm("1231", request_id=entry.client_call_id)
@@ -146,12 +146,12 @@ class Glm:
             message["content"] = "\n" if completion.identity & 1 else None
             message["tool_calls"] = [
                 {
-                    "id": f"call_{_call_number(completion.identity) + place}",
-                    "index": place,
+                    "id": f"call_{_call_number(completion.identity) + position}",
+                    "index": position,
                     "type": "function",
                     "function": {"name": called.name, "arguments": called.arguments},
                 }
-                for place, called in enumerate(completion.calls)
+                for position, called in enumerate(completion.calls)
             ]
         tokens: dict[str, Any] = {
             "completion_tokens": usage.completion_tokens,

@@ -33,8 +33,8 @@ def stream_of(body: dict[str, Any], slices: Slices, *, older: bool, fragments: b
         calls = message.get("tool_calls")
         if calls == []:
             chunks.delta({"tool_calls": []})
-        for place, call in enumerate(calls or ()):
-            chunks.call({**call, "index": place}, slices if fragments else None)
+        for position, call in enumerate(calls or ()):
+            chunks.call({**call, "index": position}, slices if fragments else None)
     finish = len(chunks.parts)
     return Stream((*chunks.parts, chunks.last(body), DONE), finish, _CONTENT_TYPE, "glm")
 

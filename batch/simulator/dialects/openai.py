@@ -127,11 +127,11 @@ class OpenAI:
         if completion.calls:
             message["tool_calls"] = [
                 {
-                    "id": "call_" + _letters(mixed(completion.identity, place), 24),
+                    "id": "call_" + _letters(mixed(completion.identity, position), 24),
                     "type": "function",
                     "function": {"name": called.name, "arguments": called.arguments},
                 }
-                for place, called in enumerate(completion.calls)
+                for position, called in enumerate(completion.calls)
             ]
         choice = {"message": message, "logprobs": None, "finish_reason": completion.finish_reason}
         return {
@@ -228,8 +228,8 @@ def _letters(identity: int, length: int) -> str:
     number = mixed(identity, 1) << 128 | mixed(identity, 2) << 64 | mixed(identity, 3)
     letters = []
     for _ in range(length):
-        number, place = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[place])
+        number, position = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[position])
     return "".join(letters)
 
 
@@ -237,8 +237,8 @@ def _wrong_messages(messages: Any) -> Reply | None:
     if not isinstance(messages, list):
         return errors.openai_invalid("Invalid type for 'messages': expected an array.", param="messages")
     open_calls: set[str] = set()
-    for place, message in enumerate(messages):
-        param = f"messages[{place}]"
+    for position, message in enumerate(messages):
+        param = f"messages[{position}]"
         role = message.get("role") if isinstance(message, dict) else None
         if not isinstance(role, str) or role not in _ROLES:
             return errors.openai_invalid(f"Invalid value for '{param}.role'.", param=f"{param}.role")

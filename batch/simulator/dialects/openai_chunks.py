@@ -64,8 +64,8 @@ class _Chunks:
             self._deltas(index, b'"' + name.encode() + b'":', slices.of_text(message.get(name) or ""))
         if calls == []:
             self._deltas(index, b"", [{"tool_calls": []}])
-        for place, call in enumerate(calls or ()):
-            self._deltas(index, b"", _fragments({"index": place, **call}, slices))
+        for position, call in enumerate(calls or ()):
+            self._deltas(index, b"", _fragments({"index": position, **call}, slices))
 
     def _deltas(self, index: int, key: bytes, values: list[Any]) -> None:
         """A chunk for each value: of the key if there is one, else a whole delta."""

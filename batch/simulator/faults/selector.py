@@ -55,13 +55,13 @@ class FaultSelector:
         texts = [text_of(message.get("content")) for message in messages if message.get("role") == "user"]
         number = self._opening_number(model, messages) if self._numbered else 0
         mask = 0
-        for place, fault in enumerate(self._faults):
+        for position, fault in enumerate(self._faults):
             if fault.model is not None and fault.model.lower() != model.lower():
                 continue
             if not fault.rows or any(
                 row == number if isinstance(row, int) else any(row in text for text in texts) for row in fault.rows
             ):
-                mask |= 1 << place
+                mask |= 1 << position
         return mask
 
     def _opening_number(self, model: str, messages: list[dict[str, Any]]) -> int:
@@ -89,20 +89,20 @@ class FaultSelector:
         attempt = self._attempts.get((route, conversation), 0) + 1
         self._attempts[route, conversation] = attempt
         return [
-            self._strike(place, dialect, conversation, attempt, scene)
-            for place, fault in enumerate(self._faults)
+            self._strike(position, dialect, conversation, attempt, scene)
+            for position, fault in enumerate(self._faults)
             if route in fault.routes
-            and dialect in self._dialects[place]
-            and rows >> place & 1
+            and dialect in self._dialects[position]
+            and rows >> position & 1
             and self._falls(fault, route, conversation, attempt)
         ]
 
-    def _strike(self, place: int, dialect: str, conversation: int, attempt: int, scene: Scene) -> Strike:
-        number, begun = self._met.get((place, scene.key_id), (0, scene.now))
-        self._met[place, scene.key_id] = number + 1, begun
-        self._totals[place] += 1
-        total = self._totals[place]
-        return Strike(self._faults[place], dialect, conversation, attempt, number + 1, total, begun, scene)
+    def _strike(self, position: int, dialect: str, conversation: int, attempt: int, scene: Scene) -> Strike:
+        number, begun = self._met.get((position, scene.key_id), (0, scene.now))
+        self._met[position, scene.key_id] = number + 1, begun
+        self._totals[position] += 1
+        total = self._totals[position]
+        return Strike(self._faults[position], dialect, conversation, attempt, number + 1, total, begun, scene)
 
     def _falls(self, fault: Fault, route: str, conversation: int, attempt: int) -> bool:
         if fault.first is not None and attempt > fault.first:

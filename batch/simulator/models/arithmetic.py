@@ -143,11 +143,11 @@ def _json_number(literal: str) -> str:
 def _mentions(text: str, numbers: list[Number]) -> list[_Mention]:
     found: list[_Mention] = []
     taken: list[tuple[int, int]] = []
-    for place in range(len(numbers) - 1):
-        start, end = numbers[place].end, numbers[place + 1].start
+    for position in range(len(numbers) - 1):
+        start, end = numbers[position].end, numbers[position + 1].start
         infix = _INFIX.fullmatch(text[start:end].strip(" ()")) if end - start <= 40 else None
         if infix is not None and infix.lastgroup is not None:
-            found.append(_Mention(start, infix.lastgroup, place))
+            found.append(_Mention(start, infix.lastgroup, position))
             taken.append((start, end))
     words = [
         _Mention(match.start(), match.lastgroup)
@@ -155,8 +155,8 @@ def _mentions(text: str, numbers: list[Number]) -> list[_Mention]:
         if match.lastgroup is not None and not any(start <= match.start() < end for start, end in taken)
     ]
     signs = [
-        _Mention(number.end, "factorial", place)
-        for place, number in enumerate(numbers)
+        _Mention(number.end, "factorial", position)
+        for position, number in enumerate(numbers)
         if _FACTORIAL_SIGN.match(text, number.end)
     ]
     if found or words:

@@ -142,8 +142,8 @@ def _is_label_list(value: Any) -> bool:
 def _json_at(text: str, start: int) -> tuple[Any, int]:
     """The JSON value that begins at `start` and where it ends; None when there is none."""
     depth, quoted, escaped = 0, False, False
-    for place in range(start, min(len(text), start + _LONGEST_FRAME)):
-        sign = text[place]
+    for position in range(start, min(len(text), start + _LONGEST_FRAME)):
+        sign = text[position]
         if quoted:
             quoted = escaped or sign != '"'
             escaped = sign == "\\" and not escaped
@@ -155,7 +155,7 @@ def _json_at(text: str, start: int) -> tuple[Any, int]:
             depth -= 1
             if depth == 0:
                 try:
-                    return msgspec.json.decode(text[start : place + 1]), place + 1
+                    return msgspec.json.decode(text[start : position + 1]), position + 1
                 except msgspec.DecodeError:
                     return None, start
     return None, start
@@ -176,9 +176,9 @@ def _listed(text: str, start: int) -> tuple[tuple[str, ...], int]:
 def _inline(text: str, start: int) -> tuple[tuple[str, ...], int]:
     end = min(len(text), start + _LONGEST_LIST)
     for stop in ("\n", "。", ". ", "? ", "？", "！"):
-        place = text.find(stop, start, end)
-        if place >= 0:
-            end = min(end, place)
+        position = text.find(stop, start, end)
+        if position >= 0:
+            end = min(end, position)
     labels = tuple(label.strip(_TRIM) for label in _SEPARATOR.split(text[start:end]))
     labels = tuple(label for label in labels if label)
     if any(len(label) > _LONGEST_LABEL or label.count(" ") > 4 for label in labels):
@@ -200,13 +200,15 @@ def _value(schema: Any, root: dict[str, Any], text: str, identity: int, depth: i
         kind = next((one for one in kind if one != "null"), "null")
     if kind == "object" or "properties" in schema:
         return {
-            name: _value(inner, root, text, mixed(identity, place), depth + 1)
-            for place, (name, inner) in enumerate((schema.get("properties") or {}).items())
+            name: _value(inner, root, text, mixed(identity, position), depth + 1)
+            for position, (name, inner) in enumerate((schema.get("properties") or {}).items())
         }
     if kind == "array":
         least = schema.get("minItems", 1)
         count = min(max(1, least), _MOST_ITEMS) if isinstance(least, int) else 1
-        return [_value(schema.get("items"), root, text, mixed(identity, place), depth + 1) for place in range(count)]
+        return [
+            _value(schema.get("items"), root, text, mixed(identity, position), depth + 1) for position in range(count)
+        ]
     if kind in ("integer", "number"):
         return _number(schema, text, whole=kind == "integer")
     if kind == "boolean":

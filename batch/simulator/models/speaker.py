@@ -77,14 +77,14 @@ def plain_text(user: str, identity: int) -> str:
     user = " ".join(user.split())
     chinese = _CJK.search(user) is not None
     stock = _CHINESE if chinese else _ENGLISH
-    middle = [stock[mixed(identity, place) % len(stock)] for place in range(2 + identity % 4)]
+    middle = [stock[mixed(identity, position) % len(stock)] for position in range(2 + identity % 4)]
     about = user[:24] if chinese else " ".join(user.split()[:6])
     start = f"关于“{about}”：" if chinese else f'About "{about}":'
     return (start if chinese else start + " ") + ("" if chinese else " ").join(dict.fromkeys(middle))
 
 
 def _limited(ask: Ask, text: str, identity: int) -> Completion:
-    ends = [place for place in (text.find(word) for word in ask.stop) if place >= 0]
+    ends = [position for position in (text.find(word) for word in ask.stop) if position >= 0]
     if ends:
         text = text[: min(ends)]
     size = tokens.count(text)

@@ -54,7 +54,7 @@ def decide(ask: Ask) -> tuple[tuple[ToolCall, ...], str | None]:
 
 def _loop(messages: list[dict[str, Any]]) -> tuple[str, int, list[str]]:
     """The last user text, the number of calls made since, and the tools' answers since."""
-    start = max((place for place, message in enumerate(messages) if message.get("role") == "user"), default=-1)
+    start = max((position for position, message in enumerate(messages) if message.get("role") == "user"), default=-1)
     user = text_of(messages[start].get("content")) if start >= 0 else ""
     since = messages[start + 1 :]
     made = [message.get("tool_calls") for message in since if message.get("role") == "assistant"]
