@@ -1,4 +1,4 @@
-"""The simulator's own account of what it served and billed. Owns one compact record per HTTP request.
+"""The simulator's own account of what it served and billed: one compact record per HTTP request.
 
 Kept in columns because a run may send hundreds of thousands of requests: some forty bytes a record plus the caller's
 id. What is derived (cost, state of a task, duplicates) is computed when somebody asks.
@@ -90,9 +90,12 @@ class Books:
         self._calls.append(entry.client_call_id)
 
     def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
-        """Tokens billed for requests that came in the unix seconds [begin, end), by (key, model).
+        """The tokens billed in a stretch of time, by (key, model).
 
-        Tasks count as they stand at the monotonic time `now`, at the time of their submission.
+        Args:
+            begin: unix seconds.
+            end: unix seconds; not itself in the stretch.
+            now: monotonic seconds. Tasks count as they stand now, at the time of their submission.
         """
         kinds = list(self._kinds)
         totals: dict[tuple[str, str], int] = {}

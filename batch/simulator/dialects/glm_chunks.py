@@ -1,4 +1,4 @@
-"""The chunks of a streamed answer in the GLM dialect. Owns their JSON; the answer itself comes from `glm.py`.
+"""The chunks of a streamed answer in the GLM dialect. Owns their JSON; what they say comes from `glm.py`.
 
 Sources: BigModel guides "streaming messages" and "streaming tool calls", and chunks recorded in the SDK's tests. In
 2024 every chunk repeated the role and only the last had a finish reason; newer ones say the role once and null until

@@ -1,4 +1,6 @@
-"""Who is struck by which fault. Owns the conversations seen, their attempts, and the log of what was applied.
+"""Decides which requests are struck by which fault.
+
+Owns the conversations seen, their attempts, and the log of the faults that were applied.
 
 A conversation is a model and the whole list of messages, so each turn of a tool loop is one of its own. Where `rows`
 gives a number, turns count as one: what is numbered is the opening, the messages up to the first user message.
@@ -28,10 +30,15 @@ _ROUTE_NUMBER = {"chat": 0, "submit": 1, "poll": 2}
 
 
 class FaultSelector:
-    """Chooses the faults of each request."""
+    """Chooses the faults of each request.
+
+    Args:
+        faults: of the scenario, in its order.
+        seed: of the scenario.
+    """
 
     def __init__(self, faults: tuple[Fault, ...], seed: int) -> None:
-        """Strike by these faults, in this order."""
+        """Start with no conversation seen."""
         self._faults = faults
         self._dialects = tuple(BEHAVIOURS[fault.behaviour].dialects for fault in faults)
         self._seed = seed
@@ -115,7 +122,15 @@ class FaultSelector:
         return chance(*parts) < fault.rate
 
     def applied(self, strike: Strike, number: int, route: str, call_id: str | None, at: float) -> None:
-        """Log that a fault did its work on the request with this number, at `at` unix seconds."""
+        """Log a fault that did its work.
+
+        Args:
+            strike: the fault on the request.
+            number: of the request.
+            route: `chat`, `submit` or `poll`.
+            call_id: the caller's id of the request.
+            at: unix seconds.
+        """
         self._log.append((number, strike.fault.behaviour, route, call_id, at))
 
     def log(self) -> list[dict[str, Any]]:
