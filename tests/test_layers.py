@@ -43,10 +43,7 @@ LONGER: dict[str, int] = {
     "http/wirelog.py": 359,
     "job/document.py": 396,
     "job/job.py": 356,
-    "limits/limiter.py": 397,
     "plan/planner.py": 395,
-    "prompts/template.py": 381,
-    "simulator/scenario.py": 360,
 }
 """Modules (`a/b.py`) and functions (`a/b.py:name`) that are longer, with their exact length; they may only shrink."""
 

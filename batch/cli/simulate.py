@@ -27,8 +27,8 @@ def simulate(
     """
     if not 0 <= port <= 65535:
         raise RefusedToStart(f"--port {port}: a port is a number from 0 to 65535")
-    from batch.simulator.scenario import ScenarioError
     from batch.simulator.server import serve
+    from batch.simulator.toml_table import ScenarioError
 
     try:
         serve(port=port, scenario=scenario)

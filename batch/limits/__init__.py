@@ -1,5 +1,5 @@
-"""When a request may leave this process: calls in flight, requests and tokens a minute, pauses, outages.
+"""When a request may leave this process: calls in flight, requests and tokens per minute, pauses, outages.
 
-It knows no row and sends nothing. Doors: `limiter` (the one place that waits), `tokens` (what a request counts for),
-`outage` (what a call tells of the provider's health).
+It knows no row but by its number, and sends nothing. Doors: `limiter` (the only place that waits), `tokens` (what a
+request counts for), `outage` (what a call tells about the provider).
 """

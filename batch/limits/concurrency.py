@@ -4,15 +4,21 @@ Owns one number, `limit`, between 1 and the job's `concurrency`. Services such a
 at once what is above their cap (code 1302), so a refusal is a measurement: with that call not counted, what is still
 in flight is what they took. `limiter` asks this module before it grants, and tells it what became of each call.
 
-- **RunStart.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an
-  eighth every `OPEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap
-  has refused few calls by the time it says so.
+- **Start.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an eighth
+  every `WIDEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap has
+  refused few calls by the time it says so.
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
   cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
 - **Up.** Below the level last refused, each answer adds its part of one more call per round trip. At that level one
   more is tried after `PROBE_AFTER` answers or `PROBE_AFTER_S`, and twice as many with each round trip that goes well:
   refusals stay under one in a hundred, and a cap four times higher is found within seconds.
 - **Overloaded** (1305: the model is busy, whatever we do) takes a share off, at most once a second.
+
+For example, concurrency 80 against a service that takes 30 calls at a time and answers each after ten seconds. The
+limit is 10 at first, 20 after 0.25 s, 30 after 0.5 s and 40 after 0.75 s. The last ten calls are all refused, the tenth
+while 30 others are in flight: the limit is 30. With the first answer after 15 s, one call more is tried; it is refused,
+and the limit is 30 again. When the service takes 60, the 31st call is answered, and with each round trip more are in
+flight: 33, 37, 45. The next step tries 61; one is refused while 60 others are in flight, and the limit is 60.
 
 Pure arithmetic over times handed in; it never waits.
 """
@@ -24,124 +30,144 @@ from typing import Final
 PROBE_AFTER: Final = 200
 PROBE_AFTER_S: Final = 15.0  # with few and slow calls, that many answers would take minutes
 CUT: Final = 0.85
-OPEN_S: Final = 0.25
-OPEN_PARTS: Final = 8
-OPEN_LEAST: Final = 8
+WIDEN_S: Final = 0.25
+START_PARTS: Final = 8
+START_LEAST: Final = 8
 CALM_EVERY_S: Final = 1.0
 CALM_CUT: Final = 0.7
 CALM_FLOOR: Final = 20  # an overloaded model is still asked by a twentieth of the job's calls, at least one
+FEW_ANSWERS: Final = 20
 
 
 class ConcurrencyLimit:
-    """The tracked cap of one provider, key and model.
+    """The tracked cap of one provider and key, for the calls of one run.
 
     Args:
-        most: the job's concurrency, never exceeded.
-        adapt: False leaves the limit at `most` for ever.
+        concurrency: the most calls in flight the job allows; the limit never exceeds it.
+        adapt: False leaves the limit at `concurrency` for ever.
     """
 
     __slots__ = (
         "_adapt",
         "_answers",
-        "_before",
-        "_calmed",
+        "_answers_at_level",
+        "_calmed_at",
         "_ceiling",
         "_cut_at",
         "_fraction",
-        "_opens_at",
+        "_limit_before",
+        "_probe_step",
         "_refused_at",
-        "_since",
-        "_step",
+        "_widens_at",
+        "concurrency",
         "limit",
-        "most",
-        "opening",
+        "starting",
     )
 
-    def __init__(self, most: int, *, adapt: bool = True) -> None:
-        self.most = most
-        self.opening = adapt and most > OPEN_LEAST
-        """No call was refused yet, and the limit has not been at `most`."""
-        self.limit = max(OPEN_LEAST, -(-most // OPEN_PARTS)) if self.opening else most
-        self._opens_at: float | None = None
+    def __init__(self, concurrency: int, *, adapt: bool = True) -> None:
+        self.concurrency = concurrency
+        self.starting = adapt and concurrency > START_LEAST
+        """No call was refused yet, and the limit has not reached `concurrency`."""
+        self.limit = max(START_LEAST, -(-concurrency // START_PARTS)) if self.starting else concurrency
+        self._widens_at: float | None = None
         self._adapt = adapt
-        self._ceiling = most + 1
-        """The number in flight that was refused last; one above `most` while none was."""
-        self._before = most
+        self._ceiling = concurrency + 1
+        """The number in flight that was refused last; one above `concurrency` while none was."""
+        self._limit_before = concurrency
         """The limit before the refusals that are going on."""
         self._cut_at = -1.0
         self._refused_at = 0.0
-        self._calmed = -1.0
+        self._calmed_at = -1.0
+        self._answers_at_level = 0
+        """Answers towards the next call more than the level last refused."""
         self._answers = 0
-        self._since = 0
         """Answers since the last refusal."""
         self._fraction = 0.0
-        self._step = 1
+        self._probe_step = 1
 
-    def open_in(self, now: float) -> float | None:
-        """Let time open more; the seconds until it does so again, None when it does not."""
-        if not self.opening:
+    def widens_in(self, now: float) -> float | None:
+        """Let time make room, while the run starts; the seconds until it does so again, None when it does not."""
+        if not self.starting:
             return None
-        if self._opens_at is None:
-            self._opens_at = now + OPEN_S
-        while now >= self._opens_at:
-            self._opens_at += OPEN_S
-            if not self._open(max(1, self.most // OPEN_PARTS)):
+        if self._widens_at is None:
+            self._widens_at = now + WIDEN_S
+        while now >= self._widens_at:
+            self._widens_at += WIDEN_S
+            if not self._widen(max(1, self.concurrency // START_PARTS)):
                 return None
-        return self._opens_at - now
+        return self._widens_at - now
 
     def refused(self, sent: float, now: float, others: int) -> None:
-        """A call that left at `sent` was refused for too many in flight; `others` are still there."""
+        """Lower the limit, because a call was refused for too many in flight.
+
+        Args:
+            sent: when that call left, in monotonic seconds.
+            now: when its refusal came.
+            others: how many other calls were in flight then.
+        """
         if not self._adapt:
             return
-        self.opening = False
-        if self._since >= max(20, self.limit):
-            self._before = self.limit
+        self.starting = False
+        # One wave of refusals has one limit before it: the next refusals of the wave find few answers since the last.
+        if self._answers >= max(FEW_ANSWERS, self.limit):
+            self._limit_before = self.limit
         level = max(1, min(self.limit, others))
-        if sent > self._cut_at >= 0.0 and self._since < self.limit // 2:
+        # A call from before the last cut only tells the same once more. One that left after it, and is refused with
+        # hardly an answer in between, tells that even the lowered limit is too high.
+        if sent > self._cut_at >= 0.0 and self._answers < self.limit // 2:
             level = max(1, min(level, int(others * CUT)))
         if level < self.limit or self.limit == 1:
             self._cut_at = now
         self.limit = level
         self._ceiling = max(level + 1, min(self._ceiling, others + 1))
-        self._answers = self._since = 0
+        self._answers_at_level = self._answers = 0
         self._refused_at = now
-        self._step = 1
+        self._probe_step = 1
 
     def overloaded(self, now: float) -> None:
-        """The model is too busy for this call; asking with fewer at a time gives it air."""
-        if not self._adapt or now - self._calmed < CALM_EVERY_S:
+        """Ask with fewer calls at a time, because the model was too busy for one."""
+        # A busy model refuses a whole wave at once; cut for each of them, the limit would be 1 within a second.
+        if not self._adapt or now - self._calmed_at < CALM_EVERY_S:
             return
-        self._calmed = now
-        self.opening = False
-        self.limit = max(1, -(-self.most // CALM_FLOOR), int(self.limit * CALM_CUT))
+        self._calmed_at = now
+        self.starting = False
+        self.limit = max(1, -(-self.concurrency // CALM_FLOOR), int(self.limit * CALM_CUT))
 
     def answered(self, in_flight: int, now: float) -> None:
-        """A call was taken and answered at `now` while `in_flight` were there, itself among them."""
-        self._since += 1
-        if self.opening:
-            self._open(1)
-        if self.limit >= self.most:
-            return
+        """Raise the limit if an answer shows that there is room.
+
+        Args:
+            in_flight: how many calls were there when it came, itself among them.
+            now: monotonic seconds.
+        """
         self._answers += 1
+        if self.starting:
+            self._widen(1)
+        if self.limit >= self.concurrency:
+            return
+        self._answers_at_level += 1
         if in_flight < self.limit:
             return  # the limit held nobody back, so this answer says nothing about a higher one
         if self.limit + 1 < self._ceiling:
             self._grow(1.0 / self.limit * max(1, self.limit // 8))
-        elif self._answers >= PROBE_AFTER or (self._step == 1 and now - self._refused_at > PROBE_AFTER_S):
-            # At the level that was refused: one more, then twice as many with each round that goes well.
-            self._answers = PROBE_AFTER - self.limit - self._step
-            self._raise(self._step)
-            self._step *= 2
+            return
+        slow = self._probe_step == 1 and now - self._refused_at > PROBE_AFTER_S
+        if slow or self._answers_at_level >= PROBE_AFTER:
+            # At the level that was refused: one more, then twice as many with each round trip that goes well. A round
+            # trip is as many answers as the limit will be, so that many are still wanted for the next step.
+            self._answers_at_level = PROBE_AFTER - self.limit - self._probe_step
+            self._raise(self._probe_step)
+            self._probe_step *= 2
 
     def restore(self) -> None:
-        """Everything was refused for a while, so the refusals measured nothing: go on as before them."""
-        self._raise(max(0, self._before - self.limit))
+        """Return to the limit before the refusals: everything was refused for a while, so they measured nothing."""
+        self._raise(max(0, self._limit_before - self.limit))
 
-    def _open(self, by: int) -> bool:
-        """Make room for so many more; whether there is still more to open."""
-        self.limit = min(self.most, self.limit + by)
-        self.opening = self.limit < self.most
-        return self.opening
+    def _widen(self, by: int) -> bool:
+        """Make room for so many more calls; whether the run is still starting."""
+        self.limit = min(self.concurrency, self.limit + by)
+        self.starting = self.limit < self.concurrency
+        return self.starting
 
     def _grow(self, part: float) -> None:
         self._fraction += part
@@ -151,5 +177,5 @@ class ConcurrencyLimit:
             self._raise(whole)
 
     def _raise(self, by: int) -> None:
-        self.limit = min(self.most, self.limit + by)
+        self.limit = min(self.concurrency, self.limit + by)
         self._ceiling = max(self._ceiling, self.limit + 1)

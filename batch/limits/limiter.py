@@ -1,21 +1,20 @@
-"""When a request may leave this process: calls in flight, requests and tokens a minute, pauses and outages.
+"""When a request may leave this process: calls in flight, requests and tokens per minute, pauses and outages.
 
-The only place that waits for capacity. A caller asks for a `Lease`, sends, and gives the lease back with what it heard
-of the provider; no other module sleeps because of a limit. Who asks first is served first, whatever its size: only the
-head of the queue looks at the budgets, so a large prompt is never passed over.
+Owns the queue of those who wait and the leases of those who may send; it is the only place that waits for capacity. A
+caller asks for a `Lease`, sends, and gives the lease back with what the call told about the provider; no other module
+sleeps because of a limit. Callers are served in the order in which they ask, whatever their size: only the head of the
+queue looks at the budgets, so a large prompt is never passed over.
 
 What must be free at the same time, each owned by a module of its own:
 
 - **in flight** (`concurrency`): a slot is held from the call's `sent` record to its outcome's record. The ledger
-  commits in
-  order, so giving it back when that record is queued never shows more open calls than slots in any committed state.
-  Saved task ids are `adopted`: they count without waiting, even above the limit, and new leases wait until the count is
-  below it again. The cap itself is tracked when the provider refuses calls for their number;
-- **pace** (`requests`) and **tokens** (`tokens`): the limits of the job, or those the provider's headers tell, if
-  tighter.
-  A lease held longer than `GRANT_S` before its bytes left is stale and is paced anew;
+  commits in order, so giving it back when that record is queued never shows more open calls than slots in any committed
+  state. Saved task ids are adopted: they count without waiting, even above the limit, and new leases wait until the
+  count is below it again. The cap itself is tracked when the provider refuses calls for their number;
+- **per minute** (`rates`): requests (`requests`) and tokens (`tokens`), within the limits of the job or of the
+  provider's headers. A lease held longer than `GRANT_S` before its bytes left is stale and waits for them again;
 - **pause**: a refusal with a waiting time slows everybody: nothing is granted before it has passed;
-- **health** (`outage`): while the provider is silent, one probe at a time.
+- **outage** (`outage`): while the provider is silent, one probe at a time.
 
 One event loop owns a `Limiter`; there is no lock, because nothing awaits between reading a budget and spending it.
 """
@@ -33,11 +32,9 @@ from batch.core.records import LimitHeaders, Usage
 from batch.job.job import LimitSpec
 from batch.limits.concurrency import ConcurrencyLimit
 from batch.limits.outage import Observation, OutageDetector
-from batch.limits.requests import GRANT_S, RequestRate
-from batch.limits.tokens import Grant, TokenBudget, TokenEstimator, TokenWeight
-
-PER_MINUTE_S = 120.0
-"""A window of the provider's longer than this is no limit a minute, and is not paced by."""
+from batch.limits.rates import RateLimits, pause_of
+from batch.limits.requests import GRANT_S
+from batch.limits.tokens import Grant, TokenEstimator, TokenWeight
 
 
 class LimiterClosed(Exception):
@@ -45,42 +42,53 @@ class LimiterClosed(Exception):
 
 
 class Lease:
-    """The right to send one call and the slot it takes; give it back exactly once, again is harmless."""
+    """The right to send one call, and the slot it takes. Give it back once; a second time is harmless.
 
-    __slots__ = ("_limits", "grant", "granted", "open", "probe", "row", "wait_ms", "weight")
+    Args:
+        limiter: who granted it, and takes it back.
+        granted_at: monotonic seconds.
+        waited_s: how long its caller was held back.
+        row: which row the call is for.
+        weight: what the call counts for; None counts no tokens.
+    """
+
+    __slots__ = ("_limiter", "granted_at", "open", "probe", "row", "token_grant", "wait_ms", "weight")
 
     def __init__(
-        self, limits: Limiter, granted: float, waited_s: float, *, row: int, weight: TokenWeight | None
+        self, limiter: Limiter, granted_at: float, waited_s: float, *, row: int, weight: TokenWeight | None
     ) -> None:
-        self._limits = limits
-        self.granted = granted
+        self._limiter = limiter
+        self.granted_at = granted_at
         self.wait_ms = int(waited_s * 1000)
         self.row = row
         self.weight = weight
-        self.grant: Grant | None = None
+        self.token_grant: Grant | None = None
+        """The tokens reserved for it."""
         self.probe = False
+        """Its call asks, during an outage, whether the provider answers again."""
         self.open = True
+        """Its slot is still taken."""
 
     def taken(self) -> None:
         """The provider took the call and works on it; the slot stays with it."""
-        self._limits.record_success(self)
+        self._limiter.record_success(self)
 
     def release(self, observed: Observation = "nothing", usage: Usage | None = None) -> None:
         """Free the slot. Call it right after the outcome's record was queued, with no await in between."""
         if self.open:
             self.open = False
-            self._limits.freed(self, observed, usage)
+            self._limiter.freed(self, observed, usage)
 
 
 class Limiter:
-    """The budgets of one run against one provider, key and model.
+    """The budgets of one run against one provider and key. Rows that ask for different models share them.
 
     Args:
         clock: where time comes from.
         concurrency: the most calls in flight.
-        requests_per_minute: None paces by what the provider's headers say, if they say it.
+        requests_per_minute: None leaves the limit to the provider's headers, if they tell one.
         tokens_per_minute: likewise.
-        charges: what a request counts for; needed for a token limit to hold.
+        estimator: what a request counts for; needed for a token limit to hold.
         adapt: follow the provider's refusals and headers.
     """
 
@@ -99,13 +107,10 @@ class Limiter:
         self.in_flight = 0
         self.paused_until = 0.0
         self.slots = ConcurrencyLimit(concurrency, adapt=adapt)
+        self.rates = RateLimits(requests_per_minute, tokens_per_minute, estimator)
         self.outage = OutageDetector(concurrency)
         self.estimator = estimator
         self._adapt = adapt
-        self._asked_rpm = requests_per_minute
-        self._asked_tpm = tokens_per_minute
-        self._pace = RequestRate(requests_per_minute)
-        self._tokens = TokenBudget(tokens_per_minute) if tokens_per_minute is not None else None
         self._queue: deque[anyio.Event] = deque()
         self._scopes: set[anyio.CancelScope] = set()
         self._watchers: list[anyio.Event] = []
@@ -113,7 +118,7 @@ class Limiter:
 
     @classmethod
     def of(cls, clock: Clock, spec: LimitSpec, *, estimator: TokenEstimator) -> Self:
-        """As a job asks for."""
+        """The limiter that a job's `[limits]` ask for."""
         return cls(
             clock,
             concurrency=spec.concurrency,
@@ -131,46 +136,42 @@ class Limiter:
         return len(self._queue)
 
     def start(self, since_last_sent_s: float | None) -> None:
-        """Begin as the last process left off: `since_last_sent_s` after the last byte the ledger knows of."""
+        """Continue where the last process stopped: `since_last_sent_s` after the last byte the ledger knows of."""
         if since_last_sent_s is not None:
-            self._pace.sent_before(since_last_sent_s)
-            if self._tokens is not None:
-                self._tokens.sent_before(since_last_sent_s, self._clock.monotonic())
+            self.rates.sent_before(since_last_sent_s, self._clock.monotonic())
 
     @property
     def counts_tokens(self) -> bool:
         """Whether requests must say what they count for."""
-        return self._tokens is not None
+        return self.rates.counts_tokens
 
     def exceeds_limit(self, weight: TokenWeight | None) -> float | None:
-        """The token limit, when a request alone is surely larger than the whole of it."""
-        if weight is None or self._tokens is None or self.estimator is None:
-            return None
-        limit = self._tokens.per_minute
-        return limit if self.estimator.surely(weight) > limit else None
+        """The token limit, when a request alone is surely larger than the whole of it; None otherwise."""
+        return self.rates.exceeds_limit(weight)
 
     async def acquire(self, row: int = 0, weight: TokenWeight | None = None) -> Lease:
-        """Wait for a slot, for the pace and for the tokens of `weight`, in order of arrival.
+        """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
 
         Args:
             row: which row the call is for; failures of several rows tell more than several of one.
-            weight: what the call counts for; None counts nothing.
+            weight: what the call counts for; None counts no tokens.
 
         Raises:
             LimiterClosed: no new sends are taken any more.
         """
         if self._closed:
             raise LimiterClosed
-        if not self._queue and self._held_for(weight) == 0.0 and self._pace.open_now:
-            await self._pace.take()  # has capacity, so it returns without waiting
+        if not self._queue and self._held_for(weight) == 0.0 and self.rates.requests.has_capacity:
+            await self.rates.requests.take()  # has capacity, so it returns without waiting
             return self._grant(0.0, row, weight)
-        asked = self._clock.monotonic()
+        asked_at = self._clock.monotonic()
+        # Closing must reach whoever waits, wherever it waits: each waiter has a scope that `close` cancels.
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
                 await self._wait_in_line(weight)
                 if not self._closed:  # it may be closed in the moment of our turn, when no cancel reaches us any more
-                    return self._grant(self._clock.monotonic() - asked, row, weight)
+                    return self._grant(self._clock.monotonic() - asked_at, row, weight)
             finally:
                 self._scopes.discard(scope)
                 self._next_in_line()
@@ -182,7 +183,7 @@ class Limiter:
         try:
             if self._queue[0] is not turn:
                 await turn.wait()
-            await self._wait_for_all(weight)
+            await self.rates.requests.take_together(lambda: self._held_for(weight), self._until_changed)
         finally:
             # Answered on every path: a cancelled head hands the turn on, a cancelled follower just leaves.
             was_head = self._queue[0] is turn
@@ -194,52 +195,26 @@ class Limiter:
         if self._queue:
             self._queue[0].set()
 
-    async def _wait_for_all(self, weight: TokenWeight | None) -> None:
-        """Return in the moment when everything is free at once."""
-        drawn = False
-        while True:
-            wait = self._held_for(weight)
-            if wait == 0.0 and drawn:
-                return
-            if wait == 0.0:
-                await self._pace.take()
-                drawn = True
-                continue
-            await self._until_changed(wait)
-            drawn = False  # what was drawn before a wait is stale after it
-
     def _held_for(self, weight: TokenWeight | None) -> float | None:
-        """Seconds until a call may go, the pace apart: 0 now, None until something changes."""
+        """The seconds until a call may go, were it not for the pace of requests: 0 now, None until a change."""
         if self.in_flight >= self.slots.limit:
-            opens = self.slots.open_in(self._clock.monotonic())
-            if self.in_flight >= self.slots.limit:
-                return opens
-        outage = self.outage
-        if self._tokens is None and not outage.open and not self.paused_until:
-            return 0.0
+            widens_in = self.slots.widens_in(self._clock.monotonic())
+            if self.in_flight >= self.slots.limit:  # time may just have opened another slot
+                return widens_in
+        if not self.rates.counts_tokens and not self.outage.ongoing and not self.paused_until:
+            return 0.0  # the usual case, asked for every call: it needs no clock
         now = self._clock.monotonic()
-        probe = outage.probe_in(now)
-        if probe is None:
+        probe_in = self.outage.probe_in(now)
+        if probe_in is None:
             return None
-        return max(self.paused_until - now, probe, self._tokens_in(weight, now), 0.0)
-
-    def _tokens_in(self, weight: TokenWeight | None, now: float) -> float:
-        """Seconds until the tokens of `weight` may leave."""
-        if self._tokens is None or self.estimator is None or weight is None:
-            return 0.0
-        return self._tokens.wait(self.estimator.amount(weight), now)
-
-    def _take_tokens(self, weight: TokenWeight | None, now: float) -> Grant | None:
-        if self._tokens is None or self.estimator is None or weight is None:
-            return None
-        return self._tokens.take(self.estimator.amount(weight), now)
+        return max(self.paused_until - now, probe_in, self.rates.token_wait(weight, now), 0.0)
 
     def _grant(self, waited_s: float, row: int, weight: TokenWeight | None) -> Lease:
         now = self._clock.monotonic()
         lease = Lease(self, now, waited_s, row=row, weight=weight)
         self.in_flight += 1
-        lease.grant = self._take_tokens(weight, now)
-        if self.outage.open:
+        lease.token_grant = self.rates.take_tokens(weight, now)
+        if self.outage.ongoing:
             self.outage.probing = lease.probe = True
         return lease
 
@@ -258,24 +233,24 @@ class Limiter:
 
     def _changed(self) -> None:
         watchers, self._watchers = self._watchers, []
-        for events in watchers:
-            events.set()
+        for changed in watchers:
+            changed.set()
 
     async def reacquire_if_stale(self, lease: Lease) -> None:
         """Wait for the budgets again, keeping the slot, when the grant has gone stale before the bytes left."""
-        while self._clock.monotonic() - lease.granted > GRANT_S:
-            if lease.grant is not None and self._tokens is not None:
-                self._tokens.settle(lease.grant, 0.0, self._clock.monotonic())
-                lease.grant = None
-            while True:
-                await self._pace.take()
-                now = self._clock.monotonic()
-                wait = max(self.paused_until - now, self._tokens_in(lease.weight, now))
-                if wait <= 0:
-                    break  # else what was drawn is stale after the wait
-                await self._until_changed(wait)
-            lease.granted = self._clock.monotonic()
-            lease.grant = self._take_tokens(lease.weight, lease.granted)
+        rates = self.rates
+
+        def held_for() -> float:
+            now = self._clock.monotonic()
+            return max(self.paused_until - now, rates.token_wait(lease.weight, now), 0.0)
+
+        # Again and again: the task may be woken late, and find its new grant stale as well.
+        while self._clock.monotonic() - lease.granted_at > GRANT_S:
+            rates.give_back(lease.token_grant, self._clock.monotonic())
+            lease.token_grant = None
+            await rates.requests.take_together(held_for, self._until_changed)
+            lease.granted_at = self._clock.monotonic()
+            lease.token_grant = rates.take_tokens(lease.weight, lease.granted_at)
 
     def adopt(self) -> Lease:
         """A slot for a call the provider already holds; taken without waiting, even above the limit."""
@@ -288,7 +263,7 @@ class Limiter:
         for scope in list(self._scopes):
             scope.cancel()
 
-    # -- hearing ----------------------------------------------------------------------------------------------------
+    # -- learning from calls ----------------------------------------------------------------------------------------
 
     def pause(self, seconds: float) -> None:
         """Grant nothing for the next `seconds`; a shorter pause never cuts a longer one."""
@@ -298,8 +273,8 @@ class Limiter:
         self.paused_until = max(self.paused_until, now + seconds)
 
     def record_success(self, lease: Lease) -> None:
-        """The provider took a call."""
-        if self.outage.answered(lease.granted):
+        """The provider took a call: an outage is over, and there may be room for more calls in flight."""
+        if self.outage.answered(lease.granted_at):
             self.slots.restore()
             logger().info("provider_answers_again")
             self._changed()
@@ -309,77 +284,52 @@ class Limiter:
             self._changed()
 
     def freed(self, lease: Lease, observed: Observation, usage: Usage | None) -> None:
-        """A lease came back; called by `Lease.release` only."""
+        """Take a lease back; called by `Lease.release` only.
+
+        Args:
+            lease: it counts no longer.
+            observed: what its call told about the provider.
+            usage: the tokens it was billed for, if that is known.
+        """
         if lease.probe:
             self.outage.probing = False
+        # While the slot still counts: the cap is measured by how many calls were there, this one among them.
         if observed == "answered":
             self.record_success(lease)
         elif observed != "nothing":
-            self._learn_failure(lease, observed)
+            self._record_failure(lease, observed)
         self.in_flight -= 1
-        if lease.grant is not None and self._tokens is not None and usage is not None:
-            self._settle(lease, lease.grant, usage)
+        if self.rates.settle(lease.token_grant, lease.weight, usage, self._clock.monotonic()):
+            self._changed()
         if self._watchers and (lease.probe or self.in_flight < self.slots.limit):
             self._changed()
 
-    def _settle(self, lease: Lease, grant: Grant, usage: Usage) -> None:
-        if self._tokens is None or self.estimator is None or lease.weight is None or not usage.total_tokens:
-            return  # a refused call stays booked as it was reserved: services count it too
-        amount = self.estimator.used(lease.weight, usage)
-        if self._tokens.settle(grant, amount, self._clock.monotonic()):
-            self._changed()
-
-    def _learn_failure(self, lease: Lease, observed: Observation) -> None:
+    def _record_failure(self, lease: Lease, observed: Observation) -> None:
         now = self._clock.monotonic()
         others = self.in_flight - 1
         if observed == "in_flight":
-            self.slots.refused(lease.granted, now, others)
+            self.slots.refused(lease.granted_at, now, others)
             if others > 0:
-                return  # too many at once, so some of them are being served
+                return  # too many at once, so some of them are being served: no sign of an outage
         elif observed == "overloaded":
             self.slots.overloaded(now)
         if self.outage.failed(lease.row, now, how=observed):
             logger().warning("provider_silent", heard=observed)
 
-    def observe_headers(self, said: LimitHeaders) -> None:
-        """What the rate-limit headers of an answer say: a tighter limit is adopted, an empty budget waited for."""
+    def observe_headers(self, headers: LimitHeaders) -> None:
+        """Obey the rate-limit headers of an answer: adopt a tighter limit, wait for a budget that is used up."""
         if not self._adapt:
             return
         now = self._clock.monotonic()
-        if said.limit_requests and _a_minute(said.limit_requests, said.remaining_requests, said.reset_requests_s):
-            self._adopt_requests(float(said.limit_requests))
-        if said.limit_tokens and _a_minute(said.limit_tokens, said.remaining_tokens, said.reset_tokens_s):
-            self._adopt_tokens(float(said.limit_tokens), said.remaining_tokens)
-        if now < self.paused_until:
-            return
-        # Refilled all the time, a budget has room for the next request long before it is full again.
-        if said.remaining_requests == 0 and said.reset_requests_s and said.limit_requests:
-            a_minute = _a_minute(said.limit_requests, 0, said.reset_requests_s)
-            self.pause(min(said.reset_requests_s, 120 / said.limit_requests) if a_minute else said.reset_requests_s)
-        if said.remaining_tokens == 0 and said.reset_tokens_s:
-            self.pause(min(said.reset_tokens_s, 1.0))
-
-    def _adopt_requests(self, told: float) -> None:
-        limit = min(told, self._asked_rpm or told)
-        if limit != self._pace.per_minute:
-            logger().info("limit_adopted", requests_per_minute=limit)
-            self._pace.set_limit(limit)
-
-    def _adopt_tokens(self, told: float, left: int | None) -> None:
-        limit = min(told, self._asked_tpm or told)
-        if self._tokens is None:
-            self._tokens = TokenBudget(limit)
-            self._tokens.used_before(limit - min(told if left is None else left, limit), self._clock.monotonic())
-        elif limit != self._tokens.per_minute:
-            self._tokens.set_limit(limit)
-        else:
-            return
-        logger().info("limit_adopted", tokens_per_minute=limit)
+        self.rates.observe(headers, now)
+        # The headers of answers that arrive in a pause are from before it: they do not make it longer.
+        if now >= self.paused_until:
+            self.pause(pause_of(headers))
 
     def waits_for(self) -> str | None:
         """What holds callers back now, for people; None when nothing does."""
         now = self._clock.monotonic()
-        if self.outage.open:
+        if self.outage.ongoing:
             return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}"
         if self.paused_until > now:
             return f"the provider's pause, {describe(self.paused_until - now)}"
@@ -387,11 +337,5 @@ class Limiter:
             return None
         if self.in_flight >= self.slots.limit:
             return "the provider's limit of calls in flight" if self.slots.limit < self.concurrency else None
-        return "requests_per_minute" if self._tokens is None or not self._pace.open_now else "tokens_per_minute"
-
-
-def _a_minute(limit: int, left: int | None, reset_s: float | None) -> bool:
-    """Whether a limit is one a minute: what is used up, and when it is full again, tells how fast it refills."""
-    if left is None or reset_s is None or left >= limit or reset_s <= 1.0:
-        return True
-    return reset_s * limit / (limit - left) <= PER_MINUTE_S
+        tokens_hold = self.rates.counts_tokens and self.rates.requests.has_capacity
+        return "tokens_per_minute" if tokens_hold else "requests_per_minute"

@@ -1,4 +1,4 @@
-"""How many tokens may leave: a tokens-per-minute limit with reserve and settle, and the estimate it reserves by.
+"""How many tokens may leave: a limit of tokens per minute with reserve and settle, and the estimate it reserves by.
 
 Owns `TokenBudget` and `TokenEstimator`. What a request will count for is known only afterwards, so an upper estimate is
 reserved before it leaves and corrected when its usage is known.
@@ -6,12 +6,18 @@ reserved before it leaves and corrected when its usage is known.
 **Budget.** Two rules hold at once. *The line*: what was granted in the last `WINDOW_S` seconds and the new amount
 together stay within the limit; this is exact over any window, however large single amounts are. *The pace*: amounts
 leave at an even speed, so that a provider that looks at single seconds sees an even stream as well. An amount larger
-than the whole limit is clamped to it and leaves when nothing else is in the window. Who asks is served in order by
-`limiter`, so a large prompt never starves.
+than the whole limit is clamped to it and leaves when nothing else is in the window. `limiter` serves its callers in
+order, so a large prompt waits for its turn, but not for ever.
 
-**TokenEstimator.** Tokens of a text are a number of units (a quarter for an ASCII byte, one for any other character)
-times a ratio that is learned from usage, per model; before it is learned, a text has at most as many tokens as UTF-8
-bytes, which no byte-pair tokenizer exceeds.
+**Estimate.** Tokens of a text are a number of units (a quarter for an ASCII byte, one for any other character) times a
+ratio that is learned from usage; before it is learned, a text has at most as many tokens as UTF-8 bytes, which no
+byte-pair tokenizer exceeds.
+
+For example, 100,000 tokens per minute: 99,000 of them are used, at a pace of 99,000 / 60.4 s = 1,639 tokens per second.
+A prompt of 4,000 ASCII characters, `max_tokens` 500, is 1,000 units. Before anything is learned it reserves 4,016
+tokens for the prompt (4,000 bytes and 16 for the chat template), so the next call leaves 2.4 s later. Its usage says
+1,088 prompt tokens, and 2,928 tokens come back: the next call may leave at once. After eight such usages the ratio is
+1.08 tokens per unit, and the prompt reserves 1,000 · (1.08 + 0.01) + 16 = 1,106 tokens.
 
 Pure arithmetic over times handed in; it never waits.
 """
@@ -39,7 +45,7 @@ MESSAGE_TOKENS: Final = 16  # of a chat template around one message, at most
 
 
 class Grant:
-    """One amount in the window; `amount` is corrected when it is known."""
+    """One amount in the window, granted `at` some time in monotonic seconds; corrected when it is known better."""
 
     __slots__ = ("amount", "at")
 
@@ -49,18 +55,18 @@ class Grant:
 
 
 class TokenBudget:
-    """What may leave under one limit of tokens a minute.
+    """What may leave under one limit.
 
     Args:
-        per_minute: the limit.
+        per_minute: the limit, in tokens per minute.
     """
 
     def __init__(self, per_minute: float) -> None:
         self.per_minute = per_minute
         self._window: deque[Grant] = deque()
         self._sum = 0.0
-        self._even = 0.0
-        """When the next amount may leave by the pace."""
+        self._paced_until = 0.0
+        """When the next amount may leave by the pace, in monotonic seconds."""
         self._held = False
         """The line held somebody back since the last grant, so the pace has something to make up for."""
 
@@ -69,40 +75,43 @@ class TokenBudget:
         return self.per_minute * MARGIN
 
     def set_limit(self, per_minute: float) -> None:
-        """Go on under another limit; what was granted stays in the window."""
+        """Continue under another limit; what was granted stays in the window."""
         self.per_minute = per_minute
 
     def sent_before(self, seconds: float, now: float) -> None:
-        """The last request left so many seconds ago, in another process: take its window for full."""
+        """Continue the window of another process, whose last request left `seconds` before `now`: take it for full."""
         if 0.0 <= seconds < WINDOW_S:
             self.used_before(self._room * (1 - seconds / WINDOW_S), now)
 
     def used_before(self, amount: float, now: float) -> None:
-        """So much of the limit was used up by others; it comes back at an even speed, as the limit itself does."""
+        """Count an amount that others used up; it comes back at an even speed, as the limit itself does."""
         share = self._room / 60
         for number in range(int(min(amount, self._room) / share + 0.5)):
             self._window.append(Grant(now - WINDOW_S + (number + 1) * WINDOW_S / 60, share))
             self._sum += share
 
     def wait(self, amount: float, now: float) -> float:
-        """Seconds until `amount` may leave as far as is known now; 0 when it may at once."""
+        """The seconds until `amount` may leave, as far as is known now; 0 when it may at once."""
         self._forget(now)
         amount = min(amount, self._room)
-        over = self._sum + amount - self._room
-        line = 0.0
-        if over > 1e-6:
+        excess = self._sum + amount - self._room
+        line_wait = 0.0
+        if excess > 1e-6:
+            # The oldest grants leave the window first: enough of them make room for this one.
             for grant in self._window:
-                over -= grant.amount
-                if over <= 1e-6:
-                    line = grant.at + WINDOW_S - now
+                excess -= grant.amount
+                if excess <= 1e-6:
+                    line_wait = grant.at + WINDOW_S - now
                     break
             self._held = True
-        return max(line, self._even - BURST_S - now, 0.0)
+        return max(line_wait, self._paced_until - BURST_S - now, 0.0)
 
     def take(self, amount: float, now: float) -> Grant:
-        """Let `amount` leave; the caller has asked `wait` first."""
+        """Reserve `amount` and let it leave; the caller has asked `wait` first."""
         amount = min(amount, self._room)
-        self._even = max(self._even, now - CATCH_UP_S if self._held else now) + amount / self._speed
+        # After a rest the pace starts from now, or all that was not used would leave at once. What the line held back
+        # was no rest: up to `CATCH_UP_S` of it is made up for.
+        self._paced_until = max(self._paced_until, now - CATCH_UP_S if self._held else now) + amount / self._speed
         self._held = False
         grant = Grant(now, amount)
         self._window.append(grant)
@@ -110,13 +119,22 @@ class TokenBudget:
         return grant
 
     def settle(self, grant: Grant, amount: float, now: float) -> bool:
-        """Correct what a grant counted for. True when there is more room than before."""
+        """Correct what a grant counts for.
+
+        Args:
+            grant: what `take` returned.
+            amount: what it counts for in truth, in tokens.
+            now: monotonic seconds.
+
+        Returns:
+            Whether there is more room than before.
+        """
         self._forget(now)
         change = max(0.0, amount) - grant.amount
         grant.amount += change
-        if grant.at > now - WINDOW_S:
+        if grant.at > now - WINDOW_S:  # else it has left the window, and the sum with it
             self._sum += change
-        self._even += change / self._speed
+        self._paced_until += change / self._speed
         return change < 0
 
     @property
@@ -132,17 +150,20 @@ class TokenBudget:
 
 
 class TokenWeight(msgspec.Struct, frozen=True):
-    """What one request weighs; how many tokens that is gets clearer while it waits."""
+    """What one request counts for, before tokens are known: how many tokens it is gets clearer while it waits."""
 
     units: float
     most: int
-    """Tokens of the prompt that no tokenizer exceeds."""
+    """How many tokens the prompt has at most, whatever the tokenizer."""
     asked: int
     """`max_tokens` as the request has it, 0 without."""
 
 
 class TokenEstimator:
-    """What requests count for: the service's rule, and what is learned from usage. One model each.
+    """Estimates what requests count for, by the rule of the service and by what usage has taught.
+
+    All requests of a run share one, also where their rows ask for several models: the ratio learned is that of their
+    mixture, and its spread, which the upper estimate adds threefold, grows with the difference between them.
 
     Args:
         rule: `asked`: max(max_tokens, prompt), fixed when it is sent (OpenAI guide "Rate limits"); `used`: prompt and
@@ -152,14 +173,14 @@ class TokenEstimator:
 
     def __init__(self, rule: Literal["asked", "used"], *, carried: str = "") -> None:
         self._rule = rule
-        self._fixed = units(carried)
-        self._fixed_most = len(carried.encode("utf-8", "surrogatepass"))
+        self._carried_units = units(carried)
+        self._carried_most = len(carried.encode("utf-8", "surrogatepass"))
         self._prompt = _Learned(1.0)
         self._completion = _Learned(float(COMPLETION_TOKENS))
 
     def of(self, messages: Iterable[Message], parameters: Mapping[str, Any]) -> TokenWeight:
-        """The weight of a request."""
-        total, most = self._fixed, self._fixed_most
+        """The weight of a request, from its messages and its parameters as they are sent."""
+        total, most = self._carried_units, self._carried_most
         for message in messages:
             for text in _texts(message):
                 total += units(text)
@@ -168,7 +189,7 @@ class TokenEstimator:
         return TokenWeight(total, most, _most_tokens(parameters))
 
     def amount(self, weight: TokenWeight) -> float:
-        """The upper estimate, by what was learned until now."""
+        """How many tokens to reserve: an upper estimate, by what was learned until now."""
         prompt = float(weight.most)
         if self._prompt.seen >= TRUSTED:
             prompt = min(prompt, weight.units * (self._prompt.high + 0.01) + MESSAGE_TOKENS)
@@ -177,13 +198,13 @@ class TokenEstimator:
         return prompt + (weight.asked or self._completion.high)
 
     def surely(self, weight: TokenWeight) -> float:
-        """What a request counts for at the very least, as far as one can know before it is sent."""
+        """How many tokens a request counts for at the very least, as far as one can know before it is sent."""
         ratio = self._prompt.low if self._prompt.seen >= TRUSTED else 0.5
         prompt = weight.units * ratio
         return max(float(weight.asked), prompt) if self._rule == "asked" else prompt
 
     def used(self, weight: TokenWeight, usage: Usage) -> float:
-        """What it counted for in the end; learns from it."""
+        """How many tokens a request counted for in the end; learns from it."""
         if weight.units >= 8:  # below that the chat template outweighs the text
             self._prompt.learn(max(0.0, usage.prompt_tokens - MESSAGE_TOKENS / 2) / weight.units)
         self._completion.learn(float(usage.completion_tokens))
@@ -193,9 +214,16 @@ class TokenEstimator:
 
 
 def about(messages: Iterable[Message], *, carried: str = "") -> tuple[int, int, int]:
-    """Tokens of a prompt before anything is known of its model: the likely number, and the ends it lies between.
+    """How many tokens a prompt has, before anything is known of its model.
 
-    Tokenizers differ by 0.45 to 1.6 times for prose, more for tables and code. Pictures are not in it.
+    Tokenizers differ by 0.45 to 1.6 times for prose, more for tables and code. Pictures are not counted.
+
+    Args:
+        messages: of the prompt.
+        carried: text that goes with every request besides its messages: the tool schemas.
+
+    Returns:
+        The likely number of tokens, the least and the most.
     """
     total = units(carried)
     for message in messages:
@@ -204,7 +232,7 @@ def about(messages: Iterable[Message], *, carried: str = "") -> tuple[int, int, 
 
 
 class _Learned:
-    """A mean and its mean deviation, quick at first and slow later."""
+    """A running mean and its mean deviation; they follow new values quickly at first and slowly later."""
 
     __slots__ = ("mean", "seen", "spread")
 
@@ -215,7 +243,7 @@ class _Learned:
 
     def learn(self, value: float) -> None:
         self.seen += 1
-        gain = max(1.0 / self.seen, 0.02)
+        gain = max(1.0 / self.seen, 0.02)  # never less, so that prompts of another kind later in the run are learned
         self.mean += gain * (value - self.mean)
         self.spread += gain * (abs(value - self.mean) - self.spread) if self.seen > 1 else 0.0
 
@@ -237,7 +265,7 @@ def _most_tokens(parameters: Mapping[str, Any]) -> int:
 
 
 def units(text: str) -> float:
-    """A quarter for each ASCII character, one for any other."""
+    """A measure of a text that tokenizers agree on roughly: a quarter for each ASCII character, one for any other."""
     if text.isascii():
         return len(text) / 4
     size = len(text.encode("utf-8", "surrogatepass"))

@@ -1,8 +1,8 @@
-"""What happens next in a row: send, run the tools that were asked for, or settle. Pure.
+"""What happens next in a row: a call is sent, the tools that the model asked for are run, or the row is settled.
 
 A `Conversation` is a value: an event (a reply, tool results, a final failure) gives the next conversation and the next
-action. Nothing here sends, runs a tool or writes; the workers of `pipeline` do, and after a crash `resume` rebuilds the
-same conversation from the journaled steps.
+action. Pure functions: nothing here sends, runs a tool or writes. So a run that is continued after a crash rebuilds the
+same conversation from the steps in the ledger.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DATED: Final = re.compile(r"-[0-9]{4}([0-9]{2}){0,2}(-|$)")  # -0520, -202508, 
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What of the job decides how a conversation goes on."""
+    """The settings of the job that decide how a conversation continues."""
 
     max_turns: int = 8
     tools: bool = False
@@ -32,7 +32,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """The messages of a row so far. `first` of them are its first request; `turn` is the one now asked or answered."""
+    """The messages of a row until now. `first` of them are its first request; `turn` is now asked or answered."""
 
     messages: tuple[Message, ...]
     first: int
@@ -41,12 +41,12 @@ class Conversation(msgspec.Struct, frozen=True):
     follow_ups: tuple[Message, ...] = ()
     """What the user says next, one message for each complete answer."""
     since: int = 0
-    """The turn that answered the user first; `max_turns` counts from there."""
+    """The turn in which the user's last message was asked; `max_turns` counts from there."""
     flags: tuple[str, ...] = ()
-    """What there is to say of the answers before the last one."""
+    """The flags of the answers before the last one, such as `truncated`."""
 
     def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
-        """JSON text of the part of the conversation that `output.messages` asks for; of pictures, hash and source."""
+        """The part of the conversation that `output.messages` asks for, as JSON text; of pictures, hash and source."""
         if keep == "none":
             return None
         chosen = self.messages if keep == "all" else self.messages[self.first :]
@@ -82,12 +82,17 @@ Action = Send | RunTools | Settle
 
 
 def start(messages: list[Message], follow_ups: tuple[Message, ...] = ()) -> Conversation:
-    """The conversation before anything was sent."""
+    """The conversation before anything was sent.
+
+    Args:
+        messages: of the first request.
+        follow_ups: what the user says later, one message after each complete answer.
+    """
     return Conversation(messages=tuple(messages), first=len(messages), follow_ups=follow_ups)
 
 
 def judge(reply: Reply) -> Failure | None:
-    """A reply that is no answer although it is well formed: aborted, or ended in a way nobody knows."""
+    """The failure that a well-formed reply is after all: it was broken off, or ended in an unknown way. Else None."""
     reason = reply.finish_reason
     if reason in ABORTED:
         return Failure(
@@ -119,17 +124,24 @@ def judge(reply: Reply) -> Failure | None:
 def after_reply(
     conversation: Conversation, reply: Reply, rules: Rules, *, model_asked: str
 ) -> tuple[Conversation, Action]:
-    """What follows a reply that `judge` let pass."""
-    told = msgspec.structs.replace(conversation, messages=(*conversation.messages, reply.message))
+    """The conversation with a reply, and what to do next.
+
+    Args:
+        conversation: before the reply.
+        reply: one in which `judge` saw no failure.
+        rules: of the job.
+        model_asked: the model that the row asks for.
+    """
+    extended = msgspec.structs.replace(conversation, messages=(*conversation.messages, reply.message))
     refused = _refusal(reply, rules, model_asked)
     if refused is not None:
         # Partial text of a violation is discarded: the conversation ends before it.
-        return conversation if refused.error_kind == "content_filter" else told, refused
+        return conversation if refused.error_kind == "content_filter" else extended, refused
     if reply.tool_calls and rules.tools and reply.finish_reason != "length":
-        told = msgspec.structs.replace(told, tool_calls=told.tool_calls + len(reply.tool_calls))
+        extended = msgspec.structs.replace(extended, tool_calls=extended.tool_calls + len(reply.tool_calls))
         if conversation.turn - conversation.since + 1 < rules.max_turns:
-            return told, RunTools(reply.tool_calls)
-        return told, Settle(
+            return extended, RunTools(reply.tool_calls)
+        return extended, Settle(
             status="failed",
             finish_reason=reply.finish_reason,
             model=reply.model,
@@ -140,8 +152,8 @@ def after_reply(
         )
     flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, model_asked))))
     if conversation.follow_ups:
-        return _next_user_turn(told, flags), Send()
-    return told, Settle(
+        return _next_user_turn(extended, flags), Send()
+    return extended, Settle(
         status="ok",
         answer=reply.content,
         reasoning=reply.reasoning,
@@ -151,18 +163,18 @@ def after_reply(
     )
 
 
-def _next_user_turn(told: Conversation, flags: tuple[str, ...]) -> Conversation:
-    """The user goes on; the model sees the whole conversation again."""
-    said, *follow_ups = told.follow_ups
-    turn = told.turn + 1
-    messages = (*told.messages[:-1], _answered(told.messages[-1]), said)
+def _next_user_turn(conversation: Conversation, flags: tuple[str, ...]) -> Conversation:
+    """The conversation with the user's next message; the model sees the whole of it again."""
+    user_message, *follow_ups = conversation.follow_ups
+    turn = conversation.turn + 1
+    messages = (*conversation.messages[:-1], _answered(conversation.messages[-1]), user_message)
     return msgspec.structs.replace(
-        told, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flags
+        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flags
     )
 
 
 def _answered(message: Message) -> Message:
-    """A reply as later turns show it: services refuse a conversation that goes on over tool calls nobody ran."""
+    """A reply as later turns repeat it: services refuse a conversation with tool calls that nobody ran."""
     if not message.get("tool_calls"):
         return message
     kept = {name: value for name, value in message.items() if name != "tool_calls"}
@@ -170,7 +182,13 @@ def _answered(message: Message) -> Message:
 
 
 def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str]) -> Conversation:
-    """The conversation with one tool message for each call, ready for the next turn."""
+    """The conversation with the results of its tools, ready for the next turn.
+
+    Args:
+        conversation: ends with the reply that asked for the tools.
+        calls: the N calls of that reply.
+        contents: N texts, the result of each call, in the same order.
+    """
     results: list[Message] = [
         {"role": "tool", "content": content, "tool_call_id": call.id}
         for call, content in zip(calls, contents, strict=True)

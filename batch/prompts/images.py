@@ -1,4 +1,4 @@
-"""Files of the job's folder, and pictures → content parts.
+"""Files of the job's folder, read as text for a prompt or as a picture for a content part of a message.
 
 Owns what may be read from disk on a row's word: regular files inside the job's folder and nothing else, however the
 name is written, because a name in a row is data from outside; and pictures only if their bytes are a picture's. A
@@ -39,7 +39,7 @@ _MAGIC: Final = (
 
 
 class Files:
-    """The files of one folder, read once each.
+    """Reads the files of one folder, each once.
 
     Args:
         folder: nothing outside it is ever opened.
@@ -61,8 +61,8 @@ class Files:
         except UnicodeDecodeError as exc:
             raise ValueError(f"file {name!r} is not UTF-8 text (byte {exc.start})") from exc
 
-    def read(self, name: str, most: int) -> bytes:
-        """The bytes of a file of at most `most` bytes.
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The bytes of a file that is not larger than `max_bytes`.
 
         Raises:
             ValueError: as `text`.
@@ -77,15 +77,15 @@ class Files:
             path = (root / name).resolve()
             if not path.is_relative_to(root):
                 raise ValueError(f"file {shown} lies outside the job's folder: only what is inside is read")
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
                 raise ValueError(f"{shown} is no regular file")
-            if found.st_size > most:
-                raise ValueError(f"file {shown} is larger than {most:,} bytes")
+            if status.st_size > max_bytes:
+                raise ValueError(f"file {shown} is larger than {max_bytes:,} bytes")
             data = path.read_bytes()
         except (OSError, RuntimeError) as exc:
-            why = exc.strerror if isinstance(exc, OSError) else "a loop of links"
-            raise ValueError(f"file {shown} cannot be read from the job's folder: {why}") from exc
+            reason = exc.strerror if isinstance(exc, OSError) else "a loop of links"
+            raise ValueError(f"file {shown} cannot be read from the job's folder: {reason}") from exc
         if self._size + len(data) <= KEPT_BYTES:
             self._kept[name] = data
             self._size += len(data)
@@ -123,7 +123,7 @@ def parts_of(value: Any, files: Files, *, column: str, room: int = MAX_ROW_BYTES
 
 
 def _address(value: Any, files: Files) -> tuple[str, str | None]:
-    """What the request says of a picture, and the name of its file if it has one."""
+    """The URL of a picture in the request, an address or a `data:` URI, and the name of its file if it has one."""
     if isinstance(value, bytes | bytearray | memoryview):
         return data_uri(bytes(value)), None
     if not isinstance(value, str):
@@ -145,7 +145,7 @@ def _address(value: Any, files: Files) -> tuple[str, str | None]:
 
 
 def _encoded(text: str) -> bool:
-    """Whether a text is a picture in base64, sound or damaged: the name of a file could be one by its letters alone."""
+    """Whether a text is a picture in base64, sound or damaged: its first bytes tell, as file names have its letters."""
     try:
         kind = _kind(base64.b64decode("".join(text[:40].split())[:16], validate=True))
     except ValueError:
@@ -154,12 +154,12 @@ def _encoded(text: str) -> bool:
 
 
 def asked(messages: list[Message]) -> list[Message]:
-    """The messages without the sources of their pictures: the same picture under another name asks for the same."""
+    """The messages without the sources of their pictures: the same picture under another name is the same request."""
     return [_each_part(message, _unsourced) for message in messages]
 
 
 def shown(messages: Sequence[Message]) -> list[Message]:
-    """The messages with `sha256:` and the hash of its bytes for each picture, so that no megabytes are kept twice."""
+    """The messages with a `sha256:` hash in place of each picture's bytes, so that no megabytes are kept twice."""
     return [_each_part(message, _hashed) for message in messages]
 
 

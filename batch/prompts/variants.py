@@ -1,9 +1,10 @@
-"""What is asked of a row, in each variant: prompt, model and parameters, and the fingerprint of the whole.
+"""The variants of a job: each asks every row with a prompt, a model and parameters of its own.
 
-Owns the variants of a job: several models (`model.names`), several prompts (`prompt.variants`), or each with each. A
-job without variants has one question, whose name is empty in the ledger and null in the table. What is written as a
-list names its variants even when it holds one: a model taken away or added later must leave the others' names, and so
-their answers, as they are. Renders through `template`; knows no row but the one it is handed.
+Owns which variants there are, what each asks of a row, and the fingerprint of that. There may be several models
+(`model.names`), several prompts (`prompt.variants`), or each with each. A job without variants has one, whose name is
+empty in the ledger and null in the table. What is written as a list names its variants even when it holds one: a model
+taken away or added later must leave the others' names, and so their answers, as they are. Renders through `prompt`;
+knows no row but the one it is handed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from batch.core.canonical import Fingerprint
 from batch.core.records import Failure, RowRequest
 from batch.job.job import Job, PromptSpec
 from batch.prompts import images
-from batch.prompts.template import Prompt, PromptFault
+from batch.prompts.prompt import Prompt
+from batch.prompts.template import PromptFault
 from batch.providers import message_rules, parameters
 from batch.providers.parameters import Finding
 from batch.providers.service import Service
@@ -25,12 +27,18 @@ from batch.tools.registry import ToolSet
 
 
 class Variant:
-    """One variant of what every row is asked.
+    """One variant: what a job asks of every row with one model and one prompt.
+
+    Args:
+        job: whose parameters, provider and lane it has.
+        tools: the functions offered with every request.
+        prompt: what is asked.
+        service: who is asked; None when no provider has that name, which is a fault reported elsewhere.
+        name: of the variant; empty when the job has no variants.
+        number: its position in the job, from 0.
+        model: who answers.
 
     Attributes:
-        name: its name, empty for the only one.
-        number: its place in the job.
-        model: who is asked.
         columns: the columns it reads.
     """
 
@@ -60,13 +68,13 @@ class Variant:
         self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part())
 
     def findings(self) -> list[Finding]:
-        """What its service makes of the parameters that are the same for every row."""
+        """What the service is known to say to the parameters that are the same for every row."""
         if self._service is None:
             return []
         return parameters.check(self._service, self.model, self._fixed, tools=self._tools, lane=self._lane)
 
     def check(self, names: Collection[str]) -> list[str]:
-        """Everything wrong with it over an input with these columns."""
+        """What is wrong with the variant for an input with these columns, one line a fault; empty when it is sound."""
         missing = [
             f"model.parameters.{name}: {column!r} is no column of the input"
             for name, column in self._columns.items()
@@ -75,38 +83,38 @@ class Variant:
         return self.prompt.check(names) + missing
 
     def request(self, record: Mapping[str, Any]) -> RowRequest:
-        """What this row asks.
+        """The request of one row: its messages, model and parameters.
 
         Raises:
-            PromptFault: it cannot be rendered.
+            PromptFault: it cannot be rendered, or its own parameters are refused.
         """
         messages, follow_ups = self.prompt.conversation(record)
         if not self._columns:
             return RowRequest(messages, self.model, self._fixed, follow_ups)
-        own = {name: record.get(column) for name, column in self._columns.items()}
-        given = {name: value for name, value in own.items() if value is not None}
+        cells = {name: record.get(column) for name, column in self._columns.items()}
+        given = {name: value for name, value in cells.items() if value is not None}
         if self._service is not None:
             for finding in parameters.check(self._service, self.model, given, tools=self._tools, lane=self._lane):
                 if finding.level == "error":
                     raise PromptFault(finding.line())
         return RowRequest(messages, self.model, {**self._fixed, **given}, follow_ups)
 
-    def refused(self, asked: RowRequest) -> Failure | None:
-        """The failure its service would answer this row with; it is known, so the row is not sent."""
-        return None if self._service is None else message_rules.refused(self._service, asked.messages)
+    def refused(self, request: RowRequest) -> Failure | None:
+        """The failure that the service is known to answer this request with, so that it need not be sent; else None."""
+        return None if self._service is None else message_rules.refused(self._service, request.messages)
 
-    def fingerprint(self, asked: RowRequest) -> bytes:
-        """The fingerprint of what a row asks."""
+    def fingerprint(self, request: RowRequest) -> bytes:
+        """The fingerprint of a row's request: rows that ask for the same have the same one."""
         over: dict[str, Any] = {}
         if self._columns:
-            over["parameters"] = {name: asked.parameters.get(name) for name in sorted(self._columns)}
-        if asked.follow_ups:
-            over["later"] = asked.follow_ups
-        messages = images.asked(asked.messages) if self.prompt.pictured else asked.messages
+            over["parameters"] = {name: request.parameters.get(name) for name in sorted(self._columns)}
+        if request.follow_ups:
+            over["later"] = request.follow_ups
+        messages = images.asked(request.messages) if self.prompt.pictured else request.messages
         return self._fingerprint.of(messages, over or None)
 
     def fault(self, kind: str, code: str | None) -> bytes:
-        """The fingerprint of a row that cannot be asked."""
+        """The fingerprint of a row that cannot be asked, by what is wrong with it."""
         return self._fingerprint.of([{"role": "fault", "content": f"{kind}/{code}"}])
 
 
@@ -116,7 +124,7 @@ class Variants:
     Args:
         job: what is asked.
         tools: the functions offered with every request.
-        service: who is asked, as far as it is known.
+        service: who is asked; None when no provider has that name, which is a fault reported elsewhere.
     """
 
     def __init__(self, job: Job, tools: ToolSet, service: Service | None = None) -> None:
@@ -131,7 +139,7 @@ class Variants:
         self._named = {variant.name: variant for variant in self._all}
         self.columns: frozenset[str] = frozenset().union(*(variant.columns for variant in self._all))
         self.files = {name: digest for _, prompt in prompts for name, digest in prompt.files.items()}
-        """Files that are part of every row's question, with the hash of their text."""
+        """Files that are part of every row's request, with the hash of their text."""
         self.by_row = any(prompt.by_row for _, prompt in prompts)
         """Rows may name files too: whether one of them changed is not known before the rows are read."""
         self.pictured = any(prompt.pictured for _, prompt in prompts)
@@ -157,12 +165,12 @@ class Variants:
         return self._named.get(variant)
 
     def check(self, names: Collection[str]) -> list[str]:
-        """Everything wrong with any of them over an input with these columns, each fault once."""
+        """What is wrong with any of them for an input with these columns, each fault once."""
         return list(dict.fromkeys(fault for variant in self._all for fault in variant.check(names)))
 
 
 def old_models(request: Mapping[str, Any]) -> dict[str, str]:
-    """The model of each variant, from the request part that a run stored of its job."""
+    """The model of each variant of an old run, from the request part of its job that the run stored."""
     names = request.get("names") or []
     prompts = request.get("variants") or {"": None}
     return {
@@ -185,8 +193,8 @@ def _prompts(job: Job) -> list[tuple[str, Prompt]]:
     base = job.prompt
     if not base.variants:
         return [("", Prompt(base, job.folder))]
-    return [(name, Prompt(_laid_over(base, over), job.folder)) for name, over in base.variants.items()]
+    return [(name, Prompt(_with_keys_of(base, own), job.folder)) for name, own in base.variants.items()]
 
 
-def _laid_over(base: PromptSpec, over: Mapping[str, str]) -> PromptSpec:
-    return msgspec.structs.replace(base, variants={}, **over)
+def _with_keys_of(base: PromptSpec, own: Mapping[str, str]) -> PromptSpec:
+    return msgspec.structs.replace(base, variants={}, **own)

@@ -83,7 +83,7 @@ class Worker:
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
-        return self._context.limiter.outage.open and row.history.tried and self._schedule.has_unstarted
+        return self._context.limiter.outage.ongoing and row.history.tried and self._schedule.has_unstarted
 
     async def follow_up(self) -> None:
         """One of the crew that tends: polls tasks and runs tools, which need no new slot."""

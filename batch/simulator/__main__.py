@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from batch.simulator.scenario import ScenarioError
 from batch.simulator.server import serve
+from batch.simulator.toml_table import ScenarioError
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,6 @@
-"""The ASGI app. Owns dispatch by path and the pages under `/_sim`; what is served is decided in the dialects.
+"""The ASGI app of the simulator.
+
+Owns dispatch by path and the pages under `/_sim`; what is served is decided in the dialects.
 
 Served requests do not pass through a framework: dispatch is two dictionary look-ups, because a simulator that is slower
 than its clients measures itself. Starlette serves the pages for people and tests.
@@ -145,7 +147,7 @@ class Simulator:
         return JSONResponse(verdict)
 
     async def _faults(self, _request: Request) -> Response:
-        return Response(msgspec.json.encode(self.provider.strikes.log()), media_type="application/json")
+        return Response(msgspec.json.encode(self.provider.selector.log()), media_type="application/json")
 
     async def _reset(self, _request: Request) -> Response:
         self.provider.reset()

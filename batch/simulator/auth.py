@@ -1,4 +1,6 @@
-"""Who is asking. Owns the credential forms of both dialects; knows neither routes nor bodies.
+"""Reads credentials: which key a request comes from, and whether it may ask.
+
+Owns the credential forms of both dialects; knows neither routes nor bodies.
 
 GLM (BigModel API reference, authentication; zhipuai SDK `_jwt_token.py`): `Bearer {id}.{secret}`, or a JWT signed HS256
 with the secret, whose claims hold `api_key` (the id) and `exp` in milliseconds. OpenAI: `Bearer sk-…`.

@@ -1,6 +1,6 @@
-"""One request on its way through the provider, and what a dialect must know to serve it. Owns these two shapes alone.
+"""The two types between the provider and its dialects: a request on its way, and what a dialect can do.
 
-They stand between the provider, which works, and the dialects, which speak; neither knows the other's inside.
+The provider decides what happens to a request, the dialects read and write it; neither knows the other's inside.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from batch.simulator.auth import AuthError
 from batch.simulator.books.books import Entry
 from batch.simulator.dialects.stream import Stream
+from batch.simulator.in_flight import Place
 from batch.simulator.limits import Refusal
 from batch.simulator.models.completion import Ask, Completion, Usage
-from batch.simulator.places import Place
 from batch.simulator.wire import Line, Reply
 
 
@@ -56,13 +56,24 @@ class Dialect(Protocol):
         """`chat`, `submit`, `poll`, `models`, or `unknown`."""
 
     def key_of(self, authorization: str | None) -> str:
-        """The id of the key that asks; raises AuthError."""
+        """The id of the key that asks.
+
+        Raises:
+            AuthError: the credentials are missing, malformed, unknown or expired.
+        """
 
     def refused(self, call: Call, refusal: Refusal) -> Reply:
-        """The refusal by a limit."""
+        """The answer to a request that a limit refuses."""
 
     def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
-        """The body of a chat answer."""
+        """The body of a chat answer.
+
+        Args:
+            call: the request; the answer carries its ids.
+            ask: what it asks.
+            completion: what the model said.
+            usage: the tokens billed.
+        """
 
     def stream(self, ask: Ask, body: dict[str, Any]) -> Stream:
         """An answer's body as the events of a stream."""

@@ -1,4 +1,4 @@
-"""Reproducible chance. Owns the one function that turns identities into numbers between 0 and 1.
+"""Reproducible random numbers: the same identities give the same number between 0 and 1, in every run.
 
 Nothing in the simulator draws from a running random generator: a draw depends on what is drawn for, never on what was
 drawn before, so the same row meets the same fate in whatever order requests arrive.

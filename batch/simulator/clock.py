@@ -1,4 +1,4 @@
-"""Time as the simulator sees it. Owns the three ways to ask for time; nothing else reads a clock.
+"""The clock of the simulator: the three ways to ask for time, and nothing else in it reads a clock.
 
 Tests pass their own callables and move time by hand.
 """

@@ -1,6 +1,8 @@
-"""What the provider refuses. Owns the request and token buckets of each (key, model), and what limits become later.
+"""The limits of the simulated provider: which requests it refuses.
 
-Places in flight are `places.py`.
+Owns the request and token buckets of each (key, model), and what limits become later; places in flight are counted in
+`in_flight.py`.
+
 GLM limits concurrency only and refuses at once, never queueing (BigModel FAQ, rate limits); OpenAI limits requests and
 tokens per minute with buckets that refill continuously, and failed requests count (OpenAI guide, rate limits).
 """
@@ -12,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
-from batch.simulator.places import InFlight, Place
+from batch.simulator.in_flight import InFlight, Place
 
 MINUTE = 60.0
 
@@ -64,7 +66,7 @@ class Bucket:
         self.capacity = max(self.rate * burst_s, 1.0)
 
     def change(self, limit: int, burst_s: float, now: float) -> None:
-        """Go on with another limit; what is in the bucket stays, as far as it fits."""
+        """Continue with another limit; what is in the bucket stays, as far as it fits."""
         level = self.level(now)
         self._set(limit, burst_s)
         self._level = min(level, self.capacity)
@@ -120,7 +122,7 @@ class Gauge:
 
 
 class Limits:
-    """All lanes and buckets of the simulated provider.
+    """All limits of the simulated provider, with the buckets and the places in flight of every (key, model).
 
     Changes are counted in seconds from the first chat or submit request since the start or the last reset, whether it
     was admitted or not; a reset puts the first limits back.
@@ -135,7 +137,7 @@ class Limits:
         changes: tuple[Change, ...] = (),
         time: Callable[[], float],
     ) -> None:
-        """Remember the limits; lanes and buckets appear with the first request of a (key, model)."""
+        """Remember the limits; buckets and places appear with the first request of a (key, model)."""
         self._first = (default, {name.lower(): limit for name, limit in models.items()})
         self._default, self._models = default, dict(self._first[1])
         self._changes = changes
@@ -143,7 +145,7 @@ class Limits:
         self._time = time
         self.began: float | None = None
         self._burst_s = burst_s
-        self._lanes: dict[tuple[str, str], InFlight] = {}
+        self._in_flight: dict[tuple[str, str], InFlight] = {}
         self._buckets: dict[tuple[str, str], tuple[Bucket | None, Bucket | None]] = {}
         self.all = InFlight(kept=False)
 
@@ -152,7 +154,7 @@ class Limits:
         return self._models.get(model.lower(), self._default)
 
     def begin(self, now: float) -> None:
-        """The first request has come at the monotonic `now`; later calls change nothing."""
+        """Note that the first request has come at the monotonic `now`; later calls change nothing."""
         if self.began is None:
             self.began = now
 
@@ -175,7 +177,13 @@ class Limits:
         return bucket
 
     def allowed(self, model: str, begin: float, end: float) -> dict[str, float | None]:
-        """What the limits of a model add up to in the monotonic seconds [begin, end); None where nothing is limited."""
+        """What the limits of a model add up to in a stretch of time; None where nothing is limited.
+
+        Args:
+            model: whose limits.
+            begin: monotonic seconds.
+            end: monotonic seconds; not itself in the stretch.
+        """
         began = begin if self.began is None else self.began
         moments = sorted({begin, end, *(at for c in self._changes if begin < (at := began + c.after_s) < end)})
         totals: dict[str, float | None] = {"in_flight": 0.0, "rpm": 0.0, "tpm": 0.0}
@@ -186,8 +194,8 @@ class Limits:
                     default, models = changed(default, models, change)
             limit = models.get(model.lower(), default)
             for name, total in totals.items():
-                one = getattr(limit, name)
-                totals[name] = None if one is None or total is None else total + one * (stop - start)
+                value = getattr(limit, name)
+                totals[name] = None if value is None or total is None else total + value * (stop - start)
         per_s = {name: None if total is None else total / MINUTE for name, total in totals.items()}
         return {
             "in_flight_seconds": totals["in_flight"],
@@ -195,15 +203,15 @@ class Limits:
             "charged_tokens": per_s["tpm"],
         }
 
-    def lane(self, key_id: str, model: str) -> InFlight:
-        """The lane of a (key, model)."""
-        lane = self._lanes.get((key_id, model))
-        if lane is None:
-            lane = self._lanes[key_id, model] = InFlight()
-        return lane
+    def in_flight(self, key_id: str, model: str) -> InFlight:
+        """The places in flight of a (key, model)."""
+        in_flight = self._in_flight.get((key_id, model))
+        if in_flight is None:
+            in_flight = self._in_flight[key_id, model] = InFlight()
+        return in_flight
 
     def enter(self, key_id: str, model: str, charge: int, now: float) -> Place | Refusal:
-        """Admit a request and take its place, or say why not.
+        """Admit a request and take a place in flight for it, or say why not.
 
         The request counts against the request bucket in any case where that has room, also when a place is missing.
 
@@ -215,19 +223,19 @@ class Limits:
         """
         if self._coming:
             self._apply(now)
-        lane = self.lane(key_id, model)
+        in_flight = self.in_flight(key_id, model)
         # What the caller has open is judged with refused requests in it: they were sent, and that is the question.
-        lane.peak = max(lane.peak, lane.busy(now) + 1)
+        in_flight.peak = max(in_flight.peak, in_flight.busy(now) + 1)
         self.all.peak = max(self.all.peak, self.all.busy(now) + 1)
         refusal = self._charge(key_id, model, charge, now)
         if refusal is not None:
             return refusal
         limit = self.limit_of(model).in_flight
-        if limit is not None and lane.busy(now) >= limit:
-            return Refusal("in_flight", limit, lane.busy(now), 1)
-        lane.entered.append(now)
-        lane.charges.append(charge)
-        return Place(self._time, lane, self.all)
+        if limit is not None and in_flight.busy(now) >= limit:
+            return Refusal("in_flight", limit, in_flight.busy(now), 1)
+        in_flight.entered.append(now)
+        in_flight.charges.append(charge)
+        return Place(self._time, in_flight, self.all)
 
     def count_failed(self, key_id: str, model: str, now: float) -> None:
         """Count a request that failed before it was admitted: it uses up the request limit all the same."""
@@ -250,15 +258,15 @@ class Limits:
         return None
 
     def _buckets_of(self, key_id: str, model: str, now: float) -> tuple[Bucket | None, Bucket | None]:
-        found = self._buckets.get((key_id, model))
-        if found is None:
+        buckets = self._buckets.get((key_id, model))
+        if buckets is None:
             limit = self.limit_of(model)
-            found = (
+            buckets = (
                 None if limit.rpm is None else Bucket(limit.rpm, self._burst_s, now),
                 None if limit.tpm is None else Bucket(limit.tpm, self._burst_s, now),
             )
-            self._buckets[key_id, model] = found
-        return found
+            self._buckets[key_id, model] = buckets
+        return buckets
 
     def gauges(self, key_id: str, model: str, now: float) -> tuple[Gauge | None, Gauge | None]:
         """Request and token gauges of a (key, model); None where no limit is set."""
@@ -270,11 +278,11 @@ class Limits:
         )
         return requests, tokens
 
-    def forget_peaks(self) -> None:
+    def start_anew(self) -> None:
         """Start judging anew, with the first limits: what is in flight now is the most that was ever seen."""
         now = self._time()
-        for lane in (self.all, *self._lanes.values()):
-            lane.forget(now)
+        for counter in (self.all, *self._in_flight.values()):
+            counter.start_anew(now)
         if len(self._coming) < len(self._changes):
             self._buckets.clear()
         self._default, self._models = self._first[0], dict(self._first[1])
@@ -284,12 +292,12 @@ class Limits:
     def lose_tasks(self) -> None:
         """Take back the places of all tasks: the server has forgotten them."""
         now = self._time()
-        for lane in (self.all, *self._lanes.values()):
-            lane.lose_tasks(now)
+        for counter in (self.all, *self._in_flight.values()):
+            counter.lose_tasks(now)
 
     def peaks(self) -> dict[tuple[str, str], int]:
         """The most ever in flight, for each (key, model) that asked."""
-        return {pair: lane.peak for pair, lane in self._lanes.items()}
+        return {pair: counter.peak for pair, counter in self._in_flight.items()}
 
 
 def changed(default: Limit, models: dict[str, Limit], change: Change) -> tuple[Limit, dict[str, Limit]]:

@@ -1,4 +1,6 @@
-"""The simulated provider. Owns its state and the course of one request, the same for both dialects.
+"""The simulated provider: what happens to one request, from its arrival to its answer.
+
+Owns the provider's state and that course, which is the same for both dialects.
 
 Order of a chat or submit: credentials, route, body, limits, faults, work, bytes, books. What a dialect is (credentials,
 checks, error texts, answer bodies, chunks) comes in as a `Dialect`; nothing here knows either wire form.
@@ -16,12 +18,14 @@ from batch.simulator.books.books import Books, Entry
 from batch.simulator.books.judge import Judge
 from batch.simulator.books.prefixes import Prefixes
 from batch.simulator.call import Call, Dialect
-from batch.simulator.chance import chance, digest64, mixed
+from batch.simulator.chance import digest64, mixed
 from batch.simulator.clock import Clock
 from batch.simulator.dialects.stream import Stream
 from batch.simulator.faults.behaviour import Fate, Scene, Strike
 from batch.simulator.faults.register import BEHAVIOURS
 from batch.simulator.faults.selector import FaultSelector
+from batch.simulator.in_flight import IdsInWork
+from batch.simulator.latency import Waits
 from batch.simulator.limits import Limits, Refusal
 from batch.simulator.models import speaker
 from batch.simulator.models.completion import Ask, Completion, Usage
@@ -46,11 +50,12 @@ class Provider:
             time=clock.monotonic,
         )
         self.judge = Judge(self.limits)
-        self.strikes = FaultSelector(scenario.faults, scenario.seed)
+        self.selector = FaultSelector(scenario.faults, scenario.seed)
         self.tasks = Tasks(scenario.seed, int(clock.wall() * 1000))
+        self._waits = Waits(scenario.latency, seed=scenario.seed, time_factor=scenario.time_factor, clock=clock)
         self._numbers = 0
         self._prefixes = Prefixes()
-        self._working: dict[tuple[str, str], float | None] = {}
+        self.in_work = IdsInWork(clock.monotonic)
         self._billed: dict[str, int] = {}
         # Only a restart needs to know all connections.
         self._lines: WeakSet[Line] | None = WeakSet() if any(f.behaviour == 67 for f in scenario.faults) else None
@@ -69,22 +74,28 @@ class Provider:
         """
         self.books.clear()
         self.judge.clear()
-        self.strikes.clear()
+        self.selector.clear()
         self._billed.clear()
 
     def use(self, begin: float, end: float) -> dict[str, Any]:
         """What was used of the limits from `begin` to `end`, in seconds since the first request; see `Judge.use`."""
         now = self.clock.monotonic()
-        lanes = self.judge.use(begin, end, now)
+        uses = self.judge.use(begin, end, now)
         began = self.limits.began
         unix = 0.0 if began is None else self.clock.wall() - now + began
         tokens = self.books.billed(unix + begin, unix + end, now)
-        for lane in lanes:
-            lane["billed_tokens"] = tokens.get((lane["key_id"], lane["model"]), 0)
-        return {"from": begin, "to": min(end, now - began) if began is not None else begin, "use": lanes}
+        for use in uses:
+            use["billed_tokens"] = tokens.get((use["key_id"], use["model"]), 0)
+        return {"from": begin, "to": min(end, now - began) if began is not None else begin, "use": uses}
 
     async def chat(self, call: Call, dialect: Dialect, ask: Ask) -> Reply:
-        """Serve a chat request, whole or as a stream; either way it is billed whole, whoever stays to read it."""
+        """Serve a chat request, whole or as a stream; either way it is billed whole, whoever stays to read it.
+
+        Args:
+            call: the HTTP request.
+            dialect: in which the answer is written.
+            ask: what the request asks, read and checked.
+        """
         admitted = self._admit(call, dialect, ask)
         if isinstance(admitted, Reply):
             return admitted
@@ -96,9 +107,9 @@ class Provider:
         life = self._lives
         latency = self.scenario.latency
         if ask.stream is None:
-            await self._wait(latency.chat_ms, conversation, completion.tokens)
+            await self._waits.wait(latency.chat_ms, conversation, completion.tokens)
         else:
-            await self._wait(latency.first_chunk_ms or latency.chat_ms, conversation, 0)
+            await self._waits.wait(latency.first_chunk_ms or latency.chat_ms, conversation, 0)
         if life != self._lives:
             return Reply(0, b"", cut=-1)  # the server went down over it: nothing was finished, nothing is billed
         entry.billed = True
@@ -119,20 +130,17 @@ class Provider:
                 stream = after
         if stream.plain:
             return None
-        return stream.reply(self._pace(stream.paced, conversation, call.entry.completion_tokens))
-
-    def _pace(self, parts: int, conversation: int, tokens: int) -> list[float]:
-        """Seconds before the first part of a stream and each of so many after it; none when nothing takes time."""
-        scenario, latency = self.scenario, self.scenario.latency
-        least, most = latency.chunk_ms
-        if not parts or not (most or latency.per_token_ms) or not scenario.time_factor:
-            return []
-        usual, spread = least + tokens * latency.per_token_ms / parts, most - least
-        drawn = (chance(scenario.seed, conversation, 2, part) if spread else 0.0 for part in range(parts))
-        return [0.0, *((usual + spread * one) * scenario.time_factor / 1000 for one in drawn)]
+        return stream.reply(self._waits.between_parts(stream.paced, conversation, call.entry.completion_tokens))
 
     async def submit(self, call: Call, dialect: Dialect, ask: Ask, receipt: dict[str, Any]) -> Reply:
-        """Make a task of a request, under the call's `reply_id` and `request_id`, and answer with `receipt`."""
+        """Make a task of a request, under the call's `reply_id` and `request_id`.
+
+        Args:
+            call: the HTTP request.
+            dialect: in which the result will be written.
+            ask: what the request asks, read and checked.
+            receipt: the body of the answer.
+        """
         admitted = self._admit(call, dialect, ask)
         if isinstance(admitted, Reply):
             return admitted
@@ -143,12 +151,12 @@ class Provider:
         task = call.entry.task = self._new_task(call, dialect, ask, conversation, strikes)
         if task.ready_at < math.inf and not task.failed:
             self._billed[task.key_id] = self._billed.get(task.key_id, 0) + task.prompt_tokens + task.completion_tokens
-        await self._wait(self.scenario.latency.submit_ms, conversation, 0)
+        await self._waits.wait(self.scenario.latency.submit_ms, conversation, 0)
         return self._wired(call, strikes, Reply(200, msgspec.json.encode(receipt), (), dialect.content_type))
 
     def _new_task(self, call: Call, dialect: Dialect, ask: Ask, conversation: int, strikes: list[Strike]) -> Task:
         completion, usage = self._work(call.entry, ask)
-        seconds = self._seconds(self.scenario.latency.task_ms, conversation, completion.tokens)
+        seconds = self._waits.seconds(self.scenario.latency.task_ms, conversation, completion.tokens)
         now = self.clock.monotonic()
         fate = Fate(now, now + seconds, now + seconds)
         for strike in strikes:
@@ -172,7 +180,7 @@ class Provider:
             completion_tokens=usage.completion_tokens,
             cached_tokens=usage.cached_tokens,
             conversation=conversation,
-            rows=self.strikes.rows_of(ask.model, ask.messages),
+            rows=self.selector.rows_of(ask.model, ask.messages),
             failed=fate.failure is not None,
         )
         self.tasks.add(task)
@@ -182,13 +190,20 @@ class Provider:
         return task
 
     async def poll(self, call: Call, dialect: Dialect, task: Task, processing: dict[str, Any]) -> Reply:
-        """Answer a poll of a task: its result, or `processing` while there is none."""
+        """Answer a poll of a task with its result, if there is one.
+
+        Args:
+            call: the HTTP request.
+            dialect: in which refusals are written.
+            task: the task asked for.
+            processing: the body of the answer while there is no result.
+        """
         call.entry.task, call.entry.model = task, task.model
         strikes = self._strikes_on(call, dialect, task.conversation, task.rows, task=task)
         refused = self._refuse(call, strikes)
         if refused is not None:
             return refused
-        await self._wait(self.scenario.latency.poll_ms, task.conversation, 0)
+        await self._waits.wait(self.scenario.latency.poll_ms, task.conversation, 0)
         state, body = task.state(self.clock.monotonic()), task.result
         if state == PROCESSING:
             body = msgspec.json.encode(processing)
@@ -198,35 +213,25 @@ class Provider:
             task.shown = True
         return self._wired(call, strikes, Reply(200, body, (), dialect.content_type))
 
-    def invalid(self, call: Call, why: str) -> None:
-        """A chat or submit request is refused before limits are asked; it was sent all the same, and counts."""
+    def invalid(self, call: Call, reason: str) -> None:
+        """Count a chat or submit request that is refused before limits are asked: it was sent all the same."""
         entry = call.entry
         if entry.route not in ("chat", "submit"):
             return
         self.judge.arrived(entry.key_id, entry.model, call.arrived, 0)
-        self.judge.refused(entry.key_id, entry.model, why)
+        self.judge.refused(entry.key_id, entry.model, reason)
         if entry.key_id:
             self.limits.count_failed(entry.key_id, entry.model, self.clock.monotonic())
 
-    def in_work(self, key_id: str, call_id: str) -> bool:
-        """Whether a request with this id is being worked on for this key."""
-        if (key_id, call_id) not in self._working:
-            return False
-        end = self._working[key_id, call_id]
-        if end is not None and end <= self.clock.monotonic():
-            del self._working[key_id, call_id]
-            return False
-        return True
-
     def finished(self, call: Call) -> None:
-        """A request has had its answer: give back what it held, unless a task holds it now."""
+        """Give back what a request held, now that it has had its answer, unless a task holds it."""
         call.line.watch(None)
         call.line.served += 1
         if call.place is not None:
             call.place.free()
         entry = call.entry
         if call.place is not None and entry.client_call_id is not None and entry.task is None:
-            self._working.pop((entry.key_id, entry.client_call_id), None)
+            self.in_work.end(entry.key_id, entry.client_call_id)
 
     def _admit(self, call: Call, dialect: Dialect, ask: Ask) -> tuple[int, list[Strike]] | Reply:
         entry = call.entry
@@ -243,7 +248,7 @@ class Provider:
         conversation = digest64(msgspec.json.encode([ask.model, ask.messages]))
         if not self.scenario.faults:
             return conversation, []
-        rows = self.strikes.rows_of(ask.model, ask.messages)
+        rows = self.selector.rows_of(ask.model, ask.messages)
         return conversation, self._strikes_on(call, dialect, conversation, rows, ask=ask)
 
     def _strikes_on(
@@ -259,7 +264,7 @@ class Provider:
         route, key_id = call.entry.route, call.entry.key_id
         if self._lines is not None:
             self._lines.add(call.line)
-        if not self.strikes.meets(route):
+        if not self.selector.meets(route):
             return []
         sent = call.headers.get(b"authorization")
         scene = Scene(
@@ -275,7 +280,7 @@ class Provider:
             ask=ask,
             task=task,
         )
-        return self.strikes.on(route, dialect.name, conversation, rows, scene)
+        return self.selector.on(route, dialect.name, conversation, rows, scene)
 
     def _restart(self, store: str, line: Line) -> None:
         self._lives += 1
@@ -289,7 +294,7 @@ class Provider:
 
     def _working_until(self, entry: Entry, end: float | None) -> None:
         if self.scenario.refuse_duplicates and entry.client_call_id is not None:
-            self._working[entry.key_id, entry.client_call_id] = end
+            self.in_work.begin(entry.key_id, entry.client_call_id, end)
 
     def _work(self, entry: Entry, ask: Ask) -> tuple[Completion, Usage]:
         completion = speaker.complete(ask)
@@ -333,17 +338,7 @@ class Provider:
     def _applied(self, call: Call, strike: Strike) -> None:
         entry = call.entry
         entry.fault = entry.fault or strike.fault.behaviour
-        self.strikes.applied(strike, entry.number, entry.route, entry.client_call_id, self.clock.wall())
-
-    def _seconds(self, span_ms: tuple[float, float], conversation: int, tokens: int) -> float:
-        least, most = span_ms
-        drawn = least + (most - least) * chance(self.scenario.seed, conversation, 1)
-        return (drawn + tokens * self.scenario.latency.per_token_ms) * self.scenario.time_factor / 1000
-
-    async def _wait(self, span_ms: tuple[float, float], conversation: int, tokens: int) -> None:
-        seconds = self._seconds(span_ms, conversation, tokens)
-        if seconds > 0:
-            await self.clock.sleep(seconds)
+        self.selector.applied(strike, entry.number, entry.route, entry.client_call_id, self.clock.wall())
 
     def hex_id(self, number: int) -> str:
         """Sixteen hexadecimal digits for a request's number, unlike those of its neighbours."""

@@ -1,4 +1,4 @@
-"""The process around the app: socket, event loop, signals. Owns how the simulator starts and stops."""
+"""The process around the app: its socket, event loop and signals. Owns how the simulator starts and stops."""
 
 from __future__ import annotations
 
@@ -39,7 +39,14 @@ class Protocol(_Http):
 
 
 def config_of(app: Any, *, host: str = "127.0.0.1", port: int = 0, idle_close_s: int = 600) -> uvicorn.Config:
-    """The uvicorn configuration under which the app keeps its promises."""
+    """The uvicorn configuration that the app needs.
+
+    Args:
+        app: what `create_app` returned.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        idle_close_s: seconds after which an idle connection is closed.
+    """
     return uvicorn.Config(
         app,
         host=host,

@@ -1,4 +1,4 @@
-"""Chat tasks. Owns submitted tasks, their ids and their state over time.
+"""Chat tasks: what was submitted, under which id, and its state at any time.
 
 A task's state is a function of the clock: nothing runs in the background. Forms: BigModel API reference, "async chat
 completion" and "query async result" (there is no `FAILED`); ids as recorded there, opaque text that may contain a minus
@@ -82,7 +82,7 @@ class Tasks:
         self._latest[task.key_id] = task.id
 
     def latest(self, key_id: str) -> str:
-        """The id of the task this key submitted last; empty when there is none."""
+        """The id of the task that this key submitted last; empty when there is none."""
         return self._latest.get(key_id, "")
 
     def lose(self, now: float) -> None:

@@ -1,4 +1,6 @@
-"""Bytes going out. Owns the reply value, the connection it leaves on, and what can be done to that connection.
+"""How an answer leaves: as bytes on a connection, which faults may slow down, cut or reset.
+
+Owns the reply value, the connection it leaves on, and what can be done to that connection.
 
 An ASGI server has no word for "reset the connection", so the protocol class puts a `Line` into the connection's state
 and the app finds it there.
@@ -66,7 +68,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def json_reply(status: int, value: Any, headers: Headers = (), content_type: bytes = _JSON_UTF8) -> Reply:
-    """A reply whose body is `value` as JSON, in UTF-8, unescaped."""
+    """A reply with a JSON body, in UTF-8, unescaped.
+
+    Args:
+        status: HTTP status.
+        value: what becomes JSON.
+        headers: further headers, names in lower case.
+        content_type: the `Content-Type`.
+    """
     return Reply(status, msgspec.json.encode(value), headers, content_type)
 
 
@@ -106,7 +115,7 @@ class Line:
             watcher()
 
     def connection_lost(self) -> None:
-        """The protocol says that the connection is gone."""
+        """Note that the connection is gone; the protocol says so."""
         self.gone.set()
         if self._watcher is not None:
             self._watcher()
@@ -140,7 +149,17 @@ def http_date(seconds: int) -> bytes:
 
 
 async def deliver(reply: Reply, line: Line, send: Any, clock: Clock) -> bool:
-    """Send a reply; true when the whole of it was handed to the socket of a client that was still there."""
+    """Send a reply.
+
+    Args:
+        reply: what is sent, and how.
+        line: the connection.
+        send: the `send` of ASGI.
+        clock: for the date and the waits.
+
+    Returns:
+        Whether the whole of it was handed to the socket of a client that was still there.
+    """
     if reply.hold_s:
         await _pause(reply.hold_s, line, clock)
     if reply.cut is not None and reply.cut < 0:
@@ -167,11 +186,11 @@ async def deliver(reply: Reply, line: Line, send: Any, clock: Clock) -> bool:
 
 
 async def _paced(reply: Reply, body: bytes, line: Line, send: Any, clock: Clock) -> bytes:
-    """Send what leaves before the last write; what is left for that."""
+    """Send all writes but the last one, and return the bytes that are left for it."""
     begin = 0
-    for place, end in enumerate(reply.ends):
-        if place < len(reply.waits) and reply.waits[place]:
-            await _pause(reply.waits[place], line, clock)
+    for position, end in enumerate(reply.ends):
+        if position < len(reply.waits) and reply.waits[position]:
+            await _pause(reply.waits[position], line, clock)
         else:
             await asyncio.sleep(0)  # else the event loop would put two writes into one
         if line.lost or end >= len(body):

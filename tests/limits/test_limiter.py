@@ -84,7 +84,7 @@ def test_a_fresh_grant_leaves_at_once() -> None:
         assert clock.monotonic() - before < 1e-6
         await clock.sleep(GRANT_S + 5)
         await limits.reacquire_if_stale(lease)
-        assert clock.monotonic() - lease.granted < 1e-6
+        assert clock.monotonic() - lease.granted_at < 1e-6
         assert limits.in_flight == 1
 
     by_hand(main)
@@ -134,9 +134,9 @@ def test_nothing_is_granted_during_a_pause(pauses: list[tuple[float, float]], rp
     log = Log()
 
     class Watched(Limiter):
-        async def acquire(self, row: int = 0, charge: TokenWeight | None = None) -> Lease:
-            lease = await super().acquire(row, charge)
-            granted.append(lease.granted)
+        async def acquire(self, row: int = 0, weight: TokenWeight | None = None) -> Lease:
+            lease = await super().acquire(row, weight)
+            granted.append(lease.granted_at)
             return lease
 
     async def main(clock: HandClock) -> None:

@@ -59,7 +59,7 @@ class Service:
         self.since, self.used_s = self.clock.monotonic(), 0.0
 
 
-def work_id(
+def run_workers(
     limits: Limiter,
     service: Service,
     script: Callable[[], object],
@@ -74,18 +74,18 @@ def work_id(
         retry = 0
         while True:
             text = "lorem ips " * (prompt(chance) * 4 // 10) if prompt else "hello"
-            charge = limits.estimator.of([{"role": "user", "content": text}], {}) if limits.estimator else None
-            lease = await limits.acquire(number, charge)
+            weight = limits.estimator.of([{"role": "user", "content": text}], {}) if limits.estimator else None
+            lease = await limits.acquire(number, weight)
             tokens = round(len(text) / 4 * chance.uniform(0.95, 1.05)) + 5
-            heard = await service.call(tokens, chance)
-            usage = Usage(tokens, 3, tokens + 3) if heard == "answered" else None
-            lease.release(heard, usage)  # type: ignore[arg-type]
-            if heard == "answered":
+            observed = await service.call(tokens, chance)
+            usage = Usage(tokens, 3, tokens + 3) if observed == "answered" else None
+            lease.release(observed, usage)  # type: ignore[arg-type]
+            if observed == "answered":
                 retry = 0
                 continue
             retry += 1
             wait = min(0.5 * 2**retry, 20.0) * chance.uniform(0.75, 1.0)
-            if limits.outage.open:
+            if limits.outage.ongoing:
                 wait = 0.5
             await service.clock.sleep(max(wait, limits.outage.retry_wait(service.clock.monotonic())))
 
@@ -116,7 +116,7 @@ def test_a_cap_that_changes_without_a_word_is_found_and_used(latency_s: float) -
             await clock.sleep(span_s)
             used.append(service.used_s / span_s / cap)
 
-    work_id(limits, service, script)
+    run_workers(limits, service, script)
     assert all(share >= 0.94 for share in used), used
     calls = len(service.taken) + len(service.refused)
     print(latency_s, used, len(service.refused) / calls)
@@ -143,7 +143,7 @@ def test_a_minute_of_nothing_but_refusals_costs_few_requests() -> None:
         await clock.sleep(10)
         seen["back"] = (len(service.taken) - after) / before
 
-    work_id(limits, service, script)
+    run_workers(limits, service, script)
     print(seen)
     assert seen["requests"] <= 50 + 50
     assert seen["back"] >= 0.95
@@ -158,7 +158,7 @@ def test_a_busy_model_is_asked_less_and_still_gets_its_answers() -> None:
     async def script() -> None:
         await clock.sleep(60)
 
-    work_id(limits, service, script)
+    run_workers(limits, service, script)
     print(len(service.taken), len(service.refused))
     assert len(service.taken) > 60
     assert len(service.refused) < 60 * 12 + 200
@@ -175,7 +175,7 @@ def test_a_token_limit_is_used_and_never_crossed(tpm: int, spread: tuple[int, in
     async def script() -> None:
         await clock.sleep(240)
 
-    work_id(limits, service, script, prompt=lambda chance: chance.randint(*spread))
+    run_workers(limits, service, script, prompt=lambda chance: chance.randint(*spread))
     times, tokens = zip(*service.taken, strict=True)
     assert most_tokens(list(times), list(tokens)) <= tpm
     first = times[0]

@@ -1,4 +1,4 @@
-"""Templates and message columns → messages; a row is data, whatever stands in it."""
+"""`batch.prompts.template`: a row is data, whatever stands in it, and a template does no harm."""
 
 import datetime as dt
 import json
@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.job.job import PromptSpec
-from batch.prompts.template import MAX_MESSAGE_BYTES, Prompt, PromptFault
+from batch.prompts.prompt import Prompt
+from batch.prompts.template import MAX_MESSAGE_BYTES, PromptFault
 
 FOLDER = Path("/jobs/label")
 
@@ -37,13 +38,13 @@ def fault(template: str, **record: Any) -> str:
 
 @given(st.text())
 def test_any_text_of_a_row_comes_out_character_for_character(value: str) -> None:
-    """libraries.md 6.3: markup, controls, surrogates, newlines: nothing is escaped, trimmed or evaluated."""
+    """Markup, controls, surrogates, newlines: nothing is escaped, trimmed or evaluated."""
     assert user("<{{ a }}>\n", a=value) == f"<{value}>\n"
 
 
 @given(st.text("{}%#-+ 7*'\"_abcgilnoqrtu|()[].\n<>&\\", max_size=60))
 def test_template_syntax_in_a_row_stays_literal(value: str) -> None:
-    """libraries.md 6.4: 0 evaluations in generated rows."""
+    """0 evaluations in generated rows."""
     assert user("{{ a }}|{{ b }}", a=value, b=f"{{{{ {value} }}}}") == f"{value}|{{{{ {value} }}}}"
 
 
@@ -66,16 +67,6 @@ def test_known_injections_appear_as_they_were_written(value: str) -> None:
     assert [message["content"] for message in messages] == [value, value + value]
 
 
-def test_system_comes_first_and_both_read_the_row() -> None:
-    """The order every provider wants."""
-    made = prompt(system="Topic {{ topic }}.", user="{{ text }}")
-    assert made.columns == {"topic", "text"}
-    assert made.render({"topic": "tax", "text": "Hi", "other": 1}) == [
-        {"role": "system", "content": "Topic tax."},
-        {"role": "user", "content": "Hi"},
-    ]
-
-
 def test_a_null_cell_is_empty_text_and_other_types_read_as_python_writes_them() -> None:
     """Documented at the head of the module."""
     assert user("[{{ a }}]", a=None) == "[]"
@@ -96,42 +87,6 @@ def test_tojson_writes_plain_json_without_html_escapes() -> None:
     """Jinja's own filter would turn < into an escape that only a browser undoes."""
     assert user("{{ a | tojson }}", a={"t": "<b> & 'é'", "n": None}) == """{"t":"<b> & 'é'","n":null}"""
     assert json.loads(user("{{ a | tojson(indent=2) }}", a=[1, {"b": 2}])) == [1, {"b": 2}]
-
-
-def test_columns_are_what_the_templates_read_and_nothing_else() -> None:
-    """Spills hold exactly these; loop variables and functions of the sandbox are no columns."""
-    template = "{% for i in range(n) %}{% set x = i %}{{ x }}{{ rows[i] }}{% endfor %}{{ dict }}{{ joiner }}"
-    assert prompt(user=template).columns == {"n", "rows", "dict", "joiner"}
-    assert prompt(user="fixed").columns == frozenset()
-    assert prompt(messages="chat", system="{{ a }}").columns == {"chat", "a"}
-
-
-def test_a_sound_prompt_has_no_faults() -> None:
-    """What `check` says over a matching input."""
-    assert prompt(system="x {{ a }}", user="{{ b }}").check(["a", "b", "c"]) == []
-    assert prompt(messages="chat").check({"chat"}) == []
-
-
-def test_every_unknown_column_is_named_with_the_nearest_one() -> None:
-    """A typo in a template must not cost a run."""
-    faults = prompt(system="{{ subjcet }}", user="{{ body }}{{ zzz }}{{ file }}").check(["subject", "body"])
-    assert faults == [
-        "prompt.system: {{ subjcet }} is no column of the input. Did you mean 'subject'?",
-        "prompt.user: {{ file }} is no column of the input. It has: body, subject.",
-        "prompt.user: {{ zzz }} is no column of the input. It has: body, subject.",
-    ]
-    assert prompt(messages="chats").check(["chat"]) == [
-        "prompt.messages: 'chats' is no column of the input. Did you mean 'chat'?"
-    ]
-
-
-def test_a_syntax_error_is_a_fault_with_its_line_and_refuses_every_row() -> None:
-    """Building a prompt never raises, so that a job's other faults are reported beside it."""
-    made = prompt(system="{{ a", user="one\ntwo\n{% for %}\n")
-    faults = made.check(["a"])
-    assert [fault.split(":")[0] for fault in faults] == ["prompt.system line 1", "prompt.user line 3"]
-    with pytest.raises(PromptFault, match=r"prompt\.system line 1"):
-        made.render({"a": 1})
 
 
 @pytest.mark.parametrize("template", ["{% include 'x' %}", "{% extends a %}", "{% import 'm' as m %}"])
@@ -174,7 +129,7 @@ def test_a_fault_of_one_row_says_which_line_and_why() -> None:
     ],
 )
 def test_the_sandbox_holds_against_hostile_templates(template: str) -> None:
-    """libraries.md 3.4: attributes, mutation, and memory made of a dozen characters."""
+    """Attributes, mutation, and memory made of a dozen characters."""
     values: dict[str, Any] = {"a": "text", "b": [1], "c": {}}
     fault(template, **values)
     assert values == {"a": "text", "b": [1], "c": {}}
@@ -193,136 +148,6 @@ def test_a_message_larger_than_the_cap_is_one_failed_row() -> None:
     assert "larger than 16 MiB" in fault("{% for i in range(90000) %}{{ a }}{% endfor %}", a="x" * 1000)
     assert "larger than 16 MiB" in fault("{{ a }}", a="日" * (MAX_MESSAGE_BYTES // 3 + 1))
     assert len(user("{{ a }}", a="x" * MAX_MESSAGE_BYTES)) == MAX_MESSAGE_BYTES
-
-
-CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Bye"}]
-
-
-@pytest.mark.parametrize("cell", [CHAT, json.dumps(CHAT)])
-def test_a_messages_column_is_sent_as_it_is_behind_the_system_message(cell: Any) -> None:
-    """A list, or its JSON text."""
-    assert prompt(messages="chat", system="Be brief.").render({"chat": cell}) == [
-        {"role": "system", "content": "Be brief."},
-        *CHAT,
-    ]
-
-
-def test_fields_that_parquet_filled_with_null_are_left_out() -> None:
-    """A struct column has every field in every message."""
-    cell = [
-        {"role": "user", "content": [{"type": "text", "text": "x", "image_url": None}], "tool_call_id": None},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "x": None}]},
-        {"role": "tool", "content": "4", "tool_call_id": "1"},
-    ]
-    assert prompt(messages="chat").render({"chat": cell}) == [
-        {"role": "user", "content": [{"type": "text", "text": "x"}]},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
-        {"role": "tool", "content": "4", "tool_call_id": "1"},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("cell", "reason"),
-    [
-        (None, "column 'chat': a list of role/content messages is wanted, not null"),
-        ({}, "not an object"),
-        ("Hi", "not the JSON text of a list of messages"),
-        ("[" * 100_000, "not the JSON text"),
-        ('"\\ud800"', "not text"),
-        ([], "the list of messages is empty"),
-        ([None], "message 0: an object with role and content is wanted, not null"),
-        ([*CHAT, {"role": "bot", "content": ""}], "message 3: role 'bot' is none of"),
-        ([{"role": ["user"], "content": "x"}], "message 0: role"),
-        ([{"content": "x"}], "message 0: role None"),
-        ([{"role": "user"}], "message 0: content must be text or a list of typed parts, not null"),
-        ([{"role": "user", "content": 5}], "not a number"),
-        ([{"role": "user", "content": ["x"]}], "not a list"),
-        ([{"role": "user", "content": [{"text": "x"}]}], "not a list"),
-        ([{"role": "assistant", "content": None, "tool_calls": []}], "not null"),
-    ],
-)
-def test_a_cell_that_is_no_conversation_is_one_failed_row(cell: Any, reason: str) -> None:
-    """The text names the column and the message."""
-    with pytest.raises(PromptFault) as caught:
-        prompt(messages="chat").render({"chat": cell})
-    assert reason in str(caught.value)
-
-
-def test_lone_surrogates_in_the_json_text_of_a_conversation_are_replaced() -> None:
-    """A body with one could not be encoded, and would fail far from here."""
-    [message] = prompt(messages="chat").render({"chat": '[{"role": "user", "content": "a\\ud800"}]'})
-    assert message["content"] == "a\ufffd"
-
-
-def test_a_conversation_without_a_user_message_is_left_for_the_provider_to_judge() -> None:
-    """Providers differ here, and each has a code of its own for it."""
-    assert prompt(messages="chat").render({"chat": [{"role": "assistant", "content": "x"}]})
-    assert prompt(system="only").render({}) == [{"role": "system", "content": "only"}]
-
-
-# -- conversations --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cell", [["Hi", "", None, "  \n", "And then?", "Bye"], '["Hi", null, "And then?", "Bye"]'])
-def test_a_turns_column_is_said_one_message_after_another(cell: Any) -> None:
-    """Empty ones are skipped; the first goes out with the system and the start messages."""
-    start = ({"role": "user", "content": "I am {{ who }}."}, {"role": "assistant", "content": "Hello {{ who }}."})
-    asked = prompt(system="Be brief.", turns="said", start=start)
-    assert asked.columns == {"said", "who"}
-    first, later = asked.conversation({"said": cell, "who": "{{ 7*7 }}"})
-    assert first == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "I am {{ 7*7 }}."},
-        {"role": "assistant", "content": "Hello {{ 7*7 }}."},
-        {"role": "user", "content": "Hi"},
-    ]
-    assert later == ({"role": "user", "content": "And then?"}, {"role": "user", "content": "Bye"})
-
-
-@pytest.mark.parametrize(
-    ("cell", "reason"),
-    [
-        (None, "not null"),
-        ([], "no turn"),
-        ([None, " "], "no turn"),
-        ("just text", "not the JSON text"),
-        ('{"a": 1}', "not an object"),
-        (7, "not a number"),
-        (["a", 7], "turn 1"),
-        (["a", {"role": "user"}], "turn 1"),
-        (["a", ["b"]], "turn 1"),
-    ],
-)
-def test_a_cell_that_is_no_list_of_turns_is_one_failed_row(cell: Any, reason: str) -> None:
-    """The text names the column and what stands there."""
-    with pytest.raises(PromptFault, match=reason) as caught:
-        prompt(turns="said").conversation({"said": cell})
-    assert "'said'" in str(caught.value)
-
-
-def test_pictures_go_into_the_first_message_that_is_the_rows_own() -> None:
-    """Not into seeded ones, not into every turn."""
-    start = ({"role": "user", "content": "Look at pictures."}, {"role": "assistant", "content": "Show me."})
-    asked = prompt(turns="said", start=start, images=("a", "b"))
-    assert asked.columns == {"said", "a", "b"}
-    first, later = asked.conversation({"said": ["This?", "Sure?"], "a": "https://h/1", "b": ["https://h/2", None]})
-    assert [type(message["content"]) for message in first] == [str, str, list]
-    assert [part.get("text") or part["image_url"]["url"] for part in first[2]["content"]] == [
-        "This?",
-        "https://h/1",
-        "https://h/2",
-    ]
-    assert later == ({"role": "user", "content": "Sure?"},)
-    assert asked.render({"said": ["This?"], "a": None, "b": []})[2] == {"role": "user", "content": "This?"}
-
-
-def test_a_picture_that_is_none_is_one_failed_row_that_names_its_column() -> None:
-    """Other rows go on."""
-    with pytest.raises(PromptFault, match=r"prompt\.images: column 'photo': .*outside"):
-        prompt(user="x", images=("photo",)).render({"photo": "../../etc/passwd"})
-
-
-# -- files of the job's folder ---------------------------------------------------------------------------------------
 
 
 def test_file_puts_the_text_of_a_file_into_the_message(tmp_path: Path) -> None:

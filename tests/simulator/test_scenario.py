@@ -9,7 +9,8 @@ import pytest
 
 from batch.simulator.dialects.stream import Slices
 from batch.simulator.limits import Change, Limit
-from batch.simulator.scenario import Scenario, ScenarioError, load, parse
+from batch.simulator.scenario import Scenario, load, parse
+from batch.simulator.toml_table import ScenarioError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -49,7 +49,7 @@ def most_in_a_window(times: list[float]) -> int:
 
 
 async def call(limits: Limiter, clock: HandClock, number: int, caller: Caller, log: Log) -> None:
-    """One call as `submit.attempt` makes it: acquire, commit, reacquire when stale, leave, answer, release."""
+    """One call as `submit.attempt` makes it: acquire, commit, reacquire if stale, leave, answer, release."""
     await clock.sleep(caller.after_s)
     with anyio.move_on_after(FOR_EVER if caller.gives_up_s is None else caller.gives_up_s) as scope:
         log.asked.append(number)

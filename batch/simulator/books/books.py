@@ -1,4 +1,4 @@
-"""The simulator's own account of what it served and billed. Owns one compact record per HTTP request.
+"""The simulator's own account of what it served and billed: one compact record per HTTP request.
 
 Kept in columns because a run may send hundreds of thousands of requests: some forty bytes a record plus the caller's
 id. What is derived (cost, state of a task, duplicates) is computed when somebody asks.
@@ -90,18 +90,23 @@ class Books:
         self._calls.append(entry.client_call_id)
 
     def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
-        """Tokens billed for requests that came in the unix seconds [begin, end), by (key, model).
+        """The tokens billed in a stretch of time, by (key, model).
 
-        Tasks count as they stand at the monotonic time `now`, at the time of their submission.
+        Args:
+            begin: unix seconds.
+            end: unix seconds; not itself in the stretch.
+            now: monotonic seconds. Tasks count as they stand now, at the time of their submission.
         """
         kinds = list(self._kinds)
         totals: dict[tuple[str, str], int] = {}
-        for place, at in enumerate(self._at):
+        for position, at in enumerate(self._at):
             if not begin <= at < end:
                 continue
-            route, _, key_id, model, _ = kinds[self._kind[place]]
-            task = self._tasks.get(place) if route == "submit" else None
-            tokens = self._tokens[3 * place] + self._tokens[3 * place + 1] if self._marks[place] & _BILLED else 0
+            route, _, key_id, model, _ = kinds[self._kind[position]]
+            task = self._tasks.get(position) if route == "submit" else None
+            tokens = (
+                self._tokens[3 * position] + self._tokens[3 * position + 1] if self._marks[position] & _BILLED else 0
+            )
             if task is not None and task.state(now) == SUCCESS:
                 tokens = task.prompt_tokens + task.completion_tokens
             totals[key_id, model] = totals.get((key_id, model), 0) + tokens
@@ -114,11 +119,11 @@ class Books:
         at, numbers, statuses, marks, calls = self._at, self._number, self._status, self._marks, self._calls
         tokens, kind, tasks = self._tokens, self._kind, self._tasks
         seen: set[tuple[str, str]] = set()
-        for place in range(len(at)):
-            route, dialect, key_id, model, fault = kinds[kind[place]]
-            call_id, task = calls[place], tasks.get(place)
-            prompt, completion, cached = tokens[3 * place : 3 * place + 3]
-            billed = bool(marks[place] & _BILLED)
+        for position in range(len(at)):
+            route, dialect, key_id, model, fault = kinds[kind[position]]
+            call_id, task = calls[position], tasks.get(position)
+            prompt, completion, cached = tokens[3 * position : 3 * position + 3]
+            billed = bool(marks[position] & _BILLED)
             if route == "submit" and task is not None and task.state(now) == SUCCESS:
                 billed = True
                 prompt, completion, cached = task.prompt_tokens, task.completion_tokens, task.cached_tokens
@@ -128,13 +133,13 @@ class Books:
             price = prices.find(model)
             cost = prices.cost(price, prompt, completion, cached) if price else None
             yield {
-                "id": f"req_{numbers[place]:012d}",
+                "id": f"req_{numbers[position]:012d}",
                 "route": route,
                 "dialect": dialect,
                 "key_id": key_id,
                 "model": model,
                 "client_call_id": call_id,
-                "status": statuses[place],
+                "status": statuses[position],
                 "billed": billed,
                 "prompt_tokens": prompt,
                 "completion_tokens": completion,
@@ -142,9 +147,9 @@ class Books:
                 "cached_tokens": cached,
                 "cost": cost if billed else "0",
                 "currency": price.currency if price else None,
-                "delivered": bool(marks[place] & _DELIVERED),
-                "stream": bool(marks[place] & _STREAMED),
-                "at": at[place],
+                "delivered": bool(marks[position] & _DELIVERED),
+                "stream": bool(marks[position] & _STREAMED),
+                "at": at[position],
                 "task_id": None if task is None else task.id,
                 "fault": fault or None,
                 "duplicate": duplicate,

@@ -1,6 +1,7 @@
-"""The judge: what the client really sent, by exact sliding window. Owns the arrival times of chat and submit requests.
+"""The judge: how much the client really sent, over exact sliding windows of time.
 
-It enforces nothing. Every request counts that arrived, refused ones too, since the question is what left the client.
+Owns the arrival times of chat and submit requests, and of polls. It enforces nothing. Every request counts that
+arrived, refused ones too, since the question is what left the client.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def most_in_window(times: Sequence[float], weights: Sequence[int] | None, window
 
 
 class Judge:
-    """Arrivals since the last reset, in columns."""
+    """Judges the arrivals since the last reset, kept in columns."""
 
     def __init__(self, limits: Limits) -> None:
         """Judge what arrives from now on; places in flight are read from `limits`."""
@@ -46,23 +47,23 @@ class Judge:
         self._pairs: dict[tuple[str, str], int] = {}
         self._polls = array("d")
         self._refused: dict[tuple[str, str], dict[str, int]] = {}
-        self._limits.forget_peaks()
+        self._limits.start_anew()
 
     def arrived(self, key_id: str, model: str, time: float, charged: int) -> None:
-        """A chat or submit request came in at the monotonic `time` and counts for `charged` tokens."""
+        """Note a chat or submit request that came in at the monotonic `time` and counts for `charged` tokens."""
         self._limits.begin(time)
         self._times.append(time)
         self._pair.append(self._pairs.setdefault((key_id, model), len(self._pairs)))
         self._charged.append(charged)
 
     def polled(self, time: float) -> None:
-        """A poll came in; polls are counted apart."""
+        """Note a poll that came in at the monotonic `time`; polls are counted apart."""
         self._polls.append(time)
 
-    def refused(self, key_id: str, model: str, why: str) -> None:
-        """A request was refused because of `why`: a limit's name, `duplicate`, `invalid`, `auth` or `fault`."""
+    def refused(self, key_id: str, model: str, reason: str) -> None:
+        """Count a refused request; the reason is a limit's name, `duplicate`, `invalid`, `auth` or `fault`."""
         reasons = self._refused.setdefault((key_id, model), {})
-        reasons[why] = reasons.get(why, 0) + 1
+        reasons[reason] = reasons.get(reason, 0) + 1
 
     def use(self, begin: float, end: float, now: float) -> list[dict[str, Any]]:
         """What each (key, model) used of its limits from `begin` to `end`, in seconds since the first request.
@@ -76,13 +77,13 @@ class Judge:
             return []
         begin = min(began + begin, now)
         end = min(began + end, now)
-        found = []
+        uses = []
         for key_id, model in self._pairs:
-            used = self._limits.lane(key_id, model).use(begin, end, now)
+            used = self._limits.in_flight(key_id, model).use(begin, end, now)
             average = used["in_flight_seconds"] / (end - begin) if end > begin else 0.0
             allowed = self._limits.allowed(model, begin, end)
-            found.append({"key_id": key_id, "model": model, **used, "average_in_flight": average, "allowed": allowed})
-        return found
+            uses.append({"key_id": key_id, "model": model, **used, "average_in_flight": average, "allowed": allowed})
+        return uses
 
     def verdict(self, window: float) -> dict[str, Any]:
         """What was seen, in total and for each (key, model), over any window of `window` seconds."""
@@ -96,8 +97,8 @@ class Judge:
         peaks = self._limits.peaks()
         total_refused: dict[str, int] = {}
         for reasons in self._refused.values():
-            for why, number in reasons.items():
-                total_refused[why] = total_refused.get(why, 0) + number
+            for reason, number in reasons.items():
+                total_refused[reason] = total_refused.get(reason, 0) + number
         return {
             "window": window,
             "requests": len(self._times),
@@ -113,12 +114,12 @@ class Judge:
                 {
                     "key_id": key_id,
                     "model": model,
-                    "requests": len(times[place]),
-                    "max_requests": most_in_window(times[place], None, window),
-                    "max_tokens": most_in_window(times[place], charged[place], window),
+                    "requests": len(times[position]),
+                    "max_requests": most_in_window(times[position], None, window),
+                    "max_tokens": most_in_window(times[position], charged[position], window),
                     "max_in_flight": peaks.get((key_id, model), 0),
                     "refused": self._refused.get((key_id, model), {}),
                 }
-                for (key_id, model), place in self._pairs.items()
+                for (key_id, model), position in self._pairs.items()
             ],
         }

@@ -1,4 +1,4 @@
-"""Beginnings of prompts that were seen before. Owns what the simulator's prompt cache remembers, not its price."""
+"""The simulator's prompt cache: which beginnings of prompts were sent before. Owns what it remembers, not its price."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KEPT = 100_000
 
 
 class Prefixes:
-    """Every beginning of every prompt, up to a number of them, each with its tokens."""
+    """Remembers the beginnings of all prompts, up to a number of them, each with its tokens."""
 
     def __init__(self) -> None:
         """Start with nothing."""

@@ -1,4 +1,4 @@
-"""The simulator's own price list. Owns what a token costs here; exact, in integers.
+"""The simulator's own price list: what a token costs here, exact, in integers.
 
 Sources: BigModel price pages (yuan per million tokens; GLM-4 and GLM-3-Turbo as of June 2024, the GLM-4-Plus family as
 of December 2025) and the OpenAI price page (US dollars per million tokens).
@@ -53,7 +53,14 @@ def find(model: str) -> Price | None:
 
 
 def cost(price: Price, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> str:
-    """The exact cost as a plain decimal text; cached tokens are a part of the prompt tokens."""
+    """The exact cost as a plain decimal text.
+
+    Args:
+        price: of the model.
+        prompt_tokens: cached ones included.
+        completion_tokens: reasoning included.
+        cached_tokens: a part of the prompt tokens.
+    """
     units = (
         (prompt_tokens - cached_tokens) * price.prompt
         + cached_tokens * price.cached

@@ -1,4 +1,6 @@
-"""A stand-in for a tokenizer: deterministic, quick, roughly the size of the real thing. Owns counting and cutting.
+"""A stand-in for a tokenizer: deterministic, quick, and with about as many tokens as a real one.
+
+Owns counting and cutting.
 
 It fits the one public figure for a whole prompt: a lone user message "你好" costs 6 prompt tokens on GLM-4, five of
 them the chat template (BigModel API guide, usage of the first example). It claims nothing beyond that.

@@ -1,1 +1,1 @@
-"""How the simulator speaks: the routes, checks, bodies and chunks of both dialects."""
+"""The two dialects of the simulator: their routes, checks, error bodies, answers and chunks."""

@@ -1,4 +1,4 @@
-"""Small questions about a request body that both dialects ask. Owns no error text and no wire form."""
+"""Checks of a request body that both dialects need. Owns no error text and no wire form."""
 
 from __future__ import annotations
 
@@ -42,27 +42,32 @@ def stop_words(value: Any) -> tuple[str, ...] | None:
 
 
 def bad_tool(tools: Any) -> str | None:
-    """The place of the first thing wrong with `tools` (null is fine), or None."""
+    """The path of the first thing wrong with `tools`, such as `tools[2].type`; None when nothing is. Null is fine."""
     if tools is None:
         return None
     if not isinstance(tools, list) or len(tools) > MAX_TOOLS:
         return "tools"
-    for place, tool in enumerate(tools):
+    for position, tool in enumerate(tools):
         if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-            return f"tools[{place}].type"
+            return f"tools[{position}].type"
         if tool["type"] != "function":
             continue
         function = tool.get("function")
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
-            return f"tools[{place}].function.name"
+            return f"tools[{position}].function.name"
     return None
 
 
 def offered(tools: Any, choice: Any) -> tuple[tuple[dict[str, Any], ...], str]:
-    """The functions that may be called, and the one that must be (`*`: any), from checked `tools` and `tool_choice`.
+    """The functions that may be called, and the name of the one that must be.
 
-    Besides the documented forms a bare name and `{"name": …}` are understood, which the GLM service has accepted.
+    The name is `*` when any must be called, and empty when none must. Besides the documented forms of `tool_choice`, a
+    bare name and `{"name": …}` are understood, which the GLM service has accepted.
+
+    Args:
+        tools: of the request, checked.
+        choice: its `tool_choice`, checked.
     """
     functions = tuple(tool["function"] for tool in tools or () if tool["type"] == "function")
     if choice == "none":

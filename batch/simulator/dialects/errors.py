@@ -1,4 +1,4 @@
-"""Error bodies in both dialects. Owns codes, texts and their HTTP status; decides nothing.
+"""Error bodies in both dialects: codes, texts and their HTTP status. It decides nothing.
 
 Sources: BigModel "API code" page and the recorded refusals of its 2024 tutorials; OpenAI guides "Error codes" and
 "Rate limits".
@@ -63,7 +63,16 @@ def glm_no_route() -> Reply:
 def openai(
     status: int, message: str, kind: str, *, code: str | None = None, param: str | None = None, headers: Headers = ()
 ) -> Reply:
-    """An OpenAI error: `{"error":{"message","type","param","code"}}`."""
+    """An OpenAI error: `{"error":{"message","type","param","code"}}`.
+
+    Args:
+        status: HTTP status.
+        message: for people.
+        kind: the `type`.
+        code: the `code`.
+        param: the parameter that is wrong.
+        headers: further headers.
+    """
     error = {"message": message, "type": kind, "param": param, "code": code}
     return json_reply(status, {"error": error}, headers, OPENAI_JSON)
 

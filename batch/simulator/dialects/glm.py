@@ -4,7 +4,7 @@ Sources: BigModel API reference (chat completion, async chat completion, query a
 API guide for the sampling ranges of that year, answers recorded in MetaGLM's cookbook and SDK tests, and the requests
 the zhipuai and zai SDKs really send (`response_format` and `thinking` go out as null).
 
-Of a streamed answer this module says what is in it; `glmchunks.py` cuts it up.
+What a streamed answer says is made here; `glm_chunks.py` cuts it into chunks.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ class Glm:
         return _ROUTES.get((method, path), "unknown")
 
     def key_of(self, authorization: str | None) -> str:
-        """The id of the key that asks; raises AuthError."""
+        """The id of the key that asks.
+
+        Raises:
+            AuthError: 1001 to 1004, the GLM code.
+        """
         now_ms = self._provider.clock.wall() * 1000
         return glm_key(bearer(authorization), self._scenario.keys, now_ms, strict=self._scenario.strict_jwt)
 
@@ -100,7 +104,7 @@ class Glm:
         if (
             self._scenario.refuse_duplicates
             and entry.client_call_id is not None
-            and self._provider.in_work(entry.key_id, entry.client_call_id)
+            and self._provider.in_work.has(entry.key_id, entry.client_call_id)
         ):
             self._provider.invalid(call, "duplicate")
             return errors.glm("1231", request_id=entry.client_call_id)
@@ -137,7 +141,7 @@ class Glm:
         return json_reply(200, {"object": "list", "data": models})
 
     def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
-        """The body of an answer, sync or as a task's result."""
+        """The body of an answer, sync or as a task's result; see `Dialect.answer`."""
         message: dict[str, Any] = {"content": completion.text, "role": "assistant"}
         if ask.thinking:
             message["reasoning_content"] = completion.reasoning
@@ -146,12 +150,12 @@ class Glm:
             message["content"] = "\n" if completion.identity & 1 else None
             message["tool_calls"] = [
                 {
-                    "id": f"call_{_call_number(completion.identity) + place}",
-                    "index": place,
+                    "id": f"call_{_call_number(completion.identity) + position}",
+                    "index": position,
                     "type": "function",
                     "function": {"name": called.name, "arguments": called.arguments},
                 }
-                for place, called in enumerate(completion.calls)
+                for position, called in enumerate(completion.calls)
             ]
         tokens: dict[str, Any] = {
             "completion_tokens": usage.completion_tokens,
@@ -198,9 +202,9 @@ class Glm:
             return errors.glm("1213", field="messages")
         if not _good_messages(messages):
             return errors.glm("1214", field="messages")
-        wrong = self._wrong_parameter(body, entry.route)
-        if wrong is not None:
-            return errors.glm("1210", detail=f"({wrong})")
+        complaint = self._bad_parameter(body, entry.route)
+        if complaint is not None:
+            return errors.glm("1210", detail=f"({complaint})")
         functions, forced = checks.offered(body.get("tools"), body.get("tool_choice"))
         response_format = body.get("response_format")
         return Ask(
@@ -218,7 +222,8 @@ class Glm:
             thinking="shown" if _THINKS.match(model) and not _told_not_to_think(body.get("thinking")) else "",
         )
 
-    def _wrong_parameter(self, body: dict[str, Any], route: str) -> str | None:
+    def _bad_parameter(self, body: dict[str, Any], route: str) -> str | None:
+        """What is wrong with the parameters, or None."""
         for name in ("stream", "tool_stream"):
             if not isinstance(body.get(name), bool | None):
                 return f"{name}: must be true or false"

@@ -1,4 +1,4 @@
-"""The chunks of a streamed answer in the GLM dialect. Owns their JSON; the answer itself comes from `glm.py`.
+"""The chunks of a streamed answer in the GLM dialect. Owns their JSON; what they say comes from `glm.py`.
 
 Sources: BigModel guides "streaming messages" and "streaming tool calls", and chunks recorded in the SDK's tests. In
 2024 every chunk repeated the role and only the last had a finish reason; newer ones say the role once and null until
@@ -33,8 +33,8 @@ def stream_of(body: dict[str, Any], slices: Slices, *, older: bool, fragments: b
         calls = message.get("tool_calls")
         if calls == []:
             chunks.delta({"tool_calls": []})
-        for place, call in enumerate(calls or ()):
-            chunks.call({**call, "index": place}, slices if fragments else None)
+        for position, call in enumerate(calls or ()):
+            chunks.call({**call, "index": position}, slices if fragments else None)
     finish = len(chunks.parts)
     return Stream((*chunks.parts, chunks.last(body), DONE), finish, _CONTENT_TYPE, "glm")
 

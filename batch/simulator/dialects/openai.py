@@ -3,7 +3,7 @@
 Sources: OpenAI API specification (chat completions), guides "Rate limits" and "Error codes", and answers recorded with
 gpt-5-mini.
 
-Of a streamed answer this module says what is in it; `openaichunks.py` cuts it up.
+What a streamed answer says is made here; `openai_chunks.py` cuts it into chunks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ class OpenAI:
         return _ROUTES.get((method, path), "unknown")
 
     def key_of(self, authorization: str | None) -> str:
-        """A name for the key that asks; raises AuthError."""
+        """A name for the key that asks.
+
+        Raises:
+            AuthError: the credentials are missing or malformed.
+        """
         return openai_key(bearer(authorization))
 
     def unauthorized(self, error: AuthError) -> Reply:
@@ -115,7 +119,7 @@ class OpenAI:
         return await self._provider.chat(call, self, ask)
 
     def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
-        """The body of a chat answer."""
+        """The body of a chat answer; see `Dialect.answer`."""
         message: dict[str, Any] = {
             "role": "assistant",
             "content": None if completion.calls else completion.text,
@@ -127,11 +131,11 @@ class OpenAI:
         if completion.calls:
             message["tool_calls"] = [
                 {
-                    "id": "call_" + _letters(mixed(completion.identity, place), 24),
+                    "id": "call_" + _letters(mixed(completion.identity, position), 24),
                     "type": "function",
                     "function": {"name": called.name, "arguments": called.arguments},
                 }
-                for place, called in enumerate(completion.calls)
+                for position, called in enumerate(completion.calls)
             ]
         choice = {"message": message, "logprobs": None, "finish_reason": completion.finish_reason}
         return {
@@ -179,9 +183,9 @@ class OpenAI:
         if not messages:
             missing = "Missing required parameter: 'messages'."
             return errors.openai_invalid(missing, param="messages", code="missing_required_parameter")
-        wrong = _wrong_messages(messages) or _wrong_parameter(body, messages)
-        if wrong is not None:
-            return wrong
+        refusal = _bad_messages(messages) or _bad_parameter(body, messages)
+        if refusal is not None:
+            return refusal
         functions, forced = checks.offered(body.get("tools"), body.get("tool_choice"))
         limit = body.get("max_completion_tokens")
         return Ask(
@@ -228,17 +232,18 @@ def _letters(identity: int, length: int) -> str:
     number = mixed(identity, 1) << 128 | mixed(identity, 2) << 64 | mixed(identity, 3)
     letters = []
     for _ in range(length):
-        number, place = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[place])
+        number, position = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[position])
     return "".join(letters)
 
 
-def _wrong_messages(messages: Any) -> Reply | None:
+def _bad_messages(messages: Any) -> Reply | None:
+    """The refusal of messages that are not in order, or None."""
     if not isinstance(messages, list):
         return errors.openai_invalid("Invalid type for 'messages': expected an array.", param="messages")
     open_calls: set[str] = set()
-    for place, message in enumerate(messages):
-        param = f"messages[{place}]"
+    for position, message in enumerate(messages):
+        param = f"messages[{position}]"
         role = message.get("role") if isinstance(message, dict) else None
         if not isinstance(role, str) or role not in _ROLES:
             return errors.openai_invalid(f"Invalid value for '{param}.role'.", param=f"{param}.role")
@@ -264,7 +269,8 @@ def _wrong_messages(messages: Any) -> Reply | None:
     return None
 
 
-def _wrong_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Reply | None:
+def _bad_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Reply | None:
+    """The refusal of a parameter out of range, or None."""
     stream, options = body.get("stream"), body.get("stream_options")
     if not isinstance(stream, bool | None):
         return errors.openai_invalid("Invalid type for 'stream': expected a boolean.", param="stream")

@@ -1,4 +1,4 @@
-"""The chunks of a streamed answer in the OpenAI dialect. Owns their JSON; the answer itself comes from `openai.py`.
+"""The chunks of a streamed answer in the OpenAI dialect. Owns their JSON; what they say comes from `openai.py`.
 
 Source: OpenAI API specification, "chat completion chunk object". The first chunk has the role, the last one of a choice
 an empty delta and the finish reason; usage comes only when asked for, in a chunk without choices, and is null before.
@@ -64,8 +64,8 @@ class _Chunks:
             self._deltas(index, b'"' + name.encode() + b'":', slices.of_text(message.get(name) or ""))
         if calls == []:
             self._deltas(index, b"", [{"tool_calls": []}])
-        for place, call in enumerate(calls or ()):
-            self._deltas(index, b"", _fragments({"index": place, **call}, slices))
+        for position, call in enumerate(calls or ()):
+            self._deltas(index, b"", _fragments({"index": position, **call}, slices))
 
     def _deltas(self, index: int, key: bytes, values: list[Any]) -> None:
         """A chunk for each value: of the key if there is one, else a whole delta."""
@@ -80,9 +80,9 @@ class _Chunks:
             text = encode(value)
             self.parts.append(self._closed(begin[6:] + text + end, len(text)))
 
-    def _closed(self, chunk: bytes, said: int) -> bytes:
+    def _closed(self, chunk: bytes, size: int) -> bytes:
         """A chunk that lacks its last brace, with filler after which its length says less of its content."""
-        filler = b',"obfuscation":"%s"' % _FILLER[: _BLOCK - said % _BLOCK].encode() if self._filled else b""
+        filler = b',"obfuscation":"%s"' % _FILLER[: _BLOCK - size % _BLOCK].encode() if self._filled else b""
         return b"data: " + chunk + self._usage + filler + b"}\n\n"
 
 

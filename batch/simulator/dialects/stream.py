@@ -1,6 +1,8 @@
-"""An answer as a stream of server-sent events. Owns the value that faults change and how it becomes bytes.
+"""An answer as a stream of server-sent events.
 
-What the events say is made by the dialects (`glmchunks.py`, `openaichunks.py`); that each leaves in its time is up to
+Owns the value that faults change, how texts are cut into chunks, and how it all becomes bytes.
+
+What the events say is made by the dialects (`glm_chunks.py`, `openai_chunks.py`); that each leaves in its time is up to
 `wire.py`. One line `data: …` and an empty line make an event, the last one is `data: [DONE]` (BigModel guide
 "streaming", OpenAI API specification).
 """

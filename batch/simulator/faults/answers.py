@@ -176,19 +176,19 @@ def bad_events(strike: Strike, stream: Stream) -> Stream:
 def odd_events(strike: Strike, stream: Stream) -> Stream:
     """Awkward spellings in a stream: everything escaped, or one more chunk with half a pair, NUL or no UTF-8."""
     form = strike.pick("form", CHARSET_FORMS)
-    chunks = {place: decoded(part[6:]) for place, part in enumerate(stream.parts[: stream.finish + 1])}
+    chunks = {position: decoded(part[6:]) for position, part in enumerate(stream.parts[: stream.finish + 1])}
     if form == "escaped":
         parts = tuple(
-            b"data: " + json.dumps(chunks[place]).encode() + b"\n\n" if chunks.get(place) else part
-            for place, part in enumerate(stream.parts)
+            b"data: " + json.dumps(chunks[position]).encode() + b"\n\n" if chunks.get(position) else part
+            for position, part in enumerate(stream.parts)
         )
         return msgspec.structs.replace(stream, parts=parts)
-    for place in reversed(range(stream.finish)):
-        chunk = chunks.get(place)
+    for position in reversed(range(stream.finish)):
+        chunk = chunks.get(position)
         if chunk and chunk["choices"][0]["delta"].get("content"):
             chunk["choices"][0]["delta"] = {"content": _MARK}
             further = event(chunk).replace(_MARK.encode(), _ODD_CHARACTERS[form])
-            parts = (*stream.parts[: place + 1], further, *stream.parts[place + 1 :])
+            parts = (*stream.parts[: position + 1], further, *stream.parts[position + 1 :])
             return msgspec.structs.replace(stream, parts=parts, finish=stream.finish + 1)
     return stream
 

@@ -1,4 +1,6 @@
-"""What a fault is: the values between the register, the scenario and the provider. Owns their meaning, no wire form.
+"""What a fault is made of: the values that the register, the scenario and the provider hand to each other.
+
+Owns their meaning, and no wire form.
 
 A fault number stands for a `Behaviour`, made of at most five small functions:
 
@@ -85,7 +87,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A fault that strikes a request.
+    """One fault on one request.
 
     Attributes:
         fault: which one.

@@ -1,4 +1,4 @@
-"""Faults of the connection: resets, short bodies, slow bytes, restarts. Owns how the bytes leave, or do not.
+"""Faults of the connection: resets, short bodies, slow bytes, restarts. Owns how an answer leaves, or does not.
 
 What was served before the connection broke is billed; what was never begun is not.
 """

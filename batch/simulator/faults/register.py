@@ -1,8 +1,8 @@
-"""The register of faults: number, title, where each strikes, what it can be told. Owns nothing else.
+"""The register of all faults: the number of each, its title, where it strikes, and its options.
 
-The functions behind it stand by kind in `refusals.py`, `payloads.py`, `connections.py`, `streamfaults.py` and
-`taskfaults.py`; who is
-struck is `strikes.py`; what a fault is made of is `behaviour.py`. To add one, write its function and its entry.
+What a fault does is in `refusals.py`, `answers.py`, `streams.py`, `tasks.py` and `connections.py`, by kind; which
+requests it strikes is decided in `selector.py`; what a fault is made of is said in `behaviour.py`. To add one, write
+its function and its entry here.
 Numbers are those of the list of behaviours this simulator follows.
 """
 

@@ -1,4 +1,6 @@
-"""Who is struck by which fault. Owns the conversations seen, their attempts, and the log of what was applied.
+"""Decides which requests are struck by which fault.
+
+Owns the conversations seen, their attempts, and the log of the faults that were applied.
 
 A conversation is a model and the whole list of messages, so each turn of a tool loop is one of its own. Where `rows`
 gives a number, turns count as one: what is numbered is the opening, the messages up to the first user message.
@@ -28,10 +30,15 @@ _ROUTE_NUMBER = {"chat": 0, "submit": 1, "poll": 2}
 
 
 class FaultSelector:
-    """Chooses the faults of each request."""
+    """Chooses the faults of each request.
+
+    Args:
+        faults: of the scenario, in its order.
+        seed: of the scenario.
+    """
 
     def __init__(self, faults: tuple[Fault, ...], seed: int) -> None:
-        """Strike by these faults, in this order."""
+        """Start with no conversation seen."""
         self._faults = faults
         self._dialects = tuple(BEHAVIOURS[fault.behaviour].dialects for fault in faults)
         self._seed = seed
@@ -55,13 +62,13 @@ class FaultSelector:
         texts = [text_of(message.get("content")) for message in messages if message.get("role") == "user"]
         number = self._opening_number(model, messages) if self._numbered else 0
         mask = 0
-        for place, fault in enumerate(self._faults):
+        for position, fault in enumerate(self._faults):
             if fault.model is not None and fault.model.lower() != model.lower():
                 continue
             if not fault.rows or any(
                 row == number if isinstance(row, int) else any(row in text for text in texts) for row in fault.rows
             ):
-                mask |= 1 << place
+                mask |= 1 << position
         return mask
 
     def _opening_number(self, model: str, messages: list[dict[str, Any]]) -> int:
@@ -89,20 +96,20 @@ class FaultSelector:
         attempt = self._attempts.get((route, conversation), 0) + 1
         self._attempts[route, conversation] = attempt
         return [
-            self._strike(place, dialect, conversation, attempt, scene)
-            for place, fault in enumerate(self._faults)
+            self._strike(position, dialect, conversation, attempt, scene)
+            for position, fault in enumerate(self._faults)
             if route in fault.routes
-            and dialect in self._dialects[place]
-            and rows >> place & 1
+            and dialect in self._dialects[position]
+            and rows >> position & 1
             and self._falls(fault, route, conversation, attempt)
         ]
 
-    def _strike(self, place: int, dialect: str, conversation: int, attempt: int, scene: Scene) -> Strike:
-        number, begun = self._met.get((place, scene.key_id), (0, scene.now))
-        self._met[place, scene.key_id] = number + 1, begun
-        self._totals[place] += 1
-        total = self._totals[place]
-        return Strike(self._faults[place], dialect, conversation, attempt, number + 1, total, begun, scene)
+    def _strike(self, position: int, dialect: str, conversation: int, attempt: int, scene: Scene) -> Strike:
+        number, begun = self._met.get((position, scene.key_id), (0, scene.now))
+        self._met[position, scene.key_id] = number + 1, begun
+        self._totals[position] += 1
+        total = self._totals[position]
+        return Strike(self._faults[position], dialect, conversation, attempt, number + 1, total, begun, scene)
 
     def _falls(self, fault: Fault, route: str, conversation: int, attempt: int) -> bool:
         if fault.first is not None and attempt > fault.first:
@@ -115,7 +122,15 @@ class FaultSelector:
         return chance(*parts) < fault.rate
 
     def applied(self, strike: Strike, number: int, route: str, call_id: str | None, at: float) -> None:
-        """Log that a fault did its work on the request with this number, at `at` unix seconds."""
+        """Log a fault that did its work.
+
+        Args:
+            strike: the fault on the request.
+            number: of the request.
+            route: `chat`, `submit` or `poll`.
+            call_id: the caller's id of the request.
+            at: unix seconds.
+        """
         self._log.append((number, strike.fault.behaviour, route, call_id, at))
 
     def log(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Faults of streamed answers: cut, torn, noisy, broken off with an error. Owns their exact forms.
+"""Faults of streamed answers: cut short, torn, noisy, or broken off with an error. Owns their exact forms.
 
 All are billed as the whole answer: it was generated, whoever read it. Sources: WHATWG HTML, "server-sent events", for
 what a reader must bear; BigModel API reference and error codes for 1301 and the finish reasons `sensitive` and

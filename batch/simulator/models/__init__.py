@@ -1,1 +1,1 @@
-"""Who answers in the simulator: one deterministic speaker with arithmetic, labels, schemas and tools."""
+"""The built-in model of the simulator: deterministic; it does arithmetic with tools, chooses labels, fills schemas."""

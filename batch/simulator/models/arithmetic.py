@@ -1,4 +1,4 @@
-"""Arithmetic asked for in words: which operations on which numbers. Owns the reading of text; calls no tool.
+"""Reads arithmetic asked for in words: which operations on which numbers. Owns the reading of text; calls no tool.
 
 It reads English, Chinese and symbols, and it reads simply: an operation takes the numbers on both sides of it where it
 stands between two, else the next ones in the order of the text. It computes nothing: that is what tools are for.
@@ -91,7 +91,7 @@ def operation_in(text: str) -> str | None:
 def numbers_in(text: str) -> list[Number]:
     """The numbers of a text, in order, with their signs."""
     text = _plain(text)
-    found: list[Number] = []
+    numbers: list[Number] = []
     for match in _NUMBER.finditer(text):
         start = match.start()
         before = text[max(0, start - _LOOK_BACK) : start]
@@ -104,8 +104,8 @@ def numbers_in(text: str) -> list[Number]:
                 sign, start = "-", start - 1
         elif _NEGATIVE.search(before):
             sign = "-"
-        found.append(Number(start, match.end(), _json_number(sign + match[0])))
-    return found
+        numbers.append(Number(start, match.end(), _json_number(sign + match[0])))
+    return numbers
 
 
 def read(text: str, arities: dict[str, int]) -> list[Step]:
@@ -141,13 +141,13 @@ def _json_number(literal: str) -> str:
 
 
 def _mentions(text: str, numbers: list[Number]) -> list[_Mention]:
-    found: list[_Mention] = []
+    infixes: list[_Mention] = []
     taken: list[tuple[int, int]] = []
-    for place in range(len(numbers) - 1):
-        start, end = numbers[place].end, numbers[place + 1].start
+    for position in range(len(numbers) - 1):
+        start, end = numbers[position].end, numbers[position + 1].start
         infix = _INFIX.fullmatch(text[start:end].strip(" ()")) if end - start <= 40 else None
         if infix is not None and infix.lastgroup is not None:
-            found.append(_Mention(start, infix.lastgroup, place))
+            infixes.append(_Mention(start, infix.lastgroup, position))
             taken.append((start, end))
     words = [
         _Mention(match.start(), match.lastgroup)
@@ -155,14 +155,14 @@ def _mentions(text: str, numbers: list[Number]) -> list[_Mention]:
         if match.lastgroup is not None and not any(start <= match.start() < end for start, end in taken)
     ]
     signs = [
-        _Mention(number.end, "factorial", place)
-        for place, number in enumerate(numbers)
+        _Mention(number.end, "factorial", position)
+        for position, number in enumerate(numbers)
         if _FACTORIAL_SIGN.match(text, number.end)
     ]
-    if found or words:
+    if infixes or words:
         # An exclamation mark at the end of a request for something else is only emphasis.
         signs = [sign for sign in signs if text[sign.start :].strip(" !！")]
-    return sorted(found + words + signs, key=lambda mention: mention.start)
+    return sorted(infixes + words + signs, key=lambda mention: mention.start)
 
 
 def _assigned(text: str, mentions: list[_Mention], numbers: list[Number], arities: dict[str, int]) -> list[Step]:

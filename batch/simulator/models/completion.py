@@ -1,4 +1,4 @@
-"""What a model said, before it is put into a dialect. Owns the values between the built-in models and the routes."""
+"""A request and its answer in the words of no dialect: the values between the dialects and the built-in model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Completion(msgspec.Struct, frozen=True):
     def escaped(self) -> Completion:
         """The same with arguments that spell what is not ASCII as JSON escapes, as some models do."""
         calls = tuple(
-            ToolCall(call.name, _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], call.arguments))
+            ToolCall(call.name, _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], call.arguments))
             for call in self.calls
         )
         return msgspec.structs.replace(self, calls=calls)

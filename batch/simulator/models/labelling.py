@@ -1,4 +1,4 @@
-"""The built-in model's answers inside a given frame: a list of labels, or a JSON schema.
+"""The built-in model's answers where a request limits them: to a list of labels, or to a JSON schema.
 
 Owns finding the frame in the request and choosing inside it by keywords: the label that shares most words with the
 user's text, the first of equals, and where none shares any the one that the messages' hash points at.
@@ -51,7 +51,13 @@ def wants_json(ask: Ask) -> bool:
 
 
 def answer(ask: Ask, user: str, identity: int) -> str | None:
-    """The answer inside the frame the request gives, or None when it gives none."""
+    """The answer within the labels or the schema of the request, or None when it has neither.
+
+    Args:
+        ask: the request.
+        user: the text of its last user message.
+        identity: 64 bits of the messages, which choose where nothing else does.
+    """
     schema = _format_schema(ask)
     labels: tuple[str, ...] = ()
     subject = user
@@ -74,13 +80,19 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
 
 
 def choose(labels: tuple[str, ...], text: str, identity: int) -> str:
-    """The label that shares most words with the text; by hash when none shares any."""
+    """The label that shares most words with the text.
+
+    Args:
+        labels: at least one.
+        text: of the user.
+        identity: 64 bits of the messages, which choose when no label shares a word.
+    """
     lowered = text.lower()
-    said = _stems(lowered)
+    stems = _stems(lowered)
     scores = []
     for label in labels:
         words = _label_stems(label)
-        shared = len(words & said)
+        shared = len(words & stems)
         whole = 2 * (len(words) > 0 and label.lower() in lowered)
         scores.append((whole + shared) / (len(words) + 1) if shared else 0.0)
     best = max(scores)
@@ -142,8 +154,8 @@ def _is_label_list(value: Any) -> bool:
 def _json_at(text: str, start: int) -> tuple[Any, int]:
     """The JSON value that begins at `start` and where it ends; None when there is none."""
     depth, quoted, escaped = 0, False, False
-    for place in range(start, min(len(text), start + _LONGEST_FRAME)):
-        sign = text[place]
+    for position in range(start, min(len(text), start + _LONGEST_FRAME)):
+        sign = text[position]
         if quoted:
             quoted = escaped or sign != '"'
             escaped = sign == "\\" and not escaped
@@ -155,7 +167,7 @@ def _json_at(text: str, start: int) -> tuple[Any, int]:
             depth -= 1
             if depth == 0:
                 try:
-                    return msgspec.json.decode(text[start : place + 1]), place + 1
+                    return msgspec.json.decode(text[start : position + 1]), position + 1
                 except msgspec.DecodeError:
                     return None, start
     return None, start
@@ -165,20 +177,20 @@ def _listed(text: str, start: int) -> tuple[tuple[str, ...], int]:
     """Labels one a line, with bullets, numbers or nothing before them, up to an empty line."""
     bullets = _BULLETS.match(text, start + 1)
     if bullets is not None:
-        found, end = _BULLET.findall(bullets[0]), bullets.end()
+        entries, end = _BULLET.findall(bullets[0]), bullets.end()
     else:
         lines = _LINES.match(text, start)
-        found, end = (lines[0].split("\n"), lines.end()) if lines is not None else ([], start)
-    labels = tuple(label.strip(_TRIM) for label in found)
+        entries, end = (lines[0].split("\n"), lines.end()) if lines is not None else ([], start)
+    labels = tuple(label.strip(_TRIM) for label in entries)
     return tuple(label for label in labels if label), end
 
 
 def _inline(text: str, start: int) -> tuple[tuple[str, ...], int]:
     end = min(len(text), start + _LONGEST_LIST)
     for stop in ("\n", "。", ". ", "? ", "？", "！"):
-        place = text.find(stop, start, end)
-        if place >= 0:
-            end = min(end, place)
+        position = text.find(stop, start, end)
+        if position >= 0:
+            end = min(end, position)
     labels = tuple(label.strip(_TRIM) for label in _SEPARATOR.split(text[start:end]))
     labels = tuple(label for label in labels if label)
     if any(len(label) > _LONGEST_LABEL or label.count(" ") > 4 for label in labels):
@@ -197,16 +209,18 @@ def _value(schema: Any, root: dict[str, Any], text: str, identity: int, depth: i
         return _enum(schema["enum"], text, identity)
     kind = schema.get("type")
     if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "null")
+        kind = next((name for name in kind if name != "null"), "null")
     if kind == "object" or "properties" in schema:
         return {
-            name: _value(inner, root, text, mixed(identity, place), depth + 1)
-            for place, (name, inner) in enumerate((schema.get("properties") or {}).items())
+            name: _value(inner, root, text, mixed(identity, position), depth + 1)
+            for position, (name, inner) in enumerate((schema.get("properties") or {}).items())
         }
     if kind == "array":
         least = schema.get("minItems", 1)
         count = min(max(1, least), _MOST_ITEMS) if isinstance(least, int) else 1
-        return [_value(schema.get("items"), root, text, mixed(identity, place), depth + 1) for place in range(count)]
+        return [
+            _value(schema.get("items"), root, text, mixed(identity, position), depth + 1) for position in range(count)
+        ]
     if kind in ("integer", "number"):
         return _number(schema, text, whole=kind == "integer")
     if kind == "boolean":
@@ -224,7 +238,9 @@ def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
                 target = target.get(part, {}) if isinstance(target, dict) and part else target
             schema = target if isinstance(target, dict) else {}
         elif isinstance(choices, list):
-            schema = next((one for one in choices if isinstance(one, dict) and one.get("type") != "null"), {})
+            schema = next(
+                (choice for choice in choices if isinstance(choice, dict) and choice.get("type") != "null"), {}
+            )
         else:
             break
     return schema
@@ -236,8 +252,8 @@ def _enum(values: list[Any], text: str, identity: int) -> Any:
 
 
 def _number(schema: dict[str, Any], text: str, *, whole: bool) -> Any:
-    found = arithmetic.numbers_in(text)
-    value = Decimal(found[0].json) if found else Decimal(0)
+    numbers = arithmetic.numbers_in(text)
+    value = Decimal(numbers[0].json) if numbers else Decimal(0)
     least, most = schema.get("minimum"), schema.get("maximum")
     value = min(value, Decimal(str(most)) if isinstance(most, int | float) else _LARGEST)
     value = max(value, Decimal(str(least)) if isinstance(least, int | float) else -_LARGEST)
@@ -246,5 +262,5 @@ def _number(schema: dict[str, Any], text: str, *, whole: bool) -> Any:
 
 def _text(schema: dict[str, Any], text: str) -> str:
     most, least = schema.get("maxLength"), schema.get("minLength")
-    said = " ".join(text.split())[: most if isinstance(most, int) else 60]
-    return said.ljust(min(least, _LONGEST_FRAME), ".") if isinstance(least, int) else said
+    words = " ".join(text.split())[: most if isinstance(most, int) else 60]
+    return words.ljust(min(least, _LONGEST_FRAME), ".") if isinstance(least, int) else words

@@ -1,6 +1,6 @@
-"""The built-in model: one deterministic speaker behind every model name. Owns the order in which it considers things.
+"""The built-in model, which answers under every model name. Owns the order in which it considers things.
 
-Tools first (`toolcalls.py`), then labels and schemas (`labelling.py`), else a short text. What it says depends on the
+Tools first (`tool_calls.py`), then labels and schemas (`labelling.py`), else a short text. What it says depends on the
 messages alone: not on the model's name, the seed, the time or earlier requests.
 """
 
@@ -40,8 +40,8 @@ def complete(ask: Ask) -> Completion:
     if limit is not None and size >= limit:
         return Completion("", (), "length", limit, identity, tokens.cut(thought, limit), limit)
     left = ask if limit is None else msgspec.structs.replace(ask, max_tokens=limit - size)
-    said = _answer(left, identity)
-    return msgspec.structs.replace(said, tokens=said.tokens + size, reasoning=thought, reasoning_tokens=size)
+    answer = _answer(left, identity)
+    return msgspec.structs.replace(answer, tokens=answer.tokens + size, reasoning=thought, reasoning_tokens=size)
 
 
 def _answer(ask: Ask, identity: int) -> Completion:
@@ -77,14 +77,14 @@ def plain_text(user: str, identity: int) -> str:
     user = " ".join(user.split())
     chinese = _CJK.search(user) is not None
     stock = _CHINESE if chinese else _ENGLISH
-    middle = [stock[mixed(identity, place) % len(stock)] for place in range(2 + identity % 4)]
+    middle = [stock[mixed(identity, position) % len(stock)] for position in range(2 + identity % 4)]
     about = user[:24] if chinese else " ".join(user.split()[:6])
     start = f"关于“{about}”：" if chinese else f'About "{about}":'
     return (start if chinese else start + " ") + ("" if chinese else " ").join(dict.fromkeys(middle))
 
 
 def _limited(ask: Ask, text: str, identity: int) -> Completion:
-    ends = [place for place in (text.find(word) for word in ask.stop) if place >= 0]
+    ends = [position for position in (text.find(word) for word in ask.stop) if position >= 0]
     if ends:
         text = text[: min(ends)]
     size = tokens.count(text)

@@ -1,4 +1,4 @@
-"""The built-in model's use of tools. Owns which offered tool is meant, its arguments, and what is said of results.
+"""How the built-in model uses tools: which of those offered it calls, with which arguments, and what it says after.
 
 A tool is meant when its name or its description means an operation that the last user message asks for, or when the
 message names it literally. The state of a tool loop is read from the messages alone: calls made, results so far.
@@ -54,7 +54,7 @@ def decide(ask: Ask) -> tuple[tuple[ToolCall, ...], str | None]:
 
 def _loop(messages: list[dict[str, Any]]) -> tuple[str, int, list[str]]:
     """The last user text, the number of calls made since, and the tools' answers since."""
-    start = max((place for place, message in enumerate(messages) if message.get("role") == "user"), default=-1)
+    start = max((position for position, message in enumerate(messages) if message.get("role") == "user"), default=-1)
     user = text_of(messages[start].get("content")) if start >= 0 else ""
     since = messages[start + 1 :]
     made = [message.get("tool_calls") for message in since if message.get("role") == "assistant"]
@@ -111,9 +111,9 @@ def operation_of(tool: dict[str, Any]) -> str | None:
 @lru_cache(maxsize=4096)
 def _operation_of(name: str, description: str) -> str | None:
     parts = {part.lower() for part in _NAME_PARTS.findall(name)}
-    found = {_OPERATION.get(part, "") for part in parts - _FILLERS}
-    if len(found) == 1 and "" not in found:
-        return found.pop()
+    operations = {_OPERATION.get(part, "") for part in parts - _FILLERS}
+    if len(operations) == 1 and "" not in operations:
+        return operations.pop()
     return arithmetic.operation_in(description) if description else None
 
 
@@ -131,9 +131,9 @@ def _parameters(tool: dict[str, Any]) -> list[tuple[str, str]]:
 def _type_of(schema: Any) -> str:
     kind = schema.get("type") if isinstance(schema, dict) else None
     if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "")
+        kind = next((name for name in kind if name != "null"), "")
     if kind is None and isinstance(schema, dict):
-        return next((_type_of(one) for one in schema.get("anyOf") or () if one != {"type": "null"}), "")
+        return next((_type_of(inner) for inner in schema.get("anyOf") or () if inner != {"type": "null"}), "")
     return kind if isinstance(kind, str) else ""
 
 
@@ -181,7 +181,7 @@ def _json(text: str) -> str:
 
 def _sentence(user: str, results: list[str]) -> str:
     chinese = _CJK.search(user) is not None
-    said = [result for result in results if result]
-    if not said:
+    answers = [result for result in results if result]
+    if not answers:
         return "工具没有返回内容。" if chinese else "The tool returned nothing."
-    return f"计算结果是 {'；'.join(said)}。" if chinese else f"The result is {' and '.join(said)}."
+    return f"计算结果是 {'；'.join(answers)}。" if chinese else f"The result is {' and '.join(answers)}."

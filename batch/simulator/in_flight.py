@@ -1,4 +1,7 @@
-"""Places in flight. Owns who is in work, from when to when, and what that adds up to over any stretch of time."""
+"""What is in flight at the simulated provider: places, and the callers' ids.
+
+Owns when each request in work began and ended, and what that adds up to over any stretch of time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class InFlight:
-    """What is in flight of one (key, model), or of all together, and the most that ever was.
+    """The places in flight of one (key, model), or of all together, and the most there ever were.
 
     A task's place ends by itself at a known time, so nothing has to run in the background to free it.
 
@@ -49,7 +52,7 @@ class InFlight:
             self.left.extend([now] * len(self.ends))
         self.ends.clear()
 
-    def forget(self, now: float) -> None:
+    def start_anew(self, now: float) -> None:
         """Start judging anew: places taken now count from now on, as entered before anything else."""
         self.peak = 0
         places = self.busy(now) if self.kept else 0
@@ -73,28 +76,55 @@ def _after(times: Sequence[float], begin: float, end: float) -> float:
 class Place:
     """One request's place in flight; given back once, however often that is asked."""
 
-    __slots__ = ("_lanes", "_time")
+    __slots__ = ("_counters", "_time")
 
-    def __init__(self, time: Callable[[], float], *lanes: InFlight) -> None:
-        """Take a place in every lane; `time` tells when it is given back."""
+    def __init__(self, time: Callable[[], float], *counters: InFlight) -> None:
+        """Count a place in each of the counters; `time` tells the monotonic seconds at which it is given back."""
         self._time = time
-        self._lanes = lanes
-        for lane in lanes:
-            lane.live += 1
+        self._counters = counters
+        for counter in counters:
+            counter.live += 1
 
     def free(self) -> None:
         """Give the place back."""
-        if self._lanes:
+        if self._counters:
             now = self._time()
-            for lane in self._lanes:
-                lane.live -= 1
-                if lane.kept:
-                    lane.left.append(now)
-            self._lanes = ()
+            for counter in self._counters:
+                counter.live -= 1
+                if counter.kept:
+                    counter.left.append(now)
+            self._counters = ()
 
     def keep_until(self, end: float) -> None:
         """Hand the place to a task that ends at the monotonic time `end` (infinity: never)."""
-        for lane in self._lanes:
-            heapq.heappush(lane.ends, end)
-            lane.live -= 1
-        self._lanes = ()
+        for counter in self._counters:
+            heapq.heappush(counter.ends, end)
+            counter.live -= 1
+        self._counters = ()
+
+
+class IdsInWork:
+    """The callers' ids of the requests that are being worked on, for a provider that refuses duplicates."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        """Start with none; `time` tells monotonic seconds."""
+        self._time = time
+        self._ends: dict[tuple[str, str], float | None] = {}
+
+    def begin(self, key_id: str, call_id: str, until: float | None) -> None:
+        """The request is in work until the monotonic time `until`; None: until `end` is called."""
+        self._ends[key_id, call_id] = until
+
+    def end(self, key_id: str, call_id: str) -> None:
+        """The request is no longer in work."""
+        self._ends.pop((key_id, call_id), None)
+
+    def has(self, key_id: str, call_id: str) -> bool:
+        """Whether a request of this key with this id is being worked on."""
+        if (key_id, call_id) not in self._ends:
+            return False
+        until = self._ends[key_id, call_id]
+        if until is not None and until <= self._time():
+            del self._ends[key_id, call_id]
+            return False
+        return True

@@ -1,0 +1,146 @@
+"""The prompt of a job: from the cells of one row to the messages of its first request, and to what the user says later.
+
+Owns how the parts of `[prompt]` are put together: system, start, user or turns, a column of messages, pictures. The
+text of each comes from `template`, the cells of columns from `columns`, pictures from `images`. It does not read rows
+and does not know how a message goes over the wire.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from batch.prompts import images
+from batch.prompts.columns import messages_of, turns_of
+from batch.prompts.images import Files
+from batch.prompts.template import PromptFault, Sandbox, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from batch.core.records import Message
+    from batch.job.job import PromptSpec
+
+
+class Prompt:
+    """The prompt of a job, compiled once and rendered for every row.
+
+    Attributes:
+        columns: the columns it reads; a row needs no other to be rendered.
+        pictured: its messages may hold pictures of the row.
+        files: the files its templates name outright, with the hash of their text.
+        by_row: rows may name files too, which nobody knows without reading the rows.
+
+    Args:
+        spec: the job's `[prompt]`, or one of its variants laid over it.
+        folder: the job's folder, from which `{{ file() }}` and pictures with a path are read.
+    """
+
+    def __init__(self, spec: PromptSpec, folder: Path) -> None:
+        self._column = spec.messages
+        self._turns = spec.turns
+        self._images = spec.images
+        self.pictured = bool(spec.images)
+        self._files = Files(folder)
+        self._faults: list[str] = []
+        environment = Sandbox(self._files)
+        self._system = self._compile(environment, "system", spec.system, folder)
+        self._user = self._compile(environment, "user", spec.user, folder)
+        self._start = [
+            (message["role"], self._compile(environment, f"start[{position}]", message["content"], folder))
+            for position, message in enumerate(spec.start)
+        ]
+        templates = [self._system, self._user, *(template for _, template in self._start)]
+        in_templates = {name for template in templates if template for name in template.reads}
+        of_their_own = {name for name in (self._column, self._turns, *self._images) if name is not None}
+        self.columns: frozenset[str] = frozenset(in_templates | of_their_own)
+        self.files = environment.named
+        self.by_row = self.pictured or environment.by_row
+        self._templates = [template for template in templates if template is not None]
+
+    def _compile(self, environment: Sandbox, part: str, source: str | None, folder: Path) -> Template | None:
+        if source is None:
+            return None
+        try:
+            return Template(environment, source, part=part, folder=folder)
+        except jinja2.TemplateSyntaxError as exc:
+            self._faults.append(f"prompt.{part} line {exc.lineno}: {exc.message}. Correct the template.")
+        except PromptFault as exc:
+            self._faults.append(str(exc))
+        return None
+
+    def check(self, names: Collection[str]) -> list[str]:
+        """What is wrong with the prompt for an input with these columns, one line a fault; empty when it is sound."""
+        faults = list(self._faults)
+        for template in self._templates:
+            faults += [
+                f"prompt.{template.part}: {{{{ {name} }}}} is no column of the input. {_nearest(name, names)}"
+                for name in sorted(template.reads.difference(names))
+            ]
+        columns = [("messages", self._column), ("turns", self._turns), *(("images", name) for name in self._images)]
+        faults += [
+            f"prompt.{part}: {name!r} is no column of the input. {_nearest(name, names)}"
+            for part, name in columns
+            if name is not None and name not in names
+        ]
+        return faults
+
+    def render(self, record: Mapping[str, Any]) -> list[Message]:
+        """The first request of one row; see `conversation` for what a row says after that.
+
+        Raises:
+            PromptFault: this row cannot be rendered; other rows may.
+        """
+        return self.conversation(record)[0]
+
+    def conversation(self, record: Mapping[str, Any]) -> tuple[list[Message], tuple[Message, ...]]:
+        """The messages of one row and the user messages that follow, one after each answer.
+
+        The job's system message comes first, then its start messages, then the user message, the first of the row's
+        turns, or the column's own list. Pictures go into the first user message that is the row's own.
+
+        Raises:
+            PromptFault: this row cannot be rendered; other rows may.
+        """
+        if self._faults:
+            raise PromptFault(self._faults[0])
+        messages: list[Message] = []
+        follow_ups: list[Message] = []
+        if self._system is not None:
+            messages.append({"role": "system", "content": self._system.render(record)})
+        for role, template in self._start:
+            if template is not None:
+                messages.append({"role": role, "content": template.render(record)})
+        if self._user is not None:
+            messages.append(self._pictured(self._user.render(record), record))
+        if self._turns is not None:
+            first, *rest = turns_of(record.get(self._turns), self._turns)
+            messages.append(self._pictured(first, record))
+            follow_ups = [{"role": "user", "content": text} for text in rest]
+        if self._column is not None:
+            messages += messages_of(record.get(self._column), self._column)
+        return messages, tuple(follow_ups)
+
+    def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
+        """A user message, with the row's pictures behind its text."""
+        parts: list[dict[str, Any]] = []
+        for name in self._images:
+            room = images.MAX_ROW_BYTES - sum(len(part["image_url"]["url"]) for part in parts)
+            try:
+                parts += images.parts_of(record.get(name), self._files, column=name, room=room)
+            except ValueError as exc:
+                raise PromptFault(f"prompt.images: column {name!r}: {exc}") from exc
+        if not parts:
+            return {"role": "user", "content": text}
+        return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    shown = ", ".join(sorted(names)[:12])
+    return f"It has: {shown}{', …' if len(names) > 12 else ''}."
