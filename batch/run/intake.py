@@ -23,8 +23,9 @@ from batch.input.batches import Position
 from batch.job.options import RunOptions
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned
+from batch.plan.admission import RangePlan, admit
 from batch.plan.continuation import RunStart
-from batch.plan.planner import Planner, RangePlan, admit
+from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
 from batch.run.feeder import Feeder
 from batch.run.resume import Resumer

@@ -1,0 +1,149 @@
+"""A range of rows that was planned, and the transaction that makes it durable.
+
+Owns what stands in the ledger of an admitted row: its place, its fingerprint, the pass over the source that met it, and
+the old task id that comes with it. Reads no source; which rows need work is the planner's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+import msgspec
+
+from batch.core.records import Outcome
+from batch.input.batches import Position
+from batch.ledger.totals import Planned
+from batch.plan.row_ids import Seen
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """One row of a range: its identity, its place, and its outcome if it cannot even be asked."""
+
+    row_id: str
+    variant: str
+    variant_no: int
+    idx: int
+    """Its place in the spill; variants of a row share it."""
+    row_number: int
+    part: int
+    fingerprint: bytes
+    outcome: Outcome | None = None
+
+
+class RangePlan(msgspec.Struct, frozen=True):
+    """What one pass of `next_range` found; durable after `admit`."""
+
+    range: int
+    first_work: int
+    part: int
+    rows: list[Admitted]
+    seen: Seen
+    position: Position
+    planned: Planned
+    next_row_number: int
+    next_part: int
+
+    @property
+    def to_send(self) -> int:
+        """Rows that will be asked."""
+        return sum(row.outcome is None for row in self.rows)
+
+
+def spilled_rows(rows: list[Admitted]) -> int:
+    """How many rows of the source these are: the variants of a row lie in the spill once."""
+    return rows[-1].idx + 1 if rows else 0
+
+
+def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
+    """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
+
+    It returns the work numbers of rows that come with the id of an overdue task, to be polled before they are sent.
+    """
+    rows = msgspec.json.encode(
+        [
+            (
+                plan.first_work + place,
+                *(row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part, row.fingerprint.hex()),
+            )
+            for place, row in enumerate(plan.rows)
+        ]
+    ).decode()
+    settled = [
+        (plan.first_work + index, _encode(row.outcome))
+        for index, row in enumerate(plan.rows)
+        if row.outcome is not None
+    ]
+    met = msgspec.json.encode([(row_id, times, place) for row_id, (times, place) in plan.seen.items()]).decode()
+
+    def change(db: apsw.Connection) -> list[int]:
+        adopted: list[int] = []
+        if plan.rows:
+            db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, spilled_rows(plan.rows)))
+            db.execute(
+                "INSERT INTO pending"
+                "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
+                "SELECT value->>0, ?2, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
+                "unhex(value->>7), 0 "
+                "FROM json_each(?1)",
+                (rows, plan.range),
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
+                "SELECT row_id, variant, row_number, part FROM pending WHERE range=? AND work >= ?",
+                (plan.range, plan.first_work),
+            )
+            db.executemany("UPDATE pending SET state=1, outcome=?2 WHERE work=?1", settled)
+            adopted = _adopt_held(db, plan)
+        db.execute(
+            "INSERT OR REPLACE INTO seen(row_id, times, place) "
+            "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
+            (met,),
+        )
+        _go_on_from(db, plan, run)
+        return adopted
+
+    return change
+
+
+def _go_on_from(db: apsw.Connection, plan: RangePlan, run: str) -> None:
+    """The numbers and the place in the source from which the next range goes on."""
+    db.executemany(
+        "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
+        [("next_row_number", plan.next_row_number), ("next_part", plan.next_part)],
+    )
+    db.execute(
+        "UPDATE runs SET position=?, planned=?, complete=? WHERE run=?",
+        (
+            msgspec.json.encode(plan.position).decode(),
+            msgspec.json.encode(plan.planned).decode(),
+            int(plan.planned.complete),
+            run,
+        ),
+    )
+
+
+def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:
+    """Task ids kept from overdue calls come back as open calls, so that they are polled before anything is bought.
+
+    Their numbers are negative: the event loop, which numbers the calls it makes, must never meet them.
+    """
+    number = int(db.execute("SELECT coalesce(min(min(call), 0), 0) FROM calls").get)
+    held: list[Any] = db.execute(
+        "SELECT p.work, h.attempt, h.call_id, h.sent_at, h.task, h.base_url, h.row_id, h.variant FROM held h "
+        "JOIN pending p ON p.row_id=h.row_id AND p.variant=h.variant AND p.fingerprint=h.fingerprint "
+        "WHERE p.work >= ? AND p.work < ?",
+        (plan.first_work, plan.first_work + len(plan.rows)),
+    ).fetchall()
+    for work_id, attempt, call_id, sent_at, task, base_url, row_id, variant in held:
+        number -= 1
+        db.execute(
+            "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late) "
+            "VALUES(?,?,0,?,?,'task',?,?,?,1)",
+            (number, work_id, attempt + 1, f"{call_id}-late", sent_at, task, base_url),
+        )
+        db.execute("DELETE FROM held WHERE row_id=? AND variant=?", (row_id, variant))
+    return [row[0] for row in held]
