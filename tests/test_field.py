@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def marked() -> set[tuple[str, str]]:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 words = (ast.get_docstring(node) or "").replace(",", " ").replace(".", " ").split()
-                numbers = [after for word, after in zip(words, words[1:], strict=False) if word == MARK]
+                numbers = [after for word, after in itertools.pairwise(words) if word == MARK]
                 found |= {(number, f"{path.relative_to(ROOT)}::{node.name}") for number in numbers}
     return found
 
