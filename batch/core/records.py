@@ -70,8 +70,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
 
 
-Verdict = Literal["retry", "once", "fail", "stop", "park"]
-"""What a failure asks for: again with back-off, again once, fail the row, stop the run, or wait until a given time."""
+Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
+"""What a failure asks for: again with back-off, again once, fail the row, stop the run, or wait until a given time.
+
+`row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     sent: bool = True
     answered: bool = True
+    wrong_address: bool = False
+    """What came is not from the service: as long as nothing was ever answered there, base_url is wrong, and nothing was
+    bought."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

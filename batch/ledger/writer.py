@@ -40,7 +40,7 @@ GROUP_RECORDS: Final = 1_024
 GROUP_BYTES: Final = 8 << 20
 PRUNE_ROWS: Final = 1_000  # of one slice between two commits: about 5 ms
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log; a passive checkpoint then takes some 10 ms
-_KINDS: Final = ("sent", "accepted", "closed", "step", "held", "settled", "dropped")
+_KINDS: Final = ("sent", "accepted", "closed", "step", "held", "settled", "dropped", "noted")
 _STATEMENTS: Final = {
     "sent": "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?,?,?,?,?,?,?)",
     "accepted": "UPDATE calls SET task=?2, base_url=?3 WHERE call=?1",
@@ -51,6 +51,7 @@ _STATEMENTS: Final = {
     "SELECT p.row_id, p.variant, p.fingerprint, c.task, c.base_url, c.call_id, c.attempt, c.sent_at "
     "FROM calls c JOIN pending p USING(work) WHERE c.call=?1",
     "dropped": "UPDATE calls SET late=2 WHERE call=?1",
+    "noted": "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
 }
 _AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}
 
@@ -150,6 +151,10 @@ class Ledger:
     def settled(self, work_id: int, outcome: Outcome) -> None:
         """A row has its outcome without a call of its own."""
         self._put(_settled(work_id, outcome))
+
+    def note(self, key: str, value: str) -> None:
+        """Keep a value beside the runs; `LedgerReader.meta` reads it."""
+        self._put(_Record("noted", (key, value), len(value)))
 
     async def committed(self) -> None:
         """Return when everything queued so far is durable.

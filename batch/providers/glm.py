@@ -210,17 +210,17 @@ class Glm:
         failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.not_json(incoming)
         if incoming.status == 404 and not incoming.body.strip():
             return _lost(failure)
-        if incoming.status == 404 or failure.verdict == "fail":
-            return msgspec.structs.replace(failure, kind="server", verdict="retry")
+        if incoming.status == 404 or failure.verdict == "fail" or failure.wrong_address:
+            return msgspec.structs.replace(failure, kind="server", verdict="retry", wrong_address=False)
         return failure
 
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        if 300 <= incoming.status < 400:
+            return refusal.redirected(incoming)
         said = refusal.parse_error(document)
         if said is None:
             if incoming.status < 300:
                 return None
-            if incoming.status < 400:
-                return refusal.redirected(incoming)
             said = refusal.ErrorEnvelope()
         kind, verdict = refusal.classify(said, incoming.status, codes=self.service.codes)
         if said.code == "1003" and self._credentials.renew():
@@ -228,7 +228,8 @@ class Glm:
             said = msgspec.structs.replace(said, message=said.message + self._skew(incoming))
         if said.flat and said.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
-            kind, verdict = "bad_request", "fail"
+            failure = self._failure(("bad_request", "fail"), said, document=document, incoming=incoming)
+            return msgspec.structs.replace(failure, wrong_address=True)
         return self._failure((kind, verdict), said, document=document, incoming=incoming)
 
     def _skew(self, incoming: Incoming) -> str:

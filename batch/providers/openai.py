@@ -244,12 +244,12 @@ class OpenAI:
         raise NotImplementedError(f"provider {self.name} has no task lane: use lane sync")
 
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        if 300 <= incoming.status < 400:
+            return refusal.redirected(incoming)
         said = refusal.parse_error(document)
         if said is None:
             if incoming.status < 300:
                 return None
-            if incoming.status < 400:
-                return refusal.redirected(incoming)
             said = refusal.ErrorEnvelope()
         kind, verdict = refusal.classify(said, incoming.status, codes=self.service.codes)
         if said.code == "insufficient_quota" and "request_id" in document:

@@ -27,8 +27,8 @@ Codes = dict[str, Meaning]
 STATUSES: Final[dict[int, Meaning]] = {
     401: ("auth", "stop"),
     402: ("balance", "stop"),
-    403: ("auth", "stop"),
-    404: ("model", "stop"),
+    403: ("auth", "row_or_key"),
+    404: ("model", "row_or_key"),
     407: ("auth", "stop"),
     408: ("server", "retry"),
     409: ("server", "retry"),
@@ -83,9 +83,9 @@ def by_status(status: int) -> Meaning:
 def classify(said: ErrorEnvelope, status: int, *, codes: Codes) -> Meaning:
     """What a refusal means: its code, else its type, else its status, else the status its code repeats."""
     if said.code in codes:
-        return codes[said.code]
+        return _of_the_row_too(codes[said.code], status)
     if said.type in codes and status != 529:  # which says more than the `server_error` that comes with it
-        return codes[said.type]
+        return _of_the_row_too(codes[said.type], status)
     if status >= 300:
         return by_status(status)
     if said.code is not None and said.code.isdecimal() and 400 <= int(said.code[:4]) < 600:
@@ -93,22 +93,39 @@ def classify(said: ErrorEnvelope, status: int, *, codes: Codes) -> Meaning:
     return ("server", "once")
 
 
+def _of_the_row_too(meaning: Meaning, status: int) -> Meaning:
+    """A code for the key or the model, under a status that moderation and firewalls use for single requests as well."""
+    kind, verdict = meaning
+    return (kind, "row_or_key") if verdict == "stop" and status in (403, 404) and kind != "balance" else meaning
+
+
 def not_json(incoming: Incoming) -> Failure:
     """A failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
     status = incoming.status
     what = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
     if status < 300:
-        return completion.unusable(f"HTTP {status} with something that is no JSON object: {what}", status=status)
+        failure = completion.unusable(f"HTTP {status} with something that is no JSON object: {what}", status=status)
+        return msgspec.structs.replace(failure, wrong_address=is_page(incoming))
     if status < 400:
         return redirected(incoming)
     kind, verdict = by_status(status)
+    wrong_address = status not in STATUSES and status < 500 and is_page(incoming)
     return Failure(
         kind=kind,
-        verdict=verdict,
+        verdict="once" if wrong_address else verdict,
+        code="web_page" if wrong_address else None,
         message=f"HTTP {status}: {what}",
         http_status=status,
         answered=status not in _MAYBE_DONE,
+        wrong_address=wrong_address,
     )
+
+
+def is_page(incoming: Incoming) -> bool:
+    """Whether an answer is a web page: what a proxy, a firewall or another site says, never the service."""
+    if incoming.headers.get("content-type", "").lower().startswith("text/html"):
+        return True
+    return incoming.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() in (b"<html", b"<!doc")
 
 
 def redirected(incoming: Incoming) -> Failure:
@@ -116,7 +133,9 @@ def redirected(incoming: Incoming) -> Failure:
     target = loose_json.excerpt(incoming.headers.get("location", "nowhere"))[:200]
     status = incoming.status
     message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
-    return Failure(kind="bad_request", verdict="fail", code="redirect", message=message, http_status=status)
+    return Failure(
+        kind="bad_request", verdict="once", code="redirect", message=message, http_status=status, wrong_address=True
+    )
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

@@ -8,6 +8,7 @@ services.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Final, Literal
 
 import httpx
@@ -46,6 +47,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     key_env_used: str | None
     """The variable the key came from; None when it is built in or there is none."""
     service: Service
+    key_digest: bytes = b""
+    """A hash of the key, by which a folder knows one key from another without keeping it."""
 
 
 def known_providers() -> tuple[str, ...]:
@@ -132,7 +135,8 @@ def resolve(
     address = base_url or (environ.get(known.base_variable, "").strip() if known.base_variable else "") or None
     key = _checked_key(environ[used], used) if used else None
     spoken, where = dialect(known, base_url=address, key=key, key_form=key_form, clock=clock)
-    return Endpoint(spoken, where, used, known)
+    digest = blake2b((key or "").encode(), digest_size=16).digest()
+    return Endpoint(spoken, where, used, known, digest)
 
 
 def _own(name: str, table: ProviderSpec) -> Service:

@@ -29,11 +29,12 @@ _ADVICE: Final[dict[FailureKind, str]] = {
 }
 
 
-def provider_stop(failure: Failure, *, silent_s: float = 0.0) -> ProviderStop:
+def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0) -> ProviderStop:
     """The provider refused the key, the money or the model, or answers nobody.
 
     Args:
         failure: the last failure.
+        base_url: where the requests went.
         silent_s: for how many seconds nobody was answered; past `MAX_PARK_S` it is named as the cause.
     """
     if silent_s > MAX_PARK_S:
@@ -41,6 +42,9 @@ def provider_stop(failure: Failure, *, silent_s: float = 0.0) -> ProviderStop:
         failure = msgspec.structs.replace(failure, message=message)
     text = f"{failure.code}: {failure.message}" if failure.code else failure.message
     advice = _ADVICE.get(failure.kind, "Look at what the provider says")
+    if failure.wrong_address:
+        text = f"{base_url} does not answer as the provider does: {text}"
+        advice = "Correct base_url"
     return ProviderStop(redact(f"the provider stopped this run: {text} {advice}, then run the same command again."))
 
 

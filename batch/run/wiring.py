@@ -7,6 +7,7 @@ the stages are made from the job; it starts none of them.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 import msgspec
 
@@ -29,7 +30,10 @@ from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.worker import Settings, Worker
+from batch.submit import evidence
 from batch.submit.attempt import Books, CallContext, Policy
+from batch.submit.call_ids import CallIds
+from batch.submit.evidence import Evidence
 from batch.submit.rows import Row
 from batch.tools.execute import Executor
 
@@ -82,10 +86,10 @@ def wire(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=Books(ledger, checked.prices, state.totals),
+        books=Books(ledger, checked.prices, state.totals, _evidence(checked, reader, ledger)),
         limiter=limiter,
         clock=clock,
-        first_call=reader.next_number("call"),
+        ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
 
@@ -131,6 +135,12 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         task_timeout_s=job.limits.task_timeout_s,
         collect_only=collecting,
     )
+
+
+def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:
+    endpoint = checked.endpoint
+    kept = reader.meta(evidence.KEY)
+    return Evidence(endpoint.base_url, endpoint.key_digest, kept=kept, keep=partial(ledger.note, evidence.KEY))
 
 
 def _policy(checked: CheckedJob) -> Policy:

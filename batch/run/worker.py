@@ -176,7 +176,11 @@ class Worker:
             now=now,
             silent_s=limiter.outage.silent_for(now),
             last_ones=not self._schedule.has_unstarted,
+            standing=self._standing(row, failure),
         )
+        if failure.wrong_address and decision.action == "stop":
+            # Not the service: nothing was bought there, whatever a 200 looks like.
+            result = failure = msgspec.structs.replace(failure, answered=True)
         if decision.pause_s:
             limiter.pause(decision.pause_s)
         if decision.action == "fail":
@@ -191,11 +195,17 @@ class Worker:
         row.history = row.history.after(decision, now)
         self._schedule.schedule(row, max(decision.wait_s, limiter.outage.retry_wait(now)))
 
+    def _standing(self, row: Row, failure: Failure) -> retry.Standing:
+        """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
+        evidence, model = self._context.evidence, row.request.model
+        refused = evidence.record_refusal(model, row.work_id) if failure.verdict == "row_or_key" else 0
+        return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused)
+
     def _stop(self, failure: Failure, *, silent_s: float = 0.0) -> None:
         """The provider refused the key, the money or the model, or answers nobody: no more sends."""
         if not self._state.stopping:  # the calls in flight will be refused alike
             logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
-        self._state.stop("provider", provider_stop(failure, silent_s=silent_s))
+        self._state.stop("provider", provider_stop(failure, base_url=self._context.base_url, silent_s=silent_s))
 
     def _close(
         self,

@@ -8,8 +8,8 @@ can fall. The lanes (`direct`, `task`) say only what is sent and read. What foll
 
 from __future__ import annotations
 
-import secrets
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 import anyio
 import msgspec
@@ -18,7 +18,7 @@ from anyio import to_thread
 from batch.core import failpoints
 from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import WireError
-from batch.core.records import Failure, Incoming, Lane, Outcome, Outgoing, Reply, Request
+from batch.core.records import Accepted, Failure, Incoming, Lane, Outcome, Outgoing, Reply, Request
 from batch.http import headers
 from batch.http.client import Client
 from batch.http.wirelog import WireLog
@@ -28,10 +28,15 @@ from batch.limits.limiter import Limiter
 from batch.money.prices import Prices
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
+from batch.submit.call_ids import LATE, CallIds
+from batch.submit.evidence import Evidence
 from batch.submit.results import STOPPED, cleaned, failure_of, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
+R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
+
+_ECHOES: Final = ("x-client-request-id", "x-request-id")
 _encode_reply = msgspec.msgpack.Encoder().encode
 
 
@@ -54,11 +59,12 @@ CUT_SHORT: Final = Failure(
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Where calls are booked: the ledger, the price lists, and the sums of the run."""
+    """Where calls are booked: the ledger, the price lists, the sums of the run, and who ever answered."""
 
     ledger: Ledger
     prices: Prices
     totals: Totals
+    evidence: Evidence
 
 
 class CallContext:
@@ -71,7 +77,7 @@ class CallContext:
         books: where calls are booked.
         limiter: when they may leave.
         clock: for every time in the books.
-        first_call: the first free number of a call in the ledger.
+        ids: for new calls, and to know a reply that names another one.
         wire_log: is told of every exchange, polls too, with what came of it; None for no wire log.
     """
 
@@ -84,7 +90,7 @@ class CallContext:
         books: Books,
         limiter: Limiter,
         clock: Clock,
-        first_call: int,
+        ids: CallIds,
         wire_log: WireLog | None = None,
     ) -> None:
         self.policy = policy
@@ -93,12 +99,10 @@ class CallContext:
         self.ledger = books.ledger
         self.limiter = limiter
         self.clock = clock
+        self.evidence = books.evidence
         self._books = books
         self.wire_log = wire_log
-        self._next_call = first_call
-        # Unique by the process and counted inside it: a random id for each call would cost as much as encoding its
-        # body.
-        self._prefix = secrets.token_hex(8)
+        self._ids = ids
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
 
@@ -127,9 +131,10 @@ class CallContext:
             StorageError: the ledger cannot be written.
         """
         lease = await self.limiter.acquire(row.work_id, row.weight)
+        number, call_id = self._ids.new()
         call = OpenCall(
-            self._next_call,
-            f"pm-{self._prefix}-{self._next_call}",
+            number,
+            call_id,
             row_id=row.pending.row_id,
             model=row.request.model,
             turn=row.conversation.turn,
@@ -137,7 +142,6 @@ class CallContext:
             lane=lane,
             lease=lease,
         )
-        self._next_call += 1
         row.next_attempt += 1
         call.sent_at_us = self.clock.now_us()
         self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
@@ -171,6 +175,29 @@ class CallContext:
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
             self.limiter.observe_headers(said)
         return result
+
+    def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:
+        """The result, unless it names another call of this folder: a proxy swapped two answers, and ours is unknown.
+
+        Args:
+            call: the call that was answered.
+            result: what the dialect read; its `request_id` is what the service says it answers.
+            headers: of the answer, names in lower case; some services echo our id there.
+        """
+        named = (result.request_id, *(headers.get(name) for name in _ECHOES))
+        if call.call_id.removesuffix(LATE) in named:
+            return result
+        other = next((name for name in named if self._ids.names_another(call.call_id, name)), None)
+        if other is None:
+            return result
+        return Failure(
+            kind="transport",
+            verdict="retry",
+            code="foreign_reply",
+            answered=False,
+            request_id=other,
+            message=f"the answer names call {other}, not ours ({call.call_id}): something on the way swapped them",
+        )
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
         """Write the exchange down, if that is wanted: of a stream the bytes as they came, however it ended."""
@@ -227,6 +254,8 @@ class CallContext:
             now_us=self.clock.now_us(),
             decision=decision,
         )
+        if isinstance(result, Reply):
+            self.evidence.record_answer(call.model)
         row.sums.add(record)
         self.ledger.closed(
             call.number,

@@ -18,6 +18,7 @@ import msgspec
 
 from batch.core.errors import FailureKind
 from batch.core.records import Failure
+from batch.submit.evidence import ROWS_TO_STOP
 
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 20.0
@@ -67,6 +68,20 @@ class Decision(msgspec.Struct, frozen=True):
     """The kind of a failure that is tried again only once."""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What is known of the key, the model and the address of an attempt."""
+
+    address_answered: bool
+    """Something was answered at this address, in this run or an earlier one of the folder."""
+    model_answered: bool
+    """The same, by this model under this key."""
+    rows_refused: int = 0
+    """Rows that were refused so far with a verdict `row_or_key`, this one included."""
+
+
+UNKNOWN: Final = Standing(address_answered=False, model_answered=False)
+
+
 def backoff(attempt: int, chance: random.Random) -> float:
     """Seconds before try `attempt` + 1 (0 for the first failure): min(0.5·2ⁿ, 20)·U(0.75, 1)."""
     return min(FIRST_WAIT_S * 2.0 ** min(attempt, 10), LONGEST_WAIT_S) * chance.uniform(0.75, 1.0)
@@ -81,6 +96,7 @@ def decide(
     now: float = 0.0,
     silent_s: float = 0.0,
     last_ones: bool = False,
+    standing: Standing = UNKNOWN,
 ) -> Decision:
     """The decision after `failure`.
 
@@ -91,9 +107,14 @@ def decide(
         chance: for the jitter.
         now: monotonic seconds.
         silent_s: for how long the provider has answered nobody; 0 when it does.
+        standing: whether the key, the model and the address are known to work.
         last_ones: no row is left that did not fail: whether the provider is away or these rows make it fail, nobody
             can tell, so the attempt counts.
     """
+    if failure.wrong_address and not standing.address_answered:
+        return Decision("stop")
+    if failure.verdict == "row_or_key":
+        return _row_or_key(failure, history, standing, chance=chance, last_ones=last_ones)
     if failure.verdict == "fail":
         return Decision("fail", retryable=False)
     if failure.verdict == "stop" or silent_s > MAX_PARK_S:
@@ -115,3 +136,19 @@ def decide(
     tried = history.attempts + history.turned_away if silent_s <= 0 else 0
     wait = asked if parked else max(backoff(tried, chance), asked)
     return Decision("again", wait_s=wait, pause_s=pause, counted=counted, once=once)
+
+
+def _row_or_key(
+    failure: Failure, history: History, standing: Standing, *, chance: random.Random, last_ones: bool
+) -> Decision:
+    """Where others are answered the refusal is the row's; where nobody was, three rows mean the key or the model."""
+    if standing.model_answered:
+        return Decision("fail", retryable=False)
+    if standing.rows_refused >= ROWS_TO_STOP:
+        return Decision("stop")
+    if last_ones and history.turned_away >= ROWS_TO_STOP - 1:
+        return Decision("fail", retryable=True, counted=False)  # too few rows to tell
+    wait_s = max(backoff(history.turned_away, chance), failure.retry_after_s or 0.0)
+    if wait_s > MAX_PARK_S:
+        return Decision("stop")
+    return Decision("again", wait_s=wait_s, counted=False)

@@ -78,6 +78,7 @@ class OpenCall:
         "call_id",
         "exchange_began",
         "first_chunk_ms",
+        "foreign",
         "lane",
         "late",
         "lease",
@@ -122,6 +123,8 @@ class OpenCall:
         self.request_id: str | None = None
         self.polls = 0
         self.late = False
+        self.foreign = 0
+        """Polls that were answered for another call."""
         self.first_chunk_ms: int | None = None
         self.longest_gap_ms: int | None = None
 

@@ -36,8 +36,11 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     incoming = await context.exchange(row, call, outgoing, stream=stream)
     failpoints.hit("answered.received")
     if not stream.taken:
-        return call, incoming if isinstance(incoming, Failure) else context.dialect.read_chat(incoming)
+        if isinstance(incoming, Failure):
+            return call, incoming
+        return call, context.own(call, context.dialect.read_chat(incoming), incoming.headers)
     result = stream.end(clean=not isinstance(incoming, Failure))
+    result = context.own(call, result, {} if isinstance(incoming, Failure) else incoming.headers)
     if isinstance(result, Reply):
         return call, masked_reply(result)
     if isinstance(incoming, Failure) and result.code == TRUNCATED:

@@ -18,4 +18,6 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     call = await context.start_call(row, "sync")
     incoming = await context.exchange(row, call, context.dialect.chat(context.request(row), call.call_id))
     failpoints.hit("answered.received")
-    return call, incoming if isinstance(incoming, Failure) else context.dialect.read_chat(incoming)
+    if isinstance(incoming, Failure):
+        return call, incoming
+    return call, context.own(call, context.dialect.read_chat(incoming), incoming.headers)

@@ -7,7 +7,6 @@ nobody waits: the row lies in the schedule of `schedule`.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from batch.core import failpoints
@@ -20,9 +19,8 @@ from batch.submit.rows import OpenCall, Row
 FIRST_POLL_S: Final = 0.25
 LONGEST_POLL_S: Final = 5.0
 GROWTH: Final = 1.5
+FOREIGN_POLLS: Final = 3  # answered for another call, one after the other
 LONGEST_WAIT_S: Final = 120.0  # of what a refused poll is told to wait
-OUR_ID: Final = re.compile(r"pm-[0-9a-f]{16}-[0-9]+")
-"""The form of a `client_call_id`; see `attempt.CallContext`."""
 
 
 class PollInterval:
@@ -53,9 +51,12 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
     """
     call = await context.start_call(row, "task")
     incoming = await context.exchange(row, call, context.dialect.submit(context.request(row), call.call_id))
-    result = incoming if isinstance(incoming, Failure) else context.dialect.read_submit(incoming)
+    if isinstance(incoming, Failure):
+        return call, incoming
+    result = context.own(call, context.dialect.read_submit(incoming), incoming.headers)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
+        context.evidence.record_answer(call.model)
         call.task_id = result.task_id
         call.request_id = result.request_id
         call.base_url = context.base_url
@@ -85,33 +86,40 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
     result = context.dialect.read_poll(incoming)
-    if not isinstance(result, Processing) and _another_calls(call, result.request_id):
-        return _foreign(call, result.request_id)
-    if isinstance(result, Failure) and not about_the_task(result) and result.verdict != "stop":
+    if not isinstance(result, Processing):
+        own = context.own(call, result, incoming.headers)
+        if own is not result:
+            return _foreign(call, own)
+    if isinstance(result, Failure) and not about_the_task(result) and not _stops(context, call, result):
         return Processing(result.code or result.kind, min(result.retry_after_s or 0.0, LONGEST_WAIT_S))
     if not isinstance(result, Processing):
         failpoints.hit("answered.received")
     return result
 
 
-def _another_calls(call: OpenCall, request_id: str | None) -> bool:
-    """Whether an answer to a poll is that of another call: ours go out with an id that the service gives back."""
-    ours = call.call_id.removesuffix("-late")  # an overdue task was submitted under the id before
-    if request_id is None or request_id == ours:
-        return False
-    return call.request_id == ours or OUR_ID.fullmatch(request_id) is not None
+def _foreign(call: OpenCall, failure: Reply | Failure) -> Failure | Processing:
+    """A poll answered for another call: asked again, in case two answers were swapped on the way.
 
-
-def _foreign(call: OpenCall, request_id: str | None) -> Failure:
-    """One task id was given to two calls. Ours may have been made and billed all the same."""
+    When it stays so, the provider gave one task id to two calls. Ours may have been made and billed all the same.
+    """
+    call.foreign += 1
+    if call.foreign < FOREIGN_POLLS:
+        return Processing("foreign")
     return Failure(
         kind="task",
         verdict="retry",
         code="foreign_task",
         answered=False,
-        request_id=request_id,
-        message=f"task {call.task_id} answers for call {request_id}, not for ours: the provider gave its id out twice",
+        request_id=failure.request_id,
+        message=f"task {call.task_id} answers for call {failure.request_id}, not for ours: it was given out twice",
     )
+
+
+def _stops(context: CallContext, call: OpenCall, failure: Failure) -> bool:
+    """Whether a refused poll is about the key or the address, so that no other would fare better."""
+    if failure.verdict == "row_or_key":
+        return not context.evidence.model_answered(call.model)
+    return failure.verdict == "stop"
 
 
 def about_the_task(failure: Failure) -> bool:

@@ -236,13 +236,13 @@ def test_an_answer_that_is_none_is_tried_once_more_and_may_have_been_billed(dial
 @pytest.mark.parametrize(
     ("status", "kind", "verdict"),
     [
-        (301, "bad_request", "fail"),
-        (307, "bad_request", "fail"),
+        (301, "bad_request", "once"),
+        (307, "bad_request", "once"),
         (400, "bad_request", "fail"),
         (401, "auth", "stop"),
         (402, "balance", "stop"),
-        (403, "auth", "stop"),
-        (404, "model", "stop"),
+        (403, "auth", "row_or_key"),
+        (404, "model", "row_or_key"),
         (408, "server", "retry"),
         (409, "server", "retry"),
         (413, "too_large", "fail"),
@@ -264,9 +264,12 @@ def test_an_answer_that_is_none_is_tried_once_more_and_may_have_been_billed(dial
 def test_a_bare_status_decides_where_there_is_no_code(
     dialect: Dialect, status: int, kind: str, verdict: str, body: bytes
 ) -> None:
-    """Any body; an HTML page of a gateway is not parsed."""
+    """Any body; an HTML page of a gateway is not parsed, and one that no status explains is not the service's."""
     found = failure(dialect, body, status)
+    if body.startswith(b"<html>") and verdict == "fail" and kind == "bad_request":
+        verdict = "once"
     assert (found.kind, found.verdict, found.http_status) == (kind, verdict, status)
+    assert found.wrong_address == (verdict == "once")
     assert found.message
 
 

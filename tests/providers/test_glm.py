@@ -90,7 +90,7 @@ def test_zai_asks_in_english_and_keeps_its_name() -> None:
         (400, "1211", "model", "stop"),
         (400, "1213", "bad_request", "fail"),
         (400, "1214", "bad_request", "fail"),
-        (403, "1220", "auth", "stop"),
+        (403, "1220", "auth", "row_or_key"),
         (400, "1231", "task", "retry"),
         (500, "1234", "server", "retry"),
         (400, "1261", "too_large", "fail"),
@@ -134,6 +134,7 @@ def test_a_route_that_does_not_exist_is_permanent_although_it_says_500_in_http_2
     """The flat form of BigModel's gateway."""
     found = failure(GLM.read_chat(incoming({"code": 500, "msg": "404 NOT_FOUND", "success": False})))
     assert (found.kind, found.verdict, found.message) == ("bad_request", "fail", "404 NOT_FOUND")
+    assert found.wrong_address
     found = failure(GLM.read_chat(incoming({"code": 1302, "msg": "slow", "success": False})))
     assert (found.kind, found.verdict) == ("rate_limit", "retry")
 

@@ -35,6 +35,8 @@ from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.worker import Settings, Worker
 from batch.submit.attempt import Books, CallContext, Policy
+from batch.submit.call_ids import CallIds
+from batch.submit.evidence import Evidence
 from batch.submit.results import STOPPED
 from batch.submit.rows import Row
 from batch.tools.execute import Executor
@@ -243,7 +245,9 @@ class Life:
         )
         limiter = Limiter(clock, concurrency=1)
         state = Watch(limiter, schedule)
-        context = self._context(clock, Books(ledger, Prices.load(), state.totals), limiter, replay)
+        evidence = Evidence("http://127.0.0.1:1", b"", kept=None, keep=lambda _: None)
+        books = Books(ledger, Prices.load(), state.totals, evidence)
+        context = self._context(clock, books, limiter, replay)
         try:
             Resumer(replay, context, schedule, self.rules, lambda _: request).restore()
             schedule.add([Row(pending, request) for pending in replay.unsent(-1, 1)])
@@ -267,7 +271,7 @@ class Life:
             books=books,
             limiter=limiter,
             clock=clock,
-            first_call=replay.next_number("call"),
+            ids=CallIds("one row", replay.next_number("call")),
         )
         stand_in = cast("Client", self.provider)
         context.client = stand_in
