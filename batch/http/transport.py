@@ -12,22 +12,28 @@ Errors are httpx's own: `ConnectError` and `ConnectTimeout` mean that no byte of
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import ssl
 from asyncio import sslproto
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohappyeyeballs
 import anyio
 import httpx
+from aiohappyeyeballs import AddrInfoType
 
 from batch.http.connection import Answer, Connection, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 Origin = tuple[str, str, int]
 
 IDLE_S: Final = 15.0
 """Idle connections are not reused after this: services close them at 60 s or less, unannounced."""
+NEXT_ADDRESS_S: Final = 0.25
+"""How long one address of a host is waited for before the next is tried beside it (RFC 8305, section 5)."""
 
 
 class Untrusted(httpx.ConnectError):
@@ -149,10 +155,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         secure = self._tls() if scheme == "https" else None
         try:
             with anyio.fail_after(seconds):
+                sock = await _open_socket(host, port)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._shared),
-                    host,
-                    port,
+                    sock=sock,
                     ssl=secure,
                     server_hostname=host if secure else None,
                 )
@@ -179,6 +185,24 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             # TLS record is 16 KiB, and no rate was lost with it. uvloop does not look at this.
             sslproto.SSLProtocol.max_size = 16 * 1024
         return self._ssl
+
+
+async def _open_socket(host: str, port: int) -> socket.socket:
+    """A connected socket: to the first address of the host that answers, the next being tried while one is silent."""
+    addresses = await _resolve(host, port)
+    try:
+        return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
+    except RuntimeError as error:  # uvloop's word for some of what the system refuses
+        raise OSError(str(error)) from error
+
+
+async def _resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    """The addresses of a host in the order of preference; at least one."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return aiohappyeyeballs.addr_to_addr_infos((host, port)) or []
 
 
 def _head(request: httpx.Request, length: int) -> bytes:
