@@ -19,7 +19,8 @@ import httpx
 
 from batch.core.errors import FailureKind, RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
-from batch.http.connection import LINGER_S, Taker, UnusableAnswer
+from batch.http.answer import Taker, UnusableAnswer
+from batch.http.connection import LINGER_S
 from batch.http.headers import ASKING, readable
 from batch.http.transport import Body, KeepAliveTransport, Untrusted
 

@@ -23,7 +23,8 @@ import anyio
 import httpx
 from aiohappyeyeballs import AddrInfoType
 
-from batch.http.connection import Answer, Connection, Shared
+from batch.http.answer import Answer
+from batch.http.connection import Connection, Shared
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

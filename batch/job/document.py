@@ -11,49 +11,22 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import json
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
 from batch.core.errors import JobError
+from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     Kinds = Mapping[str, type[msgspec.Struct]]
 
-KeyPath = tuple[str, ...]
-_NOTHING: Final = object()
-_SECRET_NAME: Final = re.compile(
-    r"(^|[_-])((api|access|private|secret)[_-]?key|secret|password|passwd|token|authorization|credentials?)$",
-    re.IGNORECASE,
-)
-_API_KEY: Final = re.compile(
-    r"(^|[_-])(api[_-]?key|(auth|access)[_-]token|secret|password|authorization)$", re.IGNORECASE
-)
-_SECRET_TEXT: Final = re.compile(r"\b(sk-|Bearer )\S|[0-9A-Za-z]{16,}\.[0-9A-Za-z]{8,}|[0-9a-f]{32}|://[^/@\s]+@")
 _TOML_PLACE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-KEYS_FROM_ENVIRONMENT: Final = (
-    "keys come only from the environment, never from the job file: take it out and set the provider's variable "
-    "(ZAI_API_KEY, OPENAI_API_KEY, …), or name another one with model.api_key_env"
-)
-
-
-class Fault(NamedTuple):
-    """Something wrong at one place of a job."""
-
-    path: KeyPath
-    text: str
-    value: Any = _NOTHING
-
-    def line(self, where: str | None = None) -> str:
-        """The fault for people; `where` is a line number or the flag it came from."""
-        shown = "" if self.value is _NOTHING else f" = {shown_value(self.path, self.value)}"
-        return f"{dotted(self.path)}{shown}{f' ({where})' if where else ''}: {self.text}"
 
 
 class Document:
@@ -134,7 +107,7 @@ class Document:
         return [*(self._described(line, fault) for line, fault in placed), *self._faults]
 
     def _described(self, line: int | None, fault: Fault) -> str:
-        if fault.value is _NOTHING and (value := self._value(fault.path)) is not _NOTHING:
+        if fault.value is NOTHING and (value := self._value(fault.path)) is not NOTHING:
             fault = fault._replace(value=value)
         for depth in range(len(fault.path), 0, -1):
             if (origin := self._origins.get(fault.path[:depth])) is not None:
@@ -145,9 +118,9 @@ class Document:
         value: Any = self.values
         for part in path:
             if not isinstance(value, dict) or part not in value:
-                return _NOTHING
+                return NOTHING
             value = value[part]
-        return _NOTHING if isinstance(value, dict) else value
+        return NOTHING if isinstance(value, dict) else value
 
     def _line(self, path: KeyPath) -> int | None:
         """The line of a key, or of the nearest table around it: inline tables have no line of their own."""
@@ -294,51 +267,6 @@ def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPa
     if homes:
         return f"unknown key: it belongs in {' or '.join(f'[{home}]' for home in homes)}"
     return f"unknown key: {where} has {', '.join(known)}"
-
-
-def is_api_key(name: str) -> bool:
-    """Whether a key's name says that an API key is meant."""
-    return _API_KEY.search(name) is not None
-
-
-def is_secret(name: str) -> bool:
-    """Whether a key's name says that its value must not be shown."""
-    return _SECRET_NAME.search(name) is not None
-
-
-def dotted(path: KeyPath) -> str:
-    """A key path as TOML writes it."""
-    return ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part, ensure_ascii=False) for part in path)
-
-
-def shown_value(path: KeyPath, value: Any) -> str:
-    """A value for an error text: short, in TOML's manner, masked when it may be a secret."""
-    if any(is_secret(part) for part in path) or (isinstance(value, str) and _SECRET_TEXT.search(value)):
-        return "****"
-    if isinstance(value, dict):
-        return "{…}"
-    if isinstance(value, (list, tuple)):
-        return "[…]" if any(map(_hidden, value)) else _short(json.dumps(list(value), ensure_ascii=False, default=str))
-    if isinstance(value, (str, bool)):
-        return _short(json.dumps(value, ensure_ascii=False))
-    return _short(str(value))
-
-
-def _hidden(value: Any) -> bool:
-    return not isinstance(value, (str, int, float)) or (
-        isinstance(value, str) and _SECRET_TEXT.search(value) is not None
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def dotted_setting(setting: str) -> str:
-    """A `--set` as it may be shown: its value masked when it may be a secret."""
-    name, equals, value = setting.partition("=")
-    secret = is_secret(name.strip()) or _SECRET_TEXT.search(value.strip()) is not None
-    return f"{name}{equals}{'****' if secret else _short(value)}"
 
 
 def _key_path(name: str) -> KeyPath:

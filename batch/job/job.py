@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
 from batch.job import checks, document, providers
+from batch.job.faults import Fault
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
@@ -166,8 +167,6 @@ _TOP: Final = {
     "tags": Annotated[dict[str, str], Meta(description='a table of texts, for example { team = "support" }')],
 }
 
-BATCH_FILE: Final = "openai-batch"
-
 
 class Job(Struct, frozen=True, kw_only=True):
     """Everything a run needs to know; all paths are absolute."""
@@ -198,7 +197,7 @@ class Job(Struct, frozen=True, kw_only=True):
         put = msgspec.structs.force_setattr
         put(self, "folder", folder)
         put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
-        if self.input.format == BATCH_FILE:
+        if self.input.format == checks.BATCH_FILE:
             put(self, "input", resolve(self.input, key="custom_id"))
             if self.prompt.user is None and self.prompt.messages is None and self.prompt.turns is None:
                 put(self, "prompt", resolve(self.prompt, messages="messages"))
@@ -235,15 +234,15 @@ class Job(Struct, frozen=True, kw_only=True):
         if output is not None:
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
-        brings_messages = isinstance(source, dict) and source.get("format") == BATCH_FILE
+        brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = "did you mean name?"
         misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
-        faults += [fault for fault in _deep(fields) if not (misspelt and fault.path == ("model", "name"))]
+        faults += [fault for fault in checks.deep_faults(fields) if not (misspelt and fault.path == ("model", "name"))]
         asked = fields.get("model", {}).get("provider")
-        faults += [document.Fault(*found) for found in providers.faults(file.values.get("provider"), asked)]
+        faults += [Fault(*found) for found in providers.faults(file.values.get("provider"), asked)]
         if lines := file.lines(faults):
             raise JobError(lines, where=str(file.path))
         return cls(folder=file.path.parent, **values)
@@ -296,7 +295,7 @@ def _normal(path: Path) -> str:
     return os.path.normpath(path.absolute())
 
 
-def _checked_values(job: Job) -> list[document.Fault]:
+def _checked_values(job: Job) -> list[Fault]:
     """The checks of a file, over a job built in code: field types first, then what goes across fields."""
     faults = []
     for section, kind in SECTIONS.items():
@@ -304,13 +303,13 @@ def _checked_values(job: Job) -> list[document.Fault]:
         if part is None and section == "tools":
             continue
         if not isinstance(part, kind):
-            faults.append(document.Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
+            faults.append(Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
             continue
         faults += document.field_faults(section, part)
     for name, table in job.provider.items():
         faults += document.field_faults("provider", table, name)
     asked = getattr(job.model, "provider", None)
-    faults += [document.Fault(*found) for found in providers.faults(job.provider, asked)]
+    faults += [Fault(*found) for found in providers.faults(job.provider, asked)]
     faults += document.top_faults({"name": job.name, "tags": job.tags}, _TOP)
     if not faults:
         fields = {
@@ -318,39 +317,5 @@ def _checked_values(job: Job) -> list[document.Fault]:
             for section, kind in SECTIONS.items()
             if (part := getattr(job, section)) is not None
         }
-        faults += _deep(fields)
-    return faults
-
-
-def _deep(fields: dict[str, dict[str, Any]]) -> list[document.Fault]:
-    """Faults that a field's type does not show; a field that is wrong already is None, one not given is missing."""
-    faults = _type_faults(fields.get("input", {}))
-    prompt = fields.get("prompt")
-    brings_messages = fields.get("input", {}).get("format") == BATCH_FILE
-    if prompt is not None:
-        faults += checks.prompt_faults(prompt, brings_messages=brings_messages)
-    faults += checks.model_faults(fields.get("model"))
-    faults += checks.parameter_faults(fields.get("model", {}).get("parameters") or {})
-    output = fields.get("output", {})
-    return faults + checks.output_faults(output.get("path"), output.get("columns") or ())
-
-
-def _type_faults(source: dict[str, Any]) -> list[document.Fault]:
-    faults = []
-    if source.get("format") == BATCH_FILE and source.get("key") not in (None, "custom_id"):
-        text = "lines of a batch file are known by their custom_id: take it out"
-        faults.append(document.Fault(("input", "key"), text))
-    types: dict[str, str] = source.get("types") or {}
-    # Only a job with declared types needs to know Arrow's; `--help` and most jobs do without that import.
-    if not types:
-        return faults
-    if (path := source.get("path")) is not None and path.suffix == ".parquet":
-        return [*faults, document.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
-    from batch.core.arrowtypes import declarable  # noqa: PLC0415 - see above
-
-    faults += [
-        document.Fault(("input", "types", column), reason)
-        for column, text in types.items()
-        if (reason := declarable(text)) is not None
-    ]
+        faults += checks.deep_faults(fields)
     return faults
