@@ -1,7 +1,8 @@
-"""What is wrong with a section of a job that its fields' types do not show.
+"""The rules of a job that the type of a single key cannot say.
 
-Owns the rules across keys; the keys themselves, their types and their places in the file are `job`'s and `document`'s.
-Every function takes the fields that were given and returns every fault.
+Owns the checks across the keys of a section and of values that depend on each other. It does not know the keys
+themselves nor their types (`job`), nor where they stand in the file (`document`). Every function takes the fields that
+were given and returns all faults it finds.
 """
 
 from __future__ import annotations
@@ -19,38 +20,43 @@ BATCH_FILE: Final = "openai-batch"
 _OURS: Final = ("model", "messages", "stream", "request_id")
 
 
-def deep_faults(fields: dict[str, dict[str, Any]]) -> list[Fault]:
-    """Faults that a field's type does not show; a field that is wrong already is None, one not given is missing."""
-    faults = _type_faults(fields.get("input", {}))
+def faults_across_fields(fields: dict[str, dict[str, Any]]) -> list[Fault]:
+    """All faults of a job beyond the types of its fields.
+
+    Args:
+        fields: by section, the fields that were given; the value of one that is wrong by its type already is None.
+    """
+    faults = _input_faults(fields.get("input", {}))
     prompt = fields.get("prompt")
     brings_messages = fields.get("input", {}).get("format") == BATCH_FILE
     if prompt is not None:
-        faults += prompt_faults(prompt, brings_messages=brings_messages)
-    faults += model_faults(fields.get("model"))
-    faults += parameter_faults(fields.get("model", {}).get("parameters") or {})
+        faults += _prompt_faults(prompt, brings_messages=brings_messages)
+    faults += _model_faults(fields.get("model"))
+    faults += _parameter_faults(fields.get("model", {}).get("parameters") or {})
     output = fields.get("output", {})
-    return faults + output_faults(output.get("path"), output.get("columns") or ())
+    return faults + _output_faults(output.get("path"), output.get("columns") or ())
 
 
-def prompt_faults(prompt: dict[str, Any], *, brings_messages: bool) -> list[Fault]:
+def _prompt_faults(prompt: dict[str, Any], *, brings_messages: bool) -> list[Fault]:
     """What is wrong across the keys of `[prompt]`."""
     faults = []
     variants: dict[str, dict[str, str]] = prompt.get("variants") or {}
-    said: list[str] = [name for name in ("user", "messages", "turns") if name in prompt]
-    each_says = bool(variants) and all("user" in variant for variant in variants.values())
-    if not said and not brings_messages and not each_says:
+    # Each of these keys alone says what the user says.
+    sources: list[str] = [name for name in ("user", "messages", "turns") if name in prompt]
+    variants_say = bool(variants) and all("user" in variant for variant in variants.values())
+    if not sources and not brings_messages and not variants_say:
         text = 'has neither user, messages nor turns: add one, for example user = "{{ text }}"'
         faults.append(Fault(("prompt",), text))
-    for more in said[1:]:
-        text = f"stands beside {said[0]}, but says what the user says as well: keep one of them"
-        faults.append(Fault(("prompt", more), text))
+    for surplus in sources[1:]:
+        text = f"stands beside {sources[0]}, but says what the user says as well: keep one of them"
+        faults.append(Fault(("prompt", surplus), text))
     if prompt.get("images") and "messages" in prompt:
         text = "go into the user message, and the messages column brings its own: put them there"
         faults.append(Fault(("prompt", "images"), text))
-    for place, message in enumerate(prompt.get("start") or ()):
+    for index, message in enumerate(prompt.get("start") or ()):
         if sorted(message) != ["content", "role"] or message["role"] not in ("system", "user", "assistant"):
             text = "must have role (system, user or assistant) and content, both text"
-            faults.append(Fault(("prompt", "start", str(place)), text))
+            faults.append(Fault(("prompt", "start", str(index)), text))
     for name, variant in variants.items():
         if not re.fullmatch(r"[^\x00-\x20/][^\x00-\x1f/]{0,99}", name):
             text = "is no name for a variant: at most 100 characters, no /"
@@ -65,7 +71,7 @@ def prompt_faults(prompt: dict[str, Any], *, brings_messages: bool) -> list[Faul
     return faults
 
 
-def model_faults(model: dict[str, Any] | None) -> list[Fault]:
+def _model_faults(model: dict[str, Any] | None) -> list[Fault]:
     """What is wrong across the keys of `[model]`."""
     if model is None:
         return []
@@ -74,27 +80,27 @@ def model_faults(model: dict[str, Any] | None) -> list[Fault]:
         return [Fault(("model", "name"), 'missing: name a model, for example name = "glm-4"')]
     if name and names and name != names[0]:
         return [Fault(("model", "names"), "stands beside name: keep one of them")]
-    twice = sorted({one for one in names if names.count(one) > 1})
+    twice = sorted({model_name for model_name in names if names.count(model_name) > 1})
     if twice:
         return [Fault(("model", "names"), f"has {', '.join(map(repr, twice))} twice: once is enough")]
     return []
 
 
-def parameter_faults(parameters: dict[str, Any]) -> list[Fault]:
-    """What is wrong in `model.parameters`, whoever the provider is."""
-    place = ("model", "parameters")
-    faults = [Fault((*place, key), "is set by promptmill itself: take it out") for key in _OURS if key in parameters]
+def _parameter_faults(parameters: dict[str, Any]) -> list[Fault]:
+    """What is wrong in `model.parameters`, for any provider."""
+    section = ("model", "parameters")
+    faults = [Fault((*section, key), "is set by promptmill itself: take it out") for key in _OURS if key in parameters]
     for path, value in leaves(parameters):
         if is_api_key(path[0]):
-            faults.append(Fault((*place, *path), KEYS_FROM_ENVIRONMENT))
+            faults.append(Fault((*section, *path), KEYS_FROM_ENVIRONMENT))
         elif isinstance(value, float) and not math.isfinite(value):
-            faults.append(Fault((*place, *path), "has no form in JSON: give a number"))
+            faults.append(Fault((*section, *path), "has no form in JSON: give a number"))
         elif not isinstance(value, (str, int, float, bool)):
-            faults.append(Fault((*place, *path), "has no form in JSON: write it as text in quotes"))
+            faults.append(Fault((*section, *path), "has no form in JSON: write it as text in quotes"))
     return faults
 
 
-def output_faults(path: Path | None, columns: tuple[str, ...]) -> list[Fault]:
+def _output_faults(path: Path | None, columns: tuple[str, ...]) -> list[Fault]:
     """What is wrong across the keys of `[output]`."""
     faults = []
     rest = str(path or "").replace("{name}", "")
@@ -106,7 +112,8 @@ def output_faults(path: Path | None, columns: tuple[str, ...]) -> list[Fault]:
     return faults
 
 
-def _type_faults(source: dict[str, Any]) -> list[Fault]:
+def _input_faults(source: dict[str, Any]) -> list[Fault]:
+    """What is wrong across the keys of `[input]`."""
     faults = []
     if source.get("format") == BATCH_FILE and source.get("key") not in (None, "custom_id"):
         text = "lines of a batch file are known by their custom_id: take it out"

@@ -1,7 +1,7 @@
-"""One fault of a job, and how it is told: `path = value (line 12): what is wrong and the way out`.
+"""One fault of a job and how a person reads it: `path = value (line 12): what is wrong and the way out`.
 
 Owns the words around a fault: how a key path and a value are written, and which values are masked because they may be
-secrets. It does not know which faults there are.
+secrets. It does not know which faults a job can have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 KeyPath = tuple[str, ...]
 NOTHING: Final = object()
-"""The value of a fault that names none."""
+"""Stands for the value in a fault that has none."""
+
 _SECRET_NAME: Final = re.compile(
     r"(^|[_-])((api|access|private|secret)[_-]?key|secret|password|passwd|token|authorization|credentials?)$",
     re.IGNORECASE,
@@ -28,35 +29,41 @@ KEYS_FROM_ENVIRONMENT: Final = (
 
 
 class Fault(NamedTuple):
-    """Something wrong at one place of a job."""
+    """Something that is wrong at one place of a job.
+
+    Attributes:
+        path: the key, such as `("limits", "concurrency")`.
+        text: what is wrong and the way out.
+        value: what stands there; `NOTHING` leaves it to the job file.
+    """
 
     path: KeyPath
     text: str
     value: Any = NOTHING
 
     def line(self, where: str | None = None) -> str:
-        """The fault for people; `where` is a line number or the flag it came from."""
+        """The fault as one line of text; `where` names its line in the file, or the flag it came from."""
         shown = "" if self.value is NOTHING else f" = {shown_value(self.path, self.value)}"
         return f"{dotted(self.path)}{shown}{f' ({where})' if where else ''}: {self.text}"
 
 
 def is_api_key(name: str) -> bool:
-    """Whether a key's name says that an API key is meant."""
+    """Whether a key of this name holds an API key."""
     return _API_KEY.search(name) is not None
 
 
 def is_secret(name: str) -> bool:
-    """Whether a key's name says that its value must not be shown."""
+    """Whether the value of a key of this name must not be shown."""
     return _SECRET_NAME.search(name) is not None
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as TOML writes it."""
+    """A key path as TOML writes it: `limits.concurrency`."""
     return ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part, ensure_ascii=False) for part in path)
 
 
 def shown_value(path: KeyPath, value: Any) -> str:
-    """A value for an error text: short, in TOML's manner, masked when it may be a secret."""
+    """A value as an error text shows it: short, in TOML's form, masked when it may be a secret."""
     if any(is_secret(part) for part in path) or (isinstance(value, str) and _SECRET_TEXT.search(value)):
         return "****"
     if isinstance(value, dict):
@@ -79,7 +86,7 @@ def _short(text: str) -> str:
 
 
 def dotted_setting(setting: str) -> str:
-    """A `--set` as it may be shown: its value masked when it may be a secret."""
+    """A `--set` setting as an error text shows it: its value masked when it may be a secret."""
     name, equals, value = setting.partition("=")
     secret = is_secret(name.strip()) or _SECRET_TEXT.search(value.strip()) is not None
     return f"{name}{equals}{'****' if secret else _short(value)}"
