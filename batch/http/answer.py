@@ -14,58 +14,76 @@ Header = tuple[bytes, bytes]
 
 
 class UnusableAnswer(httpx.RemoteProtocolError):
-    """The server answered with something that is not HTTP or is larger than we take."""
+    """The server's answer is not HTTP, or is larger than we accept."""
 
 
 class Taker(Protocol):
-    """Who takes the body of an answer piece by piece, as it comes, and says how long it waits for one."""
+    """Whoever takes the body of an answer piece by piece, as it comes, and decides how long to wait for each piece."""
 
     first_s: float
-    """The most seconds until the first piece of the answer."""
+    """How many seconds to wait for the first piece of the answer."""
     idle_s: float
-    """The most seconds between two pieces from then on."""
+    """How many seconds to wait for each further piece."""
     taken: bool
-    """The body went here; False leaves it to be read like any other."""
+    """Whether the body went to this taker; if not, it is read like any other."""
 
     @property
     def begun(self) -> bool:
-        """Whether a part of the answer has come: from then on the time between two pieces counts."""
+        """Whether a piece of the answer has come: from then on `idle_s` counts."""
 
     @property
     def left_s(self) -> float:
-        """Seconds that are left for the first piece."""
+        """How many seconds are left to wait for the first piece."""
 
     @property
     def held(self) -> int:
-        """Bytes it keeps of the answer."""
+        """How many bytes of the answer it keeps in memory."""
 
     def sent(self) -> None:
-        """The request has left; times count from here."""
+        """Note that the request has left; waiting times count from now."""
 
     def head(self, status: int, headers: list[Header]) -> bool:
-        """The head is there; False leaves the body to be collected as usual."""
+        """Look at the head of the answer; return whether to take its body, which is collected as usual if not."""
 
     def feed(self, data: bytes) -> bool:
-        """A piece of the body; True when nothing that follows counts. Raises `WireError` when none is worth reading."""
+        """Take a piece of the body; return whether the answer is complete, so that what follows does not count.
+
+        Raises:
+            WireError: the rest of the answer is not worth reading.
+        """
 
     def remainder(self, status: int, body: bytes) -> bytes:
-        """The body that is left to be read like any other, once the answer is whole; `body` was collected."""
+        """The body to be read like any other, once the answer has ended; `body` is what was collected."""
 
 
 class Answer:
-    """One HTTP answer as it is being parsed; its body goes to a `taker`, if that wants it."""
+    """One HTTP answer while it is being parsed.
+
+    Attributes:
+        taker: who is offered the body; None collects it here.
+        taking: whether the taker wanted it.
+        passed: bytes of body that went to the taker.
+        status: the HTTP status; 0 before the head is there.
+        headers: names and values as they came, repeated ones too.
+        body: the pieces collected here.
+        size: bytes of body held in memory, here or by the taker.
+        head: bytes of the headers.
+        framed: whether the answer says where it ends (Content-Length or chunks); if not, the connection's end is its.
+        done: whether the whole answer has come.
+        keep: whether the connection may carry another exchange.
+    """
 
     __slots__ = ("body", "done", "framed", "head", "headers", "keep", "passed", "size", "status", "taker", "taking")
 
     def __init__(self, taker: Taker | None = None) -> None:
         self.taker = taker
         self.taking = False
-        self.passed = 0  # bytes that went to the taker
+        self.passed = 0
         self.status = 0
         self.headers: list[Header] = []
         self.body: list[bytes] = []
         self.size = 0
         self.head = 0
-        self.framed = False  # has a Content-Length or chunks; else the end of the connection is its end
+        self.framed = False
         self.done = False
         self.keep = False
