@@ -15,10 +15,10 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job document options providers",
+    "job": "job faults options providers",
     "money": "prices",
     "tools": "registry execute",
-    "http": "client connection headers sse wirelog",
+    "http": "client headers sse wirelog",
     "ledger": "writer reader totals",
     "input": "source batches spill",
     "limits": "limiter outage tokens",
@@ -38,12 +38,7 @@ OUTSIDE = {"", "__main__", "simulator"}
 """`batch` itself, which re-exports, its entry point, and the provider, which shares nothing with what it judges."""
 
 LONGEST_MODULE, LONGEST_FUNCTION = 350, 60
-LONGER: dict[str, int] = {
-    "http/connection.py": 386,
-    "http/wirelog.py": 359,
-    "job/document.py": 396,
-    "job/job.py": 356,
-}
+LONGER: dict[str, int] = {}
 """Modules (`a/b.py`) and functions (`a/b.py:name`) that are longer, with their exact length; they may only shrink."""
 
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

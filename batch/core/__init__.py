@@ -1,4 +1,5 @@
-"""What every other wing needs: errors, time, records, the canonical form, Arrow type names, logs, durable files.
+"""What every other wing needs: errors, time, records, the canonical form, Arrow types, logs, durable files.
 
-It knows nothing of jobs, providers or runs, and imports no other wing. All its modules are doors.
+Owns the values that flow between the wings and the few services all of them share. It knows nothing of jobs, providers
+or runs, and imports no other wing. Doors: all its modules.
 """

@@ -1,7 +1,7 @@
-"""Arrow types: their names as text that can be kept and read back, and which change of a type loses nothing.
+"""Arrow types: their names as text, and which change from one type to another loses nothing.
 
-Owns the names used in `input.types`, kept in the ledger between runs, and the mark on columns whose cells are JSON
-text. It makes no arrays from Python values (`batch.input` does) and reads no files.
+Owns the names in `input.types`, which the ledger keeps between runs, and the mark on columns whose cells are JSON text.
+It makes no arrays from Python values (`batch.input` does) and reads no files.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _UNITS: Final = ("s", "ms", "us", "ns")
 
 
 def parse_type(text: str) -> pa.DataType:
-    """The Arrow type with this name, as users write it and as `type_name` does.
+    """The Arrow type of this name, as users write it or as `type_name` does.
 
     Raises:
-        ValueError: no type is called that.
+        ValueError: there is no type of this name.
     """
     text = text.strip()
     if text in _NAMES:
@@ -62,7 +62,7 @@ def parse_type(text: str) -> pa.DataType:
 
 
 def type_name(field: pa.Field) -> str:
-    """The name under which a field's type is kept: readable where it can be, else the packed Arrow schema."""
+    """The name under which the ledger keeps a field's type: readable where possible, else the packed Arrow schema."""
     if is_json(field):
         return "json"
     name = str(field.type)
@@ -76,23 +76,28 @@ def type_name(field: pa.Field) -> str:
 
 
 def field_of(name: str, text: str) -> pa.Field:
-    """The field that `type_name` wrote down.
+    """The field of this name whose type `type_name` has written as `text`.
 
     Raises:
-        ValueError: no type is called that.
+        ValueError: there is no type of this name.
     """
     return pa.field(name, pa.large_string(), metadata=JSON_MARK) if text == "json" else pa.field(name, parse_type(text))
 
 
 def is_json(field: pa.Field) -> bool:
-    """Whether the cells of this column are JSON text of what stood there."""
+    """Whether the cells of this column are marked as JSON text."""
     return bool(field.metadata and field.metadata.get(b"promptmill") == b"json")
 
 
 def decoded(kind: pa.DataType, *, top: bool = True) -> pa.DataType:
-    """The type with what later steps cannot carry replaced: dictionaries inside other types, and views.
+    """The type without what later steps cannot carry: dictionaries inside other types, and views.
 
-    A spill holds one dictionary a column, so one at the top may stay; Arrow cannot pick rows out of views.
+    A spill holds one dictionary for each column, so a dictionary at the top may stay. Arrow cannot take single rows out
+    of views.
+
+    Args:
+        kind: the type of a column, or of a part of it.
+        top: whether it is the type of the whole column.
     """
     if pa.types.is_dictionary(kind):
         return kind if top else kind.value_type
@@ -108,9 +113,13 @@ def decoded(kind: pa.DataType, *, top: bool = True) -> pa.DataType:
 
 
 def check_schema(kept: pa.Schema, now: pa.Schema) -> list[str]:
-    """Columns whose type changed since an earlier run in a way that could lose values; one line each.
+    """The columns whose type has changed so that values could be lost: one line of text for each.
 
-    Columns that only one side has are no fault: a missing one is null, a new one is added.
+    A column that only one side has is no fault: a missing one is null, a new one is added.
+
+    Args:
+        kept: the columns of an earlier run.
+        now: the columns of this one.
     """
     return [
         f"column {field.name!r} is {type_text(field)} now, and {type_text(kept.field(field.name))} in the results so "
@@ -121,12 +130,12 @@ def check_schema(kept: pa.Schema, now: pa.Schema) -> list[str]:
 
 
 def type_text(field: pa.Field) -> str:
-    """The type of a column as errors name it."""
+    """The type of a column, as error texts name it."""
     return "json" if is_json(field) else str(field.type)
 
 
 def common_field(first: pa.Field, second: pa.Field) -> pa.Field | None:
-    """The column that holds the values of both without loss; None when there is none."""
+    """A column that holds the values of both without loss, or None when there is no such type."""
     if is_json(first) != is_json(second):
         # Text is no JSON; only a column without any value goes with both.
         nulls = pa.types.is_null(first.type), pa.types.is_null(second.type)
@@ -136,9 +145,9 @@ def common_field(first: pa.Field, second: pa.Field) -> pa.Field | None:
 
 
 def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    """The type that holds every value of both without loss, None when there is none.
+    """The type that holds every value of both without loss, or None when there is no such type.
 
-    Dictionaries that differ give way to their value type; of two kinds of text the large one is taken.
+    Two different dictionaries become their value type; two kinds of text become the large one.
     """
     types = pa.types
     if first == second:
@@ -183,7 +192,7 @@ def _field_lossless(now: pa.Field, kept: pa.Field) -> bool:
 
 
 def lossless(now: pa.DataType, kept: pa.DataType) -> bool:
-    """Whether every value of type `now` can be cast to `kept` and mean the same."""
+    """Whether every value of type `now` keeps its meaning when it is cast to `kept`."""
     types = pa.types
     if now == kept or types.is_null(now):
         return True
@@ -228,7 +237,7 @@ def _lists(kind: pa.DataType) -> bool:
 
 
 def _holds(kept: pa.DataType, now: pa.DataType) -> bool:
-    """Whether the whole range of one integer type lies inside the other's."""
+    """Whether the integer type `kept` holds every value of the integer type `now`."""
     if pa.types.is_signed_integer(now) and not pa.types.is_signed_integer(kept):
         return False
     spare = pa.types.is_signed_integer(kept) and not pa.types.is_signed_integer(now)
@@ -236,10 +245,10 @@ def _holds(kept: pa.DataType, now: pa.DataType) -> bool:
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The same rows under another schema: columns chosen by name, cast without loss, null where there are none.
+    """The same rows under another schema: columns are found by name and cast; a missing one is null.
 
     Raises:
-        ValueError: a value does not fit the type after all (a date outside a finer unit's range).
+        ValueError: a value does not fit the type (a date may lie outside the range of a finer unit).
     """
     if batch.schema.equals(schema, check_metadata=True):
         return batch
@@ -252,19 +261,24 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def declarable(text: str) -> str | None:
-    """Why a type cannot be declared for a JSON column, with the way out; None when it can."""
-    wanted = (
+    """Why a JSON column cannot have the type of this name, and the way out; None when it can."""
+    expected = (
         "bool, int64, float64, string, decimal(12,2), date32, timestamp[us], timestamp[us, UTC], list<string> or json"
     )
     try:
         field = field_of("", text)
     except ValueError:
-        return f"no Arrow type is called that: expected {wanted}"
-    return None if is_json(field) or reads_json(field.type) else f"JSON has no values of this type: expected {wanted}"
+        return f"no Arrow type is called that: expected {expected}"
+    if is_json(field) or reads_json(field.type):
+        return None
+    return f"JSON has no values of this type: expected {expected}"
 
 
 def json_field(name: str, text: str) -> pa.Field:
-    """The field of a JSON column declared as `text`; strings are large, so that no batch is too big for its offsets."""
+    """The field of a JSON column with the declared type `text`.
+
+    Strings become large strings, so that no batch is too large for their offsets.
+    """
     field = field_of(name, text)
     return pa.field(name, pa.large_string()) if field.type == pa.string() else field
 
@@ -277,7 +291,7 @@ def reads_json(kind: pa.DataType) -> bool:
 
 
 def plain_kind(kind: pa.DataType) -> type | None:
-    """The one Python type whose values this Arrow type holds and gives back unchanged."""
+    """The one Python type whose values this Arrow type keeps unchanged; None when there is no such type."""
     if pa.types.is_boolean(kind):
         return bool
     if pa.types.is_integer(kind):
@@ -288,7 +302,7 @@ def plain_kind(kind: pa.DataType) -> type | None:
 
 
 def is_exact(field: pa.Field) -> bool:
-    """Whether JSON values come out of this column as they went in; else its type says how they are read."""
+    """Whether this column gives JSON values back as they were; if not, its type decides how they are read."""
     kind = field.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
@@ -296,6 +310,6 @@ def is_exact(field: pa.Field) -> bool:
 
 
 def from_text(kind: pa.DataType) -> bool:
-    """Whether values of this type stand in JSON as text: decimals, dates and times."""
+    """Whether JSON writes values of this type as text: decimals, dates and times."""
     types = pa.types
     return bool(types.is_decimal(kind) or types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind))

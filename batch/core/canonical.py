@@ -1,7 +1,7 @@
-"""Bytes ↔ records: the JSON policy, the canonical form of a record, and the hashes made from it.
+"""JSON text and records: how one is read from and written to the other, the canonical form, and the hashes of it.
 
-Owns how values become bytes when those bytes decide something: the identity of a row without a key, and the
-fingerprint that says whether an answer is already paid for. It does not read files (`source`) and does not know
+Owns how values become bytes where those bytes decide something: the identity of a row without a key, and the
+fingerprint that says whether an answer is already paid for. It reads no files (`batch.input` does) and does not know
 templates (`batch.prompts`).
 
 The canonical form of a record does not depend on key order nor on the file it came from:
@@ -32,7 +32,7 @@ from typing import Any, Final, Never
 import msgspec
 
 EXACT: Final = 2**53
-"""From here on a double skips whole numbers, so an integral float is no longer the integer it looks like."""
+"""From here on a double cannot hold every whole number, so it need not be the integer that it looks like."""
 
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -44,11 +44,13 @@ _SIMPLE: Final = frozenset((str, int, bool))
 
 
 def loads(data: bytes | str) -> Any:
-    """Decode one JSON document: integers exact at any length, the last of repeated keys wins, BOM ignored.
+    """Decode one JSON document.
+
+    Integers are exact at any length, the last of repeated keys wins, a byte-order mark is ignored.
 
     Raises:
-        ValueError: not JSON, NaN or Infinity (which are not JSON), a number beyond a double, invalid UTF-8, or
-            nested too deeply. The text says what and at which byte where the parser knows.
+        ValueError: the text is not JSON (NaN and Infinity are not), has a number beyond a double, is not UTF-8, or is
+            nested too deeply. The message says what is wrong, and at which byte where the parser knows it.
     """
     data = without_surrogates(data).encode() if isinstance(data, str) else data
     data = data.removeprefix(BOM)
@@ -83,8 +85,8 @@ def _plain_words(exc: msgspec.DecodeError) -> str:
 def _not_utf8(data: bytes, exc: UnicodeDecodeError) -> ValueError:
     try:
         data.decode()
-    except UnicodeDecodeError as real:  # msgspec counts from the string it was in, not from the line
-        return ValueError(f"not UTF-8: byte 0x{data[real.start]:02x} at byte {real.start}")
+    except UnicodeDecodeError as error:  # msgspec counts from the string it was in, not from the line
+        return ValueError(f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start}")
     return ValueError(f"not UTF-8: {exc.reason}")
 
 
@@ -96,15 +98,15 @@ def dumps(value: Any) -> str:
     """Encode one value as compact JSON text; lone surrogates become U+FFFD.
 
     Raises:
-        ValueError: NaN or an infinity, which JSON cannot say.
-        TypeError: a type JSON has no form for.
+        ValueError: the value holds NaN or an infinity, which JSON cannot say.
+        TypeError: the value holds a type that JSON has no form for.
     """
     try:
         data = _encode_as_is(value)
     except UnicodeEncodeError:
         value = without_surrogates(value)
         data = _encode_as_is(value)
-    # msgspec writes NaN as null without a word; the walk is only needed when a null is really there.
+    # msgspec writes NaN as null without an error. Looking for it is only needed when a null is there.
     if b"null" in data and not _finite(value):
         raise ValueError("NaN and infinity have no form in JSON")
     return data.decode()
@@ -146,10 +148,10 @@ def _clean(text: str) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """The canonical JSON bytes of a record; the rules stand at the head of this module.
+    """The canonical JSON of a record, as bytes; the rules are those at the top of this module.
 
     Raises:
-        TypeError: a value of a type no source produces.
+        TypeError: the record holds a type that no source produces.
     """
     if type(value) is dict:
         clean: Any = {}
@@ -170,7 +172,15 @@ def canonical(value: Any) -> bytes:
 
 
 def plain(value: Any, *, keep_null: bool = False) -> Any:
-    """The canonical form of one value as JSON types; `keep_null` keeps nulls in objects, where they mean something."""
+    """The canonical form of one value, made of JSON types alone.
+
+    Args:
+        value: any value of a record.
+        keep_null: keep nulls in objects, for where null means something else than missing.
+
+    Raises:
+        TypeError: the value holds a type that no source produces.
+    """
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -212,12 +222,12 @@ def _text(value: Any) -> str:
 
 
 def record_id(record: Mapping[str, Any]) -> str:
-    """The identity of a record without a key: 32 hex digits of BLAKE2b over its canonical form."""
+    """The identity of a record without a key: a hash of its canonical form, as 32 hex digits."""
     return blake2b(canonical(record), digest_size=_DIGEST).hexdigest()
 
 
 def bad_line_id(raw: bytes | Iterable[bytes]) -> str:
-    """The identity of a line that cannot be read: `bad-` and 32 hex digits over its bytes (or pieces of them)."""
+    """The identity of a line that cannot be read: `bad-` and a hash of its bytes; `raw` may be pieces of the line."""
     digest = blake2b(digest_size=_DIGEST)
     for piece in (raw,) if isinstance(raw, bytes) else raw:
         digest.update(piece)
@@ -225,10 +235,16 @@ def bad_line_id(raw: bytes | Iterable[bytes]) -> str:
 
 
 class Fingerprint:
-    """The fingerprint of requests that share provider, model, parameters and tools, and differ in their messages.
+    """Makes fingerprints of requests that share provider, model, parameters and tools, and differ in their messages.
 
-    The shared half is hashed once; a message list costs one copy of that state. Nulls count here (a tool schema with
-    `default: null` is another schema), integral floats do not (`temperature = 1` asks for the same as `1.0`).
+    What they share is hashed once; each message list then starts from a copy of that state. Null differs from missing
+    here (a tool schema with `default: null` is another schema); `1` and `1.0` are the same (so are two temperatures).
+
+    Args:
+        provider: its name.
+        model: its name.
+        parameters: those sent with every request.
+        tools: schema and version of every tool, in order.
     """
 
     __slots__ = ("_start",)
@@ -241,7 +257,12 @@ class Fingerprint:
         self._start.update(b"\n")
 
     def of(self, messages: list[dict[str, Any]], over: Mapping[str, Any] | None = None) -> bytes:
-        """The 16-byte fingerprint of the request with these messages, and with what the row has of its own besides."""
+        """The fingerprint (16 bytes) of a request.
+
+        Args:
+            messages: the messages of its first turn.
+            over: what else this row asks that differs from the others; None when there is nothing.
+        """
         digest = self._start.copy()
         try:
             digest.update(_encode(messages))

@@ -1,10 +1,10 @@
-"""Time: the only place that reads a clock or sleeps.
+"""Time: the only module that reads a clock or sleeps, and how times and durations are written.
 
-Two times are kept apart. Monotonic seconds decide when something may happen; wall time (UTC microseconds) is only
-written down. Both come from a `Clock`, so that a test moves them by hand.
+Owns two times and keeps them apart. Monotonic seconds decide when something may happen; wall time (UTC microseconds) is
+only written down. Both come from a `Clock`, so that a test can move them by hand. It does not know what is waited for.
 
-`HandClock` moves only when told, or, under its own event loop, jumps to the next timer as soon as nothing else can
-run. The loop is part of it because third-party code (aiolimiter, anyio's deadlines) asks the loop for the time.
+A `HandClock` moves only when a test moves it, or, under its own event loop, jumps to the next timer as soon as nothing
+else can run. The loop belongs to it because other libraries (aiolimiter, anyio's deadlines) ask the loop for the time.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class Clock:
     """The real clock."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back. The event loops count from the same start."""
+        """Seconds since an arbitrary moment; never goes back. The event loops count from the same moment."""
         return time.monotonic()
 
     def now_us(self) -> int:
-        """UTC wall time in microseconds since 1970; for records only, never for deciding."""
+        """UTC wall time in microseconds since 1970; for records only, never for a decision."""
         return time.time_ns() // 1000
 
     async def sleep(self, seconds: float) -> None:
-        """Wait without holding anything; may return late, never early."""
+        """Wait for this many seconds; may return late, never early."""
         await anyio.sleep(max(0.0, seconds))
 
 
 class HandClock(Clock):
-    """A clock for tests: starts at `start` and moves by `worker`, or by its own loop when all tasks wait.
+    """A clock for tests: starts at `start` and moves by `advance`, or by its own loop when all tasks wait.
 
     Run a test under it with `anyio.run(main, backend_options={"loop_factory": clock.new_loop})`.
     """
@@ -48,11 +48,11 @@ class HandClock(Clock):
         self._wall_offset = wall_us - int(start * MICROSECONDS)
 
     def monotonic(self) -> float:
-        """Seconds as last set."""
+        """Seconds, as they were last set."""
         return self._now
 
     def now_us(self) -> int:
-        """The wall time that belongs to `monotonic`."""
+        """The wall time that belongs to the monotonic time."""
         return int(self._now * MICROSECONDS) + self._wall_offset
 
     def advance(self, seconds: float) -> None:
@@ -65,7 +65,7 @@ class HandClock(Clock):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never blocks for a timer: with no ready file it moves the clock to the deadline instead."""
+    """A selector that never waits for a timer: when no file is ready, it moves the clock to the deadline instead."""
 
     def __init__(self, clock: HandClock) -> None:
         super().__init__()
@@ -76,8 +76,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if ready or timeout is None:
             # With no timer at all only a file can wake the loop, so a real wait is the only honest thing to do.
             return ready or super().select(timeout)
-        # Time never quite stands still: aiolimiter, a rounding error short of its time, asks for a timer at this
-        # instant again and again, and on a real clock the next look is later.
+        # Time never stands quite still: aiolimiter, a rounding error short of its time, asks for a timer at this very
+        # instant again and again; on a real clock the next look comes later.
         self._clock.advance(max(TICK_S, timeout))
         return []
 
@@ -92,7 +92,7 @@ class _HandLoop(asyncio.SelectorEventLoop):
 
 
 def iso(us: int) -> str:
-    """UTC microseconds as RFC 3339 with milliseconds, for logs and reports."""
+    """UTC microseconds in the form of RFC 3339 with milliseconds: `2026-11-21T02:00:00.123Z`."""
     moment = datetime.fromtimestamp(us / MICROSECONDS, tz=UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 

@@ -10,8 +10,8 @@
     ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
     └── WireError               one exchange got no complete answer (raised by `batch.http` only)
 
-A failed *row* is a value (`records.Failure`), not an exception: exceptions are for what ends a run.
-This module knows no other; everybody imports it.
+Owns what a run can end with. A failed *row* is a value (`records.Failure`), not an exception: exceptions are for what
+ends a run. This module knows no other.
 """
 
 from __future__ import annotations
@@ -52,19 +52,24 @@ EXIT_BUG: Final = 70
 
 
 class BatchError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command ends with."""
+    """The base of all errors raised on purpose; the command ends with `exit_code`."""
 
     exit_code: int = EXIT_BUG
 
 
 class RefusedToStart(BatchError):
-    """Something checked before the first request is wrong; nothing was sent, nothing was paid."""
+    """A check before the first request failed: nothing was sent, nothing was paid."""
 
     exit_code = EXIT_REFUSED
 
 
 class JobError(RefusedToStart):
-    """The job is wrong. `faults` has one line for each fault: dotted path, value, way out."""
+    """The job is wrong.
+
+    Attributes:
+        faults: one line for each fault: key, value, what is wrong and the way out.
+        where: the file they stand in.
+    """
 
     def __init__(self, faults: list[str], *, where: str = "job.toml") -> None:
         self.faults = list(faults)
@@ -75,7 +80,7 @@ class JobError(RefusedToStart):
 
 
 class InputError(RefusedToStart):
-    """The source cannot be read at all: missing file, broken Parquet footer, missing or retyped column."""
+    """The input cannot be read at all: a file is missing or broken, or a column is missing or has another type."""
 
 
 class OutputError(RefusedToStart):
@@ -83,32 +88,32 @@ class OutputError(RefusedToStart):
 
 
 class StorageError(BatchError):
-    """The disk refused a write, sync or rename. What was acknowledged before is safe; nothing waits on the rest."""
+    """The disk refused a write, a sync or a rename; the run ends. What was acknowledged before is safe."""
 
     exit_code = EXIT_STORAGE
 
 
 class ProviderStop(BatchError):
-    """The provider refused the key, the money or the model, or parked us for longer than `max_park`."""
+    """The provider refused the key, the money or the model, or makes us wait for longer than `max_park`."""
 
     exit_code = EXIT_PROVIDER
 
 
 class SystematicFailure(BatchError):
-    """Row after row failed with one permanent code: the job is wrong, and going on would only cost."""
+    """Row after row failed with the same permanent error: the job is wrong, and going on would only cost money."""
 
     exit_code = EXIT_ROWS_FAILED
 
 
 class WireError(BatchError):
-    """One exchange brought no complete answer.
+    """One exchange with a provider brought no complete answer.
 
-    Raised by `batch.http.client` alone, which translates every foreign transport exception into it.
+    Raised by `batch.http.client` alone, which translates every transport exception of a library into it.
 
     Attributes:
         kind: `transport`, `timeout` or `bad_payload`.
-        sent: False only when it is certain that no byte of the request left; such a call is free to repeat.
-        permanent: it would be the same for every other call: the server's certificate does not verify.
+        sent: False only when it is certain that no byte of the request left; repeating such a call costs nothing.
+        permanent: True when every other call would fail in the same way: the server's certificate does not verify.
     """
 
     def __init__(self, message: str, *, kind: FailureKind, sent: bool, permanent: bool = False) -> None:

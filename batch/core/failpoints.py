@@ -1,8 +1,9 @@
-"""Named places where a test may kill the process, one at every durable arrow of a row's life.
+"""Failpoints: named places where a test can kill the process, one at every durable step of a row's life.
 
-`PROMPTMILL_FAILPOINT="sent.committed:3"` kills this process with SIGKILL the third time it passes `sent.committed`.
-Nothing is ever armed in production; passing a point then costs one comparison. The names are listed here so that
-the kill test can walk through all of them, and an unknown name is an error rather than a test that cannot fail.
+Owns their names. `PROMPTMILL_FAILPOINT="sent.committed:3"` kills this process with SIGKILL the third time it passes
+`sent.committed`. Nothing is armed in production, where passing a point costs one comparison. It does not know what
+happens at a point. The names are listed here so that the kill test can go through all of them, and so that an unknown
+name is an error rather than a test that cannot fail.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ _armed: dict[str, int] = {}
 
 
 def arm(spec: str | None) -> None:
-    """Arm one point from `name` or `name:count`; None disarms.
+    """Arm the point that `name` or `name:count` names; None disarms all.
 
     Raises:
-        ValueError: the name is not in `NAMES`.
+        ValueError: no point has this name.
     """
     _armed.clear()
     if not spec:
@@ -55,7 +56,7 @@ def arm(spec: str | None) -> None:
 
 
 def hit(name: str) -> None:
-    """Pass the point `name`; dies here when it is armed and its count is reached."""
+    """Pass the point of this name: when it is armed and its count is reached, the process dies here."""
     if _armed and name in _armed:
         _armed[name] -= 1
         if _armed[name] <= 0:

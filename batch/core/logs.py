@@ -1,9 +1,10 @@
-"""What is logged: the set-up of structlog, the list of event names, and how what happens again and again is counted.
+"""Logs: the set-up of structlog, the list of event names, and how repeated warnings are held back.
 
-One canonical line tells of one thing, once. Rows never get a line each: results and calls are in Parquet, the log
-tells of the run. What happens again and again is counted: of warnings and errors with one name, kind and code the first
-ten are written, then each power of ten and one a minute, with `repeated`, the number held back since the last one.
-Prompt and reply text never appear. Every logger of the process, the standard library's too, goes through `redaction`.
+Owns what a log line looks like and how often it comes. It does not know the run it tells of. One event is one line.
+Rows get no line each: results and calls are in Parquet, the log tells of the run. Of warnings and errors with the same
+name, kind and code the first ten are written, then each power of ten and one a minute; `repeated` is the number held
+back since the last one. Text of prompts and replies never appears. Every logger of the process, those of the standard
+library too, goes through `redaction`.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ EVENTS: Final = frozenset(
         "wire_log_stopped",
     }
 )
-"""Every event name there is; past tense, snake case. A test holds the code against this list."""
+"""The names of all events, in the past tense and snake case. A test compares the code with this list."""
 
-TOLD_EACH: Final = 10
-"""So many warnings of one sort are written one by one."""
-TOLD_AGAIN_S: Final = 60.0
-MOST_KINDS: Final = 1_000
-"""Sorts of warnings told apart: codes come from servers, and must not fill the memory."""
+WRITTEN_EACH: Final = 10
+"""How many warnings of one sort are written one by one."""
+WRITTEN_AGAIN_S: Final = 60.0
+"""Seconds after which a warning of the same sort is written again."""
+MAX_SORTS: Final = 1_000
+"""How many sorts of warnings are told apart: codes come from servers, and must not fill the memory."""
 
 
 def _redact_value(value: Any) -> Any:
@@ -63,15 +65,15 @@ def _redactor(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
 
 
 def _line_redactor(_: Any, __: str, line: Any) -> str:
-    """Over the finished line: a traceback, or the text of any object, is only made when the line is."""
+    """Mask keys in the finished line, because a traceback or the text of an object is only made with the line."""
     return redact(line)
 
 
 class Repeats:
-    """Counts warnings and errors by what they tell of, and lets few of the same through; bounded memory.
+    """Counts warnings and errors by sort and lets few of each sort through, in bounded memory.
 
-    A processor of structlog and a filter of standard handlers: a library that complains about every exchange is held
-    back like our own events.
+    It is a processor of structlog and a filter of standard handlers at once: a library that complains about every
+    exchange is held back like our own events.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -79,10 +81,10 @@ class Repeats:
         self._counts: dict[tuple[Any, ...], list[float]] = {}
 
     def __call__(self, _: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """See `structlog`; raises `DropEvent` for what is only counted."""
+        """Process one event of structlog; raises `DropEvent` when it is only counted."""
         if level in ("debug", "info"):
-            silent = int(sum(held for _, held, _ in self._counts.values()))
-            return {**event, "held_back": silent} if silent and event.get("event") == "run_finished" else event
+            total = int(sum(held for _, held, _ in self._counts.values()))
+            return {**event, "held_back": total} if total and event.get("event") == "run_finished" else event
         held_back = self.held_back((event.get("event"), event.get("kind"), event.get("code")))
         if held_back is None:
             raise structlog.DropEvent
@@ -91,19 +93,23 @@ class Repeats:
         return event
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter`: by logger and place in the code, because the text of each may be another."""
+        """Filter one standard record; its sort is logger and line of code, because the texts may all differ."""
         return self.held_back((record.name, record.levelno, record.pathname, record.lineno)) is not None
 
-    def held_back(self, what: tuple[Any, ...]) -> int | None:
-        """Count one more of `what`: how many were held back before it when it may be told, else None."""
-        if what not in self._counts and len(self._counts) >= MOST_KINDS:
-            what = ("others",)
+    def held_back(self, sort: tuple[Any, ...]) -> int | None:
+        """Count one more warning of a sort.
+
+        Returns:
+            How many were held back since the last one, when this one is to be written; else None.
+        """
+        if sort not in self._counts and len(self._counts) >= MAX_SORTS:
+            sort = ("others",)
         now = self._clock.monotonic()
-        times, held, told_at = self._counts.get(what, (0, 0, now))
+        times, held, written_at = self._counts.get(sort, (0, 0, now))
         times += 1
-        tell = times <= TOLD_EACH or now - told_at >= TOLD_AGAIN_S or _power_of_ten(int(times))
-        self._counts[what] = [times, 0, now] if tell else [times, held + 1, told_at]
-        return int(held) if tell else None
+        write = times <= WRITTEN_EACH or now - written_at >= WRITTEN_AGAIN_S or _power_of_ten(int(times))
+        self._counts[sort] = [times, 0, now] if write else [times, held + 1, written_at]
+        return int(held) if write else None
 
 
 def _power_of_ten(number: int) -> bool:
@@ -116,9 +122,14 @@ class _RedactingFormatter(logging.Formatter):
 
 
 def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | None = None, level: int = 20) -> None:
-    """Send structlog and the standard loggers to `stream` (default: stderr), redacted.
+    """Send structlog and the standard loggers to a stream, with keys masked.
 
-    httpx and httpcore are held at WARNING: at INFO they print whole URLs.
+    Standard loggers are held at WARNING: at INFO httpx and httpcore print whole URLs.
+
+    Args:
+        form: lines for people, or one JSON object a line.
+        stream: where to; default stderr.
+        level: the lowest level of our own events, as in `logging`.
     """
     target = stream or sys.stderr
     repeats = Repeats()
@@ -152,5 +163,5 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
 
 
 def logger() -> Any:
-    """The logger everybody uses; fields are bound per run by `structlog.contextvars`."""
+    """The logger for our own events; `structlog.contextvars` adds the fields of the run."""
     return structlog.get_logger()

@@ -1,7 +1,8 @@
-"""The frozen values that flow between the stages, and the small protocols that connect them.
+"""The values that flow between the wings: requests, replies, failures, calls, outcomes.
 
-Nothing here does anything: a stage takes one value and gives another. Units are in the names: `_us` microseconds of
-UTC wall time, `_ms` milliseconds, `_s` seconds, `cost` in 10⁻¹² of the currency unit (an integer, so sums are exact).
+Owns what each of them holds, and does nothing with it: one step takes a value and gives another. Units are in the
+names: `_us` microseconds of UTC wall time, `_ms` milliseconds, `_s` seconds, `cost` in 10⁻¹² of the currency unit (an
+integer, so that sums are exact).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from batch.core.errors import FailureKind
 
 Lane = Literal["sync", "stream", "task", "bulk"]
 Message = dict[str, Any]
-"""One chat message as it goes on the wire: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
+"""One chat message as it is sent: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
 
 COST_DIGITS: Final = 12
 COST_UNIT: Final = 10**COST_DIGITS
@@ -40,15 +41,15 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
     estimated: bool = False
-    """True when the reply carried no usage and we counted for ourselves, or its total was not the sum of its parts."""
+    """True when the reply had no usage and we counted the tokens, or when its total was not the sum of its parts."""
 
 
 NO_USAGE: Final = Usage(0, 0, 0, 0, 0, 0)
-"""What a refused or never-sent call is booked with: known, and nothing."""
+"""The usage of a call that was refused or never sent: known to be nothing."""
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A call the model asks for; `arguments` is the JSON text as it came, never reparsed through floats."""
+    """A call of a tool that the model asks for; `arguments` is its JSON text, unchanged."""
 
     id: str
     name: str
@@ -56,14 +57,14 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One complete model reply, whatever dialect or lane it came through."""
+    """One complete reply of a model, the same for every dialect and lane."""
 
     content: str | None
     finish_reason: str
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     message: Message = {}
-    """The assistant message to send back in the next turn of the same conversation."""
+    """The assistant message to send with the next turn of the same conversation."""
     model: str | None = None
     request_id: str | None = None
     service_tier: str | None = None
@@ -71,7 +72,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
-"""What a failure asks for: again with back-off, again once, fail the row, stop the run, or wait until a given time.
+"""What to do after a failure: try again with growing waits, try again once, fail the row, stop the run, or wait until a
+given time.
 
 `row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
@@ -79,8 +81,9 @@ Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why a call, and perhaps its row, failed.
 
-    `sent` tells "it never reached them" (False) from "they may have done it" (True); `answered` is True when the
-    provider did answer with an error, so nothing was bought. A call with `sent and not answered` is `unknown`.
+    `sent` is False when the request certainly never left, True when the provider may have done the work. `answered` is
+    True when the provider answered with an error, so that nothing was bought. A call that was sent and not answered is
+    `unknown`.
     """
 
     kind: FailureKind
@@ -89,7 +92,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     http_status: int | None = None
     retry_after_s: float | None = None
-    """Seconds from now the provider asks us to wait, already parsed and not negative."""
+    """How many seconds from now the provider asks us to wait; not negative."""
     request_id: str | None = None
     sent: bool = True
     answered: bool = True
@@ -99,7 +102,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The provider took a task: from here on it is paid for and must be collected."""
+    """The provider took a task: from now on it is paid for and its result must be collected."""
 
     task_id: str
     request_id: str | None = None
@@ -107,28 +110,28 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Processing(msgspec.Struct, frozen=True):
-    """A polled task that is not finished; `wait_s` is what the service asks us to wait before the next poll."""
+    """A task that is not finished; `wait_s` is how long the service asks us to wait before the next poll."""
 
     status: str = "PROCESSING"
     wait_s: float = 0.0
 
 
 class RowRequest(msgspec.Struct, frozen=True):
-    """What one row asks in one variant: the first request, and what follows whatever the answer is."""
+    """What one row asks in one variant: the first request, and the messages that follow whatever the answer is."""
 
     messages: list[Message]
     model: str
     parameters: dict[str, Any] = {}
     follow_ups: tuple[Message, ...] = ()
-    """User messages sent one after another, each behind the answer to the one before it."""
+    """User messages sent one by one, each after the answer to the one before it."""
 
 
 NOTHING: Final = RowRequest([], "")
-"""What a row asks before that is known, or when it cannot be said."""
+"""Stands for the request of a row that has none: it is not known yet, or the row cannot be asked."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked in one turn; the fingerprint of the row is the hash of the first turn's."""
+    """What is asked in one turn of a conversation; the fingerprint of a row is made from that of its first turn."""
 
     model: str
     messages: list[Message]
@@ -138,7 +141,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """One HTTP request as a dialect wrote it; `path` is joined to the base URL, `body` None means GET."""
+    """One HTTP request as a dialect wrote it; `path` follows the base URL; without a `body` it is a GET."""
 
     path: str
     headers: tuple[tuple[str, str], ...]
@@ -146,7 +149,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """One complete HTTP answer: header names in lower case, the first of repeated ones; body decompressed."""
+    """One complete HTTP answer: header names in lower case, the first of repeated headers, the body unpacked."""
 
     status: int
     headers: dict[str, str]
@@ -154,7 +157,7 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class LimitHeaders(msgspec.Struct, frozen=True):
-    """The `x-ratelimit-*` headers of one answer; None where the service said nothing that can be read."""
+    """The `x-ratelimit-*` headers of one answer; None where the service gave nothing that can be read."""
 
     limit_requests: int | None = None
     limit_tokens: int | None = None
@@ -168,10 +171,10 @@ CallState = Literal["answered", "refused", "failed", "unknown"]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """One billable exchange, final: the record that becomes one line of the book of account.
+    """One call in its final state: the record that becomes one row of the table `calls`.
 
-    `answered`: a reply came. `refused`: the provider said no. `failed`: it never left, or the provider says that its
-    task failed. `unknown`: it left and no answer came, so it may have been billed; its tokens and cost are None.
+    `answered`: a reply came. `refused`: the provider said no. `failed`: the call never left, or the provider says that
+    its task failed. `unknown`: it left and no answer came, so it may have been billed; its tokens and cost are None.
     """
 
     client_call_id: str
@@ -201,7 +204,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     first_chunk_ms: int | None = None
     polls: int = 0
     longest_gap_ms: int | None = None
-    """The longest silence of a stream after its first piece."""
+    """The longest silence of a stream after its first chunk."""
     counted: bool | None = None
     """Of a failed attempt: whether it is one of `max_attempts`; None for one that ended with our own process."""
     once: FailureKind | None = None
@@ -209,7 +212,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Sums(msgspec.Struct, array_like=True):
-    """Running totals over the calls of one row. Token sums are None until one call was known."""
+    """Running totals over the calls of one row; a sum of tokens is None until one call's tokens are known."""
 
     calls: int = 0
     unknown_calls: int = 0
@@ -226,7 +229,7 @@ class Sums(msgspec.Struct, array_like=True):
     last_answer_us: int | None = None
 
     def add(self, call: Call) -> None:
-        """Book one final call into the sums."""
+        """Add one final call to the sums."""
         self.calls += 1
         if call.state == "unknown":
             self.unknown_calls += 1
@@ -251,7 +254,7 @@ class Sums(msgspec.Struct, array_like=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The final state of a row: what becomes its line of the result table beside its input columns."""
+    """The final state of a row: what stands in the result table beside its input columns."""
 
     status: Literal["ok", "failed"]
     sums: Sums
@@ -264,7 +267,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     finish_reason: str | None = None
     flags: tuple[str, ...] = ()
     messages: str | None = None
-    """JSON text of the part of the conversation that `output.messages` asks for."""
+    """The part of the conversation that `output.messages` asks for, as JSON text."""
     model: str | None = None
     error_kind: FailureKind | None = None
     error_code: str | None = None

@@ -1,7 +1,7 @@
-"""The keys of this process, and the masking of every text that leaves it.
+"""Redaction: keys are masked in every text that leaves this process.
 
-Owns what is masked: by value (the keys this process holds) and by the look of a key. Who writes a text asks here first:
-logs, errors, results, the wire log. It reads no environment; a key is told to it when it is resolved.
+Owns which texts are masked: the keys that this process holds, and whatever looks like a key. Logs, errors, results and
+the wire log pass their texts through it. It reads no environment: whoever resolves a key calls `hide`.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ MASK: Final = "[masked]"
 
 
 def hide(secret: str) -> None:
-    """Mask this value wherever text leaves the process through a log or an error."""
+    """From now on, mask this value in every text that leaves the process."""
     if len(secret) >= 4:
         _secrets.add(secret)
 
 
 def hide_from(beginning: str) -> None:
-    """Mask every word that begins so: tokens that are made anew all the time and share their beginning."""
+    """From now on, mask every word with this beginning; for tokens that are often made anew and share it."""
     if len(beginning) >= 16 and beginning not in _beginnings:
         word = re.escape(beginning) + "[A-Za-z0-9_.=-]*"
         _beginnings[beginning] = (re.compile(word), re.compile(word.encode()))
 
 
 def hidden() -> tuple[str, ...]:
-    """The values that are masked, for one who must know them in other forms too."""
+    """The values that are masked, for whoever must mask other forms of them too."""
     return tuple(_longest_first())
 
 
 def _longest_first() -> list[str]:
-    """The secrets, so that none is cut short by another that it begins with."""
+    """The secrets in the order to mask them: one may begin with another, shorter one."""
     return sorted(_secrets, key=len, reverse=True)
 
 
 def redact(text: str) -> str:
-    """The text with every known secret, and whatever looks like a key, masked."""
+    """The text with every secret masked, and everything that looks like a key."""
     for secret in _longest_first():
         if secret in text:
             text = text.replace(secret, MASK)
@@ -53,7 +53,7 @@ def redact(text: str) -> str:
 
 
 def masked(data: bytes) -> bytes:
-    """What came over the wire, without our secrets: a provider that echoes the key must not bring it to the results."""
+    """The bytes of an answer with our secrets masked: a provider may echo a key, and it must not reach the results."""
     for secret in _longest_first():
         if (raw := secret.encode()) in data:
             data = data.replace(raw, MASK.encode())

@@ -1,5 +1,6 @@
-"""One HTTP exchange: the client, its keep-alive transport, event-stream framing, headers, and the wire log.
+"""HTTP: one exchange at a time, from a request to its whole answer.
 
-It knows no dialect, retries nothing and counts nothing. Doors: `client` (`Client`), `headers` (waiting times and rate
-limits), `sse` (framing), `connection` (`Taker`, who takes a body piece by piece), `wirelog` (`WireLog`).
+Owns the client, its keep-alive transport, the framing of event streams, what headers say about waiting and rate limits,
+and the wire log. It knows no dialect, retries nothing and counts nothing. Doors: `client` (`Client`), `headers`
+(waiting times and rate limits), `sse` (framing), `wirelog` (`WireLog`).
 """

@@ -1,15 +1,13 @@
-"""The HTTP client: one exchange, from a dialect's `Outgoing` to a complete `Incoming` or one `WireError`.
+"""The HTTP client: it sends one request and gives its complete answer, or one `WireError`.
 
-Owns the base URL, the headers that every request has, the deadline of a call, decompression under a cap, and the
-translation of every foreign transport exception. It knows no dialect, retries nothing, follows no redirect, logs
-nothing.
+Owns the base URL, the headers that every request has, the deadline of a call, unpacking within a size limit, and the
+translation of every exception of a transport. It knows no dialect, retries nothing, follows no redirect, logs nothing.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import ssl
-import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
@@ -19,7 +17,9 @@ import httpx
 
 from batch.core.errors import FailureKind, RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
-from batch.http.connection import LINGER_S, Taker, UnusableAnswer
+from batch.http.answer import Taker, UnusableAnswer
+from batch.http.coding import decoded
+from batch.http.connection import LINGER_S
 from batch.http.headers import ASKING, readable
 from batch.http.transport import Body, KeepAliveTransport, Untrusted
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 CONNECT_S: Final = 10.0
-"""How long opening a connection may take, at most the whole deadline."""
+"""How long opening a connection may take, unless the deadline of the call is shorter."""
 
-# What is certain: none of these can come after the first byte of a request.
+# These, and only these, certainly come before the first byte of a request has left.
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -42,18 +42,18 @@ _NOT_SENT: Final = (
 
 
 class Client:
-    """Exchanges with one base URL; any number at a time, the caller bounds them.
+    """Makes exchanges with one base URL; any number of them at a time, which the caller bounds.
 
     Where `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` applies to the base URL (and `NO_PROXY` does not), httpx's own
     transport is used instead of ours: correct, but slow above some 16 calls in flight.
 
-    `base_url` is the address without a slash at the end, as it is stored with accepted tasks.
+    The attribute `base_url` has no slash at the end; it is stored in this form with accepted tasks.
 
     Args:
-        base_url: with or without a slash at the end.
-        call_timeout_s: from the first byte out to the last byte in; opening a connection has `CONNECT_S` of its own.
+        base_url: the address, with or without a slash at the end.
+        call_timeout_s: seconds from the first byte out to the last byte in; opening a connection has `CONNECT_S` more.
         transport: any httpx transport, such as `httpx.MockTransport`; default `KeepAliveTransport`.
-        max_body_bytes: the largest answer, before and after decompression.
+        max_body_bytes: the largest answer, before and after unpacking.
 
     Raises:
         RefusedToStart: the environment names a proxy of a kind that is not supported.
@@ -90,12 +90,13 @@ class Client:
         """Send one request and return its whole answer, whatever its status.
 
         Args:
-            outgoing: what a dialect wrote.
-            on_sent: called once when the bytes have been handed over, before any answer is waited for.
-            stream: takes the body of a stream as it comes, under time limits of its own; the answer then has none.
+            outgoing: the request, as a dialect wrote it.
+            on_sent: called once when the request has been handed to the operating system, before the wait for an
+                answer.
+            stream: takes the body of a stream as it comes, with its own waiting times; the answer then has no body.
 
         Raises:
-            WireError: there is no whole answer; `sent` False only when it is certain that no byte left.
+            WireError: there is no whole answer; its `sent` is False only when it is certain that no byte left.
         """
         request = self._request(outgoing, plain=stream is not None)
         left = _Left(on_sent, stream)
@@ -114,27 +115,27 @@ class Client:
         headers = _single(response.headers.raw)
         coding = headers.get("content-encoding")
         if coding:
-            body = _decoded(body, coding, cap=self._max_body)
+            body = decoded(body, coding, cap=self._max_body)
         if stream is not None and not stream.taken:
             body = stream.remainder(response.status_code, body)
         return Incoming(response.status_code, headers, body)
 
     async def aclose(self) -> None:
-        """Close all connections; exchanges under way end as `WireError`."""
+        """Close all connections; exchanges under way end with a `WireError`."""
         await self._transport.aclose()
 
     def _request(self, outgoing: Outgoing, *, plain: bool) -> httpx.Request:
         url = self._urls.get(outgoing.path)
         if url is None:
             url = httpx.URL(f"{self.base_url}/{outgoing.path.lstrip('/')}")
-            if len(self._urls) < 64:  # polls have a path each; only the few that come again are worth keeping
+            if len(self._urls) < 64:  # every poll has a path of its own; only the few that come again are worth keeping
                 self._urls[outgoing.path] = url
         body = outgoing.body
         headers = self._headers.get((plain, outgoing.headers))
         if headers is None:
-            # Whoever packs a stream holds it back until there is enough to pack.
-            packing = "identity" if plain else "gzip, deflate"
-            headers = httpx.Headers([*self._common, ("Accept-Encoding", packing), *outgoing.headers])
+            # A server that compresses a stream holds it back until there is enough to compress.
+            coding = "identity" if plain else "gzip, deflate"
+            headers = httpx.Headers([*self._common, ("Accept-Encoding", coding), *outgoing.headers])
             if len(self._headers) >= 64:  # tokens and ids among them change; what is in use now comes back at once
                 self._headers.clear()
             self._headers[plain, outgoing.headers] = headers
@@ -150,7 +151,7 @@ class Client:
         return request
 
     async def _through(self, request: httpx.Request, left: _Left, stream: Taker | None) -> tuple[httpx.Response, bytes]:
-        """The exchange over a transport that is not ours: its own timeouts are per read, so ours goes around it."""
+        """Make the exchange over a transport that is not ours, under our own deadline: its timeouts are per read."""
 
         async def trace(event: str, info: dict[str, Any]) -> None:
             # A proxy is first sent a CONNECT of its own, which carries nothing of ours.
@@ -190,7 +191,7 @@ async def _collected(response: httpx.Response, *, cap: int) -> bytes:
 
 
 async def _poured(response: httpx.Response, stream: Taker) -> None:
-    """The body into a stream, under its time limits; what `connection` does for a transport of our own."""
+    """Pass the body to a stream, under its time limits, as `connection` does for our own transport."""
     parts = aiter(response.stream)  # type: ignore[arg-type]
     while True:
         with _in_time(stream):
@@ -206,7 +207,7 @@ async def _poured(response: httpx.Response, stream: Taker) -> None:
 
 @contextmanager
 def _in_time(stream: Taker | None) -> Iterator[None]:
-    """The time limit of what a stream is waited for now; none without a stream."""
+    """Limit the wait inside to what a stream allows at this point; without a stream there is no limit."""
     if stream is None:
         yield
         return
@@ -222,18 +223,21 @@ def _in_time(stream: Taker | None) -> Iterator[None]:
 
 
 def _single(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by name in lower case; of repeated ones the first counts, of waiting times the first that can be read."""
+    """Headers by name in lower case.
+
+    Of repeated headers the first counts; of those that ask for a wait, the first that can be read.
+    """
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        said = headers.get(name)
-        if said is None or (name in ASKING and not readable(said) and readable(value)):
+        earlier = headers.get(name)
+        if earlier is None or (name in ASKING and not readable(earlier) and readable(value)):
             headers[name] = value
     return headers
 
 
 class _Left:
-    """Remembers that bytes left and tells it once."""
+    """Remembers that the request has left, and tells the caller and the stream once."""
 
     __slots__ = ("_stream", "_tell", "done")
 
@@ -263,7 +267,7 @@ def _translated(error: httpx.TransportError, left: _Left) -> WireError:
 
 
 def _untrusted(error: BaseException | None) -> bool:
-    """Whether a certificate is behind it; httpx's own transport keeps that in the chain of causes."""
+    """Whether a certificate is the cause of an error; httpx's own transport keeps it in the chain of causes."""
     for _ in range(8):
         if error is None or isinstance(error, Untrusted | ssl.SSLCertVerificationError):
             break
@@ -271,49 +275,12 @@ def _untrusted(error: BaseException | None) -> bool:
     return error is not None and isinstance(error, Untrusted | ssl.SSLCertVerificationError)
 
 
-def _decoded(body: bytes, coding: str, *, cap: int) -> bytes:
-    """The body without its Content-Encoding, in memory bounded by `cap`."""
-    for name in reversed([part.strip().lower() for part in coding.split(",")][:3]):
-        if name in ("", "identity"):
-            continue
-        if name not in ("gzip", "x-gzip", "deflate"):
-            raise WireError(
-                f"the answer is encoded as {name[:20]!r}, which was not asked for", kind="bad_payload", sent=True
-            )
-        body = _inflated(body, name, cap=cap)
-    return body
-
-
-def _inflated(body: bytes, name: str, *, cap: int) -> bytes:
-    if name == "deflate":
-        zlib_form = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
-        if not zlib_form and body[:1] in b"{[< \t\r\n":
-            return body
-        form = 15 if zlib_form else -15
-    else:
-        if body[:2] != b"\x1f\x8b":
-            return body  # proxies leave the label on what they unpacked
-        form = 31
-    parts: list[bytes] = []
-    room = cap + 1
-    while body:
-        inflater = zlib.decompressobj(form)
-        try:
-            part = inflater.decompress(body, room)
-        except zlib.error as error:
-            raise WireError(f"the answer's {name} data is damaged ({error})", kind="bad_payload", sent=True) from error
-        parts.append(part)
-        room -= len(part)
-        if room <= 0:
-            raise WireError(f"the answer unpacks to more than {cap} bytes", kind="bad_payload", sent=True)
-        if not inflater.eof:
-            raise WireError(f"the answer's {name} data is cut off", kind="bad_payload", sent=True)
-        body = inflater.unused_data if form == 31 and inflater.unused_data[:2] == b"\x1f\x8b" else b""
-    return b"".join(parts)
-
-
 def _proxied(url: httpx.URL) -> httpx.AsyncBaseTransport | None:
-    """The transport of httpx when the environment names a proxy for this URL, by the standard library's rules."""
+    """The transport of httpx when the environment names a proxy for this URL by the standard library's rules, or None.
+
+    Raises:
+        RefusedToStart: the proxy is of a kind that is not supported.
+    """
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(f"{url.host}:{url.port}" if url.port else url.host):

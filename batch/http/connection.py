@@ -1,7 +1,8 @@
-"""One HTTP/1.1 connection: bytes in, one answer at a time out, under limits that no server can lift.
+"""One HTTP/1.1 connection: it parses one answer at a time, under limits that no server can lift.
 
-Owns the parsing (httptools' parser on an `asyncio.Protocol`), the limits on heads, framing and bodies, and what a lost
-connection means for the exchange under way. It opens nothing and keeps no time.
+Owns the parsing (httptools' parser on an `asyncio.Protocol`), the limits on heads, framing and bodies, the waiting for
+the chunks of a stream, and what a lost connection means for the exchange under way. It opens nothing, and does not know
+how long a whole call may take (`transport`).
 """
 
 from __future__ import annotations
@@ -10,101 +11,43 @@ import asyncio
 import math
 import re
 import select
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import httptools
 import httpx
 
 from batch.core.errors import WireError
+from batch.http.answer import Answer, Taker, UnusableAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Header = tuple[bytes, bytes]
 Phase = Literal["first", "between", "over"]
-"""Of a stream: before its first chunk, after it, after its last word."""
+"""Where a stream is: before its first chunk, between two chunks, after its last one."""
 
 HEAD_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 512
 FRAMING_MAX: Final = 1024 * 1024
-"""Bytes of an answer that are not body (chunk sizes, trailers, 1xx answers) before it counts as an attack …"""
+"""How many bytes of an answer may be no body (chunk sizes, trailers, 1xx answers) before it is taken for an attack."""
 FRAMING_FACTOR: Final = 8
-"""… plus this many for each byte of body, for servers that send one-byte chunks."""
+"""How many more may be no body for each byte of body: there are servers that send one-byte chunks."""
 LINGER_S: Final = 1.0
-"""What a stream gets to end its answer after its last word, so that the connection can be used again."""
+"""How long a stream may take to end its answer after its last chunk, so that the connection can be used again."""
 HELD_MAX: Final = 256 * 1024 * 1024
-"""Bytes of all unfinished answers together before those that take more than their part end."""
-_KEPT: Final = re.compile(rb"timeout=(\d{1,6})\b")
+"""How many bytes all unfinished answers may hold together; above that, those larger than the average are ended."""
+_KEEP_ALIVE: Final = re.compile(rb"timeout=(\d{1,6})\b")
 _poll: Any = getattr(select, "poll", None)  # not everywhere
 _READABLE: Final = 0x0001  # POLLIN
 
 
-class UnusableAnswer(httpx.RemoteProtocolError):
-    """The server answered with something that is not HTTP or is larger than we take."""
-
-
-class Taker(Protocol):
-    """Who takes the body of an answer piece by piece, as it comes, and says how long it waits for one."""
-
-    first_s: float
-    """The most seconds until the first piece of the answer."""
-    idle_s: float
-    """The most seconds between two pieces from then on."""
-    taken: bool
-    """The body went here; False leaves it to be read like any other."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of the answer has come: from then on the time between two pieces counts."""
-
-    @property
-    def left_s(self) -> float:
-        """Seconds that are left for the first piece."""
-
-    @property
-    def held(self) -> int:
-        """Bytes it keeps of the answer."""
-
-    def sent(self) -> None:
-        """The request has left; times count from here."""
-
-    def head(self, status: int, headers: list[Header]) -> bool:
-        """The head is there; False leaves the body to be collected as usual."""
-
-    def feed(self, data: bytes) -> bool:
-        """A piece of the body; True when nothing that follows counts. Raises `WireError` when none is worth reading."""
-
-    def remainder(self, status: int, body: bytes) -> bytes:
-        """The body that is left to be read like any other, once the answer is whole; `body` was collected."""
-
-
-class Answer:
-    """One HTTP answer as it is being parsed; its body goes to a `taker`, if that wants it."""
-
-    __slots__ = ("body", "done", "framed", "head", "headers", "keep", "passed", "size", "status", "taker", "taking")
-
-    def __init__(self, taker: Taker | None = None) -> None:
-        self.taker = taker
-        self.taking = False
-        self.passed = 0  # bytes that went to the taker
-        self.status = 0
-        self.headers: list[Header] = []
-        self.body: list[bytes] = []
-        self.size = 0
-        self.head = 0
-        self.framed = False  # has a Content-Length or chunks; else the end of the connection is its end
-        self.done = False
-        self.keep = False
-
-
 class Shared:
-    """What the connections of one transport have in common.
+    """What all connections of one transport share.
 
     Attributes:
-        max_body: the largest body of an answer.
+        max_body: the largest body of an answer, in bytes.
         open: every connection that is not lost yet.
-        held: bytes of body of all answers that are not whole yet.
-        on_lost: called once for each connection.
+        held: bytes of body that all unfinished answers hold.
+        on_lost: called once for each connection, when it is lost.
     """
 
     __slots__ = ("held", "max_body", "on_lost", "open")
@@ -116,12 +59,20 @@ class Shared:
         self.held = 0
 
     def too_much(self, size: int) -> bool:
-        """Whether an answer of this size takes more than its part while all of them take more than there is."""
+        """Whether all answers hold more than `HELD_MAX`, and one of this size more than its equal share."""
         return self.held > HELD_MAX and size * len(self.open) > HELD_MAX
 
 
 class Connection(asyncio.Protocol):
-    """One connection: at most one exchange at a time; `closed` once it can never carry another."""
+    """One connection, which carries at most one exchange at a time.
+
+    Attributes:
+        transport: that of the event loop; None before the connection is open.
+        closed: whether it can never carry another exchange.
+        reused: whether it has carried an exchange before.
+        idle_since: when it became idle, in seconds of the event loop.
+        idle_max: for how many seconds the server keeps idle connections, where it tells.
+    """
 
     __slots__ = (
         "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_phase", "_pieces", "_received",
@@ -136,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._future: asyncio.Future[Answer] | None = None
         self._head_done = False
         self._received = 0
-        self._pieces: list[bytes] = []  # of a stream's body, from the bytes that are being read
+        self._pieces: list[bytes] = []  # body of a stream that was parsed and not passed on yet
         self._phase: Phase = "first"
         self._timer: asyncio.TimerHandle | None = None
         self._last = 0.0
@@ -145,12 +96,12 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.reused = False
         self.idle_since = 0.0
-        self.idle_max = math.inf  # seconds, where the server tells for how long it keeps idle connections
+        self.idle_max = math.inf
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """The connection is open (`asyncio.Protocol`)."""
         self.transport = transport  # type: ignore[assignment]
         self._shared.open.add(self)
         raw = transport.get_extra_info("socket")
@@ -159,7 +110,7 @@ class Connection(asyncio.Protocol):
             self._watch.register(raw.fileno(), _READABLE)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of an answer, or bytes that nobody asked for."""
+        """Bytes have come: of an answer, or ones that nobody asked for (`asyncio.Protocol`)."""
         answer = self._answer
         if answer is None:
             self.abort()  # nobody asked: whatever it is, the next answer on this connection could be a lie
@@ -170,10 +121,10 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             error = UnusableAnswer("the server wants to change the protocol")
-        except httptools.HttpParserError as trouble:
+        except httptools.HttpParserError as refusal:
             # An error raised inside a callback arrives as HttpParserCallbackError with ours as its context.
-            ours = trouble.__context__
-            error = ours if isinstance(ours, UnusableAnswer) else UnusableAnswer(f"the answer is not HTTP ({trouble})")
+            ours = refusal.__context__
+            error = ours if isinstance(ours, UnusableAnswer) else UnusableAnswer(f"the answer is not HTTP ({refusal})")
         if answer.taker is not None:
             error = self._pass_on(answer, answer.taker) or error
         if answer.done:
@@ -188,11 +139,11 @@ class Connection(asyncio.Protocol):
             self.fail(error)
 
     def eof_received(self) -> bool:
-        """The server has said its last word."""
-        return False  # the transport closes itself; connection_lost tells the rest
+        """The server sends nothing more (`asyncio.Protocol`)."""
+        return False  # the transport closes itself, and connection_lost is called
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed, by whomever."""
+        """The connection is closed, by either side (`asyncio.Protocol`)."""
         self.closed = True
         answer = self._answer
         if answer is not None:
@@ -201,21 +152,21 @@ class Connection(asyncio.Protocol):
             else:
                 where = "in the middle of the answer" if self._received else "before any answer"
                 again = ", a connection that had been idle" if self.reused and not self._received else ""
-                why = f": {exc}" if exc else ""
-                self.fail(httpx.ReadError(f"the server closed the connection {where}{again}{why}"))
+                reason = f": {exc}" if exc else ""
+                self.fail(httpx.ReadError(f"the server closed the connection {where}{again}{reason}"))
         self._shared.open.discard(self)
         self._shared.on_lost(self)
 
     # httptools callbacks
 
     def on_message_begin(self) -> None:
-        """A status line begins."""
+        """A status line has begun (httptools)."""
         answer = self._answer
         if answer is not None and answer.done:
             raise UnusableAnswer("the server sent a second answer to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header or trailer."""
+        """One header, or one trailer after the body, is there (httptools)."""
         answer = self._answer
         if answer is None or self._head_done:
             return  # a trailer
@@ -225,11 +176,11 @@ class Connection(asyncio.Protocol):
         answer.headers.append((name, value))
         if len(name) in (14, 17) and name.lower() in (b"content-length", b"transfer-encoding"):
             answer.framed = True
-        elif len(name) == 10 and name.lower() == b"keep-alive" and (told := _KEPT.search(value)):
-            self.idle_max = 0.8 * int(told[1])
+        elif len(name) == 10 and name.lower() == b"keep-alive" and (match := _KEEP_ALIVE.search(value)):
+            self.idle_max = 0.8 * int(match[1])
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The whole head is there (httptools)."""
         answer = self._answer
         if answer is None:
             return
@@ -245,7 +196,7 @@ class Connection(asyncio.Protocol):
             answer.taking = answer.taker.head(status, answer.headers)
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body is there (httptools)."""
         answer = self._answer
         if answer is None:
             return
@@ -261,7 +212,7 @@ class Connection(asyncio.Protocol):
         answer.body.append(data)
 
     def _pass_on(self, answer: Answer, taker: Taker) -> UnusableAnswer | None:
-        """What has just been read of its body to the taker, in one piece; and the time from now on."""
+        """Pass the body that was just parsed to the taker, in one piece, and count its waiting time anew."""
         over = False
         if self._pieces:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -271,19 +222,19 @@ class Connection(asyncio.Protocol):
                 over = taker.feed(data)
             except WireError as error:
                 return UnusableAnswer(str(error))
-            grown = taker.held - answer.size
-            answer.size += grown
-            self._shared.held += grown
-            if grown > 0 and self._shared.too_much(answer.size):
+            growth = taker.held - answer.size
+            answer.size += growth
+            self._shared.held += growth
+            if growth > 0 and self._shared.too_much(answer.size):
                 return UnusableAnswer(
                     f"the answers under way hold more than {HELD_MAX} bytes, and this one {answer.size}"
                 )
         if not answer.done and self._phase != "over":
-            self._alive(over=over, begun=taker.begun if answer.taking else answer.size > 0)
+            self._restart_timer(over=over, begun=taker.begun if answer.taking else answer.size > 0)
         return None
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """The whole answer is there (httptools)."""
         if self._answer is not None and self._head_done:
             self._answer.done = True
             self._answer.keep = self._parser.should_keep_alive()  # only inside this callback does the parser know
@@ -291,15 +242,21 @@ class Connection(asyncio.Protocol):
     # for the pool
 
     def usable(self) -> bool:
-        """Whether the next exchange may go over it."""
+        """Whether the connection can carry the next exchange."""
         if self.closed or self.transport is None or self.transport.is_closing():
             return False
-        # Nobody asked, so whatever there is to read is the end of it, or a lie: what the loop has not come to yet, the
-        # kernel knows. It makes the race with a server that closes as short as the way to it.
+        # Nobody asked for anything, so whatever there is to read is the connection's end, or a lie. The kernel knows it
+        # before the event loop does: the race with a server that closes becomes as short as the way to it.
         return self._watch is None or not self._watch.poll(0)
 
     def send(self, data: bytes, future: asyncio.Future[Answer], taker: Taker | None = None) -> None:
-        """Start an exchange; `future` gets its answer or its error."""
+        """Start an exchange.
+
+        Args:
+            data: the whole request.
+            future: gets the answer, or the error that the exchange ends with.
+            taker: takes the body of a stream as it comes.
+        """
         assert self.transport is not None
         self._answer = Answer(taker)
         self._future = future
@@ -309,39 +266,45 @@ class Connection(asyncio.Protocol):
         self.transport.write(data)
 
     def fail(self, error: Exception) -> None:
-        """End the exchange under way with an error, and the connection with it."""
+        """End the exchange under way with an error, and close the connection."""
         future, self._future = self._future, None
         self.abort()
         if future is not None and not future.done():
             future.set_exception(error)
 
     def time_out(self, seconds: float) -> None:
-        """End the exchange under way because its time is over."""
+        """End the exchange under way because it took longer than this many seconds."""
         self.fail(httpx.ReadTimeout(f"no whole answer within {seconds:g} s"))
 
     def watch(self, first_s: float, idle_s: float) -> None:
-        """End the exchange under way when a stream's first chunk, or any further byte, does not come in time."""
-        self._idle = idle_s
-        self._count("first", first_s)
+        """From now on, end the exchange when its stream is silent for too long.
 
-    def _count(self, phase: Phase, seconds: float) -> None:
-        """From now on so many seconds; one timer at most, and none after the exchange."""
+        Args:
+            first_s: seconds to wait for the first chunk.
+            idle_s: seconds to wait for each byte after it.
+        """
+        self._idle = idle_s
+        self._start_timer("first", first_s)
+
+    def _start_timer(self, phase: Phase, seconds: float) -> None:
+        """Wait this many seconds from now on; there is one timer at most, and none after the exchange."""
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
         self._phase = phase
         self._limit = seconds
         self._last = loop.time()
-        self._timer = loop.call_later(seconds, self._look)
+        self._timer = loop.call_later(seconds, self._check_silence)
 
-    def _look(self) -> None:
+    def _check_silence(self) -> None:
+        """End the exchange when nothing has come for too long; else look again when that could be so."""
         answer = self._answer
         if answer is None:
             return
         loop = asyncio.get_running_loop()
         left = self._last + self._limit - loop.time()
         if left > 0:
-            self._timer = loop.call_later(left, self._look)
+            self._timer = loop.call_later(left, self._check_silence)
         elif self._phase == "over":
             answer.keep = False
             self._finish(answer)
@@ -350,33 +313,33 @@ class Connection(asyncio.Protocol):
         else:
             self.fail(httpx.ReadTimeout(f"no first chunk within {self._limit:g} s"))
 
-    def _alive(self, *, over: bool, begun: bool) -> None:
-        """Bytes of an answer that is watched have come."""
-        if over:  # a server that does not end the answer after its last word is not waited for
-            self._count("over", LINGER_S)
+    def _restart_timer(self, *, over: bool, begun: bool) -> None:
+        """Count the waiting time anew, because bytes of the answer have come."""
+        if over:  # a server that does not end the answer after its last chunk is not waited for
+            self._start_timer("over", LINGER_S)
         elif self._phase == "between":
             self._last = asyncio.get_running_loop().time()
         elif begun and self._timer is not None:
-            self._count("between", self._idle)
+            self._start_timer("between", self._idle)
 
     def abort(self) -> None:
-        """Close at once; an exchange under way is the caller's to end."""
+        """Close at once; the caller ends the exchange under way."""
         self.closed = True
-        self._let_go()
+        self._release_answer()
         if self.transport is not None:
             self.transport.abort()
 
     def _finish(self, answer: Answer) -> None:
         future, self._future = self._future, None
-        self._let_go()
+        self._release_answer()
         writing = self.transport is not None and self.transport.get_write_buffer_size() > 0
-        # Still writing: the server answered without reading all of it, and would take the rest for a new request.
+        # Still writing: the server answered without reading the whole request, and would take the rest for a new one.
         if writing or not answer.keep:
             self.abort()
         if future is not None and not future.done():
             future.set_result(answer)
 
-    def _let_go(self) -> None:
+    def _release_answer(self) -> None:
         answer, self._answer = self._answer, None
         self._pieces.clear()
         if self._timer is not None:

@@ -1,7 +1,8 @@
-"""How long a service asks us to wait, read from its headers: Retry-After in its forms, Go durations, rate limits.
+"""What a service says in its headers about waiting and about rate limits.
 
-Owns the parsing only; nothing here waits or caps. What cannot be understood is None, never zero. Sources: RFC 9110
-10.2.3, OpenAI guide "Rate limits" (durations such as `6m0s`).
+Owns the parsing of Retry-After in its forms, of Go durations and of `x-ratelimit-*`; nothing here waits or sets a
+bound. What cannot be understood is None, never zero. Sources: RFC 9110 10.2.3, OpenAI guide "Rate limits" (durations
+such as `6m0s`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(
 
 
 def go_duration(text: str) -> float | None:
-    """Seconds in a Go duration such as `6m0s`, `17.409s` or `20ms`, or in a plain number of seconds."""
+    """The seconds that a Go duration (`6m0s`, `17.409s`, `20ms`) or a plain number stands for; None for other text."""
     text = text.strip()
     if len(text) > 64:
         return None
@@ -36,23 +37,30 @@ def go_duration(text: str) -> float | None:
 
 
 ASKING: Final = frozenset({"retry-after", "retry-after-ms"})
-"""The headers that ask for a wait; `readable` tells whether one does."""
+"""The headers in which a service asks us to wait; `readable` tells whether a value of one does."""
 
 UNIX_TIME_MIN: Final = 1e9
-"""A reset "in seconds" that large is a moment since 1970, not a length of time."""
+"""From here on, a reset "in seconds" is a moment, counted from 1970, and not a length of time."""
 UNIX_MILLIS_MIN: Final = 1e11
+"""From here on, such a moment is in milliseconds."""
 
 _REQUESTS: Final = ("requests", "requests-minute")
 _TOKENS: Final = ("tokens", "project-tokens", "tokens-minute")
 
 
 def limit_headers(headers: Mapping[str, str], now_us: int | None = None) -> LimitHeaders | None:
-    """What the `x-ratelimit-*` headers say, or None when there is none of them.
+    """Read the `x-ratelimit-*` headers of an answer.
 
     Of several budgets of one kind (of the organisation and of the project, or of the minute where a service tells of
-    several windows) the tighter one counts. Resets are lengths of time in Go's form or plain seconds, or moments
-    (since 1970, or RFC 3339) that count from the answer's own `Date`, without it from `now_us`; one that has passed
-    is 0.0.
+    several windows) the tightest counts. A reset is a length of time (a Go duration or plain seconds) or a moment
+    (since 1970, or RFC 3339). The time until a moment counts from the answer's own `Date`; one that has passed is 0.0.
+
+    Args:
+        headers: by name in lower case.
+        now_us: our UTC time in microseconds, for an answer without `Date`; None reads no moment in such an answer.
+
+    Returns:
+        What the headers say, or None when there is none of them.
     """
     if "\nx-ratelimit-" not in "\n".join(("", *headers)):
         return None
@@ -71,7 +79,7 @@ def _tightest(headers: Mapping[str, str], suffixes: tuple[str, ...], now_us: int
     resets: list[float] = []
     for suffix in suffixes:
         limit = _count(headers.get(f"x-ratelimit-limit-{suffix}"))
-        if limit:  # a limit of nothing, in an answer, is a way to say that there is none
+        if limit:  # an answer that says "limit 0" means that there is no limit
             limits.append(limit)
         reset = _reset(headers.get(f"x-ratelimit-reset-{suffix}", ""), headers, now_us)
         remaining = _count(headers.get(f"x-ratelimit-remaining-{suffix}"))
@@ -80,7 +88,7 @@ def _tightest(headers: Mapping[str, str], suffixes: tuple[str, ...], now_us: int
         if reset is not None:
             resets.append(reset)
     if left:
-        remaining, reset = min(left, key=lambda one: one[0])
+        remaining, reset = min(left, key=lambda budget: budget[0])
         return min(limits, default=None), remaining, reset
     return min(limits, default=None), None, max(resets, default=None)
 
@@ -105,7 +113,7 @@ def _reset(value: str, headers: Mapping[str, str], now_us: int | None) -> float 
 
 
 def readable(value: str) -> bool:
-    """Whether a value of one of the `ASKING` headers asks for a wait at all, in whatever form."""
+    """Whether this value of one of the `ASKING` headers asks us to wait, in whatever form."""
     value = value.partition(",")[0].strip() if value[:1].isdigit() else value.strip()
     if _NUMBER.fullmatch(value):
         return float(value) > 0
@@ -113,10 +121,14 @@ def readable(value: str) -> bool:
 
 
 def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
-    """Seconds from now that the service asks us to wait; positive, not capped, None when it asks for nothing.
+    """How many seconds from now the service asks us to wait: more than 0 and without upper bound, or None.
 
-    `retry-after-ms` counts before `retry-after`. A date counts from the answer's own `Date`, so that a clock that is
-    wrong on either side does not matter; without that header from `now_us`, our UTC time in microseconds.
+    `retry-after-ms` goes before `retry-after`. The time until a date counts from the answer's own `Date`, so that a
+    wrong clock on either side does not matter.
+
+    Args:
+        headers: by name in lower case.
+        now_us: our UTC time in microseconds, for an answer without `Date`.
     """
     if "retry-after" not in headers and "retry-after-ms" not in headers:
         return None
@@ -134,18 +146,18 @@ def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
 
 
 def _first(value: str) -> float | None:
-    """A number, or the first one of a list that a proxy made of repeated headers."""
+    """A number, or the first number of a list that a proxy has made of repeated headers."""
     value = value.partition(",")[0].strip()
     return float(value) if _NUMBER.fullmatch(value) else None
 
 
 def server_now(headers: Mapping[str, str], now_us: int) -> datetime:
-    """The service's idea of now: its `Date` header, else our own UTC time."""
+    """The time of the service: its `Date` header, or our own UTC time in microseconds where it has none."""
     return _http_date(headers.get("date", "")) or datetime.fromtimestamp(now_us / 1e6, tz=UTC)
 
 
 def seconds_until(moment: datetime, now: datetime) -> float | None:
-    """Seconds from `now` to `moment`; None when it has passed."""
+    """Seconds from `now` to `moment`; None when the moment has passed."""
     seconds = (moment - now).total_seconds()
     return seconds if seconds > 0 else None
 

@@ -1,9 +1,8 @@
-"""Server-sent events: the bytes of a stream, however they are cut → the data of its events.
+"""Server-sent events: takes the bytes of a stream, cut in any way, and gives the data of its events.
 
 Owns the framing and nothing else: it works on bytes, splits lines only where the standard does (LF, CRLF, CR; never at
-U+2028 or U+0085, which are text), and leaves decoding to whoever reads whole events. Comments and the fields `event`,
-`id` and `retry` say nothing in chat streams and are dropped. Source: WHATWG HTML standard, "Server-sent events". Used
-by `folding`.
+U+2028 or U+0085, which are text), and does not know what an event means. Comments and the fields `event`, `id` and
+`retry` say nothing in chat streams and are dropped. Source: WHATWG HTML standard, "Server-sent events".
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from batch.core.errors import WireError
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 MAX_STREAM_BYTES: Final = 512 * 1024 * 1024
-"""A frame of 300 bytes carries a token of 4: the longest answers (131,072 tokens) come to some 40 MB."""
+"""A frame of 300 bytes carries a token of 4, so the longest answers (131,072 tokens) come to some 40 MB."""
 _MARK: Final = b"\xef\xbb\xbf"
 _BEGINNINGS: Final = (b":", b"data", b"event", b"id", b"retry")
-"""A comment, or one of the fields there are."""
+"""How a line of a stream begins: a comment, or one of the fields of the standard."""
 
 
 def begins(first: bytes) -> bool | None:
-    """Whether these are the first bytes of a stream of events, and not a JSON answer, a page or any other text.
+    """Whether a body that begins with these bytes is a stream of events, and not JSON, a page or other text.
 
-    Labels are wrong too often to go by. None while more bytes are needed to tell.
+    The Content-Type is wrong too often to rely on. None when more bytes are needed to tell.
     """
     text = first.lstrip().removeprefix(_MARK).lstrip()
     if text.startswith(_BEGINNINGS):
@@ -32,18 +31,18 @@ def begins(first: bytes) -> bool | None:
 
 
 class StreamTooLarge(WireError):
-    """An event, or the whole stream, is larger than its cap; there is no going on after it."""
+    """An event, or the whole stream, is larger than allowed; nothing after it can be read."""
 
-    def __init__(self, what: str, cap: int) -> None:
-        super().__init__(f"{what} is larger than {cap} bytes", kind="bad_payload", sent=True)
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"{what} is larger than {limit} bytes", kind="bad_payload", sent=True)
 
 
 class Parser:
-    """One stream; feed it what comes off the line, piece by piece. Time is linear in the bytes, whatever the pieces.
+    """Parses one stream, piece by piece; the time it takes grows with the bytes alone, however they are cut.
 
     Args:
         max_event_bytes: the largest event.
-        max_stream_bytes: the largest stream, comments and all.
+        max_stream_bytes: the largest stream, comments included.
     """
 
     __slots__ = ("_after_cr", "_held", "_lines", "_mark", "_max_event", "_max_stream", "_partial", "_size")
@@ -52,17 +51,17 @@ class Parser:
         self._max_event = max_event_bytes
         self._max_stream = max_stream_bytes
         self._size = 0
-        self._mark: bytes | None = b""  # what may be the start of a byte-order mark; None once that is settled
+        self._mark: bytes | None = b""  # what may be the start of a byte-order mark; None once that is known
         self._after_cr = False  # a line ended in CR, so an LF that comes next belongs to it
-        self._partial: list[bytes] = []  # a line that has not ended
-        self._lines: list[bytes] = []  # data of the event that has not ended
-        self._held = 0  # bytes of both
+        self._partial: list[bytes] = []  # pieces of a line that has not ended
+        self._lines: list[bytes] = []  # data lines of an event that has not ended
+        self._held = 0  # bytes of the two lists
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The data of every event that these bytes complete; several `data` lines are joined by a line feed.
+        """Take the next bytes and return the data of every event that they complete, its lines joined by LF.
 
         Raises:
-            StreamTooLarge: an event or the stream is above its cap; what the same bytes completed before is lost.
+            StreamTooLarge: an event or the stream is too large; events that the same bytes completed are lost.
         """
         self._size += len(data)
         if self._size > self._max_stream:
@@ -95,16 +94,16 @@ class Parser:
 
     @property
     def rest(self) -> bytes:
-        """The data of a last event that lacks its blank line so far; the standard drops it when the stream ends."""
+        """The data of an event whose blank line has not come yet; the standard drops it when the stream ends."""
         return b"\n".join(self._lines + _data(b"".join(self._partial)))
 
     @property
     def held(self) -> int:
-        """Bytes of an event that has not ended."""
+        """How many bytes it holds of an event that has not ended."""
         return self._held
 
     def _closed(self, data: bytes, events: list[bytes]) -> bytes | None:
-        """End the event that is open: what follows it, or None when these bytes do not end it."""
+        """End the event that has begun, and return the bytes after it; None when these bytes do not end it."""
         if data.startswith(b"\n"):
             after = data[1:]
         else:
@@ -121,7 +120,7 @@ class Parser:
         return after
 
     def _keep(self, data: bytes) -> None:
-        """Hold what belongs to an event that has not ended: whole lines by their data, the last one as it is."""
+        """Hold the part of an event that has not ended: the data of its whole lines, and its last line as it is."""
         whole, end, line = data.rpartition(b"\n")
         if end and (lines := _data(whole)):
             self._held += sum(map(len, lines)) + len(lines)
@@ -136,7 +135,7 @@ class Parser:
             raise StreamTooLarge("an event of the stream", self._max_event)
 
     def _without_mark(self, data: bytes) -> bytes:
-        """The first bytes without a byte-order mark; nothing while they may still become one."""
+        """The first bytes of the stream without a byte-order mark; empty while they may still become one."""
         data = (self._mark or b"") + data
         if len(data) < len(_MARK) and _MARK.startswith(data):
             self._mark = data
@@ -156,7 +155,7 @@ class Parser:
 
 
 def _events(whole: bytes) -> list[bytes]:
-    """The data of these events; the blank line after the last is cut off."""
+    """The data of these whole events; the blank line after the last one is not there."""
     if whole.startswith(b"data: "):
         events = whole[6:].split(b"\n\ndata: ")
         if whole.count(b"\n") == 2 * len(events) - 2:  # the usual: one line each, and no other field or comment
@@ -166,10 +165,10 @@ def _events(whole: bytes) -> list[bytes]:
 
 def _data(block: bytes) -> list[bytes]:
     """The values of the `data` fields among these lines."""
-    found: list[bytes] = []
+    values: list[bytes] = []
     for line in block.split(b"\n"):
         if line.startswith(b"data:"):
-            found.append(line[6:] if line.startswith(b" ", 5) else line[5:])
+            values.append(line[6:] if line.startswith(b" ", 5) else line[5:])
         elif line == b"data":
-            found.append(b"")
-    return found
+            values.append(b"")
+    return values

@@ -1,41 +1,48 @@
-"""A fast HTTP/1.1 keep-alive transport under httpx's public transport interface.
+"""A fast HTTP/1.1 keep-alive transport behind httpx's public transport interface, on asyncio and on uvloop.
 
-Owns the set of connections: opening, TLS, reuse, deadlines, closing; what happens on one is `batch.http.connection`'s.
-It exists because httpx's own pool is scanned at every request and falls to a few hundred requests a second at 64 in
-flight; here idle connections lie on a stack per origin, on asyncio and on uvloop. It never queues (the caller bounds
-concurrency), never resends, never follows a redirect, and hands over whole bodies, as they came.
+Owns the set of connections: opening, TLS, reuse, deadlines, closing. It does not know what happens on a connection
+(`connection`). It exists because httpx searches its whole pool at every request, which brings it down to a few hundred
+requests a second with 64 in flight; here idle connections lie on one stack for each origin. It never queues (the caller
+bounds concurrency), never sends twice, never follows a redirect, and gives whole bodies as they came.
 
 Errors are httpx's own: `ConnectError` and `ConnectTimeout` mean that no byte of the request left; every other
-`TransportError` that some may have.
+`TransportError` means that some may have left.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 import ssl
 from asyncio import sslproto
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohappyeyeballs
 import anyio
 import httpx
+from aiohappyeyeballs import AddrInfoType
 
-from batch.http.connection import Answer, Connection, Shared
+from batch.http.answer import Answer
+from batch.http.connection import Connection, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 Origin = tuple[str, str, int]
 
 IDLE_S: Final = 15.0
-"""Idle connections are not reused after this: services close them at 60 s or less, unannounced."""
+"""After this an idle connection is not used again: services close them after 60 s or less, without notice."""
+NEXT_ADDRESS_S: Final = 0.25
+"""How long one address of a host is waited for before the next is tried beside it (RFC 8305, section 5)."""
 
 
 class Untrusted(httpx.ConnectError):
-    """The server's certificate does not verify: nothing was sent, and nothing will be."""
+    """The certificate of the server does not verify: nothing was sent, and nothing will be."""
 
 
 class Body(httpx.AsyncByteStream):
-    """A whole body in memory, of a request or of an answer; `data` spares the iteration."""
+    """A whole body in memory, of a request or of an answer; `data` gives it without iteration."""
 
     __slots__ = ("data",)
 
@@ -43,14 +50,14 @@ class Body(httpx.AsyncByteStream):
         self.data = data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The one chunk."""
+        """Give the whole body as one chunk."""
         yield self.data
 
 
 class KeepAliveTransport(httpx.AsyncBaseTransport):
-    """Connections to any number of origins, each kept for the next request to its origin.
+    """A transport that keeps every connection for the next request to the same origin.
 
-    Bound to the event loop that first uses it. Timeouts come from `request.extensions["timeout"]`: `connect` for
+    It belongs to the event loop that first uses it. Timeouts come from `request.extensions["timeout"]`: `connect` for
     opening a connection, TLS included, `read` for everything from the first byte out to the last byte in. A callable
     in `request.extensions["sent"]` is called when the request has been handed to the operating system.
 
@@ -67,14 +74,15 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._emptied: asyncio.Future[None] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange.
+        """Send one request and return its whole answer.
 
         Raises:
-            httpx.ConnectError: name, route, refusal, TLS (`Untrusted`: its certificate); nothing was sent.
-            httpx.ConnectTimeout: the same, too slow.
-            httpx.ReadTimeout: no whole answer in time; it may have been processed.
-            httpx.ReadError: the connection broke before the whole answer; it may have been processed.
-            UnusableAnswer: not HTTP, or too large.
+            httpx.ConnectError: no connection could be opened: the name, the route, a refusal, TLS (`Untrusted` for the
+                certificate); nothing was sent.
+            httpx.ConnectTimeout: no connection could be opened in time; nothing was sent.
+            httpx.ReadTimeout: the whole answer did not come in time; the request may have been processed.
+            httpx.ReadError: the connection broke before the whole answer; the request may have been processed.
+            UnusableAnswer: the answer is not HTTP, or too large.
         """
         stream = request.stream
         body = stream.data if isinstance(stream, Body) else await request.aread()
@@ -96,7 +104,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=Body(whole))
 
     async def aclose(self) -> None:
-        """Close every connection and wait until the loop has let go of them."""
+        """Close every connection and wait, a second at most, until the event loop has closed them all."""
         for connection in list(self._shared.open):
             connection.fail(httpx.ReadError("the client was closed during the exchange"))
         if self._shared.open:
@@ -128,7 +136,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
                 timer.cancel()
 
     def _take(self, origin: Origin, now: float) -> Connection | None:
-        """The connection used last among those that may be used, or None; the old ones at the bottom are closed."""
+        """Take the connection of this origin that was used last and is still usable, or None; close those too old."""
         stack = self._idle.setdefault(origin, {})
         while stack:
             oldest = next(iter(stack))
@@ -149,10 +157,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         secure = self._tls() if scheme == "https" else None
         try:
             with anyio.fail_after(seconds):
+                sock = await _open_socket(host, port)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._shared),
-                    host,
-                    port,
+                    sock=sock,
                     ssl=secure,
                     server_hostname=host if secure else None,
                 )
@@ -181,8 +189,32 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return self._ssl
 
 
+async def _open_socket(host: str, port: int) -> socket.socket:
+    """A socket connected to the host: to whichever of its addresses answers first.
+
+    The addresses are tried in their order, the next one as soon as one fails or is silent for `NEXT_ADDRESS_S`.
+
+    Raises:
+        OSError: the name cannot be looked up, or no address accepts the connection.
+    """
+    addresses = await _resolve(host, port)
+    try:
+        return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
+    except RuntimeError as error:  # uvloop's word for some of what the system refuses
+        raise OSError(str(error)) from error
+
+
+async def _resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    """The addresses of a host in the order of preference; at least one."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return aiohappyeyeballs.addr_to_addr_infos((host, port)) or []
+
+
 def _head(request: httpx.Request, length: int) -> bytes:
-    """Request line and headers; Host and Content-Length are added when the request has none."""
+    """The head of a request as bytes; Host and Content-Length are added where the request has none."""
     url = request.url
     lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), url.raw_path)]
     host = sized = False

@@ -1,63 +1,34 @@
-"""One TOML document checked against a table of structs, and what a person is told when it does not fit.
+"""The job file as a document: read, overridden by flags, and checked field by field against structs.
 
-Owns: reading the file, `--set` overrides, field-by-field conversion, nearest names, line numbers, masking. It knows
-nothing about what a job means; the structs come from `job`, its only user.
-
-Every fault is kept and reported at once. A fault line reads `path = value (line 12): what is wrong and the way out`;
-the value of anything that looks like a secret is masked.
+Owns reading the TOML, the `--set` overrides, the conversion of every field, the nearest names for a misspelt key, and
+line numbers. It knows nothing of what a job means: the structs come from its caller. Every fault is kept, so that all
+of them are reported at once.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import difflib
-import json
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
 from batch.core.errors import JobError
+from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     Kinds = Mapping[str, type[msgspec.Struct]]
 
-KeyPath = tuple[str, ...]
-_NOTHING: Final = object()
-_SECRET_NAME: Final = re.compile(
-    r"(^|[_-])((api|access|private|secret)[_-]?key|secret|password|passwd|token|authorization|credentials?)$",
-    re.IGNORECASE,
-)
-_API_KEY: Final = re.compile(
-    r"(^|[_-])(api[_-]?key|(auth|access)[_-]token|secret|password|authorization)$", re.IGNORECASE
-)
-_SECRET_TEXT: Final = re.compile(r"\b(sk-|Bearer )\S|[0-9A-Za-z]{16,}\.[0-9A-Za-z]{8,}|[0-9a-f]{32}|://[^/@\s]+@")
 _TOML_PLACE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-KEYS_FROM_ENVIRONMENT: Final = (
-    "keys come only from the environment, never from the job file: take it out and set the provider's variable "
-    "(ZAI_API_KEY, OPENAI_API_KEY, …), or name another one with model.api_key_env"
-)
-
-
-class Fault(NamedTuple):
-    """Something wrong at one place of a job."""
-
-    path: KeyPath
-    text: str
-    value: Any = _NOTHING
-
-    def line(self, where: str | None = None) -> str:
-        """The fault for people; `where` is a line number or the flag it came from."""
-        shown = "" if self.value is _NOTHING else f" = {shown_value(self.path, self.value)}"
-        return f"{dotted(self.path)}{shown}{f' ({where})' if where else ''}: {self.text}"
 
 
 class Document:
-    """The job file as read, with the flags laid over it, and where each value came from."""
+    """The values of a job file, with those of flags laid over them, and where each value came from."""
 
     def __init__(self, path: Path, text: str, values: dict[str, Any]) -> None:
         self.path = path
@@ -67,7 +38,7 @@ class Document:
         self._faults: list[str] = []
 
     def override(self, settings: Iterable[str]) -> None:
-        """Lay `section.key=value` settings over the file; what cannot be read is reported with the other faults."""
+        """Lay `section.key=value` settings over the file; one that cannot be read is reported with the other faults."""
         for setting in settings:
             name, equals, value = setting.partition("=")
             origin = f"--set {dotted_setting(setting)}"
@@ -81,7 +52,13 @@ class Document:
                 self.put(path, _flag_value(value.strip()), origin=origin)
 
     def put(self, path: KeyPath, value: Any, *, origin: str) -> None:
-        """Set one value; `origin` is the flag it came from."""
+        """Set one value over that of the file.
+
+        Args:
+            path: its key.
+            value: as TOML would give it.
+            origin: the flag it came from, as a fault names it.
+        """
         table = self.values
         for depth, part in enumerate(path[:-1], 1):
             table = table.setdefault(part, {})
@@ -94,28 +71,34 @@ class Document:
     def sections(
         self, kinds: Kinds, top: Mapping[str, Any], *, optional: Collection[str], tables: Kinds
     ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[Fault]]:
-        """Convert every section by itself, every field by itself; of `tables` there may be several: `[name.OTHER]`.
+        """Convert the whole document, each field by itself, so that one fault hides no other.
+
+        Args:
+            kinds: by name of a section, the struct it becomes.
+            top: by name of a key outside all sections, its type.
+            optional: sections that may be left out.
+            tables: as `kinds`, for sections there may be several of: `[name.OTHER]`.
 
         Returns:
-            The sections and top-level values that are sound; the fields of every section, sound or not, None for a
-            field that is wrong; all faults.
+            The sections and top-level values without fault; the fields of every section, with None for a field that is
+            wrong; all faults.
         """
         sound: dict[str, Any] = {}
         fields: dict[str, dict[str, Any]] = {}
         faults: list[Fault] = []
         for name, value in self.values.items():
             if name in kinds:
-                fields[name], wrong = _section((name,), value, kinds)
-                faults += wrong
-                if not wrong:
+                fields[name], errors = _section((name,), value, kinds)
+                faults += errors
+                if not errors:
                     sound[name] = kinds[name](**fields[name])
             elif name in tables:
-                sound[name], wrong = _named(name, value, {**kinds, **tables})
-                faults += wrong
+                sound[name], errors = _named(name, value, {**kinds, **tables})
+                faults += errors
             elif name in top:
-                converted, wrong = _field((name,), value, top[name])
-                faults += wrong
-                if not wrong:
+                converted, errors = _field((name,), value, top[name])
+                faults += errors
+                if not errors:
                     sound[name] = converted
             else:
                 faults.append(Fault((name,), _unknown(name, {**dict.fromkeys(top), **kinds, **tables}, kinds), value))
@@ -128,13 +111,13 @@ class Document:
         return sound, fields, faults
 
     def lines(self, faults: Iterable[Fault]) -> list[str]:
-        """The faults for people, in the order of the file, with line numbers or flags."""
+        """The faults as lines of text in the order of the file, each with its line number or flag."""
         placed = [(self._line(fault.path), fault) for fault in faults]
         placed.sort(key=lambda pair: pair[0] or 1_000_000)
         return [*(self._described(line, fault) for line, fault in placed), *self._faults]
 
     def _described(self, line: int | None, fault: Fault) -> str:
-        if fault.value is _NOTHING and (value := self._value(fault.path)) is not _NOTHING:
+        if fault.value is NOTHING and (value := self._value(fault.path)) is not NOTHING:
             fault = fault._replace(value=value)
         for depth in range(len(fault.path), 0, -1):
             if (origin := self._origins.get(fault.path[:depth])) is not None:
@@ -145,21 +128,21 @@ class Document:
         value: Any = self.values
         for part in path:
             if not isinstance(value, dict) or part not in value:
-                return _NOTHING
+                return NOTHING
             value = value[part]
-        return _NOTHING if isinstance(value, dict) else value
+        return NOTHING if isinstance(value, dict) else value
 
     def _line(self, path: KeyPath) -> int | None:
-        """The line of a key, or of the nearest table around it: inline tables have no line of their own."""
+        """The line number of a key, or of the nearest table around it: inline tables have no line of their own."""
         lines = _key_lines(self._text)
         return next((lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in lines), None)
 
 
 def read(path: Path) -> Document:
-    """Read a job folder or its `job.toml`.
+    """Read the `job.toml` at a path, which may be that of its folder.
 
     Raises:
-        JobError: there is none, it cannot be read, or it is not TOML (with line and column).
+        JobError: there is no such file, it cannot be read, or it is not TOML; the error says in which line and column.
     """
     path = path.expanduser().absolute()
     file = path / "job.toml" if path.is_dir() else path
@@ -179,8 +162,10 @@ def read(path: Path) -> Document:
     except tomllib.TOMLDecodeError as exc:
         match = _TOML_PLACE.match(str(exc))
         reason = match[1] if match else str(exc)
-        place = f"line {match[2]}, column {match[3]}" if match and match[2] else "at the end of the file"
-        raise JobError([f'{place}: not TOML: {reason}. Texts stand in quotes: key = "text".'], where=str(file)) from exc
+        position = f"line {match[2]}, column {match[3]}" if match and match[2] else "at the end of the file"
+        raise JobError(
+            [f'{position}: not TOML: {reason}. Texts stand in quotes: key = "text".'], where=str(file)
+        ) from exc
 
 
 def _names_beside(path: Path) -> list[str]:
@@ -188,7 +173,13 @@ def _names_beside(path: Path) -> list[str]:
 
 
 def field_faults(section: str, part: msgspec.Struct, *names: str) -> list[Fault]:
-    """The faults of a struct built in code, where nothing has checked the types of its fields."""
+    """The faults in the fields of a struct that was built in code, where nothing has checked their types.
+
+    Args:
+        section: the section that the struct stands for.
+        part: the struct.
+        names: more parts of the key, for a struct inside the section.
+    """
     return [
         fault
         for field in msgspec.structs.fields(part)
@@ -197,7 +188,7 @@ def field_faults(section: str, part: msgspec.Struct, *names: str) -> list[Fault]
 
 
 def top_faults(values: Mapping[str, Any], top: Mapping[str, Any]) -> list[Fault]:
-    """As `field_faults`, for the values that stand in no section."""
+    """The same as `field_faults`, for values outside all sections; `top` has their types by name."""
     return [fault for name, value in values.items() for fault in _field((name,), value, top[name])[1]]
 
 
@@ -218,24 +209,24 @@ def _section(path: KeyPath, value: Any, kinds: Kinds) -> tuple[dict[str, Any], l
     if not isinstance(value, dict):
         return {}, [Fault(path, f"expected a section: write [{dotted(path)}] on a line of its own", value)]
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    found: dict[str, Any] = {}
+    converted: dict[str, Any] = {}
     faults: list[Fault] = []
     for key, item in value.items():
         if key not in fields:
             faults.append(Fault((*path, key), _unknown(key, fields, kinds, section=path), item))
             continue
-        found[key], wrong = _field((*path, key), item, fields[key].type)
-        faults += wrong
+        converted[key], errors = _field((*path, key), item, fields[key].type)
+        faults += errors
     faults += [
         Fault((*path, key), f"is missing: add {key} to [{dotted(path)}], {_wanted(field.type)}")
         for key, field in fields.items()
         if field.required and key not in value
     ]
-    return found, faults
+    return converted, faults
 
 
 def _named(name: str, value: Any, kinds: Kinds) -> tuple[dict[str, msgspec.Struct], list[Fault]]:
-    """The tables `[name.OTHER]` that are sound, by their own names, and the faults of all."""
+    """The tables `[name.OTHER]` without fault, by their own names, and the faults of all of them."""
     if not isinstance(value, dict):
         return {}, [Fault((name,), f"expected a table with a name of its own: [{name}.NAME]", value)]
     if value and not any(isinstance(table, dict) for table in value.values()):
@@ -244,15 +235,15 @@ def _named(name: str, value: Any, kinds: Kinds) -> tuple[dict[str, msgspec.Struc
     sound: dict[str, msgspec.Struct] = {}
     faults: list[Fault] = []
     for other, table in value.items():
-        found, wrong = _section((name, other), table, kinds)
-        faults += wrong
-        if not wrong:
-            sound[other] = kinds[name](**found)
+        fields, errors = _section((name, other), table, kinds)
+        faults += errors
+        if not errors:
+            sound[other] = kinds[name](**fields)
     return sound, faults
 
 
 def _field(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]:
-    """One value as its field's type, strictly; the fault says what the field's description says."""
+    """One value converted to the type of its field, or a fault with the description of the field."""
     read_text = _meta(kind, "extra", {}).get("read")
     try:
         if read_text is not None and isinstance(value, str):
@@ -270,8 +261,8 @@ def _from_text(kind: type, value: Any) -> Any:
 
 def _meta(kind: Any, attribute: str, default: Any) -> Any:
     # The last one wins: an alias such as `Seconds` says less than the field that uses it.
-    found = (getattr(item, attribute, None) for item in reversed(getattr(kind, "__metadata__", ())))
-    return next((value for value in found if value is not None), default)
+    values = (getattr(item, attribute, None) for item in reversed(getattr(kind, "__metadata__", ())))
+    return next((value for value in values if value is not None), default)
 
 
 def _wanted(kind: Any) -> str:
@@ -279,7 +270,7 @@ def _wanted(kind: Any) -> str:
 
 
 def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPath = ()) -> str:
-    """What to say about a key nobody knows: the nearest name, the section it belongs in, or all there are."""
+    """What to say about an unknown key: the nearest name, the section it belongs in, or all names there are."""
     if is_api_key(key):
         return KEYS_FROM_ENVIRONMENT
     where = f"[{dotted(section)}]" if section else "the job"
@@ -296,51 +287,6 @@ def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPa
     return f"unknown key: {where} has {', '.join(known)}"
 
 
-def is_api_key(name: str) -> bool:
-    """Whether a key's name says that an API key is meant."""
-    return _API_KEY.search(name) is not None
-
-
-def is_secret(name: str) -> bool:
-    """Whether a key's name says that its value must not be shown."""
-    return _SECRET_NAME.search(name) is not None
-
-
-def dotted(path: KeyPath) -> str:
-    """A key path as TOML writes it."""
-    return ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part, ensure_ascii=False) for part in path)
-
-
-def shown_value(path: KeyPath, value: Any) -> str:
-    """A value for an error text: short, in TOML's manner, masked when it may be a secret."""
-    if any(is_secret(part) for part in path) or (isinstance(value, str) and _SECRET_TEXT.search(value)):
-        return "****"
-    if isinstance(value, dict):
-        return "{…}"
-    if isinstance(value, (list, tuple)):
-        return "[…]" if any(map(_hidden, value)) else _short(json.dumps(list(value), ensure_ascii=False, default=str))
-    if isinstance(value, (str, bool)):
-        return _short(json.dumps(value, ensure_ascii=False))
-    return _short(str(value))
-
-
-def _hidden(value: Any) -> bool:
-    return not isinstance(value, (str, int, float)) or (
-        isinstance(value, str) and _SECRET_TEXT.search(value) is not None
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def dotted_setting(setting: str) -> str:
-    """A `--set` as it may be shown: its value masked when it may be a secret."""
-    name, equals, value = setting.partition("=")
-    secret = is_secret(name.strip()) or _SECRET_TEXT.search(value.strip()) is not None
-    return f"{name}{equals}{'****' if secret else _short(value)}"
-
-
 def _key_path(name: str) -> KeyPath:
     """The parts of a dotted TOML key."""
     table: Any = tomllib.loads(f"{name} = 0")
@@ -354,7 +300,7 @@ def _key_path(name: str) -> KeyPath:
 
 
 def _flag_value(text: str) -> Any:
-    """A value as TOML would read it; text without quotes, and dates, are taken as they stand."""
+    """The value of a flag as TOML would read it; text without quotes, and dates, stay text."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -364,7 +310,7 @@ def _flag_value(text: str) -> Any:
 
 
 def _key_lines(text: str) -> dict[KeyPath, int]:
-    """The line of every table header and key that starts a line; multi-line strings are stepped over."""
+    """The line number of every table header and key that starts a line; multi-line strings are stepped over."""
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
     closing: str | None = None

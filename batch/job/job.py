@@ -1,8 +1,8 @@
-"""Job file → one checked, frozen `Job`.
+"""The job: what `job.toml` says, checked and frozen.
 
-Owns the shape of `job.toml`: which keys there are, what they may hold, what stands when they are left out, and what a
-person is told when something is wrong. Everything wrong is reported at once. Nothing is opened here but the job file:
-whether the input can be read is `source`'s matter, whether the templates compile `batch.prompts`'.
+Owns the shape of `job.toml`: which keys there are, what they may hold, and their defaults. Everything wrong is reported
+at once. It opens no file but the job file: `batch.input` finds out whether the input can be read, `batch.prompts`
+whether the templates compile.
 
 A `Job` may also be built in code; relative paths are then taken from `folder`, as they are from the job's folder in a
 file, and the same checks run. API keys never stand in a job: they come from the environment.
@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
 from batch.job import checks, document, providers
+from batch.job.faults import Fault
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ _SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
 
 
 def _size(text: str) -> int:
-    """Bytes of `16MB`, `16MiB` or `64k`.
+    """The number of bytes that a text such as `16MB`, `16MiB` or `64k` stands for.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text is no size.
     """
     match = _SIZE.match(text)
     if match is None:
@@ -53,7 +54,7 @@ class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Annotated[Path, Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"')]
     key: Annotated[Name | None, Meta(description="the name of the column that identifies a row")] = None
     format: Annotated[Literal["rows", "openai-batch"], Meta(description='"rows" or "openai-batch"')] = "rows"
-    """Of JSONL lines: rows themselves, or requests of an OpenAI batch file, known by their custom_id."""
+    """What a JSONL line is: a row, or a request of an OpenAI batch file, which has a custom_id for its key."""
     max_row_bytes: Annotated[
         int,
         Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": _size}),
@@ -70,7 +71,7 @@ class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user: Annotated[Name | None, Meta(description="a template that is not empty")] = None
     messages: Annotated[Name | None, Meta(description="the name of a column that holds role/content messages")] = None
     turns: Annotated[Name | None, Meta(description="the name of a column that holds a list of user messages")] = None
-    """What the user says, one message after each answer; every one is sent with the whole conversation before it."""
+    """What the user says: the first message, then the next after each answer, sent with the conversation before it."""
     start: Annotated[
         tuple[dict[str, str], ...],
         Meta(description='a list of messages the conversation begins with: [{ role = "user", content = "Hi" }, …]'),
@@ -104,7 +105,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description='the NAME of an environment variable, for example "ZAI_API_KEY"; never the key itself'),
     ] = None
     key_form: Annotated[Literal["raw", "jwt"], Meta(description='"raw" or "jwt"')] = "raw"
-    """GLM keys go out as they are, or as a short-lived token signed with them."""
+    """How a GLM key is sent: as it is, or as a short-lived token signed with it."""
 
 
 class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,24 +119,25 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
     ] = None
     adapt: Annotated[bool, Meta(description="true or false")] = True
-    """Find and follow the provider's own limits: fewer calls in flight when it refuses them, its headers obeyed."""
+    """Find and follow the provider's own limits: fewer calls in flight when it refuses some, its headers obeyed."""
     call_timeout_s: Seconds = 600.0
     first_chunk_timeout_s: Seconds = 300.0
     idle_timeout_s: Seconds = 60.0
-    """Of a stream: until its first chunk, and between two; `call_timeout_s` bounds the whole."""
+    """The longest silence between two chunks of a stream; the field above bounds the wait for the first chunk, and
+    `call_timeout_s` the whole call."""
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
 
 
 class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Functions of ours that the model may call."""
+    """The functions that the model may call."""
 
     module: Annotated[Path, Meta(description='a Python file with @tool functions, for example "tools.py"')]
     max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
 
 
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the answers go and what stands beside them."""
+    """Where the answers go, and which columns of the input stand beside them."""
 
     path: Annotated[Path, Meta(description='a folder, for example "out/{name}"')] = Path("out/{name}")
     rows_per_part: Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number of rows, at least 1")] = 10_000
@@ -153,7 +155,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
 }
 
 TABLES: Final[dict[str, type[Struct]]] = {"provider": ProviderSpec}
-"""Sections of which there may be several, each with a name of its own: `[provider.NAME]`."""
+"""Sections that a job may have several of, each with a name of its own: `[provider.NAME]`."""
 
 _TOP: Final = {
     "name": Annotated[
@@ -165,8 +167,6 @@ _TOP: Final = {
     ],
     "tags": Annotated[dict[str, str], Meta(description='a table of texts, for example { team = "support" }')],
 }
-
-BATCH_FILE: Final = "openai-batch"
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -184,10 +184,10 @@ class Job(Struct, frozen=True, kw_only=True):
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:
-        """Resolve paths from `folder` and check what the types alone do not.
+        """Make paths absolute and check what the types alone do not.
 
         Raises:
-            JobError: with every fault found.
+            JobError: the job is wrong; the error names every fault.
         """
         folder = self.folder.expanduser().absolute()
         faults = _checked_values(self)
@@ -198,7 +198,7 @@ class Job(Struct, frozen=True, kw_only=True):
         put = msgspec.structs.force_setattr
         put(self, "folder", folder)
         put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
-        if self.input.format == BATCH_FILE:
+        if self.input.format == checks.BATCH_FILE:
             put(self, "input", resolve(self.input, key="custom_id"))
             if self.prompt.user is None and self.prompt.messages is None and self.prompt.turns is None:
                 put(self, "prompt", resolve(self.prompt, messages="messages"))
@@ -221,12 +221,12 @@ class Job(Struct, frozen=True, kw_only=True):
 
         Args:
             path: the folder, or the file itself.
-            overrides: `section.key=value` each; the value is read as TOML, and as plain text if it is not TOML.
+            overrides: settings of the form `section.key=value`; a value that is not TOML is plain text.
             output: replaces `output.path`; relative to the working directory.
             lane: replaces `model.lane`.
 
         Raises:
-            JobError: every fault in one go, each with dotted path, line, value and way out.
+            JobError: the job is wrong; the error names every fault with its key, line, value and way out.
         """
         file = document.read(Path(path))
         file.override(overrides)
@@ -235,23 +235,26 @@ class Job(Struct, frozen=True, kw_only=True):
         if output is not None:
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
-        brings_messages = isinstance(source, dict) and source.get("format") == BATCH_FILE
+        brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = "did you mean name?"
         misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
-        faults += [fault for fault in _deep(fields) if not (misspelt and fault.path == ("model", "name"))]
+        faults += [
+            fault for fault in checks.faults_across_fields(fields) if not (misspelt and fault.path == ("model", "name"))
+        ]
         asked = fields.get("model", {}).get("provider")
-        faults += [document.Fault(*found) for found in providers.faults(file.values.get("provider"), asked)]
+        faults += [Fault(*fault) for fault in providers.faults(file.values.get("provider"), asked)]
         if lines := file.lines(faults):
             raise JobError(lines, where=str(file.path))
         return cls(folder=file.path.parent, **values)
 
     def request_part(self) -> dict[str, Any]:
-        """What decides what is asked: a change here makes answers stale and closes a run as `job_changed`.
+        """The part of the job that decides what the model is asked.
 
-        Not in it: lane, limits, tags, output, base_url, max_turns. The caller adds the content of the tool module.
+        A change in it makes answers stale and closes a run as `job_changed`. Lane, limits, tags, output, base_url and
+        max_turns are not in it. The caller adds the content of the tool module.
         """
         return {
             "provider": self.model.provider,
@@ -270,7 +273,10 @@ class Job(Struct, frozen=True, kw_only=True):
         }
 
     def _more_asked(self) -> dict[str, Any]:
-        """What only some jobs have: left out by the others, so that their runs go on under a newer promptmill."""
+        """Keys that only some jobs have.
+
+        They are left out where they are empty, so that a run of a job without them goes on under a newer promptmill.
+        """
         prompt = self.prompt
         more = {
             "turns": prompt.turns,
@@ -282,7 +288,7 @@ class Job(Struct, frozen=True, kw_only=True):
         return {name: value for name, value in more.items() if value}
 
     def digest(self) -> str:
-        """32 hex digits over the whole job; equal digests mean that nothing in the job changed."""
+        """A hash of the whole job, as 32 hex digits; equal digests mean that nothing in the job changed."""
         data = msgspec.json.encode(self, enc_hook=str, order="sorted")
         return blake2b(data, digest_size=16).hexdigest()
 
@@ -296,21 +302,21 @@ def _normal(path: Path) -> str:
     return os.path.normpath(path.absolute())
 
 
-def _checked_values(job: Job) -> list[document.Fault]:
-    """The checks of a file, over a job built in code: field types first, then what goes across fields."""
+def _checked_values(job: Job) -> list[Fault]:
+    """All faults of a job built in code: first the types of its fields, then what goes across fields."""
     faults = []
     for section, kind in SECTIONS.items():
         part = getattr(job, section)
         if part is None and section == "tools":
             continue
         if not isinstance(part, kind):
-            faults.append(document.Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
+            faults.append(Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
             continue
         faults += document.field_faults(section, part)
     for name, table in job.provider.items():
         faults += document.field_faults("provider", table, name)
     asked = getattr(job.model, "provider", None)
-    faults += [document.Fault(*found) for found in providers.faults(job.provider, asked)]
+    faults += [Fault(*fault) for fault in providers.faults(job.provider, asked)]
     faults += document.top_faults({"name": job.name, "tags": job.tags}, _TOP)
     if not faults:
         fields = {
@@ -318,39 +324,5 @@ def _checked_values(job: Job) -> list[document.Fault]:
             for section, kind in SECTIONS.items()
             if (part := getattr(job, section)) is not None
         }
-        faults += _deep(fields)
-    return faults
-
-
-def _deep(fields: dict[str, dict[str, Any]]) -> list[document.Fault]:
-    """Faults that a field's type does not show; a field that is wrong already is None, one not given is missing."""
-    faults = _type_faults(fields.get("input", {}))
-    prompt = fields.get("prompt")
-    brings_messages = fields.get("input", {}).get("format") == BATCH_FILE
-    if prompt is not None:
-        faults += checks.prompt_faults(prompt, brings_messages=brings_messages)
-    faults += checks.model_faults(fields.get("model"))
-    faults += checks.parameter_faults(fields.get("model", {}).get("parameters") or {})
-    output = fields.get("output", {})
-    return faults + checks.output_faults(output.get("path"), output.get("columns") or ())
-
-
-def _type_faults(source: dict[str, Any]) -> list[document.Fault]:
-    faults = []
-    if source.get("format") == BATCH_FILE and source.get("key") not in (None, "custom_id"):
-        text = "lines of a batch file are known by their custom_id: take it out"
-        faults.append(document.Fault(("input", "key"), text))
-    types: dict[str, str] = source.get("types") or {}
-    # Only a job with declared types needs to know Arrow's; `--help` and most jobs do without that import.
-    if not types:
-        return faults
-    if (path := source.get("path")) is not None and path.suffix == ".parquet":
-        return [*faults, document.Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
-    from batch.core.arrowtypes import declarable  # noqa: PLC0415 - see above
-
-    faults += [
-        document.Fault(("input", "types", column), reason)
-        for column, text in types.items()
-        if (reason := declarable(text)) is not None
-    ]
+        faults += checks.faults_across_fields(fields)
     return faults

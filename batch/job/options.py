@@ -1,7 +1,8 @@
-"""What one command adds to a job: which rows it asks, how far it goes, and how it ends.
+"""The options of one command: which rows it asks, how far it goes, and how it ends.
 
-Owns the words of `--only`, `--retry`, `--max-failed` and `--if-running`, and what is told when they are misspelt. An
-option holds for one command alone and is no part of the job, so it never makes an answer stale.
+Owns the words of `--only`, `--retry`, `--max-failed` and `--if-running`, and the errors for misspelt ones. It does not
+know flags as such: a Python caller fills the same struct. An option holds for one command and is no part of the job, so
+it never makes an answer stale.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?) ?%")
 
 
 class MaxFailed(msgspec.Struct, frozen=True):
-    """How many rows of a run may fail before its exit code says so; `text` as it was given."""
+    """How many rows of a run may fail before its exit code says so: a number of rows or a share, never both."""
 
     text: str
+    """The limit as it was given."""
     rows: int | None = None
     share: Fraction | None = None
-    """Of the rows the run settled; exactly one of the two is set."""
+    """The part of the rows that the run settled."""
 
     @classmethod
     def of(cls, text: str) -> MaxFailed:
-        """Read `20` (rows) or `0.5%` (of the rows settled).
+        """Read a limit such as `20` (rows) or `0.5%` (of the rows settled).
 
         Raises:
-            RefusedToStart: it is neither.
+            RefusedToStart: the text is neither.
         """
         given = text.strip()
         if _COUNT.fullmatch(given):
@@ -56,7 +58,7 @@ class MaxFailed(msgspec.Struct, frozen=True):
         )
 
     def kept(self, *, failed: int, settled: int) -> bool:
-        """Whether so many failed rows are within it."""
+        """Whether this many failed rows are within the limit."""
         if self.rows is not None:
             return failed <= self.rows
         assert self.share is not None
@@ -64,12 +66,12 @@ class MaxFailed(msgspec.Struct, frozen=True):
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What one command adds to its job."""
+    """The options of one command, in addition to its job."""
 
     limit: int | None = None
     """Ask at most this many rows."""
     sample_seed: int | None = None
-    """Draw the `limit` rows by this seed instead of taking the first ones."""
+    """Draw the `limit` rows at random by this seed, instead of taking the first ones."""
     kinds: frozenset[Kind] = ORDINARY
     """Ask only rows that need work for one of these reasons; see `kinds_of`."""
     max_failed: MaxFailed | None = None
@@ -79,23 +81,23 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def kinds_of(only: str | None, *, retry_all: bool = False) -> frozenset[Kind]:
-    """The reasons for work that `--only WORDS` and `--retry all` select.
+    """The kinds of rows that `--only WORDS` and `--retry all` select.
 
     Args:
-        only: words separated by commas; None for all of them.
-        retry_all: rows that failed for good are asked again too.
+        only: words separated by commas; None selects all of `WORDS`.
+        retry_all: select rows that failed for good as well.
 
     Raises:
-        RefusedToStart: a word is unknown, there is none, or the two flags contradict each other.
+        RefusedToStart: a word is unknown or missing, or the two flags contradict each other.
     """
     words = list(WORDS) if only is None else [word.strip().lower() for word in only.split(",")]
     for word in words:
         if word not in WORDS:
             near = difflib.get_close_matches(word, WORDS, n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
+            hint = f" Did you mean {near[0]}?" if near else ""
             raise RefusedToStart(
                 f"--only {only}: {word!r} is no reason to ask a row; give one or more of {', '.join(WORDS)}, "
-                f"separated by commas.{meant}"
+                f"separated by commas.{hint}"
             )
     kinds = cast("set[Kind]", set(words))
     if retry_all and "failed" not in kinds:
@@ -107,6 +109,6 @@ def kinds_of(only: str | None, *, retry_all: bool = False) -> frozenset[Kind]:
 
 
 def listed(kinds: Iterable[Kind]) -> tuple[Kind, ...]:
-    """The kinds in their own order, as they are written down."""
+    """The kinds in the order in which they are written down."""
     given = set(kinds)
     return tuple(kind for kind in (*WORDS, "permanent") if kind in given)

@@ -1,7 +1,7 @@
-"""A job's own `[provider.NAME]` tables: services promptmill has no file for, which speak like one it has.
+"""A job's own providers: the `[provider.NAME]` tables, for services that speak like one promptmill knows.
 
-Owns what such a table may hold, the names that are taken, and what is told of a name that is not known. What the
-built-in services are is data of `batch.providers`.
+Owns what such a table may hold, the names that are taken, and the errors for a wrong name. It does not know how the
+built-in services are reached: that is data of `batch.providers`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 BUILT_IN: Final = ("glm", "zai", "openai", "dashscope", "deepseek", "moonshot", "vllm", "simulator")
-"""The providers that need no table; a table of that name would hide one."""
+"""The providers that need no table; a table of such a name would hide one of them."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ASKED: Final = frozenset({"model", "messages", "tools"})
@@ -24,11 +24,11 @@ _HEADERS: Final = frozenset(
         *("content-length", "content-type", "cookie", "expect", "host", "te", "transfer-encoding", "upgrade"),
     }
 )
-"""What a request needs for itself."""
+"""Headers that a request needs for itself."""
 
 
 class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a service is reached and spoken to: not what it is asked, so a change here makes no answer stale."""
+    """How a service is reached. Not what it is asked: a change here makes no answer stale."""
 
     base_url: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")],
@@ -39,14 +39,14 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
         Meta(description='the NAME of an environment variable, for example "MYCORP_KEY"; never the key itself'),
     ] = None
-    """None: no key is sent."""
+    """None sends no key."""
     call_id_header: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None,
         Meta(description='the name of a header, for example "X-Request-Id"'),
     ] = None
-    """Where our id of a call travels; None: as usual in the dialect."""
+    """The header that carries our id of a call; None takes that of the dialect."""
     counts: Annotated[Literal["asked", "used"] | None, Meta(description='"asked" or "used"')] = None
-    """What its token limit counts: max_tokens when it is sent, or what was used; None: as usual in the dialect."""
+    """What its token limit counts: max_tokens as asked, or the tokens used; None takes that of the dialect."""
     never_send: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description='a list of parameters that are left out of requests: ["seed"]'),
@@ -54,37 +54,40 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
-    """Key path and text of what is wrong with the names in these tables; `asked` is `model.provider`.
+    """The faults in the names of these tables, each as key path and text.
 
-    `tables` is what stands under `provider`, tables as read or `ProviderSpec`s; what is no table is told of elsewhere.
+    Args:
+        tables: what stands under `provider`: tables as read from the file, or `ProviderSpec`s. Anything else in it is
+            ignored, because the check of types reports it.
+        asked: the value of `model.provider`.
     """
     tables = tables if isinstance(tables, Mapping) else {}
     tables = {name: table for name, table in tables.items() if isinstance(table, (Mapping, ProviderSpec))}
-    found: list[tuple[tuple[str, ...], str]] = []
+    errors: list[tuple[tuple[str, ...], str]] = []
     for name, table in tables.items():
         if name in BUILT_IN:
             text = "is built in: give the table another name, or set model.base_url for another address of it"
-            found.append((("provider", name), text))
+            errors.append((("provider", name), text))
         elif not _NAME.fullmatch(name):
             text = "is no name for a provider: small letters, digits, - and _, at most 64, a letter first"
-            found.append((("provider", name), text))
+            errors.append((("provider", name), text))
         header, left_out = _member(table, "call_id_header"), _member(table, "never_send")
         if isinstance(header, str) and header.lower() in _HEADERS:
             text = "is a header that a request needs for itself: name another"
-            found.append((("provider", name, "call_id_header"), text))
+            errors.append((("provider", name, "call_id_header"), text))
         if isinstance(left_out, (list, tuple)) and (needed := sorted(_ASKED.intersection(map(str, left_out)))):
             text = f"{' and '.join(needed)} cannot be left out of a request: take it out"
-            found.append((("provider", name, "never_send"), text))
+            errors.append((("provider", name, "never_send"), text))
     if isinstance(asked, str) and asked and asked not in BUILT_IN and asked not in tables:
-        found.append((("model", "provider"), unknown(asked, tables)))
-    return found
+        errors.append((("model", "provider"), unknown(asked, tables)))
+    return errors
 
 
 def unknown(asked: str, tables: Mapping[str, Any]) -> str:
-    """What to say of a provider nobody knows: the nearest name, or all there are, and how to add one."""
-    known = (*BUILT_IN, *tables)
-    close = difflib.get_close_matches(asked.lower(), known, n=1, cutoff=0.6)
-    which = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    """What to say of an unknown provider: the nearest name or all names there are, and how to add one."""
+    names = (*BUILT_IN, *tables)
+    close = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.6)
+    which = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
     return f"is no known provider: {which}{' Any' if close else '; any'} other service needs a table [provider.NAME]"
 
 

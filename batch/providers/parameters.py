@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from batch.core.records import Lane
-from batch.job.document import KeyPath, dotted, shown_value
+from batch.job.faults import KeyPath, dotted, shown_value
 from batch.providers.service import Field, Form, Model, Service, Taken
 
 Level = Literal["error", "warning"]

@@ -12,12 +12,12 @@ from __future__ import annotations
 import inspect
 import math
 import typing
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from docstring_parser import Docstring, ParseError, google, numpydoc, rest
 from msgspec import inspect as types
-
-from batch.tools.docstring import parse_docstring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,19 @@ _SCALARS: Final = (
 )
 _PLAIN_KEYS: Final = frozenset({"default", "enum", "const", "required", "examples"})
 _DROPPED_KEYS: Final = frozenset({"title", "discriminator"})
+_GOOGLE: Final = google.GoogleParser(
+    [
+        *google.DEFAULT_SECTIONS,
+        *(
+            google.Section(title, "keyword", google.SectionType.MULTIPLE)
+            for title in ("Keyword Args", "Keyword Arguments")
+        ),
+        *(
+            google.Section(title, "note", google.SectionType.SINGULAR)
+            for title in ("Note", "Notes", "See also", "See Also")
+        ),
+    ]
+)
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -72,7 +85,7 @@ def read_signature(function: Callable[..., Any], *, name: str, description: str 
     Returns:
         The signature, or every fault found, each one line: `parameter 'x': …, way out`.
     """
-    summary, texts = parse_docstring(function.__doc__)
+    summary, texts = read_docstring(function.__doc__)
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:  # noqa: BLE001  evaluating a hint runs the author's code, which may raise anything
@@ -94,6 +107,37 @@ def read_signature(function: Callable[..., Any], *, name: str, description: str 
         return faults
     text = description or summary or name.replace("_", " ")  # the BigModel API reference asks for one
     return Signature(tuple(parameters), _function_schema(name, text, properties, parameters))
+
+
+def read_docstring(text: str | None) -> tuple[str, dict[str, str]]:
+    """The text for the model and the text of each parameter, from a docstring in the Google, NumPy or Sphinx form.
+
+    A docstring in no known form, or one that is not quite in its form, is all text for the model. Wrapped lines are
+    joined; the paragraphs of the first text are kept.
+    """
+    forms: list[Docstring] = []
+    for parse in (rest.parse, _GOOGLE.parse, numpydoc.parse):
+        with suppress(ParseError):
+            forms.append(parse(text or ""))
+    if not forms:
+        return _paragraphs(inspect.cleandoc(text or "")), {}
+    form = max(forms, key=lambda candidate: len(candidate.meta))  # the form that recognises most of it
+    texts = {
+        param.arg_name: _one_line(param.description)
+        for param in form.params
+        if param.args[0] != "attribute" and param.description
+    }
+    return _paragraphs(form.description or ""), texts
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _paragraphs(text: str) -> str:
+    """Wrapped lines become one; an empty line stays a paragraph break."""
+    lines = "\n".join(line.strip() for line in text.splitlines())
+    return "\n\n".join(map(_one_line, lines.split("\n\n"))).strip()
 
 
 def _function_schema(

@@ -67,22 +67,22 @@ class ToolThreads(Generic[T]):
             PoolFull: too many earlier calls still run.
             BaseException: whatever the function raised.
         """
-        work_id = _Work(function)
-        await self._limiter.acquire_on_behalf_of(work_id)
+        work = _Work(function)
+        await self._limiter.acquire_on_behalf_of(work)
         try:
-            self._start(work_id)
+            self._start(work)
             try:
                 with anyio.move_on_after(timeout_s):
-                    await work_id.done.wait()
+                    await work.done.wait()
             finally:
-                self._let_go(work_id)
+                self._let_go(work)
         finally:
-            self._limiter.release_on_behalf_of(work_id)
-        if work_id.error is not None:
-            raise work_id.error
-        return work_id.result
+            self._limiter.release_on_behalf_of(work)
+        if work.error is not None:
+            raise work.error
+        return work.result
 
-    def _start(self, work_id: _Work[T]) -> None:
+    def _start(self, work: _Work[T]) -> None:
         with self._lock:
             if self._lost >= self._most_lost:
                 raise PoolFull(f"no tool runs any more: {self._lost} earlier calls did not return; fix or remove them")
@@ -90,23 +90,23 @@ class ToolThreads(Generic[T]):
             self._idle -= reserved
         if not reserved:
             threading.Thread(target=self._serve, name="promptmill-tool", daemon=True).start()
-        self._queue.put(work_id)
+        self._queue.put(work)
 
-    def _let_go(self, work_id: _Work[T]) -> None:
+    def _let_go(self, work: _Work[T]) -> None:
         """Stop waiting; a function that has not returned by now is lost."""
         with self._lock:
-            if not work_id.returned:
-                work_id.lost = True
+            if not work.returned:
+                work.lost = True
                 self._lost += 1
 
     def _serve(self) -> None:
-        while (work_id := self._next()) is not None:
+        while (work := self._next()) is not None:
             try:
-                work_id.result = work_id.function()
+                work.result = work.function()
             except BaseException as error:  # noqa: BLE001  a tool may raise anything; it belongs to its row
-                work_id.error = error
-            self._finish(work_id)
-            del work_id  # an idle thread must not keep the last result alive
+                work.error = error
+            self._finish(work)
+            del work  # an idle thread must not keep the last result alive
 
     def _next(self) -> _Work[T] | None:
         while True:
@@ -119,14 +119,14 @@ class ToolThreads(Generic[T]):
                         return None
                 # Every waiting thread is reserved: work for this one is on its way.
 
-    def _finish(self, work_id: _Work[T]) -> None:
+    def _finish(self, work: _Work[T]) -> None:
         with self._lock:
             self._idle += 1
-            work_id.returned = True
-            if work_id.lost:
+            work.returned = True
+            if work.lost:
                 self._lost -= 1
                 return
         try:
-            work_id.loop.call_soon_threadsafe(work_id.done.set)
+            work.loop.call_soon_threadsafe(work.done.set)
         except RuntimeError:  # the loop is closed: the run is over and nobody waits
             return

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from batch.core.errors import JobError
 from batch.job import document
+from batch.job.faults import Fault
 from batch.job.job import Job
 from tests.support.jobtext import SOUND, faults, load
 
@@ -293,4 +294,4 @@ def test_no_setting_can_raise_anything_but_a_job_error(name: str, value: str) ->
 @given(st.text(max_size=60))
 def test_any_text_is_a_job_or_a_job_error(text: str) -> None:
     """Line numbers are looked up by a loose scanner, which must not trip over odd files."""
-    document.Document(Path("job.toml"), text, {}).lines([document.Fault(("a", "b"), "x")])
+    document.Document(Path("job.toml"), text, {}).lines([Fault(("a", "b"), "x")])

@@ -229,7 +229,7 @@ async def test_no_more_plain_functions_run_at_once_than_there_are_threads() -> N
     lock = threading.Lock()
     running, peak, names = 0, 0, set()
 
-    def work_id() -> None:
+    def work() -> None:
         """Count itself."""
         nonlocal running, peak
         with lock:
@@ -240,7 +240,7 @@ async def test_no_more_plain_functions_run_at_once_than_there_are_threads() -> N
         with lock:
             running -= 1
 
-    results = await executor(work_id, threads=3).run_calls([call("work")] * 40)
+    results = await executor(work, threads=3).run_calls([call("work")] * 40)
     assert all(result == ToolResult("") for result in results)
     assert peak == 3
     assert len(names) == 3
