@@ -1,4 +1,4 @@
-"""`promptmill compare`: where the variants of a table differ."""
+"""`promptmill compare`: prints where the variants of a table differ. `report.compare` finds it out."""
 
 from __future__ import annotations
 
