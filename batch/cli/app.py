@@ -1,7 +1,8 @@
-"""`promptmill` itself: the list of commands, and how anything that goes wrong becomes a message and an exit code.
+"""The program `promptmill`: its list of commands, and how an error becomes a message and an exit code.
 
 Commands are named by module and loaded when called, so that `--help` imports neither Arrow nor an HTTP client. Owns
-the one place where exceptions end: what was raised on purpose is told as it is, everything else is a bug of ours.
+the one place where exceptions end: the text of an error raised on purpose is shown as it is, everything else is shown
+as a bug of ours.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for place, (name, (target, summary)) in enumerate(COMMANDS.items()):
-        app.command(target, name=name, help=summary, sort_key=place, help_epilogue="")
+    for position, (name, (target, summary)) in enumerate(COMMANDS.items()):
+        app.command(target, name=name, help=summary, sort_key=position, help_epilogue="")
     return app
 
 
@@ -112,16 +113,18 @@ def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
 
 
 def _fallen(exc: BaseException, *, debug: bool) -> int:
-    """The exit code of an exception, told on stderr."""
+    """Say on stderr what an exception means, and return its exit code."""
     leaves = list(_leaves(exc))
-    known = next((leaf for leaf in leaves if isinstance(leaf, BatchError) and leaf.exit_code != errors.EXIT_BUG), None)
+    expected = next(
+        (leaf for leaf in leaves if isinstance(leaf, BatchError) and leaf.exit_code != errors.EXIT_BUG), None
+    )
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
         return errors.EXIT_OK
     if debug and not isinstance(exc, KeyboardInterrupt | SystemExit):
         _say("".join(traceback.format_exception(exc)).rstrip())
-    if known is not None:
-        _say(str(known))
-        return known.exit_code
+    if expected is not None:
+        _say(str(expected))
+        return expected.exit_code
     if any(isinstance(leaf, SystemExit) for leaf in leaves):
         code = next(leaf.code for leaf in leaves if isinstance(leaf, SystemExit))
         return code if isinstance(code, int) else errors.EXIT_OK if code is None else errors.EXIT_BUG
@@ -152,7 +155,7 @@ def _place(exc: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    """Tell a person, redacted; a stderr that is gone changes nothing about the exit code."""
+    """Write a message to stderr, redacted; a stderr that is gone changes nothing about the exit code."""
     from batch.core.redaction import redact
 
     with contextlib.suppress(OSError, ValueError):
@@ -161,7 +164,7 @@ def _say(text: str) -> None:
 
 
 def _flushed(code: int) -> int:
-    """The exit code once stdout took everything; a reader that has had enough (`| head`) changes nothing about it."""
+    """Flush stdout, and return the exit code; a reader that has had enough (`| head`) changes nothing about it."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""`promptmill compare`: where the variants of a table differ."""
+"""`promptmill compare`: prints where the variants of a table differ. `report.compare` finds it out."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import shlex
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from batch.cli.text import clean, count, money, say, table
 from batch.core.errors import EXIT_OK, RefusedToStart
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SHOWN: Final = 20
 COLUMN: Final = 32
 """Cells a variant needs beside another; narrower, they stand below one another."""
+NAME: Final = 40
+"""Cells of a variant's name, where variants stand below one another."""
 LINES: Final = 12
 """Of one answer; `promptmill show` has all of it."""
 VALUE: Final = 120
@@ -57,39 +59,39 @@ def compare(
 
     if limit is not None and limit < 0:
         raise RefusedToStart(f"--limit {limit}: give a number of rows, 0 for the sums alone.")
-    found = Comparison(out, variants=variant, columns=column)
+    comparison = Comparison(out, variants=variant, columns=column)
     if json and limit != 0:
-        _json_rows(found, limit, everything=all_)
+        _json_rows(comparison, limit, everything=all_)
     elif json:
-        _whole(found, 0, everything=False)
-        say([_encoded(_public(found))])
+        _whole(comparison, 0, everything=False)
+        say([_encoded(_public(comparison))])
     else:
-        rows = _whole(found, SHOWN if limit is None else limit, everything=all_)
-        say(_lines(found, rows, everything=all_))
+        rows = _whole(comparison, SHOWN if limit is None else limit, everything=all_)
+        say(_lines(comparison, rows, everything=all_))
     return EXIT_OK
 
 
-def _whole(found: Comparison, limit: int, *, everything: bool) -> list[Compared]:
-    """Count all of the table and keep the first rows to show."""
+def _whole(comparison: Comparison, limit: int, *, everything: bool) -> list[Compared]:
+    """Count all of the table, and return the first rows to show."""
     kept: list[Compared] = []
-    found.inputs_wanted = limit > 0
-    for row in found.rows():
-        if found.inputs_wanted and (everything or row.differs):
+    comparison.inputs_wanted = limit > 0
+    for row in comparison.rows():
+        if comparison.inputs_wanted and (everything or row.differs):
             kept.append(row)
-            found.inputs_wanted = len(kept) < limit
+            comparison.inputs_wanted = len(kept) < limit
     return kept
 
 
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _json_rows(found: Comparison, limit: int | None, *, everything: bool) -> None:
-    told = 0
-    for row in found.rows():
+def _json_rows(comparison: Comparison, limit: int | None, *, everything: bool) -> None:
+    shown = 0
+    for row in comparison.rows():
         if everything or row.differs:
             say([_encoded(row)])
-            told += 1
-        if told == limit:
+            shown += 1
+        if shown == limit:
             return
 
 
@@ -99,28 +101,28 @@ def _encoded(value: Any) -> str:
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def _public(found: Comparison) -> dict[str, Any]:
+def _public(comparison: Comparison) -> dict[str, Any]:
     import msgspec
 
-    pairs = [{**msgspec.structs.asdict(pair), "share": pair.share} for pair in found.pairs]
-    rows = {"read": found.rows_read, "complete": found.complete, "differing": found.differing}
-    return {"folder": str(found.folder.root), "rows": rows, "variants": found.variants, "pairs": pairs}
+    pairs = [{**msgspec.structs.asdict(pair), "share": pair.share} for pair in comparison.pairs]
+    rows = {"read": comparison.rows_read, "complete": comparison.complete, "differing": comparison.differing}
+    return {"folder": str(comparison.folder.root), "rows": rows, "variants": comparison.variants, "pairs": pairs}
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
 
 
-def _lines(found: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
-    lacking = found.rows_read - found.complete
+def _lines(comparison: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
+    lacking = comparison.rows_read - comparison.complete
     rest = f", {lacking:,} without a result in some of them" if lacking else ""
-    yield f"{found.folder.root}: {len(found.variants)} variants of {count(found.rows_read, 'row')}{rest}"
+    yield f"{comparison.folder.root}: {len(comparison.variants)} variants of {count(comparison.rows_read, 'row')}{rest}"
     yield from table(
-        [("variant", "ok", "failed", "tokens", "cost", "latency", ""), *map(_sums, found.variants)],
+        [("variant", "ok", "failed", "tokens", "cost", "latency", ""), *map(_sums, comparison.variants)],
         right=frozenset({1, 2, 3, 4, 5}),
     )
     yield "the same answer, of the rows that both answered"
-    yield from table([_pair(pair) for pair in found.pairs], right=frozenset({1}))
-    yield from _listed(found, rows, everything=everything)
+    yield from table([_pair(pair) for pair in comparison.pairs], right=frozenset({1}))
+    yield from _listed(comparison, rows, everything=everything)
 
 
 def _sums(sums: VariantSums) -> tuple[str, ...]:
@@ -141,38 +143,38 @@ def _pair(pair: Pair) -> tuple[str, ...]:
 
 
 def _percent(part: int, whole: int) -> str:
-    """With one decimal; 100 and 0 only when it is all or none."""
+    """A share in percent with one decimal; 100 and 0 only when it is all or none."""
     share = part * 100 / whole
     return f"{min(99.9, max(0.1, share)) if 0 < part < whole else share:.1f}"
 
 
-def _listed(found: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
-    total = found.rows_read if everything else found.differing
-    if not found.differing:
+def _listed(comparison: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
+    total = comparison.rows_read if everything else comparison.differing
+    if not comparison.differing:
         yield "No row differs."
     if not rows:
-        if found.differing:
-            yield f"{count(found.differing, 'row differs', 'rows differ')}."
+        if comparison.differing:
+            yield f"{count(comparison.differing, 'row differs', 'rows differ')}."
         return
     part = f", the first {len(rows):,}" if total > len(rows) else ""
     yield f"{count(total, 'row')}{part}" if everything else f"{count(total, 'row differs', 'rows differ')}{part}"
     width = _width()
     for row in rows:
         yield ""
-        yield from _row(row, [sums.variant for sums in found.variants], width)
+        yield from _row(row, [sums.variant for sums in comparison.variants], width)
     yield ""
     if total > len(rows):
         yield f"{count(total - len(rows), 'more row', 'more rows')}: --limit N shows more, --json all of them."
-    out = shlex.quote(str(found.folder.root))
+    out = shlex.quote(str(comparison.folder.root))
     yield f"promptmill show {out} {shlex.quote(clean(rows[0].row_id))} tells all of one row."
 
 
 def _row(row: Compared, variants: Sequence[str | None], width: int) -> Iterator[str]:
     yield clean(row.row_id)
-    known = [(name, value) for name, value in row.inputs.items() if value is not None and str(value) != row.row_id]
-    if known:
-        inputs = "  ".join(f"{clean(name)}: {_value(value)}" for name, value in known)
-        yield from (f"  {line}" for line in _wrapped(inputs, max(40, width - 2))[:LINES])
+    inputs = [(name, value) for name, value in row.inputs.items() if value is not None and str(value) != row.row_id]
+    if inputs:
+        text = "  ".join(f"{clean(name)}: {_value(value)}" for name, value in inputs)
+        yield from (f"  {line}" for line in _wrapped(text, max(40, width - 2))[:LINES])
     answers = {answer.variant: answer for answer in row.answers}
     each = (width - 2) // max(1, len(variants)) - 2
     if each >= COLUMN:
@@ -182,21 +184,21 @@ def _row(row: Compared, variants: Sequence[str | None], width: int) -> Iterator[
 
 
 def _beside(answers: dict[str | None, Answer], variants: Sequence[str | None], width: int) -> Iterator[str]:
-    columns = [[_cut(_name(name), width), *_said(answers.get(name), width)] for name in variants]
+    columns = [[_name(name), *_answer_lines(answers.get(name), width)] for name in variants]
     for line in zip_longest(*columns, fillvalue=""):
-        yield "  " + "  ".join(f"{cell}{' ' * (width - _cells(cell))}" for cell in line).rstrip()
+        yield "  " + "  ".join(set_cell_size(cell, width) for cell in line).rstrip()
 
 
 def _below(answers: dict[str | None, Answer], variants: Sequence[str | None], width: int) -> Iterator[str]:
-    names = {name: _cut(_name(name), 40) for name in variants}
-    hang = max(_cells(name) for name in names.values())
+    names = {variant: _name(variant) for variant in variants}
+    hang = min(NAME, max(cell_len(name) for name in names.values()))
     for variant, name in names.items():
-        first, *rest = _said(answers.get(variant), max(40, width - hang - 4))
-        yield f"  {name}{' ' * (hang - _cells(name))}  {first}"
+        first, *rest = _answer_lines(answers.get(variant), max(40, width - hang - 4))
+        yield f"  {set_cell_size(name, hang)}  {first}"
         yield from (f"{' ' * (hang + 4)}{line}" for line in rest)
 
 
-def _said(answer: Answer | None, width: int) -> list[str]:
+def _answer_lines(answer: Answer | None, width: int) -> list[str]:
     """The answer in lines of at most `width` cells, and how it ended where that is not as usual."""
     if answer is None:
         return ["(no result yet)"]
@@ -218,40 +220,19 @@ def _said(answer: Answer | None, width: int) -> list[str]:
 
 
 def _width() -> int:
-    """Of the terminal; where there is none, that of a usual one."""
+    """The width of the terminal in cells; where there is none, that of a usual one."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` cells; most Chinese signs take two cells and may be parted anywhere."""
+    """The text in lines of at most `width` cells; most Chinese signs take two, and a line may end after any of them."""
     lines: list[str] = []
     for line in text.expandtabs(4).split("\n"):
-        if len(line) == _cells(line):
+        if len(line) == cell_len(line):
             lines += textwrap.wrap(line, width, replace_whitespace=False) or [""]
-            continue
-        start = 0
-        while start < len(line):
-            head = _cut(line[start : start + width], width)
-            lines.append(head)
-            start += len(head)
+        else:
+            lines += chop_cells(line, width) or [line]
     return lines
-
-
-def _cut(text: str, width: int) -> str:
-    taken = 0
-    for place, char in enumerate(text):
-        taken += _cells(char)
-        if taken > width:
-            return text[:place]
-    return text
-
-
-def _cells(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in ("W", "F")) for char in text
-    )
 
 
 def _name(variant: str | None) -> str:

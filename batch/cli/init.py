@@ -1,4 +1,4 @@
-"""`promptmill init`: a working sample job in a new folder."""
+"""`promptmill init`: writes a working sample job into a new folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batch.cli.text import say
 from batch.core.errors import EXIT_OK, OutputError, StorageError
 
 FILES: Final = {"job.toml": "job.toml", "rows.jsonl": "rows.jsonl", "tools.txt": "tools.py"}
-"""Files of the package and what they are called in a job; a template is no module of ours, hence the ending."""
+"""Files of the package, and their names in a job. `tools.txt` is not called `.py`, because it is no module of ours."""
 
 
 def init(folder: Annotated[Path, Parameter(negative=())], /) -> int:
@@ -51,6 +51,8 @@ def init(folder: Annotated[Path, Parameter(negative=())], /) -> int:
 def _refuse_what_is_there(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; give a folder that does not exist yet.")
-    there = [name for name in FILES.values() if (folder / name).exists()]
-    if there:
-        raise OutputError(f"{folder}: has {', '.join(there)} already; nothing is overwritten. Choose another folder.")
+    existing = [name for name in FILES.values() if (folder / name).exists()]
+    if existing:
+        raise OutputError(
+            f"{folder}: has {', '.join(existing)} already; nothing is overwritten. Choose another folder."
+        )

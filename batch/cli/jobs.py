@@ -1,4 +1,4 @@
-"""What commands over a job have in common: their arguments, and how the job is loaded from them."""
+"""What the commands over a job share: their arguments, and how the job is loaded from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ LaneName = Annotated[Literal["sync", "stream", "task"] | None, Parameter(negativ
 
 
 def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = None, lane: str | None = None) -> Job:
-    """The job as the command line changes it.
+    """Load a job, with the changes that the command line makes to it.
+
+    Args:
+        path: job folder, or its job.toml.
+        settings: `section.key=value`, each over the job's own.
+        output: output folder instead of the job's own.
+        lane: instead of the job's own.
 
     Raises:
         JobError: every fault in one go.

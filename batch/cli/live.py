@@ -1,4 +1,4 @@
-"""Progress while a run goes on: a live line, plain lines, JSON lines, or nothing; always on stderr.
+"""Shows the progress of a run: as a live line, plain lines, JSON lines, or not at all; always on stderr.
 
 Each way is a `Show`: called with a snapshot about once a second, a context manager around the run, and the owner of the
 stream that log lines go to, so that they never tear the live line. A terminal that goes away must not end a run that is
@@ -33,7 +33,7 @@ _MOVING: Final = frozenset({"running", "stopping"})
 
 
 class Show:
-    """The base of all: shows nothing but the sentence a stop needs."""
+    """Shows nothing; the base of all other ways."""
 
     def __init__(self) -> None:
         self.log: TextIO = cast("TextIO", _Stream(self))
@@ -52,17 +52,17 @@ class Show:
         with contextlib.suppress(OSError, ValueError):
             self.update(snapshot, changed=changed)
             if changed and (sentence := _SENTENCES.get(snapshot.state)):
-                said = {"flight": count(snapshot.in_flight, "call"), "tasks": _left(snapshot)}
-                self.tell(sentence.format(**said, other=clean(snapshot.waits_for or "")))
+                counts = {"flight": count(snapshot.in_flight, "call"), "tasks": _left(snapshot)}
+                self.tell(sentence.format(**counts, other=clean(snapshot.waits_for or "")))
 
     def update(self, snapshot: Progress, *, changed: bool) -> None:
-        """Show it."""
+        """Show a snapshot; `changed`: the state of the run is another than in the one before."""
 
     def tell(self, text: str) -> None:
-        """One line for a person."""
+        """Show one line for a person."""
 
     def write_log(self, text: str) -> None:
-        """Whole log lines."""
+        """Write log lines, whole ones only."""
         sys.stderr.write(text)
         sys.stderr.flush()
 
@@ -76,7 +76,7 @@ class Show:
 
 
 class Plain(Show):
-    """A line at the start, every ten seconds, when the state changes, and at the end."""
+    """Shows a line at the start, every ten seconds, when the state changes, and at the end."""
 
     _next = 0.0
 
@@ -95,7 +95,7 @@ class Plain(Show):
 
 
 class Lines(Show):
-    """One JSON object a second."""
+    """Shows one JSON object per second."""
 
     def update(self, snapshot: Progress, *, changed: bool) -> None:  # noqa: ARG002 - every second alike
         """See `Show`."""
@@ -104,7 +104,7 @@ class Lines(Show):
 
 
 class Rich(Show):
-    """One line that is written over in place; everything else appears above it."""
+    """Shows one line that is written over in place; everything else appears above it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class Rich(Show):
 
 
 class _Stream(io.TextIOBase):
-    """What loggers write to; whole lines are passed on, and a stderr that is gone is no reason to stop."""
+    """The stream that loggers write to: it passes whole lines on, and bears a stderr that is gone."""
 
     def __init__(self, show: Show) -> None:
         self._show = show
@@ -167,7 +167,7 @@ class _Stream(io.TextIOBase):
 
 
 def show(wanted: Literal["auto", "rich", "plain", "json", "none"]) -> Show:
-    """The way of showing that fits the wish and the terminal."""
+    """The way of showing that was asked for, or with `auto` the one that fits the terminal."""
     if wanted == "none":
         return Show()
     if wanted == "json":
@@ -181,14 +181,14 @@ def show(wanted: Literal["auto", "rich", "plain", "json", "none"]) -> Show:
 
 
 def _animates() -> bool:
-    """Whether stderr is a terminal that can write a line over; a CI's never can, whatever it says it is."""
+    """Whether stderr is a terminal that can write a line over; that of a CI never can, whatever it says it is."""
     return (
         sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown") and not os.environ.get("CI")
     )
 
 
 def parts(snapshot: Progress) -> list[str]:
-    """What one line says, the most wanted first; what is not known is not shown as a number."""
+    """The parts of a progress line, the most important first; what is not known is not shown as a number."""
     return [part for part in _parts(snapshot) if part]
 
 

@@ -1,6 +1,6 @@
-"""`promptmill run`: start, continue, repeat.
+"""`promptmill run`: starts, continues or repeats the run of a job.
 
-Owns the wiring of one run to a terminal: logs, progress, the table at the end. What a run does is `run.command`.
+Owns how a run is connected to a terminal: logs, progress, the table at the end. What a run does is in `run.command`.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def run(
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
 
-    from batch.job import options as wished
+    from batch.job.options import MaxFailed, RunOptions, kinds_of
 
-    options = wished.RunOptions(
+    options = RunOptions(
         limit=limit,
         sample_seed=(seed or 0) if shuffle else None,
-        kinds=wished.kinds_of(only, retry_all=retry == "all"),
-        max_failed=wished.MaxFailed.of(max_failed) if max_failed is not None else None,
+        kinds=kinds_of(only, retry_all=retry == "all"),
+        max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
         if_running=if_running,
         wire_log=wire_log,
     )
@@ -99,7 +99,7 @@ def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["cons
     with suppress(BrokenPipeError):  # the exit code tells of the run, whoever reads the table
         summary.tell(report, loaded, settled_here=show.settled_here)
     if report.fault is not None:
-        # Raised rather than printed: one place tells of errors and knows their exit codes.
+        # Raised rather than printed: one place prints errors and knows their exit codes.
         raise report.fault
     return report.exit_code
 
@@ -160,14 +160,14 @@ def _find_simulator(job: Job, options: RunOptions) -> None:
 
 
 def _has_work(job: Job, options: RunOptions) -> bool:
-    """Whether a run would open at all: "nothing to do" needs no provider, and a wrong job is told of first."""
+    """Whether a run would send anything: "nothing to do" needs no provider, and a wrong job is reported first."""
     from batch.ledger.reader import LedgerReader
     from batch.plan import continuation, preflight
 
-    ready = preflight.check_job(job, os.environ)
-    if not ready.folder.ledger.exists():
+    checked = preflight.check_job(job, os.environ)
+    if not checked.folder.ledger.exists():
         return True
-    with LedgerReader(ready.folder.ledger) as reader:
+    with LedgerReader(checked.folder.ledger) as reader:
         if not reader.made:
             return True
-        return continuation.choose_run(reader, ready.identity(), 0, options=options) is not None
+        return continuation.choose_run(reader, checked.identity(), 0, options=options) is not None

@@ -1,4 +1,4 @@
-"""`promptmill show`: one row whole, in one variant or in all."""
+"""`promptmill show`: prints everything about one row, in one variant or in all. `report.row` collects it."""
 
 from __future__ import annotations
 
@@ -38,98 +38,98 @@ def show(
     """
     from batch.report.row import row_of
 
-    found = row_of(out, row_id)
+    views = row_of(out, row_id)
     if variant is not None:
-        found = [_named(found, variant)]
+        views = [_named(views, variant)]
     if json:
         import msgspec
 
-        first = found[0]
-        several = {"row_id": first.row_id, "row_number": first.row_number, "variants": found}
-        shown = first if len(found) == 1 else several
+        first = views[0]
+        several = {"row_id": first.row_id, "row_number": first.row_number, "variants": views}
+        shown = first if len(views) == 1 else several
         say([msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()])
     else:
-        say(_lines(found) if len(found) == 1 else _variants(found))
+        say(_lines(views) if len(views) == 1 else _variants(views))
     return EXIT_OK
 
 
-def _named(found: list[RowView], variant: str) -> RowView:
+def _named(views: list[RowView], variant: str) -> RowView:
     """The variant of this name.
 
     Raises:
         RefusedToStart: the row has no such variant; says which it has.
     """
-    for view in found:
+    for view in views:
         if view.variant == variant:
             return view
-    named = [view.variant for view in found if view.variant is not None]
+    named = [view.variant for view in views if view.variant is not None]
     have = f"it has {', '.join(named)}" if named else "its job has no variants"
-    raise RefusedToStart(f"--variant {variant}: row {found[0].row_id} has no such variant; {have}.")
+    raise RefusedToStart(f"--variant {variant}: row {views[0].row_id} has no such variant; {have}.")
 
 
-def _lines(found: list[RowView]) -> Iterator[str]:
-    view = found[0]
+def _lines(views: list[RowView]) -> Iterator[str]:
+    view = views[0]
     variant = f", variant {clean(view.variant)}" if view.variant is not None else ""
     yield f"row {clean(view.row_id)}, number {view.row_number:,}{variant}: {_state(view)}"
     yield from _inputs(view)
     yield from _answered(view)
 
 
-def _variants(found: list[RowView]) -> Iterator[str]:
-    """All of them: the input once, unless one that is no longer asked answers an earlier form of the row."""
-    view = found[0]
-    same = all(other.inputs == view.inputs for other in found)
-    yield f"row {clean(view.row_id)}, number {view.row_number:,}: {len(found)} variants"
+def _variants(views: list[RowView]) -> Iterator[str]:
+    """The row in all its variants; the input once, unless a variant no longer asked answered an earlier form of it."""
+    view = views[0]
+    same = all(other.inputs == view.inputs for other in views)
+    yield f"row {clean(view.row_id)}, number {view.row_number:,}: {len(views)} variants"
     if same:
         yield from _inputs(view)
-    for view in found:
+    for view in views:
         yield ""
         yield f"variant {clean(view.variant or '(none)')}: {_state(view)}"
         yield from () if same else _inputs(view)
         yield from _answered(view)
 
 
-def _inputs(found: RowView) -> Iterator[str]:
+def _inputs(view: RowView) -> Iterator[str]:
     yield "input"
-    yield from pairs([(clean(name), _cell(value)) for name, value in found.inputs.items() if value is not None])
+    yield from pairs([(clean(name), _cell(value)) for name, value in view.inputs.items() if value is not None])
 
 
-def _answered(found: RowView) -> Iterator[str]:
-    outcome = found.outcome
+def _answered(view: RowView) -> Iterator[str]:
+    outcome = view.outcome
     if outcome is not None:
         yield from _outcome(outcome)
-    if found.messages and not _says_it_again(found):
+    if view.messages and not _says_it_again(view):
         yield (
-            "conversation" if found.messages[0].get("role") != "assistant" else "conversation, after the first request"
+            "conversation" if view.messages[0].get("role") != "assistant" else "conversation, after the first request"
         )
-        yield from pairs(map(_message, found.messages))
-    if found.calls:
-        yield count(len(found.calls), "call")
-        yield from _calls(found.calls)
+        yield from pairs(map(_message, view.messages))
+    if view.calls:
+        yield count(len(view.calls), "call")
+        yield from _calls(view.calls)
 
 
-def _says_it_again(found: RowView) -> bool:
+def _says_it_again(view: RowView) -> bool:
     """Whether the conversation is the answer shown above and nothing else."""
-    only = found.messages[0]
+    only = view.messages[0]
     return (
-        len(found.messages) == 1
-        and found.outcome is not None
-        and only.get("content") == found.outcome["answer"]
+        len(view.messages) == 1
+        and view.outcome is not None
+        and only.get("content") == view.outcome["answer"]
         and not only.get("tool_calls")
         and not only.get("reasoning_content")
     )
 
 
-def _state(found: RowView) -> str:
+def _state(view: RowView) -> str:
     now = {
         "waiting": "admitted, waits to be sent",
         "under way": "in the middle of a call or conversation",
         "settled": "settled, not in the table yet",
     }
-    status = found.outcome["status"] if found.outcome is not None else None
-    if found.stage is None:
+    status = view.outcome["status"] if view.outcome is not None else None
+    if view.stage is None:
         return status or "has a place and no outcome; the next run asks it"
-    return f"{status}; asked again: {now[found.stage]}" if status else now[found.stage]
+    return f"{status}; asked again: {now[view.stage]}" if status else now[view.stage]
 
 
 def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
@@ -184,19 +184,19 @@ def _cost(row: dict[str, Any]) -> str:
 
 
 def _message(message: dict[str, Any]) -> tuple[str, str]:
-    """Who speaks, and what: text, and calls of tools as `→ name(arguments)`, their results as `← content`."""
+    """Who speaks, and the text: calls of tools as `→ name(arguments)`, their results as `← content`."""
     content = message.get("content")
-    said = []
+    parts = []
     if message.get("reasoning_content"):
-        said.append(f"(thinks) {_cell(message['reasoning_content'])}")
+        parts.append(f"(thinks) {_cell(message['reasoning_content'])}")
     if message.get("role") == "tool":
-        said.append(f"← {_cell(content)}  {_cell(message.get('tool_call_id'))}")
+        parts.append(f"← {_cell(content)}  {_cell(message.get('tool_call_id'))}")
     elif content is not None and not (isinstance(content, str) and not content.strip()):
-        said.append(_cell(content))
+        parts.append(_cell(content))
     for call in message.get("tool_calls") or ():
         function = call.get("function") or {}
-        said.append(_cell(f"→ {function.get('name')}({function.get('arguments')})  {call.get('id', '')}"))
-    return clean(str(message.get("role", "?"))), "\n".join(said) or "(empty)"
+        parts.append(_cell(f"→ {function.get('name')}({function.get('arguments')})  {call.get('id', '')}"))
+    return clean(str(message.get("role", "?"))), "\n".join(parts) or "(empty)"
 
 
 def _calls(calls: list[dict[str, Any]]) -> list[str]:

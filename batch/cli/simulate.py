@@ -1,4 +1,4 @@
-"""`promptmill simulate`: the provider on this machine."""
+"""`promptmill simulate`: runs the simulated provider on this machine."""
 
 from __future__ import annotations
 

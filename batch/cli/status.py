@@ -1,4 +1,4 @@
-"""`promptmill status`: where an output folder stands."""
+"""`promptmill status`: prints where an output folder stands. What it prints is found out by `report.status`."""
 
 from __future__ import annotations
 
@@ -30,49 +30,52 @@ def status(
     """
     from batch.report.status import status_of
 
-    found = status_of(out)
+    current = status_of(out)
     if json:
         import msgspec
 
-        say([msgspec.json.format(msgspec.json.encode(_public(found)), indent=2).decode()])
+        say([msgspec.json.format(msgspec.json.encode(_public(current)), indent=2).decode()])
     else:
-        say(_lines(found))
+        say(_lines(current))
     return EXIT_OK
 
 
-def _lines(found: Status) -> Iterator[str]:
+def _lines(current: Status) -> Iterator[str]:
     from batch.cli.summary import calls_text, cost_text, tokens_text, unpriced
 
-    name = clean(str(found.job.get("name", ""))) or found.folder.name
-    yield f"{name}: {_SENTENCES[found.state]}"
-    totals = found.totals
-    models = found.job.get("models") or [found.job.get("model", "?")]
-    model = f"{found.job.get('provider', '?')}/{', '.join(map(str, models))}"
+    name = clean(str(current.job.get("name", ""))) or current.folder.name
+    yield f"{name}: {_SENTENCES[current.state]}"
+    totals = current.totals
+    models = current.job.get("models") or [current.job.get("model", "?")]
+    model = f"{current.job.get('provider', '?')}/{', '.join(map(str, models))}"
     yield from pairs(
         [
-            ("run", f"{found.run} ({count(found.runs, 'run')} in all)" if found.run else ""),
-            ("started", _times(found)),
-            ("exit code", _ended(found)),
+            ("run", f"{current.run} ({count(current.runs, 'run')} in all)" if current.run else ""),
+            ("started", _times(current)),
+            ("exit code", _ended(current)),
             (
                 "models" if len(models) > 1 else "model",
-                clean(f"{model}, lane {found.job.get('lane', '?')}") if found.job else "",
+                clean(f"{model}, lane {current.job.get('lane', '?')}") if current.job else "",
             ),
-            ("prompts", clean(", ".join(map(str, found.job.get("prompts") or ())))),
-            ("rows", _rows(found) if found.run else ""),
+            ("prompts", clean(", ".join(map(str, current.job.get("prompts") or ())))),
+            ("rows", _rows(current) if current.run else ""),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
-            ("cost", cost_text(totals, unpriced(str(found.job.get("provider", "?")), models)) if totals.calls else ""),
-            ("now", _now(found)),
-            ("stopped by", clean(found.fault or "", lines=True)),
-            ("table", f"{count(found.table_rows, 'row')} in {found.folder / 'results'}"),
-            ("left", f"{count(found.unsettled, 'row')} begun and not settled" if found.unsettled else ""),
+            (
+                "cost",
+                cost_text(totals, unpriced(str(current.job.get("provider", "?")), models)) if totals.calls else "",
+            ),
+            ("now", _now(current)),
+            ("stopped by", clean(current.fault or "", lines=True)),
+            ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
+            ("left", f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""),
             (
                 "failed",
-                f"{found.permanent:,} for good, {found.retryable:,} worth another try" if found.standing else "",
+                f"{current.permanent:,} for good, {current.retryable:,} worth another try" if current.standing else "",
             ),
         ]
     )
-    yield from _standing(found)
+    yield from _standing(current)
 
 
 _SENTENCES: Final = {
@@ -92,82 +95,81 @@ _SENTENCES: Final = {
 }
 
 
-def _times(found: Status) -> str:
+def _times(current: Status) -> str:
     from batch.core.clock import MICROSECONDS, describe, iso
 
-    if found.started_at_us is None:
+    if current.started_at_us is None:
         return ""
-    end = found.ended_at_us
+    end = current.ended_at_us
     if end is not None:
-        return (
-            f"{iso(found.started_at_us)}, ended {iso(end)} after {describe((end - found.started_at_us) / MICROSECONDS)}"
-        )
-    ago = max(0.0, time.time() - found.started_at_us / MICROSECONDS)
-    return f"{iso(found.started_at_us)}, {describe(ago)} ago"
+        took = describe((end - current.started_at_us) / MICROSECONDS)
+        return f"{iso(current.started_at_us)}, ended {iso(end)} after {took}"
+    ago = max(0.0, time.time() - current.started_at_us / MICROSECONDS)
+    return f"{iso(current.started_at_us)}, {describe(ago)} ago"
 
 
-def _ended(found: Status) -> str:
-    if found.exit_code is None:
+def _ended(current: Status) -> str:
+    if current.exit_code is None:
         return ""
-    allowed = {True: "kept", False: "exceeded"}.get(found.within_max_failed)  # type: ignore[arg-type]
-    return f"{found.exit_code}{f' (--max-failed {clean(str(found.max_failed))}: {allowed})' if allowed else ''}"
+    allowed = {True: "kept", False: "exceeded"}.get(current.within_max_failed)  # type: ignore[arg-type]
+    return f"{current.exit_code}{f' (--max-failed {clean(str(current.max_failed))}: {allowed})' if allowed else ''}"
 
 
-def _rows(found: Status) -> str:
-    totals, live = found.totals, found.live
+def _rows(current: Status) -> str:
+    totals, live = current.totals, current.live
     of = f" of {live.expected:,}" if live is not None and live.expected is not None else ""
     return f"{totals.rows:,}{of}: {totals.rows_ok:,} ok, {totals.rows_failed:,} failed"
 
 
-def _now(found: Status) -> str:
+def _now(current: Status) -> str:
     from batch.core.clock import describe
 
-    live = found.live
+    live = current.live
     if live is None:
-        return f"no sign of life since {found.updated_at or 'it began'}" if found.state == "running" else ""
-    said = [f"{live.rows_per_second:.1f} rows/s", f"{live.in_flight:,} in flight"]
+        return f"no sign of life since {current.updated_at or 'it began'}" if current.state == "running" else ""
+    parts = [f"{live.rows_per_second:.1f} rows/s", f"{live.in_flight:,} in flight"]
     if live.waiting_tasks:
-        said.append(f"{live.waiting_tasks:,} tasks waiting")
+        parts.append(f"{live.waiting_tasks:,} tasks waiting")
     if live.left_s is not None:
-        said.append(f"left {describe(live.left_s)}")
+        parts.append(f"left {describe(live.left_s)}")
     if live.waits_for:
-        said.append(f"waits for {clean(live.waits_for)}")
-    return ", ".join(said)
+        parts.append(f"waits for {clean(live.waits_for)}")
+    return ", ".join(parts)
 
 
-def _standing(found: Status) -> Iterator[str]:
-    for entry in found.standing[:_MOST_KINDS]:
+def _standing(current: Status) -> Iterator[str]:
+    for entry in current.standing[:_MOST_KINDS]:
         again = "worth another try" if entry.retryable else "for good"
         some = ", ".join(clean(row, most=80) for row in entry.examples)
         yield f"  {count(entry.rows, 'row')}  {_name(entry)}, {again}: {some}"
         if entry.message:
             yield f"    {clean(entry.message, most=300)}"
-    rest = found.standing[_MOST_KINDS:]
+    rest = current.standing[_MOST_KINDS:]
     if rest:
         yield f"  {count(sum(entry.rows for entry in rest), 'row')} of {len(rest)} other kinds"
-    if found.standing:
-        example = shlex.quote(found.standing[0].examples[0])
-        yield f"promptmill show {shlex.quote(str(found.folder))} {example} tells all of one row."
-    if found.retryable and found.state == "finished":
-        yield f"Run the same command again to try {count(found.retryable, 'row')} again."
-    if found.permanent and found.state == "finished":
-        yield f"--retry all asks the {count(found.permanent, 'row')} that failed for good, too."
+    if current.standing:
+        example = shlex.quote(current.standing[0].examples[0])
+        yield f"promptmill show {shlex.quote(str(current.folder))} {example} tells all of one row."
+    if current.retryable and current.state == "finished":
+        yield f"Run the same command again to try {count(current.retryable, 'row')} again."
+    if current.permanent and current.state == "finished":
+        yield f"--retry all asks the {count(current.permanent, 'row')} that failed for good, too."
 
 
 def _name(entry: Standing) -> str:
     return clean(f"{entry.kind}/{entry.code}" if entry.code else entry.kind)
 
 
-def _public(found: Status) -> dict[str, Any]:
+def _public(current: Status) -> dict[str, Any]:
     """The status for programs: times as text, costs as exact decimal strings."""
     import msgspec
 
     from batch.core.clock import iso
 
-    shown: dict[str, Any] = msgspec.structs.asdict(found)
+    shown: dict[str, Any] = msgspec.structs.asdict(current)
     for name in ("started_at", "ended_at"):
         us = shown.pop(f"{name}_us")
         shown[name] = None if us is None else iso(us)
-    shown["folder"] = str(found.folder)
-    shown["totals"] = found.totals.public()
+    shown["folder"] = str(current.folder)
+    shown["totals"] = current.totals.public()
     return shown

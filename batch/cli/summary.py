@@ -1,4 +1,4 @@
-"""The table at the end of a run: the one thing `promptmill run` writes to stdout."""
+"""The table at the end of a run, the only thing that `promptmill run` writes to stdout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _MOST_ERRORS: Final = 12
 
 
 def tell(report: Report, job: Job, *, settled_here: int) -> None:
-    """Print what a run did; `settled_here` rows of it under this command."""
+    """Print what a run did.
+
+    Args:
+        report: of the run.
+        job: that was run.
+        settled_here: rows settled under this command, those of an earlier command of the same run not counted.
+    """
     if report.state == "nothing_to_do":
         say(_nothing(report, job))
         return
@@ -45,8 +51,8 @@ def _other(report: Report) -> str:
 def _nothing(report: Report, job: Job) -> Iterator[str]:
     out = shlex.quote(str(report.folder.root))
     permanent, again = report.standing
-    why = "no row is worth another try" if not again else "what --only leaves out was not asked for"
-    yield f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and {why}."
+    reason = "no row is worth another try" if not again else "what --only leaves out was not asked for"
+    yield f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and {reason}."
     yield from pairs(
         [
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
@@ -101,11 +107,11 @@ _STATES: Final = {
 
 def _rows(report: Report) -> str:
     totals, planned = report.totals, report.planned
-    found = [(planned.new, "new"), (planned.changed, "changed"), (planned.retried, "retried")]
+    reasons = [(planned.new, "new"), (planned.changed, "changed"), (planned.retried, "retried")]
     carried = totals.rows - planned.admitted
     if report.state == "finished" and carried > 0:
-        found.append((carried, "begun by an earlier run"))
-    kinds = ", ".join(f"{number:,} {word}" for number, word in found if number)
+        reasons.append((carried, "begun by an earlier run"))
+    kinds = ", ".join(f"{number:,} {word}" for number, word in reasons if number)
     text = f"{totals.rows_ok:,} ok, {totals.rows_failed:,} failed{f'  ({kinds})' if kinds else ''}"
     if 0 < planned.source_rows < planned.admitted:
         text += f", {count(planned.source_rows, 'row')} of the input in several variants"
@@ -141,7 +147,7 @@ def calls_text(totals: Totals) -> str:
 
 
 def tokens_text(totals: Totals) -> str:
-    """Sums of what is known, and how many calls they leave out."""
+    """The sums of the tokens that are known, and how many calls they leave out."""
     dark = totals.unknown + totals.unknown_usage
     if dark and totals.total_tokens == 0:
         return f"unknown: the provider did not say for {count(dark, 'call')}"
@@ -156,23 +162,23 @@ def tokens_text(totals: Totals) -> str:
 
 def cost_text(totals: Totals, model: str) -> str:
     """Exact money by currency, and how many calls it leaves out; never 0 for what is not known."""
-    known = money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
+    amounts = money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
     dark = totals.unknown + totals.unknown_usage
     lacks = []
     if totals.unpriced:
         lacks.append(f"unknown for {count(totals.unpriced, 'call')} (no price for {clean(model)})")
     if dark:
         lacks.append(f"unknown for {count(dark, 'call')} (possibly billed)")
-    if not known and not lacks:
+    if not amounts and not lacks:
         return "0" if totals.calls else ""
-    return "; ".join([known, *lacks] if known else lacks)
+    return "; ".join([amounts, *lacks] if amounts else lacks)
 
 
 def unpriced(provider: str, models: Sequence[str]) -> str:
-    """Those of the models that have no price today; all of them when each has one, as the bill then names another."""
+    """The models that have no price today. All of them when each has one: then the bill names another model."""
     today = datetime.now(UTC).date()
-    known = Prices.load()
-    without = [model for model in models if known.find(provider, model, today) is None]
+    prices = Prices.load()
+    without = [model for model in models if prices.find(provider, model, today) is None]
     return f"{provider}/{', '.join(without or models)}"
 
 

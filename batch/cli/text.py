@@ -1,4 +1,4 @@
-"""Text for people: numbers, money, durations, and text from outside made harmless.
+"""Writes text for people: numbers, money, aligned tables, and text from outside made harmless.
 
 Owns no decision and no layout of a command; every command prints through it. What a model, a row or a provider said is
 shown only after `clean`: control characters could rewrite the terminal.
@@ -37,7 +37,13 @@ def clean(text: str, *, lines: bool = False, most: int | None = None) -> str:
 
 
 def count(number: int, noun: str = "", plural: str | None = None) -> str:
-    """`1 row`, `1,319 rows`."""
+    """A number with its noun: `1 row`, `1,319 rows`.
+
+    Args:
+        number: how many.
+        noun: for one; empty for the number alone.
+        plural: for any other number; `noun` with an s by default.
+    """
     if not noun:
         return f"{number:,}"
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
@@ -51,12 +57,12 @@ def decimal(value: Decimal) -> str:
 
 
 def money(costs: Mapping[str, Decimal]) -> str:
-    """`1.20 CNY + 0.0031 USD`; empty when there is nothing."""
+    """Amounts by currency, as `1.20 CNY + 0.0031 USD`; empty when there are none."""
     return " + ".join(f"{decimal(value)} {clean(currency, most=12)}" for currency, value in sorted(costs.items()))
 
 
 def pairs(items: Iterable[tuple[str, str]], *, indent: int = 2) -> list[str]:
-    """Lines of `name   value`, aligned; values of several lines are hung."""
+    """Aligned lines of `name   value`; further lines of a value stand under its first. Empty values are left out."""
     listed = [(name, value) for name, value in items if value]
     width = max((len(name) for name, _ in listed), default=0)
     lines = []
@@ -68,15 +74,21 @@ def pairs(items: Iterable[tuple[str, str]], *, indent: int = 2) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[Any]], *, right: frozenset[int] = frozenset(), indent: int = 2) -> list[str]:
-    """Rows of cells as aligned lines; columns in `right` are set to the right."""
+    """Rows of cells as aligned lines.
+
+    Args:
+        rows: N rows of the same number of cells; None is an empty cell.
+        right: the columns, from 0, that are aligned to the right.
+        indent: blanks before each line.
+    """
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))] if cells else []
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
     return [
         (
             " " * indent
             + "  ".join(
-                cell.rjust(widths[place]) if place in right else cell.ljust(widths[place])
-                for place, cell in enumerate(row)
+                cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+                for column, cell in enumerate(row)
             )
         ).rstrip()
         for row in cells
@@ -84,7 +96,7 @@ def table(rows: Sequence[Sequence[Any]], *, right: frozenset[int] = frozenset(),
 
 
 def say(lines: Iterable[str]) -> None:
-    """Data: to stdout.
+    """Write lines of data to stdout.
 
     Raises:
         StorageError: stdout is a file and the disk refused.

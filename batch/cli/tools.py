@@ -1,4 +1,4 @@
-"""`promptmill tools`: the tool schemas as the model sees them, and one call by hand."""
+"""`promptmill tools`: prints the tool schemas as the model sees them, or runs one call by hand."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def tools(
         raise JobError(
             ['tools: this job has none; add [tools] with module = "tools.py"'], where=str(loaded.folder / "job.toml")
         )
-    found = ToolSet.load(loaded.tools.module)
+    toolset = ToolSet.load(loaded.tools.module)
     if name is None:
-        say([msgspec.json.format(msgspec.json.encode(found.schemas()), indent=2).decode()])
+        say([msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode()])
         return EXIT_OK
-    _check(found, name, arguments)
-    result = _call(found, name, arguments or "{}")
+    _check(toolset, name, arguments)
+    result = _call(toolset, name, arguments or "{}")
     say([clean(result.content, lines=True)])
     return EXIT_ROWS_FAILED if result.failed else EXIT_OK
 
 
-def _check(found: ToolSet, name: str, arguments: str | None) -> None:
+def _check(toolset: ToolSet, name: str, arguments: str | None) -> None:
     import difflib
 
-    if found.get(name) is None:
-        near = difflib.get_close_matches(name, found.names, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(found.names)}."
+    if toolset.get(name) is None:
+        near = difflib.get_close_matches(name, toolset.names, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(toolset.names)}."
         raise RefusedToStart(f"no tool is called {name!r}. {hint}")
-    if arguments is None and (wanted := found.schemas()[found.names.index(name)]["function"]["parameters"]).get(
+    if arguments is None and (wanted := toolset.schemas()[toolset.names.index(name)]["function"]["parameters"]).get(
         "required"
     ):
         raise RefusedToStart(
@@ -70,13 +70,13 @@ def _example(names: list[str]) -> str:
     return "{" + ", ".join(f'"{name}": …' for name in names) + "}"
 
 
-def _call(found: ToolSet, name: str, arguments: str) -> ToolResult:
+def _call(toolset: ToolSet, name: str, arguments: str) -> ToolResult:
     import anyio
 
     from batch.core.records import ToolCall
     from batch.tools.execute import Executor
 
     async def main() -> ToolResult:
-        return await Executor(found, threads=1).run_call(ToolCall(id="by-hand", name=name, arguments=arguments))
+        return await Executor(toolset, threads=1).run_call(ToolCall(id="by-hand", name=name, arguments=arguments))
 
     return anyio.run(main)

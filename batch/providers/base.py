@@ -1,9 +1,9 @@
-"""What a dialect is: the protocol between the submitters and the services, and the key it signs with.
+"""What a dialect can do: the protocol `Dialect`, and what signs its requests.
 
-Owns `Dialect`, `Credentials` and `Signer`, what a dialect asks of a key whatever its form (the other form is
-`batch.providers.jwt`). A dialect is pure but for the token it may have to renew: it writes an `Outgoing` from a
-`Request` and turns an `Incoming` into a `Reply`, `Accepted`, `Processing` or `Failure`. It never sends, waits or
-retries; `batch.http.client` sends, `batch.submit` decides.
+Owns `Dialect`, `Signer` (what a dialect needs of a key, whatever its form) and `Credentials`, a key that is sent as it
+is; the other form is `SignedTokens` in `jwt`. A dialect is pure but for the token it may have to renew: it writes an
+`Outgoing` from a `Request` and turns an `Incoming` into a `Reply`, `Accepted`, `Processing` or `Failure`. It never
+sends, waits or retries; `batch.http.client` sends, `batch.submit` decides.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def bearer(token: str) -> Headers:
 
 
 class Signer(Protocol):
-    """What goes into the Authorization header, now."""
+    """Makes the Authorization header of each request."""
 
     def headers(self) -> Headers:
         """The Authorization header, or nothing without a key; the same object for as long as it is the same header."""
@@ -44,11 +44,11 @@ class Signer(Protocol):
         """`text` without the secrets, for a service that echoes what it was sent."""
 
     def renew(self) -> bool:
-        """The service calls what it was sent expired: whether a newer one can be sent from now on."""
+        """Replace what was sent, because the service calls it expired; whether a newer one can be sent from now on."""
 
 
 class Credentials:
-    """An API key that is sent as it is, empty when the service wants none; no repr shows it."""
+    """An API key that is sent as it is, empty when the service wants none. No repr shows it."""
 
     __slots__ = ("_headers", "_key")
 
@@ -71,7 +71,7 @@ class Credentials:
         return text.replace(self._key, MASK) if self._key and self._key in text else text
 
     def renew(self) -> bool:
-        """Never: a key that has expired stays so."""
+        """False: a key that has expired stays so."""
         return False
 
 
@@ -105,7 +105,7 @@ class Dialect(Protocol):
         """The request for an answer in pieces."""
 
     def folding(self) -> Folding:
-        """What the pieces of one such answer are put together by; anything but a stream goes to `read_chat`."""
+        """A new `Folding`, which puts the pieces of an answer to `stream` together; whole answers go to `read_chat`."""
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """The request that leaves a task with the provider.

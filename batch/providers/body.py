@@ -1,4 +1,4 @@
-"""What both dialects put into a body in the same way: parameters, model, messages, tools.
+"""Writes the body of a request, as far as both dialects do it in the same way: parameters, model, messages, tools.
 
 Owns what is left out for a service, how a job's own `tools` parameter and its functions share one list, and that a
 forced tool is forced once: a model that must call a tool in every turn would never answer. Pictures go to OpenAI as
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def write(service: Service, request: Request) -> dict[str, Any]:
-    """The members of a body; parameters come first, so that none of them can replace what we ask and are known by."""
+    """The members of a body.
+
+    Parameters come first, so that none of them can replace the model or the messages.
+    """
     left_out, nulls = service.never_send, service.nulls
     body: dict[str, Any] = {
         key: value for key, value in request.parameters.items() if (nulls or value is not None) and key not in left_out
@@ -52,7 +55,7 @@ def _picture(part: Any, *, bare: bool) -> Any:
 
 
 def _relaxed(choice: Any) -> Any:
-    """A tool_choice that lets the model answer."""
+    """The tool_choice for the turn after a tool ran: it lets the model answer."""
     if choice is None or choice == "none":
         return choice
     if isinstance(choice, dict) and isinstance(allowed := choice.get("allowed_tools"), dict):

@@ -1,4 +1,4 @@
-"""One chunk of a streamed chat completion: the bytes of a frame → `Chunk`.
+"""Reads one chunk of a streamed chat completion: from the bytes of a frame to a `Chunk`.
 
 Owns the shape of `chat.completion.chunk` and what is made of its odd forms, as `completion` does for answers in one
 piece: a typed decode takes the common case, whatever it refuses goes field by field through `loose_json`. It knows
@@ -65,16 +65,16 @@ _decode: Final = msgspec.json.Decoder(Chunk).decode
 
 
 def read(frame: bytes) -> Chunk | None:
-    """A chunk of the documented form; None sends the caller to `read_loosely`, by way of what else a frame can be."""
+    """The chunk in a frame of the documented form; None for any other frame, which `read_loosely` may still read."""
     try:
-        found = _decode(frame)
+        decoded = _decode(frame)
     except loose_json.UNREADABLE:
         return None
-    return found if found.choices is not None else None  # without them, perhaps an error in the flat form
+    return decoded if decoded.choices is not None else None  # without them, perhaps an error in the flat form
 
 
 def read_loosely(document: loose_json.Fields) -> Chunk:
-    """A chunk with odd types, read like an odd answer in one piece.
+    """The chunk in a frame with odd types, read like an odd answer in one piece.
 
     Raises:
         ValueError: something is no object or no list, so that a part of the answer may be lost in it.
@@ -113,7 +113,7 @@ def _loose_delta(delta: loose_json.Fields) -> Delta:
             )
         )
     return Delta(
-        content=_text(delta.get("content")),
+        content=loose_json.as_joined_text(delta.get("content")),
         reasoning_content=loose_json.as_text(delta.get("reasoning_content")),
         reasoning=loose_json.as_text(delta.get("reasoning")),
         refusal=loose_json.as_text(delta.get("refusal")),
@@ -121,19 +121,11 @@ def _loose_delta(delta: loose_json.Fields) -> Delta:
     )
 
 
-def _text(raw: msgspec.Raw | None) -> str | None:
-    """Text, or a list of parts joined; a part without text adds nothing."""
-    if raw is None or not bytes(raw).lstrip().startswith(b"["):
-        return loose_json.as_text(raw)
-    parts = (loose_json.as_object(part) for part in loose_json.as_list(raw))
-    return "".join(loose_json.as_text(part.get("text")) or "" for part in parts if part)
-
-
 def _object(raw: msgspec.Raw | None) -> loose_json.Fields:
-    found = loose_json.as_object(raw)
-    if found is None and loose_json.as_text(raw) is not None:
+    fields = loose_json.as_object(raw)
+    if fields is None and loose_json.as_text(raw) is not None:
         raise ValueError("no object where one belongs")
-    return found or {}
+    return fields or {}
 
 
 def _list(raw: msgspec.Raw | None) -> list[msgspec.Raw]:

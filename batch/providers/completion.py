@@ -1,9 +1,9 @@
-"""The chat completion object that GLM and the OpenAI-compatible services share: answer bytes → `Reply`.
+"""Reads the chat completion object that GLM and the OpenAI-compatible services share: from bytes to a `Reply`.
 
 Owns the shape of `choices`, `message`, `tool_calls` and `usage`, and what is made of its odd forms. A typed decode
 takes the common case; whatever it refuses goes field by field through `loose_json`. It does not judge `finish_reason`
-(stored verbatim, `conversation` decides) and knows no error codes. Sources: BigModel API reference "chat completion",
-OpenAI API reference "chat completion object".
+(it is stored as it came, and judged in `prompts.conversation`) and knows no error codes. Sources: BigModel API
+reference "chat completion", OpenAI API reference "chat completion object".
 """
 
 from __future__ import annotations
@@ -84,9 +84,11 @@ _decoder: Final = msgspec.json.Decoder(_Completion)
 
 
 def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
-    """The reply in a chat completion of the documented form; None sends the caller to `read_loosely`.
+    """The reply in a chat completion of the documented form; None for any other, which `read_loosely` may still read.
 
-    `replay_reasoning` puts the reasoning into `Reply.message` too, for services that want it back in tool rounds.
+    Args:
+        incoming: an answer with HTTP status 200.
+        replay_reasoning: put the reasoning into `Reply.message` too, for services that want it back in tool rounds.
     """
     try:
         completion = _decoder.decode(incoming.body)
@@ -120,9 +122,13 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
 def read_loosely(
     document: loose_json.Fields, *, status: int, replay_reasoning: bool, unfinished: str | None = None
 ) -> Reply | Failure:
-    """The reply in an odd form, or why there is none; `document` holds no error (see `refusal.parse_error`).
+    """The reply in an odd form, or why there is none.
 
-    `unfinished` is the finish_reason of an answer without one that the service says is only a part.
+    Args:
+        document: the fields of the answer; they hold no error (see `refusal.parse_error`).
+        status: HTTP status, for the failure.
+        replay_reasoning: as in `read`.
+        unfinished: the finish_reason of an answer without one, when the service says that it is only a part.
     """
     choices = loose_json.as_list(document.get("choices"))
     choice = loose_json.as_object(choices[0]) if choices else None
@@ -135,7 +141,7 @@ def read_loosely(
     calls = _unique(
         [_loose_call(number, raw) for number, raw in enumerate(loose_json.as_list(message.get("tool_calls")))]
     )
-    content = _content(message.get("content"))
+    content = loose_json.as_joined_text(message.get("content"))
     if content is None:
         content = loose_json.as_text(message.get("refusal"))
     reasoning = loose_json.as_text(message.get("reasoning_content"))
@@ -155,7 +161,7 @@ def read_loosely(
 
 
 def unusable(message: str, *, status: int) -> Failure:
-    """An answer that is no answer: it may have been billed, and is worth one more try."""
+    """The failure for an answer that cannot be used: it may have been billed, and is worth one more try."""
     return Failure(kind="bad_payload", message=message, verdict="once", http_status=status, answered=False)
 
 
@@ -186,29 +192,29 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
 
 
 def _part(count: int | None, of: int) -> int | None:
-    """A bucket nests in its total; one that does not is not known."""
+    """The count of a part of the tokens; None when it is larger than the whole, and so cannot be true."""
     return count if count is not None and 0 <= count <= of else None
 
 
 def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
-    found = loose_json.as_object(raw) or {}
-    prompt, written = loose_json.as_int(found.get("prompt_tokens")), loose_json.as_int(found.get("completion_tokens"))
+    fields = loose_json.as_object(raw) or {}
+    prompt, written = loose_json.as_int(fields.get("prompt_tokens")), loose_json.as_int(fields.get("completion_tokens"))
     if prompt is None or written is None:
         return None
-    before = loose_json.as_object(found.get("prompt_tokens_details")) or {}
-    after = loose_json.as_object(found.get("completion_tokens_details")) or {}
+    before = loose_json.as_object(fields.get("prompt_tokens_details")) or {}
+    after = loose_json.as_object(fields.get("completion_tokens_details")) or {}
     counted = _Usage(
         prompt,
         written,
-        loose_json.as_int(found.get("total_tokens")),
+        loose_json.as_int(fields.get("total_tokens")),
         _PromptDetails(
             loose_json.as_int(before.get("cached_tokens")),
             loose_json.as_int(before.get("cache_write_tokens")),
             loose_json.as_int(before.get("cache_creation_input_tokens")),
         ),
         _CompletionDetails(loose_json.as_int(after.get("reasoning_tokens"))),
-        loose_json.as_int(found.get("prompt_cache_hit_tokens")),
-        loose_json.as_int(found.get("cached_tokens")),
+        loose_json.as_int(fields.get("prompt_cache_hit_tokens")),
+        loose_json.as_int(fields.get("cached_tokens")),
     )
     return _usage(counted, said_something)
 
@@ -237,14 +243,6 @@ def _unique(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
         seen.add(name)
         fixed.append(ToolCall(name, call.name, call.arguments))
     return tuple(fixed)
-
-
-def _content(raw: msgspec.Raw | None) -> str | None:
-    """Text, or a list of parts joined; a part without text adds nothing."""
-    if raw is None or not bytes(raw).lstrip().startswith(b"["):
-        return loose_json.as_text(raw)
-    parts = (loose_json.as_object(part) for part in loose_json.as_list(raw))
-    return "".join(loose_json.as_text(part.get("text")) or "" for part in parts if part)
 
 
 def _replay(content: str | None, calls: tuple[ToolCall, ...], reasoning: str | None) -> Message:

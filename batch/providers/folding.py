@@ -1,4 +1,4 @@
-"""A streamed chat completion, chunk by chunk → the `Reply` that one answer in one piece would have given.
+"""Puts the chunks of a streamed chat completion together to the `Reply` that an answer in one piece would have given.
 
 Owns what the chunks of `chat.completion.chunk` mean and when a stream is an answer. The deltas of choice 0 are put
 together to a chat completion, which `completion` reads: so both lanes give the same reply by construction. Error frames
@@ -32,12 +32,12 @@ BROKEN: Final = "broken_stream"
 TOO_LARGE: Final = "stream_too_large"
 
 Judge = Callable[[loose_json.Fields], Failure | None]
-"""What a dialect makes of a frame: the failure it tells of, or None when it tells of none."""
+"""A dialect's reading of a frame: the failure that stands in it, or None."""
 _NOTHING: Final = chunk.Function()
 
 
 class Folding:
-    """One stream with HTTP status 200: feed it what comes, end it, take the result.
+    """Puts one stream with HTTP status 200 together: feed it what comes, then call `end` for the result.
 
     Args:
         judge: the dialect's reading of error frames.
@@ -78,9 +78,9 @@ class Folding:
             self._fail(TOO_LARGE, str(error), verdict="once")
             return
         for event in events:
-            found = chunk.read(event)
-            if found is not None:
-                self._take(found)
+            piece = chunk.read(event)
+            if piece is not None:
+                self._take(piece)
             elif self._take_odd(event):
                 return
         if self._room < 0:
@@ -97,8 +97,8 @@ class Folding:
         return MAX_TEXT - self._room + self._parser.held
 
     @property
-    def said(self) -> str:
-        """Why it failed; empty as long as it did not."""
+    def failure_message(self) -> str:
+        """The message of its failure; empty as long as there is none."""
         return "" if self._failure is None else self._failure.message
 
     def end(self, *, clean: bool) -> Reply | Failure:
@@ -120,22 +120,22 @@ class Folding:
             loose_json.parse_object(body) or {}, status=200, replay_reasoning=self._replay_reasoning
         )
 
-    def _take(self, found: chunk.Chunk) -> None:
+    def _take(self, piece: chunk.Chunk) -> None:
         if self._id is None:
-            self._id = found.id or None
+            self._id = piece.id or None
         if self._model is None:
-            self._model = found.model or None  # Azure's first chunk has an empty one
-        if found.request_id:
-            self._request_id = found.request_id
-        if found.service_tier:
-            self._service_tier = found.service_tier
-        if found.usage:
-            self._usage = found.usage
-        for choice in found.choices or ():
+            self._model = piece.model or None  # Azure's first chunk has an empty one
+        if piece.request_id:
+            self._request_id = piece.request_id
+        if piece.service_tier:
+            self._service_tier = piece.service_tier
+        if piece.usage:
+            self._usage = piece.usage
+        for choice in piece.choices or ():
             if choice.index:
                 continue  # another choice than the first, which nobody asked for
             self.chunks += 1
-            if choice.usage and not found.usage:
+            if choice.usage and not piece.usage:
                 self._usage = choice.usage
             if choice.finish_reason:
                 self._finish = choice.finish_reason
@@ -160,9 +160,10 @@ class Folding:
                 self._room -= self._calls.add(fragment)
 
     def _take_odd(self, event: bytes) -> bool:
-        """A frame that is no documented chunk: the end, an error, a chunk with odd types, or broken.
+        """Take a frame that is no documented chunk: the end, an error, a chunk with odd types, or a broken one.
 
-        Whether the stream is over with it.
+        Returns:
+            Whether the stream is over with it.
         """
         text = event.strip()
         if text.startswith(b"[DONE]"):
@@ -184,11 +185,11 @@ class Folding:
                 pass  # a part of the answer may be lost in it
             else:
                 return
-        said = loose_json.excerpt(event[:2000].decode("utf-8", "replace"))[:200]
-        self._fail(BROKEN, f"the frame after chunk {self.chunks} of the stream cannot be read: {said}")
+        text = loose_json.excerpt(event[:2000].decode("utf-8", "replace"))[:200]
+        self._fail(BROKEN, f"the frame after chunk {self.chunks} of the stream cannot be read: {text}")
 
     def _refuse(self, failure: Failure) -> None:
-        """The provider's own word; what it wrote before that may be billed, so it is no refusal any more."""
+        """Take an error frame. What came before it may be billed, so the call is no longer a refused one."""
         self.done = True
         self._failure = msgspec.structs.replace(
             failure,
@@ -265,7 +266,7 @@ class _Calls:
         self._by_id: dict[str, _Call] = {}
 
     def add(self, fragment: chunk.Fragment) -> int:
-        """Add a fragment; how many characters it brought."""
+        """Add a fragment, and return how many characters it brought."""
         function = fragment.function or _NOTHING
         name, arguments = function.name or "", function.arguments or ""
         if not (name or arguments or fragment.id):

@@ -2,8 +2,8 @@
 
 Owns the bodies, the task states and the meaning of the business codes. Sources: BigModel API reference ("chat
 completion", "asynchronous chat completion", "query result") and BigModel "API error codes". Codes whose HTTP status
-is not documented are judged by the code alone. The two services as data are `bigmodel`'s. Knows no other dialect. Used
-through `providers`.
+is not documented are judged by the code alone. The two services as data stand in `services.bigmodel`. Knows no other
+dialect.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _submitted: Final = msgspec.json.Decoder(_Submitted)
 
 
 class Glm:
-    """Chat and tasks with one service over one key.
+    """The dialect for one service and one key: chat, streams and tasks.
 
     Args:
         service: how it differs from the others; its name is the provider as the records show it.
@@ -123,7 +123,7 @@ class Glm:
         return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id, stream=True))
 
     def folding(self) -> Folding:
-        """What the pieces of an answer to `stream` are put together by."""
+        """A new `Folding`, which puts the pieces of an answer to `stream` together."""
         return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
@@ -136,7 +136,7 @@ class Glm:
         return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self._get)
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
-        """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
+        """The reply to `chat`, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
         if incoming.status == 200:
             reply = completion.read(incoming, replay_reasoning=self.service.replays_reasoning)
             if reply is not None:
@@ -206,7 +206,7 @@ class Glm:
         return result
 
     def _no_state(self, incoming: Incoming) -> Failure:
-        """A poll answered with a redirect or no JSON: a gateway, which knows nothing of tasks, but for an empty 404."""
+        """The failure of a poll answered with a redirect or no JSON, by a gateway; an empty 404 is about the task."""
         failure = refusal.redirected(incoming) if 300 <= incoming.status < 400 else refusal.not_json(incoming)
         if incoming.status == 404 and not incoming.body.strip():
             return _lost(failure)
@@ -217,23 +217,23 @@ class Glm:
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
-        said = refusal.parse_error(document)
-        if said is None:
+        error = refusal.parse_error(document)
+        if error is None:
             if incoming.status < 300:
                 return None
-            said = refusal.ErrorEnvelope()
-        kind, verdict = refusal.classify(said, incoming.status, codes=self.service.codes)
-        if said.code == "1003" and self._credentials.renew():
+            error = refusal.ErrorEnvelope()
+        kind, verdict = refusal.classify(error, incoming.status, codes=self.service.codes)
+        if error.code == "1003" and self._credentials.renew():
             verdict = "once"  # with another token; a key that goes out as it is has no other
-            said = msgspec.structs.replace(said, message=said.message + self._skew(incoming))
-        if said.flat and said.code == "500" and incoming.status == 200:
+            error = msgspec.structs.replace(error, message=error.message + self._skew(incoming))
+        if error.flat and error.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
-            failure = self._failure(("bad_request", "fail"), said, document=document, incoming=incoming)
+            failure = self._failure(("bad_request", "fail"), error, document=document, incoming=incoming)
             return msgspec.structs.replace(failure, wrong_address=True)
-        return self._failure((kind, verdict), said, document=document, incoming=incoming)
+        return self._failure((kind, verdict), error, document=document, incoming=incoming)
 
     def _skew(self, incoming: Incoming) -> str:
-        """What to say when the clocks differ by so much that a fresh token is an old one to the service."""
+        """A hint for the message when the clocks differ so much that a fresh token is an old one to the service."""
         now_us = self._clock.now_us()
         ahead = server_now(incoming.headers, now_us).timestamp() - now_us / 1e6
         if abs(ahead) < SKEW_S:
@@ -241,49 +241,58 @@ class Glm:
         return f" (its clock is {describe(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours: set the clock)"
 
     def _failed(self, document: loose_json.Fields, incoming: Incoming) -> Failure:
-        """A task that ended in FAIL: its code says whether a new task can do better; without one, it may."""
-        said = refusal.parse_error(document) or refusal.ErrorEnvelope()
-        kind, verdict = self.service.codes.get(said.code or "", ("task", "retry"))
+        """The failure of a task that ended in FAIL; its code says whether a new task can do better."""
+        error = refusal.parse_error(document) or refusal.ErrorEnvelope()
+        kind, verdict = self.service.codes.get(error.code or "", ("task", "retry"))
         if verdict in ("retry", "once"):
             kind = "task"
-        said = msgspec.structs.replace(said, message=f"the task failed: {said.message or 'no reason given'}")
-        return self._failure((kind, verdict), said, document=document, incoming=incoming)
+        error = msgspec.structs.replace(error, message=f"the task failed: {error.message or 'no reason given'}")
+        return self._failure((kind, verdict), error, document=document, incoming=incoming)
 
     def _failure(
-        self, meaning: refusal.Meaning, said: refusal.ErrorEnvelope, *, document: loose_json.Fields, incoming: Incoming
+        self, meaning: refusal.Meaning, error: refusal.ErrorEnvelope, *, document: loose_json.Fields, incoming: Incoming
     ) -> Failure:
         kind, verdict = meaning
         headers, now_us = incoming.headers, self._clock.now_us()
         # What is used up comes back at the time in the message, whatever a gateway's Retry-After makes of a 429.
-        wait = reset_time(said.message, headers, now_us=now_us) if kind == "quota" else None
+        wait = reset_time(error.message, headers, now_us=now_us) if kind == "quota" else None
         if wait is None:
             wait = retry_after(headers, now_us)
         return Failure(
             kind=kind,
             verdict=verdict,
-            message=loose_json.excerpt(self._credentials.hide(said.message))
+            message=loose_json.excerpt(self._credentials.hide(error.message))
             or f"HTTP {incoming.status} without a message",
-            code=loose_json.excerpt(said.code)[:64] if said.code else None,
+            code=loose_json.excerpt(error.code)[:64] if error.code else None,
             http_status=incoming.status,
             retry_after_s=wait,
             request_id=loose_json.as_text(document.get("request_id")) or refusal.request_id(headers),
-            answered=said.code != "1231",  # the copy that came first may be answered, and billed
+            answered=error.code != "1231",  # the copy that came first may be answered, and billed
         )
 
 
 def _lost(failure: Failure) -> Failure:
-    """A task that is not known (any more): it may have been done and billed all the same."""
+    """The failure of a task that is not known (any more): it may have been done and billed all the same."""
     message = f"the provider does not know the task (any more): {failure.message}"
     return msgspec.structs.replace(failure, kind="task", verdict="once", message=message, answered=False)
 
 
 def reset_time(message: str, headers: Mapping[str, str], *, now_us: int) -> float | None:
-    """Seconds until the `YYYY-mm-dd HH:MM:SS` (UTC+8) in a message of BigModel's quota codes, or None."""
-    found = _RESET.search(message)
-    if not found:
+    """The seconds until the time in a message of BigModel's quota codes, `YYYY-mm-dd HH:MM:SS` in UTC+8.
+
+    Args:
+        message: of the error.
+        headers: of the answer, whose `Date` tells the service's own time.
+        now_us: our time, in microseconds since 1970.
+
+    Returns:
+        None when the message holds no such time.
+    """
+    match = _RESET.search(message)
+    if not match:
         return None
     try:
-        moment = datetime(*(int(part) for part in found.groups()), tzinfo=CHINA)  # type: ignore[arg-type, misc]
+        moment = datetime(*(int(part) for part in match.groups()), tzinfo=CHINA)  # type: ignore[arg-type, misc]
     except ValueError:
         return None
     return seconds_until(moment, server_now(headers, now_us))

@@ -1,6 +1,6 @@
-"""SignedTokens made from a GLM key: the other form in which BigModel and Z.ai take a key, of short life.
+"""Short-lived tokens made from a GLM key: the other form in which BigModel and Z.ai take a key.
 
-Owns `Tokens`: the key `id.secret` split, JSON web tokens signed with its secret, their reuse and renewal, and the
+Owns `SignedTokens`: the key `id.secret` split, JSON web tokens signed with its secret, their reuse and renewal, and the
 masking of all of them. It knows no dialect and reads no answer; a dialect says when the service called a token
 expired. Sources: BigModel API reference "authentication" and the token cache of the BigModel Python SDK: HS256 with
 `sign_type` SIGN, times in milliseconds, a life of 210 s of which 180 s are used.
@@ -35,10 +35,10 @@ SECRET_MIN: Final = 12
 
 
 class SignedTokens:
-    """Signs with tokens made from a key; made when they are needed, from the wall clock, and reused for three minutes.
+    """Signs requests with tokens made from a key. A token is made when it is needed and reused for three minutes.
 
     Making one registers it for masking: the key, its secret part and every token that was ever made from it are masked
-    by `batch.core.logs` from here on. One event loop owns it.
+    by `batch.core.redaction` from here on. One event loop owns it.
 
     Args:
         key: `id.secret`.
@@ -93,9 +93,10 @@ class SignedTokens:
         return redaction.redact(text) if self._stem in text else text
 
     def renew(self) -> bool:
-        """What was sent is not sent again, unless it was made a moment ago for the call before.
+        """Make another token for the next request, unless the last one was made only a moment ago.
 
-        False once ten tokens in a row were refused in their youth: another one would be, too.
+        Returns:
+            False once ten tokens in a row were refused while they were young: another one would be, too.
         """
         age = self._clock.monotonic() - self._made
         if self._headers and age >= JUST_MADE_S:

@@ -1,4 +1,4 @@
-"""Reading JSON that is not quite as documented: the tolerant path behind the typed decoders.
+"""Reads JSON that is not quite as documented: the tolerant path behind the typed decoders.
 
 Owns the step from the bytes of an answer to its fields when a typed decode refused them, and the cleaning of foreign
 text. Values stay raw JSON until somebody asks, so numbers inside an object that should have been text keep every digit.
@@ -81,6 +81,14 @@ def as_text(raw: msgspec.Raw | None) -> str | None:
     if literal.startswith(b'"'):
         return str(_any.decode(literal))
     return None if literal == b"null" else literal.decode("utf-8", "replace")
+
+
+def as_joined_text(raw: msgspec.Raw | None) -> str | None:
+    """As `as_text`, but the texts of a list of content parts joined; a part without text adds nothing."""
+    if raw is None or not bytes(raw).lstrip().startswith(b"["):
+        return as_text(raw)
+    parts = (as_object(part) for part in as_list(raw))
+    return "".join(as_text(part.get("text")) or "" for part in parts if part)
 
 
 def as_int(raw: msgspec.Raw | None) -> int | None:

@@ -1,4 +1,4 @@
-"""What a service makes of the order and the kinds of messages: what it refuses, ignores or answers in part.
+"""The rules of the services for the order and the kinds of messages: what they refuse, ignore or answer in part.
 
 Owns those rules, which are about one row's messages and need nothing sent to be known. BigModel refuses a conversation
 that asks nothing with its code 1214; the same failure is made here, for free. Sources: BigModel API reference "chat
@@ -40,7 +40,17 @@ def refused(service: Service, messages: Sequence[Message]) -> Failure | None:
 def findings(
     service: Service, model: str, messages: Sequence[Message], parameters: Mapping[str, Any] | None = None
 ) -> list[Finding]:
-    """What its author should know about one row's messages; paths are `messages.<number from 0>`."""
+    """What the author of a job should know about one row's messages.
+
+    Args:
+        service: who is asked.
+        model: its model.
+        messages: of the row's first request.
+        parameters: of the request.
+
+    Returns:
+        One finding for each fault; paths are `messages.<number from 0>`.
+    """
     if (failure := refused(service, messages)) is not None:
         return [
             Finding("error", ("messages",), f"{service.name} would refuse this with {failure.code}: {failure.message}")
@@ -54,16 +64,16 @@ def findings(
 
 def _order(messages: Sequence[Message]) -> list[Finding]:
     found = []
-    asked = False
+    user_spoke = False
     for index, message in enumerate(messages):
         role = message.get("role")
-        if role == "system" and asked:
+        if role == "system" and user_spoke:
             text = "a system message after a user message is ignored by GLM models and weak elsewhere: put it first"
             found.append(Finding("warning", ("messages", str(index)), text))
         if role == "user" and index and messages[index - 1].get("role") == "user":
             text = "of several user messages in a row GLM models answer the last one only: make one of them"
             found.append(Finding("warning", ("messages", str(index)), text))
-        asked = asked or role == "user"
+        user_spoke = user_spoke or role == "user"
     return found
 
 

@@ -1,9 +1,9 @@
 """The OpenAI dialect: chat completions of OpenAI itself and of the services that follow it.
 
 Owns the bodies, the meaning of error codes and types, and the parameters all of them share; what is different about one
-service is its `Service` (`dashscope`, `deepseek`, `moonshot`, `vllm`; OpenAI's own is here). Sources: OpenAI API
+service is its `Service` (one in each file of `services/`; OpenAI's own is here). Sources: OpenAI API
 reference "Create chat completion", guides "Error codes" and "Rate limits"; Alibaba Cloud Model Studio and Moonshot
-"Error codes". Only the sync lane; knows no other dialect.
+"Error codes". It has the lanes sync and stream, and no tasks; knows no other dialect.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ _AGAIN: Final = re.compile(r"try again in ([0-9][0-9a-zµμ.]{0,30})")
 
 
 class OpenAI:
-    """Chat with one service over one key.
+    """The dialect for one service and one key: chat and streams.
 
     Args:
         service: how it differs from the others; its name is the provider as the records show it.
@@ -191,7 +191,7 @@ class OpenAI:
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
-        return self._ask(body.write(self.service, request), call_id)
+        return self._outgoing(body.write(self.service, request), call_id)
 
     def stream(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions, answered in pieces, the usage in one of its own at the end."""
@@ -199,21 +199,21 @@ class OpenAI:
         members["stream"] = True
         if "stream_options" not in self.service.never_send:
             members["stream_options"] = {"include_usage": True}
-        return self._ask(members, call_id)
+        return self._outgoing(members, call_id)
 
     def folding(self) -> Folding:
-        """What the pieces of an answer to `stream` are put together by."""
+        """A new `Folding`, which puts the pieces of an answer to `stream` together."""
         return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
-    def _ask(self, members: dict[str, Any], call_id: str) -> Outgoing:
+    def _outgoing(self, members: dict[str, Any], call_id: str) -> Outgoing:
         header = self.service.call_id_header
         headers = (*self._post, (header, call_id)) if header else self._post
         return Outgoing("/chat/completions", headers, loose_json.encode(members))
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
-        """A completion, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
-        marked = self.service.partial_header
-        cut = marked is not None and incoming.headers.get(marked, "").strip().lower() == "true"
+        """The reply to `chat`, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
+        header = self.service.partial_header
+        cut = header is not None and incoming.headers.get(header, "").strip().lower() == "true"
         replay = self.service.replays_reasoning
         if incoming.status == 200:
             reply = completion.read(incoming, replay_reasoning=replay)
@@ -222,10 +222,10 @@ class OpenAI:
         document = loose_json.parse_object(incoming.body)
         if document is None:
             return refusal.not_json(incoming)
-        found = self._refused(document, incoming) or completion.read_loosely(
+        result = self._refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=replay, unfinished="length" if cut else None
         )
-        return _cut(found) if cut and isinstance(found, Reply) else found
+        return _cut(result) if cut and isinstance(result, Reply) else result
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """Not offered: OpenAI has no task lane."""
@@ -246,25 +246,25 @@ class OpenAI:
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
-        said = refusal.parse_error(document)
-        if said is None:
+        error = refusal.parse_error(document)
+        if error is None:
             if incoming.status < 300:
                 return None
-            said = refusal.ErrorEnvelope()
-        kind, verdict = refusal.classify(said, incoming.status, codes=self.service.codes)
-        if said.code == "insufficient_quota" and "request_id" in document:
+            error = refusal.ErrorEnvelope()
+        kind, verdict = refusal.classify(error, incoming.status, codes=self.service.codes)
+        if error.code == "insufficient_quota" and "request_id" in document:
             # Model Studio's envelope, and its word for tokens a minute, at another name's base_url.
             kind, verdict = "rate_limit", "retry"
-        if kind == "rate_limit" and _never_fits(said.message):
+        if kind == "rate_limit" and _never_fits(error.message):
             kind, verdict = "too_large", "fail"
-        code = said.code or said.type
+        code = error.code or error.type
         wait = headers.retry_after(incoming.headers, self._clock.now_us())
         if wait is None and kind == "rate_limit":
-            wait = _told(said.message)
+            wait = _wait_in_text(error.message)
         return Failure(
             kind=kind,
             verdict=verdict,
-            message=loose_json.excerpt(self._credentials.hide(said.message))
+            message=loose_json.excerpt(self._credentials.hide(error.message))
             or f"HTTP {incoming.status} without a message",
             code=loose_json.excerpt(code)[:64] if code else None,
             http_status=incoming.status,
@@ -278,16 +278,16 @@ def _cut(reply: Reply) -> Reply:
     return msgspec.structs.replace(reply, finish_reason="length") if reply.finish_reason == "stop" else reply
 
 
-def _told(message: str) -> float | None:
-    """Seconds in the `Please try again in 6m0s.` of a rate limit, for answers without Retry-After."""
-    found = _AGAIN.search(message)
-    return (headers.go_duration(found[1].rstrip(".")) or None) if found else None
+def _wait_in_text(message: str) -> float | None:
+    """The seconds in `Please try again in 6m0s.` of a rate limit, for answers without Retry-After."""
+    match = _AGAIN.search(message)
+    return (headers.go_duration(match[1].rstrip(".")) or None) if match else None
 
 
 def _never_fits(message: str) -> bool:
     """Whether the message says that one request alone is larger than the whole limit."""
-    found = _ASKED.search(message)
-    if not found:
+    match = _ASKED.search(message)
+    if not match:
         return False
-    limit, asked = (int(part.replace(",", "") or 0) for part in found.groups())
+    limit, asked = (int(part.replace(",", "") or 0) for part in match.groups())
     return 0 < limit < asked

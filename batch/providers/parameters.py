@@ -1,9 +1,9 @@
-"""What a job asks for, held against what its service takes, before anything is sent.
+"""Checks the parameters of a job against what its service takes, before anything is sent.
 
 Owns the checks and their texts; ranges, sets and models are data of the service (`service.Field`). What is known to be
 refused, or can never be right, is an error and stops a run before its first request. What is only undocumented, differs
 between documents, or has no effect is a warning and goes out as it stands: services learn new words faster than
-this table. Messages have rules of their own in `conversation`.
+this table. Messages have rules of their own in `message_rules`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batch.providers.service import Field, Form, Model, Service, Taken
 
 Level = Literal["error", "warning"]
 
-PLACE: Final[KeyPath] = ("model", "parameters")
+PATH: Final[KeyPath] = ("model", "parameters")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CEILINGS: Final = ("max_tokens", "max_completion_tokens")
 _TOOL_TYPES: Final = ("function", "retrieval", "web_search")
@@ -32,7 +32,7 @@ _NOTHING: Final = object()
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something about a job that is wrong, or that its author should know."""
+    """One thing about a job that is wrong, or that its author should know."""
 
     level: Level
     path: KeyPath
@@ -40,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True):
     value: Any = _NOTHING
 
     def line(self) -> str:
-        """The finding for people: dotted path, value, what is the matter and the way out."""
+        """The finding in one line for people: dotted path, value, what is wrong and the way out."""
         shown = "" if self.value is _NOTHING else f" = {shown_value(self.path, self.value)}"
         return f"{dotted(self.path)}{shown}: {self.text}"
 
@@ -48,7 +48,7 @@ class Finding(msgspec.Struct, frozen=True):
 def check(
     service: Service, model: str, parameters: Mapping[str, Any], *, tools: Collection[str] = (), lane: Lane = "sync"
 ) -> list[Finding]:
-    """Everything to say about the parameters of a job.
+    """Check the parameters of a job.
 
     Args:
         service: who is asked.
@@ -56,25 +56,28 @@ def check(
         parameters: of the job.
         tools: names of the functions the job runs itself.
         lane: how the requests travel.
+
+    Returns:
+        What is wrong or should be known, in the order of the parameters.
     """
-    fits = [entry for entry in service.models if any(fnmatchcase(model.lower(), name) for name in entry.names)]
+    entries = [entry for entry in service.models if any(fnmatchcase(model.lower(), name) for name in entry.names)]
     fields = dict(service.fields)
-    for entry in fits:
+    for entry in entries:
         fields |= entry.fields
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for name, value in parameters.items():
-        place = (*PLACE, name)
-        wrong = _value(fields[name], value, place, model) if name in fields else []
-        if not wrong and name in service.never_send:
-            why = "which does not document it: take it out" if service.closed else "as the table says"
-            wrong.append(Finding("warning", place, f"is never sent to {service.name}, {why}", value))
+        path = (*PATH, name)
+        of_value = _value(fields[name], value, path, model) if name in fields else []
+        if not of_value and name in service.never_send:
+            reason = "which does not document it: take it out" if service.closed else "as the table says"
+            of_value.append(Finding("warning", path, f"is never sent to {service.name}, {reason}", value))
         elif name not in fields:
-            wrong += _unknown(service, fields, name, value)
-        found += wrong
-    found += _ceiling(fits, parameters, model)
-    found += _tools(service, parameters, tools)
-    found += _tool_choice(service, fits, parameters, tools, model)
-    return found + list(_together(service, parameters, lane))
+            of_value += _unknown(service, fields, name, value)
+        findings += of_value
+    findings += _ceiling(entries, parameters, model)
+    findings += _tools(service, parameters, tools)
+    findings += _tool_choice(service, entries, parameters, tools, model)
+    return findings + list(_together(service, parameters, lane))
 
 
 def _unknown(service: Service, fields: Mapping[str, Field], name: str, value: Any) -> list[Finding]:
@@ -82,36 +85,36 @@ def _unknown(service: Service, fields: Mapping[str, Field], name: str, value: An
     if not close and not service.closed:
         return []
     way = f": did you mean {close[0]}?" if close else ""
-    return [Finding("warning", (*PLACE, name), f"is not known at {service.name} and is sent as it is{way}", value)]
+    return [Finding("warning", (*PATH, name), f"is not known at {service.name} and is sent as it is{way}", value)]
 
 
 def _value(field: Field, value: Any, path: KeyPath, model: str) -> list[Finding]:
     if field.refused is not None:
         return [Finding("error", path, field.refused, value)]
     way = f"; {field.way}" if field.way else ""
-    if not _is(field, value):
+    if not _has_form(field, value):
         return [Finding("error", path, f"expected {_wanted(field)}{way}", value)]
-    found = []
+    findings = []
     if not _fits(field, value):
         soft = field.soft
         text = f"{model} is documented to take {_wanted(field)}" if soft else f"expected {_wanted(field)}"
-        found.append(Finding("warning" if soft else "error", path, f"{text}{way}", value))
+        findings.append(Finding("warning" if soft else "error", path, f"{text}{way}", value))
     elif field.narrower is not None:
-        found += _value(field.narrower, value, path, model)
+        findings += _value(field.narrower, value, path, model)
     if field.note is not None:
-        found.append(Finding("warning", path, field.note, value))
+        findings.append(Finding("warning", path, field.note, value))
     if isinstance(value, dict):
         for key, item in value.items():
             inner = field.keys.get(key, field.each)
             if inner is not None:
-                found += _value(inner, item, (*path, str(key)), model)
+                findings += _value(inner, item, (*path, str(key)), model)
     elif isinstance(value, list) and field.each is not None:
         for index, item in enumerate(value):
-            found += _value(field.each, item, (*path, str(index)), model)
-    return found
+            findings += _value(field.each, item, (*path, str(index)), model)
+    return findings
 
 
-def _is(field: Field, value: Any) -> bool:
+def _has_form(field: Field, value: Any) -> bool:
     """Whether a value has the JSON form at all; true and false are no numbers."""
     match field.kind:
         case "number":
@@ -185,50 +188,50 @@ def _range(field: Field) -> str:
     return f" {'above' if field.open_low else 'from'} {low:g} {'to below' if field.open_high else 'to'} {high:.15g}"
 
 
-def _ceiling(fits: list[Model], parameters: Mapping[str, Any], model: str) -> list[Finding]:
-    most = next((entry.output_max for entry in reversed(fits) if entry.output_max is not None), None)
+def _ceiling(entries: list[Model], parameters: Mapping[str, Any], model: str) -> list[Finding]:
+    most = next((entry.output_max for entry in reversed(entries) if entry.output_max is not None), None)
     return [
-        Finding("warning", (*PLACE, name), f"{model} is documented to write at most {most:,} tokens", parameters[name])
+        Finding("warning", (*PATH, name), f"{model} is documented to write at most {most:,} tokens", parameters[name])
         for name in _CEILINGS
         if most is not None and isinstance(value := parameters.get(name), int) and value > most
     ]
 
 
 def _tools(service: Service, parameters: Mapping[str, Any], ours: Collection[str]) -> list[Finding]:
-    """The job's own `tools` parameter: tools the service runs itself, and functions nobody runs."""
+    """Findings about the job's own `tools` parameter: tools the service runs itself, and functions nobody runs."""
     given = parameters.get("tools")
     if not isinstance(given, list):
         return []
-    place = (*PLACE, "tools")
-    found: list[Finding] = []
+    path = (*PATH, "tools")
+    findings: list[Finding] = []
     kinds = set()
     for index, tool in enumerate(given):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if not isinstance(tool, dict) or not isinstance(kind, str):
-            found.append(Finding("error", (*place, str(index)), 'expected a table with a type, such as "function"'))
+            findings.append(Finding("error", (*path, str(index)), 'expected a table with a type, such as "function"'))
             continue
         kinds.add(kind)
         if kind == "function":
-            found += _function(tool, (*place, str(index), "function", "name"), ours)
+            findings += _function(tool, (*path, str(index), "function", "name"), ours)
     if "function" in kinds:
         text = "nothing runs these functions, calls of them stay in the column messages; what is to run is tools.module"
-        found.append(Finding("warning", place, text))
+        findings.append(Finding("warning", path, text))
     if service.search_tools:
         wins = [kind for kind in _TOOL_TYPES if kind in kinds or (kind == "function" and ours)]
         if len(wins) > 1:
             text = f"only one kind of tool takes effect: {wins[0]} wins, {' and '.join(wins[1:])} will do nothing"
-            found.append(Finding("warning", place, text))
-    return found
+            findings.append(Finding("warning", path, text))
+    return findings
 
 
-def _function(tool: dict[str, Any], place: KeyPath, ours: Collection[str]) -> list[Finding]:
+def _function(tool: dict[str, Any], path: KeyPath, ours: Collection[str]) -> list[Finding]:
     function = tool.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         value = _NOTHING if name is None else name
-        return [Finding("error", place, "expected a name of 1 to 64 letters, digits, - and _", value)]
+        return [Finding("error", path, "expected a name of 1 to 64 letters, digits, - and _", value)]
     if name in ours:
-        return [Finding("error", place, "is in tools.module, too: one of them must go", name)]
+        return [Finding("error", path, "is in tools.module, too: one of them must go", name)]
     return []
 
 
@@ -261,35 +264,35 @@ _FORMS: Final[dict[Form, str]] = {
 
 
 def _tool_choice(
-    service: Service, fits: list[Model], parameters: Mapping[str, Any], ours: Collection[str], model: str
+    service: Service, entries: list[Model], parameters: Mapping[str, Any], ours: Collection[str], model: str
 ) -> list[Finding]:
     if "tool_choice" not in parameters:
         return []
-    place, choice = (*PLACE, "tool_choice"), parameters["tool_choice"]
+    path, choice = (*PATH, "tool_choice"), parameters["tool_choice"]
     form, name = _form(choice)
     forms: dict[Form, Taken] = dict(service.tool_choices)
-    for entry in fits:
+    for entry in entries:
         forms |= entry.tool_choices
     if service.forcing_needs_no_thinking and form in ("required", "named") and _thinks(parameters):
-        return [Finding("error", place, f"{service.name} forces no tool while the model thinks: set thinking", choice)]
+        return [Finding("error", path, f"{service.name} forces no tool while the model thinks: set thinking", choice)]
     if form is None:
-        return [Finding("error", place, f"expected {' or '.join(_FORMS[known] for known in forms)}", choice)]
-    good = " or ".join(_FORMS[known] for known, taken in forms.items() if taken == "yes")
+        return [Finding("error", path, f"expected {' or '.join(_FORMS[each] for each in forms)}", choice)]
+    good = " or ".join(_FORMS[each] for each, taken in forms.items() if taken == "yes")
     if forms.get(form) == "no":
-        return [Finding("error", place, f"{_FORMS[form]} is refused by {service.name} for {model}: use {good}", choice)]
-    found = []
+        return [Finding("error", path, f"{_FORMS[form]} is refused by {service.name} for {model}: use {good}", choice)]
+    findings = []
     if form not in forms:
         text = f"{_FORMS[form]} is not documented for {service.name}, which may ignore it; documented: {good}"
-        found.append(Finding("warning", place, text, choice))
+        findings.append(Finding("warning", path, text, choice))
     offered = {*ours, *_names(parameters.get("tools"))}
     if name is not None and name not in offered:
         close = difflib.get_close_matches(name, offered, n=1)
         all_of_them = f"there are {', '.join(sorted(offered))}" if offered else "there is none"
         way = f"did you mean {close[0]}?" if close else all_of_them
-        found.append(Finding("error", place, f"no tool of the job is called {name}: {way}", choice))
+        findings.append(Finding("error", path, f"no tool of the job is called {name}: {way}", choice))
     elif form != "none" and not ours and not parameters.get("tools"):
-        found.append(Finding("warning", place, "says how to use tools, and the job has none: take it out", choice))
-    return found
+        findings.append(Finding("warning", path, "says how to use tools, and the job has none: take it out", choice))
+    return findings
 
 
 def _names(tools: Any) -> Iterator[str]:
@@ -305,16 +308,16 @@ def _thinks(parameters: Mapping[str, Any]) -> bool:
 
 
 def _together(service: Service, parameters: Mapping[str, Any], lane: Lane) -> Iterator[Finding]:
-    """Parameters that each are right and do not go with another, or with the lane."""
+    """Findings about parameters that are right by themselves, but do not go with another one or with the lane."""
     if parameters.get("do_sample") is False:
         for name in ("temperature", "top_p"):
             if name in parameters:
-                yield Finding("warning", (*PLACE, name), "is ignored with do_sample = false", parameters[name])
+                yield Finding("warning", (*PATH, name), "is ignored with do_sample = false", parameters[name])
     if "top_logprobs" in parameters and parameters.get("logprobs") is not True and "logprobs" in service.fields:
-        yield Finding("warning", (*PLACE, "top_logprobs"), "needs logprobs = true", parameters["top_logprobs"])
+        yield Finding("warning", (*PATH, "top_logprobs"), "needs logprobs = true", parameters["top_logprobs"])
     if lane != "stream":
         if parameters.get("enable_thinking") is True and service.closed:
             text = "some models think only while they stream, and refuse this on other lanes"
-            yield Finding("warning", (*PLACE, "enable_thinking"), text, True)
+            yield Finding("warning", (*PATH, "enable_thinking"), text, True)
         if parameters.get("tool_stream") is True:
-            yield Finding("warning", (*PLACE, "tool_stream"), f"has no effect on the lane {lane}", True)
+            yield Finding("warning", (*PATH, "tool_stream"), f"has no effect on the lane {lane}", True)

@@ -1,7 +1,7 @@
-"""Answers that are errors: an HTTP answer and a dialect's table of codes → `Failure`.
+"""Reads answers that are errors: what an error says, and what it means for the call.
 
 Owns the error envelopes (`{"error": {...}}`, the flat `code`/`msg` and `message`/`type` forms, HTML pages) and what
-a bare HTTP status means. What a code means is data of the dialect (`Codes`). No message text decides anything, with
+a bare HTTP status means. What a code means is data of the service (`Codes`). No message text decides anything, with
 two exceptions that are the services' documented contract and are read by the dialects: BigModel's reset time and
 OpenAI's Limit/Requested numbers. Sources: BigModel "API error codes", OpenAI guide "Error codes".
 """
@@ -46,7 +46,7 @@ _MAYBE_DONE: Final = frozenset({500, 502, 504, 520, 522, 524})
 
 
 class ErrorEnvelope(msgspec.Struct, frozen=True):
-    """What an error envelope says, as text; `flat` when it had no `error` object around it."""
+    """The code, type and message of an error, as text; `flat` when there was no `error` object around them."""
 
     code: str | None = None
     type: str | None = None
@@ -61,13 +61,13 @@ def parse_error(document: loose_json.Fields) -> ErrorEnvelope | None:
         inner = loose_json.as_object(raw)
         if inner is None:
             return ErrorEnvelope(message=loose_json.as_text(raw) or "")
-        return _said(inner)
+        return _envelope(inner)
     if "choices" in document or "task_status" in document:
         return None
     if loose_json.as_text(document.get("success")) == "false" or loose_json.as_text(document.get("object")) == "error":
-        return _said(document, flat=True)
+        return _envelope(document, flat=True)
     if "code" in document and ("msg" in document or "message" in document):
-        return _said(document, flat=True)
+        return _envelope(document, flat=True)
     return None
 
 
@@ -80,16 +80,22 @@ def by_status(status: int) -> Meaning:
     return ("bad_request", "fail")
 
 
-def classify(said: ErrorEnvelope, status: int, *, codes: Codes) -> Meaning:
-    """What a refusal means: its code, else its type, else its status, else the status its code repeats."""
-    if said.code in codes:
-        return _of_the_row_too(codes[said.code], status)
-    if said.type in codes and status != 529:  # which says more than the `server_error` that comes with it
-        return _of_the_row_too(codes[said.type], status)
+def classify(error: ErrorEnvelope, status: int, *, codes: Codes) -> Meaning:
+    """What a refusal means, by its code, else by its type, else by its status, else by the status its code repeats.
+
+    Args:
+        error: what the answer says.
+        status: HTTP status.
+        codes: of the service.
+    """
+    if error.code in codes:
+        return _of_the_row_too(codes[error.code], status)
+    if error.type in codes and status != 529:  # which says more than the `server_error` that comes with it
+        return _of_the_row_too(codes[error.type], status)
     if status >= 300:
         return by_status(status)
-    if said.code is not None and said.code.isdecimal() and 400 <= int(said.code[:4]) < 600:
-        return by_status(int(said.code[:4]))
+    if error.code is not None and error.code.isdecimal() and 400 <= int(error.code[:4]) < 600:
+        return by_status(int(error.code[:4]))
     return ("server", "once")
 
 
@@ -100,12 +106,12 @@ def _of_the_row_too(meaning: Meaning, status: int) -> Meaning:
 
 
 def not_json(incoming: Incoming) -> Failure:
-    """A failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
+    """The failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
     status = incoming.status
-    what = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
+    body_text = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
     if status < 300:
-        failure = completion.unusable(f"HTTP {status} with something that is no JSON object: {what}", status=status)
-        return msgspec.structs.replace(failure, wrong_address=is_page(incoming))
+        message = f"HTTP {status} with something that is no JSON object: {body_text}"
+        return msgspec.structs.replace(completion.unusable(message, status=status), wrong_address=is_page(incoming))
     if status < 400:
         return redirected(incoming)
     kind, verdict = by_status(status)
@@ -114,7 +120,7 @@ def not_json(incoming: Incoming) -> Failure:
         kind=kind,
         verdict="once" if wrong_address else verdict,
         code="web_page" if wrong_address else None,
-        message=f"HTTP {status}: {what}",
+        message=f"HTTP {status}: {body_text}",
         http_status=status,
         answered=status not in _MAYBE_DONE,
         wrong_address=wrong_address,
@@ -129,7 +135,7 @@ def is_page(incoming: Incoming) -> bool:
 
 
 def redirected(incoming: Incoming) -> Failure:
-    """A failure for a 3xx: it is never followed, because the key and the prompt would go wherever it points."""
+    """The failure for a redirect: it is never followed, because the key and the prompt would go wherever it points."""
     target = loose_json.excerpt(incoming.headers.get("location", "nowhere"))[:200]
     status = incoming.status
     message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
@@ -143,6 +149,6 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("x-log-id")
 
 
-def _said(found: loose_json.Fields, *, flat: bool = False) -> ErrorEnvelope:
-    message = loose_json.as_text(found.get("message")) or loose_json.as_text(found.get("msg")) or ""
-    return ErrorEnvelope(loose_json.as_text(found.get("code")), loose_json.as_text(found.get("type")), message, flat)
+def _envelope(fields: loose_json.Fields, *, flat: bool = False) -> ErrorEnvelope:
+    message = loose_json.as_text(fields.get("message")) or loose_json.as_text(fields.get("msg")) or ""
+    return ErrorEnvelope(loose_json.as_text(fields.get("code")), loose_json.as_text(fields.get("type")), message, flat)

@@ -1,6 +1,6 @@
-"""The known providers, and the way from a provider's name to an `Endpoint`.
+"""The known providers, and how a provider's name becomes an `Endpoint`.
 
-Owns the list of services (their data stands in a file each) and what a job's own `[provider.NAME]` table makes of one.
+Owns the list of services (their data stands in `services/`) and what a job's own `[provider.NAME]` table makes of one.
 It reads no environment itself: the caller hands one in. Sources of the addresses and variable names stand with the
 services.
 """
@@ -40,7 +40,7 @@ Tables = Mapping[str, ProviderSpec]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where to send and how to write: what a run needs to know of its provider."""
+    """What a run needs to know of its provider: where to send, and how to write."""
 
     dialect: Dialect
     base_url: str
@@ -52,7 +52,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def known_providers() -> tuple[str, ...]:
-    """The names `model.provider` may have without a table."""
+    """The names that `model.provider` may have without a table."""
     return tuple(PROVIDERS)
 
 
@@ -62,13 +62,13 @@ def find(provider: str, tables: Tables | None = None) -> Service:
     Raises:
         RefusedToStart: there is neither; names the nearest.
     """
-    known = PROVIDERS.get(provider)
-    if known is not None:
-        return known
+    service = PROVIDERS.get(provider)
+    if service is not None:
+        return service
     table = (tables or {}).get(provider)
     if table is None:
         raise RefusedToStart(f"model.provider = {provider!r} {unknown(provider, tables or {})}")
-    return _own(provider, table)
+    return _described(provider, table)
 
 
 def dialect(
@@ -79,28 +79,35 @@ def dialect(
     key_form: KeyForm = "raw",
     clock: Clock | None = None,
 ) -> tuple[Dialect, str]:
-    """The dialect of a service under a given key, and its base URL without a slash at the end.
+    """The dialect of a service for a given key, and its base URL without a slash at the end.
+
+    Args:
+        provider: a name of `known_providers`, or a service.
+        base_url: None takes the service's own address.
+        key: None takes the key that is built in, if there is one; empty sends none.
+        key_form: how the key goes out.
+        clock: handed to the dialect.
 
     Raises:
         RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, the key is missing
             or could not stand in a header, or there is no such form of it.
     """
-    known = find(provider) if isinstance(provider, str) else provider
-    address = _checked_url(known.name, base_url or known.base_url)
+    service = find(provider) if isinstance(provider, str) else provider
+    address = _checked_url(service.name, base_url or service.base_url)
     if key is None:
-        key = known.built_in_key
+        key = service.built_in_key
     if key is None:
-        raise RefusedToStart(_no_key(known.name, known.keys))
+        raise RefusedToStart(_no_key(service.name, service.keys))
     key = _checked_key(key, "the API key")
-    if key_form == "jwt" and known.speaks != "glm":
+    if key_form == "jwt" and service.speaks != "glm":
         raise RefusedToStart(
-            f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {known.name} takes its key as it '
+            f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {service.name} takes its key as it '
             'is: set key_form = "raw" or leave it out'
         )
     credentials: Signer = SignedTokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
-    if known.speaks == "openai":
-        return OpenAI(known, credentials, clock=clock), address
-    return Glm(known, credentials, clock=clock), address
+    if service.speaks == "openai":
+        return OpenAI(service, credentials, clock=clock), address
+    return Glm(service, credentials, clock=clock), address
 
 
 def resolve(
@@ -127,20 +134,20 @@ def resolve(
     Raises:
         RefusedToStart: as `dialect`, naming the variables when none of them is set.
     """
-    known = find(provider, tables)
-    names = (api_key_env,) if api_key_env else known.keys
-    used = next((name for name in names if environ.get(name, "").strip()), None)
-    if used is None and (api_key_env or known.built_in_key is None):
+    service = find(provider, tables)
+    names = (api_key_env,) if api_key_env else service.keys
+    key_variable = next((name for name in names if environ.get(name, "").strip()), None)
+    if key_variable is None and (api_key_env or service.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
-    address = base_url or (environ.get(known.base_variable, "").strip() if known.base_variable else "") or None
-    key = _checked_key(environ[used], used) if used else None
-    spoken, where = dialect(known, base_url=address, key=key, key_form=key_form, clock=clock)
+    address = base_url or (environ.get(service.base_variable, "").strip() if service.base_variable else "") or None
+    key = _checked_key(environ[key_variable], key_variable) if key_variable else None
+    spoken, checked_address = dialect(service, base_url=address, key=key, key_form=key_form, clock=clock)
     digest = blake2b((key or "").encode(), digest_size=16).digest()
-    return Endpoint(spoken, where, used, known, digest)
+    return Endpoint(spoken, checked_address, key_variable, service, digest)
 
 
-def _own(name: str, table: ProviderSpec) -> Service:
-    """The service a table describes: the one it speaks like, less what is only that one's."""
+def _described(name: str, table: ProviderSpec) -> Service:
+    """The service that a table describes: as the one it speaks like, without what is true of that one only."""
     like = GLM if table.speaks == "glm" else VLLM
     return msgspec.structs.replace(
         like,

@@ -1,8 +1,8 @@
-"""What a service is, as data: its address, keys, codes, what it is sent, and what it takes.
+"""A service as data: its address, keys, error codes, what it is sent, and which parameters it takes.
 
-Owns the shape of that data and no value of it: those stand in one thin file a service (`glm`, `openai`, `dashscope`,
-`deepseek`, `moonshot`, `vllm`), written from its own documentation. The two dialects are told how to write and read by
-a `Service`; `parameters` holds what a job asks for against it. Services change faster than releases: what is only
+Owns the shape of that data and no value of it: those stand in one thin file for each service, in `services/` (OpenAI's
+own in `openai`), written from its documentation. A `Service` tells the two dialects how to write and read, and
+`parameters` checks a job against it. Services change faster than releases: what is only
 undocumented, or differs between documents, is data that leads to a warning; an error is what is known to be refused.
 """
 
@@ -49,13 +49,13 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     way: str | None = None
     """The way out, said with every fault."""
     note: str | None = None
-    """ErrorEnvelope as a warning whenever it is set."""
+    """Said as a warning whenever it is set."""
     refused: str | None = None
     """Why it must not be set at all, and the way out."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """What is different for some models of a service."""
+    """How some models of a service differ from the others."""
 
     names: tuple[str, ...]
     """Names in lower case, or glob patterns."""
@@ -134,4 +134,4 @@ OUR_FIELDS: Final[dict[str, Field]] = {
     "messages": Field(kind="any", refused="is set by promptmill itself: use the section [prompt]"),
     "request_id": Field(kind="any", refused="is set by promptmill itself, new for every call: take it out"),
 }
-"""What is ours to set at every service."""
+"""Parameters that promptmill sets itself, at every service."""

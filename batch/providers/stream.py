@@ -1,4 +1,4 @@
-"""One streamed answer on its way in: its pieces go to the folding as they come, and its times are taken.
+"""One streamed answer while it comes in: its pieces go to a `Folding`, and its times are taken.
 
 Owns what belongs to a stream beyond its meaning: whether the answer is one at all (a refusal, a page or a JSON body is
 not, and is collected like any other), when the first chunk came, and the longest silence.
@@ -21,10 +21,10 @@ MAX_RAW: Final = 8 * 1024 * 1024
 
 
 class Stream:
-    """The stream of one call.
+    """Takes in the streamed answer of one call.
 
     Args:
-        folding: what the pieces are put together by.
+        folding: puts the pieces together.
         clock: for the times.
         first_s: the most seconds until the first chunk of the answer.
         idle_s: the most seconds between two pieces from then on.
@@ -52,23 +52,23 @@ class Stream:
         self._longest = 0.0
 
     def sent(self) -> None:
-        """The request has left; times count from here."""
+        """Note that the request has left; times count from here."""
         self._began = self._last = self._clock.monotonic()
 
     def head(self, status: int, headers: list[Header]) -> bool:
-        """Whether the answer may be a stream: of status 200 and not packed. Labels are not believed, see `feeder`."""
+        """Whether the answer may be a stream: of status 200 and not packed. Its label is not believed, see `feed`."""
         packings = [value.strip().lower() for name, value in headers if name.lower() == b"content-encoding"]
         self.taken = status == 200 and all(packing in (b"", b"identity") for packing in packings)
         return self.taken
 
     def feed(self, data: bytes) -> bool:
-        """A piece of the body, of any length.
+        """Take a piece of the body, of any length.
 
         Returns:
             True when nothing that follows can change the result.
 
         Raises:
-            WireError: nothing that follows can be an answer either: it is broken or too large, and not worth reading.
+            WireError: it is broken or too large, so nothing that follows is worth reading.
         """
         now = self._clock.monotonic()
         if self._raw is not None and self._room > 0:
@@ -93,16 +93,16 @@ class Stream:
         if self._first is None and self.begun:
             self._first = now
         if self._folding.broken:
-            raise WireError(self._folding.said, kind="bad_payload", sent=True)
+            raise WireError(self._folding.failure_message, kind="bad_payload", sent=True)
         return self._folding.done
 
     def remainder(self, status: int, body: bytes) -> bytes:
-        """What is left to be read as one body: the answer was none of a stream. b"" when it is one after all.
+        """What is left to be read as one body, when the answer was no stream; b"" when it is one after all.
 
         A body that had to be unpacked before it could be read is only looked at here.
 
         Raises:
-            WireError: as `feeder` does.
+            WireError: as `feed` does.
         """
         if self._whole is not None:
             return b"".join(self._whole)
@@ -113,7 +113,7 @@ class Stream:
         return b""
 
     def _collect(self, data: bytes) -> None:
-        """One answer although a stream was asked for, under whatever label: read like one of lane `sync`."""
+        """Collect an answer that is no stream although one was asked for; it is read like one of lane `sync`."""
         assert self._whole is not None
         self._whole.append(data)
         self._size += len(data)
@@ -121,7 +121,7 @@ class Stream:
             raise WireError(f"the answer is larger than {MAX_WHOLE} bytes", kind="bad_payload", sent=True)
 
     def end(self, *, clean: bool) -> Reply | Failure:
-        """What the stream was; see `Folding.end`."""
+        """The reply or the failure that the stream was; see `Folding.end`."""
         return self._folding.end(clean=clean)
 
     @property

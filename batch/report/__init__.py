@@ -1,4 +1,4 @@
-"""What an output folder tells afterwards: status, one row whole, comparisons of variants, scans of an input.
+"""Reads what is there and reports on it: the status of an output folder, one row, variants compared, an input scanned.
 
-It only reads, and prints nothing. Doors: all its modules.
+It writes nothing and prints nothing. Doors: all its modules.
 """

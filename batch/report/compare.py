@@ -1,4 +1,4 @@
-"""The variants of a table beside one another: what each cost and how often two of them say the same.
+"""Compares the variants of a table: what each cost, how often two of them agree, and on which rows they do not.
 
 Owns what "the same answer" means: equal text, but for white space at its ends; equal values where both are JSON objects
 or lists, whatever the order of keys. Reads the published parts only, one stretch of rows at a time, so it works during
@@ -33,7 +33,7 @@ _KEY: Final = ("row_id", "row_number", "variant")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What one row says in one variant; the names are those of the table."""
+    """The result of one row in one variant; the names are those of the table."""
 
     variant: str | None
     status: str
@@ -46,23 +46,23 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """One row in its variants, in their order; those it has no result of are left out."""
+    """One row in its variants, in their order; variants without a result of the row are left out."""
 
     row_id: str
     row_number: int
     inputs: dict[str, Any]
     """The chosen input columns."""
     differs: bool
-    """Two of the answers are not the same, or one variant answered and another failed."""
+    """Whether two of the answers are not the same, or one variant answered and another failed."""
     answers: tuple[Answer, ...]
 
 
 class VariantSums(msgspec.Struct, kw_only=True):
-    """One variant over the whole table; tokens, cost and latency are of the results that stand in it."""
+    """The sums of one variant over the whole table; tokens, cost and latency are of the results that stand in it."""
 
     variant: str | None
     asked: bool
-    """Whether the last run asked it; False: its results are left from an earlier one."""
+    """Whether the last run asked it; if not, its results are left from an earlier run."""
     rows: int = 0
     ok: int = 0
     failed: int = 0
@@ -96,7 +96,7 @@ class VariantSums(msgspec.Struct, kw_only=True):
 
 
 class Pair(msgspec.Struct):
-    """How often two variants say the same, of the rows that both answered."""
+    """How often two variants agree, of the rows that both answered."""
 
     first: str | None
     second: str | None
@@ -105,12 +105,12 @@ class Pair(msgspec.Struct):
 
     @property
     def share(self) -> float | None:
-        """From 0 to 1, None while there is no row that both answered."""
+        """The share of rows on which they agree, from 0 to 1; None while there is no row that both answered."""
         return self.agree / self.answered if self.answered else None
 
 
 class Comparison:
-    """One pass over the table; what is counted is of the rows that `rows` has given so far.
+    """Goes once over the table. Its counts are of the rows that `rows` has given until now.
 
     Args:
         out: the output folder.
@@ -137,15 +137,15 @@ class Comparison:
             self._parts = [self.folder.part(number) for number in reader.parts()]
             last = next(reversed(reader.runs()), None)
         asked = list(_asked(self.folder, last.run, last.request)) if last is not None else []
-        found = self._found(asked)
-        self._refuse(found, variants)
-        chosen: list[str | None] = [*variants] if variants else found
+        present = self._present(asked)
+        self._refuse(present, variants)
+        chosen: list[str | None] = [*variants] if variants else present
         self.variants = [VariantSums(variant=name, asked=name in asked) for name in chosen]
         self.pairs = [Pair(first, second) for first, second in combinations(chosen, 2)]
         self.inputs_wanted = True
         self.rows_read = self.complete = self.differing = 0
         self._sums = {sums.variant: sums for sums in self.variants}
-        self._place = {name: place for place, name in enumerate(chosen)}
+        self._position = {name: position for position, name in enumerate(chosen)}
         self._columns = self._inputs(columns)
 
     def rows(self) -> Iterator[Compared]:
@@ -156,26 +156,26 @@ class Comparison:
         """
         for part in self._parts:
             for _, group in groupby(self._results(part), key=lambda row: row["row_id"]):
-                results = sorted((r for r in group if r["variant"] in self._place), key=self._order)
+                results = sorted((r for r in group if r["variant"] in self._position), key=self._order)
                 if results:
                     yield self._compared(results)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _order(self, row: dict[str, Any]) -> int:
-        return self._place[row["variant"]]
+        return self._position[row["variant"]]
 
     def _compared(self, results: list[dict[str, Any]]) -> Compared:
-        said: dict[str | None, bytes] = {}
+        meanings: dict[str | None, bytes] = {}
         for row in results:
             self._sums[row["variant"]].add(row)
             if row["status"] == "ok":
-                said[row["variant"]] = meaning(row["answer"])
+                meanings[row["variant"]] = meaning(row["answer"])
         for pair in self.pairs:
-            if pair.first in said and pair.second in said:
+            if pair.first in meanings and pair.second in meanings:
                 pair.answered += 1
-                pair.agree += said[pair.first] == said[pair.second]
-        differs = len(set(said.values())) > 1 or 0 < len(said) < len(results)
+                pair.agree += meanings[pair.first] == meanings[pair.second]
+        differs = len(set(meanings.values())) > 1 or 0 < len(meanings) < len(results)
         self.rows_read += 1
         self.complete += len(results) == len(self.variants)
         self.differing += differs
@@ -200,31 +200,31 @@ class Comparison:
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.") from exc
 
-    def _found(self, asked: Sequence[str | None]) -> list[str | None]:
+    def _present(self, asked: Sequence[str | None]) -> list[str | None]:
         """The variants of the table: those of the last run in its order, then those left from earlier ones."""
-        found: dict[str | None, None] = {}
+        present: dict[str | None, None] = {}
         for part in self._parts:
             try:
                 with pq.ParquetFile(part) as file:
                     for batch in file.iter_batches(batch_size=65_536, columns=["variant"]):
-                        found.update(dict.fromkeys(batch.column(0).unique().to_pylist()))
+                        present.update(dict.fromkeys(batch.column(0).unique().to_pylist()))
             except (OSError, pa.ArrowException) as exc:
                 raise StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.") from exc
-        return [name for name in asked if name in found] + [name for name in found if name not in asked]
+        return [name for name in asked if name in present] + [name for name in present if name not in asked]
 
-    def _refuse(self, found: Sequence[str | None], chosen: Sequence[str]) -> None:
-        root, have = self.folder.root, ", ".join(name for name in found if name is not None)
+    def _refuse(self, present: Sequence[str | None], chosen: Sequence[str]) -> None:
+        root, have = self.folder.root, ", ".join(name for name in present if name is not None)
         for name in chosen:
-            if name not in found:
+            if name not in present:
                 raise RefusedToStart(f"{root}: no row has a variant {name!r}. It has {have or 'none'}.")
         if not self._parts:
             raise RefusedToStart(f"{root}: has no results yet. Compare once a part is published.")
-        if len(set(chosen)) == 1 or len(found) < 2:
-            one = chosen[0] if chosen else have
-            said = f"there is nothing to compare {one!r} with" if one else "its rows have no variants"
+        if len(set(chosen)) == 1 or len(present) < 2:
+            only = chosen[0] if chosen else have
+            reason = f"there is nothing to compare {only!r} with" if only else "its rows have no variants"
             raise RefusedToStart(
-                f"{root}: {said}. Several models (model.names) or prompts (prompt.variants) give every row one result "
-                "for each."
+                f"{root}: {reason}. Several models (model.names) or prompts (prompt.variants) give every row one "
+                "result for each."
             )
 
     def _inputs(self, chosen: Sequence[str]) -> list[str]:
@@ -238,7 +238,7 @@ class Comparison:
             schema = pq.read_schema(self._parts[-1])
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(f"{self._parts[-1]}: cannot be read: {exc}.") from exc
-        fields = [schema.field(place) for place in range(len(schema) - ours)]
+        fields = [schema.field(position) for position in range(len(schema) - ours)]
         names = [field.name for field in fields]
         for name in chosen:
             if name not in names:
@@ -247,7 +247,7 @@ class Comparison:
 
 
 def meaning(answer: str | None) -> bytes:
-    """Two answers are the same when this is."""
+    """What an answer says, as bytes: two answers are the same when their meanings are equal."""
     text = (answer or "").strip()
     if text[:1] in ("{", "["):
         try:
@@ -259,14 +259,14 @@ def meaning(answer: str | None) -> bytes:
 
 
 def _asked(folder: OutputFolder, run: str, request: str) -> Iterator[str | None]:
-    """The variants of a run in the order of its job as its file has it: the stored request has them sorted."""
+    """The variants of a run in the order of its job, which its file has: the stored request has them sorted."""
     asked = [name or None for name in old_models(msgspec.json.decode(request))]
     try:
-        told = msgspec.json.decode(folder.run_file(run).read_bytes())["job"]["variants"]
+        in_order = msgspec.json.decode(folder.run_file(run).read_bytes())["job"]["variants"]
     except (OSError, ValueError, TypeError, KeyError):
-        told = []
-    yield from (name for name in told if name in asked)
-    yield from (name for name in asked if name not in told)
+        in_order = []
+    yield from (name for name in in_order if name in asked)
+    yield from (name for name in asked if name not in in_order)
 
 
 def _answer(row: dict[str, Any]) -> Answer:
@@ -276,7 +276,7 @@ def _answer(row: dict[str, Any]) -> Answer:
 
 
 def _readable(kind: pa.DataType) -> bool:
-    """Whether a person reads values of this type in a line."""
+    """Whether a person can read values of this type in one line."""
     types = pa.types
     nested_or_bytes = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
     return not any(is_one(kind) for is_one in nested_or_bytes)

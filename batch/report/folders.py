@@ -1,6 +1,6 @@
-"""From a path a person typed to an output folder that is one.
+"""Opens the output folder at a path that a person typed.
 
-Owns the refusal of everything else, with the folder that was probably meant.
+Owns the refusal of paths that are none, with the folder that was probably meant.
 """
 
 from __future__ import annotations

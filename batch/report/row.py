@@ -1,4 +1,4 @@
-"""One row whole, in each of its variants: its input, outcome and conversation, and every call that was made for it.
+"""Collects everything about one row, in each of its variants: input, outcome, conversation, and every call made for it.
 
 Looks a row up by its id, or by a beginning of it that no other row shares, in the published table first and then among
 the rows that are still under way. Reads only what the ledger names: a killed publication's files are not in the book.
@@ -27,7 +27,7 @@ MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000
 
 Stage = Literal["waiting", "under way", "settled"]
-"""Of a row that is admitted: not sent yet; in the middle of a call or conversation; to be published."""
+"""How far an admitted row is: not sent yet; in the middle of a call or conversation; waiting to be published."""
 
 
 class RowView(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class RowView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def row_of(out: Path, row_id: str) -> list[RowView]:
-    """The row with this id, or with the only id that begins with it: one view a variant, in the order of the table.
+    """The row with this id, or with the only id that begins with it: one view for each variant, in the table's order.
 
     Raises:
         OutputError: `out` is no output folder.
@@ -64,22 +64,22 @@ def row_of(out: Path, row_id: str) -> list[RowView]:
             raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
 
 
-def _row(folder: OutputFolder, reader: LedgerReader, asked: str) -> list[RowView]:
+def _row(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[RowView]:
     pending = _Pending(reader)
-    entries = reader.entries([asked])
-    found = asked if entries or pending.find(asked) else _resolve(folder, reader, pending, asked)
-    entries = entries or reader.entries([found])
-    under_way = pending.find(found)
+    entries = reader.entries([row_id])
+    full_id = row_id if entries or pending.find(row_id) else _resolve(folder, reader, pending, row_id)
+    entries = entries or reader.entries([full_id])
+    under_way = pending.find(full_id)
     parts = {entry.part for entry in entries.values() if entry.status is not None}
-    published = {name: row for part in sorted(parts) for name, row in _published(folder, part, found).items()}
-    booked = _booked(folder, reader, found)
+    published = {name: row for part in sorted(parts) for name, row in _published(folder, part, full_id).items()}
+    booked = _booked(folder, reader, full_id)
     views = []
     for variant in dict.fromkeys([*published, *under_way, *(name for _, name in entries)]):
         stage, row = under_way.get(variant, (None, None))
         inputs, outcome = _split(published[variant]) if variant in published else ({}, None)
-        number = row.row_number if row is not None else entries[found, variant].row_number
+        number = row.row_number if row is not None else entries[full_id, variant].row_number
         view = RowView(
-            row_id=found,
+            row_id=full_id,
             row_number=number,
             variant=variant or None,
             stage=stage,
@@ -103,10 +103,10 @@ class _Pending:
             after = slice_[-1].work_id
         self._add("under way", reader.open_rows())
         for part in reader.parts_with_outcomes():
-            place = (-1, -1)
-            while settled := reader.outcomes(part, after=place):
+            position = (-1, -1)
+            while settled := reader.outcomes(part, after=position):
                 self._add("settled", settled)
-                place = (settled[-1].row_number, settled[-1].variant_no)
+                position = (settled[-1].row_number, settled[-1].variant_no)
 
     def _add(self, stage: Stage, rows: list[PendingRow]) -> None:
         for row in rows:
@@ -145,27 +145,27 @@ def _resolve(folder: OutputFolder, reader: LedgerReader, pending: _Pending, star
     if names:
         more = ", …" if len(names) > MOST_NAMED else ""
         raise RefusedToStart(f"{start!r} begins several row ids: {', '.join(sorted(names)[:MOST_NAMED])}{more}")
-    known = pending.names()[:NEAREST_AMONG]
+    ids = pending.names()[:NEAREST_AMONG]
     if table is not None:
-        known += table.scanner(columns=["row_id"]).head(NEAREST_AMONG).column(0).to_pylist()
-    known = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(start, known, n=3, cutoff=0.7)
+        ids += table.scanner(columns=["row_id"]).head(NEAREST_AMONG).column(0).to_pylist()
+    ids = list(dict.fromkeys(ids))
+    near = difflib.get_close_matches(start, ids, n=3, cutoff=0.7)
     if near:
         hint = f"Did you mean {' or '.join(near)}?"
     else:
-        hint = f"Row ids here look like {', '.join(known[:3])}." if known else "It has no rows yet."
+        hint = f"Row ids here look like {', '.join(ids[:3])}." if ids else "It has no rows yet."
     raise RefusedToStart(f"{folder.root}: no row is called {start!r}. {hint}")
 
 
 def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, dict[str, Any]]:
-    """The rows of the table by variant."""
+    """The rows of one part of the table that have this id, by variant."""
     table = ds.dataset(str(folder.part(part)), format="parquet")
     rows: list[dict[str, Any]] = table.to_table(filter=pc.field("row_id") == row_id).to_pylist(maps_as_pydicts="lossy")
     return {row["variant"] or "": row for row in rows}
 
 
 def _split(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Input columns and ours; ours come last."""
+    """A row of the table, split into its input columns and ours; ours come last."""
     ours = len(tables.result_schema(pa.schema([]), None))
     items = list(row.items())
     return dict(items[:-ours]), dict(items[-ours:])
@@ -191,9 +191,9 @@ def _messages(text: str | None) -> list[dict[str, Any]]:
 
 def _calls(reader: LedgerReader, booked: list[dict[str, Any]], row: PendingRow | None) -> list[dict[str, Any]]:
     """All calls of a row; those in the book are still in the ledger as long as the row is under way."""
-    known = {call["client_call_id"] for call in booked}
+    booked_ids = {call["client_call_id"] for call in booked}
     journaled = _journaled(reader, row) if row is not None else []
-    return booked + [call for call in journaled if call["client_call_id"] not in known]
+    return booked + [call for call in journaled if call["client_call_id"] not in booked_ids]
 
 
 def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[dict[str, Any]]:

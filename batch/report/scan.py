@@ -1,4 +1,4 @@
-"""What an input holds: the first rows as they will be asked, and, read in full, everything in it that cannot be.
+"""Reads an input before a run: its first rows as they will be asked, or all of it, for the rows that cannot be asked.
 
 Sends nothing, and writes only a temporary database that goes away by itself: the identities of ten million rows do not
 fit in memory.
@@ -27,21 +27,21 @@ READ_ROWS: Final = 1_000
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One of the first rows: its place, and its messages or why there are none."""
+    """One of the first rows: its place in the input, and its messages or why there are none."""
 
     place: str
     messages: list[Message]
     fault: str | None = None
     warnings: tuple[str, ...] = ()
-    """What its service may make of these messages otherwise than meant."""
+    """How its service may understand these messages otherwise than they are meant."""
     variants: tuple[str, ...] = ()
     """Those that ask the row so, as the ledger names them; none for a row that cannot be read."""
     later: tuple[Message, ...] = ()
-    """What the user says behind the answers."""
+    """What the user says after the answers."""
 
 
 class Scan(msgspec.Struct):
-    """What reading the whole input found; the lists hold the first ten of each, every text names its place."""
+    """What reading the whole input found. The lists hold the first ten of each kind, and every text names its place."""
 
     rows: int = 0
     unreadable: int = 0
@@ -57,7 +57,7 @@ class Scan(msgspec.Struct):
 
     @property
     def bad(self) -> int:
-        """Rows that would fail unasked."""
+        """How many rows would fail without being asked."""
         return self.unreadable + self.no_key + self.duplicates + self.unrendered
 
 
@@ -67,52 +67,56 @@ def samples(checked: CheckedJob, count: int) -> list[Sample]:
     Raises:
         InputError: the input cannot be read.
     """
-    found: list[Sample] = []
+    collected: list[Sample] = []
     rows = 0
     reader = checked.source.reader()
     try:
         while rows < count and (batch := reader.read(count - rows)) is not None:
-            found += _samples(checked, batch)
+            collected += _samples(checked, batch)
             rows += len(batch.records)
     finally:
         reader.close()
-    return found
+    return collected
 
 
 def _samples(checked: CheckedJob, batch: SourceBatch) -> list[Sample]:
-    found: list[Sample] = []
+    collected: list[Sample] = []
     for index, record in enumerate(batch.records):
         place = batch.place(index)
         failure = batch.failures[index]
         if record is None or failure is not None:
-            found.append(Sample(place, [], failure.message if failure else "cannot be read"))
+            collected.append(Sample(place, [], failure.message if failure else "cannot be read"))
         else:
-            found += _of_row(checked, place, record)
-    return found
+            collected += _of_row(checked, place, record)
+    return collected
 
 
 def _of_row(checked: CheckedJob, place: str, record: dict[str, Any]) -> list[Sample]:
     """One sample for the variants that ask the row alike."""
-    found: list[Sample] = []
+    collected: list[Sample] = []
     for variant in checked.variants:
         try:
             sample = _sample(checked, place, variant.request(record))
         except PromptFault as exc:
             sample = Sample(place, [], str(exc))
-        same = next((n for n, one in enumerate(found) if msgspec.structs.replace(one, variants=()) == sample), None)
+        same = next(
+            (n for n, other in enumerate(collected) if msgspec.structs.replace(other, variants=()) == sample), None
+        )
         if same is None:
-            found.append(msgspec.structs.replace(sample, variants=(variant.name,)))
+            collected.append(msgspec.structs.replace(sample, variants=(variant.name,)))
         else:
-            found[same] = msgspec.structs.replace(found[same], variants=(*found[same].variants, variant.name))
-    return found
+            collected[same] = msgspec.structs.replace(
+                collected[same], variants=(*collected[same].variants, variant.name)
+            )
+    return collected
 
 
-def _sample(checked: CheckedJob, place: str, asked: RowRequest) -> Sample:
-    messages = asked.messages
-    said = message_rules.findings(checked.endpoint.service, asked.model, messages, asked.parameters)
-    fault = next((finding.text for finding in said if finding.level == "error"), None)
-    warnings = tuple(finding.line() for finding in said if finding.level == "warning")
-    return Sample(place, messages, fault, warnings, later=asked.follow_ups)
+def _sample(checked: CheckedJob, place: str, request: RowRequest) -> Sample:
+    messages = request.messages
+    findings = message_rules.findings(checked.endpoint.service, request.model, messages, request.parameters)
+    fault = next((finding.text for finding in findings if finding.level == "error"), None)
+    warnings = tuple(finding.line() for finding in findings if finding.level == "warning")
+    return Sample(place, messages, fault, warnings, later=request.follow_ups)
 
 
 def last_asked(folder: OutputFolder) -> list[str | None]:
@@ -128,61 +132,61 @@ def scan(checked: CheckedJob) -> Scan:
     """Read the whole input.
 
     Raises:
-        InputError: the file itself cannot be read on.
+        InputError: a file cannot be read any further.
     """
-    found = Scan()
+    result = Scan()
     reader = checked.source.reader()
     seen = _Seen()
     try:
         while (batch := reader.read(READ_ROWS)) is not None:
-            _look(checked, batch, found, seen)
+            _look(checked, batch, result, seen)
     finally:
         reader.close()
         seen.close()
-    return found
+    return result
 
 
-def _look(checked: CheckedJob, batch: SourceBatch, found: Scan, seen: _Seen) -> None:
+def _look(checked: CheckedJob, batch: SourceBatch, result: Scan, seen: _Seen) -> None:
     key = checked.job.input.key
     with seen:
         for index, record in enumerate(batch.records):
-            found.rows += 1
+            result.rows += 1
             place = batch.place(index)
             failure = batch.failures[index]
             if record is None or failure is not None:
-                found.unreadable += 1
-                _keep(found.unreadable_first, failure.message if failure else f"{place}: cannot be read")
+                result.unreadable += 1
+                _keep(result.unreadable_first, failure.message if failure else f"{place}: cannot be read")
                 if record is not None and key is not None:
                     seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
-            _identify(found, seen, record, key, place)
-            if (why := _unasked(checked, record)) is not None:
-                found.unrendered += 1
-                _keep(found.unrendered_first, f"{place}: {why}")
+            _identify(result, seen, record, key, place)
+            if (reason := _unasked(checked, record)) is not None:
+                result.unrendered += 1
+                _keep(result.unrendered_first, f"{place}: {reason}")
 
 
 def _unasked(checked: CheckedJob, record: dict[str, Any]) -> str | None:
     """Why a row would fail without being sent."""
     try:
-        asked = [variant.request(record) for variant in checked.variants]
+        requests = [variant.request(record) for variant in checked.variants]
     except PromptFault as exc:
         return str(exc)
     service = checked.endpoint.service
-    refused = (message_rules.refused(service, one.messages) for one in asked)
+    refused = (message_rules.refused(service, request.messages) for request in requests)
     return next((failure.message for failure in refused if failure is not None), None)
 
 
-def _identify(found: Scan, seen: _Seen, record: dict[str, Any], key: str | None, place: str) -> None:
+def _identify(result: Scan, seen: _Seen, record: dict[str, Any], key: str | None, place: str) -> None:
     if key is None:
-        found.repeats += seen.before(record_id(record), place) is not None
+        result.repeats += seen.before(record_id(record), place) is not None
         return
     value = record.get(key)
     if value is None or value == "":
-        found.no_key += 1
-        _keep(found.no_key_first, f"{place}: {key} is empty")
+        result.no_key += 1
+        _keep(result.no_key_first, f"{place}: {key} is empty")
     elif (earlier := seen.before(str(value), place)) is not None:
-        found.duplicates += 1
-        _keep(found.duplicates_first, f"{place}: {key} {str(value)[:80]!r} stands already at {earlier}")
+        result.duplicates += 1
+        _keep(result.duplicates_first, f"{place}: {key} {str(value)[:80]!r} stands already at {earlier}")
 
 
 def _keep(first: list[str], text: str) -> None:
@@ -191,7 +195,7 @@ def _keep(first: list[str], text: str) -> None:
 
 
 class _Seen:
-    """Where each identity was met first; on disk once it is large. A context is one transaction."""
+    """Remembers where each identity was met first; on disk once it is large. A context is one transaction."""
 
     def __init__(self) -> None:
         self._db = apsw.Connection("")  # a private temporary file, removed when closed
@@ -199,13 +203,13 @@ class _Seen:
         self._db.execute("CREATE TABLE seen(name BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
 
     def before(self, name: str, place: str) -> str | None:
-        """Where this identity was met before; None the first time, which is now."""
+        """Where this identity was met before; None when this is the first time, which is noted."""
         digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         self._db.execute("INSERT OR IGNORE INTO seen VALUES(?,?)", (digest, place))
         if self._db.changes():
             return None
-        found = self._db.execute("SELECT place FROM seen WHERE name=?", (digest,)).fetchone()
-        return str(found[0]) if found else place
+        earlier = self._db.execute("SELECT place FROM seen WHERE name=?", (digest,)).fetchone()
+        return str(earlier[0]) if earlier else place
 
     def close(self) -> None:
         """Remove the file."""

@@ -1,4 +1,4 @@
-"""Where an output folder stands: its last run, what is under way, and the failures that stand in the table.
+"""Finds out where an output folder stands: its last run, what is under way, and the failures in its table.
 
 Reads the ledger, `status.json`, the run's file and the result parts, and writes nothing. While a run works, its live
 counts come from `status.json`, which it rewrites every second; otherwise the ledger is the truth.
@@ -47,7 +47,7 @@ State = Literal[
 
 
 class Live(msgspec.Struct, frozen=True):
-    """What only a running process knows."""
+    """The live numbers of a run, which only its process knows."""
 
     expected: int | None
     rows_per_second: float
@@ -59,16 +59,16 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Failed rows of the table that share kind and code."""
+    """The failed rows of the table that share kind, code and whether they are worth another try."""
 
     kind: str
     code: str | None
     retryable: bool
     rows: int
     examples: tuple[str, ...]
-    """The ids of the first of them."""
+    """The ids of the first few."""
     message: str | None
-    """What the first of them says."""
+    """The error message of the first."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,21 +85,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     """What the command of the last run ended with; None while it works, and when it was killed."""
     exit_reason: str | None = None
-    """Why that run ended; as `exit_code`."""
+    """Why that run ended; None as for `exit_code`."""
     max_failed: str | None = None
     within_max_failed: bool | None = None
     locked: bool = False
     """Whether a process is at work in the folder now."""
     process: int | None = None
-    """The one that wrote `status.json` last."""
+    """The id of the process that wrote `status.json` last."""
     updated_at: str | None = None
-    """When it did: every second while it works, so an old time and `locked` together mean that it hangs."""
+    """When it wrote it: every second while it works, so an old time and `locked` together mean that it hangs."""
     planned: Planned = msgspec.field(default_factory=Planned)
     totals: Totals = msgspec.field(default_factory=Totals)
     live: Live | None = None
     fault: str | None = None
     unsettled: int = 0
-    """Rows admitted and not settled: the next run goes on with them."""
+    """Rows admitted and not settled: the next run continues with them."""
     table_rows: int = 0
     permanent: int = 0
     retryable: int = 0
@@ -136,20 +136,20 @@ def status_of(out: Path) -> Status:
 
 def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[str, Any]) -> Status:
     state, totals, planned, live = last.state, last.totals, last.planned, None
-    told, beat = _json(folder.run_file(last.run)), _json(folder.status)
+    run_file, written = _json(folder.run_file(last.run)), _json(folder.status)
     locked = _locked(folder)
     if state == "running":
-        if locked and _moves(beat, folder, last.run):
-            state, totals, live = beat["state"], _totals(beat["totals"]), _live(beat)
+        if locked and _moves(written, folder, last.run):
+            state, totals, live = written["state"], _totals(written["totals"]), _live(written)
         else:
             # After a storage fault the ledger could not be told how the run ended; its file may say it.
-            state = "running" if locked else told.get("exit_reason") or "killed"
+            state = "running" if locked else run_file.get("exit_reason") or "killed"
             totals.add(beyond)
-    ended = {} if locked and last.state == "running" else told
+    ended = {} if locked and last.state == "running" else run_file
     return Status(
         state=state,  # type: ignore[arg-type]  # the ledger's states are this set
         run=last.run,
-        job={name: value for name, value in told.get("job", {}).items() if name != "request"},
+        job={name: value for name, value in run_file.get("job", {}).items() if name != "request"},
         started_at_us=last.started_at_us,
         ended_at_us=last.ended_at_us,
         planned=planned,
@@ -161,15 +161,17 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
         max_failed=ended.get("max_failed"),
         within_max_failed=ended.get("within_max_failed"),
         locked=locked,
-        process=beat.get("process"),
-        updated_at=beat.get("updated_at"),
+        process=written.get("process"),
+        updated_at=written.get("updated_at"),
         **common,
     )
 
 
-def _moves(beat: dict[str, Any], folder: OutputFolder, run: str) -> bool:
-    """Whether `status.json` is of this run, which goes on, and was written just now."""
-    return beat.get("run") == run and beat.get("state") in ("running", "stopping") and _age(folder.status) < FRESH_S
+def _moves(written: dict[str, Any], folder: OutputFolder, run: str) -> bool:
+    """Whether `status.json` is of this run, says that it works, and was written just now."""
+    return (
+        written.get("run") == run and written.get("state") in ("running", "stopping") and _age(folder.status) < FRESH_S
+    )
 
 
 def _age(path: Path) -> float:
@@ -180,7 +182,7 @@ def _age(path: Path) -> float:
 
 
 def _locked(folder: OutputFolder) -> bool:
-    """Whether a process works here.
+    """Whether a process is at work in the folder.
 
     The lock itself is only tried when the process that wrote its number there is alive: trying takes it for a moment,
     and a run that starts in that moment would be refused.
@@ -209,16 +211,16 @@ def _alive(process: int) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A file a run writes for people and monitors; what is missing or torn says nothing."""
+    """A JSON file that a run writes for people and monitors; empty when it is missing or torn."""
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        document = msgspec.json.decode(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
-def _live(seen: dict[str, Any]) -> Live:
-    return msgspec.convert({**seen, "expected": seen["rows"]["expected"]}, Live)
+def _live(written: dict[str, Any]) -> Live:
+    return msgspec.convert({**written, "expected": written["rows"]["expected"]}, Live)
 
 
 def _totals(public: dict[str, Any]) -> Totals:

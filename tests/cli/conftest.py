@@ -24,7 +24,7 @@ NO_WAIT = "[latency]\nchat_ms = [0, 0]\ntask_ms = [0, 0]\n"
 
 
 @dataclass(frozen=True)
-class ErrorEnvelope:
+class CommandResult:
     """What a command came to."""
 
     code: int
@@ -77,12 +77,12 @@ class Shell:
             text=True,
         )
 
-    def __call__(self, *words: str | Path) -> ErrorEnvelope:
+    def __call__(self, *words: str | Path) -> CommandResult:
         """The command, run to its end; the key is never in what it says."""
         process = self.start(*words)
         out, err = process.communicate(timeout=60)
         assert KEY.split(".")[1] not in out + err
-        return ErrorEnvelope(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def alone(tmp_path: Path) -> Shell:
     return Shell(tmp_path / "job", None)
 
 
-Cli = Callable[..., ErrorEnvelope]
+Cli = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -109,10 +109,10 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name)
     monkeypatch.setenv("ZHIPUAI_API_KEY", KEY)
 
-    def run(*words: str | Path) -> ErrorEnvelope:
+    def run(*words: str | Path) -> CommandResult:
         code = main([str(word) for word in words])
         said = capsys.readouterr()
         assert KEY.split(".")[1] not in said.out + said.err
-        return ErrorEnvelope(code, said.out, said.err)
+        return CommandResult(code, said.out, said.err)
 
     return run
