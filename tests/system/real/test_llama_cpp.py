@@ -1,0 +1,67 @@
+"""A real model behind a real server: llama.cpp, one slot, temperature 0."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.system.runs.conftest import Mill
+
+pytestmark = pytest.mark.timeout(300)
+ROWS = 20
+
+
+def asking(folder: Path, url: str, lane: str) -> Mill:
+    """A job of short questions with answers of at most eight tokens."""
+    mill = Mill(folder, url, provider="llama", model="smollm2", lane=lane)
+    mill.limits = {"concurrency": 4}
+    mill.more = f"""\
+[model.parameters]
+temperature = 0
+max_tokens = 8
+[provider.llama]
+speaks = "openai"
+base_url = "{url}/v1"
+"""
+    mill.write([{"n": n, "question": f"{n} + 1 ="} for n in range(ROWS)])
+    return mill
+
+
+def counted(url: str) -> tuple[int, int]:
+    """Prompt and completion tokens since the server started, by its own count."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        text = answer.read().decode()
+    names = ("prompt_tokens_total", "tokens_predicted_total")
+    prompt, completion = (re.search(rf"^llamacpp:{name} (\d+)$", text, re.MULTILINE) for name in names)
+    assert prompt is not None
+    assert completion is not None
+    return int(prompt[1]), int(completion[1])
+
+
+def test_both_lanes_give_the_same_answers_and_book_the_tokens_that_the_server_counts(
+    llama: str, tmp_path: Path
+) -> None:
+    """Promise 5 against a server that is not ours; it closes the connection after every streamed answer."""
+    answers = {}
+    for lane in ("sync", "stream"):
+        mill = asking(tmp_path / lane, llama, lane)
+        before = counted(llama)
+        report = mill.run()
+        after = counted(llama)
+        assert (report.exit_code, report.state) == (0, "finished"), lane
+        mill.check_table(ROWS)
+        rows = mill.results("n, status, finish_reason, answer, model, completion_tokens")
+        assert {row[1] for row in rows} == {"ok"}
+        assert {row[2] for row in rows} <= {"stop", "length"}
+        assert all(row[3] for row in rows)
+        assert max(row[5] for row in rows) == 8
+        [(calls, unknown, prompt, completion)] = mill.calls(
+            "count(*), sum((state != 'answered')::INT), sum(prompt_tokens), sum(completion_tokens)"
+        )
+        assert (calls, unknown) == (ROWS, 0), lane
+        assert (int(prompt), int(completion)) == (after[0] - before[0], after[1] - before[1]), lane
+        answers[lane] = [(row[0], row[2], row[3], row[5]) for row in rows]
+    assert answers["sync"] == answers["stream"]
