@@ -15,6 +15,7 @@ import msgspec
 
 from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
+from batch.core.redaction import Secret
 from batch.job.providers import ProviderSpec, unknown
 from batch.providers.base import Credentials, Dialect, Signer
 from batch.providers.glm import Glm
@@ -130,7 +131,7 @@ def resolve(
     if used is None and (api_key_env or known.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
     address = base_url or (environ.get(known.base_variable, "").strip() if known.base_variable else "") or None
-    key = _checked_key(environ[used], used) if used else None
+    key = _checked_key(Secret(environ[used]), used) if used else None
     spoken, where = dialect(known, base_url=address, key=key, key_form=key_form, clock=clock)
     return Endpoint(spoken, where, used, known)
 
@@ -160,7 +161,7 @@ def _no_key(provider: str, names: tuple[str, ...]) -> str:
 
 def _checked_key(key: str, where: str) -> str:
     """The key without the white space around it that copying leaves; never shown in an error."""
-    key = key.strip()
+    key = Secret(key.strip())
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise RefusedToStart(
             f"{where} holds characters that no API key has (blanks, controls, non-ASCII): copy it again"
