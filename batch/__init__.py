@@ -7,7 +7,7 @@ The public surface for Python; everything else in here may change from one versi
 
     report = anyio.run(run, Job.load("jobs/label_tickets"))
 
-`tool` marks the functions of a job's `tools.py`; `RunOptions` are the flags of one command (`run(job, wishes=…)`). The
+`tool` marks the functions of a job's `tools.py`; `RunOptions` are the flags of one command (`run(job, options=…)`). The
 four load their modules when they are first used: a tools file,
 or a program that only wants to catch an error, does not pay for Arrow and SQLite.
 """

@@ -7,6 +7,7 @@ the wire log pass their texts through it. It reads no environment: whoever resol
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 _secrets: set[str] = set()
@@ -16,6 +17,40 @@ _LOOKS_LIKE_A_KEY: Final = re.compile(
     r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,})"
 )
 MASK: Final = "[masked]"
+
+
+class Secret(str):
+    """Text that goes onto the wire but never into a repr: not in logs, tracebacks with locals or `repr(Outgoing)`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(MASK)
+
+
+class Unshown(Mapping[str, str]):
+    """An environment whose repr shows none of it: tracebacks with locals, debuggers and `help()` print reprs.
+
+    Args:
+        variables: names and values, read when they are asked for.
+    """
+
+    __slots__ = ("_variables",)
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> str:
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __repr__(self) -> str:
+        return f"Unshown({len(self)} variables)"
 
 
 def hide(secret: str) -> None:

@@ -86,7 +86,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         """
         stream = request.stream
         body = stream.data if isinstance(stream, Body) else await request.aread()
-        data = _head(request, len(body)) + body
+        data = Body(_head(request, len(body)) + body)  # bytes in a frame would show the key in a traceback with locals
         url = request.url
         scheme = url.scheme
         origin = (scheme, url.host, url.port or (443 if scheme == "https" else 80))
@@ -112,11 +112,11 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             with anyio.move_on_after(1):  # a TLS peer that never answers must not hold up the exit
                 await self._emptied
 
-    async def _exchange(self, connection: Connection, data: bytes, *, extensions: Mapping[str, Any]) -> Answer:
+    async def _exchange(self, connection: Connection, data: Body, *, extensions: Mapping[str, Any]) -> Answer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         watch = extensions.get("watch")
-        connection.send(data, future, extensions.get("taker"))
+        connection.send(data.data, future, extensions.get("taker"))
         if watch is not None:
             connection.watch(*watch)
         sent = extensions.get("sent")

@@ -10,28 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from batch.core.redaction import MASK, Secret
+
 if TYPE_CHECKING:
     from batch.core.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request
     from batch.providers.folding import Folding
 
-MASK = "***"
-
-
 Headers = tuple[tuple[str, str], ...]
-
-
-class _Secret(str):
-    """Text that goes onto the wire but never into a repr: not in logs, tracebacks or `repr(Outgoing)`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(MASK)
 
 
 def bearer(token: str) -> Headers:
     """The Authorization header that carries a key or a token."""
-    return (("Authorization", _Secret(f"Bearer {token}")),)
+    return (("Authorization", Secret(f"Bearer {token}")),)
 
 
 class Signer(Protocol):

@@ -17,7 +17,8 @@ import msgspec
 
 from batch.core import redaction
 from batch.core.errors import RefusedToStart
-from batch.providers.base import MASK, Headers, bearer
+from batch.core.redaction import MASK, Secret
+from batch.providers.base import Headers, bearer
 
 if TYPE_CHECKING:
     from batch.core.clock import Clock
@@ -51,14 +52,15 @@ class SignedTokens:
     __slots__ = ("_clock", "_headers", "_id", "_key", "_made", "_made_us", "_secret", "_stem", "_young")
 
     def __init__(self, key: str, clock: Clock) -> None:
-        parts = key.split(".")
-        if len(parts) != 2 or not all(parts):
+        self._id, _, secret = key.partition(".")
+        self._secret = Secret(secret)
+        del secret  # what is left in a frame is shown by tracebacks with locals
+        if not self._id or not self._secret or "." in self._secret:
             raise RefusedToStart(
                 'model.key_form = "jwt" needs a key of the form id.secret with exactly one dot, and this one has '
                 'another: copy it again, or set key_form = "raw"'
             )
         self._key = key
-        self._id, self._secret = parts
         self._clock = clock
         # Header and account are the same in every token of a key and stand at its beginning.
         claims = msgspec.json.encode({"api_key": self._id})[:-1] + b',"exp":'

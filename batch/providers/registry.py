@@ -16,6 +16,7 @@ import msgspec
 
 from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
+from batch.core.redaction import Secret
 from batch.job.providers import ProviderSpec, unknown
 from batch.providers.base import Credentials, Dialect, Signer
 from batch.providers.glm import Glm
@@ -140,7 +141,7 @@ def resolve(
     if key_variable is None and (api_key_env or service.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
     address = base_url or (environ.get(service.base_variable, "").strip() if service.base_variable else "") or None
-    key = _checked_key(environ[key_variable], key_variable) if key_variable else None
+    key = _checked_key(Secret(environ[key_variable]), key_variable) if key_variable else None
     spoken, checked_address = dialect(service, base_url=address, key=key, key_form=key_form, clock=clock)
     digest = blake2b((key or "").encode(), digest_size=16).digest()
     return Endpoint(spoken, checked_address, key_variable, service, digest)
@@ -171,7 +172,7 @@ def _no_key(provider: str, names: tuple[str, ...]) -> str:
 
 def _checked_key(key: str, where: str) -> str:
     """The key without the white space around it that copying leaves; never shown in an error."""
-    key = key.strip()
+    key = Secret(key.strip())
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise RefusedToStart(
             f"{where} holds characters that no API key has (blanks, controls, non-ASCII): copy it again"

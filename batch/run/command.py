@@ -24,6 +24,7 @@ from structlog import contextvars
 from batch.core.clock import Clock
 from batch.core.errors import BatchError, RefusedToStart, StorageError
 from batch.core.logs import logger
+from batch.core.redaction import Unshown
 from batch.job.job import Job
 from batch.job.options import MaxFailed, RunOptions
 from batch.ledger.reader import LedgerReader
@@ -83,7 +84,7 @@ async def run(
     job: Job,
     *,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = quiet,
     signals: bool = False,
@@ -93,7 +94,7 @@ async def run(
     Args:
         job: what to run.
         options: what this one command adds to it.
-        environ: where keys and base URLs come from.
+        environ: where keys and base URLs come from; None for the process's own environment.
         clock: the real one by default.
         on_progress: called about once a second with a snapshot.
         signals: take SIGINT and SIGTERM as the two stops; only in the main thread.
@@ -105,8 +106,9 @@ async def run(
         RefusedToStart: nothing was sent; `folder.Busy` when another process is at work in the output folder.
         StorageError: the ledger cannot be opened.
     """
-    ready = await to_thread.run_sync(preflight.check_job, job, environ)
-    preflight.hide_keys(ready, environ)
+    env = Unshown(os.environ if environ is None else environ)
+    ready = await to_thread.run_sync(preflight.check_job, job, env)
+    preflight.hide_keys(ready, env)
     clock = clock or Clock()
     began, waited = clock.monotonic(), False
     lock = RunLock(ready.folder)
@@ -125,10 +127,10 @@ async def run(
     with lock:
         if waited:
             # What was read before is old: the other run may have fixed column types, the input may be another.
-            ready = await to_thread.run_sync(preflight.check_job, job, environ)
+            ready = await to_thread.run_sync(preflight.check_job, job, env)
         ready.folder.prepare()
         async with Ledger(ready.folder.ledger) as ledger:
-            command = RunCommand(ready, ledger, options=options, environ=environ, clock=clock, on_progress=on_progress)
+            command = RunCommand(ready, ledger, options=options, environ=env, clock=clock, on_progress=on_progress)
             async with anyio.create_task_group() as group:
                 if signals:
                     group.start_soon(command.watch_signals)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import traceback
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from batch.core.errors import RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
+from batch.core.redaction import Secret
 from batch.http.client import Client
 from batch.http.transport import KeepAliveTransport
 from tests.support.stub import Exchange, Stub, reply
@@ -225,3 +227,17 @@ async def test_redirects_are_not_followed(stub: Stub) -> None:
     assert (await wire.exchange(POST)).status == 307
     assert len(stub.exchanges) == 1
     await wire.aclose()
+
+
+async def test_a_traceback_with_locals_of_a_broken_exchange_shows_no_key(stub: Stub) -> None:
+    """Error trackers send the locals of every frame; the request's own bytes are none of them."""
+    secret = Secret("Bearer Zq7kPw3mVx9tRb2c")
+    stub.answers = [Exchange.reset]
+    client = Client(stub.url, call_timeout_s=5)
+    with pytest.raises(WireError) as caught:
+        await client.exchange(Outgoing("/chat", (("Authorization", secret),), b"{}"))
+    await client.aclose()
+    found = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    text = "".join(found.format())
+    assert "transport.py" in text
+    assert "Zq7kPw3mVx9tRb2c" not in text
