@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import itertools
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FIELD: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "tests" / "field.toml").read_text(encoding="utf-8"))
 MARK = "FIELD"
-"""A test of a field line says so in its docstring: `FIELD 7`."""
+"""A test of a line says so in its docstring: `FIELD 7`."""
 
 
 def marked() -> set[tuple[str, str]]:
@@ -25,8 +25,7 @@ def marked() -> set[tuple[str, str]]:
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                words = (ast.get_docstring(node) or "").replace(",", " ").replace(".", " ").split()
-                numbers = [after for word, after in itertools.pairwise(words) if word == MARK]
+                numbers = re.findall(r"\bFIELD (\d+)", ast.get_docstring(node) or "")
                 found |= {(number, f"{path.relative_to(ROOT)}::{node.name}") for number in numbers}
     return found
 

@@ -76,7 +76,7 @@ async def test_a_redirect_never_carries_the_key_anywhere(stub: Stub, status: int
             for dialect in (GLM, OPENAI):
                 failure = dialect.read_chat(incoming)
                 assert isinstance(failure, Failure)
-                assert (failure.kind, failure.verdict, failure.code) == ("bad_request", "fail", "redirect")
+                assert (failure.kind, failure.verdict, failure.code) == ("bad_request", "once", "redirect")
                 assert target in failure.message
             assert isinstance(GLM.read_submit(incoming), Failure)
             poll = GLM.read_poll(incoming)
