@@ -118,7 +118,13 @@ class Limiter:
 
     @classmethod
     def of(cls, clock: Clock, spec: LimitSpec, *, estimator: TokenEstimator) -> Self:
-        """The limiter that a job's `[limits]` ask for."""
+        """The limiter for a job.
+
+        Args:
+            clock: where time comes from.
+            spec: the `[limits]` of the job.
+            estimator: what a request counts for.
+        """
         return cls(
             clock,
             concurrency=spec.concurrency,

@@ -60,7 +60,16 @@ class InFlight:
         self.charges = array("Q", [0] * len(self.entered))
 
     def use(self, begin: float, end: float, now: float) -> dict[str, Any]:
-        """Places times seconds, requests admitted and tokens charged in the monotonic seconds [begin, end)."""
+        """What was used in a stretch of time.
+
+        Args:
+            begin: monotonic seconds.
+            end: monotonic seconds; not itself in the stretch.
+            now: monotonic seconds; nothing after it counts.
+
+        Returns:
+            Places times seconds, requests admitted and tokens charged to them.
+        """
         self.busy(now)
         stop = min(end, now)
         # A place taken at t counts from t to the end of the window, less what follows the moment it was given back.
@@ -112,11 +121,17 @@ class IdsInWork:
         self._ends: dict[tuple[str, str], float | None] = {}
 
     def begin(self, key_id: str, call_id: str, until: float | None) -> None:
-        """The request is in work until the monotonic time `until`; None: until `end` is called."""
+        """Note that a request is in work.
+
+        Args:
+            key_id: whose it is.
+            call_id: the caller's id of it.
+            until: monotonic seconds at which it ends by itself; None: when `end` is called.
+        """
         self._ends[key_id, call_id] = until
 
     def end(self, key_id: str, call_id: str) -> None:
-        """The request is no longer in work."""
+        """Note that a request is no longer in work."""
         self._ends.pop((key_id, call_id), None)
 
     def has(self, key_id: str, call_id: str) -> bool:

@@ -65,7 +65,7 @@ class Waits:
         return (drawn + tokens * self._latency.per_token_ms) * self._time_factor / 1000
 
     async def wait(self, span_ms: tuple[float, float], conversation: int, tokens: int) -> None:
-        """Wait for as long as `seconds` says of the same."""
+        """Wait for as long as something takes; the arguments are those of `seconds`."""
         seconds = self.seconds(span_ms, conversation, tokens)
         if seconds > 0:
             await self._clock.sleep(seconds)

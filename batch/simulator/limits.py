@@ -50,7 +50,13 @@ class Change:
 
 
 class Bucket:
-    """A bucket of `limit` per minute that holds `limit * burst_s / 60` and refills continuously."""
+    """A bucket of `limit` per minute that holds `limit * burst_s / 60` and refills continuously.
+
+    Args:
+        limit: requests or tokens per minute.
+        burst_s: what it holds when full, in seconds of its limit.
+        now: monotonic seconds.
+    """
 
     __slots__ = ("_level", "_seen", "capacity", "limit", "rate")
 
@@ -66,7 +72,7 @@ class Bucket:
         self.capacity = max(self.rate * burst_s, 1.0)
 
     def change(self, limit: int, burst_s: float, now: float) -> None:
-        """Continue with another limit; what is in the bucket stays, as far as it fits."""
+        """Continue with another limit; what is in the bucket stays, as far as it fits. Arguments as for a new one."""
         level = self.level(now)
         self._set(limit, burst_s)
         self._level = min(level, self.capacity)
@@ -137,7 +143,15 @@ class Limits:
         changes: tuple[Change, ...] = (),
         time: Callable[[], float],
     ) -> None:
-        """Remember the limits; buckets and places appear with the first request of a (key, model)."""
+        """Remember the limits; buckets and places appear with the first request of a (key, model).
+
+        Args:
+            default: limits of models without their own.
+            models: limits by model.
+            burst_s: what buckets hold, in seconds of their limit.
+            changes: what becomes of the limits later.
+            time: tells monotonic seconds.
+        """
         self._first = (default, {name.lower(): limit for name, limit in models.items()})
         self._default, self._models = default, dict(self._first[1])
         self._changes = changes
@@ -238,7 +252,13 @@ class Limits:
         return Place(self._time, in_flight, self.all)
 
     def count_failed(self, key_id: str, model: str, now: float) -> None:
-        """Count a request that failed before it was admitted: it uses up the request limit all the same."""
+        """Count a request that failed before it was admitted: it uses up the request limit all the same.
+
+        Args:
+            key_id: whose request it was.
+            model: the model asked for.
+            now: monotonic seconds.
+        """
         requests, _ = self._buckets_of(key_id, model, now)
         if requests is not None:
             requests.take(1, now)
@@ -269,7 +289,13 @@ class Limits:
         return buckets
 
     def gauges(self, key_id: str, model: str, now: float) -> tuple[Gauge | None, Gauge | None]:
-        """Request and token gauges of a (key, model); None where no limit is set."""
+        """The gauges of requests and of tokens; None where no limit is set.
+
+        Args:
+            key_id: whose.
+            model: of which model.
+            now: monotonic seconds.
+        """
         requests, tokens = (
             None
             if bucket is None
@@ -301,7 +327,16 @@ class Limits:
 
 
 def changed(default: Limit, models: dict[str, Limit], change: Change) -> tuple[Limit, dict[str, Limit]]:
-    """The limits after a change: default, and by model in lower case."""
+    """The limits after a change.
+
+    Args:
+        default: the limits before, of models without their own.
+        models: the limits before, by model in lower case.
+        change: what is changed.
+
+    Returns:
+        Both of them after it.
+    """
     if change.model is None:
         return _merged(default, change.limit), models
     name = change.model.lower()

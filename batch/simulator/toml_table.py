@@ -17,8 +17,8 @@ class ScenarioError(ValueError):
 class Table:
     """A TOML table that is taken apart key by key; what is left over at the end is unknown.
 
-    Every method that takes a key returns its value, or the default when the key is missing, and raises `ScenarioError`
-    when the value is not allowed.
+    Every method that takes a `key` returns its value, or `default` when the key is missing, and raises `ScenarioError`
+    when the value is not allowed; `least` and `most` are allowed themselves.
     """
 
     def __init__(self, path: str, value: Any) -> None:
@@ -35,7 +35,7 @@ class Table:
         return f"{self.path}.{quoted}" if self.path else quoted
 
     def fail(self, key: str, value: Any, wanted: str) -> ScenarioError:
-        """The error for a value that is not what is wanted."""
+        """The error for a value that is not as `wanted` says, such as `must be a text`."""
         return ScenarioError(f"{self.at(key)} = {value!r}: {wanted}")
 
     def take(self, key: str, default: Any) -> Any:

@@ -34,7 +34,14 @@ class Entry:
     )  # fmt: skip
 
     def __init__(self, number: int, dialect: str, route: str, at: float) -> None:
-        """Start with a request of which only route and arrival (unix seconds) are known."""
+        """Start with a request that has just arrived.
+
+        Args:
+            number: of the request, from 1.
+            dialect: `glm`, `openai` or `none`.
+            route: see the class.
+            at: unix seconds of its arrival.
+        """
         self.number = number
         self.dialect = dialect
         self.route = route

@@ -50,7 +50,14 @@ class Judge:
         self._limits.start_anew()
 
     def arrived(self, key_id: str, model: str, time: float, charged: int) -> None:
-        """Note a chat or submit request that came in at the monotonic `time` and counts for `charged` tokens."""
+        """Note a chat or submit request.
+
+        Args:
+            key_id: whose it is.
+            model: the model asked for.
+            time: monotonic seconds at which it came in.
+            charged: tokens it counts for before it is answered.
+        """
         self._limits.begin(time)
         self._times.append(time)
         self._pair.append(self._pairs.setdefault((key_id, model), len(self._pairs)))
@@ -61,16 +68,28 @@ class Judge:
         self._polls.append(time)
 
     def refused(self, key_id: str, model: str, reason: str) -> None:
-        """Count a refused request; the reason is a limit's name, `duplicate`, `invalid`, `auth` or `fault`."""
+        """Count a refused request.
+
+        Args:
+            key_id: whose it is.
+            model: the model asked for.
+            reason: a limit's name, `duplicate`, `invalid`, `auth` or `fault`.
+        """
         reasons = self._refused.setdefault((key_id, model), {})
         reasons[reason] = reasons.get(reason, 0) + 1
 
     def use(self, begin: float, end: float, now: float) -> list[dict[str, Any]]:
-        """What each (key, model) used of its limits from `begin` to `end`, in seconds since the first request.
+        """What each (key, model) used of its limits in a stretch of time.
 
-        Besides the pair it says `in_flight_seconds` (places in work times seconds) and their `average_in_flight`,
-        `requests` and `charged_tokens` of what was admitted, and under `allowed` what the limits of that time add up
-        to, None where nothing is limited. A share is the one divided by the other.
+        Args:
+            begin: seconds since the first request.
+            end: likewise; not itself in the stretch.
+            now: monotonic seconds; nothing after it counts.
+
+        Returns:
+            One entry for each (key, model), with `in_flight_seconds` (places in work times seconds) and their
+            `average_in_flight`, `requests` and `charged_tokens` of what was admitted, and under `allowed` what the
+            limits of that time add up to, None where nothing is limited. A share is the one divided by the other.
         """
         began = self._limits.began
         if began is None:

@@ -78,7 +78,7 @@ def openai(
 
 
 def openai_invalid(message: str, *, param: str | None = None, code: str | None = "invalid_value") -> Reply:
-    """An OpenAI 400 for a request that cannot be served as it is."""
+    """An OpenAI 400 for a request that cannot be served as it is; the arguments are those of `openai`."""
     return openai(400, message, "invalid_request_error", code=code, param=param)
 
 
