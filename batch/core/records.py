@@ -61,6 +61,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     content: str | None
     finish_reason: str
+    """As the service said it; empty when it said none."""
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     message: Message = {}

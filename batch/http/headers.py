@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _TERM: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
 _DURATION: Final = re.compile(rf"(?:{_TERM.pattern})+", re.ASCII)
-_NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,16}(?:\.\d{1,12})?", re.ASCII)
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -42,6 +42,7 @@ ASKING: Final = frozenset({"retry-after", "retry-after-ms"})
 UNIX_TIME_MIN: Final = 1e9
 """From here on, a reset "in seconds" is a moment, counted from 1970, and not a length of time."""
 UNIX_MILLIS_MIN: Final = 1e11
+UNIX_MICROS_MIN: Final = 1e14
 """From here on, such a moment is in milliseconds."""
 
 _REQUESTS: Final = ("requests", "requests-minute")
@@ -99,15 +100,16 @@ def _reset(value: str, headers: Mapping[str, str], now_us: int | None) -> float 
         return None
     moment: datetime | None
     if _RFC3339.fullmatch(value):
-        try:
-            moment = datetime.fromisoformat(value.upper())
-        except ValueError:
+        moment = _rfc3339(value)
+        if moment is None:
             return None
     else:
         seconds = go_duration(value)
         if seconds is None or seconds < UNIX_TIME_MIN or not _NUMBER.fullmatch(value):
             return seconds
-        moment = datetime.fromtimestamp(seconds / 1000 if seconds >= UNIX_MILLIS_MIN else seconds, tz=UTC)
+        moment = _since_1970(seconds)
+        if moment is None:
+            return None
     now = server_now(headers, now_us) if now_us is not None else _http_date(headers.get("date", ""))
     return None if now is None else max(0.0, (moment - now).total_seconds())
 
@@ -117,7 +119,7 @@ def readable(value: str) -> bool:
     value = value.partition(",")[0].strip() if value[:1].isdigit() else value.strip()
     if _NUMBER.fullmatch(value):
         return float(value) > 0
-    return _http_date(value) is not None
+    return (_rfc3339(value) or _http_date(value)) is not None or bool(go_duration(value))
 
 
 def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
@@ -134,15 +136,43 @@ def retry_after(headers: Mapping[str, str], now_us: int) -> float | None:
         return None
     millis = _first(headers.get("retry-after-ms", ""))
     if millis:
-        return millis / 1000
+        return _wait(millis, 0.001, headers, now_us)
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
     seconds = _first(value)
     if seconds is not None:
-        return seconds or None
-    moment = _http_date(value)
+        return _wait(seconds, 1.0, headers, now_us)
+    moment = _rfc3339(value) or _http_date(value)
+    if moment is None:
+        return go_duration(value) or None
+    return seconds_until(moment, server_now(headers, now_us))
+
+
+def _wait(number: float, unit_s: float, headers: Mapping[str, str], now_us: int) -> float | None:
+    """Seconds in a number, whether it is a length of time or, by its size, a moment since 1970."""
+    if number < UNIX_TIME_MIN:
+        return number * unit_s or None
+    moment = _since_1970(number)
     return None if moment is None else seconds_until(moment, server_now(headers, now_us))
+
+
+def _since_1970(number: float) -> datetime | None:
+    """The moment of a number of seconds or, by its size, milliseconds or microseconds since 1970."""
+    seconds = number / (1e6 if number >= UNIX_MICROS_MIN else 1e3 if number >= UNIX_MILLIS_MIN else 1.0)
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _rfc3339(value: str) -> datetime | None:
+    if not _RFC3339.fullmatch(value):
+        return None
+    try:
+        return datetime.fromisoformat(value.upper())
+    except ValueError:
+        return None
 
 
 def _first(value: str) -> float | None:

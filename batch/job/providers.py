@@ -47,6 +47,11 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The header that carries our id of a call; None takes that of the dialect."""
     counts: Annotated[Literal["asked", "used"] | None, Meta(description='"asked" or "used"')] = None
     """What its token limit counts: max_tokens as asked, or the tokens used; None takes that of the dialect."""
+    finish_reasons: Annotated[
+        dict[str, Literal["stop", "length", "tool_calls", "content_filter", "error"]],
+        Meta(description='a table of words and what they mean: { natural = "stop", cut = "length" }'),
+    ] = {}
+    """The service's own words for how an answer ended: stop, length, tool_calls, content_filter or error."""
     never_send: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description='a list of parameters that are left out of requests: ["seed"]'),

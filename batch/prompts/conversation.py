@@ -15,10 +15,8 @@ import msgspec
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Message, Reply, ToolCall
 from batch.prompts import images
+from batch.prompts.finish_reasons import ERROR, UNKNOWN, meaning
 
-FILTERED: Final = frozenset({"sensitive", "content_filter"})
-ABORTED: Final = frozenset({"network_error", "insufficient_system_resource", "aborted", "abort"})
-COMPLETE: Final = frozenset({"stop", "length", "tool_calls", "function_call"})
 _DATED: Final = re.compile(r"-[0-9]{4}([0-9]{2}){0,2}(-|$)")  # -0520, -202508, -20250807, -2025-08-07; not -1 nor -32k
 
 
@@ -29,6 +27,19 @@ class Rules(msgspec.Struct, frozen=True):
     tools: bool = False
     served: Literal["any", "same"] = "any"
     keep: Literal["turns", "all", "none"] = "turns"
+    finish_reasons: dict[str, str] = {}
+    """Words of the service for how an answer ended, beside those that are known everywhere."""
+
+    def meaning(self, reply: Reply) -> str:
+        """What the reply's finish reason means; see `finish_reasons.meaning`.
+
+        Calls that came are calls, whatever word stands beside them; `function_call` without one is an old way to say
+        that the answer ended.
+        """
+        means = meaning(reply.finish_reason, self.finish_reasons)
+        if means == UNKNOWN and reply.tool_calls:
+            return "tool_calls"
+        return "stop" if reply.finish_reason == "function_call" and not reply.tool_calls else means
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -91,10 +102,15 @@ def start(messages: list[Message], follow_ups: tuple[Message, ...] = ()) -> Conv
     return Conversation(messages=tuple(messages), first=len(messages), follow_ups=follow_ups)
 
 
-def judge(reply: Reply) -> Failure | None:
-    """The failure that a well-formed reply is after all: it was broken off, or ended in an unknown way. Else None."""
-    reason = reply.finish_reason
-    if reason in ABORTED:
+def judge(reply: Reply, rules: Rules) -> Failure | None:
+    """The failure that a well-formed reply is after all, else None: it was broken off, or says nothing at all.
+
+    Args:
+        reply: as the dialect read it.
+        rules: of the job; they know the service's own words.
+    """
+    reason, means = reply.finish_reason, rules.meaning(reply)
+    if means == ERROR:
         return Failure(
             kind="server",
             verdict="retry",
@@ -102,20 +118,21 @@ def judge(reply: Reply) -> Failure | None:
             message=f"the provider broke the answer off ({reason})",
             request_id=reply.request_id,
         )
-    if reason == "tool_calls" and not reply.tool_calls:
+    if means == "tool_calls" and not reply.tool_calls:
         return Failure(
             kind="bad_payload",
             verdict="once",
             code="no_tool_calls",
-            message="finish_reason is tool_calls, but none came",
+            message=f"finish_reason is {reason}, but no tool calls came",
             request_id=reply.request_id,
         )
-    if reason not in COMPLETE | FILTERED | {"model_context_window_exceeded"}:
+    if means == UNKNOWN and not reply.content:
+        told = f"finish_reason {reason!r} is not known" if reason else "it has no finish_reason"
         return Failure(
             kind="bad_payload",
             verdict="once",
-            code=reason,
-            message=f"finish_reason {reason!r} is not known, so the answer is not confirmed complete",
+            code=reason or "no_answer",
+            message=f"the answer is empty, and {told}",
             request_id=reply.request_id,
         )
     return None
@@ -133,31 +150,32 @@ def after_reply(
         model_asked: the model that the row asks for.
     """
     extended = msgspec.structs.replace(conversation, messages=(*conversation.messages, reply.message))
+    means = rules.meaning(reply)
     refused = _refusal(reply, rules, model_asked)
     if refused is not None:
         # Partial text of a violation is discarded: the conversation ends before it.
         return conversation if refused.error_kind == "content_filter" else extended, refused
-    if reply.tool_calls and rules.tools and reply.finish_reason != "length":
+    if reply.tool_calls and rules.tools and means != "length":
         extended = msgspec.structs.replace(extended, tool_calls=extended.tool_calls + len(reply.tool_calls))
         if conversation.turn - conversation.since + 1 < rules.max_turns:
             return extended, RunTools(reply.tool_calls)
         return extended, Settle(
             status="failed",
-            finish_reason=reply.finish_reason,
+            finish_reason=_shown(reply, means),
             model=reply.model,
             error_kind="tool_loop",
             error_code="max_turns",
             error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if it should",
             retryable=False,
         )
-    flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, model_asked))))
+    flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, means, model_asked))))
     if conversation.follow_ups:
         return _next_user_turn(extended, flags), Send()
     return extended, Settle(
         status="ok",
         answer=reply.content,
         reasoning=reply.reasoning,
-        finish_reason=reply.finish_reason,
+        finish_reason=_shown(reply, means),
         flags=flags,
         model=reply.model,
     )
@@ -210,20 +228,22 @@ def after_failure(failure: Failure, *, retryable: bool) -> Settle:
 
 
 def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
-    if reply.finish_reason in FILTERED:
+    means = rules.meaning(reply)
+    shown = _shown(reply, means)
+    if means == "content_filter":
         return Settle(
             status="failed",
-            finish_reason=reply.finish_reason,
+            finish_reason=shown,
             model=reply.model,
             error_kind="content_filter",
             error_code=reply.finish_reason,
             error_message="the provider withdrew the answer for its content; its text is not kept",
             retryable=False,
         )
-    if reply.finish_reason == "model_context_window_exceeded":
+    if means == "model_context_window_exceeded":
         return Settle(
             status="failed",
-            finish_reason=reply.finish_reason,
+            finish_reason=shown,
             model=reply.model,
             error_kind="too_large",
             error_code=reply.finish_reason,
@@ -233,7 +253,7 @@ def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
     if rules.served == "same" and _other_model(reply, model_asked):
         return Settle(
             status="failed",
-            finish_reason=reply.finish_reason,
+            finish_reason=shown,
             model=reply.model,
             error_kind="served_other",
             error_code=reply.model,
@@ -241,6 +261,13 @@ def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
             retryable=True,
         )
     return None
+
+
+def _shown(reply: Reply, means: str) -> str | None:
+    """The finish reason in the results: what it means; where that is not known, the word as it came."""
+    if means in (UNKNOWN, "content_filter"):
+        return reply.finish_reason or None
+    return means
 
 
 def _other_model(reply: Reply, asked: str) -> bool:
@@ -252,10 +279,12 @@ def _other_model(reply: Reply, asked: str) -> bool:
     return served != wanted and not (served.startswith(wanted) and _DATED.match(served, len(wanted)))
 
 
-def _flags(reply: Reply, asked: str) -> tuple[str, ...]:
+def _flags(reply: Reply, means: str, asked: str) -> tuple[str, ...]:
     flags = []
-    if reply.finish_reason == "length":
+    if means == "length":
         flags.append("truncated")
+    if means == UNKNOWN:
+        flags.append("finish_unknown")
     if _other_model(reply, asked):
         flags.append("served_other")
     if not reply.content:

@@ -18,8 +18,9 @@ from batch.providers import loose_json
 if TYPE_CHECKING:
     from batch.core.records import Incoming
 
-TOKENS_MAX: Final = 2**40
-"""More tokens than any call can have: such a count is a fault of the server, not a bill."""
+TOKENS_MAX: Final = 100_000_000
+"""More tokens than any call can have: such a count is a fault of the server, not a bill. Sums and costs of what is
+below it fit every column."""
 
 
 class _PromptDetails(msgspec.Struct):
@@ -43,6 +44,8 @@ class _Usage(msgspec.Struct):
     """DeepSeek's name for cached tokens; with those that missed the cache it makes up the prompt."""
     cached_tokens: int | None = None
     """Moonshot says it here."""
+    reasoning_tokens: int | None = None
+    """Perplexity and Gemini's gateways say it here."""
 
 
 class _Function(msgspec.Struct):
@@ -133,11 +136,12 @@ def read_loosely(
     choices = loose_json.as_list(document.get("choices"))
     choice = loose_json.as_object(choices[0]) if choices else None
     message = loose_json.as_object(choice.get("message")) if choice else None
+    usage = _loose_usage(document.get("usage"), said_something=False)
     if choice is None or message is None:
-        return unusable("the answer has no choices with a message", status=status)
-    finish = loose_json.as_text(choice.get("finish_reason")) or unfinished
-    if not finish:
-        return unusable("the answer has no finish_reason, so it is not known to be complete", status=status)
+        if usage is None or not usage.total_tokens:
+            return unusable("the answer has no choices with a message", status=status)
+        choice, message = {}, {}  # an answer that says nothing, and what it cost
+    finish = loose_json.as_text(choice.get("finish_reason")) or unfinished or ""
     calls = _unique(
         [_loose_call(number, raw) for number, raw in enumerate(loose_json.as_list(message.get("tool_calls")))]
     )
@@ -172,7 +176,12 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
         return None
     if said_something and not (prompt or written or total):
         return None  # all zeros under a real answer is a server that did not count
-    before, after = counted.prompt_tokens_details, counted.completion_tokens_details
+    thought = counted.reasoning_tokens
+    if counted.completion_tokens_details is not None and thought is None:
+        thought = counted.completion_tokens_details.reasoning_tokens
+    if thought is not None and thought > 0 and total == prompt + written + thought:
+        written += thought  # xAI and Gemini count what was thought beside what was written; it is billed like it
+    before = counted.prompt_tokens_details
     cached, stored = counted.cached_tokens, None
     if before is not None:
         cached = before.cached_tokens if before.cached_tokens is not None else cached
@@ -185,7 +194,7 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
         written,
         prompt + written,  # prices are for the parts; a total that is not their sum is not what the bill is made of
         _part(cached, prompt),
-        _part(after.reasoning_tokens, written) if after else None,
+        _part(thought, written),
         _part(stored, prompt),
         estimated=total != prompt + written,
     )
@@ -215,6 +224,7 @@ def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
         _CompletionDetails(loose_json.as_int(after.get("reasoning_tokens"))),
         loose_json.as_int(fields.get("prompt_cache_hit_tokens")),
         loose_json.as_int(fields.get("cached_tokens")),
+        loose_json.as_int(fields.get("reasoning_tokens")),
     )
     return _usage(counted, said_something)
 

@@ -55,6 +55,9 @@ CHINA: Final = timezone(timedelta(hours=8))
 """BigModel writes its reset times in Chinese local time; z.ai shows the same form and is read the same way."""
 _RESET: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)", re.ASCII)
 
+TASK_ID_MAX: Final = 512
+"""Characters of a task id; those of BigModel have some 40."""
+
 SKEW_S: Final = 60.0
 """Clocks that differ by more are worth a word when a token is called expired."""
 
@@ -155,7 +158,7 @@ class Glm:
                 taken = _submitted.decode(incoming.body)
             except loose_json.UNREADABLE:
                 taken = None
-            if taken and taken.id and taken.task_status != "FAIL":
+            if taken and usable_id(taken.id) and taken.task_status != "FAIL":
                 return Accepted(task_id=taken.id, request_id=taken.request_id, model=taken.model)
         document = loose_json.parse_object(incoming.body)
         if document is None:
@@ -168,6 +171,9 @@ class Glm:
         task_id = loose_json.as_text(document.get("id"))
         if not task_id:
             return completion.unusable("the answer to the submit has no task id", status=incoming.status)
+        if not usable_id(task_id):
+            message = f"the answer to the submit has a task id of {len(task_id)} characters, which nobody can ask for"
+            return completion.unusable(message, status=incoming.status)
         return Accepted(
             task_id=task_id,
             request_id=loose_json.as_text(document.get("request_id")),
@@ -269,6 +275,11 @@ class Glm:
             request_id=loose_json.as_text(document.get("request_id")) or refusal.request_id(headers),
             answered=error.code != "1231",  # the copy that came first may be answered, and billed
         )
+
+
+def usable_id(task_id: str) -> bool:
+    """Whether a task can be asked for by this id: a URL has room for it, and it is text that can be written down."""
+    return 0 < len(task_id) <= TASK_ID_MAX and task_id.isprintable()
 
 
 def _lost(failure: Failure) -> Failure:

@@ -39,6 +39,7 @@ CODES: Final[refusal.Codes] = {
     "billing_not_active": ("balance", "stop"),
     "model_not_found": ("model", "stop"),
     "context_length_exceeded": ("too_large", "fail"),
+    "exceed_context_size_error": ("too_large", "fail"),  # llama.cpp's type, beside a code that repeats the status
     "string_above_max_length": ("too_large", "fail"),
     "content_policy_violation": ("content_filter", "fail"),
     "content_filter": ("content_filter", "fail"),

@@ -88,6 +88,8 @@ def classify(error: ErrorEnvelope, status: int, *, codes: Codes) -> Meaning:
         status: HTTP status.
         codes: of the service.
     """
+    if error.code == str(status) and error.type in codes:
+        return _of_the_row_too(codes[error.type], status)  # the code says nothing that the status does not
     if error.code in codes:
         return _of_the_row_too(codes[error.code], status)
     if error.type in codes and status != 529:  # which says more than the `server_error` that comes with it

@@ -160,6 +160,7 @@ def _described(name: str, table: ProviderSpec) -> Service:
         call_id_header=table.call_id_header or like.call_id_header,
         # What is not sent to BigModel is left out there for BigModel's sake; here the job alone says it.
         never_send=frozenset(table.never_send),
+        finish_reasons={word.strip().lower(): meaning for word, meaning in table.finish_reasons.items()},
         counts=table.counts or like.counts,
         closed=False,
     )

@@ -92,6 +92,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What a token limit counts: max(max_tokens, prompt) when it is sent, or what was used in the end."""
     replays_reasoning: bool = False
     """Whether the reasoning of a turn is sent back with it; some refuse the next turn of a tool loop without."""
+    finish_reasons: dict[str, str] = {}
+    """Its own words, in small letters, for how an answer ended, and what they mean; see `prompts.finish_reasons`."""
     partial_header: str | None = None
     """Says `true` when the service gave up waiting for its model and answers with what it has: a truncated answer."""
     wants_question: bool = False

@@ -16,9 +16,9 @@ from batch.core.redaction import redact
 from batch.submit.retry import MAX_PARK_S
 
 EARLY_FAILURES: Final = 50
-"""The first so many outcomes of a run, all failing with one permanent code, condemn the job."""
+"""The first so many outcomes of a run, all failing with one code, retryable or not, stop it."""
 LATER_FAILURES: Final = 200
-"""So many such outcomes in a row condemn it at any time."""
+"""So many such outcomes in a row stop it at any time."""
 
 _ADVICE: Final[dict[FailureKind, str]] = {
     "auth": "Check the key and its rights",
@@ -49,7 +49,7 @@ def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0) -> 
 
 
 class Streak:
-    """Counts outcomes in a row that fail for good with one code: many of them mean that the job is wrong."""
+    """Counts outcomes in a row that fail with one code: so many of them are not the rows' fault."""
 
     def __init__(self) -> None:
         self._code = ""
@@ -59,14 +59,15 @@ class Streak:
     def add(self, outcome: Outcome) -> SystematicFailure | None:
         """Count one outcome; the fault of the job when there were too many."""
         self._settled += 1
-        permanent = outcome.status == "failed" and not outcome.retryable and outcome.sums.calls > 0
-        code = f"{outcome.error_kind}/{outcome.error_code}" if permanent else ""
+        asked_and_failed = outcome.status == "failed" and outcome.sums.calls > 0
+        code = f"{outcome.error_kind}/{outcome.error_code}" if asked_and_failed else ""
         self._length = self._length + 1 if code == self._code else 1
         self._code = code
         from_the_start = self._length == self._settled
         if not code or self._length < (EARLY_FAILURES if from_the_start else LATER_FAILURES):
             return None
+        whose = "provider or the job is" if outcome.retryable else "job is"
         return SystematicFailure(
             f"{self._length} rows in a row failed with {code}: {outcome.error_message} "
-            "The job is at fault, not the rows: correct it and run again."
+            f"The {whose} at fault, not the rows: correct it and run again."
         )

@@ -127,6 +127,7 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         tools=collecting or len(checked.tools) > 0,
         served=job.model.served,
         keep=job.output.messages,
+        finish_reasons=dict(checked.endpoint.service.finish_reasons),
     )
     return Settings(
         lane=job.model.lane,

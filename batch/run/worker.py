@@ -147,7 +147,7 @@ class Worker:
 
     def _conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
         """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""
-        failure = conversation.judge(result) if isinstance(result, Reply) else result
+        failure = conversation.judge(result, self._settings.rules) if isinstance(result, Reply) else result
         if failure is not None:
             self._failed(row, call, result, failure)
             return

@@ -199,13 +199,16 @@ def test_the_kept_conversation_is_what_the_job_asks_for() -> None:
         (reply("half", "network_error"), "server", "retry"),
         (reply("half", "insufficient_system_resource"), "server", "retry"),
         (reply(None, "tool_calls"), "bad_payload", "once"),
-        (reply("x", ""), "bad_payload", "once"),
-        (reply("x", "eos"), "bad_payload", "once"),
+        (reply(None, ""), "bad_payload", "once"),
+        (reply("", "who_knows"), "bad_payload", "once"),
+        (reply("half", "Aborted"), "server", "retry"),
+        (reply("half", "ERROR"), "server", "retry"),
+        (reply("half", "broken"), "server", "retry"),
     ],
 )
 def test_a_well_formed_reply_that_is_no_answer_is_asked_for_again(answer: Reply, kind: str, verdict: str) -> None:
-    """An unknown end is not a confirmed end."""
-    failure = judge(answer)
+    """FIELD 7: words that mean failure stay failures, in any letters and in the service's own words; so does nothing."""
+    failure = judge(answer, Rules(finish_reasons={"broken": "error"}))
     assert failure is not None
     assert (failure.kind, failure.verdict) == (kind, verdict)
     assert failure.answered
@@ -217,8 +220,37 @@ def test_a_well_formed_reply_that_is_no_answer_is_asked_for_again(answer: Reply,
 )
 def test_every_known_end_is_taken_as_one(reason: str) -> None:
     """`tool_calls` with calls too."""
-    assert judge(reply("x", reason)) is None
-    assert judge(reply("x", "tool_calls", calls=1)) is None
+    assert judge(reply("x", reason), Rules()) is None
+    assert judge(reply("x", "tool_calls", calls=1), Rules()) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "shown", "flags"),
+    [
+        *((word, "stop", ()) for word in ("eos", "eos_token", "end_turn", "STOP", "stop_sequence", "COMPLETE")),
+        *((word, "length", ("truncated",)) for word in ("MAX_TOKENS", "max_tokens", "max_new_tokens")),
+        ("natural", "stop", ()),
+        ("paused_for_review", "paused_for_review", ("finish_unknown",)),
+        ("", None, ("finish_unknown",)),
+        ("function_call", "stop", ()),
+    ],
+)
+def test_the_words_of_other_services_are_answers(word: str, shown: str | None, flags: tuple[str, ...]) -> None:
+    """FIELD 7: each was paid twice, thrown away as `bad_payload`, retryable, and bought again every night."""
+    rules = Rules(finish_reasons={"natural": "stop"})
+    answer = reply("3", word)
+    assert judge(answer, rules) is None
+    _, action = after_reply(start(FIRST), answer, rules, model_asked=ASKED)
+    assert action == Settle(status="ok", answer="3", finish_reason=shown, model=ASKED, flags=flags)
+
+
+@pytest.mark.parametrize("word", ["tool_call", "tool_use", "function_call", "stop", "who_knows", ""])
+def test_calls_that_came_are_run_whatever_word_stands_beside_them(word: str) -> None:
+    """FIELD 7: and the calls are what is answered."""
+    asked = reply(None, word, calls=2)
+    assert judge(asked, TOOLS) is None
+    _, action = after_reply(start(FIRST), asked, TOOLS, model_asked=ASKED)
+    assert action == RunTools(asked.tool_calls)
 
 
 def test_the_last_failure_of_a_turn_is_the_outcome_of_its_row() -> None:

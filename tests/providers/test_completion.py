@@ -221,9 +221,6 @@ def test_every_finish_reason_is_kept_verbatim_with_its_usage(dialect: Dialect, f
         {"choices": None},
         {"choices": ["x"]},
         {"choices": [{"message": None, "finish_reason": "stop"}]},
-        answer(finish=None),
-        answer(finish=""),
-        {**answer(), "choices": [{"message": {"content": "cut"}}]},
     ],
 )
 def test_an_answer_that_is_none_is_tried_once_more_and_may_have_been_billed(dialect: Dialect, body: Any) -> None:
@@ -231,6 +228,77 @@ def test_an_answer_that_is_none_is_tried_once_more_and_may_have_been_billed(dial
     found = failure(dialect, body)
     assert (found.kind, found.verdict, found.answered, found.sent) == ("bad_payload", "once", False, True)
     assert len(found.message) <= 500
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "body",
+    [answer(finish=None), answer(finish=""), {**answer(), "choices": [{"message": {"content": "3"}}]}],
+)
+def test_a_whole_body_without_a_finish_reason_is_a_reply_with_its_usage(dialect: Dialect, body: Any) -> None:
+    """FIELD 8: it was taken for silence, its usage was not booked, and "has not answered for 42 s" was said."""
+    found = dialect.read_chat(incoming(body))
+    assert isinstance(found, Reply)
+    assert (found.finish_reason, found.usage is not None) == ("", "usage" in body)
+
+
+@BOTH
+@pytest.mark.parametrize("choices", [[], None, [{}], [{"message": None, "finish_reason": "stop"}]])
+def test_an_answer_that_says_nothing_is_a_reply_as_far_as_its_bill_goes(dialect: Dialect, choices: Any) -> None:
+    """FIELD 8: what follows is decided later; the tokens are booked in any case."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+    found = dialect.read_chat(incoming({"choices": choices, "usage": usage}))
+    assert isinstance(found, Reply)
+    assert found.content is None
+    assert found.usage is not None
+    assert found.usage.total_tokens == 10
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("usage", "booked"),
+    [
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135, "reasoning_tokens": 94}, (32, 103, 94)),
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            (32, 103, 94),
+        ),
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 103,
+                "total_tokens": 135,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            (32, 103, 94),
+        ),
+    ],
+)
+def test_what_was_thought_beside_what_was_written_is_completion(
+    dialect: Dialect, usage: dict[str, Any], booked: tuple[int, int, int]
+) -> None:
+    """FIELD 16: xAI and Gemini count it apart: 32 + 9 + 94 = 135 was booked as 41."""
+    found = dialect.read_chat(incoming({**answer(), "usage": usage}))
+    assert isinstance(found, Reply)
+    assert found.usage is not None
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.reasoning_tokens) == booked
+    assert (found.usage.total_tokens, found.usage.estimated) == (135, False)
+
+
+@BOTH
+@pytest.mark.parametrize("count", [2**40, 2**63, 10**30, 100_000_001])
+def test_a_count_that_no_call_can_have_is_no_bill(dialect: Dialect, count: int) -> None:
+    """FIELD 15: 2^40 tokens overflowed the cost: exit 70 at every command, and the row bought each time."""
+    found = dialect.read_chat(
+        incoming({**answer(), "usage": {"prompt_tokens": count, "completion_tokens": 1, "total_tokens": count + 1}})
+    )
+    assert isinstance(found, Reply)
+    assert found.usage is None
 
 
 @BOTH

@@ -134,7 +134,7 @@ class Provider:
             return _json({"task_status": "FAIL", "error": {"code": "1234", "message": "no"}})
         ends = {"aborted": "network_error", "odd": "nobody knows"}
         if fault is not None:
-            return _reply(f"broken {turn}", ends.get(fault, "network_error"))
+            return _reply(None if fault == "odd" else f"broken {turn}", ends.get(fault, "network_error"))
         tools = self.script.turns[turn][1] if turn < len(self.script.turns) else 0
         if tools:
             return _reply(None, "tool_calls", [f"{turn}.{index}" for index in range(tools)])

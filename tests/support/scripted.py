@@ -56,7 +56,7 @@ def reply(content: str | None = "fine", finish: str | None = "stop", **more: Any
     message = {"role": "assistant", "content": content, **more.pop("message", {})}
     choice = {"index": 0, "finish_reason": finish, "message": message, **more.pop("choice", {})}
     usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
-    return told({"id": "x", "model": "glm-4", "choices": [choice], "usage": usage, **more})
+    return told({"id": "x", "choices": [choice], "usage": usage, **more})
 
 
 def told(document: Any, status: int = 200) -> Answer:

@@ -52,7 +52,8 @@ def test_fault_46_an_answer_without_a_message_is_tried_once_more(form: str, prov
     """A second one that is whole makes the row ok; a second one that is not fails it."""
     mill = faulty(make, 46, form=form, provider=provider, first=1, name="once")
     finished(mill)
-    assert calls(mill) == [("unknown", "bad_payload", None), OK]
+    mill.check_books()
+    assert calls(mill) == [OK, OK], "its usage is booked: it was read and paid"
     mill = faulty(make, 46, form=form, provider=provider, name="always")
     finished(mill, failed=(1,))
     assert (told(mill)[0], told(mill)[2], len(calls(mill))) == ("bad_payload", True, 2)
@@ -95,23 +96,24 @@ def test_fault_48_a_total_that_is_not_the_sum_is_booked_from_its_parts_and_marke
     assert mill.calls("count(*)", "total_tokens != prompt_tokens + completion_tokens") == [(0,)]
 
 
-def test_fault_49_a_finish_reason_nobody_knows_is_stored_and_not_taken_for_complete(make: Make) -> None:
-    """Both answers were read and paid, so both are booked to the token."""
+def test_fault_49_a_finish_reason_nobody_knows_is_an_answer_with_a_flag(make: Make) -> None:
+    """FIELD 7: it was read and paid, so it is booked to the token, and kept."""
     mill = faulty(make, 49, form="unknown")
-    finished(mill, failed=(1,))
+    finished(mill)
     mill.check_books()
-    assert told(mill) == ("bad_payload", "paused_for_review", True)
-    assert calls(mill) == [OK] * 2
+    assert flags(mill) == {"finish_unknown"}
+    assert calls(mill) == [OK]
     reasons = [row[0] for row in mill.calls("finish_reason", "finish_reason != 'stop'")]
-    assert reasons == ["paused_for_review"] * 2
+    assert reasons == ["paused_for_review"]
 
 
-def test_fault_49_no_finish_reason_is_no_complete_answer(make: Make) -> None:
-    """It may have been billed."""
+def test_fault_49_a_whole_body_without_a_finish_reason_is_an_answer(make: Make) -> None:
+    """FIELD 8: its usage is booked, and a flag says what was missing."""
     mill = faulty(make, 49, form="null")
-    finished(mill, failed=(1,))
-    assert told(mill) == ("bad_payload", None, True)
-    assert calls(mill) == [("unknown", "bad_payload", None)] * 2
+    finished(mill)
+    mill.check_books()
+    assert flags(mill) == {"finish_unknown"}
+    assert calls(mill) == [OK]
 
 
 @LANES
