@@ -149,3 +149,25 @@ def test_what_the_gateway_gives_up_on_is_in_doubt_and_every_row_has_an_outcome(
     assert [row for row in rows if row[1] != "ok"] == [(n, "failed", "server", True, 2, 2, None, None) for n in (3, 7)]
     assert Counter(entry.status for entry in gateway.log()) == {200: 18, 504: 4}
     mill.check_books(at_risk=4)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_gateway_that_redirects_stops_the_run_and_the_message_names_the_address(
+    make: Make, before: Before, status: int
+) -> None:
+    """The key and the prompt go nowhere else; with the address mended the same command answers every row."""
+    mill = make()
+    assert mill.sim is not None
+    there = f"http://127.0.0.1:{mill.sim.port}"
+    gateway = before(mill, location=f"return {status} {there}$request_uri;")
+    mill.questions(100)
+    code, said = mill.command()
+    assert code == 6, said
+    assert f"{there}/api/paas/v4/chat/completions" in said
+    assert len(gateway.log()) <= 32, "rows were burnt on an address that answers nobody"
+    assert mill.books() == []
+    mill.url = there
+    assert mill.run().exit_code == 0
+    mill.check_table(100)
+    assert set(mill.one("status")) == {"ok"}
+    mill.check_books()
