@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batch.output import tables
 from tests.system.kills.stage import ROOT, simulator
+from tests.test_layers import WINGS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KEY = "0123456789abcdef0123456789abcdef.ReadmeReadme1234"
@@ -60,3 +61,9 @@ def test_every_script_the_readme_names_is_there_and_can_be_run() -> None:
     scripts = {ROOT / "scripts" / (one or other) for one, other in named}
     assert len(scripts) >= 5
     assert [path.name for path in scripts if not os.access(path, os.X_OK)] == []
+
+
+def test_the_guide_for_contributors_lists_the_wings_in_their_order() -> None:
+    """Ours: the first map that a newcomer sees is the one that is checked."""
+    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE) == list(WINGS)
