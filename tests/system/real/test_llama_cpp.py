@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,21 @@ def test_both_lanes_give_the_same_answers_and_book_the_tokens_that_the_server_co
         assert (int(prompt), int(completion)) == (after[0] - before[0], after[1] - before[1]), lane
         answers[lane] = [(row[0], row[2], row[3], row[5]) for row in rows]
     assert answers["sync"] == answers["stream"]
+
+
+def test_a_prompt_longer_than_the_context_is_one_failed_row_with_the_servers_own_words(
+    llama: str, tmp_path: Path
+) -> None:
+    """Promise 7: llama.cpp says `"code": 400, "type": "exceed_context_size_error"`; nothing is asked twice."""
+    mill = asking(tmp_path / "long", llama, "sync")
+    mill.write([{"n": 0, "question": "more " * 2000}, {"n": 1, "question": "1 + 1 ="}])
+    before = counted(llama)
+    assert mill.run().exit_code == 1
+    after = counted(llama)
+    long, short = mill.results("n, status, error_kind, error_code, error_message, retryable, calls, total_tokens")
+    assert long[1:3] == ("failed", "too_large"), long
+    assert (long[5], long[6]) == (False, 1)
+    assert "context" in long[4]
+    assert short[1] == "ok"
+    assert short[7] == after[0] - before[0] + after[1] - before[1]
+    assert Decimal(long[7] or 0) == 0
