@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -222,3 +223,12 @@ def test_every_module_says_what_it_owns(path: Path) -> None:
     text = ast.get_docstring(tree(path))
     assert text, path
     assert len(text.partition("\n")[0]) >= 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_docstring_says_who_uses_it(path: Path) -> None:
+    """Such a line is not changed when its user is: of 45 there once were, 5 were false. `grep` knows better."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            text = " ".join((ast.get_docstring(node) or "").split())
+            assert not re.search(r"\bused by\b", text, re.IGNORECASE), getattr(node, "name", path)

@@ -1,5 +1,6 @@
-"""Input files as rows: Parquet, JSONL and batch files, and the spill that keeps admitted rows.
+"""The input: files as rows, and the spill that keeps the rows of a run.
 
+Owns which files an input path stands for, how Parquet, JSONL and batch files are read, and how columns get their types.
 It reads forwards, once; it knows no prompt, no ledger and no provider. Doors: `source` (`Source`), `batches` (what
-comes out of it), `spill`.
+comes out of it), `spill` (the rows that were admitted).
 """

@@ -1,6 +1,6 @@
-"""The values that come out of an input: batches of rows, where they stood, and where to go on.
+"""The values that come out of an input: batches of rows, where each row stood, and where to go on.
 
-Nothing here reads anything. Made by `jsonl` and `parquet`, one file each, and handed on by `source`.
+Owns their form. It reads nothing: `jsonl` and `parquet` make batches, each from one file.
 """
 
 from __future__ import annotations
@@ -14,41 +14,49 @@ from batch.core.records import Failure
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """How far a source was read; `row` and `byte` count what was consumed of the file number `file`."""
+    """How far a source was read; `row`, `byte` and `line` count what was read of the file number `file`."""
 
     file: int = 0
-    """Its place among the files of the source, which a source that is still the same has in the same order."""
+    """The index of the file in the source; a source that has not changed has its files in the same order."""
     row: int = 0
     byte: int = 0
-    """JSONL: of the text, so of what comes out when the file is compressed."""
+    """For JSONL: bytes of the text, which is what a compressed file unpacks to."""
     end: bool = False
-    """The file has nothing more."""
+    """Whether the file has nothing more."""
     line: int = 0
-    """JSONL: lines consumed, blank ones included."""
+    """For JSONL: lines, including blank ones."""
 
 
 class SourceBatch(msgspec.Struct, frozen=True):
-    """Some rows of one file; all lists and `columns` have one entry a row."""
+    """Some rows of one file; `columns` and all lists have one entry for each row."""
 
     columns: pa.RecordBatch
     records: list[dict[str, Any] | None]
-    """None: unreadable. A record beside a failure has an identity, but cannot be asked."""
+    """None for a row that cannot be read. A record beside a failure has an identity, but cannot be asked."""
     lines: list[int]
-    """1-based line of a JSONL file, 0-based row index of a Parquet file."""
+    """The line in a JSONL file, from 1, or the row in a Parquet file, from 0."""
     failures: list[Failure | None]
+    """Why a row cannot be asked; None for a row that can."""
     raw_ids: list[str | None]
+    """The identity of a row that cannot be read; None for a row that can."""
     bytes: int
-    """Approximate size of the rows as they were read."""
+    """About how many bytes the rows had in the file."""
     position: Position
     """Where to go on after this batch."""
     place_name: str
     """File and unit, such as `tickets.jsonl line`; `place` adds the number."""
 
     def place(self, index: int) -> str:
-        """Where a row stands, as errors name it: `tickets.jsonl line 7`, or `tickets.parquet row 6` counted from 0."""
+        """Where a row stands, as errors name it: `tickets.jsonl line 7`, or `tickets.parquet row 6`, from 0."""
         return f"{self.place_name} {self.lines[index]}"
 
 
-def fault(place: str, *, code: str, reason: str) -> Failure:
-    """The failure of a row that cannot be asked, for what it is."""
+def input_failure(place: str, *, code: str, reason: str) -> Failure:
+    """The failure of a row that cannot be asked.
+
+    Args:
+        place: where the row stands, from `SourceBatch.place`.
+        code: what is wrong, as a word: `unreadable`, `too_long`.
+        reason: what is wrong, for people.
+    """
     return Failure(kind="input", verdict="fail", sent=False, code=code, message=f"{place}: {reason}")

@@ -1,7 +1,7 @@
-"""Which files an input path stands for: one file, all files of a folder, or what a pattern matches.
+"""The files that an input path stands for: one file, all files of a folder, or those that a pattern matches.
 
 Owns the endings that can be read, the order of files, and the refusal of everything that is no plain file. It opens
-none of them: what stands inside is `jsonl`'s and `parquet`'s matter.
+none of them and does not know what stands inside (`jsonl`, `parquet`).
 
 A folder is walked with all folders in it; names that begin with a dot or an underscore (`_SUCCESS`, `_temporary`) are
 passed over, and so are output folders of ours. `key=value` folders are walked like others: they make no columns. The
@@ -50,11 +50,11 @@ _SPECIAL: Final = (
 
 
 class File(msgspec.Struct, frozen=True):
-    """One file to be read."""
+    """One file that is to be read."""
 
     path: Path
     name: str
-    """As errors show it: the path from the input folder, the bare name of a single file."""
+    """The name that errors show: the path from the input folder, or the bare name of a single file."""
     size: int
     mtime_ns: int
     inode: int
@@ -63,21 +63,23 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What an input path stands for."""
+    """The files that an input path stands for."""
 
     path: Path
     single: bool
-    """The path names one file, rather than a folder or a pattern that may match another number tomorrow."""
+    """Whether the path names one file; a folder or a pattern may stand for more files tomorrow."""
     files: tuple[File, ...]
     others: tuple[str, ...] = ()
-    """Names of files that are passed over for their endings."""
+    """The names of files that are not read because of their endings."""
 
 
 def find(path: Path) -> Found:
-    """The files a path stands for, in the order they are read; what exists under the very name comes before a pattern.
+    """Find the files that a path stands for, in the order in which they are read.
+
+    A file or folder of exactly this name goes before a pattern.
 
     Raises:
-        InputError: there is none, one of them is no plain file or not of a supported kind, or there are two kinds.
+        InputError: there is no file, one of them is no plain file or of no supported kind, or there are two kinds.
     """
     state = _state(path)
     if state is None:
@@ -93,14 +95,14 @@ def find(path: Path) -> Found:
             )
         return _collected(path, path, _walk(path, trail=(_node(state),)), "holds")
     _require_plain(shown(path), state)
-    found = reads(path.name)
-    if found is None:
+    form = reads(path.name)
+    if form is None:
         raise InputError(f"{shown(path)}: {_refused(path.name)}")
-    return Found(path, single=True, files=(_file(path, shown(path.name), state, found),))
+    return Found(path, single=True, files=(_file(path, shown(path.name), state, form),))
 
 
 def reads(name: str) -> tuple[Kind, Packing | None] | None:
-    """How a file of this name is read; None when its ending is not supported."""
+    """How a file of this name is read: its kind and how it is compressed; None when its ending is not supported."""
     name = name.lower()
     if name.endswith(".parquet"):
         return "parquet", None
@@ -109,19 +111,29 @@ def reads(name: str) -> tuple[Kind, Packing | None] | None:
 
 
 def shown(path: Path | str) -> str:
-    """A path as text that can be written anywhere: bytes that are no UTF-8 stand as escapes."""
+    """A path as text that can be written anywhere: bytes that are no UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Found:
-    """Check what was met, kind by kind, and bring it into order."""
+    """Check the entries that a folder or a pattern gives, and bring the files among them into order.
+
+    Args:
+        path: the input path.
+        base: the folder from which names are shown.
+        entries: the paths, in any order.
+        verb: `holds` or `matches`, for errors.
+
+    Raises:
+        InputError: as for `find`.
+    """
     files: list[File] = []
     others: list[str] = []
     names: dict[tuple[int, int], str] = {}
     for entry in sorted(set(entries), key=os.fsencode):
         name = shown(entry.relative_to(base))
-        found = reads(entry.name)
-        if found is None:
+        form = reads(entry.name)
+        if form is None:
             others.append(name)
             continue
         state = _state(entry)
@@ -133,7 +145,7 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
                 f"{shown(path)}: {twin} and {name} are one file under two names, so its rows would be asked twice. "
                 "Take one out, or name a narrower path."
             )
-        files.append(_file(entry, name, state, found))
+        files.append(_file(entry, name, state, form))
     if not files:
         what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else ""
         raise InputError(f"{shown(path)}: {verb} no file that can be read; {what}supported are {SUPPORTED}.")
@@ -147,7 +159,7 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
 
 
 def _walk(folder: Path, *, trail: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """All files below a folder; `trail` are the folders around it."""
+    """All files below a folder; `trail` are the folders around it, by which a circle of links is found."""
     for entry in _entries(folder):
         if entry.name.startswith((".", "_")):
             if entry.name == "_delta_log":
@@ -160,7 +172,7 @@ def _walk(folder: Path, *, trail: tuple[tuple[int, int], ...]) -> Iterator[Path]
 
 
 def _below(path: Path, entry: os.DirEntry[str], *, trail: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """The entry if it is a file, the files below it if it is a folder."""
+    """The entry itself when it is a file, all files below it when it is a folder."""
     if not _leads_down(path, entry):
         yield path
     elif not _is_output(path):
@@ -182,7 +194,7 @@ def _entered(path: Path, entry: os.DirEntry[str], trail: tuple[tuple[int, int], 
 
 
 def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder that surely is meant, and the pattern below it: a folder above may have `[` in its own name."""
+    """A path with a pattern as a real folder and the pattern below it; a real folder may have `[` in its name."""
     parts = path.parts
     literal = 1
     while literal < len(parts) and (not glob.has_magic(parts[literal]) or Path(*parts[: literal + 1]).is_dir()):
@@ -191,7 +203,7 @@ def _split(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _match(folder: Path, pattern: tuple[str, ...], *, trail: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Files that a pattern matches; a folder that its last part matches stands for the files in it."""
+    """The files that a pattern matches; a folder that its last part matches stands for the files in it."""
     if not folder.is_dir():
         return
     head, rest = pattern[0], pattern[1:]
@@ -250,7 +262,7 @@ def _near(path: Path) -> str:
 def _is_output(folder: Path) -> bool:
     try:
         return (folder / "ledger.db").exists() and (folder / "results").is_dir()
-    except OSError:  # no right to look: told when its files are listed
+    except OSError:  # no permission: the error comes when its files are listed
         return False
 
 
@@ -258,5 +270,5 @@ def _node(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _file(path: Path, name: str, state: os.stat_result, found: tuple[Kind, Packing | None]) -> File:
-    return File(path, name, state.st_size, state.st_mtime_ns, state.st_ino, *found)
+def _file(path: Path, name: str, state: os.stat_result, form: tuple[Kind, Packing | None]) -> File:
+    return File(path, name, state.st_size, state.st_mtime_ns, state.st_ino, *form)

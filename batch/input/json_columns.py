@@ -1,12 +1,13 @@
-"""Python values ↔ Arrow columns without loss: which types JSON values fix, what fits them, and how cells are read.
+"""JSON values in Arrow columns without loss: which type a column gets, which values fit it, how cells are read.
 
-Owns two rules that `source` and `spill` share. A JSON value stands in its column only if it comes back as the same
-value; if not, the caller keeps the value itself in `input_rest`. A column read from Arrow gives the same Python values
-wherever it is read. The types by themselves are `arrowtypes`' matter; it reads no files.
+Owns two rules. A JSON value stands in its column only if it comes back as the same value; if not, the caller keeps the
+value itself in `input_rest`. A column that is read from Arrow gives the same Python values wherever it is read. It
+reads no files, and does not know the types by themselves (`batch.core.arrowtypes`).
 
-Types that JSON values fix (`Sketch`): text → large_string, true/false → bool, whole numbers → int64 (uint64 where they
-need it), numbers → float64, lists of one of these → list, everything else, mixtures included, → `json`: a
-large_string column whose field is marked and whose cells are JSON text. A column without any value is large_string.
+The type that a column of JSON values gets (`Sketch`): large_string for text, bool for true and false, int64 for whole
+numbers (uint64 where they need it), float64 for other numbers, a list for lists of one of these. Everything else,
+mixtures included, is `json`: a large_string column whose field is marked and whose cells are JSON text. A column
+without any value is large_string.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ from batch.core.arrowtypes import from_text, is_json, plain_kind
 
 REST: Final = "input_rest"
 MAX_COLUMNS: Final = 1_000
-"""Keys beyond this many stay in `input_rest`: a million columns would be a million empty arrays in every batch."""
+"""How many keys get a column; the others stay in `input_rest`. A million columns would mean a million empty arrays in
+every batch."""
 
 _EXACT: Final = 2**53
 
 
 class Sketch:
-    """What kinds of values were seen under each key of the first lines of a JSONL file."""
+    """Collects which kinds of values stand under each key in the first lines of a JSONL file."""
 
     def __init__(self) -> None:
         self._columns: dict[str, _Seen] = {}
 
     def add(self, record: dict[str, Any]) -> None:
-        """Look at one line."""
+        """Note the values of one line."""
         for name, value in record.items():
             seen = self._columns.get(name)
             if seen is None:
@@ -45,12 +47,12 @@ class Sketch:
             seen.add(value)
 
     def types(self) -> dict[str, str]:
-        """The type that is fixed for every key, in the order they first appeared."""
+        """The type of every key, in the order in which the keys first appeared."""
         return {name: seen.type() for name, seen in self._columns.items()}
 
 
 class _Seen:
-    """Kinds of values, and for numbers how far they go."""
+    """The kinds of values under one key, and the lowest and highest whole number among them."""
 
     __slots__ = ("high", "items", "kinds", "low")
 
@@ -91,13 +93,19 @@ class _Seen:
 
 
 def build(values: list[Any], field: pa.Field, *, declared: bool) -> tuple[pa.Array, list[int]]:
-    """JSON values as an Arrow array of the fixed type.
+    """Make an Arrow array from JSON values.
 
-    A whole number in a column of doubles is stored there in any case. It is a misfit all the same unless the type was
-    declared, because 3 and 3.0 read differently in a prompt.
+    A whole number in a column of doubles is stored there, but is a misfit too, unless the type was declared: 3 and 3.0
+    are different text in a prompt.
+
+    Args:
+        values: one for each row; None where the row has none.
+        field: the column.
+        declared: whether `input.types` gives its type.
 
     Returns:
-        The array, and the indexes of values that do not come back as they were; null where nothing fits at all.
+        The array, with null for a value that does not fit at all; and the indexes of all misfits, the values that do
+        not come back as they were.
     """
     kind = field.type
     if is_json(field):
@@ -118,7 +126,7 @@ def build(values: list[Any], field: pa.Field, *, declared: bool) -> tuple[pa.Arr
 
 
 def _fits(values: list[Any], kind: pa.DataType) -> bool:
-    """Whether all values have the Python type that this Arrow type gives back; runs at C speed."""
+    """Whether all values have the Python type that this Arrow type gives back; no loop of Python code."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         if not set(map(type, values)) <= {list, type(None)}:
             return False
@@ -127,7 +135,7 @@ def _fits(values: list[Any], kind: pa.DataType) -> bool:
 
 
 def _cell(value: Any, kind: pa.DataType) -> Any:
-    """The Python value to store for one JSON value, or None when it does not fit."""
+    """The Python value that is stored for one JSON value, or None when it does not fit the type."""
     if from_text(kind):
         value = _decimal(value) if pa.types.is_decimal(kind) else _moment(value, kind)
     elif pa.types.is_floating(kind) and type(value) is int and -_EXACT <= value <= _EXACT:
@@ -152,7 +160,7 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 def _moment(value: Any, kind: pa.DataType) -> pa.Scalar | None:
-    """A date or time from ISO 8601 text; a zone that is not written is UTC, one that is written is turned to it."""
+    """A date or time from ISO 8601 text, or None; without a zone it is in UTC, with another zone it is converted."""
     if not isinstance(value, str):
         return None
     text = pa.scalar(value.strip())
@@ -179,10 +187,10 @@ Decode = Callable[[pa.Array], list[Any]]
 
 
 class RowDecoder:
-    """Record batches of one schema → dicts, the same values for the same cells wherever they are read.
+    """Turns record batches of one schema into dicts: the same cells give the same values wherever they are read.
 
-    A map is a dict, JSON text in marked columns is what it stands for, nanoseconds that a datetime cannot hold are ISO
-    text.
+    A map becomes a dict, JSON text in marked columns the value it stands for, a time with nanoseconds that a datetime
+    cannot hold ISO text.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -190,10 +198,10 @@ class RowDecoder:
         self._decoders = [_decoder(field) for field in schema]
 
     def records(self, batch: pa.RecordBatch) -> list[dict[str, Any]]:
-        """One dict a row, columns in the order of the schema.
+        """One dict for each row, with the columns in the order of the schema.
 
         Raises:
-            ValueError: a cell that Python cannot hold: bytes that are not UTF-8, a year beyond 9999.
+            ValueError: Python cannot hold a cell: its text is not UTF-8, or its year is beyond 9999.
         """
         names = self._names
         try:
@@ -242,7 +250,7 @@ def _nanoseconds(column: pa.Array) -> list[Any]:
 
 
 def _in_microseconds(kind: pa.DataType) -> pa.DataType:
-    """The type with nanoseconds inside it replaced: deep inside a value they are cut, not refused."""
+    """The type with microseconds in place of nanoseconds: inside a nested value they are cut off, not refused."""
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         return pa.timestamp("us", kind.tz)
     if kind in (pa.time64("ns"), pa.duration("ns")):

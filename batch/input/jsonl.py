@@ -1,8 +1,8 @@
-"""One JSONL file → batches of rows with fixed types, whatever stands in its lines.
+"""One JSONL file as batches of rows with fixed types, whatever stands in its lines.
 
-Owns what a line means: the object on it, or the failure of that one row; which values stand in columns, which in
-`input_rest`. It does not know other files of the source, nor how the types were fixed (`source`), and leaves finding
-lines to `lines`.
+Owns what a line means: the object on it, or the failure of that one row; which values stand in columns, and which in
+`input_rest`. It does not know the other files of the source, nor how the types were fixed (`source`), nor how lines are
+found (`lines`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 from batch.core.arrowtypes import is_exact
 from batch.core.canonical import bad_line_id, dumps, loads
 from batch.core.errors import InputError
-from batch.input.batches import Position, SourceBatch, fault
+from batch.input.batches import Position, SourceBatch, input_failure
 from batch.input.files import File, shown
 from batch.input.json_columns import REST, RowDecoder, Sketch, build
 from batch.input.lines import Line, Lines
@@ -29,16 +29,24 @@ if TYPE_CHECKING:
     from batch.core.records import Failure
 
 Unwrap = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, str] | None]]
-"""The object on a line → the row in it, and code and reason when the row cannot be asked."""
+"""Takes the object on a line; gives the row in it, and code and reason when the row cannot be asked."""
 
 MAX_ROWS: Final = 1_000
 CONDEMNED: Final = 50
+"""When this many first lines cannot be asked for one reason, the whole source is refused."""
 SAMPLE_LINES: Final = 10_000
 SAMPLE_BYTES: Final = 64 * 1024 * 1024
 
 
 class LineLayout:
-    """What all files of one source share: the columns, how they are read back, the size limit."""
+    """What all files of one source share: the columns, how they are read back, the size limit.
+
+    Args:
+        schema: the columns, `input_rest` included.
+        declared: names of the columns whose type the job declares.
+        limit: the longest line in bytes.
+        unwrap: finds the row in the object on a line; None when the object is the row.
+    """
 
     def __init__(
         self, schema: pa.Schema, *, declared: Collection[str], limit: int, unwrap: Unwrap | None = None
@@ -55,7 +63,10 @@ class LineLayout:
         }
 
     def columns(self, records: list[dict[str, Any] | None]) -> pa.RecordBatch:
-        """Build the Arrow columns; values that a declared type reads are put back into the records."""
+        """Build the Arrow columns of some records.
+
+        Where a declared type reads a value in its own way, that value is put back into the record.
+        """
         rows = [record or self.empty for record in records]
         rests: dict[int, dict[str, Any]] = {}
         arrays = []
@@ -68,9 +79,9 @@ class LineLayout:
             if decoder is not None:
                 _put_back(records, array, name, decoder=decoder, but=set(misfits))
             arrays.append(array)
-        known = len(self.empty)
+        columns = len(self.empty)
         for index, row in enumerate(rows):
-            if len(row) > known:
+            if len(row) > columns:
                 late = {key: value for key, value in row.items() if key not in self.empty}
                 rests.setdefault(index, {}).update(late)
         texts = [dumps(rests[index]) if index in rests else None for index in range(len(rows))] if rests else None
@@ -88,16 +99,16 @@ def _put_back(
 
 
 def require_lines(file: File) -> None:
-    """Refuse a file that holds something else, before anything of the source is read.
+    """Refuse a file that does not hold JSON lines, before anything of the source is read.
 
     Raises:
-        InputError: it cannot be opened, is UTF-16, Parquet, packed in another way than its ending says, or one JSON
-            document rather than one object a line.
+        InputError: the file cannot be opened, is UTF-16 or Parquet, is compressed in another way than its ending says,
+            or is one JSON document and not one object a line.
     """
     with Lines(file.path, limit=0, identify=bad_line_id, packing=file.packing) as lines:
         head = lines.head().lstrip()
     first, newline, more = head.partition(b"\n")
-    # `[` alone begins a printed array; a whole one on the only line is what many programs write as .json.
+    # `[` alone on a line begins a printed array; many programs write a whole array on one line as .json.
     whole = head.startswith(b"[") and not more.strip() and ".json" in file.path.suffixes
     if (newline and first.strip() in (b"[", b"{")) or whole:
         way_out = f"jq -c '{'.[]' if head[:1] == b'[' else '.'}' {shown(file.path.name)} > rows.jsonl"
@@ -107,7 +118,16 @@ def require_lines(file: File) -> None:
 
 
 def sample(files: Iterable[File], *, limit: int, unwrap: Unwrap | None) -> dict[str, str]:
-    """The types that the first lines show, over as many files as that takes; unreadable lines say nothing."""
+    """The types that the first lines of the source show, from as many files as needed.
+
+    Args:
+        files: the files in their order.
+        limit: the longest line in bytes; longer ones, and lines that cannot be read, are ignored.
+        unwrap: as for `LineLayout`.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
     sketch = Sketch()
     size = count = 0
     for file in files:
@@ -125,26 +145,33 @@ def sample(files: Iterable[File], *, limit: int, unwrap: Unwrap | None) -> dict[
 
 
 def require_some(files: Iterable[File], *, limit: int, unwrap: Unwrap) -> None:
-    """Refuse a source whose first 50 lines cannot be asked, all for one reason: the job is at fault, not the rows.
+    """Refuse a source whose first 50 lines cannot be asked for one and the same reason: then the job is wrong.
+
+    Args:
+        files: the files in their order.
+        limit: the longest line in bytes.
+        unwrap: as for `LineLayout`.
 
     Raises:
-        InputError: so it is; the text is that of the first line.
+        InputError: the source is refused; the message is that of the first line.
     """
     first: Failure | None = None
     count = 0
     for file in files:
         with Lines(file.path, limit=limit, identify=bad_line_id, packing=file.packing) as lines:
             for line in islice(lines, CONDEMNED - count):
-                why = _objection(line, unwrap)
-                if why is None or (first is not None and first.code != why[0]):
+                refusal = _refusal(line, unwrap)
+                if refusal is None or (first is not None and first.code != refusal[0]):
                     return
-                first = first or fault(f"{file.name} line {line.number}", code=why[0], reason=why[1])
+                code, reason = refusal
+                first = first or input_failure(f"{file.name} line {line.number}", code=code, reason=reason)
                 count += 1
         if first is not None and count >= CONDEMNED:
             raise InputError(f"{first.message}. So it is with all of the first {count} lines.")
 
 
-def _objection(line: Line, unwrap: Unwrap) -> tuple[str, str] | None:
+def _refusal(line: Line, unwrap: Unwrap) -> tuple[str, str] | None:
+    """Code and reason when the row on a line cannot be asked; None when it can, or when the line is no object."""
     with suppress(ValueError):
         record = loads(line.raw or b"")
         return unwrap(record)[1] if isinstance(record, dict) else None
@@ -161,13 +188,18 @@ def _sketch(sketch: Sketch, raw: bytes, unwrap: Unwrap | None) -> None:
 
 
 class LineReader:
-    """Reads one file forwards from a position."""
+    """Reads the rows of one file forwards from a position."""
 
     def __init__(self, file: File, layout: LineLayout, start: Position) -> None:
         """Open the file.
 
+        Args:
+            file: which file.
+            layout: what all files of the source share.
+            start: where to begin.
+
         Raises:
-            InputError: it is gone, or shorter than the position.
+            InputError: the file is gone, or shorter than the position.
         """
         self._source = file
         self._layout = layout
@@ -188,10 +220,10 @@ class LineReader:
         self._lines = iter(self._file)
 
     def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:
-        """At most `max_rows` rows and about `max_bytes`, at least one row; None at the end.
+        """Read the next rows: at least one, at most `max_rows`, about `max_bytes`; None at the end of the file.
 
         Raises:
-            InputError: the file cannot be read on.
+            InputError: the file cannot be read further.
         """
         taken: list[Line] = []
         size = 0
@@ -219,7 +251,7 @@ class LineReader:
         return SourceBatch(columns, records, numbers, failures, ids, size, self._position, self._unit)
 
     def close(self) -> None:
-        """Close the file before the end of it; harmless when repeated."""
+        """Close the file before its end; harmless when repeated."""
         self._file.close()
 
     def _name(self, line: Line) -> str:
@@ -228,7 +260,7 @@ class LineReader:
         return line.too_long or bad_line_id(line.raw or b"")
 
     def _record(self, line: Line) -> tuple[dict[str, Any] | None, Failure | None]:
-        """The row on one line, and why it cannot be asked if it cannot."""
+        """The row on one line, and the failure of a row that cannot be asked."""
         place = f"{self._unit} {line.number}"
         if line.raw is None:
             return None, self._unread(line, place)
@@ -236,25 +268,25 @@ class LineReader:
             record = loads(line.raw)
         except ValueError as exc:
             torn = "; the file ends in this line" if line.torn else ""
-            return None, fault(place, code="unreadable", reason=f"{exc}{torn}{_way_out(line.raw)}")
+            return None, input_failure(place, code="unreadable", reason=f"{exc}{torn}{_way_out(line.raw)}")
         if type(record) is not dict:
-            return None, fault(place, code="unreadable", reason="a JSON object is wanted, one a line")
+            return None, input_failure(place, code="unreadable", reason="a JSON object is wanted, one a line")
         if self._layout.unwrap is None:
             return {**self._layout.empty, **record}, None
-        row, why = self._layout.unwrap(record)
-        failure = None if why is None else fault(place, code=why[0], reason=why[1])
+        row, refusal = self._layout.unwrap(record)
+        failure = None if refusal is None else input_failure(place, code=refusal[0], reason=refusal[1])
         return {**self._layout.empty, **row}, failure
 
     def _unread(self, line: Line, place: str) -> Failure:
         limit = self._layout.limit
         if line.damage is None:
             reason = f"{line.size:,} bytes are more than input.max_row_bytes ({limit:,}); not read"
-            return fault(place, code="too_long", reason=reason)
+            return input_failure(place, code="too_long", reason=reason)
         reason = (
             f"the compressed data cannot be unpacked after line {line.number - 1} ({line.damage}); what came before is "
             "read, and what should stand here is missing. Make the file again, then run the same command"
         )
-        return fault(place, code="unreadable", reason=reason)
+        return input_failure(place, code="unreadable", reason=reason)
 
 
 def _way_out(raw: bytes) -> str:

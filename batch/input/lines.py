@@ -1,8 +1,8 @@
-"""The lines of a large text file, plain or compressed, each held in memory only up to a size limit.
+"""The lines of a large text file, plain or compressed; no line takes more memory than a limit allows.
 
-Owns finding where lines begin and end, unpacking, and refusing files that are no text at all. What stands in a line is
-its user's matter (`jsonl`). A compressed file is unpacked a little at a time, whatever it would unpack to; where its
-data ends early or is damaged, the last line says so, and nothing that came out before is lost.
+Owns finding where lines begin and end, unpacking, and refusing files that are no text at all. It does not know what
+stands in a line (`jsonl`). A compressed file is unpacked a little at a time; where its data ends early or is damaged,
+the last line says so, and nothing that came out before is lost.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class Line(msgspec.Struct):
     """One line that is not blank, without its end (LF or CRLF)."""
 
     number: int
-    """1-based, blank lines counted."""
+    """From 1; blank lines count."""
     raw: bytes | None
     """None when the line is longer than the limit, or the file is damaged."""
     size: int
     end: int
-    """Byte after the line, its newline included: where to go on."""
+    """The byte after the line and its newline: where to go on."""
     torn: bool = False
-    """The file ended before a newline did."""
+    """Whether the file ends without a newline after it."""
     too_long: str | None = None
-    """Identity of a line that is too long, from all its bytes."""
+    """The identity of a line that is too long, made from all its bytes."""
     damage: str | None = None
-    """Why the compressed data does not go on; nothing comes after this line."""
+    """Why the compressed data cannot be read further; nothing comes after this line."""
 
 
 class Lines:
-    """Iterates over the lines of a file from a byte on. Use as a context manager, or call `close`."""
+    """Iterates over the lines of a file, from any byte on. Use it as a context manager, or call `close`."""
 
     def __init__(
         self,
@@ -67,13 +67,13 @@ class Lines:
         Args:
             path: the file.
             packing: `gzip` or `zstd` when it is to be unpacked.
-            limit: bytes; a longer line is passed over in pieces and only named.
-            identify: names a line from the pieces of its bytes.
+            limit: the longest line in bytes; of a longer line only the identity is made, from its pieces.
+            identify: makes the identity of a line from the pieces of its bytes.
             byte: where to begin, the `end` of an earlier line; in a compressed file all before it is unpacked again.
-            line: lines before that.
+            line: how many lines are before that.
 
         Raises:
-            InputError: it cannot be opened, or is UTF-16, Parquet or compressed.
+            InputError: the file cannot be opened, or is UTF-16, Parquet or compressed.
         """
         self._shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         self._limit = limit
@@ -100,12 +100,12 @@ class Lines:
             raise InputError(f"{self._shown}: {reason}")
 
     def head(self) -> bytes:
-        """The next bytes of the text, some thousand where there are as many; nothing is consumed."""
+        """The next bytes of the text, some thousand where there are so many; they are read again later."""
         assert self._file is not None
         try:
             return self._file.peek(_PIECE)
         except _DamagedError:
-            return b""  # told when the first line is asked for
+            return b""  # the error comes when the first line is asked for
 
     def _skip(self, *, seekable: bool) -> None:
         """Go to where reading begins."""
@@ -119,10 +119,10 @@ class Lines:
         if left > 0:
             raise InputError(f"{self._shown}: is shorter than what was read of it before. Put the whole file back.")
 
-    def _read_piece(self, most: int) -> bytes:
+    def _read_piece(self, limit: int) -> bytes:
         assert self._file is not None
         try:
-            return self._file.read1(min(most, _CHUNK))
+            return self._file.read1(min(limit, _CHUNK))
         except _DamagedError:
             return b""
 
@@ -146,7 +146,7 @@ class Lines:
             yield Line(self._number + 1, None, 0, self._byte, damage=self._damage)
 
     def _pass_over(self, first: bytes) -> tuple[int, str]:
-        """Run over the rest of a line that is too long; its size and its name."""
+        """Read the rest of a line that is too long; return its size and its identity."""
         size = 0
 
         def pieces() -> Iterator[bytes]:
@@ -155,7 +155,7 @@ class Lines:
             while piece:
                 size += len(piece)
                 piece = held + piece
-                # A CR that ends a piece belongs to the line's end if it is the last byte before it, else to the line.
+                # A CR at the end of a piece belongs to the line's end when at most LF follows, else to the line.
                 held = b"\r" if piece.endswith(b"\r") else b""
                 yield piece.removesuffix(b"\n").removesuffix(b"\r")
                 piece = b"" if piece.endswith(b"\n") else self._readline(_CHUNK)
@@ -163,10 +163,10 @@ class Lines:
         name = self._identify(pieces())
         return size, name
 
-    def _readline(self, most: int) -> bytes:
+    def _readline(self, limit: int) -> bytes:
         assert self._file is not None
         try:
-            return self._file.readline(most)
+            return self._file.readline(limit)
         except _DamagedError as exc:
             self._damage = str(exc)
             return b""
@@ -194,7 +194,7 @@ class _DamagedError(Exception):
 
 
 class _Unpacked(io.RawIOBase):
-    """What a compressed file unpacks to, a little at a time."""
+    """A compressed file as its unpacked bytes, a little at a time."""
 
     def __init__(self, path: Path, packing: str) -> None:
         self._path = path
@@ -217,38 +217,39 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer or a part of it.
+        """Fill the buffer, or a part of it.
 
         Raises:
-            _DamagedError: all that could be unpacked was given before.
+            _DamagedError: the rest cannot be unpacked; all that could be was given before.
             OSError: the file itself cannot be read.
         """
         view = memoryview(buffer)
-        most = min(len(view), _PIECE)
-        data = self._next(most) if self._damage is None else self._rest(most, self._damage)
+        count = min(len(view), _PIECE)
+        data = self._next(count) if self._damage is None else self._rest(count, self._damage)
         view[: len(data)] = data
         self._given += len(data)
         return len(data)
 
-    def _next(self, most: int) -> bytes:
+    def _next(self, count: int) -> bytes:
         try:
-            data: bytes = self._stream.read(most)
+            data: bytes = self._stream.read(count)
         except OSError as exc:
             if exc.errno is not None:
                 raise
-            # What was unpacked before the damage is lost with the failed read: come back to it in the smallest steps.
+            # The bytes unpacked before the damage are lost with the failed read: read up to them again in small steps.
             self._shut()
             self._stream = self._open()
             left = self._given
             while left > 0:
                 left -= len(self._stream.read(min(left, _PIECE)))
             self._damage = str(exc)
-            return self._rest(most, self._damage)
+            return self._rest(count, self._damage)
         return data
 
-    def _rest(self, most: int, damage: str) -> bytes:
+    def _rest(self, count: int, damage: str) -> bytes:
+        """The bytes before the damage, one by one."""
         pieces: list[bytes] = []
-        while len(pieces) < most and not self._over:
+        while len(pieces) < count and not self._over:
             try:
                 piece = self._stream.read(1)
             except OSError as exc:
@@ -268,16 +269,17 @@ class _Unpacked(io.RawIOBase):
 
 
 def _other_packing(head: bytes, packing: str) -> str | None:
-    """Why a file cannot be unpacked as its ending says."""
+    """Why a file cannot be unpacked as its ending says; None when it can."""
     if not head or head.startswith(_MAGIC[packing]):
         return None
-    really = next((name for name, magics in _MAGIC.items() if head.startswith(magics)), None)
-    if really is not None:
-        return f"is packed with {really}, not with {packing}. Give it the ending {_ENDINGS[really]}."
+    actual = next((name for name, magics in _MAGIC.items() if head.startswith(magics)), None)
+    if actual is not None:
+        return f"is packed with {actual}, not with {packing}. Give it the ending {_ENDINGS[actual]}."
     return f"is not packed with {packing}, whatever its ending says. Give it the ending .jsonl if it is plain text."
 
 
 def _no_text(head: bytes) -> str | None:
+    """Why a file that begins with these bytes is no text; None when it may be."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8."
     if head == b"PAR1":

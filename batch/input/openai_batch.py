@@ -1,11 +1,12 @@
-"""A line of an OpenAI batch file → the row in it: `{"custom_id", "method", "url", "body": {"model", "messages", …}}`.
+"""OpenAI batch files: the row in a line `{"custom_id", "method", "url", "body": {"model", "messages", …}}`.
 
 Owns what such a line may hold (OpenAI API reference, Batch, "the request input object") and the comparison with the
-job. The members of `body` become columns beside `custom_id`, so that templates, the output and `input.types` name them
-like any other; `method` and `url` say nothing once they were checked.
+job. It reads no file. The members of `body` become columns beside `custom_id`, so that templates, the output and
+`input.types` name them like any other; `method` and `url` are checked and left out.
 
-A run asks one model with one set of parameters, those of the job. A line that asks for others is not asked anything
-else in silence: it fails, and its text says what to set. Parameters that only the job has are added to each request.
+A run asks one model with one set of parameters, those of the job. A line that wants others is not silently asked with
+those of the job: it fails, and the message says what to set. Parameters that only the job has are added to each
+request.
 """
 
 from __future__ import annotations
@@ -18,27 +19,32 @@ from batch.core.canonical import canonical, dumps
 KEY: Final = "custom_id"
 MESSAGES: Final = "messages"
 TYPES: Final = {KEY: "string", "model": "string", MESSAGES: "json"}
-"""Columns that a batch file has in any case, and their types."""
+"""The columns that every batch file has, and their types."""
 
 _ROUTE: Final = "/chat/completions"
 _NOT_ASKED: Final = ("model", MESSAGES, "stream", "stream_options")
-"""Members of a body that are no parameters: how an answer travels is the lane's matter."""
+"""Members of a body that are no parameters; whether an answer is streamed is decided by the lane."""
 _DEFAULTS: Final = {"n": 1}
-"""Parameters that say nothing new with these values."""
+"""Parameters that change nothing with these values."""
 
-Why = tuple[str, str]
+Refusal = tuple[str, str]
 """Code and reason of a row that cannot be asked."""
 
 
 class BatchFile:
-    """Reads lines for one job."""
+    """Reads the lines of batch files for one job.
+
+    Args:
+        model: the model that the job asks.
+        parameters: the parameters of the job.
+    """
 
     def __init__(self, model: str, parameters: Mapping[str, Any]) -> None:
         self._model = model
         self._parameters = parameters
 
-    def unwrap(self, record: dict[str, Any]) -> tuple[dict[str, Any], Why | None]:
-        """The row of one line, and code and reason when it cannot be asked."""
+    def unwrap(self, record: dict[str, Any]) -> tuple[dict[str, Any], Refusal | None]:
+        """The row in the object of one line, and code and reason when it cannot be asked."""
         body = record.get("body")
         row = {key: value for key, value in record.items() if key not in ("method", "url", "body")}
         if type(body) is not dict:
@@ -52,7 +58,7 @@ class BatchFile:
         return row, self._route(record) or self._asked(body)
 
     @staticmethod
-    def _route(record: dict[str, Any]) -> Why | None:
+    def _route(record: dict[str, Any]) -> Refusal | None:
         method, url = record.get("method"), record.get("url")
         if method not in (None, "POST"):
             return "other_endpoint", f"method {_text(method)} is no chat request; POST is wanted"
@@ -60,7 +66,7 @@ class BatchFile:
             return "other_endpoint", f"url {_text(url)} is no chat request; only /v1{_ROUTE} can be asked"
         return None
 
-    def _asked(self, body: dict[str, Any]) -> Why | None:
+    def _asked(self, body: dict[str, Any]) -> Refusal | None:
         model = body.get("model")
         if model is not None and model != self._model:
             return "other_model", (

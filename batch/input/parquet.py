@@ -1,7 +1,8 @@
-"""One Parquet file → batches of rows, read a few pages at a time from any row on.
+"""One Parquet file as batches of rows, read a few pages at a time, from any row on.
 
-Owns opening, the checks on its schema, decoding batch by batch without ever holding a row group, and the failures of
-single rows. It does not know other files of the source, nor which columns they have together (`source`).
+Owns opening the file, the checks on its schema, reading batch by batch without ever holding a whole row group, and the
+failures of single rows. It does not know the other files of the source, nor which columns all of them have together
+(`source`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from batch.core.arrowtypes import cast_batch, decoded
 from batch.core.canonical import bad_line_id
 from batch.core.errors import InputError
-from batch.input.batches import Position, SourceBatch, fault
+from batch.input.batches import Position, SourceBatch, input_failure
 from batch.input.files import File, shown
 
 if TYPE_CHECKING:
@@ -32,19 +33,19 @@ _BUFFER: Final = 1024 * 1024
 
 
 class ParquetRows:
-    """An open file.
+    """An open Parquet file.
 
     Attributes:
-        schema: its columns; a struct without fields is left out, because Arrow cannot write it again; see
-            `arrowtypes.decoded` for the types that are replaced.
-        rows: how many there are.
+        schema: its columns, without structs that have no fields, because Arrow cannot write those again. Some types are
+            replaced; see `arrowtypes.decoded`.
+        rows: how many rows there are.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file and read its footer.
 
         Raises:
-            InputError: no whole Parquet file, an encrypted one, or two columns of one name.
+            InputError: the file is no whole Parquet file, is encrypted, or has two columns of one name.
         """
         self._path = shown(path)
         self._opened: Any = None
@@ -53,25 +54,29 @@ class ParquetRows:
             self._file = pq.ParquetFile(
                 self._openable(path), pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
             )
-            found = self._file.schema_arrow.remove_metadata()
+            columns = self._file.schema_arrow.remove_metadata()
         except (pa.ArrowException, OSError) as exc:
             self._shut()
             raise InputError(_refused(path, exc)) from exc
-        twice = sorted({name for name in found.names if found.names.count(name) > 1})
+        twice = sorted({name for name in columns.names if columns.names.count(name) > 1})
         if twice:
             self.close()
             raise InputError(f"{self._path}: has {', '.join(map(repr, twice))} more than once. Rename the columns.")
-        fields = [field for field in found if not (pa.types.is_struct(field.type) and field.type.num_fields == 0)]
+        fields = [field for field in columns if not (pa.types.is_struct(field.type) and field.type.num_fields == 0)]
         self.schema = pa.schema([field.with_type(decoded(field.type)) for field in fields])
-        # Naming columns keeps out what was dropped; without need it would take `a.b` for b inside a.
-        self._names = self.schema.names if len(fields) < len(found) else None
+        # Columns are chosen by name only where some were dropped: a name `a.b` would be taken for b inside a.
+        self._names = self.schema.names if len(fields) < len(columns) else None
         self.rows: int = self._file.metadata.num_rows
 
     def batches(self, skip: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Batches under `schema` from row `skip` on; inside its row group the rows before it are decoded and dropped.
+        """Read batches from a row on; inside its row group the rows before it are read and dropped.
+
+        Args:
+            skip: index of the first row.
+            schema: what the columns are cast to.
 
         Raises:
-            InputError: a row group is broken, or a value does not fit the type it is cast to.
+            InputError: a row group is broken, or a value does not fit the type that it is cast to.
         """
         for number in range(self._file.metadata.num_row_groups):
             group = self._file.metadata.row_group(number)
@@ -95,7 +100,7 @@ class ParquetRows:
         self._shut()
 
     def _openable(self, path: Path) -> Any:
-        """What Arrow can open: it takes no name that is no UTF-8."""
+        """Something that Arrow can open: the path, or an open file where its name is no UTF-8."""
         try:
             str(path).encode()
         except UnicodeEncodeError:
@@ -115,14 +120,14 @@ class ParquetReader:
         """Open the file.
 
         Args:
-            file: which.
-            schema: what its columns are cast to; a column it lacks is null.
+            file: which file.
+            schema: what its columns are cast to; a column that it lacks is null.
             start: where to begin.
-            decoder: of that schema.
-            limit: bytes; a larger row is a failure.
+            decoder: makes Python values of that schema.
+            limit: the largest row in bytes; a larger one is a failure.
 
         Raises:
-            InputError: it is gone, or has fewer rows than the position.
+            InputError: the file is gone, or has fewer rows than the position.
         """
         self._limit = limit
         self._decoder = decoder
@@ -139,10 +144,10 @@ class ParquetReader:
         self._left: pa.RecordBatch | None = None
 
     def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:
-        """At most `max_rows` rows and about `max_bytes`, at least one row; None at the end.
+        """Read the next rows: at least one, at most `max_rows`, about `max_bytes`; None at the end of the file.
 
         Raises:
-            InputError: the file cannot be read on.
+            InputError: the file cannot be read further.
         """
         rest = self._left or next((batch for batch in self._batches if batch.num_rows), None)
         if rest is None:
@@ -164,13 +169,13 @@ class ParquetReader:
         return SourceBatch(batch, records, numbers, failures, ids, size, self._position, self._unit)
 
     def close(self) -> None:
-        """Close the file before the end of it; harmless when repeated."""
+        """Close the file before its end; harmless when repeated."""
         self._file.close()
 
     def _records(
         self, batch: pa.RecordBatch, first: int
     ) -> tuple[list[dict[str, Any] | None], list[Failure | None], list[str | None]]:
-        """Rows as Python values; when one of them resists, or is too large, each is tried by itself."""
+        """The rows as Python values, with failures and identities; row by row where one is too large or unreadable."""
         none: list[None] = [None] * batch.num_rows
         if batch.nbytes <= self._limit:
             with suppress(ValueError):
@@ -184,11 +189,11 @@ class ParquetReader:
             try:
                 if row.nbytes > self._limit:
                     reason = f"{row.nbytes:,} bytes are more than input.max_row_bytes ({self._limit:,})"
-                    failures[index] = fault(place, code="too_long", reason=reason)
+                    failures[index] = input_failure(place, code="too_long", reason=reason)
                 else:
                     records[index] = self._decoder.records(row)[0]
             except ValueError as exc:
-                failures[index] = fault(place, code="unreadable", reason=str(exc))
+                failures[index] = input_failure(place, code="unreadable", reason=str(exc))
             if failures[index] is not None:
                 ids[index] = bad_line_id(batch.take([index]).serialize().to_pybytes())
         return records, failures, ids

@@ -1,17 +1,16 @@
-"""Parquet and JSONL files → rows, range by range, forwards, in constant memory.
+"""The source: the Parquet or JSONL files of one input, read as rows, forwards, in constant memory.
 
-Owns the source as a whole: its files in their order, the columns they have together, its state on disk; a `Reader`
-gives `SourceBatch`es from a `Position` on, file after file, and may stop anywhere, inside a row group too, and go on
-in another process. A row that cannot be read is a failure beside the others, never an exception. It does not know
-which rows are wanted (`planner`); one file is read by `jsonl` or `parquet`.
+Owns the source as a whole: its files in their order, the columns that they have together, its state on disk. A `Reader`
+gives `SourceBatch`es from a `Position` on, file after file; it may stop anywhere, inside a row group too, and another
+process may go on from there. A row that cannot be read is a failure beside the others, never an exception. It does not
+know which rows are wanted (`batch.plan`), nor how one file is read (`jsonl`, `parquet`).
 
-JSONL has no schema, so one is fixed: declared types first, then what the first 10,000 lines over the files show (64 MB
-at most), or what an earlier run kept. A value that its column cannot give back unchanged, and a key that has no column,
-stands in `input_rest` as JSON text; `records` have every value as it came, except where a declared type says how to
-read it. A missing key is null. Parquet files need not have the same columns: one that a file lacks is null there, one
-whose type differs takes the type that holds both without loss, and where there is none nothing starts.
-
-The spill (`batch.input.spill`) is part of this module's interface.
+JSONL has no schema, so its columns are fixed at the start: by declared types, then by what the first 10,000 lines of
+all files show (64 MB at most), or by what an earlier run kept. A value that its column cannot give back unchanged, and
+a key without a column, stand in `input_rest` as JSON text. `records` have every value as it came, except where a
+declared type says how to read it. A missing key is null. Parquet files need not have the same columns: a column that a
+file lacks is null there; a column with two types gets the type that holds both without loss, and where there is none
+the source is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +39,10 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class SourceStat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What tells that a source is the one an earlier run read; of several files, size in all and newest time."""
+    """The state of a source on disk, by which a later run knows whether it has changed.
+
+    Of several files it has the size of all together and the newest time.
+    """
 
     path: str
     size: int
@@ -48,27 +50,30 @@ class SourceStat(msgspec.Struct, frozen=True, omit_defaults=True):
     inode: int
     files: int = 1
     digest: str = ""
-    """Of a folder or pattern: over name, size, time and inode of each file."""
+    """For a folder or a pattern: a hash of name, size, time and inode of each file."""
 
 
 class Reader(Protocol):
-    """Reads forwards from a position."""
+    """Reads the rows of a source forwards from a position."""
 
     def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
-        """At most `max_rows` (never over 1,000) rows of one file and about `max_bytes`, at least one; None at the end.
+        """Read the next rows of one file: at least one, at most `max_rows` (and 1,000), about `max_bytes`.
+
+        Returns:
+            The rows, or None at the end of the source.
 
         Raises:
-            InputError: a file cannot be read on.
+            InputError: a file cannot be read further.
         """
         ...
 
     def close(self) -> None:
-        """Close the file before the end of it; harmless when repeated."""
+        """Close the file before its end; harmless when repeated."""
         ...
 
 
 class _FileReader(Protocol):
-    """What `jsonl` and `parquet` give for one file."""
+    """Reads the rows of one file; `jsonl` and `parquet` have one each."""
 
     def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None: ...
 
@@ -76,18 +81,19 @@ class _FileReader(Protocol):
 
 
 class Source:
-    """The files of one input, their columns read and checked.
+    """The files of one input, with their columns read and checked.
 
     Attributes:
+        spec: the input section of the job.
         schema: the columns as they will stand in the result table.
-        types: their names as text, to be kept for `fixed_types` of a later run.
+        types: the names of their types, to be kept for `fixed_types` of a later run.
         stat: the state of the files when they were found.
         found: the files.
-        rows: how many there are, where the format says it.
+        rows: how many rows there are; None where the format does not say it.
     """
 
     def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self.spec = spec
         self.found = found
         self.schema = schema
@@ -107,17 +113,17 @@ class Source:
         model: str = "",
         parameters: Mapping[str, Any] | None = None,
     ) -> Source:
-        """Find the files and settle their columns; rows are not read, but for the sample that fixes JSONL types.
+        """Find the files and fix their columns; no rows are read, except the first lines that fix the types of JSONL.
 
         Args:
             spec: the input section of a job.
             fixed_types: `types` of an earlier run over the same output folder.
-            model: the model that is asked, for `openai-batch`, whose lines name it too.
-            parameters: those of the job, for the same.
+            model: the model that the job asks; lines of `openai-batch` name it too.
+            parameters: the parameters of the job, for the same reason.
 
         Raises:
-            InputError: no file, one that is not supported or broken, columns that do not go together, without the key
-                column, or with a column whose type does not cast without loss to the one kept.
+            InputError: there is no file; one is broken or not supported; the columns of two do not go together; the key
+                column is missing; or the type of a column cannot be cast without loss to the one kept.
         """
         found = find(spec.path)
         kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
@@ -127,7 +133,7 @@ class Source:
         return _open_lines(spec, found, kept, unwrap)
 
     def reader(self, position: Position | None = None) -> Reader:
-        """A reader that goes on at `position`, by default at the beginning.
+        """A reader that begins at a position, by default at the beginning of the source.
 
         Raises:
             InputError: the file is gone, or shorter than the position.
@@ -135,7 +141,7 @@ class Source:
         return _Reader(self.found.files, self._open_file, position or Position())
 
     def fraction(self, position: Position) -> float | None:
-        """The share of the source that lies before `position`, None when it cannot be said."""
+        """The part of the source that lies before a position, from 0 to 1; None when it is not known."""
         whole = self._weights[-1]
         if position.file >= len(self.found.files) or not whole:
             return 1.0 if position.end else None
@@ -171,7 +177,7 @@ class _Parquet(Source):
 
 
 class _Reader:
-    """Reads the files of a source one after another."""
+    """Reads the files of a source one after another (`Reader`)."""
 
     def __init__(
         self, files: Sequence[File], open_file: Callable[[File, Position], _FileReader], start: Position
@@ -237,9 +243,9 @@ def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
 
 
 def _united(found: Found) -> tuple[pa.Schema, list[int]]:
-    """The columns of all files, in the order they first appear, and the rows of each file."""
+    """The columns of all files in the order in which they first appear, and the number of rows of each file."""
     fields: dict[str, pa.Field] = {}
-    named: dict[str, str] = {}
+    type_comes_from: dict[str, str] = {}
     rows = []
     for file in found.files:
         opened = ParquetRows(file.path)
@@ -248,18 +254,18 @@ def _united(found: Found) -> tuple[pa.Schema, list[int]]:
         for field in opened.schema:
             name = field.name
             before = fields.setdefault(name, field)
-            named.setdefault(name, file.name)
+            type_comes_from.setdefault(name, file.name)
             if before.equals(field, check_metadata=True):
                 continue
             both = common_field(before, field)
             if both is None:
                 raise InputError(
-                    f"{shown(found.path)}: column {name!r} is {type_text(before)} in {named[name]} and "
+                    f"{shown(found.path)}: column {name!r} is {type_text(before)} in {type_comes_from[name]} and "
                     f"{type_text(field)} in {file.name}, and no type holds both without loss. "
                     "Write one of them anew, or ask them by two jobs."
                 )
             if both.type != before.type:
-                named[name] = file.name
+                type_comes_from[name] = file.name
             fields[name] = both
     several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
     return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
@@ -274,12 +280,12 @@ def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap |
     declared = {name: json_field(name, text) for name, text in types.items() if name != REST}
     _require_castable(shown(spec.path), kept, pa.schema(declared.values()))
     if len(kept):
-        # A kept column stays as it is; what is declared anew comes behind.
+        # A kept column stays as it is; a column that is declared now and was not kept comes after them.
         fields = {**declared, **{field.name: field for field in kept}}
         names = [*kept.names, *(name for name in declared if name not in kept.names)]
     else:
-        seen = sample(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
-        fields = {**{name: field_of(name, text) for name, text in seen.items()}, **declared}
+        sampled = sample(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
+        fields = {**{name: field_of(name, text) for name, text in sampled.items()}, **declared}
         names = list(fields)
     _require_key(spec, names)
     schema = pa.schema([*(fields[name] for name in names), pa.field(REST, pa.large_string())])

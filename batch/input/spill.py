@@ -1,11 +1,11 @@
-"""The spill: the input columns of admitted rows on our own disk, so that the source is read once, forwards.
+"""The spill: a copy of the input columns of admitted rows, so that the source is read only once.
 
-Owns one file a range, in Arrow's IPC file format: written under a temporary name, synced, renamed, then only read,
-through a memory map. It does not know which ranges exist (the ledger does) nor when one may go. Written by `planner`,
-read by `pipeline` for prompts and for the input half of the result table.
+Owns one file for each range of rows, in Arrow's IPC file format. It is written once, whole or not at all, and then only
+read, through a memory map: for prompts, and for the input half of the result table. It does not know which ranges there
+are (the ledger does), nor when one may be removed.
 
-Dictionary columns lie decoded, because an IPC file allows one dictionary for the whole file and a source has one a
-batch; they are given back as dictionaries.
+Dictionary columns are stored as plain values, because an IPC file allows one dictionary for the whole file while a
+source has one in every batch; they are given back as dictionaries.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _WANTED: Final = b"promptmill.schema"
 
 
 class SpillWriter:
-    """Writes one spill; nothing stands under its name until `close` has returned."""
+    """Writes one spill; there is no file of its name until `close` has returned."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Prepare to write; the file is made with the first batch or at `close`."""
+        """Prepare to write; the file is made with the first batch, or by `close`."""
         self._path = path
         self._file = AtomicFile(path)
         stored = pa.schema([_decoded(field) for field in schema])
@@ -41,7 +41,7 @@ class SpillWriter:
         self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Append rows; columns are chosen by name, those the spill has no room for are left out.
+        """Append rows; columns are found by name, and those that are not in the schema are left out.
 
         Raises:
             StorageError: the disk refuses.
@@ -58,10 +58,10 @@ class SpillWriter:
             raise self._refused(exc) from exc
 
     def close(self) -> int:
-        """Finish, sync, rename, sync the folder; the number of rows is returned.
+        """Finish the file and make it durable; return the number of its rows.
 
         Raises:
-            StorageError: the disk refuses; nothing stands under the name.
+            StorageError: the disk refuses; there is no file of this name.
         """
         try:
             self._open().close()
@@ -71,7 +71,7 @@ class SpillWriter:
         return self._rows
 
     def abort(self) -> None:
-        """Leave nothing behind; harmless after `close` and when repeated."""
+        """Remove what was written; harmless after `close` and when repeated."""
         # The writer is not closed: it would write a footer into a file that is thrown away.
         self._file.abandon()
 
@@ -91,18 +91,19 @@ def _decoded(field: pa.Field) -> pa.Field:
 
 
 class Spill:
-    """One spill, read through a memory map: any row at any time, nothing kept in memory.
+    """One spill, read through a memory map: any row at any time, without keeping rows in memory.
 
     Attributes:
-        rows: how many there are.
-        schema: the schema it was written with.
+        path: the file.
+        rows: how many rows there are.
+        schema: the schema with which it was written.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file.
 
         Raises:
-            StorageError: it is missing or not whole.
+            StorageError: the file is missing or not whole.
         """
         self.path = path
         try:
@@ -124,7 +125,7 @@ class Spill:
         self._decoders: dict[tuple[str, ...], RowDecoder] = {}
 
     def slice(self, start: int, count: int) -> pa.RecordBatch:
-        """Rows `start` to `start + count`, fewer at the end, as one batch with the schema of `schema`."""
+        """The rows from `start` to `start + count`, fewer at the end, as one batch of `schema`."""
         return cast_batch(self._piece(start, count, self._stored), self.schema)
 
     def take(self, indices: list[int]) -> pa.Table:
@@ -140,12 +141,12 @@ class Spill:
         return pa.Table.from_batches(batches, self.schema)
 
     def records(self, start: int, count: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
-        """Rows as Python values, as `SourceBatch.records` had them: what lies in `input_rest` is put back in its place.
+        """Rows as Python values, just as `SourceBatch.records` had them: values in `input_rest` are put back.
 
         Args:
             start: index of the first row.
-            count: how many; fewer come at the end.
-            columns: the columns to read; None means all, keys without a column included.
+            count: how many rows; there may be fewer at the end.
+            columns: the columns to read; None reads all, keys without a column included.
         """
         names = [name for name in self._stored.names if name != REST and (columns is None or name in columns)]
         piece = self._piece(start, count, pa.schema([self._stored.field(name) for name in names]))
@@ -157,7 +158,7 @@ class Spill:
         return records
 
     def close(self) -> None:
-        """Give the map back; batches handed out stay readable."""
+        """Close the memory map; batches that were given out stay readable."""
         self._batches = []
         self._map.close()
 
@@ -174,7 +175,7 @@ class Spill:
         return self._decoders[key]
 
     def _piece(self, start: int, count: int, schema: pa.Schema) -> pa.RecordBatch:
-        """Rows over batch borders; one batch needs no copy."""
+        """Some rows as one batch; only rows from several stored batches need a copy."""
         pieces = []
         stop = min(start + count, self.rows)
         for first, batch in zip(self._starts, self._batches, strict=True):

@@ -1,11 +1,11 @@
 """The ledger's file: its tables, its version, and how it is opened for writing.
 
-Owns the schema, nothing of what the records mean: `ledger` writes them, `reader` reads them. A change here is a new
-`SCHEMA_VERSION` and a way from the old one.
+Owns the schema. It does not know what the records mean: `writer` writes them, `reader` reads them. Whoever changes the
+schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 
-States of `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). States of `entries.status`: NULL a place
-without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try. `calls.late`: 1 the id of an overdue task,
-booked as unknown before and polled once more, 2 given up after that.
+`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). `entries.status`: NULL for a place without an
+outcome, 0 ok, 1 failed for good, 2 failed but worth another try. `calls.late`: 1 for the id of an overdue task, which
+was booked as unknown before and is polled once more, 2 when that was given up.
 """
 
 from __future__ import annotations
@@ -19,53 +19,126 @@ from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 
 SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x50524D4C  # "PRML", so that `file` and we ourselves know whose database it is
+APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
 
 SCHEMA: Final = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE meta(
+    key TEXT PRIMARY KEY,
+    value ANY
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE runs(
-    run TEXT PRIMARY KEY, state TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER, request TEXT NOT NULL,
-    digest TEXT NOT NULL, source TEXT NOT NULL, position TEXT NOT NULL, complete INTEGER NOT NULL DEFAULT 0,
-    planned TEXT NOT NULL DEFAULT '{}', totals TEXT NOT NULL DEFAULT '{}', sample TEXT
+    run TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    request TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    source TEXT NOT NULL,
+    position TEXT NOT NULL,
+    complete INTEGER NOT NULL DEFAULT 0,
+    planned TEXT NOT NULL DEFAULT '{}',
+    totals TEXT NOT NULL DEFAULT '{}',
+    sample TEXT
 ) STRICT, WITHOUT ROWID;
+
 CREATE TABLE entries(
-    row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL, part INTEGER NOT NULL,
-    fingerprint BLOB, status INTEGER, PRIMARY KEY(row_id, variant)
+    row_id TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    row_number INTEGER NOT NULL,
+    part INTEGER NOT NULL,
+    fingerprint BLOB,
+    status INTEGER,
+    PRIMARY KEY(row_id, variant)
 ) STRICT, WITHOUT ROWID;
+
 CREATE INDEX entries_failed ON entries(status, row_number) WHERE status > 0;
-CREATE TABLE seen(row_id TEXT PRIMARY KEY, times INTEGER NOT NULL, place TEXT) STRICT, WITHOUT ROWID;
-CREATE TABLE ranges(range INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
-CREATE TABLE pending(
-    work INTEGER PRIMARY KEY, range INTEGER NOT NULL, idx INTEGER NOT NULL, row_id TEXT NOT NULL, variant TEXT NOT NULL,
-    variant_no INTEGER NOT NULL, row_number INTEGER NOT NULL, part INTEGER NOT NULL, fingerprint BLOB NOT NULL,
-    state INTEGER NOT NULL, outcome BLOB, carried INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX pending_part ON pending(part, row_number, variant_no);
-CREATE TABLE calls(
-    call INTEGER PRIMARY KEY, work INTEGER NOT NULL, turn INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    call_id TEXT NOT NULL, lane TEXT NOT NULL, sent_at INTEGER NOT NULL, task TEXT, base_url TEXT, late INTEGER,
-    record BLOB, published INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX calls_work ON calls(work);
-CREATE TABLE steps(
-    work INTEGER NOT NULL, turn INTEGER NOT NULL, idx INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY(work, turn,
-    idx)
+
+CREATE TABLE seen(
+    row_id TEXT PRIMARY KEY,
+    times INTEGER NOT NULL,
+    place TEXT
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ranges(
+    range INTEGER PRIMARY KEY,
+    rows INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pending(
+    work INTEGER PRIMARY KEY,
+    range INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    row_id TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    variant_no INTEGER NOT NULL,
+    row_number INTEGER NOT NULL,
+    part INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    state INTEGER NOT NULL,
+    outcome BLOB,
+    carried INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX pending_part ON pending(part, row_number, variant_no);
+
+CREATE TABLE calls(
+    call INTEGER PRIMARY KEY,
+    work INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    call_id TEXT NOT NULL,
+    lane TEXT NOT NULL,
+    sent_at INTEGER NOT NULL,
+    task TEXT,
+    base_url TEXT,
+    late INTEGER,
+    record BLOB,
+    published INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX calls_work ON calls(work);
+
+CREATE TABLE steps(
+    work INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY(work, turn, idx)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE held(
-    row_id TEXT NOT NULL, variant TEXT NOT NULL, fingerprint BLOB NOT NULL, task TEXT NOT NULL, base_url TEXT NOT NULL,
-    call_id TEXT NOT NULL, attempt INTEGER NOT NULL, sent_at INTEGER NOT NULL, PRIMARY KEY(row_id, variant)
-) STRICT, WITHOUT ROWID; CREATE TABLE parts(part INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT; CREATE TABLE
-call_parts(run TEXT NOT NULL, number INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY(run, number)) STRICT,
-WITHOUT ROWID;
+    row_id TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    task TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    sent_at INTEGER NOT NULL,
+    PRIMARY KEY(row_id, variant)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parts(
+    part INTEGER PRIMARY KEY,
+    rows INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE call_parts(
+    run TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    PRIMARY KEY(run, number)
+) STRICT, WITHOUT ROWID;
 """
 
 
 def connect(path: Path) -> apsw.Connection:
-    """Open the ledger for writing, making it when it is not there.
+    """Open the ledger for writing; make it when it is not there.
 
     Raises:
         OutputError: the file is no ledger of ours, or a newer promptmill made it.
-        StorageError: it cannot be opened or is damaged.
+        StorageError: the file cannot be opened or is damaged.
     """
     try:
         if not path.exists():
@@ -83,7 +156,7 @@ def connect(path: Path) -> apsw.Connection:
 
 
 def reason(exc: Exception) -> str:
-    """Why the disk refused, in words, and which operation of SQLite's it was."""
+    """Why the disk refused, in words, and in which operation of SQLite."""
     if isinstance(exc, OSError):
         return exc.strerror or str(exc)
     # SQLite keeps no errno that could be trusted by now; the name of the code says what was tried.
@@ -92,10 +165,10 @@ def reason(exc: Exception) -> str:
 
 
 def _check(db: apsw.Connection, path: Path) -> None:
-    found = db.pragma("application_id")
+    application = db.pragma("application_id")
     version = db.pragma("user_version")
     tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if found != APPLICATION_ID and tables != (0,):
+    if application != APPLICATION_ID and tables != (0,):
         raise OutputError(f"{path}: is a database, but not a ledger of promptmill. Choose another folder with -o.")
     if version > SCHEMA_VERSION:
         raise OutputError(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
@@ -116,10 +189,10 @@ def _set_up(db: apsw.Connection) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make the file under a hidden name and rename it.
+    """Make the file under a hidden name, and rename it when it is in WAL mode.
 
-    Until a database is in WAL mode a power cut leaves a journal beside it that only a writer can roll back, and every
-    command reads the ledger before it writes.
+    Before that, a power cut would leave a journal beside it that only a writer can roll back, and every command reads
+    the ledger before it writes.
     """
     file = AtomicFile(path)
     for suffix in ("", "-journal", "-wal", "-shm"):

@@ -1,7 +1,7 @@
-"""Sums over many calls and rows: what the live line, `status.json`, a run's file and the table at the end show.
+"""Totals: sums over many calls and rows, for the live line, `status.json`, a run's file and the table at the end.
 
-One rule for all of them, so that they cannot disagree. A run's published totals are kept in the ledger and change only
-with a publication; the live ones run ahead by what is not published yet.
+Owns how they are summed, so that no two of them can disagree. It does not know where they are shown. A run's published
+totals are kept in the ledger and change only with a publication; the live ones also count what is not published yet.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import msgspec
 from batch.core.records import Call, Outcome, cost_decimal
 from batch.job.options import WORDS, Kind
 
-MOST_ERRORS: Final = 1_000
-"""Kinds of failure told apart in one run: a server that invents codes must not fill the memory."""
+MAX_ERRORS: Final = 1_000
+"""How many kinds of failure are told apart in one run: a server that invents codes must not fill the memory."""
 OTHERS: Final = "others"
 
 
 class Totals(msgspec.Struct):
-    """Counts and sums; costs by currency in 10⁻¹² units."""
+    """Counts and sums over rows and calls; costs are by currency, in 10⁻¹² of its unit."""
 
     rows_ok: int = 0
     rows_failed: int = 0
@@ -36,22 +36,22 @@ class Totals(msgspec.Struct):
     total_tokens: int = 0
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
-    """None as long as no provider said."""
+    """None as long as no reply said it; the same holds for `cached_tokens`."""
     unknown_usage: int = 0
-    """Answered calls whose usage the provider did not say."""
+    """How many answered calls came without their usage."""
     unpriced: int = 0
-    """Calls with known tokens and no price in the table."""
+    """How many calls have known tokens and no price in the table."""
     cost: dict[str, int] = {}
     errors: dict[str, int] = {}
-    """Failed rows by `kind/code`."""
+    """How many rows failed, by `kind/code`."""
 
     @property
     def rows(self) -> int:
-        """Rows settled."""
+        """How many rows are settled."""
         return self.rows_ok + self.rows_failed
 
     def add_call(self, call: Call) -> None:
-        """Book one final call."""
+        """Add one final call."""
         self.calls += 1
         setattr(self, call.state, getattr(self, call.state) + 1)
         self.polls += call.polls
@@ -72,7 +72,7 @@ class Totals(msgspec.Struct):
             self.cost[call.currency] = self.cost.get(call.currency, 0) + call.cost
 
     def add_outcome(self, outcome: Outcome) -> None:
-        """Count one settled row."""
+        """Add one settled row."""
         self.tool_calls += outcome.sums.tool_calls
         if outcome.status == "ok":
             self.rows_ok += 1
@@ -85,7 +85,7 @@ class Totals(msgspec.Struct):
         self._count_error(key, 1)
 
     def add(self, other: Totals) -> None:
-        """Add the sums of another."""
+        """Add all counts and sums of other totals."""
         for field in msgspec.structs.fields(Totals):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if field.name == "errors":
@@ -98,27 +98,27 @@ class Totals(msgspec.Struct):
                 setattr(self, field.name, _known(mine, theirs))
 
     def public(self) -> dict[str, Any]:
-        """As written to files that people and monitors read: costs as decimal strings."""
+        """The totals as they are written to files for people and monitors: costs as decimal strings."""
         shown = msgspec.structs.asdict(self)
         shown["cost"] = {currency: f"{cost_decimal(cost):f}" for currency, cost in sorted(self.cost.items())}
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
 
     def _count_error(self, key: str, rows: int) -> None:
-        if key not in self.errors and len(self.errors) >= MOST_ERRORS:
+        if key not in self.errors and len(self.errors) >= MAX_ERRORS:
             key = OTHERS
         self.errors[key] = self.errors.get(key, 0) + rows
 
 
 def _known(sum_: int | None, more: int | None) -> int | None:
-    """The sum of what is known; None only while nothing is."""
+    """The sum of two numbers that may be unknown; None only when both are."""
     if more is None:
         return sum_
     return more if sum_ is None else sum_ + more
 
 
 class Planned(msgspec.Struct):
-    """What planning found so far in this run."""
+    """What planning has found in this run so far, in rows."""
 
     read: int = 0
     new: int = 0
@@ -126,19 +126,19 @@ class Planned(msgspec.Struct):
     retried: int = 0
     unchanged: int = 0
     standing: int = 0
-    """Rows that failed for good before and are left alone."""
+    """Rows that failed for good in an earlier run and are not asked again."""
     source_rows: int = 0
-    """Rows of the source that need work; as many as `admitted`, unless they are asked in several variants."""
+    """Rows of the source that need work: as many as `admitted`, unless each is asked in several variants."""
     left_out: int = 0
-    """Rows that need work of a kind this run was not asked to do (`--only`); they stay as they are."""
+    """Rows that need work of a kind that this run was not asked to do (`--only`)."""
     kinds: tuple[Kind, ...] = WORDS
-    """What this run was asked to do; rows that lie before its position were chosen by these."""
+    """The kinds of work this run was asked to do; all rows before its position were chosen by them."""
     given_up: bool = False
-    """Rows before the position were taken back, so the pass cannot be gone on with from there."""
+    """Whether rows before the position were taken back, so that this pass over the source cannot go on from there."""
     complete: bool = False
-    """The whole source was read."""
+    """Whether the whole source was read."""
 
     @property
     def admitted(self) -> int:
-        """Rows that need work in this run."""
+        """How many rows need work in this run."""
         return self.new + self.changed + self.retried

@@ -1,15 +1,15 @@
-"""The durable record: what was admitted, sent, accepted, answered and settled, and where every row stands.
+"""The writing side of the ledger: what was admitted, sent, accepted, answered and settled is recorded durably.
 
-SQLite in WAL mode with synchronous=FULL, one file, one writer. The Parquet files are derived from it; what it says is
-enough to go on after a kill at any instant. `Ledger` owns the one writing connection and the one thread that uses it;
-`batch.ledger.reader` reads with connections of its own, in short transactions.
+Owns the one writing connection and the one thread that uses it. It does not know what follows from a record; `reader`
+reads with connections of its own. The file is SQLite in WAL mode with synchronous=FULL. What it says is enough to go on
+after a kill at any instant; the Parquet files are derived from it.
 
 Records of the hot path (`sent`, `accepted`, `step`, `closed`, `settled`) are queued without waiting and committed in
-groups: the writer takes all that is queued, up to `GROUP_RECORDS` and `GROUP_BYTES`, and commits; there is no timer.
-Whoever needs durability awaits `committed()`. The queue is first in, first out over whole groups, and inside a group
-the kinds are written in the order of a row's life. So every committed state is one that really was, and a slot freed
-by a queued `closed` may be taken by a call whose `sent` is queued behind it: no committed prefix ever shows more open
-calls than slots.
+groups: the thread takes all that is queued, up to `GROUP_RECORDS` and `GROUP_BYTES`, and commits; there is no timer.
+Whoever needs durability awaits `committed()`. Whole groups are committed in the order of the queue, and inside a group
+the kinds are written in the order of a row's life. So every committed state is one that really was. A slot that a
+queued `closed` frees may be taken by a call whose `sent` is queued behind it: after a kill the ledger never shows more
+open calls than there are slots.
 
 A failed commit breaks the ledger: the reason is kept, every waiter is woken with `StorageError`, nothing more is
 written.
@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import anyio
 import apsw
@@ -32,66 +32,29 @@ import msgspec
 from batch.core import failpoints
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
+from batch.ledger import statements
+from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
 from batch.ledger.schema import connect, reason
 
 T = TypeVar("T")
 
-GROUP_RECORDS: Final = 1_024
-GROUP_BYTES: Final = 8 << 20
 PRUNE_ROWS: Final = 1_000  # of one slice between two commits: about 5 ms
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log; a passive checkpoint then takes some 10 ms
-_KINDS: Final = ("sent", "accepted", "closed", "step", "held", "settled", "dropped", "noted")
-_STATEMENTS: Final = {
-    "sent": "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at) VALUES(?,?,?,?,?,?,?)",
-    "accepted": "UPDATE calls SET task=?2, base_url=?3 WHERE call=?1",
-    "closed": "UPDATE calls SET record=?2 WHERE call=?1",
-    "step": "INSERT OR REPLACE INTO steps(work, turn, idx, value) VALUES(?,?,?,?)",
-    "settled": "UPDATE pending SET state=1, outcome=?2 WHERE work=?1",
-    "held": "INSERT OR REPLACE INTO held(row_id, variant, fingerprint, task, base_url, call_id, attempt, sent_at) "
-    "SELECT p.row_id, p.variant, p.fingerprint, c.task, c.base_url, c.call_id, c.attempt, c.sent_at "
-    "FROM calls c JOIN pending p USING(work) WHERE c.call=?1",
-    "dropped": "UPDATE calls SET late=2 WHERE call=?1",
-    "noted": "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
-}
-_AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class _Record(NamedTuple):
-    kind: str
-    row: tuple[Any, ...]
-    size: int
-
-
-def _settled(work_id: int, outcome: Outcome) -> _Record:
-    blob = _encode(outcome)
-    return _Record("settled", (work_id, blob), len(blob))
-
-
-class _Group:
-    """The records of one commit, by kind, and the event its waiters wait for."""
-
-    __slots__ = ("bytes", "done", "fault", "jobs", "records", "rows")
-
-    def __init__(self) -> None:
-        self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _KINDS}
-        self.jobs: list[Callable[[apsw.Connection], None]] = []
-        self.records = 0
-        self.bytes = 0
-        self.fault: Exception | None = None
-        """What a job raised; its transaction was undone, and its caller is told."""
-        self.done = anyio.Event()
 
 
 class Ledger:
-    """The one writer. Use as an async context manager inside the event loop that queues the records."""
+    """The one writer. Use it as an async context manager inside the event loop that queues the records.
+
+    Attributes:
+        broken: the error that ended all writing, or None.
+        commits: how many commits were made.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db = connect(path)
-        self._groups: deque[_Group] = deque()
-        self._latest: _Group | None = None
+        self._groups: deque[Group] = deque()
+        self._latest: Group | None = None
         self._wake = threading.Condition()
         self._closing = False
         self._pruning = True  # a killed run may have left published records behind
@@ -104,16 +67,37 @@ class Ledger:
     # -- hot path: queue and go on ------------------------------------------------------------------------------
 
     def sent(self, call: int, row: tuple[int, int, int], call_id: str, lane: str, sent_at_us: int) -> None:
-        """A call is about to leave: `row` is (work, turn, attempt). Bytes may leave once it is committed."""
-        self._put(_Record("sent", (call, *row, call_id, lane, sent_at_us), 80))
+        """Record that a call is about to leave; its bytes may leave once this is committed.
+
+        Args:
+            call: number of the call.
+            row: (work id, turn, attempt).
+            call_id: our id of the call, as the provider gets it.
+            lane: how it is sent.
+            sent_at_us: UTC wall time in microseconds.
+        """
+        self._put(Record("sent", (call, *row, call_id, lane, sent_at_us), 80))
 
     def accepted(self, call: int, task_id: str, base_url: str) -> None:
-        """The provider gave a task id; it may be polled once this is committed."""
-        self._put(_Record("accepted", (call, task_id, base_url), 80))
+        """Record the task id that the provider gave; the task may be polled once this is committed.
+
+        Args:
+            call: number of the call.
+            task_id: the id.
+            base_url: the address where the task can be polled.
+        """
+        self._put(Record("accepted", (call, task_id, base_url), 80))
 
     def step(self, work_id: int, turn: int, idx: int, value: bytes) -> None:
-        """A step of a conversation: idx -1 is the reply of the turn, 0… the results of its tool calls."""
-        self._put(_Record("step", (work_id, turn, idx, value), len(value)))
+        """Record a step of a conversation.
+
+        Args:
+            work_id: number of the row.
+            turn: number of the turn, from 0.
+            idx: -1 for the reply of the turn, 0 and up for the results of its tool calls.
+            value: the reply or result, encoded.
+        """
+        self._put(Record("step", (work_id, turn, idx, value), len(value)))
 
     def closed(
         self,
@@ -124,43 +108,43 @@ class Ledger:
         outcome: tuple[int, Outcome] | None = None,
         hold: bool = False,
     ) -> None:
-        """A call has its final state, and what follows from it is recorded in the same commit.
+        """Record the final state of a call, and what follows from it in the same commit.
 
-        Were they two commits, a kill between them would leave a paid answer without its row.
+        With two commits, a kill between them would leave a paid answer without its row.
 
         Args:
             call: number of the call.
-            record: its line of the book; None gives up a call that was booked before, an old task that brought nothing.
-                It stays as a mark that the row was begun, or the feeder would hand the row out a second time.
-            reply: (work, turn, value), the reply to go on from in a later turn.
-            outcome: (work, outcome) when the row settles with it.
-            hold: keep the task id beyond the row's outcome, to be polled first when the row comes again.
+            record: the call as it becomes a row of `calls`. None gives up an old task that was booked before and
+                brought nothing; the call stays, for the feeder takes a row without calls for one that was not begun.
+            reply: (work id, turn, value): the reply from which a later turn goes on.
+            outcome: (work id, outcome): the outcome with which the row settles.
+            hold: keep the task id beyond the row's outcome, to poll it first when the row comes again.
         """
-        records = [_Record("dropped", (call,), 10)]
+        records = [Record("dropped", (call,), 10)]
         if record is not None:
-            blob = _encode(record)
-            records = [_Record("closed", (call, blob), len(blob))]
+            blob = encode(record)
+            records = [Record("closed", (call, blob), len(blob))]
         if reply is not None:
-            records.append(_Record("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
+            records.append(Record("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
         if hold:
-            records.append(_Record("held", (call,), 40))
+            records.append(Record("held", (call,), 40))
         if outcome is not None:
-            records.append(_settled(*outcome))
+            records.append(outcome_record(*outcome))
         self._put(*records)
 
     def settled(self, work_id: int, outcome: Outcome) -> None:
-        """A row has its outcome without a call of its own."""
-        self._put(_settled(work_id, outcome))
+        """Record the outcome of a row that has no call of its own."""
+        self._put(outcome_record(work_id, outcome))
 
     def note(self, key: str, value: str) -> None:
-        """Keep a value beside the runs; `LedgerReader.meta` reads it."""
-        self._put(_Record("noted", (key, value), len(value)))
+        """Record a value that is kept beside the runs; `LedgerReader.meta` reads it."""
+        self._put(Record("noted", (key, value), len(value)))
 
     async def committed(self) -> None:
-        """Return when everything queued so far is durable.
+        """Wait until everything that is queued now is durable.
 
         Raises:
-            StorageError: the commit failed; the run must end.
+            StorageError: a commit failed; the run must end.
         """
         if self._latest is not None:
             await self._latest.done.wait()
@@ -170,9 +154,15 @@ class Ledger:
     # -- cold path ----------------------------------------------------------------------------------------------
 
     async def execute(self, change: Callable[[apsw.Connection], T], *, after: str | None = None) -> T:
-        """Run `change` in the writer thread, inside one transaction of its own, and return what it returns.
+        """Run a function in the writer thread, inside a transaction of its own, and return what it returns.
 
-        `after` names a failpoint passed when the transaction is durable.
+        Args:
+            change: what to run, with the writing connection.
+            after: a failpoint to pass when the transaction is durable.
+
+        Raises:
+            StorageError: the commit failed; the run must end.
+            Exception: whatever `change` raised; its transaction was undone.
         """
         result: list[T] = []
 
@@ -180,21 +170,21 @@ class Ledger:
             self._pruning = True  # `change` may have published something, or may say itself that nothing is left
             result.append(change(db))
 
-        group = _Group()
+        group = Group()
         group.jobs.append(job)
         group.records = GROUP_RECORDS  # nothing joins a transaction that is not its own
         self._queue(group)
         await group.done.wait()
         if self.broken is not None:
             raise self.broken
-        if group.fault is not None:
-            raise group.fault
+        if group.error is not None:
+            raise group.error
         if after is not None:
             failpoints.hit(after)
         return result[0]
 
     async def pruned(self) -> None:
-        """Wait until nothing published is left to prune; for the end of a run."""
+        """Wait until all published records are pruned; for the end of a run."""
         while self._pruning:
             await self.execute(self._prune)
 
@@ -215,45 +205,40 @@ class Ledger:
         self._db.set_wal_hook(None)
         self._db.set_busy_timeout(0)
         if self.broken is None:
-            with suppress(
-                apsw.Error
-            ):  # no room to fold the log in, or somebody reads: the next opening takes it as it is
+            with suppress(apsw.Error):  # no room, or somebody reads: the next opening takes the log as it is
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         with suppress(apsw.Error):  # closing tries to fold it in again
             self._db.close()
 
     def on_broken(self, call: Callable[[], None]) -> None:
-        """Have `call` run in the event loop when a commit fails."""
+        """Let `call` be called in the event loop when a commit fails."""
         self._on_broken = call
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _put(self, *records: _Record) -> None:
+    def _put(self, *records: Record) -> None:
         size = sum(record.size for record in records)
         with self._wake:
             group = self._groups[-1] if self._groups else None
-            if group is None or group.records + len(records) > GROUP_RECORDS or group.bytes + size > GROUP_BYTES:
-                group = _Group()
+            if group is None or not group.has_room(len(records), size):
+                group = Group()
                 self._groups.append(group)
                 self._latest = group
                 self._wake.notify()
-            for kind, row, _ in records:
-                group.rows[kind].append(row)
-            group.bytes += size
-            group.records += len(records)
+            group.add(records, size)
 
-    def _queue(self, group: _Group) -> None:
+    def _queue(self, group: Group) -> None:
         with self._wake:
             self._groups.append(group)
             self._latest = group
             self._wake.notify()
 
-    def _take(self) -> _Group | None:
-        """The next group, None when closing and empty. Prunes and checkpoints while there is nothing to write."""
+    def _take(self) -> Group | None:
+        """Wait for the next group; prune and checkpoint meanwhile. None when the ledger closes and nothing is left."""
         while True:
             with self._wake:
                 if self._groups:
-                    # Left in the deque until committed would let late records join a group being written.
+                    # Left in the queue until it is committed, it would be joined by late records while it is written.
                     return self._groups.popleft()
                 if self._closing:
                     return None
@@ -268,37 +253,28 @@ class Ledger:
                 self._commit(group)
             self._loop.call_soon_threadsafe(group.done.set)
             if self.broken is None and self._wal_pages > 4 * CHECKPOINT_PAGES:
-                self._tidy()  # never idle: the log must not grow for ever
+                self._tidy()  # also when it is never idle: the log must not grow for ever
 
-    def _commit(self, group: _Group) -> None:
+    def _commit(self, group: Group) -> None:
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
-            for kind, rows in group.rows.items():
-                if rows:
-                    db.executemany(_STATEMENTS[kind], rows)
-            for job in group.jobs:
-                job(db)
+            group.write(db)
             db.execute("COMMIT")
             self.commits += 1
-        except Exception as exc:  # noqa: BLE001 - whatever it is, this thread must live to tell those who wait
+        except Exception as exc:  # noqa: BLE001 - whatever it is, this thread must live to wake those who wait
             self._undo(group, exc)
             return
-        for kind, name in _AFTER.items():
-            if group.rows[kind]:
-                failpoints.hit(name)
-        if group.rows["step"]:
-            replies = any(row[2] < 0 for row in group.rows["step"])
-            failpoints.hit("answered.committed" if replies else "tool.committed")
+        group.pass_failpoints()
 
-    def _undo(self, group: _Group, exc: Exception) -> None:
-        """A fault of the disk breaks the ledger; one of a job's own is told to its caller alone."""
+    def _undo(self, group: Group, exc: Exception) -> None:
+        """Undo a group that failed: an error of the disk breaks the ledger, one of a job goes to its caller alone."""
         if isinstance(exc, apsw.Error) or not group.jobs:
             self._break(exc)
             return
         try:
             self._db.execute("ROLLBACK")
-            group.fault = exc
+            group.error = exc
         except apsw.Error as refused:
             self._break(refused)
 
@@ -306,7 +282,7 @@ class Ledger:
         self._pruning = prune_slice(db)
 
     def _tidy(self) -> None:
-        """One slice of housekeeping between two commits."""
+        """Do one slice of housekeeping between two commits."""
         try:
             if self._wal_pages > CHECKPOINT_PAGES:
                 self._wal_pages = 0
@@ -333,11 +309,11 @@ class Ledger:
 
 
 def prune_slice(db: apsw.Connection) -> bool:
-    """Delete the records of up to `PRUNE_ROWS` published rows; True when there may be more."""
-    works = [row[0] for row in db.execute("SELECT work FROM pending WHERE state=2 LIMIT ?", (PRUNE_ROWS,))]
-    if not works:
+    """Delete the records of up to `PRUNE_ROWS` published rows; return whether there may be more."""
+    work_ids = [row[0] for row in db.execute(statements.PUBLISHED_WORK, (PRUNE_ROWS,))]
+    if not work_ids:
         return False
-    listed = msgspec.json.encode(works).decode()
+    listed = msgspec.json.encode(work_ids).decode()
     for table in ("calls", "steps", "pending"):
-        db.execute(f"DELETE FROM {table} WHERE work IN (SELECT value FROM json_each(?))", (listed,))
+        db.execute(statements.delete_of_work(table), (listed,))
     return True

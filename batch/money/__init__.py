@@ -1,4 +1,4 @@
-"""What tokens cost: dated price lists and exact arithmetic.
+"""Money: what tokens cost, from dated price lists, in exact arithmetic.
 
-It knows no run and no row. Door: `prices` (`Prices`).
+Owns the price table. It knows no run and no row. Door: `prices` (`Prices`).
 """

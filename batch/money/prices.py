@@ -1,8 +1,8 @@
-"""Dated prices: provider, model and day → `Price`; usage × price → exact cost.
+"""Prices: what a token of a model costs on a day, and what a call costs exactly.
 
 Owns the table in `prices.toml` beside it and the arithmetic, which is in integers of 10⁻¹² of the currency unit: a
-price that is not whole per token in that unit does not load. It converts no currency, fetches nothing, and knows no
-tier but the standard one and batch files. A model it does not know has no price: unknown is None, never 0.
+price that is no whole number per token in that unit does not load. It converts no currency, fetches nothing, and knows
+no tier but the standard one and batch files. A model that is not in the table has no price: unknown is None, never 0.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _CACHE_MAX: Final = 4096
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What one token costs, in 10⁻¹² of the currency unit, on the days it is valid for."""
+    """The price of one token in 10⁻¹² of the currency unit, on the days for which it is valid."""
 
     id: str
-    """`provider/model@first-day`: stable, stored with every call it priced."""
+    """`provider/model@first-day`: it never changes and is stored with every call of this price."""
     currency: str
     input: int
     output: int
@@ -46,7 +46,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         """The exact cost of a call in 10⁻¹² of the currency unit.
 
         Cached tokens are a part of the prompt tokens and cost `cached_input`; reasoning tokens are a part of the
-        completion tokens. `bulk` takes the price of batch files, which is the full one where none is known.
+        completion tokens.
+
+        Args:
+            usage: the tokens of the call.
+            bulk: take the price of batch files, which is the full price where the table has no other.
         """
         cached = min(max(usage.cached_tokens or 0, 0), usage.prompt_tokens)
         fresh = usage.prompt_tokens - cached
@@ -80,19 +84,19 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Prices:
-    """A table of prices; looking one up a second time costs a dictionary access."""
+    """A table of prices, in which a repeated search costs one access to a dictionary."""
 
     def __init__(self, entries: Iterable[tuple[_Entry, Price]]) -> None:
         # Latest first: the first entry that matches is the one that counts.
         self._entries = sorted(entries, key=lambda pair: pair[0].valid_from, reverse=True)
-        self._found: dict[tuple[str, str, date], Price | None] = {}
+        self._cache: dict[tuple[str, str, date], Price | None] = {}
 
     @classmethod
     def load(cls, path: Path | None = None) -> Prices:
-        """The table that comes with promptmill, or the one in `path`.
+        """Read the table in `path`, or the one that comes with promptmill.
 
         Raises:
-            RefusedToStart: the file cannot be read, is not TOML, or has an entry that is wrong; says which.
+            RefusedToStart: the file cannot be read, is not TOML, or has a wrong entry, which the message names.
         """
         path = path or TABLE
         try:
@@ -108,16 +112,21 @@ class Prices:
         )
 
     def find(self, provider: str, model: str, day: date) -> Price | None:
-        """The price of a model on a day (UTC), or None when the table does not know it.
+        """The price of a model on a day, or None when the table does not have it.
 
-        Upper and lower case are the same. An exact name wins over a pattern, then the later entry over the earlier.
+        Upper and lower case are the same. An exact name goes before a pattern, then the later entry before the earlier.
+
+        Args:
+            provider: its name.
+            model: its name.
+            day: the day of the call, in UTC.
         """
         key = (provider, model, day)
-        if key in self._found:
-            return self._found[key]
-        if len(self._found) >= _CACHE_MAX:  # a server that makes up a model name for every call
-            self._found.clear()
-        price = self._found[key] = self._search(provider.lower(), model.lower(), day)
+        if key in self._cache:
+            return self._cache[key]
+        if len(self._cache) >= _CACHE_MAX:  # a server may make up a model name for every call
+            self._cache.clear()
+        price = self._cache[key] = self._search(provider.lower(), model.lower(), day)
         return price
 
     def _search(self, provider: str, model: str, day: date) -> Price | None:
@@ -159,7 +168,16 @@ def _price(entry: _Entry, *, where: str) -> Price:
 
 
 def _units(per_million: str, factor: str, *, where: str) -> int:
-    """The price of one token in 10⁻¹² units, exactly."""
+    """The price of one token in 10⁻¹² of the currency unit, exactly.
+
+    Args:
+        per_million: the price of a million tokens, as a decimal number.
+        factor: what it is multiplied by.
+        where: the entry of the table, for the error.
+
+    Raises:
+        RefusedToStart: one of them is no decimal number, or the result is not whole.
+    """
     try:
         units = Decimal(per_million) * Decimal(factor) * (COST_UNIT // _PER)
     except InvalidOperation:

@@ -1,7 +1,8 @@
-"""The output folder: where everything lies, who may write there, and whether it is ours.
+"""The output folder: where each file lies, who may write there, and whether the folder is ours.
 
-Owns the names of files and folders under `OUT` and the operating-system lock. What stands inside the files belongs to
-`ledger` (the truth), `tables` and `parts` (what people read). Readers use the paths only; a run also takes the lock.
+Owns the names of files and folders under `OUT` and the lock of the operating system. It does not know what stands in
+the files: that belongs to `batch.ledger` (the truth), `tables` and `parts` (what people read). Readers use the paths
+only; a run also takes the lock.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from batch.core.errors import OutputError, StorageError
 
 
 class OutputFolder:
-    """The layout of one output folder."""
+    """The paths of one output folder, `OUT`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -36,22 +37,22 @@ class OutputFolder:
         return self.results / f"part-{number:05d}.parquet"
 
     def calls_part(self, run: str, number: int) -> Path:
-        """One file of the book of account; its run's folder is a hive partition."""
+        """One file of the table `calls`; the folder of its run is a hive partition."""
         return self.calls / f"run={run}" / f"part-{number:05d}.parquet"
 
     def run_file(self, run: str) -> Path:
-        """The summary of one run."""
+        """The file with the summary of one run."""
         return self.runs / f"{run}.json"
 
     def spill(self, number: int) -> Path:
-        """The input columns of one admitted range."""
+        """The file with the input columns of one admitted range."""
         return self.pending / f"range-{number:05d}.arrow"
 
     def prepare(self) -> None:
-        """Make the folders, under the lock.
+        """Make the folders; the caller holds the lock.
 
         Raises:
-            OutputError: there are results here, but no ledger says whose they are.
+            OutputError: there are results here, but no ledger that says whose they are.
             StorageError: the file system refuses.
         """
         if not self.ledger.exists() and self.results.is_dir() and any(self.results.glob("part-*.parquet")):
@@ -67,18 +68,21 @@ class OutputFolder:
 
 
 class Busy(OutputError):
-    """Another process is at work in the output folder: `process` is its id, `since_us` when it began; None: not known.
+    """Another process is at work in the output folder.
 
-    Both come from the lock file, which its holder writes once, so the file is as old as its hold.
+    Attributes:
+        process: its id, or None when it is not known.
+        since_us: when it took the lock, or None. The holder writes the lock file once, so its age says so.
+        holder: both as text.
     """
 
     def __init__(self, root: Path, process: int | None, since_us: int | None) -> None:
         self.process = process
         self.since_us = since_us
-        said = [f"process {process}"] if process is not None else []
-        said += [f"since {iso(since_us)}"] if since_us is not None else []
-        self.holder = ", ".join(said)
-        holder = f" ({self.holder})" if said else ""
+        facts = [f"process {process}"] if process is not None else []
+        facts += [f"since {iso(since_us)}"] if since_us is not None else []
+        self.holder = ", ".join(facts)
+        holder = f" ({self.holder})" if facts else ""
         super().__init__(
             f"{root}: another run is at work here{holder}. Wait for it (--if-running wait does), or give -o another "
             "folder."
@@ -86,17 +90,17 @@ class Busy(OutputError):
 
 
 class RunLock:
-    """The lock that keeps a second process out of an output folder; the system frees it when we die."""
+    """The lock that keeps a second process out of an output folder; the system frees it when this process dies."""
 
     def __init__(self, folder: OutputFolder) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
 
     def take(self) -> Self:
-        """Take the lock or refuse at once.
+        """Take the lock, or refuse at once.
 
         Raises:
-            Busy: another process runs here.
+            Busy: another process holds it.
             StorageError: the lock file cannot be made.
         """
         path = self._folder.lock
@@ -113,13 +117,13 @@ class RunLock:
             if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StorageError(f"{path}: this file system cannot lock: {exc.strerror}.") from exc
             raise Busy(self._folder.root, process, since_us) from exc
-        with suppress(OSError):  # a courtesy to whoever is refused; a full disk says more plainly what is wrong later
+        with suppress(OSError):  # only a courtesy to whoever is refused; a full disk is reported better by what follows
             self._file.truncate(0)
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
         return self
 
     def free(self) -> None:
-        """Give the lock back; harmless when it is not held."""
+        """Give the lock back; does nothing when it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None

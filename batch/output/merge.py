@@ -1,7 +1,7 @@
-"""Two streams of result rows into one: the rows of an old part and those that replace or join them.
+"""Merging: the rows of an old part, and the rows that replace them or join them, become one stream.
 
-Owns the order of the result table (row number, then variant as the job lists them) and what a replacement means. Works
-on Arrow tables in memory and holds one table of each stream at a time; reads and writes nothing. `parts` alone uses it.
+Owns the order of the result table (by row number, then by variant as the job lists them) and what a replacement means.
+It works on Arrow tables in memory, one of each stream at a time; it reads and writes no file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def merged(old: Iterable[pa.Table], new: Iterable[pa.Table], *, variants: Sequen
     `row_number`, then in the order of `variants`; variants not among them come last, in the order they had.
 
     Args:
-        old: Tables of one schema with `row_id`, `row_number` and `variant`, by ascending `row_number`.
-        new: The same; a row keeps its `row_number` for ever, so a replacement has that of the row it replaces.
-        variants: The job's variants; `[None]` when it has none.
+        old: tables of one schema with `row_id`, `row_number` and `variant`, by ascending `row_number`.
+        new: the same; a row keeps its `row_number` for ever, so a replacement has that of the row it replaces.
+        variants: the job's variants; `[None]` when it has none.
 
     Raises:
         ValueError: one of the streams is not in order.
     """
-    rank = {variant: place for place, variant in enumerate(variants)}
+    rank = {variant: index for index, variant in enumerate(variants)}
     sides = _Side(old), _Side(new)
     while True:
         for side in sides:
@@ -45,7 +45,7 @@ def merged(old: Iterable[pa.Table], new: Iterable[pa.Table], *, variants: Sequen
 
 
 class _Side:
-    """One of the two row streams of a merge: the rows taken from it and not yet passed on, by ascending number."""
+    """One of the two streams of a merge: it holds the rows that were taken from it and not passed on yet."""
 
     def __init__(self, tables: Iterable[pa.Table]) -> None:
         self._tables = iter(tables)
@@ -54,7 +54,7 @@ class _Side:
         self.ended = False
 
     def fill(self) -> None:
-        """Hold at least two row numbers, or everything: the rows of one number may go on in the next table."""
+        """Take tables until two row numbers are held, or all rows: those of one number may go on in the next table."""
         while not self.ended and (not self._numbers or self._numbers[0] == self._numbers[-1]):
             table = next(self._tables, None)
             if table is None:
@@ -68,11 +68,11 @@ class _Side:
 
     @property
     def last(self) -> float:
-        """The highest row number held; infinite when nothing can follow."""
+        """The highest row number that is held; infinite when the stream has ended."""
         return math.inf if self.ended else self._numbers[-1]
 
     def take_below(self, bound: float) -> pa.Table | None:
-        """Pass on the rows with a number under `bound`."""
+        """Pass on the rows with a row number below `bound`; None when there is none."""
         count = bisect.bisect_left(self._numbers, bound)
         if self._rows is None or count == 0:
             return None
@@ -82,17 +82,16 @@ class _Side:
 
 
 def _in_order(rows: pa.Table, rank: dict[str | None, int]) -> pa.Table:
-    """Old rows followed by their replacements → one row per key, in the order of the result table."""
+    """From old rows followed by their replacements, one row for each key, in the order of the result table."""
     numbers = rows.column("row_number").to_pylist()
     if len(set(numbers)) == len(numbers) and numbers == sorted(numbers):
         return rows
     keys = zip(rows.column("row_id").to_pylist(), rows.column("variant").to_pylist(), strict=True)
     # A dict keeps the place of the first entry and the value of the last: just what a replacement means.
-    at = {key: index for index, key in enumerate(keys)}
+    index_of = {key: index for index, key in enumerate(keys)}
     last = len(rank)
-    order = [
-        index for (_, variant), index in sorted(at.items(), key=lambda e: (numbers[e[1]], rank.get(e[0][1], last)))
-    ]
+    ordered = sorted(index_of.items(), key=lambda entry: (numbers[entry[1]], rank.get(entry[0][1], last)))
+    order = [index for _, index in ordered]
     return _picked(rows, order)
 
 

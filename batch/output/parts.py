@@ -36,13 +36,13 @@ def write_part(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch
     """Write one new part and make it visible all at once.
 
     Args:
-        target: Final path; missing folders are made. An existing file is replaced.
-        schema: Columns and metadata of the file, also when there is no batch.
-        batches: Rows in their final order, of exactly this schema; taken one at a time.
-        points: Failpoints passed after the sync of the hidden file and after the sync of the folder.
+        target: the final path; missing folders are made, an existing file is replaced.
+        schema: columns and metadata of the file, also when there is no batch.
+        batches: rows in their final order, of exactly this schema; taken one at a time.
+        points: the failpoints to pass after the sync of the hidden file and after the sync of the folder.
 
     Returns:
-        Rows written.
+        How many rows were written.
 
     Raises:
         StorageError: the disk refused. Nothing new is visible, an old file is intact.
@@ -66,22 +66,22 @@ def rewrite_part(
     variants: Sequence[str | None],
     points: tuple[str, str],
 ) -> int:
-    """Replace and insert rows in a published part; all others keep their values.
+    """Replace and insert rows in a published part; all other rows keep their values.
 
     A replacement takes the place of the row with the same `row_id` and `variant`, or is inserted where it belongs:
-    by `row_number`, then in the order of `variants`, then variants no longer asked for in the order they had. Columns
-    the old file lacks are null in its rows. At most one row group of the old file, one batch of replacements and the
-    row group being filled are in memory.
+    by `row_number`, then in the order of `variants`, then variants no longer asked for in the order they had. A column
+    that the old file lacks is null in its rows. In memory are at most one row group of the old file, one batch of
+    replacements and the row group that is being filled.
 
     Args:
-        target: A published part.
-        schema: Columns of the new file: those of the old one, perhaps with more.
-        replacements: Batches of this schema with ascending `row_number`, no two rows with one key; may be empty.
-        variants: The job's variants in their order; `[None]` when it has none.
-        points: Failpoints passed after the sync of the hidden file and after the sync of the folder.
+        target: a published part.
+        schema: the columns of the new file: those of the old one, perhaps with more.
+        replacements: batches of this schema with ascending `row_number`, no two rows with one key; may be empty.
+        variants: the job's variants in their order; `[None]` when it has none.
+        points: the failpoints to pass after the sync of the hidden file and after the sync of the folder.
 
     Returns:
-        Rows in the new file.
+        How many rows the new file has.
 
     Raises:
         StorageError: the old part is missing, damaged or of another shape, or the disk refused. It stays as it is.
@@ -101,7 +101,7 @@ def rewrite_part(
 
 
 class _PartFile:
-    """A part under its hidden name: gathers rows into whole groups, then is either finished or abandoned."""
+    """A part that is being written: it gathers rows into whole row groups, then is either finished or abandoned."""
 
     def __init__(self, target: Path, schema: pa.Schema) -> None:
         self.rows = 0
@@ -122,8 +122,8 @@ class _PartFile:
             raise
 
     def add(self, table: pa.Table) -> None:
-        """Take rows in their final order; writes when a row group is full."""
-        # Cut by the average row, so that no row group outgrows the memory readers expect, whatever a batch holds.
+        """Take rows in their final order; write when a row group is full."""
+        # Cut by the size of an average row, so that no row group needs more memory than readers expect.
         row_bytes = max(1, table.nbytes // max(1, table.num_rows))
         start = 0
         while start < table.num_rows:
@@ -137,7 +137,7 @@ class _PartFile:
                 self._write_group()
 
     def finish(self, points: tuple[str, str]) -> None:
-        """Write the rest and the footer, sync, and take the target's name."""
+        """Write the rest and the footer, sync the file, and give it the name of the target."""
         if self._waiting:
             self._write_group()
         with translated(self._target):
@@ -149,10 +149,10 @@ class _PartFile:
         failpoints.hit(points[1])
 
     def abandon(self) -> None:
-        """Leave nothing behind; harmless after `finish`."""
+        """Remove the unfinished file; harmless after `finish`."""
         self._file.abandon()
         if self._writer is not None:
-            # Otherwise its finaliser writes a footer, into a file that is closed by now.
+            # Otherwise the writer's finaliser writes a footer, into a file that is closed by now.
             self._writer.is_open = False
 
     def _write_group(self) -> None:
@@ -180,7 +180,7 @@ def _old_part(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _conformed(old: pq.ParquetFile, schema: pa.Schema, path: Path) -> Iterator[pa.Table]:
-    """The row groups of an old part under a newer schema."""
+    """The row groups of an old part, each under the newer schema."""
     present = old.schema_arrow.names
     surplus = [name for name in present if name not in schema.names]
     if surplus:

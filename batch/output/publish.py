@@ -1,11 +1,12 @@
-"""Ledger → Parquet: one publisher, one publication at a time.
+"""Publication: final calls and settled rows go from the ledger into Parquet files.
 
-A publication writes the calls that became final, then the parts whose rows are settled, and then commits ONE ledger
-transaction for both. Killed anywhere before that transaction, everything is written again over the same names: the
-calls part because its number comes from the ledger, a result part because rows replace by key. Records are pruned and
-spills removed only afterwards. The files are read back by nobody but a rewrite; the ledger stays the truth.
+Owns the order of a publication. It writes the calls that became final, then the parts whose rows are settled, and then
+commits ONE ledger transaction for both. After a kill anywhere before that transaction, everything is written again over
+the same names: the calls part because its number comes from the ledger, a result part because rows replace by key.
+Records are pruned and spills removed only afterwards. It does not know when to publish. Nothing but a rewrite reads the
+files back; the ledger stays the truth.
 
-`prepare` and `tidy` run in a thread with a reading connection of their own; `commit` is handed to the ledger's writer.
+`prepare` and `tidy` run in a thread with a reading connection of their own; `commit` is given to the ledger's writer.
 """
 
 from __future__ import annotations
@@ -28,28 +29,77 @@ from batch.output import files, parts, tables
 from batch.output.folder import OutputFolder
 
 CALLS_BATCH: Final = 5_000
-SLICE_BYTES: Final = 16 << 20  # of input columns, in memory at once while a part is written
+SLICE_BYTES: Final = 16 << 20
+"""How many bytes of input columns are in memory at once while a part is written."""
 NEW_PART: Final = ("publish.results_written", "publish.results_named")
 OLD_PART: Final = ("publish.rewrite_written", "publish.rewrite_named")
 CALLS_PART: Final = ("publish.calls_written", "publish.calls_named")
 
+_INSERT_CALL_PART: Final = """
+INSERT INTO call_parts(run, number, rows)
+VALUES (?, ?, ?)
+"""
+_MARK_CALLS: Final = """
+UPDATE calls
+SET published = 1
+WHERE call IN (SELECT value FROM json_each(?))
+"""
+_INSERT_ENTRIES: Final = """
+INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status)
+SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1
+FROM json_each(?) s
+JOIN pending p ON p.work = s.value->>0
+"""
+_MARK_ROWS: Final = """
+UPDATE pending
+SET state = 2
+WHERE work IN (SELECT value->>0 FROM json_each(?))
+"""
+_INSERT_PARTS: Final = """
+INSERT OR REPLACE INTO parts(part, rows)
+VALUES (?, ?)
+"""
+_SET_LAST_SENT: Final = """
+INSERT INTO meta(key, value)
+VALUES ('last_sent', ?1)
+ON CONFLICT(key) DO UPDATE SET value = max(value, ?1)
+"""
+_TOTALS: Final = """
+SELECT totals
+FROM runs
+WHERE run = ?
+"""
+_SET_TOTALS: Final = """
+UPDATE runs
+SET totals = ?
+WHERE run = ?
+"""
+
 
 class Publication(msgspec.Struct):
-    """What was written and what the transaction has to say of it."""
+    """What one publication has written, and what its transaction records."""
 
     run: str
     calls: list[int] = []
     calls_number: int | None = None
     parts: dict[int, int] = {}
-    """Rows in each part file, after it."""
+    """By part, how many rows its file has now."""
     statuses: dict[int, int] = {}
-    """By work number, the status its index entry gets."""
+    """By work id, the status that the row gets in the index."""
     totals: Totals = msgspec.field(default_factory=Totals)
     last_sent_us: int | None = None
 
 
 class Publisher:
-    """Publishes the parts of one run."""
+    """Publishes the calls and rows of one run.
+
+    Args:
+        folder: the output folder; its ledger exists.
+        run: id of the run.
+        schema: the columns of the result table.
+        tags: the job's tags, which stand beside every call.
+        variants: the job's variants in their order; `[None]` when it has none.
+    """
 
     def __init__(
         self,
@@ -73,7 +123,10 @@ class Publisher:
         self._reader.close()
 
     def prepare(self, parts: Sequence[int]) -> Publication:
-        """Write and name the files of one publication; nothing of it counts before `commit`.
+        """Write the files of one publication under their names; none of it counts before `commit`.
+
+        Args:
+            parts: numbers of the parts that have settled rows.
 
         Raises:
             StorageError: a file cannot be written, or a part that was published is gone.
@@ -86,62 +139,54 @@ class Publisher:
         return publication
 
     def commit(self, publication: Publication) -> Callable[[apsw.Connection], None]:
-        """The one transaction for the calls part and the result parts."""
+        """The one transaction that makes a publication count, as a function for the ledger's writer."""
         statuses = msgspec.json.encode(list(publication.statuses.items())).decode()
         calls = msgspec.json.encode(publication.calls).decode()
 
         def change(db: apsw.Connection) -> None:
             if publication.calls_number is not None:
-                db.execute(
-                    "INSERT INTO call_parts(run, number, rows) VALUES(?,?,?)",
-                    (self._run, publication.calls_number, len(publication.calls)),
-                )
-                db.execute("UPDATE calls SET published=1 WHERE call IN (SELECT value FROM json_each(?))", (calls,))
-            db.execute(
-                "INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status) "
-                "SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1 "
-                "FROM json_each(?) s JOIN pending p ON p.work = s.value->>0",
-                (statuses,),
-            )
-            db.execute("UPDATE pending SET state=2 WHERE work IN (SELECT value->>0 FROM json_each(?))", (statuses,))
-            db.executemany("INSERT OR REPLACE INTO parts(part, rows) VALUES(?,?)", list(publication.parts.items()))
+                db.execute(_INSERT_CALL_PART, (self._run, publication.calls_number, len(publication.calls)))
+                db.execute(_MARK_CALLS, (calls,))
+            db.execute(_INSERT_ENTRIES, (statuses,))
+            db.execute(_MARK_ROWS, (statuses,))
+            db.executemany(_INSERT_PARTS, list(publication.parts.items()))
             _add_totals(db, self._run, publication.totals)
             if publication.last_sent_us is not None:
-                db.execute(
-                    "INSERT INTO meta(key, value) VALUES('last_sent', ?1) "
-                    "ON CONFLICT(key) DO UPDATE SET value=max(value, ?1)",
-                    (publication.last_sent_us,),
-                )
+                db.execute(_SET_LAST_SENT, (publication.last_sent_us,))
 
         return change
 
     def tidy(self, *, everything: bool = False) -> None:
         """Remove the spills of ranges that have nothing left to publish.
 
-        While a planner is at work the newest spill may be written and not admitted yet, so only admitted ones go;
-        `everything` is for the end of a run.
+        Args:
+            everything: also remove spills of ranges that were never admitted; for the end of a run. While a planner is
+                at work, the newest spill may be written and not admitted yet.
+
+        Raises:
+            StorageError: a spill cannot be removed.
         """
-        found = {path: path.stem.removeprefix("range-") for path in sorted(self._folder.pending.iterdir())}
-        numbers = {int(number) for number in found.values() if number.isdigit()}
+        spills = {path: path.stem.removeprefix("range-") for path in sorted(self._folder.pending.iterdir())}
+        numbers = {int(number) for number in spills.values() if number.isdigit()}
         with self._reader.snapshot():
-            # Of one moment: a range admitted between two looks would seem admitted, and needed by nobody.
+            # Of one moment: a range that is admitted between the two reads would seem to be needed by nobody.
             needed = set(self._reader.ranges())
             done = {number for number in numbers - needed if everything or self._reader.admitted(number)}
         removed = False
-        for path, number in found.items():
+        for path, number in spills.items():
             if (int(number) in done) if number.isdigit() else everything:
                 _remove(path)
                 removed = True
                 failpoints.hit("publish.spill_removed")
         if removed:
-            # Before the run is closed: a spill that a power cut brings back after that would stay for ever.
+            # Before the run is closed: a spill that a power cut brings back later would stay for ever.
             files.sync_folder(self._folder.pending)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _write_calls(self, publication: Publication) -> None:
-        found = self._reader.final_calls()
-        first = next(found, None)
+        calls = self._reader.final_calls()
+        first = next(calls, None)
         if first is None:
             return
         publication.calls_number = self._call_parts
@@ -158,7 +203,7 @@ class Publisher:
                 if len(rows) >= CALLS_BATCH:
                     yield tables.call_batch(rows, self._tags)
                     rows = []
-                row = next(found, None)
+                row = next(calls, None)
             if rows:
                 yield tables.call_batch(rows, self._tags)
 
@@ -206,7 +251,7 @@ class Publisher:
             yield tables.result_batch(self._schema, self._input_columns(rows, spills), results)
 
     def _slice_rows(self, part: int) -> int:
-        """How many rows to take at once, so that large inputs do not lie in memory by the thousand."""
+        """How many rows to take at once, so that a thousand large inputs do not lie in memory together."""
         first = self._reader.outcomes(part, count=1)
         if not first:
             return SLICE
@@ -216,7 +261,7 @@ class Publisher:
         return max(1, min(SLICE, int(SLICE_BYTES / max(1.0, per_row))))
 
     def _input_columns(self, rows: Sequence[PendingRow], spills: dict[int, Spill]) -> pa.Table:
-        """The input columns of these rows, in their order; a part may draw on several ranges."""
+        """The input columns of these rows, in their order; the rows of a part may come from several ranges."""
         pieces = []
         start = 0
         while start < len(rows):
@@ -239,10 +284,10 @@ def _status(row: PendingRow) -> int:
 
 
 def _add_totals(db: apsw.Connection, run: str, more: Totals) -> None:
-    found = db.execute("SELECT totals FROM runs WHERE run=?", (run,)).fetchone()
-    totals = msgspec.json.decode(found[0], type=Totals) if found else Totals()
+    row = db.execute(_TOTALS, (run,)).fetchone()
+    totals = msgspec.json.decode(row[0], type=Totals) if row else Totals()
     totals.add(more)
-    db.execute("UPDATE runs SET totals=? WHERE run=?", (msgspec.json.encode(totals).decode(), run))
+    db.execute(_SET_TOTALS, (msgspec.json.encode(totals).decode(), run))
 
 
 def _remove(spill: Path) -> None:

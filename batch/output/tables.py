@@ -1,11 +1,10 @@
-"""The two tables people read: their columns, and how records become Arrow batches.
+"""The two tables that people read, `results` and `calls`: their schemas, and how records become Arrow batches.
 
-Owns the names, the order and the types of `results` and `calls`, and the renaming of input columns that would collide
-with ours. Knows nothing of files or folders: `parts` writes what is built here, the publisher hands it from one to the
-other. One list per table holds both the schema and where each value comes from, so they cannot drift apart.
+Owns the schemas, the new names of input columns that would collide with our own (`columns`), and the building of
+batches. It knows nothing of files or folders: `parts` writes what is built here.
 
-A value Arrow cannot hold never stops a publication, because the run would meet it again at every restart: half a
-surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which reads "unknown" everywhere else too.
+A value that Arrow cannot hold never stops a publication, because the run would meet it again at every restart: half a
+surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which means "unknown" everywhere else too.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -23,120 +22,26 @@ import pyarrow.parquet as pq
 from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
 from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
+from batch.output.columns import BOOL, CALLS, COST, LONG, RESULTS, TEXT
 
 SCHEMA_VERSION: Final = "1"
 SCHEMA_VERSION_KEY: Final = "promptmill.schema_version"
 INPUT_NAME_KEY: Final = "promptmill.input_name"
-"""Field metadata of a renamed input column: what it is called in the source."""
+"""Key in the field metadata of a renamed input column; the value is its name in the source."""
 
-_TEXT: Final = pa.string()
-_LONG_TEXT: Final = pa.large_string()
-_INT: Final = pa.int32()
-_LONG: Final = pa.int64()
-_BOOL: Final = pa.bool_()
-_TIME: Final = pa.timestamp("us", tz="UTC")
-_COST: Final = pa.decimal128(38, COST_DIGITS)
 _COST_LIMIT: Final = 10**38
 _NO_COST: Final = bytes(16)
-
-
-class _Column(NamedTuple):
-    """One of our columns: its type, and the record and attribute its values are read from."""
-
-    name: str
-    type: Any
-    of: Literal["row", "outcome", "sums", "call", "usage", "made"]
-    attribute: str = ""
-
-
-_RESULTS: Final = (
-    _Column("row_id", _TEXT, "row"),
-    _Column("row_number", _LONG, "row"),
-    _Column("variant", _TEXT, "row"),
-    _Column("run", _TEXT, "row"),
-    _Column("status", _TEXT, "outcome"),
-    _Column("answer", _LONG_TEXT, "outcome"),
-    _Column("reasoning", _LONG_TEXT, "outcome"),
-    _Column("finish_reason", _TEXT, "outcome"),
-    _Column("flags", pa.list_(_TEXT), "outcome"),
-    _Column("messages", _LONG_TEXT, "outcome"),
-    _Column("turns", _INT, "sums"),
-    _Column("calls", _INT, "sums"),
-    _Column("tool_calls", _INT, "sums"),
-    _Column("unknown_calls", _INT, "sums"),
-    _Column("prompt_tokens", _LONG, "sums"),
-    _Column("completion_tokens", _LONG, "sums"),
-    _Column("total_tokens", _LONG, "sums"),
-    _Column("cached_tokens", _LONG, "sums"),
-    _Column("reasoning_tokens", _LONG, "sums"),
-    _Column("cost", _COST, "sums"),
-    _Column("currency", _TEXT, "sums"),
-    _Column("provider", _TEXT, "outcome"),
-    _Column("model_asked", _TEXT, "outcome"),
-    _Column("model", _TEXT, "outcome"),
-    _Column("lane", _TEXT, "outcome"),
-    _Column("fingerprint", _TEXT, "made"),
-    _Column("deduplicated_from", _TEXT, "outcome"),
-    _Column("error_kind", _TEXT, "outcome"),
-    _Column("error_code", _TEXT, "outcome"),
-    _Column("error_message", _TEXT, "outcome"),
-    _Column("retryable", _BOOL, "outcome"),
-    _Column("first_sent_at", _TIME, "sums", "first_sent_at_us"),
-    _Column("settled_at", _TIME, "outcome", "settled_at_us"),
-    _Column("latency_ms", _LONG, "made"),
-)
-
-_CALLS: Final = (
-    _Column("client_call_id", _TEXT, "call"),
-    _Column("row_id", _TEXT, "row"),
-    _Column("row_number", _LONG, "row"),
-    _Column("variant", _TEXT, "row"),
-    _Column("turn", _INT, "call"),
-    _Column("attempt", _INT, "call"),
-    _Column("provider", _TEXT, "call"),
-    _Column("lane", _TEXT, "call"),
-    _Column("state", _TEXT, "call"),
-    _Column("http_status", _INT, "call"),
-    _Column("error_kind", _TEXT, "call"),
-    _Column("error_code", _TEXT, "call"),
-    _Column("model_asked", _TEXT, "call"),
-    _Column("model_served", _TEXT, "call"),
-    _Column("service_tier", _TEXT, "call"),
-    _Column("request_id", _TEXT, "call"),
-    _Column("task_id", _TEXT, "call"),
-    _Column("batch_id", _TEXT, "call"),
-    _Column("prompt_tokens", _LONG, "usage"),
-    _Column("completion_tokens", _LONG, "usage"),
-    _Column("total_tokens", _LONG, "usage"),
-    _Column("cached_tokens", _LONG, "usage"),
-    _Column("reasoning_tokens", _LONG, "usage"),
-    _Column("cache_write_tokens", _LONG, "usage"),
-    _Column("usage_estimated", _BOOL, "usage", "estimated"),
-    _Column("finish_reason", _TEXT, "call"),
-    _Column("cost", _COST, "call"),
-    _Column("currency", _TEXT, "call"),
-    _Column("price_id", _TEXT, "call"),
-    _Column("tags", pa.map_(_TEXT, _TEXT), "made"),
-    _Column("sent_at", _TIME, "call", "sent_at_us"),
-    _Column("answered_at", _TIME, "call", "answered_at_us"),
-    _Column("wait_ms", _LONG, "call"),
-    _Column("latency_ms", _LONG, "call"),
-    _Column("first_chunk_ms", _LONG, "call"),
-    _Column("polls", _INT, "call"),
-    _Column("longest_gap_ms", _LONG, "call"),
-)
-
-_OURS: Final = frozenset(column.name for column in _RESULTS)
-_RESULT_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in _RESULTS}
-_CALL_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in _CALLS}
+_OURS: Final = frozenset(column.name for column in RESULTS)
+_RESULT_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in RESULTS}
+_CALL_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in CALLS}
 _VERSION_METADATA: Final = {SCHEMA_VERSION_KEY: SCHEMA_VERSION}
 
-CALL_SCHEMA: Final = pa.schema([(column.name, column.type) for column in _CALLS], metadata=_VERSION_METADATA)
-"""The book of account, one row per call."""
+CALL_SCHEMA: Final = pa.schema([(column.name, column.type) for column in CALLS], metadata=_VERSION_METADATA)
+"""The schema of `calls`, the book of account: one row for each call."""
 
 
 class ResultRow(msgspec.Struct, frozen=True):
-    """One settled row on its way into `results`; `fingerprint` is 16 bytes, written as 32 hexadecimal digits."""
+    """One settled row on its way into `results`; its fingerprint (16 bytes) is written as 32 hexadecimal digits."""
 
     row_id: str
     row_number: int
@@ -147,7 +52,7 @@ class ResultRow(msgspec.Struct, frozen=True):
 
 
 class CallRow(msgspec.Struct, frozen=True):
-    """One final call on its way into `calls`, with the row it was made for."""
+    """One final call on its way into `calls`, with the row that it was made for."""
 
     row_id: str
     row_number: int
@@ -156,9 +61,16 @@ class CallRow(msgspec.Struct, frozen=True):
 
 
 def renamed(inputs: pa.Schema, columns: Sequence[str] | None = None) -> dict[str, str]:
-    """Input columns that cannot keep their name beside ours, old name to new, in input order.
+    """The new names of input columns whose names collide with ours, by old name, in the order of the input.
 
-    Upper and lower case do not tell names apart here, because DuckDB and Spark do not either: `Status` collides.
+    Names that differ only in upper and lower case collide too, because DuckDB and Spark do not tell them apart.
+
+    Args:
+        inputs: the columns of the source.
+        columns: the names to keep; None keeps all.
+
+    Raises:
+        InputError: a chosen column does not exist, or its name stands for two columns.
     """
     chosen = _chosen(inputs, columns)
     taken = {name.lower() for name in chosen} | _OURS
@@ -175,7 +87,15 @@ def renamed(inputs: pa.Schema, columns: Sequence[str] | None = None) -> dict[str
 
 
 def unwritable(inputs: pa.Schema, columns: Sequence[str] | None = None) -> dict[str, str]:
-    """Chosen input columns whose type Parquet cannot hold (a struct without fields, an interval), name to type."""
+    """The types of input columns that Parquet cannot hold (a struct without fields, an interval), by name.
+
+    Args:
+        inputs: the columns of the source.
+        columns: the names to keep; None keeps all.
+
+    Raises:
+        InputError: a chosen column does not exist, or its name stands for two columns.
+    """
     fields = [inputs.field(name) for name in _chosen(inputs, columns)]
     return {field.name: str(field.type) for field in fields if not _fits_parquet(field)}
 
@@ -184,8 +104,8 @@ def result_schema(inputs: pa.Schema, columns: Sequence[str] | None) -> pa.Schema
     """The schema of `results`: the chosen input columns, then ours.
 
     Args:
-        inputs: Schema of the source.
-        columns: Names to keep, in this order; None keeps all. Those in `unwritable` are left out.
+        inputs: the columns of the source.
+        columns: the names to keep, in this order; None keeps all. Those in `unwritable` are left out.
 
     Raises:
         InputError: a chosen column does not exist, or its name stands for two columns.
@@ -197,7 +117,7 @@ def result_schema(inputs: pa.Schema, columns: Sequence[str] | None) -> pa.Schema
         for name in _chosen(inputs, columns)
         if name not in left_out
     ]
-    fields += [pa.field(column.name, column.type) for column in _RESULTS]
+    fields += [pa.field(column.name, column.type) for column in RESULTS]
     return pa.schema(fields, metadata=_VERSION_METADATA)
 
 
@@ -205,12 +125,12 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
     """Build N rows of `results`.
 
     Args:
-        schema: From `result_schema`, perhaps with input columns that this range does not have: they become null.
-        inputs: N rows under the names of the source, in the order of `rows`. Its other columns are ignored.
+        schema: from `result_schema`; input columns in it that `inputs` lacks become null.
+        inputs: N rows under the names of the source, in the order of `rows`; other columns in it are ignored.
         rows: N settled rows.
 
     Raises:
-        ValueError: the two do not have the same length, or a cost is negative: a bug of ours.
+        ValueError: the numbers of rows differ, or a cost is negative: a bug of ours.
         pyarrow.ArrowInvalid: an input value does not fit the type the schema promises.
     """
     if inputs.num_rows != len(rows):
@@ -220,39 +140,39 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
     records: dict[str, Sequence[Any]] = {"row": rows, "outcome": outcomes, "sums": sums}
     made: dict[str, list[Any]] = {
         "fingerprint": [row.fingerprint.hex() for row in rows],
-        # The wall clock may be set back while a row is under way; a negative time would help nobody.
+        # The wall clock may be set back while a row is under way; a negative latency would help nobody.
         "latency_ms": [
             None if total.first_sent_at_us is None else max(0, outcome.settled_at_us - total.first_sent_at_us) // 1000
             for total, outcome in zip(sums, outcomes, strict=True)
         ],
     }
-    arrays = [_input_column(inputs, field) for field in list(schema)[: len(schema) - len(_RESULTS)]]
-    for name, kind, of, _ in _RESULTS:
+    arrays = [_input_column(inputs, field) for field in list(schema)[: len(schema) - len(RESULTS)]]
+    for name, kind, of, _ in RESULTS:
         values = made[name] if of == "made" else list(map(_RESULT_GETTERS[name], records[of]))
         arrays.append(_array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str]) -> pa.RecordBatch:
-    """Build N rows of `calls`; all carry the same job `tags`.
+    """Build N rows of `calls`, all with the same tags.
 
-    A call without usage has null tokens, and `usage_estimated` false: nothing was estimated either.
+    A call without usage has null tokens, and false in `usage_estimated`, because nothing was estimated either.
 
     Raises:
         ValueError: a cost is negative: a bug of ours.
     """
     calls = [row.call for row in rows]
     usages = [call.usage for call in calls]
-    known = [NO_USAGE if usage is None else usage for usage in usages]
+    readable = [NO_USAGE if usage is None else usage for usage in usages]
     has_unknown = None in usages
-    records: dict[str, Sequence[Any]] = {"row": rows, "call": calls, "usage": known}
+    records: dict[str, Sequence[Any]] = {"row": rows, "call": calls, "usage": readable}
     arrays = []
-    for name, kind, of, _ in _CALLS:
+    for name, kind, of, _ in CALLS:
         if of == "made":
             arrays.append(_tags(tags, len(rows)))
             continue
         values = list(map(_CALL_GETTERS[name], records[of]))
-        if of == "usage" and has_unknown and kind is _LONG:
+        if of == "usage" and has_unknown and kind is LONG:
             values = [None if usage is None else value for usage, value in zip(usages, values, strict=True)]
         arrays.append(_array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=CALL_SCHEMA)
@@ -285,7 +205,7 @@ def _input_field(field: pa.Field, name: str) -> pa.Field:
 
 
 def _fits_parquet(field: pa.Field) -> bool:
-    """Ask the writer itself: what it can hold changes with its version, and nests."""
+    """Whether Parquet can hold this field; the writer itself is asked, because that differs by version and nesting."""
     try:
         pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
     except pa.ArrowNotImplementedError:
@@ -304,8 +224,8 @@ def _input_column(inputs: pa.RecordBatch | pa.Table, field: pa.Field) -> Any:
 
 
 def _array(values: list[Any], kind: Any) -> Any:
-    """One column from Python values; what Arrow cannot hold is replaced as the module says."""
-    if kind is _COST:
+    """One column of Python values; a value that Arrow cannot hold is replaced as the top of this module says."""
+    if kind is COST:
         return _costs(values)
     try:
         return pa.array(values, kind)
@@ -321,21 +241,21 @@ def _array(values: list[Any], kind: Any) -> Any:
 def _costs(values: list[int | None]) -> Any:
     """Costs in 10⁻¹² units as decimals.
 
-    The unscaled value of decimal128(38, 12) is that very integer, so the buffer is written directly: exact, and many
-    times cheaper than a `Decimal` for each row.
+    A decimal128(38, 12) holds just this integer, so the buffer is written directly: that is exact, and many times
+    faster than a `Decimal` for each row.
     """
-    known = [value for value in values if value is not None]
-    if known and not 0 <= min(known) <= max(known) < _COST_LIMIT:
-        raise ValueError(f"a cost of {min(known)} to {max(known)} · 10^-{COST_DIGITS} cannot be: costs are 0 or more")
+    costs = [value for value in values if value is not None]
+    if costs and not 0 <= min(costs) <= max(costs) < _COST_LIMIT:
+        raise ValueError(f"a cost of {min(costs)} to {max(costs)} · 10^-{COST_DIGITS} cannot be: costs are 0 or more")
     data = b"".join([_NO_COST if value is None else value.to_bytes(16, "little") for value in values])
     validity = None
-    if len(known) < len(values):
-        # The bits of a boolean array are laid out as a validity bitmap is.
-        validity = pa.array([value is not None for value in values], _BOOL).buffers()[1]
-    return pa.Array.from_buffers(_COST, len(values), [validity, pa.py_buffer(data)])
+    if len(costs) < len(values):
+        # The bits of a boolean array have the layout of a validity bitmap.
+        validity = pa.array([value is not None for value in values], BOOL).buffers()[1]
+    return pa.Array.from_buffers(COST, len(values), [validity, pa.py_buffer(data)])
 
 
 def _tags(tags: Mapping[str, str], count: int) -> Any:
-    kind = pa.map_(_TEXT, _TEXT)
+    kind = pa.map_(TEXT, TEXT)
     pairs = list(without_surrogates(dict(tags)).items())
     return pa.repeat(pa.scalar(pairs, kind), count) if count else pa.array([], kind)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from batch.core.canonical import record_id
 from batch.core.records import Failure
-from batch.input.batches import SourceBatch, fault
+from batch.input.batches import SourceBatch, input_failure
 from batch.job.job import InputSpec
 from batch.ledger.reader import LedgerReader
 
@@ -76,7 +76,7 @@ def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure
     value = record.get(spec.key)
     if value is None or value == "":
         reason = f"{spec.key} is empty, so this row has no identity; fill it in"
-        return f"no-key-{record_id(record)}", wrong or fault(batch.place(index), code="no_key", reason=reason)
+        return f"no-key-{record_id(record)}", wrong or input_failure(batch.place(index), code="no_key", reason=reason)
     return str(value), wrong
 
 
@@ -85,4 +85,4 @@ def _twice(key: str, value: str, place: str, first: str | None) -> Failure:
         f"{key} {value!r} stands already at {first}; make the keys unique, or leave input.key out to tell rows by "
         "their content"
     )
-    return fault(place, code="duplicate_key", reason=reason)
+    return input_failure(place, code="duplicate_key", reason=reason)

@@ -1,4 +1,5 @@
-"""Functions of the job that the model may call: their schema, the checks of arguments, and how they are run.
+"""Tools: functions of the job that the model may call.
 
-It knows neither conversations nor providers. Doors: `registry` (`ToolSet`, `tool`), `execute` (`Executor`).
+Owns their schemas, the checks of a model's arguments, and how the functions are run. It knows neither conversations nor
+providers. Doors: `registry` (`ToolSet`, `tool`), `execute` (`Executor`).
 """

@@ -1,11 +1,11 @@
-"""The JSON text a model wrote → keyword arguments for a function, or a fault the model can repair.
+"""Arguments of a tool call: the JSON text of a model becomes keyword arguments, or an error that the model can repair.
 
 Owns strictness: "2" is no integer, unknown and missing names are refused, integers of any size stay exact, and an
-integer given for a `float` parameter stays an `int` (as a float, 53195444847186410 would become …408). It does not
-run anything.
+integer given for a `float` parameter stays an `int` (as a float, 53195444847186410 would become …408). It runs
+nothing.
 
 Models are known to send text that is cut, fenced, single-quoted, or no object at all (OpenAI API reference: "the
-model does not always generate valid JSON"); all of it ends as `ArgumentFault`.
+model does not always generate valid JSON"); all of that ends as `ArgumentFault`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 class ArgumentFault(BatchError):
-    """The arguments do not fit the function; the text is written for the model that has to repair them."""
+    """The arguments do not fit the function; the message is for the model, which has to repair them."""
 
 
 def read_arguments(parameters: Sequence[Parameter], text: str) -> dict[str, Any]:
@@ -41,23 +41,23 @@ def read_arguments(parameters: Sequence[Parameter], text: str) -> dict[str, Any]
 
     Args:
         parameters: the tool's parameters.
-        text: the `arguments` text as it came; empty means no arguments.
+        text: the `arguments` text as the model sent it; empty means no arguments.
 
     Returns:
-        Keyword arguments. Parameters that were left out and have a default are not among them.
+        The keyword arguments. Parameters that were left out and have a default are not among them.
 
     Raises:
-        ArgumentFault: the text is not one JSON object with exactly the right names and types. All faults are told.
+        ArgumentFault: the text is not one JSON object with exactly the right names and types; it names all faults.
     """
     given = _parse_object(text)
-    known = {parameter.name: parameter for parameter in parameters}
-    faults = [f"unknown parameter {name!r}" for name in given if name not in known]
+    by_name = {parameter.name: parameter for parameter in parameters}
+    faults = [f"unknown parameter {name!r}" for name in given if name not in by_name]
     faults += [f"missing parameter {p.name!r}" for p in parameters if p.required and p.name not in given]
     if faults:
-        faults.append(f"the parameters are: {', '.join(known)}" if known else "there are no parameters")
+        faults.append(f"the parameters are: {', '.join(by_name)}" if by_name else "there are no parameters")
     arguments: dict[str, Any] = {}
     for name, value in given.items():
-        if parameter := known.get(name):
+        if parameter := by_name.get(name):
             try:
                 arguments[name] = _convert(parameter, value)
             except (ValueError, OverflowError, RecursionError) as error:
@@ -88,7 +88,7 @@ def _convert(parameter: Parameter, value: Any) -> Any:
 
 
 def _keep_integers(given: Any, converted: Any) -> Any:
-    """The converted value with every integer that became a float put back as it was given."""
+    """The converted value, with every integer that became a float put back as it was given."""
     if type(given) is int and isinstance(converted, float):
         return given
     if isinstance(given, list) and isinstance(converted, list):
@@ -96,7 +96,7 @@ def _keep_integers(given: Any, converted: Any) -> Any:
     if isinstance(given, dict) and isinstance(converted, dict):
         return {key: _keep_integers(given[key], value) if key in given else value for key, value in converted.items()}
     if isinstance(given, dict | list):
-        # An object of the author's own class says float for itself; it may round nothing without telling.
+        # A class of the author's own asks for a float itself, so that stays one; but nothing may be rounded silently.
         _refuse_rounding(given, msgspec.to_builtins(converted))
     return converted
 

@@ -1,10 +1,11 @@
-"""One tool call → the content of its tool message. Never an exception, whatever the model or the tool does.
+"""Running a tool call: its result becomes the content of a tool message, and so does everything that goes wrong.
 
-Owns the limits of a call (time, threads, size of the result) and the wording of what went wrong, which the model
-reads and can act on: `{"error": "…"}`. It knows no conversation and no ledger; the pipeline journals what comes back.
+Owns the limits of a call (time, threads, size of the result) and the texts of errors, which the model reads and can act
+on: `{"error": "…"}`. No exception comes out, whatever the model or the tool does. It knows no conversation and no
+ledger.
 
-Limiter of this form, plainly: tools run in this process. A plain function that overruns its time is given up, not
-stopped (see `batch.tools.threads`); an async one that blocks holds up the event loop; memory is not bounded.
+What this cannot do, because tools run in this process: a plain function that overruns its time is given up, not stopped
+(see `threads`); an async one that blocks holds up the event loop; memory is not bounded.
 """
 
 from __future__ import annotations
@@ -32,24 +33,29 @@ if TYPE_CHECKING:
     from batch.tools.registry import Tool, ToolSet
 
 MAX_CONTENT: Final = 64 * 1024
-"""Bytes of UTF-8; content is billed again in every later turn of the row."""
+"""The largest content in bytes of UTF-8; it is billed again in every later turn of the row."""
 MAX_ERROR: Final = 2_000
 _SHOWN_NAMES: Final = 20
 
 
 class ToolResult(msgspec.Struct, frozen=True):
-    """What goes back to the model; `failed` when the content tells of an error instead of a result."""
+    """What goes back to the model; `failed` means that the content is an error and not a result."""
 
     content: str
     failed: bool = False
 
 
 class ResultFault(BatchError):
-    """A tool returned what JSON cannot say."""
+    """A tool returned a value that JSON has no form for."""
 
 
 class Executor:
-    """Runs the calls of one run; at most `threads` plain functions at a time, async ones unbounded."""
+    """Runs the tool calls of one run.
+
+    Args:
+        tools: the tools of the job.
+        threads: how many plain functions may run at a time; async functions are not limited.
+    """
 
     def __init__(self, tools: ToolSet, *, threads: int = 8) -> None:
         self._tools = tools
@@ -60,10 +66,10 @@ class Executor:
 
         Args:
             call: name and argument text as the model sent them.
-            timeout_s: seconds from the start of the function; waiting for a thread does not count.
+            timeout_s: seconds that the function may run; waiting for a thread does not count.
 
         Returns:
-            The result as text: a str as it is, None as "", everything else as JSON with exact integers; or an error.
+            The result as text (a str as it is, None as "", everything else as JSON with exact integers), or an error.
         """
         tool = self._tools.get(call.name)
         if tool is None:
@@ -76,7 +82,7 @@ class Executor:
         return result or _error(f"{tool.name} did not finish within {describe(timeout_s)}")
 
     async def run_calls(self, calls: Sequence[ToolCall], *, timeout_s: float = 60.0) -> list[ToolResult]:
-        """Run the parallel calls of one turn; results in the order of the calls, one for each."""
+        """Run the calls of one turn at the same time; return one result for each, in the order of the calls."""
         results: dict[int, ToolResult] = {}
 
         async def run(index: int, call: ToolCall) -> None:
@@ -88,7 +94,7 @@ class Executor:
         return [results[index] for index in range(len(calls))]
 
     async def _run(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> ToolResult | None:
-        """The result, or None when time ran out."""
+        """Run a tool; return its result, or None when its time ran out."""
         if tool.is_async:
             with anyio.move_on_after(timeout_s):
                 return await _await(tool, arguments)
@@ -100,7 +106,7 @@ class Executor:
 
 
 def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
-    """Run a plain function; in a thread of the pool."""
+    """Run a plain function, in a thread of the pool."""
     try:
         return ToolResult(_cut(render(tool.function(**arguments), name=tool.name)))
     except BaseException as error:  # noqa: BLE001  whatever a tool raises belongs to its row; this is no main thread
@@ -121,15 +127,16 @@ async def _await(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
 
 
 def render(result: Any, *, name: str) -> str:
-    """A tool's return value as the text of its message.
+    """The return value of a tool as the text of its message.
 
     Raises:
-        ResultFault: JSON has no form for it: NaN, infinity, an unknown class, an integer of more than 4,300 digits.
+        ResultFault: JSON has no form for the value: NaN, infinity, an unknown class, an integer of more than 4,300
+            digits.
     """
     if isinstance(result, str):
-        text = str.__str__(result)  # of an Enum its value, of any other subclass the bare text
-        cleaned: str = without_surrogates(text)
-        return cleaned
+        # Of an Enum this is its value, of any other subclass of str the bare text.
+        text: str = without_surrogates(str.__str__(result))
+        return text
     if result is None:
         return ""
     if inspect.iscoroutine(result):
@@ -145,7 +152,7 @@ def render(result: Any, *, name: str) -> str:
 
 
 def _finite(value: Any) -> bool:
-    """False when a NaN or infinity is anywhere in it: msgspec would write null without a word."""
+    """Whether there is no NaN and no infinity in a value: msgspec would write them as null without an error."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -162,7 +169,7 @@ def _failed(error: BaseException) -> ToolResult:
 
 
 def _tell(error: BaseException) -> str:
-    """Type and message; no traceback, which would show the model our files."""
+    """An exception as text: its type and message, without a traceback, which would show our files to the model."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  an exception class may fail at this too
@@ -178,7 +185,7 @@ def _unknown(name: str, tools: ToolSet) -> str:
 
 
 def _clean(text: str) -> str:
-    """Safe to log and to send: control characters and lone surrogates become spaces, the length is bounded."""
+    """The text made safe to log and to send: control characters and lone surrogates become spaces, its end is cut."""
     shown = text[:MAX_ERROR] + "…" if len(text) > MAX_ERROR else text
     if shown.isascii() and shown.isprintable():
         return shown

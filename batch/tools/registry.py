@@ -1,7 +1,7 @@
 """The tools of a job: which functions there are, under which names, with which schemas.
 
 Owns the `@tool` mark, the loading of a job's `tools.py` and the check of every signature in it. It runs no tool
-(`batch.tools.execute` does) and knows no conversation.
+(`execute` does) and knows no conversation.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ def tool(
 ) -> F | Callable[[F], F]:
     """Mark a function as one the model may call; it stays an ordinary function.
 
-    Every parameter needs a type hint; the docstring tells the model what the function is for, its arguments section
+    Every parameter needs a type hint. The docstring tells the model what the function is for, and its arguments section
     what each parameter means.
 
     Args:
         function: the plain or async function, when used as a bare `@tool`.
-        name: what the model calls it; default the function's own name.
-        version: raise it when the function starts to give other results for the same arguments: it is part of the
-            fingerprint, so rows answered with the old version are asked again.
-        description: replaces the docstring's text.
+        name: the name that the model uses; by default the function's own name.
+        version: change it when the function begins to give other results for the same arguments. It is part of the
+            fingerprint, so rows that were answered with the old version are asked again.
+        description: text for the model in place of the docstring's.
 
     Raises:
-        TypeError: it was put on something that is no function.
+        TypeError: the mark was put on something that is no function.
     """
 
     def mark(marked: F) -> F:
@@ -79,7 +79,7 @@ def tool(
 
 
 class ToolSet:
-    """The checked tools of one job, in the order they are defined. Immutable."""
+    """The checked tools of one job, in the order in which they are defined; it never changes."""
 
     __slots__ = ("_tools",)
 
@@ -88,19 +88,18 @@ class ToolSet:
 
     @classmethod
     def empty(cls) -> ToolSet:
-        """The tools of a job that has none."""
+        """The tool set of a job without tools."""
         return cls()
 
     @classmethod
     def load(cls, path: Path) -> ToolSet:
-        """Run a tools file and take every function marked with `@tool` in it.
+        """Run a tools file and take every function in it that is marked with `@tool`.
 
-        The file is executed under a private module name, so files of the same name in several jobs do not collide,
-        and nothing is written beside it. Modules that lie next to it are not importable: a tools file stands alone,
-        with what is installed.
+        The file is run as a module with a private name, so files of the same name in several jobs do not collide, and
+        nothing is written beside it. It cannot import modules that lie next to it, only what is installed.
 
         Raises:
-            JobError: the file cannot be read or run, has no tool, or a tool's name or hints are refused; every fault
+            JobError: the file cannot be read or run, has no tool, or has one with a wrong name or hint; every fault
                 names file and line.
         """
         module = _execute(path)
@@ -114,8 +113,12 @@ class ToolSet:
     def of(cls, functions: Iterable[Callable[..., Any]], *, where: Path | str = "tools") -> ToolSet:
         """The set of these marked functions.
 
+        Args:
+            functions: functions marked with `@tool`.
+            where: where they come from, as the error names it.
+
         Raises:
-            JobError: there is none, two share a name, or a signature is refused. `where` heads the message.
+            JobError: there is no function, two share a name, or a signature is refused.
         """
         tools: dict[str, Tool] = {}
         faults: list[str] = []
@@ -135,19 +138,19 @@ class ToolSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names the model may call, in order."""
+        """The names of the tools, in order."""
         return tuple(self._tools)
 
     def get(self, name: str) -> Tool | None:
-        """The tool of that name, or None."""
+        """The tool of this name, or None."""
         return self._tools.get(name)
 
     def schemas(self) -> tuple[dict[str, Any], ...]:
-        """What goes into the request's `tools`; shared, not to be changed."""
+        """The entries of a request's `tools` list; they are shared and must not be changed."""
         return tuple(entry.schema for entry in self._tools.values())
 
     def digest_part(self) -> list[dict[str, Any]]:
-        """What the fingerprint covers: each schema with its version, in order."""
+        """The part of the fingerprint that the tools make: each schema with its version, in order."""
         return [{"version": entry.version, "schema": entry.schema} for entry in self._tools.values()]
 
     def __len__(self) -> int:
@@ -155,9 +158,9 @@ class ToolSet:
 
 
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:
-    """The marked functions, each once even when it has two names in the module."""
-    found = {id(value): value for value in namespace.values() if inspect.isfunction(value) and hasattr(value, _MARK)}
-    return list(found.values())
+    """The marked functions of a module, each of them once, even when it has two names."""
+    functions = [value for value in namespace.values() if inspect.isfunction(value) and hasattr(value, _MARK)]
+    return list({id(function): function for function in functions}.values())
 
 
 def _describe(function: Callable[..., Any]) -> Tool | list[str]:
@@ -183,7 +186,7 @@ def _place(function: Callable[..., Any]) -> str:
 
 
 def _execute(path: Path) -> types.ModuleType:
-    """Run the file as a module of its own; compiled here, so that no bytecode is left in the job folder."""
+    """Run a file as a module; it is compiled here, so that no bytecode is left in the job's folder."""
     try:
         source = path.read_bytes()
     except OSError as error:

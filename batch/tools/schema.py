@@ -1,7 +1,7 @@
-"""A function's signature as the JSON schema the model sees.
+"""The schema of a tool: what the model sees of a function's signature and docstring.
 
-Owns the mapping from Python type hints to JSON Schema and the check that a signature can be offered at all. It does
-not know how tools are found (`registry`), nor how a model's arguments are read (`arguments`); both use it.
+Owns the mapping from Python type hints to JSON Schema, the reading of docstrings, and the check that a signature can be
+offered at all. It does not know how tools are found (`registry`), nor how a model's arguments are read (`arguments`).
 
 The form is the `tools` entry of the OpenAI and BigModel API references: `{"type": "function", "function": {"name",
 "description", "parameters"}}`. Schemas hold no `$ref`: several OpenAI-compatible servers refuse them.
@@ -54,36 +54,36 @@ _GOOGLE: Final = google.GoogleParser(
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """One parameter of a tool: what its argument is checked against."""
+    """One parameter of a tool, against which an argument is checked."""
 
     name: str
     hint: Any
     required: bool
     has_floats: bool
-    """True when a float occurs in the hint: integers given for it must be kept as integers."""
+    """Whether a float occurs in the hint: integers given for it must stay integers."""
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What one function offers: its parameters in declared order and the schema that describes them."""
+    """The parameters of one function in declared order, and the schema that describes them."""
 
     parameters: tuple[Parameter, ...]
     schema: dict[str, Any]
 
 
 class HintFault(ValueError):
-    """A hint that has no JSON form; the text says which part and what to write instead."""
+    """A type hint that has no JSON form; the message says which part, and what to write instead."""
 
 
 def read_signature(function: Callable[..., Any], *, name: str, description: str | None) -> Signature | list[str]:
-    """Describe one function.
+    """Describe one function as the model sees it.
 
     Args:
         function: a plain or async function.
-        name: the name the model sees.
-        description: the text the model sees; None takes it from the docstring.
+        name: the name that the model sees.
+        description: the text that the model sees; None takes it from the docstring.
 
     Returns:
-        The signature, or every fault found, each one line: `parameter 'x': …, way out`.
+        The signature, or all faults in it, one line for each: `parameter 'x': …`.
     """
     summary, texts = read_docstring(function.__doc__)
     try:
@@ -174,10 +174,10 @@ def _read_parameter(parameter: inspect.Parameter, hints: dict[str, Any]) -> tupl
 
 
 def schema_of(hint: Any) -> tuple[dict[str, Any], bool]:
-    """The JSON schema of one type hint, references inlined, and whether a float occurs in it.
+    """The JSON schema of one type hint, without references, and whether a float occurs in the hint.
 
     Raises:
-        HintFault: the hint has no JSON form here.
+        HintFault: the hint has no JSON form that we support.
     """
     try:
         info = types.type_info(hint)
@@ -191,7 +191,13 @@ def schema_of(hint: Any) -> tuple[dict[str, Any], bool]:
 
 
 def _check(info: types.Type, hint: Any, inside: tuple[type, ...]) -> bool:
-    """Refuse what is outside the closed set, anywhere in the hint; returns whether a float occurs."""
+    """Refuse a hint with an unsupported part, at any depth; return whether a float occurs in it.
+
+    Args:
+        info: the hint, or a part of it, as msgspec sees it.
+        hint: the whole hint, for the error.
+        inside: the classes around this part.
+    """
     match info:
         case types.Metadata(type=inner):
             return _check(inner, hint, inside)
@@ -215,7 +221,7 @@ def _check(info: types.Type, hint: Any, inside: tuple[type, ...]) -> bool:
 
 
 def _inline(node: Any, components: dict[str, Any]) -> Any:
-    """A copy of a schema without `$ref` and without the class names msgspec adds as titles."""
+    """A copy of a schema without `$ref`, and without the class names that msgspec adds as titles."""
     if isinstance(node, list):
         return [_inline(item, components) for item in node]
     if not isinstance(node, dict):
@@ -241,7 +247,7 @@ def _enum_type(values: list[Any]) -> str | None:
 
 
 def _json_default(default: Any, hint: Any) -> Any:
-    """The default as JSON; it must itself be a valid argument, or the model is told something false."""
+    """The default of a parameter as JSON; it must be a valid argument itself, or the schema would be wrong."""
     try:
         plain = msgspec.to_builtins(default)
         msgspec.convert(plain, hint, strict=True)

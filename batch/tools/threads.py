@@ -1,10 +1,11 @@
-"""Threads for tools that are plain functions: few, reused, and never in the way of the process's end.
+"""Threads for tools that are plain functions: few, used again and again, and never in the way of the process's end.
 
-Owns the pool and what happens to a call that is given up. Not anyio's worker threads: those are joined when the
-interpreter ends, so one endless loop in a tool would keep the finished command from ending. These are daemons.
+Owns the pool and what happens to a call that is given up. It does not know what runs in a thread. These are not anyio's
+worker threads, because those are joined when the interpreter ends: one endless loop in a tool would keep the finished
+command from ending. These are daemon threads.
 
-A thread cannot be stopped from outside. A call that is given up leaves its thread running; its place is free at once
-and the thread counts as lost until its function returns. Too many lost ones, and new calls are refused.
+A thread cannot be stopped from outside. A call that is given up leaves its thread running; its place is free at once,
+and the thread counts as lost until its function returns. When too many are lost, new calls are refused.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LOST_PER_THREAD: Final = 4
 
 
 class PoolFull(BatchError):
-    """Too many calls never returned; no further thread is risked."""
+    """Too many earlier calls have not returned, so no further thread is started."""
 
 
 class _Work(Generic[T]):
@@ -45,11 +46,11 @@ class _Work(Generic[T]):
 
 
 class ToolThreads(Generic[T]):
-    """At most `threads` calls at a time; threads come on demand and end when idle for ten seconds."""
+    """Runs at most `threads` calls at a time; a thread starts when it is needed and ends after ten idle seconds."""
 
     def __init__(self, threads: int) -> None:
         self._limiter = anyio.CapacityLimiter(threads)
-        self._most_lost = threads * LOST_PER_THREAD
+        self._max_lost = threads * LOST_PER_THREAD
         self._queue: queue.SimpleQueue[_Work[T]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0  # threads waiting for work that nobody has reserved yet
@@ -57,14 +58,16 @@ class ToolThreads(Generic[T]):
 
     @property
     def lost(self) -> int:
-        """Calls given up whose function still runs."""
+        """How many calls were given up whose function still runs."""
         return self._lost
 
     async def run(self, function: Callable[[], T], *, timeout_s: float) -> T | None:
-        """Run a function in a thread; None when it took longer than `timeout_s`, counted from its start.
+        """Run a function in a thread; return its result, or None when it took longer than `timeout_s`.
+
+        The time counts from when the function is given to a thread.
 
         Raises:
-            PoolFull: too many earlier calls still run.
+            PoolFull: too many earlier calls have not returned.
             BaseException: whatever the function raised.
         """
         work = _Work(function)
@@ -75,7 +78,7 @@ class ToolThreads(Generic[T]):
                 with anyio.move_on_after(timeout_s):
                     await work.done.wait()
             finally:
-                self._let_go(work)
+                self._give_up(work)
         finally:
             self._limiter.release_on_behalf_of(work)
         if work.error is not None:
@@ -84,7 +87,7 @@ class ToolThreads(Generic[T]):
 
     def _start(self, work: _Work[T]) -> None:
         with self._lock:
-            if self._lost >= self._most_lost:
+            if self._lost >= self._max_lost:
                 raise PoolFull(f"no tool runs any more: {self._lost} earlier calls did not return; fix or remove them")
             reserved = self._idle > 0
             self._idle -= reserved
@@ -92,8 +95,8 @@ class ToolThreads(Generic[T]):
             threading.Thread(target=self._serve, name="promptmill-tool", daemon=True).start()
         self._queue.put(work)
 
-    def _let_go(self, work: _Work[T]) -> None:
-        """Stop waiting; a function that has not returned by now is lost."""
+    def _give_up(self, work: _Work[T]) -> None:
+        """Stop waiting for a call; when its function has not returned by now, its thread is lost."""
         with self._lock:
             if not work.returned:
                 work.lost = True

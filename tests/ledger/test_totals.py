@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.core.records import Call, Outcome, Sums, Usage
-from batch.ledger.totals import MOST_ERRORS, Planned, Totals
+from batch.ledger.totals import MAX_ERRORS, Planned, Totals
 from tests.support.values import call, calls, failed, outcome, outcomes, refused, unknown
 
 
@@ -81,7 +81,7 @@ def test_a_server_that_invents_codes_does_not_fill_the_memory() -> None:
         sums.add_outcome(failed(error_code=f"{n}"))
         more.add_outcome(failed(error_code=f"x{n}"))
     sums.add(more)
-    assert len(sums.errors) <= MOST_ERRORS + 1
+    assert len(sums.errors) <= MAX_ERRORS + 1
     assert sum(sums.errors.values()) == sums.rows_failed == 10_000
     sums.add_outcome(failed(error_code="0"))
     assert sums.errors["server/0"] == 2

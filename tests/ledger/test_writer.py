@@ -18,8 +18,9 @@ import pytest
 
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
+from batch.ledger.group import GROUP_BYTES, GROUP_RECORDS
 from batch.ledger.reader import LedgerReader
-from batch.ledger.writer import GROUP_BYTES, GROUP_RECORDS, Ledger
+from batch.ledger.writer import Ledger
 from tests.support.ledgers import admitted, count, fingerprint, read
 from tests.support.values import call, outcome, unknown
 

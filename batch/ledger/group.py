@@ -1,0 +1,93 @@
+"""The records of one commit: which kinds there are, how large a group may become, and in which order it is written.
+
+Owns the promise that every commit holds a state that really was: inside a group the kinds are written in the order of a
+row's life. It knows no queue and no thread (`writer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import anyio
+import apsw
+import msgspec
+
+from batch.core import failpoints
+from batch.core.records import Outcome
+from batch.ledger import statements
+
+GROUP_RECORDS: Final = 1_024
+GROUP_BYTES: Final = 8 << 20
+
+_STATEMENTS: Final = {
+    "sent": statements.INSERT_CALL,
+    "accepted": statements.SET_TASK,
+    "closed": statements.SET_RECORD,
+    "step": statements.INSERT_STEP,
+    "held": statements.HOLD_TASK,
+    "settled": statements.SET_OUTCOME,
+    "dropped": statements.SET_GIVEN_UP,
+    "noted": statements.SET_META,
+}
+"""By kind, in the order in which the kinds are written."""
+_AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+class Record(NamedTuple):
+    """One change on the hot path: its kind, the values of its statement, and about how many bytes they take."""
+
+    kind: str
+    row: tuple[Any, ...]
+    size: int
+
+
+def outcome_record(work_id: int, outcome: Outcome) -> Record:
+    """The record that gives a row its outcome."""
+    blob = encode(outcome)
+    return Record("settled", (work_id, blob), len(blob))
+
+
+class Group:
+    """The records of one commit, by kind, and the event that tells that it is done."""
+
+    __slots__ = ("bytes", "done", "error", "jobs", "records", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _STATEMENTS}
+        self.jobs: list[Callable[[apsw.Connection], None]] = []
+        self.records = 0
+        self.bytes = 0
+        self.error: Exception | None = None
+        """What a job raised; its transaction was undone, and its caller gets the error."""
+        self.done = anyio.Event()
+
+    def has_room(self, count: int, size: int) -> bool:
+        """Whether this many more records of this many bytes belong into the group."""
+        return self.records + count <= GROUP_RECORDS and self.bytes + size <= GROUP_BYTES
+
+    def add(self, records: tuple[Record, ...], size: int) -> None:
+        """Take records of this many bytes together."""
+        for kind, row, _ in records:
+            self.rows[kind].append(row)
+        self.bytes += size
+        self.records += len(records)
+
+    def write(self, db: apsw.Connection) -> None:
+        """Write everything, inside a transaction of the caller's."""
+        for kind, rows in self.rows.items():
+            if rows:
+                db.executemany(_STATEMENTS[kind], rows)
+        for job in self.jobs:
+            job(db)
+
+    def pass_failpoints(self) -> None:
+        """Pass the failpoints of all kinds in it, now that they are durable."""
+        for kind, name in _AFTER.items():
+            if self.rows[kind]:
+                failpoints.hit(name)
+        if self.rows["step"]:
+            replies = any(row[2] < 0 for row in self.rows["step"])
+            failpoints.hit("answered.committed" if replies else "tool.committed")

@@ -1,0 +1,220 @@
+"""Every SQL statement over the tables of the ledger, one clause a line.
+
+Owns the text of the statements, so that they can be read beside each other and beside `schema`; `writer` and `reader`
+run them. It does not know when, or in which transaction. Lists are bound as JSON arrays and read with `json_each`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- written by the run, in the order of a row's life ---------------------------------------------------------------
+
+INSERT_CALL: Final = """
+INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+SET_TASK: Final = """
+UPDATE calls
+SET task = ?2, base_url = ?3
+WHERE call = ?1
+"""
+SET_RECORD: Final = """
+UPDATE calls
+SET record = ?2
+WHERE call = ?1
+"""
+SET_GIVEN_UP: Final = """
+UPDATE calls
+SET late = 2
+WHERE call = ?1
+"""
+INSERT_STEP: Final = """
+INSERT OR REPLACE INTO steps(work, turn, idx, value)
+VALUES (?, ?, ?, ?)
+"""
+HOLD_TASK: Final = """
+INSERT OR REPLACE INTO held(row_id, variant, fingerprint, task, base_url, call_id, attempt, sent_at)
+SELECT p.row_id, p.variant, p.fingerprint, c.task, c.base_url, c.call_id, c.attempt, c.sent_at
+FROM calls c
+JOIN pending p USING (work)
+WHERE c.call = ?1
+"""
+SET_OUTCOME: Final = """
+UPDATE pending
+SET state = 1, outcome = ?2
+WHERE work = ?1
+"""
+SET_META: Final = """
+INSERT OR REPLACE INTO meta(key, value)
+VALUES (?, ?)
+"""
+PUBLISHED_WORK: Final = """
+SELECT work
+FROM pending
+WHERE state = 2
+LIMIT ?
+"""
+
+# -- runs and numbers -----------------------------------------------------------------------------------------------
+
+META: Final = """
+SELECT value
+FROM meta
+WHERE key = ?
+"""
+RUNS: Final = """
+SELECT run, state, started_at, ended_at, request, digest, source, position, complete, planned, totals
+FROM runs
+ORDER BY run
+"""
+SAMPLE: Final = """
+SELECT sample
+FROM runs
+WHERE run = ?
+"""
+LAST_SENT: Final = """
+SELECT max(sent_at)
+FROM calls
+"""
+FAILED_ENTRIES: Final = """
+SELECT status, count(*)
+FROM entries
+WHERE status > 0
+GROUP BY status
+"""
+PUBLISHED_ROWS: Final = """
+SELECT coalesce(sum(rows), 0)
+FROM parts
+"""
+
+# -- planning ---------------------------------------------------------------------------------------------------------
+
+ENTRIES: Final = """
+SELECT row_id, variant, row_number, part, fingerprint, status
+FROM entries
+WHERE row_id IN (SELECT value FROM json_each(?))
+"""
+SEEN: Final = """
+SELECT row_id, times, place
+FROM seen
+WHERE row_id IN (SELECT value FROM json_each(?))
+"""
+CARRIED: Final = """
+SELECT row_id, variant
+FROM pending
+WHERE carried = 1 AND state < 2
+"""
+
+# -- feeding and resuming ---------------------------------------------------------------------------------------------
+
+_PENDING: Final = "work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no"
+_UNTOUCHED: Final = """
+    NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
+    AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
+"""
+UNSENT: Final = f"""
+SELECT {_PENDING}
+FROM pending p
+WHERE work > ? AND state = 0 AND {_UNTOUCHED}
+ORDER BY work
+LIMIT ?
+"""
+UNSENT_COUNT: Final = f"""
+SELECT count(*)
+FROM pending p
+WHERE state = 0 AND {_UNTOUCHED}
+"""
+OPEN_ROWS: Final = f"""
+SELECT {_PENDING}
+FROM pending p
+WHERE state = 0 AND (
+    EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
+    OR EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
+)
+ORDER BY work
+"""
+CALLS_OF_ROW: Final = """
+SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record
+FROM calls
+WHERE work = ?
+ORDER BY call
+"""
+STEPS_OF_ROW: Final = """
+SELECT turn, idx, value
+FROM steps
+WHERE work = ?
+ORDER BY turn, idx
+"""
+UNSETTLED_BY_PART: Final = """
+SELECT part, count(*)
+FROM pending
+WHERE state = 0
+GROUP BY part
+"""
+
+# -- publishing -------------------------------------------------------------------------------------------------------
+
+SETTLED_PARTS: Final = """
+SELECT DISTINCT part
+FROM pending
+WHERE state = 1
+ORDER BY part
+"""
+OUTCOMES: Final = f"""
+SELECT {_PENDING}, outcome
+FROM pending
+WHERE part = ? AND state = 1 AND (row_number, variant_no) > (?, ?)
+ORDER BY row_number, variant_no
+LIMIT ?
+"""
+ALL_OUTCOMES: Final = """
+SELECT outcome
+FROM pending
+WHERE state = 1
+"""
+PARTS: Final = """
+SELECT part
+FROM parts
+ORDER BY part
+"""
+PART: Final = """
+SELECT 1
+FROM parts
+WHERE part = ?
+"""
+FINAL_CALLS: Final = """
+SELECT c.call, p.row_id, p.row_number, p.variant, c.record
+FROM calls c
+JOIN pending p USING (work)
+WHERE c.record IS NOT NULL AND c.published = 0
+ORDER BY c.call
+"""
+CALL_PARTS: Final = """
+SELECT run, number
+FROM call_parts
+ORDER BY run, number
+"""
+RANGES: Final = """
+SELECT DISTINCT range
+FROM pending
+WHERE state < 2
+"""
+RANGE: Final = """
+SELECT 1
+FROM ranges
+WHERE range = ?
+"""
+
+
+def highest(column: str, table: str) -> str:
+    """The statement for the highest number in a column."""
+    return f"SELECT max({column}) FROM {table}"
+
+
+def delete_of_work(table: str) -> str:
+    """The statement that deletes what a table has of these rows."""
+    return f"""
+    DELETE FROM {table}
+    WHERE work IN (SELECT value FROM json_each(?))
+    """
