@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,11 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from batch.simulator.app import create_app
 from batch.simulator.clock import Clock
 from batch.simulator.scenario import parse
 from batch.simulator.server import Server, config_of
+from tests.support import leftovers
 
 GLM = "/api/paas/v4"
 OPENAI = "/v1"
@@ -47,23 +50,36 @@ class HandClock:
 
 
 class _ThreadServer(Server):
-    ready: threading.Event
+    """Tells when it listens, and stops the moment it is told to: hundreds of tests wait for that."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._stopped = asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:
         await super(Server, self).startup(sockets)
+        self._loop = asyncio.get_running_loop()
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
 
 
 class Sim:
     """A running simulator and a client for it."""
 
     def __init__(self, scenario: str, clock: Clock | None) -> None:
+        leftovers.not_in_fast_tests("a simulator")
         parsed = parse(tomllib.loads(scenario))
         self.app = create_app(parsed, clock)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._server = _ThreadServer(config_of(self.app, idle_close_s=parsed.idle_close_s))
-        self._server.ready = threading.Event()
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
         assert self._server.ready.wait(10)
@@ -72,10 +88,8 @@ class Sim:
 
     def stop(self) -> None:
         self.http.close()
-        self._server.should_exit = True
-
-    def join(self) -> None:
-        self._thread.join(10)
+        self._server.stop()
+        self._thread.join(20)
         self._listener.close()
 
     def post(self, path: str, body: Any, key: str | None = None, **headers: str) -> httpx.Response:
@@ -127,16 +141,8 @@ class Sim:
 Start = Callable[..., Sim]
 
 
-@pytest.fixture(scope="session")
-def _running() -> Iterator[list[Sim]]:
-    running: list[Sim] = []
-    yield running
-    for sim in running:
-        sim.join()
-
-
 @pytest.fixture
-def start(_running: list[Sim]) -> Iterator[Start]:
+def start() -> Iterator[Start]:
     """Starts simulators with the scenario a test writes, which has no latency unless it says so."""
     mine: list[Sim] = []
 
@@ -149,7 +155,6 @@ def start(_running: list[Sim]) -> Iterator[Start]:
     yield begin
     for sim in mine:
         sim.stop()
-    _running.extend(mine)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import zai.core._errors
 import zhipuai
 import zhipuai.core._errors
 
-from tests.simulator.conftest import GLM, OPENAI, Sim, _running, anyio_backend, sim, start
+from tests.simulator.conftest import GLM, OPENAI, Sim, anyio_backend, sim, start
 
-__all__ = ["_running", "anyio_backend", "sim", "start"]
+__all__ = ["anyio_backend", "sim", "start"]
 
 KEY = "reader.0123456789abcdef0123456789abcdef"
 OPENAI_KEY = "sk-reader-of-the-tests"

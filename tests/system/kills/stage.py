@@ -23,6 +23,8 @@ from typing import Any
 
 import duckdb
 
+from tests.support import processes
+
 ROOT = Path(__file__).resolve().parents[3]
 CONCURRENCY = 16
 CHUNKS = """
@@ -40,19 +42,14 @@ def simulator(folder: Path, scenario: str = "") -> Iterator[str]:
     """A simulator of its own; gives its root URL."""
     file = folder / "scenario.toml"
     file.write_text(scenario, encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "batch.simulator", "--port", "0", "--scenario", str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+    process = processes.start([sys.executable, "-m", "batch.simulator", "--port", "0", "--scenario", str(file)])
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(10)
-        process.stdout.close()
+        said = process.communicate(timeout=30)[1]
+        assert not said, said
 
 
 @dataclass
@@ -117,14 +114,8 @@ class Stage:
             "ZHIPUAI_API_KEY": f"{self.key_id}.SecretSecret1234",
             "PROMPTMILL_FAILPOINT": failpoint or "",
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options],
-            env=environ,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options]
+        return processes.start(command, env=environ)
 
     def run(self, failpoint: str | None = None, *options: str) -> int:
         """Run to its end, whatever it is; minus nine when it was killed."""

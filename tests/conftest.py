@@ -1,0 +1,61 @@
+"""What holds for every test: which are fast, and that each takes away what it started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.support import leftovers
+
+HERE = Path(__file__).parent
+SLOW_FOLDERS = ("system",)
+SLOW_FIXTURES = {"start", "simulator", "shell", "alone", "certificate"}
+"""A simulator's server, the command as a process, and what a program makes."""
+
+leftovers.watch()
+uvloop.new_event_loop().close()  # the first one of a process opens a pipe for all that follow
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by where it stands and by what it asks for; a module or a test may say so itself."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in SLOW_FOLDERS or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A fast test, its fixtures included, starts no process and no server."""
+    leftovers.is_fast("slow" not in item.keywords)
+    try:
+        return (yield)
+    finally:
+        leftovers.is_fast(False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _module_leaves_nothing_behind() -> Iterator[None]:
+    """A module whose fixtures leave a process, a thread or a file open fails itself, not the next one."""
+    leftovers.forget()
+    before = leftovers.held()
+    yield
+    _nothing_left(before, "this module")
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """A test that leaves a process, a thread or a file open fails itself, not its neighbour."""
+    before = leftovers.held()
+    yield
+    _nothing_left(before, "this test")
+
+
+def _nothing_left(before: leftovers.Held, who: str) -> None:
+    if found := leftovers.left(before):
+        told = str(found)
+        leftovers.end(found)
+        pytest.fail(f"{who} left behind: {told}", pytrace=False)
