@@ -5,6 +5,7 @@ It ends when the other end of its socket is closed. A message is one command; it
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -14,9 +15,11 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import time
+import traceback
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import batch
 from batch.core import failpoints
@@ -75,8 +78,37 @@ def fork() -> int:
     return pid
 
 
-def become(told: dict[str, Any]) -> None:
-    """Make this process what `python -m MODULE …` would be, and run the module as the program."""
+def become(told: dict[str, Any]) -> NoReturn:
+    """Make this process what `python -m MODULE …` would be, run the module as the program, and end with its code.
+
+    What an interpreter does at its end is done, but for taking its modules apart, which is half of a short life.
+    """
+    _arrive(told)
+    code: Any = 0
+    try:
+        runpy.run_module(told["words"][0], run_name="__main__", alter_sys=True)
+    except SystemExit as exc:
+        code = exc.code
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # noqa: BLE001 - as an interpreter does
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120  # as an interpreter says that it could not flush
+    os._exit(code or 0)
+
+
+def _arrive(told: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(told["env"])
     os.chdir(told["cwd"])
@@ -89,7 +121,6 @@ def become(told: dict[str, Any]) -> None:
     failpoints.arm(os.environ.get(failpoints.VARIABLE))  # what is read when it is imported
     warnings.resetwarnings()
     sys.argv = told["words"]
-    runpy.run_module(told["words"][0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
