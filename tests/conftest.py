@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,16 @@ HERE = Path(__file__).parent
 SLOW_FOLDERS = ("system",)
 SLOW_FIXTURES = {"start", "simulator", "shell", "alone", "certificate"}
 """A simulator's server, the command as a process, and what a program makes."""
+
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 2 << 30
+
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+    # Folders of tests in memory: nothing here asks whether a disk keeps what was synced, which a simulated one does
+    # (tests/system/faults), but every commit would wait for a real one.
+    room = os.statvfs(MEMORY)
+    if room.f_bavail * room.f_frsize >= ENOUGH_BYTES and not room.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 leftovers.watch()
 uvloop.new_event_loop().close()  # the first one of a process opens a pipe for all that follow

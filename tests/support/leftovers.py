@@ -23,6 +23,7 @@ from tests.support import processes
 PATIENCE_S: Final = 20.0
 """What was told to end may take its time on a busy machine."""
 FILES: Final = Path("/proc/self/fd")
+NO_FILES: Final = ("/dev/", "/proc/", "anon_inode:", "/memfd:")
 SHARED: Final = ("promptmill-tool",)
 """Names of threads that live on idle by design: those of `batch.tools.threads` end by themselves after ten seconds."""
 _started: list[subprocess.Popen[Any]] = []
@@ -74,7 +75,7 @@ def _files() -> frozenset[tuple[int, str]]:
         for number in os.listdir(FILES):  # noqa: PTH208 - a list of names, five thousand times
             with contextlib.suppress(OSError):  # the one that is open for this list
                 name = os.readlink(f"{FILES}/{number}")  # noqa: PTH115
-                if not name.startswith(("/dev/", "/proc/", "anon_inode:", "/memfd:")):
+                if name.startswith("/dev/shm/") or not name.startswith(NO_FILES):
                     found.append((int(number), name))
     return frozenset(found)
 
