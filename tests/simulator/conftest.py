@@ -49,6 +49,23 @@ class HandClock:
         return Clock(self.monotonic, self.wall, self.sleep)
 
 
+class Gate:
+    """A clock under which no answer with a latency comes before the test opens the gate."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def sleep(self, seconds: float) -> None:
+        while not self._open.is_set():  # noqa: ASYNC110 - it is opened in another thread
+            await asyncio.sleep(0.005)
+
+    def as_clock(self) -> Clock:
+        return Clock(sleep=self.sleep)
+
+
 class _ThreadServer(Server):
     """Tells when it listens, and stops the moment it is told to: hundreds of tests wait for that."""
 
@@ -151,7 +168,7 @@ def start() -> Iterator[Start]:
     """Starts simulators with the scenario a test writes, which has no latency unless it says so."""
     mine: list[Sim] = []
 
-    def begin(scenario: str = "", clock: HandClock | None = None) -> Sim:
+    def begin(scenario: str = "", clock: HandClock | Gate | None = None) -> Sim:
         text = scenario if "[latency]" in scenario else f"{scenario}\n{NO_WAIT}"
         sim = Sim(text, None if clock is None else clock.as_clock())
         mine.append(sim)
