@@ -152,6 +152,7 @@ def test_only_the_package_itself_offers_names_of_others() -> None:
             assert "__all__" not in names, path
 
 
+@pytest.mark.slow
 def test_the_public_surface_is_what_the_package_says() -> None:
     """Every name of `__all__` is there; importing the package alone loads neither Arrow nor SQLite."""
     program = (

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from batch.output import tables
 from tests.system.kills.stage import ROOT, simulator
 from tests.test_layers import WINGS
@@ -28,6 +30,7 @@ def steady(text: str) -> str:
     return re.sub(r"time     .*", "time", text).strip()
 
 
+@pytest.mark.slow
 def test_the_job_of_the_readme_prints_the_table_of_the_readme(tmp_path: Path) -> None:
     """Ours: the first thing a reader sees is true."""
     (tmp_path / "job.toml").write_text(block("toml"), encoding="utf-8")

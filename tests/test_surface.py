@@ -28,6 +28,7 @@ def test_every_error_a_caller_can_meet_is_in_it() -> None:
     assert tree - set(batch.__all__) == {"WireError"}
 
 
+@pytest.mark.slow
 def test_importing_it_loads_neither_arrow_nor_anything_else_that_takes_time() -> None:
     """A tools file says `from batch import tool`, a scheduler catches `BatchError`; neither pays for a run."""
     code = "import sys, batch; print(sorted(name.split('.')[0] for name in sys.modules))"

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "batch"
+pytestmark = pytest.mark.slow
 
 
 def done(command: Sequence[str | Path], folder: Path, **environ: str) -> str:

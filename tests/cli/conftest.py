@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from batch.cli import main
-from tests.simulator.conftest import Sim, Start, _running, start
+from tests.simulator.conftest import Sim, Start, start
+from tests.support import processes
 
-__all__ = ["_running", "start"]
+__all__ = ["start"]
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef0123456789abcdef.Zq7kPw3mVx9tRb2c"
@@ -68,14 +69,7 @@ class Shell:
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         """The command, under way."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "batch", *map(str, words)],
-            cwd=self.folder,
-            env=self.environ(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return processes.start([sys.executable, "-m", "batch", *map(str, words)], cwd=self.folder, env=self.environ())
 
     def __call__(self, *words: str | Path) -> CommandResult:
         """The command, run to its end; the key is never in what it says."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,33 +44,24 @@ def test_no_flag_of_a_later_step_is_there(cli: Cli) -> None:
 
 
 HEAVY = ("pyarrow", "httpx", "jinja2", "starlette", "uvicorn", "apsw", "msgspec")
+MOST_MODULES = 300
+"""Each costs a fraction of a millisecond; `scripts/bench` measures the time itself."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["--help"], ["--version"], ["run", "--help"], ["status", "--help"], ["simulate", "--help"]]
 )
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    """Arrow and the servers cost more than the rest of the command together."""
+    """Arrow and the servers cost more than the rest of the command together; and many light ones are heavy, too."""
     code = (
         "import sys; from batch.cli import main; main(sys.argv[1:]); "
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+        f"print(len(sys.modules), *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stderr.strip() == "[]"
-
-
-def test_help_comes_within_a_blink() -> None:
-    """Budget 200 ms; measured against the interpreter's own start, because machines and their load differ."""
-
-    def best(*words: str) -> float:
-        times = []
-        for _ in range(4):
-            begun = time.perf_counter()
-            subprocess.run([sys.executable, *words], capture_output=True, cwd=ROOT, check=True)
-            times.append(time.perf_counter() - begun)
-        return min(times)
-
-    assert best("-m", "batch", "--help") < max(0.2, 12 * best("-c", "pass"))
+    count, *heavy = done.stderr.split()
+    assert heavy == []
+    assert int(count) <= MOST_MODULES
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,13 @@ def killed(spec: str, passes: int) -> tuple[int, int]:
     return done.returncode, len(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_process_dies_by_sigkill_the_nth_time_it_passes_the_point() -> None:
     """No handler, no `finally`, no flush: what a power cut would leave."""
     assert killed("tool.ran:3", passes=5) == (-signal.SIGKILL, 3)
 
 
+@pytest.mark.slow
 def test_a_point_without_a_number_kills_the_first_time() -> None:
     """`name` alone means `name:1`."""
     assert killed("run.closed", passes=2) == (-signal.SIGKILL, 1)

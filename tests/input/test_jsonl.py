@@ -267,6 +267,7 @@ def test_a_torn_last_line_is_that_rows_failure(tmp_path: Path) -> None:
     assert batch.records[0] == {"a": 1}
 
 
+@pytest.mark.slow
 def test_a_line_of_a_hundred_megabytes_is_passed_over_in_constant_memory(tmp_path: Path) -> None:
     """It must not be loaded to be refused; measured in a process of its own."""
     path = tmp_path / "rows.jsonl"

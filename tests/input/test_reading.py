@@ -45,6 +45,7 @@ def test_all_that_can_be_unpacked_of_a_cut_file_is_read(tmp_path: Path, packing:
     assert best > 2_500, "of a cut near the end most is read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "gzip", "zstd"])
 def test_a_line_without_an_end_takes_no_memory(tmp_path: Path, kind: str) -> None:
     """100 MB of nothing, of which a bomb is some kilobytes: one failed row, in the memory of a few megabytes."""
@@ -180,6 +181,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody without rights")
 @pytest.mark.parametrize("path", ["", "a.jsonl", "b.jsonl.gz", "p.parquet", "locked", "**/*.jsonl"])
 def test_files_without_a_right_to_read_are_told_in_a_sentence(open_folder: Path, path: str) -> None:

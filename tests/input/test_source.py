@@ -201,6 +201,7 @@ def test_dictionaries_and_structs_are_compared_by_what_is_inside() -> None:
     assert not lossless(pa.struct({"a": pa.int8()}), pa.struct({"b": pa.int8()}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path, kind: str) -> None:
     """Promise 6: 60 MB of rows, one row group, read with the memory of a few batches."""

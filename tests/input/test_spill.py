@@ -108,6 +108,7 @@ def test_an_aborted_spill_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> None:
     """Promise 7: a full disk stops the run; the real limit of the system stands in for the full disk."""
     schema = pa.schema({"a": pa.large_string()})

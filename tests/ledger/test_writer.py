@@ -103,6 +103,7 @@ async def test_leaving_commits_what_is_queued(path: Path) -> None:
     assert count(path, "calls") == 1_500
 
 
+@pytest.mark.slow
 def test_a_commit_that_was_acknowledged_survives_sigkill(path: Path) -> None:
     """The process prints what it was told is durable and dies in the middle of the next."""
     program = (
@@ -261,24 +262,25 @@ async def test_a_record_that_cannot_be_written_breaks_the_ledger_and_hangs_nobod
 async def test_the_end_of_a_call_and_what_follows_from_it_are_one_commit(path: Path) -> None:
     """A kill between them would leave a paid answer without its row; every committed state has both or neither."""
     states: set[tuple[int, int, int, int]] = set()
-    stop = threading.Event()
+    looked, stop = threading.Event(), threading.Event()
+    sql = (
+        "SELECT (SELECT count(*) FROM calls WHERE record IS NOT NULL), (SELECT count(*) FROM steps), "
+        "(SELECT count(*) FROM held), (SELECT count(*) FROM pending WHERE state=1)"
+    )
 
     def watch() -> None:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
-            while not stop.is_set():
-                states.add(
-                    next(
-                        db.execute(
-                            "SELECT (SELECT count(*) FROM calls WHERE record IS NOT NULL), (SELECT count(*) FROM steps), "
-                            "(SELECT count(*) FROM held), (SELECT count(*) FROM pending WHERE state=1)"
-                        )
-                    )
-                )
+            last = False
+            while not last:
+                last = stop.is_set()
+                states.add(next(db.execute(sql)))
+                looked.set()
 
     watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        async with Ledger(path) as ledger:
+    async with Ledger(path) as ledger:
+        watcher.start()
+        try:
+            assert looked.wait(10)
             for number in range(150):
                 send(ledger, number)
                 ledger.accepted(number, f"task-{number}", "https://host")
@@ -290,9 +292,9 @@ async def test_the_end_of_a_call_and_what_follows_from_it_are_one_commit(path: P
                     hold=True,
                 )
                 await ledger.committed()
-    finally:
-        stop.set()
-        watcher.join()
+        finally:
+            stop.set()
+            watcher.join()
     assert all(len(set(state)) == 1 for state in states)
     assert len(states) > 1
 

@@ -92,6 +92,7 @@ def test_a_refused_lock_leaves_the_holders_name_alone(out: OutputFolder) -> None
                 RunLock(out).take()
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_free(out: OutputFolder) -> None:
     """The system frees it when its holder dies, however it dies."""
     program = (
@@ -126,6 +127,7 @@ def test_giving_a_lock_back_twice_is_harmless(out: OutputFolder) -> None:
     RunLock(out).take().free()
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_stop_the_lock(out: OutputFolder) -> None:
     """The process id is a courtesy; the lock itself needs no room."""
     program = (

@@ -248,6 +248,7 @@ def test_a_damaged_part_is_named_and_left_alone(target: Path, kept: int) -> None
     assert files_in(target.parent) == ["part-00000.parquet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", NEW)
 def test_a_kill_while_a_part_is_written_leaves_it_whole_or_absent(tmp_path: Path, point: str) -> None:
     """Kill -9 at any instant: complete by its name, or not there."""
@@ -261,6 +262,7 @@ def test_a_kill_while_a_part_is_written_leaves_it_whole_or_absent(tmp_path: Path
         assert values_of(path) == [(0, "old"), (1, "old")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "value"), [(OLD[0], "old"), (OLD[1], "new")])
 def test_a_kill_while_a_part_is_rewritten_leaves_the_old_or_the_new_one(target: Path, point: str, value: str) -> None:
     """Readers and the next run never meet a mixture; the rewrite can simply be done again."""
@@ -275,6 +277,7 @@ def test_a_kill_while_a_part_is_rewritten_leaves_the_old_or_the_new_one(target: 
     assert values_of(target) == [(0, "new"), (2, "new"), (4, "new")]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_storage_error_that_says_what_to_do_and_leaves_the_old_part(target: Path) -> None:
     """A limit on file size stands for the full disk: the same failing write, without a mount."""
     code = """

@@ -220,6 +220,7 @@ def test_a_column_and_a_function_of_one_name_in_one_template_are_refused(tmp_pat
     assert "Rename the column" in told
 
 
+@pytest.mark.slow
 def test_jinja_is_not_needed_to_import_the_job() -> None:
     """`--help` reads job types and must stay fast."""
     code = "import sys, batch.job; print('jinja2' in sys.modules, 'pyarrow' in sys.modules)"

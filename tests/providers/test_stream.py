@@ -237,6 +237,7 @@ async def test_a_stream_over_tls_is_read_and_its_connection_kept(
 # -- the end ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_server_that_says_done_and_does_not_end_is_not_waited_for(stub: Stub) -> None:
     """It has a second; even one that goes on sending comments. Its connection is not used again."""
 
@@ -317,6 +318,7 @@ async def test_the_first_chunk_has_a_limit_that_heads_and_comments_do_not_lift(s
             assert came.stream.first_chunk_ms is None
 
 
+@pytest.mark.slow
 async def test_a_model_that_thinks_long_after_its_head_is_waited_for(stub: Stub) -> None:
     """The limit on silence begins with the first chunk: services send the head, and comments, long before it."""
 
@@ -345,6 +347,7 @@ async def test_silence_in_the_middle_has_a_limit_of_its_own(stub: Stub) -> None:
             assert "the stream stood still for 0.2 s" in str(came.incoming)
 
 
+@pytest.mark.slow
 async def test_a_drip_of_single_bytes_is_life_and_ends_with_the_call(stub: Stub) -> None:
     """No silence is too long, and the text arrives; a longer one runs into the limit of the whole call."""
 
@@ -513,6 +516,7 @@ def proxy(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
 FAR = "http://far.example/base"
 
 
+@pytest.mark.slow
 async def test_a_stream_through_a_proxy_is_the_same_answer(proxy: Stub) -> None:
     """Whole, packed, cut after the finish reason, in one JSON piece, refused."""
     message = {"message": {"content": TEXT}, "finish_reason": "stop"}
@@ -536,6 +540,7 @@ async def test_a_stream_through_a_proxy_is_the_same_answer(proxy: Stub) -> None:
         assert (result.kind, result.answered) == ("rate_limit", True)
 
 
+@pytest.mark.slow
 async def test_the_limits_of_a_stream_hold_through_a_proxy(proxy: Stub) -> None:
     """First chunk, silence, a broken frame, an end without a finish reason, and the whole call."""
 

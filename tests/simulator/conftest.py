@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,11 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from batch.simulator.app import create_app
 from batch.simulator.clock import Clock
 from batch.simulator.scenario import parse
 from batch.simulator.server import Server, config_of
+from tests.support import leftovers
 
 GLM = "/api/paas/v4"
 OPENAI = "/v1"
@@ -46,36 +49,65 @@ class HandClock:
         return Clock(self.monotonic, self.wall, self.sleep)
 
 
+class Gate:
+    """A clock under which no answer with a latency comes before the test opens the gate."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def sleep(self, seconds: float) -> None:
+        while not self._open.is_set():  # noqa: ASYNC110 - it is opened in another thread
+            await asyncio.sleep(0.005)
+
+    def as_clock(self) -> Clock:
+        return Clock(sleep=self.sleep)
+
+
 class _ThreadServer(Server):
-    ready: threading.Event
+    """Tells when it listens, and stops the moment it is told to: hundreds of tests wait for that."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+        self._stopped = asyncio.Event()
 
     async def startup(self, sockets: Any = None) -> None:
         await super(Server, self).startup(sockets)
+        self._loop = asyncio.get_running_loop()
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
 
 
 class Sim:
     """A running simulator and a client for it."""
 
     def __init__(self, scenario: str, clock: Clock | None) -> None:
+        leftovers.not_in_fast_tests("a simulator")
         parsed = parse(tomllib.loads(scenario))
         self.app = create_app(parsed, clock)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._server = _ThreadServer(config_of(self.app, idle_close_s=parsed.idle_close_s))
-        self._server.ready = threading.Event()
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
         assert self._server.ready.wait(10)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        # No TLS here, and to load the certificates of the world takes longer than all the rest.
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, verify=False)
         self.key = "reader.secret"
 
     def stop(self) -> None:
         self.http.close()
-        self._server.should_exit = True
-
-    def join(self) -> None:
-        self._thread.join(10)
+        self._server.stop()
+        self._thread.join(20)
         self._listener.close()
 
     def post(self, path: str, body: Any, key: str | None = None, **headers: str) -> httpx.Response:
@@ -108,6 +140,10 @@ class Sim:
         found: dict[str, Any] = self.http.get("/_sim/judge", params={"window": window}).json()
         return found
 
+    def requests(self) -> int:
+        """How many chat and submit requests came, without asking for it over the socket."""
+        return len(self.app.provider.judge._times)
+
     def faults(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.http.get("/_sim/faults").json()
         return found
@@ -127,20 +163,12 @@ class Sim:
 Start = Callable[..., Sim]
 
 
-@pytest.fixture(scope="session")
-def _running() -> Iterator[list[Sim]]:
-    running: list[Sim] = []
-    yield running
-    for sim in running:
-        sim.join()
-
-
 @pytest.fixture
-def start(_running: list[Sim]) -> Iterator[Start]:
+def start() -> Iterator[Start]:
     """Starts simulators with the scenario a test writes, which has no latency unless it says so."""
     mine: list[Sim] = []
 
-    def begin(scenario: str = "", clock: HandClock | None = None) -> Sim:
+    def begin(scenario: str = "", clock: HandClock | Gate | None = None) -> Sim:
         text = scenario if "[latency]" in scenario else f"{scenario}\n{NO_WAIT}"
         sim = Sim(text, None if clock is None else clock.as_clock())
         mine.append(sim)
@@ -149,7 +177,6 @@ def start(_running: list[Sim]) -> Iterator[Start]:
     yield begin
     for sim in mine:
         sim.stop()
-    _running.extend(mine)
 
 
 @pytest.fixture

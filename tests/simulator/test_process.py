@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

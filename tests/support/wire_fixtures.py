@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import processes
 from tests.support.stub import Stub
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -33,15 +32,14 @@ async def stub() -> AsyncIterator[Stub]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def simulator() -> Iterator[str]:
     """The root URL of a simulator without faults."""
-    command = [sys.executable, "-m", "batch.simulator", "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with processes.start([sys.executable, "-m", "batch.simulator", "--port", "0"]) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 @pytest.fixture(scope="session")

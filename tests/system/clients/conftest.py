@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,13 +19,19 @@ import zai.core._errors
 import zhipuai
 import zhipuai.core._errors
 
-from tests.simulator.conftest import GLM, OPENAI, Sim, _running, anyio_backend, sim, start
+from tests.simulator.conftest import GLM, OPENAI, Sim, anyio_backend, sim, start
 
-__all__ = ["_running", "anyio_backend", "sim", "start"]
+__all__ = ["anyio_backend", "sim", "start"]
 
 KEY = "reader.0123456789abcdef0123456789abcdef"
 OPENAI_KEY = "sk-reader-of-the-tests"
 BRANDS = ("zai", "zhipuai")
+
+
+@pytest.fixture(autouse=True)
+def _no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The simulator speaks no TLS, and each client would load the certificates of the world before its first word."""
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 class Glm:

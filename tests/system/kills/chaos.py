@@ -21,7 +21,7 @@ def main() -> None:
     for lane in asked.lanes.split(","):
         with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name), CHUNKS) as url:
             answers = expected_answers(Path(name) / "calm", url, lane, ROWS)
-            when = iter(moments(asked.seed, 100 * asked.kills, 1.2))
+            when = iter(moments(asked.seed, 100 * asked.kills, 400))
             figures = {"kills": 0, "unknown": 0, "calls": 0, "billed": 0}
             folders = 0
             while figures["kills"] < asked.kills:

@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
+
+from tests.support import processes
 
 ROOT = Path(__file__).resolve().parents[3]
 CONCURRENCY = 16
@@ -40,19 +42,21 @@ def simulator(folder: Path, scenario: str = "") -> Iterator[str]:
     """A simulator of its own; gives its root URL."""
     file = folder / "scenario.toml"
     file.write_text(scenario, encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "batch.simulator", "--port", "0", "--scenario", str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+    process = processes.start([sys.executable, "-m", "batch.simulator", "--port", "0", "--scenario", str(file)])
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(10)
-        process.stdout.close()
+        said = process.communicate(timeout=30)[1]
+        assert not said, said
+
+
+class Moment(NamedTuple):
+    """When to kill: after so many requests of this run, and so many seconds, in which the next commits fall."""
+
+    requests: int
+    later_s: float
 
 
 @dataclass
@@ -117,14 +121,8 @@ class Stage:
             "ZHIPUAI_API_KEY": f"{self.key_id}.SecretSecret1234",
             "PROMPTMILL_FAILPOINT": failpoint or "",
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options],
-            env=environ,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        command = [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options]
+        return processes.start(command, env=environ)
 
     def run(self, failpoint: str | None = None, *options: str) -> int:
         """Run to its end, whatever it is; minus nine when it was killed."""
@@ -134,10 +132,15 @@ class Stage:
         self.kills += process.returncode == -signal.SIGKILL
         return process.returncode
 
-    def run_and_kill(self, after_s: float) -> int | None:
-        """Run, and kill after so many seconds; the exit code if it was faster."""
+    def run_and_kill(self, moment: Moment) -> int | None:
+        """Run, and kill once the provider has had so many more requests, and a little later; the exit code if it was faster."""
+        first = self.requests()
         process = self.start()
-        time.sleep(after_s)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and self.requests() < first + moment.requests:
+            assert time.monotonic() < deadline, "the requests never came"
+            time.sleep(0.005)
+        time.sleep(moment.later_s)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         said = process.communicate(timeout=60)
@@ -152,6 +155,11 @@ class Stage:
         assert self.run() == code, self.said
 
     # -- what must hold ---------------------------------------------------------------------------------------------
+
+    def requests(self) -> int:
+        """How many the provider has had, from whomever."""
+        with urllib.request.urlopen(f"{self.url}/_sim/judge") as answer:
+            return int(json.load(answer)["requests"])
 
     def books(self) -> list[dict[str, Any]]:
         """The simulator's own account."""
@@ -215,7 +223,7 @@ def expected_answers(folder: Path, url: str, lane: str, rows: int) -> dict[int, 
     return dict(calm.results())
 
 
-def moments(seed: int, count: int, longest_s: float) -> list[float]:
-    """Seconds after the start at which to kill: reproducible, dense where the work is."""
+def moments(seed: int, count: int, most: int) -> list[Moment]:
+    """Moments to kill at, each after at most so many requests: reproducible, wherever the machine is by then."""
     chance = random.Random(seed)
-    return [0.25 + chance.random() * longest_s for _ in range(count)]
+    return [Moment(chance.randint(1, most), 0.03 * chance.random()) for _ in range(count)]

@@ -10,7 +10,8 @@ import pytest
 from batch.core import failpoints
 from tests.system.kills.stage import CHUNKS, Stage, expected_answers, simulator
 
-ROWS = 120
+ROWS = 60
+GROWN = 80
 REWRITES = ("publish.rewrite_written", "publish.rewrite_named")
 TASKS_ONLY = ("accepted.received", "accepted.committed")
 
@@ -23,7 +24,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory, url: str) -> dict[int, str]:
-    return expected_answers(tmp_path_factory.mktemp("calm") / "job", url, "sync", 150)
+    return expected_answers(tmp_path_factory.mktemp("calm") / "job", url, "sync", GROWN)
 
 
 def points() -> list[tuple[str, str]]:
@@ -40,7 +41,7 @@ def test_a_run_killed_at_a_failpoint_continues_to_the_same_table(
     lane: str, name: str, tmp_path: Path, url: str, answers: dict[int, str]
 ) -> None:
     """Ours: promise 1 and 2, at the first and at a later passing of the point."""
-    stage = Stage(tmp_path / "job", url, lane, rows=ROWS, rows_per_part=40)
+    stage = Stage(tmp_path / "job", url, lane, rows=ROWS, rows_per_part=20)
     assert stage.run(f"{name}:1") == -9, f"{name} was never passed: {stage.said}"
     stage.run(f"{name}:2")
     stage.finish()
@@ -53,9 +54,9 @@ def test_a_rewrite_killed_in_any_step_leaves_the_part_whole(
 ) -> None:
     """Ours: a part that grows is replaced only whole, and its old rows stay where they are."""
     stage = Stage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=1_000)
-    assert stage.run(None, "--limit", "50") == 0, stage.said
+    assert stage.run(None, "--limit", "30") == 0, stage.said
     before = stage.results("n, row_number")
-    stage.write_input(150)
+    stage.write_input(GROWN)
     (stage.folder / "job.toml").write_text(
         (stage.folder / "job.toml").read_text(encoding="utf-8").replace("{{ question }}", "{{ question }} "),
         encoding="utf-8",
@@ -63,8 +64,8 @@ def test_a_rewrite_killed_in_any_step_leaves_the_part_whole(
     assert stage.run(f"{name}:1") == -9, stage.said
     assert {row[1] for row in before} <= {row[0] for row in stage.results("row_number")}
     stage.finish()
-    assert [row[0] for row in stage.results("row_number")] == list(range(150))
-    assert len(stage.results("DISTINCT row_id")) == 150
+    assert [row[0] for row in stage.results("row_number")] == list(range(GROWN))
+    assert len(stage.results("DISTINCT row_id")) == GROWN
     stage.verify_books()
 
 

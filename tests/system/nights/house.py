@@ -197,7 +197,7 @@ class House(Mill):
 
     def _requests(self) -> int:
         assert self.sim is not None
-        return int(self.sim.judge()["requests"])
+        return self.sim.requests()
 
     # -- what is there -----------------------------------------------------------------------------------------------
 

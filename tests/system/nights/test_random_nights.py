@@ -10,10 +10,10 @@ from typing import get_args
 import pytest
 
 from batch.core import failpoints
-from tests.simulator.conftest import Start, _running, start
+from tests.simulator.conftest import Start, start
 from tests.system.nights.house import CONCURRENCY, SCENARIO, Form, House, interrupt, interrupt_twice, kill, terminate
 
-__all__ = ["_running", "start"]
+__all__ = ["start"]
 
 NIGHTS = 12
 TEMPLATES = ("{{ text }}", "Once more: {{ text }}", "And now: {{ text }}")

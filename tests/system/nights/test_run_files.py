@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.simulator.conftest import Start, _running, start
+from tests.simulator.conftest import Start, start
 from tests.system.nights.house import SCENARIO, House
 
-__all__ = ["_running", "start"]
+__all__ = ["start"]
 
 
 def test_the_file_of_a_run_that_was_killed_before_it_told_its_end_is_put_right(tmp_path: Path, start: Start) -> None:

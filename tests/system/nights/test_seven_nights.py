@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.conftest import Start, _running, start
+from tests.simulator.conftest import Start, start
 from tests.system.nights.house import CONCURRENCY, SCENARIO, Form, House, interrupt, kill
 
-__all__ = ["_running", "start"]
+__all__ = ["start"]
 
 
 @pytest.mark.timeout(120)

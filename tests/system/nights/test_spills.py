@@ -10,10 +10,10 @@ import pytest
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.output.publish import Publisher
-from tests.simulator.conftest import Start, _running, start
+from tests.simulator.conftest import Start, start
 from tests.system.nights.house import SCENARIO, House
 
-__all__ = ["_running", "start"]
+__all__ = ["start"]
 
 
 def test_a_range_admitted_while_spills_are_cleared_keeps_its_spill(

@@ -19,9 +19,10 @@ import pytest
 from batch.job.job import Job
 from batch.job.options import RunOptions
 from batch.run.command import Report, run
-from tests.simulator.conftest import Sim, Start, _running, start
+from tests.simulator.conftest import Sim, Start, start
+from tests.support import processes
 
-__all__ = ["_running", "start"]
+__all__ = ["start"]
 
 ROOT = Path(__file__).resolve().parents[3]
 ID, SECRET = "0123456789abcdef0123456789abcdef", "Zq7kPw3mVx9tRb2c"
@@ -105,9 +106,7 @@ class Mill:
             *(() if "--progress" in options else ("--progress", "none")),
             *options,
         ]
-        return subprocess.Popen(
-            command, env=environ, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return processes.start(command, env=environ)
 
     def command(self, *options: str, failpoint: str = "", program: Sequence[str] = ()) -> tuple[int, str]:
         """Exit code and everything said, of a process run to its end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from batch.core.errors import RefusedToStart
 from batch.job.options import WORDS, MaxFailed, kinds_of
 from batch.report.status import status_of
+from tests.simulator.conftest import Gate, Start
 from tests.system.runs.conftest import Make, Mill
 from tests.system.runs.test_refusals import provider
 from tests.system.runs.test_stops import VERY_SLOW, end, until
@@ -24,7 +24,8 @@ STRUCK = '[latency]\nchat_ms = [0, 0]\n[[fault]]\nbehaviour = 28\nstatus = 500\n
 
 def asked(mill: Mill) -> int:
     """How many requests the provider had so far."""
-    return len(mill.books())
+    assert mill.sim is not None
+    return mill.sim.requests()
 
 
 def rows(count: int, struck: int = 0, first: int = 0) -> list[dict[str, Any]]:
@@ -40,10 +41,23 @@ def rows(count: int, struck: int = 0, first: int = 0) -> list[dict[str, Any]]:
 
 @contextmanager
 def at_work(mill: Mill) -> Iterator[subprocess.Popen[str]]:
-    """A run of two seconds in a process of its own, begun."""
+    """A run in a process of its own that waits for its first answer."""
     process = mill.start()
     try:
-        until((mill.out / "status.json").exists, "the first run")
+        until(lambda: asked(mill) >= 1, "the first request")
+        yield process
+    finally:
+        process.kill()
+        end(process)
+
+
+@contextmanager
+def waiting(mill: Mill, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A second run of the job that has said that it waits for the first."""
+    process = mill.start("--if-running", "wait", "--progress", "plain", *options)
+    try:
+        assert process.stderr is not None
+        assert "waiting until it ends" in process.stderr.readline()
         yield process
     finally:
         process.kill()
@@ -51,9 +65,15 @@ def at_work(mill: Mill) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def slow(make: Make) -> Mill:
-    """A job that takes two seconds."""
-    mill = make("[latency]\nchat_ms = [1000, 1000]\n")
+def gate() -> Gate:
+    """What holds the provider's answers back until a test opens it."""
+    return Gate()
+
+
+@pytest.fixture
+def slow(make: Make, start: Start, gate: Gate) -> Mill:
+    """A job of two rows, one after the other, whose answers wait for the gate."""
+    mill = make(sim=start("[latency]\nchat_ms = [1, 1]\n", gate))
     mill.limits["concurrency"] = 1
     mill.questions(2)
     return mill
@@ -78,42 +98,44 @@ def test_a_second_run_that_may_skip_says_so_and_ends_with_0(slow: Mill) -> None:
         assert slow.run(if_running="skip").state == "skipped"
 
 
-def test_a_second_run_that_waits_goes_on_when_the_first_has_ended(slow: Mill) -> None:
+def test_a_second_run_that_waits_goes_on_when_the_first_has_ended(slow: Mill, gate: Gate) -> None:
     """It says so once, and finds what the first left: here nothing to do."""
     with at_work(slow) as first:
         second = slow.start("--if-running", "wait", "--progress", "plain")
-        said = end(second)
-        assert first.wait(5) == 0
+        assert second.stderr is not None
+        line = second.stderr.readline()
+        assert "waiting until it ends" in line
+        gate.open()
+        said = line + end(second)
+        assert first.wait(30) == 0
     assert second.returncode == 0
     assert said.count(f"another run (process {first.pid}, since 20") == 1
     assert "nothing to do" in said
     assert len(slow.books()) == 2
 
 
-def test_a_waiting_run_continues_what_a_killed_one_left(slow: Mill) -> None:
+def test_a_waiting_run_continues_what_a_killed_one_left(slow: Mill, gate: Gate) -> None:
     """The lock of a dead process is no lock."""
-    with at_work(slow) as first:
-        second = slow.start("--if-running", "wait")
-        time.sleep(0.7)
+    with at_work(slow) as first, waiting(slow) as second:
         first.kill()
-        assert second.wait(20) == 0, end(second)
-        end(second)
+        gate.open()
+        said = end(second)
+    assert second.returncode == 0, said
     slow.check_table(2)
     slow.check_books(at_risk=1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_waiting_run_can_be_interrupted(number: int, slow: Mill) -> None:
+def test_a_waiting_run_can_be_interrupted(number: int, slow: Mill, gate: Gate) -> None:
     """Exit 4, at once, and the run that is at work is left alone."""
     with at_work(slow) as first:
-        second = slow.start("--if-running", "wait", "--progress", "plain")
-        assert second.stderr is not None
-        assert "waiting until it ends" in second.stderr.readline()
-        second.send_signal(number)
-        said = end(second)
+        with waiting(slow) as second:
+            second.send_signal(number)
+            said = end(second)
         assert second.returncode == 4, said
         assert "interrupted while it waited" in said
-        assert first.wait(10) == 0
+        gate.open()
+        assert first.wait(30) == 0
 
 
 def test_a_lock_file_of_a_dead_process_is_no_lock(mill: Mill) -> None:
@@ -124,12 +146,11 @@ def test_a_lock_file_of_a_dead_process_is_no_lock(mill: Mill) -> None:
     assert mill.run().exit_code == 0
 
 
-def test_what_the_first_run_fixed_while_the_second_waited_is_found(slow: Mill) -> None:
+def test_what_the_first_run_fixed_while_the_second_waited_is_found(slow: Mill, gate: Gate) -> None:
     """The second one's look at the job is as old as its wait: the input was replaced meanwhile."""
-    with at_work(slow):
-        second = slow.start("--if-running", "wait")
-        time.sleep(0.7)
+    with at_work(slow), waiting(slow) as second:
         slow.questions(3)
+        gate.open()
         said = end(second)
     assert second.returncode == 0, said
     slow.check_table(3)
@@ -188,11 +209,15 @@ def test_a_run_with_as_many_failures_as_allowed_ends_with_0_and_every_place_says
     assert report.exit_code == (0 if allowed == "2" else 1)
 
 
-def test_an_interrupted_run_is_no_success_however_few_failed(slow: Mill) -> None:
+def test_an_interrupted_run_is_no_success_however_few_failed(slow: Mill, gate: Gate) -> None:
     """Exit 4 says that rows are missing."""
-    process = slow.start("--max-failed", "100%")
-    until(lambda: len(slow.books()) >= 1, "a request")
+    process = slow.start("--max-failed", "100%", "--log-format", "json")
+    until(lambda: asked(slow) >= 1, "a request")
     process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "stop_requested" not in process.stderr.readline():
+        assert process.poll() is None
+    gate.open()
     end(process)
     assert process.returncode == 4
     assert slow.runs()[-1]["exit_code"] == 4
@@ -416,7 +441,7 @@ def test_a_run_whose_rows_all_fail_writes_a_few_log_lines(form: str, mill: Mill)
 # -- what a monitor reads ---------------------------------------------------------------------------------------------
 
 
-def test_a_monitor_can_tell_a_run_at_work_from_one_that_died(slow: Mill) -> None:
+def test_a_monitor_can_tell_a_run_at_work_from_one_that_died(slow: Mill, gate: Gate) -> None:
     """By the lock, and by the time of the last sign of life."""
     with at_work(slow) as process:
         until(lambda: status_of(slow.out).live is not None, "signs of life")
@@ -432,6 +457,7 @@ def test_a_monitor_can_tell_a_run_at_work_from_one_that_died(slow: Mill) -> None
         assert (heartbeat["state"], heartbeat["process"]) == ("running", process.pid)
         assert heartbeat["updated_at"] == found.updated_at
         assert slow.runs()[-1]["ended_at"] is None
+    gate.open()
     assert slow.run().exit_code == 0
     found = status_of(slow.out)
     assert (found.state, found.locked, found.exit_code, found.exit_reason) == ("finished", False, 0, "finished")

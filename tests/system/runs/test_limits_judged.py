@@ -12,9 +12,11 @@ from tests.support.virtual import PatientClock, World, virtual
 from tests.system.runs.conftest import ENVIRON
 
 WINDOWS_S = 130.0
+SEED_OF_TASKS = 70
+"""600 requests a minute in lane task; the seeds of `scripts/limits` have up to 6,000."""
 
 
-@pytest.mark.parametrize("seed", [1, 3, 10, 13])
+@pytest.mark.parametrize("seed", [1, 3, 13, SEED_OF_TASKS])
 def test_a_limit_is_a_line_and_is_used(tmp_path: Path, seed: int) -> None:
     """Requests, tokens and calls in flight: 0 over in any window, ≥ 98 % of requests and ≥ 95 % of tokens used."""
     mix = draw(seed)

@@ -52,7 +52,7 @@ def submits(mill: Mill) -> int:
 
 def arrived(mill: Mill) -> int:
     assert mill.sim is not None
-    return int(mill.sim.judge()["requests"])
+    return mill.sim.requests()
 
 
 def kill_with_tasks(mill: Mill, count: int) -> None:

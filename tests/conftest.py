@@ -1,0 +1,84 @@
+"""What holds for every test: which are fast, and that each takes away what it started."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.support import leftovers
+
+HERE = Path(__file__).parent
+SLOW_FOLDERS = ("system",)
+SLOW_FIXTURES = {"start", "simulator", "shell", "alone", "certificate"}
+"""A simulator's server, the command as a process, and what a program makes."""
+
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 2 << 30
+
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+    # Folders of tests in memory: nothing here asks whether a disk keeps what was synced, which a simulated one does
+    # (tests/system/faults), but every commit would wait for a real one.
+    room = os.statvfs(MEMORY)
+    if room.f_bavail * room.f_frsize >= ENOUGH_BYTES and not room.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+leftovers.watch()
+uvloop.new_event_loop().close()  # the first one of a process opens a pipe for all that follow
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by where it stands and by what it asks for; a module or a test may say so itself."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in SLOW_FOLDERS or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects of modules and tests stay to the end; every later collection leaves them alone."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At its end the interpreter wants to see them all."""
+    gc.unfreeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A fast test, its fixtures included, starts no process and no server."""
+    leftovers.is_fast("slow" not in item.keywords)
+    try:
+        return (yield)
+    finally:
+        leftovers.is_fast(False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _module_leaves_nothing_behind() -> Iterator[None]:
+    """A module whose fixtures leave a process, a thread or a file open fails itself, not the next one."""
+    leftovers.forget()
+    before = leftovers.held()
+    yield
+    _nothing_left(before, "this module")
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind() -> Iterator[None]:
+    """A test that leaves a process, a thread or a file open fails itself, not its neighbour."""
+    before = leftovers.held()
+    yield
+    _nothing_left(before, "this test")
+
+
+def _nothing_left(before: leftovers.Held, who: str) -> None:
+    if found := leftovers.left(before):
+        told = str(found)
+        leftovers.end(found)
+        pytest.fail(f"{who} left behind: {told}", pytrace=False)
