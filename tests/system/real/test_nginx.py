@@ -13,9 +13,9 @@ from tests.simulator.conftest import Sim
 from tests.support.wire_fixtures import _no_proxy, certificate
 from tests.system.real.conftest import missing
 from tests.system.real.nginx import Nginx, nginx, program
-from tests.system.runs.conftest import Make, Mill, _running, make, start
+from tests.system.runs.conftest import Make, Mill, make, start
 
-__all__ = ["_no_proxy", "_running", "certificate", "make", "start"]
+__all__ = ["_no_proxy", "certificate", "make", "start"]
 
 pytestmark = pytest.mark.timeout(120)
 FIVE = "keepalive_requests 5; keepalive_timeout 1s;"
