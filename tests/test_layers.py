@@ -26,7 +26,7 @@ WINGS: dict[str, str] = {
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation images",
     "output": "folder publish parts files tables",
-    "submit": "attempt call_ids rows evidence sync stream task results retry",
+    "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner admission",
     "run": "command progress",
     "report": "*",

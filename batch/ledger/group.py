@@ -29,6 +29,7 @@ _STATEMENTS: Final = {
     "settled": statements.SET_OUTCOME,
     "dropped": statements.SET_GIVEN_UP,
     "noted": statements.SET_META,
+    "overtime": statements.SET_OVERTIME,
 }
 """By kind, in the order in which the kinds are written."""
 _AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}

@@ -215,6 +215,10 @@ class LedgerReader:
         rows = self._rows(statements.SEEN, (msgspec.json.encode(row_ids).decode(),))
         return {row[0]: (row[1], row[2]) for row in rows}
 
+    def overtime(self) -> dict[tuple[str, str], tuple[bytes, int]]:
+        """By (row_id, variant): what the row asked, as a fingerprint, and how often that outlasted somebody."""
+        return {(row[0], row[1]): (row[2], row[3]) for row in self._rows(statements.OVERTIME)}
+
     def carried(self) -> set[tuple[str, str]]:
         """Row id and variant of the rows that an earlier run left in the middle of a call or conversation.
 

@@ -133,6 +133,18 @@ CREATE TABLE call_parts(
 """
 
 
+OVERTIME: Final = """
+CREATE TABLE IF NOT EXISTS overtime(
+    row_id TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY(row_id, variant)
+) STRICT, WITHOUT ROWID;
+"""
+"""Attempts that outlasted somebody, by row. A table of its own: a ledger made before it gets it when it is opened."""
+
+
 def connect(path: Path) -> apsw.Connection:
     """Open the ledger for writing; make it when it is not there.
 
@@ -186,6 +198,7 @@ def _set_up(db: apsw.Connection) -> None:
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
+    db.execute(OVERTIME)
 
 
 def _make(path: Path) -> None:

@@ -49,11 +49,21 @@ SET_META: Final = """
 INSERT OR REPLACE INTO meta(key, value)
 VALUES (?, ?)
 """
+SET_OVERTIME: Final = """
+INSERT OR REPLACE INTO overtime(row_id, variant, fingerprint, times)
+VALUES (?, ?, ?, ?)
+"""
 PUBLISHED_WORK: Final = """
 SELECT work
 FROM pending
 WHERE state = 2
 LIMIT ?
+"""
+
+OVERTIME: Final = """
+SELECT row_id, variant, fingerprint, times
+FROM overtime
+WHERE times > 0
 """
 
 # -- runs and numbers -----------------------------------------------------------------------------------------------

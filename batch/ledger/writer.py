@@ -140,6 +140,10 @@ class Ledger:
         """Record a value that is kept beside the runs; `LedgerReader.meta` reads it."""
         self._put(Record("noted", (key, value), len(value)))
 
+    def count_overtime(self, row_id: str, variant: str, fingerprint: bytes, times: int) -> None:
+        """Record how often a row, asking what this fingerprint stands for, has outlasted somebody; 0 when answered."""
+        self._put(Record("overtime", (row_id, variant, fingerprint, times), 80))
+
     async def committed(self) -> None:
         """Wait until everything that is queued now is durable.
 

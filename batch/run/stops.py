@@ -1,6 +1,7 @@
 """What ends a run before its rows do: the sentence for each fault of the run itself.
 
-Owns the advice that goes with it. Whether a failure stops the run is `submit.retry`'s decision.
+Owns the advice that goes with it, and with a row that is given up. Whether a failure stops the run is `submit.retry`'s
+decision.
 """
 
 from __future__ import annotations
@@ -46,6 +47,18 @@ def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0) -> 
         text = f"{base_url} does not answer as the provider does: {text}"
         advice = "Correct base_url"
     return ProviderStop(redact(f"the provider stopped this run: {text} {advice}, then run the same command again."))
+
+
+def never_in_time(failure: Failure, times: int) -> Failure:
+    """The failure of a row that was not answered in time so often that it is not asked again.
+
+    Args:
+        failure: of the last attempt.
+        times: how often it was so, over all runs.
+    """
+    advice = "raise limits.call_timeout_s or the gateway's limit, use lane stream or task, or ask for a shorter answer"
+    message = f"not answered in time {times} times, perhaps billed each time: {advice}. The last failure: "
+    return msgspec.structs.replace(failure, message=f"{message}{failure.message}")
 
 
 class Streak:

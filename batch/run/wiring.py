@@ -34,6 +34,7 @@ from batch.submit import evidence
 from batch.submit.attempt import Books, CallContext, Policy
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
+from batch.submit.overtime import Overtime
 from batch.submit.rows import Row
 from batch.tools.execute import Executor
 
@@ -86,7 +87,7 @@ def wire(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=Books(ledger, checked.prices, state.totals, _evidence(checked, reader, ledger)),
+        books=Books(ledger, checked.prices, state.totals, _evidence(checked, reader, ledger), Overtime(reader, ledger)),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),

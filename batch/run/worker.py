@@ -23,9 +23,10 @@ from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
-from batch.run.stops import Streak, provider_stop
+from batch.run.stops import Streak, never_in_time, provider_stop
 from batch.submit import retry, stream, sync, task
 from batch.submit.attempt import CallContext
+from batch.submit.overtime import outlasted
 from batch.submit.rows import OpenCall, Row
 from batch.tools.execute import Executor
 
@@ -184,6 +185,8 @@ class Worker:
         if decision.pause_s:
             limiter.pause(decision.pause_s)
         if decision.action == "fail":
+            if not decision.retryable and outlasted(failure):
+                failure = never_in_time(failure, self._context.overtime.times(row.pending) + 1)
             settle = conversation.after_failure(failure, retryable=decision.retryable)
             self._close(row, call, result, settle, decision=decision)
             return
@@ -199,7 +202,8 @@ class Worker:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
         evidence, model = self._context.evidence, row.request.model
         refused = evidence.record_refusal(model, row.work_id) if failure.verdict == "row_or_key" else 0
-        return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused)
+        overtime = self._context.overtime.times(row.pending) if outlasted(failure) else 0
+        return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused, overtime)
 
     def _stop(self, failure: Failure, *, silent_s: float = 0.0) -> None:
         """The provider refused the key, the money or the model, or answers nobody: no more sends."""

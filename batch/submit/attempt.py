@@ -30,7 +30,8 @@ from batch.providers.base import Dialect
 from batch.providers.stream import Stream
 from batch.submit.call_ids import LATE, CallIds
 from batch.submit.evidence import Evidence
-from batch.submit.results import STOPPED, cleaned, failure_of, observation_of, record_of
+from batch.submit.overtime import Overtime, outlasted
+from batch.submit.results import FOREIGN, STOPPED, cleaned, failure_of, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
@@ -59,12 +60,13 @@ CUT_SHORT: Final = Failure(
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Where calls are booked: the ledger, the price lists, the sums of the run, and who ever answered."""
+    """Where calls are booked: the ledger, the price lists, the sums of the run, and what earlier calls taught."""
 
     ledger: Ledger
     prices: Prices
     totals: Totals
     evidence: Evidence
+    overtime: Overtime
 
 
 class CallContext:
@@ -100,6 +102,7 @@ class CallContext:
         self.limiter = limiter
         self.clock = clock
         self.evidence = books.evidence
+        self.overtime = books.overtime
         self._books = books
         self.wire_log = wire_log
         self._ids = ids
@@ -193,7 +196,7 @@ class CallContext:
         return Failure(
             kind="transport",
             verdict="retry",
-            code="foreign_reply",
+            code=FOREIGN,
             answered=False,
             request_id=other,
             message=f"the answer names call {other}, not ours ({call.call_id}): something on the way swapped them",
@@ -254,8 +257,14 @@ class CallContext:
             now_us=self.clock.now_us(),
             decision=decision,
         )
+        observed = "nothing" if hold else observation_of(result)
         if isinstance(result, Reply):
             self.evidence.record_answer(call.model)
+            self.overtime.clear(row.pending)
+        elif not hold and outlasted(result):
+            if self.overtime.times(row.pending):
+                observed = "nothing"  # what this row outlasts tells nothing of the provider
+            self.overtime.add(row.pending)
         row.sums.add(record)
         self.ledger.closed(
             call.number,
@@ -265,7 +274,7 @@ class CallContext:
             hold=hold,
         )
         self._books.totals.add_call(record)
-        call.lease.release("nothing" if hold else observation_of(result), record.usage)
+        call.lease.release(observed, record.usage)
 
     def abandon(self, call: OpenCall) -> None:
         """Give up an old task id that brought nothing; it is in the book as `unknown` already."""

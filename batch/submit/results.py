@@ -21,6 +21,8 @@ from batch.submit.rows import OpenCall
 
 STOPPED: Final = "run_stopped"
 """Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
+FOREIGN: Final = "foreign_reply"
+"""Code of calls whose answer named another call of this folder."""
 ENDED: Final = "process_ended"
 """Code of calls that ended with a process of ours."""
 
@@ -71,6 +73,8 @@ def observation_of(result: Reply | Failure) -> Observation:
         return "nothing"
     if not result.sent:
         return "unreached"
+    if result.code == FOREIGN:
+        return "answered"  # though to somebody else: the provider is there
     if result.kind == "rate_limit" and result.retry_after_s is None:
         return "in_flight"  # no word of a time: too many at once, as far as one can tell
     return _HEARD.get(result.kind, "answered")

@@ -77,6 +77,9 @@ class Standing(msgspec.Struct, frozen=True):
     """The same, by this model under this key."""
     rows_refused: int = 0
     """Rows that were refused so far with a verdict `row_or_key`, this one included."""
+    overtime: int = 0
+    """Earlier attempts of this row, in this run or before, that outlasted a gateway as this one did. They are the row's
+    own, also while nobody else is answered."""
 
 
 UNKNOWN: Final = Standing(address_answered=False, model_answered=False)
@@ -107,7 +110,7 @@ def decide(
         chance: for the jitter.
         now: monotonic seconds.
         silent_s: for how long the provider has answered nobody; 0 when it does.
-        standing: whether the key, the model and the address are known to work.
+        standing: what is known of the key, the model, the address, and of this row in earlier runs.
         last_ones: no row is left that did not fail: whether the provider is away or these rows make it fail, nobody
             can tell, so the attempt counts.
     """
@@ -128,8 +131,11 @@ def decide(
     repeated = once in history.once
     if repeated and failure.kind == "auth":
         return Decision("stop")  # a fresh token is refused as well: so is the key
-    counted = not (failure.kind in SAYS_NOTHING or not failure.sent or (silent_s > 0 and not last_ones))
+    silence_speaks = silent_s > 0 and not last_ones and not standing.overtime
+    counted = not (failure.kind in SAYS_NOTHING or not failure.sent or silence_speaks)
     turned_away = not counted and silent_s <= 0 and history.turned_away > 0 and now - history.since_s > MAX_PARK_S
+    if standing.overtime and counted and standing.overtime + 1 >= max_attempts:
+        return Decision("fail", pause_s=pause, retryable=False)
     if repeated or turned_away or (counted and history.attempts + 1 >= max_attempts):
         # The others are held back all the same, or each of them would run into it and fail as well.
         return Decision("fail", pause_s=pause, retryable=True, counted=counted, once=once)

@@ -37,6 +37,7 @@ from batch.run.worker import Settings, Worker
 from batch.submit.attempt import Books, CallContext, Policy
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
+from batch.submit.overtime import Overtime
 from batch.submit.results import STOPPED
 from batch.submit.rows import Row
 from batch.tools.execute import Executor
@@ -246,7 +247,7 @@ class Life:
         limiter = Limiter(clock, concurrency=1)
         state = Watch(limiter, schedule)
         evidence = Evidence("http://127.0.0.1:1", b"", kept=None, keep=lambda _: None)
-        books = Books(ledger, Prices.load(), state.totals, evidence)
+        books = Books(ledger, Prices.load(), state.totals, evidence, Overtime(replay, ledger))
         context = self._context(clock, books, limiter, replay)
         try:
             Resumer(replay, context, schedule, self.rules, lambda _: request).restore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,52 @@ def test_a_poll_that_names_no_call_of_ours_is_the_tasks_own(tmp_path: Path, poll
         mill = mill_for(tmp_path, server, rows=6, provider="glm", lane="task")
         assert mill.run().exit_code == 0
         assert len(given) == 6
+
+
+@pytest.mark.parametrize("status", [504, 524])
+def test_a_row_that_outlasts_its_gateway_fails_after_so_many_attempts_over_all_runs(
+    tmp_path: Path, status: int
+) -> None:
+    """FIELD 10: each probe was billed, after 15 minutes exit 6, and the same every night."""
+    with scripted(lambda asked: page(status) if asked.n == 3 else reply()) as server:
+        mill = mill_for(tmp_path, server, rows=12)
+        mill.limits["max_attempts"] = 3
+        report = mill.run()
+        assert (report.state, report.exit_code) == ("finished", 1)
+        [(kind, retryable, message)] = [
+            row[1:] for row in mill.results("n, error_kind, retryable, error_message") if row[0] == 3
+        ]
+        assert (kind, retryable) == ("server", False)
+        assert "3 times" in message
+        assert "call_timeout_s" in message
+        assert sum(asked.n == 3 for asked in server.seen) == 3
+        assert mill.run().state == "nothing_to_do"
+
+
+def test_attempts_that_outlast_count_over_runs_and_tell_nothing_of_the_provider(tmp_path: Path) -> None:
+    """FIELD 10: a night of nothing but such rows neither waits for a provider that is there nor goes on for ever."""
+    slow = set(range(8))
+    with scripted(lambda asked: page(504) if asked.n in slow else reply()) as server:
+        mill = mill_for(tmp_path, server, rows=40)
+        mill.limits["max_attempts"] = 4
+        mill.limits["concurrency"] = 8
+        process = mill.start()
+        while sum(asked.n in slow for asked in server.seen) < 10:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+        before = {n: sum(asked.n == n for asked in server.seen) for n in slow}
+        report = mill.run()
+        assert (report.state, report.totals.rows_failed) == ("finished", len(slow))
+        assert {n for n, retryable in mill.results("n, retryable") if retryable is False} == slow
+        # One attempt of each may have been in flight when the process died; that one is not counted.
+        for n in slow:
+            assert sum(asked.n == n for asked in server.seen) <= 4 + 1, before
+
+
+def test_a_slow_row_that_is_answered_in_the_end_is_as_any_other(tmp_path: Path) -> None:
+    """FIELD 10: what was counted is forgotten with the answer."""
+    with scripted(lambda asked: page(504) if asked.n == 3 and asked.times < 2 else reply()) as server:
+        mill = mill_for(tmp_path, server, rows=6)
+        assert mill.run().exit_code == 0
+        assert mill.one("status") == ["ok"] * 6
