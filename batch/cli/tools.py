@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -33,6 +34,7 @@ def tools(
     """
     import msgspec
 
+    from batch.providers import registry
     from batch.tools.registry import ToolSet
 
     loaded = jobs.load(job, settings=set_)
@@ -40,6 +42,7 @@ def tools(
         raise JobError(
             ['tools: this job has none; add [tools] with module = "tools.py"'], where=str(loaded.folder / "job.toml")
         )
+    registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
     if name is None:
         say([msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode()])

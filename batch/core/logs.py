@@ -26,6 +26,7 @@ EVENTS: Final = frozenset(
         "run_continued",
         "range_admitted",
         "part_published",
+        "key_not_masked",
         "limit_adopted",
         "parameter_doubted",
         "provider_answers_again",

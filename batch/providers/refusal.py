@@ -110,7 +110,7 @@ def _of_the_row_too(meaning: Meaning, status: int) -> Meaning:
 def not_json(incoming: Incoming) -> Failure:
     """The failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
     status = incoming.status
-    body_text = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
+    body_text = loose_json.excerpt(incoming.body)[:200] or "an empty body"
     if status < 300:
         message = f"HTTP {status} with something that is no JSON object: {body_text}"
         return msgspec.structs.replace(completion.unusable(message, status=status), wrong_address=is_page(incoming))

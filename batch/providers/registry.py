@@ -14,6 +14,7 @@ from typing import Final, Literal
 import httpx
 import msgspec
 
+from batch.core import redaction
 from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
 from batch.core.redaction import Secret
@@ -50,6 +51,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     service: Service
     key_digest: bytes = b""
     """A hash of the key, by which a folder knows one key from another without keeping it."""
+    key_masked: bool = True
+    """Whether the key is long enough to be masked in texts; see `redaction.SHORTEST`."""
 
 
 def known_providers() -> tuple[str, ...]:
@@ -141,10 +144,20 @@ def resolve(
     if key_variable is None and (api_key_env or service.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
     address = base_url or (environ.get(service.base_variable, "").strip() if service.base_variable else "") or None
+    hide_keys(environ)
     key = _checked_key(Secret(environ[key_variable]), key_variable) if key_variable else None
     spoken, checked_address = dialect(service, base_url=address, key=key, key_form=key_form, clock=clock)
     digest = blake2b((key or "").encode(), digest_size=16).digest()
-    return Endpoint(spoken, checked_address, key_variable, service, digest)
+    return Endpoint(spoken, checked_address, key_variable, service, digest, key is None or redaction.can_mask(key))
+
+
+def hide_keys(environ: Mapping[str, str]) -> None:
+    """Have every key masked that the environment holds under a usual name, those of other providers too.
+
+    A job's tools see the whole environment, and what they return goes to the provider and into the results.
+    """
+    for name in {name for service in PROVIDERS.values() for name in service.keys}:
+        redaction.hide(environ.get(name, "").strip())
 
 
 def _described(name: str, table: ProviderSpec) -> Service:

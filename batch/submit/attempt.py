@@ -30,7 +30,7 @@ from batch.providers.base import Dialect
 from batch.providers.stream import Stream
 from batch.submit.call_ids import LATE, CallIds
 from batch.submit.evidence import Evidence
-from batch.submit.results import STOPPED, cleaned, failure_of, observation_of, record_of
+from batch.submit.results import STOPPED, failure_of, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
@@ -161,7 +161,7 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = cleaned(await self.client.exchange(outgoing, on_sent=_left, stream=stream))
+            result = await self.client.exchange(outgoing, on_sent=_left, stream=stream)
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
