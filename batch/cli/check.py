@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import clean, count, pairs, say, table
+from batch.cli.text import count, pairs, say, table
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
+from batch.core.plain import clean
 
 if TYPE_CHECKING:
     from batch.plan.preflight import CheckedJob

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import clean, say
+from batch.cli.text import say, say_json
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
+from batch.core.plain import clean
 
 if TYPE_CHECKING:
     from batch.tools.execute import ToolResult
@@ -45,7 +46,7 @@ def tools(
     registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
     if name is None:
-        say([msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode()])
+        say_json(msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode())
         return EXIT_OK
     _check(toolset, name, arguments)
     result = _call(toolset, name, arguments or "{}")

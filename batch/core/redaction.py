@@ -1,9 +1,9 @@
 """Redaction: keys are masked in every text that leaves this process.
 
 Owns what is masked: the keys that this process holds, in the forms in which they are echoed, and whatever looks like a
-key. What comes from a provider or a tool is masked once, after it was decoded, where it becomes ours (`masked`); what is
-told of it (logs, errors, the wire log) once more and by looks too (`redact`). It reads no environment: whoever resolves
-a key calls `hide`. It never touches bytes: a key that is a word would take the words out of an answer.
+key. What comes from a provider or a tool is masked once, after it was decoded, where it becomes ours (`masked`); what
+is told of it (logs, errors, the wire log) once more and by looks too (`redact`). It reads no environment: whoever
+resolves a key calls `hide`. It never touches bytes: a key that is a word would take the words out of an answer.
 """
 
 from __future__ import annotations
@@ -159,6 +159,16 @@ def masked_value(value: Any, struct: Callable[[Any], Any]) -> Any:
 def redact(text: str) -> str:
     """The text with every known secret, and whatever looks like a key, masked."""
     return _LOOKS_LIKE_A_KEY.sub(MASK, masked(text))
+
+
+def address(url: str) -> str:
+    """Scheme, host and path of an address: user, password, query and fragment may be keys and are never shown."""
+    scheme, slashes, rest = url.rpartition("://") if url.count("://") == 1 else ("", "", url)
+    server, slash, path = rest.partition("/")
+    server = server.rpartition("@")[2] if "@" in server and not re.search(r"[?#].*@", server) else server
+    shown = re.split(r"[?#]", f"{server}{slash}{path}", maxsplit=1)
+    # An @ that is left may end a password with a / or # in it.
+    return f"{scheme}{slashes}{MASK if '@' in f'{server}{slash}{path}' else shown[0]}"
 
 
 def _parts(secret: str) -> set[str]:

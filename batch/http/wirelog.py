@@ -26,7 +26,7 @@ from batch.core.canonical import without_surrogates
 from batch.core.clock import Clock, iso
 from batch.core.logs import logger
 from batch.core.records import Failure, Incoming, Outgoing
-from batch.core.redaction import MASK
+from batch.core.redaction import MASK, address
 from batch.http.masking import SPLIT, masked_json, readable_body, split_key
 
 FILE_BYTES: Final = 64_000_000
@@ -110,7 +110,7 @@ class WireLog:
             received: the bytes that had arrived when there is no whole answer.
         """
         latency_ms = int((self._clock.monotonic() - call.exchange_began) * 1000)
-        url = f"{(call.base_url or self._base_url).rstrip('/')}/{outgoing.path.lstrip('/')}"
+        url = f"{address(call.base_url or self._base_url).rstrip('/')}/{outgoing.path.lstrip('/')}"
         ids = (call.call_id, call.row_id, call.turn, call.attempt, str(call.lane))
         exchange = Exchange(self._clock.now_us(), ids, url, outgoing, result, received, latency_ms)
         with self._ready:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from batch.core.records import Failure, Verdict
+from batch.core.redaction import address
 from batch.providers import completion, loose_json
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def is_page(incoming: Incoming) -> bool:
 
 def redirected(incoming: Incoming) -> Failure:
     """The failure for a redirect: it is never followed, because the key and the prompt would go wherever it points."""
-    target = loose_json.excerpt(incoming.headers.get("location", "nowhere"))[:200]
+    target = loose_json.excerpt(address(incoming.headers.get("location", "nowhere")))[:200]
     status = incoming.status
     message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
     return Failure(

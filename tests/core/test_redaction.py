@@ -114,6 +114,34 @@ def test_values_are_masked_all_through_and_left_as_they_are_when_nothing_is_foun
     assert found == {MASK: [MASK, (f"a {MASK}",)], "n": 1}
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/v1", "https://host/v1"),
+        ("https://host:8080/v1/", "https://host:8080/v1/"),
+        ("https://host/v1?key=KEY", "https://host/v1"),
+        ("https://host?key=KEY", "https://host"),
+        ("https://host/v1#token=KEY", "https://host/v1"),
+        ("https://me:KEY@host/v1", "https://host/v1"),
+        ("https://KEY@host", "https://host"),
+        ("https://me:a@KEY@host/v1?x=KEY", "https://host/v1"),
+        ("http://me:K/EY@host/v1", "http://[masked]"),
+        ("http://me:K#EY@host/v1", "http://[masked]"),
+        ("http://me:K?EY@host/v1", "http://[masked]"),
+        ("me:KEY@host/v1", "host/v1"),
+        ("//me:KEY@host/v1", "[masked]"),
+        ("/v1/?key=KEY", "/v1/"),
+        ("https://host/v1?next=http://me:KEY@host", "[masked]"),
+        ("https://host/v1?mail=a@b&key=KEY", "https://[masked]"),
+        ("nowhere", "nowhere"),
+        ("", ""),
+    ],
+)
+def test_of_an_address_scheme_host_and_path_are_shown(url: str, shown: str) -> None:
+    """FIELD 20. Keys stand in all the rest of it; what is not clear is not shown."""
+    assert redaction.address(url) == shown
+
+
 @given(st.text(), st.text(), st.text("abcdefgh0123456789-_./", min_size=12, max_size=40))
 def test_a_hidden_value_never_comes_out(before: str, after: str, secret: str) -> None:
     """By value, wherever it stands."""
