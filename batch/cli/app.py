@@ -18,9 +18,9 @@ from typing import Final
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from batch.cli.text import clean
 from batch.core import errors
 from batch.core.errors import BatchError
+from batch.core.plain import clean
 
 EPILOGUE: Final = """\
 JOB is a job folder or its job.toml; OUT is the output folder of a run.

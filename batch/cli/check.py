@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import clean, count, pairs, say, table
+from batch.cli.text import count, pairs, say, table
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
+from batch.core.plain import clean
 
 if TYPE_CHECKING:
     from batch.plan.preflight import CheckedJob
@@ -47,7 +48,6 @@ def check(
     from batch.report import scan
 
     checked = preflight.check_job(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
-    preflight.hide_keys(checked, os.environ)
     say(_lines(checked))
     if not full:
         return EXIT_OK
@@ -81,9 +81,9 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("output", _output(checked)),
         ]
     )
-    if checked.warnings:
+    if warnings := [text for text in (checked.unmasked_key, *checked.warnings) if text is not None]:
         yield "warnings"
-        yield from (f"  {clean(text, most=SHOWN)}" for text in checked.warnings)
+        yield from (f"  {clean(text, most=SHOWN)}" for text in warnings)
     if files := _files(checked):
         yield "files, in the order they are read"
         yield from (f"  {line}" for line in files)

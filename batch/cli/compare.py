@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 import textwrap
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from batch.cli.text import clean, count, money, say, table
+from batch.cli.text import count, money, say, say_json, table
 from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.core.plain import clean, quoted
 
 if TYPE_CHECKING:
     from batch.report.compare import Answer, Compared, Comparison, Pair, VariantSums
@@ -64,7 +64,7 @@ def compare(
         _json_rows(comparison, limit, everything=all_)
     elif json:
         _whole(comparison, 0, everything=False)
-        say([_encoded(_public(comparison))])
+        say_json(_encoded(_public(comparison)))
     else:
         rows = _whole(comparison, SHOWN if limit is None else limit, everything=all_)
         say(_lines(comparison, rows, everything=all_))
@@ -89,7 +89,7 @@ def _json_rows(comparison: Comparison, limit: int | None, *, everything: bool) -
     shown = 0
     for row in comparison.rows():
         if everything or row.differs:
-            say([_encoded(row)])
+            say_json(_encoded(row))
             shown += 1
         if shown == limit:
             return
@@ -165,8 +165,8 @@ def _listed(comparison: Comparison, rows: Sequence[Compared], *, everything: boo
     yield ""
     if total > len(rows):
         yield f"{count(total - len(rows), 'more row', 'more rows')}: --limit N shows more, --json all of them."
-    out = shlex.quote(str(comparison.folder.root))
-    yield f"promptmill show {out} {shlex.quote(clean(rows[0].row_id))} tells all of one row."
+    out = quoted(str(comparison.folder.root))
+    yield f"promptmill show {out} {quoted(rows[0].row_id)} tells all of one row."
 
 
 def _row(row: Compared, variants: Sequence[str | None], width: int) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,6 +10,7 @@ from cyclopts import Parameter
 
 from batch.cli.text import say
 from batch.core.errors import EXIT_OK, OutputError, StorageError
+from batch.core.plain import quoted
 
 FILES: Final = {"job.toml": "job.toml", "rows.jsonl": "rows.jsonl", "tools.txt": "tools.py"}
 """Files of the package, and their names in a job. `tools.txt` is not called `.py`, because it is no module of ours."""
@@ -36,7 +36,7 @@ def init(folder: Annotated[Path, Parameter(negative=())], /) -> int:
         ) from exc
     except OSError as exc:
         raise StorageError(f"{exc.filename or folder}: cannot be written: {exc.strerror}.") from exc
-    place = shlex.quote(str(folder))
+    place = quoted(str(folder))
     say(
         [
             f"{folder}: a job with {', '.join(FILES.values())}. In another terminal:",

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
 
-from batch.cli.text import clean, count, money
+from batch.cli.text import count, money
 from batch.core.clock import describe, iso
+from batch.core.plain import clean, escaped_json
 from batch.core.records import cost_decimal
 from batch.core.redaction import redact
 
@@ -91,7 +92,7 @@ class Plain(Show):
 
     def tell(self, text: str) -> None:
         """See `Show`."""
-        print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  {clean(text)}", file=sys.stderr, flush=True)
 
 
 class Lines(Show):
@@ -100,7 +101,7 @@ class Lines(Show):
     def update(self, snapshot: Progress, *, changed: bool) -> None:  # noqa: ARG002 - every second alike
         """See `Show`."""
         line = {"event": "progress", "ts": iso(time.time_ns() // 1000), **snapshot.public()}
-        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
+        print(escaped_json(json.dumps(line, ensure_ascii=False)), file=sys.stderr, flush=True)
 
 
 class Rich(Show):
@@ -118,7 +119,7 @@ class Rich(Show):
 
         if snapshot.state == "waiting":
             return
-        line = Text(" · ".join(parts(snapshot)), no_wrap=True, overflow="ellipsis")
+        line = Text(clean(" · ".join(parts(snapshot))), no_wrap=True, overflow="ellipsis")
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli.text import clean, count, decimal, pairs, say, table
+from batch.cli.text import count, decimal, pairs, say, say_json, table
 from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.core.plain import clean
 
 if TYPE_CHECKING:
     from batch.report.row import RowView
@@ -47,7 +48,7 @@ def show(
         first = views[0]
         several = {"row_id": first.row_id, "row_number": first.row_number, "variants": views}
         shown = first if len(views) == 1 else several
-        say([msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()])
+        say_json(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
     else:
         say(_lines(views) if len(views) == 1 else _variants(views))
     return EXIT_OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli.text import clean, count, pairs, say
+from batch.cli.text import count, pairs, say, say_json
 from batch.core.errors import EXIT_OK
+from batch.core.plain import clean, quoted
 
 if TYPE_CHECKING:
     from batch.report.status import Standing, Status
@@ -34,7 +34,7 @@ def status(
     if json:
         import msgspec
 
-        say([msgspec.json.format(msgspec.json.encode(_public(current)), indent=2).decode()])
+        say_json(msgspec.json.format(msgspec.json.encode(_public(current)), indent=2).decode())
     else:
         say(_lines(current))
     return EXIT_OK
@@ -148,8 +148,8 @@ def _standing(current: Status) -> Iterator[str]:
     if rest:
         yield f"  {count(sum(entry.rows for entry in rest), 'row')} of {len(rest)} other kinds"
     if current.standing:
-        example = shlex.quote(current.standing[0].examples[0])
-        yield f"promptmill show {shlex.quote(str(current.folder))} {example} tells all of one row."
+        example = quoted(current.standing[0].examples[0])
+        yield f"promptmill show {quoted(str(current.folder))} {example} tells all of one row."
     if current.retryable and current.state == "finished":
         yield f"Run the same command again to try {count(current.retryable, 'row')} again."
     if current.permanent and current.state == "finished":

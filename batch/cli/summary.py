@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from batch.cli.text import clean, count, money, pairs, say, table
+from batch.cli.text import count, money, pairs, say, table
 from batch.core.clock import describe
+from batch.core.plain import clean, quoted
 from batch.core.records import cost_decimal
 from batch.money.prices import Prices
 
@@ -49,7 +49,7 @@ def _other(report: Report) -> str:
 
 
 def _nothing(report: Report, job: Job) -> Iterator[str]:
-    out = shlex.quote(str(report.folder.root))
+    out = quoted(str(report.folder.root))
     permanent, again = report.standing
     reason = "no row is worth another try" if not again else "what --only leaves out was not asked for"
     yield f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and {reason}."
@@ -70,7 +70,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 
 def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
     totals = report.totals
-    out = shlex.quote(str(report.folder.root))
+    out = quoted(str(report.folder.root))
     models = job.model.names or (job.model.name,)
     variants = len(models) * max(1, len(job.prompt.variants))
     yield f"{clean(job.name)}: {_STATES.get(report.state, report.state)}"

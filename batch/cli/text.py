@@ -1,39 +1,17 @@
-"""Writes text for people: numbers, money, aligned tables, and text from outside made harmless.
+"""Writes text for people: numbers, money, aligned tables, and the one way to stdout.
 
-Owns no decision and no layout of a command; every command prints through it. What a model, a row or a provider said is
-shown only after `clean`: control characters could rewrite the terminal.
+Owns no decision and no layout of a command; every command prints through `say` or `say_json`, so nothing that a
+terminal obeys (`core.plain`) reaches it from any of them.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from batch.core.errors import StorageError
-
-_FORMAT: Final = frozenset(map(chr, (0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A))))
-"""Marks that turn the direction of text and can make it read as something else."""
-
-
-def clean(text: str, *, lines: bool = False, most: int | None = None) -> str:
-    """The text without control characters, direction marks and half surrogates, which become blanks.
-
-    Args:
-        text: from outside.
-        lines: keep newlines and tabs.
-        most: characters after which it is cut with `…`.
-    """
-    if most is not None and len(text) > most:
-        text = f"{text[:most]}…"
-    if text.isascii() and text.isprintable():
-        return text
-    kept = "\n\t" if lines else ""
-    return "".join(
-        char if char in kept or (unicodedata.category(char) not in {"Cc", "Cs"} and char not in _FORMAT) else " "
-        for char in text
-    )
+from batch.core.plain import clean, escaped_json
 
 
 def count(number: int, noun: str = "", plural: str | None = None) -> str:
@@ -101,8 +79,21 @@ def say(lines: Iterable[str]) -> None:
     Raises:
         StorageError: stdout is a file and the disk refused.
     """
+    _print("\n".join(clean(line, lines=True) for line in lines))
+
+
+def say_json(text: str) -> None:
+    """Data for programs: JSON text to stdout, the same value in characters that no terminal obeys.
+
+    Raises:
+        StorageError: as `say`.
+    """
+    _print(escaped_json(text))
+
+
+def _print(text: str) -> None:
     try:
-        print("\n".join(lines))
+        print(text)
     except BrokenPipeError:
         raise
     except OSError as exc:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import clean, say
+from batch.cli.text import say, say_json
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
+from batch.core.plain import clean
 
 if TYPE_CHECKING:
     from batch.tools.execute import ToolResult
@@ -33,6 +35,7 @@ def tools(
     """
     import msgspec
 
+    from batch.providers import registry
     from batch.tools.registry import ToolSet
 
     loaded = jobs.load(job, settings=set_)
@@ -40,9 +43,10 @@ def tools(
         raise JobError(
             ['tools: this job has none; add [tools] with module = "tools.py"'], where=str(loaded.folder / "job.toml")
         )
+    registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
     if name is None:
-        say([msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode()])
+        say_json(msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode())
         return EXIT_OK
     _check(toolset, name, arguments)
     result = _call(toolset, name, arguments or "{}")

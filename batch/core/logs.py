@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 
 from batch.core.clock import Clock
+from batch.core.plain import clean, escaped_json
 from batch.core.redaction import redact
 
 EVENTS: Final = frozenset(
@@ -26,6 +27,7 @@ EVENTS: Final = frozenset(
         "run_continued",
         "range_admitted",
         "part_published",
+        "key_not_masked",
         "limit_adopted",
         "parameter_doubted",
         "provider_answers_again",
@@ -64,9 +66,14 @@ def _redactor(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
     return {key: _redact_value(value) for key, value in event.items()}
 
 
-def _line_redactor(_: Any, __: str, line: Any) -> str:
+def _console_line(_: Any, __: str, line: Any) -> str:
     """Mask keys in the finished line, because a traceback or the text of an object is only made with the line."""
-    return redact(line)
+    return clean(redact(line), lines=True)
+
+
+def _json_line(_: Any, __: str, line: Any) -> str:
+    """The same for a line of JSON, which stays the same value."""
+    return escaped_json(redact(line))
 
 
 class Repeats:
@@ -118,7 +125,7 @@ def _power_of_ten(number: int) -> bool:
 
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return clean(redact(super().format(record)), lines=True)
 
 
 def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | None = None, level: int = 20) -> None:
@@ -150,7 +157,7 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             _redactor,
             *last,
-            _line_redactor,
+            _json_line if form == "json" else _console_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(target),

@@ -291,7 +291,9 @@ def _proxied(url: httpx.URL) -> httpx.AsyncBaseTransport | None:
         )
     except (ValueError, ImportError, httpx.InvalidURL) as error:  # unknown scheme; SOCKS without its package
         name = f"{url.scheme.upper()}_PROXY"
-        raise RefusedToStart(f"the proxy named in {name} or ALL_PROXY cannot be used: {error}") from error
+        # What is wrong with an address may be told with a part of its password.
+        why = str(error) if isinstance(error, ImportError) else "write http://host:port, https:// or socks5://"
+        raise RefusedToStart(f"the proxy named in {name} or ALL_PROXY cannot be used: {why}") from None
 
 
 def _host(base: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 
 from batch.core.errors import WireError
+from batch.core.redaction import masked
 
 
 def decoded(body: bytes, coding: str, *, cap: int) -> bytes:
@@ -25,9 +26,8 @@ def decoded(body: bytes, coding: str, *, cap: int) -> bytes:
         if name in ("", "identity"):
             continue
         if name not in ("gzip", "x-gzip", "deflate"):
-            raise WireError(
-                f"the answer is encoded as {name[:20]!r}, which was not asked for", kind="bad_payload", sent=True
-            )
+            text = f"the answer is encoded as {masked(name)[:20]!r}, which was not asked for"
+            raise WireError(text, kind="bad_payload", sent=True)
         body = _inflated(body, name, cap=cap)
     return body
 

@@ -1,16 +1,14 @@
 """Keys and pictures taken out of an exchange before it is written down.
 
-Owns the forms in which a provider may echo a key (percent-encoded, in hex, inside base64, cut over the chunks of a
-stream) and the shortening of long base64. It writes nothing; which keys there are says `batch.core.redaction`.
+Owns where in an exchange a key may stand (values, names, cut over the chunks of a stream) and the shortening of long
+base64. It writes nothing; which keys there are, and in which forms they are echoed, says `batch.core.redaction`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -24,47 +22,28 @@ LONGEST_BASE64: Final = 512
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _DATA_URL: Final = re.compile(r"data:[\w.+/;=-]{0,100};base64,")
-_SHORTEST_PART: Final = 12  # of a key of several parts; a shorter one is a word that stands elsewhere too
 
 
-class Mask:
-    """Takes keys out of values, in whatever form a provider echoes them, and shortens long base64.
+def masked_json(value: Any) -> Any:
+    """The same JSON value, with every text and every name in it masked and long base64 shortened."""
+    if isinstance(value, str):
+        return _cut(redact(value))
+    if isinstance(value, dict):
+        return {_cut(redact(str(name))): masked_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [masked_json(inner) for inner in value]
+    return value
 
-    Args:
-        secrets: the keys of this process.
-    """
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        forms = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
-        self._forms = re.compile("|".join(map(re.escape, forms)), re.IGNORECASE) if forms else None
-
-    def value(self, value: Any) -> Any:
-        """The same JSON value, with every text and every name in it masked and shortened."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {self.text(str(name)): self.value(inner) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [self.value(inner) for inner in value]
-        return value
-
-    def split(self, body: bytes) -> bool:
-        """Whether the chunks of a stream, put together, show a key that no chunk shows alone."""
-        if b"data:" not in body[:4096]:
-            return False
-        texts_by_path: dict[str, list[str]] = {}
-        for event in sse.Parser().feed(body + b"\n\n"):
-            for path, text in _texts(readable_body(event), ""):
-                texts_by_path.setdefault(path, []).append(text)
-        return any(self._hide("".join(texts)) != "".join(map(self._hide, texts)) for texts in texts_by_path.values())
-
-    def text(self, text: str) -> str:
-        """The text without keys; the whole of it as a hash and a length when it is a picture or the like."""
-        return _cut(self._hide(text))
-
-    def _hide(self, text: str) -> str:
-        text = redact(text)
-        return text if self._forms is None else self._forms.sub(MASK, text)
+def split_key(body: bytes) -> bool:
+    """Whether the chunks of a stream, put together, show a key that no chunk shows alone."""
+    if b"data:" not in body[:4096]:
+        return False
+    texts_by_path: dict[str, list[str]] = {}
+    for event in sse.Parser().feed(body + b"\n\n"):
+        for path, text in _texts(readable_body(event), ""):
+            texts_by_path.setdefault(path, []).append(text)
+    return any(redact("".join(texts)) != "".join(map(redact, texts)) for texts in texts_by_path.values())
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -77,24 +56,6 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner, path)
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """Every form of a secret: itself and each of its long parts, plain, percent-encoded, in hex, and inside base64."""
-    parts = [part for part in re.split(r"[.:]", secret) if len(part) >= _SHORTEST_PART]
-    for text in {secret, *parts}:
-        raw = text.encode()
-        yield text
-        yield urllib.parse.quote(text, safe="")
-        yield raw.hex()
-        if len(raw) < _SHORTEST_PART:
-            continue
-        # Base64 codes three bytes at a time, so the same bytes look different by how many stand before them.
-        for before in range(3):
-            coded = base64.b64encode(b"\0" * before + raw).decode()
-            inner = coded[(0, 2, 3)[before] : len(coded) - (0, 3, 2)[(before + len(raw)) % 3]].rstrip("=")
-            yield inner
-            yield inner.translate(str.maketrans("+/", "-_"))
 
 
 def _cut(text: str) -> str:

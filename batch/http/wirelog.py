@@ -26,8 +26,8 @@ from batch.core.canonical import without_surrogates
 from batch.core.clock import Clock, iso
 from batch.core.logs import logger
 from batch.core.records import Failure, Incoming, Outgoing
-from batch.core.redaction import MASK, hidden
-from batch.http.masking import SPLIT, Mask, readable_body
+from batch.core.redaction import MASK, address
+from batch.http.masking import SPLIT, masked_json, readable_body, split_key
 
 FILE_BYTES: Final = 64_000_000
 FOLDER_BYTES: Final = 1_000_000_000
@@ -87,7 +87,6 @@ class WireLog:
 
     def __init__(self, folder: Path, run: str, *, base_url: str, clock: Clock) -> None:
         self._files = _Files(folder, run)
-        self._mask = Mask(hidden())
         self._base_url = base_url.rstrip("/")
         self._clock = clock
         self._ready = threading.Condition()
@@ -111,7 +110,7 @@ class WireLog:
             received: the bytes that had arrived when there is no whole answer.
         """
         latency_ms = int((self._clock.monotonic() - call.exchange_began) * 1000)
-        url = f"{(call.base_url or self._base_url).rstrip('/')}/{outgoing.path.lstrip('/')}"
+        url = f"{address(call.base_url or self._base_url).rstrip('/')}/{outgoing.path.lstrip('/')}"
         ids = (call.call_id, call.row_id, call.turn, call.attempt, str(call.lane))
         exchange = Exchange(self._clock.now_us(), ids, url, outgoing, result, received, latency_ms)
         with self._ready:
@@ -199,11 +198,11 @@ class WireLog:
             "request": readable_body(outgoing.body),
             "status": incoming.status if incoming else None,
             "reply_headers": _headers(incoming.headers) if incoming else None,
-            "reply": SPLIT if self._mask.split(body) else readable_body(body),
+            "reply": SPLIT if split_key(body) else readable_body(body),
             "latency_ms": exchange.latency_ms,
             "error": _error(result) if isinstance(result, Failure) else None,
         }
-        return _encoded(self._mask.value(line))
+        return _encoded(masked_json(line))
 
 
 class _Files:

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
+from batch.core.redaction import address
+
 KeyPath = tuple[str, ...]
 NOTHING: Final = object()
 """Stands for the value in a fault that has none."""
@@ -22,6 +24,7 @@ _API_KEY: Final = re.compile(
     r"(^|[_-])(api[_-]?key|(auth|access)[_-]token|secret|password|authorization)$", re.IGNORECASE
 )
 _SECRET_TEXT: Final = re.compile(r"\b(sk-|Bearer )\S|[0-9A-Za-z]{16,}\.[0-9A-Za-z]{8,}|[0-9a-f]{32}|://[^/@\s]+@")
+_ADDRESS: Final = ("base_url",)
 KEYS_FROM_ENVIRONMENT: Final = (
     "keys come only from the environment, never from the job file: take it out and set the provider's variable "
     "(ZAI_API_KEY, OPENAI_API_KEY, …), or name another one with model.api_key_env"
@@ -68,6 +71,8 @@ def shown_value(path: KeyPath, value: Any) -> str:
         return "****"
     if isinstance(value, dict):
         return "{…}"
+    if isinstance(value, str):
+        value = _address(path[-1:], value)
     if isinstance(value, (list, tuple)):
         return "[…]" if any(map(_hidden, value)) else _short(json.dumps(list(value), ensure_ascii=False, default=str))
     if isinstance(value, (str, bool)):
@@ -89,4 +94,9 @@ def dotted_setting(setting: str) -> str:
     """A `--set` setting as an error text shows it: its value masked when it may be a secret."""
     name, equals, value = setting.partition("=")
     secret = is_secret(name.strip()) or _SECRET_TEXT.search(value.strip()) is not None
-    return f"{name}{equals}{'****' if secret else _short(value)}"
+    return f"{name}{equals}{'****' if secret else _short(_address((name.strip().rpartition('.')[2],), value))}"
+
+
+def _address(name: tuple[str, ...], value: str) -> str:
+    """An address without user, password, query and fragment, where keys stand; any other text as it is."""
+    return address(value) if name == _ADDRESS or "://" in value else value

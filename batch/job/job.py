@@ -97,8 +97,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")
     ] = {}
     base_url: Annotated[
-        Annotated[str, Meta(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")] | None,
-        Meta(description="an http:// or https:// address without a password in it"),
+        Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")] | None,
+        Meta(description="an http:// or https:// address without a password, ? or # in it"),
     ] = None
     api_key_env: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,

@@ -31,8 +31,8 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How a service is reached. Not what it is asked: a change here makes no answer stale."""
 
     base_url: Annotated[
-        Annotated[str, Meta(pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$")],
-        Meta(description="an http:// or https:// address without a password in it"),
+        Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")],
+        Meta(description="an http:// or https:// address without a password, ? or # in it"),
     ]
     speaks: Annotated[Literal["openai", "glm"], Meta(description='"openai" or "glm"')] = "openai"
     api_key_env: Annotated[

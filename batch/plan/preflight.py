@@ -60,6 +60,16 @@ class CheckedJob(msgspec.Struct, frozen=True):
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
 
+    @property
+    def unmasked_key(self) -> str | None:
+        """What to say of a key that is too short to be masked in texts; None of any other."""
+        if self.endpoint.key_masked:
+            return None
+        return (
+            f"the key in {self.endpoint.key_env_used} has fewer than {redaction.SHORTEST} characters and cannot be "
+            "told from words, so it is not masked where a provider or a tool says it: a real key should be longer"
+        )
+
     def identity(self) -> Identity:
         """Job and source as a later run compares them."""
         part = {**self.job.request_part(), "tools": self.tools.digest_part()}
@@ -124,13 +134,6 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     return CheckedJob(
         job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
     )
-
-
-def hide_keys(checked: CheckedJob, environ: Mapping[str, str]) -> None:
-    """Have the key masked wherever text leaves the process."""
-    used = checked.endpoint.key_env_used
-    if used is not None:
-        redaction.hide(environ[used].strip())
 
 
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from batch.core import redaction
 from batch.core.redaction import MASK, Secret
 
 if TYPE_CHECKING:
@@ -30,20 +31,20 @@ class Signer(Protocol):
     def headers(self) -> Headers:
         """The Authorization header, or nothing without a key; the same object for as long as it is the same header."""
 
-    def hide(self, text: str) -> str:
-        """`text` without the secrets, for a service that echoes what it was sent."""
-
     def renew(self) -> bool:
         """Replace what was sent, because the service calls it expired; whether a newer one can be sent from now on."""
 
 
 class Credentials:
-    """An API key that is sent as it is, empty when the service wants none. No repr shows it."""
+    """An API key that is sent as it is, empty when the service wants none. No repr shows it.
 
-    __slots__ = ("_headers", "_key")
+    Making one registers the key for masking.
+    """
+
+    __slots__ = ("_headers",)
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        redaction.hide(key)
         self._headers: Headers = bearer(key) if key else ()
 
     def __repr__(self) -> str:
@@ -55,10 +56,6 @@ class Credentials:
     def headers(self) -> Headers:
         """The Authorization header, or nothing without a key."""
         return self._headers
-
-    def hide(self, text: str) -> str:
-        """`text` without the key."""
-        return text.replace(self._key, MASK) if self._key and self._key in text else text
 
     def renew(self) -> bool:
         """False: a key that has expired stays so."""

@@ -185,7 +185,7 @@ class Folding:
                 pass  # a part of the answer may be lost in it
             else:
                 return
-        text = loose_json.excerpt(event[:2000].decode("utf-8", "replace"))[:200]
+        text = loose_json.excerpt(event)[:200]
         self._fail(BROKEN, f"the frame after chunk {self.chunks} of the stream cannot be read: {text}")
 
     def _refuse(self, failure: Failure) -> None:

@@ -267,8 +267,7 @@ class Glm:
         return Failure(
             kind=kind,
             verdict=verdict,
-            message=loose_json.excerpt(self._credentials.hide(error.message))
-            or f"HTTP {incoming.status} without a message",
+            message=loose_json.excerpt(error.message) or f"HTTP {incoming.status} without a message",
             code=loose_json.excerpt(error.code)[:64] if error.code else None,
             http_status=incoming.status,
             retry_after_s=wait,

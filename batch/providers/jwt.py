@@ -31,8 +31,6 @@ JUST_MADE_S: Final = 0.2
 YOUNG_S: Final = 60.0
 YOUNG_REFUSED_MAX: Final = 10
 """So many tokens in a row called expired in their youth are not expired: our clock and the service's differ."""
-SECRET_MIN: Final = 12
-"""A shorter one is no real secret but a word, which would be masked wherever an answer happens to say it."""
 
 
 class SignedTokens:
@@ -49,7 +47,7 @@ class SignedTokens:
         RefusedToStart: the key has not the form `id.secret`.
     """
 
-    __slots__ = ("_clock", "_headers", "_id", "_key", "_made", "_made_us", "_secret", "_stem", "_young")
+    __slots__ = ("_clock", "_headers", "_id", "_made", "_made_us", "_secret", "_young")
 
     def __init__(self, key: str, clock: Clock) -> None:
         self._id, _, secret = key.partition(".")
@@ -60,18 +58,16 @@ class SignedTokens:
                 'model.key_form = "jwt" needs a key of the form id.secret with exactly one dot, and this one has '
                 'another: copy it again, or set key_form = "raw"'
             )
-        self._key = key
         self._clock = clock
         # Header and account are the same in every token of a key and stand at its beginning.
         claims = msgspec.json.encode({"api_key": self._id})[:-1] + b',"exp":'
-        self._stem = f"{_HEADER}.{_base64(claims[: len(claims) // 3 * 3])}"
+        stem = f"{_HEADER}.{_base64(claims[: len(claims) // 3 * 3])}"
         self._headers: Headers = ()
         self._made = self._made_us = 0.0
         self._young = 0
         redaction.hide(key)
-        if len(self._secret) >= SECRET_MIN:
-            redaction.hide(self._secret)
-        redaction.hide_from(self._stem)
+        redaction.hide(self._secret)
+        redaction.hide_from(stem)
 
     def __repr__(self) -> str:
         """The mask, whatever the key."""
@@ -88,11 +84,6 @@ class SignedTokens:
             self._headers = bearer(self._token(now_us // 1000))
             self._made, self._made_us = now, now_us
         return self._headers
-
-    def hide(self, text: str) -> str:
-        """`text` without the key, its secret and its tokens."""
-        text = text.replace(self._key, MASK).replace(self._secret, MASK)
-        return redaction.redact(text) if self._stem in text else text
 
     def renew(self) -> bool:
         """Make another token for the next request, unless the last one was made only a moment ago.

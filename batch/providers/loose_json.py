@@ -15,12 +15,17 @@ from urllib.parse import quote
 import msgspec
 
 from batch.core.canonical import without_surrogates
+from batch.core.redaction import redact
 
 Fields = dict[str, msgspec.Raw]
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What reading foreign JSON can raise: msgspec's errors and UnicodeDecodeError are ValueErrors."""
 EXCERPT: Final = 500
+LOOKED_AT: Final = 65_536
+"""Characters of a text that are looked through for what may be shown of it."""
+LONGEST_KEY: Final = 2_000
+"""Characters at the end of what was looked through that are not shown: a key may be cut there."""
 _fields: Final = msgspec.json.Decoder(Fields)
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _any: Final = msgspec.json.Decoder()
@@ -29,9 +34,16 @@ _encoder: Final = msgspec.json.Encoder()
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
-def excerpt(text: str) -> str:
-    """At most 500 characters of foreign text on one line, without control characters."""
-    return _CONTROL.sub(" ", without_surrogates(text[: EXCERPT * 4])).strip()[:EXCERPT]
+def excerpt(text: str | bytes) -> str:
+    """At most 500 characters of foreign text on one line, without control characters and without our keys.
+
+    Masked before it is cut: a piece of a key would not be known as one.
+    """
+    seen = text[:LOOKED_AT]
+    shown = redact(without_surrogates(seen.decode("utf-8", "replace") if isinstance(seen, bytes) else seen))
+    if len(text) > LOOKED_AT:
+        shown = shown[:-LONGEST_KEY]
+    return _CONTROL.sub(" ", shown).strip()[:EXCERPT]
 
 
 def parse_object(body: bytes) -> Fields | None:

@@ -265,8 +265,7 @@ class OpenAI:
         return Failure(
             kind=kind,
             verdict=verdict,
-            message=loose_json.excerpt(self._credentials.hide(error.message))
-            or f"HTTP {incoming.status} without a message",
+            message=loose_json.excerpt(error.message) or f"HTTP {incoming.status} without a message",
             code=loose_json.excerpt(code)[:64] if code else None,
             http_status=incoming.status,
             retry_after_s=wait,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from batch.core.records import Failure, Verdict
+from batch.core.redaction import address
 from batch.providers import completion, loose_json
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _of_the_row_too(meaning: Meaning, status: int) -> Meaning:
 def not_json(incoming: Incoming) -> Failure:
     """The failure for an answer that is no JSON object: an HTML page, an empty or cut body, a list."""
     status = incoming.status
-    body_text = loose_json.excerpt(incoming.body[:2000].decode("utf-8", "replace"))[:200] or "an empty body"
+    body_text = loose_json.excerpt(incoming.body)[:200] or "an empty body"
     if status < 300:
         message = f"HTTP {status} with something that is no JSON object: {body_text}"
         return msgspec.structs.replace(completion.unusable(message, status=status), wrong_address=is_page(incoming))
@@ -138,7 +139,7 @@ def is_page(incoming: Incoming) -> bool:
 
 def redirected(incoming: Incoming) -> Failure:
     """The failure for a redirect: it is never followed, because the key and the prompt would go wherever it points."""
-    target = loose_json.excerpt(incoming.headers.get("location", "nowhere"))[:200]
+    target = loose_json.excerpt(address(incoming.headers.get("location", "nowhere")))[:200]
     status = incoming.status
     message = f"HTTP {status} redirects to {target}, which is never followed: set base_url to where it points"
     return Failure(

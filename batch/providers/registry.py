@@ -14,6 +14,7 @@ from typing import Final, Literal
 import httpx
 import msgspec
 
+from batch.core import redaction
 from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
 from batch.core.redaction import Secret
@@ -50,6 +51,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     service: Service
     key_digest: bytes = b""
     """A hash of the key, by which a folder knows one key from another without keeping it."""
+    key_masked: bool = True
+    """Whether the key is long enough to be masked in texts; see `redaction.SHORTEST`."""
 
 
 def known_providers() -> tuple[str, ...]:
@@ -79,6 +82,7 @@ def dialect(
     key: str | None,
     key_form: KeyForm = "raw",
     clock: Clock | None = None,
+    origin: str = "model.base_url",
 ) -> tuple[Dialect, str]:
     """The dialect of a service for a given key, and its base URL without a slash at the end.
 
@@ -89,12 +93,20 @@ def dialect(
         key_form: how the key goes out.
         clock: handed to the dialect.
 
+    Args:
+        provider: its name, or what it is.
+        base_url: where it is; None for its usual address.
+        key: None for the built-in one.
+        key_form: how the key goes out.
+        clock: handed to the dialect.
+        origin: what the address is called in errors: a key of the job or a variable.
+
     Raises:
         RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, the key is missing
             or could not stand in a header, or there is no such form of it.
     """
     service = find(provider) if isinstance(provider, str) else provider
-    address = _checked_url(service.name, base_url or service.base_url)
+    address = _checked_url(service.name, base_url or service.base_url, origin)
     if key is None:
         key = service.built_in_key
     if key is None:
@@ -140,11 +152,27 @@ def resolve(
     key_variable = next((name for name in names if environ.get(name, "").strip()), None)
     if key_variable is None and (api_key_env or service.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
-    address = base_url or (environ.get(service.base_variable, "").strip() if service.base_variable else "") or None
+    address, origin = base_url, "model.base_url"
+    if not address and service.base_variable and (address := environ.get(service.base_variable, "").strip()):
+        origin = service.base_variable
+    elif not address:
+        origin = f"provider.{service.name}.base_url"
+    hide_keys(environ)
     key = _checked_key(Secret(environ[key_variable]), key_variable) if key_variable else None
-    spoken, checked_address = dialect(service, base_url=address, key=key, key_form=key_form, clock=clock)
+    spoken, checked_address = dialect(
+        service, base_url=address or None, key=key, key_form=key_form, clock=clock, origin=origin
+    )
     digest = blake2b((key or "").encode(), digest_size=16).digest()
-    return Endpoint(spoken, checked_address, key_variable, service, digest)
+    return Endpoint(spoken, checked_address, key_variable, service, digest, key is None or redaction.can_mask(key))
+
+
+def hide_keys(environ: Mapping[str, str]) -> None:
+    """Have every key masked that the environment holds under a usual name, those of other providers too.
+
+    A job's tools see the whole environment, and what they return goes to the provider and into the results.
+    """
+    for name in {name for service in PROVIDERS.values() for name in service.keys}:
+        redaction.hide(environ.get(name, "").strip())
 
 
 def _described(name: str, table: ProviderSpec) -> Service:
@@ -181,15 +209,23 @@ def _checked_key(key: str, where: str) -> str:
     return key
 
 
-def _checked_url(provider: str, address: str | None) -> str:
-    if not address:
+def _checked_url(provider: str, base_url: str | None, origin: str) -> str:
+    """The address without a slash at the end; what is wrong is told without it, as a key may stand in it."""
+    if not base_url:
         raise RefusedToStart(f"provider {provider} has no usual address: set model.base_url in the job")
+    shown = redaction.redact(redaction.address(base_url))
     try:
-        url = httpx.URL(address)
-    except httpx.InvalidURL as error:
-        raise RefusedToStart(f"base_url {address!r} is no URL ({error}): write https://host/path") from None
-    if url.userinfo:
-        raise RefusedToStart("base_url holds a user name or password: keys come from the environment only")
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise RefusedToStart(f"base_url {address!r} must be http(s)://host/path without ? and #")
-    return address.rstrip("/")
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        raise RefusedToStart(f"base_url {shown!r} in {origin} is no URL: write https://host/path") from None
+    if url.userinfo or "@" in url.path:
+        text = "holds a user name or password, which would be shown: keys come from the environment only"
+        raise RefusedToStart(f"base_url in {origin} {text}")
+    if url.query or url.fragment or "?" in base_url or "#" in base_url:
+        text = (
+            "has a ? or #, which would be shown, and requests cannot be joined to it: keys go into the key's variable"
+        )
+        raise RefusedToStart(f"base_url {shown!r} in {origin} {text}")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise RefusedToStart(f"base_url {shown!r} in {origin} must be http(s)://host/path")
+    return base_url.rstrip("/")

@@ -108,7 +108,6 @@ async def run(
     """
     env = Unshown(os.environ if environ is None else environ)
     ready = await to_thread.run_sync(preflight.check_job, job, env)
-    preflight.hide_keys(ready, env)
     clock = clock or Clock()
     began, waited = clock.monotonic(), False
     lock = RunLock(ready.folder)
@@ -230,6 +229,8 @@ class RunCommand:
         logger().info("run_started" if start.fresh else "run_continued", mode=start.mode, job=self._ready.job.name)
         if not self._warned and start.mode != "collect":
             self._warned = True
+            if (short := self._ready.unmasked_key) is not None:
+                logger().warning("key_not_masked", why=short)
             for text in self._ready.warnings:
                 logger().warning("parameter_doubted", doubt=text)
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
@@ -343,8 +344,6 @@ def _for_collecting(
             endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
-    old_form = msgspec.structs.replace(
+    return msgspec.structs.replace(
         ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint, old_models=old_models(old)
     )
-    preflight.hide_keys(old_form, environ)
-    return old_form

@@ -31,7 +31,7 @@ from batch.providers.stream import Stream
 from batch.submit.call_ids import LATE, CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime, outlasted
-from batch.submit.results import FOREIGN, STOPPED, cleaned, failure_of, observation_of, record_of
+from batch.submit.results import FOREIGN, STOPPED, failure_of, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
@@ -164,7 +164,7 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = cleaned(await self.client.exchange(outgoing, on_sent=_left, stream=stream))
+            result = await self.client.exchange(outgoing, on_sent=_left, stream=stream)
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():

@@ -1,4 +1,4 @@
-"""What an exchange came to: the answer without our key, the state its call ends in, and what it tells of the provider.
+"""What an exchange came to: foreign text made ours, the state its call ends in, and what it tells of the provider.
 
 Owns the reading of results that every lane shares; pure.
 """
@@ -6,14 +6,14 @@ Owns the reading of results that every lane shares; pure.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from batch.core.clock import MICROSECONDS
 from batch.core.errors import FailureKind, WireError
-from batch.core.records import NO_USAGE, Call, CallState, Failure, Incoming, Reply, Verdict
-from batch.core.redaction import masked, redact
+from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
+from batch.core.redaction import masked, masked_value, redact
 from batch.limits.outage import Observation
 from batch.money.prices import Prices
 from batch.submit.retry import Decision
@@ -26,32 +26,34 @@ FOREIGN: Final = "foreign_reply"
 ENDED: Final = "process_ended"
 """Code of calls that ended with a process of ours."""
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Reply).decode
-_decode_failure = msgspec.json.Decoder(Failure).decode
+S = TypeVar("S", bound=msgspec.Struct)
+R = TypeVar("R", Reply | Failure, Accepted | Failure, Reply | Failure | Processing)
 
 
-def cleaned(incoming: Incoming) -> Incoming:
-    """The answer without our key, wherever in it the provider echoes it."""
-    body = masked(incoming.body)
-    if body is incoming.body and incoming.status == 200:
-        return incoming
-    headers = {name: redact(value) for name, value in incoming.headers.items()}  # a refusal's request id is one of them
-    return Incoming(incoming.status, headers, body)
+def masked_result(result: R) -> R:
+    """What a provider said, with our keys masked in every text of it: here foreign text becomes ours, and only here.
+
+    After decoding, so that an echo escaped as JSON does or cut over the chunks of a stream is one text by now; the
+    bytes of a reply are never touched. A task id must stay as it is to be asked for: one that holds a key is refused.
+    """
+    if isinstance(result, Accepted) and masked(result.task_id) is not result.task_id:
+        return Failure(
+            kind="bad_payload",
+            verdict="once",
+            code="key_in_task_id",
+            answered=False,
+            message="the id of the task holds our API key, so it is not kept: ask the provider why",
+        )
+    if isinstance(result, Failure):
+        result = msgspec.structs.replace(result, message=redact(result.message))
+    return _masked(result)
 
 
-def masked_reply(reply: Reply) -> Reply:
-    """The reply without our key, for a provider that echoes it piece by piece."""
-    data = _encode(reply)
-    clean = masked(data)
-    return reply if clean is data else _decode(clean)
-
-
-def masked_failure(failure: Failure) -> Failure:
-    """The failure without our key: a frame of a stream was not cleaned before it was judged."""
-    data = _encode(failure)
-    clean = masked(data)
-    return failure if clean is data else _decode_failure(clean)
+def _masked(value: S) -> S:
+    """The value with every text in it masked; the same object when nothing was."""
+    fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+    changed = {name: new for name, old in fields if (new := masked_value(old, _masked)) is not old}
+    return msgspec.structs.replace(value, **changed) if changed else value
 
 
 def state_of(result: Reply | Failure) -> CallState:
@@ -86,7 +88,7 @@ def failure_of(exc: WireError) -> Failure:
     return Failure(
         kind=exc.kind,
         verdict="stop" if exc.permanent else once,
-        message=str(exc),
+        message=redact(str(exc)),
         sent=exc.sent,
         answered=False,
     )

@@ -13,7 +13,7 @@ from batch.core.records import Failure, Reply
 from batch.providers.folding import TRUNCATED
 from batch.providers.stream import Stream
 from batch.submit.attempt import CallContext
-from batch.submit.results import masked_failure, masked_reply
+from batch.submit.results import masked_result
 from batch.submit.rows import OpenCall, Row
 
 
@@ -38,12 +38,10 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     if not stream.taken:
         if isinstance(incoming, Failure):
             return call, incoming
-        return call, context.own(call, context.dialect.read_chat(incoming), incoming.headers)
-    result = stream.end(clean=not isinstance(incoming, Failure))
+        return call, context.own(call, masked_result(context.dialect.read_chat(incoming)), incoming.headers)
+    result = masked_result(stream.end(clean=not isinstance(incoming, Failure)))
     result = context.own(call, result, {} if isinstance(incoming, Failure) else incoming.headers)
-    if isinstance(result, Reply):
-        return call, masked_reply(result)
-    if isinstance(incoming, Failure) and result.code == TRUNCATED:
+    if isinstance(result, Failure) and isinstance(incoming, Failure) and result.code == TRUNCATED:
         # How the line broke says more than that the stream was not whole.
         result = msgspec.structs.replace(result, kind=incoming.kind, message=f"{result.message}: {incoming.message}")
-    return call, masked_failure(result)
+    return call, result

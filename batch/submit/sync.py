@@ -5,6 +5,7 @@ from __future__ import annotations
 from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.submit.attempt import CallContext
+from batch.submit.results import masked_result
 from batch.submit.rows import OpenCall, Row
 
 
@@ -20,4 +21,4 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     failpoints.hit("answered.received")
     if isinstance(incoming, Failure):
         return call, incoming
-    return call, context.own(call, context.dialect.read_chat(incoming), incoming.headers)
+    return call, context.own(call, masked_result(context.dialect.read_chat(incoming)), incoming.headers)

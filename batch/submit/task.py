@@ -13,7 +13,7 @@ from batch.core import failpoints
 from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Processing, Reply
 from batch.submit.attempt import CallContext
-from batch.submit.results import cleaned, failure_of
+from batch.submit.results import failure_of, masked_result
 from batch.submit.rows import OpenCall, Row
 
 FIRST_POLL_S: Final = 0.25
@@ -53,7 +53,7 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
     incoming = await context.exchange(row, call, context.dialect.submit(context.request(row), call.call_id))
     if isinstance(incoming, Failure):
         return call, incoming
-    result = context.own(call, context.dialect.read_submit(incoming), incoming.headers)
+    result = context.own(call, masked_result(context.dialect.read_submit(incoming)), incoming.headers)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
         context.evidence.record_answer(call.model)
@@ -78,14 +78,14 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     outgoing = context.dialect.poll(call.task_id)
     call.exchange_began = context.clock.monotonic()
     try:
-        incoming = cleaned(await client.exchange(outgoing))
+        incoming = await client.exchange(outgoing)
     except WireError as exc:
         if context.wire_log is not None:
             context.wire_log(call, outgoing, failure_of(exc), b"")
         return Processing("unreachable")
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
-    result = context.dialect.read_poll(incoming)
+    result = masked_result(context.dialect.read_poll(incoming))
     if not isinstance(result, Processing):
         own = context.own(call, result, incoming.headers)
         if own is not result:

@@ -23,6 +23,7 @@ import msgspec
 from batch.core.canonical import without_surrogates
 from batch.core.clock import describe
 from batch.core.errors import BatchError
+from batch.core.redaction import masked, redact
 from batch.tools.arguments import ArgumentFault, read_arguments
 from batch.tools.threads import PoolFull, ToolThreads
 
@@ -172,7 +173,7 @@ def _tell(error: BaseException) -> str:
     """An exception as text: its type and message, without a traceback, which would show our files to the model."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001  an exception class may fail at this too
+    except BaseException:  # noqa: BLE001  an exception class may fail at this too
         text = "its message cannot be read"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -185,7 +186,8 @@ def _unknown(name: str, tools: ToolSet) -> str:
 
 
 def _clean(text: str) -> str:
-    """The text made safe to log and to send: control characters and lone surrogates become spaces, its end is cut."""
+    """The text made safe to log and to send: no keys, controls and lone surrogates become spaces, its end is cut."""
+    text = redact(text)  # before it is cut: a piece of a key would not be known as one
     shown = text[:MAX_ERROR] + "…" if len(text) > MAX_ERROR else text
     if shown.isascii() and shown.isprintable():
         return shown
@@ -193,6 +195,8 @@ def _clean(text: str) -> str:
 
 
 def _cut(content: str) -> str:
+    """A result without our keys, which a tool finds in the environment, and not too long."""
+    content = masked(content)
     if len(content) * 4 <= MAX_CONTENT:
         return content
     encoded = content.encode()

@@ -136,3 +136,16 @@ def test_refusals_clean_names_too(job: Path, cli: Cli) -> None:
     assert said.code == 2
     assert "\x1b" not in said.err
     assert "is not packed with gzip, whatever its ending says" in said.err
+
+
+def test_a_key_that_is_too_short_to_be_masked_is_said(alone: Shell, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    """FIELD 19. `EMPTY` and the like cannot be told from words; a longer key says nothing."""
+    folder = alone.write([{"id": 1, "text": "x"}])
+    sentence = "the key in ZAI_API_KEY has fewer than 12 characters and cannot be told from words"
+    for name in ("ZHIPUAI_API_KEY", "ZHIPU_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for key, warned in (("EMPTY", True), ("elevenchars", True), ("twelve-chars", False)):
+        monkeypatch.setenv("ZAI_API_KEY", key)
+        said = cli("check", folder)
+        assert said.code == 0
+        assert (sentence in said.out) is warned

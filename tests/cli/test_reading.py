@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch.cli.text import clean
+from batch.core.plain import clean
 from tests.cli.conftest import Cli, Shell
 from tests.simulator.conftest import Start
 

@@ -220,6 +220,16 @@ def test_an_unusable_proxy_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> 
         Client("https://far.example/base", call_timeout_s=5)
 
 
+@pytest.mark.parametrize("proxy", ["ftp://me:K3yOfMine@h:1", "http://me:K3y/OfMine@h:1", "socks9://me:K3yOfMine@h"])
+def test_an_unusable_proxy_is_refused_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a URL parser says of an address may hold a part of it."""
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(RefusedToStart, match="HTTPS_PROXY") as caught:
+        Client("https://far.example/base", call_timeout_s=5)
+    assert "OfMine" not in str(caught.value)
+    assert "K3y" not in str(caught.value)
+
+
 async def test_redirects_are_not_followed(stub: Stub) -> None:
     """The key goes to no second host."""
     stub.answers = [reply(b"", "Location: http://127.0.0.1:1/", status="307 Temporary Redirect")]

@@ -295,3 +295,20 @@ def test_no_setting_can_raise_anything_but_a_job_error(name: str, value: str) ->
 def test_any_text_is_a_job_or_a_job_error(text: str) -> None:
     """Line numbers are looked up by a loose scanner, which must not trip over odd files."""
     document.Document(Path("job.toml"), text, {}).lines([Fault(("a", "b"), "x")])
+
+
+@pytest.mark.parametrize("place", ["file", "flag"])
+@pytest.mark.parametrize(
+    "address", ["https://h/v1?key=K3yOfMine", "https://h#K3yOfMine", "https://me:K3yOfMine@h", "me:K3yOfMine@h"]
+)
+def test_an_address_with_a_key_in_it_is_refused_and_not_shown(address: str, place: str, tmp_path: Path) -> None:
+    """FIELD 20. In the file, by --set, and in a provider's own table."""
+    table = f'[provider.mine]\nbase_url = "{address}"\n'
+    text = SOUND + (f'base_url = "{address}"\n' if place == "file" else "") + table
+    (tmp_path / "job.toml").write_text(text)
+    overrides = [] if place == "file" else [f"model.base_url={address}"]
+    with pytest.raises(JobError) as caught:
+        Job.load(tmp_path, overrides=overrides)
+    said = str(caught.value)
+    assert said.count("address without a password, ? or # in it") == 2
+    assert "K3yOfMine" not in said

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.core import redaction
 from batch.core.clock import HandClock
 from batch.core.errors import RefusedToStart
 from batch.core.records import Failure, Incoming, Request
@@ -199,9 +200,8 @@ def test_key_secret_and_every_token_there_ever_was_are_masked_everywhere() -> No
     for secret in (KEY, SECRET, made[0], made[-1]):
         for text in (f"{secret}", f"who is {secret}?", f'{{"a":"{secret}"}}', f"Bearer {secret}, please"):
             assert secret not in redact(text)
-            assert secret.encode() not in masked(text.encode())
-            assert secret not in tokens.hide(text)
-    assert masked(f'{{"a":"{made[7]}","b":2}}'.encode()) == b'{"a":"[masked]","b":2}'
+            assert secret not in masked(text)
+    assert masked(f'{{"a":"{made[7]}","b":2}}') == '{"a":"[masked]","b":2}'
     for shown in (repr(tokens), str(tokens), repr(tokens.headers()), f"{tokens.headers()}"):
         assert SECRET not in shown
         assert made[-1][-20:] not in shown
@@ -210,7 +210,7 @@ def test_key_secret_and_every_token_there_ever_was_are_masked_everywhere() -> No
 def test_a_secret_that_is_a_word_does_not_mask_the_word_in_answers() -> None:
     """Keys for the simulator may be anything; answers are kept as they came."""
     SignedTokens("reader.secret", HandClock())
-    assert masked(b"a secret told by the reader") == b"a secret told by the reader"
+    assert masked("a secret told by the reader") == "a secret told by the reader"
 
 
 @given(st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True), st.from_regex(r"[!-~]{1,40}", fullmatch=True))
@@ -218,7 +218,9 @@ def test_every_key_of_the_right_form_makes_tokens_that_the_other_side_accepts(na
     """The simulator shares no code with the client."""
     secret = secret.replace(".", "x")
     clock = HandClock()
-    token = sent(SignedTokens(f"{name}.{secret}", clock))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_process", redaction.Masker())  # hundreds of keys are no one's
+        token = sent(SignedTokens(f"{name}.{secret}", clock))
     assert glm_key(token, {name: secret}, clock.now_us() / 1000) == name
 
 

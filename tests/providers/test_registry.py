@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from batch.core.errors import RefusedToStart
 from batch.core.records import Request
+from batch.job.providers import ProviderSpec
 from batch.providers import registry
 from batch.providers.base import Credentials
 from batch.providers.registry import Endpoint
@@ -92,6 +95,40 @@ def test_an_address_that_is_none_refuses_to_start(address: str) -> None:
     """Before anything is sent."""
     with pytest.raises(RefusedToStart, match="base_url"):
         endpoint("simulator", {}, base_url=address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://h/v1?key=K3yOfMine",
+        "https://h/v1#token=K3yOfMine",
+        "https://me:K3yOfMine@h/v1",
+        "https://me:K3y/OfMine@h/v1",
+        "https://me:K3y#OfMine@h/v1",
+        "https://me:12/OfMine@h/v1",
+        "ftp://h/?K3yOfMine",
+        "me:K3yOfMine@h",
+    ],
+)
+def test_an_address_with_a_key_in_it_is_refused_by_its_name_and_not_shown(address: str) -> None:
+    """FIELD 20. Wherever it comes from: the sentence names the place, not the value; its cause does neither."""
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": address}
+    table = {"mine": ProviderSpec(base_url=address)}
+    places: tuple[tuple[str, Callable[[], Endpoint]], ...] = (
+        ("OPENAI_BASE_URL", lambda: endpoint("openai", environ)),
+        ("model.base_url", lambda: endpoint("openai", {"OPENAI_API_KEY": "k"}, base_url=address)),
+        (
+            "provider.mine.base_url",
+            lambda: registry.resolve("mine", base_url=None, api_key_env=None, environ={}, tables=table),
+        ),
+    )
+    for name, resolved in places:
+        with pytest.raises(RefusedToStart, match=name) as caught:
+            resolved()
+        assert "OfMine" not in str(caught.value)
+        assert "K3y" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_an_unknown_provider_names_the_nearest_or_all() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
+from batch.core import redaction
 from batch.core.records import ToolCall
 from batch.tools.execute import MAX_CONTENT, Executor, ToolResult
 from batch.tools.registry import ToolSet, tool
@@ -369,3 +370,29 @@ def test_a_tool_that_never_returns_does_not_keep_the_process_from_ending(tmp_pat
     command, environment = [sys.executable, str(program)], {"PYTHONPATH": str(root)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+
+
+@pytest.mark.parametrize("form", [str, str.upper, lambda key: "".join(f"\\u{ord(char):04x}" for char in key)])
+async def test_a_key_that_a_tool_finds_goes_neither_to_the_model_nor_into_the_journal(
+    form: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 18. In a result, in a value, in an error, and across the place where either is cut."""
+    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    secret = "Zq7kPw3mVx9tRb2c"
+    redaction.hide(secret)
+    told = form(secret)
+    results = [f"env: {told}", {"key": [told], told: 1}, "x" * (MAX_CONTENT - 60) + told * 9]
+    faults = [ValueError(told), KeyError({told: 1}), RuntimeError("x" * 1_980 + told)]
+
+    async def give(number: int) -> Any:
+        """Give one of them."""
+        return results[number]
+
+    def fail(number: int) -> None:
+        """Raise one of them."""
+        raise faults[number]
+
+    calls = [call(name, f'{{"number": {number}}}') for name in ("give", "fail") for number in range(3)]
+    said = [one.content for one in await executor(give, fail).run_calls([*calls, call(f"tool {told}")])]
+    assert all(told not in text and told[:8] not in text for text in said[:-1]), said
+    assert [redaction.MASK in text for text in said[:-1]] == [True, True, True, True, True, False]

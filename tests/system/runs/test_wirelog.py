@@ -54,8 +54,9 @@ def _json(value: Any) -> bytes:
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One key is hidden, as `prepared.secrets` does."""
-    monkeypatch.setattr(redaction, "_secrets", {KEY})
+    """One key is hidden, as making its credentials does."""
+    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    redaction.hide(KEY)
 
 
 @pytest.fixture
