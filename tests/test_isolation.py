@@ -44,7 +44,7 @@ def test_a_test_that_leaves_a_process_fails_itself_and_not_its_neighbour(tmp_pat
     (tmp_path / "test_leaking.py").write_text(LEAKING)
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest"]
     done = subprocess.run(
-        [*command, "-n", "0", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [*command, "-n", "0", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert "ERROR at teardown of test_that_leaks" in done.stdout, done.stdout + done.stderr
     assert "this test left behind: process" in done.stdout
@@ -96,7 +96,7 @@ def test_a_forked_command_is_a_process_as_a_fresh_one_is(fresh: bool, tmp_path: 
     environ = {**os.environ, "MARK": "mine"}
     words = [sys.executable, "-m", "says"]
     with processes.start([*words, "3"], env=environ, cwd=tmp_path, fresh=fresh) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (3, "")
     assert err.startswith(f"{tmp_path} mine [")
     assert err.endswith("'3'] True\n")
@@ -106,7 +106,7 @@ def test_a_forked_command_is_a_process_as_a_fresh_one_is(fresh: bool, tmp_path: 
             assert "wait" in process.stderr.readline()
             assert process.pid in {child.pid for child in psutil.Process().children()}
             process.send_signal(number)
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
         assert process.returncode in code
     assert isinstance(process, processes._Forked) is not fresh or not processes._HELPER.works
 
@@ -119,7 +119,7 @@ def test_a_forked_command_says_what_a_fresh_one_says(words: list[str]) -> None:
     told = []
     for fresh in (False, True):
         with processes.start([sys.executable, "-m", "batch", *words], fresh=fresh) as process:
-            told.append((*process.communicate(timeout=60), process.returncode))
+            told.append((*process.communicate(timeout=120), process.returncode))
     assert told[0] == told[1]
     assert told[0][0] or told[0][1]
 
@@ -130,4 +130,4 @@ def test_another_environment_of_the_interpreter_gets_a_fresh_one() -> None:
     with processes.start([sys.executable, "-m", "batch", "--version"], env=environ) as process:
         assert not isinstance(process, processes._Forked)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)

@@ -43,7 +43,7 @@ def test_the_job_of_the_readme_prints_the_table_of_the_readme(tmp_path: Path) ->
             env={**os.environ, "ZHIPUAI_API_KEY": KEY, "ZHIPUAI_BASE_URL": f"{url}/api/paas/v4"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ def done(command: Sequence[str | Path], folder: Path, **environ: str) -> str:
     """What a command says that ends well; it sees no key, no setting and no path of ours."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PROMPTMILL"))}
     found = subprocess.run(
-        command, cwd=folder, env={**clean, **environ}, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=folder, env={**clean, **environ}, capture_output=True, text=True, timeout=120, check=False
     )
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout

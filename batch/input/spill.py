@@ -10,6 +10,8 @@ source has one in every batch; they are given back as dictionaries.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -136,8 +138,11 @@ class Spill:
         """
         if indices and not 0 <= min(indices) <= max(indices) < self.rows:
             raise IndexError(f"{self.path} has {self.rows} rows")
-        table = pa.Table.from_batches(self._batches, self._stored).take(pa.array(indices, pa.int64()))
-        batches = [cast_batch(batch, self.schema) for batch in table.to_batches()]
+        # From each batch by itself: to take from all at once, Arrow first puts all text of the spill together.
+        batches = []
+        for number, run in groupby(indices, lambda index: bisect_right(self._starts, index) - 1):
+            places = pa.array([index - self._starts[number] for index in run], pa.int64())
+            batches.append(cast_batch(self._batches[number].take(places), self.schema))
         return pa.Table.from_batches(batches, self.schema)
 
     def records(self, start: int, count: int, columns: list[str] | None = None) -> list[dict[str, Any]]:

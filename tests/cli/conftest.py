@@ -74,7 +74,7 @@ class Shell:
     def __call__(self, *words: str | Path) -> CommandResult:
         """The command, run to its end; the key is never in what it says."""
         process = self.start(*words)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert KEY.split(".")[1] not in out + err
         return CommandResult(process.returncode, out, err)
 

@@ -289,7 +289,7 @@ def test_simulate_prints_its_address_serves_and_stops_in_peace(alone: Shell) -> 
     taken = alone("simulate", "--port", port)
     assert (taken.code, f"port {port}: Address already in use" in taken.err) == (2, True)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
 
 

@@ -36,7 +36,7 @@ def killed(spec: str, passes: int) -> tuple[int, int]:
         cwd=PACKAGE.parent,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     return done.returncode, len(done.stdout.split())

@@ -122,7 +122,7 @@ def test_a_commit_that_was_acknowledged_survives_sigkill(path: Path) -> None:
         for line in process.stdout:
             if int(line) >= 100:
                 os.kill(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     told = int(line)
     kept = [row[0] for row in read(path, "SELECT call FROM calls ORDER BY call")]
     assert kept == list(range(len(kept)))
@@ -280,7 +280,7 @@ async def test_the_end_of_a_call_and_what_follows_from_it_are_one_commit(path: P
     async with Ledger(path) as ledger:
         watcher.start()
         try:
-            assert looked.wait(10)
+            assert looked.wait(60)
             for number in range(150):
                 send(ledger, number)
                 ledger.accepted(number, f"task-{number}", "https://host")

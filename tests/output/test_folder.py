@@ -114,7 +114,7 @@ def test_the_lock_of_a_killed_process_is_free(out: OutputFolder) -> None:
         with pytest.raises(OutputError, match=f"process {holder.pid}"):
             RunLock(out).take()
         holder.kill()
-        holder.wait(10)
+        holder.wait(60)
     with RunLock(out).take():
         assert out.lock.read_text() == f"{os.getpid()}\n"
 
@@ -144,7 +144,7 @@ def test_a_full_disk_does_not_stop_the_lock(out: OutputFolder) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -74,7 +74,7 @@ def in_a_child(code: str, *arguments: object, **environment: str) -> subprocess.
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

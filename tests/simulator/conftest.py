@@ -99,7 +99,7 @@ class Sim:
         self._server = _ThreadServer(config_of(self.app, idle_close_s=parsed.idle_close_s))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
-        assert self._server.ready.wait(10)
+        assert self._server.ready.wait(60)
         # No TLS here, and to load the certificates of the world takes longer than all the rest.
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, verify=False)
         self.key = "reader.secret"
@@ -153,7 +153,7 @@ class Sim:
 
     def until_books(self, records: int) -> list[dict[str, Any]]:
         """The books once they hold that many records: what is served after a client left ends unseen."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(books := self.books()) < records:
             assert time.monotonic() < deadline, books
             time.sleep(0.005)

@@ -31,7 +31,7 @@ def request(sim: Sim, path: str = CHAT, key: str = "a.b", asked: str = "hello") 
 
 def raw(sim: Sim, path: str = CHAT, key: str = "a.b") -> tuple[bytes, bool]:
     """All bytes of an answer, and whether the connection was reset (and not closed in peace)."""
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=30) as connection:
         connection.sendall(request(sim, path, key))
         return drained(connection)
 
@@ -49,7 +49,7 @@ def drained(connection: socket.socket) -> tuple[bytes, bool]:
 
 def whole(sim: Sim, path: str = CHAT, key: str = "a.b") -> tuple[bytes, bytes]:
     """Head and body of an answer that comes whole, as bytes."""
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=30) as connection:
         connection.sendall(request(sim, path, key))
         read = b""
         while b"\r\n\r\n" not in read:

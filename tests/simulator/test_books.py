@@ -99,7 +99,7 @@ def test_a_cached_prefix_is_billed_at_its_own_price(start: Start) -> None:
 
 def test_a_request_that_never_became_whole_is_booked_and_not_billed(sim: Sim) -> None:
     """A client that leaves in the middle of its body has bought nothing."""
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=30) as connection:
         head = b"POST /api/paas/v4/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a.b\r\n"
         connection.sendall(head + b"Content-Length: 1000\r\n\r\n{")
     (record,) = sim.until_books(1)
@@ -111,7 +111,7 @@ def test_a_large_request_and_a_client_that_leaves_are_seen(start: Start) -> None
     sim = start("[limits]\nin_flight = 1\n[latency]\nchat_ms = [300, 300]")
     body = json.dumps(sim.body("word " * 100_000, "glm-4", {})).encode()
     head = "POST /api/paas/v4/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer reader.secret\r\n"
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=30) as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         while not sim.judge()["requests"]:
             pass

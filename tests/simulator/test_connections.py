@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def connected(sim: Sim) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", sim.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", sim.port), timeout=30)
 
 
 def answered(connection: socket.socket) -> bytes:

@@ -30,7 +30,7 @@ def at_once(
     before = sim.judge()["requests"]
     with contextlib.ExitStack() as stack:
         opened = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=5)) for _ in range(number)
+            stack.enter_context(socket.create_connection(("127.0.0.1", sim.port), timeout=30)) for _ in range(number)
         ]
         for connection in opened:
             connection.sendall(head.encode() + body)

@@ -38,14 +38,14 @@ def test_it_prints_its_root_url_serves_and_stops_at_a_signal(tmp_path: Path, num
         assert url.startswith("http://127.0.0.1:")
         assert httpx.get(f"{url}/_sim/books").json() == []
         port = int(url.rsplit(":", 1)[1])
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as waiting:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as waiting:
             body = b'{"model":"glm-4","messages":[{"role":"user","content":"hello"}]}'
             head = b"POST /api/paas/v4/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a.b\r\n"
             waiting.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             while not httpx.get(f"{url}/_sim/judge").json()["requests"]:
                 pass
             running.send_signal(number)
-            out, err = running.communicate(timeout=5)
+            out, err = running.communicate(timeout=120)
     assert (running.returncode, out, err) == (0, "", "")
 
 
@@ -62,7 +62,7 @@ def test_resets_make_no_noise(tmp_path: Path) -> None:
                 httpx.post(f"{url}/api/paas/v4/{path}", json=body, headers={"Authorization": "Bearer a.b"})
         assert len(httpx.get(f"{url}/_sim/faults").json()) == 5
         running.send_signal(signal.SIGTERM)
-        assert running.communicate(timeout=5) == ("", "")
+        assert running.communicate(timeout=120) == ("", "")
 
 
 def test_the_default_latency_is_that_of_a_quick_provider() -> None:
@@ -79,7 +79,7 @@ def test_a_wrong_scenario_ends_it_with_status_2(tmp_path: Path) -> None:
     scenario.write_text("sede = 7")
     with process("--scenario", str(scenario)) as (running, url):
         assert url == ""
-        _, err = running.communicate(timeout=5)
+        _, err = running.communicate(timeout=120)
     assert running.returncode == 2
     assert "did you mean seed?" in err
     assert "Traceback" not in err
@@ -92,7 +92,7 @@ def test_a_port_that_is_taken_ends_it_with_status_2() -> None:
         process("--port", str(taken.getsockname()[1])) as (running, url),
     ):
         assert url == ""
-        _, err = running.communicate(timeout=5)
+        _, err = running.communicate(timeout=120)
     assert running.returncode == 2
     assert "in use" in err
     assert "Traceback" not in err

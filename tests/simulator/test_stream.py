@@ -31,7 +31,7 @@ EACH = pytest.mark.parametrize("dialect", DIALECTS)
 def open_stream(sim: Sim, dialect: str = "glm", asked: str = ASKED, **more: Any) -> socket.socket:
     body = json.dumps(body_of(dialect, asked, **more)).encode()
     head = f"POST {path_of(dialect)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-a.b\r\n"
-    connection = socket.create_connection(("127.0.0.1", sim.port), timeout=5)
+    connection = socket.create_connection(("127.0.0.1", sim.port), timeout=30)
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     return connection
 

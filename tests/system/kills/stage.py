@@ -48,7 +48,7 @@ def simulator(folder: Path, scenario: str = "") -> Iterator[str]:
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=120)[1]
         assert not said, said
 
 
@@ -127,7 +127,7 @@ class Stage:
     def run(self, failpoint: str | None = None, *options: str) -> int:
         """Run to its end, whatever it is; minus nine when it was killed."""
         process = self.start(failpoint, *options)
-        said = process.communicate(timeout=60)
+        said = process.communicate(timeout=120)
         self.said = "".join(said)
         self.kills += process.returncode == -signal.SIGKILL
         return process.returncode
@@ -143,7 +143,7 @@ class Stage:
         time.sleep(moment.later_s)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-        said = process.communicate(timeout=60)
+        said = process.communicate(timeout=120)
         self.said = "".join(said)
         if process.returncode == -signal.SIGKILL:
             self.kills += 1

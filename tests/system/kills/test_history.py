@@ -32,7 +32,6 @@ NEXT = {
 }
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("then", NEXT)
 def test_a_history_cut_after_any_of_its_commits_goes_on_to_the_same_table(tmp_path: Path, url: str, then: str) -> None:
     """Six rows of all kinds, then changed and new ones; after the cut the same command comes, or already the next."""
@@ -42,7 +41,6 @@ def test_a_history_cut_after_any_of_its_commits_goes_on_to_the_same_table(tmp_pa
         go_on(history, expected, cut, skip=then != "the same")
 
 
-@pytest.mark.timeout(180)
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=WITHOUT_SHRINKING)
 @given(histories(), lanes, cuts)
 def test_any_prefix_of_any_history_goes_on_to_the_same_table(

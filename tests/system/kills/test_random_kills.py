@@ -11,7 +11,6 @@ from tests.system.kills.stage import CHUNKS, Stage, expected_answers, moments, s
 ROWS, KILLS = 300, 8  # scripts/chaos does 1,500 and 40
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("lane", ["sync", "stream", "task"])
 def test_a_run_killed_again_and_again_loses_nothing_and_pays_nothing_twice(lane: str, tmp_path: Path) -> None:
     """Ours: promises 1, 2 and 5 under kill -9."""

@@ -173,17 +173,17 @@ class House(Mill):
         disturbed = bool(failpoint)
         try:
             if then is not None:
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 60
                 while self._requests() < first + after and process.poll() is None:
                     assert time.monotonic() < deadline, "the requests never came"
                     time.sleep(0.002)
                 if process.poll() is None:
                     disturbed = True
                     then(process)
-            said = "".join(process.communicate(timeout=30))
+            said = "".join(process.communicate(timeout=120))
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(60)
         return Night(process.returncode, said, disturbed)
 
     def _within(self) -> Night:

@@ -134,7 +134,6 @@ class Walk:
             house.check_nothing_to_do()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_nights_lose_nothing_and_pay_nothing_twice(seed: int, tmp_path: Path, start: Start) -> None:
     """Ours: promises 1, 2, 3 and 5 under anything that happens to a nightly job, in any order."""

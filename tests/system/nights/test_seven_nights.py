@@ -14,7 +14,6 @@ from tests.system.nights.house import CONCURRENCY, SCENARIO, Form, House, interr
 __all__ = ["start"]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("form", "lane"), [("folder", "sync"), ("parquet", "task"), ("file", "sync")])
 def test_seven_nights_leave_each_key_once_and_the_books_exact(
     form: Form, lane: str, tmp_path: Path, start: Start

@@ -111,7 +111,7 @@ class Mill:
     def command(self, *options: str, failpoint: str = "", program: Sequence[str] = ()) -> tuple[int, str]:
         """Exit code and everything said, of a process run to its end."""
         process = self.start(*options, failpoint=failpoint, program=program)
-        said = "".join(process.communicate(timeout=60))
+        said = "".join(process.communicate(timeout=120))
         return process.returncode, said
 
     # -- what came of it --------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Ma
     assert process.stderr is not None
     wait_for(mill, 4)
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 4
     replaced = len({row[0] for row in mill.calls("row_id", f"run = '{mill.runs()[-1]['run']}'")})
     asked(mill, None)  # type: ignore[arg-type]

@@ -18,7 +18,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.timeout(120)
 def test_peak_memory_is_the_same_for_three_times_the_rows(tmp_path: Path, url: str) -> None:
     """Promise 6: flat in the number of rows; 20,000 and 60,000 with PROMPTMILL_LONG_TESTS=1."""
     few = 20_000 if os.environ.get("PROMPTMILL_LONG_TESTS") else 4_000
@@ -35,7 +34,6 @@ def test_peak_memory_is_the_same_for_three_times_the_rows(tmp_path: Path, url: s
     assert max(peaks) <= 250, peaks
 
 
-@pytest.mark.timeout(120)
 def test_peak_memory_stays_bounded_with_rows_of_a_hundred_kilobytes(tmp_path: Path, url: str) -> None:
     """Promise 6: 100 MB of input is not held at once."""
     mill = Mill(tmp_path / "large", url)

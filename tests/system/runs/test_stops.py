@@ -39,7 +39,7 @@ def add(a: int, b: int) -> int:
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for something another process does."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"never came: {what}"
         time.sleep(0.01)
@@ -79,7 +79,7 @@ def accepted(mill: Mill) -> int:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    return "".join(process.communicate(timeout=30))
+    return "".join(process.communicate(timeout=120))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -194,7 +194,7 @@ def streaming(*frames: bytes, then: tuple[threading.Event, threading.Event] | No
             if then is not None:
                 written, over = then
                 written.set()
-                over.wait(20)
+                over.wait(60)
 
         def log_message(self, *_: object) -> None:
             return
@@ -296,7 +296,7 @@ def test_a_second_signal_after_the_finish_reason_loses_no_answer(make: Make) -> 
     with streaming(_frame(content="a"), _frame("stop"), then=(written, over)) as mill.url:
         process = mill.start("--log-format", "json", "--wire-log")
         assert process.stderr is not None
-        assert written.wait(20)
+        assert written.wait(60)
         process.send_signal(signal.SIGINT)
         while "stop_requested" not in process.stderr.readline():
             pass
