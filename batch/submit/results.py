@@ -13,7 +13,7 @@ import msgspec
 from batch.core.clock import MICROSECONDS
 from batch.core.errors import FailureKind, WireError
 from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
-from batch.core.redaction import masked, masked_value, redact
+from batch.core.redaction import masked, masked_value, redact, spares
 from batch.limits.outage import Observation
 from batch.money.prices import Prices
 from batch.submit.retry import Decision
@@ -27,6 +27,8 @@ ENDED: Final = "process_ended"
 """Code of calls that ended with a process of ours."""
 
 S = TypeVar("S", bound=msgspec.Struct)
+_encode = msgspec.json.Encoder().encode
+
 R = TypeVar("R", Reply | Failure, Accepted | Failure, Reply | Failure | Processing)
 
 
@@ -36,6 +38,8 @@ def masked_result(result: R) -> R:
     After decoding, so that an echo escaped as JSON does or cut over the chunks of a stream is one text by now; the
     bytes of a reply are never touched. A task id must stay as it is to be asked for: one that holds a key is refused.
     """
+    if not isinstance(result, Failure) and spares(_encode(result)):
+        return result  # nearly always, and much quicker than to look at every text
     if isinstance(result, Accepted) and masked(result.task_id) is not result.task_id:
         return Failure(
             kind="bad_payload",

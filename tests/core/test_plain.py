@@ -52,6 +52,7 @@ def test_json_keeps_its_value_in_harmless_characters(value: object) -> None:
 @pytest.mark.parametrize(
     "text", ["plain", "two words", "it's", ORDERS.replace("\x00", ""), "a\\b'\x1b1", "表\u202e", "\udcff"]
 )
+@pytest.mark.slow
 def test_a_quoted_word_can_be_copied_into_a_shell(text: str) -> None:
     """FIELD 20. What the command names is the row, not what is left of its name."""
     word = quoted(text)
