@@ -99,7 +99,7 @@ def wire(
         return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
 
     resumer = Resumer(reader, context, schedule, settings.rules, old_request if collecting else feeder.request)
-    tools = Executor(checked.tools) if len(checked.tools) else None
+    tools = _executor(checked, stack)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -113,6 +113,14 @@ def wire(
         worker=Worker(context, schedule, settings, tools=tools, state=state),
         publishing=Publishing(publisher, ledger, reader, state),
     )
+
+
+def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
+    if not len(checked.tools):
+        return None
+    tools = Executor(checked.tools)
+    stack.callback(tools.close)
+    return tools
 
 
 def _estimator(checked: CheckedJob) -> TokenEstimator:

@@ -4,13 +4,14 @@ Owns the limits of a call (time, threads, size of the result) and the texts of e
 on: `{"error": "…"}`. No exception comes out, whatever the model or the tool does. It knows no conversation and no
 ledger.
 
-What this cannot do, because tools run in this process: a plain function that overruns its time is given up, not stopped
-(see `threads`); an async one that blocks holds up the event loop; memory is not bounded.
+Plain functions run in threads (`threads`), async ones in event loops of their own (`loops`), so what they do to "the"
+loop and "all" tasks reaches neither the run nor its other calls. What this cannot do, because tools run in this
+process: a function that overruns its time is given up, not stopped; one that ends the process ends the run; memory is
+not bounded.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import math
@@ -25,6 +26,7 @@ from batch.core.clock import describe
 from batch.core.errors import BatchError
 from batch.core.redaction import masked, redact
 from batch.tools.arguments import ArgumentFault, read_arguments
+from batch.tools.loops import LoopClosed, LoopsLost, ToolLoops
 from batch.tools.threads import PoolFull, ToolThreads
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ class Executor:
     def __init__(self, tools: ToolSet, *, threads: int = 8) -> None:
         self._tools = tools
         self._threads: ToolThreads[ToolResult] = ToolThreads(threads)
+        self._loops: ToolLoops[ToolResult] = ToolLoops()
+
+    def close(self) -> None:
+        """End the event loops of async tools; calls under way are cancelled. Waits for nothing."""
+        self._loops.close()
 
     async def run_call(self, call: ToolCall, *, timeout_s: float = 60.0) -> ToolResult:
         """Run one call.
@@ -96,13 +103,16 @@ class Executor:
 
     async def _run(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> ToolResult | None:
         """Run a tool; return its result, or None when its time ran out."""
-        if tool.is_async:
-            with anyio.move_on_after(timeout_s):
-                return await _await(tool, arguments)
-            return None
         try:
+            if tool.is_async:
+                return await self._loops.run(functools.partial(_await, tool, arguments), timeout_s=timeout_s)
             return await self._threads.run(functools.partial(_call, tool, arguments), timeout_s=timeout_s)
-        except (PoolFull, RuntimeError) as error:  # RuntimeError: the system gives no more threads
+        except (
+            PoolFull,
+            LoopsLost,
+            LoopClosed,
+            RuntimeError,
+        ) as error:  # RuntimeError: the system gives no more threads
             return _error(str(error))
 
 
@@ -115,15 +125,10 @@ def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
 
 
 async def _await(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
-    """Run an async function on the event loop."""
+    """Run an async function, in a loop of `ToolLoops`."""
     try:
         return ToolResult(_cut(render(await tool.function(**arguments), name=tool.name)))
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        return _failed(error)  # nobody cancelled us: something the tool waited for was cancelled by the tool
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a crashing tool is its row's matter
+    except BaseException as error:  # noqa: BLE001  as in `_call`; the loop is the tools' own
         return _failed(error)
 
 

@@ -319,7 +319,7 @@ async def test_cancelling_the_run_goes_through_a_running_tool(kind: str) -> None
 
     async def later() -> None:
         """Hang."""
-        begun.set()
+        loop.call_soon_threadsafe(begun.set)
         await anyio.sleep_forever()
 
     finished = []
