@@ -122,6 +122,7 @@ PROMISES = (
             "tests/system/runs/test_refusals.py::test_the_key_is_nowhere_even_when_the_provider_echoes_it",
             "tests/system/runs/test_refusals.py::test_the_key_is_nowhere_wherever_in_its_answer_the_provider_echoes_it",
             "tests/system/runs/test_refusals.py::test_the_key_of_a_run_in_good_health_is_nowhere_either",
+            "tests/system/faults/test_keys.py::test_a_key_that_comes_in_by_this_way_is_found_nowhere",
         ),
         "",
     ),

@@ -18,7 +18,8 @@ MASK: Final = "[masked]"
 SHORTEST: Final = 12
 """Characters of the shortest key that is masked: `token`, `EMPTY` or `localkey` cannot be told from words."""
 
-_WORD: Final = "[A-Za-z0-9_.=-]*"
+_WORD: Final = r"(?:[A-Za-z0-9_.=+/%-]|\\+u00[0-9a-fA-F]{2})*"
+"""The rest of a token behind its beginning, in whatever form."""
 _ESCAPE: Final = re.compile(r"\\+(?:u00([0-9a-fA-F]{2})|(?=[^A-Za-z0-9]))")
 _LOOKS_LIKE_A_KEY: Final = re.compile(
     r"\b(?:sk-[A-Za-z0-9_-]{16,}|[0-9a-f]{32}\.[A-Za-z0-9]{16,}|Bearer +[^\s\"'\\]+"
@@ -121,11 +122,12 @@ class Masker:
         # Searching a lowered text for each form is some fifty times faster than one pattern that does not mind case.
         values = {part for secret in self._secrets for part in _parts(secret)}
         forms = {form for value in values for form in _forms(value)}
-        whole = [re.escape(form) for form in forms] + [re.escape(text) + _WORD for text in self._beginnings]
+        begun = {form for text in self._beginnings for form in _forms(text)}
+        whole = [re.escape(form) for form in forms] + [re.escape(form) + _WORD for form in begun]
         escaped = [_escapable(value) for value in values]
         escaped += [f"{_escapable(text)}{_WORD}" for text in self._beginnings]
         self._pattern, self._escaped = map(_any_of, (whole, escaped))
-        marks = {text.lower() for text in (*forms, *self._beginnings)}
+        marks = {form.lower() for form in forms | begun}
         self._marks = tuple(mark for mark in marks if not any(other in mark for other in marks - {mark}))
         self._marks_utf8 = tuple(mark.encode() for mark in self._marks)
         self._awkward = any('"' in mark or "\\" in mark for mark in self._marks)

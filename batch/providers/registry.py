@@ -7,6 +7,7 @@ services.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, Literal
@@ -215,9 +216,11 @@ def _checked_url(provider: str, base_url: str | None, origin: str) -> str:
         raise RefusedToStart(f"provider {provider} has no usual address: set model.base_url in the job")
     shown = redaction.redact(redaction.address(base_url))
     try:
-        url = httpx.URL(base_url)
+        url: httpx.URL | None = httpx.URL(base_url)
     except httpx.InvalidURL:
-        raise RefusedToStart(f"base_url {shown!r} in {origin} is no URL: write https://host/path") from None
+        url = None
+    if url is None or re.search(r"[^\w.:-]", url.host):  # what is host and what is key in it cannot be told
+        raise RefusedToStart(f"base_url in {origin} is no URL: write https://host/path")
     if url.userinfo or "@" in url.path:
         text = "holds a user name or password, which would be shown: keys come from the environment only"
         raise RefusedToStart(f"base_url in {origin} {text}")

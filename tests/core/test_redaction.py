@@ -102,8 +102,17 @@ def test_a_token_is_known_by_how_it_begins_however_it_is_escaped() -> None:
     """JSON web tokens are made anew all the time."""
     hide_from("eyJhbGciOiJIUzI1NiJ9")
     token = "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2lnbmVk-_"
-    for said in (token, f"{escaped(token[:9])}{token[9:]}"):
-        assert masked(f"<{said}>") == f"<{MASK}>"
+    for form, said in forms(token).items():
+        got = masked(f"<{said}>")
+        assert MASK in got
+        assert said[8:-8] not in got
+        assert form.startswith("base64") or got in (
+            f"<{MASK}>",
+            f'<"\\"{MASK}\\"">',
+            f"<Bearer {MASK}>",
+            f'<"{MASK}">',
+        ), got
+    assert masked(f"<{escaped(token[:9])}{token[9:]}>") == f"<{MASK}>"
 
 
 @given(st.text(), st.text(), st.sampled_from(["plain", "upper", "escaped", "none"]))

@@ -59,7 +59,7 @@ def every(one: traceback.TracebackException | None) -> Iterator[traceback.Traceb
 def test_help_and_signature_show_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """FIELD 17. `help(run)`, `run?` and every documentation tool print default arguments."""
     monkeypatch.setenv("ZAI_API_KEY", KEY)
-    for thing in (batch, *(getattr(batch, name) for name in batch.__all__)):
+    for thing in (batch, run, *(getattr(batch, name) for name in batch.__all__)):
         assert SECRET not in pydoc.render_doc(thing)
     assert inspect.signature(run).parameters["environ"].default is None
 
