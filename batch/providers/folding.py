@@ -58,6 +58,7 @@ class Folding:
         self._failure: Failure | None = None
         self._content: io.StringIO | None = None
         self._reasoning = io.StringIO()
+        self._reasons = False  # reasoning came, perhaps an empty one
         self._refusal = io.StringIO()
         self._calls: fragments.ToolCalls | None = None
         self._message: fragments.Message | None = None
@@ -190,6 +191,8 @@ class Folding:
         text = delta.reasoning_content or delta.reasoning
         if text:
             self._room -= self._reasoning.write(text)
+        elif delta.reasoning_content is not None:
+            self._reasons = True
         if delta.refusal:
             self._room -= self._refusal.write(delta.refusal)
         if delta.tool_calls:
@@ -272,6 +275,8 @@ class Folding:
         }
         if self._message is not None:
             message |= {name: value for name, value in self._message.whole().items() if value and not message[name]}
+        if self._reasons and message["tool_calls"]:
+            message["reasoning_content"] = message["reasoning_content"] or ""
         if message["refusal"] and not message["content"]:
             message["content"] = None
         return {
