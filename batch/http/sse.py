@@ -93,6 +93,18 @@ class Parser:
         return events
 
     @property
+    def lines(self) -> list[bytes]:
+        """The data of the whole lines of an event whose blank line has not come yet; not to be changed."""
+        return self._lines
+
+    def take_lines(self) -> list[bytes]:
+        """Take these lines away, as if a blank line had followed each: for servers that send none."""
+        lines = self._lines.copy()
+        self._held -= sum(map(len, lines)) + len(lines)
+        self._lines.clear()
+        return lines
+
+    @property
     def rest(self) -> bytes:
         """The data of an event whose blank line has not come yet; the standard drops it when the stream ends."""
         return b"\n".join(self._lines + _data(b"".join(self._partial)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batch.providers import history
+
 if TYPE_CHECKING:
     from batch.core.records import Message, Request
     from batch.providers.service import Service
@@ -24,7 +26,7 @@ def write(service: Service, request: Request) -> dict[str, Any]:
         key: value for key, value in request.parameters.items() if (nulls or value is not None) and key not in left_out
     }
     body["model"] = request.model
-    messages = request.messages
+    messages = history.sendable(service, request)
     if any(isinstance(message.get("content"), list) for message in messages):
         messages = [_pictured(message, bare=service.speaks == "glm") for message in messages]
     body["messages"] = messages

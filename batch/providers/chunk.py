@@ -44,6 +44,8 @@ class Choice(msgspec.Struct):
     """One choice of a chunk."""
 
     delta: Delta | None = None
+    message: Delta | None = None
+    """Where some servers put what belongs into `delta`."""
     index: int | None = None
     finish_reason: str | None = None
     usage: loose_json.Fields | None = None  # where Moonshot counts
@@ -61,6 +63,8 @@ class Chunk(msgspec.Struct):
     error: None = None
 
 
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_SAYS_NOTHING: Final = frozenset({b"null", b"0", b"0.0", b"{}", b"[]", b'""'})
 _decode: Final = msgspec.json.Decoder(Chunk).decode
 
 
@@ -85,6 +89,7 @@ def read_loosely(document: loose_json.Fields) -> Chunk:
         choices.append(
             Choice(
                 delta=_loose_delta(_object(choice.get("delta"))),
+                message=_loose_message(choice),
                 index=loose_json.as_int(choice.get("index")),
                 finish_reason=loose_json.as_text(choice.get("finish_reason")),
                 usage=loose_json.as_object(choice.get("usage")),
@@ -98,6 +103,43 @@ def read_loosely(document: loose_json.Fields) -> Chunk:
         service_tier=loose_json.as_text(document.get("service_tier")),
         usage=loose_json.as_object(document.get("usage")),
     )
+
+
+def add_usage(earlier: loose_json.Fields | None, later: loose_json.Fields) -> loose_json.Fields:
+    """The usage of chunks put together: what comes later counts, but null and 0 take nothing back.
+
+    Args:
+        earlier: what the chunks before said; None when they said nothing.
+        later: what this chunk says.
+    """
+    if not earlier:
+        return later
+    counts = [bytes(later[name]).strip() for name in _COUNTS if name in later]
+    if counts and _SAYS_NOTHING.issuperset(counts):
+        return earlier
+    usage = dict(earlier)
+    for name, raw in later.items():
+        if name not in usage:
+            usage[name] = raw
+        elif bytes(raw).strip() not in _SAYS_NOTHING:
+            before, after = loose_json.as_object(usage[name]), loose_json.as_object(raw)
+            nested = msgspec.json.encode(add_usage(before, after)) if before and after else raw
+            usage[name] = msgspec.Raw(nested)
+    prompt, written, total = (loose_json.as_int(usage.get(name)) for name in _COUNTS)
+    of_one_part = not all(loose_json.as_int(later.get(name)) for name in _COUNTS)
+    if of_one_part and prompt is not None and written is not None and total is not None and total < prompt + written:
+        del usage["total_tokens"]
+    return usage
+
+
+def _loose_message(choice: loose_json.Fields) -> Delta | None:
+    """What stands in `message`; one that cannot be read is no loss where there is a delta."""
+    try:
+        return _loose_delta(_object(choice.get("message")))
+    except ValueError:
+        if loose_json.as_object(choice.get("delta")):
+            return None
+        raise
 
 
 def _loose_delta(delta: loose_json.Fields) -> Delta:

@@ -257,7 +257,7 @@ def _unique(calls: list[ToolCall]) -> tuple[ToolCall, ...]:
 
 def _replay(content: str | None, calls: tuple[ToolCall, ...], reasoning: str | None) -> Message:
     message: Message = {"role": "assistant", "content": content if content is not None or calls else ""}
-    if reasoning:
+    if reasoning or (reasoning is not None and calls):  # services want it with a tool turn even when it is empty
         message["reasoning_content"] = reasoning
     if calls:
         message["tool_calls"] = [

@@ -19,21 +19,18 @@ import msgspec
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Incoming, Reply, Verdict
 from batch.http import sse
-from batch.providers import chunk, completion, loose_json
+from batch.providers import chunk, completion, fragments, loose_json
 
 NO_HEADERS: Final = Incoming(200, {}, b"")
 """The answer around a frame, for those who judge one: its headers came long before."""
 MAX_TEXT: Final = 64 * 1024 * 1024
 """Characters of text, reasoning and arguments in one answer."""
-MAX_NAME: Final = 1024
-"""A function's name that has come to this many characters takes no further fragments."""
 TRUNCATED: Final = "truncated_stream"
 BROKEN: Final = "broken_stream"
 TOO_LARGE: Final = "stream_too_large"
 
 Judge = Callable[[loose_json.Fields], Failure | None]
 """A dialect's reading of a frame: the failure that stands in it, or None."""
-_NOTHING: Final = chunk.Function()
 
 
 class Folding:
@@ -55,11 +52,16 @@ class Folding:
         self._judge = judge
         self._replay_reasoning = replay_reasoning
         self._parser = parser or sse.Parser()
+        self._by_line = False  # frames end with one newline, without a blank line after them
+        self._no_document: bytes | None = None  # the line that was last looked at in vain
+        self._ended = False
         self._failure: Failure | None = None
         self._content: io.StringIO | None = None
         self._reasoning = io.StringIO()
+        self._reasons = False  # reasoning came, perhaps an empty one
         self._refusal = io.StringIO()
-        self._calls: _Calls | None = None
+        self._calls: fragments.ToolCalls | None = None
+        self._message: fragments.Message | None = None
         self._room = MAX_TEXT
         self._finish: str | None = None
         self._usage: loose_json.Fields | None = None
@@ -77,11 +79,10 @@ class Folding:
         except sse.StreamTooLarge as error:
             self._fail(TOO_LARGE, str(error), verdict="once")
             return
+        if self._parser.lines:
+            events += self._whole_lines(self._parser.lines)
         for event in events:
-            piece = chunk.read(event)
-            if piece is not None:
-                self._take(piece)
-            elif self._take_odd(event):
+            if self._read(event):
                 return
         if self._room < 0:
             self._fail(TOO_LARGE, f"the answer is longer than {MAX_TEXT} characters", verdict="once")
@@ -108,6 +109,9 @@ class Folding:
             clean: the body came to its regular end (irrelevant once `done`). After a reset, a timeout or a short body
                 False: the failure (code `truncated_stream`) may then be given the kind of the transport's own.
         """
+        if not self._ended and not self.done:
+            self._read_rest()
+        self._ended = True
         if self._failure is not None:
             return self._failure
         if self._finish is None:
@@ -120,6 +124,38 @@ class Folding:
             loose_json.parse_object(body) or {}, status=200, replay_reasoning=self._replay_reasoning
         )
 
+    def _read(self, event: bytes) -> bool:
+        """Read the data of one event; return whether the stream is over with it."""
+        piece = chunk.read(event)
+        if piece is not None:
+            self._take(piece)
+            return False
+        lines = _documents(event)
+        if len(lines) > 1:
+            self._by_line = True
+            return any(map(self._read, lines))
+        return self._take_odd(event)
+
+    def _whole_lines(self, lines: list[bytes]) -> list[bytes]:
+        """The lines of an event without an end that are frames of their own, because the server sends no blank lines.
+
+        One is told by another after it: the standard would join them, and two JSON objects are no JSON.
+        """
+        if not self._by_line and len(lines) > 1 and lines[0] is not self._no_document:
+            self._by_line = _is_document(lines[0])
+            self._no_document = None if self._by_line else lines[0]
+        return self._parser.take_lines() if self._by_line else []
+
+    def _read_rest(self) -> None:
+        """Read what has no blank line after it, if this server sends none: the last frame is whole all the same."""
+        rest = self._parser.rest
+        lines = _documents(rest)
+        if not self._by_line and len(lines) < 2:
+            return
+        for line in lines:
+            if not _is_document(line) or self._read(line):
+                return
+
     def _take(self, piece: chunk.Chunk) -> None:
         if self._id is None:
             self._id = piece.id or None
@@ -130,17 +166,21 @@ class Folding:
         if piece.service_tier:
             self._service_tier = piece.service_tier
         if piece.usage:
-            self._usage = piece.usage
+            self._usage = chunk.add_usage(self._usage, piece.usage)
         for choice in piece.choices or ():
             if choice.index:
                 continue  # another choice than the first, which nobody asked for
             self.chunks += 1
             if choice.usage and not piece.usage:
-                self._usage = choice.usage
+                self._usage = chunk.add_usage(self._usage, choice.usage)
             if choice.finish_reason:
                 self._finish = choice.finish_reason
             if choice.delta is not None:
                 self._add(choice.delta)
+            if choice.message is not None:
+                if self._message is None:
+                    self._message = fragments.Message()
+                self._room -= self._message.add(choice.message)
 
     def _add(self, delta: chunk.Delta) -> None:
         text = delta.content
@@ -151,11 +191,13 @@ class Folding:
         text = delta.reasoning_content or delta.reasoning
         if text:
             self._room -= self._reasoning.write(text)
+        elif delta.reasoning_content is not None:
+            self._reasons = True
         if delta.refusal:
             self._room -= self._refusal.write(delta.refusal)
         if delta.tool_calls:
             if self._calls is None:
-                self._calls = _Calls()
+                self._calls = fragments.ToolCalls()
             for fragment in delta.tool_calls:
                 self._room -= self._calls.add(fragment)
 
@@ -224,15 +266,19 @@ class Folding:
         )
 
     def _completion(self, finish: str) -> dict[str, Any]:
-        """The chat completion that these chunks are the pieces of."""
-        content = None if self._content is None else self._content.getvalue()
-        refusal = self._refusal.getvalue() or None
+        """The chat completion that these chunks are the pieces of; what stands in `message` fills what deltas left."""
         message = {
-            "content": None if refusal and not content else content,
+            "content": None if self._content is None else self._content.getvalue(),
             "reasoning_content": self._reasoning.getvalue() or None,
-            "refusal": refusal,
-            "tool_calls": None if self._calls is None else self._calls.whole(),
+            "refusal": self._refusal.getvalue() or None,
+            "tool_calls": (self._calls.whole() or None) if self._calls else None,
         }
+        if self._message is not None:
+            message |= {name: value for name, value in self._message.whole().items() if value and not message[name]}
+        if self._reasons and message["tool_calls"]:
+            message["reasoning_content"] = message["reasoning_content"] or ""
+        if message["refusal"] and not message["content"]:
+            message["content"] = None
         return {
             "choices": [{"message": message, "finish_reason": finish}],
             "id": self._id,
@@ -243,76 +289,17 @@ class Folding:
         }
 
 
-class _Call:
-    """A tool call in the making."""
-
-    __slots__ = ("arguments", "id", "name", "order")
-
-    def __init__(self, order: int) -> None:
-        self.order = order
-        self.id: str | None = None
-        self.name = ""
-        self.arguments = io.StringIO()
+def _documents(event: bytes) -> list[bytes]:
+    """The frames in the data of one event: it itself, or its lines where the first of them is one by itself."""
+    if b"\n" not in event:
+        return [event]
+    lines = [line for line in event.split(b"\n") if line.strip()]
+    return lines if len(lines) > 1 and _is_document(lines[0]) else [event]
 
 
-class _Calls:
-    """Tool calls by their fragments, which belong together by `index`, and where that is missing by id or order."""
-
-    __slots__ = ("_all", "_by_id", "_by_index")
-
-    def __init__(self) -> None:
-        self._all: list[_Call] = []
-        self._by_index: dict[int, _Call] = {}
-        self._by_id: dict[str, _Call] = {}
-
-    def add(self, fragment: chunk.Fragment) -> int:
-        """Add a fragment, and return how many characters it brought."""
-        function = fragment.function or _NOTHING
-        name, arguments = function.name or "", function.arguments or ""
-        if not (name or arguments or fragment.id):
-            return 0
-        call = self._of(fragment, named=bool(name))
-        if fragment.id and call.id is None:
-            call.id = fragment.id
-            self._by_id.setdefault(fragment.id, call)
-        if name != call.name and len(call.name) < MAX_NAME:  # some servers repeat it in every fragment
-            call.name += name
-        return call.arguments.write(arguments) + len(name)
-
-    def whole(self) -> list[dict[str, Any]] | None:
-        """The calls in the order of their indexes, in the form of an answer in one piece."""
-        return [
-            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments.getvalue()}}
-            for call in sorted(self._all, key=_order)
-        ] or None
-
-    def _of(self, fragment: chunk.Fragment, *, named: bool) -> _Call:
-        index = fragment.index
-        if index is not None:
-            call = self._by_index.get(index)
-        elif fragment.id:
-            call = self._by_id.get(fragment.id)
-        else:
-            call = self._all[-1] if self._all else None
-        if call is not None and named and call.name and self._another(call, fragment):
-            call = None
-        if call is None:
-            call = _Call(len(self._all) if index is None else index)
-            self._all.append(call)
-            if index is not None:
-                self._by_index[index] = call
-        return call
-
-    @staticmethod
-    def _another(call: _Call, fragment: chunk.Fragment) -> bool:
-        """Whether a named fragment begins a further call, though it comes where one is being made.
-
-        Servers that send whole calls give them all index 0, or neither index nor id.
-        """
-        if fragment.id:
-            return call.id is not None and call.id != fragment.id
-        return fragment.index is None
-
-
-def _order(call: _Call) -> int:
-    return call.order
+def _is_document(line: bytes) -> bool:
+    """Whether a line is a whole frame: a JSON object, or the mark of the end."""
+    text = line.strip()
+    if text.startswith(b"[DONE]"):
+        return True
+    return text.startswith(b"{") and text.endswith(b"}") and loose_json.parse_object(text) is not None

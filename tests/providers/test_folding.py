@@ -464,9 +464,9 @@ def pieces(draw: st.DrawFn, text: str) -> list[str]:
 
 def deltas(draw: st.DrawFn, message: dict[str, Any]) -> list[dict[str, Any]]:
     """The message in fragments: reasoning, content, then calls whole or in turns."""
-    found: list[dict[str, Any]] = [
-        {"reasoning_content": piece} for piece in pieces(draw, message.get("reasoning_content") or "")
-    ]
+    found: list[dict[str, Any]] = []
+    if "reasoning_content" in message or "tool_calls" not in message:  # an empty one beside calls is kept, see FIELD 25
+        found += [{"reasoning_content": piece} for piece in pieces(draw, message.get("reasoning_content") or "")]
     if message["content"] is not None:
         found += [{"content": piece} for piece in pieces(draw, message["content"])]
     later = []
