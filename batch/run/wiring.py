@@ -6,6 +6,7 @@ the stages are made from the job; it starts none of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -74,7 +75,7 @@ def wire(
         checked.folder, start.run, schema=checked.schema, tags=job.tags, variants=checked.variants.names
     )
     stack.callback(publisher.close)
-    limiter = Limiter.of(clock, job.limits, estimator=_estimator(checked))
+    limiter = Limiter.of(clock, job.limits, estimator=_estimators(checked))
     schedule: Schedule[Row] = Schedule(
         clock,
         open_limit=2 * job.limits.concurrency,
@@ -115,10 +116,11 @@ def wire(
     )
 
 
-def _estimator(checked: CheckedJob) -> TokenEstimator:
+def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
+    """What makes the estimator of one model."""
     schemas = checked.tools.schemas()
     carried = msgspec.json.encode(schemas).decode() if schemas else ""
-    return TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
+    return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
 
 
 def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:

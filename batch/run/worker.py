@@ -84,7 +84,8 @@ class Worker:
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
-        return self._context.limiter.outage.ongoing and row.history.tried and self._schedule.has_unstarted
+        outage = self._context.limiter.model(row.request.model).outage
+        return outage.ongoing and row.history.tried and self._schedule.has_unstarted
 
     async def follow_up(self) -> None:
         """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
@@ -168,14 +169,15 @@ class Worker:
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
         now = self._context.clock.monotonic()
-        limiter = self._context.limiter
+        model = row.request.model
+        outage = self._context.limiter.model(model).outage
         decision = retry.decide(
             failure,
             row.history,
             max_attempts=self._settings.max_attempts,
             chance=self._chance,
             now=now,
-            silent_s=limiter.outage.silent_for(now),
+            silent_s=outage.silent_for(now),
             last_ones=not self._schedule.has_unstarted,
             standing=self._standing(row, failure),
         )
@@ -183,7 +185,7 @@ class Worker:
             # Not the service: nothing was bought there, whatever a 200 looks like.
             result = failure = msgspec.structs.replace(failure, answered=True)
         if decision.pause_s:
-            limiter.pause(decision.pause_s)
+            self._context.limiter.pause(model, decision.pause_s)
         if decision.action == "fail":
             if not decision.retryable and outlasted(failure):
                 failure = never_in_time(failure, self._context.overtime.times(row.pending) + 1)
@@ -192,11 +194,11 @@ class Worker:
             return
         self._context.book(row, call, result, decision=decision)
         if decision.action == "stop":
-            self._stop(failure, silent_s=limiter.outage.silent_for(now))
+            self._stop(failure, silent_s=outage.silent_for(now))
             self._schedule.done()
             return
         row.history = row.history.after(decision, now)
-        self._schedule.schedule(row, max(decision.wait_s, limiter.outage.retry_wait(now)))
+        self._schedule.schedule(row, max(decision.wait_s, outage.retry_wait(now)))
 
     def _standing(self, row: Row, failure: Failure) -> retry.Standing:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
