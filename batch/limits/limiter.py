@@ -29,13 +29,13 @@ One event loop owns a `Limiter`; there is no lock, because nothing awaits betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Self
 
 from batch.core.clock import Clock
 from batch.core.records import LimitHeaders, Usage
-from batch.job.job import LimitSpec
+from batch.job.job import LimitSpec, ModelLimitSpec
 from batch.limits.lease import Lease, Waiter
 from batch.limits.model import ModelLimits
 from batch.limits.outage import Observation
@@ -55,6 +55,7 @@ class Limiter:
         concurrency: the most calls in flight, all models together.
         requests_per_minute: of the whole job; None leaves the limit to each model.
         tokens_per_minute: likewise.
+        models: limits of single models, by name.
         estimator: makes what knows how many tokens a model's request counts for; needed for a token limit to hold.
         adapt: follow the provider's refusals and headers.
     """
@@ -66,6 +67,7 @@ class Limiter:
         concurrency: int,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
+        models: Mapping[str, ModelLimitSpec] | None = None,
         estimator: Callable[[], TokenEstimator] | None = None,
         adapt: bool = True,
     ) -> None:
@@ -74,6 +76,7 @@ class Limiter:
         self.in_flight = 0
         self.rates = RateLimits(requests_per_minute, tokens_per_minute)
         self._models: dict[str, ModelLimits] = {}
+        self._asked = models or {}
         self._estimator = estimator
         self._adapt = adapt
         self._numbers = count()
@@ -97,6 +100,7 @@ class Limiter:
             concurrency=spec.concurrency,
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,
+            models=spec.model,
             estimator=estimator,
             adapt=spec.adapt,
         )
@@ -105,11 +109,12 @@ class Limiter:
         """The limits of one model, which begin with the first question for them."""
         limits = self._models.get(name)
         if limits is None:
+            asked = self._asked.get(name) or ModelLimitSpec()
             limits = self._models[name] = ModelLimits(
                 self.clock,
                 name,
-                concurrency=self.concurrency,
-                rates=RateLimits(None, None),
+                concurrency=min(self.concurrency, asked.concurrency or self.concurrency),
+                rates=RateLimits(asked.requests_per_minute, asked.tokens_per_minute),
                 estimator=None if self._estimator is None else self._estimator(),
                 adapt=self._adapt,
             )
