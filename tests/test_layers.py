@@ -22,7 +22,7 @@ WINGS: dict[str, str] = {
     "http": "client headers sse wirelog",
     "ledger": "writer reader totals",
     "input": "source batches spill",
-    "limits": "limiter outage tokens",
+    "limits": "limiter lease outage tokens",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation images",
     "output": "folder publish parts files tables",

@@ -15,6 +15,7 @@ from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
+    from batch.job.job import LimitSpec, ModelLimitSpec
     from batch.plan.preflight import CheckedJob
     from batch.report.scan import Scan
 
@@ -178,9 +179,17 @@ def _per_million(units: int) -> str:
 
 
 def _limits(checked: CheckedJob) -> str:
+    """The limits of the whole job, then a line for each model that has limits of its own."""
     limits = checked.job.limits
-    rate = f", {limits.requests_per_minute:,g} requests per minute" if limits.requests_per_minute else ""
-    return f"{limits.concurrency:,} in flight{rate}, {count(limits.max_attempts, 'attempt')} a turn"
+    lines = [f"{', '.join(_rates(limits))}, {count(limits.max_attempts, 'attempt')} a turn"]
+    lines += [f"{clean(name)}: {', '.join(_rates(own)) or 'none of its own'}" for name, own in limits.model.items()]
+    return "\n".join(lines)
+
+
+def _rates(limits: LimitSpec | ModelLimitSpec) -> list[str]:
+    found = [f"{limits.concurrency:,} in flight"] if limits.concurrency else []
+    found += [f"{limits.requests_per_minute:,g} requests per minute"] if limits.requests_per_minute else []
+    return found + ([f"{limits.tokens_per_minute:,.0f} tokens per minute"] if limits.tokens_per_minute else [])
 
 
 def _output(checked: CheckedJob) -> str:

@@ -7,6 +7,7 @@ were given and returns all faults it finds.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from pathlib import Path
@@ -32,6 +33,7 @@ def faults_across_fields(fields: dict[str, dict[str, Any]]) -> list[Fault]:
     if prompt is not None:
         faults += _prompt_faults(prompt, brings_messages=brings_messages)
     faults += _model_faults(fields.get("model"))
+    faults += _limit_faults(fields.get("limits", {}).get("model") or {}, fields.get("model"))
     faults += _parameter_faults(fields.get("model", {}).get("parameters") or {})
     output = fields.get("output", {})
     return faults + _output_faults(output.get("path"), output.get("columns") or ())
@@ -84,6 +86,20 @@ def _model_faults(model: dict[str, Any] | None) -> list[Fault]:
     if twice:
         return [Fault(("model", "names"), f"has {', '.join(map(repr, twice))} twice: once is enough")]
     return []
+
+
+def _limit_faults(limits: dict[str, Any], model: dict[str, Any] | None) -> list[Fault]:
+    """The tables of `[limits.model]` that are for no model of the job."""
+    names = [] if model is None else list(model.get("names") or ()) or [model.get("name")]
+    if not all(names):
+        return []  # there is a fault already
+    faults = []
+    for name in limits:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+            known = f"did you mean {close[0]}?" if close else f"it asks {', '.join(names)}"
+            faults.append(Fault(("limits", "model", name), f"the job asks no such model: {known}"))
+    return faults
 
 
 def _parameter_faults(parameters: dict[str, Any]) -> list[Fault]:

@@ -12,18 +12,21 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from batch.core.errors import JobError
 from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
+from batch.job.fieldtypes import from_text, meta, table_kind, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     Kinds = Mapping[str, type[msgspec.Struct]]
 
+_NAME_KEYS: Final = {"provider": "provider", "model": "name"}
+"""Of tables that have names: the key of `[model]` that holds such a name."""
 _TOML_PLACE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 
 
@@ -88,12 +91,12 @@ class Document:
         faults: list[Fault] = []
         for name, value in self.values.items():
             if name in kinds:
-                fields[name], errors = _section((name,), value, kinds)
+                fields[name], errors = _section((name,), value, kinds[name], kinds)
                 faults += errors
                 if not errors:
                     sound[name] = kinds[name](**fields[name])
             elif name in tables:
-                sound[name], errors = _named(name, value, {**kinds, **tables})
+                sound[name], errors = _named((name,), value, tables[name], {**kinds, **tables})
                 faults += errors
             elif name in top:
                 converted, errors = _field((name,), value, top[name])
@@ -204,8 +207,7 @@ def leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
         yield path, value
 
 
-def _section(path: KeyPath, value: Any, kinds: Kinds) -> tuple[dict[str, Any], list[Fault]]:
-    kind = kinds[path[0]]
+def _section(path: KeyPath, value: Any, kind: type[msgspec.Struct], kinds: Kinds) -> tuple[dict[str, Any], list[Fault]]:
     if not isinstance(value, dict):
         return {}, [Fault(path, f"expected a section: write [{dotted(path)}] on a line of its own", value)]
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
@@ -215,58 +217,52 @@ def _section(path: KeyPath, value: Any, kinds: Kinds) -> tuple[dict[str, Any], l
         if key not in fields:
             faults.append(Fault((*path, key), _unknown(key, fields, kinds, section=path), item))
             continue
-        converted[key], errors = _field((*path, key), item, fields[key].type)
+        if (table := table_kind(fields[key].type)) is not None:
+            converted[key], errors = _named((*path, key), item, table, kinds)
+        else:
+            converted[key], errors = _field((*path, key), item, fields[key].type)
         faults += errors
     faults += [
-        Fault((*path, key), f"is missing: add {key} to [{dotted(path)}], {_wanted(field.type)}")
+        Fault((*path, key), f"is missing: add {key} to [{dotted(path)}], {wanted(field.type)}")
         for key, field in fields.items()
         if field.required and key not in value
     ]
     return converted, faults
 
 
-def _named(name: str, value: Any, kinds: Kinds) -> tuple[dict[str, msgspec.Struct], list[Fault]]:
-    """The tables `[name.OTHER]` without fault, by their own names, and the faults of all of them."""
+def _named(
+    path: KeyPath, value: Any, kind: type[msgspec.Struct], kinds: Kinds
+) -> tuple[dict[str, msgspec.Struct], list[Fault]]:
+    """The tables `[path.NAME]` without fault, by their own names, and the faults of all of them."""
+    where = dotted(path)
     if not isinstance(value, dict):
-        return {}, [Fault((name,), f"expected a table with a name of its own: [{name}.NAME]", value)]
+        return {}, [Fault(path, f"expected a table with a name of its own: [{where}.NAME]", value)]
     if value and not any(isinstance(table, dict) for table in value.values()):
         # A plain [provider] with keys in it: one fault, not one for every key.
-        return {}, [Fault((name,), f"has no name: write [{name}.NAME], and the NAME as model.{name}")]
+        return {}, [Fault(path, f"has no name: write [{where}.NAME], and the NAME as model.{_NAME_KEYS[path[-1]]}")]
     sound: dict[str, msgspec.Struct] = {}
     faults: list[Fault] = []
     for other, table in value.items():
-        fields, errors = _section((name, other), table, kinds)
+        if isinstance(table, dict) and table and all(isinstance(inner, dict) for inner in table.values()):
+            name = f"{other}.{next(iter(table))}"  # TOML takes the dot of [limits.model.glm-4.5] for another table
+            faults.append(Fault((*path, other), f"a name with a dot stands in quotes: [{dotted((*path, name))}]"))
+            continue
+        fields, errors = _section((*path, other), table, kind, kinds)
         faults += errors
         if not errors:
-            sound[other] = kinds[name](**fields)
+            sound[other] = kind(**fields)
     return sound, faults
 
 
 def _field(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]:
     """One value converted to the type of its field, or a fault with the description of the field."""
-    read_text = _meta(kind, "extra", {}).get("read")
+    read_text = meta(kind, "extra", {}).get("read")
     try:
         if read_text is not None and isinstance(value, str):
             value = read_text(value)
-        return msgspec.convert(value, kind, strict=True, dec_hook=_from_text), []
+        return msgspec.convert(value, kind, strict=True, dec_hook=from_text), []
     except (msgspec.ValidationError, ValueError, TypeError):
-        return None, [Fault(path, f"expected {_wanted(kind)}", value)]
-
-
-def _from_text(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, (str, Path)) and str(value).strip() and "\0" not in str(value):
-        return Path(value)
-    raise ValueError(f"not a {kind.__name__}")
-
-
-def _meta(kind: Any, attribute: str, default: Any) -> Any:
-    # The last one wins: an alias such as `Seconds` says less than the field that uses it.
-    values = (getattr(item, attribute, None) for item in reversed(getattr(kind, "__metadata__", ())))
-    return next((value for value in values if value is not None), default)
-
-
-def _wanted(kind: Any) -> str:
-    return str(_meta(kind, "description", None) or next(iter(get_args(kind)), kind))
+        return None, [Fault(path, f"expected {wanted(kind)}", value)]
 
 
 def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPath = ()) -> str:

@@ -108,6 +108,20 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a GLM key is sent: as it is, or as a short-lived token signed with it."""
 
 
+class ModelLimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast one model of several is asked, within the limits of the job."""
+
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="a whole number from 1 to 10000")
+    ] = None
+    requests_per_minute: Annotated[
+        Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
+    ] = None
+    tokens_per_minute: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
+    ] = None
+
+
 class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast, how long and how often."""
 
@@ -127,6 +141,8 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `call_timeout_s` the whole call."""
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+    model: Annotated[dict[str, ModelLimitSpec], Meta(description='a table for each model: [limits.model."glm-4"]')] = {}
+    """Limits of single models, beside those of the whole job."""
 
 
 class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -315,6 +331,9 @@ def _checked_values(job: Job) -> list[Fault]:
         faults += document.field_faults(section, part)
     for name, table in job.provider.items():
         faults += document.field_faults("provider", table, name)
+    tables: object = getattr(job.limits, "model", None)
+    for name, limits in tables.items() if isinstance(tables, dict) else ():
+        faults += document.field_faults("limits", limits, "model", name)
     asked = getattr(job.model, "provider", None)
     faults += [Fault(*fault) for fault in providers.faults(job.provider, asked)]
     faults += document.top_faults({"name": job.name, "tags": job.tags}, _TOP)

@@ -229,15 +229,21 @@ class LedgerReader:
 
     # -- feeding and resuming ---------------------------------------------------------------------------------------
 
-    def unsent(self, after: int, count: int) -> list[PendingRow]:
-        """The first `count` admitted rows beyond the work id `after` that have no call and no step yet."""
-        rows = self._rows(statements.UNSENT, (after, count))
+    def unsent(self, after: int, count: int, *, variants: Sequence[str] | None = None) -> list[PendingRow]:
+        """The first admitted rows that have no call and no step yet, by work id.
+
+        Args:
+            after: the work id beyond which to look.
+            count: rows, at most.
+            variants: only rows of these; None for all.
+        """
+        names = None if variants is None else msgspec.json.encode(list(variants)).decode()
+        rows = self._rows(statements.UNSENT, (after, names, count))
         return [PendingRow(*row) for row in rows]
 
-    def unsent_count(self) -> int:
-        """How many admitted rows have no call and no step yet."""
-        row = self._first(statements.UNSENT_COUNT)
-        return int(row[0]) if row else 0
+    def unsent_by_variant(self) -> dict[str, int]:
+        """By variant, how many admitted rows have no call and no step yet."""
+        return dict(self._rows(statements.UNSENT_BY_VARIANT))
 
     def open_rows(self) -> list[PendingRow]:
         """The rows in the middle of a call or conversation: admitted and not settled, with calls or steps."""

@@ -126,14 +126,16 @@ _UNTOUCHED: Final = """
 UNSENT: Final = f"""
 SELECT {_PENDING}
 FROM pending p
-WHERE work > ? AND state = 0 AND {_UNTOUCHED}
+WHERE work > ?1 AND state = 0 AND {_UNTOUCHED}
+    AND (?2 IS NULL OR variant IN (SELECT value FROM json_each(?2)))
 ORDER BY work
-LIMIT ?
+LIMIT ?3
 """
-UNSENT_COUNT: Final = f"""
-SELECT count(*)
+UNSENT_BY_VARIANT: Final = f"""
+SELECT variant, count(*)
 FROM pending p
 WHERE state = 0 AND {_UNTOUCHED}
+GROUP BY variant
 """
 OPEN_ROWS: Final = f"""
 SELECT {_PENDING}

@@ -1,94 +1,62 @@
 """When a request may leave this process: calls in flight, requests and tokens per minute, pauses and outages.
 
-Owns the queue of those who wait and the leases of those who may send; it is the only place that waits for capacity. A
-caller asks for a `Lease`, sends, and gives the lease back with what the call told about the provider; no other module
-sleeps because of a limit. Callers are served in the order in which they ask, whatever their size: only the head of the
-queue looks at the budgets, so a large prompt is never passed over.
+Owns the job's own budgets, the order of those who wait, and the leases of those who may send. A caller asks for a
+`Lease` for one model, sends, and gives the lease back with what the call told about the provider; outside this wing
+nobody sleeps because of a limit.
 
 What must be free at the same time, each owned by a module of its own:
 
 - **in flight** (`concurrency`): a slot is held from the call's `sent` record to its outcome's record. The ledger
   commits in order, so giving it back when that record is queued never shows more open calls than slots in any committed
   state. Saved task ids are adopted: they count without waiting, even above the limit, and new leases wait until the
-  count is below it again. The cap itself is tracked when the provider refuses calls for their number;
-- **per minute** (`rates`): requests (`requests`) and tokens (`tokens`), within the limits of the job or of the
-  provider's headers. A lease held longer than `GRANT_S` before its bytes left is stale and waits for them again;
-- **pause**: a refusal with a waiting time slows everybody: nothing is granted before it has passed;
+  count is below it again. What a model takes is tracked when the provider refuses calls for their number;
+- **per minute** (`rates`): requests (`requests`) and tokens (`tokens`);
+- **pause**: a refusal with a waiting time slows all who ask that model: nothing is granted before it has passed;
 - **outage** (`outage`): while the provider is silent, one probe at a time.
+
+In flight and per minute exist twice, for the job as a whole and for each model (`model`); the others belong to a model.
+Each model has a queue: its callers are served in the order in which they ask, whatever their size, so a large prompt is
+never passed over. Only the heads of the queues look at the budgets. A head that its own model lets go stands in line
+for the job's budgets, in order of arrival; one that its own model holds back stands in nobody's way.
+
+For example, 100 requests per minute for the job, and of its two models one takes 6. Fifty callers of each wait. Every
+ten seconds the first of the slow model is let go by its own limit, came before all who wait now for the other, and is
+next; the other 94 go to the fast model.
 
 One event loop owns a `Limiter`; there is no lock, because nothing awaits between reading a budget and spending it.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Self
 
-import anyio
-
-from batch.core.clock import Clock, describe
-from batch.core.logs import logger
+from batch.core.clock import Clock
 from batch.core.records import LimitHeaders, Usage
-from batch.job.job import LimitSpec
-from batch.limits.concurrency import ConcurrencyLimit
-from batch.limits.outage import Observation, OutageDetector
-from batch.limits.rates import RateLimits, pause_of
-from batch.limits.requests import GRANT_S
-from batch.limits.tokens import Grant, TokenEstimator, TokenWeight
+from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.limits.lease import Lease, Waiter
+from batch.limits.model import ModelLimits
+from batch.limits.outage import Observation
+from batch.limits.rates import RateLimits
+from batch.limits.tokens import TokenEstimator, TokenWeight
 
 
 class LimiterClosed(Exception):
     """The run takes no new sends; whoever waits for capacity is told so instead of being left waiting."""
 
 
-class Lease:
-    """The right to send one call, and the slot it takes. Give it back once; a second time is harmless.
-
-    Args:
-        limiter: who granted it, and takes it back.
-        granted_at: monotonic seconds.
-        waited_s: how long its caller was held back.
-        row: which row the call is for.
-        weight: what the call counts for; None counts no tokens.
-    """
-
-    __slots__ = ("_limiter", "granted_at", "open", "probe", "row", "token_grant", "wait_ms", "weight")
-
-    def __init__(
-        self, limiter: Limiter, granted_at: float, waited_s: float, *, row: int, weight: TokenWeight | None
-    ) -> None:
-        self._limiter = limiter
-        self.granted_at = granted_at
-        self.wait_ms = int(waited_s * 1000)
-        self.row = row
-        self.weight = weight
-        self.token_grant: Grant | None = None
-        """The tokens reserved for it."""
-        self.probe = False
-        """Its call asks, during an outage, whether the provider answers again."""
-        self.open = True
-        """Its slot is still taken."""
-
-    def taken(self) -> None:
-        """The provider took the call and works on it; the slot stays with it."""
-        self._limiter.record_success(self)
-
-    def release(self, observed: Observation = "nothing", usage: Usage | None = None) -> None:
-        """Free the slot. Call it right after the outcome's record was queued, with no await in between."""
-        if self.open:
-            self.open = False
-            self._limiter.freed(self, observed, usage)
-
-
 class Limiter:
-    """The budgets of one run against one provider and key. Rows that ask for different models share them.
+    """The budgets of one run against one provider and key.
 
     Args:
         clock: where time comes from.
-        concurrency: the most calls in flight.
-        requests_per_minute: None leaves the limit to the provider's headers, if they tell one.
+        concurrency: the most calls in flight, all models together.
+        requests_per_minute: of the whole job; None leaves the limit to each model.
         tokens_per_minute: likewise.
-        estimator: what a request counts for; needed for a token limit to hold.
+        models: limits of single models, by name.
+        estimator: makes what knows how many tokens a model's request counts for; needed for a token limit to hold.
         adapt: follow the provider's refusals and headers.
     """
 
@@ -99,66 +67,90 @@ class Limiter:
         concurrency: int,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
-        estimator: TokenEstimator | None = None,
+        models: Mapping[str, ModelLimitSpec] | None = None,
+        estimator: Callable[[], TokenEstimator] | None = None,
         adapt: bool = True,
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self.concurrency = concurrency
         self.in_flight = 0
-        self.paused_until = 0.0
-        self.slots = ConcurrencyLimit(concurrency, adapt=adapt)
-        self.rates = RateLimits(requests_per_minute, tokens_per_minute, estimator)
-        self.outage = OutageDetector(concurrency)
-        self.estimator = estimator
+        self.rates = RateLimits(requests_per_minute, tokens_per_minute)
+        self._models: dict[str, ModelLimits] = {}
+        self._asked = models or {}
+        self._estimator = estimator
         self._adapt = adapt
-        self._queue: deque[anyio.Event] = deque()
-        self._scopes: set[anyio.CancelScope] = set()
-        self._watchers: list[anyio.Event] = []
+        self._numbers = count()
+        self._last_sent: float | None = None
+        """When another process sent last, in monotonic seconds."""
+        self.waiting = 0
+        """How many callers are held back now."""
         self._closed = False
 
     @classmethod
-    def of(cls, clock: Clock, spec: LimitSpec, *, estimator: TokenEstimator) -> Self:
+    def of(cls, clock: Clock, spec: LimitSpec, *, estimator: Callable[[], TokenEstimator]) -> Self:
         """The limiter for a job.
 
         Args:
             clock: where time comes from.
             spec: the `[limits]` of the job.
-            estimator: what a request counts for.
+            estimator: makes what knows how many tokens a model's request counts for.
         """
         return cls(
             clock,
             concurrency=spec.concurrency,
             requests_per_minute=spec.requests_per_minute,
             tokens_per_minute=spec.tokens_per_minute,
+            models=spec.model,
             estimator=estimator,
             adapt=spec.adapt,
         )
 
-    # -- asking -----------------------------------------------------------------------------------------------------
-
-    @property
-    def waiting(self) -> int:
-        """How many callers are held back now."""
-        return len(self._queue)
+    def model(self, name: str) -> ModelLimits:
+        """The limits of one model, which begin with the first question for them."""
+        limits = self._models.get(name)
+        if limits is None:
+            asked = self._asked.get(name) or ModelLimitSpec()
+            limits = self._models[name] = ModelLimits(
+                self.clock,
+                name,
+                concurrency=min(self.concurrency, asked.concurrency or self.concurrency),
+                rates=RateLimits(asked.requests_per_minute, asked.tokens_per_minute),
+                estimator=None if self._estimator is None else self._estimator(),
+                adapt=self._adapt,
+            )
+            if self._last_sent is not None:
+                now = self.clock.monotonic()
+                limits.rates.sent_before(now - self._last_sent, now)
+        return limits
 
     def start(self, since_last_sent_s: float | None) -> None:
         """Continue where the last process stopped: `since_last_sent_s` after the last byte the ledger knows of."""
-        if since_last_sent_s is not None:
-            self.rates.sent_before(since_last_sent_s, self._clock.monotonic())
+        if since_last_sent_s is None:
+            return
+        now = self.clock.monotonic()
+        self._last_sent = now - since_last_sent_s
+        for rates in (self.rates, *(limits.rates for limits in self._models.values())):
+            rates.sent_before(since_last_sent_s, now)
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether requests must say what they count for."""
-        return self.rates.counts_tokens
+    # -- asking -----------------------------------------------------------------------------------------------------
 
-    def exceeds_limit(self, weight: TokenWeight | None) -> float | None:
+    def counts_tokens(self, model: str) -> bool:
+        """Whether requests for this model must say what they count for."""
+        return self.rates.tokens is not None or self.model(model).rates.tokens is not None
+
+    def exceeds_limit(self, model: str, weight: TokenWeight | None) -> float | None:
         """The token limit, when a request alone is surely larger than the whole of it; None otherwise."""
-        return self.rates.exceeds_limit(weight)
+        limits = self.model(model)
+        if weight is None or limits.estimator is None:
+            return None
+        surely = limits.estimator.surely(weight)
+        return limits.rates.exceeded_by(surely) or self.rates.exceeded_by(surely)
 
-    async def acquire(self, row: int = 0, weight: TokenWeight | None = None) -> Lease:
+    async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
 
         Args:
+            model: who is to be asked.
             row: which row the call is for; failures of several rows tell more than several of one.
             weight: what the call counts for; None counts no tokens.
 
@@ -167,127 +159,121 @@ class Limiter:
         """
         if self._closed:
             raise LimiterClosed
-        if not self._queue and self._held_for(weight) == 0.0 and self.rates.requests.has_capacity:
-            await self.rates.requests.take()  # has capacity, so it returns without waiting
-            return self._grant(0.0, row, weight)
-        asked_at = self._clock.monotonic()
-        # Closing must reach whoever waits, wherever it waits: each waiter has a scope that `close` cancels.
-        with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                await self._wait_in_line(weight)
-                if not self._closed:  # it may be closed in the moment of our turn, when no cancel reaches us any more
-                    return self._grant(self._clock.monotonic() - asked_at, row, weight)
-            finally:
-                self._scopes.discard(scope)
-                self._next_in_line()
-        raise LimiterClosed
-
-    async def _wait_in_line(self, weight: TokenWeight | None) -> None:
-        turn = anyio.Event()
-        self._queue.append(turn)
+        limits = self.model(model)
+        if not self.waiting and limits.wait(weight) == 0.0 and self._job_wait(limits.amount(weight)) == 0.0:
+            return self._grant(limits, row, weight)
+        waiter = Waiter(next(self._numbers), self.clock.monotonic(), row=row, weight=weight)
+        limits.queue.append(waiter)
+        self.waiting += 1
         try:
-            if self._queue[0] is not turn:
-                await turn.wait()
-            await self.rates.requests.take_together(lambda: self._held_for(weight), self._until_changed)
-        finally:
-            # Answered on every path: a cancelled head hands the turn on, a cancelled follower just leaves.
-            was_head = self._queue[0] is turn
-            self._queue.remove(turn)
-            if was_head:
-                self._next_in_line()
+            return await self._wait_in_line(waiter)
+        except BaseException:
+            self._leave_line(limits, waiter)
+            raise
 
-    def _next_in_line(self) -> None:
-        if self._queue:
-            self._queue[0].set()
+    async def _wait_in_line(self, waiter: Waiter) -> Lease:
+        while waiter.lease is None and not self._closed:
+            waiter.due = math.inf
+            self._serve(waiter)
+            if waiter.lease is None:
+                await waiter.wait(self.clock.monotonic())
+        if self._closed or waiter.lease is None:  # also in the moment after it was granted: no new sends, not even one
+            raise LimiterClosed
+        return waiter.lease
 
-    def _held_for(self, weight: TokenWeight | None) -> float | None:
-        """The seconds until a call may go, were it not for the pace of requests: 0 now, None until a change."""
-        if self.in_flight >= self.slots.limit:
-            widens_in = self.slots.widens_in(self._clock.monotonic())
-            if self.in_flight >= self.slots.limit:  # time may just have opened another slot
-                return widens_in
-        if not self.rates.counts_tokens and not self.outage.ongoing and not self.paused_until:
-            return 0.0  # the usual case, asked for every call: it needs no clock
-        now = self._clock.monotonic()
-        probe_in = self.outage.probe_in(now)
-        if probe_in is None:
+    def _leave_line(self, limits: ModelLimits, waiter: Waiter) -> None:
+        """Answered on every path: whoever gives up hands on its turn, or what was just granted to it."""
+        if waiter.lease is None:
+            limits.queue.remove(waiter)
+            self.waiting -= 1
+            self._serve()
+        else:
+            waiter.lease.settle(0.0)
+            waiter.lease.release()
+
+    def _serve(self, asking: Waiter | None = None) -> None:
+        """Grant to every head that may go, first come first served, and tell the others when to look again.
+
+        Args:
+            asking: the waiter whose task this is; it reads `due` itself.
+        """
+        while not self._closed:
+            first: ModelLimits | None = None
+            for limits in self._models.values():
+                if not limits.queue:
+                    continue
+                wait_s = limits.wait(limits.queue[0].weight)
+                if wait_s == 0.0:
+                    if first is None or limits.queue[0].number < first.queue[0].number:
+                        first = limits
+                elif wait_s is not None:
+                    self._look_again(limits.queue[0], wait_s, asking)
+            if first is None:
+                return
+            head = first.queue[0]
+            wait_s = self._job_wait(first.amount(head.weight))
+            if wait_s != 0.0:
+                if wait_s is not None:
+                    self._look_again(head, wait_s, asking)
+                return
+            first.queue.popleft()
+            self.waiting -= 1
+            head.lease = self._grant(first, head.row, head.weight, asked_at=head.asked_at)
+            head.wake()
+
+    def _look_again(self, head: Waiter, wait_s: float, asking: Waiter | None) -> None:
+        """Have a head look at the budgets in so many seconds, unless it does so before."""
+        due = self.clock.monotonic() + wait_s
+        if due < head.due:
+            head.due = due
+            if head is not asking:
+                head.wake()
+
+    def _job_wait(self, amount: float | None) -> float | None:
+        """The seconds until the job's own budgets let a call go: 0 now, None until something changes."""
+        if self.in_flight >= self.concurrency:
             return None
-        return max(self.paused_until - now, probe_in, self.rates.token_wait(weight, now), 0.0)
+        return self.rates.wait(amount, self.clock.monotonic()) if self.rates.in_force else 0.0
 
-    def _grant(self, waited_s: float, row: int, weight: TokenWeight | None) -> Lease:
-        now = self._clock.monotonic()
-        lease = Lease(self, now, waited_s, row=row, weight=weight)
+    def _grant(
+        self, limits: ModelLimits, row: int, weight: TokenWeight | None, *, asked_at: float | None = None
+    ) -> Lease:
+        now = self.clock.monotonic()
+        lease = Lease(self, limits, now, 0.0 if asked_at is None else now - asked_at, row=row, weight=weight)
         self.in_flight += 1
-        lease.token_grant = self.rates.take_tokens(weight, now)
-        if self.outage.ongoing:
-            self.outage.probing = lease.probe = True
+        limits.in_flight += 1
+        if limits.rates.in_force or self.rates.in_force:
+            amount = limits.amount(weight)
+            lease.grants = (limits.rates.take(amount, now), self.rates.take(amount, now))
+        if limits.outage.ongoing:
+            limits.outage.probing = lease.probe = True
         return lease
 
-    async def _until_changed(self, seconds: float | None) -> None:
-        changed = anyio.Event()
-        self._watchers.append(changed)
-        try:
-            if seconds is None:
-                await changed.wait()
-            else:
-                with anyio.move_on_after(seconds):
-                    await changed.wait()
-        finally:
-            if changed in self._watchers:
-                self._watchers.remove(changed)
-
-    def _changed(self) -> None:
-        watchers, self._watchers = self._watchers, []
-        for changed in watchers:
-            changed.set()
-
-    async def reacquire_if_stale(self, lease: Lease) -> None:
-        """Wait for the budgets again, keeping the slot, when the grant has gone stale before the bytes left."""
-        rates = self.rates
-
-        def held_for() -> float:
-            now = self._clock.monotonic()
-            return max(self.paused_until - now, rates.token_wait(lease.weight, now), 0.0)
-
-        # Again and again: the task may be woken late, and find its new grant stale as well.
-        while self._clock.monotonic() - lease.granted_at > GRANT_S:
-            rates.give_back(lease.token_grant, self._clock.monotonic())
-            lease.token_grant = None
-            await rates.requests.take_together(held_for, self._until_changed)
-            lease.granted_at = self._clock.monotonic()
-            lease.token_grant = rates.take_tokens(lease.weight, lease.granted_at)
-
-    def adopt(self) -> Lease:
+    def adopt(self, model: str = "") -> Lease:
         """A slot for a call the provider already holds; taken without waiting, even above the limit."""
+        limits = self.model(model)
         self.in_flight += 1
-        return Lease(self, self._clock.monotonic(), 0.0, row=0, weight=None)
+        limits.in_flight += 1
+        return Lease(self, limits, self.clock.monotonic(), 0.0, row=0, weight=None)
 
     def close(self) -> None:
         """Take no new sends; wake everybody who waits for one with `LimiterClosed`."""
         self._closed = True
-        for scope in list(self._scopes):
-            scope.cancel()
+        for limits in self._models.values():
+            for waiter in limits.queue:
+                waiter.wake()
 
     # -- learning from calls ----------------------------------------------------------------------------------------
 
-    def pause(self, seconds: float) -> None:
-        """Grant nothing for the next `seconds`; a shorter pause never cuts a longer one."""
-        now = self._clock.monotonic()
-        if self.paused_until <= now and seconds > 0:
-            logger().warning("provider_paused", seconds=round(seconds, 3))
-        self.paused_until = max(self.paused_until, now + seconds)
+    def pause(self, model: str, seconds: float) -> None:
+        """Grant nothing for this model for the next `seconds`; a shorter pause never cuts a longer one."""
+        self.model(model).pause(seconds)
+        self._serve()  # whoever stood behind it for the job's budgets may go
 
     def record_success(self, lease: Lease) -> None:
         """The provider took a call: an outage is over, and there may be room for more calls in flight."""
-        if self.outage.answered(lease.granted_at):
-            self.slots.restore()
-            logger().info("provider_answers_again")
-            self._changed()
-        before = self.slots.limit
-        self.slots.answered(self.in_flight, self._clock.monotonic())
-        if self.slots.limit > before:
-            self._changed()
+        if lease.model.answered(lease.granted_at):
+            self._serve()
 
     def freed(self, lease: Lease, observed: Observation, usage: Usage | None) -> None:
         """Take a lease back; called by `Lease.release` only.
@@ -297,51 +283,36 @@ class Limiter:
             observed: what its call told about the provider.
             usage: the tokens it was billed for, if that is known.
         """
+        limits = lease.model
         if lease.probe:
-            self.outage.probing = False
+            limits.outage.probing = False
         # While the slot still counts: the cap is measured by how many calls were there, this one among them.
         if observed == "answered":
-            self.record_success(lease)
+            limits.answered(lease.granted_at)
         elif observed != "nothing":
-            self._record_failure(lease, observed)
+            limits.failed(lease.row, lease.granted_at, observed)
+        limits.in_flight -= 1
         self.in_flight -= 1
-        if self.rates.settle(lease.token_grant, lease.weight, usage, self._clock.monotonic()):
-            self._changed()
-        if self._watchers and (lease.probe or self.in_flight < self.slots.limit):
-            self._changed()
+        if (used := limits.used(lease, usage)) is not None:
+            lease.settle(used)
+        if self.waiting:
+            self._serve()
 
-    def _record_failure(self, lease: Lease, observed: Observation) -> None:
-        now = self._clock.monotonic()
-        others = self.in_flight - 1
-        if observed == "in_flight":
-            self.slots.refused(lease.granted_at, now, others)
-            if others > 0:
-                return  # too many at once, so some of them are being served: no sign of an outage
-        elif observed == "overloaded":
-            self.slots.overloaded(now)
-        if self.outage.failed(lease.row, now, how=observed):
-            logger().warning("provider_silent", heard=observed)
-
-    def observe_headers(self, headers: LimitHeaders) -> None:
-        """Obey the rate-limit headers of an answer: adopt a tighter limit, wait for a budget that is used up."""
-        if not self._adapt:
-            return
-        now = self._clock.monotonic()
-        self.rates.observe(headers, now)
-        # The headers of answers that arrive in a pause are from before it: they do not make it longer.
-        if now >= self.paused_until:
-            self.pause(pause_of(headers))
+    def observe_headers(self, model: str, headers: LimitHeaders) -> None:
+        """Obey the rate-limit headers of an answer of this model."""
+        self.model(model).observe_headers(headers)
+        if self.waiting:
+            self._serve()
 
     def waits_for(self) -> str | None:
         """What holds callers back now, for people; None when nothing does."""
-        now = self._clock.monotonic()
-        if self.outage.ongoing:
-            return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}"
-        if self.paused_until > now:
-            return f"the provider's pause, {describe(self.paused_until - now)}"
-        if not self._queue:
-            return None
-        if self.in_flight >= self.slots.limit:
-            return "the provider's limit of calls in flight" if self.slots.limit < self.concurrency else None
-        tokens_hold = self.rates.counts_tokens and self.rates.requests.has_capacity
-        return "tokens_per_minute" if tokens_hold else "requests_per_minute"
+        found = [(limits, text) for limits in self._models.values() if (text := self._held_by(limits)) is not None]
+        if len(self._models) < 2:
+            return found[0][1] if found else None
+        return "; ".join(f"{limits.name}: {text}" for limits, text in found) or None
+
+    def _held_by(self, limits: ModelLimits) -> str | None:
+        text = limits.waits_for()
+        if text is not None or not limits.queue or self.in_flight >= self.concurrency:
+            return text
+        return self.rates.binding(limits.amount(limits.queue[0].weight), self.clock.monotonic())

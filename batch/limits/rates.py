@@ -1,123 +1,120 @@
-"""The limits per minute of one run, requests and tokens: those the job asks for, or tighter ones the provider tells.
+"""Limits per minute, requests and tokens: those a job asks for, or tighter ones that the provider tells.
 
-Owns which limits are in force, and reads the rate-limit headers of answers for them. How a limit is kept is the
-business of `requests` and `tokens`; calls in flight, pauses and outages are not known here. Pure arithmetic over times
-handed in: `limiter` waits.
+Owns which limits are in force for a job or for one of its models, and reads the rate-limit headers of answers for them.
+How a limit is kept is the business of `requests` and `tokens`; calls in flight, pauses and outages are not known here.
+Pure arithmetic over times handed in: `limiter` waits.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from batch.core.logs import logger
-from batch.core.records import LimitHeaders, Usage
+from batch.core.records import LimitHeaders
 from batch.limits.requests import RequestRate
-from batch.limits.tokens import Grant, TokenBudget, TokenEstimator, TokenWeight
+from batch.limits.tokens import Grant, TokenBudget
 
 PER_MINUTE_S: Final = 120.0
 """A window of the provider's longer than this is no limit per minute, and sets no pace."""
+SOON_S: Final = 1e-6  # a wait shorter than that is none: sums of floats fall short of their time
 
 
 class RateLimits:
-    """Requests and tokens per minute of one run against one provider and key.
+    """Requests and tokens per minute of a whole job, or of one model.
 
     Args:
-        requests_per_minute: the job's limit; None leaves it to the provider's headers.
+        requests_per_minute: the limit that was asked for; None leaves it to the provider's headers.
         tokens_per_minute: likewise.
-        estimator: what a request counts for; without it no token limit is kept.
+
+    Attributes:
+        requests: the pace of requests.
+        tokens: the budget of tokens; None without a limit.
     """
 
-    def __init__(
-        self, requests_per_minute: float | None, tokens_per_minute: float | None, estimator: TokenEstimator | None
-    ) -> None:
-        self.estimator = estimator
+    def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         self.requests = RequestRate(requests_per_minute)
+        self.tokens = TokenBudget(tokens_per_minute) if tokens_per_minute is not None else None
         self._asked_rpm = requests_per_minute
         self._asked_tpm = tokens_per_minute
-        self._tokens = TokenBudget(tokens_per_minute) if tokens_per_minute is not None else None
 
     @property
-    def counts_tokens(self) -> bool:
-        """Whether a token limit is in force."""
-        return self._tokens is not None
+    def in_force(self) -> bool:
+        """Whether there is any limit."""
+        return self.tokens is not None or self.requests.per_minute is not None
 
     def sent_before(self, seconds: float, now: float) -> None:
         """Continue the windows of another process, whose last request left `seconds` before `now`."""
-        self.requests.sent_before(seconds)
-        if self._tokens is not None:
-            self._tokens.sent_before(seconds, now)
+        self.requests.sent_before(seconds, now)
+        if self.tokens is not None:
+            self.tokens.sent_before(seconds, now)
 
-    def exceeds_limit(self, weight: TokenWeight | None) -> float | None:
-        """The token limit, when this request alone is surely larger than the whole of it; None otherwise."""
-        if weight is None or self._tokens is None or self.estimator is None:
-            return None
-        limit = self._tokens.per_minute
-        return limit if self.estimator.surely(weight) > limit else None
+    def exceeded_by(self, tokens: float) -> float | None:
+        """The token limit that was asked for, when so many tokens at once are more than the whole of it; else None.
 
-    # -- tokens: reserved before a call leaves, corrected when its usage is known --------------------------------------
-
-    def token_wait(self, weight: TokenWeight | None, now: float) -> float:
-        """The seconds until the tokens of `weight` may leave; 0 without a token limit."""
-        if self._tokens is None or self.estimator is None or weight is None:
-            return 0.0
-        return self._tokens.wait(self.estimator.amount(weight), now)
-
-    def take_tokens(self, weight: TokenWeight | None, now: float) -> Grant | None:
-        """Reserve the tokens of `weight`; None without a token limit."""
-        if self._tokens is None or self.estimator is None or weight is None:
-            return None
-        return self._tokens.take(self.estimator.amount(weight), now)
-
-    def give_back(self, grant: Grant | None, now: float) -> None:
-        """Undo a reservation whose call has not left."""
-        if grant is not None and self._tokens is not None:
-            self._tokens.settle(grant, 0.0, now)
-
-    def settle(self, grant: Grant | None, weight: TokenWeight | None, usage: Usage | None, now: float) -> bool:
-        """Correct a reservation by what its call was billed for, and learn from it.
-
-        Args:
-            grant: the reservation.
-            weight: what it was estimated from.
-            usage: what the provider counted; None, or no tokens at all, leaves the reservation as it is.
-            now: monotonic seconds.
-
-        Returns:
-            Whether there is more room than before.
+        A limit that only headers told is no reason to give a row up: they may be of another tier tomorrow, and a row
+        larger than that is sent alone.
         """
-        if grant is None or weight is None or self._tokens is None or self.estimator is None:
-            return False
-        if usage is None or not usage.total_tokens:
-            return False  # a refused call stays booked as it was reserved: services count it too
-        return self._tokens.settle(grant, self.estimator.used(weight, usage), now)
+        return self._asked_tpm if self._asked_tpm is not None and tokens > self._asked_tpm else None
+
+    def binding(self, amount: float | None, now: float) -> str | None:
+        """The name of the limit that a request of `amount` tokens waits for longest; None when it may go."""
+        requests_s, tokens_s = self.requests.wait(now), self.token_wait(amount, now)
+        if max(requests_s, tokens_s) <= SOON_S:
+            return None
+        return "tokens_per_minute" if tokens_s > requests_s else "requests_per_minute"
+
+    # -- granting: reserved before a call leaves, corrected when its usage is known ------------------------------------
+
+    def wait(self, amount: float | None, now: float) -> float:
+        """The seconds until one request of `amount` tokens may be granted; 0 when it may at once."""
+        wait_s = max(self.requests.wait(now), self.token_wait(amount, now))
+        return wait_s if wait_s > SOON_S else 0.0
+
+    def token_wait(self, amount: float | None, now: float) -> float:
+        """The seconds until `amount` tokens may be granted; 0 without a token limit, None counts no tokens."""
+        if self.tokens is None or amount is None:
+            return 0.0
+        return self.tokens.wait(amount, now)
+
+    def take(self, amount: float | None, now: float) -> Grant | None:
+        """Grant one request, and reserve its tokens."""
+        self.requests.take(now)
+        return self.take_tokens(amount, now)
+
+    def take_tokens(self, amount: float | None, now: float) -> Grant | None:
+        """Reserve tokens; None without a token limit."""
+        return None if self.tokens is None or amount is None else self.tokens.take(amount, now)
+
+    def settle(self, grant: Grant | None, amount: float, now: float) -> bool:
+        """Correct a reservation to `amount` tokens; whether there is more room than before."""
+        return grant is not None and self.tokens is not None and self.tokens.settle(grant, amount, now)
 
     # -- headers ----------------------------------------------------------------------------------------------------
 
-    def observe(self, headers: LimitHeaders, now: float) -> None:
-        """Adopt the limits that an answer's headers tell, where they are tighter than the job's."""
+    def observe(self, headers: LimitHeaders, now: float) -> dict[str, float]:
+        """Adopt the limits that an answer's headers tell, where they are tighter; those that changed are returned."""
         requests, tokens = headers.limit_requests, headers.limit_tokens
+        adopted: dict[str, float] = {}
         if requests and _is_per_minute(requests, headers.remaining_requests, headers.reset_requests_s):
-            self._adopt_requests(float(requests))
+            limit = min(float(requests), self._asked_rpm or float(requests))
+            if limit != self.requests.per_minute:
+                self.requests.set_limit(limit, now)
+                adopted["requests_per_minute"] = limit
         if tokens and _is_per_minute(tokens, headers.remaining_tokens, headers.reset_tokens_s):
-            self._adopt_tokens(float(tokens), headers.remaining_tokens, now)
+            limit = min(float(tokens), self._asked_tpm or float(tokens))
+            if self._adopt_tokens(limit, tokens if headers.remaining_tokens is None else headers.remaining_tokens, now):
+                adopted["tokens_per_minute"] = limit
+        return adopted
 
-    def _adopt_requests(self, limit: float) -> None:
-        limit = min(limit, self._asked_rpm or limit)
-        if limit != self.requests.per_minute:
-            logger().info("limit_adopted", requests_per_minute=limit)
-            self.requests.set_limit(limit)
-
-    def _adopt_tokens(self, told: float, remaining: int | None, now: float) -> None:
-        limit = min(told, self._asked_tpm or told)
-        if self._tokens is None:
-            self._tokens = TokenBudget(limit)
+    def _adopt_tokens(self, limit: float, remaining: int, now: float) -> bool:
+        if self.tokens is None:
+            self.tokens = TokenBudget(limit)
             # What left before this first header came is in no window of ours, but in theirs.
-            self._tokens.used_before(limit - min(told if remaining is None else remaining, limit), now)
-        elif limit != self._tokens.per_minute:
-            self._tokens.set_limit(limit)
+            self.tokens.used_before(limit - min(remaining, limit), now)
+        elif limit != self.tokens.per_minute:
+            self.tokens.set_limit(limit)
         else:
-            return
-        logger().info("limit_adopted", tokens_per_minute=limit)
+            return False
+        return True
 
 
 def pause_of(headers: LimitHeaders) -> float:

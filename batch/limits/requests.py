@@ -1,93 +1,91 @@
 """How fast requests may leave: a limit of requests per minute, kept as an even pace.
 
-Owns the bucket and the waiting in it. The limit N holds over any window of its own length, so the pace is 0.99 of it
-with a burst of a tenth of a second's worth, at least one request. Another tenth above the burst keeps the lateness of
-timers from being lost. A grant may reach the wire up to `GRANT_S` late, so a window of 60 s sees at most what 60.4 s
-grant, and that is 0.9966·N + max(1, N/606) + N/606: below N + 1 for every N.
+Owns two counts of the same limit. The *pace* says when the next request may be granted; it is arithmetic, so that
+`limiter` can ask it beside its other budgets. The *gate* is passed in the moment when the bytes leave: between the two
+lies a commit, which takes now one millisecond and now fifty, and what is even when it is granted arrives in bunches.
+What the gate holds back there is milliseconds. The gate is aiolimiter's bucket; every caller takes 1, because
+aiolimiter serves small amounts before large ones.
 
-For example, 600 requests per minute: one leaves every 101 ms, two in close order after a rest; a window of 60 s sees at
-most 0.9966·600 + 1 + 0.99 = 599.95.
+The limit N holds over any window of its own length, and nearly so over each second, because some services judge by the
+second. The rate is 0.99 of it, and a request may be early by `EARLY_S` at most, so that the lateness of timers is not
+lost. A window of t seconds sees at most 0.99·N/60·(t + 0.1) + 1: for 60 s that is 0.9917·N + 1, which is N when
+rounded down, and for one second 1.09 times the even share and one request more.
 
-The bucket is aiolimiter's. Every caller takes 1, because aiolimiter serves small amounts before large ones.
+For example, 3,000 requests per minute: one leaves every 20.2 ms, five in close order after a rest; a second sees at
+most 55 of them, 60 s see 2,975.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
 from typing import Final
 
 from aiolimiter import AsyncLimiter
 
 PACE: Final = 0.99  # of the limit; see the module docstring
-BURST_S: Final = 0.1
-SLACK_S: Final = 0.1  # what a timer may be late; in seconds, because in requests a small limit would be crossed by it
+EARLY_S: Final = 0.1
+SLACK_S: Final = 0.01  # the pace is that much stricter than the gate, which so lets through what is hardly late
 GRANT_S: Final = 0.4  # how long a grant is good for before its bytes leave
 
 
 class RequestRate:
-    """The pace of one limit; without a limit, every request may leave at once.
+    """The pace and the gate of one limit; without a limit, every request may leave at once.
 
     Args:
         per_minute: the limit in requests per minute; None is no limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:
-        self.per_minute: float | None = None
-        self._bucket: AsyncLimiter | None = None
-        self._capacity = 0.0
-        self._drain = 0.0
-        """What is to be taken out of a new bucket before anything leaves through it."""
+        self.per_minute = per_minute
+        self._interval_s = 0.0
+        """From one request to the next, at an even pace."""
+        self._even_at = -math.inf
+        """When the next request would be granted if all were even, in monotonic seconds."""
+        self._full_at = -math.inf
+        """When the bucket was last filled by others than those who passed its gate, in monotonic seconds."""
+        self._gate: AsyncLimiter | None = None
         if per_minute is not None:
-            self._new_bucket(per_minute)
+            self._make(per_minute)
 
-    def set_limit(self, per_minute: float) -> None:
-        """Continue under another limit, starting from an empty bucket."""
+    def set_limit(self, per_minute: float, now: float) -> None:
+        """Continue under another limit, as if its last request had left just now."""
         if per_minute != self.per_minute:
-            self._new_bucket(per_minute)
-            self._drain = self._capacity
+            self._make(per_minute)
+            self.sent_before(0.0, now)
 
-    def sent_before(self, seconds: float) -> None:
-        """Continue the window of another process, whose last request left `seconds` ago."""
-        if self._bucket is not None and self.per_minute is not None:
-            still_full = self._capacity - seconds * self.per_minute * PACE / 60
-            self._drain = min(max(0.0, still_full), self._capacity)
+    def sent_before(self, seconds: float, now: float) -> None:
+        """Continue the window of another process, whose last request left `seconds` before `now`."""
+        if self._gate is not None:
+            self._full_at = now - max(0.0, seconds)
+            self._even_at = self._full_at + self._interval_s + EARLY_S - SLACK_S
 
-    @property
-    def has_capacity(self) -> bool:
-        """Whether `take` would return without waiting."""
-        return self._bucket is None or (not self._drain and self._bucket.has_capacity(1))
+    def wait(self, now: float) -> float:
+        """The seconds until the next request may be granted; 0 when it may at once."""
+        return max(0.0, self._even_at - (EARLY_S - SLACK_S) - now)
 
-    async def take(self) -> None:
-        """Wait until one request may leave."""
-        while self._bucket is not None and self._drain:
-            drain, self._drain = self._drain, 0.0
-            await self._bucket.acquire(drain)  # a new bucket is full, so this returns at once
-        if self._bucket is not None:
-            await self._bucket.acquire(1)
+    def take(self, now: float) -> None:
+        """Grant one request; the caller has asked `wait` first."""
+        if self._gate is not None:
+            self._even_at = max(self._even_at, now) + self._interval_s
 
-    async def take_together(
-        self, other_wait_s: Callable[[], float | None], until_changed: Callable[[float | None], Awaitable[None]]
-    ) -> None:
-        """Take one request, and return in the moment when all other budgets have room as well.
+    async def leave(self, now: float) -> None:
+        """Pass the gate: return when the bytes of a granted request may leave; nearly always at once.
 
         Args:
-            other_wait_s: the seconds until the other budgets have room: 0 now, None until one of them changes.
-            until_changed: waits so many seconds (None: without end), or until one of them changes.
+            now: monotonic seconds.
         """
-        # The other budgets tell how long they need, but aiolimiter can only be waited in, and a request taken from it
-        # cannot be put back. So it is asked last, and the others once more after it: while this waited, a pause may
-        # have begun. What was taken before such a pause is old by its end, and is taken again.
-        taken = False
-        while (wait_s := other_wait_s()) != 0.0 or not taken:
-            if wait_s == 0.0:
-                await self.take()
-                taken = True
-            else:
-                await until_changed(wait_s)
-                taken = False
+        while (gate := self._gate) is not None:
+            filled = gate.max_rate - (now - self._full_at) / self._interval_s
+            if filled > 0:
+                await gate.acquire(filled)  # it is empty, so this returns at once
+            self._full_at = -math.inf
+            await gate.acquire()
+            if gate is self._gate:  # else the limit changed meanwhile, and this one counts in the new gate
+                return
 
-    def _new_bucket(self, per_minute: float) -> None:
+    def _make(self, per_minute: float) -> None:
         self.per_minute = per_minute
-        per_second = per_minute * PACE / 60
-        self._capacity = max(1.0, per_second * BURST_S) + per_second * SLACK_S
-        self._bucket = AsyncLimiter(self._capacity, self._capacity / per_second)
+        self._interval_s = 60 / (per_minute * PACE)
+        self._full_at = -math.inf
+        capacity = 1 + EARLY_S / self._interval_s
+        self._gate = AsyncLimiter(capacity, capacity * self._interval_s)

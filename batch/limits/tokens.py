@@ -162,8 +162,8 @@ class TokenWeight(msgspec.Struct, frozen=True):
 class TokenEstimator:
     """Estimates what requests count for, by the rule of the service and by what usage has taught.
 
-    All requests of a run share one, also where their rows ask for several models: the ratio learned is that of their
-    mixture, and its spread, which the upper estimate adds threefold, grows with the difference between them.
+    Each model of a run has one of its own: tokenizers differ, and the spread, which the upper estimate adds threefold,
+    would grow with the difference between them.
 
     Args:
         rule: `asked`: max(max_tokens, prompt), fixed when it is sent (OpenAI guide "Rate limits"); `used`: prompt and

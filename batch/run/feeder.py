@@ -6,6 +6,7 @@ time, with a reading connection of its own; a slice is bounded in rows and, by t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, Final
 
@@ -31,11 +32,18 @@ class ReadyRow(msgspec.Struct, frozen=True):
 
 
 class Feeder:
-    """Hands out admitted rows in order, each once."""
+    """Hands out admitted rows in order, each once.
 
-    def __init__(self, folder: OutputFolder, variants: Variants) -> None:
+    Args:
+        folder: with the ledger and the spills.
+        variants: of the job.
+        only: names of the variants whose rows are handed out; None for all.
+    """
+
+    def __init__(self, folder: OutputFolder, variants: Variants, *, only: Sequence[str] | None = None) -> None:
         self._folder = folder
         self._variants = variants
+        self._only = only
         self._reader = LedgerReader(folder.ledger)
         self._columns = sorted(variants.columns)
         self._after = -1
@@ -51,8 +59,10 @@ class Feeder:
 
     def next(self, count: int) -> list[ReadyRow]:
         """Up to `count` rows that were never begun, in the order of admission; empty when all admitted ones were."""
-        pending = self._reader.unsent(self._after, max(1, min(count, MOST_ROWS)))
+        newest = self._reader.next_number("work") - 1
+        pending = self._reader.unsent(self._after, max(1, min(count, MOST_ROWS)), variants=self._only)
         if not pending:
+            self._after = max(self._after, newest)  # so that the rows of other variants are passed over only once
             return []
         first = pending[0]
         end = first.idx + self._open(first.range)

@@ -1,15 +1,21 @@
 """Source → schedule: admits range after range, and hands admitted rows to the workers.
 
-Owns the two tasks at the head of a run and the accounting between them: a range is admitted only while few admitted
-rows are unsent, and rows are read back from the spill only a little ahead of the workers. Planning and reading run in
+Owns the tasks at the head of a run and the accounting between them: a range is admitted only while few admitted rows
+are unsent, and rows are read back from the spill only a little ahead of the workers. Planning and reading run in
 threads.
+
+Unsent rows are counted by model, and one model with few of them is reason enough to admit more, so that a slow model
+does not stop a fast one. The rows that then pile up for the slow one lie on the disk; with `MAX_SPILL_BYTES` of them
+the fast one waits.
 """
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import anyio
@@ -34,7 +40,9 @@ from batch.run.state import RunState
 from batch.submit.attempt import CallContext
 from batch.submit.rows import Row
 
-LOW_WATER: Final = 1_000  # admitted and unsent rows below which the next range is admitted, or twice the concurrency
+LOW_WATER: Final = 1_000  # unsent rows of a model below which the next range is admitted, or twice its concurrency
+MAX_SPILL_BYTES: Final = 4 << 30
+LOOK_AGAIN_S: Final = 1.0
 PICTURED_AHEAD: Final = 8  # rows with pictures that wait, rendered, for a worker
 
 
@@ -47,7 +55,7 @@ class Intake:
         options: how many rows of which kinds are admitted.
         context: for its ledger and its clock.
         schedule: takes the rows.
-        feeder: reads admitted rows back from the spill.
+        feeders: for each model, what reads its admitted rows back from the spill.
         resumer: brings back rows that come with the id of an overdue task.
         state: is told what was admitted, and of a fault of the source or the disk.
 
@@ -64,7 +72,7 @@ class Intake:
         *,
         context: CallContext,
         schedule: Schedule[Row],
-        feeder: Feeder,
+        feeders: Mapping[str, Feeder],
         resumer: Resumer,
         state: RunState,
     ) -> None:
@@ -73,20 +81,27 @@ class Intake:
         self._options = options
         self._context = context
         self._schedule = schedule
-        self._feeder = feeder
+        self._feeders = feeders
         self._resumer = resumer
         self._state = state
-        self._low = max(LOW_WATER, 2 * checked.job.limits.concurrency)
-        self._to_begin = 0  # rows admitted that no call was made for when this process took them up
-        self._more = anyio.Event()
+        self._model_of = {variant.name: variant.model for variant in checked.variants}
+        self._to_begin: Counter[str] = Counter()
+        """By model, the rows admitted that no call was made for when this process took them up."""
+        self._growing = set(feeders)
+        """The models that the last range with rows had rows for: another one would probably have some, too."""
+        self._more = {model: anyio.Event() for model in feeders}
         # Nothing new is planned while an old job's tasks are collected, or an old input's rows brought to their end.
         self._all_planned = start.mode in ("collect", "finish")
         self.planned = start.planned
         self.position = start.position
 
-    def restore(self, unsent: int) -> None:
-        """Begin with so many rows that an earlier process admitted and never sent."""
-        self._to_begin = unsent
+    def restore(self, unsent: Mapping[str, int]) -> None:
+        """Begin with so many rows, by variant, that an earlier process admitted and never sent."""
+        for variant, rows in unsent.items():
+            self._to_begin[self._model(variant)] += rows
+
+    def _model(self, variant: str) -> str:
+        return self._model_of.get(variant, self._checked.variants.first.model)
 
     async def plan(self) -> None:
         """Admit range after range, as long as few admitted rows wait to be sent."""
@@ -98,7 +113,7 @@ class Intake:
             self._state.stop("storage" if isinstance(exc, StorageError) else "input", exc)
         finally:
             self._all_planned = True
-            self._more.set()
+            self._tell_feeders()
 
     async def _plan(self, stack: ExitStack) -> None:
         reader = stack.enter_context(LedgerReader(self._checked.folder.ledger))
@@ -107,17 +122,47 @@ class Intake:
             # Durable before the first range: drawn again after a kill, it would be another sample.
             await self._context.ledger.execute(keep_sample(self._start.run, sample))
         planner = await to_thread.run_sync(self._planner, reader, sample)
-        # A range is admitted only while few admitted rows are unsent.
-        while not self._enough and await self._schedule.has_begun(self._to_begin - self._low + 1):
+        while not self._enough and await self._wanted():
             admission = await to_thread.run_sync(planner.next_range)
             adopted = await self._context.ledger.execute(admit(admission, self._start.run), after="admitted.committed")
             self.planned, self.position = admission.planned, admission.position
-            self._to_begin += admission.to_send - len(adopted)
             self._admitted(admission, frozenset(adopted))
-            self._more.set()
+            self._tell_feeders()
+
+    async def _wanted(self) -> bool:
+        """Wait until another range is wanted; False when none is any more."""
+        while await self._schedule.until(lambda: any(map(self._hungry, self._growing))):
+            if all(map(self._hungry, self._growing)) or await to_thread.run_sync(self._spilled) < MAX_SPILL_BYTES:
+                return True
+            await self._context.clock.sleep(LOOK_AGAIN_S)
+        return False
+
+    def _hungry(self, model: str) -> bool:
+        """Whether few admitted rows of a model are unsent."""
+        rows = self._schedule.of(model)
+        return self._to_begin[model] - rows.begun < max(LOW_WATER, rows.open_limit)
+
+    def _spilled(self) -> int:
+        sizes = 0
+        with os.scandir(self._checked.folder.pending) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # published meanwhile
+                    sizes += entry.stat().st_size
+        return sizes
+
+    def _tell_feeders(self) -> None:
+        for more in self._more.values():
+            more.set()
 
     def _admitted(self, admission: RangePlan, adopted: frozenset[int]) -> None:
         """Count a range that is durable, and take up rows that come with the id of an overdue task."""
+        to_send = Counter(
+            self._model(row.variant)
+            for work_id, row in enumerate(admission.rows, admission.first_work)
+            if row.outcome is None and work_id not in adopted
+        )
+        self._to_begin += to_send
+        self._growing = set(to_send) or self._growing
         if adopted:
             self._resumer.restore(adopted)
         self._state.rows_admitted((row.part, row.outcome) for row in admission.rows)
@@ -125,22 +170,22 @@ class Intake:
             counts = {"rows": len(admission.rows), "read": self.planned.read, "new": self.planned.new}
             logger().info("range_admitted", range=admission.range, **counts)
 
-    async def feed(self) -> None:
-        """Hand admitted rows to the schedule, a few ahead of the workers."""
+    async def feed(self, model: str) -> None:
+        """Hand admitted rows of a model to the schedule, a few ahead of the workers."""
         # Pictures are megabytes that lie in memory from here on; texts are not worth counting.
         pictured = self._checked.variants.pictured
         ahead = PICTURED_AHEAD if pictured else max(64, self._checked.job.limits.concurrency)
-        while await self._schedule.has_room(ahead):
+        while await self._schedule.has_room(model, ahead):
             last_look = self._all_planned
-            self._more = anyio.Event()
-            ready = await to_thread.run_sync(self._feeder.next, 2 * ahead)
+            self._more[model] = anyio.Event()
+            ready = await to_thread.run_sync(self._feeders[model].next, 2 * ahead)
             if ready:
-                self._schedule.add([Row(item.row, item.request, item.fault) for item in ready])
+                self._schedule.add(model, [Row(item.row, item.request, item.fault) for item in ready])
             elif last_look:
-                self._schedule.end()
+                self._schedule.end(model)
                 return
             elif not self._all_planned:
-                await self._more.wait()
+                await self._more[model].wait()
 
     @property
     def _enough(self) -> bool:

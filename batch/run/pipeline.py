@@ -122,14 +122,13 @@ class Run:
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
         state.restore(reader.unsettled_by_part(), planned=self._start.planned.admitted)
         self._stages.resumer.restore()
-        self._stages.intake.restore(reader.unsent_count())
+        self._stages.intake.restore(reader.unsent_by_variant())
         for part in reader.parts_with_outcomes():
             state.part_settled(part, 0)
         self._stages.limiter.start(since)
 
     async def _work(self) -> None:
         stages = self._stages
-        senders = self._checked.job.limits.concurrency
         async with anyio.create_task_group() as outer:
             outer.start_soon(stages.schedule.keep_time)
             outer.start_soon(stages.publishing.run)
@@ -137,10 +136,12 @@ class Run:
             with self._state.sending:
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(stages.intake.plan)
-                    inner.start_soon(stages.intake.feed)
-                    for n in range(senders):
-                        inner.start_soon(stages.worker.send, name=f"send-{n}")
-                    for n in range(min(senders, FOLLOW_UP_WORKERS)):
+                    for model in stages.schedule.models:
+                        inner.start_soon(stages.intake.feed, model)
+                        # As many as its slots: all of them may wait, and yet keep nobody else from sending.
+                        for n in range(stages.limiter.model(model).concurrency):
+                            inner.start_soon(stages.worker.send, model, name=f"send-{model}-{n}")
+                    for n in range(min(stages.limiter.concurrency, FOLLOW_UP_WORKERS)):
                         inner.start_soon(stages.worker.follow_up, name=f"follow-up-{n}")
             outer.cancel_scope.cancel()
 

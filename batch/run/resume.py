@@ -137,7 +137,7 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCal
         turn=journaled.turn,
         attempt=journaled.attempt,
         lane="task" if journaled.lane == "task" else "sync",
-        lease=context.limiter.adopt(),
+        lease=context.limiter.adopt(row.request.model),
     )
     call.sent_at_us = journaled.sent_at_us
     call.started = context.clock.monotonic()

@@ -1,15 +1,17 @@
 """What the workers do next: rows that are ready, rows that wait for a time, and new rows, in this order.
 
 A row that waits (for its back-off, for a task) lies here as a value; nobody sleeps with it in hand. Rows already begun
-go before new ones, and a new one is handed out only while fewer than `open_limit` are open, so conversations finish
-and what is open stays bounded. Owned by one event loop; nothing here awaits between looking and taking.
+go before new ones, and a new one is handed out only while few are open, so conversations finish and what is open stays
+bounded. All of this is counted by model, and each model has senders of its own: one that is held back by its limits
+takes no room from the others. Owned by one event loop; nothing here awaits between looking and taking.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -20,6 +22,40 @@ from batch.core.clock import Clock
 R = TypeVar("R")
 
 
+class ModelRows(Generic[R]):
+    """The rows of one model that are to be sent, and those who send them.
+
+    Args:
+        open_limit: rows begun and not finished, at most.
+
+    Attributes:
+        open: rows begun and not finished.
+        begun: new rows handed out so far.
+        unstarted: new rows that nobody has begun, in order.
+    """
+
+    __slots__ = ("begun", "crew", "ended", "open", "open_limit", "to_send", "unstarted")
+
+    def __init__(self, open_limit: int) -> None:
+        self.open_limit = open_limit
+        self.to_send: deque[R] = deque()
+        self.unstarted: deque[R] = deque()
+        self.crew: deque[anyio.Event] = deque()
+        self.open = 0
+        self.begun = 0
+        self.ended = False
+
+    @property
+    def has_unstarted(self) -> bool:
+        """Whether there is a row that can be begun and was not."""
+        return bool(self.unstarted) and self.open < self.open_limit
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of this model is left to be done."""
+        return self.ended and not self.unstarted and self.open == 0
+
+
 class Schedule(Generic[R]):
     """The schedule of one run's rows.
 
@@ -28,60 +64,68 @@ class Schedule(Generic[R]):
 
     Args:
         clock: decides when a waiting row is due.
-        open_limit: rows begun and not finished, at most.
+        open_limits: rows begun and not finished, at most, for each model.
+        model_of: which model a row asks; one that is not in `open_limits` counts as the first of them.
         needs_slot: whether the next step of a row is to send.
     """
 
-    def __init__(self, clock: Clock, *, open_limit: int, needs_slot: Callable[[R], bool]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_limits: Mapping[str, int],
+        model_of: Callable[[R], str],
+        needs_slot: Callable[[R], bool],
+    ) -> None:
         self._clock = clock
-        self._open_limit = open_limit
+        self._rows: dict[str, ModelRows[R]] = {name: ModelRows(limit) for name, limit in open_limits.items()}
+        self._first = next(iter(self._rows.values()))
+        self._model_of = model_of
         self._needs_slot = needs_slot
-        self._to_send: deque[R] = deque()
         self._to_follow_up: deque[R] = deque()
-        self._unstarted: deque[R] = deque()
         self._waiting: list[tuple[float, int, R]] = []
         self._order = count()
-        self._sending_crew: deque[anyio.Event] = deque()
         self._follow_up_crew: deque[anyio.Event] = deque()
         self._sooner = anyio.Event()
-        self.open = 0
-        """Rows begun and not finished."""
-        self.begun = 0
-        """New rows handed out so far."""
         self._handed_out = anyio.Event()
-        self._ended = False
         self._closed = False
 
     @property
-    def unstarted(self) -> int:
-        """New rows that nobody has begun."""
-        return len(self._unstarted)
+    def models(self) -> list[str]:
+        """The models that rows are handed out for."""
+        return list(self._rows)
+
+    def of(self, model: str) -> ModelRows[R]:
+        """What is to be sent to one model."""
+        return self._rows.get(model, self._first)
 
     @property
-    def has_unstarted(self) -> bool:
-        """Whether there is a row that can be begun and was not."""
-        return bool(self._unstarted) and self.open < self._open_limit
+    def open(self) -> int:
+        """Rows begun and not finished, all models together."""
+        return sum(rows.open for rows in self._rows.values())
 
     @property
     def waiting(self) -> int:
         """Rows that wait for a time."""
         return len(self._waiting)
 
-    def add(self, rows: list[R]) -> None:
-        """New rows, to be begun in this order."""
-        self._unstarted.extend(rows)
-        _wake(self._sending_crew, len(rows))
+    def add(self, model: str, new: list[R]) -> None:
+        """New rows for a model, to be begun in this order."""
+        rows = self.of(model)
+        rows.unstarted.extend(new)
+        _wake(rows.crew, len(new))
 
     def resume(self, row: R) -> None:
         """A row begun in an earlier process: it counts as open from now on."""
-        self.open += 1
+        self.of(self._model_of(row)).open += 1
         self.requeue(row)
 
     def requeue(self, row: R) -> None:
         """An open row that can go on at once."""
         if self._needs_slot(row):
-            self._to_send.append(row)
-            _wake(self._sending_crew, 1)
+            rows = self.of(self._model_of(row))
+            rows.to_send.append(row)
+            _wake(rows.crew, 1)
         else:
             self._to_follow_up.append(row)
             _wake(self._follow_up_crew, 1)
@@ -93,18 +137,20 @@ class Schedule(Generic[R]):
         if self._waiting[0][2] is row:
             self._sooner.set()
 
-    def done(self) -> None:
+    def done(self, row: R) -> None:
         """An open row has its outcome, or is left to the next run."""
-        self.open -= 1
-        if self._over:
+        rows = self.of(self._model_of(row))
+        rows.open -= 1
+        if rows.open == 0 and self._over:
             self._wake_all()
         else:
-            _wake(self._sending_crew, 1)
+            _wake(rows.crew, 1)
 
-    def end(self) -> None:
-        """No more new rows will come; when the open ones are done, everybody gets None."""
-        self._ended = True
-        self._wake_all()
+    def end(self, model: str) -> None:
+        """No more new rows will come for this model; when all models are done, everybody gets None."""
+        self.of(model).ended = True
+        if self._over:
+            self._wake_all()
 
     def close(self) -> None:
         """Hand nothing out any more: everybody gets None at once. What is left stays in the ledger."""
@@ -112,32 +158,31 @@ class Schedule(Generic[R]):
         self._handed_out.set()
         self._wake_all()
 
-    async def has_room(self, ahead: int) -> bool:
-        """Wait until fewer than `ahead` new rows lie here; False when nothing is handed out any more."""
-        return await self._until(lambda: len(self._unstarted) < ahead)
+    async def has_room(self, model: str, ahead: int) -> bool:
+        """Wait until fewer than `ahead` new rows of a model lie here; False when nothing is handed out any more."""
+        rows = self.of(model)
+        return await self.until(lambda: len(rows.unstarted) < ahead)
 
-    async def has_begun(self, rows: int) -> bool:
-        """Wait until so many new rows were handed out; False when nothing is handed out any more."""
-        return await self._until(lambda: self.begun >= rows)
-
-    async def _until(self, holds: Callable[[], bool]) -> bool:
+    async def until(self, holds: Callable[[], bool]) -> bool:
+        """Wait until something holds, looked at after each row handed out; False when no more rows are."""
         while not self._closed and not holds():
             if self._handed_out.is_set():
                 self._handed_out = anyio.Event()  # one for all who wait: whoever comes second must not replace it
             await self._handed_out.wait()
         return not self._closed
 
-    async def next_to_send(self) -> R | None:
-        """The next row that needs a slot: one already begun before a new one. None when there will be none."""
+    async def next_to_send(self, model: str) -> R | None:
+        """The next row of a model that needs a slot: one already begun before a new one. None when none will come."""
+        rows = self.of(model)
         while not self._over:
-            if self._to_send:
-                return self._to_send.popleft()
-            if self._unstarted and self.open < self._open_limit:
-                self.open += 1
-                self.begun += 1
+            if rows.to_send:
+                return rows.to_send.popleft()
+            if rows.unstarted and rows.open < rows.open_limit:
+                rows.open += 1
+                rows.begun += 1
                 self._handed_out.set()
-                return self._unstarted.popleft()
-            await _turn(self._sending_crew)
+                return rows.unstarted.popleft()
+            await _turn(rows.crew)
         return None
 
     async def next_follow_up(self) -> R | None:
@@ -163,11 +208,11 @@ class Schedule(Generic[R]):
 
     @property
     def _over(self) -> bool:
-        return self._closed or (self._ended and not self._unstarted and self.open == 0)
+        return self._closed or all(rows.over for rows in self._rows.values())
 
     def _wake_all(self) -> None:
-        _wake(self._sending_crew, len(self._sending_crew))
-        _wake(self._follow_up_crew, len(self._follow_up_crew))
+        for crew in (self._follow_up_crew, *(rows.crew for rows in self._rows.values())):
+            _wake(crew, math.inf)
 
 
 async def _turn(idle: deque[anyio.Event]) -> None:
@@ -176,7 +221,7 @@ async def _turn(idle: deque[anyio.Event]) -> None:
     await turn.wait()
 
 
-def _wake(idle: deque[anyio.Event], number: int) -> None:
+def _wake(idle: deque[anyio.Event], number: float) -> None:
     while number > 0 and idle:
         idle.popleft().set()
         number -= 1

@@ -6,7 +6,8 @@ the stages are made from the job; it starts none of them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 
 import msgspec
@@ -68,16 +69,15 @@ def wire(
     """
     job = checked.job
     reader = stack.enter_context(LedgerReader(checked.folder.ledger))
-    feeder = Feeder(checked.folder, checked.variants)
-    stack.callback(feeder.close)
-    publisher = Publisher(
-        checked.folder, start.run, schema=checked.schema, tags=job.tags, variants=checked.variants.names
-    )
+    feeders = _feeders(checked, stack)
+    names = checked.variants.names
+    publisher = Publisher(checked.folder, start.run, schema=checked.schema, tags=job.tags, variants=names)
     stack.callback(publisher.close)
-    limiter = Limiter.of(clock, job.limits, estimator=_estimator(checked))
+    limiter = Limiter.of(clock, job.limits, estimator=_estimators(checked))
     schedule: Schedule[Row] = Schedule(
         clock,
-        open_limit=2 * job.limits.concurrency,
+        open_limits={model: 2 * limiter.model(model).concurrency for model in feeders},
+        model_of=lambda row: row.request.model,
         needs_slot=lambda row: row.call is None and row.replied is None,
     )
     state = RunState(limiter, schedule)
@@ -98,7 +98,8 @@ def wire(
         # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
         return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
 
-    resumer = Resumer(reader, context, schedule, settings.rules, old_request if collecting else feeder.request)
+    request_of = old_request if collecting else next(iter(feeders.values())).request
+    resumer = Resumer(reader, context, schedule, settings.rules, request_of)
     tools = _executor(checked, stack)
     return Stages(
         reader=reader,
@@ -108,7 +109,7 @@ def wire(
         context=context,
         resumer=resumer,
         intake=Intake(
-            checked, start, options, context=context, schedule=schedule, feeder=feeder, resumer=resumer, state=state
+            checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
         ),
         worker=Worker(context, schedule, settings, tools=tools, state=state),
         publishing=Publishing(publisher, ledger, reader, state),
@@ -123,10 +124,23 @@ def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
     return tools
 
 
-def _estimator(checked: CheckedJob) -> TokenEstimator:
+def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
+    """One feeder a model, so that a slow one does not stand in the way of the others' rows."""
+    variants: dict[str, list[str]] = {}
+    for variant in checked.variants:
+        variants.setdefault(variant.model, []).append(variant.name)
+    several = len(variants) > 1
+    return {
+        model: stack.enter_context(closing(Feeder(checked.folder, checked.variants, only=names if several else None)))
+        for model, names in variants.items()
+    }
+
+
+def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
+    """What makes the estimator of one model."""
     schemas = checked.tools.schemas()
     carried = msgspec.json.encode(schemas).decode() if schemas else ""
-    return TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
+    return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
 
 
 def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:

@@ -63,12 +63,12 @@ class Worker:
         self._pace = task.PollInterval()
         self._streak = Streak()
 
-    async def send(self) -> None:
-        """One of the crew that sends: takes rows that need a slot, one at a time."""
-        while (row := await self._schedule.next_to_send()) is not None:
+    async def send(self, model: str) -> None:
+        """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
+        while (row := await self._schedule.next_to_send(model)) is not None:
             try:
                 if self._settings.collect_only:
-                    self._schedule.done()  # nothing more is sent for a job that changed
+                    self._schedule.done(row)  # nothing more is sent for a job that changed
                 elif row.fault is not None:
                     self._unaskable(row, "render", row.fault)
                 elif self._others_first(row):
@@ -80,11 +80,12 @@ class Worker:
                 else:
                     await self._send(row)
             except LimiterClosed:
-                self._schedule.done()  # it stays in the ledger as it is; the next run goes on from there
+                self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
-        return self._context.limiter.outage.ongoing and row.history.tried and self._schedule.has_unstarted
+        outage = self._context.limiter.model(row.request.model).outage
+        return outage.ongoing and row.history.tried and self._schedule.of(row.request.model).has_unstarted
 
     async def follow_up(self) -> None:
         """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
@@ -92,7 +93,7 @@ class Worker:
             if row.call is not None:
                 await self._poll(row, row.call)
             elif row.replied is None or self._settings.collect_only:
-                self._schedule.done()
+                self._schedule.done(row)
             else:
                 await self._run_tools(row, row.replied.tool_calls)
 
@@ -119,7 +120,7 @@ class Worker:
         if isinstance(result, Failure) and result.verdict == "stop" and not task.about_the_task(result):
             # The poll was refused, not the task: the id stays in the ledger for a run with a better key.
             self._stop(result)
-            self._schedule.done()
+            self._schedule.done(row)
             return
         row.call = None
         if isinstance(result, Reply):
@@ -168,22 +169,23 @@ class Worker:
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
         now = self._context.clock.monotonic()
-        limiter = self._context.limiter
+        model = row.request.model
+        outage = self._context.limiter.model(model).outage
         decision = retry.decide(
             failure,
             row.history,
             max_attempts=self._settings.max_attempts,
             chance=self._chance,
             now=now,
-            silent_s=limiter.outage.silent_for(now),
-            last_ones=not self._schedule.has_unstarted,
+            silent_s=outage.silent_for(now),
+            last_ones=not self._schedule.of(model).has_unstarted,
             standing=self._standing(row, failure),
         )
         if failure.wrong_address and decision.action == "stop":
             # Not the service: nothing was bought there, whatever a 200 looks like.
             result = failure = msgspec.structs.replace(failure, answered=True)
         if decision.pause_s:
-            limiter.pause(decision.pause_s)
+            self._context.limiter.pause(model, decision.pause_s)
         if decision.action == "fail":
             if not decision.retryable and outlasted(failure):
                 failure = never_in_time(failure, self._context.overtime.times(row.pending) + 1)
@@ -192,11 +194,11 @@ class Worker:
             return
         self._context.book(row, call, result, decision=decision)
         if decision.action == "stop":
-            self._stop(failure, silent_s=limiter.outage.silent_for(now))
-            self._schedule.done()
+            self._stop(failure, silent_s=outage.silent_for(now))
+            self._schedule.done(row)
             return
         row.history = row.history.after(decision, now)
-        self._schedule.schedule(row, max(decision.wait_s, limiter.outage.retry_wait(now)))
+        self._schedule.schedule(row, max(decision.wait_s, outage.retry_wait(now)))
 
     def _standing(self, row: Row, failure: Failure) -> retry.Standing:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
@@ -243,7 +245,7 @@ class Worker:
 
     def _after(self, row: Row, outcome: Outcome) -> None:
         self._state.row_settled(row.pending.part, outcome)
-        self._schedule.done()
+        self._schedule.done(row)
         if (fault := self._streak.add(outcome)) is not None:
             self._state.stop("systematic", fault)
 

@@ -120,11 +120,11 @@ class CallContext:
 
     def weigh(self, row: Row) -> float | None:
         """Note what the next turn counts for; the token limit when it alone is surely larger than the whole of it."""
-        estimator = self.limiter.estimator
-        if not self.limiter.counts_tokens or estimator is None:
+        model = row.request.model
+        if not self.limiter.counts_tokens(model):
             return None
-        row.weight = estimator.of(row.conversation.messages, row.request.parameters)
-        return self.limiter.exceeds_limit(row.weight)
+        row.weight = self.limiter.model(model).weight(row.conversation.messages, row.request.parameters)
+        return self.limiter.exceeds_limit(model, row.weight)
 
     async def start_call(self, row: Row, lane: Lane) -> OpenCall:
         """Take a slot, put the call into the ledger, and return when its bytes may leave.
@@ -133,7 +133,7 @@ class CallContext:
             LimiterClosed: the run takes no new sends.
             StorageError: the ledger cannot be written.
         """
-        lease = await self.limiter.acquire(row.work_id, row.weight)
+        lease = await self.limiter.acquire(row.request.model, row.work_id, row.weight)
         number, call_id = self._ids.new()
         call = OpenCall(
             number,
@@ -150,7 +150,7 @@ class CallContext:
         self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
         try:
             await self.ledger.committed()
-            await self.limiter.reacquire_if_stale(lease)
+            await lease.depart()
         except anyio.get_cancelled_exc_class():
             self.book(row, call, NEVER_LEFT)
             raise
@@ -176,7 +176,7 @@ class CallContext:
         call.take_times(stream)
         self._tell(call, outgoing, result, stream)
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
-            self.limiter.observe_headers(said)
+            self.limiter.observe_headers(call.model, said)
         return result
 
     def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:

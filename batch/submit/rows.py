@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from batch.core.records import Lane, Reply, RowRequest, Sums
 from batch.ledger.reader import PendingRow
-from batch.limits.limiter import Lease
+from batch.limits.lease import Lease
 from batch.limits.tokens import TokenWeight
 from batch.prompts import conversation
 from batch.providers.stream import Stream

@@ -30,6 +30,19 @@ def test_check_shows_what_would_be_asked_and_touches_nothing(alone: Shell, cli: 
     assert sorted(folder.rglob("*")) == before
 
 
+def test_check_shows_the_limits_of_the_job_and_of_each_model(alone: Shell, cli: Cli) -> None:
+    """FIELD 21: as they will be kept."""
+    folder = alone.write(alone.rows(1))
+    own = ["requests_per_minute=60", "tokens_per_minute=9000", "concurrency=4"]
+    name = '"glm-4"'
+    flags = [flag for key in own for flag in ("--set", f"limits.model.{name}.{key}")]
+    said = cli("check", folder, "--set", "limits.tokens_per_minute=200000", *flags)
+    assert said.code == 0
+    first, second = said.out[said.out.index("  limits") :].splitlines()[:2]
+    assert first.split("limits")[1].strip() == "50 in flight, 200,000 tokens per minute, 8 attempts a turn"
+    assert second.strip() == "glm-4: 4 in flight, 60 requests per minute, 9,000 tokens per minute"
+
+
 def test_check_names_renamed_columns_and_rows_and_long_messages_are_cut(alone: Shell, cli: Cli) -> None:
     """A column called like one of ours keeps its values under another name."""
     folder = alone.write([])

@@ -1,12 +1,13 @@
 """The job file: what it may hold, what stands when it does not, and what depends on it."""
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from batch.core.errors import JobError
-from batch.job.job import InputSpec, Job, LimitSpec, ModelSpec, OutputSpec, PromptSpec, ToolSpec
+from batch.job.job import InputSpec, Job, LimitSpec, ModelLimitSpec, ModelSpec, OutputSpec, PromptSpec, ToolSpec
 from tests.support.jobtext import SOUND, load
 
 
@@ -206,3 +207,69 @@ def test_only_what_is_asked_changes_the_request_part(folder: Path) -> None:
     assert load(folder, SOUND).digest() == job.digest()
     assert len(job.digest()) == 32
     msgspec.json.encode(job.request_part())
+
+
+def several(folder: Path, limits: str) -> Job:
+    """The sound job over three models, with these lines in `[limits]` and after it."""
+    names = 'names = ["glm-4", "glm-4.5", "glm-3-turbo"]'
+    return load(folder, SOUND.replace('name = "glm-4"', names, 1) + f"\n[limits]\n{limits}\n")
+
+
+def test_each_model_may_have_limits_of_its_own(folder: Path) -> None:
+    """FIELD 21: beside those of the job as a whole."""
+    job = several(
+        folder,
+        "concurrency = 9\n[limits.model.glm-4]\nrequests_per_minute = 60\n"
+        '[limits.model."glm-4.5"]\nconcurrency = 3\ntokens_per_minute = 1000',
+    )
+    assert job.limits.concurrency == 9
+    assert job.limits.model == {
+        "glm-4": ModelLimitSpec(requests_per_minute=60.0),
+        "glm-4.5": ModelLimitSpec(concurrency=3, tokens_per_minute=1000.0),
+    }
+    assert Job.load(folder, overrides=['limits.model."glm-4".concurrency=7']).limits.model["glm-4"].concurrency == 7
+
+
+@pytest.mark.parametrize(
+    ("limits", "fault"),
+    [
+        (
+            '[limits.model."glm-4-x"]\nconcurrency = 1',
+            "limits.model.glm-4-x: the job asks no such model: did you mean glm-4?",
+        ),
+        (
+            '[limits.model."qwen"]\nconcurrency = 1',
+            "limits.model.qwen: the job asks no such model: it asks glm-4, glm-4.5, glm-3-turbo",
+        ),
+        (
+            "[limits.model.glm-4.5]\nconcurrency = 1",
+            'limits.model.glm-4: a name with a dot stands in quotes: [limits.model."glm-4.5"]',
+        ),
+        (
+            "[limits.model.glm-4]\nrequest_per_minute = 1",
+            "limits.model.glm-4.request_per_minute = 1: unknown key: did you mean requests_per_minute?",
+        ),
+        (
+            "[limits.model.glm-4]\nconcurrency = 0",
+            "limits.model.glm-4.concurrency = 0: expected a whole number from 1 to 10000",
+        ),
+        (
+            "[limits.model]\nconcurrency = 1",
+            "limits.model: has no name: write [limits.model.NAME], and the NAME as model.name",
+        ),
+        ("model = 1", "limits.model = 1: expected a table with a name of its own: [limits.model.NAME]"),
+    ],
+)
+def test_what_is_wrong_with_the_limits_of_a_model_is_told(folder: Path, limits: str, fault: str) -> None:
+    """FIELD 21: an unknown model is an error with the nearest name."""
+    with pytest.raises(JobError) as caught:
+        several(folder, limits)
+    assert re.sub(r" \(line \d+\)", "", str(caught.value)).splitlines()[1:] == [f"  {fault}"]
+
+
+def test_the_limits_of_a_model_are_checked_in_code_as_well(folder: Path) -> None:
+    """FIELD 21: with the same words."""
+    job = several(folder, "concurrency = 9")
+    for name, limits in (("glm-4", ModelLimitSpec(concurrency=0)), ("glm-5", ModelLimitSpec())):
+        with pytest.raises(JobError, match=f"limits.model.{name}"):
+            msgspec.structs.replace(job, limits=LimitSpec(model={name: limits}))

@@ -57,7 +57,7 @@ def test_a_new_ledger_says_that_nothing_was(tmp_path: Path) -> None:
         assert replay.runs() == []
         assert [replay.next_number(n) for n in ("row_number", "part", "range", "work", "call")] == [0] * 5
         assert (replay.last_sent_us(), replay.standing_failures(), replay.table_rows()) == (None, (0, 0), 0)
-        assert (replay.unsent(-1, 10), replay.open_rows(), replay.unsent_count()) == ([], [], 0)
+        assert (replay.unsent(-1, 10), replay.open_rows(), replay.unsent_by_variant()) == ([], [], {})
         assert (replay.parts(), replay.call_parts(), replay.ranges()) == ([], [], [])
         assert (replay.unpublished(), replay.carried(), replay.meta("x")) == (Totals(), set(), None)
         assert (replay.entries(["a"]), replay.seen(["a"]), replay.sample("r")) == ({}, {}, None)
@@ -148,7 +148,7 @@ async def test_every_admitted_row_is_unsent_open_or_settled(path: Path, replay: 
         ledger.closed(5, call(5), outcome=(5, outcome()))
         await ledger.committed()
         assert replay.unsent(-1, 100) == [row(n) for n in (0, 6, 7, 8, 9)]
-        assert replay.unsent_count() == 5
+        assert sum(replay.unsent_by_variant().values()) == 5
         assert replay.open_rows() == [row(n) for n in (1, 2, 3)]
         assert replay.outcomes(0) == [row(4, outcome()), row(5, outcome())]
         assert replay.unsettled_by_part() == {0: 8}
@@ -275,12 +275,12 @@ async def test_a_snapshot_is_of_one_moment_and_ends_even_by_an_error(path: Path,
     """What is committed meanwhile is seen after it, not in the middle."""
     async with Ledger(path) as ledger:
         with pytest.raises(LookupError), replay.snapshot():
-            before = replay.unsent_count()
+            before = sum(replay.unsent_by_variant().values())
             ledger.settled(0, outcome())
             await ledger.committed()
-            assert replay.unsent_count() == before == 10
+            assert sum(replay.unsent_by_variant().values()) == before == 10
             raise LookupError
-        assert replay.unsent_count() == 9
+        assert sum(replay.unsent_by_variant().values()) == 9
 
 
 def test_a_reader_cannot_write(replay: LedgerReader) -> None:

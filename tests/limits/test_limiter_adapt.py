@@ -71,11 +71,12 @@ def run_workers(
 
     async def worker(number: int) -> None:
         chance = random.Random(number)
+        own = limits.model("")
         retry = 0
         while True:
             text = "lorem ips " * (prompt(chance) * 4 // 10) if prompt else "hello"
-            weight = limits.estimator.of([{"role": "user", "content": text}], {}) if limits.estimator else None
-            lease = await limits.acquire(number, weight)
+            weight = own.weight([{"role": "user", "content": text}], {})
+            lease = await limits.acquire("", number, weight)
             tokens = round(len(text) / 4 * chance.uniform(0.95, 1.05)) + 5
             observed = await service.call(tokens, chance)
             usage = Usage(tokens, 3, tokens + 3) if observed == "answered" else None
@@ -85,9 +86,9 @@ def run_workers(
                 continue
             retry += 1
             wait = min(0.5 * 2**retry, 20.0) * chance.uniform(0.75, 1.0)
-            if limits.outage.ongoing:
+            if own.outage.ongoing:
                 wait = 0.5
-            await service.clock.sleep(max(wait, limits.outage.retry_wait(service.clock.monotonic())))
+            await service.clock.sleep(max(wait, own.outage.retry_wait(service.clock.monotonic())))
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -170,7 +171,7 @@ def test_a_token_limit_is_used_and_never_crossed(tpm: int, spread: tuple[int, in
     """Prompts of 50 to 5,000 tokens: over any 60 s at most the limit, the first included; ≥ 95 % of it used."""
     clock = HandClock()
     service = Service(clock)
-    limits = Limiter(clock, concurrency=100, tokens_per_minute=tpm, estimator=TokenEstimator("asked"))
+    limits = Limiter(clock, concurrency=100, tokens_per_minute=tpm, estimator=lambda: TokenEstimator("asked"))
 
     async def script() -> None:
         await clock.sleep(240)

@@ -92,6 +92,24 @@ def test_every_unsent_row_is_handed_out_once_in_the_order_of_admission(
     assert largest <= count
 
 
+def test_each_model_has_its_own_rows_however_far_the_others_are(tmp_path: Path) -> None:
+    """FIELD 21: one feeder a model; the rows of the others are passed over, those admitted later are found."""
+    folder, prompt = prepared(tmp_path, [60, 60])
+    with closing(connect(folder.ledger)) as db:
+        db.execute("UPDATE pending SET variant='b' WHERE work % 3 = 0 AND work < 60")
+    only = [closing(Feeder(folder, prompt, only=names)) for names in ([""], ["b"])]
+    with only[0] as most, only[1] as few:
+        pending = [row.row.work_id for _ in range(3) for row in few.next(7)]
+        assert pending == [n for n in range(60) if n % 3 == 0][: len(pending)]
+        assert len(pending) == 20
+        assert few.next(7) == []
+        assert drained(most, 10)[0] == [n for n in range(120) if n % 3 or n >= 60]
+        with closing(connect(folder.ledger)) as db:
+            admit(db, 1, range_number=2, first=120)
+            db.execute("UPDATE pending SET variant='b', range=1 WHERE work=120")
+        assert [row.row.work_id for row in few.next(7)] == [120]
+
+
 def test_rows_admitted_later_are_found_by_the_next_look(tmp_path: Path) -> None:
     """Empty means: nothing for now."""
     folder, prompt = prepared(tmp_path, [3])

@@ -22,6 +22,7 @@ class Item:
 
     name: int
     steps: list[str | float] = field(default_factory=list)
+    model: str = ""
 
     @property
     def needs_slot(self) -> bool:
@@ -29,7 +30,12 @@ class Item:
 
 
 def agenda(clock: Clock, open_limit: int = 10) -> Schedule[Item]:
-    return Schedule(clock, open_limit=open_limit, needs_slot=lambda item: item.needs_slot)
+    return Schedule(
+        clock,
+        open_limits={"": open_limit},
+        model_of=lambda item: item.model,
+        needs_slot=lambda item: item.needs_slot,
+    )
 
 
 def begun(*steps: str | float, name: int = 0) -> Item:
@@ -39,41 +45,41 @@ def begun(*steps: str | float, name: int = 0) -> Item:
 async def test_rows_begun_go_before_new_ones_in_the_order_they_became_ready() -> None:
     """Conversations finish before others start, so what is open stays bounded."""
     plan = agenda(Clock())
-    plan.add([Item(10), Item(11)])
+    plan.add("", [Item(10), Item(11)])
     plan.resume(begun("send", name=1))
     plan.resume(begun("send", name=2))
-    names = [row.name for _ in range(4) if (row := await plan.next_to_send()) is not None]
+    names = [row.name for _ in range(4) if (row := await plan.next_to_send("")) is not None]
     assert names == [1, 2, 10, 11]
-    assert (plan.open, plan.unstarted) == (4, 0)
+    assert (plan.open, len(plan.of("").unstarted)) == (4, 0)
 
 
 async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
     """Open rows ≤ 2 × concurrency, whatever waits behind them."""
     plan = agenda(Clock(), open_limit=2)
-    plan.add([Item(n) for n in range(4)])
-    assert await plan.next_to_send() == Item(0)
-    assert await plan.next_to_send() == Item(1)
+    plan.add("", [Item(n) for n in range(4)])
+    assert await plan.next_to_send("") == Item(0)
+    assert await plan.next_to_send("") == Item(1)
     with anyio.move_on_after(0.01) as scope:
-        await plan.next_to_send()
+        await plan.next_to_send("")
     assert scope.cancelled_caught
-    plan.done()
+    plan.done(Item(0))
     with anyio.fail_after(5):
-        assert await plan.next_to_send() == Item(2)
-    assert (plan.begun, plan.open) == (3, 2)
+        assert await plan.next_to_send("") == Item(2)
+    assert (plan.of("").begun, plan.open) == (3, 2)
 
 
 async def test_rows_brought_back_count_as_open_even_above_the_limit() -> None:
     """They were paid for; no new one joins them before they are fewer."""
     plan = agenda(Clock(), open_limit=1)
-    plan.add([Item(9)])
+    plan.add("", [Item(9)])
     for name in range(3):
         plan.resume(begun("send", name=name))
-    assert [await plan.next_to_send() for _ in range(3)] == [begun("send", name=n) for n in range(3)]
+    assert [await plan.next_to_send("") for _ in range(3)] == [begun("send", name=n) for n in range(3)]
     for _ in range(3):
-        assert plan.unstarted == 1
-        plan.done()
+        assert len(plan.of("").unstarted) == 1
+        plan.done(Item(0))
     with anyio.fail_after(5):
-        assert await plan.next_to_send() == Item(9)
+        assert await plan.next_to_send("") == Item(9)
 
 
 async def test_each_crew_gets_only_its_own_rows() -> None:
@@ -82,7 +88,7 @@ async def test_each_crew_gets_only_its_own_rows() -> None:
     plan.resume(begun("tend", name=1))
     plan.resume(begun("send", name=2))
     with anyio.fail_after(5):
-        sending, tending = await plan.next_to_send(), await plan.next_follow_up()
+        sending, tending = await plan.next_to_send(""), await plan.next_follow_up()
     assert sending is not None
     assert tending is not None
     assert (sending.name, tending.name) == (2, 1)
@@ -94,7 +100,7 @@ async def test_whoever_waits_is_woken_by_what_comes() -> None:
     got: Counter[str] = Counter()
 
     async def sender() -> None:
-        if await plan.next_to_send() is not None:
+        if await plan.next_to_send("") is not None:
             got["sent"] += 1
 
     async def tender() -> None:
@@ -107,7 +113,7 @@ async def test_whoever_waits_is_woken_by_what_comes() -> None:
                 group.start_soon(sender)
                 group.start_soon(tender)
             await anyio.wait_all_tasks_blocked()
-            plan.add([Item(0), Item(1)])
+            plan.add("", [Item(0), Item(1)])
             plan.resume(begun("send"))
             for _ in range(3):
                 plan.resume(begun("tend"))
@@ -121,16 +127,16 @@ async def test_the_end_is_told_to_everybody_who_waits(how: str) -> None:
     told: list[Item | None] = []
 
     async def crew(send: bool) -> None:
-        told.append(await (plan.next_to_send() if send else plan.next_follow_up()))
+        told.append(await (plan.next_to_send("") if send else plan.next_follow_up()))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             for n in range(6):
                 group.start_soon(crew, n % 2 == 0)
             await anyio.wait_all_tasks_blocked()
-            getattr(plan, how)()
+            plan.end("") if how == "end" else plan.close()
         assert told == [None] * 6
-        assert await plan.next_to_send() is None
+        assert await plan.next_to_send("") is None
         assert await plan.next_follow_up() is None
 
 
@@ -138,16 +144,16 @@ async def test_the_end_waits_for_open_rows_and_a_close_does_not() -> None:
     """`end`: nothing new will come. `close`: what is left stays in the ledger."""
     for how in ("end", "close"):
         plan = agenda(Clock())
-        plan.add([Item(0), Item(1)])
-        assert await plan.next_to_send() == Item(0)
-        getattr(plan, how)()
+        plan.add("", [Item(0), Item(1)])
+        assert await plan.next_to_send("") == Item(0)
+        plan.end("") if how == "end" else plan.close()
         with anyio.fail_after(5):
             if how == "close":
-                assert await plan.next_to_send() is None
+                assert await plan.next_to_send("") is None
                 plan.requeue(begun("tend"))
                 assert await plan.next_follow_up() is None
                 continue
-            assert await plan.next_to_send() == Item(1)
+            assert await plan.next_to_send("") == Item(1)
             told: list[object] = []
 
             async def crew(plan: Schedule[Item] = plan, told: list[object] = told) -> None:
@@ -155,10 +161,10 @@ async def test_the_end_waits_for_open_rows_and_a_close_does_not() -> None:
 
             async with anyio.create_task_group() as group:
                 group.start_soon(crew)
-                plan.done()
+                plan.done(Item(0))
                 await anyio.wait_all_tasks_blocked()
                 assert told == []
-                plan.done()
+                plan.done(Item(0))
             assert told == [None]
 
 
@@ -172,14 +178,14 @@ def test_rows_that_wait_come_back_when_their_time_has_come_and_in_its_order() ->
         async with anyio.create_task_group() as group:
             group.start_soon(plan.keep_time)
             for name, wait in enumerate([30.0, 0.0, 10.0, 10.0, 3_600.0]):
-                plan.open += 1
+                plan.of("").open += 1
                 plan.schedule(begun("send", name=name), wait)
             assert plan.waiting == 5
             await clock.sleep(1)
-            plan.open += 1
+            plan.of("").open += 1
             plan.schedule(begun("send", name=5), 4.0)  # sooner than all that wait
             for _ in range(6):
-                row = await plan.next_to_send()
+                row = await plan.next_to_send("")
                 assert row is not None
                 seen.append((row.name, clock.monotonic() - start))
             assert plan.waiting == 0
@@ -231,14 +237,14 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
             held.discard(item.name)
             if not item.steps:
                 finished[item.name] += 1
-                plan.done()
+                plan.done(Item(0))
             elif isinstance(wait, float):
                 plan.schedule(item, wait)
             else:
                 plan.requeue(item)
 
         async def send() -> None:
-            while (item := await plan.next_to_send()) is not None:
+            while (item := await plan.next_to_send("")) is not None:
                 assert plan.open <= max(open_limit, len(old))
                 await work_id(item, "send")
 
@@ -249,9 +255,9 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
         async def feed() -> None:
             # A new row begins with a send, whatever follows.
             for name, items in enumerate(new):
-                plan.add([Item(name, ["send", *items])])
+                plan.add("", [Item(name, ["send", *items])])
                 await clock.sleep(chance.choice([0, 0, 3]))
-            plan.end()
+            plan.end("")
 
         for name, items in enumerate(old):
             first = [step for step in items if isinstance(step, str)][:1] or ["send"]
@@ -266,7 +272,7 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
                         crew.start_soon(follow_up)
                     crew.start_soon(feed)
                 outer.cancel_scope.cancel()
-        assert (plan.open, plan.unstarted, plan.waiting) == (0, 0, 0)
+        assert (plan.open, len(plan.of("").unstarted), plan.waiting) == (0, 0, 0)
 
     by_hand(main)
     assert finished == Counter([*range(len(new)), *range(1_000, 1_000 + len(old))])
@@ -276,14 +282,14 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
 async def test_two_wait_for_the_same_hand_out_and_both_are_told(closed: bool) -> None:
     """One waits for room, one for rows begun: rows are rendered a few ahead and planned a little further."""
     plan = agenda(Clock())
-    plan.add([Item(0)])
+    plan.add("", [Item(0)])
     told: dict[str, bool] = {}
 
     async def wait_for_room() -> None:
-        told["room"] = await plan.has_room(1)
+        told["room"] = await plan.has_room("", 1)
 
     async def wait_for_beginning() -> None:
-        told["begun"] = await plan.has_begun(1)
+        told["begun"] = await plan.until(lambda: plan.of("").begun >= 1)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
@@ -294,6 +300,56 @@ async def test_two_wait_for_the_same_hand_out_and_both_are_told(closed: bool) ->
             if closed:
                 plan.close()
             else:
-                await plan.next_to_send()
+                await plan.next_to_send("")
     assert told == {"room": not closed, "begun": not closed}
-    assert await plan.has_room(1) is not closed
+    assert await plan.has_room("", 1) is not closed
+
+
+async def test_a_model_that_is_held_back_takes_no_room_from_another() -> None:
+    """FIELD 21: rows open, rows ahead and senders are counted by model; the end comes when all models are done."""
+    plan: Schedule[Item] = Schedule(
+        Clock(),
+        open_limits={"a": 1, "b": 2},
+        model_of=lambda item: item.model,
+        needs_slot=lambda item: item.needs_slot,
+    )
+    plan.add("a", [Item(n, model="a") for n in range(5)])
+    plan.add("b", [Item(n, model="b") for n in range(3)])
+    assert plan.models == ["a", "b"]
+    with anyio.fail_after(5):
+        assert await plan.next_to_send("a") == Item(0, model="a")
+        for number in range(3):
+            assert await plan.next_to_send("b") == Item(number, model="b")
+            plan.done(Item(number, model="b"))
+        assert await plan.has_room("b", 1)
+    assert (plan.of("a").begun, plan.of("b").begun, plan.open) == (1, 3, 1)
+    assert (plan.of("a").has_unstarted, plan.of("b").has_unstarted) == (False, False)
+    plan.end("b")
+    with anyio.move_on_after(0.01) as scope:
+        await plan.next_to_send("b")
+    assert scope.cancelled_caught
+    plan.end("a")
+    told: list[Item | None] = []
+
+    async def sender(model: str) -> None:
+        while (row := await plan.next_to_send(model)) is not None:
+            told.append(row)
+            plan.done(row)
+        told.append(None)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(sender, "a")
+            group.start_soon(sender, "b")
+            await anyio.wait_all_tasks_blocked()
+            assert told == []
+            plan.done(Item(0, model="a"))
+    assert told == [*(Item(n, model="a") for n in range(1, 5)), None, None]
+
+
+async def test_a_row_for_a_model_that_is_asked_no_more_goes_with_the_first() -> None:
+    """The rows of a job as it was before."""
+    plan = agenda(Clock())
+    plan.resume(Item(1, ["send"], model="gone"))
+    assert await plan.next_to_send("") == Item(1, ["send"], model="gone")
+    assert plan.open == 1

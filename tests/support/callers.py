@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 
 from batch.core.clock import HandClock
+from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from tests.support.hand import by_hand
 
@@ -41,25 +43,37 @@ class Log:
         return [number for number in self.asked if number in set(self.granted)]
 
 
-def most_in_a_window(times: list[float]) -> int:
-    """The largest number of `times` within any 60 s."""
+def most_in_a_window(times: list[float], window_s: float = WINDOW_S) -> int:
+    """The largest number of `times` within any 60 s, or so many seconds."""
     times = sorted(times)
     # A request that leaves exactly a window later is not in it; floating point may say it left a nanosecond early.
-    return max((bisect_left(times, at + WINDOW_S - 1e-6) - n for n, at in enumerate(times)), default=0)
+    return max((bisect_left(times, at + window_s - 1e-6) - n for n, at in enumerate(times)), default=0)
+
+
+class Telling(Limiter):
+    """A limiter that writes down whom it grants, in the moment when it does."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.log = Log()
+
+    def _grant(self, *args: Any, **more: Any) -> Lease:
+        lease = super()._grant(*args, **more)
+        self.log.granted.append(lease.row)
+        return lease
 
 
 async def call(limits: Limiter, clock: HandClock, number: int, caller: Caller, log: Log) -> None:
-    """One call as `submit.attempt` makes it: acquire, commit, reacquire if stale, leave, answer, release."""
+    """One call as `submit.attempt` makes it: acquire, commit, depart, answer, release."""
     await clock.sleep(caller.after_s)
     with anyio.move_on_after(FOR_EVER if caller.gives_up_s is None else caller.gives_up_s) as scope:
         log.asked.append(number)
-        lease = await limits.acquire()
+        lease = await limits.acquire("", number)
         try:
-            log.granted.append(number)
             log.waits_ms.append(lease.wait_ms)
             log.most_in_flight = max(log.most_in_flight, limits.in_flight)
             await clock.sleep(caller.commit_s)
-            await limits.reacquire_if_stale(lease)
+            await lease.depart()
             log.departed.append(clock.monotonic())
             await clock.sleep(caller.service_s)
         finally:
@@ -68,7 +82,8 @@ async def call(limits: Limiter, clock: HandClock, number: int, caller: Caller, l
         log.given_up.add(number)
 
 
-async def serve(limits: Limiter, clock: HandClock, callers: list[Caller], log: Log) -> None:
+async def serve(limits: Telling, clock: HandClock, callers: list[Caller], log: Log) -> None:
+    limits.log = log
     with anyio.fail_after(FOR_EVER):
         async with anyio.create_task_group() as group:
             for number, caller in enumerate(callers):
@@ -80,7 +95,7 @@ def run(callers: list[Caller], *, concurrency: int, rpm: float | None, clock: Ha
     log = Log()
 
     async def main(clock: HandClock) -> None:
-        await serve(Limiter(clock, concurrency=concurrency, requests_per_minute=rpm), clock, callers, log)
+        await serve(Telling(clock, concurrency=concurrency, requests_per_minute=rpm), clock, callers, log)
 
     by_hand(main, clock)
     return log

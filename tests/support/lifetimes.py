@@ -186,7 +186,7 @@ class Watch(RunState):
 
     def row_settled(self, part: int, outcome: Outcome) -> None:
         super().row_settled(part, outcome)
-        self._end()
+        self._end("")
 
     def stop(self, reason: str, fault: BatchError | None = None) -> None:
         raise AssertionError(f"one row is no streak, and nobody refuses the key: {fault}")
@@ -242,7 +242,10 @@ class Life:
         self._count(replay)
         request = self.provider.script.request
         schedule: Schedule[Row] = Schedule(
-            clock, open_limit=2, needs_slot=lambda row: row.call is None and row.replied is None
+            clock,
+            open_limits={"": 2},
+            model_of=lambda _: "",
+            needs_slot=lambda row: row.call is None and row.replied is None,
         )
         limiter = Limiter(clock, concurrency=1)
         state = Watch(limiter, schedule)
@@ -251,13 +254,13 @@ class Life:
         context = self._context(clock, books, limiter, replay)
         try:
             Resumer(replay, context, schedule, self.rules, lambda _: request).restore()
-            schedule.add([Row(pending, request) for pending in replay.unsent(-1, 1)])
+            schedule.add("", [Row(pending, request) for pending in replay.unsent(-1, 1)])
             tools = cast("Executor", self.provider)
             worker = Worker(context, schedule, self.settings, tools=tools, state=state)
             async with anyio.create_task_group() as group:
                 group.start_soon(schedule.keep_time)
                 async with anyio.create_task_group() as crew:
-                    crew.start_soon(worker.send)
+                    crew.start_soon(worker.send, "")
                     crew.start_soon(worker.follow_up)
                 group.cancel_scope.cancel()
             assert context.limiter.in_flight == 0

@@ -99,6 +99,12 @@ class Mix:
             found.append(f"only {shares[binding]:.1%} of {binding} used")
         return found
 
+    def busiest_second(self, verdict: dict[str, Any]) -> str | None:
+        """What is wrong by the judge's windows of one second: services that judge by the second see an even pace."""
+        most = verdict["max_requests"]
+        even = self.rpm and most <= 1.1 * self.rpm / 60 + 1
+        return None if even or not self.rpm else f"{most} requests in a second of {self.rpm} a minute"
+
     def shares(self, use: dict[str, Any]) -> dict[str, float]:
         """The share of each limit that was used."""
         names = (("rpm", "requests"), ("tpm", "charged_tokens"), ("in_flight", "in_flight_seconds"))

@@ -69,9 +69,10 @@ def run_for(folder: Path, seconds: float) -> str:
     return said
 
 
-def judged(port: int, begin: float, end: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The judge's verdict over windows of 60 s, and the use of the one lane from `begin` to `end`."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/judge?window=60&from={begin}&to={end}") as answer:
+def judged(port: int, begin: float, end: float, window_s: int = 60) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The judge's verdict over windows of 60 s or another length, and the use of the one lane from `begin` to `end`."""
+    asked = f"window={window_s}&from={begin}&to={end}"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/judge?{asked}") as answer:
         verdict = json.load(answer)
     return verdict, verdict["use"][0]
 

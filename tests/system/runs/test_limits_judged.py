@@ -25,7 +25,7 @@ def test_a_limit_is_a_line_and_is_used(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("rpm", [60, 600])
 def test_a_limit_a_minute_that_is_looked_at_by_the_second_is_kept(tmp_path: Path, rpm: int) -> None:
-    """A provider whose bucket holds one second's worth refuses nobody who keeps an even pace."""
+    """FIELD 23: a provider whose bucket holds one second's worth refuses nobody who keeps an even pace."""
     mix = Mix(1, "openai", "sync", rpm=rpm, tpm=600_000, tokens=(50, 400))
     judge(tmp_path, mix, burst_s=1.0)
 
@@ -45,3 +45,4 @@ def judge(folder: Path, mix: Mix, **limits: float) -> None:
     verdict = judge.verdict(60.0)
     print(mix, mix.shares(use), verdict["max_requests"], verdict["max_tokens"], report.elapsed_s)
     assert mix.faults(verdict, use) == []
+    assert mix.busiest_second(judge.verdict(1.0)) is None

@@ -1,0 +1,37 @@
+"""What the type of a field says: its description for people, how its text is read, and whether it holds named tables.
+
+Owns the reading of annotated types of structs, nothing of any job file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import msgspec
+
+
+def table_kind(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of a field that holds tables by name, `dict[str, Struct]`; None for any other field."""
+    plain = get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
+    inner = get_args(plain)[1:] if get_origin(plain) is dict else ()
+    return inner[0] if inner and isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct) else None
+
+
+def meta(kind: Any, attribute: str, default: Any) -> Any:
+    """An attribute of the `Meta` of an annotated type; the default when none says it."""
+    # The last one wins: an alias such as `Seconds` says less than the field that uses it.
+    values = (getattr(item, attribute, None) for item in reversed(getattr(kind, "__metadata__", ())))
+    return next((value for value in values if value is not None), default)
+
+
+def wanted(kind: Any) -> str:
+    """What a field takes, in the words of its description."""
+    return str(meta(kind, "description", None) or next(iter(get_args(kind)), kind))
+
+
+def from_text(kind: type, value: Any) -> Any:
+    """A path from its text; for `msgspec.convert`."""
+    if kind is Path and isinstance(value, (str, Path)) and str(value).strip() and "\0" not in str(value):
+        return Path(value)
+    raise ValueError(f"not a {kind.__name__}")

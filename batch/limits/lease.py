@@ -1,0 +1,150 @@
+"""What a caller waits with, and what it gets: its place in the queue of a model, and the lease of one call.
+
+Owns the last step before the bytes leave: a commit lies between the grant and it, so departures are evened out there,
+and a lease held longer than `GRANT_S` is stale and waits for its tokens again. Who is granted when, and what a lease
+given back means, is `limiter`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from batch.core.records import Usage
+from batch.limits.outage import Observation
+from batch.limits.requests import GRANT_S
+from batch.limits.tokens import Grant, TokenWeight
+
+if TYPE_CHECKING:
+    from batch.limits.limiter import Limiter
+    from batch.limits.model import ModelLimits
+
+LOOK_AGAIN_S: Final = 1.0  # a stale lease waits at most so long before it asks its budgets again
+
+
+class Lease:
+    """The right to send one call, and the slot it takes. Give it back once; a second time is harmless.
+
+    Args:
+        limiter: who granted it, and takes it back.
+        model: whose slot it holds besides the job's.
+        granted_at: monotonic seconds.
+        waited_s: how long its caller was held back.
+        row: which row the call is for.
+        weight: what the call counts for; None counts no tokens.
+    """
+
+    __slots__ = ("_limiter", "granted_at", "grants", "model", "open", "probe", "row", "wait_ms", "weight")
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        model: ModelLimits,
+        granted_at: float,
+        waited_s: float,
+        *,
+        row: int,
+        weight: TokenWeight | None,
+    ) -> None:
+        self._limiter = limiter
+        self.model = model
+        self.granted_at = granted_at
+        self.wait_ms = int(waited_s * 1000)
+        self.row = row
+        self.weight = weight
+        self.grants: tuple[Grant | None, Grant | None] = (None, None)
+        """The tokens reserved for it: the model's and the job's."""
+        self.probe = False
+        """Its call asks, during an outage, whether the provider answers again."""
+        self.open = True
+        """Its slot is still taken."""
+
+    def taken(self) -> None:
+        """The provider took the call and works on it; the slot stays with it."""
+        self._limiter.record_success(self)
+
+    def release(self, observed: Observation = "nothing", usage: Usage | None = None) -> None:
+        """Free the slot. Call it right after the outcome's record was queued, with no await in between."""
+        if self.open:
+            self.open = False
+            self._limiter.freed(self, observed, usage)
+
+    def settle(self, amount: float) -> None:
+        """Correct what it has reserved, of its model and of the job, to `amount` tokens."""
+        now = self._limiter.clock.monotonic()
+        of_model, of_job = self.grants
+        self.model.rates.settle(of_model, amount, now)
+        self._limiter.rates.settle(of_job, amount, now)
+
+    async def depart(self) -> None:
+        """Return when the bytes of the call may leave: nearly always at once.
+
+        It waits when departures would bunch, and when the grant has gone stale: then for the pause and the tokens
+        again, keeping the slot.
+        """
+        clock, model, job = self._limiter.clock, self.model.rates, self._limiter.rates
+        while True:
+            if model.requests.per_minute is not None:
+                await model.requests.leave(clock.monotonic())
+            if job.requests.per_minute is not None:
+                await job.requests.leave(clock.monotonic())
+            passed_at = clock.monotonic()
+            if passed_at - self.granted_at <= GRANT_S:
+                return
+            await self._grant_again()
+            if clock.monotonic() - passed_at <= GRANT_S:
+                return
+
+    async def _grant_again(self) -> None:
+        """Give the tokens back and reserve them anew, once the model's pause is over and they may go."""
+        self.settle(0.0)
+        clock, model, job = self._limiter.clock, self.model, self._limiter.rates
+        while True:
+            now = clock.monotonic()
+            amount = model.amount(self.weight)
+            wait_s = max(model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now))
+            if wait_s <= 0:
+                break
+            await clock.sleep(min(wait_s, LOOK_AGAIN_S))
+        self.granted_at = now
+        self.grants = (model.rates.take_tokens(amount, now), job.take_tokens(amount, now))
+
+
+class Waiter:
+    """One caller in the queue of a model.
+
+    Args:
+        number: callers are served in the order of their numbers, all models together.
+        asked_at: monotonic seconds.
+        row: which row the call is for.
+        weight: what the call counts for.
+    """
+
+    __slots__ = ("_woken", "asked_at", "due", "lease", "number", "row", "weight")
+
+    def __init__(self, number: int, asked_at: float, *, row: int, weight: TokenWeight | None) -> None:
+        self.number = number
+        self.asked_at = asked_at
+        self.row = row
+        self.weight = weight
+        self.lease: Lease | None = None
+        """What was granted to it, taken up when it wakes."""
+        self.due = math.inf
+        """When it wakes by itself to look at the budgets, in monotonic seconds."""
+        self._woken: anyio.Event | None = None
+
+    async def wait(self, now: float) -> None:
+        """Wait until it is due, or until somebody wakes it."""
+        self._woken = anyio.Event()
+        if self.due == math.inf:
+            await self._woken.wait()
+        else:
+            with anyio.move_on_after(self.due - now):
+                await self._woken.wait()
+
+    def wake(self) -> None:
+        """Have it look at what was granted to it, or at the budgets."""
+        if self._woken is not None:
+            self._woken.set()

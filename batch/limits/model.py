@@ -1,0 +1,163 @@
+"""What one model allows: its limits as asked for, and what refusals, headers and silence have taught about it.
+
+Owns the budgets that hold for one model of a job beside the job's own: calls in flight, requests and tokens per minute,
+pauses, outages, the estimate of tokens, and the queue of those who wait to ask this model. Two models of one service
+have limits of their own, and tokenizers too, so nothing that was learned of one is believed of another. Grants nothing:
+that is `limiter`'s, which knows the job's budgets as well.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from batch.core.clock import Clock, describe
+from batch.core.logs import logger
+from batch.core.records import LimitHeaders, Message, Usage
+from batch.limits.concurrency import ConcurrencyLimit
+from batch.limits.lease import Lease, Waiter
+from batch.limits.outage import Observation, OutageDetector
+from batch.limits.rates import RateLimits, pause_of
+from batch.limits.tokens import TokenEstimator, TokenWeight
+
+
+class ModelLimits:
+    """The limits of one model.
+
+    Args:
+        clock: where time comes from.
+        name: of the model, for people.
+        concurrency: the most calls in flight.
+        rates: its requests and tokens per minute.
+        estimator: what a request counts for; needed for a token limit to hold.
+        adapt: follow the provider's refusals and headers.
+
+    Attributes:
+        in_flight: calls that hold a slot now.
+        slots: how many calls may.
+        outage: whether the provider answers at all.
+        queue: who waits to ask this model, in order of arrival.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        name: str,
+        *,
+        concurrency: int,
+        rates: RateLimits,
+        estimator: TokenEstimator | None,
+        adapt: bool,
+    ) -> None:
+        self._clock = clock
+        self.name = name
+        self.concurrency = concurrency
+        self.in_flight = 0
+        self.paused_until = 0.0
+        self.slots = ConcurrencyLimit(concurrency, adapt=adapt)
+        self.rates = rates
+        self.outage = OutageDetector(concurrency)
+        self.estimator = estimator
+        self.queue: deque[Waiter] = deque()
+        self._adapt = adapt
+
+    # -- what it counts for, and whether it may go --------------------------------------------------------------------
+
+    def weight(self, messages: Iterable[Message], parameters: Mapping[str, Any]) -> TokenWeight | None:
+        """What a request counts for; None when no tokens are estimated."""
+        return None if self.estimator is None else self.estimator.of(messages, parameters)
+
+    def amount(self, weight: TokenWeight | None) -> float | None:
+        """How many tokens to reserve for a request, by what is known now."""
+        return None if weight is None or self.estimator is None else self.estimator.amount(weight)
+
+    def used(self, lease: Lease, usage: Usage | None) -> float | None:
+        """How many tokens a call counted for in the end, and learn from it; None when its reservation stays."""
+        if lease.grants == (None, None) or lease.weight is None or self.estimator is None:
+            return None
+        if usage is None or not usage.total_tokens:
+            return None  # a refused call stays booked as it was reserved: services count it too
+        return self.estimator.used(lease.weight, usage)
+
+    def wait(self, weight: TokenWeight | None) -> float | None:
+        """The seconds until this model lets another call go: 0 now, None until something changes."""
+        if self.in_flight >= self.slots.limit:
+            widens_in = self.slots.widens_in(self._clock.monotonic())
+            if self.in_flight >= self.slots.limit:  # time may just have opened another slot
+                return widens_in
+        if not self.paused_until and not self.outage.ongoing and not self.rates.in_force:
+            return 0.0  # the usual case, asked for every call: it needs no clock
+        now = self._clock.monotonic()
+        probe_in = self.outage.probe_in(now)
+        if probe_in is None:
+            return None
+        return max(self.pause_left(now), probe_in, self.rates.wait(self.amount(weight), now))
+
+    def pause_left(self, now: float) -> float:
+        """The seconds until the provider's pause is over; 0 without one."""
+        if self.paused_until <= now:
+            self.paused_until = 0.0
+        return max(0.0, self.paused_until - now)
+
+    # -- what calls teach ---------------------------------------------------------------------------------------------
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing go for the next `seconds`; a shorter pause never cuts a longer one."""
+        if seconds <= 0:
+            return
+        now = self._clock.monotonic()
+        if self.paused_until <= now:
+            logger().warning("provider_paused", seconds=round(seconds, 3), **self._which)
+        self.paused_until = max(self.paused_until, now + seconds)
+
+    def answered(self, granted_at: float) -> bool:
+        """The provider took a call that was granted then; whether there is more room than before."""
+        ended = self.outage.answered(granted_at)
+        if ended:
+            self.slots.restore()
+            logger().info("provider_answers_again", **self._which)
+        before = self.slots.limit
+        self.slots.answered(self.in_flight, self._clock.monotonic())
+        return ended or self.slots.limit > before
+
+    def failed(self, row: int, granted_at: float, observed: Observation) -> None:
+        """A call of this row failed, while its slot still counts."""
+        now = self._clock.monotonic()
+        others = self.in_flight - 1
+        if observed == "in_flight":
+            self.slots.refused(granted_at, now, others)
+            if others > 0:
+                return  # too many at once, so some of them are being served: no sign of an outage
+        elif observed == "overloaded":
+            self.slots.overloaded(now)
+        if self.outage.failed(row, now, how=observed):
+            logger().warning("provider_silent", heard=observed, **self._which)
+
+    def observe_headers(self, headers: LimitHeaders) -> None:
+        """Obey the rate-limit headers of an answer: adopt a tighter limit, wait for a budget that is used up."""
+        if not self._adapt:
+            return
+        now = self._clock.monotonic()
+        if adopted := self.rates.observe(headers, now):
+            logger().info("limit_adopted", **adopted, **self._which)
+        # The headers of answers that arrive in a pause are from before it: they do not make it longer.
+        if not self.pause_left(now):
+            self.pause(pause_of(headers))
+
+    @property
+    def _which(self) -> dict[str, str]:
+        return {"model": self.name} if self.name else {}
+
+    def waits_for(self) -> str | None:
+        """What holds its callers back now, for people; None when nothing of this model does."""
+        now = self._clock.monotonic()
+        if self.outage.ongoing:
+            return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}"
+        if pause_s := self.pause_left(now):
+            return f"the provider's pause, {describe(pause_s)}"
+        if not self.queue:
+            return None
+        if self.in_flight >= self.slots.limit:
+            return "the provider's limit of calls in flight" if self.slots.limit < self.concurrency else None
+        return self.rates.binding(self.amount(self.queue[0].weight), now)
