@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -69,6 +70,7 @@ class Masker:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._secrets: set[str] = set()
         self._beginnings: set[str] = set()
         self._fresh = False
@@ -82,14 +84,16 @@ class Masker:
     def hide(self, secret: str) -> None:
         """Mask this value and its forms from here on; one shorter than `SHORTEST` is left alone."""
         if can_mask(secret) and secret not in self._secrets:
-            self._secrets.add(secret)
-            self._fresh = True
+            with self._lock:
+                self._secrets.add(secret)
+                self._fresh = True
 
     def hide_from(self, beginning: str) -> None:
         """Mask every word that begins so."""
         if can_mask(beginning) and beginning not in self._beginnings:
-            self._beginnings.add(beginning)
-            self._fresh = True
+            with self._lock:
+                self._beginnings.add(beginning)
+                self._fresh = True
 
     def masked(self, text: str) -> str:
         """The text without any secret; the same object when there was none in it."""
@@ -118,7 +122,12 @@ class Masker:
         return not any(mark in lowered for mark in self._marks_utf8)
 
     def _compile(self) -> None:
-        self._fresh = False
+        with self._lock:  # the wire log's thread masks, too: nobody looks while the newest key is not in
+            if self._fresh:
+                self._renew()
+                self._fresh = False
+
+    def _renew(self) -> None:
         # Searching a lowered text for each form is some fifty times faster than one pattern that does not mind case.
         values = {part for secret in self._secrets for part in _parts(secret)}
         forms = {form for value in values for form in _forms(value)}
