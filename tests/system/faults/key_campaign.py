@@ -194,7 +194,7 @@ def over_the_wire(name: str, folder: Path, chance: random.Random) -> int:
             raise Leak(f"{name}: command {number} fell: {text}")
     hunt.folder(out)
     everything = "".join(text for _, text in talk)
-    if not asked or "[masked]" not in everything:
+    if not asked or way.proof not in everything:
         raise Leak(f"{name}: nothing came in by this way")
     return hunt.looked_at
 

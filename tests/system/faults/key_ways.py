@@ -81,6 +81,8 @@ class Way:
     model: str = ""
     """More lines of `[model]`."""
     rows: int = len(FORMS)
+    proof: str = "[masked]"
+    """What some command says when the key did come in by this way."""
 
 
 def completion(message: str, *, finish: str = '"stop"', more: str = "") -> Answer:
@@ -236,7 +238,7 @@ WAYS: dict[str, Way] = {
     "refused keys": Way(_auth, rows=3),
     "pages": Way(_pages),
     "headers": Way(_headers),
-    "redirects": Way(_redirects, rows=3),
+    "redirects": Way(_redirects, rows=3, proof="redirects to"),
     "tasks": Way(_tasks, lane="task", provider="glm"),
     "tokens": Way(_answers, provider="glm", model='key_form = "jwt"\n'),
     "tokens in refusals": Way(_refusals, provider="glm", model='key_form = "jwt"\n'),
