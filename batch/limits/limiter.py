@@ -138,13 +138,16 @@ class Limiter:
         """Whether requests for this model must say what they count for."""
         return self.rates.tokens is not None or self.model(model).rates.tokens is not None
 
-    def exceeds_limit(self, model: str, weight: TokenWeight | None) -> float | None:
-        """The token limit, when a request alone is surely larger than the whole of it; None otherwise."""
+    def exceeds_limit(self, model: str, weight: TokenWeight | None) -> tuple[float, str] | None:
+        """The token limit and its key, when a request alone is surely larger than the whole of it; None otherwise."""
         limits = self.model(model)
         if weight is None or limits.estimator is None:
             return None
         surely = limits.estimator.surely(weight)
-        return limits.rates.exceeded_by(surely) or self.rates.exceeded_by(surely)
+        if (limit := limits.rates.exceeded_by(surely)) is not None:
+            return limit, f'limits.model."{model}".tokens_per_minute'
+        limit = self.rates.exceeded_by(surely)
+        return None if limit is None else (limit, "limits.tokens_per_minute")
 
     async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
@@ -155,24 +158,24 @@ class Limiter:
             weight: what the call counts for; None counts no tokens.
 
         Raises:
-            LimiterClosed: no new sends are taken any more.
+            LimiterClosed: no new sends are taken any more, or none for this model.
         """
-        if self._closed:
-            raise LimiterClosed
         limits = self.model(model)
+        if self._closed or limits.closed:
+            raise LimiterClosed
         if not self.waiting and limits.wait(weight) == 0.0 and self._job_wait(limits.amount(weight)) == 0.0:
             return self._grant(limits, row, weight)
         waiter = Waiter(next(self._numbers), self.clock.monotonic(), row=row, weight=weight)
         limits.queue.append(waiter)
         self.waiting += 1
         try:
-            return await self._wait_in_line(waiter)
+            return await self._wait_in_line(limits, waiter)
         except BaseException:
             self._leave_line(limits, waiter)
             raise
 
-    async def _wait_in_line(self, waiter: Waiter) -> Lease:
-        while waiter.lease is None and not self._closed:
+    async def _wait_in_line(self, limits: ModelLimits, waiter: Waiter) -> Lease:
+        while waiter.lease is None and not (self._closed or limits.closed):
             waiter.due = math.inf
             self._serve(waiter)
             if waiter.lease is None:
@@ -260,8 +263,12 @@ class Limiter:
         """Take no new sends; wake everybody who waits for one with `LimiterClosed`."""
         self._closed = True
         for limits in self._models.values():
-            for waiter in limits.queue:
-                waiter.wake()
+            limits.close()
+
+    def park(self, model: str) -> None:
+        """Take no new sends for one model, as `close` does for all."""
+        self.model(model).close()
+        self._serve()  # whoever stood behind it for the job's budgets may go
 
     # -- learning from calls ----------------------------------------------------------------------------------------
 

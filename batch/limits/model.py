@@ -8,6 +8,7 @@ that is `limiter`'s, which knows the job's budgets as well.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from batch.core.logs import logger
 from batch.core.records import LimitHeaders, Message, Usage
 from batch.limits.concurrency import ConcurrencyLimit
 from batch.limits.lease import Lease, Waiter
-from batch.limits.outage import Observation, OutageDetector
+from batch.limits.outage import MAX_PARK_S, Observation, OutageDetector
 from batch.limits.rates import RateLimits, pause_of
 from batch.limits.tokens import TokenEstimator, TokenWeight
 
@@ -37,6 +38,7 @@ class ModelLimits:
         in_flight: calls that hold a slot now.
         slots: how many calls may.
         outage: whether the provider answers at all.
+        parked_until: when it may be asked again, in monotonic seconds, if that is too long to wait for; else None.
         queue: who waits to ask this model, in order of arrival.
     """
 
@@ -55,11 +57,14 @@ class ModelLimits:
         self.concurrency = concurrency
         self.in_flight = 0
         self.paused_until = 0.0
+        self.parked_until: float | None = None
         self.slots = ConcurrencyLimit(concurrency, adapt=adapt)
         self.rates = rates
         self.outage = OutageDetector(concurrency)
         self.estimator = estimator
         self.queue: deque[Waiter] = deque()
+        self.closed = False
+        """No new sends are taken."""
         self._adapt = adapt
 
     # -- what it counts for, and whether it may go --------------------------------------------------------------------
@@ -82,6 +87,8 @@ class ModelLimits:
 
     def wait(self, weight: TokenWeight | None) -> float | None:
         """The seconds until this model lets another call go: 0 now, None until something changes."""
+        if self.closed or self.parked_until is not None:
+            return None
         if self.in_flight >= self.slots.limit:
             widens_in = self.slots.widens_in(self._clock.monotonic())
             if self.in_flight >= self.slots.limit:  # time may just have opened another slot
@@ -99,6 +106,12 @@ class ModelLimits:
         if self.paused_until <= now:
             self.paused_until = 0.0
         return max(0.0, self.paused_until - now)
+
+    def close(self) -> None:
+        """Take no new sends; wake everybody who waits for one."""
+        self.closed = True
+        for waiter in self.queue:
+            waiter.wake()
 
     # -- what calls teach ---------------------------------------------------------------------------------------------
 
@@ -141,9 +154,18 @@ class ModelLimits:
         now = self._clock.monotonic()
         if adopted := self.rates.observe(headers, now):
             logger().info("limit_adopted", **adopted, **self._which)
-        # The headers of answers that arrive in a pause are from before it: they do not make it longer.
-        if not self.pause_left(now):
-            self.pause(pause_of(headers))
+        seconds = pause_of(headers)
+        if seconds > MAX_PARK_S:
+            self.park(seconds)
+        elif not self.pause_left(now):
+            # The headers of answers that arrive in a pause are from before it: they do not make it longer.
+            self.pause(seconds)
+
+    def park(self, seconds: float | None) -> None:
+        """Let nothing go any more: it is not worth waiting for. `seconds` as the provider says; None: it does not."""
+        if self.parked_until is None:
+            logger().warning("model_parked", seconds=None if seconds is None else round(seconds), **self._which)
+            self.parked_until = math.inf if seconds is None else self._clock.monotonic() + seconds
 
     @property
     def _which(self) -> dict[str, str]:
@@ -152,6 +174,8 @@ class ModelLimits:
     def waits_for(self) -> str | None:
         """What holds its callers back now, for people; None when nothing of this model does."""
         now = self._clock.monotonic()
+        if self.parked_until is not None:
+            return "another run" if self.parked_until == math.inf else f"its limit, {describe(self.parked_until - now)}"
         if self.outage.ongoing:
             return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}"
         if pause_s := self.pause_left(now):

@@ -6,7 +6,7 @@ before a call is granted, and the retry budget, which is asked before a retry is
 **Outage.** When calls of several rows fail with no answer in between, the fault is not the rows': the provider is
 *silent*. From then on one probe at a time goes out, every `FIRST_PROBE_S` growing to `LONGEST_PROBE_S`; the first
 answer of any call ends it, and everybody goes on. What fails in an outage says nothing about a row and does not count
-against its `max_attempts`. `silent_for` tells how long it lasts, so that a run can stop after `max_park`.
+against its `max_attempts`. `silent_for` tells how long it lasts, so that a run can stop after `MAX_PARK_S`.
 
 **Retry budget.** A retry takes one from a bucket of `max(20, concurrency)`, each answer gives half a one back, and a
 tenth of the concurrency comes back each second. With it empty, retries are spread out in time; none is refused, so no
@@ -26,6 +26,8 @@ failed or was cut; it was never reached; nothing, because we ended the call ours
 ROWS_IN_A_ROW: Final = 8  # with a bad row or two among them, fewer would take a fault of rows for one of the provider
 OVERLOADED_IN_A_ROW: Final = 100  # a busy model refuses most calls and answers some: that is no silence
 UNREACHED_IN_A_ROW: Final = 3  # whatever their rows: a refused connection has nothing to do with what is asked
+MAX_PARK_S: Final = 15 * 60.0
+"""Nobody waits longer than that for a model, be it silent or have it said when it answers again."""
 FIRST_PROBE_S: Final = 0.5
 LONGEST_PROBE_S: Final = 5.0
 LEAST_BUDGET: Final = 20

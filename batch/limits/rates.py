@@ -126,7 +126,9 @@ def pause_of(headers: LimitHeaders) -> float:
             # Refilled all the time, it has room for the next request long before it is full again.
             requests_s = min(requests_s, 120 / headers.limit_requests)
     if headers.remaining_tokens == 0 and headers.reset_tokens_s:
-        tokens_s = min(headers.reset_tokens_s, 1.0)
+        tokens_s = headers.reset_tokens_s
+        if tokens_s <= PER_MINUTE_S:
+            tokens_s = min(tokens_s, 1.0)
     return max(requests_s, tokens_s)
 
 

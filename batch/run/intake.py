@@ -131,16 +131,23 @@ class Intake:
 
     async def _wanted(self) -> bool:
         """Wait until another range is wanted; False when none is any more."""
-        while await self._schedule.until(lambda: any(map(self._hungry, self._growing))):
+        while await self._schedule.until(self._any_hungry):
             if all(map(self._hungry, self._growing)) or await to_thread.run_sync(self._spilled) < MAX_SPILL_BYTES:
                 return True
+            if any(self._schedule.of(model).parked for model in self._feeders):
+                return False  # its rows stay on the disk in this run; the others finish what is admitted
             await self._context.clock.sleep(LOOK_AGAIN_S)
         return False
+
+    def _any_hungry(self) -> bool:
+        """Whether a model wants rows: one that the last range had rows for, unless all of those are parked."""
+        parked = {model for model in self._feeders if self._schedule.of(model).parked}
+        return any(map(self._hungry, self._growing - parked or set(self._feeders)))
 
     def _hungry(self, model: str) -> bool:
         """Whether few admitted rows of a model are unsent."""
         rows = self._schedule.of(model)
-        return self._to_begin[model] - rows.begun < max(LOW_WATER, rows.open_limit)
+        return not rows.parked and self._to_begin[model] - rows.begun < max(LOW_WATER, rows.open_limit)
 
     def _spilled(self) -> int:
         sizes = 0

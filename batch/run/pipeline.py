@@ -143,6 +143,7 @@ class Run:
                             inner.start_soon(stages.worker.send, model, name=f"send-{model}-{n}")
                     for n in range(min(stages.limiter.concurrency, FOLLOW_UP_WORKERS)):
                         inner.start_soon(stages.worker.follow_up, name=f"follow-up-{n}")
+            self._state.stop_if_parked()
             outer.cancel_scope.cancel()
 
     async def _close(self) -> None:

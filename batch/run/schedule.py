@@ -32,9 +32,10 @@ class ModelRows(Generic[R]):
         open: rows begun and not finished.
         begun: new rows handed out so far.
         unstarted: new rows that nobody has begun, in order.
+        parked: nothing is handed out any more; what is left stays in the ledger.
     """
 
-    __slots__ = ("begun", "crew", "ended", "open", "open_limit", "to_send", "unstarted")
+    __slots__ = ("begun", "crew", "ended", "open", "open_limit", "parked", "to_send", "unstarted")
 
     def __init__(self, open_limit: int) -> None:
         self.open_limit = open_limit
@@ -44,6 +45,7 @@ class ModelRows(Generic[R]):
         self.open = 0
         self.begun = 0
         self.ended = False
+        self.parked = False
 
     @property
     def has_unstarted(self) -> bool:
@@ -53,7 +55,7 @@ class ModelRows(Generic[R]):
     @property
     def over(self) -> bool:
         """Whether nothing of this model is left to be done."""
-        return self.ended and not self.unstarted and self.open == 0
+        return self.parked or (self.ended and not self.unstarted and self.open == 0)
 
 
 class Schedule(Generic[R]):
@@ -152,6 +154,16 @@ class Schedule(Generic[R]):
         if self._over:
             self._wake_all()
 
+    def park(self, model: str) -> bool:
+        """Hand out no more rows of one model; whether there is a model left."""
+        rows = self.of(model)
+        rows.parked = True
+        self._handed_out.set()
+        _wake(rows.crew, math.inf)
+        if self._over:
+            self._wake_all()
+        return not all(rows.parked for rows in self._rows.values())
+
     def close(self) -> None:
         """Hand nothing out any more: everybody gets None at once. What is left stays in the ledger."""
         self._closed = True
@@ -159,9 +171,9 @@ class Schedule(Generic[R]):
         self._wake_all()
 
     async def has_room(self, model: str, ahead: int) -> bool:
-        """Wait until fewer than `ahead` new rows of a model lie here; False when nothing is handed out any more."""
+        """Wait until fewer than `ahead` new rows of a model lie here; False when they are not handed out any more."""
         rows = self.of(model)
-        return await self.until(lambda: len(rows.unstarted) < ahead)
+        return await self.until(lambda: rows.parked or len(rows.unstarted) < ahead) and not rows.parked
 
     async def until(self, holds: Callable[[], bool]) -> bool:
         """Wait until something holds, looked at after each row handed out; False when no more rows are."""
@@ -174,7 +186,7 @@ class Schedule(Generic[R]):
     async def next_to_send(self, model: str) -> R | None:
         """The next row of a model that needs a slot: one already begun before a new one. None when none will come."""
         rows = self.of(model)
-        while not self._over:
+        while not (rows.parked or self._over):
             if rows.to_send:
                 return rows.to_send.popleft()
             if rows.unstarted and rows.open < rows.open_limit:

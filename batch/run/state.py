@@ -44,6 +44,7 @@ class RunState:
         self.carried = 0
         self.sending = anyio.CancelScope()
         self.whole = anyio.CancelScope()
+        self._parked: BatchError | None = None
         self._limiter = limiter
         self._schedule = schedule
         self._unsettled: Counter[int] = Counter()
@@ -114,6 +115,23 @@ class RunState:
         self._schedule.close()
         self.sending.deadline = anyio.current_time() + DRAIN_S
         logger().info("stop_requested", reason=reason, in_flight=self._limiter.in_flight)
+
+    def park(self, model: str, fault: BatchError) -> None:
+        """Ask one model no more in this run; the others go on, and with the last of them the run stops.
+
+        Args:
+            model: which one.
+            fault: what the run stops with, if nothing else stops it; the first one counts.
+        """
+        self._parked = self._parked or fault
+        self._limiter.park(model)
+        if not self._schedule.park(model):
+            self.stop_if_parked()
+
+    def stop_if_parked(self) -> None:
+        """Stop when all rows are done but those of models that are asked no more."""
+        if self._parked is not None and not self.stopping:
+            self.stop("provider", self._parked)
 
     def cut(self) -> None:
         """The second stop: calls in flight are cancelled and become `unknown`."""

@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
-from batch.core.clock import describe
+from batch.core.clock import MICROSECONDS, describe, iso
 from batch.core.errors import FailureKind, ProviderStop, SystematicFailure
 from batch.core.records import Failure, Outcome
 from batch.core.redaction import redact
-from batch.submit.retry import MAX_PARK_S
+from batch.limits.outage import MAX_PARK_S
 
+FAR_S: Final = 10 * 365 * 86_400.0
 EARLY_FAILURES: Final = 50
 """The first so many outcomes of a run, all failing with one code, retryable or not, stop it."""
 LATER_FAILURES: Final = 200
@@ -30,23 +31,47 @@ _ADVICE: Final[dict[FailureKind, str]] = {
 }
 
 
-def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0) -> ProviderStop:
+def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0, until: str | None = None) -> ProviderStop:
     """The provider refused the key, the money or the model, or answers nobody.
 
     Args:
         failure: the last failure.
         base_url: where the requests went.
         silent_s: for how many seconds nobody was answered; past `MAX_PARK_S` it is named as the cause.
+        until: when it may be asked again, by `moment`, if the provider says so.
     """
     if silent_s > MAX_PARK_S:
         message = f"nothing was answered for {describe(silent_s)}; the last failure was: {failure.message}"
         failure = msgspec.structs.replace(failure, message=message)
     text = f"{failure.code}: {failure.message}" if failure.code else failure.message
     advice = _ADVICE.get(failure.kind, "Look at what the provider says")
+    if until is not None:
+        advice = f"Wait until {until}"
     if failure.wrong_address:
         text = f"{base_url} does not answer as the provider does: {text}"
         advice = "Correct base_url"
     return ProviderStop(redact(f"the provider stopped this run: {text} {advice}, then run the same command again."))
+
+
+def moment(now_us: int, seconds: float) -> str | None:
+    """The wall time in so many seconds, for people; None when it is so far away that nobody waits for it."""
+    return iso(now_us + int(seconds * MICROSECONDS)) if seconds < FAR_S else None
+
+
+def limit_stop(model: str, seconds: float, until: str | None) -> ProviderStop:
+    """A limit of the provider's is used up for longer than a run waits.
+
+    Args:
+        model: whose limit.
+        seconds: from now until it is reset.
+        until: the same moment by the wall, by `moment`.
+    """
+    return ProviderStop(
+        redact(
+            f"the provider stopped this run: the limit of {model} is used up and reset in {describe(seconds)}. "
+            f"Wait until {until or 'then'}, then run the same command again."
+        )
+    )
 
 
 def never_in_time(failure: Failure, times: int) -> Failure:

@@ -23,7 +23,7 @@ from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
-from batch.run.stops import Streak, never_in_time, provider_stop
+from batch.run.stops import Streak, limit_stop, moment, never_in_time, provider_stop
 from batch.submit import retry, stream, sync, task
 from batch.submit.attempt import CallContext
 from batch.submit.overtime import outlasted
@@ -73,12 +73,13 @@ class Worker:
                     self._unaskable(row, "render", row.fault)
                 elif self._others_first(row):
                     self._schedule.schedule(row, LONGEST_PROBE_S)
-                elif (most := self._context.weigh(row)) is not None:
-                    self._too_large(row, most)
+                elif (limit := self._context.weigh(row)) is not None:
+                    self._too_large(row, *limit)
                 elif self._settings.lane == "task":
                     await self._submit(row)
                 else:
                     await self._send(row)
+                self._look_for_park(row.request.model)
             except LimiterClosed:
                 self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
 
@@ -193,8 +194,8 @@ class Worker:
             self._close(row, call, result, settle, decision=decision)
             return
         self._context.book(row, call, result, decision=decision)
-        if decision.action == "stop":
-            self._stop(failure, silent_s=outage.silent_for(now))
+        if decision.action in ("park", "stop"):
+            self._stop(failure, silent_s=outage.silent_for(now), only=model if decision.action == "park" else None)
             self._schedule.done(row)
             return
         row.history = row.history.after(decision, now)
@@ -207,11 +208,25 @@ class Worker:
         overtime = self._context.overtime.times(row.pending) if outlasted(failure) else 0
         return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused, overtime)
 
-    def _stop(self, failure: Failure, *, silent_s: float = 0.0) -> None:
-        """The provider refused the key, the money or the model, or answers nobody: no more sends."""
+    def _stop(self, failure: Failure, *, silent_s: float = 0.0, only: str | None = None) -> None:
+        """The provider refused the key or the money, or answers nobody: no more sends, or none to `only` this model."""
+        asked = failure.retry_after_s if only is not None and silent_s <= 0 else None
+        until = None if asked is None else moment(self._context.clock.now_us(), asked)
+        fault = provider_stop(failure, base_url=self._context.base_url, silent_s=silent_s, until=until)
         if not self._state.stopping:  # the calls in flight will be refused alike
             logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
-        self._state.stop("provider", provider_stop(failure, base_url=self._context.base_url, silent_s=silent_s))
+        if only is None:
+            self._state.stop("provider", fault)
+        else:
+            self._context.limiter.model(only).park(asked)
+            self._state.park(only, fault)
+
+    def _look_for_park(self, model: str) -> None:
+        """Ask a model no more when the headers of an answer said that its limit is used up for long."""
+        limits, clock = self._context.limiter.model(model), self._context.clock
+        if limits.parked_until is not None and not limits.closed:
+            seconds = limits.parked_until - clock.monotonic()
+            self._state.park(model, limit_stop(model, seconds, moment(clock.now_us(), seconds)))
 
     def _close(
         self,
@@ -229,10 +244,10 @@ class Worker:
         self._context.book(row, call, result, decision=decision, outcome=outcome, hold=hold)
         self._after(row, outcome)
 
-    def _too_large(self, row: Row, most: float) -> None:
+    def _too_large(self, row: Row, most: float, key: str) -> None:
         message = (
             f"the prompt alone is larger than the whole limit of {most:,.0f} tokens a minute: raise "
-            "limits.tokens_per_minute if the provider allows it, or shorten the row"
+            f"{key} if the provider allows it, or shorten the row"
         )
         self._unaskable(row, "tokens_per_minute", message, kind="too_large")
 

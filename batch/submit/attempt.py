@@ -118,7 +118,7 @@ class CallContext:
             tools=self.policy.tools,
         )
 
-    def weigh(self, row: Row) -> float | None:
+    def weigh(self, row: Row) -> tuple[float, str] | None:
         """Note what the next turn counts for; the token limit when it alone is surely larger than the whole of it."""
         model = row.request.model
         if not self.limiter.counts_tokens(model):

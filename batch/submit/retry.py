@@ -1,4 +1,4 @@
-"""What to do after a failure: wait and try again, fail the row, park everybody, or stop the run.
+"""What to do after a failure: wait and try again, fail the row, ask the model no more, or stop the run.
 
 A pure function from (failure, history of this turn, the moment) to a decision. Nothing here waits or sends. The classes
 of failure come from `batch.providers` (`Failure.verdict`); this module adds how often and how long. What a retry costs
@@ -18,11 +18,11 @@ import msgspec
 
 from batch.core.errors import FailureKind
 from batch.core.records import Failure
+from batch.limits.outage import MAX_PARK_S
 from batch.submit.evidence import ROWS_TO_STOP
 
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 20.0
-MAX_PARK_S: Final = 15 * 60.0
 MAX_RETRY_AFTER_S: Final = 120.0  # what a single row waits for on a server's word before it counts as parked
 
 SLOWS_EVERYBODY: Final[frozenset[FailureKind]] = frozenset({"rate_limit", "quota", "overloaded", "server"})
@@ -56,9 +56,12 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """`again` after `wait_s`, `fail` the row (retryably or not), `stop` the run. `pause_s` holds everybody back."""
+    """`again` after `wait_s`, `fail` the row (retryably or not), `park` its model until another run, `stop` this one.
 
-    action: Literal["again", "fail", "stop"]
+    `pause_s` holds back all calls of the model.
+    """
+
+    action: Literal["again", "fail", "park", "stop"]
     wait_s: float = 0.0
     pause_s: float = 0.0
     retryable: bool = False
@@ -120,12 +123,14 @@ def decide(
         return _row_or_key(failure, history, standing, chance=chance, last_ones=last_ones)
     if failure.verdict == "fail":
         return Decision("fail", retryable=False)
-    if failure.verdict == "stop" or silent_s > MAX_PARK_S:
+    if failure.verdict == "stop":
         return Decision("stop")
+    if silent_s > MAX_PARK_S:
+        return Decision("park")
     asked = failure.retry_after_s or 0.0
     parked = failure.verdict == "park" or asked > MAX_RETRY_AFTER_S
     if parked and not 0 < asked <= MAX_PARK_S:
-        return Decision("stop")
+        return Decision("park")
     pause = asked if parked or failure.kind in SLOWS_EVERYBODY else 0.0
     once = failure.kind if failure.verdict == "once" else None
     repeated = once in history.once
@@ -156,5 +161,5 @@ def _row_or_key(
         return Decision("fail", retryable=True, counted=False)  # too few rows to tell
     wait_s = max(backoff(history.turned_away, chance), failure.retry_after_s or 0.0)
     if wait_s > MAX_PARK_S:
-        return Decision("stop")
+        return Decision("park")
     return Decision("again", wait_s=wait_s, counted=False)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batch.core.clock import HandClock
 from batch.core.records import LimitHeaders, Usage
 from batch.job.job import LimitSpec, ModelLimitSpec
-from batch.limits.limiter import Limiter
+from batch.limits.limiter import Limiter, LimiterClosed
 from batch.limits.tokens import TokenEstimator
 from tests.support.callers import most_in_a_window
 from tests.support.hand import by_hand
@@ -207,5 +207,62 @@ def test_saved_task_ids_take_slots_of_their_model() -> None:
             saved[1].release()
         assert len(calls.departed["a"]) == 1
         assert calls.limits.in_flight == 1
+
+    by_hand(main)
+
+
+def test_only_a_limit_that_was_asked_for_condemns_a_request() -> None:
+    """FIELD 22: of the job or of its model; one that headers told lets a larger request go when nothing else does."""
+
+    async def main(clock: HandClock) -> None:
+        limits = limiter(clock, 50, b=ModelLimitSpec(tokens_per_minute=9_000))
+        large = [{"role": "user", "content": "word " * 40_000}]
+        a, b = limits.model("a"), limits.model("b")
+        weight = a.weight(large, {})
+        limits.observe_headers("a", LimitHeaders(None, 8_000, None, 8_000, None, 0.0))
+        assert a.rates.tokens is not None
+        assert limits.exceeds_limit("a", weight) is None
+        assert limits.exceeds_limit("b", b.weight(large, {})) == (9_000, 'limits.model."b".tokens_per_minute')
+
+        (await limits.acquire("a", 0, weight)).release("answered")
+        began = clock.monotonic()
+        (await limits.acquire("a", 1, weight)).release("answered")
+        assert 60 <= clock.monotonic() - began <= 61
+
+        whole = Limiter(clock, concurrency=5, tokens_per_minute=7_000, estimator=lambda: TokenEstimator("asked"))
+        assert whole.exceeds_limit("a", whole.model("a").weight(large, {})) == (7_000, "limits.tokens_per_minute")
+
+    by_hand(main)
+
+
+def test_a_parked_model_tells_whoever_waits_for_it_and_nobody_else() -> None:
+    """FIELD 22: its callers are told, those of the other models are served."""
+
+    async def main(clock: HandClock) -> None:
+        calls = Calls(clock, limiter(clock, 1))
+        lease = await calls.limits.acquire("a")
+        told: list[str] = []
+
+        async def ask(model: str) -> None:
+            try:
+                await calls.call(model, 0)
+            except LimiterClosed:
+                told.append(model)
+
+        async with anyio.create_task_group() as group:
+            for model in ("a", "b", "a", "b"):
+                group.start_soon(ask, model)
+            await clock.sleep(1)
+            calls.limits.observe_headers("a", LimitHeaders(200, None, 0, None, 21_600.0, None))
+            assert calls.limits.waits_for() == "a: its limit, 6 h 00 min"
+            assert told == []
+            calls.limits.park("a")
+            await clock.sleep(1)
+            assert told == ["a", "a"]
+            lease.release()
+        assert len(calls.departed["b"]) == 2
+        with pytest.raises(LimiterClosed):
+            await calls.limits.acquire("a")
+        assert (calls.limits.in_flight, calls.limits.waiting) == (0, 0)
 
     by_hand(main)

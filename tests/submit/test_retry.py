@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Verdict
-from batch.submit.retry import LONGEST_WAIT_S, MAX_PARK_S, MAX_RETRY_AFTER_S, Decision, History, backoff, decide
+from batch.limits.outage import MAX_PARK_S
+from batch.submit.retry import LONGEST_WAIT_S, MAX_RETRY_AFTER_S, Decision, History, backoff, decide
 
 KINDS = get_args(FailureKind)
 VERDICTS = get_args(Verdict)
@@ -45,9 +46,9 @@ failures = st.builds(
         (failure("once", "bad_payload"), 0, "again", False),
         (failure("once", "bad_payload"), 7, "fail", True),
         (failure("park", "quota", 900), 0, "again", False),
-        (failure("park", "quota", 901), 0, "stop", False),
-        (failure("park", "quota"), 0, "stop", False),
-        (failure("retry", "rate_limit", 901), 0, "stop", False),
+        (failure("park", "quota", 901), 0, "park", False),
+        (failure("park", "quota"), 0, "park", False),
+        (failure("retry", "rate_limit", 901), 0, "park", False),
     ],
 )
 def test_each_class_of_failure_has_its_consequence(
@@ -170,7 +171,7 @@ def test_what_fails_while_nobody_is_answered_says_nothing_about_the_row() -> Non
     decision = decide(down, History(7), max_attempts=8, chance=SEED, silent_s=60.0)
     assert (decision.action, decision.counted) == ("again", False)
     assert decision.wait_s <= 0.5
-    assert decide(down, History(), max_attempts=8, chance=SEED, silent_s=MAX_PARK_S + 1).action == "stop"
+    assert decide(down, History(), max_attempts=8, chance=SEED, silent_s=MAX_PARK_S + 1).action == "park"
     unsent = Failure(kind="transport", verdict="retry", message="refused", sent=False, answered=False)
     assert not decide(unsent, History(7), max_attempts=8, chance=SEED).counted
 

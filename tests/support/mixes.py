@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,64 @@ class Mix:
         """The share of each limit that was used."""
         names = (("rpm", "requests"), ("tpm", "charged_tokens"), ("in_flight", "in_flight_seconds"))
         return {name: use[key] / use["allowed"][key] for name, key in names if use["allowed"][key]}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models with limits of their own, asked by one job; it has them in `[limits.model]`, or only headers tell."""
+
+    mix: Mix
+    rpm: dict[str, int]
+    told: bool
+
+    def scenario(self) -> dict[str, Any]:
+        models = {model: {"rpm": limit} for model, limit in self.rpm.items()}
+        return {**self.mix.scenario(), "limits": {"models": models}}
+
+    def job(self, port: int) -> str:
+        """The job of the mix, asking both."""
+        own = [f'[limits.model."{model}"]\nrequests_per_minute = {limit}' for model, limit in self.rpm.items()]
+        text = self.mix.job(port).replace("[output]", "\n".join([*([] if self.told else own), "[output]"]))
+        return re.sub(r"(?m)^name = \"g.*$", f"names = {json.dumps(list(self.rpm))}", text)
+
+    def rows(self, seconds: float) -> int:
+        """More rows than the faster model takes in so many seconds."""
+        return int(max(self.rpm.values()) / 60 * seconds * 1.3) + 50
+
+    def faults(self, verdict: dict[str, Any], second: dict[str, Any]) -> list[str]:
+        """What is wrong with a run, by the judge's windows of 60 s and of one second, for each model."""
+        found = []
+        lanes = {lane["model"]: lane for lane in verdict["lanes"]}
+        seconds = {lane["model"]: lane for lane in second["lanes"]}
+        for model, rpm in self.rpm.items():
+            refused = sum(lanes[model]["refused"].values())
+            if refused > (0.01 * lanes[model]["requests"] + 2 if self.told else 0):
+                found.append(f"{model}: {refused} refused")
+            if not self.told and lanes[model]["max_requests"] > rpm:
+                found.append(f"{model}: {lanes[model]['max_requests']} requests in a window of {rpm}")
+            if not self.told and seconds[model]["max_requests"] > 1.1 * rpm / 60 + 1:
+                found.append(f"{model}: {seconds[model]['max_requests']} requests in a second of {rpm} a minute")
+        for model, share in self.shares(verdict["use"]).items():
+            if share < 0.98 - 1 / self.rpm[model]:
+                found.append(f"{model}: only {share:.1%} of {self.rpm[model]} used")
+        return found
+
+    def shares(self, uses: list[dict[str, Any]]) -> dict[str, float]:
+        """By model, the share of its limit that was used."""
+        return {use["model"]: use["requests"] / use["allowed"]["requests"] for use in uses}
+
+
+def draw_pair(seed: int) -> Pair:
+    """The pair of a seed: 10 to 100 times as fast as each other, known to the job or told by headers."""
+    chance = random.Random(f"pair {seed}")
+    told = seed % 2 == 0
+    provider = "openai" if told or chance.random() < 0.5 else "glm"
+    names = ("gpt-5-mini", "gpt-5-nano") if provider == "openai" else ("glm-4", "glm-3-turbo")
+    slow = chance.choice([60, 100])
+    rpm = dict(zip(names, chance.sample([slow, slow * chance.choice([10, 30, 60])], 2), strict=True))
+    lane = chance.choice(["sync", "task"]) if provider == "glm" else "sync"
+    latency = chance.choice([(20, 60), (200, 400), (500, 1_500)])
+    return Pair(Mix(seed, provider, lane, latency_ms=latency), rpm, told)
 
 
 def draw(seed: int) -> Mix:

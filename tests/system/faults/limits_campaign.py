@@ -1,4 +1,4 @@
-"""Limiter in real time: 20 seeded mixes and a cap that changes, judged by the simulator's sliding windows.
+"""Limiter in real time: 20 seeded mixes, 6 with two models, and a cap that changes, judged by the simulator's sliding windows.
 
 `scripts/limits` runs it and it prints a line for each mix; a mix is a real run of the command against a simulator of
 its own, stopped after `RUN_S` seconds. Four run at the same time.
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.mixes import RUN_S, Mix, draw
+from tests.support.mixes import RUN_S, Mix, draw, draw_pair
 
 ROOT = Path(__file__).resolve().parents[3]
 KEYS = {"ZHIPUAI_API_KEY": "0123456789abcdef0123456789abcdef.Zq7kPw3mVx9tRb2c", "OPENAI_API_KEY": "sk-Jh4wQz8nTd1yLs"}
@@ -45,11 +45,15 @@ def simulator(folder: Path, scenario: str) -> Iterator[int]:
 
 def toml(tables: dict[str, Any]) -> str:
     """A scenario's tables as TOML."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
-    for name, table in tables.items():
-        if isinstance(table, dict):
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(tables)) + "\n"
+
+
+def _lines(table: dict[str, Any], *path: str) -> Iterator[str]:
+    yield from (f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict))
+    for name, inner in table.items():
+        if isinstance(inner, dict):
+            yield f"[{'.'.join(json.dumps(part) for part in (*path, name))}]"
+            yield from _lines(inner, *path, name)
 
 
 def run_for(folder: Path, seconds: float) -> str:
@@ -87,12 +91,37 @@ def mix(seed: int) -> tuple[str, bool]:
             (folder / "job.toml").write_text(chosen.job(port), encoding="utf-8")
             run_for(folder, RUN_S)
             verdict, use = judged(port, 10, 70)
+            second, _ = judged(port, 10, 70, window_s=1)
     faults = chosen.faults(verdict, use)
+    faults += [fault] if (fault := chosen.busiest_second(second)) else []
     shares = ", ".join(f"{name} {share:.1%}" for name, share in chosen.shares(use).items())
     limits = ", ".join(f"{key} {getattr(chosen, key)}" for key in ("rpm", "tpm", "in_flight") if getattr(chosen, key))
     peaks = f"{verdict['max_requests']} requests, {verdict['max_tokens']} tokens, {verdict['max_in_flight']} in flight"
+    peaks += f", {second['max_requests']} requests in a second"
     word = "; ".join(faults) or "held"
     return f"seed {seed:2d} {chosen.provider} {chosen.lane} [{limits}] used {shares}; most {peaks}: {word}", not faults
+
+
+def pair(seed: int) -> tuple[str, bool]:
+    """One pair of models; its line, and whether it held."""
+    chosen = draw_pair(seed)
+    with tempfile.TemporaryDirectory(prefix="promptmill-limits-") as name:
+        folder = Path(name)
+        with simulator(folder, toml(chosen.scenario())) as port:
+            chosen.mix.write(folder, chosen.rows(RUN_S))
+            (folder / "job.toml").write_text(chosen.job(port), encoding="utf-8")
+            run_for(folder, RUN_S)
+            verdict, _ = judged(port, 10, 70)
+            second, _ = judged(port, 10, 70, window_s=1)
+    faults = chosen.faults(verdict, second)
+    seconds = {lane["model"]: lane["max_requests"] for lane in second["lanes"]}
+    used = ", ".join(
+        f"{model} {share:.1%} of {chosen.rpm[model]}, {seconds[model]} in a second"
+        for model, share in chosen.shares(verdict["use"]).items()
+    )
+    known = "told" if chosen.told else "asked"
+    word = "; ".join(faults) or "held"
+    return f"pair {seed:2d} {chosen.mix.provider} {chosen.mix.lane} [{known}] used {used}: {word}", not faults
 
 
 def changing(latency: tuple[int, int]) -> tuple[str, bool]:
@@ -122,11 +151,13 @@ def main() -> None:
     """Run the campaign; exit 1 when anything did not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixes", type=int, default=20)
+    parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--first", type=int, default=1, help="seed of the first mix")
     parser.add_argument("--at-once", type=int, default=4)
     asked = parser.parse_args()
     with ThreadPoolExecutor(asked.at_once) as pool:
         jobs = [pool.submit(mix, seed) for seed in range(asked.first, asked.first + asked.mixes)]
+        jobs += [pool.submit(pair, seed) for seed in range(asked.first, asked.first + asked.pairs)]
         jobs += [pool.submit(changing, latency) for latency in ((200, 400), (500, 1_000))]
         good = True
         for job in jobs:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from batch.plan.admission import RangePlan, admit
 from batch.run import intake
 from batch.run.command import Report
-from tests.support.virtual import PatientClock, World, virtual
+from tests.support.virtual import Down, PatientClock, World, virtual
 from tests.system.runs.conftest import ENVIRON
 
 SLOW, FAST = "gpt-5-mini", "gpt-5-nano"
@@ -40,9 +42,16 @@ def job(limits: str, *, names: tuple[str, ...] = (SLOW, FAST), rows_per_part: in
 
 
 def run(
-    folder: Path, scenario: dict[str, Any], text: Any, *, rows: int, admissions: Admissions | None = None
+    folder: Path,
+    scenario: dict[str, Any],
+    text: Any,
+    *,
+    rows: int,
+    admissions: Admissions | None = None,
+    down: Down | None = None,
 ) -> tuple[Report, World]:
     world = World(PatientClock(), {"latency": LATENCY, **scenario})
+    world.down = down
     if admissions is not None:
         admissions.world = world
     lines = (json.dumps({"text": f"Tell me about the number {n}."}) for n in range(rows))
@@ -127,3 +136,107 @@ def test_a_model_added_later_is_admitted_as_it_is_sent(tmp_path: Path, monkeypat
     report, _ = run(tmp_path, {}, job(limits, rows_per_part=50), rows=400, admissions=admissions)
     assert (report.exit_code, report.totals.rows_ok) == (0, 400)
     assert admissions.behind(50) <= 20 + 50
+
+
+class Told:
+    """A provider that says of one model how much of its limit is left, in headers or in refusals."""
+
+    def __init__(self, model: str, status: int, **headers: str) -> None:
+        self.model: str | None = model
+        self.asked: Counter[str] = Counter()
+        self._status = status
+        self._headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        model = json.loads(body)["model"]
+        self.asked[model] += 1
+        message = {"role": "assistant", "content": "Fine."}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+        answer = {"id": "c", "object": "chat.completion", "model": model, "choices": choices, "usage": usage}
+        limited = model == self.model
+        status = self._status if limited else 200
+        if status != 200:
+            answer = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
+        text = json.dumps(answer).encode()
+        own = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
+        headers = own + (self._headers if limited else [])
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": text})
+
+
+SIX_HOURS = {
+    "requests used up": (
+        200,
+        {
+            "x_ratelimit_limit_requests": "200",
+            "x_ratelimit_remaining_requests": "0",
+            "x_ratelimit_reset_requests": "6h0m0s",
+        },
+    ),
+    "tokens used up": (
+        200,
+        {
+            "x_ratelimit_limit_tokens": "90000",
+            "x_ratelimit_remaining_tokens": "0",
+            "x_ratelimit_reset_tokens": "6h0m0s",
+        },
+    ),
+    "told to wait": (429, {"retry_after": "21600"}),
+}
+
+
+@pytest.mark.parametrize("kind", SIX_HOURS)
+@pytest.mark.parametrize("spill", [4 << 30, 1], ids=["room", "no room"])
+def test_a_model_used_up_for_six_hours_lets_the_others_finish_and_stops_with_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, spill: int
+) -> None:
+    """FIELD 22: exit 6, and nobody sleeps; the run paused for 21,600 s. The same command goes on later."""
+    monkeypatch.setattr(intake, "LOW_WATER", 20)
+    monkeypatch.setattr(intake, "MAX_SPILL_BYTES", spill)
+    status, headers = SIX_HOURS[kind]
+    told = Told(SLOW, status, **headers)
+    text = job("concurrency = 5", rows_per_part=50)
+    report, world = run(tmp_path, {}, text, rows=200, down=told)
+
+    assert report.exit_code == 6
+    assert report.elapsed_s < 60
+    assert told.asked[SLOW] <= 5
+    admitted = 200 if spill > 1 else 50
+    assert admitted <= told.asked[FAST] <= 200
+    assert report.totals.rows_failed == 0
+    assert re.search(r"Wait until 2026-09-21T\d\d:\d\d:", str(report.fault)), report.fault
+    assert SLOW in str(report.fault) or status == 429
+
+    told.model = None
+    again = virtual(tmp_path, world, text, ENVIRON)
+    assert (again.exit_code, again.table_rows, again.totals.rows_failed) == (0, 400, 0)
+    assert told.asked[FAST] == 200
+
+
+@pytest.mark.parametrize("kind", SIX_HOURS)
+def test_the_only_model_used_up_for_six_hours_stops_the_run_at_once(tmp_path: Path, kind: str) -> None:
+    """FIELD 22: calls in flight are waited for, nothing new is sent."""
+    status, headers = SIX_HOURS[kind]
+    told = Told(SLOW, status, **headers)
+    report, _ = run(tmp_path, {}, job("concurrency = 5", names=(SLOW,)), rows=200, down=told)
+    assert (report.exit_code, report.totals.rows_failed) == (6, 0)
+    assert report.elapsed_s < 60
+    assert told.asked[SLOW] <= 5
+    assert "then run the same command again" in str(report.fault)
+
+
+def test_a_limit_that_headers_tell_condemns_no_row(tmp_path: Path) -> None:
+    """FIELD 22: a row of 20,000 tokens under a limit of 8,000 that only headers told is sent, alone; it failed unsent."""
+    told = Told(SLOW, 200, x_ratelimit_limit_tokens="8000", x_ratelimit_remaining_tokens="7990")
+    world = World(PatientClock(), {})
+    world.down = told
+    texts = ["short"] * 6 + ["long " * 16_000] + ["short"] * 6
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    report = virtual(tmp_path, world, job("concurrency = 2", names=(SLOW,)), ENVIRON)
+    assert (report.exit_code, report.totals.rows_ok) == (0, 13)
