@@ -146,7 +146,7 @@ def test_what_the_gateway_gives_up_on_is_in_doubt_and_every_row_has_an_outcome(
     assert (report.exit_code, report.state) == (1, "finished")
     mill.check_table(20)
     rows = mill.results("n, status, error_kind, retryable, calls, unknown_calls, total_tokens, cost")
-    assert [row for row in rows if row[1] != "ok"] == [(n, "failed", "server", True, 2, 2, None, None) for n in (3, 7)]
+    assert [row for row in rows if row[1] != "ok"] == [(n, "failed", "server", False, 2, 2, None, None) for n in (3, 7)]
     assert Counter(entry.status for entry in gateway.log()) == {200: 18, 504: 4}
     mill.check_books(at_risk=4)
 
