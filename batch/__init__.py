@@ -8,13 +8,15 @@ The public surface for Python; everything else in here may change from one versi
     report = anyio.run(run, Job.load("jobs/label_tickets"))
 
 `tool` marks the functions of a job's `tools.py`; `RunOptions` are the flags of one command (`run(job, options=…)`). The
-four load their modules when they are first used: a tools file,
-or a program that only wants to catch an error, does not pay for Arrow and SQLite.
+four load their modules when they are first used: a tools file, or a program that only wants to catch an error, does not
+pay for Arrow and SQLite.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from batch.core.errors import (
@@ -68,3 +70,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Surface(ModuleType):
+    """This package, in which `run` is the function, whoever has imported the wing of that name before."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _LAZY and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Surface

@@ -41,3 +41,12 @@ def test_a_name_that_is_not_there_is_an_attribute_error_that_lists_what_is() -> 
     """As of any module, with more help."""
     with pytest.raises(AttributeError, match="it has BatchError"):
         batch.runn  # noqa: B018
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["batch.run.command", "batch.run", "batch.cli.app", "batch.run.progress"])
+def test_run_is_the_function_whatever_was_imported_before(first: str) -> None:
+    """The wing `batch/run/` has the same name, and importing any of it put the module in the function's place."""
+    code = f"import {first}; from batch import run; import batch; assert run is batch.run; print(run.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "batch.run.command\n"

@@ -228,7 +228,7 @@ def test_fault_64_a_redirect_takes_the_key_nowhere(status: int, provider: str, l
         mill = faulty(make, 64, status=status, to=url, provider=provider, lane=lane)
         finished(mill, failed=(1,))
         assert told(mill) == ("bad_request", "redirect", True)
-        assert len(calls(mill)) == 1
+        assert len(calls(mill)) == 2, "worth another try: others are answered there"
         assert any(url in (message or "") for message in mill.one("error_message"))
         assert asked == []
 
