@@ -17,6 +17,14 @@ class UnusableAnswer(httpx.RemoteProtocolError):
     """The server's answer is not HTTP, or is larger than we accept."""
 
 
+class Unanswered(httpx.ReadError):
+    """A connection that had been idle was closed before one byte of an answer; whether the request was read is open."""
+
+
+class NeverReached(Unanswered):
+    """The same, and the server had closed it before the request arrived: nothing was read, so nothing was bought."""
+
+
 class Taker(Protocol):
     """Whoever takes the body of an answer piece by piece, as it comes, and decides how long to wait for each piece."""
 

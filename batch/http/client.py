@@ -17,10 +17,10 @@ import httpx
 
 from batch.core.errors import FailureKind, RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
-from batch.http.answer import Taker, UnusableAnswer
+from batch.http.answer import NeverReached, Taker, UnusableAnswer
 from batch.http.coding import decoded
-from batch.http.connection import LINGER_S
 from batch.http.headers import ASKING, readable
+from batch.http.timing import LINGER_S
 from batch.http.transport import Body, KeepAliveTransport, Untrusted
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Client:
                 if stream is not None:
                     request.extensions["taker"] = stream
                     request.extensions["watch"] = (stream.first_s, stream.idle_s)
-                response = await self._own.handle_async_request(request)
+                response = await _delivered(self._own, request, left)
                 body = response.stream.data  # type: ignore[union-attr]
             else:
                 response, body = await self._through(request, left, stream)
@@ -177,6 +177,15 @@ class Client:
                 raise httpx.ReadTimeout(f"no whole answer within {self._call_timeout_s:g} s") from error
             raise httpx.ConnectTimeout(f"no connection within {self._call_timeout_s:g} s") from error
         return response, body
+
+
+async def _delivered(transport: KeepAliveTransport, request: httpx.Request, left: _Left) -> httpx.Response:
+    """Make an exchange; one that certainly never reached the server is made on another connection."""
+    while True:
+        try:
+            return await transport.handle_async_request(request)
+        except NeverReached:
+            left.undo()
 
 
 async def _collected(response: httpx.Response, *, cap: int) -> bytes:
@@ -253,6 +262,10 @@ class _Left:
                 self._stream.sent()
             if self._tell is not None:
                 self._tell()
+
+    def undo(self) -> None:
+        """What left came to nobody: as far as the call goes, nothing has left yet."""
+        self.done = False
 
 
 def _translated(error: httpx.TransportError, left: _Left) -> WireError:

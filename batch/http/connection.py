@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection: it parses one answer at a time, under limits that no server can lift.
 
-Owns the parsing (httptools' parser on an `asyncio.Protocol`), the limits on heads, framing and bodies, the waiting for
-the chunks of a stream, and what a lost connection means for the exchange under way. It opens nothing, and does not know
-how long a whole call may take (`transport`).
+Owns the parsing (httptools' parser on an `asyncio.Protocol`), the limits on heads, framing and bodies, and what a lost
+connection means for the exchange under way. It opens nothing, keeps no time (`timing`), and does not know when it is
+used again (`reuse`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import asyncio
 import math
 import re
 import select
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 import httpx
 
 from batch.core.errors import WireError
-from batch.http.answer import Answer, Taker, UnusableAnswer
+from batch.http.answer import Answer, NeverReached, Taker, Unanswered, UnusableAnswer
+from batch.http.reuse import Delivery
+from batch.http.timing import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Phase = Literal["first", "between", "over"]
-"""Where a stream is: before its first chunk, between two chunks, after its last one."""
 
 HEAD_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 512
@@ -31,8 +30,6 @@ FRAMING_MAX: Final = 1024 * 1024
 """How many bytes of an answer may be no body (chunk sizes, trailers, 1xx answers) before it is taken for an attack."""
 FRAMING_FACTOR: Final = 8
 """How many more may be no body for each byte of body: there are servers that send one-byte chunks."""
-LINGER_S: Final = 1.0
-"""How long a stream may take to end its answer after its last chunk, so that the connection can be used again."""
 HELD_MAX: Final = 256 * 1024 * 1024
 """How many bytes all unfinished answers may hold together; above that, those larger than the average are ended."""
 _KEEP_ALIVE: Final = re.compile(rb"timeout=(\d{1,6})\b")
@@ -72,11 +69,12 @@ class Connection(asyncio.Protocol):
         reused: whether it has carried an exchange before.
         idle_since: when it became idle, in seconds of the event loop.
         idle_max: for how many seconds the server keeps idle connections, where it tells.
+        streamed: whether its last answer was asked for as a stream.
     """
 
     __slots__ = (
-        "_answer", "_future", "_head_done", "_idle", "_last", "_limit", "_parser", "_phase", "_pieces", "_received",
-        "_shared", "_timer", "_watch", "closed", "idle_max", "idle_since", "reused", "transport",
+        "_answer", "_delivery", "_future", "_head_done", "_parser", "_pieces", "_received", "_shared", "_waiting",
+        "_watch", "closed", "idle_max", "idle_since", "reused", "streamed", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -88,15 +86,14 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._received = 0
         self._pieces: list[bytes] = []  # body of a stream that was parsed and not passed on yet
-        self._phase: Phase = "first"
-        self._timer: asyncio.TimerHandle | None = None
-        self._last = 0.0
-        self._limit = self._idle = math.inf
+        self._waiting = Waiting(self._unread, self._expired, self._lingered)
+        self._delivery: Delivery | None = None
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.reused = False
         self.idle_since = 0.0
         self.idle_max = math.inf
+        self.streamed = False
 
     # asyncio.Protocol
 
@@ -150,12 +147,22 @@ class Connection(asyncio.Protocol):
             if exc is None and self._head_done and not answer.framed:
                 self._finish(answer)
             else:
-                where = "in the middle of the answer" if self._received else "before any answer"
-                again = ", a connection that had been idle" if self.reused and not self._received else ""
-                reason = f": {exc}" if exc else ""
-                self.fail(httpx.ReadError(f"the server closed the connection {where}{again}{reason}"))
+                self.fail(self._lost(exc))
         self._shared.open.discard(self)
         self._shared.on_lost(self)
+
+    def _lost(self, exc: Exception | None) -> httpx.ReadError:
+        """The error of the exchange under way, now that the connection is gone."""
+        reason = f": {exc}" if exc else ""
+        if self._received:
+            return httpx.ReadError(f"the server closed the connection in the middle of the answer{reason}")
+        text = "the server closed the connection before any answer"
+        if not self.reused:
+            return httpx.ReadError(f"{text}{reason}")
+        text = f"{text}, a connection that had been idle{reason}"
+        if self._delivery is not None and self._delivery.never_arrived(exc):
+            return NeverReached(f"{text}; it had done so before the request arrived")
+        return Unanswered(text)
 
     # httptools callbacks
 
@@ -229,8 +236,8 @@ class Connection(asyncio.Protocol):
                 return UnusableAnswer(
                     f"the answers under way hold more than {HELD_MAX} bytes, and this one {answer.size}"
                 )
-        if not answer.done and self._phase != "over":
-            self._restart_timer(over=over, begun=taker.begun if answer.taking else answer.size > 0)
+        if not answer.done and self._waiting.phase != "over":
+            self._waiting.heard(over=over, begun=taker.begun if answer.taking else answer.size > 0)
         return None
 
     def on_message_complete(self) -> None:
@@ -247,23 +254,33 @@ class Connection(asyncio.Protocol):
             return False
         # Nobody asked for anything, so whatever there is to read is the connection's end, or a lie. The kernel knows it
         # before the event loop does: the race with a server that closes becomes as short as the way to it.
-        return self._watch is None or not self._watch.poll(0)
+        return not self._unread()
 
-    def send(self, data: bytes, future: asyncio.Future[Answer], taker: Taker | None = None) -> None:
+    def send(
+        self,
+        data: bytes,
+        future: asyncio.Future[Answer],
+        taker: Taker | None = None,
+        *,
+        whole_s: float | None = None,
+    ) -> None:
         """Start an exchange.
 
         Args:
             data: the whole request.
             future: gets the answer, or the error that the exchange ends with.
             taker: takes the body of a stream as it comes.
+            whole_s: seconds to wait for the whole answer; None waits for ever.
         """
         assert self.transport is not None
         self._answer = Answer(taker)
         self._future = future
         self._head_done = False
         self._received = 0
-        self._phase = "first"
+        self.streamed = taker is not None
+        self._delivery = Delivery(self.transport) if self.reused else None
         self.transport.write(data)
+        self._waiting.begin(whole_s)
 
     def fail(self, error: Exception) -> None:
         """End the exchange under way with an error, and close the connection."""
@@ -272,55 +289,22 @@ class Connection(asyncio.Protocol):
         if future is not None and not future.done():
             future.set_exception(error)
 
-    def time_out(self, seconds: float) -> None:
-        """End the exchange under way because it took longer than this many seconds."""
-        self.fail(httpx.ReadTimeout(f"no whole answer within {seconds:g} s"))
-
     def watch(self, first_s: float, idle_s: float) -> None:
-        """From now on, end the exchange when its stream is silent for too long.
+        """From now on, end the exchange when its stream is silent for too long; see `timing.Waiting`."""
+        self._waiting.watch(first_s, idle_s)
 
-        Args:
-            first_s: seconds to wait for the first chunk.
-            idle_s: seconds to wait for each byte after it.
-        """
-        self._idle = idle_s
-        self._start_timer("first", first_s)
+    def _unread(self) -> bool:
+        """Whether something lies in the socket, or its end."""
+        return self._watch is not None and bool(self._watch.poll(0))
 
-    def _start_timer(self, phase: Phase, seconds: float) -> None:
-        """Wait this many seconds from now on; there is one timer at most, and none after the exchange."""
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._phase = phase
-        self._limit = seconds
-        self._last = loop.time()
-        self._timer = loop.call_later(seconds, self._check_silence)
+    def _expired(self, what: str) -> None:
+        self.fail(httpx.ReadTimeout(what))
 
-    def _check_silence(self) -> None:
-        """End the exchange when nothing has come for too long; else look again when that could be so."""
+    def _lingered(self) -> None:
         answer = self._answer
-        if answer is None:
-            return
-        loop = asyncio.get_running_loop()
-        left = self._last + self._limit - loop.time()
-        if left > 0:
-            self._timer = loop.call_later(left, self._check_silence)
-        elif self._phase == "over":
+        if answer is not None:
             answer.keep = False
             self._finish(answer)
-        elif self._phase == "between":
-            self.fail(httpx.ReadTimeout(f"the stream stood still for {self._limit:g} s"))
-        else:
-            self.fail(httpx.ReadTimeout(f"no first chunk within {self._limit:g} s"))
-
-    def _restart_timer(self, *, over: bool, begun: bool) -> None:
-        """Count the waiting time anew, because bytes of the answer have come."""
-        if over:  # a server that does not end the answer after its last chunk is not waited for
-            self._start_timer("over", LINGER_S)
-        elif self._phase == "between":
-            self._last = asyncio.get_running_loop().time()
-        elif begun and self._timer is not None:
-            self._start_timer("between", self._idle)
 
     def abort(self) -> None:
         """Close at once; the caller ends the exchange under way."""
@@ -342,8 +326,6 @@ class Connection(asyncio.Protocol):
     def _release_answer(self) -> None:
         answer, self._answer = self._answer, None
         self._pieces.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._waiting.stop()
         if answer is not None:
             self._shared.held -= answer.size

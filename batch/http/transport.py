@@ -23,13 +23,16 @@ import anyio
 import httpx
 from aiohappyeyeballs import AddrInfoType
 
-from batch.http.answer import Answer
+from batch.http.answer import Answer, Unanswered
 from batch.http.connection import Connection, Shared
+from batch.http.reuse import Habit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 Origin = tuple[str, str, int]
+Kind = tuple[Origin, bool]
+"""Connections to one origin whose last answer was a stream, or was none."""
 
 IDLE_S: Final = 15.0
 """After this an idle connection is not used again: services close them after 60 s or less, without notice."""
@@ -70,7 +73,8 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         self._shared = Shared(max_body_bytes, self._lost)
         self._ssl = ssl_context
         # Insertion order makes a dict a stack (popitem) from which a connection that was lost goes in O(1).
-        self._idle: dict[Origin, dict[Connection, None]] = {}
+        self._idle: dict[Kind, dict[Connection, None]] = {}
+        self._habits: dict[Kind, Habit] = {}
         self._emptied: asyncio.Future[None] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -82,6 +86,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             httpx.ConnectTimeout: no connection could be opened in time; nothing was sent.
             httpx.ReadTimeout: the whole answer did not come in time; the request may have been processed.
             httpx.ReadError: the connection broke before the whole answer; the request may have been processed.
+            NeverReached: the same, on a connection that the server had closed before the request arrived there.
             UnusableAnswer: the answer is not HTTP, or too large.
         """
         stream = request.stream
@@ -92,14 +97,14 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         origin = (scheme, url.host, url.port or (443 if scheme == "https" else 80))
         timeout = request.extensions.get("timeout") or {}
         loop = asyncio.get_running_loop()
-        connection = self._take(origin, loop.time())
+        connection = await self._take(origin)
         if connection is None:
             connection = await self._connect(origin, timeout.get("connect"))
-        answer = await self._exchange(connection, data, extensions=request.extensions)
+            answer = await self._exchange(connection, data, extensions=request.extensions)
+        else:
+            answer = await self._again(connection, origin, data, extensions=request.extensions)
         if not connection.closed:
-            connection.reused = True
-            connection.idle_since = loop.time()
-            self._idle[origin][connection] = None
+            self._keep(connection, origin, loop.time())
         whole = answer.body[0] if len(answer.body) == 1 else b"".join(answer.body)
         return httpx.Response(answer.status, headers=answer.headers, stream=Body(whole))
 
@@ -116,38 +121,97 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         watch = extensions.get("watch")
-        connection.send(data.data, future, extensions.get("taker"))
+        seconds = (extensions.get("timeout") or {}).get("read")
+        connection.send(data.data, future, extensions.get("taker"), whole_s=seconds)
         if watch is not None:
             connection.watch(*watch)
         sent = extensions.get("sent")
         if sent is not None:
             sent()
-        seconds = (extensions.get("timeout") or {}).get("read")
-        timer = None
-        if seconds is not None:
-            timer = loop.call_later(seconds, connection.time_out, seconds)
         try:
             return await future
         except BaseException:
             connection.abort()  # cancelled: an answer still to come must not meet the next request
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
 
-    def _take(self, origin: Origin, now: float) -> Connection | None:
-        """Take the connection of this origin that was used last and is still usable, or None; close those too old."""
-        stack = self._idle.setdefault(origin, {})
+    async def _again(
+        self, connection: Connection, origin: Origin, data: Body, *, extensions: Mapping[str, Any]
+    ) -> Answer:
+        """Make an exchange on a connection that was used before, and learn from what comes of it."""
+        habit = self._habit((origin, connection.streamed))
+        loop = asyncio.get_running_loop()
+        idle_s = loop.time() - connection.idle_since
+        try:
+            answer = await self._exchange(connection, data, extensions=extensions)
+        except Unanswered:
+            habit.closed(idle_s, loop.time())
+            raise
+        finally:
+            habit.trial_over(connection)
+        habit.answered()
+        return answer
+
+    def _keep(self, connection: Connection, origin: Origin, now: float) -> None:
+        """Keep a connection for the next request, unless its server is known to close it at once."""
+        kind = (origin, connection.streamed)
+        if not self._habit(kind).keeps(now):
+            connection.abort()
+            return
+        connection.reused = True
+        connection.idle_since = now
+        self._idle.setdefault(kind, {})[connection] = None
+
+    def _habit(self, kind: Kind) -> Habit:
+        habit = self._habits.get(kind)
+        if habit is None:
+            habit = self._habits[kind] = Habit(streamed=kind[1])
+        return habit
+
+    async def _take(self, origin: Origin) -> Connection | None:
+        """Take a connection of this origin that is usable, or None."""
+        loop = asyncio.get_running_loop()
+        for streamed in (False, True):
+            stack = self._idle.get((origin, streamed))
+            habit = self._habit((origin, streamed))
+            connection = self._take_from(stack, habit, loop.time()) if stack else None
+            if connection is None:
+                continue
+            left_s = habit.try_it(connection, loop.time() - connection.idle_since)
+            if left_s <= 0:
+                return connection
+            usable = False
+            try:
+                await anyio.sleep(left_s)
+                usable = connection.usable()
+            finally:
+                if not usable:
+                    habit.trial_over(connection)
+                    connection.abort()
+            if usable:
+                return connection
+            habit.closed(loop.time() - connection.idle_since, loop.time())
+        return None
+
+    @staticmethod
+    def _take_from(stack: dict[Connection, None], habit: Habit, now: float) -> Connection | None:
+        """Take the connection that was used last, or one that was kept long enough to be tried; close those too old."""
         while stack:
             oldest = next(iter(stack))
-            if now - oldest.idle_since < IDLE_S:
+            if now - oldest.idle_since < min(IDLE_S, habit.idle_max):
                 break
             del stack[oldest]
             oldest.abort()
         while stack:
-            connection, _ = stack.popitem()
-            if now - connection.idle_since < connection.idle_max and connection.usable():
+            connection = next(reversed(stack) if habit.trusted else iter(stack))
+            idle_s = now - connection.idle_since
+            if not connection.usable():
+                habit.closed(idle_s, now)
+            elif idle_s < connection.idle_max:
+                if not habit.may_use(idle_s, now):
+                    return None
+                del stack[connection]
                 return connection
+            del stack[connection]
             connection.abort()
         return None
 
@@ -174,8 +238,11 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         return connection
 
     def _lost(self, connection: Connection) -> None:
-        for stack in self._idle.values():
-            stack.pop(connection, None)
+        for kind, stack in self._idle.items():
+            if connection in stack:
+                del stack[connection]
+                now = asyncio.get_running_loop().time()
+                self._habit(kind).closed(now - connection.idle_since, now)
         if not self._shared.open and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 

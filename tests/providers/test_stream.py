@@ -22,7 +22,7 @@ from batch.core import redaction
 from batch.core.clock import Clock
 from batch.core.errors import WireError
 from batch.core.records import Failure, Incoming, Reply, Request
-from batch.http import connection, sse
+from batch.http import connection, sse, timing
 from batch.http.client import Client
 from batch.providers import registry, stream
 from batch.providers.folding import MAX_TEXT, TRUNCATED
@@ -253,7 +253,7 @@ async def test_a_server_that_says_done_and_does_not_end_is_not_waited_for(stub: 
             came = await call()
             assert is_answer(came)
             assert isinstance(came.incoming, Incoming)
-            assert connection.LINGER_S - 0.1 <= Clock().monotonic() - began < connection.LINGER_S + 1
+            assert timing.LINGER_S - 0.1 <= Clock().monotonic() - began < timing.LINGER_S + 1
     assert stub.connections == 2
 
 

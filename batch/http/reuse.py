@@ -1,0 +1,127 @@
+"""Which connections are used again: what is learned of a server that closes them, and what a lost one shows.
+
+Owns the habits of each origin and the look at the kernel that tells a request that never arrived. A server that closes
+a connection soon after an answer, without having said so, gets the next request at the same moment: nobody can tell
+whether it was read, so the call is possibly billed. Such a server is not sent a second request on a connection, for a
+while. It opens and closes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio
+
+SOON_S: Final = 1.0
+"""A connection that is closed so soon after an answer was not closed for being idle."""
+PROOF_S: Final = 0.03
+"""How long a connection must have been kept before it is tried, at a server that is not known to keep any."""
+DISTRUST_S: Final = 30.0
+"""How long no connection is used again at a server that closed one soon."""
+MARGIN: Final = 0.8
+"""The part that is used of the time for which a server keeps idle connections."""
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux
+_ACKED: Final = 120
+"""Where in the kernel's `tcp_info` the count of acknowledged bytes stands."""
+
+
+class Habit:
+    """What is known of how one origin treats connections after answers of one kind.
+
+    It keeps them, or closes them soon, or that is not known: then a connection is tried after it was kept for
+    `PROOF_S`. Of streams, and once a connection was closed soon, only one is tried at a time: servers are known that
+    close after every stream.
+    """
+
+    __slots__ = ("_careful", "_distrusted_until", "_trial", "idle_max", "trusted")
+
+    def __init__(self, *, streamed: bool) -> None:
+        self.trusted = False
+        """Whether the server was seen to keep a connection, so that all of them may be used again at once."""
+        self.idle_max = math.inf
+        """For how many seconds idle connections are used again, as far as was seen."""
+        self._careful = streamed
+        self._trial: object = None
+        self._distrusted_until = -math.inf
+
+    def keeps(self, now: float) -> bool:
+        """Whether a connection is worth keeping after an answer."""
+        return now >= self._distrusted_until
+
+    def may_use(self, idle_s: float, now: float) -> bool:
+        """Whether a connection that was idle for so long may carry the next request."""
+        if now < self._distrusted_until or idle_s >= self.idle_max:
+            return False
+        return self.trusted or not self._careful or self._trial is None
+
+    def try_it(self, connection: object, idle_s: float) -> float:
+        """Use a connection that was idle for so long; for how many more seconds it must be kept open before."""
+        if self.trusted:
+            return 0.0
+        self._trial = connection
+        return PROOF_S - idle_s
+
+    def trial_over(self, connection: object) -> None:
+        """What was made of a connection is over; another one may be tried."""
+        if self._trial is connection:
+            self._trial = None
+
+    def answered(self) -> None:
+        """A request on a connection that was used before was answered."""
+        self.trusted = True
+
+    def closed(self, idle_s: float, now: float) -> None:
+        """The server closed a connection that had been idle for so long."""
+        if idle_s >= SOON_S:
+            self.idle_max = min(self.idle_max, MARGIN * idle_s)
+        elif self.trusted:
+            self.trusted, self._careful = False, True
+        else:
+            self._careful = True
+            self._distrusted_until = now + DISTRUST_S
+
+
+class Delivery:
+    """What the kernel knows of a request that is sent on a connection which had been idle; made just before it is sent.
+
+    Args:
+        transport: of the connection.
+    """
+
+    __slots__ = ("_before", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._before = _acknowledged(transport)
+
+    def never_arrived(self, exc: Exception | None) -> bool:
+        """Whether the lost connection had been closed by the server before the request came to it.
+
+        It said so with its last packet, in which it also says how much it has received: nothing of this request. A
+        reset that came instead says neither.
+
+        Args:
+            exc: what the connection was lost with; None or a broken pipe when the server closed it first.
+        """
+        if self._before is None or not (exc is None or isinstance(exc, BrokenPipeError)):
+            return False
+        return _acknowledged(self._transport) == self._before
+
+
+def _acknowledged(transport: asyncio.Transport) -> int | None:
+    """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or _TCP_INFO is None:
+        return None
+    try:
+        info = raw.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256)
+    except (OSError, NotImplementedError):
+        return None
+    if len(info) < _ACKED + 8:
+        return None
+    count: int = struct.unpack_from("=Q", info, _ACKED)[0]
+    return count or None  # a connection that was used before has sent something, where this is counted

@@ -1,0 +1,157 @@
+"""Time is judged after reading: a process that was stopped or busy does not throw away what waits in its sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from batch.core.clock import Clock, HandClock
+from batch.core.errors import WireError
+from batch.core.records import Incoming, Outgoing, Reply
+from batch.http import timing
+from batch.http.client import Client
+from batch.http.timing import Timer
+from batch.providers.stream import Stream
+from tests.providers.test_folding import DONE, opened, said
+from tests.support.hand import by_hand
+from tests.support.sockets import Counts, asked, serving
+from tests.support.stub import reply
+
+POST = Outgoing("/chat", (), b'{"a":1}')
+LARGE = reply(b" " * 30_000_000 + b"{}")
+"""More than the sockets of both sides hold."""
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunked(*frames: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in frames)
+
+
+def answering(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, Counts], None]:
+    def serve(line: socket.socket, counts: Counts) -> None:
+        while asked(line, counts):
+            for piece in pieces:
+                line.sendall(piece)
+                time.sleep(pause_s)
+
+    return serve
+
+
+def asleep(seconds: float) -> Callable[[], None]:
+    """Holds up the event loop as soon as the request has left, as a stopped process is."""
+    return lambda: time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sleeps"), [(reply(b"{}"), (0.3, 1.4)), (LARGE, (1.4,))], ids=["small", "larger than the socket"]
+)
+async def test_an_answer_that_came_while_we_slept_is_read(answer: bytes, sleeps: tuple[float, ...]) -> None:
+    """FIELD 11: it was a timeout, and bought again."""
+    with serving(answering(answer)) as (url, _):
+        wire = Client(url, call_timeout_s=0.2)
+        for seconds in sleeps:
+            incoming = await wire.exchange(POST, on_sent=asleep(seconds))
+            assert isinstance(incoming, Incoming)
+            assert incoming.body.endswith(b"{}")
+        await wire.aclose()
+
+
+@pytest.mark.parametrize("first_s", [0.2, 20.0], ids=["first chunk", "between"])
+async def test_a_stream_that_came_while_we_slept_is_read(first_s: float) -> None:
+    """FIELD 11: the first chunk, and what comes after it."""
+    frames = [HEAD, *(chunked(said("a" * 50_000)) for _ in range(40)), chunked(said("", "stop"), DONE), b"0\r\n\r\n"]
+    with serving(answering(*frames, pause_s=0.005)) as (url, _):
+        wire = Client(url, call_timeout_s=20)
+        stream = Stream(opened(), Clock(), first_s=first_s, idle_s=0.2)
+        await wire.exchange(POST, stream=stream, on_sent=asleep(1.4))
+        result = stream.end(clean=True)
+        assert isinstance(result, Reply)
+        assert len(result.content or "") == 2_000_000
+        await wire.aclose()
+
+
+@pytest.mark.parametrize(
+    ("stream", "slept_s", "longest_s"), [(False, 0.3, 0.7), (True, 1.4, 1.4 + timing.EXCUSE_S + 0.5)]
+)
+async def test_silence_is_still_told_after_a_sleep(stream: bool, slept_s: float, longest_s: float) -> None:
+    """FIELD 11: nothing is there to read, so time is up, a second later at most."""
+    gone = threading.Event()
+
+    def hold(line: socket.socket, counts: Counts) -> None:
+        assert asked(line, counts)
+        gone.wait(10)
+
+    with serving(hold) as (url, _):
+        wire = Client(url, call_timeout_s=20 if stream else 0.2)
+        taker = Stream(opened(), Clock(), first_s=0.2, idle_s=0.2) if stream else None
+        begin = time.monotonic()
+        with pytest.raises(WireError) as caught:
+            await wire.exchange(POST, stream=taker, on_sent=asleep(slept_s))
+        assert (caught.value.kind, caught.value.sent) == ("timeout", True)
+        assert time.monotonic() - begin < longest_s
+        gone.set()
+        await wire.aclose()
+
+
+async def test_a_server_that_never_pauses_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD 11: there is always something to read; the deadline holds a moment later."""
+    monkeypatch.setattr(timing, "READING_S", 0.2)
+
+    def flood(line: socket.socket, counts: Counts) -> None:
+        assert asked(line, counts)
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+        while True:
+            line.sendall(b" " * 65536)
+            time.sleep(0.0005)
+
+    with serving(flood) as (url, _):
+        wire = Client(url, call_timeout_s=0.1, max_body_bytes=1 << 40)
+        begin = time.monotonic()
+        with pytest.raises(WireError, match=r"no whole answer within 0\.1 s"):
+            await wire.exchange(POST)
+        assert time.monotonic() - begin < 1.5
+        await wire.aclose()
+
+
+def test_a_timer_rings_on_its_time_when_nothing_waits() -> None:
+    """To the instant, by a clock moved by hand; with something unread as long as that is so, and not for ever."""
+
+    async def main(clock: HandClock) -> None:
+        for unread_s, rings in ((0.0, 5.0), (0.5, 5.5), (60.0, 5.0 + timing.READING_S)):
+            begin = clock.monotonic()
+            rang: list[float] = []
+            timer = Timer(lambda: clock.monotonic() < begin + 5.0 + unread_s, lambda: rang.append(clock.monotonic()))  # noqa: B023
+            timer.start(5.0)
+            states = [timer.running]
+            await anyio.sleep(20.0)
+            states.append(timer.running)
+            assert rang == [pytest.approx(begin + rings, abs=0.01)]
+            assert states == [True, False]
+            timer.start(1.0)
+            timer.cancel()
+            await anyio.sleep(2.0)
+            assert len(rang) == 1
+
+    by_hand(main)
+
+
+def test_a_timer_that_rings_late_gives_one_second_more_once() -> None:
+    """FIELD 11: the rest of an answer found no room in the socket while we slept."""
+
+    async def main(clock: HandClock) -> None:
+        rang: list[float] = []
+        timer = Timer(lambda: False, lambda: rang.append(clock.monotonic()))
+        timer.start(5.0)
+        clock.advance(100.0)
+        await anyio.sleep(timing.EXCUSE_S - 0.1)
+        assert rang == []
+        clock.advance(100.0)
+        await anyio.sleep(0.1)
+        assert len(rang) == 1
+
+    by_hand(main)
