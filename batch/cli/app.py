@@ -28,7 +28,7 @@ JOB is a job folder or its job.toml; OUT is the output folder of a run.
 
 Exit codes:
   0   every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do
-  1   finished, but rows failed; for check and tools: what was looked at is not sound
+  1   finished, but rows failed; for check, tools and rebuild: what was looked at is not sound
   2   refused to start: the command, the job, the input, the key or the output folder is wrong
   3   stopped by a budget
   4   interrupted; the same command continues
@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, tokens, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
+    "rebuild": ("batch.cli.rebuild:rebuild", "Make the ledger again from results and calls, when it is lost or old."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
 }

@@ -10,6 +10,7 @@ source has one in every batch; they are given back as dictionaries.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -31,7 +32,11 @@ _WANTED: Final = b"promptmill.schema"
 
 
 class SpillWriter:
-    """Writes one spill; there is no file of its name until `close` has returned."""
+    """Writes one spill; there is no file of its name until `close` has returned.
+
+    Attributes:
+        footprint: size and digest of the file, after `close`.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         """Prepare to write; the file is made with the first batch, or by `close`."""
@@ -41,6 +46,7 @@ class SpillWriter:
         self._schema = stored.with_metadata({_WANTED: schema.serialize().to_pybytes()})
         self._writer: Any = None
         self._rows = 0
+        self.footprint = (0, b"")
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Append rows; columns are found by name, and those that are not in the schema are left out.
@@ -67,7 +73,10 @@ class SpillWriter:
         """
         try:
             self._open().close()
-            self._file.commit()
+            self._file.seal()
+            self.footprint = self._file.hidden.stat().st_size, digest(self._file.hidden)
+            self._file.rename()
+            self._file.sync_folder()
         except OSError as exc:
             raise self._refused(exc) from exc
         return self._rows
@@ -86,6 +95,16 @@ class SpillWriter:
         self.abort()
         reason = exc.strerror or str(exc)
         return StorageError(f"{self._path}: cannot be written: {reason}. Make room, then run the same command again.")
+
+
+def digest(path: Path) -> bytes:
+    """A hash of all of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
 
 
 def _decoded(field: pa.Field) -> pa.Field:
@@ -115,8 +134,8 @@ class Spill:
             self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(
-                f"{path}: cannot be read: {exc}. Its rows were admitted from it; put the file back, or remove the "
-                "whole output folder to begin again."
+                f"{path}: cannot be read: {exc}. Its rows were admitted from it; run the same command again: it finds "
+                "them in the input once more."
             ) from exc
         self.schema = pa.ipc.read_schema(pa.py_buffer(self._stored.metadata[_WANTED]))
         self._starts: list[int] = []

@@ -6,6 +6,7 @@ it writes nothing and decides nothing. A `LedgerReader` belongs to one thread at
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger import statements
+from batch.ledger import statements, wal
 from batch.ledger.schema import reason
 from batch.ledger.totals import Planned, Totals
 
@@ -85,6 +86,11 @@ class JournaledCall(NamedTuple):
 
 
 def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
+    if isinstance(exc, apsw.CorruptError | apsw.NotADBError):
+        return StorageError(
+            f"{path}: the ledger is damaged: {reason(exc)}. Put back an undamaged copy that is as new, or have it made "
+            f"again from what was published: promptmill rebuild {shlex.quote(str(path.parent))}"
+        )
     return StorageError(
         f"{path}: the ledger cannot be read: {reason(exc)}. Mend the disk or put the file back, then run again."
     )
@@ -144,6 +150,14 @@ class LedgerReader:
     def made(self) -> bool:
         """Whether the file has tables: a process that was killed while it made the ledger may leave one without."""
         return bool(self._first("PRAGMA user_version")[0])
+
+    @property
+    def writer(self) -> tuple[int, int] | None:
+        """The process that has the ledger open for writing, or died while it had, and since when; None for nobody."""
+        if not self.made or (found := self.meta(wal.KEY)) is None:
+            return None
+        mark = wal.Mark.parse(found)
+        return (mark.process, mark.since_us) if mark is not None and mark.open else None
 
     def meta(self, key: str) -> Any:
         """One value that is kept beside the runs, or None."""

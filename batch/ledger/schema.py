@@ -5,11 +5,15 @@ schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 
 `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). `entries.status`: NULL for a place without an
 outcome, 0 ok, 1 failed for good, 2 failed but worth another try. `calls.late`: 1 for the id of an overdue task, which
-was booked as unknown before and is polled once more, 2 when that was given up.
+was booked as unknown before and is polled once more, 2 when that was given up. `size` and `footer` tell a published
+file from another of its name; `next_size` and `next_footer` belong to a part that is about to be replaced; `size` and
+`digest` of a range belong to its spill. All of these are NULL where an older version wrote the row.
 """
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +21,14 @@ import apsw
 
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
+from batch.ledger import wal
+from batch.ledger.wal import Mark
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
+
+_BUSY_MS: Final = 10_000
+_FOLDED_IN_MS: Final = 500
 
 SCHEMA: Final = """
 CREATE TABLE meta(
@@ -62,7 +71,9 @@ CREATE TABLE seen(
 
 CREATE TABLE ranges(
     range INTEGER PRIMARY KEY,
-    rows INTEGER NOT NULL
+    rows INTEGER NOT NULL,
+    size INTEGER,
+    digest BLOB
 ) STRICT;
 
 CREATE TABLE pending(
@@ -121,17 +132,34 @@ CREATE TABLE held(
 
 CREATE TABLE parts(
     part INTEGER PRIMARY KEY,
-    rows INTEGER NOT NULL
+    rows INTEGER NOT NULL,
+    size INTEGER,
+    footer BLOB,
+    next_size INTEGER,
+    next_footer BLOB
 ) STRICT;
 
 CREATE TABLE call_parts(
     run TEXT NOT NULL,
     number INTEGER NOT NULL,
     rows INTEGER NOT NULL,
+    size INTEGER,
+    footer BLOB,
     PRIMARY KEY(run, number)
 ) STRICT, WITHOUT ROWID;
 """
 
+FROM_1: Final = """
+ALTER TABLE ranges ADD COLUMN size INTEGER;
+ALTER TABLE ranges ADD COLUMN digest BLOB;
+ALTER TABLE parts ADD COLUMN size INTEGER;
+ALTER TABLE parts ADD COLUMN footer BLOB;
+ALTER TABLE parts ADD COLUMN next_size INTEGER;
+ALTER TABLE parts ADD COLUMN next_footer BLOB;
+ALTER TABLE call_parts ADD COLUMN size INTEGER;
+ALTER TABLE call_parts ADD COLUMN footer BLOB;
+"""
+"""From version 1 to 2. The sizes and footers of files that are there already are filled in by the first start."""
 
 OVERTIME: Final = """
 CREATE TABLE IF NOT EXISTS overtime(
@@ -167,6 +195,41 @@ def connect(path: Path) -> apsw.Connection:
     return db
 
 
+def mark_open(db: apsw.Connection, path: Path, now_us: int) -> None:
+    """Say in the ledger's own file that a process is at work on it, and in which log; `wal` tells what it is good for.
+
+    The log is not cut short here: from now on a log without a page of ours in it is one that was lost.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    try:
+        found = db.execute("SELECT value FROM meta WHERE key=?", (wal.KEY,)).fetchone()
+        before = Mark.parse(found[0]) if found else None
+        mark = Mark((before or Mark.closed()).clean, True, 0, 0, os.getpid(), now_us)
+        _write_mark(db, mark)  # from here on the log has a header, and what it follows stands in its first page
+        if (log := wal.header(path)) is not None:
+            _write_mark(db, mark._replace(salt=log.salt, sequence=log.sequence))
+        db.set_busy_timeout(_FOLDED_IN_MS)
+        with suppress(apsw.BusyError):  # somebody reads an older state: a later checkpoint folds the mark in
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+        db.set_busy_timeout(_BUSY_MS)
+    except apsw.Error as exc:
+        raise StorageError(
+            f"{path}: the ledger could not be written: {reason(exc)}. Free space or mend the disk, then run the same "
+            "command again."
+        ) from exc
+
+
+def mark_closed(db: apsw.Connection) -> None:
+    """Say that everything is in the ledger's own file, or will be with the checkpoint that follows at once."""
+    _write_mark(db, Mark.closed())
+
+
+def _write_mark(db: apsw.Connection, mark: Mark) -> None:
+    db.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", (wal.KEY, mark.text))
+
+
 def reason(exc: Exception) -> str:
     """Why the disk refused, in words, and in which operation of SQLite."""
     if isinstance(exc, OSError):
@@ -187,14 +250,15 @@ def _check(db: apsw.Connection, path: Path) -> None:
 
 
 def _set_up(db: apsw.Connection) -> None:
-    db.set_busy_timeout(10_000)
+    db.set_busy_timeout(_BUSY_MS)
     db.pragma("synchronous", "full")
     db.pragma("wal_autocheckpoint", 0)
     db.pragma("cache_size", -8_192)
     db.pragma("temp_store", "memory")
-    if db.pragma("user_version") == 0:
+    version = db.pragma("user_version")
+    if version < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-        db.execute(SCHEMA)
+        db.execute(SCHEMA if version == 0 else FROM_1)
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")

@@ -55,10 +55,12 @@ VALUES (?, ?, ?, ?)
 """
 PUBLISHED_WORK: Final = """
 SELECT work
-FROM pending
+FROM pending p
 WHERE state = 2
+    AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work AND c.record IS NOT NULL AND c.published = 0)
 LIMIT ?
 """
+"""A call is in the book before its row is pruned; a ledger that was made again may have it the other way round."""
 
 OVERTIME: Final = """
 SELECT row_id, variant, fingerprint, times
@@ -216,6 +218,42 @@ RANGE: Final = """
 SELECT 1
 FROM ranges
 WHERE range = ?
+"""
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+PUBLISHED_PARTS: Final = """
+SELECT part, rows, size, footer, next_size, next_footer
+FROM parts
+ORDER BY part
+"""
+PUBLISHED_CALLS: Final = """
+SELECT run, number, rows, size, footer
+FROM call_parts
+ORDER BY run, number
+"""
+COUNT_UNPUBLISHED_CALLS: Final = """
+SELECT count(*)
+FROM calls
+WHERE record IS NOT NULL AND published = 0
+    AND call_id IN (SELECT value FROM json_each(?))
+"""
+COUNT_UNPUBLISHED_ROWS: Final = """
+SELECT count(*)
+FROM json_each(?1) k
+JOIN pending p ON p.row_id = k.value->>0 AND p.variant = k.value->>1
+WHERE p.state = 1 AND p.part = ?2
+"""
+SPILLS: Final = """
+SELECT range, rows, size, digest
+FROM ranges
+"""
+BEGUN_IN_RANGES: Final = f"""
+SELECT {_PENDING}
+FROM pending p
+WHERE range IN (SELECT value FROM json_each(?))
+    AND (state = 1 OR (state = 0 AND NOT ({_UNTOUCHED})))
+ORDER BY work
 """
 
 

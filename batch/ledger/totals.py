@@ -73,15 +73,33 @@ class Totals(msgspec.Struct):
 
     def add_outcome(self, outcome: Outcome) -> None:
         """Add one settled row."""
-        self.tool_calls += outcome.sums.tool_calls
-        if outcome.status == "ok":
+        self.count_row(
+            ok=outcome.status == "ok",
+            retryable=bool(outcome.retryable),
+            tool_calls=outcome.sums.tool_calls,
+            kind=outcome.error_kind,
+            code=outcome.error_code,
+        )
+
+    def count_row(self, *, ok: bool, retryable: bool, tool_calls: int, kind: str | None, code: str | None) -> None:
+        """Count one settled row by what the table has of it.
+
+        Args:
+            ok: whether it has an answer.
+            retryable: of a failed one, whether it is worth another try.
+            tool_calls: how many tools ran for it.
+            kind: the failure's kind.
+            code: the failure's code.
+        """
+        self.tool_calls += tool_calls
+        if ok:
             self.rows_ok += 1
             return
         self.rows_failed += 1
-        self.rows_retryable += bool(outcome.retryable)
-        key: str = outcome.error_kind or "unknown"
-        if outcome.error_code:
-            key += f"/{outcome.error_code}"
+        self.rows_retryable += retryable
+        key: str = kind or "unknown"
+        if code:
+            key += f"/{code}"
         self._count_error(key, 1)
 
     def add(self, other: Totals) -> None:

@@ -27,18 +27,17 @@ from typing import Final, Self, TypeVar
 
 import anyio
 import apsw
-import msgspec
 
 from batch.core import failpoints
+from batch.core.clock import Clock
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger import statements
 from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
-from batch.ledger.schema import connect, reason
+from batch.ledger.pruning import prune_slice
+from batch.ledger.schema import connect, mark_closed, mark_open, reason
 
 T = TypeVar("T")
 
-PRUNE_ROWS: Final = 1_000  # of one slice between two commits: about 5 ms
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log; a passive checkpoint then takes some 10 ms
 
 
@@ -53,6 +52,12 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db = connect(path)
+        try:
+            mark_open(self._db, path, Clock().now_us())
+        except StorageError:
+            with suppress(apsw.Error):
+                self._db.close()
+            raise
         self._groups: deque[Group] = deque()
         self._latest: Group | None = None
         self._wake = threading.Condition()
@@ -187,6 +192,14 @@ class Ledger:
             failpoints.hit(after)
         return result[0]
 
+    def execute_from_thread(self, change: Callable[[apsw.Connection], T]) -> T:
+        """`execute`, for a thread that the event loop has started and waits for.
+
+        Args:
+            change: what to do, inside one transaction.
+        """
+        return anyio.from_thread.run(self.execute, change)
+
     async def pruned(self) -> None:
         """Wait until all published records are pruned; for the end of a run."""
         while self._pruning:
@@ -210,6 +223,7 @@ class Ledger:
         self._db.set_busy_timeout(0)
         if self.broken is None:
             with suppress(apsw.Error):  # no room, or somebody reads: the next opening takes the log as it is
+                mark_closed(self._db)
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         with suppress(apsw.Error):  # closing tries to fold it in again
             self._db.close()
@@ -310,14 +324,3 @@ class Ledger:
     def _note_wal(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._wal_pages = pages
         return apsw.SQLITE_OK
-
-
-def prune_slice(db: apsw.Connection) -> bool:
-    """Delete the records of up to `PRUNE_ROWS` published rows; return whether there may be more."""
-    work_ids = [row[0] for row in db.execute(statements.PUBLISHED_WORK, (PRUNE_ROWS,))]
-    if not work_ids:
-        return False
-    listed = msgspec.json.encode(work_ids).decode()
-    for table in ("calls", "steps", "pending"):
-        db.execute(statements.delete_of_work(table), (listed,))
-    return True

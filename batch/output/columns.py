@@ -16,7 +16,7 @@ _LONG_TEXT: Final = pa.large_string()
 _INT: Final = pa.int32()
 LONG: Final = pa.int64()
 BOOL: Final = pa.bool_()
-_TIME: Final = pa.timestamp("us", tz="UTC")
+TIME: Final = pa.timestamp("us", tz="UTC")
 COST: Final = pa.decimal128(38, COST_DIGITS)
 
 
@@ -61,8 +61,8 @@ RESULTS: Final = (
     Column("error_code", TEXT, "outcome"),
     Column("error_message", TEXT, "outcome"),
     Column("retryable", BOOL, "outcome"),
-    Column("first_sent_at", _TIME, "sums", "first_sent_at_us"),
-    Column("settled_at", _TIME, "outcome", "settled_at_us"),
+    Column("first_sent_at", TIME, "sums", "first_sent_at_us"),
+    Column("settled_at", TIME, "outcome", "settled_at_us"),
     Column("latency_ms", LONG, "made"),
 )
 
@@ -97,8 +97,8 @@ CALLS: Final = (
     Column("currency", TEXT, "call"),
     Column("price_id", TEXT, "call"),
     Column("tags", pa.map_(TEXT, TEXT), "made"),
-    Column("sent_at", _TIME, "call", "sent_at_us"),
-    Column("answered_at", _TIME, "call", "answered_at_us"),
+    Column("sent_at", TIME, "call", "sent_at_us"),
+    Column("answered_at", TIME, "call", "answered_at_us"),
     Column("wait_ms", LONG, "call"),
     Column("latency_ms", LONG, "call"),
     Column("first_chunk_ms", LONG, "call"),

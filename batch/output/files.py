@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +23,10 @@ from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Sequence
 
 _FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_HIDDEN_IN_OUT: Final = (".status.json.tmp", ".ledger.db.tmp")
+_HIDDEN_IN_OUT: Final = (".status.json.tmp", ".ledger.db.tmp", ".ledger.db.rebuilt", ".ledger.db.salvaged")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -74,46 +75,71 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def remove_strays(folder_results: Path, folder_calls: Path, *, known_calls: Collection[str]) -> list[str]:
-    """Remove what a killed run left half done; at start, under the lock.
+def remove_hidden(out: Path) -> list[str]:
+    """Remove what a killed run left half written; at start, under the lock.
 
-    Gone are hidden files in `results/`, `calls/`, `runs/` and `.pending/`, a half-written `status.json` or ledger, and
-    every file under `calls/` the ledger does not name: its records are still in the ledger and will be published again.
-    Folders of the user are left alone.
+    Gone are hidden files in `results/`, `calls/`, `runs/` and `pending/`, and a half-written `status.json` or ledger.
+    What bears its name was whole when it got it and stays; so do folders of the user.
 
     Args:
-        folder_results: `OUT/results`; `OUT/runs` and `OUT/.pending` are looked for beside it.
-        folder_calls: `OUT/calls`.
-        known_calls: published files as POSIX paths, relative to `OUT/calls` or to `OUT`.
+        out: the output folder.
 
     Returns:
-        Names of the removed files relative to `OUT`, sorted.
+        Names of the removed files relative to `out`, sorted.
 
     Raises:
         StorageError: a file cannot be removed.
     """
-    out = folder_results.parent
-    strays = [
+    hidden = [
         path
-        for folder in (folder_results, out / "runs", out / ".pending")
+        for folder in (out / "results", out / "runs", out / "pending")
         if folder.is_dir()
         for path in folder.iterdir()
         if path.name.startswith(".") and (path.is_symlink() or path.is_file())
     ]
-    strays += [path for path in sorted(out.glob(".*")) if path.name.startswith(_HIDDEN_IN_OUT) and path.is_file()]
-    for root, _, names in os.walk(folder_calls):
-        for name in names:
-            path = Path(root, name)
-            inside = path.relative_to(folder_calls).as_posix()
-            # Both spellings count as known: taking one for a stray would delete the book of account.
-            known = inside in known_calls or f"{folder_calls.name}/{inside}" in known_calls
-            if name.startswith(".") or not known:
-                strays.append(path)
-    for path in strays:
+    hidden += [path for path in sorted(out.glob(".*")) if path.name.startswith(_HIDDEN_IN_OUT) and path.is_file()]
+    for root, _, names in os.walk(out / "calls"):
+        hidden += [Path(root, name) for name in names if name.startswith(".")]
+    for path in hidden:
         with translated(path):
             path.unlink(missing_ok=True)
-    _remove_empty(folder_calls)
-    return sorted(path.relative_to(out).as_posix() for path in strays)
+    _remove_empty(out / "calls")
+    return sorted(path.relative_to(out).as_posix() for path in hidden)
+
+
+def set_aside(paths: Sequence[Path], out: Path, *, copy: bool = False) -> list[str]:
+    """Move files, or copies of them, into `.strays`, where nobody takes them for published and nobody deletes them.
+
+    Args:
+        paths: files under `out`.
+        out: the output folder.
+        copy: leave the files where they are, too.
+
+    Returns:
+        Their names there, relative to `out`; a number is added where a name is taken.
+
+    Raises:
+        StorageError: a file cannot be moved.
+    """
+    moved = []
+    for path in paths:
+        inside = path.relative_to(out)
+        target = out / ".strays" / inside
+        make_folder(target.parent)
+        number = 1
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{inside.stem}-{number}{inside.suffix}")
+        with translated(path):
+            if copy:
+                shutil.copy2(path, target)
+            else:
+                path.rename(target)
+        sync_folder(target.parent)
+        sync_folder(path.parent)
+        moved.append(target.relative_to(out).as_posix())
+    _remove_empty(out / "calls")
+    return moved
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The output folder: where each file lies, who may write there, and whether the folder is ours.
+"""The output folder: where each file lies, and who may write there.
 
 Owns the names of files and folders under `OUT` and the lock of the operating system. It does not know what stands in
 the files: that belongs to `batch.ledger` (the truth), `tables` and `parts` (what people read). Readers use the paths
@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import IO, Self
 
 from batch.core.clock import iso
+from batch.core.durable import sync_folder
 from batch.core.errors import OutputError, StorageError
+from batch.ledger.reader import LedgerReader
+
+_HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class OutputFolder:
@@ -26,10 +30,11 @@ class OutputFolder:
         self.results = root / "results"
         self.calls = root / "calls"
         self.runs = root / "runs"
-        self.pending = root / ".pending"
+        self.pending = root / "pending"
         self.ledger = root / "ledger.db"
         self.status = root / "status.json"
         self.lock = root / ".lock"
+        self.strays = root / ".strays"
         self.wire = root / "wire"
 
     def part(self, number: int) -> Path:
@@ -49,20 +54,20 @@ class OutputFolder:
         return self.pending / f"range-{number:05d}.arrow"
 
     def prepare(self) -> None:
-        """Make the folders; the caller holds the lock.
+        """Make the folders, and take over what an older version kept under another name; the caller holds the lock.
 
         Raises:
-            OutputError: there are results here, but no ledger that says whose they are.
             StorageError: the file system refuses.
         """
-        if not self.ledger.exists() and self.results.is_dir() and any(self.results.glob("part-*.parquet")):
-            raise OutputError(
-                f"{self.root}: holds results but no ledger.db, so nobody can tell which rows they answer. "
-                "Put the ledger back beside them, or choose another folder with -o."
-            )
+        old = self.root / ".pending"
         try:
             for folder in (self.root, self.results, self.calls, self.runs, self.pending):
                 folder.mkdir(parents=True, exist_ok=True)
+            if old.is_dir():
+                for path in old.iterdir():
+                    path.replace(self.pending / path.name)
+                sync_folder(self.pending)
+                old.rmdir()
         except OSError as exc:
             raise StorageError(f"{exc.filename}: cannot make the folder: {exc.strerror}.") from exc
 
@@ -72,17 +77,18 @@ class Busy(OutputError):
 
     Attributes:
         process: its id, or None when it is not known.
-        since_us: when it took the lock, or None. The holder writes the lock file once, so its age says so.
+        since_us: when it took the lock, or None. The holder writes the lock file once, so its age says so; when that
+            file is gone, the ledger does.
         holder: both as text.
     """
 
     def __init__(self, root: Path, process: int | None, since_us: int | None) -> None:
         self.process = process
         self.since_us = since_us
-        facts = [f"process {process}"] if process is not None else []
-        facts += [f"since {iso(since_us)}"] if since_us is not None else []
-        self.holder = ", ".join(facts)
-        holder = f" ({self.holder})" if facts else ""
+        said = [f"process {process}"] if process is not None else []
+        said += [f"since {iso(since_us)}"] if since_us is not None else []
+        self.holder = ", ".join(said)
+        holder = f" ({self.holder})" if said else ""
         super().__init__(
             f"{root}: another run is at work here{holder}. Wait for it (--if-running wait does), or give -o another "
             "folder."
@@ -90,11 +96,16 @@ class Busy(OutputError):
 
 
 class RunLock:
-    """The lock that keeps a second process out of an output folder; the system frees it when this process dies."""
+    """The lock that keeps a second process out of an output folder; the system frees it when this process dies.
+
+    It is on two things: the file that everybody sees, and the folder itself, because a file can be deleted while it is
+    locked and then locks nobody out.
+    """
 
     def __init__(self, folder: OutputFolder) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
+        self._root: int | None = None
 
     def take(self) -> Self:
         """Take the lock, or refuse at once.
@@ -106,15 +117,18 @@ class RunLock:
         path = self._folder.lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._root = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             self._file = path.open("a+", encoding="utf-8")
         except OSError as exc:
+            self.free()
             raise StorageError(f"{path}: cannot be written: {exc.strerror}. Choose another folder with -o.") from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_folder(self._root)
         except OSError as exc:
-            process, since_us = self._holder()
+            process, since_us = _named_in(self._file) or _named_in_ledger(self._folder) or (None, None)
             self.free()
-            if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            if exc.errno not in _HELD:
                 raise StorageError(f"{path}: this file system cannot lock: {exc.strerror}.") from exc
             raise Busy(self._folder.root, process, since_us) from exc
         with suppress(OSError):  # only a courtesy to whoever is refused; a full disk is reported better by what follows
@@ -127,17 +141,79 @@ class RunLock:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def _holder(self) -> tuple[int | None, int | None]:
-        assert self._file is not None
-        self._file.seek(0)
-        text = self._file.read(32).strip()
-        if not text.isdigit():
-            return None, None
-        return int(text), os.fstat(self._file.fileno()).st_mtime_ns // 1_000
+        if self._root is not None:
+            os.close(self._root)
+            self._root = None
 
     def __enter__(self) -> Self:
         return self if self._file is not None else self.take()
 
     def __exit__(self, *_: object) -> None:
         self.free()
+
+
+def holder(folder: OutputFolder) -> int | None:
+    """The process that works in this folder; None when there is none.
+
+    The lock itself is only tried when the process that is named in its file, or in the ledger, is alive: trying takes
+    it for a moment, and a run that starts in that moment would be refused.
+    """
+    try:
+        with folder.lock.open(encoding="utf-8") as file:
+            named = _named_in(file) or _named_in_ledger(folder)
+    except OSError:
+        named = _named_in_ledger(folder)
+    if named is None or not _alive(named[0]):
+        return None
+    try:
+        root = os.open(folder.root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        _lock_folder(root, fcntl.LOCK_SH)
+    except BlockingIOError:
+        return named[0]
+    except OSError:
+        return None
+    finally:
+        os.close(root)
+    return None
+
+
+def _lock_folder(root: int, how: int = fcntl.LOCK_EX) -> None:
+    """Lock a folder that is open; file systems that lock files only are taken as they are.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    try:
+        fcntl.flock(root, how | fcntl.LOCK_NB)
+    except OSError as exc:
+        if exc.errno in _HELD:
+            raise BlockingIOError(exc.errno, exc.strerror) from exc
+
+
+def _named_in(file: IO[str]) -> tuple[int, int] | None:
+    """Who wrote its number into the lock file, and when."""
+    file.seek(0)
+    text = file.read(32).strip()
+    return (int(text), os.fstat(file.fileno()).st_mtime_ns // 1_000) if text.isdigit() else None
+
+
+def _named_in_ledger(folder: OutputFolder) -> tuple[int, int] | None:
+    """Who has the ledger open, and since when."""
+    with suppress(StorageError):
+        if folder.ledger.is_file():
+            with LedgerReader(folder.ledger) as reader:
+                return reader.writer
+    return None
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -12,6 +12,8 @@ and half a part would read as valid.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -20,13 +22,16 @@ import pyarrow.parquet as pq
 from batch.core import failpoints
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
+from batch.ledger.published import Footprint
 from batch.output import merge
 from batch.output.files import make_folder, sync_folder, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+_TAIL: Final = 8
+"""The last bytes of a Parquet file: the length of its footer and a magic word."""
 GROUP_ROWS: Final = 10_000
 GROUP_BYTES: Final = 32 * 1024 * 1024
 """A row group is written when it holds this many rows or about this much memory, whichever comes first."""
@@ -65,6 +70,7 @@ def rewrite_part(
     *,
     variants: Sequence[str | None],
     points: tuple[str, str],
+    announce: Callable[[Footprint], None] = lambda _: None,
 ) -> int:
     """Replace and insert rows in a published part; all other rows keep their values.
 
@@ -79,6 +85,8 @@ def rewrite_part(
         replacements: batches of this schema with ascending `row_number`, no two rows with one key; may be empty.
         variants: the job's variants in their order; `[None]` when it has none.
         points: the failpoints to pass after the sync of the hidden file and after the sync of the folder.
+        announce: is told what the new file is before it takes the place of the old one, so that a start after a kill
+            can tell either of the two from a third.
 
     Returns:
         How many rows the new file has.
@@ -93,11 +101,30 @@ def rewrite_part(
             changed = (pa.Table.from_batches([batch]) for batch in replacements)
             for rows in merge.merged(_conformed(old, schema, target), changed, variants=variants):
                 part.add(rows)
-            part.finish(points)
+            part.finish(points, announce)
         except BaseException:
             part.abandon()
             raise
         return part.rows
+
+
+def footprint(path: Path) -> Footprint:
+    """What tells this Parquet file from another; reads its end only.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it does not end as a Parquet file does.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size >= _TAIL:
+            file.seek(size - _TAIL)
+            tail = file.read(_TAIL)
+            length = int.from_bytes(tail[:4], "little") + _TAIL
+            if tail[4:] == b"PAR1" and length <= size:
+                file.seek(size - length)
+                return Footprint(size, hashlib.blake2b(file.read(length), digest_size=16).digest())
+    raise ValueError("is not whole: it does not end as a Parquet file does")
 
 
 class _PartFile:
@@ -116,7 +143,9 @@ class _PartFile:
         with translated(target):
             file = self._file.open()
         try:
-            self._writer = pq.ParquetWriter(file, schema, compression="zstd", compression_level=1)
+            self._writer = pq.ParquetWriter(
+                file, schema, compression="zstd", compression_level=1, write_page_checksum=True
+            )
         except BaseException:
             self.abandon()
             raise
@@ -136,7 +165,7 @@ class _PartFile:
             if self._waiting_rows >= GROUP_ROWS or self._waiting_bytes + row_bytes > GROUP_BYTES:
                 self._write_group()
 
-    def finish(self, points: tuple[str, str]) -> None:
+    def finish(self, points: tuple[str, str], announce: Callable[[Footprint], None] = lambda _: None) -> None:
         """Write the rest and the footer, sync the file, and give it the name of the target."""
         if self._waiting:
             self._write_group()
@@ -144,6 +173,7 @@ class _PartFile:
             self._writer.close()
             self._file.seal()
             failpoints.hit(points[0])
+            announce(footprint(self._file.hidden))
             self._file.rename()
         sync_folder(self._target.parent)
         failpoints.hit(points[1])
@@ -170,8 +200,8 @@ def _old_part(path: Path) -> Iterator[pq.ParquetFile]:
         old = pq.ParquetFile(path)
     except FileNotFoundError as exc:
         raise StorageError(
-            f"{path}: is missing, but the ledger says that it was published. Restore it from a backup and run the same "
-            "command again, or start anew with another folder (-o)."
+            f"{path}: is missing, but the ledger says that it was published. Restore it from a backup and run "
+            f"the same command again, or run: promptmill rebuild {path.parent.parent}"
         ) from exc
     except (OSError, pa.ArrowException) as exc:
         raise _damaged(path, exc) from exc
@@ -204,6 +234,6 @@ def _conformed(old: pq.ParquetFile, schema: pa.Schema, path: Path) -> Iterator[p
 
 def _damaged(path: Path, exc: Exception) -> StorageError:
     return StorageError(
-        f"{path}: cannot be read back: {exc}. Restore it from a backup and run the same command again, or start anew "
-        "with another folder (-o)."
+        f"{path}: cannot be read back: {exc}. Restore it from a backup and run the same command again, or run: "
+        f"promptmill rebuild {path.parent.parent}"
     )

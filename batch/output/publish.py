@@ -23,10 +23,12 @@ from batch.core import failpoints
 from batch.core.errors import StorageError
 from batch.core.records import Call
 from batch.input.spill import Spill
+from batch.ledger.published import Footprint
 from batch.ledger.reader import SLICE, LedgerReader, PendingRow
 from batch.ledger.totals import Totals
 from batch.output import files, parts, tables
 from batch.output.folder import OutputFolder
+from batch.output.input_columns import no_inputs
 
 CALLS_BATCH: Final = 5_000
 SLICE_BYTES: Final = 16 << 20
@@ -36,8 +38,8 @@ OLD_PART: Final = ("publish.rewrite_written", "publish.rewrite_named")
 CALLS_PART: Final = ("publish.calls_written", "publish.calls_named")
 
 _INSERT_CALL_PART: Final = """
-INSERT INTO call_parts(run, number, rows)
-VALUES (?, ?, ?)
+INSERT INTO call_parts(run, number, rows, size, footer)
+VALUES (?, ?, ?, ?, ?)
 """
 _MARK_CALLS: Final = """
 UPDATE calls
@@ -56,8 +58,13 @@ SET state = 2
 WHERE work IN (SELECT value->>0 FROM json_each(?))
 """
 _INSERT_PARTS: Final = """
-INSERT OR REPLACE INTO parts(part, rows)
-VALUES (?, ?)
+INSERT OR REPLACE INTO parts(part, rows, size, footer)
+VALUES (?, ?, ?, ?)
+"""
+_ANNOUNCE: Final = """
+UPDATE parts
+SET next_size = ?, next_footer = ?
+WHERE part = ?
 """
 _SET_LAST_SENT: Final = """
 INSERT INTO meta(key, value)
@@ -82,8 +89,9 @@ class Publication(msgspec.Struct):
     run: str
     calls: list[int] = []
     calls_number: int | None = None
-    parts: dict[int, int] = {}
-    """By part, how many rows its file has now."""
+    calls_footprint: Footprint | None = None
+    parts: dict[int, tuple[int, Footprint]] = {}
+    """By part, how many rows its file has now, and what tells it from another."""
     statuses: dict[int, int] = {}
     """By work id, the status that the row gets in the index."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -99,6 +107,7 @@ class Publisher:
         schema: the columns of the result table.
         tags: the job's tags, which stand beside every call.
         variants: the job's variants in their order; `[None]` when it has none.
+        announce: runs a transaction of the ledger, called in the thread of `prepare`.
     """
 
     def __init__(
@@ -109,7 +118,9 @@ class Publisher:
         schema: pa.Schema,
         tags: Mapping[str, str],
         variants: Sequence[str | None] = (None,),
+        announce: Callable[[Callable[[apsw.Connection], None]], None],
     ) -> None:
+        self._announce = announce
         self._folder = folder
         self._run = run
         self._schema = schema
@@ -144,12 +155,15 @@ class Publisher:
         calls = msgspec.json.encode(publication.calls).decode()
 
         def change(db: apsw.Connection) -> None:
-            if publication.calls_number is not None:
-                db.execute(_INSERT_CALL_PART, (self._run, publication.calls_number, len(publication.calls)))
+            if publication.calls_footprint is not None:
+                file = (self._run, publication.calls_number, len(publication.calls))
+                db.execute(_INSERT_CALL_PART, (*file, *publication.calls_footprint))
                 db.execute(_MARK_CALLS, (calls,))
             db.execute(_INSERT_ENTRIES, (statuses,))
             db.execute(_MARK_ROWS, (statuses,))
-            db.executemany(_INSERT_PARTS, list(publication.parts.items()))
+            db.executemany(
+                _INSERT_PARTS, [(part, rows, *footprint) for part, (rows, footprint) in publication.parts.items()]
+            )
             _add_totals(db, self._run, publication.totals)
             if publication.last_sent_us is not None:
                 db.execute(_SET_LAST_SENT, (publication.last_sent_us,))
@@ -210,6 +224,7 @@ class Publisher:
         target = self._folder.calls_part(self._run, self._call_parts)
         _make(target.parent)
         parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
+        publication.calls_footprint = _footprint(target)
         self._call_parts += 1
 
     def _write_part(self, part: int, publication: Publication) -> None:
@@ -218,10 +233,17 @@ class Publisher:
             batches = self._result_batches(part, publication, spills)
             target = self._folder.part(part)
             if self._reader.part_exists(part):
-                rows = parts.rewrite_part(target, self._schema, batches, variants=self._variants, points=OLD_PART)
+                rows = parts.rewrite_part(
+                    target,
+                    self._schema,
+                    batches,
+                    variants=self._variants,
+                    points=OLD_PART,
+                    announce=lambda footprint: self._announce(announced(part, footprint)),
+                )
             else:
                 rows = parts.write_part(target, self._schema, batches, points=NEW_PART)
-            publication.parts[part] = rows
+            publication.parts[part] = rows, _footprint(target)
         finally:
             for spill in spills.values():
                 spill.close()
@@ -255,6 +277,8 @@ class Publisher:
         first = self._reader.outcomes(part, count=1)
         if not first:
             return SLICE
+        if first[0].range < 0:
+            return SLICE
         path = self._folder.spill(first[0].range)
         with Spill(path) as spill:
             per_row = path.stat().st_size / max(1, spill.rows)
@@ -269,11 +293,28 @@ class Publisher:
             while end < len(rows) and rows[end].range == rows[start].range:
                 end += 1
             number = rows[start].range
-            if number not in spills:
-                spills[number] = Spill(self._folder.spill(number))
-            pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
+            if number < 0:
+                pieces.append(no_inputs(self._schema, end - start))
+            else:
+                if number not in spills:
+                    spills[number] = Spill(self._folder.spill(number))
+                pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
             start = end
         return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="default")
+
+
+def announced(part: int, footprint: Footprint) -> Callable[[apsw.Connection], None]:
+    """The transaction that says which file is about to take the place of a published part."""
+
+    def change(db: apsw.Connection) -> None:
+        db.execute(_ANNOUNCE, (*footprint, part))
+
+    return change
+
+
+def _footprint(target: Path) -> Footprint:
+    with files.translated(target):
+        return parts.footprint(target)
 
 
 def _status(row: PendingRow) -> int:

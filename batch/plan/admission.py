@@ -46,6 +46,8 @@ class RangePlan(msgspec.Struct, frozen=True):
     planned: Planned
     next_row_number: int
     next_part: int
+    spill: tuple[int, bytes] | None = None
+    """Size and digest of the spill, None when no row was admitted."""
 
     @property
     def to_send(self) -> int:
@@ -82,7 +84,10 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
     def change(db: apsw.Connection) -> list[int]:
         adopted: list[int] = []
         if plan.rows:
-            db.execute("INSERT INTO ranges(range, rows) VALUES(?,?)", (plan.range, spilled_rows(plan.rows)))
+            db.execute(
+                "INSERT INTO ranges(range, rows, size, digest) VALUES(?,?,?,?)",
+                (plan.range, spilled_rows(plan.rows), *(plan.spill or (None, None))),
+            )
             db.execute(
                 "INSERT INTO pending"
                 "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "

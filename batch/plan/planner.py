@@ -144,6 +144,7 @@ class Planner:
             planned=planned,
             next_row_number=taken.row_number,
             next_part=numbers.part + new_part,
+            spill=spill.footprint if rows else None,
         )
         self._planned = planned
         self._numbers = Numbers(
@@ -187,7 +188,7 @@ class Planner:
             for variant in self._variants:
                 if (row_id, variant.name) in self._carried:
                     continue
-                fingerprint, why = self._asked(variant, batch, index, fault)
+                fingerprint, why = question(variant, batch, index, fault)
                 if self._needs_work(entries.get((row_id, variant.name)), fingerprint, planned):
                     outcome = self._unaskable(variant, why) if why is not None else None
                     who = (row_id, variant.name, variant.number, idx)
@@ -210,20 +211,6 @@ class Planner:
             position = batch.position
         reader.close()
         return position
-
-    @staticmethod
-    def _asked(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
-        """The fingerprint of what will be asked; of the fault when it cannot be."""
-        record = batch.records[index]
-        if fault is None and record is not None:
-            try:
-                asked = variant.request(record)
-                return variant.fingerprint(asked), variant.refused(asked)
-            except PromptFault as exc:
-                text = f"{batch.place(index)}: {exc}"
-                fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
-        fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
-        return variant.fault(fault.kind, fault.code), fault
 
     def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
         """Whether this run asks the row; either way it is counted as what it is."""
@@ -253,6 +240,20 @@ class Planner:
             error_message=fault.message,
             retryable=False,
         )
+
+
+def question(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
+    """The fingerprint of what will be asked; of the fault when it cannot be."""
+    record = batch.records[index]
+    if fault is None and record is not None:
+        try:
+            asked = variant.request(record)
+            return variant.fingerprint(asked), variant.refused(asked)
+        except PromptFault as exc:
+            text = f"{batch.place(index)}: {exc}"
+            fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
+    fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
+    return variant.fault(fault.kind, fault.code), fault
 
 
 def _kind(entry: Entry | None, fingerprint: bytes) -> Kind | None:

@@ -20,8 +20,8 @@ from batch.input.source import Source
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
 from batch.money.prices import Prices
-from batch.output import tables
-from batch.output.folder import OutputFolder
+from batch.output import integrity, tables
+from batch.output.folder import OutputFolder, holder
 from batch.plan.continuation import Identity
 from batch.prompts.variants import Variants
 from batch.providers.registry import Endpoint, find, resolve
@@ -170,6 +170,8 @@ def _parameters(variants: Variants, faults: list[str]) -> tuple[str, ...]:
 
 def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None]:
     """The column types and the chosen columns an earlier run fixed."""
+    if holder(folder) is None:
+        integrity.require_trusted(folder)
     if not folder.ledger.exists():
         return None, None
     with LedgerReader(folder.ledger) as reader:

@@ -8,17 +8,24 @@ the ledger what earlier ranges of the pass have met.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from batch.core.canonical import record_id
 from batch.core.records import Failure
 from batch.input.batches import SourceBatch, input_failure
 from batch.job.job import InputSpec
-from batch.ledger.reader import LedgerReader
 
 Seen = dict[str, tuple[int, str]]
 """By id: how often it was met in this pass, and where first."""
+
+
+class SeenBefore(Protocol):
+    """What earlier ranges of the pass have met; the ledger knows it."""
+
+    def seen(self, row_ids: Sequence[str]) -> Mapping[str, tuple[int, str | None]]:
+        """How often each of these ids was met, and where first."""
+        ...
 
 
 class Identified(NamedTuple):
@@ -30,7 +37,7 @@ class Identified(NamedTuple):
 
 
 def identify(
-    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str]], reader: LedgerReader
+    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str]], reader: SeenBefore
 ) -> list[Identified]:
     """The identity of every row of a batch.
 

@@ -10,17 +10,20 @@ from pathlib import Path
 from batch.core.errors import BatchError, OutputError
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
-from batch.output.folder import OutputFolder
+from batch.output import integrity
+from batch.output.folder import OutputFolder, holder
 
 
 def opened(out: Path) -> OutputFolder:
     """The layout of an existing output folder.
 
     Raises:
-        OutputError: there is none at this path, or it has no ledger.
+        OutputError: there is none at this path, or its ledger is lost or damaged.
     """
     root = out.expanduser().absolute()
     folder = OutputFolder(root)
+    if holder(folder) is None:
+        integrity.require_trusted(folder)
     if folder.ledger.is_file():
         with LedgerReader(folder.ledger) as reader:
             if reader.made:

@@ -6,8 +6,6 @@ counts come from `status.json`, which it rewrites every second; otherwise the le
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +20,7 @@ from batch.core.errors import StorageError
 from batch.core.records import COST_DIGITS
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned, Totals
-from batch.output.folder import OutputFolder
+from batch.output.folder import OutputFolder, holder
 from batch.report.folders import opened
 
 FRESH_S: Final = 5.0
@@ -137,7 +135,7 @@ def status_of(out: Path) -> Status:
 def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[str, Any]) -> Status:
     state, totals, planned, live = last.state, last.totals, last.planned, None
     run_file, written = _json(folder.run_file(last.run)), _json(folder.status)
-    locked = _locked(folder)
+    locked = holder(folder) is not None
     if state == "running":
         if locked and _moves(written, folder, last.run):
             state, totals, live = written["state"], _totals(written["totals"]), _live(written)
@@ -179,35 +177,6 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except OSError:
         return float("inf")
-
-
-def _locked(folder: OutputFolder) -> bool:
-    """Whether a process is at work in the folder.
-
-    The lock itself is only tried when the process that wrote its number there is alive: trying takes it for a moment,
-    and a run that starts in that moment would be refused.
-    """
-    try:
-        with folder.lock.open(encoding="utf-8") as file:
-            number = file.read(32).strip()
-            if not number.isdigit() or not _alive(int(number)):
-                return False
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def _json(path: Path) -> dict[str, Any]:

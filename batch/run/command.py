@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, Final, Literal
 
 import anyio
-import apsw
 import msgspec
 from anyio import to_thread
 from anyio.abc import TaskStatus
@@ -30,13 +29,14 @@ from batch.job.options import MaxFailed, RunOptions
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
-from batch.output import files, parts
+from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
-from batch.plan.preflight import INPUTS, CheckedJob
+from batch.plan.preflight import CheckedJob
 from batch.prompts.variants import old_models
 from batch.providers.registry import resolve
 from batch.run import pipeline, progress, status_files
+from batch.run.inspection import Inspection
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
 
@@ -127,9 +127,11 @@ async def run(
         if waited:
             # What was read before is old: the other run may have fixed column types, the input may be another.
             ready = await to_thread.run_sync(preflight.check_job, job, env)
+        await to_thread.run_sync(integrity.require_trusted, ready.folder)
         ready.folder.prepare()
         async with Ledger(ready.folder.ledger) as ledger:
             command = RunCommand(ready, ledger, options=options, environ=env, clock=clock, on_progress=on_progress)
+            await command.inspect()
             async with anyio.create_task_group() as group:
                 if signals:
                     group.start_soon(command.watch_signals)
@@ -200,16 +202,25 @@ class RunCommand:
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
 
+    async def inspect(self) -> None:
+        """Look at the folder before a run is opened in it, and put right what a killed process left half done.
+
+        Raises:
+            RefusedToStart: files are missing, changed, or not named by the ledger; or the input cannot be read.
+            StorageError: the disk refused.
+        """
+        ready = self._ready
+        inspection = Inspection(ready, self._ledger)
+        await inspection.compare_files()
+        with LedgerReader(ready.folder.ledger) as reader:
+            status_files.repair_last(ready.folder, reader, job=ready.job)
+            await inspection.add_columns(reader)
+            await inspection.restore_spills(reader, self._clock.now_us())
+
     async def go(self) -> None:
         """Open runs until one is neither the closing of an old job nor of an old input."""
         folder, ready = self._ready.folder, self._ready
         with LedgerReader(folder.ledger) as reader:
-            known = {f"run={run}/part-{number:05d}.parquet" for run, number in reader.call_parts()}
-            gone = files.remove_strays(folder.results, folder.calls, known_calls=known)
-            if gone:
-                logger().info("strays_removed", files=len(gone))
-            status_files.repair_last(folder, reader, job=ready.job)
-            await self._add_columns(reader)
             while True:
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
@@ -303,29 +314,6 @@ class RunCommand:
             if self._current is not None:
                 self._current.stop("storage", exc)
         self._on_progress(snapshot)
-
-    async def _add_columns(self, reader: LedgerReader) -> None:
-        """Input columns that are new since the last run are added to every old part, once."""
-        kept = reader.meta(INPUTS)
-        meta = preflight.kept_meta(self._ready)
-        if kept is not None and kept != meta[INPUTS]:
-            for part in reader.parts():
-                await to_thread.run_sync(_widen, self._ready, part)
-
-        def change(db: apsw.Connection) -> None:
-            db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
-
-        await self._ledger.execute(change)
-
-
-def _widen(ready: CheckedJob, part: int) -> None:
-    parts.rewrite_part(
-        ready.folder.part(part),
-        ready.schema,
-        [],
-        variants=ready.variants.names,
-        points=("publish.rewrite_written", "publish.rewrite_named"),
-    )
 
 
 def _for_collecting(

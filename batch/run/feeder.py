@@ -78,6 +78,8 @@ class Feeder:
         Raises:
             PromptFault: the template gives nothing over this row any more.
         """
+        if row.range < 0:
+            raise PromptFault("its input is lost: it is neither in pending/ nor in the source as it was asked")
         with Spill(self._folder.spill(row.range)) as spill:
             return self._ask(row, spill.records(row.idx, 1, self._columns)[0])
 

@@ -72,5 +72,5 @@ class Publishing:
             publication = await to_thread.run_sync(self._publisher.prepare, parts)
             await self._ledger.execute(self._publisher.commit(publication), after="publish.committed")
             await to_thread.run_sync(self._publisher.tidy)
-        for part, rows in publication.parts.items():
+        for part, (rows, _) in publication.parts.items():
             logger().info("part_published", part=part, rows=rows)

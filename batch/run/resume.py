@@ -14,9 +14,10 @@ from typing import Final
 
 import msgspec
 
-from batch.core.records import Failure, Reply, RowRequest
+from batch.core.records import NOTHING, Failure, Reply, RowRequest
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
+from batch.prompts.template import PromptFault
 from batch.run.schedule import Schedule
 from batch.submit import retry
 from batch.submit.attempt import CallContext
@@ -48,6 +49,7 @@ class Resumer:
         schedule: takes the rows.
         rules: how a conversation goes on.
         request_of: what a row asks; it may raise `PromptFault`.
+        model_of: the model that a row asks, also when nothing else is known of what it asks.
     """
 
     def __init__(
@@ -57,7 +59,10 @@ class Resumer:
         schedule: Schedule[Row],
         rules: conversation.Rules,
         request_of: Callable[[PendingRow], RowRequest],
+        *,
+        model_of: Callable[[PendingRow], str] = lambda _: "",
     ) -> None:
+        self._model_of = model_of
         self._reader = reader
         self._context = context
         self._schedule = schedule
@@ -72,7 +77,7 @@ class Resumer:
 
     def rebuild(self, pending: PendingRow) -> Row:
         """The row as it was, with its dead calls booked and its live task in `row.call`."""
-        row = Row(pending, self._request_of(pending))
+        row = self._row(pending)
         _replay_steps(row, self._reader.steps_of(pending.work_id), self._rules)
         for journaled in self._reader.calls_of(pending.work_id):
             # The attempts of a turn that was answered are over, also while its tools still run.
@@ -90,6 +95,13 @@ class Resumer:
                 self._context.book(row, call, DIED)
         row.sums.tool_calls = row.conversation.tool_calls
         return row
+
+    def _row(self, pending: PendingRow) -> Row:
+        """A row whose request cannot be made any more is followed to its answer, but asks nothing more."""
+        try:
+            return Row(pending, self._request_of(pending))
+        except PromptFault as exc:
+            return Row(pending, msgspec.structs.replace(NOTHING, model=self._model_of(pending)), str(exc))
 
 
 def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: conversation.Rules) -> None:

@@ -70,9 +70,7 @@ def wire(
     job = checked.job
     reader = stack.enter_context(LedgerReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
-    names = checked.variants.names
-    publisher = Publisher(checked.folder, start.run, schema=checked.schema, tags=job.tags, variants=names)
-    stack.callback(publisher.close)
+    publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limiter = Limiter.of(clock, job.limits, estimator=_estimators(checked))
     schedule: Schedule[Row] = Schedule(
         clock,
@@ -99,7 +97,8 @@ def wire(
         return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
 
     request_of = old_request if collecting else next(iter(feeders.values())).request
-    resumer = Resumer(reader, context, schedule, settings.rules, request_of)
+    model_of = partial(_model_of, checked)
+    resumer = Resumer(reader, context, schedule, settings.rules, request_of, model_of=model_of)
     tools = _executor(checked, stack)
     return Stages(
         reader=reader,
@@ -114,6 +113,23 @@ def wire(
         worker=Worker(context, schedule, settings, tools=tools, state=state),
         publishing=Publishing(publisher, ledger, reader, state),
     )
+
+
+def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publisher:
+    return Publisher(
+        checked.folder,
+        start.run,
+        schema=checked.schema,
+        tags=checked.job.tags,
+        variants=checked.variants.names,
+        announce=ledger.execute_from_thread,
+    )
+
+
+def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
+    """The model that a row asks, also when nothing else is known of what it asks."""
+    variant = checked.variants.named(pending.variant)
+    return checked.job.model.name if variant is None else variant.model
 
 
 def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from batch.ledger.pruning import PRUNE_ROWS, prune_slice
 from batch.ledger.reader import LedgerReader
 from batch.ledger.schema import connect
-from batch.ledger.writer import CHECKPOINT_PAGES, PRUNE_ROWS, Ledger, prune_slice
+from batch.ledger.writer import CHECKPOINT_PAGES, Ledger
 from tests.support.ledgers import admitted, count
 
 PAGE = 4_096

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from batch.core.errors import StorageError
-from batch.output.files import remove_strays, sync_folder, write_json, write_status
+from batch.output.files import remove_hidden, set_aside, sync_folder, write_json, write_status
 
 
 @pytest.mark.parametrize("write", [write_json, write_status])
@@ -23,25 +23,24 @@ def test_json_files_are_replaced_whole_and_hold_valid_text(tmp_path: Path, write
     assert [entry.name for entry in tmp_path.iterdir()] == ["status.json"]
 
 
-def test_strays_are_removed_and_what_the_ledger_names_stays(tmp_path: Path) -> None:
-    """Half-done files of a killed run go at the next start; the book of account and the user's own files stay."""
+def test_what_is_half_written_goes_and_what_bears_its_name_stays(tmp_path: Path) -> None:
+    """Hidden files of a killed run go at the next start; whatever was whole once stays, named by the ledger or not."""
     stay = [
         ".lock",
-        ".pending/range-00001.arrow",
         "calls/run=a/part-00000.parquet",
-        "calls/run=a/part-00001.parquet",
+        "calls/run=b/part-00000.parquet",
         "ledger.db",
+        "pending/range-00001.arrow",
         "results/.ipynb_checkpoints/x",
         "results/notes.txt",
         "results/part-00000.parquet",
         "runs/a.json",
     ]
     go = [
-        ".pending/.range-00002.arrow.tmp",
         "calls/.DS_Store",
         "calls/run=a/.part-00002.parquet.tmp",
-        "calls/run=a/part-00002.parquet",
-        "calls/run=b/part-00000.parquet",
+        "calls/run=c/.part-00000.parquet.tmp",
+        "pending/.range-00002.arrow.tmp",
         "results/.part-00001.parquet.tmp",
         "runs/.a.json.tmp",
     ]
@@ -49,20 +48,31 @@ def test_strays_are_removed_and_what_the_ledger_names_stays(tmp_path: Path) -> N
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    # The ledger may name files from `calls/` or from the output folder: neither spelling may cost the book.
-    known = {"run=a/part-00000.parquet", "calls/run=a/part-00001.parquet"}
 
-    assert remove_strays(tmp_path / "results", tmp_path / "calls", known_calls=known) == go
+    assert remove_hidden(tmp_path) == go
 
     left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
     assert left == stay
-    assert not (tmp_path / "calls/run=b").exists()
-    assert remove_strays(tmp_path / "results", tmp_path / "calls", known_calls=known) == []
+    assert not (tmp_path / "calls/run=c").exists()
+    assert remove_hidden(tmp_path) == []
 
 
-def test_a_new_output_folder_has_no_strays(tmp_path: Path) -> None:
+def test_a_file_that_is_set_aside_takes_no_other_ones_name(tmp_path: Path) -> None:
+    """A call file is never deleted, also when another one of its name was set aside before."""
+    path = tmp_path / "calls" / "run=a" / "part-00000.parquet"
+    names = []
+    for text in ("first", "second"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        names += set_aside([path], tmp_path)
+        assert not path.parent.exists()
+    assert names == [".strays/calls/run=a/part-00000.parquet", ".strays/calls/run=a/part-00000-2.parquet"]
+    assert [(tmp_path / name).read_text() for name in names] == ["first", "second"]
+
+
+def test_a_new_output_folder_has_nothing_hidden(tmp_path: Path) -> None:
     """The first start finds no folders at all."""
-    assert remove_strays(tmp_path / "out" / "results", tmp_path / "out" / "calls", known_calls=set()) == []
+    assert remove_hidden(tmp_path / "out") == []
 
 
 def test_a_folder_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:

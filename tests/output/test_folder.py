@@ -36,7 +36,7 @@ def test_everything_lies_where_the_design_says(out: OutputFolder) -> None:
         "results/part-123456.parquet",
         "calls/run=20261121T020000123Z-a1b2/part-00007.parquet",
         "runs/20261121T020000123Z-a1b2.json",
-        ".pending/range-00012.arrow",
+        "pending/range-00012.arrow",
         "ledger.db",
         "status.json",
         ".lock",
@@ -54,14 +54,15 @@ def test_preparing_twice_is_harmless(out: OutputFolder) -> None:
     assert out.pending.is_dir()
 
 
-def test_results_without_a_ledger_are_refused(out: OutputFolder) -> None:
-    """Nobody could tell which rows they answer, and writing over them would lose what was paid for."""
-    out.results.mkdir(parents=True)
-    out.part(3).touch()
-    with pytest.raises(OutputError, match="no ledger.db") as caught:
+def test_the_hidden_folder_of_older_versions_is_taken_over(out: OutputFolder) -> None:
+    """Copy tools skip hidden folders; the rows that wait in it go on."""
+    old = out.root / ".pending"
+    old.mkdir(parents=True)
+    (old / "range-00003.arrow").write_bytes(b"rows")
+    for _ in range(2):
         out.prepare()
-    assert caught.value.exit_code == 2
-    assert not out.calls.exists()
+        assert out.spill(3).read_bytes() == b"rows"
+        assert not old.exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_a_storage_fault(tmp_path: Path) -> None:

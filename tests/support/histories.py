@@ -241,7 +241,7 @@ def go_on(history: History, expected: Expected, cut: Cut, *, skip: bool) -> None
     if not skip:
         assert sum(call["state"] == "answered" for call in calls) == expected.answered, "bought twice"
     check_sums(history)
-    assert not list((history.mill.out / ".pending").iterdir())
+    assert not list((history.mill.out / "pending").iterdir())
 
 
 def check_sums(history: History) -> None:

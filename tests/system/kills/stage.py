@@ -212,7 +212,7 @@ class Stage:
         unknown = [row for row in ours.values() if row[0] == "unknown"]
         assert len(unknown) <= self.kills * CONCURRENCY, "more calls at risk than slots"
         assert all(row[2] is None for row in unknown), "a task with a committed id was bought again"
-        assert not list((self.out / ".pending").iterdir()), ".pending is empty after a finished run"
+        assert not list((self.out / "pending").iterdir()), "pending is empty after a finished run"
         return {"kills": self.kills, "unknown": len(unknown), "calls": len(ours), "billed": len(billed)}
 
 

@@ -273,7 +273,7 @@ class House(Mill):
             assert [row["id"] for row in rows if row["id"] not in known] == [key for key in source if key not in known]
         self.check(may_change=work_id, ended=True)
         assert self.pending() == []
-        dots = [str(path) for path in self.out.rglob(".*") if path.name not in (".lock", ".pending")]
+        dots = [str(path) for path in self.out.rglob(".*") if path.name not in (".lock", ".strays")]
         assert dots == []
         self._check_runs(rows)
 

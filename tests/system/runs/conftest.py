@@ -147,8 +147,8 @@ class Mill:
         return [json.loads(path.read_text("utf-8")) for path in sorted((self.out / "runs").glob("*.json"))]
 
     def pending(self) -> list[str]:
-        """What lies in `.pending`."""
-        return sorted(path.name for path in (self.out / ".pending").iterdir())
+        """What lies in `pending`."""
+        return sorted(path.name for path in (self.out / "pending").iterdir())
 
     def books(self) -> list[dict[str, Any]]:
         """What the provider says it was asked, polls left out."""

@@ -110,7 +110,7 @@ def test_the_first_signal_drains_calls_in_flight_and_the_next_run_does_the_rest(
 
 
 def test_tasks_are_left_with_their_ids_and_collected_by_the_next_run(make: Make) -> None:
-    """Promise 2: a task id, once committed, is never bought again; `.pending` holds only ranges still needed."""
+    """Promise 2: a task id, once committed, is never bought again; `pending` holds only ranges still needed."""
     mill = make(VERY_SLOW, lane="task")
     mill.limits["concurrency"] = 10
     mill.output = {"rows_per_part": 20}

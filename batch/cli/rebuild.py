@@ -1,0 +1,61 @@
+"""`promptmill rebuild`: the ledger of an output folder made again from its results and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from batch.cli.text import count, pairs, say
+from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, OutputError
+from batch.core.plain import clean
+
+if TYPE_CHECKING:
+    from batch.output.rebuild import Rebuilt
+
+
+def rebuild(out: Annotated[Path, Parameter(negative=())], /) -> int:
+    """Make the ledger of an output folder again, when it is lost, old, or does not go with the files beside it.
+
+    Reads every answer and every call that was published, verifies them, and keeps what the old ledger still holds: ids
+    of accepted tasks above all. Sends nothing and deletes nothing; what is of no use any more is moved to OUT/.strays.
+    Run the job again afterwards: it asks only for what is not in the table.
+
+    Args:
+        out: the output folder of a run.
+    """
+    from batch.core.clock import Clock
+    from batch.output.folder import OutputFolder, RunLock
+    from batch.output.rebuild import rebuild as make_again
+
+    folder = OutputFolder(out.expanduser().absolute())
+    if not folder.root.is_dir():
+        raise OutputError(f"{out}: there is no such folder. Give the output folder of a run.")
+    with RunLock(folder):
+        made = make_again(folder, Clock().now_us())
+    say(_lines(out, made))
+    return EXIT_ROWS_FAILED if made.lost else EXIT_OK
+
+
+def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
+    kept = made.kept
+    yield f"{clean(str(out))}: the ledger was made again; the next run asks only for what is not in the table."
+    under_way = [
+        count(kept.accepted, "accepted task") if kept.accepted else "",
+        count(kept.settled, "settled row") if kept.settled else "",
+        count(kept.begun, "row in the middle", "rows in the middle") if kept.begun else "",
+    ]
+    yield from pairs(
+        [
+            ("table", f"{count(made.rows, 'row')} in {count(made.parts, 'part')}"),
+            ("book", f"{count(made.calls, 'call')} in {count(made.call_parts, 'file')}, {count(made.runs, 'run')}"),
+            ("kept", ", ".join(text for text in under_way if text) if kept.readable else ""),
+            ("to ask", f"{count(kept.places, 'row')} that had a place and no answer" if kept.places else ""),
+            ("old ledger", "\n".join(made.old)),
+        ]
+    )
+    if made.lost:
+        yield "not as it was"
+        yield from (f"  {clean(line)}" for line in made.lost)

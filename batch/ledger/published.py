@@ -1,0 +1,73 @@
+"""What the ledger says of the files beside it: parts, the book, spills, and what tells each from another of its name.
+
+Owns the reading of these, and the questions by which the half of a publication that a kill left behind is told from a
+file of somebody else's. Opens no file but the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from batch.ledger import statements
+from batch.ledger.reader import LedgerReader, PendingRow
+
+
+class Footprint(NamedTuple):
+    """What tells a file from another under its name: its size in bytes, and a hash of its Parquet footer."""
+
+    size: int
+    footer: bytes
+
+
+class PublishedFile(NamedTuple):
+    """One file as the ledger knows it; both footprints None where an older version published it."""
+
+    rows: int
+    footprint: Footprint | None
+    next: Footprint | None = None
+    """Of the file that was about to take its place when the process ended."""
+
+
+class PublishedReader(LedgerReader):
+    """A reader that knows about files, too."""
+
+    def published_parts(self) -> dict[int, PublishedFile]:
+        """Every published part of the result table."""
+        rows = self._rows(statements.PUBLISHED_PARTS)
+        return {
+            part: PublishedFile(count, _footprint(size, footer), _footprint(next_size, next_footer))
+            for part, count, size, footer, next_size, next_footer in rows
+        }
+
+    def published_calls(self) -> dict[tuple[str, int], PublishedFile]:
+        """Every published file of the book, by run and number."""
+        rows = self._rows(statements.PUBLISHED_CALLS)
+        return {
+            (run, number): PublishedFile(count, _footprint(size, footer)) for run, number, count, size, footer in rows
+        }
+
+    def still_unpublished_calls(self, call_ids: Sequence[str]) -> int:
+        """How many of these calls are final and wait to be published."""
+        found = self._first(statements.COUNT_UNPUBLISHED_CALLS, (msgspec.json.encode(call_ids).decode(),))
+        return int(found[0]) if found else 0
+
+    def still_unpublished_rows(self, part: int, keys: Sequence[tuple[str, str]]) -> int:
+        """How many of these (row_id, variant) are settled and wait to be published in this part."""
+        found = self._first(statements.COUNT_UNPUBLISHED_ROWS, (msgspec.json.encode(keys).decode(), part))
+        return int(found[0]) if found else 0
+
+    def spills(self) -> dict[int, tuple[int, int | None, bytes | None]]:
+        """Rows, size and digest of the spill of every range; the last two None where an older version wrote it."""
+        return {row[0]: row[1:] for row in self._rows(statements.SPILLS)}
+
+    def begun_in(self, ranges: Sequence[int]) -> list[PendingRow]:
+        """The rows of these ranges that are not published and not unsent: settled, or with a call or step."""
+        rows = self._rows(statements.BEGUN_IN_RANGES, (msgspec.json.encode(ranges).decode(),))
+        return [PendingRow(*row) for row in rows]
+
+
+def _footprint(size: int | None, footer: bytes | None) -> Footprint | None:
+    return None if size is None or footer is None else Footprint(size, footer)

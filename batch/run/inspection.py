@@ -1,0 +1,95 @@
+"""What a command looks at and puts right in an output folder before it opens a run.
+
+Owns the order: files against the ledger, columns that are new, spills that are lost. What belongs together is
+`integrity`'s to say, where lost rows are found `respill`'s.
+"""
+
+from __future__ import annotations
+
+import apsw
+from anyio import to_thread
+
+from batch.core.logs import logger
+from batch.ledger.published import Footprint
+from batch.ledger.reader import LedgerReader
+from batch.ledger.writer import Ledger
+from batch.output import files, integrity, parts
+from batch.output.publish import announced
+from batch.plan import preflight, respill
+from batch.plan.preflight import INPUTS, CheckedJob
+
+
+class Inspection:
+    """One look at an output folder, under its lock.
+
+    Args:
+        checked: the job.
+        ledger: the one writer.
+    """
+
+    def __init__(self, checked: CheckedJob, ledger: Ledger) -> None:
+        self._checked = checked
+        self._ledger = ledger
+
+    async def compare_files(self) -> None:
+        """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
+
+        Raises:
+            OutputError: files are missing, changed, or not named by the ledger.
+            StorageError: the disk refused.
+        """
+        folder = self._checked.folder
+        gone = files.remove_hidden(folder.root)
+        compared = await to_thread.run_sync(integrity.compare, folder)
+        aside = files.set_aside(compared.halves, folder.root)
+        if gone or aside:
+            logger().info("strays_removed", files=len(gone), set_aside=aside)
+        if compared.parts or compared.calls:
+            await self._ledger.execute(compared.transaction())
+
+    async def add_columns(self, reader: LedgerReader) -> None:
+        """Input columns that are new since the last run are added to every old part, once.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        kept = reader.meta(INPUTS)
+        meta = preflight.kept_meta(self._checked)
+        if kept is not None and kept != meta[INPUTS]:
+            for part in reader.parts():
+                widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
+                await self._ledger.execute(integrity.Compared(parts={part: widened}).transaction())
+
+        def change(db: apsw.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
+
+        await self._ledger.execute(change)
+
+    async def restore_spills(self, reader: LedgerReader, now_us: int) -> None:
+        """Read rows whose spill is lost from the source again.
+
+        Raises:
+            InputError: the source cannot be read.
+            StorageError: the disk refused.
+        """
+        found = await to_thread.run_sync(respill.restore, self._checked)
+        if found is None:
+            return
+        last = reader.runs()[-1]
+        change = found.transaction(last.run if last.state == "running" else None, now_us)
+        await self._ledger.execute(change)
+        counts = {"ranges": len(found.ranges), "found": len(found.places), "without_input": found.without}
+        logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)
+
+
+def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:
+    target = checked.folder.part(part)
+    parts.rewrite_part(
+        target,
+        checked.schema,
+        [],
+        variants=checked.variants.names,
+        points=("publish.rewrite_written", "publish.rewrite_named"),
+        announce=lambda footprint: ledger.execute_from_thread(announced(part, footprint)),
+    )
+    return parts.footprint(target)
