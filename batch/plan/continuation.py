@@ -110,6 +110,9 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
                 ),
             )
             db.execute("DELETE FROM seen")
+        elif start.mode == "continue":
+            # It goes on as the job is now: in another lane, say. The next command compares with that.
+            db.execute("UPDATE runs SET digest=? WHERE run=?", (identity.digest, start.run))
         if start.mode in ("collect", "finish"):
             drop_unsent(db)
             planned = msgspec.structs.replace(start.planned, given_up=True)

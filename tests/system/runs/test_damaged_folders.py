@@ -293,3 +293,16 @@ def test_a_lock_file_that_is_removed_keeps_the_second_writer_out(make: Make) -> 
         said = "".join(first.communicate(timeout=60))
     assert first.returncode == 0, said
     assert mill.run().state == "nothing_to_do"
+
+
+# -- another lane ------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_that_goes_on_in_another_lane_says_once_what_it_did(mill: Mill) -> None:
+    """FIELD 5. The next command said "0 rows, finished", and only the one after it "nothing to do"."""
+    killed(mill, "publish.committed:1")
+    mill.lane = "task"
+    report = mill.run()
+    assert (report.state, report.totals.rows_ok) == ("finished", 20)
+    assert mill.run().state == "nothing_to_do"
+    assert len(mill.runs()) == 1
