@@ -222,7 +222,7 @@ class Publisher:
                 yield tables.call_batch(rows, self._tags)
 
         target = self._folder.calls_part(self._run, self._call_parts)
-        _make(target.parent)
+        files.make_folder(target.parent)
         parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
         publication.calls_footprint = _footprint(target)
         self._call_parts += 1
@@ -338,14 +338,4 @@ def _remove(spill: Path) -> None:
         raise StorageError(
             f"{spill}: cannot be removed: {exc.strerror}. Check the disk and the permissions of the folder, then run "
             "the same command again."
-        ) from exc
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files.sync_folder(folder.parent)
-    except OSError as exc:
-        raise StorageError(
-            f"{folder}: cannot be made: {exc.strerror}. Free space, then run the same command again."
         ) from exc
