@@ -14,6 +14,7 @@ be open in this process: to close a file takes away the locks that SQLite has on
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import re
@@ -110,7 +111,9 @@ def why_not_trusted(ledger: Path) -> str | None:
     if mark is not None and not _follows(log, found, mark):
         return f"{log.name}: is not the log of this {ledger.name}; one of the two was put in the place of another"
     committed = _committed_pages(ledger, found)
-    whole = _whole_pages(log, found, committed) if committed else 0
+    state = log.stat()
+    stamp = (state.st_ino, state.st_size, state.st_mtime_ns)
+    whole = _whole_pages(log, found, committed, stamp) if committed else 0
     if whole < committed:
         return f"{log.name}: is cut or damaged, {whole} of {committed} pages of it are whole"
     return _damage(ledger)
@@ -164,7 +167,8 @@ def _follows(log: Path, found: LogHeader, mark: Mark) -> bool:
     with _mapped(log) as data:
         named = {(int(salt), int(sequence)) for salt, sequence in pattern.findall(data)}
         if not named:
-            return _first_frame_of_other_log(data, found)
+            # Or it ends with that close: folded in, and killed before it was cut short.
+            return bool(data.find(b"closed %s" % mark.clean.encode()) >= 0) or _first_frame_of_other_log(data, found)
         # Begun anew since, the log goes on from a file that has the mark itself.
         return (found.salt, found.sequence) in named or named == {(0, 0)}
 
@@ -188,11 +192,18 @@ def _committed_pages(ledger: Path, found: LogHeader) -> int:
     return int(pages) if data[32:40] == struct.pack(">2I", found.salt, found.other_salt) else 0
 
 
-def _whole_pages(log: Path, found: LogHeader, most: int) -> int:
-    """How many of the first `most` pages of the log have the right salts and sums."""
+@functools.lru_cache(maxsize=2)  # a command looks more than once, and a long log takes a second
+def _whole_pages(log: Path, found: LogHeader, most: int, stamp: tuple[int, int, int]) -> int:
+    """How many of the first `most` pages of the log have the right salts and sums.
+
+    Args:
+        log: the file.
+        found: its header.
+        most: pages that were committed.
+        stamp: inode, size and time of the file.
+    """
     size = _FRAME_HEADER + found.page_size
-    if log.stat().st_size < _HEADER + most * size:
-        most = (log.stat().st_size - _HEADER) // size
+    most = min(most, (stamp[1] - _HEADER) // size)
     salts = struct.pack(">2I", found.salt, found.other_salt)
     step = _Steps((8 + found.page_size) // 8)
     sums = found.sums

@@ -257,7 +257,7 @@ def _rewrite(folder: OutputFolder, db: apsw.Connection, part: _Part, found: File
     source = folder.root / old
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for table in _groups(source):
+        for table in _groups(source, as_numbers=False):
             keys = zip(table.column("row_id").to_pylist(), table.column("variant").to_pylist(), strict=True)
             kept = [(row_id, variant or "") not in doubled for row_id, variant in keys]
             yield from table.filter(pa.array(kept)).to_batches()
@@ -315,13 +315,13 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
 # -- both --------------------------------------------------------------------------------------------------------
 
 
-def _groups(path: Path, chosen: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a file, each page verified; times in microseconds."""
+def _groups(path: Path, chosen: list[str] | None = None, *, as_numbers: bool = True) -> Iterator[pa.Table]:
+    """The row groups of a file, each page verified; with `as_numbers` times are microseconds."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=chosen)
             for place, field in enumerate(table.schema):
-                if field.type == columns.TIME:
+                if as_numbers and field.type == columns.TIME:
                     table = table.set_column(place, field.name, table.column(place).cast(pa.int64()))
             yield table
 

@@ -14,7 +14,7 @@ import anyio
 import apsw
 import pytest
 
-from batch.ledger.schema import connect
+from batch.ledger.schema import connect, mark_closed, mark_open
 from batch.ledger.wal import _Steps, _sums, follows, header, why_not_trusted
 from batch.ledger.writer import Ledger
 from tests.support.ledgers import admitted, count
@@ -81,6 +81,20 @@ def test_a_clean_close_leaves_nothing_to_tell(tmp_path: Path) -> None:
     closed(path)
     assert why_not_trusted(path) is None
     log(path).write_bytes(b"")
+    assert why_not_trusted(path) is None
+
+
+def test_a_kill_at_the_end_of_a_clean_close_leaves_nothing_to_tell(tmp_path: Path) -> None:
+    """All is folded in, and the log is not cut short yet."""
+    path = admitted(tmp_path / "ledger.db", 20)
+    with closing(connect(path)) as db:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        mark_open(db, path, 1)
+        mark_closed(db)
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+    assert log(path).stat().st_size > 0
+    assert why_not_trusted(path) is None
+    killed(path)
     assert why_not_trusted(path) is None
 
 
