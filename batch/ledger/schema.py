@@ -204,6 +204,8 @@ def mark_open(db: apsw.Connection, path: Path, now_us: int) -> None:
         StorageError: the disk refused.
     """
     try:
+        # Until the mark says that all is folded in, the log must stay also when the connection is closed.
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         found = db.execute("SELECT value FROM meta WHERE key=?", (wal.KEY,)).fetchone()
         before = Mark.parse(found[0]) if found else None
         mark = Mark((before or Mark.closed()).clean, True, 0, 0, os.getpid(), now_us)
@@ -224,6 +226,7 @@ def mark_open(db: apsw.Connection, path: Path, now_us: int) -> None:
 def mark_closed(db: apsw.Connection) -> None:
     """Say that everything is in the ledger's own file, or will be with the checkpoint that follows at once."""
     _write_mark(db, Mark.closed())
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 
 def _write_mark(db: apsw.Connection, mark: Mark) -> None:

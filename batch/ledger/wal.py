@@ -152,8 +152,10 @@ def _mark(ledger: Path) -> tuple[Mark | None, str]:
             if db.pragma("user_version") == 0:
                 return None, ""  # a process that was killed while it made the ledger
             found = db.execute("SELECT value FROM meta WHERE key=?", (KEY,)).fetchone()
-    except apsw.Error as exc:
+    except (apsw.CorruptError, apsw.NotADBError) as exc:
         return None, str(exc)
+    except apsw.Error:
+        return None, ""  # another program's database, or the disk: whoever opens it says so
     return (Mark.parse(found[0]) if found else None), ""
 
 

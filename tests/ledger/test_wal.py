@@ -14,6 +14,7 @@ import anyio
 import apsw
 import pytest
 
+from batch.core.errors import StorageError
 from batch.ledger.schema import connect, mark_closed, mark_open
 from batch.ledger.wal import _Steps, _sums, follows, header, why_not_trusted
 from batch.ledger.writer import Ledger
@@ -88,14 +89,29 @@ def test_a_kill_at_the_end_of_a_clean_close_leaves_nothing_to_tell(tmp_path: Pat
     """All is folded in, and the log is not cut short yet."""
     path = admitted(tmp_path / "ledger.db", 20)
     with closing(connect(path)) as db:
-        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         mark_open(db, path, 1)
         mark_closed(db)
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
     assert log(path).stat().st_size > 0
     assert why_not_trusted(path) is None
     killed(path)
     assert why_not_trusted(path) is None
+
+
+def test_a_ledger_that_broke_keeps_its_log(tmp_path: Path) -> None:
+    """SQLite folds a log in and deletes it when the last connection is closed, whatever the mark says."""
+    path = admitted(tmp_path / "ledger.db", 20)
+
+    async def work() -> None:
+        async with Ledger(path) as ledger:
+            ledger.sent(1, (1, 0, 0), "pm-1", "sync", 1)
+            await ledger.committed()
+            ledger.broken = StorageError("the disk is full")
+
+    anyio.run(work)
+    assert why_not_trusted(path) is None
+    assert count(path, "calls") == 1
 
 
 def _without(path: Path) -> None:
