@@ -113,11 +113,15 @@ class WireError(BatchError):
     Attributes:
         kind: `transport`, `timeout` or `bad_payload`.
         sent: False only when it is certain that no byte of the request left; repeating such a call costs nothing.
+        wrong_address: True when what answered cannot be the service, whatever it is asked: base_url is wrong.
         permanent: True when every other call would fail in the same way: the server's certificate does not verify.
     """
 
-    def __init__(self, message: str, *, kind: FailureKind, sent: bool, permanent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, kind: FailureKind, sent: bool, permanent: bool = False, wrong_address: bool = False
+    ) -> None:
         super().__init__(message)
+        self.wrong_address = wrong_address
         self.kind: FailureKind = kind
         self.sent = sent
         self.permanent = permanent

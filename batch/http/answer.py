@@ -17,6 +17,10 @@ class UnusableAnswer(httpx.RemoteProtocolError):
     """The server's answer is not HTTP, or is larger than we accept."""
 
 
+class NotHttp(UnusableAnswer):
+    """What came does not even begin as an answer in HTTP does: something else listens there."""
+
+
 class Unanswered(httpx.ReadError):
     """A connection that had been idle was closed before one byte of an answer; whether the request was read is open."""
 

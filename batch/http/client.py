@@ -17,7 +17,8 @@ import httpx
 
 from batch.core.errors import FailureKind, RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
-from batch.http.answer import NeverReached, Taker, UnusableAnswer
+from batch.http import address
+from batch.http.answer import NeverReached, NotHttp, Taker, UnusableAnswer
 from batch.http.coding import decoded
 from batch.http.headers import ASKING, readable
 from batch.http.timing import LINGER_S
@@ -74,6 +75,9 @@ class Client:
         if transport is None:
             transport = _proxied(httpx.URL(self.base_url)) or KeepAliveTransport(max_body_bytes=max_body_bytes)
         self._transport = transport
+        self._answered = False
+        self._is_tls: bool | None = None  # not asked yet
+        self._asking = anyio.Lock()
         self._own = transport if isinstance(transport, KeepAliveTransport) else None
         agent = f"promptmill/{_version()}"
         self._common = [("Host", _host(self.base_url)), ("User-Agent", agent)]
@@ -111,14 +115,30 @@ class Client:
             else:
                 response, body = await self._through(request, left, stream)
         except httpx.TransportError as error:
+            if await self._met_tls(error):
+                raise WireError(address.SPEAKS_TLS, kind="transport", sent=True, wrong_address=True) from error
             raise _translated(error, left) from error
+        self._answered = True
         headers = _single(response.headers.raw)
         coding = headers.get("content-encoding")
         if coding:
             body = decoded(body, coding, cap=self._max_body)
         if stream is not None and not stream.taken:
             body = stream.remainder(response.status_code, body)
-        return Incoming(response.status_code, headers, body)
+        incoming = Incoming(response.status_code, headers, body)
+        if incoming.status == 400 and address.wants_tls(incoming):
+            raise WireError(address.SPEAKS_TLS, kind="transport", sent=True, wrong_address=True)
+        return incoming
+
+    async def _met_tls(self, error: httpx.TransportError) -> bool:
+        """Whether a line closed without a word was that of a port for https; asked once, if nothing ever answered."""
+        silent = isinstance(error, httpx.ReadError) and not isinstance(error, UnusableAnswer)
+        if self._own is None or self._answered or not silent or not self.base_url.startswith("http://"):
+            return False
+        async with self._asking:
+            if self._is_tls is None:
+                self._is_tls = await address.speaks_tls(httpx.URL(self.base_url))
+        return self._is_tls
 
     async def aclose(self) -> None:
         """Close all connections; exchanges under way end with a `WireError`."""
@@ -276,7 +296,11 @@ def _translated(error: httpx.TransportError, left: _Left) -> WireError:
         kind = "bad_payload"
     text = str(error) or type(error).__name__
     sent = left.done or not isinstance(error, _NOT_SENT)
-    return WireError(text, kind=kind, sent=sent, permanent=not sent and _untrusted(error))
+    untrusted, no_tls = not sent and _untrusted(error), not sent and address.is_not_tls(error)
+    wrong = no_tls or isinstance(error, NotHttp)
+    if no_tls and not isinstance(error, address.NotTls):
+        text = address.SPEAKS_HTTP
+    return WireError(text, kind=kind, sent=sent, permanent=untrusted, wrong_address=wrong)
 
 
 def _untrusted(error: BaseException | None) -> bool:

@@ -17,7 +17,8 @@ import httptools
 import httpx
 
 from batch.core.errors import WireError
-from batch.http.answer import Answer, NeverReached, Taker, Unanswered, UnusableAnswer
+from batch.http.address import SPEAKS_TLS, is_alert
+from batch.http.answer import Answer, NeverReached, NotHttp, Taker, Unanswered, UnusableAnswer
 from batch.http.reuse import Delivery
 from batch.http.timing import Waiting
 
@@ -122,6 +123,8 @@ class Connection(asyncio.Protocol):
             # An error raised inside a callback arrives as HttpParserCallbackError with ours as its context.
             ours = refusal.__context__
             error = ours if isinstance(ours, UnusableAnswer) else UnusableAnswer(f"the answer is not HTTP ({refusal})")
+            if self._received == len(data) and not data.startswith(b"HTTP/"):
+                error = NotHttp(SPEAKS_TLS if is_alert(data) else f"the answer is not HTTP ({refusal})")
         if answer.taker is not None:
             error = self._pass_on(answer, answer.taker) or error
         if answer.done:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import asyncio
 
-SOON_S: Final = 1.0
+SOON_S: Final = 0.5
 """A connection that is closed so soon after an answer was not closed for being idle."""
-PROOF_S: Final = 0.03
+PROOF_S: Final = 0.05
 """How long a connection must have been kept before it is tried, at a server that is not known to keep any."""
 DISTRUST_S: Final = 30.0
 """How long no connection is used again at a server that closed one soon."""

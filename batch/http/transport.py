@@ -23,6 +23,7 @@ import anyio
 import httpx
 from aiohappyeyeballs import AddrInfoType
 
+from batch.http.address import SPEAKS_HTTP, NotTls, is_not_tls
 from batch.http.answer import Answer, Unanswered
 from batch.http.connection import Connection, Shared
 from batch.http.reuse import Habit
@@ -233,6 +234,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         except ssl.SSLCertVerificationError as error:
             text = f"{host}:{port} shows a certificate that is not trusted: {error.verify_message}"
             raise Untrusted(f"{text} (set SSL_CERT_FILE for a private authority)") from error
+        except ssl.SSLError as error:
+            if is_not_tls(error):
+                raise NotTls(f"{host}:{port}: {SPEAKS_HTTP}") from error
+            raise httpx.ConnectError(f"no connection to {host}:{port}: {error}") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name no DNS can have
             raise httpx.ConnectError(f"no connection to {host}:{port}: {str(error) or type(error).__name__}") from error
         return connection

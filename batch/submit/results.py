@@ -95,6 +95,7 @@ def failure_of(exc: WireError) -> Failure:
         message=redact(str(exc)),
         sent=exc.sent,
         answered=False,
+        wrong_address=exc.wrong_address,
     )
 
 

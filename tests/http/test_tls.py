@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
@@ -88,3 +89,18 @@ async def test_a_handshake_that_hangs_is_a_timeout_and_not_sent() -> None:
             await wire.exchange(POST)
         assert (caught.value.kind, caught.value.sent) == ("timeout", False)
         await wire.aclose()
+
+
+async def test_a_port_without_tls_is_known_through_a_foreign_transport_too() -> None:
+    """FIELD 14: a proxy's transport keeps OpenSSL's word in the chain of causes."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        cause = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+        cause.reason = "WRONG_VERSION_NUMBER"
+        raise httpx.ConnectError("wrong", request=request) from cause
+
+    wire = Client("https://provider.example/v1", call_timeout_s=5, transport=httpx.MockTransport(refuse))
+    with pytest.raises(WireError, match="http://") as caught:
+        await wire.exchange(Outgoing("/chat", (), b"{}"))
+    assert (caught.value.sent, caught.value.wrong_address, caught.value.permanent) == (False, True, False)
+    await wire.aclose()
