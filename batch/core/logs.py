@@ -22,6 +22,8 @@ from batch.core.redaction import redact
 
 EVENTS: Final = frozenset(
     {
+        "model_parked",
+        "spill_lost",
         "run_awaited",
         "run_started",
         "run_continued",
