@@ -50,7 +50,10 @@ def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0, unt
     if failure.wrong_address:
         text = f"{base_url} does not answer as the provider does: {text}"
         advice = "Correct base_url"
-    return ProviderStop(redact(f"the provider stopped this run: {text} {advice}, then run the same command again."))
+    end = "" if text.endswith((".", "!", "?", "。")) else "."
+    return ProviderStop(
+        redact(f"the provider stopped this run: {text}{end} {advice}, then run the same command again.")
+    )
 
 
 def moment(now_us: int, seconds: float) -> str | None:
