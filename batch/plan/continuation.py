@@ -1,4 +1,4 @@
-"""Which run the next one is: a new one, one continued after a crash, or the closing of an old job's.
+"""Choose which run opens: a new one, one that goes on after a crash, or the end of an old job's or input's.
 
 Compares what the ledger has of the last run with the job and the source as they are now. Pure, but for reading.
 """
@@ -89,7 +89,13 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
 
 
 def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Callable[[apsw.Connection], None]:
-    """The transaction that opens a run; a new pass over the source forgets what the last one saw."""
+    """The transaction that opens a run; a new pass over the source forgets what the last one saw.
+
+    Args:
+        start: the run.
+        identity: job and source of now, kept with a new run.
+        now_us: wall time in microseconds, UTC.
+    """
 
     def change(db: apsw.Connection) -> None:
         if start.fresh:
@@ -145,7 +151,11 @@ def drop_half_conversations(db: apsw.Connection) -> None:
 def close(run: str, reason: str, now_us: int, *, halves: bool = False) -> Callable[[apsw.Connection], None]:
     """The transaction that closes a run: what was never sent is dropped, what is in the middle is carried on.
 
-    With `halves`, conversations that have no open call are given up as well.
+    Args:
+        run: its name.
+        reason: what it closed with.
+        now_us: wall time in microseconds, UTC.
+        halves: also give up conversations that have no open call.
     """
 
     def change(db: apsw.Connection) -> None:

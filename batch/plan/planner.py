@@ -1,4 +1,4 @@
-"""Rows × ledger → work still to do: reads the source forwards and admits what is new, changed or worth another try.
+"""Find the rows that still need work: read the source forwards, compare each row with the ledger, and admit it.
 
 `Planner.next_range` runs in a thread of its own. It reads up to one range of rows, compares each with the index,
 writes the spill of those that need work, and gives back a `RangePlan`; `admit` makes it durable in one transaction.
@@ -81,7 +81,13 @@ class Planner:
     def restrict(
         self, *, limit: int | None = None, sample: list[str] | None = None, kinds: frozenset[Kind] = ORDINARY
     ) -> None:
-        """Admit at most `limit` rows in this run, only those of `sample` when one was drawn, and only of `kinds`."""
+        """Admit only some of the rows that need work.
+
+        Args:
+            limit: rows of the source at most; None for all.
+            sample: the row ids that were drawn; None when all rows take part.
+            kinds: reasons to ask a row; other rows are counted and stay as they are.
+        """
         self._limit = limit
         self._sample = frozenset(sample) if sample is not None else None
         self._kinds = kinds

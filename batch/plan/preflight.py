@@ -1,4 +1,4 @@
-"""Everything a run needs that can be known before its first request: checked, or refused with every fault in one go.
+"""Check everything that can be known before the first request, and tell all faults of a job in one go.
 
 Owns the cross-checks between job, source, prompt, tools and provider. `run` and `check` begin with the same
 `prepare`, so what `check` accepts starts. Sends nothing and writes nothing; reads the ledger only for the column

@@ -1,4 +1,4 @@
-"""Which row is this: row ids from the key column or from the content, repeats, and rows that have no identity.
+"""Give every row its id: from the key column or from its content, with repeats told apart and unreadable rows named.
 
 A repeat within one pass over the source gets -2, -3 … behind its id: without a key it is simply the same record
 again, with a key it is a mistake in the input and the later row fails, naming both places. What was met is handed

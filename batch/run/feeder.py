@@ -1,4 +1,4 @@
-"""Admitted ranges → rows with their messages: what the workers begin next.
+"""Read admitted rows back from the spill and render their messages, a few ahead of the workers.
 
 Reads the spill, never the source: a row was read once when it was admitted. Runs in a thread of its own, a slice at a
 time, with a reading connection of its own; a slice is bounded in rows and, by the size of the spill, in bytes.

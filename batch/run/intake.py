@@ -1,4 +1,4 @@
-"""Source → schedule: admits range after range, and hands admitted rows to the workers.
+"""Admit rows of the source, range after range, and hand admitted rows to the schedule.
 
 Owns the tasks at the head of a run and the accounting between them: a range is admitted only while few admitted rows
 are unsent, and rows are read back from the spill only a little ahead of the workers. Planning and reading run in
@@ -232,7 +232,13 @@ class Intake:
 
 
 def draw(ids: Iterator[str], *, count: int, seed: int) -> list[str]:
-    """`count` of the row ids, drawn by `seed`: one pass, memory for `count` ids (a reservoir)."""
+    """Draw row ids in one pass, with memory for as many as are drawn (a reservoir).
+
+    Args:
+        ids: all of them, in any order that is always the same.
+        count: how many are drawn.
+        seed: draws the same ones again.
+    """
     chance = random.Random(seed)
     chosen: list[str] = []
     for number, row_id in enumerate(ids):

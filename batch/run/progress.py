@@ -105,7 +105,13 @@ def expected(planned: Planned, fraction: float | None, *, limit: int | None = No
 
 
 def time_left(rate: float, done: int, total: int | None) -> float | None:
-    """Seconds until `total` at this rate."""
+    """The seconds that are left, None while they cannot be said.
+
+    Args:
+        rate: rows a second.
+        done: rows settled.
+        total: rows that will be; None when that is not known.
+    """
     if total is None or rate <= 0:
         return None
     return max(0.0, (total - done) / rate)

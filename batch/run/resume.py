@@ -1,4 +1,4 @@
-"""Ledger → open rows: rebuilds what a killed or stopped process had in its hands.
+"""Rebuild the open rows that a killed or stopped process had in its hands, from the ledger.
 
 For every row in the middle of something: the conversation from its journaled steps, the sums from its calls, and what
 is open. A call that was sent and never got an answer becomes `unknown` and is asked again; a task whose id was

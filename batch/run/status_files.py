@@ -61,6 +61,12 @@ class RunEnd(msgspec.Struct, frozen=True):
 def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: RunEnd | None = None) -> None:
     """Rewrite `status.json`: how far the run is, which process is at work, and when it said so last.
 
+    Args:
+        folder: where it lies.
+        snapshot: how far the run is.
+        now_us: wall time in microseconds, UTC.
+        end: how the run ended; None while it is at work.
+
     Raises:
         StorageError: the disk refused.
     """
@@ -69,7 +75,14 @@ def write_status(folder: OutputFolder, snapshot: Progress, *, now_us: int, end: 
 
 
 def write_run(folder: OutputFolder, run: str, reader: LedgerReader, *, job: Job, end: RunEnd | None = None) -> None:
-    """Rewrite the file of one run; `end` is None while it is at work.
+    """Rewrite the file of one run.
+
+    Args:
+        folder: where it lies.
+        run: its name.
+        reader: the ledger.
+        job: as it is now.
+        end: how the run ended; None while it is at work.
 
     Raises:
         StorageError: the disk refused.
@@ -82,6 +95,11 @@ def repair_last(folder: OutputFolder, reader: LedgerReader, *, job: Job) -> None
     """Tell how the last run ended, where its process closed it and was killed before it could.
 
     Its exit code stays null: the command never had one.
+
+    Args:
+        folder: where the file lies.
+        reader: the ledger, which knows how the run was closed.
+        job: as it is now.
 
     Raises:
         StorageError: the disk refused.

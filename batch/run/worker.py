@@ -1,7 +1,7 @@
 """What a worker does with a row: sends its next turn, polls its task, runs its tools, settles it.
 
-A fixed set of workers takes rows from the agenda, one step at a time; between two steps a row is a value in the
-agenda and in the ledger. This module turns the results of `submit` into the next step by asking `conversation` and
+A fixed set of workers takes rows from the schedule, one step at a time; between two steps a row is a value in the
+schedule and in the ledger. This module turns the results of `submit` into the next step by asking `conversation` and
 `retry`, and writes what follows. It decides nothing about limits (`submit`), parts (`pipeline`) or the order of rows
 (`schedule`).
 """
@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Worker:
-    """Works on rows until the agenda has none; both crews of a run share one."""
+    """Works on rows until the schedule has none; both crews of a run share one."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Worker:
         return outage.ongoing and row.history.tried and self._schedule.of(row.request.model).has_unstarted
 
     async def follow_up(self) -> None:
-        """One of the crew that tends: polls tasks and runs tools, which need no new slot."""
+        """One of the crew that follows up: polls tasks and runs tools, which need no new slot."""
         while (row := await self._schedule.next_follow_up()) is not None:
             if row.call is not None:
                 await self._poll(row, row.call)
@@ -265,7 +265,13 @@ class Worker:
             self._state.stop("systematic", fault)
 
     def outcome(self, row: Row, settle: conversation.Settle, *, lane: Lane | None = None) -> Outcome:
-        """What the row's line of the result table will say; `lane` is that of its last call."""
+        """What the row's line of the result table will say.
+
+        Args:
+            row: whose it is; its sums stand in it.
+            settle: how its conversation ended.
+            lane: of its last call; None when there was none.
+        """
         message = settle.error_message
         return Outcome(
             status=settle.status,

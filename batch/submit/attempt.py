@@ -160,7 +160,14 @@ class CallContext:
     async def exchange(
         self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
     ) -> Incoming | Failure:
-        """Send and read one answer, or have `stream` take it. A cancel closes the call as `unknown` on its way out."""
+        """Send and read one answer. A cancel closes the call as `unknown` on its way out.
+
+        Args:
+            row: whose call it is.
+            call: open, its bytes may leave.
+            outgoing: what is sent.
+            stream: takes the answer piece by piece; None reads it whole.
+        """
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""Which rows outlasted their gateway or their own time limit, and how often, over all runs of the folder.
+"""Count the attempts at a row that took longer than a gateway or a time limit waits, over all runs of the folder.
 
 Each such attempt may have been billed, so they are counted per row and kept in the ledger until the row is answered or
 asks something else. Owns the counts; what follows from them is `retry`'s decision.

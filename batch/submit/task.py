@@ -123,5 +123,5 @@ def _stops(context: CallContext, call: OpenCall, failure: Failure) -> bool:
 
 
 def about_the_task(failure: Failure) -> bool:
-    """Whether a failed poll says that the task itself is over; see `wire.base.Dialect`."""
+    """Whether a failed poll says that the task itself is over; see `providers.base.Dialect`."""
     return failure.kind == "task" or failure.verdict == "fail"
