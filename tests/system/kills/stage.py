@@ -48,8 +48,9 @@ def simulator(folder: Path, scenario: str = "") -> Iterator[str]:
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
-        said = process.communicate(timeout=120)[1]
-        assert not said, said
+        lines = process.communicate(timeout=120)[1].splitlines()
+        # Whether a port that closes without a word wants TLS is asked with one handshake.
+        assert not [line for line in lines if line != "Invalid HTTP request received."], lines
 
 
 class Moment(NamedTuple):
