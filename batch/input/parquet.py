@@ -100,13 +100,14 @@ class ParquetRows:
         self._shut()
 
     def _openable(self, path: Path) -> Any:
-        """Something that Arrow can open: the path, or an open file where its name is no UTF-8."""
+        """The file, open, so that it is closed when what stands in it is refused; Arrow opens only names in UTF-8."""
         try:
             str(path).encode()
         except UnicodeEncodeError:
             self._opened = path.open("rb")
-            return self._opened
-        return path
+        else:
+            self._opened = pa.OSFile(str(path), "rb")
+        return self._opened
 
     def _shut(self) -> None:
         if self._opened is not None:
