@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import anyio
 import httpx
 
+from batch.core import failpoints
 from batch.core.errors import FailureKind, RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
 from batch.http import address
@@ -25,7 +26,7 @@ from batch.http.timing import LINGER_S
 from batch.http.transport import Body, KeepAliveTransport, Untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 CONNECT_S: Final = 10.0
@@ -88,22 +89,19 @@ class Client:
         self,
         outgoing: Outgoing,
         *,
-        on_sent: Callable[[], None] | None = None,
         stream: Taker | None = None,
     ) -> Incoming:
         """Send one request and return its whole answer, whatever its status.
 
         Args:
             outgoing: the request, as a dialect wrote it.
-            on_sent: called once when the request has been handed to the operating system, before the wait for an
-                answer.
             stream: takes the body of a stream as it comes, with its own waiting times; the answer then has no body.
 
         Raises:
             WireError: there is no whole answer; its `sent` is False only when it is certain that no byte left.
         """
         request = self._request(outgoing, plain=stream is not None)
-        left = _Left(on_sent, stream)
+        left = _Left(stream, asks=outgoing.body is not None)
         try:
             if self._own is not None:
                 request.extensions["sent"] = left
@@ -266,12 +264,15 @@ def _single(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 class _Left:
-    """Remembers that the request has left, and tells the caller and the stream once."""
+    """Remembers that the request has left, and tells the stream once.
 
-    __slots__ = ("_stream", "_tell", "done")
+    What asks for something passes a failpoint then: a process that dies there has sent and does not know what came.
+    """
 
-    def __init__(self, tell: Callable[[], None] | None, stream: Taker | None) -> None:
-        self._tell = tell
+    __slots__ = ("_asks", "_stream", "done")
+
+    def __init__(self, stream: Taker | None, *, asks: bool) -> None:
+        self._asks = asks
         self._stream = stream
         self.done = False
 
@@ -280,8 +281,8 @@ class _Left:
             self.done = True
             if self._stream is not None:
                 self._stream.sent()
-            if self._tell is not None:
-                self._tell()
+            if self._asks:
+                failpoints.hit("sent.left")
 
     def undo(self) -> None:
         """What left came to nobody: as far as the call goes, nothing has left yet."""

@@ -15,7 +15,6 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from batch.core import failpoints
 from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Incoming, Lane, Outcome, Outgoing, Reply, Request
@@ -171,7 +170,7 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = await self.client.exchange(outgoing, on_sent=_left, stream=stream)
+            result = await self.client.exchange(outgoing, stream=stream)
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
@@ -291,7 +290,3 @@ class CallContext:
     def overdue(self, call: OpenCall, seconds: float) -> bool:
         """Whether a task was submitted more than `seconds` ago, by the wall: it may have been in another process."""
         return self.clock.now_us() - call.sent_at_us > seconds * MICROSECONDS
-
-
-def _left() -> None:
-    failpoints.hit("sent.left")

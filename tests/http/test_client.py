@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch.core import failpoints
 from batch.core.errors import RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
 from batch.core.redaction import Secret
@@ -121,21 +122,22 @@ def test_whatever_bytes_come_as_gzip_the_end_is_bytes_or_wire_error(data: bytes)
     assert set(kinds) <= {"bad_payload"}
 
 
-async def test_any_httpx_transport_can_stand_in() -> None:
-    """MockTransport sees an ordinary request; `on_sent` is called all the same."""
+async def test_any_httpx_transport_can_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MockTransport sees an ordinary request; that it left is known all the same."""
     seen: list[httpx.Request] = []
-    told: list[int] = []
+    told: list[str] = []
+    monkeypatch.setattr(failpoints, "hit", told.append)
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return httpx.Response(429, headers=[("Retry-After", "1"), ("retry-after", "2")], json={"error": {}})
 
     wire = Client("http://host/base/", call_timeout_s=5, transport=httpx.MockTransport(handler))
-    incoming = await wire.exchange(POST, on_sent=lambda: told.append(1))
+    incoming = await wire.exchange(POST)
     assert (incoming.status, incoming.headers["retry-after"]) == (429, "1")
     assert str(seen[0].url) == "http://host/base/chat"
     assert seen[0].content == b"{}"
-    assert told == [1]
+    assert told == ["sent.left"]
 
 
 @pytest.mark.parametrize(

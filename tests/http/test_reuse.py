@@ -25,6 +25,7 @@ from batch.providers.stream import Stream
 from tests.providers.test_folding import DONE, opened, said
 from tests.support.sockets import Counts, asked, serving
 from tests.support.stub import reply
+from tests.support.wire_fixtures import when_sent
 
 POST = Outgoing("/chat", (), b'{"a":1}')
 SYNC = reply(b"{}", "Keep-Alive: timeout=5")
@@ -154,7 +155,9 @@ def taker() -> Stream:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["sync", "stream"])
-async def test_a_request_that_the_server_had_no_ears_for_is_sent_on_another_connection(stream: bool) -> None:
+async def test_a_request_that_the_server_had_no_ears_for_is_sent_on_another_connection(
+    stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FIELD 9: the end of the line crossed it on the way, and says that nothing has arrived: nothing was bought."""
     deaf = Deaf(STREAM if stream else SYNC)
     sent: list[str] = []
@@ -163,7 +166,8 @@ async def test_a_request_that_the_server_had_no_ears_for_is_sent_on_another_conn
         await wire.exchange(POST, stream=taker() if stream else None)
         with deaf.gone(wire):
             again = taker() if stream else None
-            assert (await wire.exchange(POST, stream=again, on_sent=lambda: sent.append("left"))).status == 200
+            when_sent(monkeypatch, lambda: sent.append("left"))
+            assert (await wire.exchange(POST, stream=again)).status == 200
         await wire.aclose()
     assert (counts.requests, counts.connections) == (2, 2)
     assert sent == ["left", "left"]

@@ -21,6 +21,7 @@ from tests.providers.test_folding import DONE, opened, said
 from tests.support.hand import by_hand
 from tests.support.sockets import Counts, asked, serving
 from tests.support.stub import reply
+from tests.support.wire_fixtures import when_sent
 
 POST = Outgoing("/chat", (), b'{"a":1}')
 LARGE = reply(b" " * 30_000_000 + b"{}")
@@ -50,25 +51,29 @@ def asleep(seconds: float) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("answer", "sleeps"), [(reply(b"{}"), (0.3, 1.4)), (LARGE, (1.4,))], ids=["small", "larger than the socket"]
 )
-async def test_an_answer_that_came_while_we_slept_is_read(answer: bytes, sleeps: tuple[float, ...]) -> None:
+async def test_an_answer_that_came_while_we_slept_is_read(
+    answer: bytes, sleeps: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FIELD 11: it was a timeout, and bought again."""
     with serving(answering(answer)) as (url, _):
         wire = Client(url, call_timeout_s=0.2)
         for seconds in sleeps:
-            incoming = await wire.exchange(POST, on_sent=asleep(seconds))
+            when_sent(monkeypatch, asleep(seconds))
+            incoming = await wire.exchange(POST)
             assert isinstance(incoming, Incoming)
             assert incoming.body.endswith(b"{}")
         await wire.aclose()
 
 
 @pytest.mark.parametrize("first_s", [0.2, 20.0], ids=["first chunk", "between"])
-async def test_a_stream_that_came_while_we_slept_is_read(first_s: float) -> None:
+async def test_a_stream_that_came_while_we_slept_is_read(first_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """FIELD 11: the first chunk, and what comes after it."""
     frames = [HEAD, *(chunked(said("a" * 50_000)) for _ in range(40)), chunked(said("", "stop"), DONE), b"0\r\n\r\n"]
     with serving(answering(*frames, pause_s=0.005)) as (url, _):
         wire = Client(url, call_timeout_s=20)
         stream = Stream(opened(), Clock(), first_s=first_s, idle_s=0.2)
-        await wire.exchange(POST, stream=stream, on_sent=asleep(1.4))
+        when_sent(monkeypatch, asleep(1.4))
+        await wire.exchange(POST, stream=stream)
         result = stream.end(clean=True)
         assert isinstance(result, Reply)
         assert len(result.content or "") == 2_000_000
@@ -78,7 +83,9 @@ async def test_a_stream_that_came_while_we_slept_is_read(first_s: float) -> None
 @pytest.mark.parametrize(
     ("stream", "slept_s", "longest_s"), [(False, 0.3, 0.7), (True, 1.4, 1.4 + timing.EXCUSE_S + 0.5)]
 )
-async def test_silence_is_still_told_after_a_sleep(stream: bool, slept_s: float, longest_s: float) -> None:
+async def test_silence_is_still_told_after_a_sleep(
+    stream: bool, slept_s: float, longest_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FIELD 11: nothing is there to read, so time is up, a second later at most."""
     gone = threading.Event()
 
@@ -90,8 +97,9 @@ async def test_silence_is_still_told_after_a_sleep(stream: bool, slept_s: float,
         wire = Client(url, call_timeout_s=20 if stream else 0.2)
         taker = Stream(opened(), Clock(), first_s=0.2, idle_s=0.2) if stream else None
         begin = time.monotonic()
+        when_sent(monkeypatch, asleep(slept_s))
         with pytest.raises(WireError) as caught:
-            await wire.exchange(POST, stream=taker, on_sent=asleep(slept_s))
+            await wire.exchange(POST, stream=taker)
         assert (caught.value.kind, caught.value.sent) == ("timeout", True)
         assert time.monotonic() - begin < longest_s
         gone.set()

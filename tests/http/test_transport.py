@@ -7,6 +7,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from batch.core import failpoints
 from batch.core.errors import WireError
 from batch.core.records import Outgoing
 from batch.http import transport as module
@@ -80,9 +81,10 @@ async def test_as_many_connections_as_calls_in_flight_and_no_more(stub: Stub) ->
     await wire.aclose()
 
 
-async def test_on_sent_is_called_once_before_the_answer(stub: Stub) -> None:
-    """What left is known while the answer is still open."""
+async def test_that_it_left_is_known_once_and_before_the_answer(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies between the two has sent, and says so."""
     events: list[str] = []
+    monkeypatch.setattr(failpoints, "hit", events.append)
 
     async def answer(exchange: Exchange) -> None:
         events.append("answer")
@@ -90,8 +92,8 @@ async def test_on_sent_is_called_once_before_the_answer(stub: Stub) -> None:
 
     stub.answers = [answer]
     wire = client(stub)
-    await wire.exchange(POST, on_sent=lambda: events.append("sent"))
-    assert events == ["sent", "answer"]
+    await wire.exchange(POST)
+    assert events == ["sent.left", "answer"]
     await wire.aclose()
 
 

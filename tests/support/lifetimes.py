@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,9 +82,7 @@ class Provider:
         self.ran: list[tuple[int, int]] = []
         self._tasks: dict[str, tuple[int, str, int]] = {}
 
-    async def exchange(
-        self, outgoing: Outgoing, *, on_sent: Callable[[], None] | None = None, stream: object = None
-    ) -> Incoming:
+    async def exchange(self, outgoing: Outgoing, *, stream: object = None) -> Incoming:
         await anyio.lowlevel.checkpoint()
         if outgoing.body is None:
             return self._polled(outgoing.path.rpartition("/")[2])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from batch.core import failpoints
 from tests.support import processes
 from tests.support.stub import Stub
 
@@ -57,3 +58,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     both.write_bytes(key.read_bytes() + cert.read_bytes())
     return both
+
+
+def when_sent(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Do something in the moment when a request has left."""
+    monkeypatch.setattr(failpoints, "hit", lambda _: act())
