@@ -14,8 +14,10 @@ from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Incoming, Processing, Reply
 from batch.http.headers import limit_headers
 from tests.http.test_connection import GLM, GOOD, OPENAI, POST, TEXT, _then_close, client
+from tests.support.longer import LONG
 from tests.support.stub import Stub
 
+EXAMPLES = 600 if LONG else 150
 LINES = st.sampled_from(
     [
         b"HTTP/1.1 200 OK\r\n",
@@ -42,7 +44,7 @@ LINES = st.sampled_from(
 
 
 @given(parts=st.lists(LINES | st.binary(max_size=40), max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES // 2, deadline=None)
 def test_no_bytes_whatever_raise_anything_but_wire_error_or_hang(parts: list[bytes]) -> None:
     """Status line, headers and body at random; then both dialects read what came."""
     kinds: list[str] = []
@@ -87,7 +89,7 @@ JSON = st.recursive(
 
 
 @given(place=st.lists(st.sampled_from([*GOOD, "message", "content", "finish_reason", 0]), max_size=5), value=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_a_good_answer_with_anything_in_any_place_of_it_makes_no_reader_raise(place: list[Any], value: Any) -> None:
     """The documented form, spoiled in one place; with and without a task's state around it."""
     for more in ({}, {"task_status": "SUCCESS"}, {"task_status": "PROCESSING"}, {"task_status": "FAIL"}):

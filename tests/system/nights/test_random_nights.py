@@ -11,6 +11,7 @@ import pytest
 
 from batch.core import failpoints
 from tests.simulator.conftest import Start, start
+from tests.support.longer import longer
 from tests.system.nights.house import CONCURRENCY, SCENARIO, Form, House, interrupt, interrupt_twice, kill, terminate
 
 __all__ = ["start"]
@@ -134,7 +135,7 @@ class Walk:
             house.check_nothing_to_do()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *longer(range(2, 6))])
 def test_random_nights_lose_nothing_and_pay_nothing_twice(seed: int, tmp_path: Path, start: Start) -> None:
     """Ours: promises 1, 2, 3 and 5 under anything that happens to a nightly job, in any order."""
     chance = random.Random(seed)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from tests.simulator.conftest import Start, start
+from tests.support.longer import longer
 from tests.system.nights.house import CONCURRENCY, SCENARIO, Form, House, interrupt, kill
 
 __all__ = ["start"]
 
 
-@pytest.mark.parametrize(("form", "lane"), [("folder", "sync"), ("parquet", "task"), ("file", "sync")])
+@pytest.mark.parametrize(("form", "lane"), [("folder", "sync"), ("parquet", "task"), *longer([("file", "sync")])])
 def test_seven_nights_leave_each_key_once_and_the_books_exact(
     form: Form, lane: str, tmp_path: Path, start: Start
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from batch.core.clock import describe
 from batch.limits.outage import OVERLOADED_IN_A_ROW
+from tests.support.longer import longer
 from tests.support.virtual import Down, PatientClock, World, answering, resetting, virtual
 from tests.system.runs.conftest import ENVIRON, OPENAI_KEY
 
@@ -64,9 +65,18 @@ OUTAGES = {
     "internal errors": (600.0, answering(500, b'{"error":{"code":"500","message":"internal"}}')),
     "resets": (600.0, resetting),
 }
+ALIKE = ("bad gateway", "internal errors")
+"""What is done about them is what is done about connections that are reset."""
 
 
-@pytest.mark.parametrize(("kind", "lane"), [*((kind, "sync") for kind in OUTAGES), ("resets", "stream")])
+@pytest.mark.parametrize(
+    ("kind", "lane"),
+    [
+        *((kind, "sync") for kind in OUTAGES if kind not in ALIKE),
+        ("resets", "stream"),
+        *longer((kind, "sync") for kind in ALIKE),
+    ],
+)
 def test_no_outage_fails_a_row_and_its_end_is_noticed(tmp_path: Path, kind: str, lane: str) -> None:
     """0 rows failed; requests ≤ slots + retry budget; ≥ 95 % of the rate within 10 s of the end."""
     length_s, down = OUTAGES[kind]
