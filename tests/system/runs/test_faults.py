@@ -144,7 +144,7 @@ def test_a_limit_holds_across_restarts(make: Make) -> None:
 
 def test_in_flight_never_exceeds_concurrency_while_everything_fails_and_retries(make: Make) -> None:
     """Promise 4: in-flight too, a saved task id holds a slot."""
-    scenario = "[[fault]]\nbehaviour = 28\nrate = 0.2\n[latency]\nchat_ms = [5, 30]\ntask_ms = [20, 200]\n"
+    scenario = "[[fault]]\nbehaviour = 28\nrate = 0.2\n[latency]\nchat_ms = [100, 200]\ntask_ms = [100, 300]\n"
     mills = [make(scenario, lane=lane, name=lane) for lane in GLM_LANES]
     for mill in mills:
         mill.limits.update(concurrency=7, max_attempts=20)
