@@ -119,7 +119,7 @@ class Masker:
         if self._awkward or b"\\\\" in json_text:
             return False
         lowered = json_text.lower()
-        return not any(mark in lowered for mark in self._marks_utf8)
+        return not any(map(lowered.__contains__, self._marks_utf8))  # once an answer: a generator is twice as slow
 
     def _compile(self) -> None:
         with self._lock:  # the wire log's thread masks, too: nobody looks while the newest key is not in

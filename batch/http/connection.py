@@ -74,12 +74,13 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answer", "_delivery", "_future", "_head_done", "_parser", "_pieces", "_received", "_shared", "_waiting",
-        "_watch", "closed", "idle_max", "idle_since", "reused", "streamed", "transport",
+        "_answer", "_delivery", "_future", "_head_done", "_parser", "_pieces", "_raw", "_received", "_shared",
+        "_waiting", "_watch", "closed", "idle_max", "idle_since", "reused", "streamed", "transport",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._raw: Any = None  # the socket: some event loops make a new object each time they are asked for it
         self._watch: Any = None
         self._parser: Any = httptools.HttpResponseParser(self)
         self._answer: Answer | None = None
@@ -102,10 +103,10 @@ class Connection(asyncio.Protocol):
         """The connection is open (`asyncio.Protocol`)."""
         self.transport = transport  # type: ignore[assignment]
         self._shared.open.add(self)
-        raw = transport.get_extra_info("socket")
-        if raw is not None and _poll is not None:
+        self._raw = transport.get_extra_info("socket")
+        if self._raw is not None and _poll is not None:
             self._watch = _poll()
-            self._watch.register(raw.fileno(), _READABLE)
+            self._watch.register(self._raw.fileno(), _READABLE)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: of an answer, or ones that nobody asked for (`asyncio.Protocol`)."""
@@ -281,7 +282,7 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._received = 0
         self.streamed = taker is not None
-        self._delivery = Delivery(self.transport) if self.reused else None
+        self._delivery = Delivery(self._raw) if self.reused and self._raw is not None else None
         self.transport.write(data)
         self._waiting.begin(whole_s)
 

@@ -11,10 +11,7 @@ from __future__ import annotations
 import math
 import socket
 import struct
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    import asyncio
+from typing import Final
 
 SOON_S: Final = 0.5
 """A connection that is closed so soon after an answer was not closed for being idle."""
@@ -27,6 +24,7 @@ MARGIN: Final = 0.8
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux
 _ACKED: Final = 120
 """Where in the kernel's `tcp_info` the count of acknowledged bytes stands."""
+_COUNT: Final = struct.Struct("=Q").unpack_from
 
 
 class Habit:
@@ -89,14 +87,14 @@ class Delivery:
     """What the kernel knows of a request that is sent on a connection which had been idle; made just before it is sent.
 
     Args:
-        transport: of the connection.
+        raw: the socket of the connection.
     """
 
-    __slots__ = ("_before", "_transport")
+    __slots__ = ("_before", "_raw")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._before = _acknowledged(transport)
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+        self._before = _acknowledged(raw)
 
     def never_arrived(self, exc: Exception | None) -> bool:
         """Whether the lost connection had been closed by the server before the request came to it.
@@ -109,19 +107,18 @@ class Delivery:
         """
         if self._before is None or not (exc is None or isinstance(exc, BrokenPipeError)):
             return False
-        return _acknowledged(self._transport) == self._before
+        return _acknowledged(self._raw) == self._before
 
 
-def _acknowledged(transport: asyncio.Transport) -> int | None:
+def _acknowledged(raw: socket.socket) -> int | None:
     """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
-    raw = transport.get_extra_info("socket")
-    if raw is None or _TCP_INFO is None:
+    if _TCP_INFO is None:
         return None
     try:
-        info = raw.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256)
+        info = raw.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKED + 8)
     except (OSError, NotImplementedError):
         return None
     if len(info) < _ACKED + 8:
         return None
-    count: int = struct.unpack_from("=Q", info, _ACKED)[0]
+    count: int = _COUNT(info, _ACKED)[0]
     return count or None  # a connection that was used before has sent something, where this is counted

@@ -171,13 +171,15 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def _take(self, origin: Origin) -> Connection | None:
         """Take a connection of this origin that is usable, or None."""
         loop = asyncio.get_running_loop()
-        for streamed in (False, True):
-            stack = self._idle.get((origin, streamed))
-            habit = self._habit((origin, streamed))
-            connection = self._take_from(stack, habit, loop.time()) if stack else None
+        for kind in ((origin, False), (origin, True)):
+            stack = self._idle.get(kind)
+            if not stack:
+                continue
+            habit, now = self._habit(kind), loop.time()
+            connection = self._take_from(stack, habit, now)
             if connection is None:
                 continue
-            left_s = habit.try_it(connection, loop.time() - connection.idle_since)
+            left_s = habit.try_it(connection, now - connection.idle_since)
             if left_s <= 0:
                 return connection
             usable = False

@@ -39,5 +39,7 @@ def meaning(word: str, own: Mapping[str, str] | None = None) -> str:
         word: as the service said it; empty when it said none.
         own: words of one service, in small letters; they count first.
     """
+    if not own and word in MEANINGS:
+        return MEANINGS[word]
     plain = word.strip().lower()
     return (own or {}).get(plain) or MEANINGS.get(plain, UNKNOWN)

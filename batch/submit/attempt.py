@@ -193,8 +193,8 @@ class CallContext:
             result: what the dialect read; its `request_id` is what the service says it answers.
             headers: of the answer, names in lower case; some services echo our id there.
         """
-        named = (result.request_id, *(headers.get(name) for name in _ECHOES))
-        if call.call_id.removesuffix(LATE) in named:
+        named = [name for name in (result.request_id, *map(headers.get, _ECHOES)) if name is not None]
+        if not named or call.call_id.removesuffix(LATE) in named:
             return result
         other = next((name for name in named if self._ids.names_another(call.call_id, name)), None)
         if other is None:

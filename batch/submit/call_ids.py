@@ -39,9 +39,9 @@ class CallIds:
         self._next += 1
         return number, f"{self._prefix}-{number}"
 
-    def names_another(self, call_id: str, named: str | None) -> bool:
+    def names_another(self, call_id: str, named: str) -> bool:
         """Whether `named` is the id of another call of this folder than `call_id`."""
-        if named is None or named == call_id.removesuffix(LATE):
+        if named == call_id.removesuffix(LATE):
             return False
         found = _FORM.fullmatch(named)
         return found is not None and found[1] == self._folder
