@@ -6,7 +6,6 @@ it writes nothing and decides nothing. A `LedgerReader` belongs to one thread at
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,8 @@ import msgspec
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
 from batch.ledger import statements, wal
-from batch.ledger.schema import reason
+from batch.ledger.pages import open_database, tells_damage
+from batch.ledger.schema import damaged, reason
 from batch.ledger.totals import Planned, Totals
 
 SLICE: Final = 1_000
@@ -86,11 +86,8 @@ class JournaledCall(NamedTuple):
 
 
 def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
-    if isinstance(exc, apsw.CorruptError | apsw.NotADBError):
-        return StorageError(
-            f"{path}: the ledger is damaged: {reason(exc)}. Put back an undamaged copy that is as new, or have it made "
-            f"again from what was published: promptmill rebuild {shlex.quote(str(path.parent))}"
-        )
+    if tells_damage(exc):
+        return damaged(path, exc)
     return StorageError(
         f"{path}: the ledger cannot be read: {reason(exc)}. Mend the disk or put the file back, then run again."
     )
@@ -102,7 +99,7 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._db = open_database(str(path), apsw.SQLITE_OPEN_READONLY)
             self._db.set_busy_timeout(10_000)
             self._db.pragma("cache_size", -2_048)
         except apsw.Error as exc:

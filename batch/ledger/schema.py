@@ -13,6 +13,7 @@ file from another of its name; `next_size` and `next_footer` belong to a part th
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ import apsw
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 from batch.ledger import wal
+from batch.ledger.pages import open_database, tells_damage, with_sums
 from batch.ledger.wal import Mark
 
 SCHEMA_VERSION: Final = 2
@@ -183,11 +185,13 @@ def connect(path: Path) -> apsw.Connection:
     try:
         if not path.exists():
             _make(path)
-        db = apsw.Connection(str(path))
+        db = open_database(str(path))
         _check(db, path)
         db.pragma("journal_mode", "wal")
         _set_up(db)
     except (apsw.Error, OSError) as exc:
+        if tells_damage(exc):
+            raise damaged(path, exc) from exc
         raise StorageError(
             f"{path}: the ledger cannot be opened: {reason(exc)}. Free space or mend the file, then run the same "
             "command again."
@@ -237,9 +241,19 @@ def reason(exc: Exception) -> str:
     """Why the disk refused, in words, and in which operation of SQLite."""
     if isinstance(exc, OSError):
         return exc.strerror or str(exc)
+    if tells_damage(exc):
+        return "a page of it is not as it was written" if isinstance(exc, apsw.IOError) else str(exc)
     # SQLite keeps no errno that could be trusted by now; the name of the code says what was tried.
     code = apsw.mapping_extended_result_codes.get(getattr(exc, "extendedresult", 0))
     return f"{exc} ({code})" if code else str(exc)
+
+
+def damaged(path: Path, exc: Exception) -> StorageError:
+    """The error of a ledger that is damaged, with the way out."""
+    return StorageError(
+        f"{path}: the ledger is damaged: {reason(exc)}. Put back an undamaged copy that is as new, or have it made "
+        f"again from what was published: promptmill rebuild {shlex.quote(str(path.parent))}"
+    )
 
 
 def _check(db: apsw.Connection, path: Path) -> None:
@@ -277,8 +291,9 @@ def _make(path: Path) -> None:
     file = AtomicFile(path)
     for suffix in ("", "-journal", "-wal", "-shm"):
         file.hidden.with_name(f"{file.hidden.name}{suffix}").unlink(missing_ok=True)
-    db = apsw.Connection(str(file.hidden))
+    db = open_database(str(file.hidden))
     try:
+        with_sums(db)
         db.pragma("journal_mode", "wal")
         _set_up(db)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -30,6 +30,8 @@ from urllib.parse import quote
 
 import apsw
 
+from batch.ledger.pages import open_database, tells_damage
+
 KEY: Final = "mark"
 """Key of the ledger's `meta`."""
 _LOOKED_AT: Final = 64 << 20
@@ -124,12 +126,12 @@ def _damage(ledger: Path) -> str | None:
     if ledger.stat().st_size > _LOOKED_AT:
         return None
     try:
-        with closing(apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        with closing(open_database(str(ledger), apsw.SQLITE_OPEN_READONLY)) as db:
             (said,) = db.execute("PRAGMA quick_check(1)").fetchone() or ("ok",)
-    except (apsw.CorruptError, apsw.NotADBError) as exc:
+    except apsw.Error as exc:
+        if not tells_damage(exc):
+            return None  # the disk, and it will say so again
         said = str(exc)
-    except apsw.Error:
-        return None  # the disk, and it will say so again
     return None if said == "ok" else f"{ledger.name}: is damaged: {' '.join(str(said).split())}"
 
 
@@ -148,14 +150,12 @@ def _mark(ledger: Path) -> tuple[Mark | None, str]:
     """The mark in the ledger's file alone, without its log, and why the file cannot be read if it cannot."""
     try:
         uri = f"file:{quote(str(ledger.absolute()))}?immutable=1"
-        with closing(apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)) as db:
+        with closing(open_database(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)) as db:
             if db.pragma("user_version") == 0:
                 return None, ""  # a process that was killed while it made the ledger
             found = db.execute("SELECT value FROM meta WHERE key=?", (KEY,)).fetchone()
-    except (apsw.CorruptError, apsw.NotADBError) as exc:
-        return None, str(exc)
-    except apsw.Error:
-        return None, ""  # another program's database, or the disk: whoever opens it says so
+    except apsw.Error as exc:  # else another program's database, or the disk: whoever opens it says so
+        return None, str(exc) if tells_damage(exc) else ""
     return (Mark.parse(found[0]) if found else None), ""
 
 

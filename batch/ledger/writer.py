@@ -33,8 +33,9 @@ from batch.core.clock import Clock
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
 from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
+from batch.ledger.pages import tells_damage
 from batch.ledger.pruning import prune_slice
-from batch.ledger.schema import connect, mark_closed, mark_open, reason
+from batch.ledger.schema import connect, damaged, mark_closed, mark_open, reason
 
 T = TypeVar("T")
 
@@ -313,9 +314,13 @@ class Ledger:
             self._break(exc)
 
     def _break(self, exc: Exception) -> None:
-        self.broken = StorageError(
-            f"{self._path}: the ledger could not be written: {reason(exc)}. What was acknowledged before is safe. "
-            "Free space or mend the disk, then run the same command again: it goes on from here."
+        self.broken = (
+            damaged(self._path, exc)
+            if tells_damage(exc)
+            else StorageError(
+                f"{self._path}: the ledger could not be written: {reason(exc)}. What was acknowledged before is safe. "
+                "Free space or mend the disk, then run the same command again: it goes on from here."
+            )
         )
         self.broken.__cause__ = exc
         if self._on_broken is not None:

@@ -20,7 +20,7 @@ import msgspec
 from batch.core.errors import BatchError
 from batch.core.records import Call, Outcome
 from batch.ledger import wal
-from batch.ledger.schema import connect
+from batch.ledger.schema import connect, reason
 from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder
 
@@ -92,7 +92,8 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
                 if lost:
                     kept.lost.append(f"{folder.ledger.name}: a part of its table {table} is damaged and lost: {lost}")
     except BatchError as exc:
-        kept.lost.append(f"{folder.ledger.name}: {str(exc).partition(': ')[2]}")
+        why = reason(exc.__cause__) if isinstance(exc.__cause__, apsw.Error) else str(exc).partition(": ")[2]
+        kept.lost.append(f"{folder.ledger.name}: {why}")
     finally:
         _remove(private)
     return kept
@@ -209,14 +210,14 @@ def _copy_table(old: apsw.Connection, db: apsw.Connection, *, key: str, source: 
     try:
         width = len(old.execute(f"PRAGMA table_info({source})").fetchall())
     except apsw.Error as exc:
-        return str(exc)
+        return reason(exc)
     insert = f"INSERT OR IGNORE INTO {target} VALUES({','.join('?' * width)})"
     for order in ("", " DESC"):
         backwards = ", ".join(f"{column}{order}" for column in key.split(", "))
         try:
             db.executemany(insert, _whole(source, old.execute(f"SELECT * FROM {source} ORDER BY {backwards}")))
         except apsw.Error as exc:
-            lost = lost or str(exc)
+            lost = lost or reason(exc)
         else:
             break
     return lost

@@ -57,9 +57,9 @@ def cut(path: Path) -> None:
     [
         (foreign, OutputError, "not a ledger of promptmill"),
         (newer, OutputError, "newer promptmill"),
-        (noise, StorageError, "cannot be opened"),
+        (noise, StorageError, "is damaged: .*promptmill rebuild"),
         (folder, StorageError, "cannot be opened"),
-        (cut, StorageError, "cannot be opened"),
+        (cut, StorageError, "is damaged: .*promptmill rebuild"),
     ],
 )
 def test_a_file_that_is_no_ledger_of_ours_is_refused_untouched(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import pytest
 
+from batch.ledger import pages
 from batch.ledger.schema import connect
 
 
@@ -48,6 +50,10 @@ def count(path: Path, table: str) -> int:
     return int(read(path, f"SELECT count(*) FROM {table}")[0][0])
 
 
+SYSTEM = "unix"
+"""SQLite's own way to the disk, whatever else this process has on top of it."""
+
+
 class Disk(apsw.VFS):
     """The system's disk, which refuses its `fail_at`-th write or sync, once or from then on."""
 
@@ -56,7 +62,7 @@ class Disk(apsw.VFS):
         self.fail_at: int | None = None
         self.for_ever = False
         self.failed = 0
-        self.base = apsw.vfs_names()[0]
+        self.base = SYSTEM
         super().__init__(name, self.base, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> _File:  # noqa: N802 - SQLite's name
@@ -94,9 +100,21 @@ class _File(apsw.VFSFile):
 
 @contextmanager
 def disk(name: str = "test-disk") -> Iterator[Disk]:
-    """Every database opened inside lies on this disk."""
-    made = Disk(name)
-    try:
-        yield made
-    finally:
-        made.unregister()
+    """Every database opened inside lies on this disk, without sums on its pages.
+
+    What gives the pages their sums stands below whatever Python sees of a disk, and cannot be moved.
+    """
+    with without_sums():
+        made = Disk(name)
+        try:
+            yield made
+        finally:
+            made.unregister()
+
+
+@contextmanager
+def without_sums() -> Iterator[None]:
+    """Ledgers that are made inside have no sums on their pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "has_sums", lambda: False)
+        yield

@@ -43,9 +43,11 @@ class Damage:
 
     name: str
     how: How
+    where: float = 0.5
+    """Which part of the file is before the byte that is flipped."""
 
     def __str__(self) -> str:
-        return f"{self.name} {self.how}"
+        return f"{self.name} {self.how}" + (f" at {self.where:.0%}" if self.how == "flipped" else "")
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Scene:
                     continue
                 if path.stat().st_size or how == "removed":
                     found.append(Damage(name, how))
+                    if how == "flipped" and name.startswith("ledger.db"):
+                        found += [Damage(name, how, where) for where in (0.07, 0.21, 0.37, 0.62, 0.78, 0.94)]
         return found
 
     def table(self) -> dict[int, tuple[Any, ...]]:
@@ -189,8 +193,8 @@ def _damage(scene: Scene, damage: Damage) -> None:
     if damage.how == "older":
         path.write_bytes((scene.older / damage.name).read_bytes())
     elif damage.how == "flipped":
-        middle = len(data) // 2
-        path.write_bytes(data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :])
+        place = int(len(data) * damage.where)
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
     else:
         path.write_bytes(data[: len(data) // 2] if damage.how == "cut" else b"")
 

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from batch.cli import main
-from tests.support.ledgers import read
+from tests.support.ledgers import read, without_sums
 from tests.system.faults.disk import Disk, Fault, under
 from tests.system.runs.conftest import KEY, ROOT, Mill
 
@@ -310,7 +310,8 @@ def _rewriting(folder: Path, url: str) -> Scene:
     mill = _mill(folder, url, "sync")
     mill.write([question(n) for n in range(24)])
     scene = Scene("rewrite", mill, folder / "before", "sync")
-    code, said = command(mill.out, mill.folder)
+    with without_sums():  # as every ledger that is to lie on a faulty disk
+        code, said = command(mill.out, mill.folder)
     assert code == 0, said
     mill.write([question(n, " Again." if n in (0, 3, 5, 11, 12, 20) else "") for n in range(30)])
     shutil.copytree(mill.out, scene.before)

@@ -23,6 +23,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     ("name", "how", "came_to"),
     [
         ("ledger.db", "older", "refused"),
+        ("ledger.db", "flipped", "refused"),
         ("ledger.db-wal", "cut", "refused"),
         ("ledger.db-shm", "removed", "went on"),
         ("results/part-00000.parquet", "older", "refused"),

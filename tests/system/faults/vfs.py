@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
+from tests.support.ledgers import SYSTEM, without_sums
+
 if TYPE_CHECKING:
     from tests.system.faults.disk import Disk, Kind
     from tests.system.faults.shadow import Shadow
@@ -34,7 +36,7 @@ class _Vfs(apsw.VFS):
     def __init__(self, disk: Disk, shadow: Shadow | None) -> None:
         self.disk = disk
         self.shadow = shadow
-        self.base = apsw.vfs_names()[0]
+        self.base = SYSTEM
         super().__init__(NAME, self.base, makedefault=True)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
@@ -120,9 +122,10 @@ def _refusal(kind: Kind, error: int) -> Exception:
 
 @contextmanager
 def below(disk: Disk, shadow: Shadow | None) -> Iterator[None]:
-    """Every database opened inside and lying on the disk goes through it."""
-    made = _Vfs(disk, shadow)
-    try:
-        yield
-    finally:
-        made.unregister()
+    """Every database opened inside and lying on the disk goes through it, without sums on its pages."""
+    with without_sums():
+        made = _Vfs(disk, shadow)
+        try:
+            yield
+        finally:
+            made.unregister()
