@@ -326,7 +326,7 @@ async def test_a_server_that_never_answers_ends_in_timeout(stub: Stub) -> None:
         await exchange.hang()
 
     stub.answers = [silence]
-    error = await failure(stub, deadline=0.05)
+    error = await failure(stub, deadline=0.5)
     assert (error.kind, error.sent) == ("timeout", True)
 
 

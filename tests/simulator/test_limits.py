@@ -90,7 +90,7 @@ def test_too_many_requests_a_minute_are_1303_on_glm(start: Start, clock: HandClo
 
 def test_a_full_openai_lane_is_rate_limit_exceeded_with_retry_after(start: Start) -> None:
     """The other dialect says when to come back."""
-    sim = start(f"[limits]\nin_flight = 1\n{SLOW}")
+    sim = start("[limits]\nin_flight = 1\n[latency]\nchat_ms = [30000, 30000]\n")
     with at_once(sim, 1, "/v1/chat/completions", "sk-reader"):
         refused = sim.openai(model="glm-4")
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")

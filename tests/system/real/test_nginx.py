@@ -34,7 +34,7 @@ async def add(a: float, b: float) -> float:
         a: the first number.
         b: the number to add.
     """
-    await anyio.sleep(random.uniform(0.6, 1.2))
+    await anyio.sleep(random.uniform(0.2, 1.2))
     return a + b
 '''
 """A tool that takes about as long as the gateway keeps an idle connection."""
@@ -98,7 +98,7 @@ def test_connections_that_close_just_as_they_are_used_again_cost_no_call(make: M
     ended = {(entry.connection, entry.number): entry.ended_s for entry in log}
     # An answer takes 0.4 s: so long a connection had been idle when it was used again.
     idle = [at - ended[line, number - 1] - 0.4 for (line, number), at in ended.items() if number > 1]
-    assert max(idle) > 0.5, "no connection was used again after a pause"
+    assert max(idle) > 0.15, "no connection was used again after a pause"
 
 
 def test_a_body_that_the_gateway_refuses_is_one_failed_row(make: Make, before: Before) -> None:

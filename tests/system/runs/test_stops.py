@@ -185,8 +185,10 @@ def test_a_cancelled_call_of_the_python_api_continues_like_a_crash(lane: str, ma
     mill.questions(40)
 
     async def main() -> None:
-        with anyio.move_on_after(0.5):
-            await run(Job.load(mill.save()), environ=mill.environ)
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: run(Job.load(mill.save()), environ=mill.environ))
+            await anyio.to_thread.run_sync(until, lambda: arrived(mill) > 0, "a request")
+            group.cancel_scope.cancel()
 
     anyio.run(main, backend_options={"use_uvloop": True})
     assert 0 < arrived(mill) < 40
