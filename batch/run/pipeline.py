@@ -120,11 +120,9 @@ class Run:
         if published is not None:
             state.totals.add(published)
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
-        state.restore(reader.unsettled_by_part(), planned=self._start.planned.admitted)
+        state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         self._stages.resumer.restore()
         self._stages.intake.restore(reader.unsent_by_variant())
-        for part in reader.parts_with_outcomes():
-            state.part_settled(part, 0)
         self._stages.limiter.start(since)
 
     async def _work(self) -> None:
