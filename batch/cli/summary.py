@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.text import count, money, pairs, say, table
 from batch.core.clock import describe
+from batch.core.flags import FLAGS
 from batch.core.plain import clean, quoted
 from batch.core.records import cost_decimal
 from batch.money.prices import Prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from batch.job.job import Job
     from batch.ledger.totals import Totals
@@ -83,6 +85,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, unpriced(job.model.provider, models))),
+            ("flags", flags_text(totals.flags)),
             ("time", _time(report, settled_here)),
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
@@ -122,6 +125,21 @@ def _rows(report: Report) -> str:
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
     return f"{text}\n{left}: left alone" if left else text
+
+
+def flags_text(flags: Mapping[str, int], examples: Mapping[str, str] = MappingProxyType({})) -> str:
+    """How many rows have each flag, one of them, and what can be done about it, one line for each flag.
+
+    Args:
+        flags: rows by flag.
+        examples: the id of a row by flag.
+    """
+    lines = []
+    for name, flag in FLAGS.items():
+        if rows := flags.get(name, 0):
+            one = f" (such as {clean(examples[name], most=80)})" if name in examples else ""
+            lines.append(f"{rows:,} {name}{one}: {flag.advice}")
+    return "\n".join(lines)
 
 
 def _allowed(report: Report) -> str:
