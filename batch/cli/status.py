@@ -68,7 +68,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("now", _now(current)),
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
-            ("left", f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""),
+            ("left", _left(current)),
             (
                 "failed",
                 f"{current.permanent:,} for good, {current.retryable:,} worth another try" if current.standing else "",
@@ -130,6 +130,15 @@ def _flags(current: Status) -> str:
         return flags_text(current.totals.flags)
     counts = {entry.flag: entry.rows for entry in current.flagged}
     return flags_text(counts, {entry.flag: entry.examples[0] for entry in current.flagged})
+
+
+def _left(current: Status) -> str:
+    from batch.cli.summary import left_text
+
+    if current.live is not None or current.run is None:
+        return f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""
+    finished = current.state == "finished"
+    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.unsettled)
 
 
 def _now(current: Status) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from batch.job.job import Job
-    from batch.ledger.totals import Totals
+    from batch.ledger.totals import Planned, Totals
     from batch.run.command import Report
 
 _MOST_ERRORS: Final = 12
@@ -71,7 +71,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 
 
 def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
-    totals = report.totals
+    totals, planned = report.totals, report.planned
     out = quoted(str(report.folder.root))
     models = job.model.names or (job.model.name,)
     variants = len(models) * max(1, len(job.prompt.variants))
@@ -87,6 +87,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("cost", cost_text(totals, unpriced(job.model.provider, models))),
             ("flags", flags_text(totals.flags)),
             ("time", _time(report, settled_here)),
+            ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
             ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),
@@ -125,6 +126,28 @@ def _rows(report: Report) -> str:
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
     return f"{text}\n{left}: left alone" if left else text
+
+
+def left_text(planned: Planned, *, finished: bool, drawn: bool = False, begun: int = 0) -> str:
+    """What is known to remain of a run that has ended, one line for each thing that is known.
+
+    Args:
+        planned: of the run.
+        finished: whether it did all that it was asked to do.
+        drawn: whether its rows were drawn from all that needed work.
+        begun: how many of the rows that remain are in the middle of something.
+    """
+    lines = []
+    if planned.left:
+        some = f", {begun:,} of them begun" if 0 < begun < planned.left else ""
+        lines.append(f"{count(planned.left, 'row')} known to remain{some}")
+    if planned.unread and finished:
+        rest = "the others were not asked" if drawn else "the rest was not looked at"
+        lines.append(f"stopped at --limit {planned.source_rows:,}: {rest}")
+    elif planned.unread:
+        seen = f" beyond its row {planned.read:,}" if planned.read else ""
+        lines.append(f"the input was not looked at{seen}")
+    return "\n".join(lines)
 
 
 def flags_text(flags: Mapping[str, int], examples: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -171,6 +171,10 @@ class Planned(msgspec.Struct):
     """Whether rows before the position were taken back, so that this pass over the source cannot go on from there."""
     complete: bool = False
     """Whether the whole source was read."""
+    left: int | None = None
+    """Rows admitted and not settled when the run was closed; None before that."""
+    unread: bool | None = None
+    """Whether the run was closed before it had looked at all rows of the source; None as for `left`."""
 
     @property
     def admitted(self) -> int:

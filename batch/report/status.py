@@ -107,6 +107,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals = msgspec.field(default_factory=Totals)
     live: Live | None = None
     fault: str | None = None
+    drawn: bool = False
+    """Whether the rows of the last run were drawn from all that needed work."""
     unsettled: int = 0
     """Rows admitted and not settled: the next run continues with them."""
     table_rows: int = 0
@@ -138,6 +140,7 @@ def status_of(out: Path) -> Status:
         parts = reader.parts()
         last = runs[-1] if runs else None
         beyond = reader.unpublished() if last is not None and last.state == "running" else Totals()
+        common["drawn"] = last is not None and reader.sample(last.run) is not None
     common["standing"] = _standing(folder, parts if permanent + retryable else [])
     with suppress(OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
         common["flagged"] = _flagged(folder, parts)
@@ -157,6 +160,9 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
             # After a storage fault the ledger could not be told how the run ended; its file may say it.
             state = "running" if locked else run_file.get("exit_reason") or "killed"
             totals.add(beyond)
+        planned = msgspec.structs.replace(planned, unread=not planned.complete)
+    if live is None:
+        planned = msgspec.structs.replace(planned, left=max(planned.left or 0, common["unsettled"]))
     ended = {} if locked and last.state == "running" else run_file
     return Status(
         state=state,  # type: ignore[arg-type]  # the ledger's states are this set

@@ -149,8 +149,16 @@ class Run:
         if self._start.closes_as is not None and state.reason == "finished":
             state.reason = self._start.closes_as
         halves = state.reason == "job_changed"
-        close = continuation.close(self._start.run, state.reason, self._clock.now_us(), halves=halves)
-        await self._stages.publishing.finish(close)
+        intake = self._stages.intake
+        close = continuation.close(
+            self._start.run,
+            state.reason,
+            self._clock.now_us(),
+            halves=halves,
+            # The limit may have been reached with the very last row.
+            all_read=self._checked.fraction(intake.position) == 1.0,
+        )
+        intake.planned = await self._stages.publishing.finish(close)
 
     async def _tick(self) -> None:
         try:

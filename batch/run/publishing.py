@@ -19,6 +19,7 @@ from batch.core.clock import Clock
 from batch.core.errors import StorageError
 from batch.core.logs import logger
 from batch.ledger.reader import LedgerReader
+from batch.ledger.totals import Planned
 from batch.ledger.writer import Ledger
 from batch.output.publish import Publisher
 from batch.run.early import EarlyParts
@@ -78,8 +79,8 @@ class Publishing:
                 self._state.stop("storage", exc)
                 return
 
-    async def finish(self, close: Callable[[apsw.Connection], None]) -> None:
-        """Publish all that settled and every final call, close the run, and prune.
+    async def finish(self, close: Callable[[apsw.Connection], Planned]) -> Planned:
+        """Publish all that settled and every final call, close the run, and prune; returns what `close` does.
 
         Args:
             close: the transaction that closes the run.
@@ -89,10 +90,11 @@ class Publishing:
         """
         await self._ledger.committed()
         await self._publish(list(await to_thread.run_sync(self._reader.settled_by_part)))
-        await self._ledger.execute(close)
+        planned = await self._ledger.execute(close)
         await self._ledger.pruned()
         await to_thread.run_sync(partial(self._publisher.tidy, everything=True))
         failpoints.hit("run.closed")
+        return planned
 
     async def _publish(self, parts: list[int], *, all_calls: bool = True) -> dict[int, int]:
         """Publish these parts; how many rows the file of each has now, of those that had something to publish."""
