@@ -24,7 +24,7 @@ def test_check_shows_what_would_be_asked_and_touches_nothing(alone: Shell, cli: 
     before = sorted(folder.rglob("*"))
     said = cli("check", folder)
     assert said.code == 0
-    first = "parts of 10,000 rows, each readable first after 60 s"  # FIELD 32
+    first = "parts of 10,000 rows, each readable first after 60 s"
     for told in (
         "rows.jsonl",
         "from ZHIPUAI_API_KEY",
