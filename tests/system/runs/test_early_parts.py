@@ -59,7 +59,8 @@ def test_the_table_can_be_read_at_any_moment_of_a_run(make: Make) -> None:
     assert sizes == sorted(sizes)
     assert sizes[0] < ROWS / 4, "nothing could be read until the part was full"
     steps = sorted(set(sizes))
-    assert all(more >= 1.25 * less for less, more in itertools.pairwise(steps[:-1])), steps
+    # Of the last fifth no quarter is left: there the time counts again.
+    assert all(more >= 1.25 * less for less, more in itertools.pairwise(steps) if more <= 0.8 * ROWS), steps
     assert torn <= len(steps)
     assert len(list(mill.out.glob("calls/*/*"))) < len(steps), "a file of calls for each publication"
     mill.check_table(ROWS)
