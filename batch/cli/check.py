@@ -193,10 +193,12 @@ def _rates(limits: LimitSpec | ModelLimitSpec) -> list[str]:
 
 
 def _output(checked: CheckedJob) -> str:
-    root = checked.folder.root
+    root, output = checked.folder.root, checked.job.output
+    state = "exists, without answers" if root.exists() else "new"
     if checked.folder.ledger.exists():
-        return f"{root} (has answers already: only what is new, changed or worth another try is asked)"
-    return f"{root} ({'exists, without answers' if root.exists() else 'new'})"
+        state = "has answers already: only what is new, changed or worth another try is asked"
+    parts = f"parts of {count(output.rows_per_part, 'row')}, each readable first after {output.publish_every_s:g} s"
+    return f"{root} ({state})\n{parts}"
 
 
 def _columns(checked: CheckedJob) -> list[str]:

@@ -122,12 +122,10 @@ def _says_it_again(view: RowView) -> bool:
 
 
 def _state(view: RowView) -> str:
-    now = {
-        "waiting": "admitted, waits to be sent",
-        "under way": "in the middle of a call or conversation",
-        "settled": "settled, not in the table yet",
-    }
+    now = {"waiting": "admitted, waits to be sent", "under way": "in the middle of a call or conversation"}
     status = view.outcome["status"] if view.outcome is not None else None
+    if view.stage == "settled":
+        return f"{status}; settled, not in the table yet"
     if view.stage is None:
         return status or "has a place and no outcome; the next run asks it"
     return f"{status}; asked again: {now[view.stage]}" if status else now[view.stage]

@@ -68,11 +68,12 @@ def _lines(current: Status) -> Iterator[str]:
             ("now", _now(current)),
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
-            ("left", f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""),
+            ("left", _left(current)),
             (
                 "failed",
                 f"{current.permanent:,} for good, {current.retryable:,} worth another try" if current.standing else "",
             ),
+            ("flags", _flags(current)),
         ]
     )
     yield from _standing(current)
@@ -119,6 +120,25 @@ def _rows(current: Status) -> str:
     totals, live = current.totals, current.live
     of = f" of {live.expected:,}" if live is not None and live.expected is not None else ""
     return f"{totals.rows:,}{of}: {totals.rows_ok:,} ok, {totals.rows_failed:,} failed"
+
+
+def _flags(current: Status) -> str:
+    """Of the table; while a run works, of the rows that it has settled."""
+    from batch.cli.summary import flags_text
+
+    if current.live is not None:
+        return flags_text(current.totals.flags)
+    counts = {entry.flag: entry.rows for entry in current.flagged}
+    return flags_text(counts, {entry.flag: entry.examples[0] for entry in current.flagged})
+
+
+def _left(current: Status) -> str:
+    from batch.cli.summary import left_text
+
+    if current.live is not None or current.run is None:
+        return f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""
+    finished = current.state == "finished"
+    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.unsettled)
 
 
 def _now(current: Status) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.text import count, money, pairs, say, table
 from batch.core.clock import describe
+from batch.core.flags import FLAGS
 from batch.core.plain import clean, quoted
 from batch.core.records import cost_decimal
 from batch.money.prices import Prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from batch.job.job import Job
-    from batch.ledger.totals import Totals
+    from batch.ledger.totals import Planned, Totals
     from batch.run.command import Report
 
 _MOST_ERRORS: Final = 12
@@ -69,7 +71,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 
 
 def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
-    totals = report.totals
+    totals, planned = report.totals, report.planned
     out = quoted(str(report.folder.root))
     models = job.model.names or (job.model.name,)
     variants = len(models) * max(1, len(job.prompt.variants))
@@ -83,7 +85,9 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, unpriced(job.model.provider, models))),
+            ("flags", flags_text(totals.flags)),
             ("time", _time(report, settled_here)),
+            ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
             ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),
@@ -122,6 +126,43 @@ def _rows(report: Report) -> str:
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
     return f"{text}\n{left}: left alone" if left else text
+
+
+def left_text(planned: Planned, *, finished: bool, drawn: bool = False, begun: int = 0) -> str:
+    """What is known to remain of a run that has ended, one line for each thing that is known.
+
+    Args:
+        planned: of the run.
+        finished: whether it did all that it was asked to do.
+        drawn: whether its rows were drawn from all that needed work.
+        begun: how many of the rows that remain are in the middle of something.
+    """
+    lines = []
+    if planned.left:
+        some = f", {begun:,} of them begun" if 0 < begun < planned.left else ""
+        lines.append(f"{count(planned.left, 'row')} known to remain{some}")
+    if planned.unread and finished:
+        rest = "the others were not asked" if drawn else "the rest was not looked at"
+        lines.append(f"stopped at --limit {planned.source_rows:,}: {rest}")
+    elif planned.unread:
+        seen = f" beyond its row {planned.read:,}" if planned.read else ""
+        lines.append(f"the input was not looked at{seen}")
+    return "\n".join(lines)
+
+
+def flags_text(flags: Mapping[str, int], examples: Mapping[str, str] = MappingProxyType({})) -> str:
+    """How many rows have each flag, one of them, and what can be done about it, one line for each flag.
+
+    Args:
+        flags: rows by flag.
+        examples: the id of a row by flag.
+    """
+    lines = []
+    for name, flag in FLAGS.items():
+        if rows := flags.get(name, 0):
+            one = f" (such as {clean(examples[name], most=80)})" if name in examples else ""
+            lines.append(f"{rows:,} {name}{one}: {flag.advice}")
+    return "\n".join(lines)
 
 
 def _allowed(report: Report) -> str:

@@ -11,7 +11,6 @@ file, and the same checks run. API keys never stand in a job: they come from the
 from __future__ import annotations
 
 import os.path
-import re
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -22,28 +21,13 @@ from msgspec import Meta, Struct
 from batch.core.errors import JobError
 from batch.job import checks, document, providers
 from batch.job.faults import Fault
+from batch.job.fieldtypes import size
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
-
-
-def _size(text: str) -> int:
-    """The number of bytes that a text such as `16MB`, `16MiB` or `64k` stands for.
-
-    Raises:
-        ValueError: the text is no size.
-    """
-    match = _SIZE.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no size")
-    step = 1024 if match[3] else 1000
-    scale: int = step ** " kmg".index((match[2] or " ").lower())
-    return int(match[1]) * scale
-
-
+PUBLISH_EVERY_S: Final = 60.0
 Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
@@ -57,7 +41,7 @@ class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a JSONL line is: a row, or a request of an OpenAI batch file, which has a custom_id for its key."""
     max_row_bytes: Annotated[
         int,
-        Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": _size}),
+        Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": size}),
     ] = 16_000_000
     types: Annotated[
         dict[str, str], Meta(description='a table of column = Arrow type, for example { amount = "decimal(12,2)" }')
@@ -159,6 +143,9 @@ class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rows_per_part: Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number of rows, at least 1")] = 10_000
     columns: Annotated[tuple[Name, ...] | None, Meta(description='a list of input columns: ["ticket_id"]')] = None
     messages: Annotated[Literal["turns", "all", "none"], Meta(description='"turns", "all" or "none"')] = "turns"
+    publish_every_s: Seconds = PUBLISH_EVERY_S
+    """A part that still waits for rows can be read first when an outcome has waited so long, then whenever its outcomes
+    have grown by a quarter."""
 
 
 SECTIONS: Final[dict[str, type[Struct]]] = {
@@ -308,6 +295,8 @@ class Job(Struct, frozen=True, kw_only=True):
         whole = msgspec.to_builtins(self, enc_hook=str)
         if not self.limits.model:
             del whole["limits"]["model"]  # a job without it is the same as before there was this key
+        if self.output.publish_every_s == PUBLISH_EVERY_S:
+            del whole["output"]["publish_every_s"]  # as above
         data = msgspec.json.encode(whole, order="sorted")
         return blake2b(data, digest_size=16).hexdigest()
 

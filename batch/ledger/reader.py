@@ -261,6 +261,10 @@ class LedgerReader:
         rows = self._rows(statements.OPEN_ROWS)
         return [PendingRow(*row) for row in rows]
 
+    def kept(self, row_id: str) -> list[PendingRow]:
+        """What the ledger has of the row with this id, in each variant; a published one stays until it is pruned."""
+        return [PendingRow(*row) for row in self._rows(statements.KEPT_ROW, (row_id,))]
+
     def calls_of(self, work_id: int) -> list[JournaledCall]:
         """The calls of one row, in the order they were made."""
         rows = self._rows(statements.CALLS_OF_ROW, (work_id,))
@@ -276,9 +280,9 @@ class LedgerReader:
 
     # -- publishing -----------------------------------------------------------------------------------------------
 
-    def parts_with_outcomes(self) -> list[int]:
-        """The parts that have settled rows to publish."""
-        return [row[0] for row in self._rows(statements.SETTLED_PARTS)]
+    def settled_by_part(self) -> dict[int, int]:
+        """By part, how many settled rows it has to publish; parts without one are not in it."""
+        return dict(self._rows(statements.SETTLED_BY_PART))
 
     def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:
         """Settled rows of a part that are not published, in the order of the table.
@@ -303,6 +307,11 @@ class LedgerReader:
         """Every final call that is not published, as (call, row_id, row_number, variant, record)."""
         for row in self._rows(statements.FINAL_CALLS):
             yield row[0], row[1], row[2], row[3], _call(row[4])
+
+    def final_calls_waiting(self) -> int:
+        """How many calls are final and not published."""
+        row = self._first(statements.COUNT_FINAL_CALLS)
+        return int(row[0]) if row else 0
 
     def unpublished(self) -> Totals:
         """The sums over final calls and settled rows that are not published: what a killed run did after publishing."""

@@ -169,10 +169,11 @@ GROUP BY part
 
 # -- publishing -------------------------------------------------------------------------------------------------------
 
-SETTLED_PARTS: Final = """
-SELECT DISTINCT part
+SETTLED_BY_PART: Final = """
+SELECT part, count(*)
 FROM pending
 WHERE state = 1
+GROUP BY part
 ORDER BY part
 """
 OUTCOMES: Final = f"""
@@ -203,6 +204,16 @@ FROM calls c
 JOIN pending p USING (work)
 WHERE c.record IS NOT NULL AND c.published = 0
 ORDER BY c.call
+"""
+KEPT_ROW: Final = f"""
+SELECT {_PENDING}
+FROM pending p
+WHERE row_id = ?
+"""
+COUNT_FINAL_CALLS: Final = """
+SELECT count(*)
+FROM calls
+WHERE record IS NOT NULL AND published = 0
 """
 CALL_PARTS: Final = """
 SELECT run, number

@@ -6,6 +6,7 @@ totals are kept in the ledger and change only with a publication; the live ones 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -44,6 +45,8 @@ class Totals(msgspec.Struct):
     cost: dict[str, int] = {}
     errors: dict[str, int] = {}
     """How many rows failed, by `kind/code`."""
+    flags: dict[str, int] = {}
+    """How many rows have each flag of `core.flags`."""
 
     @property
     def rows(self) -> int:
@@ -79,9 +82,19 @@ class Totals(msgspec.Struct):
             tool_calls=outcome.sums.tool_calls,
             kind=outcome.error_kind,
             code=outcome.error_code,
+            flags=outcome.flags,
         )
 
-    def count_row(self, *, ok: bool, retryable: bool, tool_calls: int, kind: str | None, code: str | None) -> None:
+    def count_row(
+        self,
+        *,
+        ok: bool,
+        retryable: bool,
+        tool_calls: int,
+        kind: str | None,
+        code: str | None,
+        flags: Sequence[str] = (),
+    ) -> None:
         """Count one settled row by what the table has of it.
 
         Args:
@@ -90,8 +103,11 @@ class Totals(msgspec.Struct):
             tool_calls: how many tools ran for it.
             kind: the failure's kind.
             code: the failure's code.
+            flags: of the row.
         """
         self.tool_calls += tool_calls
+        for flag in flags:
+            self.flags[flag] = self.flags.get(flag, 0) + 1
         if ok:
             self.rows_ok += 1
             return
@@ -155,6 +171,10 @@ class Planned(msgspec.Struct):
     """Whether rows before the position were taken back, so that this pass over the source cannot go on from there."""
     complete: bool = False
     """Whether the whole source was read."""
+    left: int | None = None
+    """Rows admitted and not settled when the run was closed; None before that."""
+    unread: bool | None = None
+    """Whether the run was closed before it had looked at all rows of the source; None as for `left`."""
 
     @property
     def admitted(self) -> int:

@@ -3,7 +3,8 @@
 Owns the order of a publication. It writes the calls that became final, then the parts whose rows are settled, and then
 commits ONE ledger transaction for both. After a kill anywhere before that transaction, everything is written again over
 the same names: the calls part because its number comes from the ledger, a result part because rows replace by key.
-Records are pruned and spills removed only afterwards. It does not know when to publish. Nothing but a rewrite reads the
+Records are pruned and spills removed only afterwards. Calls may be published later than their rows; until then they
+stay in the ledger. It does not know when to publish. Nothing but a rewrite reads the
 files back; the ledger stays the truth.
 
 `prepare` and `tidy` run in a thread with a reading connection of their own; `commit` is given to the ledger's writer.
@@ -31,6 +32,8 @@ from batch.output.folder import OutputFolder
 from batch.output.input_columns import no_inputs
 
 CALLS_BATCH: Final = 5_000
+CALLS_OF_A_FILE: Final = 10_000
+"""So many calls are worth a file of their own at any time; see `Publisher.prepare`."""
 SLICE_BYTES: Final = 16 << 20
 """How many bytes of input columns are in memory at once while a part is written."""
 NEW_PART: Final = ("publish.results_written", "publish.results_named")
@@ -128,23 +131,27 @@ class Publisher:
         self._variants = list(variants)
         self._reader = LedgerReader(folder.ledger)
         self._call_parts = max((n + 1 for run_, n in self._reader.call_parts() if run_ == run), default=0)
+        self._booked = 0
 
     def close(self) -> None:
         """Give the reading connection back."""
         self._reader.close()
 
-    def prepare(self, parts: Sequence[int]) -> Publication:
+    def prepare(self, parts: Sequence[int], *, all_calls: bool = True) -> Publication:
         """Write the files of one publication under their names; none of it counts before `commit`.
 
         Args:
-            parts: numbers of the parts that have settled rows.
+            parts: numbers of parts; one in which no row has settled since it was published stays as it is.
+            all_calls: write every final call. Otherwise only if that doubles what this process has written, or fills a
+                file: a slow part is published many times.
 
         Raises:
             StorageError: a file cannot be written, or a part that was published is gone.
         """
         publication = Publication(self._run)
         with self._reader.snapshot():
-            self._write_calls(publication)
+            if all_calls or self._reader.final_calls_waiting() >= max(1, min(CALLS_OF_A_FILE, self._booked)):
+                self._write_calls(publication)
             for part in parts:
                 self._write_part(part, publication)
         return publication
@@ -226,8 +233,11 @@ class Publisher:
         parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
         publication.calls_footprint = _footprint(target)
         self._call_parts += 1
+        self._booked += len(publication.calls)
 
     def _write_part(self, part: int, publication: Publication) -> None:
+        if not self._reader.outcomes(part, count=1):
+            return
         spills: dict[int, Spill] = {}
         try:
             batches = self._result_batches(part, publication, spills)
@@ -275,9 +285,7 @@ class Publisher:
     def _slice_rows(self, part: int) -> int:
         """How many rows to take at once, so that a thousand large inputs do not lie in memory together."""
         first = self._reader.outcomes(part, count=1)
-        if not first:
-            return SLICE
-        if first[0].range < 0:
+        if not first or first[0].range < 0:
             return SLICE
         path = self._folder.spill(first[0].range)
         with Spill(path) as spill:

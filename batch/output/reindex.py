@@ -295,7 +295,7 @@ def _drop_replaced(db: apsw.Connection) -> None:
 
 
 def _outcomes(folder: OutputFolder, readable: list[_Part]) -> Iterator[tuple[str, dict[str, Any]]]:
-    chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls"]
+    chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls", "flags"]
     for part in readable:
         for table in _groups(folder.part(part.file), chosen):
             for row in table.to_pylist():
@@ -309,6 +309,7 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
         tool_calls=row["tool_calls"] or 0,
         kind=row["error_kind"],
         code=row["error_code"],
+        flags=row["flags"] or (),
     )
 
 

@@ -148,22 +148,34 @@ def drop_half_conversations(db: apsw.Connection) -> None:
     db.execute("DROP TABLE halves")
 
 
-def close(run: str, reason: str, now_us: int, *, halves: bool = False) -> Callable[[apsw.Connection], None]:
+def close(
+    run: str, reason: str, now_us: int, *, halves: bool = False, all_read: bool = False
+) -> Callable[[apsw.Connection], Planned]:
     """The transaction that closes a run: what was never sent is dropped, what is in the middle is carried on.
+
+    It returns what the run had planned, with what is known to remain of it.
 
     Args:
         run: its name.
         reason: what it closed with.
         now_us: wall time in microseconds, UTC.
         halves: also give up conversations that have no open call.
+        all_read: no row of the source is left to be looked at, although planning did not come to its end.
     """
 
-    def change(db: apsw.Connection) -> None:
+    def change(db: apsw.Connection) -> Planned:
+        planned = msgspec.json.decode(db.execute("SELECT planned FROM runs WHERE run=?", (run,)).get, type=Planned)
+        planned.left = int(db.execute("SELECT count(*) FROM pending WHERE state=0").get)
+        planned.unread = not (planned.complete or all_read)
         drop_unsent(db)
         if halves:
             drop_half_conversations(db)
         db.execute("UPDATE pending SET carried=1 WHERE state=0")
-        db.execute("UPDATE runs SET state=?, ended_at=? WHERE run=?", (reason, now_us, run))
+        db.execute(
+            "UPDATE runs SET state=?, ended_at=?, planned=? WHERE run=?",
+            (reason, now_us, msgspec.json.encode(planned).decode(), run),
+        )
+        return planned
 
     return change
 

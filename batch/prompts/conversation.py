@@ -12,10 +12,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from batch.core import flags
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Message, Reply, ToolCall
 from batch.prompts import images
 from batch.prompts.finish_reasons import ERROR, UNKNOWN, meaning
+from batch.tools import execute
 
 _DATED: Final = re.compile(r"-[0-9]{4}([0-9]{2}){0,2}(-|$)")  # -0520, -202508, -20250807, -2025-08-07; not -1 nor -32k
 
@@ -54,7 +56,7 @@ class Conversation(msgspec.Struct, frozen=True):
     since: int = 0
     """The turn in which the user's last message was asked; `max_turns` counts from there."""
     flags: tuple[str, ...] = ()
-    """The flags of the answers before the last one, such as `truncated`."""
+    """The flags of what came before the last answer, such as `truncated`; `core.flags` has them all."""
 
     def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
         """The part of the conversation that `output.messages` asks for, as JSON text; of pictures, hash and source."""
@@ -168,26 +170,26 @@ def after_reply(
             error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if it should",
             retryable=False,
         )
-    flags = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, means, model_asked))))
+    flagged = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, means, model_asked))))
     if conversation.follow_ups:
-        return _next_user_turn(extended, flags), Send()
+        return _next_user_turn(extended, flagged), Send()
     return extended, Settle(
         status="ok",
         answer=reply.content,
         reasoning=reply.reasoning,
         finish_reason=_shown(reply, means),
-        flags=flags,
+        flags=flagged,
         model=reply.model,
     )
 
 
-def _next_user_turn(conversation: Conversation, flags: tuple[str, ...]) -> Conversation:
+def _next_user_turn(conversation: Conversation, flagged: tuple[str, ...]) -> Conversation:
     """The conversation with the user's next message; the model sees the whole of it again."""
     user_message, *follow_ups = conversation.follow_ups
     turn = conversation.turn + 1
     messages = (*conversation.messages[:-1], _answered(conversation.messages[-1]), user_message)
     return msgspec.structs.replace(
-        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flags
+        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flagged
     )
 
 
@@ -211,8 +213,11 @@ def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], content
         {"role": "tool", "content": content, "tool_call_id": call.id}
         for call, content in zip(calls, contents, strict=True)
     ]
+    flagged = conversation.flags
+    if flags.TOOL_FAILED not in flagged and any(map(execute.failed, contents)):
+        flagged = (*flagged, flags.TOOL_FAILED)
     return msgspec.structs.replace(
-        conversation, messages=(*conversation.messages, *results), turn=conversation.turn + 1
+        conversation, messages=(*conversation.messages, *results), turn=conversation.turn + 1, flags=flagged
     )
 
 
@@ -280,17 +285,17 @@ def _other_model(reply: Reply, asked: str) -> bool:
 
 
 def _flags(reply: Reply, means: str, asked: str) -> tuple[str, ...]:
-    flags = []
+    found = []
     if means == "length":
-        flags.append("truncated")
+        found.append(flags.TRUNCATED)
     if means == UNKNOWN:
-        flags.append("finish_unknown")
+        found.append(flags.FINISH_UNKNOWN)
     if _other_model(reply, asked):
-        flags.append("served_other")
+        found.append(flags.SERVED_OTHER)
     if not reply.content:
-        flags.append("empty")
+        found.append(flags.EMPTY)
     if reply.usage is None:
-        flags.append("usage_unknown")
+        found.append(flags.USAGE_UNKNOWN)
     elif reply.usage.estimated:
-        flags.append("usage_estimated")
-    return tuple(flags)
+        found.append(flags.USAGE_ESTIMATED)
+    return tuple(found)

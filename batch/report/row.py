@@ -1,7 +1,8 @@
 """Collects everything about one row, in each of its variants: input, outcome, conversation, and every call made for it.
 
 Looks a row up by its id, or by a beginning of it that no other row shares, in the published table first and then among
-the rows that are still under way. Reads only what the ledger names: a killed publication's files are not in the book.
+the rows that are still under way. What has settled and is not published yet comes from the ledger, in the form it will
+have in the table. Reads only what the ledger names: a killed publication's files are not in the book.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Stage = Literal["waiting", "under way", "settled"]
 
 
 class RowView(msgspec.Struct, frozen=True, kw_only=True):
-    """One row in one variant; `outcome` None while it has none in the table."""
+    """One row in one variant; `outcome` None while it has none."""
 
     row_id: str
     row_number: int
@@ -73,20 +74,30 @@ def _row(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[RowVie
     parts = {entry.part for entry in entries.values() if entry.status is not None}
     published = {name: row for part in sorted(parts) for name, row in _published(folder, part, full_id).items()}
     booked = _booked(folder, reader, full_id)
+    kept = reader.kept(full_id)
+    run = next((run.run for run in reversed(reader.runs())), "")
     views = []
     for variant in dict.fromkeys([*published, *under_way, *(name for _, name in entries)]):
         stage, row = under_way.get(variant, (None, None))
         inputs, outcome = _split(published[variant]) if variant in published else ({}, None)
+        if row is not None and (not inputs or row.outcome is not None):
+            inputs = _spilled(folder, row) or inputs
+        if row is not None and row.outcome is not None:
+            outcome = _settled(row, run)
         number = row.row_number if row is not None else entries[full_id, variant].row_number
         view = RowView(
             row_id=full_id,
             row_number=number,
             variant=variant or None,
             stage=stage,
-            inputs=_spilled(folder, row) if row is not None and not inputs else inputs,
+            inputs=inputs,
             messages=_messages(outcome.pop("messages", None)) if outcome is not None else [],
             outcome=outcome,
-            calls=_calls(reader, [call for call in booked if call["variant"] == (variant or None)], row),
+            calls=_calls(
+                reader,
+                [call for call in booked if call["variant"] == (variant or None)],
+                [row for row in kept if row.variant == variant],
+            ),
         )
         views.append(view)
     return views
@@ -102,7 +113,7 @@ class _Pending:
             self._add("waiting", slice_)
             after = slice_[-1].work_id
         self._add("under way", reader.open_rows())
-        for part in reader.parts_with_outcomes():
+        for part in reader.settled_by_part():
             position = (-1, -1)
             while settled := reader.outcomes(part, after=position):
                 self._add("settled", settled)
@@ -171,6 +182,22 @@ def _split(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(items[:-ours]), dict(items[-ours:])
 
 
+def _settled(row: PendingRow, run: str) -> dict[str, Any]:
+    """Our columns of a row that is not published yet, as they will stand in the table."""
+    assert row.outcome is not None
+    settled = tables.ResultRow(
+        row_id=row.row_id,
+        row_number=row.row_number,
+        variant=row.variant or None,
+        run=run,
+        fingerprint=row.fingerprint,
+        outcome=row.outcome,
+    )
+    schema = tables.result_schema(pa.schema([]), None)
+    shown: dict[str, Any] = tables.result_batch(schema, pa.table({"": [None]}), [settled]).to_pylist()[0]
+    return shown
+
+
 def _spilled(folder: OutputFolder, row: PendingRow) -> dict[str, Any]:
     """The input of a row under way; gone when it was published a moment ago."""
     try:
@@ -189,10 +216,10 @@ def _messages(text: str | None) -> list[dict[str, Any]]:
         return []
 
 
-def _calls(reader: LedgerReader, booked: list[dict[str, Any]], row: PendingRow | None) -> list[dict[str, Any]]:
-    """All calls of a row; those in the book are still in the ledger as long as the row is under way."""
+def _calls(reader: LedgerReader, booked: list[dict[str, Any]], kept: list[PendingRow]) -> list[dict[str, Any]]:
+    """All calls of a row; those in the book are still in the ledger until the row is pruned."""
     booked_ids = {call["client_call_id"] for call in booked}
-    journaled = _journaled(reader, row) if row is not None else []
+    journaled = [call for row in kept for call in _journaled(reader, row)]
     return booked + [call for call in journaled if call["client_call_id"] not in booked_ids]
 
 
@@ -208,7 +235,7 @@ def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[dic
 
 
 def _journaled(reader: LedgerReader, row: PendingRow) -> list[dict[str, Any]]:
-    """The calls of a row under way that are only in the ledger."""
+    """The calls that the ledger has of a row."""
     return [_of_ledger(call) for call in reader.calls_of(row.work_id)]
 
 

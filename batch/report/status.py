@@ -7,6 +7,7 @@ counts come from `status.json`, which it rewrites every second; otherwise the le
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from batch.core.errors import StorageError
+from batch.core.flags import FLAGS
 from batch.core.records import COST_DIGITS
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned, Totals
@@ -69,6 +71,15 @@ class Standing(msgspec.Struct, frozen=True):
     """The error message of the first."""
 
 
+class Flagged(msgspec.Struct, frozen=True):
+    """The rows of the table that share a flag."""
+
+    flag: str
+    rows: int
+    examples: tuple[str, ...]
+    """The ids of the first few."""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One output folder at one moment; `totals` and `planned` are those of the last run."""
 
@@ -96,12 +107,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals = msgspec.field(default_factory=Totals)
     live: Live | None = None
     fault: str | None = None
+    drawn: bool = False
+    """Whether the rows of the last run were drawn from all that needed work."""
     unsettled: int = 0
     """Rows admitted and not settled: the next run continues with them."""
     table_rows: int = 0
     permanent: int = 0
     retryable: int = 0
     standing: tuple[Standing, ...] = ()
+    flagged: tuple[Flagged, ...] = ()
 
 
 def status_of(out: Path) -> Status:
@@ -123,10 +137,13 @@ def status_of(out: Path) -> Status:
             "permanent": permanent,
             "retryable": retryable,
         }
-        parts = reader.parts() if permanent + retryable else []
+        parts = reader.parts()
         last = runs[-1] if runs else None
         beyond = reader.unpublished() if last is not None and last.state == "running" else Totals()
-    common["standing"] = _standing(folder, parts)
+        common["drawn"] = last is not None and reader.sample(last.run) is not None
+    common["standing"] = _standing(folder, parts if permanent + retryable else [])
+    with suppress(OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
+        common["flagged"] = _flagged(folder, parts)
     if last is None:
         return Status(state="never", **common)
     return _with_run(folder, last, beyond, common)
@@ -143,6 +160,9 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
             # After a storage fault the ledger could not be told how the run ended; its file may say it.
             state = "running" if locked else run_file.get("exit_reason") or "killed"
             totals.add(beyond)
+        planned = msgspec.structs.replace(planned, unread=not planned.complete)
+    if live is None:
+        planned = msgspec.structs.replace(planned, left=max(planned.left or 0, common["unsettled"]))
     ended = {} if locked and last.state == "running" else run_file
     return Status(
         state=state,  # type: ignore[arg-type]  # the ledger's states are this set
@@ -221,3 +241,20 @@ def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
         Standing(*key, number, tuple(examples[key]), messages[key])
         for key, number in sorted(counts.items(), key=lambda item: -item[1])
     )
+
+
+def _flagged(folder: OutputFolder, parts: list[int]) -> tuple[Flagged, ...]:
+    """The flags that rows of the table have, in the order of `core.flags`; constant memory."""
+    if not parts:
+        return ()
+    counts: dict[str, int] = {}
+    examples: dict[str, list[str]] = {}
+    table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
+    any_flag = pc.list_value_length(pc.field("flags")) > 0
+    for batch in table.to_batches(columns=["row_id", "flags"], filter=any_flag, batch_readahead=2):
+        for row_id, flags in zip(*(column.to_pylist() for column in batch), strict=True):
+            for flag in flags:
+                counts[flag] = counts.get(flag, 0) + 1
+                if counts[flag] <= EXAMPLES:
+                    examples.setdefault(flag, []).append(row_id)
+    return tuple(Flagged(flag, counts[flag], tuple(examples[flag])) for flag in FLAGS if flag in counts)

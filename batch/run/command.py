@@ -56,6 +56,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[int, int]
     """Rows of the whole table that failed for good, and that failed but are worth another try."""
     table_rows: int
+    drawn: bool = False
+    """Whether the rows were drawn from all that need work."""
     fault: BatchError | None = None
     max_failed: MaxFailed | None = None
     holder: str = ""
@@ -289,6 +291,7 @@ class RunCommand:
                 elapsed_s=elapsed_s,
                 standing=reader.standing_failures(),
                 table_rows=reader.table_rows(),
+                drawn=self._options.sample_seed is not None,
                 fault=self._fault,
                 max_failed=self._options.max_failed,
             )

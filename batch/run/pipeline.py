@@ -120,11 +120,9 @@ class Run:
         if published is not None:
             state.totals.add(published)
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
-        state.restore(reader.unsettled_by_part(), planned=self._start.planned.admitted)
+        state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         self._stages.resumer.restore()
         self._stages.intake.restore(reader.unsent_by_variant())
-        for part in reader.parts_with_outcomes():
-            state.part_settled(part, 0)
         self._stages.limiter.start(since)
 
     async def _work(self) -> None:
@@ -151,8 +149,16 @@ class Run:
         if self._start.closes_as is not None and state.reason == "finished":
             state.reason = self._start.closes_as
         halves = state.reason == "job_changed"
-        close = continuation.close(self._start.run, state.reason, self._clock.now_us(), halves=halves)
-        await self._stages.publishing.finish(close)
+        intake = self._stages.intake
+        close = continuation.close(
+            self._start.run,
+            state.reason,
+            self._clock.now_us(),
+            halves=halves,
+            # The limit may have been reached with the very last row.
+            all_read=self._checked.fraction(intake.position) == 1.0,
+        )
+        intake.planned = await self._stages.publishing.finish(close)
 
     async def _tick(self) -> None:
         try:

@@ -32,6 +32,8 @@ class RunState:
         fault: what stopped it, None as long as nothing has.
         stopping: whether the first stop was asked for.
         carried: rows begun by an earlier run that this one settles.
+        unsettled: by part, rows that it waits for.
+        settled: by part, rows that have settled since the publisher took it last.
         sending: cancelled, or at its deadline, it ends planning and the workers.
         whole: cancelled, it ends publishing too.
     """
@@ -47,21 +49,26 @@ class RunState:
         self._parked: BatchError | None = None
         self._limiter = limiter
         self._schedule = schedule
-        self._unsettled: Counter[int] = Counter()
+        self.unsettled: Counter[int] = Counter()
+        self.settled: Counter[int] = Counter()
         self._complete: set[int] = set()
         self._part_complete = anyio.Event()
 
     # -- rows and parts ---------------------------------------------------------------------------------------------
 
-    def restore(self, unsettled: Mapping[int, int], *, planned: int) -> None:
+    def restore(self, unsettled: Mapping[int, int], settled: Mapping[int, int], *, planned: int) -> None:
         """Go on from what an earlier process left.
 
         Args:
             unsettled: rows that each part still waits for.
+            settled: rows of each part that have an outcome and are not published.
             planned: rows that this run itself admitted so far.
         """
-        self._unsettled.update(unsettled)
-        self.carried = self.totals.rows + self._unsettled.total() - planned
+        self.unsettled.update(unsettled)
+        self.carried = self.totals.rows + self.unsettled.total() - planned
+        for part, rows in settled.items():
+            self.settled[part] += rows
+            self._look(part)
 
     def rows_admitted(self, rows: Iterable[tuple[int, Outcome | None]]) -> None:
         """Rows are durable: of each its part, and its outcome if it could not even be asked."""
@@ -69,30 +76,35 @@ class RunState:
         for part, outcome in rows:
             parts.add(part)
             if outcome is None:
-                self._unsettled[part] += 1
+                self.unsettled[part] += 1
             else:
                 self.totals.add_outcome(outcome)
+                self.settled[part] += 1
         for part in parts:
-            self.part_settled(part, 0)
+            self._look(part)
 
     def row_settled(self, part: int, outcome: Outcome) -> None:
         """A row has its outcome, queued in the ledger."""
         self.totals.add_outcome(outcome)
-        self.part_settled(part, 1)
+        self.settled[part] += 1
+        self.unsettled[part] -= 1
+        self._look(part)
 
-    def part_settled(self, part: int, rows: int) -> None:
-        """So many rows of a part have settled; with the last one it can be published."""
-        self._unsettled[part] -= rows
-        if self._unsettled[part] <= 0:
-            del self._unsettled[part]
+    def _look(self, part: int) -> None:
+        """With the last row of a part it can be published whole."""
+        if self.unsettled[part] <= 0:
+            del self.unsettled[part]
             self._complete.add(part)
             self._part_complete.set()
 
-    async def complete_parts(self) -> list[int]:
-        """Wait for parts in which every admitted row has settled, and take them."""
+    async def part_complete(self) -> None:
+        """Wait until there is a part in which every admitted row has settled."""
         if not self._complete:
             self._part_complete = anyio.Event()
             await self._part_complete.wait()
+
+    def take_complete(self) -> list[int]:
+        """The parts in which every admitted row has settled; each is given out once."""
         parts = sorted(self._complete)
         self._complete.clear()
         return parts

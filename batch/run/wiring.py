@@ -24,6 +24,7 @@ from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
+from batch.run.early import EarlyParts
 from batch.run.feeder import Feeder
 from batch.run.intake import Intake
 from batch.run.publishing import Publishing
@@ -78,7 +79,7 @@ def wire(
         model_of=lambda row: row.request.model,
         needs_slot=lambda row: row.call is None and row.replied is None,
     )
-    state = RunState(limiter, schedule)
+    state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
     context = CallContext(
@@ -111,7 +112,7 @@ def wire(
             checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
         ),
         worker=Worker(context, schedule, settings, tools=tools, state=state),
-        publishing=Publishing(publisher, ledger, reader, state),
+        publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
 
 

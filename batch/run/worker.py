@@ -283,7 +283,7 @@ class Worker:
             answer=settle.answer,
             reasoning=settle.reasoning,
             finish_reason=settle.finish_reason,
-            flags=settle.flags,
+            flags=settle.flags or row.conversation.flags,  # of a failed row, those of the turns before
             messages=row.conversation.kept(self._settings.rules.keep),
             model=settle.model,
             error_kind=settle.error_kind,

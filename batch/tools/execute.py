@@ -39,6 +39,7 @@ MAX_CONTENT: Final = 64 * 1024
 """The largest content in bytes of UTF-8; it is billed again in every later turn of the row."""
 MAX_ERROR: Final = 2_000
 _SHOWN_NAMES: Final = 20
+_ERROR_BEGINS: Final = '{"error":"'
 
 
 class ToolResult(msgspec.Struct, frozen=True):
@@ -46,6 +47,16 @@ class ToolResult(msgspec.Struct, frozen=True):
 
     content: str
     failed: bool = False
+
+
+def failed(content: str) -> bool:
+    """Whether this content, which the model got from a tool, is an error and no result; one that a tool made counts."""
+    if not content.startswith(_ERROR_BEGINS):
+        return False
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any]).keys() == {"error"}
+    except msgspec.MsgspecError:
+        return False
 
 
 class ResultFault(BatchError):

@@ -24,7 +24,16 @@ def test_check_shows_what_would_be_asked_and_touches_nothing(alone: Shell, cli: 
     before = sorted(folder.rglob("*"))
     said = cli("check", folder)
     assert said.code == 0
-    for told in ("rows.jsonl", "from ZHIPUAI_API_KEY", "CNY per million tokens", "50 in flight", "(new)", alone.base):
+    first = "parts of 10,000 rows, each readable first after 60 s"
+    for told in (
+        "rows.jsonl",
+        "from ZHIPUAI_API_KEY",
+        "CNY per million tokens",
+        "50 in flight",
+        "(new)",
+        alone.base,
+        first,
+    ):
         assert told in said.out
     assert said.out.count("Tell me about the number") == 3
     assert sorted(folder.rglob("*")) == before

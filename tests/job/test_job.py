@@ -1,6 +1,7 @@
 """The job file: what it may hold, what stands when it does not, and what depends on it."""
 
 import re
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 
 from batch.core.errors import JobError
 from batch.job.job import InputSpec, Job, LimitSpec, ModelLimitSpec, ModelSpec, OutputSpec, PromptSpec, ToolSpec
-from tests.support.jobtext import SOUND, load
+from tests.support.jobtext import SOUND, faults, load
 
 
 @pytest.fixture
@@ -207,6 +208,27 @@ def test_only_what_is_asked_changes_the_request_part(folder: Path) -> None:
     assert load(folder, SOUND).digest() == job.digest()
     assert len(job.digest()) == 32
     msgspec.json.encode(job.request_part())
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", '"often"', "31_536_001"])
+def test_the_time_after_which_a_part_can_be_read_is_checked(folder: Path, text: str) -> None:
+    """FIELD 32. Seconds, and more than none: the message says which key and what it takes."""
+    (fault,) = faults(folder, f"{SOUND}\n[output]\npublish_every_s = {text}\n")
+    assert fault.startswith("output.publish_every_s = ")
+    assert "expected seconds, more than 0" in fault
+
+
+def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(folder: Path) -> None:
+    """FIELD 32. A minute unless the job says otherwise; a job that says nothing is the one it was before there was the key."""
+    job = load(folder, SOUND)
+    assert job.output.publish_every_s == 60
+    changed = load(folder, SOUND, overrides=["output.publish_every_s=5"])
+    assert changed.request_part() == job.request_part()
+    assert changed.digest() != job.digest()
+    whole = msgspec.to_builtins(job, enc_hook=str)
+    del whole["output"]["publish_every_s"], whole["limits"]["model"]
+    before = blake2b(msgspec.json.encode(whole, order="sorted"), digest_size=16).hexdigest()
+    assert job.digest() == before
 
 
 def several(folder: Path, limits: str) -> Job:

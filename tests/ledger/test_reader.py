@@ -152,7 +152,7 @@ async def test_every_admitted_row_is_unsent_open_or_settled(path: Path, replay: 
         assert replay.open_rows() == [row(n) for n in (1, 2, 3)]
         assert replay.outcomes(0) == [row(4, outcome()), row(5, outcome())]
         assert replay.unsettled_by_part() == {0: 8}
-        assert replay.parts_with_outcomes() == [0]
+        assert replay.settled_by_part() == {0: 2}
 
 
 def test_unsent_rows_are_handed_out_page_by_page(replay: LedgerReader) -> None:

@@ -94,6 +94,14 @@ def test_failed_rows_are_grouped_by_kind_and_code() -> None:
     assert (sums.rows_failed, sums.rows_retryable) == (4, 3)
 
 
+def test_rows_are_counted_by_flag() -> None:
+    """FIELD 33. A failed row's flags, too; and what an older version wrote has none."""
+    sums = totals([], [outcome(flags=("truncated", "empty")), outcome(flags=("truncated",)), outcome()])
+    sums.add(totals([], [failed(flags=("tool_failed",))]))
+    assert sums.flags == sums.public()["flags"] == {"truncated": 2, "empty": 1, "tool_failed": 1}
+    assert msgspec.json.decode(b'{"rows_ok": 3}', type=Totals).flags == {}
+
+
 def test_the_sums_of_a_row_are_null_until_one_call_was_known() -> None:
     """Only `unknown` calls: tokens and cost are null, not 0."""
     sums = Sums()

@@ -395,3 +395,27 @@ def test_pictures_are_kept_as_hash_and_source() -> None:
     hashed = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     assert kept["content"][1] == {"type": "image_url", "image_url": {"url": hashed}, "source": "a.png"}
     assert first[0]["content"][1] == picture
+
+
+@pytest.mark.parametrize(
+    ("contents", "flagged"),
+    [
+        (["7", '{"error":"ZeroDivisionError: division by zero"}'], True),
+        (['{"error":"not found"}', "7"], True),
+        (['{"error":""}', ""], True),
+        (['{"error":null,"value":3}', '{"error":"none","value":3}'], False),
+        (['{"error":"half', "error"], False),
+    ],
+)
+def test_a_row_says_that_a_tool_failed_whatever_came_of_it(contents: list[str], flagged: bool) -> None:
+    """FIELD 33. Once, in the flags of its answer and of its failure; what only looks like an error is a result."""
+    asked = reply(None, "tool_calls", calls=2)
+    conversation, _ = after_reply(start(FIRST), asked, TOOLS, model_asked=ASKED)
+    flags = ("tool_failed",) if flagged else ()
+    following = after_tools(conversation, asked.tool_calls, contents)
+    assert following.flags == flags
+    _, action = after_reply(following, reply(), TOOLS, model_asked=ASKED)
+    assert isinstance(action, Settle)
+    assert (action.status, action.flags) == ("ok", flags)
+    again, _ = after_reply(following, asked, TOOLS, model_asked=ASKED)
+    assert after_tools(again, asked.tool_calls, contents).flags == flags

@@ -109,6 +109,8 @@ def test_a_snapshot_is_written_as_plain_json() -> None:
         "kinds": ["new", "changed", "failed"],
         "given_up": False,
         "complete": True,
+        "left": None,
+        "unread": None,
     }
     assert (shown["elapsed_s"], shown["rows_per_second"], shown["left_s"]) == (12.346, 0.333, 9.1)
     assert shown["totals"]["cost"] == {"CNY": "0.000000000005"}

@@ -70,6 +70,8 @@ class Stage:
     rows: int = 240
     rows_per_part: int = 60
     max_attempts: int = 8
+    publish_every_s: float = 0.1
+    """Soon, so that parts are published early as well as whole."""
     kills: int = 0
     refusals: int = 0
     out: Path = field(init=False)
@@ -101,6 +103,7 @@ class Stage:
             [output]
             path = "out"
             rows_per_part = {self.rows_per_part}
+            publish_every_s = {self.publish_every_s}
             """,
             encoding="utf-8",
         )

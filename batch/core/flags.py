@@ -1,0 +1,46 @@
+"""The flags of a row: what is worth knowing of an answer that is no failure.
+
+Owns their words, what each means, and what can be done about it, so that the table, the sums and every text say the
+same. It does not know when a row gets one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+TRUNCATED: Final = "truncated"
+EMPTY: Final = "empty"
+TOOL_FAILED: Final = "tool_failed"
+FINISH_UNKNOWN: Final = "finish_unknown"
+SERVED_OTHER: Final = "served_other"
+USAGE_UNKNOWN: Final = "usage_unknown"
+USAGE_ESTIMATED: Final = "usage_estimated"
+
+
+class Flag(NamedTuple):
+    """What a flag means, and the way out."""
+
+    meaning: str
+    advice: str
+
+
+FLAGS: Final[dict[str, Flag]] = {
+    TRUNCATED: Flag("the answer ends where its tokens did", "raise max_tokens, which asks the rows anew"),
+    EMPTY: Flag("the answer has no text", "look at one; a model that reasons may have had no tokens left to answer"),
+    TOOL_FAILED: Flag(
+        "a tool gave the model an error instead of a result",
+        "look at one; promptmill tools JOB NAME JSON runs a tool by hand",
+    ),
+    FINISH_UNKNOWN: Flag(
+        "the answer ended in a word that nobody knows, or in none",
+        "look at one; finish_reasons in the [provider] table teaches the words of a service",
+    ),
+    SERVED_OTHER: Flag(
+        "another model answered than was asked", 'model.served = "same" fails such rows, if that is not wanted'
+    ),
+    USAGE_UNKNOWN: Flag(
+        "the provider did not say how many tokens it took", "its tokens and cost are null; see the bill"
+    ),
+    USAGE_ESTIMATED: Flag("the provider's counts of tokens do not add up", "its cost is an estimate; see the bill"),
+}
+"""Every flag, those first that ask for something to be done."""
