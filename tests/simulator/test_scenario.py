@@ -19,7 +19,7 @@ WHOLE = """
 seed = 11
 time_factor = 0.5
 mode = "2024"
-models = ["glm-4"]
+models = ["glm-4", "glm-4-air"]
 gzip = true
 cached_prefix = true
 refuse_duplicates = true
@@ -80,7 +80,12 @@ behaviour = 28
 def test_every_key_is_read() -> None:
     """A file with all keys comes out as it went in."""
     scenario = parse(tomllib.loads(WHOLE))
-    assert (scenario.seed, scenario.time_factor, scenario.mode, scenario.models) == (11, 0.5, "2024", ("glm-4",))
+    assert (scenario.seed, scenario.time_factor, scenario.mode, scenario.models) == (
+        11,
+        0.5,
+        "2024",
+        ("glm-4", "glm-4-air"),
+    )
     assert scenario.gzip
     assert scenario.cached_prefix
     assert scenario.refuse_duplicates
@@ -139,7 +144,8 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("[[limits.change]]\nrpm = 5", "limits.change[1]: after_s is missing: the seconds after the first request"),
         ("[[limits.change]]\nafter_s = 5", "limits.change[1]: changes nothing; give one of in_flight, rpm and tpm"),
         ("[[limits.change]]\nafter_s = -5", "limits.change[1].after_s = -5: must be a number of at least 0"),
-        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1]: changes nothing"),
+        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1].rmp = 1: unknown key; did you mean rpm?"),
+        ("[[limits.change]]\nafter = 5\nrpm = 1", "limits.change[1]: after_s is missing: the seconds after the first"),
         ("[[limits.change]]\nafter_s = 5\nrpm = 1\nin_fligth = 1", "limits.change[1].in_fligth = 1: unknown key; did"),
         ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 3", "limits.change[1].model = 3: must be a text"),
         ("fault = 3", "fault = 3: write [[fault]], one for each"),
