@@ -184,7 +184,10 @@ class Rich(Show):
         *first, last = [Text(clean(line)) for line in lines]
         for text in first:
             text.truncate(self._width, overflow="ellipsis")
-        shown = Text("\n").join([*first, *last.wrap(self._console, self._width)[:MOST_LINES]])
+        wrapped = last.wrap(self._console, self._width)[:MOST_LINES]
+        for text in wrapped:
+            text.rstrip()
+        shown = Text("\n").join([*first, *wrapped])
         shown.no_wrap = True
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
