@@ -211,3 +211,20 @@ def test_a_fault_with_a_rate_of_its_own_gives_way_to_any_narrowing() -> None:
     texts = ("", "rate = 0.1", "rows = ['a']", "first = 2")
     faults = [parse(tomllib.loads(f"[[fault]]\nbehaviour = 23\n{text}")).faults[0] for text in texts]
     assert [fault.rate for fault in faults] == [0.85, 0.1, None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits.models.glm-4x]\nrpm = 5", "limits.models.\"glm-4x\" = 'glm-4x': is not served; did you mean glm-4?"),
+        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 'zzz'", "limits.change.model = 'zzz': is not served; models has"),
+        ("[[fault]]\nbehaviour = 18\nmodel = 'glm4'", "fault[1].model = 'glm4': is not served; did you mean glm-4?"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_model_that_is_not_served_is_refused(text: str, said: str) -> None:
+    """FIELD 51: a misspelt name was a limit or a fault that never came."""
+    with pytest.raises(ScenarioError, match="is not served") as caught:
+        parse(tomllib.loads(f'models = ["glm-4", "GLM-4-Air"]\n{text}'))
+    assert str(caught.value).startswith(said)
+    assert parse(tomllib.loads(text)).models is None, "where any name is served, this one is"
+    parse(tomllib.loads('models = ["glm-4"]\n[limits.models.GLM-4]\nrpm = 5\n'))
