@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
 
@@ -131,7 +131,7 @@ class Plain(Show):
             return  # the sentence says it all
         if changed or now >= self._next:
             self._next = now + EVERY_S
-            self.tell(_joined(iter((*_done(snapshot), *_doing(snapshot)))))
+            self.tell(_joined((*_done(snapshot), *_doing(snapshot))))
 
     def tell(self, text: str) -> None:
         """See `Show`."""
@@ -165,11 +165,13 @@ class Rich(Show):
         """See `Show`."""
         from rich.cells import cell_len
 
-        done, doing = _joined(_done(snapshot)), _joined(_doing(snapshot))
-        one = _joined(iter((done, doing)))
+        done, doing = list(_done(snapshot)), _joined(_doing(snapshot))
+        one = _joined([*done, doing])
         # What was too long once will be so again: a line that jumps is harder to read than two.
         self._narrow = self._narrow or cell_len(one) > self._width
-        self._show([done, doing] if self._narrow and doing else [one])
+        while len(done) > 1 and cell_len(_joined(done)) > self._width:
+            done.pop()  # whole parts, the least important first: half an amount of money is another one
+        self._show([_joined(done), doing] if self._narrow and doing else [one])
 
     @property
     def _width(self) -> int:
@@ -259,7 +261,7 @@ def _animates() -> bool:
     )
 
 
-def _joined(parts: Iterator[str]) -> str:
+def _joined(parts: Iterable[str]) -> str:
     return " · ".join(part for part in parts if part)
 
 

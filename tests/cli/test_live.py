@@ -47,7 +47,8 @@ def busy(**more: Any) -> dict[str, Any]:
 def test_a_narrow_terminal_has_two_lines_and_loses_nothing_of_what_happens_now(width: int) -> None:
     """FIELD 49: at 80 columns "in flight" and what the run waits for were cut away."""
     first, *more = Screen(width).lines(**busy(waits_for=WHY, waiting_tasks=0))
-    assert first.startswith("4,000/10,000 rows (40 %)")
+    whole = ["4,000/10,000 rows (40 %)", "93.4 rows/s", "left 1 min 04 s", "4,000,000 tokens", "400.00 CNY"]
+    assert first.split(" · ") == whole[: len(first.split(" · "))], "no amount is cut in two"
     assert " ".join(more) == f"50 in flight · waits for {WHY}"
     assert all(cell_len(line) <= width - ECHO for line in (first, *more)), "^C of the terminal fits behind"
 
