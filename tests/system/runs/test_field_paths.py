@@ -37,8 +37,11 @@ def at(base_url: str, mill: Mill) -> Report:
     return anyio.run(lambda: run(job, environ=mill.environ), backend_options={"use_uvloop": True})
 
 
-@pytest.mark.parametrize("lane", ["sync", "stream"])
-@pytest.mark.parametrize("otherwise", [NOT_FOUND, (404, {"Content-Type": "text/plain"}, b"404 page not found")])
+@pytest.mark.parametrize(
+    ("lane", "otherwise"),
+    [("sync", NOT_FOUND), ("stream", (404, {"Content-Type": "text/plain"}, b"404 page not found"))],
+    ids=["FastAPI", "Go"],
+)
 def test_a_missing_v1_is_named_with_the_whole_url_and_what_is_likelier(
     tmp_path: Path, lane: str, otherwise: Answer
 ) -> None:
