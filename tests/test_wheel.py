@@ -109,7 +109,9 @@ def test_init_simulate_and_run_work_from_the_wheel(wheel: Path, tmp_path: Path) 
 @contextmanager
 def simulator(command: Path, folder: Path) -> Iterator[str]:
     """`promptmill simulate`; gives its root URL."""
-    with subprocess.Popen([command, "simulate"], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [command, "simulate", "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

@@ -30,7 +30,6 @@ Exit codes:
   0   every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do
   1   finished, but rows failed; for check, tools and rebuild: what was looked at is not sound
   2   refused to start: the command, the job, the input, the key or the output folder is wrong
-  3   stopped by a budget
   4   interrupted; the same command continues
   5   the disk refused a write
   6   the provider refused the key, the money or the model

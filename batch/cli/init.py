@@ -40,7 +40,7 @@ def init(folder: Annotated[Path, Parameter(negative=())], /) -> int:
     say(
         [
             f"{folder}: a job with {', '.join(FILES.values())}. In another terminal:",
-            "  promptmill simulate --port 8311",
+            "  promptmill simulate",
             "and then here:",
             f"  promptmill run {place}",
         ]

@@ -12,8 +12,9 @@ import io
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
 
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from batch.run.progress import Progress
 
 EVERY_S: Final = 10.0
+QUICK_S: Final = 0.4
+"""A start that takes longer is told where nothing is written over."""
+ECHO: Final = 5
+"""Columns that are left free."""
+MOST_LINES: Final = 3
+"""Of what a run waits for."""
+_STARTING: Final = "{name}: looking at the job, its input and what was answered before"
 _MOVING: Final = frozenset({"running", "stopping"})
+_STOPPED: Final = frozenset({"stopping", "interrupted", "provider", "systematic"})
 
 
 class Show:
@@ -43,6 +52,7 @@ class Show:
         self._run: str | None = None
         self._before = 0
         self._state = ""
+        self._tasks_told = 0
 
     def __call__(self, snapshot: Progress) -> None:
         """Take one snapshot."""
@@ -53,8 +63,23 @@ class Show:
         with contextlib.suppress(OSError, ValueError):
             self.update(snapshot, changed=changed)
             if changed and (sentence := _SENTENCES.get(snapshot.state)):
-                counts = {"flight": count(snapshot.in_flight, "call"), "tasks": _left(snapshot)}
-                self.tell(sentence.format(**counts, other=clean(snapshot.waits_for or "")))
+                self.tell(sentence.format(other=clean(snapshot.waits_for or "")))
+            if changed:
+                self._tell_stop(snapshot)
+
+    def _tell_stop(self, snapshot: Progress) -> None:
+        """Say what happens now that the run stops, and in the end how many tasks stay, if they are not as many."""
+        told = ""
+        if snapshot.state == "stopping":
+            told = _stopping(max(0, snapshot.in_flight - snapshot.waiting_tasks))
+        if snapshot.state in _STOPPED and snapshot.waiting_tasks != self._tasks_told:
+            self._tasks_told = snapshot.waiting_tasks
+            told = f"{told} {_left(snapshot.waiting_tasks)}".strip()
+        if told:
+            self.tell(told)
+
+    def starting(self, name: str) -> None:
+        """Show that the command is at work although there is no run to tell of yet; `name` is the job's."""
 
     def update(self, snapshot: Progress, *, changed: bool) -> None:
         """Show a snapshot; `changed`: the state of the run is another than in the one before."""
@@ -80,15 +105,33 @@ class Plain(Show):
     """Shows a line at the start, every ten seconds, when the state changes, and at the end."""
 
     _next = 0.0
+    _start: threading.Timer | None = None
+
+    def starting(self, name: str) -> None:
+        """See `Show`; a line only where the start takes long, so that a command with nothing to do says nothing."""
+        self._start = threading.Timer(QUICK_S, self.tell, [_STARTING.format(name=name)])
+        self._start.daemon = True
+        self._start.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left to be told of the start."""
+        self._started()
+
+    def _started(self) -> None:
+        if self._start is not None:
+            self._start.cancel()
 
     def update(self, snapshot: Progress, *, changed: bool) -> None:
         """See `Show`."""
+        self._started()
         now = time.monotonic()
         if snapshot.state == "waiting":
             return  # the sentence says it all
         if changed or now >= self._next:
             self._next = now + EVERY_S
-            self.tell(" · ".join(parts(snapshot)))
+            self.tell(_joined((*_done(snapshot), *_doing(snapshot))))
 
     def tell(self, text: str) -> None:
         """See `Show`."""
@@ -105,29 +148,59 @@ class Lines(Show):
 
 
 class Rich(Show):
-    """Shows one line that is written over in place; everything else appears above it."""
+    """Shows a line, or two where one is too narrow, written over in place; everything else appears above it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
         self._live: Live | None = None
+        self._narrow = False
+
+    def starting(self, name: str) -> None:
+        """See `Show`."""
+        with contextlib.suppress(OSError, ValueError):
+            self._show([_STARTING.format(name=name)])
 
     def update(self, snapshot: Progress, *, changed: bool) -> None:  # noqa: ARG002 - every second alike
         """See `Show`."""
+        from rich.cells import cell_len
+
+        done, doing = list(_done(snapshot)), _joined(_doing(snapshot))
+        one = _joined([*done, doing])
+        # What was too long once will be so again: a line that jumps is harder to read than two.
+        self._narrow = self._narrow or cell_len(one) > self._width
+        while len(done) > 1 and cell_len(_joined(done)) > self._width:
+            done.pop()  # whole parts, the least important first: half an amount of money is another one
+        self._show([_joined(done), doing] if self._narrow and doing else [one])
+
+    @property
+    def _width(self) -> int:
+        """Columns to write into; the rest is for the `^C` of the terminal, which else begins a line of its own."""
+        return max(20, self._console.width - ECHO)
+
+    def _show(self, lines: Sequence[str]) -> None:
+        """Write over what was shown: the first line cut to the width, the last one wrapped."""
         from rich.live import Live
         from rich.text import Text
 
-        if snapshot.state == "waiting":
-            return
-        line = Text(clean(" · ".join(parts(snapshot))), no_wrap=True, overflow="ellipsis")
+        *first, last = [Text(clean(line)) for line in lines]
+        for text in first:
+            text.truncate(self._width, overflow="ellipsis")
+        wrapped = last.wrap(self._console, self._width)[:MOST_LINES]
+        for text in wrapped:
+            text.rstrip()
+        shown = Text("\n").join([*first, *wrapped])
+        shown.no_wrap = True
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
-        self._live.update(line, refresh=True)
+        self._live.update(shown, refresh=True)
 
     def tell(self, text: str) -> None:
         """See `Show`."""
-        self.write_log(f"{text}\n")
+        from rich.text import Text
+
+        self._console.print(Text(clean(text)), highlight=False)
 
     def write_log(self, text: str) -> None:
         """See `Show`; not wrapped, so that a JSON line stays one line."""
@@ -188,12 +261,14 @@ def _animates() -> bool:
     )
 
 
-def parts(snapshot: Progress) -> list[str]:
-    """The parts of a progress line, the most important first; what is not known is not shown as a number."""
-    return [part for part in _parts(snapshot) if part]
+def _joined(parts: Iterable[str]) -> str:
+    return " · ".join(part for part in parts if part)
 
 
-def _parts(snapshot: Progress) -> Iterator[str]:
+def _done(snapshot: Progress) -> Iterator[str]:
+    """What was done so far, the most important first; what is not known is not shown as a number."""
+    if snapshot.state == "waiting":
+        return  # there is no run yet
     totals = snapshot.totals
     # As far as the source was read; more may have settled since the snapshot's planning.
     expected = max(snapshot.expected, snapshot.done) if snapshot.expected is not None else None
@@ -210,9 +285,14 @@ def _parts(snapshot: Progress) -> Iterator[str]:
     unknown = totals.unknown + totals.unknown_usage + totals.unpriced
     yield money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
     yield f"cost of {count(unknown, 'call')} unknown" if unknown else ""
-    yield f"{snapshot.in_flight:,} in flight" if snapshot.state in _MOVING else ""
-    yield f"{snapshot.waiting_tasks:,} tasks waiting" if snapshot.waiting_tasks else ""
+
+
+def _doing(snapshot: Progress) -> Iterator[str]:
+    """What happens now, and what it waits for."""
     yield "stopping" if snapshot.state == "stopping" else ""
+    yield f"{snapshot.in_flight:,} in flight" if snapshot.state in _MOVING else ""
+    yield f"{count(snapshot.waiting_tasks, 'task')} waiting" if snapshot.waiting_tasks else ""
+    yield f"{count(snapshot.waiting_rows, 'row')} to be tried again" if snapshot.waiting_rows else ""
     yield f"waits for {clean(redact(snapshot.waits_for))}" if snapshot.waits_for else ""
 
 
@@ -221,17 +301,25 @@ def _percent(done: int, expected: int) -> int:
     return min(99, max(1, done * 100 // expected)) if 0 < done < expected else done * 100 // max(1, expected)
 
 
-def _left(snapshot: Progress) -> str:
+def _stopping(calls: int) -> str:
+    """What happens now, and what a second stop does; `calls` are those that an answer comes to by itself."""
+    if not calls:
+        return "stopping: nothing more is sent, and no call is in flight."
+    it, is_, them = ("it", "is", "it") if calls == 1 else ("they", "are", "them")
     return (
-        f" {count(snapshot.waiting_tasks, 'task')} stay with the provider and are collected by the next run."
-        if (snapshot.waiting_tasks)
-        else ""
+        f"stopping: nothing more is sent, {count(calls, 'call')} in flight may finish (30 s at most). "
+        f"Ctrl-C again cuts {them}: {it} {is_} booked as unknown, may be billed all the same, and asked again."
     )
 
 
+def _left(tasks: int) -> str:
+    if not tasks:
+        return "No task stays with the provider."
+    stay, them = ("stays", "it") if tasks == 1 else ("stay", "them")
+    return f"{count(tasks, 'task')} {stay} with the provider: the same command collects {them}."
+
+
 _SENTENCES: Final[dict[str, Any]] = {
-    "stopping": "stopping: nothing more is sent, {flight} in flight may finish (30 s at most).{tasks} "
-    "Ctrl-C again cuts them: they may be billed all the same.",
     "waiting": "{other} is at work in the output folder: waiting until it ends. Ctrl-C gives up.",
     "selection_changed": "other rows are asked for than before the kill: what had been sent is closed, the run goes on "
     "with a look at all rows.",

@@ -93,8 +93,9 @@ def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["cons
     from batch.core import logs
 
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
-    _find_simulator(loaded, options)
     with show:
+        show.starting(loaded.name)
+        _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
     with suppress(BrokenPipeError):  # the exit code tells of the run, whoever reads the table
         summary.tell(report, loaded, settled_here=show.settled_here)

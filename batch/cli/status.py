@@ -149,7 +149,9 @@ def _now(current: Status) -> str:
         return f"no sign of life since {current.updated_at or 'it began'}" if current.state == "running" else ""
     parts = [f"{live.rows_per_second:.1f} rows/s", f"{live.in_flight:,} in flight"]
     if live.waiting_tasks:
-        parts.append(f"{live.waiting_tasks:,} tasks waiting")
+        parts.append(f"{count(live.waiting_tasks, 'task')} waiting")
+    if live.waiting_rows:
+        parts.append(f"{count(live.waiting_rows, 'row')} to be tried again")
     if live.left_s is not None:
         parts.append(f"left {describe(live.left_s)}")
     if live.waits_for:
@@ -166,7 +168,7 @@ def _standing(current: Status) -> Iterator[str]:
             yield f"    {clean(entry.message, most=300)}"
     rest = current.standing[_MOST_KINDS:]
     if rest:
-        yield f"  {count(sum(entry.rows for entry in rest), 'row')} of {len(rest)} other kinds"
+        yield f"  {count(sum(entry.rows for entry in rest), 'row')} of {count(len(rest), 'other kind')}"
     if current.standing:
         example = quoted(current.standing[0].examples[0])
         yield f"promptmill show {quoted(str(current.folder))} {example} tells all of one row."

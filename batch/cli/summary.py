@@ -236,7 +236,7 @@ def errors_table(errors: dict[str, int]) -> list[str]:
     lines = table([(f"{number:,}", clean(name)) for name, number in ranked[:_MOST_ERRORS]], right=frozenset({0}))
     rest = ranked[_MOST_ERRORS:]
     if rest:
-        lines.append(f"  … and {sum(number for _, number in rest):,} of {len(rest)} other kinds")
+        lines.append(f"  … and {sum(number for _, number in rest):,} of {count(len(rest), 'other kind')}")
     return lines
 
 

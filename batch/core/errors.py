@@ -44,7 +44,6 @@ FailureKind = Literal[
 EXIT_OK: Final = 0
 EXIT_ROWS_FAILED: Final = 1
 EXIT_REFUSED: Final = 2
-EXIT_BUDGET: Final = 3
 EXIT_INTERRUPTED: Final = 4
 EXIT_STORAGE: Final = 5
 EXIT_PROVIDER: Final = 6

@@ -79,6 +79,10 @@ given time.
 `row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
 
+NO_SUCH_PATH: Final = "no_such_path"
+"""Code of a refusal that says nothing of the model: at this path, which begins with base_url, nothing is served."""
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why a call, and perhaps its row, failed.
 

@@ -7,6 +7,7 @@ met something odd on its way, is not known here.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,17 @@ _NO_TLS: Final = frozenset(
     }
 )
 """OpenSSL's words for what is no TLS record."""
+_ALERT: Final = re.compile(r"(?:TLSV1|TLSV13|SSLV3)_ALERT_(\w+)|TLSV1_(UNRECOGNIZED_NAME)")
+_PASSING: Final = frozenset({"INTERNAL_ERROR", "USER_CANCELLED", "BAD_RECORD_MAC", "RECORD_OVERFLOW", "DECODE_ERROR"})
+"""Alerts with which a server speaks of itself, or of bytes that were damaged on the way."""
+_NEVER_AGREED: Final = frozenset(
+    {
+        *("UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "WRONG_SSL_VERSION", "WRONG_SIGNATURE_TYPE"),
+        *("NO_CIPHERS_AVAILABLE", "WRONG_CIPHER_RETURNED", "UNKNOWN_CIPHER_RETURNED"),
+        *("DH_KEY_TOO_SMALL", "EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "BAD_ECPOINT"),
+    }
+)
+"""OpenSSL's words, on our side, for what makes a handshake impossible."""
 _WANTS_TLS: Final = (
     b"Client sent an HTTP request to an HTTPS server",  # Go: Caddy, Traefik, Ollama
     b"The plain HTTP request was sent to HTTPS port",  # nginx
@@ -47,6 +59,28 @@ def is_not_tls(error: BaseException | None) -> bool:
             return error is not None
         if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
             return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def with_server(text: str, base_url: str) -> str:
+    """The error of a connection that never came about, with host and port; what speaks through a proxy has neither."""
+    url = httpx.URL(base_url)
+    server = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+    return text if server in text else f"no connection to {server}: {text}"
+
+
+def refuses_tls(error: BaseException | None) -> bool:
+    """Whether an error is that of two sides of TLS which will never agree: versions, ciphers, a certificate of ours.
+
+    It may stand in a chain of causes. A line that breaks off is none, nor is a server's own trouble.
+    """
+    for _ in range(8):
+        if error is None:
+            return False
+        if isinstance(error, ssl.SSLError) and error.reason and not isinstance(error, ssl.SSLEOFError):
+            alert = _ALERT.match(error.reason)
+            return alert[1] not in _PASSING if alert else error.reason in _NEVER_AGREED
         error = error.__cause__ or error.__context__
     return False
 

@@ -115,7 +115,7 @@ class Client:
         except httpx.TransportError as error:
             if await self._met_tls(error):
                 raise WireError(address.SPEAKS_TLS, kind="transport", sent=True, wrong_address=True) from error
-            raise _translated(error, left) from error
+            raise _translated(error, left, self.base_url) from error
         self._answered = True
         headers = _single(response.headers.raw)
         coding = headers.get("content-encoding")
@@ -289,19 +289,22 @@ class _Left:
         self.done = False
 
 
-def _translated(error: httpx.TransportError, left: _Left) -> WireError:
+def _translated(error: httpx.TransportError, left: _Left, base_url: str) -> WireError:
     kind: FailureKind = "transport"
     if isinstance(error, httpx.TimeoutException):
         kind = "timeout"
     elif isinstance(error, UnusableAnswer | httpx.DecodingError):
         kind = "bad_payload"
     text = str(error) or type(error).__name__
-    sent = left.done or not isinstance(error, _NOT_SENT)
+    refused = address.refuses_tls(error)  # which a server may say only after the request left: it has not read it
+    sent = (left.done or not isinstance(error, _NOT_SENT)) and not refused
     untrusted, no_tls = not sent and _untrusted(error), not sent and address.is_not_tls(error)
     wrong = no_tls or isinstance(error, NotHttp)
     if no_tls and not isinstance(error, address.NotTls):
         text = address.SPEAKS_HTTP
-    return WireError(text, kind=kind, sent=sent, permanent=untrusted, wrong_address=wrong)
+    if refused or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        text = address.with_server(text, base_url)
+    return WireError(text, kind=kind, sent=sent, permanent=untrusted or refused, wrong_address=wrong)
 
 
 def _untrusted(error: BaseException | None) -> bool:

@@ -162,7 +162,9 @@ class Connection(asyncio.Protocol):
             return httpx.ReadError(f"the server closed the connection in the middle of the answer{reason}")
         text = "the server closed the connection before any answer"
         if not self.reused:
-            return httpx.ReadError(f"{text}{reason}")
+            error = httpx.ReadError(f"{text}{reason}")
+            error.__cause__ = exc  # which may be an alert of TLS
+            return error
         text = f"{text}, a connection that had been idle{reason}"
         if self._delivery is not None and self._delivery.never_arrived(exc):
             return NeverReached(f"{text}; it had done so before the request arrived")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 from asyncio import sslproto
@@ -241,7 +242,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
                 raise NotTls(f"{host}:{port}: {SPEAKS_HTTP}") from error
             raise httpx.ConnectError(f"no connection to {host}:{port}: {error}") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name no DNS can have
-            raise httpx.ConnectError(f"no connection to {host}:{port}: {str(error) or type(error).__name__}") from error
+            raise httpx.ConnectError(f"no connection to {host}:{port}: {_reason(error)}") from error
         return connection
 
     def _lost(self, connection: Connection) -> None:
@@ -261,6 +262,13 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
             # TLS record is 16 KiB, and no rate was lost with it. uvloop does not look at this.
             sslproto.SSLProtocol.max_size = 16 * 1024
         return self._ssl
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """Why there is no connection, in the system's own words where they say it: `Connection refused`."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 async def _open_socket(host: str, port: int) -> socket.socket:

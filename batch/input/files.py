@@ -254,6 +254,8 @@ def _refused(name: str) -> str:
 
 
 def _near(path: Path) -> str:
+    if path.is_symlink():
+        return f"It is a link to {str(path.readlink())!r}, which is not there."
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
     return f"Did you mean {near[0]!r}?" if near else "Correct input.path; it is taken from the job's folder."

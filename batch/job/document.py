@@ -153,8 +153,8 @@ def read(path: Path) -> Document:
         text = file.read_bytes().decode("utf-8-sig")
         return Document(file, text, tomllib.loads(text))
     except FileNotFoundError as exc:
-        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
-        hint = f"Did you mean {path.parent / near[0]}?" if near else "`promptmill init DIR` makes a sample job."
+        near = _nearest_job(path)
+        hint = f"Did you mean {near}?" if near is not None else "`promptmill init DIR` makes a sample job."
         reason = "there is no job.toml in this folder" if file != path else "there is no such job"
         raise JobError([f"{reason}. {hint}"], where=str(path)) from exc
     except OSError as exc:
@@ -171,8 +171,19 @@ def read(path: Path) -> Document:
         ) from exc
 
 
-def _names_beside(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+def _nearest_job(path: Path) -> Path | None:
+    """What was probably meant by a path that is no job: the one job file in it, else a job of a similar name."""
+    try:
+        inside = sorted(path.glob("*.toml")) if path.is_dir() else []
+        beside = {entry.name: entry for entry in path.parent.iterdir() if entry.name != path.name and _is_job(entry)}
+    except OSError:
+        return None
+    near = [beside[name] for name in difflib.get_close_matches(path.name, sorted(beside), n=1)]
+    return next(iter(inside if len(inside) == 1 else near), None)
+
+
+def _is_job(path: Path) -> bool:
+    return (path / "job.toml").is_file() or (path.suffix == ".toml" and path.is_file())
 
 
 def field_faults(section: str, part: msgspec.Struct, *names: str) -> list[Fault]:

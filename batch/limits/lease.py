@@ -65,11 +65,17 @@ class Lease:
         """The provider took the call and works on it; the slot stays with it."""
         self._limiter.record_success(self)
 
-    def release(self, observed: Observation = "nothing", usage: Usage | None = None) -> None:
-        """Free the slot. Call it right after the outcome's record was queued, with no await in between."""
+    def release(self, observed: Observation = "nothing", usage: Usage | None = None, why: str = "") -> None:
+        """Free the slot. Call it right after the outcome's record was queued, with no await in between.
+
+        Args:
+            observed: what the call told about the provider.
+            usage: the tokens it was billed for, if that is known.
+            why: of a call that failed.
+        """
         if self.open:
             self.open = False
-            self._limiter.freed(self, observed, usage)
+            self._limiter.freed(self, observed, usage, why)
 
     def settle(self, amount: float) -> None:
         """Correct what it has reserved, of its model and of the job, to `amount` tokens."""

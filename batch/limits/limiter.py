@@ -282,13 +282,14 @@ class Limiter:
         if lease.model.answered(lease.granted_at):
             self._serve()
 
-    def freed(self, lease: Lease, observed: Observation, usage: Usage | None) -> None:
+    def freed(self, lease: Lease, observed: Observation, usage: Usage | None, why: str = "") -> None:
         """Take a lease back; called by `Lease.release` only.
 
         Args:
             lease: it counts no longer.
             observed: what its call told about the provider.
             usage: the tokens it was billed for, if that is known.
+            why: of a call that failed.
         """
         limits = lease.model
         if lease.probe:
@@ -297,7 +298,7 @@ class Limiter:
         if observed == "answered":
             limits.answered(lease.granted_at)
         elif observed != "nothing":
-            limits.failed(lease.row, lease.granted_at, observed)
+            limits.failed(lease.row, lease.granted_at, observed, why)
         limits.in_flight -= 1
         self.in_flight -= 1
         if (used := limits.used(lease, usage)) is not None:

@@ -18,7 +18,7 @@ from batch.core.logs import logger
 from batch.core.records import LimitHeaders, Message, Usage
 from batch.limits.concurrency import ConcurrencyLimit
 from batch.limits.lease import Lease, Waiter
-from batch.limits.outage import MAX_PARK_S, Observation, OutageDetector
+from batch.limits.outage import LONGEST_WHY, MAX_PARK_S, Observation, OutageDetector
 from batch.limits.rates import RateLimits, pause_of
 from batch.limits.tokens import TokenEstimator, TokenWeight
 
@@ -66,6 +66,7 @@ class ModelLimits:
         self.closed = False
         """No new sends are taken."""
         self._adapt = adapt
+        self._poll_error: str | None = None
 
     # -- what it counts for, and whether it may go --------------------------------------------------------------------
 
@@ -134,8 +135,15 @@ class ModelLimits:
         self.slots.answered(self.in_flight, self._clock.monotonic())
         return ended or self.slots.limit > before
 
-    def failed(self, row: int, granted_at: float, observed: Observation) -> None:
-        """A call of this row failed, while its slot still counts."""
+    def failed(self, row: int, granted_at: float, observed: Observation, why: str = "") -> None:
+        """A call of this row failed, while its slot still counts.
+
+        Args:
+            row: which row it was for.
+            granted_at: when it was let go, in monotonic seconds.
+            observed: what it told about the provider.
+            why: the same in words.
+        """
         now = self._clock.monotonic()
         others = self.in_flight - 1
         if observed == "in_flight":
@@ -144,8 +152,14 @@ class ModelLimits:
                 return  # too many at once, so some of them are being served: no sign of an outage
         elif observed == "overloaded":
             self.slots.overloaded(now)
-        if self.outage.failed(row, now, how=observed):
-            logger().warning("provider_silent", heard=observed, **self._which)
+        if self.outage.failed(row, now, how=observed, why=why):
+            logger().warning("provider_silent", heard=observed, error=self.outage.last_error, **self._which)
+
+    def polled(self, error: str | None) -> None:
+        """A poll of a task went through, or could not be made: no call fails by that, but nothing comes back either."""
+        if error is not None and self._poll_error is None:
+            logger().warning("provider_silent", heard="poll", error=error[:LONGEST_WHY], **self._which)
+        self._poll_error = error
 
     def observe_headers(self, headers: LimitHeaders) -> None:
         """Obey the rate-limit headers of an answer: adopt a tighter limit, wait for a budget that is used up."""
@@ -177,7 +191,10 @@ class ModelLimits:
         if self.parked_until is not None:
             return "another run" if self.parked_until == math.inf else f"its limit, {describe(self.parked_until - now)}"
         if self.outage.ongoing:
-            return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}"
+            error = f": {self.outage.last_error}" if self.outage.last_error else ""
+            return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}{error}"
+        if self._poll_error is not None:
+            return f"the provider, which cannot be asked for its tasks: {self._poll_error[:LONGEST_WHY]}"
         if pause_s := self.pause_left(now):
             return f"the provider's pause, {describe(pause_s)}"
         if not self.queue:

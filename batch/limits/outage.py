@@ -31,6 +31,7 @@ MAX_PARK_S: Final = 15 * 60.0
 FIRST_PROBE_S: Final = 0.5
 LONGEST_PROBE_S: Final = 5.0
 LEAST_BUDGET: Final = 20
+LONGEST_WHY: Final = 160
 GIVEN_BACK: Final = 0.5  # of a retry, for each answer
 
 
@@ -54,6 +55,8 @@ class OutageDetector:
         self._refill = max(1.0, concurrency / 10)
         self._budget = self._capacity
         self._budget_at = 0.0
+        self.last_error = ""
+        """Of the last call that failed, as far as it fits into a line."""
         self.ongoing = False
         """The provider is taken to be away."""
         self.probing = False
@@ -80,17 +83,19 @@ class OutageDetector:
         self._budget = min(self._capacity, self._budget + GIVEN_BACK)
         return ended
 
-    def failed(self, row: int, now: float, *, how: Observation) -> bool:
+    def failed(self, row: int, now: float, *, how: Observation, why: str = "") -> bool:
         """Count a call that failed.
 
         Args:
             row: which row it was for.
             now: monotonic seconds.
             how: what the call told about the provider.
+            why: the same in words.
 
         Returns:
             Whether an outage began with it.
         """
+        self.last_error = why[:LONGEST_WHY]
         if self._silent_since is None:
             self._silent_since = now
         if len(self._failed_rows) < ROWS_IN_A_ROW:  # more are never asked for, and a night of failures has many

@@ -8,13 +8,13 @@ types it keeps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 
 from batch.core import canonical, redaction
-from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
+from batch.core.errors import BatchError, InputError, JobError, OutputError, RefusedToStart
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
@@ -94,7 +94,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         RefusedToStart: something is wrong; faults of the job come together.
     """
     folder = OutputFolder(job.output.path)
-    types, kept = _kept(folder)
+    types, kept = _kept(folder, job)
     faults: list[str] = []
     endpoint: Endpoint | None = None
     prices = Prices.load()
@@ -124,7 +124,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         inputs = _inputs(source.schema, job, kept)
         schema = tables.result_schema(inputs, None)
     except InputError as exc:
-        faults.append(f"output.columns: {exc}")
+        faults.append(str(exc))
     if faults or endpoint is None or schema is None or inputs is None:
         raise JobError(faults, where=str(job.folder / "job.toml"))
     needed = set(inputs.names) | variants.columns
@@ -168,8 +168,8 @@ def _parameters(variants: Variants, faults: list[str]) -> tuple[str, ...]:
     return tuple(line for level, line in found if level == "warning")
 
 
-def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None]:
-    """The column types and the chosen columns an earlier run fixed."""
+def _kept(folder: OutputFolder, job: Job) -> tuple[dict[str, str] | None, pa.Schema | None]:
+    """The column types and the chosen columns an earlier run of this job fixed."""
     if holder(folder) is None:
         integrity.require_trusted(folder)
     if not folder.ledger.exists():
@@ -177,11 +177,42 @@ def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None
     with LedgerReader(folder.ledger) as reader:
         if not reader.made:
             return None, None
+        _require_own(folder, job, reader)
         types, inputs = reader.meta(TYPES), reader.meta(INPUTS)
     return (
         msgspec.json.decode(types, type=dict[str, str]) if types else None,
         pa.ipc.read_schema(pa.py_buffer(inputs)) if inputs else None,
     )
+
+
+def _require_own(folder: OutputFolder, job: Job, reader: LedgerReader) -> None:
+    """Refuse the folder of another job: two of them would take turns in closing each other's runs and changing rows.
+
+    Jobs are told apart by their names. One that was renamed and asks what it asked, or that was moved or copied with
+    this folder inside of its own, is the same.
+    """
+    last = next(reversed(reader.runs()), None)
+    owner = _owner(folder, last.run) if last is not None else None
+    if last is None or owner is None or owner[0] == job.name:
+        return
+    name, home = owner
+    moved = folder.root.is_relative_to(job.folder) and home != str(job.folder)
+    asked, before = msgspec.to_builtins(job.request_part(), enc_hook=str), msgspec.json.decode(last.request)
+    if moved or all(before.get(key) == value for key, value in asked.items()):
+        return
+    raise OutputError(
+        f"{folder.root}: this folder belongs to job {name!r} ({home}), and this is job {job.name!r}. Give -o another "
+        f"folder, or set output.path. If it is that job under a new name, change the name alone, run it, then the rest."
+    )
+
+
+def _owner(folder: OutputFolder, run: str) -> tuple[str, str] | None:
+    """Name and folder of the job whose run this was; None when its file does not say."""
+    try:
+        told = msgspec.json.decode(folder.run_file(run).read_bytes(), type=dict[str, Any])["job"]
+        return str(told["name"]), str(told["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None) -> pa.Schema:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from batch.core.clock import Clock, describe
-from batch.core.records import Accepted, Failure, Outgoing, Processing, Reply
+from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Outgoing, Processing, Reply
 from batch.http.headers import retry_after, seconds_until, server_now
 from batch.providers import body, completion, loose_json, refusal
 from batch.providers.folding import NO_HEADERS, Folding
@@ -223,11 +223,10 @@ class Glm:
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
-        error = refusal.parse_error(document)
-        if error is None:
-            if incoming.status < 300:
-                return None
-            error = refusal.ErrorEnvelope()
+        envelope = refusal.parse_error(document)
+        if envelope is None and incoming.status < 300:
+            return None
+        error = envelope or refusal.said_loosely(document)
         kind, verdict = refusal.classify(error, incoming.status, codes=self.service.codes)
         if error.code == "1003" and self._credentials.renew():
             verdict = "once"  # with another token; a key that goes out as it is has no other
@@ -236,7 +235,8 @@ class Glm:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
             failure = self._failure(("bad_request", "fail"), error, document=document, incoming=incoming)
             return msgspec.structs.replace(failure, wrong_address=True)
-        return self._failure((kind, verdict), error, document=document, incoming=incoming)
+        failure = self._failure((kind, verdict), error, document=document, incoming=incoming)
+        return refusal.misplaced(failure, has_envelope=envelope is not None)
 
     def _skew(self, incoming: Incoming) -> str:
         """A hint for the message when the clocks differ so much that a fresh token is an old one to the service."""
@@ -284,7 +284,10 @@ def usable_id(task_id: str) -> bool:
 def _lost(failure: Failure) -> Failure:
     """The failure of a task that is not known (any more): it may have been done and billed all the same."""
     message = f"the provider does not know the task (any more): {failure.message}"
-    return msgspec.structs.replace(failure, kind="task", verdict="once", message=message, answered=False)
+    code = None if failure.code == NO_SUCH_PATH else failure.code
+    return msgspec.structs.replace(
+        failure, kind="task", verdict="once", code=code, message=message, answered=False, wrong_address=False
+    )
 
 
 def reset_time(message: str, headers: Mapping[str, str], *, now_us: int) -> float | None:

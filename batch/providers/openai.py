@@ -247,11 +247,10 @@ class OpenAI:
     def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
-        error = refusal.parse_error(document)
-        if error is None:
-            if incoming.status < 300:
-                return None
-            error = refusal.ErrorEnvelope()
+        envelope = refusal.parse_error(document)
+        if envelope is None and incoming.status < 300:
+            return None
+        error = envelope or refusal.said_loosely(document)
         kind, verdict = refusal.classify(error, incoming.status, codes=self.service.codes)
         if error.code == "insufficient_quota" and "request_id" in document:
             # Model Studio's envelope, and its word for tokens a minute, at another name's base_url.
@@ -262,7 +261,7 @@ class OpenAI:
         wait = headers.retry_after(incoming.headers, self._clock.now_us())
         if wait is None and kind == "rate_limit":
             wait = _wait_in_text(error.message)
-        return Failure(
+        failure = Failure(
             kind=kind,
             verdict=verdict,
             message=loose_json.excerpt(error.message) or f"HTTP {incoming.status} without a message",
@@ -271,6 +270,7 @@ class OpenAI:
             retry_after_s=wait,
             request_id=loose_json.as_text(document.get("request_id")) or refusal.request_id(incoming.headers),
         )
+        return refusal.misplaced(failure, has_envelope=envelope is not None)
 
 
 def _cut(reply: Reply) -> Reply:

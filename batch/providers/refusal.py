@@ -1,9 +1,10 @@
 """Reads answers that are errors: what an error says, and what it means for the call.
 
-Owns the error envelopes (`{"error": {...}}`, the flat `code`/`msg` and `message`/`type` forms, HTML pages) and what
-a bare HTTP status means. What a code means is data of the service (`Codes`). No message text decides anything, with
-two exceptions that are the services' documented contract and are read by the dialects: BigModel's reset time and
-OpenAI's Limit/Requested numbers. Sources: BigModel "API error codes", OpenAI guide "Error codes".
+Owns the error envelopes (`{"error": {...}}`, the flat `code`/`msg` and `message`/`type` forms, FastAPI's `detail`,
+HTML pages), what a bare HTTP status means, and which refusals are about the path and not about what was asked. What a
+code means is data of the service (`Codes`). No message text decides anything, with two exceptions that are the
+services' documented contract and are read by the dialects: BigModel's reset time and OpenAI's Limit/Requested numbers.
+Sources: BigModel "API error codes", OpenAI guide "Error codes", FastAPI "Handling errors".
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from batch.core.records import Failure, Verdict
+from batch.core.records import NO_SUCH_PATH, Failure, Verdict
 from batch.core.redaction import address
 from batch.providers import completion, loose_json
 
@@ -42,6 +43,12 @@ STATUSES: Final[dict[int, Meaning]] = {
 }
 """What a status means when no code says more; 400–499 else are bad requests, 500–599 else the server's fault."""
 
+_OF_THE_PATH: Final = frozenset({"unknown_url"})
+"""Codes with which services themselves say so."""
+_SAYING: Final = ("detail", "message", "msg", "error_msg", "error_message", "error_description", "title", "reason")
+"""Members in which frameworks and gateways say what is wrong, where there is no envelope."""
+_MOST_DETAILS: Final = 5
+
 # A gateway that gave up waiting does not know what the service behind it did; a busy one never passed the call on.
 _MAYBE_DONE: Final = frozenset({500, 502, 504, 520, 522, 524})
 
@@ -70,6 +77,43 @@ def parse_error(document: loose_json.Fields) -> ErrorEnvelope | None:
     if "code" in document and ("msg" in document or "message" in document):
         return _envelope(document, flat=True)
     return None
+
+
+def said_loosely(document: loose_json.Fields) -> ErrorEnvelope:
+    """What an answer with an error status says that has no known envelope, such as FastAPI's `{"detail": …}`.
+
+    Of a list of details (a 422) each says where and what; the input they repeat is left out, because it is the prompt.
+    """
+    said = next((document[name] for name in _SAYING if loose_json.as_text(document.get(name))), None)
+    inner = loose_json.as_object(said)
+    if inner is not None and (error := parse_error(inner) or _envelope(inner)).message:
+        return error
+    details = [loose_json.as_object(item) for item in loose_json.as_list(said)[:_MOST_DETAILS]]
+    told = "; ".join(_detail(detail) for detail in details if detail) or loose_json.as_text(said)
+    return ErrorEnvelope(message=told or loose_json.excerpt(loose_json.encode(document))[:200])
+
+
+def _detail(detail: loose_json.Fields) -> str:
+    """One entry of FastAPI's list: `body.messages.0.content: Field required`."""
+    place = ".".join(loose_json.as_text(part) or "" for part in loose_json.as_list(detail.get("loc")))
+    text = loose_json.as_text(detail.get("msg")) or "is refused"
+    return f"{place}: {text}" if place else text
+
+
+def misplaced(failure: Failure, *, has_envelope: bool) -> Failure:
+    """The failure as one of the path, where it is: a 405, or a 404 in which nothing says that it is about a model.
+
+    Args:
+        failure: as status and codes have it.
+        has_envelope: the answer had the service's own form of an error, so the service was reached.
+    """
+    if failure.http_status == 405:  # every path of a chat takes a POST
+        return msgspec.structs.replace(
+            failure, kind="bad_request", verdict="once", code=NO_SUCH_PATH, wrong_address=True
+        )
+    if failure.http_status == 404 and (not has_envelope or failure.code in _OF_THE_PATH):
+        return msgspec.structs.replace(failure, kind="bad_request", verdict="row_or_key", code=NO_SUCH_PATH)
+    return failure
 
 
 def by_status(status: int) -> Meaning:
@@ -119,7 +163,7 @@ def not_json(incoming: Incoming) -> Failure:
         return redirected(incoming)
     kind, verdict = by_status(status)
     wrong_address = status not in STATUSES and status < 500 and is_page(incoming)
-    return Failure(
+    failure = Failure(
         kind=kind,
         verdict="once" if wrong_address else verdict,
         code="web_page" if wrong_address else None,
@@ -128,6 +172,7 @@ def not_json(incoming: Incoming) -> Failure:
         answered=status not in _MAYBE_DONE,
         wrong_address=wrong_address,
     )
+    return failure if wrong_address else misplaced(failure, has_envelope=False)
 
 
 def is_page(incoming: Incoming) -> bool:

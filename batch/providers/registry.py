@@ -42,6 +42,12 @@ Tables = Mapping[str, ProviderSpec]
 """The `[provider.NAME]` tables of a job."""
 
 
+_ADDED: Final = ("/async/chat/completions", "/chat/completions")
+"""What the dialects put behind a base URL."""
+_ENDPOINTS: Final = (*_ADDED, "/completions", "/responses", "/messages", "/embeddings", "/models")
+"""Ends of addresses that are one endpoint of a service, and no base URL: found where nothing is served at it."""
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """What a run needs to know of its provider: where to send, and how to write."""
 
@@ -167,6 +173,31 @@ def resolve(
     return Endpoint(spoken, checked_address, key_variable, service, digest, key is None or redaction.can_mask(key))
 
 
+def likelier_url(base_url: str, service: Service) -> str | None:
+    """The base URL that was probably meant by one at which nothing is served; None when nothing comes to mind."""
+    url = httpx.URL(base_url)
+    path, usual = url.path.rstrip("/"), _usual_path(service)
+    for ending in _ENDPOINTS:
+        if path.endswith(ending):
+            return str(url.copy_with(path=path.removesuffix(ending))).rstrip("/")
+    if (twice := re.search(r"(/v\d+)\1$", path)) is not None:
+        return str(url.copy_with(path=path.removesuffix(twice[1])))
+    if path == usual:
+        return None
+    has_version = re.search(r"/v\d[^/]*$", path) is not None
+    if service.speaks == "openai" and path and not has_version:
+        return str(url.copy_with(path=f"{path}/{usual.rpartition('/')[2]}"))
+    own = service.base_url is not None and httpx.URL(service.base_url).host == url.host
+    return str(url.copy_with(path=usual)) if not path or own or service.speaks == "glm" else None
+
+
+def _usual_path(service: Service) -> str:
+    """The path of the addresses of a service, or of those that speak as it does."""
+    if service.name in PROVIDERS and service.base_url is not None:
+        return httpx.URL(service.base_url).path.rstrip("/")
+    return httpx.URL((GLM if service.speaks == "glm" else OPENAI).base_url or "").path.rstrip("/")
+
+
 def hide_keys(environ: Mapping[str, str]) -> None:
     """Have every key masked that the environment holds under a usual name, those of other providers too.
 
@@ -231,4 +262,9 @@ def _checked_url(provider: str, base_url: str | None, origin: str) -> str:
         raise RefusedToStart(f"base_url {shown!r} in {origin} {text}")
     if url.scheme not in ("http", "https") or not url.host:
         raise RefusedToStart(f"base_url {shown!r} in {origin} must be http(s)://host/path")
+    for ending in _ADDED:
+        if url.path.rstrip("/").endswith(ending):
+            base = shown.rstrip("/").removesuffix(ending)
+            text = f"is the address of a whole endpoint, and {ending} is added to it: write {base!r}"
+            raise RefusedToStart(f"base_url {shown!r} in {origin} {text}")
     return base_url.rstrip("/")

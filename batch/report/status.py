@@ -56,6 +56,7 @@ class Live(msgspec.Struct, frozen=True):
     held_back: int
     left_s: float | None
     waits_for: str | None
+    waiting_rows: int = 0
 
 
 class Standing(msgspec.Struct, frozen=True):

@@ -164,7 +164,11 @@ class Run:
         try:
             while True:
                 self._on_progress(self.snapshot("stopping" if self._state.stopping else "running"))
-                await anyio.sleep(TICK_S)
+                if self._state.stopping:
+                    await anyio.sleep(TICK_S)
+                else:  # a stop is told at once, and not with the next tick
+                    with anyio.move_on_after(TICK_S):
+                        await self._state.stop_asked.wait()
         except StorageError as exc:
             self.stop("storage", exc)  # status.json is the first to notice a full disk
 
@@ -183,7 +187,8 @@ class Run:
             done=done,
             rate=rate,
             in_flight=stages.limiter.in_flight,
-            waiting_tasks=stages.schedule.waiting,
+            waiting_tasks=stages.context.tasks,
+            waiting_rows=stages.schedule.waiting,
             held_back=stages.limiter.waiting,
             left_s=None if self._state.stopping else progress.time_left(rate, done, total),
             waits_for=stages.limiter.waits_for(),

@@ -30,7 +30,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Rows settled by this run."""
     rate: float
     in_flight: int
+    """Calls that hold a slot, tasks of the provider's included."""
     waiting_tasks: int
+    """Tasks that the provider works on; after a stop they stay with it."""
+    waiting_rows: int = 0
+    """Rows that wait for another try."""
     held_back: int
     """Requests held back by a limit now."""
     left_s: float | None
@@ -46,6 +50,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "rows_per_second": round(self.rate, 3),
             "in_flight": self.in_flight,
             "waiting_tasks": self.waiting_tasks,
+            "waiting_rows": self.waiting_rows,
             "held_back": self.held_back,
             "left_s": None if self.left_s is None else round(self.left_s, 1),
             "waits_for": self.waits_for,

@@ -91,6 +91,7 @@ class Resumer:
             call = _reopen(row, journaled, self._context)
             if call.task_id is not None:
                 row.call = call
+                self._context.tasks += 1
             else:
                 self._context.book(row, call, DIED)
         row.sums.tool_calls = row.conversation.tool_calls

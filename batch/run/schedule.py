@@ -108,8 +108,8 @@ class Schedule(Generic[R]):
 
     @property
     def waiting(self) -> int:
-        """Rows that wait for a time."""
-        return len(self._waiting)
+        """Rows that wait for a time to be sent again; those whose tasks the provider holds are none."""
+        return sum(self._needs_slot(row) for _, _, row in self._waiting)
 
     def add(self, model: str, new: list[R]) -> None:
         """New rows for a model, to be begun in this order."""

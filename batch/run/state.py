@@ -31,6 +31,7 @@ class RunState:
         reason: what the run closes with.
         fault: what stopped it, None as long as nothing has.
         stopping: whether the first stop was asked for.
+        stop_asked: set with it, for whoever tells of it at once.
         carried: rows begun by an earlier run that this one settles.
         unsettled: by part, rows that it waits for.
         settled: by part, rows that have settled since the publisher took it last.
@@ -43,6 +44,7 @@ class RunState:
         self.reason = "finished"
         self.fault: BatchError | None = None
         self.stopping = False
+        self.stop_asked = anyio.Event()
         self.carried = 0
         self.sending = anyio.CancelScope()
         self.whole = anyio.CancelScope()
@@ -122,6 +124,7 @@ class RunState:
         if self.stopping:
             return
         self.stopping = True
+        self.stop_asked.set()
         self.reason = reason
         self._limiter.close()
         self._schedule.close()

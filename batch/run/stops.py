@@ -12,7 +12,7 @@ import msgspec
 
 from batch.core.clock import MICROSECONDS, describe, iso
 from batch.core.errors import FailureKind, ProviderStop, SystematicFailure
-from batch.core.records import Failure, Outcome
+from batch.core.records import NO_SUCH_PATH, Failure, Outcome
 from batch.core.redaction import redact
 from batch.limits.outage import MAX_PARK_S
 
@@ -31,29 +31,59 @@ _ADVICE: Final[dict[FailureKind, str]] = {
 }
 
 
-def provider_stop(failure: Failure, *, base_url: str, silent_s: float = 0.0, until: str | None = None) -> ProviderStop:
+def provider_stop(
+    failure: Failure, *, base_url: str, likelier: str | None = None, silent_s: float = 0.0, until: str | None = None
+) -> ProviderStop:
     """The provider refused the key, the money or the model, or answers nobody.
 
     Args:
         failure: the last failure.
         base_url: where the requests went.
+        likelier: the base URL that was probably meant, if nothing is served at this one.
         silent_s: for how many seconds nobody was answered; past `MAX_PARK_S` it is named as the cause.
         until: when it may be asked again, by `moment`, if the provider says so.
     """
     if silent_s > MAX_PARK_S:
         message = f"nothing was answered for {describe(silent_s)}; the last failure was: {failure.message}"
         failure = msgspec.structs.replace(failure, message=message)
-    text = f"{failure.code}: {failure.message}" if failure.code else failure.message
+    text = f"{failure.code}: {failure.message}" if failure.code not in (None, NO_SUCH_PATH) else failure.message
     advice = _ADVICE.get(failure.kind, "Look at what the provider says")
     if until is not None:
         advice = f"Wait until {until}"
-    if failure.wrong_address:
-        text = f"{base_url} does not answer as the provider does: {text}"
-        advice = "Correct base_url"
-    end = "" if text.endswith((".", "!", "?", "。")) else "."
+    if failure.wrong_address or failure.code == NO_SUCH_PATH:
+        if failure.wrong_address:
+            text = f"{base_url} does not answer as the provider does: {text}"
+        advice = _correct(base_url, likelier, sure=failure.wrong_address)
+    elif failure.kind == "model" and failure.http_status == 404 and "model" not in (failure.code or "").lower():
+        # Servers say 404 of a model and of a path in the same words.
+        advice = f"{advice}, and whether that address is right (base_url is {base_url})"
     return ProviderStop(
-        redact(f"the provider stopped this run: {text}{end} {advice}, then run the same command again.")
+        redact(f"the provider stopped this run: {sentence(text)} {advice}, then run the same command again.")
     )
+
+
+def sentence(text: str) -> str:
+    """What somebody else said, with a full stop where it has no end of its own."""
+    return text if text.endswith((".", "!", "?", "。", "！", "？", "…")) else f"{text}."
+
+
+def _correct(base_url: str, likelier: str | None, *, sure: bool = False) -> str:
+    """The advice for an address at which nothing is served; unless `sure`, a gateway may know no such model."""
+    if likelier is not None:
+        return f"Correct base_url, perhaps to {likelier}"
+    return "Correct base_url" if sure else f"Check base_url, which is {base_url}, and model.name"
+
+
+def nothing_there(failure: Failure, *, base_url: str, likelier: str | None) -> Failure:
+    """The failure of a row that was sent to an address at which nothing is served, as far as is known.
+
+    Args:
+        failure: of the last attempt.
+        base_url: where the requests went.
+        likelier: the base URL that was probably meant.
+    """
+    message = f"{sentence(failure.message)} {_correct(base_url, likelier)}, then run the same command again."
+    return msgspec.structs.replace(failure, message=message)
 
 
 def moment(now_us: int, seconds: float) -> str | None:
@@ -107,8 +137,9 @@ class Streak:
         from_the_start = self._length == self._settled
         if not code or self._length < (EARLY_FAILURES if from_the_start else LATER_FAILURES):
             return None
+        said = sentence(outcome.error_message or "without a message")
         whose = "provider or the job is" if outcome.retryable else "job is"
         return SystematicFailure(
-            f"{self._length} rows in a row failed with {code}: {outcome.error_message} "
+            f"{self._length} rows in a row failed with {code}: {said} "
             f"The {whose} at fault, not the rows: correct it and run again."
         )

@@ -24,6 +24,7 @@ from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
+from batch.providers.registry import likelier_url
 from batch.run.early import EarlyParts
 from batch.run.feeder import Feeder
 from batch.run.intake import Intake
@@ -174,6 +175,7 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         rules=rules,
         max_attempts=job.limits.max_attempts,
         task_timeout_s=job.limits.task_timeout_s,
+        likelier_url=likelier_url(checked.endpoint.base_url, checked.endpoint.service),
         collect_only=collecting,
     )
 

@@ -16,14 +16,14 @@ import msgspec
 from batch.core import failpoints
 from batch.core.errors import FailureKind
 from batch.core.logs import logger
-from batch.core.records import Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
+from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.core.redaction import redact
 from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
-from batch.run.stops import Streak, limit_stop, moment, never_in_time, provider_stop
+from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
 from batch.submit import retry, stream, sync, task
 from batch.submit.attempt import CallContext
 from batch.submit.overtime import outlasted
@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True):
     rules: conversation.Rules
     max_attempts: int
     task_timeout_s: float
+    likelier_url: str | None = None
+    """The base URL that was probably meant, should nothing be served at the job's."""
     collect_only: bool = False
     """The job changed: nothing more is sent for its old form, accepted tasks are collected."""
 
@@ -190,6 +192,9 @@ class Worker:
         if decision.action == "fail":
             if not decision.retryable and outlasted(failure):
                 failure = never_in_time(failure, self._context.overtime.times(row.pending) + 1)
+            elif failure.code == NO_SUCH_PATH and not self._context.evidence.address_answered:
+                likelier = self._settings.likelier_url
+                failure = nothing_there(failure, base_url=self._context.base_url, likelier=likelier)
             settle = conversation.after_failure(failure, retryable=decision.retryable)
             self._close(row, call, result, settle, decision=decision)
             return
@@ -212,7 +217,13 @@ class Worker:
         """The provider refused the key or the money, or answers nobody: no more sends, or none to `only` this model."""
         asked = failure.retry_after_s if only is not None and silent_s <= 0 else None
         until = None if asked is None else moment(self._context.clock.now_us(), asked)
-        fault = provider_stop(failure, base_url=self._context.base_url, silent_s=silent_s, until=until)
+        fault = provider_stop(
+            failure,
+            base_url=self._context.base_url,
+            likelier=self._settings.likelier_url,
+            silent_s=silent_s,
+            until=until,
+        )
         if not self._state.stopping:  # the calls in flight will be refused alike
             logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
         if only is None:

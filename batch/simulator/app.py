@@ -1,6 +1,6 @@
 """The ASGI app of the simulator.
 
-Owns dispatch by path and the pages under `/_sim`; what is served is decided in the dialects.
+Owns dispatch by path, the pages under `/_sim` and `/health`; what is served is decided in the dialects.
 
 Served requests do not pass through a framework: dispatch is two dictionary look-ups, because a simulator that is slower
 than its clients measures itself. Starlette serves the pages for people and tests.
@@ -29,6 +29,7 @@ from batch.simulator.wire import LINE, Line, Reply, deliver, gzipped
 
 _CLIENT_GONE = 499  # the status web servers note for a client that left before its request was whole
 _RECORDS_A_CHUNK = 500
+HEALTH = "/health"
 
 
 class Simulator:
@@ -43,6 +44,7 @@ class Simulator:
         )
         self._pages = Starlette(
             routes=[
+                Route(HEALTH, self._health),
                 Route("/_sim/books", self._books),
                 Route("/_sim/judge", self._judge),
                 Route("/_sim/faults", self._faults),
@@ -55,7 +57,7 @@ class Simulator:
         if scope["type"] != "http":
             raise ValueError(f"the simulator speaks http, not {scope['type']}")
         path: str = scope["path"]
-        if path.startswith("/_sim/"):
+        if path.startswith("/_sim/") or path == HEALTH:
             await self._pages(scope, receive, send)
             return
         for prefix, dialect in self._dialects:
@@ -100,6 +102,10 @@ class Simulator:
         if call.entry.route == "unknown":
             return dialect.dress(call, dialect.no_route(call))
         return dialect.dress(call, await dialect.serve(call))
+
+    async def _health(self, _request: Request) -> Response:
+        """That it serves, as llama.cpp's server and vLLM's say it; no key is asked for, and no book is kept of it."""
+        return JSONResponse({"status": "ok"})
 
     async def _books(self, request: Request) -> Response:
         lines = request.query_params.get("format") == "jsonl"

@@ -6,6 +6,7 @@ Owns its keys, their ranges and their defaults; how a table is taken apart and w
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -120,7 +121,27 @@ def parse(data: dict[str, Any]) -> Scenario:
     )
     for checked in (limits, stream, table):
         checked.done()
+    _check_names(scenario)
     return scenario
+
+
+def _check_names(scenario: Scenario) -> None:
+    """Refuse limits and faults of a model that is not served: they would never be met.
+
+    Raises:
+        ScenarioError: with the nearest name.
+    """
+    if scenario.models is None:
+        return
+    asked: list[tuple[str, str | None]] = [(f'limits.models."{name}"', name) for name in scenario.model_limits]
+    asked += [("limits.change.model", change.model) for change in scenario.limit_changes]
+    asked += [(f"fault[{number}].model", fault.model) for number, fault in enumerate(scenario.faults, 1)]
+    served = {name.lower() for name in scenario.models}
+    for place, name in asked:
+        if name is not None and name.lower() not in served:
+            near = difflib.get_close_matches(name, scenario.models, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"models has {', '.join(scenario.models) or 'none'}"
+            raise ScenarioError(f"{place} = {name!r}: is not served; {hint}")
 
 
 def _texts(table: Table, key: str) -> tuple[str, ...] | None:
@@ -176,11 +197,13 @@ def _changes(limits: Table) -> tuple[Change, ...]:
 def _change(table: Table) -> Change:
     after = table.number("after_s", None)
     if after is None:
-        raise ScenarioError(f"{table.path}: after_s is missing: the seconds after the first request at which it holds")
+        near = table.mistaken("after_s")
+        text = f"after_s is missing: the seconds after the first request at which it holds{near}"
+        raise ScenarioError(f"{table.path}: {text}")
     change = Change(float(after), _limit(table), table.text("model"))
+    table.done()
     if change.limit == Limit():
         raise ScenarioError(f"{table.path}: changes nothing; give one of in_flight, rpm and tpm")
-    table.done()
     return change
 
 

@@ -105,6 +105,8 @@ class CallContext:
         self._books = books
         self.wire_log = wire_log
         self._ids = ids
+        self.tasks = 0
+        """Tasks whose ids are saved and whose results have not come."""
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
 
@@ -263,6 +265,7 @@ class CallContext:
             now_us=self.clock.now_us(),
             decision=decision,
         )
+        self.tasks -= call.task_id is not None
         observed = "nothing" if hold else observation_of(result)
         if isinstance(result, Reply):
             self.evidence.record_answer(call.model)
@@ -280,10 +283,11 @@ class CallContext:
             hold=hold,
         )
         self._books.totals.add_call(record)
-        call.lease.release(observed, record.usage)
+        call.lease.release(observed, record.usage, result.message if isinstance(result, Failure) else "")
 
     def abandon(self, call: OpenCall) -> None:
         """Give up an old task id that brought nothing; it is in the book as `unknown` already."""
+        self.tasks -= 1
         self.ledger.closed(call.number, None)
         call.lease.release()
 

@@ -13,7 +13,7 @@ import msgspec
 from batch.core.clock import MICROSECONDS
 from batch.core.errors import FailureKind, WireError
 from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
-from batch.core.redaction import masked, masked_value, redact, spares
+from batch.core.redaction import address, masked, masked_value, redact, spares
 from batch.limits.outage import Observation
 from batch.money.prices import Prices
 from batch.submit.retry import Decision
@@ -25,6 +25,8 @@ FOREIGN: Final = "foreign_reply"
 """Code of calls whose answer named another call of this folder."""
 ENDED: Final = "process_ended"
 """Code of calls that ended with a process of ours."""
+
+_OF_THE_ADDRESS: Final = frozenset({404, 405})
 
 S = TypeVar("S", bound=msgspec.Struct)
 _encode = msgspec.json.Encoder().encode
@@ -58,6 +60,21 @@ def _masked(value: S) -> S:
     fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
     changed = {name: new for name, old in fields if (new := masked_value(old, _masked)) is not old}
     return msgspec.structs.replace(value, **changed) if changed else value
+
+
+def located(result: R, base_url: str, path: str) -> R:
+    """The result; a failure that may be one of the address names the whole of it, of which base_url is the beginning.
+
+    Args:
+        result: what the dialect read.
+        base_url: where the request went.
+        path: what the dialect put behind it.
+    """
+    if not isinstance(result, Failure) or not (result.wrong_address or result.http_status in _OF_THE_ADDRESS):
+        return result
+    said = result.message.removeprefix(f"HTTP {result.http_status}").lstrip(": ").removeprefix("with ")
+    message = f"HTTP {result.http_status} at {redact(address(f'{base_url}{path}'))}: {said}"
+    return msgspec.structs.replace(result, message=message)
 
 
 def state_of(result: Reply | Failure) -> CallState:

@@ -13,7 +13,7 @@ from batch.core.records import Failure, Reply
 from batch.providers.folding import TRUNCATED
 from batch.providers.stream import Stream
 from batch.submit.attempt import CallContext
-from batch.submit.results import masked_result
+from batch.submit.results import located, masked_result
 from batch.submit.rows import OpenCall, Row
 
 
@@ -38,7 +38,8 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     if not stream.taken:
         if isinstance(incoming, Failure):
             return call, incoming
-        return call, context.own(call, masked_result(context.dialect.read_chat(incoming)), incoming.headers)
+        whole = located(masked_result(context.dialect.read_chat(incoming)), context.base_url, outgoing.path)
+        return call, context.own(call, whole, incoming.headers)
     result = masked_result(stream.end(clean=not isinstance(incoming, Failure)))
     result = context.own(call, result, {} if isinstance(incoming, Failure) else incoming.headers)
     if isinstance(result, Failure) and isinstance(incoming, Failure) and result.code == TRUNCATED:

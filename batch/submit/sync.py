@@ -5,7 +5,7 @@ from __future__ import annotations
 from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.submit.attempt import CallContext
-from batch.submit.results import masked_result
+from batch.submit.results import located, masked_result
 from batch.submit.rows import OpenCall, Row
 
 
@@ -17,8 +17,10 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "sync")
-    incoming = await context.exchange(row, call, context.dialect.chat(context.request(row), call.call_id))
+    outgoing = context.dialect.chat(context.request(row), call.call_id)
+    incoming = await context.exchange(row, call, outgoing)
     failpoints.hit("answered.received")
     if isinstance(incoming, Failure):
         return call, incoming
-    return call, context.own(call, masked_result(context.dialect.read_chat(incoming)), incoming.headers)
+    result = located(masked_result(context.dialect.read_chat(incoming)), context.base_url, outgoing.path)
+    return call, context.own(call, result, incoming.headers)

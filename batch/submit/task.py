@@ -13,7 +13,7 @@ from batch.core import failpoints
 from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Processing, Reply
 from batch.submit.attempt import CallContext
-from batch.submit.results import failure_of, masked_result
+from batch.submit.results import failure_of, located, masked_result
 from batch.submit.rows import OpenCall, Row
 
 FIRST_POLL_S: Final = 0.25
@@ -50,14 +50,17 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "task")
-    incoming = await context.exchange(row, call, context.dialect.submit(context.request(row), call.call_id))
+    outgoing = context.dialect.submit(context.request(row), call.call_id)
+    incoming = await context.exchange(row, call, outgoing)
     if isinstance(incoming, Failure):
         return call, incoming
-    result = context.own(call, masked_result(context.dialect.read_submit(incoming)), incoming.headers)
+    result = located(masked_result(context.dialect.read_submit(incoming)), context.base_url, outgoing.path)
+    result = context.own(call, result, incoming.headers)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
         context.evidence.record_answer(call.model)
         call.task_id = result.task_id
+        context.tasks += 1
         call.request_id = result.request_id
         call.base_url = context.base_url
         context.ledger.accepted(call.number, result.task_id, context.base_url)
@@ -80,9 +83,12 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     try:
         incoming = await client.exchange(outgoing)
     except WireError as exc:
+        failure = failure_of(exc)
+        context.limiter.model(call.model).polled(failure.message)
         if context.wire_log is not None:
-            context.wire_log(call, outgoing, failure_of(exc), b"")
+            context.wire_log(call, outgoing, failure, b"")
         return Processing("unreachable")
+    context.limiter.model(call.model).polled(None)
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
     result = masked_result(context.dialect.read_poll(incoming))

@@ -288,7 +288,7 @@ def test_init_writes_a_job_that_runs_and_never_overwrites(tmp_path: Path, start:
     job = tmp_path / "first"
     said = cli("init", job)
     assert said.code == 0
-    assert "promptmill simulate --port 8311" in said.out
+    assert "  promptmill simulate\n" in said.out
     assert f"promptmill run {job}" in said.out
     assert sorted(path.name for path in job.iterdir()) == ["job.toml", "rows.jsonl", "tools.py"]
     again = cli("init", job)

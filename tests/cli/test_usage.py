@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batch.cli import app
+from batch.core import errors
 from tests.cli.conftest import ROOT, Cli, Shell
 
 
@@ -19,9 +21,28 @@ def test_help_lists_every_command_and_every_exit_code(cli: Cli) -> None:
     assert not said.err
     for command in ("init", "check", "run", "status", "show", "tools", "simulate"):
         assert f"  {command}: " in said.out
-    for code in (0, 1, 2, 3, 4, 5, 6, 70):
+    for code in (0, 1, 2, 4, 5, 6, 70):
         assert f"\n  {code:<3} " in said.out
     assert "--debug" in said.out
+
+
+def test_exit_codes_are_named_where_they_exist_and_nowhere_else(cli: Cli) -> None:
+    """FIELD 48: a 3 that nothing ends with, in --help."""
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {int(code) for code in re.findall(r"^ {1,2}(\d+) ", cli("--help").out, re.MULTILINE)} == codes
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)} == codes
+
+
+def test_variables_of_ours_are_named_where_something_reads_them() -> None:
+    """FIELD 48: PROMPTMILL_STATE was set by a script, and read by nobody."""
+    scripts = [path.read_text("utf-8") for path in (ROOT / "scripts").iterdir() if path.is_file()]
+    code = [path.read_text("utf-8") for folder in ("batch", "tests") for path in (ROOT / folder).rglob("*.py")]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = {name for text in (readme, *scripts) for name in re.findall(r"PROMPTMILL_[A-Z_]+", text)}
+    read = {name for text in code for name in re.findall(r'"(PROMPTMILL_[A-Z_]+)"', text)}
+    read |= {name for text in scripts for name in re.findall(r"\$\{(PROMPTMILL_[A-Z_]+)", text)}
+    assert named - read == set()
 
 
 @pytest.mark.parametrize("command", app.COMMANDS)
@@ -110,6 +131,18 @@ def test_every_fault_of_a_job_is_told_in_one_go(alone: Shell, cli: Cli) -> None:
     assert "did you mean lane?" in said.err
     assert 'limits.concurrency = "none"' in said.err
     assert "--set nonsense" in said.err
+
+
+def test_a_fault_names_its_key_once(alone: Shell, cli: Cli) -> None:
+    """FIELD 48: "output.columns: output.columns: the input has no column"."""
+    alone.sections["output"] = ['columns = ["txt"]']
+    folder = alone.write(alone.rows(1))
+    job = (folder / "job.toml").read_text("utf-8").replace('[output]\npath = "out"\n[output]', "[output]")
+    (folder / "job.toml").write_text(job, "utf-8")
+    said = cli("check", folder)
+    assert said.code == 2
+    assert said.err.count("output.columns") == 1
+    assert "the input has no column 'txt'. Did you mean 'text'?" in said.err
 
 
 def test_a_secret_given_as_a_setting_is_not_shown_again(alone: Shell, cli: Cli) -> None:

@@ -27,6 +27,15 @@ def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
         source(tmp_path / "no" / "x.jsonl")
 
 
+def test_a_link_to_nothing_is_told_as_one_and_not_suggested_itself(tmp_path: Path) -> None:
+    """FIELD 48: "there is no such file. Did you mean" and the same name again."""
+    (tmp_path / "rows.jsonl").symlink_to(tmp_path / "moved.jsonl")
+    with pytest.raises(
+        InputError, match=r"rows\.jsonl: there is no such file or folder\. It is a link to .*moved\.jsonl"
+    ):
+        source(tmp_path / "rows.jsonl")
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

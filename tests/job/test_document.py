@@ -312,3 +312,22 @@ def test_an_address_with_a_key_in_it_is_refused_and_not_shown(address: str, plac
     said = str(caught.value)
     assert said.count("address without a password, ? or # in it") == 2
     assert "K3yOfMine" not in said
+
+
+def test_what_is_meant_by_a_folder_without_a_job_is_never_that_folder(tmp_path: Path) -> None:
+    """FIELD 48: "there is no job.toml in this folder. Did you mean" and the same folder again; or one with no job in it."""
+    empty, other = tmp_path / "label", tmp_path / "labels"
+    for folder in (empty, other):
+        folder.mkdir()
+    for path in (empty, tmp_path / "labe"):
+        with pytest.raises(JobError, match=r"`promptmill init DIR` makes a sample job\.$"):
+            Job.load(path)
+    (other / "job.toml").write_text("")
+    with pytest.raises(JobError, match=rf"Did you mean {other}\?$"):
+        Job.load(empty)
+    (empty / "jobs.toml").write_text("")
+    with pytest.raises(JobError, match=rf"Did you mean {empty / 'jobs.toml'}\?$"):
+        Job.load(empty)
+    (empty / "more.toml").write_text("")
+    with pytest.raises(JobError, match=rf"Did you mean {other}\?$"):
+        Job.load(empty)

@@ -156,3 +156,39 @@ def test_no_repr_shows_the_key() -> None:
     outgoing = found.dialect.chat(Request(model="m", messages=[]), "c")
     for text in (repr(found), repr(outgoing), str(outgoing), repr(Credentials("sk-topsecret")), f"{outgoing.headers}"):
         assert "topsecret" not in text
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "likelier"),
+    [
+        ("openai", "http://h:8000", "http://h:8000/v1"),
+        ("vllm", "http://h:8000/", "http://h:8000/v1"),
+        ("vllm", "https://gw.example/openai", "https://gw.example/openai/v1"),
+        ("vllm", "http://h:8000/v1", None),
+        ("vllm", "http://h:8000/v1/v1", "http://h:8000/v1"),
+        ("vllm", "http://h:8000/v1/completions", "http://h:8000/v1"),
+        ("vllm", "http://h:8000/v1/chat/completions", "http://h:8000/v1"),
+        ("vllm", "http://h:8000/v2", None),
+        ("openai", "https://api.openai.com/v2", "https://api.openai.com/v1"),
+        ("deepseek", "https://api.deepseek.com", None),
+        ("dashscope", "https://dashscope.aliyuncs.com/api/v1", "https://dashscope.aliyuncs.com/compatible-mode/v1"),
+        ("glm", "http://h", "http://h/api/paas/v4"),
+        ("glm", "https://open.bigmodel.cn/api/paas/v3", "https://open.bigmodel.cn/api/paas/v4"),
+        ("glm", "https://open.bigmodel.cn/api/paas/v4", None),
+        ("own", "http://h:8000", "http://h:8000/v1"),
+    ],
+)
+def test_the_base_url_that_was_probably_meant_is_found(provider: str, asked: str, likelier: str | None) -> None:
+    """FIELD 47: a missing /v1, a doubled one, an endpoint, the path of another version: the same few mistakes."""
+    service = registry.find(provider, {"own": ProviderSpec(base_url=asked)})
+    assert registry.likelier_url(asked, service) == likelier
+
+
+@pytest.mark.parametrize("ending", ["/chat/completions", "/async/chat/completions", "/chat/completions/"])
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_whole_endpoint_is_refused_with_what_to_write(ending: str, variable: bool) -> None:
+    """FIELD 47: a 404 for each row, and the model was blamed."""
+    key, asked = {"OPENAI_API_KEY": "sk-1234567890abcdef"}, f"http://h:8000/v1{ending}"
+    place = "OPENAI_BASE_URL" if variable else "model.base_url"
+    with pytest.raises(RefusedToStart, match=rf"{place} is .*write 'http://h:8000/v1'"):
+        endpoint("openai", key | ({"OPENAI_BASE_URL": asked} if variable else {}), base_url=None if variable else asked)

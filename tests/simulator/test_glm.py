@@ -281,3 +281,11 @@ def test_connections_are_kept_alive(sim: Sim) -> None:
     answer = sim.glm()
     assert int(answer.headers["content-length"]) == len(answer.content)
     assert "connection" not in answer.headers
+
+
+def test_one_model_can_be_asked_for_in_any_case(start: Start) -> None:
+    """FIELD 51: as in a chat."""
+    sim = start('models = ["glm-4"]\n')
+    key = {"Authorization": f"Bearer {sim.key}"}
+    assert sim.http.get("/api/paas/v4/models/GLM-4", headers=key).json()["id"] == "GLM-4"
+    assert sim.http.get("/api/paas/v4/models/glm-5", headers=key).json()["error"]["code"] == "1211"

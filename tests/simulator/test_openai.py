@@ -161,3 +161,41 @@ def test_the_token_charge_is_the_larger_of_max_tokens_and_estimate(start: Start,
     large = sim.openai("hello", max_tokens=2000)
     assert large.json()["error"]["message"].startswith("Request too large")
     assert "retry-after" not in large.headers
+
+
+def test_one_model_can_be_asked_for_and_any_is_there_unless_the_scenario_lists_them(start: Start, sim: Sim) -> None:
+    """FIELD 51: clients look whether their model is there before they begin; it was 404, whatever its name."""
+    key = {"Authorization": "Bearer sk-reader"}
+    for name in ("gpt-5-mini", "org/some-model"):
+        answer = sim.http.get(f"/v1/models/{name}", headers=key)
+        assert (answer.status_code, answer.json()["id"], answer.json()["object"]) == (200, name, "model")
+    strict = start('models = ["a"]\n')
+    assert strict.http.get("/v1/models/a", headers=key).json()["id"] == "a"
+    missing = strict.http.get("/v1/models/b", headers=key)
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    assert sim.http.get("/v1/models/a").status_code == 401
+    assert sim.http.get("/v1/models/", headers=key).status_code == 404
+
+
+def test_the_list_of_models_has_the_names_that_were_asked_for(sim: Sim) -> None:
+    """FIELD 51: it serves any name, and listed only those with a price."""
+
+    def listed() -> list[str]:
+        found = sim.http.get("/v1/models", headers={"Authorization": "Bearer sk-reader"}).json()
+        return [model["id"] for model in found["data"]]
+
+    known = listed()
+    for _ in range(2):
+        assert sim.openai("hello", model="my-own").status_code == 200
+    sim.until_books(3)
+    assert listed() == [*known, "my-own"]
+    sim.reset()
+    assert listed() == known
+
+
+def test_it_says_that_it_is_there_without_a_key_and_keeps_no_book_of_it(sim: Sim) -> None:
+    """FIELD 51: what waits for a server asks for /health."""
+    answer = sim.http.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert sim.http.head("/health").status_code == 200
+    assert sim.books() == []

@@ -19,7 +19,7 @@ WHOLE = """
 seed = 11
 time_factor = 0.5
 mode = "2024"
-models = ["glm-4"]
+models = ["glm-4", "glm-4-air"]
 gzip = true
 cached_prefix = true
 refuse_duplicates = true
@@ -80,7 +80,12 @@ behaviour = 28
 def test_every_key_is_read() -> None:
     """A file with all keys comes out as it went in."""
     scenario = parse(tomllib.loads(WHOLE))
-    assert (scenario.seed, scenario.time_factor, scenario.mode, scenario.models) == (11, 0.5, "2024", ("glm-4",))
+    assert (scenario.seed, scenario.time_factor, scenario.mode, scenario.models) == (
+        11,
+        0.5,
+        "2024",
+        ("glm-4", "glm-4-air"),
+    )
     assert scenario.gzip
     assert scenario.cached_prefix
     assert scenario.refuse_duplicates
@@ -139,7 +144,8 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("[[limits.change]]\nrpm = 5", "limits.change[1]: after_s is missing: the seconds after the first request"),
         ("[[limits.change]]\nafter_s = 5", "limits.change[1]: changes nothing; give one of in_flight, rpm and tpm"),
         ("[[limits.change]]\nafter_s = -5", "limits.change[1].after_s = -5: must be a number of at least 0"),
-        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1]: changes nothing"),
+        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1].rmp = 1: unknown key; did you mean rpm?"),
+        ("[[limits.change]]\nafter = 5\nrpm = 1", "limits.change[1]: after_s is missing: the seconds after the first"),
         ("[[limits.change]]\nafter_s = 5\nrpm = 1\nin_fligth = 1", "limits.change[1].in_fligth = 1: unknown key; did"),
         ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 3", "limits.change[1].model = 3: must be a text"),
         ("fault = 3", "fault = 3: write [[fault]], one for each"),
@@ -205,3 +211,20 @@ def test_a_fault_with_a_rate_of_its_own_gives_way_to_any_narrowing() -> None:
     texts = ("", "rate = 0.1", "rows = ['a']", "first = 2")
     faults = [parse(tomllib.loads(f"[[fault]]\nbehaviour = 23\n{text}")).faults[0] for text in texts]
     assert [fault.rate for fault in faults] == [0.85, 0.1, None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits.models.glm-4x]\nrpm = 5", "limits.models.\"glm-4x\" = 'glm-4x': is not served; did you mean glm-4?"),
+        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 'zzz'", "limits.change.model = 'zzz': is not served; models has"),
+        ("[[fault]]\nbehaviour = 18\nmodel = 'glm4'", "fault[1].model = 'glm4': is not served; did you mean glm-4?"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_model_that_is_not_served_is_refused(text: str, said: str) -> None:
+    """FIELD 51: a misspelt name was a limit or a fault that never came."""
+    with pytest.raises(ScenarioError, match="is not served") as caught:
+        parse(tomllib.loads(f'models = ["glm-4", "GLM-4-Air"]\n{text}'))
+    assert str(caught.value).startswith(said)
+    assert parse(tomllib.loads(text)).models is None, "where any name is served, this one is"
+    parse(tomllib.loads('models = ["glm-4"]\n[limits.models.GLM-4]\nrpm = 5\n'))

@@ -96,6 +96,12 @@ class Books:
         self._marks.append(_BILLED * entry.billed | _DELIVERED * entry.delivered | _STREAMED * entry.stream)
         self._calls.append(entry.client_call_id)
 
+    def models(self, currency: str) -> list[str]:
+        """The models that a provider of any model lists: those priced in this currency, then those it was asked for."""
+        known = (name for name, price in prices.PRICES.items() if price.currency == currency)
+        asked = (model for route, _, _, model, _ in self._kinds if model and route in ("chat", "submit"))
+        return list(dict.fromkeys((*known, *asked)))
+
     def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
         """The tokens billed in a stretch of time, by (key, model).
 

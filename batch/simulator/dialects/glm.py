@@ -14,7 +14,6 @@ import time
 from typing import Any
 
 from batch.simulator.auth import AuthError, bearer, glm_key
-from batch.simulator.books.prices import PRICES
 from batch.simulator.books.tokens import of_prompt
 from batch.simulator.call import Call
 from batch.simulator.chance import mixed
@@ -30,6 +29,7 @@ from batch.simulator.wire import Reply, json_reply
 PREFIX = "/api/paas/v4"
 
 _RESULT = "/async-result/"
+_MODEL = "/models/"
 _ROUTES = {
     ("POST", "/chat/completions"): "chat",
     ("POST", "/async/chat/completions"): "submit",
@@ -63,6 +63,8 @@ class Glm:
         """The route's name, or `unknown`."""
         if method == "GET" and path.startswith(_RESULT) and len(path) > len(_RESULT):
             return "poll"
+        if method == "GET" and path.startswith(_MODEL) and path != _MODEL:
+            return "models"
         return _ROUTES.get((method, path), "unknown")
 
     def key_of(self, authorization: str | None) -> str:
@@ -95,7 +97,7 @@ class Glm:
         if call.entry.route == "poll":
             return await self._poll(call)
         if call.entry.route == "models":
-            return self._models()
+            return self._models(call.path)
         ask = self._read(call)
         if isinstance(ask, Reply):
             self._provider.invalid(call, "invalid")
@@ -135,10 +137,20 @@ class Glm:
             return errors.glm("1214", field="id")
         return await self._provider.poll(call, self, task, processing_body(task))
 
-    def _models(self) -> Reply:
-        names = self._scenario.models or [name for name, price in PRICES.items() if price.currency == "CNY"]
+    def _models(self, path: str) -> Reply:
+        """All models, or the one that the path names."""
+        one = path.removeprefix(_MODEL) if path.startswith(_MODEL) else None
+        if one is not None and not self._serves(one):
+            return errors.glm("1211")
+        served = self._scenario.models
+        names = self._provider.books.models("CNY") if served is None else served
+        names = names if one is None else [one]
         models = [{"id": name, "object": "model", "created": 1705933810, "owned_by": "z-ai"} for name in names]
-        return json_reply(200, {"object": "list", "data": models})
+        return json_reply(200, {"object": "list", "data": models} if one is None else models[0])
+
+    def _serves(self, model: str) -> bool:
+        allowed = self._scenario.models
+        return allowed is None or model.lower() in {name.lower() for name in allowed}
 
     def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
         """The body of an answer, sync or as a task's result; see `Dialect.answer`."""
@@ -194,8 +206,7 @@ class Glm:
         if not isinstance(model, str) or not model:
             return errors.glm("1213", field="model")
         entry.model = model
-        allowed = self._scenario.models
-        if allowed is not None and model.lower() not in {name.lower() for name in allowed}:
+        if not self._serves(model):
             return errors.glm("1211")
         messages = body.get("messages")
         if messages is None:

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from batch.simulator.auth import AuthError, bearer, openai_key
-from batch.simulator.books.prices import PRICES
 from batch.simulator.books.tokens import of_prompt, text_of
 from batch.simulator.call import Call
 from batch.simulator.chance import mixed
@@ -28,6 +27,7 @@ from batch.simulator.provider import Provider
 from batch.simulator.wire import Headers, Reply, json_reply
 
 PREFIX = "/v1"
+_MODEL = "/models/"
 
 _ROUTES = {("POST", "/chat/completions"): "chat", ("GET", "/models"): "models"}
 _ROLES = {"developer", "system", "user", "assistant", "tool", "function"}
@@ -51,6 +51,8 @@ class OpenAI:
 
     def route(self, method: str, path: str) -> str:
         """The route's name, or `unknown`."""
+        if method == "GET" and path.startswith(_MODEL) and path != _MODEL:
+            return "models"
         return _ROUTES.get((method, path), "unknown")
 
     def key_of(self, authorization: str | None) -> str:
@@ -108,15 +110,25 @@ class OpenAI:
     async def serve(self, call: Call) -> Reply:
         """Answer a request on a known route."""
         if call.entry.route == "models":
-            names = self._scenario.models or [name for name, price in PRICES.items() if price.currency == "USD"]
-            models = [{"id": name, "object": "model", "created": 1754425777, "owned_by": "system"} for name in names]
-            return json_reply(200, {"object": "list", "data": models}, (), self.content_type)
+            return self._models(call.path)
         ask = self._read(call)
         if isinstance(ask, Reply):
             self._provider.invalid(call, "invalid")
             return ask
         call.reply_id = "chatcmpl-" + _letters(mixed(self._scenario.seed, call.entry.number), 29)
         return await self._provider.chat(call, self, ask)
+
+    def _models(self, path: str) -> Reply:
+        """All models, or the one that the path names."""
+        one = path.removeprefix(_MODEL) if path.startswith(_MODEL) else None
+        served = self._scenario.models
+        if one is not None and served is not None and one not in served:
+            return _no_such_model(one)
+        names = self._provider.books.models("USD") if served is None else served
+        names = names if one is None else [one]
+        models = [{"id": name, "object": "model", "created": 1754425777, "owned_by": "system"} for name in names]
+        told = models[0] if one is not None else {"object": "list", "data": models}
+        return json_reply(200, told, (), self.content_type)
 
     def answer(self, call: Call, ask: Ask, completion: Completion, usage: Usage) -> dict[str, Any]:
         """The body of a chat answer; see `Dialect.answer`."""
@@ -178,8 +190,7 @@ class OpenAI:
             return errors.openai_invalid("you must provide a model parameter", code=None)
         entry.model = model
         if self._scenario.models is not None and model not in self._scenario.models:
-            message = f"The model `{model}` does not exist or you do not have access to it."
-            return errors.openai(404, message, "invalid_request_error", code="model_not_found")
+            return _no_such_model(model)
         if not messages:
             missing = "Missing required parameter: 'messages'."
             return errors.openai_invalid(missing, param="messages", code="missing_required_parameter")
@@ -202,6 +213,11 @@ class OpenAI:
             stream=_streaming(body),
             thinking=_thinking(body),
         )
+
+
+def _no_such_model(name: str) -> Reply:
+    message = f"The model `{name}` does not exist or you do not have access to it."
+    return errors.openai(404, message, "invalid_request_error", code="model_not_found")
 
 
 def _streaming(body: dict[str, Any]) -> Streaming | None:

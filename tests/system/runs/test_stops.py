@@ -110,16 +110,17 @@ def test_the_first_signal_drains_calls_in_flight_and_the_next_run_does_the_rest(
 
 
 def test_tasks_are_left_with_their_ids_and_collected_by_the_next_run(make: Make) -> None:
-    """Promise 2: a task id, once committed, is never bought again; `pending` holds only ranges still needed."""
+    """FIELD 49. Promise 2: a task id, once committed, is never bought again; `pending` holds only ranges still needed."""
     mill = make(VERY_SLOW, lane="task")
     mill.limits["concurrency"] = 10
     mill.output = {"rows_per_part": 20}
     mill.questions(25)
-    process = mill.start()
+    process = mill.start("--progress", "plain")
     until(lambda: submits(mill) >= 10, "ten tasks")
     process.send_signal(signal.SIGINT)
     said = end(process)
     assert process.returncode == 4, said
+    assert "10 tasks stay with the provider: the same command collects them." in said
     assert mill.pending() == ["range-00000.arrow"]
     left = {record["task_id"] for record in mill.books()}
     assert len(left) == 10
