@@ -11,7 +11,6 @@ file, and the same checks run. API keys never stand in a job: they come from the
 from __future__ import annotations
 
 import os.path
-import re
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -22,28 +21,13 @@ from msgspec import Meta, Struct
 from batch.core.errors import JobError
 from batch.job import checks, document, providers
 from batch.job.faults import Fault
+from batch.job.fieldtypes import byte_size
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
-
-
-def _size(text: str) -> int:
-    """The number of bytes that a text such as `16MB`, `16MiB` or `64k` stands for.
-
-    Raises:
-        ValueError: the text is no size.
-    """
-    match = _SIZE.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no size")
-    step = 1024 if match[3] else 1000
-    scale: int = step ** " kmg".index((match[2] or " ").lower())
-    return int(match[1]) * scale
-
-
+_LATER: Final = ("delimiter", "hive_partitioning", "file_column")
 Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
@@ -57,11 +41,22 @@ class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a JSONL line is: a row, or a request of an OpenAI batch file, which has a custom_id for its key."""
     max_row_bytes: Annotated[
         int,
-        Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": _size}),
+        Meta(
+            ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": byte_size}
+        ),
     ] = 16_000_000
     types: Annotated[
         dict[str, str], Meta(description='a table of column = Arrow type, for example { amount = "decimal(12,2)" }')
     ] = {}
+    delimiter: Annotated[
+        Annotated[str, Meta(pattern=r'^[^"\r\n\x80-\U0010ffff]$')] | None,
+        Meta(description='one character, for example ";"'),
+    ] = None
+    """What separates the cells of CSV; a comma by default, in .tsv a tab."""
+    hive_partitioning: Annotated[bool, Meta(description="true or false")] = False
+    """Whether folders such as `day=2026-11-29` make columns, here `day`."""
+    file_column: Annotated[Name | None, Meta(description='a name for the column, for example "source"')] = None
+    """The column that says which file a row is from."""
 
 
 class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -284,6 +279,7 @@ class Job(Struct, frozen=True, kw_only=True):
                 "path": str(self.input.path),
                 "key": self.input.key,
                 "types": self.input.types,
+                **_later(self.input),
                 **({"format": self.input.format} if self.input.format != "rows" else {}),
             },
         }
@@ -308,17 +304,20 @@ class Job(Struct, frozen=True, kw_only=True):
         whole = msgspec.to_builtins(self, enc_hook=str)
         if not self.limits.model:
             del whole["limits"]["model"]  # a job without it is the same as before there was this key
+        for name in set(_LATER).difference(_later(self.input)):
+            del whole["input"][name]
         data = msgspec.json.encode(whole, order="sorted")
         return blake2b(data, digest_size=16).hexdigest()
 
 
+def _later(spec: InputSpec) -> dict[str, Any]:
+    """Keys that there were not always and that are set: a job without them is what it was."""
+    return {name: value for name in _LATER if (value := getattr(spec, name))}
+
+
 def _from(folder: Path, path: Path) -> Path:
-    return Path(_normal(folder / path.expanduser()))
-
-
-def _normal(path: Path) -> str:
     # Not resolve(): a symbolic link in the way is the user's own name for the place, and stays in texts.
-    return os.path.normpath(path.absolute())
+    return Path(os.path.normpath((folder / path.expanduser()).absolute()))
 
 
 def _checked_values(job: Job) -> list[Fault]:

@@ -56,6 +56,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """Column types for later runs: those of the source, and of columns it lacks but an earlier one had."""
     warnings: tuple[str, ...] = ()
     """What the job asks that its service may refuse, ignore or answer otherwise than meant."""
+    doubts: tuple[str, ...] = ()
+    """What the prompt says that is probably not meant."""
 
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
@@ -116,9 +118,14 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     except BatchError as exc:
         faults.append(str(exc))
     source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
-    variants = Variants(job, tools, _service(job))
+    variants = Variants(job, tools, _service(job), source.schema.names)
+    source.look_for(variants.columns)
+    if source.blank is not None and variants.columns:
+        raise InputError(source.blank)
     warnings = _parameters(variants, faults)
-    faults += variants.check(source.schema.names)
+    faults += variants.check(source.names)
+    if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
+        faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept)
@@ -131,9 +138,8 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
-    return CheckedJob(
-        job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
-    )
+    found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
+    return CheckedJob(*found, warnings=warnings, doubts=tuple(variants.doubts(source.names)))
 
 
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
