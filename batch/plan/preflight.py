@@ -198,6 +198,6 @@ def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None) -> pa.Schema:
     if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:
         chosen.append("input_rest")
     fields = list(kept) if kept is not None else []
-    names = {field.name for field in fields}
-    fields += [source.field(name) for name in chosen if name not in names and name not in tables.unwritable(source)]
+    left_out = {field.name for field in fields} | tables.unwritable(source).keys()
+    fields += [source.field(name) for name in chosen if name not in left_out]
     return pa.schema(fields)

@@ -1,0 +1,28 @@
+"""What stands in an input is never a bug of ours: a row's failure, or a refusal with place and way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batch.cli import main
+from tests.support.hostile import MORE, ROWS, WHOLE, Hostile
+
+
+def test_there_are_sixty_of_them() -> None:
+    """FIELD 38. Each of another kind."""
+    names = [case.name for case in WHOLE + ROWS]
+    assert len(set(names)) == len(names) >= 60
+
+
+@pytest.mark.parametrize("case", [*WHOLE, *ROWS, *MORE], ids=lambda case: case.name)
+def test_a_hostile_file_is_told_with_place_and_way_out(
+    case: Hostile, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 38. `check --full` reads as a run does: exit 2, or the rows that will fail; never 70."""
+    monkeypatch.setenv("ZHIPUAI_API_KEY", "0123456789abcdef0123456789abcdef.Zq7kPw3mVx9tRb2c")
+    code = main(["check", str(case.write(tmp_path)), "--full"])
+    said = "".join(capsys.readouterr())
+    assert code == case.code or (case.code < 0 and code in (0, 1, 2)), said
+    assert [text for text in case.says if text not in said] == [], said
