@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from tests.support.longer import longer
 
-Content = bytes | pa.Table | Callable[[Path], None]
+Content = Any
+"""Of one file: bytes, a table written as Parquet, or how it is made."""
 
 
 @dataclass(frozen=True)
