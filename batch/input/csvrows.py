@@ -174,7 +174,9 @@ def cells(text: str, delimiter: str) -> list[str]:
         if text.startswith('"', place):
             end = _closing(text, place + 1)
             if end < 0:
-                raise ValueError(f"cell {len(found) + 1} begins with a quote that is never closed; in text it is written twice")
+                raise ValueError(
+                    f"cell {len(found) + 1} begins with a quote that is never closed; in text it is written twice"
+                )
             found.append(text[place + 1 : end].replace('""', '"'))
             if end + 1 == len(text):
                 return found

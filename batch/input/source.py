@@ -326,8 +326,9 @@ def _open_csv(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
     if REST in names:
         raise InputError(f"{shown(spec.path)}: the name {REST} is taken for what fits no column. Rename the column.")
     own = [pa.field(name, pa.large_string()) for name in names]
-    kept = pa.schema([field for field in kept if field.name in names or field.name in spec.types])
-    schema = line_schema(spec, found, kept, types=spec.types, own=own)
+    still = pa.schema([field for field in kept if field.name in names or field.name in spec.types])
+    schema = line_schema(spec, found, still, types=spec.types, own=own)
+    require_castable(shown(spec.path), kept, schema)
     source = _Csv(spec, found, schema, LineLayout(schema, declared=spec.types, limit=spec.max_row_bytes))
     if not names:
         what = "is empty, without a header" if found.single else "holds empty files only"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batch.job.job import PromptSpec
 
 
-_BRACED: Final = re.compile(r"\{\s*([^{}\n]{1,100}?)\s*\}")
+_BRACED: Final = re.compile(r"(?<!\{)\{\s*([^{}\n]{1,100}?)\s*\}(?!\})")
 
 
 class Prompt:
