@@ -117,7 +117,7 @@ class Records(Lines):
             line = Line(self._number, _without_end(whole), len(whole), self._byte, not whole.endswith(b"\n"))
             line.more = len(rest)
             self._number += line.more
-            if line.raw and not line.raw.isspace():
+            if whole.strip(b" \r\n"):  # a row of tabs has cells
                 yield line
         if self._damage is not None:
             yield Line(self._number + 1, None, 0, self._byte, damage=self._damage)

@@ -7,7 +7,7 @@ types it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -119,7 +119,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         faults.append(str(exc))
     source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
     variants = Variants(job, tools, _service(job), source.schema.names)
-    source.look_for(variants.columns)
+    source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
         raise InputError(source.blank)
     warnings = _parameters(variants, faults)
@@ -128,7 +128,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
     inputs = schema = None
     try:
-        inputs = _inputs(source.schema, job, kept)
+        inputs = _inputs(source.schema, job, kept, keys=source.keys)
         schema = tables.result_schema(inputs, None)
     except InputError as exc:
         faults.append(f"output.columns: {exc}")
@@ -190,9 +190,14 @@ def _kept(folder: OutputFolder) -> tuple[dict[str, str] | None, pa.Schema | None
     )
 
 
-def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None) -> pa.Schema:
+def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collection[str]) -> pa.Schema:
     """The chosen columns; those of earlier runs come first and never go away, new ones are added behind them."""
     columns = job.output.columns
+    if late := sorted(set(keys).intersection(columns or ())):
+        raise InputError(
+            f"{', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. To have a column "
+            f'of it, declare it: input.types = {{ {late[0]} = "string" }}'
+        )
     tables.result_schema(source, columns)
     chosen = list(columns) if columns is not None else list(source.names)
     if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:

@@ -21,6 +21,7 @@ CSV = [
     Case("zstd, tabs, capitals", {"a.TSV.zst": pa.compress(PLAIN.replace(b",", b"\t"), "zstd", asbytes=True)}, RECORDS),
     Case("another delimiter", {"a.csv": PLAIN.replace(b",", b";")}, RECORDS, spec={"delimiter": ";"}),
     Case("empty cells", {"a.csv": b'a,b,c\n,"",x\n'}, [{"a": None, "b": None, "c": "x"}]),
+    Case("rows of empty cells", {"a.tsv": b"a\tb\n\t\n \n1\t\n"}, [{"a": None, "b": None}, {"a": "1", "b": None}]),
     Case("columns without a name", {"a.csv": b",b, \n0,x,y\n"}, [{"column_1": "0", "b": "x", "column_3": "y"}]),
     Case(
         "quotes",
