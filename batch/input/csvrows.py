@@ -203,7 +203,8 @@ def _closing(text: str, place: int) -> int:
 
 def delimiter_of(file: File, declared: str | None) -> str:
     """What stands between the cells of a file: what the job says, else a tab in .tsv and a comma in .csv."""
-    return declared or ("\t" if ".tsv" in file.path.name.lower() else ",")
+    name = file.path.stem if file.packing is not None else file.path.name
+    return declared or ("\t" if name.lower().endswith(".tsv") else ",")
 
 
 def header(file: File, *, limit: int, delimiter: str | None) -> list[str]:

@@ -8,6 +8,7 @@ and does not know how a message goes over the wire.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,6 +109,10 @@ class Prompt:
 
     def notes(self, record: Mapping[str, Any]) -> list[str]:
         """How the cells of a row are understood, where that is not plain."""
+        written = dict.fromkeys(name for template in self._templates for name in sorted(template.bare))
+        return [*(_pythons(name, record[name]) for name in written if _nested(record.get(name))), *self._shared(record)]
+
+    def _shared(self, record: Mapping[str, Any]) -> list[str]:
         if self._column is None:
             return []
         try:
@@ -181,9 +186,20 @@ class Prompt:
         return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
 
 
-def _written(name: str) -> str:
-    """How a template names a column."""
-    return f"{{{{ {name} }}}}" if name.isidentifier() else f'{{{{ row["{name}"] }}}}'
+def _nested(value: Any) -> bool:
+    return isinstance(value, (list, dict))
+
+
+def _pythons(name: str, value: Any) -> str:
+    """What is said of a list or an object that a template writes out as it is."""
+    what = "a list" if isinstance(value, list) else "an object"
+    chat = f", for the messages of a chat set prompt.messages = {json.dumps(name)}" if isinstance(value, list) else ""
+    return f"column {name!r} is {what}, written as Python writes it; for JSON write {_written(name, ' | tojson')}{chat}"
+
+
+def _written(name: str, how: str = "") -> str:
+    """How a template names a column; `how` is a filter."""
+    return f"{{{{ {name if name.isidentifier() else f'row[{json.dumps(name, ensure_ascii=False)}]'}{how} }}}}"
 
 
 def _nearest(name: str, names: Collection[str]) -> str:

@@ -23,7 +23,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -51,6 +51,7 @@ class Template:
     Attributes:
         reads: the columns it reads.
         plain: its text outside of `{{ }}` and `{% %}`.
+        bare: the columns among them that it writes as they are, without a filter.
 
     Raises:
         PromptFault: it includes another template, names a filter that does not exist, or a file that cannot be read.
@@ -71,6 +72,7 @@ class Template:
         self._by_row = frozenset() if own_row or ROW not in names else _named_by_row(tree, part)
         self.reads = frozenset(names - {ROW} | self._by_row if self._by_row else names)
         self.plain = "".join(node.data for node in tree.find_all(nodes.TemplateData))
+        self.bare = self.reads.intersection(map(_column, _written(tree)))
         self._file = f"{folder}/job.toml#prompt.{part}"
         code = environment.compile(source, name=part, filename=self._file)
         self._template = jinja2.Template.from_code(environment, code, environment.make_globals(None))
@@ -228,6 +230,19 @@ def _named_by_row(tree: nodes.Template, part: str) -> frozenset[str]:
             f'prompt.{part} line {rows[0].lineno}: row alone is no text. Name a column: row["first name"].'
         )
     return frozenset(found)
+
+
+def _written(tree: nodes.Template) -> Iterator[nodes.Node]:
+    """What stands directly between `{{` and `}}`."""
+    return (node for output in tree.find_all(nodes.Output) for node in output.nodes)
+
+
+def _column(node: nodes.Node) -> str | None:
+    """The column that an expression is; None when it is more than one."""
+    if isinstance(node, nodes.Name):
+        return node.name
+    of_row = isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and node.node.name == ROW
+    return getattr(node.arg, "value", None) if of_row and isinstance(node, nodes.Getitem) else None
 
 
 def _blank_for_null(value: Any) -> Any:

@@ -160,3 +160,18 @@ def test_a_prompt_that_reads_no_column_is_doubted() -> None:
     assert prompt(user="Hello {x}").check(NAMES) == []
     for spec in ({"user": "{{ q }}"}, {"messages": "q"}, {"user": "What is it?", "images": ["q"]}):
         assert prompt(**spec).doubts(NAMES) == []
+
+
+def test_a_list_that_a_template_writes_out_is_told() -> None:
+    """FIELD 39. A column of messages in a user message would be sent as Python's own text."""
+    made = prompt(
+        user="{{ chat }} {{ row['a b'] }} {{ chat | tojson }} {{ chat[0] }} {{ q }}", system="{{ chat | length }}"
+    )
+    assert made.notes({"chat": [1], "a b": {"x": 1}, "q": "x"}) == [
+        "column 'a b' is an object, written as Python writes it; for JSON write {{ row[\"a b\"] | tojson }}",
+        (
+            "column 'chat' is a list, written as Python writes it; for JSON write {{ chat | tojson }}, "
+            'for the messages of a chat set prompt.messages = "chat"'
+        ),
+    ]
+    assert prompt(system="{{ chat | tojson }}", user="{{ q }}").notes({"chat": [1], "q": "x"}) == []
