@@ -132,7 +132,9 @@ def _refusal(line: Line, unwrap: Unwrap) -> tuple[str, str] | None:
     return None
 
 
-def find_keys(files: Sequence[File], wanted: Iterable[str], *, limit: int, unwrap: Unwrap | None) -> list[str]:
+def find_keys(
+    files: Sequence[File], wanted: Iterable[str], *, limit: int, unwrap: Unwrap | None
+) -> tuple[list[str], bool]:
     """Those of the wanted keys that some line has, newest lines first: what a source has since last night is there.
 
     A gigabyte is looked at, from the end of the last file backwards file by file; of a packed file its beginning.
@@ -142,6 +144,9 @@ def find_keys(files: Sequence[File], wanted: Iterable[str], *, limit: int, unwra
         wanted: the keys.
         limit: the longest line in bytes; longer ones, and lines that cannot be read, are ignored.
         unwrap: as for `LineLayout`.
+
+    Returns:
+        The keys, and whether they are all there are: False when lines were left that nobody looked at.
 
     Raises:
         InputError: a file cannot be read.
@@ -162,7 +167,7 @@ def find_keys(files: Sequence[File], wanted: Iterable[str], *, limit: int, unwra
                 break
         if not left or budget <= 0:
             break
-    return found
+    return found, not left or budget > 0
 
 
 def _having(line: Line, wanted: dict[str, tuple[bytes, bytes]], unwrap: Unwrap | None) -> list[str]:

@@ -84,6 +84,7 @@ class Source:
         rows: how many rows there are; None where the format does not say it.
         blank: why no columns are known, for people, with the way out; None when some are.
         keys: keys that rows have although they are no columns, of those that were looked for.
+        unsearched: older lines were not searched for keys.
     """
 
     def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
@@ -95,6 +96,7 @@ class Source:
         self.rows = sum(rows) if rows is not None else None
         self.blank: str | None = None
         self.keys: tuple[str, ...] = ()
+        self.unsearched = False
         self.types: dict[str, str] = {
             field.name: type_name(field) for field in schema if rows is not None or field.name != REST
         }
@@ -190,7 +192,8 @@ class _Lines(Source):
         missing = sorted(set(wanted).difference(self.names))
         if missing and self.blank is None:
             layout = self._layout
-            found = find_keys(self.found.files, missing, limit=layout.limit, unwrap=layout.unwrap)
+            found, whole = find_keys(self.found.files, missing, limit=layout.limit, unwrap=layout.unwrap)
+            self.unsearched = self.unsearched or not whole
             layout.keys = self.keys = (*self.keys, *found)
 
     def _open_file(self, file: File, start: Position) -> FileReader:

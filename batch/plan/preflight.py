@@ -124,6 +124,11 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         raise InputError(source.blank)
     warnings = _parameters(variants, faults)
     faults += variants.check(source.names)
+    if source.unsearched:
+        faults.append(
+            "input.types: only the newest gigabyte of lines was searched for keys; one that older lines have is "
+            "declared, as in { subject = 'string' }"
+        )
     if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
         faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
     inputs = schema = None

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.input import sampling
 from tests.cli.conftest import Cli, Shell
 
 
@@ -174,7 +175,9 @@ def test_what_a_prompt_probably_does_not_mean_is_told(job: Path, cli: Cli) -> No
     assert "  user       Hi\n  assistant  Yes?\n  user       Bye\n" in said.out
 
 
-def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(job: Path, cli: Cli) -> None:
+def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(
+    job: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FIELD 31. After 10,000 lines columns are fixed; the prompt reads the key, the output needs a declared type."""
     (job / "in" / "b.jsonl").write_text('{"id": 3, "text": "x"}\n' * 10_000 + '{"id": 4, "late": "y"}\n')
     said = cli("check", job, "--set", "prompt.user={{ text }} {{ late }}")
@@ -186,3 +189,8 @@ def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(job:
     assert 'declare it: input.types = { late = "string" }' in said.err
     said = cli("check", job, "--set", 'output.columns=["id", "late"]', "--set", 'input.types={ late = "string" }')
     assert said.code == 0
+    monkeypatch.setattr(sampling, "SEARCHED_BYTES", 1_000)
+    said = cli("check", job, "--set", "prompt.user={{ text }} {{ nowhere }}")
+    assert said.code == 2
+    assert "{{ nowhere }} is no column of the input" in said.err
+    assert "only the newest gigabyte of lines was searched for keys; one that older lines have is declared" in said.err

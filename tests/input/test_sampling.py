@@ -40,6 +40,7 @@ def test_keys_are_looked_for_from_the_end(tmp_path: Path, monkeypatch: pytest.Mo
     few = source(folder, kept=KEPT)
     few.look_for(["packed", "newest", "older", "oldest"])
     assert few.keys == ("packed", "newest")
+    assert (opened.unsearched, few.unsearched) == (False, True)
 
 
 def test_a_key_that_no_column_has_may_be_the_key_of_the_rows(tmp_path: Path) -> None:
