@@ -82,7 +82,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("output", _output(checked)),
         ]
     )
-    if warnings := [text for text in (checked.unmasked_key, *checked.warnings) if text is not None]:
+    if warnings := [text for text in (checked.unmasked_key, *checked.warnings, *checked.doubts) if text is not None]:
         yield "warnings"
         yield from (f"  {clean(text, most=SHOWN)}" for text in warnings)
     if files := _files(checked):
@@ -221,6 +221,8 @@ def _columns(checked: CheckedJob) -> list[str]:
         elif field.name in renames:
             notes.append(f"called {renames[field.name]} in the output, the name is taken")
         lines.append((clean(field.name, most=60), clean(str(field.type), most=60), ", ".join(notes)))
+    late = [name for name in checked.source.keys if name in checked.variants.columns]
+    lines += [(clean(name, most=60), "", "a key of some rows, kept in input_rest, in the prompt") for name in late]
     kept = [name for name in checked.inputs.names if name not in source.names]
     lines += [(clean(name, most=60), "", "of an earlier run, empty from now on") for name in kept]
     return table(lines)
@@ -247,6 +249,7 @@ def _samples(checked: CheckedJob) -> Iterator[str]:
         if sample.fault is not None:
             yield f"  cannot be asked: {clean(sample.fault)}"
         yield from (f"  warning: {clean(text, most=SHOWN)}" for text in sample.warnings)
+        yield from (f"  note: {clean(text, most=SHOWN)}" for text in sample.notes if place == first)
         lines = [(str(message["role"]), _content(message)) for message in images.shown(sample.messages)]
         lines += [("then user", _content(message)) for message in sample.later]
         if sample.messages:

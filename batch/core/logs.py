@@ -32,6 +32,7 @@ EVENTS: Final = frozenset(
         "key_not_masked",
         "limit_adopted",
         "parameter_doubted",
+        "prompt_doubted",
         "provider_answers_again",
         "provider_paused",
         "provider_silent",

@@ -1,11 +1,12 @@
 """The files that an input path stands for: one file, all files of a folder, or those that a pattern matches.
 
 Owns the endings that can be read, the order of files, and the refusal of everything that is no plain file. It opens
-none of them and does not know what stands inside (`jsonl`, `parquet`).
+none of them and does not know what stands inside (`jsonl`, `csvrows`, `parquet`).
 
 A folder is walked with all folders in it; names that begin with a dot or an underscore (`_SUCCESS`, `_temporary`) are
-passed over, and so are output folders of ours. `key=value` folders are walked like others: they make no columns. The
-order is that of the paths, byte by byte, so the same files are read in the same order everywhere.
+passed over, and so are output folders of ours. `key=value` folders are walked like others; what they say is `origin`'s
+matter. The order is that of the paths, byte by byte, so the same files are read in the same order everywhere. CSV files
+beside JSONL or Parquet are not read: often they are lists of labels or of the files themselves.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ from batch.core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Kind = Literal["jsonl", "parquet"]
+Kind = Literal["jsonl", "parquet", "csv"]
 Packing = Literal["gzip", "zstd"]
 
-SUPPORTED: Final = ".parquet, .jsonl, .jsonl.gz and .jsonl.zst (.ndjson and .json are read as .jsonl)"
-_JSON: Final = (".jsonl", ".ndjson", ".json")
+SUPPORTED: Final = (
+    ".parquet, .jsonl, .jsonl.gz and .jsonl.zst (.ndjson and .json are read as .jsonl), .csv and .tsv, packed or not"
+)
+_TEXTS: Final[dict[str, Kind]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "csv"}
 _PACKED: Final[dict[str, Packing]] = {".gz": "gzip", ".zst": "zstd"}
 _WAYS_OUT: Final = {
-    ".csv": "convert it, for example: duckdb -c \"COPY (FROM 'rows.csv') TO 'rows.parquet'\"",
-    ".tsv": "convert it, for example: duckdb -c \"COPY (FROM 'rows.tsv') TO 'rows.parquet'\"",
+    ".txt": "give it the ending of what it holds, for example .csv",
+    ".xlsx": "save it as CSV UTF-8",
+    ".xls": "save it as CSV UTF-8",
     ".bz2": "unpack it, or pack it with gzip or zstd",
     ".xz": "unpack it, or pack it with gzip or zstd",
     ".zip": "unpack it, or pack it with gzip or zstd",
@@ -107,7 +111,9 @@ def reads(name: str) -> tuple[Kind, Packing | None] | None:
     if name.endswith(".parquet"):
         return "parquet", None
     packing = _PACKED.get(Path(name).suffix)
-    return ("jsonl", packing) if (Path(name).stem if packing else name).endswith(_JSON) else None
+    plain = name.removesuffix(Path(name).suffix) if packing else name
+    kind = next((kind for ending, kind in _TEXTS.items() if plain.endswith(ending)), None)
+    return None if kind is None else (kind, packing)
 
 
 def shown(path: Path | str) -> str:
@@ -146,6 +152,10 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
                 "Take one out, or name a narrower path."
             )
         files.append(_file(entry, name, state, form))
+    rows = [file for file in files if file.kind != "csv"]
+    if rows and len(rows) < len(files):
+        others = sorted([*others, *(file.name for file in files if file.kind == "csv")])
+        files = rows
     if not files:
         what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else ""
         raise InputError(f"{shown(path)}: {verb} no file that can be read; {what}supported are {SUPPORTED}.")

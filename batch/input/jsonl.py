@@ -8,8 +8,6 @@ found (`lines`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +18,11 @@ from batch.core.canonical import bad_line_id, dumps, loads
 from batch.core.errors import InputError
 from batch.input.batches import Position, SourceBatch, input_failure
 from batch.input.files import File, shown
-from batch.input.json_columns import REST, RowDecoder, Sketch, build
+from batch.input.json_columns import REST, RowDecoder, build
 from batch.input.lines import Line, Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from batch.core.records import Failure
 
@@ -32,10 +30,6 @@ Unwrap = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, str] | None
 """Takes the object on a line; gives the row in it, and code and reason when the row cannot be asked."""
 
 MAX_ROWS: Final = 1_000
-CONDEMNED: Final = 50
-"""When this many first lines cannot be asked for one reason, the whole source is refused."""
-SAMPLE_LINES: Final = 10_000
-SAMPLE_BYTES: Final = 64 * 1024 * 1024
 
 
 class LineLayout:
@@ -46,11 +40,15 @@ class LineLayout:
         declared: names of the columns whose type the job declares.
         limit: the longest line in bytes.
         unwrap: finds the row in the object on a line; None when the object is the row.
+
+    Attributes:
+        keys: keys without a column that a row is to have all the same, null where it lacks them.
     """
 
     def __init__(
         self, schema: pa.Schema, *, declared: Collection[str], limit: int, unwrap: Unwrap | None = None
     ) -> None:
+        self.keys: tuple[str, ...] = ()
         self.schema = schema
         self.limit = limit
         self.unwrap = unwrap
@@ -61,6 +59,10 @@ class LineLayout:
             for field in self.fields
             if field.name in declared or not is_exact(field)
         }
+
+    def row(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The object on a line as a row: what it lacks of columns and keys is null."""
+        return {**self.empty, **record} if not self.keys else {**self.empty, **dict.fromkeys(self.keys), **record}
 
     def columns(self, records: list[dict[str, Any] | None]) -> pa.RecordBatch:
         """Build the Arrow columns of some records.
@@ -83,7 +85,11 @@ class LineLayout:
         for index, row in enumerate(rows):
             if len(row) > columns:
                 late = {key: value for key, value in row.items() if key not in self.empty}
-                rests.setdefault(index, {}).update(late)
+                for key in self.keys:
+                    if late[key] is None:
+                        del late[key]
+                if late:
+                    rests.setdefault(index, {}).update(late)
         texts = [dumps(rests[index]) if index in rests else None for index in range(len(rows))] if rests else None
         arrays.append(pa.array(texts, pa.large_string()) if texts else pa.nulls(len(rows), pa.large_string()))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -117,76 +123,6 @@ def require_lines(file: File) -> None:
         )
 
 
-def sample(files: Iterable[File], *, limit: int, unwrap: Unwrap | None) -> dict[str, str]:
-    """The types that the first lines of the source show, from as many files as needed.
-
-    Args:
-        files: the files in their order.
-        limit: the longest line in bytes; longer ones, and lines that cannot be read, are ignored.
-        unwrap: as for `LineLayout`.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    sketch = Sketch()
-    size = count = 0
-    for file in files:
-        with Lines(file.path, limit=limit, identify=bad_line_id, packing=file.packing) as lines:
-            for line in islice(lines, SAMPLE_LINES - count):
-                if line.raw is not None:
-                    _sketch(sketch, line.raw, unwrap)
-                count += 1
-                size += line.size
-                if size >= SAMPLE_BYTES:
-                    break
-        if count >= SAMPLE_LINES or size >= SAMPLE_BYTES:
-            break
-    return sketch.types()
-
-
-def require_some(files: Iterable[File], *, limit: int, unwrap: Unwrap) -> None:
-    """Refuse a source whose first 50 lines cannot be asked for one and the same reason: then the job is wrong.
-
-    Args:
-        files: the files in their order.
-        limit: the longest line in bytes.
-        unwrap: as for `LineLayout`.
-
-    Raises:
-        InputError: the source is refused; the message is that of the first line.
-    """
-    first: Failure | None = None
-    count = 0
-    for file in files:
-        with Lines(file.path, limit=limit, identify=bad_line_id, packing=file.packing) as lines:
-            for line in islice(lines, CONDEMNED - count):
-                refusal = _refusal(line, unwrap)
-                if refusal is None or (first is not None and first.code != refusal[0]):
-                    return
-                code, reason = refusal
-                first = first or input_failure(f"{file.name} line {line.number}", code=code, reason=reason)
-                count += 1
-        if first is not None and count >= CONDEMNED:
-            raise InputError(f"{first.message}. So it is with all of the first {count} lines.")
-
-
-def _refusal(line: Line, unwrap: Unwrap) -> tuple[str, str] | None:
-    """Code and reason when the row on a line cannot be asked; None when it can, or when the line is no object."""
-    with suppress(ValueError):
-        record = loads(line.raw or b"")
-        return unwrap(record)[1] if isinstance(record, dict) else None
-    return None
-
-
-def _sketch(sketch: Sketch, raw: bytes, unwrap: Unwrap | None) -> None:
-    try:
-        record = loads(raw)
-    except ValueError:
-        return
-    if isinstance(record, dict):
-        sketch.add(unwrap(record)[0] if unwrap is not None else record)
-
-
 class LineReader:
     """Reads the rows of one file forwards from a position."""
 
@@ -201,7 +137,6 @@ class LineReader:
         Raises:
             InputError: the file is gone, or shorter than the position.
         """
-        self._source = file
         self._layout = layout
         if file.packing is None and start.byte > file.size:
             raise InputError(
@@ -209,14 +144,7 @@ class LineReader:
             )
         self._position = start
         self._unit = f"{file.name} line"
-        self._file = Lines(
-            file.path,
-            limit=layout.limit,
-            identify=bad_line_id,
-            packing=file.packing,
-            byte=start.byte,
-            line=start.line,
-        )
+        self._file = self._open(file, start)
         self._lines = iter(self._file)
 
     def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:
@@ -237,7 +165,8 @@ class LineReader:
             return None
         before, last = self._position, taken[-1]
         ended = last.damage is not None
-        self._position = Position(before.file, before.row + len(taken), last.end, end=ended, line=last.number)
+        number = last.number + last.more
+        self._position = Position(before.file, before.row + len(taken), last.end, end=ended, line=number)
         records: list[dict[str, Any] | None] = []
         failures: list[Failure | None] = []
         ids: list[str | None] = []
@@ -254,6 +183,19 @@ class LineReader:
         """Close the file before its end; harmless when repeated."""
         self._file.close()
 
+    def _open(self, file: File, start: Position) -> Lines:
+        """The lines of the file from a position on."""
+        how = {"limit": self._layout.limit, "byte": start.byte, "line": start.line}
+        return Lines(file.path, identify=bad_line_id, packing=file.packing, **how)
+
+    def _parse(self, raw: bytes) -> dict[str, Any]:
+        """The object on a line.
+
+        Raises:
+            ValueError: there is none; the text says why.
+        """
+        return parse(raw)
+
     def _name(self, line: Line) -> str:
         if line.damage is not None:
             return bad_line_id(f"{self._unit} {line.number}".encode())
@@ -263,35 +205,79 @@ class LineReader:
         """The row on one line, and the failure of a row that cannot be asked."""
         place = f"{self._unit} {line.number}"
         if line.raw is None:
-            return None, self._unread(line, place)
+            return None, unread(line, place, self._layout.limit)
         try:
-            record = loads(line.raw)
+            record = self._parse(line.raw)
         except ValueError as exc:
-            torn = "; the file ends in this line" if line.torn else ""
-            return None, input_failure(place, code="unreadable", reason=f"{exc}{torn}{_way_out(line.raw)}")
-        if type(record) is not dict:
-            return None, input_failure(place, code="unreadable", reason="a JSON object is wanted, one a line")
+            return None, unreadable(line, place, exc)
         if self._layout.unwrap is None:
-            return {**self._layout.empty, **record}, None
+            return self._layout.row(record), None
         row, refusal = self._layout.unwrap(record)
         failure = None if refusal is None else input_failure(place, code=refusal[0], reason=refusal[1])
-        return {**self._layout.empty, **row}, failure
-
-    def _unread(self, line: Line, place: str) -> Failure:
-        limit = self._layout.limit
-        if line.damage is None:
-            reason = f"{line.size:,} bytes are more than input.max_row_bytes ({limit:,}); not read"
-            return input_failure(place, code="too_long", reason=reason)
-        reason = (
-            f"the compressed data cannot be unpacked after line {line.number - 1} ({line.damage}); what came before is "
-            "read, and what should stand here is missing. Make the file again, then run the same command"
-        )
-        return input_failure(place, code="unreadable", reason=reason)
+        return self._layout.row(row), failure
 
 
-def _way_out(raw: bytes) -> str:
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object on one line.
+
+    Raises:
+        ValueError: there is none; the text says why.
+    """
+    record = loads(raw)
+    if type(record) is not dict:
+        raise ValueError("a JSON object is wanted, one a line")
+    return record
+
+
+def unread(line: Line, place: str, limit: int) -> Failure:
+    """The failure of a line that was not read at all.
+
+    Args:
+        line: is too long, or the file is damaged there.
+        place: where it stands.
+        limit: the longest line in bytes.
+    """
+    if line.damage is None:
+        reason = f"{line.size:,} bytes are more than input.max_row_bytes ({limit:,}); not read"
+        return input_failure(place, code="too_long", reason=reason)
+    reason = (
+        f"the compressed data cannot be unpacked after line {line.number - 1} ({line.damage}); what came before is "
+        "read, and what should stand here is missing. Make the file again, then run the same command"
+    )
+    return input_failure(place, code="unreadable", reason=reason)
+
+
+def unreadable(line: Line, place: str, why: ValueError) -> Failure:
+    """The failure of a line that was read and is no row.
+
+    Args:
+        line: with its bytes.
+        place: where it stands.
+        why: what the parser says.
+    """
+    torn = "; the file ends in this line" if line.torn else ""
+    return input_failure(place, code="unreadable", reason=f"{why}{torn}{conversion(line.raw or b'')}")
+
+
+def conversion(raw: bytes) -> str:
+    """How text that is no UTF-8 is converted; nothing for text that is."""
     try:
         raw.decode()
     except UnicodeDecodeError:
+        if _reads_as_chinese(raw):
+            return "; it reads as GB18030, so convert it: iconv -f GB18030 -t UTF-8"
         return "; if the file is Latin-1, convert it: iconv -f LATIN1 -t UTF-8"
     return ""
+
+
+def _reads_as_chinese(raw: bytes) -> bool:
+    """Whether nearly all that is not ASCII would be common Chinese characters in GB18030."""
+    try:
+        text = raw.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    special = [character for character in text if not character.isascii()]
+    common = sum(
+        "\u4e00" <= character <= "\u9fff" or character in "，。！？：；“”‘’（）《》、…—" for character in special
+    )
+    return len(special) > 1 and common >= 0.9 * len(special)

@@ -29,6 +29,25 @@ _MAGIC: Final = {
     "zstd": (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + number,)) + _SKIPPABLE for number in range(16))),
 }
 _ENDINGS: Final = {"gzip": ".gz", "zstd": ".zst"}
+_HEAD: Final = 64
+_OTHERS: Final = (
+    (b"\xff\xfe\0\0", "is UTF-32. Convert it to UTF-8: iconv -f UTF-32 -t UTF-8."),
+    (b"\xff\xfe", "is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8."),
+    (b"\xfe\xff", "is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8."),
+    (b"PAR1", "is a Parquet file. Give it the ending .parquet."),
+    (b"BZh", "is compressed. Unpack it first, or pack it with gzip or zstd."),
+    (b"\xfd7zX", "is compressed. Unpack it first, or pack it with gzip or zstd."),
+    (b"PK\x03\x04", "is compressed. Unpack it first, or pack it with gzip or zstd; save a workbook as CSV UTF-8."),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook. Save it as CSV UTF-8."),
+    (b"ARROW1", "is an Arrow file. Write it as Parquet."),
+    (b"Obj\x01", "is an Avro file. Write it as Parquet."),
+    (b"SQLite format 3\0", "is a SQLite database. Write its rows as JSONL or Parquet."),
+    (b"%PDF", "is a PDF. Write its text as rows first."),
+    (b"\x89PNG", "is a picture. Pictures go into a column: see prompt.images."),
+    (b"\xff\xd8\xff", "is a picture. Pictures go into a column: see prompt.images."),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file itself. Fetch it: git lfs pull."),
+)
+"""How files that hold something else begin, and what is said of them."""
 
 
 class Line(msgspec.Struct):
@@ -47,6 +66,8 @@ class Line(msgspec.Struct):
     """The identity of a line that is too long, made from all its bytes."""
     damage: str | None = None
     """Why the compressed data cannot be read further; nothing comes after this line."""
+    more: int = 0
+    """How many further lines of the file it takes up: a cell of CSV may have newlines in it."""
 
 
 class Lines:
@@ -61,6 +82,7 @@ class Lines:
         packing: str | None = None,
         byte: int = 0,
         line: int = 0,
+        patience: int | None = None,
     ) -> None:
         """Open the file.
 
@@ -71,10 +93,13 @@ class Lines:
             identify: makes the identity of a line from the pieces of its bytes.
             byte: where to begin, the `end` of an earlier line; in a compressed file all before it is unpacked again.
             line: how many lines are before that.
+            patience: how many bytes of a line that is too long are passed over before it counts as the last one; None
+                for all of them.
 
         Raises:
             InputError: the file cannot be opened, or is UTF-16, Parquet or compressed.
         """
+        self._patience = patience
         self._shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         self._limit = limit
         self._identify = identify
@@ -83,13 +108,13 @@ class Lines:
         self._file: io.BufferedReader[Any] | None = None
         try:
             self._file = file = io.BufferedReader(path.open("rb", buffering=0), _CHUNK)
-            head = file.peek(4)[:4]
-            reason = _no_text(head) if packing is None else _other_packing(head, packing)
+            head = file.peek(_HEAD)[:_HEAD]
+            reason = _no_text(head, path) if packing is None else _other_packing(head, packing)
             if packing is not None and head and reason is None:
                 file.close()
                 self._file = io.BufferedReader(_Unpacked(path, packing), _CHUNK)
-                head = self.head()[:4]
-                reason = _no_text(head)
+                head = self.head()[:_HEAD]
+                reason = _no_text(head, path)
             self._byte = len(BOM) if byte == 0 and head.startswith(BOM) else byte
             if reason is None:
                 self._skip(seekable=packing is None)
@@ -142,6 +167,8 @@ class Lines:
                 name = self._identify((text,))
             torn = name is None and not raw.endswith(b"\n")
             yield Line(self._number, None if name else text, size, self._byte, torn, name)
+            if self._patience is not None and size > self._patience:
+                return
         if self._damage is not None:
             yield Line(self._number + 1, None, 0, self._byte, damage=self._damage)
 
@@ -158,7 +185,8 @@ class Lines:
                 # A CR at the end of a piece belongs to the line's end when at most LF follows, else to the line.
                 held = b"\r" if piece.endswith(b"\r") else b""
                 yield piece.removesuffix(b"\n").removesuffix(b"\r")
-                piece = b"" if piece.endswith(b"\n") else self._readline(_CHUNK)
+                over = piece.endswith(b"\n") or (self._patience is not None and size > self._patience)
+                piece = b"" if over else self._readline(_CHUNK)
 
         name = self._identify(pieces())
         return size, name
@@ -278,14 +306,15 @@ def _other_packing(head: bytes, packing: str) -> str | None:
     return f"is not packed with {packing}, whatever its ending says. Give it the ending .jsonl if it is plain text."
 
 
-def _no_text(head: bytes) -> str | None:
+def _no_text(head: bytes, path: Path) -> str | None:
     """Why a file that begins with these bytes is no text; None when it may be."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8."
-    if head == b"PAR1":
-        return "is a Parquet file. Give it the ending .parquet."
     if (packing := next((name for name, magics in _MAGIC.items() if head.startswith(magics)), None)) is not None:
-        return f"is compressed. Give it the ending .jsonl{_ENDINGS[packing]}, or unpack it."
-    if head.startswith((b"BZh", b"\xfd7zX", b"PK\x03\x04")):
-        return "is compressed. Unpack it first, or pack it with gzip or zstd."
-    return None
+        kind = next((ending for ending in path.suffixes if ending in (".csv", ".tsv")), ".jsonl")
+        return f"is compressed. Give it the ending {kind}{_ENDINGS[packing]}, or unpack it."
+    if head[:1] not in (b"", b"\0") and head[1:2] == b"\0":
+        return "is UTF-16. Convert it to UTF-8: iconv -f UTF-16LE -t UTF-8."
+    if head[:1] == b"\0" and head[1:2] not in (b"", b"\0"):
+        return "is UTF-16. Convert it to UTF-8: iconv -f UTF-16BE -t UTF-8."
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page or XML, not rows. Was it downloaded without a login? Fetch it again."
+    return next((text for magic, text in _OTHERS if head.startswith(magic)), None)

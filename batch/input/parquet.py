@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,6 +33,25 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 _BUFFER: Final = 1024 * 1024
 
 
+class BrokenFileError(InputError):
+    """A file that is no whole Parquet file.
+
+    Attributes:
+        reason: what is wrong with it, without its name.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{shown(path)}: {reason}")
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """So many rows that cannot be read, and why."""
+
+    rows: int
+    reason: str
+
+
 class ParquetRows:
     """An open Parquet file.
 
@@ -45,7 +65,8 @@ class ParquetRows:
         """Open the file and read its footer.
 
         Raises:
-            InputError: the file is no whole Parquet file, is encrypted, or has two columns of one name.
+            BrokenFileError: the file is no whole Parquet file.
+            InputError: it cannot be opened, is encrypted, or has two columns of one name.
         """
         self._path = shown(path)
         self._opened: Any = None
@@ -55,9 +76,9 @@ class ParquetRows:
                 self._openable(path), pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
             )
             columns = self._file.schema_arrow.remove_metadata()
-        except (pa.ArrowException, OSError) as exc:
+        except (pa.ArrowException, OSError, ValueError) as exc:
             self._shut()
-            raise InputError(_refused(path, exc)) from exc
+            raise _refused(path, exc) from exc
         twice = sorted({name for name in columns.names if columns.names.count(name) > 1})
         if twice:
             self.close()
@@ -68,31 +89,37 @@ class ParquetRows:
         self._names = self.schema.names if len(fields) < len(columns) else None
         self.rows: int = self._file.metadata.num_rows
 
-    def batches(self, skip: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def batches(self, skip: int, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
         """Read batches from a row on; inside its row group the rows before it are read and dropped.
+
+        Where a row group is broken, its remaining rows come as one `Unread`; so does a row with a value that does not
+        fit the type it is cast to.
 
         Args:
             skip: index of the first row.
             schema: what the columns are cast to.
 
         Raises:
-            InputError: a row group is broken, or a value does not fit the type that it is cast to.
+            InputError: the disk cannot be read.
         """
         for number in range(self._file.metadata.num_row_groups):
             group = self._file.metadata.row_group(number)
             if skip >= group.num_rows:
                 skip -= group.num_rows
                 continue
+            left = group.num_rows
             step = max(1, min(MAX_ROWS, MAX_BYTES * group.num_rows // max(1, group.total_byte_size)))
             try:
                 for batch in self._file.iter_batches(step, row_groups=[number], columns=self._names):
+                    left -= batch.num_rows
                     if skip < batch.num_rows:
-                        yield cast_batch(batch.slice(skip), schema)
+                        yield from _cast(batch.slice(skip), schema)
                     skip = max(0, skip - batch.num_rows)
             except (pa.ArrowException, OSError) as exc:
-                raise InputError(
-                    f"{self._path}: row group {number} cannot be read: {_first_line(exc)}. Make the file again."
-                ) from exc
+                if isinstance(exc, OSError) and exc.errno is not None:
+                    raise InputError(f"{self._path}: cannot be read: {os.strerror(exc.errno)}.") from exc
+                yield Unread(left - skip, f"row group {number} cannot be read: {_first_line(exc)}. Make the file again")
+                skip = 0
 
     def close(self) -> None:
         """Close the file; harmless when repeated."""
@@ -142,7 +169,8 @@ class ParquetReader:
                 "Put the whole file back."
             )
         self._batches = self._file.batches(start.row, schema)
-        self._left: pa.RecordBatch | None = None
+        self._schema = schema
+        self._left: pa.RecordBatch | Unread | None = None
 
     def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:
         """Read the next rows: at least one, at most `max_rows`, about `max_bytes`; None at the end of the file.
@@ -150,11 +178,18 @@ class ParquetReader:
         Raises:
             InputError: the file cannot be read further.
         """
-        rest = self._left or next((batch for batch in self._batches if batch.num_rows), None)
+        rest = self._left or next(
+            (batch for batch in self._batches if isinstance(batch, Unread) or batch.num_rows), None
+        )
         if rest is None:
             self._file.close()
             return None
         before = self._position
+        if isinstance(rest, Unread):
+            count = min(max_rows, MAX_ROWS, rest.rows)
+            self._left = Unread(rest.rows - count, rest.reason) if count < rest.rows else None
+            self._position = Position(before.file, before.row + count)
+            return _unread(self._unit, before.row, self._position, Unread(count, rest.reason), self._schema)
         batch = rest.slice(0, min(max_rows, MAX_ROWS))
         if batch.nbytes > max_bytes:
             batch = batch.slice(0, max(1, batch.num_rows * max_bytes // batch.nbytes))
@@ -200,15 +235,77 @@ class ParquetReader:
         return records, failures, ids
 
 
-def _refused(path: Path, exc: Exception) -> str:
+class BrokenFile:
+    """Stands for a file among others that is no whole Parquet file: one failed row.
+
+    Args:
+        file: which file.
+        schema: the columns of the source.
+        start: where to begin; behind the one row there is nothing.
+        reason: what is wrong with the file.
+    """
+
+    def __init__(self, file: File, schema: pa.Schema, start: Position, reason: str) -> None:
+        self._unit = f"{file.name} row"
+        self._schema = schema
+        self._position = start
+        self._reason = reason
+
+    def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:  # noqa: ARG002 - the form of every reader
+        """The one row, then None."""
+        if self._position.row > 0:
+            return None
+        self._position = Position(self._position.file, 1)
+        return _unread(self._unit, 0, self._position, Unread(1, self._reason.rstrip(".")), self._schema)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _unread(unit: str, first: int, position: Position, unread: Unread, schema: pa.Schema) -> SourceBatch:
+    """Rows of which nothing is known but their places.
+
+    Args:
+        unit: file and unit.
+        first: the number of the first one.
+        position: where to go on.
+        unread: how many, and why.
+        schema: the columns of the source.
+    """
+    numbers = list(range(first, first + unread.rows))
+    failures = [input_failure(f"{unit} {number}", code="unreadable", reason=unread.reason) for number in numbers]
+    ids = [bad_line_id(f"{unit} {number}".encode()) for number in numbers]
+    nulls = pa.RecordBatch.from_arrays([pa.nulls(unread.rows, field.type) for field in schema], schema=schema)
+    return SourceBatch(nulls, [None] * unread.rows, numbers, [*failures], [*ids], 0, position, unit)
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch | Unread]:
+    """The rows with the types of the source; one by one where a value does not fit."""
+    try:
+        yield cast_batch(batch, schema)
+    except (pa.ArrowException, ValueError) as exc:
+        if batch.num_rows == 1:
+            yield Unread(1, f"{_first_line(exc)}")
+            return
+        for index in range(batch.num_rows):
+            yield from _cast(batch.slice(index, 1), schema)
+
+
+def _refused(path: Path, exc: Exception) -> InputError:
     if isinstance(exc, OSError) and exc.errno is not None:
-        return f"{shown(path)}: cannot be read: {os.strerror(exc.errno)}."
+        return InputError(f"{shown(path)}: cannot be read: {os.strerror(exc.errno)}.")
+    size = 0
     with suppress(OSError), path.open("rb") as file:
         if file.read(4) == b"PARE":
-            return f"{shown(path)}: is an encrypted Parquet file. Decrypt it first; keys cannot be given here."
-    return (
-        f"{shown(path)}: is not a whole Parquet file: {_first_line(exc)}. It may have been cut short while it was "
-        "written or copied: make it again."
+            return InputError(
+                f"{shown(path)}: is an encrypted Parquet file. Decrypt it first; keys cannot be given here."
+            )
+        size = path.stat().st_size
+    why = "it is empty" if not size else _first_line(exc)
+    return BrokenFileError(
+        path,
+        f"is not a whole Parquet file: {why}. It may have been cut short while it was written or copied: "
+        "make it again.",
     )
 
 

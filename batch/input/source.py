@@ -1,41 +1,41 @@
-"""The source: the Parquet or JSONL files of one input, read as rows, forwards, in constant memory.
+"""The source: the Parquet, JSONL or CSV files of one input, read as rows, forwards, in constant memory.
 
 Owns the source as a whole: its files in their order, the columns that they have together, its state on disk. A `Reader`
 gives `SourceBatch`es from a `Position` on, file after file; it may stop anywhere, inside a row group too, and another
 process may go on from there. A row that cannot be read is a failure beside the others, never an exception. It does not
-know which rows are wanted (`batch.plan`), nor how one file is read (`jsonl`, `parquet`).
+know which rows are wanted (`batch.plan`), nor how one file is read (`jsonl`, `csvrows`, `parquet`).
 
 JSONL has no schema, so its columns are fixed at the start: by declared types, then by what the first 10,000 lines of
 all files show (64 MB at most), or by what an earlier run kept. A value that its column cannot give back unchanged, and
 a key without a column, stand in `input_rest` as JSON text. `records` have every value as it came, except where a
 declared type says how to read it. A missing key is null. Parquet files need not have the same columns: a column that a
 file lacks is null there; a column with two types gets the type that holds both without loss, and where there is none
-the source is refused.
+the source is refused. Columns of CSV files are text. Of several Parquet files, one that is not whole is one failed row.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import pyarrow as pa
 
-from batch.core.arrowtypes import check_schema, common_field, field_of, json_field, type_name, type_text
+from batch.core.arrowtypes import common_field, field_of, type_name, type_text
 from batch.core.errors import InputError
-from batch.input import openai_batch
+from batch.input import csvrows, openai_batch, origin
 from batch.input.batches import Position, SourceBatch
 from batch.input.files import File, Found, find, shown
 from batch.input.json_columns import REST, RowDecoder
-from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines, require_some, sample
-from batch.input.parquet import ParquetReader, ParquetRows
+from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines
+from batch.input.parquet import BrokenFile, BrokenFileError, ParquetReader, ParquetRows
+from batch.input.reading import MAX_BYTES, FileReader, FilesReader
+from batch.input.sampling import find_keys, require_some, sample
+from batch.input.schemas import line_schema, require_castable, require_key
 from batch.job.job import InputSpec
-
-MAX_BYTES: Final = 8 * 1024 * 1024
 
 
 class SourceStat(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,14 +72,6 @@ class Reader(Protocol):
         ...
 
 
-class _FileReader(Protocol):
-    """Reads the rows of one file; `jsonl` and `parquet` have one each."""
-
-    def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None: ...
-
-    def close(self) -> None: ...
-
-
 class Source:
     """The files of one input, with their columns read and checked.
 
@@ -90,6 +82,9 @@ class Source:
         stat: the state of the files when they were found.
         found: the files.
         rows: how many rows there are; None where the format does not say it.
+        blank: why no columns are known, for people, with the way out; None when some are.
+        keys: keys that rows have although they are no columns, of those that were looked for.
+        unsearched: older lines were not searched for keys.
     """
 
     def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
@@ -99,6 +94,9 @@ class Source:
         self.schema = schema
         self.stat = _stat(found)
         self.rows = sum(rows) if rows is not None else None
+        self.blank: str | None = None
+        self.keys: tuple[str, ...] = ()
+        self.unsearched = False
         self.types: dict[str, str] = {
             field.name: type_name(field) for field in schema if rows is not None or field.name != REST
         }
@@ -129,8 +127,28 @@ class Source:
         kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
         if found.files[0].kind == "parquet":
             return _open_parquet(spec, found, kept)
+        if found.files[0].kind == "csv":
+            return _open_csv(spec, found, kept)
         unwrap = openai_batch.BatchFile(model, parameters or {}).unwrap if spec.format == "openai-batch" else None
         return _open_lines(spec, found, kept, unwrap)
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that can be read of a row: the columns, and the keys that are none."""
+        return [*self.schema.names, *self.keys]
+
+    def folder_names(self) -> set[str]:
+        """What `key=value` folders around the files could be columns of, whether the job wants them or not."""
+        return {name for file in self.found.files for name in origin.partitions(file)}
+
+    def look_for(self, wanted: Iterable[str]) -> None:
+        """Look whether rows have these keys, where they are no columns: from then on every row has them, or null.
+
+        Only a source whose columns were fixed by its first lines, or by an earlier run, can have such keys.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
 
     def reader(self, position: Position | None = None) -> Reader:
         """A reader that begins at a position, by default at the beginning of the source.
@@ -138,7 +156,7 @@ class Source:
         Raises:
             InputError: the file is gone, or shorter than the position.
         """
-        return _Reader(self.found.files, self._open_file, position or Position())
+        return FilesReader(self.found.files, self._open_file, self._fill, position or Position())
 
     def fraction(self, position: Position) -> float | None:
         """The part of the source that lies before a position, from 0 to 1; None when it is not known."""
@@ -153,7 +171,13 @@ class Source:
         read = position.row if self.rows is not None else position.byte
         return min(before + read, after) / whole
 
-    def _open_file(self, file: File, start: Position) -> _FileReader:
+    def _fill(self, file: File, batch: SourceBatch) -> SourceBatch:
+        """What the place of a file says, put into its rows."""
+        if self.spec.file_column is None and not self.spec.hive_partitioning:
+            return batch
+        return origin.Origin(self.spec, file).fill(batch)
+
+    def _open_file(self, file: File, start: Position) -> FileReader:
         raise NotImplementedError
 
 
@@ -164,52 +188,40 @@ class _Lines(Source):
         super().__init__(spec, found, schema, None)
         self._layout = layout
 
-    def _open_file(self, file: File, start: Position) -> _FileReader:
+    def look_for(self, wanted: Iterable[str]) -> None:
+        missing = sorted(set(wanted).difference(self.names))
+        if missing and self.blank is None:
+            layout = self._layout
+            found, whole = find_keys(self.found.files, missing, limit=layout.limit, unwrap=layout.unwrap)
+            self.unsearched = self.unsearched or not whole
+            layout.keys = self.keys = (*self.keys, *found)
+
+    def _open_file(self, file: File, start: Position) -> FileReader:
         return LineReader(file, self._layout, start)
+
+
+class _Csv(Source):
+    """CSV files."""
+
+    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, layout: LineLayout) -> None:
+        super().__init__(spec, found, schema, None)
+        self._layout = layout
+
+    def _open_file(self, file: File, start: Position) -> FileReader:
+        return csvrows.CsvReader(file, self._layout, start, delimiter=self.spec.delimiter)
 
 
 class _Parquet(Source):
     """Parquet files."""
 
-    def _open_file(self, file: File, start: Position) -> _FileReader:
+    def _open_file(self, file: File, start: Position) -> FileReader:
         decoder = RowDecoder(self.schema)
-        return ParquetReader(file, self.schema, start, decoder=decoder, limit=self.spec.max_row_bytes)
-
-
-class _Reader:
-    """Reads the files of a source one after another (`Reader`)."""
-
-    def __init__(
-        self, files: Sequence[File], open_file: Callable[[File, Position], _FileReader], start: Position
-    ) -> None:
-        self._files = files
-        self._open_file = open_file
-        self._number = start.file
-        self._file: _FileReader | None = None
-        if start.end:
-            self._next()
-        elif start.file < len(files):
-            self._file = open_file(files[start.file], start)
-
-    def read(self, max_rows: int, max_bytes: int = MAX_BYTES) -> SourceBatch | None:
-        """See `Reader.read`."""
-        while self._file is not None:
-            batch = self._file.read(max_rows, max_bytes)
-            if batch is not None:
-                return batch
-            self._file.close()
-            self._next()
-        return None
-
-    def close(self) -> None:
-        """See `Reader.close`."""
-        if self._file is not None:
-            self._file.close()
-
-    def _next(self) -> None:
-        self._number += 1
-        more = self._number < len(self._files)
-        self._file = self._open_file(self._files[self._number], Position(self._number)) if more else None
+        try:
+            return ParquetReader(file, self.schema, start, decoder=decoder, limit=self.spec.max_row_bytes)
+        except BrokenFileError as exc:
+            if self.found.single:
+                raise
+            return BrokenFile(file, self.schema, start, exc.reason)
 
 
 def _stat(found: Found) -> SourceStat:
@@ -235,10 +247,13 @@ def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
         raise InputError(f"{path}: is Parquet, which has types of its own: take input.types out.")
     if spec.format != "rows":
         raise InputError(f'{path}: is Parquet, and input.format = "{spec.format}" is a form of JSONL.')
+    if spec.delimiter is not None:
+        raise InputError(f"{path}: is Parquet, and input.delimiter is for CSV: take it out.")
     schema, rows = _united(found)
-    _require_castable(path, kept, schema)
+    schema = pa.schema([*schema, *origin.columns(spec, found.files, schema.names)])
+    require_castable(path, kept, schema)
     schema = pa.schema([kept.field(field.name) if field.name in kept.names else field for field in schema])
-    _require_key(spec, schema.names)
+    require_key(spec, schema.names)
     return _Parquet(spec, found, schema, rows)
 
 
@@ -247,8 +262,16 @@ def _united(found: Found) -> tuple[pa.Schema, list[int]]:
     fields: dict[str, pa.Field] = {}
     type_comes_from: dict[str, str] = {}
     rows = []
+    broken: BrokenFileError | None = None
     for file in found.files:
-        opened = ParquetRows(file.path)
+        try:
+            opened = ParquetRows(file.path)
+        except BrokenFileError as exc:
+            if found.single:
+                raise
+            broken = broken or exc
+            rows.append(1)  # the failure that stands for it
+            continue
         opened.close()
         rows.append(opened.rows)
         for field in opened.schema:
@@ -267,44 +290,53 @@ def _united(found: Found) -> tuple[pa.Schema, list[int]]:
             if both.type != before.type:
                 type_comes_from[name] = file.name
             fields[name] = both
+    if broken is not None and not type_comes_from:
+        raise broken
     several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
     return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
 
 
 def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap | None) -> Source:
+    if spec.delimiter is not None:
+        raise InputError(f"{shown(spec.path)}: is JSONL, and input.delimiter is for CSV: take it out.")
     for file in found.files:
         require_lines(file)
     if unwrap is not None:
         require_some(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
     types = {**openai_batch.TYPES, **spec.types} if unwrap is not None else spec.types
-    declared = {name: json_field(name, text) for name, text in types.items() if name != REST}
-    _require_castable(shown(spec.path), kept, pa.schema(declared.values()))
+    blank = None
     if len(kept):
-        # A kept column stays as it is; a column that is declared now and was not kept comes after them.
-        fields = {**declared, **{field.name: field for field in kept}}
-        names = [*kept.names, *(name for name in declared if name not in kept.names)]
+        sampled: list[pa.Field] = []
     else:
-        sampled = sample(found.files, limit=spec.max_row_bytes, unwrap=unwrap)
-        fields = {**{name: field_of(name, text) for name, text in sampled.items()}, **declared}
-        names = list(fields)
-    _require_key(spec, names)
-    schema = pa.schema([*(fields[name] for name in names), pa.field(REST, pa.large_string())])
+        seen = sample(found, limit=spec.max_row_bytes, unwrap=unwrap)
+        sampled, blank = [field_of(name, text) for name, text in seen.types.items()], seen.blank
+    schema = line_schema(spec, found, kept, types=types, own=sampled)
     layout = LineLayout(schema, declared=types, limit=spec.max_row_bytes, unwrap=unwrap)
-    return _Lines(spec, found, schema, layout)
+    source = _Lines(spec, found, schema, layout)
+    source.blank = blank
+    if spec.key is not None:
+        source.look_for([spec.key])
+    require_key(spec, [name for name in source.names if name != REST], blank)
+    return source
 
 
-def _require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:
-    if faults := check_schema(kept, now):
-        raise InputError(f"{path}: " + "\n  ".join(faults))
-
-
-def _require_key(spec: InputSpec, names: list[str]) -> None:
-    key = spec.key
-    if key is None or key in names:
-        return
-    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    shown_names = f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
-    hint = f"It has: {shown_names}." if names else "It has no columns."
-    if near:
-        hint = f"Did you mean {' or '.join(map(repr, near))}?"
-    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}")
+def _open_csv(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
+    if spec.format != "rows":
+        raise InputError(f'{shown(spec.path)}: is CSV, and input.format = "{spec.format}" is a form of JSONL.')
+    names: dict[str, None] = {}
+    for file in found.files:
+        names |= dict.fromkeys(csvrows.header(file, limit=spec.max_row_bytes, delimiter=spec.delimiter))
+    if REST in names:
+        raise InputError(f"{shown(spec.path)}: the name {REST} is taken for what fits no column. Rename the column.")
+    own = [pa.field(name, pa.large_string()) for name in names]
+    still = pa.schema([field for field in kept if field.name in names or field.name in spec.types])
+    schema = line_schema(spec, found, still, types=spec.types, own=own)
+    require_castable(shown(spec.path), kept, schema)
+    source = _Csv(spec, found, schema, LineLayout(schema, declared=spec.types, limit=spec.max_row_bytes))
+    if not names:
+        what = "is empty, without a header" if found.single else "holds empty files only"
+        source.blank = (
+            f"{shown(spec.path)}: {what}: it has no columns. Write rows into it, then run the same command again."
+        )
+    require_key(spec, [name for name in schema.names if name != REST], source.blank)
+    return source

@@ -24,6 +24,7 @@ from batch.core.errors import StorageError
 from batch.input.json_columns import REST, RowDecoder
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 MAX_ROWS: Final = 1_000
@@ -164,18 +165,23 @@ class Spill:
             batches.append(cast_batch(self._batches[number].take(places), self.schema))
         return pa.Table.from_batches(batches, self.schema)
 
-    def records(self, start: int, count: int, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    def records(
+        self, start: int, count: int, columns: list[str] | None = None, *, keys: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
         """Rows as Python values, just as `SourceBatch.records` had them: values in `input_rest` are put back.
 
         Args:
             start: index of the first row.
             count: how many rows; there may be fewer at the end.
             columns: the columns to read; None reads all, keys without a column included.
+            keys: keys without a column that every row is to have, null where it lacks them.
         """
         names = [name for name in self._stored.names if name != REST and (columns is None or name in columns)]
         piece = self._piece(start, count, pa.schema([self._stored.field(name) for name in names]))
         records = self._decoder(names).records(piece)
         if REST in self._stored.names:
+            if keys:
+                records = [{**record, **dict.fromkeys(keys)} for record in records]
             rests = self._piece(start, count, pa.schema([self._stored.field(REST)])).column(0)
             if rests.null_count < len(rests):
                 _merge(records, rests.to_pylist(), columns)

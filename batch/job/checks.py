@@ -139,7 +139,7 @@ def _input_faults(source: dict[str, Any]) -> list[Fault]:
     if not types:
         return faults
     if (path := source.get("path")) is not None and path.suffix == ".parquet":
-        return [*faults, Fault(("input", "types"), "only JSONL needs them, Parquet has its own: take it out")]
+        return [*faults, Fault(("input", "types"), "only JSONL and CSV need them, Parquet has its own: take it out")]
     from batch.core.arrowtypes import declarable  # noqa: PLC0415 - see above
 
     faults += [

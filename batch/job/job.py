@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PUBLISH_EVERY_S: Final = 60.0
+_LATER: Final = ("delimiter", "hive_partitioning", "file_column")
 Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
@@ -46,6 +47,15 @@ class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     types: Annotated[
         dict[str, str], Meta(description='a table of column = Arrow type, for example { amount = "decimal(12,2)" }')
     ] = {}
+    delimiter: Annotated[
+        Annotated[str, Meta(pattern=r'^[^"\r\n\x80-\U0010ffff]$')] | None,
+        Meta(description='one character, for example ";"'),
+    ] = None
+    """What separates the cells of CSV; a comma by default, in .tsv a tab."""
+    hive_partitioning: Annotated[bool, Meta(description="true or false")] = False
+    """Whether folders such as `day=2026-11-29` make columns, here `day`."""
+    file_column: Annotated[Name | None, Meta(description='a name for the column, for example "source"')] = None
+    """The column that says which file a row is from."""
 
 
 class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -271,6 +281,7 @@ class Job(Struct, frozen=True, kw_only=True):
                 "path": str(self.input.path),
                 "key": self.input.key,
                 "types": self.input.types,
+                **_later(self.input),
                 **({"format": self.input.format} if self.input.format != "rows" else {}),
             },
         }
@@ -297,17 +308,20 @@ class Job(Struct, frozen=True, kw_only=True):
             del whole["limits"]["model"]  # a job without it is the same as before there was this key
         if self.output.publish_every_s == PUBLISH_EVERY_S:
             del whole["output"]["publish_every_s"]  # as above
+        for name in set(_LATER).difference(_later(self.input)):
+            del whole["input"][name]
         data = msgspec.json.encode(whole, order="sorted")
         return blake2b(data, digest_size=16).hexdigest()
 
 
+def _later(spec: InputSpec) -> dict[str, Any]:
+    """Keys that there were not always and that are set: a job without them is what it was."""
+    return {name: value for name in _LATER if (value := getattr(spec, name))}
+
+
 def _from(folder: Path, path: Path) -> Path:
-    return Path(_normal(folder / path.expanduser()))
-
-
-def _normal(path: Path) -> str:
     # Not resolve(): a symbolic link in the way is the user's own name for the place, and stays in texts.
-    return os.path.normpath(path.absolute())
+    return Path(os.path.normpath((folder / path.expanduser()).absolute()))
 
 
 def _checked_values(job: Job) -> list[Fault]:

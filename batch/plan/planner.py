@@ -14,7 +14,7 @@ row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -77,6 +77,11 @@ class Planner:
         self._limit: int | None = None
         self._sample: frozenset[str] | None = None
         self._kinds = ORDINARY
+        self._stopped: Callable[[], bool] = lambda: False
+
+    def stop_when(self, stopped: Callable[[], bool]) -> None:
+        """Ask this between batches of rows, from the thread that reads, and read no further once it is true."""
+        self._stopped = stopped
 
     def restrict(
         self, *, limit: int | None = None, sample: list[str] | None = None, kinds: frozenset[Kind] = ORDINARY
@@ -118,7 +123,7 @@ class Planner:
                 and size < RANGE_BYTES
                 and scanned < SCAN_ROWS
             ):
-                if self._enough(planned):
+                if self._enough(planned) or self._stopped():
                     break
                 batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in))
                 if batch is None:
@@ -161,10 +166,27 @@ class Planner:
     def candidates(self) -> Iterator[str]:
         """The row ids that would be admitted, in source order; admits nothing. For drawing a sample."""
         seen: Seen = {}
-        while (batch := self._reader.read(READ_ROWS)) is not None:
-            rows: list[Admitted] = []
-            self._choose(batch, rows, seen, self._numbers, self._planned)
-            yield from dict.fromkeys(row.row_id for row in rows)
+        while not self._stopped() and (batch := self._reader.read(READ_ROWS)) is not None:
+            known = identify(batch, self._job.input, seen, self._ledger)
+            entries = self._ledger.entries([row.row_id for row in known])
+            for index, (row_id, fault, met) in enumerate(known):
+                seen.update(met)
+                if any(self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants):
+                    yield row_id
+
+    def _candidate(
+        self,
+        variant: Variant,
+        row_id: str,
+        entries: Mapping[tuple[str, str], Entry],
+        row: tuple[SourceBatch, int, Failure | None],
+    ) -> bool:
+        """Whether a row would be admitted for a variant; only one with an outcome has to be rendered for that."""
+        if (row_id, variant.name) in self._carried:
+            return False
+        entry = entries.get((row_id, variant.name))
+        kind = "new" if entry is None or entry.status is None else _kind(entry, question(variant, *row)[0])
+        return kind in self._kinds
 
     def _choose(
         self,

@@ -7,7 +7,7 @@ types it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -56,6 +56,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """Column types for later runs: those of the source, and of columns it lacks but an earlier one had."""
     warnings: tuple[str, ...] = ()
     """What the job asks that its service may refuse, ignore or answer otherwise than meant."""
+    doubts: tuple[str, ...] = ()
+    """What the prompt says that is probably not meant."""
 
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
@@ -116,12 +118,22 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     except BatchError as exc:
         faults.append(str(exc))
     source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
-    variants = Variants(job, tools, _service(job))
+    variants = Variants(job, tools, _service(job), source.schema.names)
+    source.look_for(variants.columns.union(job.output.columns or ()))
+    if source.blank is not None and variants.columns:
+        raise InputError(source.blank)
     warnings = _parameters(variants, faults)
-    faults += variants.check(source.schema.names)
+    faults += variants.check(source.names)
+    if source.unsearched:
+        faults.append(
+            "input.types: only the newest gigabyte of lines was searched for keys; one that older lines have is "
+            "declared, as in { subject = 'string' }"
+        )
+    if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
+        faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
     inputs = schema = None
     try:
-        inputs = _inputs(source.schema, job, kept)
+        inputs = _inputs(source.schema, job, kept, keys=source.keys)
         schema = tables.result_schema(inputs, None)
     except InputError as exc:
         faults.append(str(exc))
@@ -131,9 +143,8 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
-    return CheckedJob(
-        job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
-    )
+    found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
+    return CheckedJob(*found, warnings=warnings, doubts=tuple(variants.doubts(source.names)))
 
 
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
@@ -215,14 +226,19 @@ def _owner(folder: OutputFolder, run: str) -> tuple[str, str] | None:
         return None
 
 
-def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None) -> pa.Schema:
+def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collection[str]) -> pa.Schema:
     """The chosen columns; those of earlier runs come first and never go away, new ones are added behind them."""
     columns = job.output.columns
+    if late := sorted(set(keys).intersection(columns or ())):
+        raise InputError(
+            f"{', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. To have a "
+            f'column of it, declare it: input.types = {{ {late[0]} = "string" }}'
+        )
     tables.result_schema(source, columns)
     chosen = list(columns) if columns is not None else list(source.names)
     if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:
         chosen.append("input_rest")
     fields = list(kept) if kept is not None else []
-    names = {field.name for field in fields}
-    fields += [source.field(name) for name in chosen if name not in names and name not in tables.unwritable(source)]
+    left_out = {field.name for field in fields} | tables.unwritable(source).keys()
+    fields += [source.field(name) for name in chosen if name not in left_out]
     return pa.schema(fields)

@@ -79,11 +79,13 @@ def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure
         return raw or f"bad-{batch.lines[index]}", batch.failures[index]
     wrong = batch.failures[index]
     if spec.key is None:
-        return record_id(record), wrong
+        return record_id(record, but=spec.file_column), wrong
     value = record.get(spec.key)
     if value is None or value == "":
         reason = f"{spec.key} is empty, so this row has no identity; fill it in"
-        return f"no-key-{record_id(record)}", wrong or input_failure(batch.place(index), code="no_key", reason=reason)
+        return f"no-key-{record_id(record, but=spec.file_column)}", wrong or input_failure(
+            batch.place(index), code="no_key", reason=reason
+        )
     return str(value), wrong
 
 

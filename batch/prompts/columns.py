@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from batch.core.records import Message
 
 ROLES: Final = ("system", "user", "assistant", "tool", "developer")
+SHAREGPT: Final = {
+    "human": "user", "user": "user",
+    "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "model": "assistant", "bing": "assistant",
+    "system": "system",
+}  # fmt: skip
+"""Roles of the form that ShareGPT data has, `{"from": "human", "value": "Hi"}`."""
 
 
 def messages_of(value: Any, column: str) -> list[Message]:
     """The messages in a cell of a messages column: a list of role/content objects, or the JSON text of one.
 
-    Nulls inside are left out (Parquet fills fields that a message does not have), except `content`.
+    Messages in the form of ShareGPT, from/value, are taken as well. Nulls inside are left out, except `content`:
+    Parquet fills fields that a message does not have.
 
     Raises:
         PromptFault: it is something else; the text names the column and the message counted from 0.
@@ -61,6 +68,8 @@ def turns_of(value: Any, column: str) -> list[str]:
 def _message(item: Any, where: str) -> Message:
     if not isinstance(item, dict):
         raise PromptFault(f"{where}: an object with role and content is wanted, not {_kind(item)}")
+    if is_sharegpt(item):
+        return _shared(item, where)
     role = item.get("role")
     if role not in ROLES:
         raise PromptFault(f"{where}: role {role!r} is none of {', '.join(ROLES)}"[:300])
@@ -75,6 +84,21 @@ def _message(item: Any, where: str) -> Message:
     ):
         return message
     raise PromptFault(f"{where}: content must be text or a list of typed parts, not {_kind(content)}")
+
+
+def is_sharegpt(item: Any) -> bool:
+    """Whether a message has the form of ShareGPT data: from and value, where others have role and content."""
+    return isinstance(item, dict) and item.get("role") is None and item.get("from") is not None and "value" in item
+
+
+def _shared(item: dict[str, Any], where: str) -> Message:
+    """A message of ShareGPT data as role and content; what else stands in it (weight, loss) is for training."""
+    role = SHAREGPT.get(str(item["from"]).lower())
+    if role is None:
+        raise PromptFault(f"{where}: from {item['from']!r} is none of {', '.join(SHAREGPT)}"[:300])
+    if not isinstance(item["value"], str):
+        raise PromptFault(f"{where}: value must be text, not {_kind(item['value'])}")
+    return {"role": role, "content": item["value"]}
 
 
 def _dense(value: Any) -> Any:

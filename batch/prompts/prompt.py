@@ -8,14 +8,17 @@ and does not know how a message goes over the wire.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 
+from batch.core.canonical import loads
 from batch.prompts import images
-from batch.prompts.columns import messages_of, turns_of
+from batch.prompts.columns import is_sharegpt, messages_of, turns_of
 from batch.prompts.images import Files
-from batch.prompts.template import PromptFault, Sandbox, Template
+from batch.prompts.template import ROW, PromptFault, Sandbox, Template
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
     from batch.core.records import Message
     from batch.job.job import PromptSpec
+
+
+_BRACED: Final = re.compile(r"(?<!\{)\{\s*([^{}\n]{1,100}?)\s*\}(?!\})")
 
 
 class Prompt:
@@ -37,9 +43,11 @@ class Prompt:
     Args:
         spec: the job's `[prompt]`, or one of its variants laid over it.
         folder: the job's folder, from which `{{ file() }}` and pictures with a path are read.
+        columns: of the input, as far as they are known.
     """
 
-    def __init__(self, spec: PromptSpec, folder: Path) -> None:
+    def __init__(self, spec: PromptSpec, folder: Path, columns: Collection[str] = ()) -> None:
+        self._own_row = ROW in columns
         self._column = spec.messages
         self._turns = spec.turns
         self._images = spec.images
@@ -65,9 +73,12 @@ class Prompt:
         if source is None:
             return None
         try:
-            return Template(environment, source, part=part, folder=folder)
+            return Template(environment, source, part=part, folder=folder, own_row=self._own_row)
         except jinja2.TemplateSyntaxError as exc:
-            self._faults.append(f"prompt.{part} line {exc.lineno}: {exc.message}. Correct the template.")
+            self._faults.append(
+                f"prompt.{part} line {exc.lineno}: {exc.message}. Correct the template; a column whose name has "
+                'blanks, dots or dashes is {{ row["first name"] }}.'
+            )
         except PromptFault as exc:
             self._faults.append(str(exc))
         return None
@@ -75,6 +86,8 @@ class Prompt:
     def check(self, names: Collection[str]) -> list[str]:
         """What is wrong with the prompt for an input with these columns, one line a fault; empty when it is sound."""
         faults = list(self._faults)
+        if not self.columns:
+            faults += [f"{text}. No column is read at all." for text in self._braced(names)]
         for template in self._templates:
             faults += [
                 f"prompt.{template.part}: {{{{ {name} }}}} is no column of the input. {_nearest(name, names)}"
@@ -87,6 +100,41 @@ class Prompt:
             if name is not None and name not in names
         ]
         return faults
+
+    def doubts(self, names: Collection[str]) -> list[str]:
+        """What is allowed and probably not meant, for an input with these columns, one line each."""
+        if not self.columns:
+            return ["prompt: no column of the input is read, so every row asks the same"]
+        return self._braced(names)
+
+    def notes(self, record: Mapping[str, Any]) -> list[str]:
+        """How the cells of a row are understood, where that is not plain."""
+        written = dict.fromkeys(name for template in self._templates for name in sorted(template.bare))
+        return [*(_pythons(name, record[name]) for name in written if _nested(record.get(name))), *self._shared(record)]
+
+    def _shared(self, record: Mapping[str, Any]) -> list[str]:
+        if self._column is None:
+            return []
+        try:
+            cell = loads(value) if isinstance(value := record.get(self._column), str) else value
+        except ValueError:
+            return []
+        if not isinstance(cell, list) or not any(map(is_sharegpt, cell)):
+            return []
+        return [f"column {self._column!r} has the form of ShareGPT: from and value are read as role and content"]
+
+    def _braced(self, names: Collection[str]) -> list[str]:
+        """The columns that stand in single braces, which are plain text."""
+        found = [
+            (template.part, name)
+            for template in self._templates
+            for name in dict.fromkeys(_BRACED.findall(template.plain))
+            if name in names
+        ]
+        return [
+            f"prompt.{part}: {{{name}}} is plain text and is sent as it stands; the column is {_written(name)}"
+            for part, name in found
+        ]
 
     def render(self, record: Mapping[str, Any]) -> list[Message]:
         """The first request of one row; see `conversation` for what a row says after that.
@@ -138,9 +186,32 @@ class Prompt:
         return {"role": "user", "content": [{"type": "text", "text": text}, *parts]}
 
 
+def _nested(value: Any) -> bool:
+    return isinstance(value, (list, dict))
+
+
+def _pythons(name: str, value: Any) -> str:
+    """What is said of a list or an object that a template writes out as it is."""
+    what = "a list" if isinstance(value, list) else "an object"
+    chat = f", for the messages of a chat set prompt.messages = {json.dumps(name)}" if isinstance(value, list) else ""
+    return f"column {name!r} is {what}, written as Python writes it; for JSON write {_written(name, ' | tojson')}{chat}"
+
+
+def _written(name: str, how: str = "") -> str:
+    """How a template names a column; `how` is a filter."""
+    return f"{{{{ {name if name.isidentifier() else f'row[{json.dumps(name, ensure_ascii=False)}]'}{how} }}}}"
+
+
 def _nearest(name: str, names: Collection[str]) -> str:
+    if name == ROW:
+        return 'Name a column of it: {{ row["first name"] }}.'
+    odd = [other for other in names if not other.isidentifier() and name in re.split(r"\W+", other)]
+    if odd:
+        return f"Did you mean {_written(odd[0])}?"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
+    if not names:
+        return "It has no columns."
     shown = ", ".join(sorted(names)[:12])
     return f"It has: {shown}{', …' if len(names) > 12 else ''}."

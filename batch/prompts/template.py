@@ -7,6 +7,8 @@ Templates are the author's own code and run in Jinja's immutable sandbox: no att
 no change of a list, `range` up to 100,000, no `*` or `**` that would blow up memory, 16 MiB per message. Values come
 out byte for byte (no HTML escaping, last newline kept); a null cell is the empty string, while a name that is no
 column is an error. `{{ order.items }}` is the key `items` of a dict, not its method.
+
+`{{ row["first name"] }}` reads a column of any name. Where the input has a column called `row`, that column is meant.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from batch.prompts.images import Files
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+ROW: Final = "row"
+"""What a template calls the whole row."""
 
 
 class PromptFault(ValueError):
@@ -42,16 +46,19 @@ class Template:
         source: the text of the template.
         part: where it stands under `prompt` in the job, for example `user` or `start[0]`; errors name it.
         folder: the job's folder; tracebacks name it.
+        own_row: the input has a column of its own called `row`.
 
     Attributes:
         reads: the columns it reads.
+        plain: its text outside of `{{ }}` and `{% %}`.
+        bare: the columns among them that it writes as they are, without a filter.
 
     Raises:
         PromptFault: it includes another template, names a filter that does not exist, or a file that cannot be read.
         jinja2.TemplateSyntaxError: it is no template.
     """
 
-    def __init__(self, environment: Sandbox, source: str, *, part: str, folder: Path) -> None:
+    def __init__(self, environment: Sandbox, source: str, *, part: str, folder: Path, own_row: bool = False) -> None:
         self.part = part
         tree = environment.parse(source)
         if any(True for _ in meta.find_referenced_templates(tree)):
@@ -59,9 +66,13 @@ class Template:
         environment.check_files(tree, part)
         if unknown := _unknown(environment, tree):
             raise PromptFault(f"prompt.{part} line {unknown.lineno}: no filter or test is called {unknown.name!r}.")
-        self.reads = frozenset(
-            meta.find_undeclared_variables(tree).difference(environment.globals) | _shadowed(environment, tree, part)
+        names = meta.find_undeclared_variables(tree).difference(environment.globals) | _shadowed(
+            environment, tree, part
         )
+        self._by_row = frozenset() if own_row or ROW not in names else _named_by_row(tree, part)
+        self.reads = frozenset(names - {ROW} | self._by_row if self._by_row else names)
+        self.plain = "".join(node.data for node in tree.find_all(nodes.TemplateData))
+        self.bare = self.reads.intersection(map(_column, _written(tree)))
         self._file = f"{folder}/job.toml#prompt.{part}"
         code = environment.compile(source, name=part, filename=self._file)
         self._template = jinja2.Template.from_code(environment, code, environment.make_globals(None))
@@ -74,6 +85,8 @@ class Template:
         """
         try:
             values = {name: record[name] for name in self.reads}
+            if self._by_row:
+                values[ROW] = {name: record[name] for name in self._by_row}
             pieces: list[str] = []
             size = 0
             for piece in self._template.root_render_func(self._template.new_context(values)):
@@ -193,6 +206,43 @@ def _shadowed(environment: Sandbox, tree: nodes.Template, part: str) -> set[str]
         name = min(both)
         raise PromptFault(f"prompt.{part}: {name} is called as a function and read as a column. Rename the column.")
     return names
+
+
+def _named_by_row(tree: nodes.Template, part: str) -> frozenset[str]:
+    """The columns that a template reads as `row["name"]` or `row.name`; none when `row` is a name of its own there."""
+    rows = [name for name in tree.find_all(nodes.Name) if name.name == ROW]
+    if any(name.ctx != "load" for name in rows):
+        return frozenset()
+    found: set[str] = set()
+    node: Any
+    for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
+        if not (isinstance(node.node, nodes.Name) and node.node.name == ROW):
+            continue
+        rows = [name for name in rows if name is not node.node]
+        name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+        if not isinstance(name, str):
+            raise PromptFault(
+                f'prompt.{part} line {node.lineno}: row[…] takes the name of a column in quotes: row["first name"].'
+            )
+        found.add(name)
+    if rows and found:
+        raise PromptFault(
+            f'prompt.{part} line {rows[0].lineno}: row alone is no text. Name a column: row["first name"].'
+        )
+    return frozenset(found)
+
+
+def _written(tree: nodes.Template) -> Iterator[nodes.Node]:
+    """What stands directly between `{{` and `}}`."""
+    return (node for output in tree.find_all(nodes.Output) for node in output.nodes)
+
+
+def _column(node: nodes.Node) -> str | None:
+    """The column that an expression is; None when it is more than one."""
+    if isinstance(node, nodes.Name):
+        return node.name
+    of_row = isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name) and node.node.name == ROW
+    return getattr(node.arg, "value", None) if of_row and isinstance(node, nodes.Getitem) else None
 
 
 def _blank_for_null(value: Any) -> Any:

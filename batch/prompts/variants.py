@@ -82,6 +82,10 @@ class Variant:
         ]
         return self.prompt.check(names) + missing
 
+    def doubts(self, names: Collection[str]) -> list[str]:
+        """What is allowed and probably not meant, for an input with these columns, one line each."""
+        return [] if self._columns and not self.prompt.columns else self.prompt.doubts(names)
+
     def request(self, record: Mapping[str, Any]) -> RowRequest:
         """The request of one row: its messages, model and parameters.
 
@@ -125,10 +129,11 @@ class Variants:
         job: what is asked.
         tools: the functions offered with every request.
         service: who is asked; None when no provider has that name, which is a fault reported elsewhere.
+        columns: of the input, as far as they are known.
     """
 
-    def __init__(self, job: Job, tools: ToolSet, service: Service | None = None) -> None:
-        prompts = _prompts(job)
+    def __init__(self, job: Job, tools: ToolSet, service: Service | None = None, columns: Collection[str] = ()) -> None:
+        prompts = _prompts(job, columns)
         self._all: list[Variant] = []
         for model in job.model.names or (job.model.name,):
             for name, prompt in prompts:
@@ -168,6 +173,10 @@ class Variants:
         """What is wrong with any of them for an input with these columns, each fault once."""
         return list(dict.fromkeys(fault for variant in self._all for fault in variant.check(names)))
 
+    def doubts(self, names: Collection[str]) -> list[str]:
+        """What in any of them is allowed and probably not meant, each once."""
+        return list(dict.fromkeys(doubt for variant in self._all for doubt in variant.doubts(names)))
+
 
 def old_models(request: Mapping[str, Any]) -> dict[str, str]:
     """The model of each variant of an old run, from the request part of its job that the run stored."""
@@ -189,11 +198,11 @@ def column_of(value: Any) -> str | None:
     return None
 
 
-def _prompts(job: Job) -> list[tuple[str, Prompt]]:
+def _prompts(job: Job, columns: Collection[str]) -> list[tuple[str, Prompt]]:
     base = job.prompt
     if not base.variants:
-        return [("", Prompt(base, job.folder))]
-    return [(name, Prompt(_with_keys_of(base, own), job.folder)) for name, own in base.variants.items()]
+        return [("", Prompt(base, job.folder, columns))]
+    return [(name, Prompt(_with_keys_of(base, own), job.folder, columns)) for name, own in base.variants.items()]
 
 
 def _with_keys_of(base: PromptSpec, own: Mapping[str, str]) -> PromptSpec:

@@ -15,6 +15,7 @@ import msgspec
 from batch.core.canonical import record_id
 from batch.core.records import Message, RowRequest
 from batch.input.batches import SourceBatch
+from batch.job.job import InputSpec
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.plan.preflight import CheckedJob
@@ -38,6 +39,8 @@ class Sample(msgspec.Struct, frozen=True):
     """Those that ask the row so, as the ledger names them; none for a row that cannot be read."""
     later: tuple[Message, ...] = ()
     """What the user says after the answers."""
+    notes: tuple[str, ...] = ()
+    """How cells of the row are understood, where that is not plain."""
 
 
 class Scan(msgspec.Struct):
@@ -97,6 +100,7 @@ def _of_row(checked: CheckedJob, place: str, record: dict[str, Any]) -> list[Sam
     for variant in checked.variants:
         try:
             sample = _sample(checked, place, variant.request(record))
+            sample = msgspec.structs.replace(sample, notes=tuple(variant.prompt.notes(record)))
         except PromptFault as exc:
             sample = Sample(place, [], str(exc))
         same = next(
@@ -159,7 +163,7 @@ def _look(checked: CheckedJob, batch: SourceBatch, result: Scan, seen: _Seen) ->
                 if record is not None and key is not None:
                     seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
-            _identify(result, seen, record, key, place)
+            _identify(result, seen, record, checked.job.input, place)
             if (reason := _unasked(checked, record)) is not None:
                 result.unrendered += 1
                 _keep(result.unrendered_first, f"{place}: {reason}")
@@ -176,9 +180,10 @@ def _unasked(checked: CheckedJob, record: dict[str, Any]) -> str | None:
     return next((failure.message for failure in refused if failure is not None), None)
 
 
-def _identify(result: Scan, seen: _Seen, record: dict[str, Any], key: str | None, place: str) -> None:
+def _identify(result: Scan, seen: _Seen, record: dict[str, Any], spec: InputSpec, place: str) -> None:
+    key = spec.key
     if key is None:
-        result.repeats += seen.before(record_id(record), place) is not None
+        result.repeats += seen.before(record_id(record, but=spec.file_column), place) is not None
         return
     value = record.get(key)
     if value is None or value == "":

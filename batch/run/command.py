@@ -246,6 +246,8 @@ class RunCommand:
                 logger().warning("key_not_masked", why=short)
             for text in self._ready.warnings:
                 logger().warning("parameter_doubted", doubt=text)
+            for text in self._ready.doubts:
+                logger().warning("prompt_doubted", doubt=text)
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
         this = pipeline.Run(
             _for_collecting(self._ready, start, reader, self._environ),

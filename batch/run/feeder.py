@@ -6,7 +6,7 @@ time, with a reading connection of its own; a slice is bounded in rows and, by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 from typing import Any, Final
 
@@ -38,14 +38,23 @@ class Feeder:
         folder: with the ledger and the spills.
         variants: of the job.
         only: names of the variants whose rows are handed out; None for all.
+        keys: keys that templates read and that are no columns of the source.
     """
 
-    def __init__(self, folder: OutputFolder, variants: Variants, *, only: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: OutputFolder,
+        variants: Variants,
+        *,
+        only: Sequence[str] | None = None,
+        keys: Collection[str] = (),
+    ) -> None:
         self._folder = folder
         self._variants = variants
         self._only = only
         self._reader = LedgerReader(folder.ledger)
         self._columns = sorted(variants.columns)
+        self._keys = keys
         self._after = -1
         self._spill: tuple[int, Spill] | None = None
         self._slice_rows = MOST_ROWS
@@ -81,13 +90,13 @@ class Feeder:
         if row.range < 0:
             raise PromptFault("its input is lost: it is neither in pending/ nor in the source as it was asked")
         with Spill(self._folder.spill(row.range)) as spill:
-            return self._ask(row, spill.records(row.idx, 1, self._columns)[0])
+            return self._ask(row, spill.records(row.idx, 1, self._columns, keys=self._keys)[0])
 
     def _render(self, rows: list[PendingRow]) -> list[ReadyRow]:
         assert self._spill is not None
         first, last = rows[0].idx, rows[-1].idx
         # Resumed ranges have holes; reading the stretch, no longer than a slice, is cheaper than many look-ups.
-        records = self._spill[1].records(first, last - first + 1, self._columns)
+        records = self._spill[1].records(first, last - first + 1, self._columns, keys=self._keys)
         fed = []
         for row in rows:
             try:

@@ -118,6 +118,8 @@ class Intake:
     async def _plan(self, stack: ExitStack) -> None:
         reader = stack.enter_context(LedgerReader(self._checked.folder.ledger))
         sample = await to_thread.run_sync(self._sample, reader)
+        if self._state.stopping:
+            return  # before all rows were drawn from, perhaps
         if sample is not None:
             # Durable before the first range: drawn again after a kill, it would be another sample.
             await self._context.ledger.execute(keep_sample(self._start.run, sample))
@@ -220,7 +222,7 @@ class Intake:
 
     def _new_planner(self, reader: LedgerReader) -> Planner:
         checked = self._checked
-        return Planner(
+        planner = Planner(
             checked.job,
             checked.source,
             checked.variants,
@@ -229,6 +231,8 @@ class Intake:
             reader=reader,
             clock=self._context.clock,
         )
+        planner.stop_when(lambda: self._state.stopping)
+        return planner
 
 
 def draw(ids: Iterator[str], *, count: int, seed: int) -> list[str]:

@@ -147,9 +147,11 @@ def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
     variants: dict[str, list[str]] = {}
     for variant in checked.variants:
         variants.setdefault(variant.model, []).append(variant.name)
-    several = len(variants) > 1
+    several, keys = len(variants) > 1, checked.source.keys
     return {
-        model: stack.enter_context(closing(Feeder(checked.folder, checked.variants, only=names if several else None)))
+        model: stack.enter_context(
+            closing(Feeder(checked.folder, checked.variants, only=names if several else None, keys=keys))
+        )
         for model, names in variants.items()
     }
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.input import sampling
 from tests.cli.conftest import Cli, Shell
 
 
@@ -149,3 +150,47 @@ def test_a_key_that_is_too_short_to_be_masked_is_said(alone: Shell, monkeypatch:
         said = cli("check", folder)
         assert said.code == 0
         assert (sentence in said.out) is warned
+
+
+def test_what_a_prompt_probably_does_not_mean_is_told(job: Path, cli: Cli) -> None:
+    """FIELD 39. A template without a column, one in single braces, and how ShareGPT messages are read."""
+    said = cli("check", job, "--set", "prompt.user=Hello")
+    assert said.code == 0
+    assert "warnings\n  prompt: no column of the input is read, so every row asks the same\n" in said.out
+    said = cli("check", job, "--set", "prompt.user={text} of {{ id }}")
+    assert said.code == 0
+    assert (
+        "warnings\n  prompt.user: {text} is plain text and is sent as it stands; the column is {{ text }}\n" in said.out
+    )
+    said = cli("check", job, "--set", "prompt.user={text}")
+    assert said.code == 2
+    assert "prompt.user: {text} is plain text and is sent as it stands" in said.err
+    chat = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes?"}, {"from": "human", "value": "Bye"}]
+    (job / "in" / "a.jsonl").write_text(json.dumps({"id": 1, "chat": chat}) + "\n")
+    text = (job / "job.toml").read_text("utf-8").replace('user = "{{ text }}"', 'messages = "chat"')
+    (job / "job.toml").write_text(text, "utf-8")
+    said = cli("check", job)
+    assert said.code == 0
+    assert "  note: column 'chat' has the form of ShareGPT: from and value are read as role and content\n" in said.out
+    assert "  user       Hi\n  assistant  Yes?\n  user       Bye\n" in said.out
+
+
+def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(
+    job: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 31. After 10,000 lines columns are fixed; the prompt reads the key, the output needs a declared type."""
+    (job / "in" / "b.jsonl").write_text('{"id": 3, "text": "x"}\n' * 10_000 + '{"id": 4, "late": "y"}\n')
+    said = cli("check", job, "--set", "prompt.user={{ text }} {{ late }}")
+    assert said.code == 0
+    assert "\n  late                      a key of some rows, kept in input_rest, in the prompt\n" in said.out
+    said = cli("check", job, "--set", 'output.columns=["id", "late"]')
+    assert said.code == 2
+    assert "output.columns: 'late' came after the columns were fixed and stands in input_rest" in said.err
+    assert 'declare it: input.types = { late = "string" }' in said.err
+    said = cli("check", job, "--set", 'output.columns=["id", "late"]', "--set", 'input.types={ late = "string" }')
+    assert said.code == 0
+    monkeypatch.setattr(sampling, "SEARCHED_BYTES", 1_000)
+    said = cli("check", job, "--set", "prompt.user={{ text }} {{ nowhere }}")
+    assert said.code == 2
+    assert "{{ nowhere }} is no column of the input" in said.err
+    assert "only the newest gigabyte of lines was searched for keys; one that older lines have is declared" in said.err

@@ -126,9 +126,9 @@ FILES = [
     ),
     Case(
         "a pattern of other files",
-        {"a.csv": b"x", "b.csv": b"x"},
-        path="*.csv",
-        refused="it matches a.csv, b.csv; supported are",
+        {"a.txt": b"x", "b.txt": b"x"},
+        path="*.txt",
+        refused="it matches a.txt, b.txt; supported are",
     ),
     Case(
         "an empty folder",
@@ -141,7 +141,8 @@ FILES = [
         {"a.jsonl": THREE, "b.parquet": pa.table({"n": [1]})},
         refused="holds both Parquet and JSONL, for example a.jsonl and b.parquet",
     ),
-    Case("CSV", {"a.csv": b"n\n1\n"}, refused=".csv is not supported; convert it, for example: duckdb"),
+    Case("a workbook", {"a.xlsx": b"PK\x03\x04"}, refused=".xlsx is not supported; save it as CSV UTF-8"),
+    Case("CSV beside JSONL", {"a.csv": b"n\n9\n", "b.jsonl": THREE}, ROWS),
     Case("a link to a file", {"x/real": THREE, "a.jsonl": link("x/real")}, ROWS, path="a.jsonl"),
     Case("a link to a folder", {"x/a.jsonl": THREE, "in/x": link("../x")}, ROWS, path="in"),
     Case(

@@ -131,7 +131,12 @@ PARQUET = [
     ),
     Case("torn footer", {"a.parquet": torn}, refused="a.parquet: is not a whole Parquet file"),
     Case("nothing in it", {"a.parquet": b""}, refused="a.parquet: is not a whole Parquet file"),
-    Case("torn among others", {"a.parquet": pa.table({"n": [1]}), "b.parquet": torn}, refused="b.parquet: is not a"),
+    Case(
+        "torn among others",
+        {"a.parquet": pa.table({"n": [1]}), "b.parquet": torn, "c.parquet": pa.table({"n": [2]})},
+        [{"n": 1}, Bad("b.parquet row 0: is not a whole Parquet file"), {"n": 2}],
+    ),
+    Case("torn, all of them", {"a.parquet": torn, "b.parquet": b""}, refused="a.parquet: is not a whole Parquet file"),
     Case("encrypted", {"a.parquet": b"PARE" + b"x" * 40 + b"PARE"}, refused="is an encrypted Parquet file. Decrypt"),
     Case("JSONL in disguise", {"a.parquet": b'{"n": 1}\n'}, refused="is not a whole Parquet file"),
     Case(

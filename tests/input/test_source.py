@@ -13,7 +13,7 @@ from batch.core.arrowtypes import check_schema, field_of, lossless, parse_type, 
 from batch.core.errors import InputError
 from batch.input.batches import Position
 from batch.input.json_columns import REST
-from tests.support.rows import awkward, jsonl, parquet, records, source
+from tests.support.rows import awkward, batches, jsonl, parquet, records, source
 
 
 def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
@@ -39,12 +39,9 @@ def test_a_link_to_nothing_is_told_as_one_and_not_suggested_itself(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        (
-            "rows.csv",
-            r"\.csv is not supported; convert it, for example: duckdb -c .*TO 'rows\.parquet'.*Read are \.parq",
-        ),
+        ("rows.xlsx", r"\.xlsx is not supported; save it as CSV UTF-8\. Read are \.parq"),
         ("rows.jsonl.xz", r"\.xz is not supported; unpack it, or pack it with gzip or zstd\. Read are \.parquet"),
-        ("rows.csv.gz", r"\.gz is not supported; read are \.parquet, \.jsonl, \.jsonl\.gz"),
+        ("rows.txt.gz", r"\.gz is not supported; read are \.parquet, \.jsonl, \.jsonl\.gz"),
         ("rows", "a name without an ending is not supported"),
         ("folder.jsonl/", "holds no file that can be read; supported are"),
         ("pipe.jsonl|", "is a named pipe, no regular file"),
@@ -93,26 +90,32 @@ def test_a_truncated_parquet_file_is_refused_in_plain_words(tmp_path: Path, cut:
         source(path)
 
 
-def test_a_parquet_file_with_broken_pages_ends_the_reading(tmp_path: Path) -> None:
-    """The footer is sound, so it shows only on the way."""
+def test_a_parquet_file_with_broken_pages_fails_the_rows_of_their_row_group(tmp_path: Path) -> None:
+    """FIELD 38. The footer is sound, so it shows only on the way; the next row group is read."""
     table = pa.table({"a": [os.urandom(20).hex() for _ in range(2000)]})
-    path = parquet(tmp_path, table, compression="zstd", use_dictionary=False)
+    path = parquet(tmp_path, table, compression="zstd", use_dictionary=False, row_group_size=1500)
     data = bytearray(path.read_bytes())
     data[4:40] = b"\xff" * 36  # the header of the first page
     path.write_bytes(bytes(data))
-    with pytest.raises(InputError, match="row group 0 cannot be read"):
-        records(source(path))
+    found = list(batches(source(path), 400))
+    failures = [failure for batch in found for failure in batch.failures]
+    assert [failure is None for failure in failures] == [False] * 1500 + [True] * 500
+    assert failures[7] is not None
+    assert failures[7].message.startswith("rows.parquet row 7: row group 0 cannot be read: ")
+    assert len({name for batch in found for name in batch.raw_ids if name}) == 1500
+    again = next(iter(batches(source(path), 400, position=Position(row=1490))))
+    assert (again.raw_ids[0], again.position.row) == (found[3].raw_ids[290], 1500), "from any row on"
 
 
-def test_a_page_that_does_not_match_its_checksum_ends_the_reading(tmp_path: Path) -> None:
+def test_a_page_that_does_not_match_its_checksum_fails_its_rows(tmp_path: Path) -> None:
     """Else a flipped bit would be a question nobody asked, and paid for."""
     table = pa.table({"a": ["needle in the haystack"] * 10})
     path = parquet(
         tmp_path, table, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
     )
     path.write_bytes(path.read_bytes().replace(b"needle in", b"noodle in", 1))
-    with pytest.raises(InputError, match=r"row group 0 cannot be read: .*CRC"):
-        records(source(path))
+    [batch] = batches(source(path))
+    assert all(failure and "CRC" in failure.message for failure in batch.failures)
 
 
 def test_duplicate_column_names_are_refused(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
             "types = {a = 'binary'}\n[prompt]",
             'input.types.a = "binary" (line 6): JSON has no values of this',
         ),
-        ('"tickets.jsonl"', '"x.parquet"\ntypes = {a = "int8"}', "input.types (line 5): only JSONL needs them"),
+        ('"tickets.jsonl"', '"x.parquet"\ntypes = {a = "int8"}', "input.types (line 5): only JSONL and CSV need them"),
         ('"tickets.jsonl"', '""', 'input.path = "" (line 4): expected a file, a folder or a pattern'),
         ('"tickets.jsonl"', "7", "input.path = 7 (line 4): expected a file, a folder or a pattern"),
         ('user = "{{ body }}"', "", "prompt (line 6): has neither user, messages nor turns"),

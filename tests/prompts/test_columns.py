@@ -117,3 +117,39 @@ def test_a_cell_that_is_no_list_of_turns_is_one_failed_row(cell: Any, reason: st
     with pytest.raises(PromptFault, match=reason) as caught:
         prompt(turns="said").conversation({"said": cell})
     assert "'said'" in str(caught.value)
+
+
+SHARED = [{"from": "system", "value": "Short."}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes?"}]
+
+
+@pytest.mark.parametrize("cell", [SHARED, json.dumps(SHARED), [{**item, "weight": 1, "role": None} for item in SHARED]])
+def test_messages_of_sharegpt_are_understood(cell: Any) -> None:
+    """FIELD 39. The form that much training data has; what else stands in it is not sent."""
+    made = prompt(messages="chat")
+    assert made.render({"chat": cell}) == [
+        {"role": "system", "content": "Short."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Yes?"},
+    ]
+    assert made.notes({"chat": cell}) == [
+        "column 'chat' has the form of ShareGPT: from and value are read as role and content"
+    ]
+    assert made.notes({"chat": CHAT}) == made.notes({"chat": "x"}) == made.notes({}) == []
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        (
+            {"from": "function_call", "value": "x"},
+            "column 'chat' message 0: from 'function_call' is none of human, user",
+        ),
+        ({"from": "human", "value": ["x"]}, "column 'chat' message 0: value must be text, not a list"),
+        ({"from": "human"}, "column 'chat' message 0: role None is none of system, user"),
+    ],
+)
+def test_a_message_of_sharegpt_that_cannot_be_sent_is_its_rows_failure(item: Any, told: str) -> None:
+    """FIELD 39. A speaker that no chat has, or no text."""
+    with pytest.raises(PromptFault) as caught:
+        prompt(messages="chat").render({"chat": [item]})
+    assert str(caught.value).startswith(told)

@@ -82,3 +82,96 @@ def test_a_picture_that_is_none_is_one_failed_row_that_names_its_column() -> Non
     """Other rows go on."""
     with pytest.raises(PromptFault, match=r"prompt\.images: column 'photo': .*outside"):
         prompt(user="x", images=("photo",)).render({"photo": "../../etc/passwd"})
+
+
+NAMES = ["first name", "a.b", "user-id", "2nd", "if", "q"]
+
+
+def test_a_column_of_any_name_is_read_from_the_row() -> None:
+    """FIELD 39. Blanks, dots, dashes, digits in front, words of the template language; by a dot where the name is one."""
+    template = "".join(f"{{{{ row['{name}'] }}}}," for name in NAMES) + "{{ row.q }}"
+    made = prompt(user=template, system="{{ q }}{% if row['a.b'] %}!{% endif %}")
+    assert made.columns == set(NAMES)
+    assert made.check(NAMES) == []
+    [system, user] = made.render({name: f"<{name}>" for name in NAMES})
+    assert system["content"] == "<q>!"
+    assert user["content"] == ",".join(f"<{name}>" for name in NAMES) + ",<q>"
+    assert prompt(user="{{ row['first_name'] }}").check(NAMES) == [
+        "prompt.user: {{ first_name }} is no column of the input. Did you mean 'first name'?"
+    ]
+
+
+def test_a_column_called_row_stays_that_column() -> None:
+    """FIELD 39. Jobs that read one went before; a name of the template's own is no column either."""
+    made = Prompt(PromptSpec(user="{{ row['x'] }} {{ row.y }}"), FOLDER, ["row", "x"])
+    assert made.columns == {"row"}
+    assert made.render({"row": {"x": 1, "y": 2}})[0]["content"] == "1 2"
+    own = prompt(user="{% for row in rows %}{{ row['x'] }}{% endfor %}")
+    assert own.columns == {"rows"}
+    assert own.render({"rows": [{"x": 1}, {"x": 2}]})[0]["content"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ row[q] }}", 'prompt.user line 1: row[…] takes the name of a column in quotes: row["first name"].'),
+        ("{{ row['q'] }}\n{{ row }}", 'prompt.user line 2: row alone is no text. Name a column: row["first name"].'),
+        (
+            "{{ row }}",
+            'prompt.user: {{ row }} is no column of the input. Name a column of it: {{ row["first name"] }}.',
+        ),
+        (
+            "{{ user-id }}",
+            'prompt.user: {{ user }} is no column of the input. Did you mean {{ row["user-id"] }}?',
+        ),
+        ("{{ a.b }}", 'prompt.user: {{ a }} is no column of the input. Did you mean {{ row["a.b"] }}?'),
+    ],
+)
+def test_a_name_that_is_no_word_is_told_with_the_way_to_write_it(template: str, told: str) -> None:
+    """FIELD 39. `{{ user-id }}` would be a subtraction."""
+    assert told in prompt(user=template).check(NAMES)
+
+
+def test_a_syntax_error_tells_how_odd_names_are_written() -> None:
+    """FIELD 39. `{{ first name }}` is none of Jinja's."""
+    [told] = prompt(user="{{ first name }}").check(NAMES)
+    assert told.startswith("prompt.user line 1: expected token 'end of print statement'")
+    assert told.endswith('a column whose name has blanks, dots or dashes is {{ row["first name"] }}.')
+
+
+def test_single_braces_around_a_column_are_told() -> None:
+    """FIELD 39. Where nothing else is read they are refused: every row would ask the same."""
+    odd = prompt(system="JSON like {first name} {x}", user="{{ q }} { q }")
+    assert odd.check(NAMES) == []
+    assert odd.doubts(NAMES) == [
+        'prompt.system: {first name} is plain text and is sent as it stands; the column is {{ row["first name"] }}',
+        "prompt.user: {q} is plain text and is sent as it stands; the column is {{ q }}",
+    ]
+    assert prompt(user="Say {q}").check(NAMES) == [
+        "prompt.user: {q} is plain text and is sent as it stands; the column is {{ q }}. No column is read at all."
+    ]
+    assert prompt(user="{{ '{q}' }}{% raw %}{{ q }}{% endraw %}").check(NAMES) == []
+
+
+def test_a_prompt_that_reads_no_column_is_doubted() -> None:
+    """FIELD 39. Ten thousand rows would be asked the same."""
+    told = "prompt: no column of the input is read, so every row asks the same"
+    assert prompt(user="Hello").doubts(NAMES) == [told]
+    assert prompt(user="Hello {x}").check(NAMES) == []
+    for spec in ({"user": "{{ q }}"}, {"messages": "q"}, {"user": "What is it?", "images": ["q"]}):
+        assert prompt(**spec).doubts(NAMES) == []
+
+
+def test_a_list_that_a_template_writes_out_is_told() -> None:
+    """FIELD 39. A column of messages in a user message would be sent as Python's own text."""
+    made = prompt(
+        user="{{ chat }} {{ row['a b'] }} {{ chat | tojson }} {{ chat[0] }} {{ q }}", system="{{ chat | length }}"
+    )
+    assert made.notes({"chat": [1], "a b": {"x": 1}, "q": "x"}) == [
+        "column 'a b' is an object, written as Python writes it; for JSON write {{ row[\"a b\"] | tojson }}",
+        (
+            "column 'chat' is a list, written as Python writes it; for JSON write {{ chat | tojson }}, "
+            'for the messages of a chat set prompt.messages = "chat"'
+        ),
+    ]
+    assert prompt(system="{{ chat | tojson }}", user="{{ q }}").notes({"chat": [1], "q": "x"}) == []
