@@ -5,10 +5,13 @@ Owns the reading of annotated types of structs, nothing of any job file.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
+
+_SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
 
 
 def table_kind(kind: Any) -> type[msgspec.Struct] | None:
@@ -35,3 +38,17 @@ def from_text(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, (str, Path)) and str(value).strip() and "\0" not in str(value):
         return Path(value)
     raise ValueError(f"not a {kind.__name__}")
+
+
+def size(text: str) -> int:
+    """The number of bytes that a text such as `16MB`, `16MiB` or `64k` stands for.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size")
+    step = 1024 if match[3] else 1000
+    scale: int = step ** " kmg".index((match[2] or " ").lower())
+    return int(match[1]) * scale
