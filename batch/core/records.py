@@ -254,6 +254,22 @@ class Sums(msgspec.Struct, array_like=True):
             self.currency = call.currency or self.currency
 
 
+Flag = Literal["truncated", "finish_unknown", "served_other", "empty", "usage_unknown", "usage_estimated"]
+"""Something to know about an answer that is kept all the same."""
+
+FLAGS: Final[dict[Flag, str]] = {
+    "truncated": "The answer ended at its limit of tokens. Raise max_tokens.",
+    "finish_unknown": "The answer ended in a word that nobody knows, or in none. finish_reasons in [provider.NAME] can "
+    "say what the word means.",
+    "served_other": 'Another model answered than the one asked for; the column model says which. model.served = "same" '
+    "makes a failure of it.",
+    "empty": "The answer has no text.",
+    "usage_unknown": "The provider did not say how many tokens it billed: they are null.",
+    "usage_estimated": "The total that the provider told is not the sum of its parts: the parts are booked.",
+}
+"""What each flag means, for people."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The final state of a row: what stands in the result table beside its input columns."""
 

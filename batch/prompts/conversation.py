@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from batch.core.errors import FailureKind
-from batch.core.records import Failure, Message, Reply, ToolCall
+from batch.core.records import Failure, Flag, Message, Reply, ToolCall
 from batch.prompts import images
 from batch.prompts.finish_reasons import ERROR, UNKNOWN, meaning
 
@@ -279,8 +279,8 @@ def _other_model(reply: Reply, asked: str) -> bool:
     return served != wanted and not (served.startswith(wanted) and _DATED.match(served, len(wanted)))
 
 
-def _flags(reply: Reply, means: str, asked: str) -> tuple[str, ...]:
-    flags = []
+def _flags(reply: Reply, means: str, asked: str) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
     if means == "length":
         flags.append("truncated")
     if means == UNKNOWN:
