@@ -145,6 +145,13 @@ RESULT_TEXTS: Final = {
 }
 """What each of our columns of `results` means."""
 
+INPUT_TEXTS: Final = {
+    "input_rest": "Of a JSONL input: what of the row does not fit the types of its columns, and keys that came after "
+    "these were fixed, as JSON text.",
+    "input_NAME": "An input column whose name one of our columns has.",
+}
+"""The columns of `results` that stand for input columns under another name than theirs."""
+
 CALL_TEXTS: Final = {
     "client_call_id": "Our id of the call, which the provider was told.",
     "row_id": "The row it was made for.",

@@ -8,13 +8,14 @@ the flags of the commands and the simulator's faults are handed in, because both
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from batch.core.errors import EXITS, FAILURES, RefusedToStart
 from batch.core.records import FLAGS
 from batch.job.keys import SECTION_TEXTS, all_keys
-from batch.output.columns import CALL_TEXTS, CALLS, RESULT_TEXTS, RESULTS
+from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, RESULT_TEXTS, RESULTS
 
 
 class Topic(NamedTuple):
@@ -77,7 +78,11 @@ def groups(flags: Sequence[Topic] = (), simulator: Sequence[Topic] = ()) -> tupl
         Group(
             "columns",
             "The columns of results (one row for each input row and variant) and of calls (one row for each call).",
-            (*_columns("results", RESULTS, RESULT_TEXTS), *_columns("calls", CALLS, CALL_TEXTS)),
+            (
+                *_columns("results", RESULTS, RESULT_TEXTS),
+                *_input_columns(),
+                *_columns("calls", CALLS, CALL_TEXTS),
+            ),
         ),
         Group(
             "flags",
@@ -103,18 +108,26 @@ def find(there: Sequence[Group], asked: str) -> list[Found]:
         RefusedToStart: there is no such topic; names the nearest.
     """
     word = _plain(asked)
-    for group in there:
-        if word == group.name:
-            return [Found(f"{group.name}: {group.text}", group.topics, whole=False)]
     everything = [topic for group in there for topic in group.topics]
+    groups_named = {group.name: group for group in there}
+    if (group := groups_named.get(word)) is not None:
+        return [Found(f"{group.name}: {group.text}", group.topics, whole=False)]
+    found = _named(everything, word) or _named(
+        everything, word.partition("/")[0]
+    )  # `rate_limit/1302`, as status has it
+    if not found and (group := groups_named.get(f"{word}s")) is not None:
+        return find(there, group.name)
+    if not found:
+        raise RefusedToStart(f"nothing is called {asked!r} here. {_nearest(there, everything, word)}")
+    return found
+
+
+def _named(everything: Sequence[Topic], word: str) -> list[Found]:
     named = [topic for topic in everything if word == _plain(topic.name)]
     single = [*named, *(topic for topic in everything if word in map(_plain, topic.aliases) and topic not in named)]
     inside = [topic for topic in everything if word in map(_plain, topic.part_of)]
     found = [Found("", tuple(single), whole=True)] if single else []
-    found += [Found(_title(word, inside), tuple(inside), whole=False)] if inside else []
-    if not found:
-        raise RefusedToStart(f"nothing is called {asked!r} here. {_nearest(there, everything, word)}")
-    return found
+    return [*found, *([Found(_title(word, inside), tuple(inside), whole=False)] if inside else [])]
 
 
 def _title(word: str, inside: Sequence[Topic]) -> str:
@@ -122,7 +135,7 @@ def _title(word: str, inside: Sequence[Topic]) -> str:
     return f"[{word}]: {SECTION_TEXTS[word]}" if word in SECTION_TEXTS else f"{word}: each is a {inside[0].what}."
 
 
-def _nearest(there: Sequence[Group], everything: Iterable[Topic], word: str) -> str:
+def _nearest(there: Sequence[Group], everything: Sequence[Topic], word: str) -> str:
     names = {group.name: group.name for group in there}
     for topic in everything:
         for name in (*topic.aliases, *topic.part_of, topic.name):
@@ -130,7 +143,10 @@ def _nearest(there: Sequence[Group], everything: Iterable[Topic], word: str) -> 
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     near += [name for name in names if word and word in name and name not in near][: 3 - len(near)]
     hint = f"Did you mean {' or '.join(names[name] for name in near)}? " if near else ""
-    return f"{hint}`promptmill explain` lists what there is."
+    said = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE)
+    mentioned = [topic.name for topic in everything if word and said.search(topic.text)][:4]
+    more = f"It is spoken of in {', '.join(mentioned)}. " if mentioned else ""
+    return f"{hint}{more}`promptmill explain` lists what there is."
 
 
 def _plain(name: str) -> str:
@@ -149,6 +165,11 @@ def _columns(table: str, columns: Iterable[Any], texts: dict[str, str]) -> Itera
     for column in columns:
         facts = (("type", str(column.type)),)
         yield Topic(f"{table}.{column.name}", f"column of {table}", texts[column.name], facts, (column.name,), (table,))
+
+
+def _input_columns() -> Iterator[Topic]:
+    for name, text in INPUT_TEXTS.items():
+        yield Topic(f"results.{name}", "column of results", text, (), (name,), ("results",))
 
 
 def _row_flags() -> Iterator[Topic]:

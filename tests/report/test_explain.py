@@ -31,7 +31,9 @@ def test_every_column_of_both_tables_is_explained_with_its_type() -> None:
     """FIELD 50. Who adds a column adds a line to `RESULT_TEXTS` or `CALL_TEXTS` in `batch.output.columns`."""
     ours = {"results": tables.result_schema(pa.schema([]), None), "calls": tables.CALL_SCHEMA}
     expected = [(f"{table}.{field.name}", str(field.type)) for table, schema in ours.items() for field in schema]
-    assert [(topic.name, dict(topic.facts)["type"]) for topic in BY_NAME["columns"]] == expected
+    told = [(topic.name, dict(topic.facts).get("type", "")) for topic in BY_NAME["columns"]]
+    assert [column for column in told if not column[0].startswith("results.input_")] == expected
+    assert {"results.input_rest", "results.input_NAME"} < {name for name, _ in told}
     assert all(topic.text.endswith(".") for topic in BY_NAME["columns"])
 
 
@@ -75,6 +77,9 @@ def test_an_answer_gets_no_flag_that_is_not_in_the_list() -> None:
         ("run", ["results.run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),
+        ("error", list(errors.FAILURES)),
+        ("rate_limit/1302", ["rate_limit"]),
+        ("input_rest", ["results.input_rest"]),
     ],
 )
 def test_a_topic_is_found_by_the_word_at_hand(asked: str, expected: list[str]) -> None:
@@ -84,11 +89,13 @@ def test_a_topic_is_found_by_the_word_at_hand(asked: str, expected: list[str]) -
 
 @pytest.mark.parametrize(
     ("asked", "near"),
-    [("output.columnz", "output.columns"), ("concurrenci", "concurrency"), ("timeou", "timeout"), ("error", "errors")],
+    [("output.columnz", "output.columns"), ("concurrenci", "concurrency"), ("timeou", "timeout"), ("errorz", "errors")],
 )
 def test_an_unknown_topic_names_the_nearest(asked: str, near: str) -> None:
     """FIELD 50. And the way to all of them; it is a refusal like any other, exit 2."""
     with pytest.raises(RefusedToStart, match=f"Did you mean .*{near}.*`promptmill explain` lists"):
         explain.find(THERE, asked)
+    with pytest.raises(RefusedToStart, match="It is spoken of in provider.NAME.counts, truncated. "):
+        explain.find(THERE, "max_tokens")
     with pytest.raises(RefusedToStart, match="^nothing is called 'zzz' here. `promptmill explain` lists"):
         explain.find(THERE, "zzz")
