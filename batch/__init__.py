@@ -2,14 +2,18 @@
 
 The public surface for Python; everything else in here may change from one version to the next::
 
-    import anyio
-    from batch import Job, run
+    from batch import Job, run_sync
 
-    report = anyio.run(run, Job.load("jobs/label_tickets"))
+    report = run_sync(Job.load("jobs/label_tickets"))
+    print(report.exit_code, report.totals.cost, report.results)
 
-`tool` marks the functions of a job's `tools.py`; `RunOptions` are the flags of one command (`run(job, options=…)`). The
-four load their modules when they are first used: a tools file, or a program that only wants to catch an error, does not
-pay for Arrow and SQLite.
+In a notebook or an async program: `report = await run(job)`. A job may also be made of its sections, as in
+`Job(input=InputSpec(path="rows.jsonl"), …)`. `RunOptions` are the flags of one command (`run_sync(job, options=…)`),
+`Report` is what it did, `tool` marks the functions of a job's `tools.py`. Errors reach the caller as themselves. Log
+lines go to the standard logger `promptmill`, and nowhere until `logging` is configured.
+
+All but the errors load their modules when they are first used: a tools file, or a program that only wants to catch an
+error, does not pay for Arrow and SQLite.
 """
 
 from __future__ import annotations
@@ -31,30 +35,61 @@ from batch.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from batch.job.job import Job
+    from batch.job.job import (
+        InputSpec,
+        Job,
+        LimitSpec,
+        ModelLimitSpec,
+        ModelSpec,
+        OutputSpec,
+        PromptSpec,
+        ToolSpec,
+    )
     from batch.job.options import RunOptions
-    from batch.run.command import run
+    from batch.job.providers import ProviderSpec
+    from batch.run.blocking import run_sync
+    from batch.run.command import Report, run
     from batch.tools.registry import tool
 
 __all__ = [
     "BatchError",
     "InputError",
+    "InputSpec",
     "Job",
     "JobError",
+    "LimitSpec",
+    "ModelLimitSpec",
+    "ModelSpec",
     "OutputError",
+    "OutputSpec",
+    "PromptSpec",
+    "ProviderSpec",
     "ProviderStop",
     "RefusedToStart",
+    "Report",
     "RunOptions",
     "StorageError",
     "SystematicFailure",
+    "ToolSpec",
     "run",
+    "run_sync",
     "tool",
 ]
 
 _LAZY: Final = {
+    "InputSpec": "batch.job.job",
     "Job": "batch.job.job",
+    "LimitSpec": "batch.job.job",
+    "ModelLimitSpec": "batch.job.job",
+    "ModelSpec": "batch.job.job",
+    "OutputSpec": "batch.job.job",
+    "PromptSpec": "batch.job.job",
+    "ProviderSpec": "batch.job.providers",
+    "Report": "batch.run.command",
     "RunOptions": "batch.job.options",
+    "ToolSpec": "batch.job.job",
     "run": "batch.run.command",
+    "run_sync": "batch.run.blocking",
     "tool": "batch.tools.registry",
 }
 

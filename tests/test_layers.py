@@ -16,7 +16,7 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job faults options providers",
+    "job": "job faults keys options providers",
     "money": "prices",
     "tools": "registry execute",
     "http": "client headers sse wirelog",
@@ -25,10 +25,10 @@ WINGS: dict[str, str] = {
     "limits": "limiter lease outage tokens",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation images",
-    "output": "folder integrity publish parts files tables rebuild",
+    "output": "columns folder integrity publish parts files tables rebuild",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner admission respill",
-    "run": "command progress",
+    "run": "blocking command progress",
     "report": "*",
     "cli": "",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import batch
 from batch.core import errors
+from batch.job.job import SECTIONS, TABLES, ModelLimitSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +28,17 @@ def test_every_error_a_caller_can_meet_is_in_it() -> None:
     """`WireError` never leaves the package: an exchange that failed is a value by then."""
     tree = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert tree - set(batch.__all__) == {"WireError"}
+
+
+def test_all_that_a_job_is_made_of_is_in_it() -> None:
+    """FIELD 46. A job built in code needs its sections and nothing from inside the package; the report is public, too."""
+    kinds: list[type] = [*SECTIONS.values(), *TABLES.values(), ModelLimitSpec]
+    sections = {kind.__name__ for kind in kinds}
+    assert sections <= set(batch.__all__)
+    assert {"Job", "RunOptions", "Report", "run", "run_sync"} <= set(batch.__all__)
+    assert inspect.signature(batch.run_sync).parameters.keys() == inspect.signature(batch.run).parameters.keys()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("## From Python")[1].split("\n## ")[0]
+    assert {name for name in sections if f"`{name}`" not in readme} == set()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,19 +22,14 @@ from batch.core import errors
 from batch.core.errors import BatchError
 from batch.core.plain import clean
 
-EPILOGUE: Final = """\
+DEBUG: Final = "show the traceback of an unexpected error."
+
+EPILOGUE: Final = f"""\
 JOB is a job folder or its job.toml; OUT is the output folder of a run.
---debug, with any command: show the traceback of an unexpected error.
+--debug, with any command: {DEBUG}
 
 Exit codes:
-  0   every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do
-  1   finished, but rows failed; for check, tools and rebuild: what was looked at is not sound
-  2   refused to start: the command, the job, the input, the key or the output folder is wrong
-  4   interrupted; the same command continues
-  5   the disk refused a write
-  6   the provider refused the key, the money or the model
-  70  a bug of ours
-"""
+""" + "".join(f"  {code:<2}  {text}\n" for code, text in errors.EXITS.items())
 
 COMMANDS: Final = {
     "init": ("batch.cli.init:init", "Write a working sample job into a new folder."),
@@ -46,6 +41,7 @@ COMMANDS: Final = {
     "rebuild": ("batch.cli.rebuild:rebuild", "Make the ledger again from results and calls, when it is lost or old."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
+    "explain": ("batch.cli.explain:explain", "Every key, column, flag, error, exit code and behaviour, in words."),
 }
 
 
@@ -114,7 +110,7 @@ def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
 
 def _fallen(exc: BaseException, *, debug: bool) -> int:
     """Say on stderr what an exception means, and return its exit code."""
-    leaves = list(_leaves(exc))
+    leaves = list(errors.leaves(exc))
     expected = next(
         (leaf for leaf in leaves if isinstance(leaf, BatchError) and leaf.exit_code != errors.EXIT_BUG), None
     )
@@ -138,14 +134,6 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
         f"{'Please report the traceback above.' if debug else 'Run it with --debug for the traceback, and report it.'}"
     )
     return errors.EXIT_BUG
-
-
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exc
 
 
 def _place(exc: BaseException) -> str:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
 from batch.cli.text import count, money
 from batch.core.clock import describe, iso
 from batch.core.plain import clean, escaped_json
-from batch.core.records import cost_decimal
 from batch.core.redaction import redact
 
 if TYPE_CHECKING:
@@ -283,7 +282,7 @@ def _done(snapshot: Progress) -> Iterator[str]:
         yield f"left {describe(snapshot.left_s)}" if snapshot.left_s is not None else ""
     yield count(totals.total_tokens, "token")
     unknown = totals.unknown + totals.unknown_usage + totals.unpriced
-    yield money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
+    yield money(totals.cost)
     yield f"cost of {count(unknown, 'call')} unknown" if unknown else ""
 
 

@@ -10,7 +10,6 @@ from batch.cli.text import count, money, pairs, say, table
 from batch.core.clock import describe
 from batch.core.flags import FLAGS
 from batch.core.plain import clean, quoted
-from batch.core.records import cost_decimal
 from batch.money.prices import Prices
 
 if TYPE_CHECKING:
@@ -51,13 +50,13 @@ def _other(report: Report) -> str:
 
 
 def _nothing(report: Report, job: Job) -> Iterator[str]:
-    out = quoted(str(report.folder.root))
+    out = quoted(str(report.folder))
     permanent, again = report.standing
     reason = "no row is worth another try" if not again else "what --only leaves out was not asked for"
     yield f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and {reason}."
     yield from pairs(
         [
-            ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
+            ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
             (
                 "failed",
                 f"{count(permanent, 'row')} for good: asked again when what is asked changes, or with --retry all\n"
@@ -72,7 +71,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 
 def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
     totals, planned = report.totals, report.planned
-    out = quoted(str(report.folder.root))
+    out = quoted(str(report.folder))
     models = job.model.names or (job.model.name,)
     variants = len(models) * max(1, len(job.prompt.variants))
     yield f"{clean(job.name)}: {_STATES.get(report.state, report.state)}"
@@ -88,7 +87,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("flags", flags_text(totals.flags)),
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
-            ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
+            ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
             ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),
         ]
@@ -203,7 +202,7 @@ def tokens_text(totals: Totals) -> str:
 
 def cost_text(totals: Totals, model: str) -> str:
     """Exact money by currency, and how many calls it leaves out; never 0 for what is not known."""
-    amounts = money({currency: cost_decimal(cost) for currency, cost in totals.cost.items()})
+    amounts = money(totals.cost)
     dark = totals.unknown + totals.unknown_usage
     lacks = []
     if totals.unpriced:

@@ -10,36 +10,64 @@
     ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
     └── WireError               one exchange got no complete answer (raised by `batch.http` only)
 
-Owns what a run can end with. A failed *row* is a value (`records.Failure`), not an exception: exceptions are for what
-ends a run. This module knows no other.
+Owns what a run can end with, and the one sentence that says so of each kind and code. A failed *row* is a value
+(`records.Failure`), not an exception: exceptions are for what ends a run. This module knows no other.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FailureKind = Literal[
-    "input",  # the row itself: unreadable line, duplicate key, larger than max_row_bytes
-    "prompt",  # the template could not be rendered over this row, or gave no usable messages
-    "too_large",  # larger than the model or the whole limit takes
-    "auth",  # key refused
-    "balance",  # no money, plan expired, account locked
-    "model",  # no such model, or not for this key or this call
-    "bad_request",  # parameters or messages refused
-    "content_filter",  # refused or withdrawn for its content
-    "rate_limit",  # too many requests or tokens for now
-    "quota",  # used up until a given time
-    "overloaded",  # the model is busy
-    "server",  # 5xx and the like
-    "transport",  # connection refused, reset, cut
-    "timeout",  # no answer within call_timeout_s or task_timeout_s
-    "bad_payload",  # an answer that is no answer: HTML, broken JSON, no choices
-    "task",  # the provider says that the task failed or is not known
-    "served_other",  # another model answered and the job says served = "same"
-    "tool_loop",  # max_turns replies and still asking for tools
-    "tool",  # the tool set itself failed in a way the model cannot be told of
+    "input",
+    "prompt",
+    "too_large",
+    "auth",
+    "balance",
+    "model",
+    "bad_request",
+    "content_filter",
+    "rate_limit",
+    "quota",
+    "overloaded",
+    "server",
+    "transport",
+    "timeout",
+    "bad_payload",
+    "task",
+    "served_other",
+    "tool_loop",
+    "tool",
 ]
 """Why a row or a call failed; a closed set, stored in `error_kind`. Never decided by searching a message."""
+
+FAILURES: Final[dict[FailureKind, str]] = {
+    "input": "The row itself: an unreadable line, a repeated key, more than input.max_row_bytes. It is never sent.",
+    "prompt": "The template could not be rendered over this row, or gave no usable messages. It is never sent.",
+    "too_large": "The request is larger than the model takes, or than the whole tokens_per_minute.",
+    "auth": "The key was refused. If it is refused for every row, the run stops with exit 6.",
+    "balance": "No money is left, the plan has expired, or the account is locked: the run stops with exit 6.",
+    "model": "There is no such model, or not for this key or this call.",
+    "bad_request": "The provider refused the parameters or the messages.",
+    "content_filter": "The request or the answer was refused or withdrawn for its content.",
+    "rate_limit": "Too many requests or tokens for now. Such calls wait and are sent again.",
+    "quota": "A limit of the provider's is used up until a given time.",
+    "overloaded": "The model is busy. Such calls wait and are sent again.",
+    "server": "The provider failed: HTTP 5xx and the like.",
+    "transport": "The connection was refused, reset or cut.",
+    "timeout": "No answer came within limits.call_timeout_s, or no result within limits.task_timeout_s.",
+    "bad_payload": "What came is no answer: a web page, broken JSON, no choices.",
+    "task": "The provider says that the task failed, or that it does not know it.",
+    "served_other": 'Another model answered, and the job says model.served = "same".',
+    "tool_loop": "After tools.max_turns replies the model still asked for tools.",
+    "tool": "The tool set itself failed in a way that the model cannot be told of.",
+}
+"""What each kind means, for people."""
 
 EXIT_OK: Final = 0
 EXIT_ROWS_FAILED: Final = 1
@@ -48,6 +76,17 @@ EXIT_INTERRUPTED: Final = 4
 EXIT_STORAGE: Final = 5
 EXIT_PROVIDER: Final = 6
 EXIT_BUG: Final = 70
+
+EXITS: Final[dict[int, str]] = {
+    EXIT_OK: "every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do",
+    EXIT_ROWS_FAILED: "finished, but rows failed; for check, tools and rebuild: what was looked at is not sound",
+    EXIT_REFUSED: "refused to start: the command, the job, the input, the key or the output folder is wrong",
+    EXIT_INTERRUPTED: "interrupted; the same command continues",
+    EXIT_STORAGE: "the disk refused a write",
+    EXIT_PROVIDER: "the provider refused the key, the money or the model",
+    EXIT_BUG: "a bug of ours",
+}
+"""What each exit code means, for people."""
 
 
 class BatchError(Exception):
@@ -124,3 +163,40 @@ class WireError(BatchError):
         self.kind: FailureKind = kind
         self.sent = sent
         self.permanent = permanent
+
+
+def leaves(exc: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group, however deep; of any other exception, itself."""
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from leaves(inner)
+    else:
+        yield exc
+
+
+def foremost(exc: BaseException) -> BaseException:
+    """The exception of a group that says most to a caller: one raised on purpose, else the first.
+
+    The texts of the others become notes of it, because two things may well have gone wrong at once.
+    """
+    found = list(leaves(exc))
+    chosen = next((leaf for leaf in found if isinstance(leaf, BatchError) and leaf.exit_code != EXIT_BUG), found[0])
+    for other in found:
+        if other is not chosen:
+            chosen.add_note(f"at the same time: {type(other).__name__}: {other}")
+    return chosen
+
+
+def ungrouped(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A coroutine function whose exceptions reach the caller as themselves, not in the groups of its tasks."""
+
+    @wraps(call)
+    async def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await call(*args, **kwargs)
+        except BaseExceptionGroup as exc:
+            fallen = foremost(exc)
+        # Out here the group is not its context: the caller sees what happened, not who waited for whom.
+        raise fallen
+
+    return alone

@@ -6,7 +6,12 @@ same. It does not know when a row gets one.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+Flag = Literal[
+    "truncated", "empty", "tool_failed", "finish_unknown", "served_other", "usage_unknown", "usage_estimated"
+]
+"""Something to know about an answer that is kept all the same."""
 
 TRUNCATED: Final = "truncated"
 EMPTY: Final = "empty"
@@ -17,30 +22,30 @@ USAGE_UNKNOWN: Final = "usage_unknown"
 USAGE_ESTIMATED: Final = "usage_estimated"
 
 
-class Flag(NamedTuple):
+class Meaning(NamedTuple):
     """What a flag means, and the way out."""
 
     meaning: str
     advice: str
 
 
-FLAGS: Final[dict[str, Flag]] = {
-    TRUNCATED: Flag("the answer ends where its tokens did", "raise max_tokens, which asks the rows anew"),
-    EMPTY: Flag("the answer has no text", "look at one; a model that reasons may have had no tokens left to answer"),
-    TOOL_FAILED: Flag(
+FLAGS: Final[dict[Flag, Meaning]] = {
+    TRUNCATED: Meaning("the answer ends where its tokens did", "raise max_tokens, which asks the rows anew"),
+    EMPTY: Meaning("the answer has no text", "look at one; a model that reasons may have had no tokens left to answer"),
+    TOOL_FAILED: Meaning(
         "a tool gave the model an error instead of a result",
         "look at one; promptmill tools JOB NAME JSON runs a tool by hand",
     ),
-    FINISH_UNKNOWN: Flag(
+    FINISH_UNKNOWN: Meaning(
         "the answer ended in a word that nobody knows, or in none",
         "look at one; finish_reasons in the [provider] table teaches the words of a service",
     ),
-    SERVED_OTHER: Flag(
+    SERVED_OTHER: Meaning(
         "another model answered than was asked", 'model.served = "same" fails such rows, if that is not wanted'
     ),
-    USAGE_UNKNOWN: Flag(
+    USAGE_UNKNOWN: Meaning(
         "the provider did not say how many tokens it took", "its tokens and cost are null; see the bill"
     ),
-    USAGE_ESTIMATED: Flag("the provider's counts of tokens do not add up", "its cost is an estimate; see the bill"),
+    USAGE_ESTIMATED: Meaning("the provider's counts of tokens do not add up", "its cost is an estimate; see the bill"),
 }
 """Every flag, those first that ask for something to be done."""

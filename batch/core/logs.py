@@ -55,6 +55,14 @@ MAX_SORTS: Final = 1_000
 """How many sorts of warnings are told apart: codes come from servers, and must not fill the memory."""
 
 
+LIBRARY: Final = "promptmill"
+"""The name of the standard logger for programs that use the package."""
+
+
+class _Lines(structlog.PrintLoggerFactory):
+    """Marks the configuration of structlog that `set_up` made, among those of others."""
+
+
 def _redact_value(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
@@ -163,7 +171,7 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
             _json_line if form == "json" else _console_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=_Lines(target),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
@@ -172,6 +180,37 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+def _plain_line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    """One event as a message for standard handlers: its name, then its fields."""
+    traceback = event.pop("exception", None)
+    line = " ".join([str(event.pop("event", "")), *(f"{name}={value}" for name, value in event.items())])
+    return clean(redact(line if traceback is None else f"{line}\n{traceback}"), lines=True)
+
+
+def _for_programs() -> Any:
+    """The logger for our own events in a program of somebody else's."""
+    standard = logging.getLogger(LIBRARY)
+    standard.addHandler(logging.NullHandler())  # else the standard library would write warnings to stderr unasked
+    return structlog.wrap_logger(
+        standard,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            Repeats(),
+            structlog.contextvars.merge_contextvars,
+            _redactor,
+            structlog.processors.format_exc_info,
+            _plain_line,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        context_class=dict,
+        cache_logger_on_first_use=False,
+    )
+
+
+_quiet: Final = _for_programs()
+
+
 def logger() -> Any:
     """The logger for our own events; `structlog.contextvars` adds the fields of the run."""
-    return structlog.get_logger()
+    ours = isinstance(structlog.get_config()["logger_factory"], _Lines)
+    return structlog.get_logger() if ours else _quiet

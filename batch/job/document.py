@@ -99,7 +99,7 @@ class Document:
                 sound[name], errors = _named((name,), value, tables[name], {**kinds, **tables})
                 faults += errors
             elif name in top:
-                converted, errors = _field((name,), value, top[name])
+                converted, errors = field_value((name,), value, top[name])
                 faults += errors
                 if not errors:
                     sound[name] = converted
@@ -186,24 +186,21 @@ def _is_job(path: Path) -> bool:
     return (path / "job.toml").is_file() or (path.suffix == ".toml" and path.is_file())
 
 
-def field_faults(section: str, part: msgspec.Struct, *names: str) -> list[Fault]:
-    """The faults in the fields of a struct that was built in code, where nothing has checked their types.
+def field_value(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]:
+    """One value in the type of its field, or None and a fault with the description of the field.
 
     Args:
-        section: the section that the struct stands for.
-        part: the struct.
-        names: more parts of the key, for a struct inside the section.
+        path: its key.
+        value: as the file or a program gave it.
+        kind: the annotated type.
     """
-    return [
-        fault
-        for field in msgspec.structs.fields(part)
-        for fault in _field((section, *names, field.name), getattr(part, field.name), field.type)[1]
-    ]
-
-
-def top_faults(values: Mapping[str, Any], top: Mapping[str, Any]) -> list[Fault]:
-    """The same as `field_faults`, for values outside all sections; `top` has their types by name."""
-    return [fault for name, value in values.items() for fault in _field((name,), value, top[name])[1]]
+    read_text = meta(kind, "extra", {}).get("read")
+    try:
+        if read_text is not None and isinstance(value, str):
+            value = read_text(value)
+        return msgspec.convert(value, kind, strict=True, dec_hook=from_text), []
+    except (msgspec.ValidationError, ValueError, TypeError):
+        return None, [Fault(path, f"expected {wanted(kind)}", value)]
 
 
 def leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
@@ -231,7 +228,7 @@ def _section(path: KeyPath, value: Any, kind: type[msgspec.Struct], kinds: Kinds
         if (table := table_kind(fields[key].type)) is not None:
             converted[key], errors = _named((*path, key), item, table, kinds)
         else:
-            converted[key], errors = _field((*path, key), item, fields[key].type)
+            converted[key], errors = field_value((*path, key), item, fields[key].type)
         faults += errors
     faults += [
         Fault((*path, key), f"is missing: add {key} to [{dotted(path)}], {wanted(field.type)}")
@@ -263,17 +260,6 @@ def _named(
         if not errors:
             sound[other] = kind(**fields)
     return sound, faults
-
-
-def _field(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]:
-    """One value converted to the type of its field, or a fault with the description of the field."""
-    read_text = meta(kind, "extra", {}).get("read")
-    try:
-        if read_text is not None and isinstance(value, str):
-            value = read_text(value)
-        return msgspec.convert(value, kind, strict=True, dec_hook=from_text), []
-    except (msgspec.ValidationError, ValueError, TypeError):
-        return None, [Fault(path, f"expected {wanted(kind)}", value)]
 
 
 def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPath = ()) -> str:

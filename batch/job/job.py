@@ -1,11 +1,12 @@
 """The job: what `job.toml` says, checked and frozen.
 
-Owns the shape of `job.toml`: which keys there are, what they may hold, and their defaults. Everything wrong is reported
-at once. It opens no file but the job file: `batch.input` finds out whether the input can be read, `batch.prompts`
-whether the templates compile.
+Owns the shape of `job.toml`: which keys there are, what they may hold, and their defaults; what each means is in
+`keys`. Everything wrong is reported at once. It opens no file but the job file: `batch.input` finds out whether the
+input can be read, `batch.prompts` whether the templates compile.
 
-A `Job` may also be built in code; relative paths are then taken from `folder`, as they are from the job's folder in a
-file, and the same checks run. API keys never stand in a job: they come from the environment.
+A `Job` may also be built in code: what a value may be in a file it may be there, a text for a path above all; relative
+paths are taken from `folder`, as they are from the job's folder in a file, and the same checks run. API keys never
+stand in a job: they come from the environment.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ import msgspec
 from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
-from batch.job import checks, document, providers
+from batch.job import built, checks, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    AnyPath = Any  # a text will do where a job is built in code; what is read from a job is a `Path`
+else:
+    AnyPath = Path
 
 PUBLISH_EVERY_S: Final = 60.0
 _LATER: Final = ("delimiter", "hive_partitioning", "file_column")
@@ -36,10 +41,9 @@ Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more 
 class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the rows come from."""
 
-    path: Annotated[Path, Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"')]
+    path: Annotated[AnyPath, Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"')]
     key: Annotated[Name | None, Meta(description="the name of the column that identifies a row")] = None
     format: Annotated[Literal["rows", "openai-batch"], Meta(description='"rows" or "openai-batch"')] = "rows"
-    """What a JSONL line is: a row, or a request of an OpenAI batch file, which has a custom_id for its key."""
     max_row_bytes: Annotated[
         int,
         Meta(ge=1, le=1 << 30, description='bytes, or a size such as "16MB" (at most "1GB")', extra={"read": size}),
@@ -65,7 +69,6 @@ class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     user: Annotated[Name | None, Meta(description="a template that is not empty")] = None
     messages: Annotated[Name | None, Meta(description="the name of a column that holds role/content messages")] = None
     turns: Annotated[Name | None, Meta(description="the name of a column that holds a list of user messages")] = None
-    """What the user says: the first message, then the next after each answer, sent with the conversation before it."""
     start: Annotated[
         tuple[dict[str, str], ...],
         Meta(description='a list of messages the conversation begins with: [{ role = "user", content = "Hi" }, …]'),
@@ -99,7 +102,6 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description='the NAME of an environment variable, for example "ZAI_API_KEY"; never the key itself'),
     ] = None
     key_form: Annotated[Literal["raw", "jwt"], Meta(description='"raw" or "jwt"')] = "raw"
-    """How a GLM key is sent: as it is, or as a short-lived token signed with it."""
 
 
 class ModelLimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,29 +129,25 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
     ] = None
     adapt: Annotated[bool, Meta(description="true or false")] = True
-    """Find and follow the provider's own limits: fewer calls in flight when it refuses some, its headers obeyed."""
     call_timeout_s: Seconds = 600.0
     first_chunk_timeout_s: Seconds = 300.0
     idle_timeout_s: Seconds = 60.0
-    """The longest silence between two chunks of a stream; the field above bounds the wait for the first chunk, and
-    `call_timeout_s` the whole call."""
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
     model: Annotated[dict[str, ModelLimitSpec], Meta(description='a table for each model: [limits.model."glm-4"]')] = {}
-    """Limits of single models, beside those of the whole job."""
 
 
 class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The functions that the model may call."""
 
-    module: Annotated[Path, Meta(description='a Python file with @tool functions, for example "tools.py"')]
+    module: Annotated[AnyPath, Meta(description='a Python file with @tool functions, for example "tools.py"')]
     max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
 
 
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the answers go, and which columns of the input stand beside them."""
 
-    path: Annotated[Path, Meta(description='a folder, for example "out/{name}"')] = Path("out/{name}")
+    path: Annotated[AnyPath, Meta(description='a folder, for example "out/{name}"')] = Path("out/{name}")
     rows_per_part: Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number of rows, at least 1")] = 10_000
     columns: Annotated[tuple[Name, ...] | None, Meta(description='a list of input columns: ["ticket_id"]')] = None
     messages: Annotated[Literal["turns", "all", "none"], Meta(description='"turns", "all" or "none"')] = "turns"
@@ -170,7 +168,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
 TABLES: Final[dict[str, type[Struct]]] = {"provider": ProviderSpec}
 """Sections that a job may have several of, each with a name of its own: `[provider.NAME]`."""
 
-_TOP: Final = {
+TOP: Final = {
     "name": Annotated[
         str,
         Meta(
@@ -183,10 +181,10 @@ _TOP: Final = {
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """Everything a run needs to know; all paths are absolute."""
+    """Everything a run needs to know; all paths are absolute. Without a name it has that of its folder."""
 
-    name: str
-    folder: Path
+    name: str = ""
+    folder: AnyPath = Path()
     input: InputSpec
     model: ModelSpec
     provider: dict[str, ProviderSpec] = {}
@@ -202,14 +200,15 @@ class Job(Struct, frozen=True, kw_only=True):
         Raises:
             JobError: the job is wrong; the error names every fault.
         """
-        folder = self.folder.expanduser().absolute()
-        faults = _checked_values(self)
+        put, resolve = msgspec.structs.force_setattr, msgspec.structs.replace
+        values, faults = built.values(self, SECTIONS, TOP)
         if faults:
-            raise JobError([fault.line() for fault in faults], where=f"job {self.name!r}")
-        resolve = msgspec.structs.replace
-        out = Path(str(self.output.path).replace("{name}", self.name))
-        put = msgspec.structs.force_setattr
+            raise JobError([fault.line() for fault in faults], where=f"job {self.name!r}" if self.name else "job")
+        for name, value in values.items():
+            put(self, name, value)
+        folder = self.folder.expanduser().absolute()
         put(self, "folder", folder)
+        out = Path(str(self.output.path).replace("{name}", self.name))
         put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
         if self.input.format == checks.BATCH_FILE:
             put(self, "input", resolve(self.input, key="custom_id"))
@@ -250,7 +249,7 @@ class Job(Struct, frozen=True, kw_only=True):
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
-        values, fields, faults = file.sections(SECTIONS, _TOP, optional=optional, tables=TABLES)
+        values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = "did you mean name?"
         misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
@@ -322,32 +321,3 @@ def _later(spec: InputSpec) -> dict[str, Any]:
 def _from(folder: Path, path: Path) -> Path:
     # Not resolve(): a symbolic link in the way is the user's own name for the place, and stays in texts.
     return Path(os.path.normpath((folder / path.expanduser()).absolute()))
-
-
-def _checked_values(job: Job) -> list[Fault]:
-    """All faults of a job built in code: first the types of its fields, then what goes across fields."""
-    faults = []
-    for section, kind in SECTIONS.items():
-        part = getattr(job, section)
-        if part is None and section == "tools":
-            continue
-        if not isinstance(part, kind):
-            faults.append(Fault((section,), f"expected a {kind.__name__}, not {type(part).__name__}"))
-            continue
-        faults += document.field_faults(section, part)
-    for name, table in job.provider.items():
-        faults += document.field_faults("provider", table, name)
-    tables: object = getattr(job.limits, "model", None)
-    for name, limits in tables.items() if isinstance(tables, dict) else ():
-        faults += document.field_faults("limits", limits, "model", name)
-    asked = getattr(job.model, "provider", None)
-    faults += [Fault(*fault) for fault in providers.faults(job.provider, asked)]
-    faults += document.top_faults({"name": job.name, "tags": job.tags}, _TOP)
-    if not faults:
-        fields = {
-            section: {name: value for name in kind.__struct_fields__ if (value := getattr(part, name)) is not None}
-            for section, kind in SECTIONS.items()
-            if (part := getattr(job, section)) is not None
-        }
-        faults += checks.faults_across_fields(fields)
-    return faults

@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
 
@@ -66,18 +66,45 @@ class MaxFailed(msgspec.Struct, frozen=True):
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of one command, in addition to its job."""
+    """The options of one command, in addition to its job.
+
+    In code `max_failed` may be given as a number of rows or a text such as `"0.5%"`, and `kinds` as any collection of
+    its words; what is read is what the fields say before `Any`.
+    """
 
     limit: int | None = None
     """Ask at most this many rows."""
     sample_seed: int | None = None
     """Draw the `limit` rows at random by this seed, instead of taking the first ones."""
-    kinds: frozenset[Kind] = ORDINARY
+    kinds: frozenset[Kind] | Any = ORDINARY
     """Ask only rows that need work for one of these reasons; see `kinds_of`."""
-    max_failed: MaxFailed | None = None
+    max_failed: MaxFailed | Any = None
     if_running: IfRunning = "fail"
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
+
+    def __post_init__(self) -> None:
+        """Take what code may say for what the fields hold.
+
+        Raises:
+            RefusedToStart: a value is none that the option takes.
+        """
+        put = msgspec.structs.force_setattr
+        if self.max_failed is not None and not isinstance(self.max_failed, MaxFailed):
+            put(self, "max_failed", MaxFailed.of(str(self.max_failed)))
+        given = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        allowed = get_args(Kind)
+        if not given or not set(given) <= set(allowed):
+            raise RefusedToStart(f"kinds = {given!r}: give one or more of {', '.join(allowed)}")
+        put(self, "kinds", frozenset(given))
+        if self.if_running not in get_args(IfRunning):
+            raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
+        if self.limit is not None and self.limit < 1:
+            raise RefusedToStart(f"limit = {self.limit}: give at least 1 row, or leave it out for all")
+        if self.sample_seed is not None and self.limit is None:
+            raise RefusedToStart(
+                "sample_seed draws a sample, so it needs a limit; a whole run keeps the order of the input"
+            )
 
 
 def kinds_of(only: str | None, *, retry_all: bool = False) -> frozenset[Kind]:

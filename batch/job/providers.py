@@ -1,7 +1,7 @@
 """A job's own providers: the `[provider.NAME]` tables, for services that speak like one promptmill knows.
 
-Owns what such a table may hold, the names that are taken, and the errors for a wrong name. It does not know how the
-built-in services are reached: that is data of `batch.providers`.
+Owns what such a table may hold, the names that are taken, and the errors for a wrong name. What each key means is in
+`keys`. It does not know how the built-in services are reached: that is data of `batch.providers`.
 """
 
 from __future__ import annotations
@@ -39,19 +39,15 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
         Meta(description='the NAME of an environment variable, for example "MYCORP_KEY"; never the key itself'),
     ] = None
-    """None sends no key."""
     call_id_header: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None,
         Meta(description='the name of a header, for example "X-Request-Id"'),
     ] = None
-    """The header that carries our id of a call; None takes that of the dialect."""
     counts: Annotated[Literal["asked", "used"] | None, Meta(description='"asked" or "used"')] = None
-    """What its token limit counts: max_tokens as asked, or the tokens used; None takes that of the dialect."""
     finish_reasons: Annotated[
         dict[str, Literal["stop", "length", "tool_calls", "content_filter", "error"]],
         Meta(description='a table of words and what they mean: { natural = "stop", cut = "length" }'),
     ] = {}
-    """The service's own words for how an answer ended: stop, length, tool_calls, content_filter or error."""
     never_send: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description='a list of parameters that are left out of requests: ["seed"]'),

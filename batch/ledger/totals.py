@@ -7,6 +7,7 @@ totals are kept in the ledger and change only with a publication; the live ones 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +18,12 @@ from batch.job.options import WORDS, Kind
 MAX_ERRORS: Final = 1_000
 """How many kinds of failure are told apart in one run: a server that invents codes must not fill the memory."""
 OTHERS: Final = "others"
+_WRITTEN: Final = {"units": "cost"}
+"""Fields that are called something else where they are written."""
 
 
 class Totals(msgspec.Struct):
-    """Counts and sums over rows and calls; costs are by currency, in 10⁻¹² of its unit."""
+    """Counts and sums over rows and calls."""
 
     rows_ok: int = 0
     rows_failed: int = 0
@@ -42,7 +45,8 @@ class Totals(msgspec.Struct):
     """How many answered calls came without their usage."""
     unpriced: int = 0
     """How many calls have known tokens and no price in the table."""
-    cost: dict[str, int] = {}
+    units: dict[str, int] = msgspec.field(default_factory=dict, name="cost")
+    """By currency, in 10⁻¹² of its unit: sums are exact. `cost` has them as decimals."""
     errors: dict[str, int] = {}
     """How many rows failed, by `kind/code`."""
     flags: dict[str, int] = {}
@@ -52,6 +56,15 @@ class Totals(msgspec.Struct):
     def rows(self) -> int:
         """How many rows are settled."""
         return self.rows_ok + self.rows_failed
+
+    @property
+    def cost(self) -> dict[str, Decimal]:
+        """What is known of the cost, by currency."""
+        return {currency: cost_decimal(units) for currency, units in sorted(self.units.items())}
+
+    def __repr__(self) -> str:
+        fields = msgspec.structs.asdict(self) | {"units": self.cost}
+        return f"Totals({', '.join(f'{_WRITTEN.get(name, name)}={value!r}' for name, value in fields.items())})"
 
     def add_call(self, call: Call) -> None:
         """Add one final call."""
@@ -72,7 +85,7 @@ class Totals(msgspec.Struct):
         if call.cost is None:
             self.unpriced += 1
         elif call.currency is not None:
-            self.cost[call.currency] = self.cost.get(call.currency, 0) + call.cost
+            self.units[call.currency] = self.units.get(call.currency, 0) + call.cost
 
     def add_outcome(self, outcome: Outcome) -> None:
         """Add one settled row."""
@@ -133,8 +146,8 @@ class Totals(msgspec.Struct):
 
     def public(self) -> dict[str, Any]:
         """The totals as they are written to files for people and monitors: costs as decimal strings."""
-        shown = msgspec.structs.asdict(self)
-        shown["cost"] = {currency: f"{cost_decimal(cost):f}" for currency, cost in sorted(self.cost.items())}
+        shown = {_WRITTEN.get(name, name): value for name, value in msgspec.structs.asdict(self).items()}
+        shown["cost"] = {currency: f"{cost:f}" for currency, cost in self.cost.items()}
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
 

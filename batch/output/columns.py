@@ -1,6 +1,7 @@
 """Our own columns of `results` and `calls`: their names, order and types, and where each value comes from.
 
-Owns both in one list for each table, so that schema and values cannot differ. It builds nothing: `tables` does.
+Owns both in one list for each table, so that schema and values cannot differ, and what each column means, for people:
+who adds a column adds a line there, and a test compares the two. It builds nothing: `tables` does.
 """
 
 from __future__ import annotations
@@ -105,3 +106,90 @@ CALLS: Final = (
     Column("polls", _INT, "call"),
     Column("longest_gap_ms", LONG, "call"),
 )
+
+RESULT_TEXTS: Final = {
+    "row_id": "The identity of the row: the value of input.key, or a hash of its content.",
+    "row_number": "The place of the row in the table, from 0, shared by its variants, for ever.",
+    "variant": "Which of several models or prompts the result is of; null when there is only one.",
+    "run": "The run that settled the row.",
+    "status": "ok or failed.",
+    "answer": "What the model said last.",
+    "reasoning": "What the model thought before it, where the provider tells.",
+    "finish_reason": "How the answer ended: stop, length, or what the provider calls it.",
+    "flags": "What to know about an answer that is kept all the same: promptmill explain flags lists them.",
+    "messages": "The part of the conversation that output.messages asks for, as JSON text.",
+    "turns": "How many replies the model gave.",
+    "calls": "How many calls this result took, failed ones too.",
+    "tool_calls": "How many tools ran for the row.",
+    "unknown_calls": "How many of the calls were sent and never answered: possibly billed, not in the sums.",
+    "prompt_tokens": "Tokens of the requests, over all calls; null when no call's are known.",
+    "completion_tokens": "Tokens the model wrote, those of its reasoning included; null when no call's are known.",
+    "total_tokens": "prompt_tokens and completion_tokens together.",
+    "cached_tokens": "The part of prompt_tokens that the provider had in its cache; null when it never said.",
+    "reasoning_tokens": "The part of completion_tokens that was reasoning; null when the provider never said.",
+    "cost": "The exact sum over the calls whose cost is known; null when there is no price.",
+    "currency": "Of the cost.",
+    "provider": "Who was asked.",
+    "model_asked": "The model asked for.",
+    "model": "The model that answered, as the provider names it.",
+    "lane": "How the requests travelled: sync, stream or task.",
+    "fingerprint": "A hash of what was asked. A row is asked again when it changes.",
+    "deduplicated_from": "Always null so far: kept for rows that share the answer of another.",
+    "error_kind": "Why the row failed: promptmill explain errors lists the kinds.",
+    "error_code": "The provider's own code for it, or ours.",
+    "error_message": "The same in words, with the way out.",
+    "retryable": "Whether the next run asks a failed row again; null when it did not fail.",
+    "first_sent_at": "When its first call left, in UTC; null when none did.",
+    "settled_at": "When it was done, in UTC.",
+    "latency_ms": "Milliseconds from the one to the other.",
+}
+"""What each of our columns of `results` means."""
+
+INPUT_TEXTS: Final = {
+    "input_rest": "Of a JSONL input: what of the row does not fit the types of its columns, and keys that came after "
+    "these were fixed, as JSON text.",
+    "input_NAME": "An input column whose name one of our columns has.",
+}
+"""The columns of `results` that stand for input columns under another name than theirs."""
+
+CALL_TEXTS: Final = {
+    "client_call_id": "Our id of the call, which the provider was told.",
+    "row_id": "The row it was made for.",
+    "row_number": "The place of that row in the table.",
+    "variant": "Which of several models or prompts it was made for; null when there is only one.",
+    "turn": "Which turn of the conversation, from 0.",
+    "attempt": "Which attempt of the turn, from 0.",
+    "provider": "Who was asked.",
+    "lane": "How it travelled: sync, stream or task.",
+    "state": "answered: a reply came. refused: the provider said no. failed: it never left, or its task failed. "
+    "unknown: it left and no answer came, so it may have been billed.",
+    "http_status": "Of the answer; null when none came.",
+    "error_kind": "Why it brought no reply: promptmill explain errors lists the kinds.",
+    "error_code": "The provider's own code for it, or ours.",
+    "model_asked": "The model asked for.",
+    "model_served": "The model that answered, as the provider names it.",
+    "service_tier": "The tier it was served in, where the provider tells.",
+    "request_id": "The provider's id of it, to be named to its support.",
+    "task_id": "The provider's id of the task.",
+    "batch_id": "Always null so far: kept for the provider's batch files.",
+    "prompt_tokens": "Tokens of the request; 0 when it was refused or never left, null when it is not known.",
+    "completion_tokens": "Tokens the model wrote, those of its reasoning included.",
+    "total_tokens": "Both together.",
+    "cached_tokens": "The part of prompt_tokens that the provider had in its cache; null when it did not say.",
+    "reasoning_tokens": "The part of completion_tokens that was reasoning; null when the provider did not say.",
+    "cache_write_tokens": "The part of prompt_tokens that was written to its cache; null when it did not say.",
+    "usage_estimated": "Whether the total that the provider told is not the sum of its parts, which are booked.",
+    "finish_reason": "How the answer ended, in the provider's own word.",
+    "cost": "Exact, by the price in price_id; null when it is not known.",
+    "currency": "Of the cost.",
+    "price_id": "Which entry of the price table it was reckoned by.",
+    "tags": "The job's tags.",
+    "sent_at": "When it left, in UTC.",
+    "answered_at": "When its answer was there, in UTC.",
+    "wait_ms": "Milliseconds it was held back by limits before it left.",
+    "latency_ms": "Milliseconds from leaving to the answer.",
+    "first_chunk_ms": "Milliseconds from leaving to the first piece of a stream.",
+    "polls": "How often its task was asked for.",
+    "longest_gap_ms": "The longest silence of a stream after its first piece, in milliseconds.",
+}
+"""What each column of `calls` means."""

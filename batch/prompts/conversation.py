@@ -14,6 +14,7 @@ import msgspec
 
 from batch.core import flags
 from batch.core.errors import FailureKind
+from batch.core.flags import Flag
 from batch.core.records import Failure, Message, Reply, ToolCall
 from batch.prompts import images
 from batch.prompts.finish_reasons import ERROR, UNKNOWN, meaning
@@ -284,8 +285,8 @@ def _other_model(reply: Reply, asked: str) -> bool:
     return served != wanted and not (served.startswith(wanted) and _DATED.match(served, len(wanted)))
 
 
-def _flags(reply: Reply, means: str, asked: str) -> tuple[str, ...]:
-    found = []
+def _flags(reply: Reply, means: str, asked: str) -> tuple[Flag, ...]:
+    found: list[Flag] = []
     if means == "length":
         found.append(flags.TRUNCATED)
     if means == UNKNOWN:

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import anyio
@@ -21,7 +22,7 @@ from anyio.abc import TaskStatus
 from structlog import contextvars
 
 from batch.core.clock import Clock
-from batch.core.errors import BatchError, RefusedToStart, StorageError
+from batch.core.errors import BatchError, StorageError, ungrouped
 from batch.core.logs import logger
 from batch.core.redaction import Unshown
 from batch.job.job import Job
@@ -33,9 +34,7 @@ from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
 from batch.plan.preflight import CheckedJob
-from batch.prompts.variants import old_models
-from batch.providers.registry import resolve
-from batch.run import pipeline, progress, status_files
+from batch.run import collecting, pipeline, progress, status_files
 from batch.run.inspection import Inspection
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
@@ -45,13 +44,17 @@ LOCK_AGAIN_S: Final = 0.5
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command did, for the table at the end and the exit code."""
+    """What a command did."""
 
     state: Literal["finished", "nothing_to_do", "skipped", "interrupted", "provider", "systematic", "storage", "input"]
-    folder: OutputFolder
+    folder: Path
+    """The output folder."""
     run: str | None
+    """The name of the last run, None when there was none."""
     totals: Totals
+    """Counts and sums over the rows and calls of that run; `totals.cost` has exact decimals by currency."""
     planned: Planned
+    """What that run found in the input, in rows."""
     elapsed_s: float
     standing: tuple[int, int]
     """Rows of the whole table that failed for good, and that failed but are worth another try."""
@@ -59,9 +62,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     drawn: bool = False
     """Whether the rows were drawn from all that need work."""
     fault: BatchError | None = None
+    """What stopped the run in the middle; what was answered before is in the table."""
     max_failed: MaxFailed | None = None
     holder: str = ""
     """Who else was at work, when that was the end of it: process and time."""
+
+    @property
+    def results(self) -> Path:
+        """The folder of the result table, in Parquet files."""
+        return OutputFolder(self.folder).results
+
+    @property
+    def calls(self) -> Path:
+        """The folder of the book of account, a folder of Parquet files for each run."""
+        return OutputFolder(self.folder).calls
 
     @property
     def within_max_failed(self) -> bool | None:
@@ -82,6 +96,7 @@ def quiet(_: Progress) -> None:
     """Show nothing."""
 
 
+@ungrouped
 async def run(
     job: Job,
     *,
@@ -168,7 +183,7 @@ def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], hol
     """The report of a command that did nothing, because another is at work."""
     return Report(
         state=state,
-        folder=folder,
+        folder=folder.root,
         run=None,
         totals=Totals(),
         planned=Planned(),
@@ -227,7 +242,8 @@ class RunCommand:
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
                     return
-                await self._one(start, reader)
+                with contextvars.bound_contextvars(run=start.run):
+                    await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:
                     return
                 if self._stops:
@@ -235,7 +251,6 @@ class RunCommand:
                     return
 
     async def _one(self, start: continuation.RunStart, reader: LedgerReader) -> None:
-        contextvars.bind_contextvars(run=start.run)
         folder = self._ready.folder
         now = self._clock.now_us()
         await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), now))
@@ -250,7 +265,7 @@ class RunCommand:
                 logger().warning("prompt_doubted", doubt=text)
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
         this = pipeline.Run(
-            _for_collecting(self._ready, start, reader, self._environ),
+            collecting.checked_for(self._ready, start, reader, self._environ),
             start,
             self._ledger,
             options=self._options,
@@ -286,7 +301,7 @@ class RunCommand:
             last = reader.runs()[-1] if self._state != "nothing_to_do" else None
             return Report(
                 state=self._state,
-                folder=self._ready.folder,
+                folder=self._ready.folder.root,
                 run=last.run if last else None,
                 totals=last.totals if last else Totals(),
                 planned=last.planned if last else Planned(),
@@ -319,24 +334,3 @@ class RunCommand:
             if self._current is not None:
                 self._current.stop("storage", exc)
         self._on_progress(snapshot)
-
-
-def _for_collecting(
-    ready: CheckedJob, start: continuation.RunStart, reader: LedgerReader, environ: Mapping[str, str]
-) -> CheckedJob:
-    """For tasks of an old job: the provider and model they were given to, which the new job may have left."""
-    if start.mode != "collect":
-        return ready
-    request = next(row.request for row in reader.runs() if row.run == start.run)
-    old = msgspec.json.decode(request)
-    job = ready.job
-    model = msgspec.structs.replace(job.model, provider=old["provider"], name=old["model"], names=(), base_url=None)
-    endpoint = ready.endpoint
-    if old["provider"] != job.model.provider:
-        try:
-            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
-        except RefusedToStart as exc:
-            raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
-    return msgspec.structs.replace(
-        ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint, old_models=old_models(old)
-    )

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from batch.cli.summary import flags_text
-from batch.core.flags import FLAGS
+from batch.core.flags import FLAGS, Flag
 from batch.output.columns import RESULTS
 from tests.cli.conftest import Cli, Shell
 
@@ -60,7 +60,7 @@ def test_every_flag_has_a_line_of_its_own_in_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-def test_the_advice_of_a_flag_is_one_line(flag: str) -> None:
+def test_the_advice_of_a_flag_is_one_line(flag: Flag) -> None:
     """FIELD 33. It stands behind the number."""
     assert "\n" not in FLAGS[flag].advice
     assert FLAGS[flag].meaning

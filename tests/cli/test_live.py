@@ -38,7 +38,7 @@ class Screen:
 def busy(**more: Any) -> dict[str, Any]:
     """A run of some size."""
     totals = Totals(
-        rows_ok=4_000, calls=5_000, prompt_tokens=3_000_000, total_tokens=4_000_000, cost={"CNY": 400 * 10**12}
+        rows_ok=4_000, calls=5_000, prompt_tokens=3_000_000, total_tokens=4_000_000, units={"CNY": 400 * 10**12}
     )
     return {"done": 4_000, "expected": 10_000, "totals": totals, "rate": 93.4, "left_s": 64.0, "in_flight": 50, **more}
 

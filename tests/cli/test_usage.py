@@ -71,7 +71,8 @@ MOST_MODULES = 300
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["run", "--help"], ["status", "--help"], ["simulate", "--help"]]
+    "words",
+    [["--help"], ["--version"], ["run", "--help"], ["status", "--help"], ["simulate", "--help"], ["explain", "--help"]],
 )
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     """Arrow and the servers cost more than the rest of the command together; and many light ones are heavy, too."""

@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import anyio
 import pytest
 
 from batch.core import errors
@@ -28,9 +29,9 @@ def test_every_error_ends_with_the_exit_code_of_its_class(error: errors.BatchErr
 
 
 def test_exit_codes_are_all_different() -> None:
-    """0 1 2 3 4 5 6 70, each with one meaning."""
+    """0 1 2 4 5 6 70, each with one meaning."""
     codes = {name: getattr(errors, name) for name in vars(errors) if name.startswith("EXIT_")}
-    assert sorted(codes.values()) == [0, 1, 2, 3, 4, 5, 6, 70]
+    assert sorted(codes.values()) == [0, 1, 2, 4, 5, 6, 70]
 
 
 def test_a_job_error_tells_every_fault_on_a_line_of_its_own() -> None:
@@ -54,3 +55,29 @@ def test_failure_kinds_are_a_closed_set_of_plain_words() -> None:
     kinds = get_args(errors.FailureKind)
     assert len(kinds) == len(set(kinds)) == 19
     assert all(kind.replace("_", "").isalpha() and kind.islower() for kind in kinds)
+
+
+def test_of_several_exceptions_at_once_the_caller_gets_the_one_raised_on_purpose() -> None:
+    """FIELD 46. A group says who waited for whom; the caller wants to know what happened, and what else did."""
+
+    @errors.ungrouped
+    async def falling(*fallen: Exception) -> None:
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", list(fallen)), LookupError("c")])
+
+    refused = errors.RefusedToStart("b")
+    with pytest.raises(errors.RefusedToStart) as caught:
+        anyio.run(falling, ValueError("a"), refused)
+    assert caught.value is refused
+    assert refused.__notes__ == ["at the same time: ValueError: a", "at the same time: LookupError: c"]
+    assert (refused.__context__, refused.__cause__) == (None, None)
+    first = ValueError("a")
+    with pytest.raises(ValueError, match="a") as other:
+        anyio.run(falling, first)
+    assert other.value is first
+
+
+def test_what_each_kind_and_code_means_stands_beside_it() -> None:
+    """FIELD 50. The words that `promptmill explain` and `--help` tell are for what there is, no more and no less."""
+    assert list(errors.FAILURES) == list(get_args(errors.FailureKind))
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert set(errors.EXITS) == codes

@@ -197,3 +197,52 @@ def test_information_is_never_held_back() -> None:
     for number in range(50):
         logger().info("part_published", part=number)
     assert len(stream.getvalue().splitlines()) == 50
+
+
+def test_in_a_program_of_somebody_elses_lines_go_nowhere_until_asked_for(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FIELD 46. A notebook or a service gets no line it did not ask for, above all not among its data on stdout."""
+    structlog.reset_defaults()
+    logger().warning("provider_paused", seconds=3)
+    logger().info("run_started")
+    assert capsys.readouterr() == ("", "")
+    assert caplog.messages == ["provider_paused seconds=3"], "warnings, as every standard logger hands them on"
+    with caplog.at_level(logging.INFO):
+        logger().info("run_started", text=f"with {KEY}\x1b[2J", percent="100 %s")
+    assert caplog.records[-1].name == logs.LIBRARY
+    assert caplog.messages[-1] == f"run_started text=with {MASK} [2J percent=100 %s"
+    try:
+        raise LookupError(f"lost {KEY}")
+    except LookupError:
+        logger().exception("raised")
+    assert f"LookupError: lost {MASK}" in caplog.messages[-1]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_any_handler_a_warning_is_not_written_to_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FIELD 46. The standard library writes what no handler takes to stderr, unless a library says it must not."""
+    structlog.reset_defaults()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logger().warning("provider_paused", seconds=3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_program_that_uses_structlog_itself_keeps_its_own_lines_for_itself() -> None:
+    """FIELD 46. Its configuration is neither looked at nor changed, and what it binds to its context stands in ours."""
+    theirs = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(theirs))
+    before = structlog.get_config()
+    logger().error("storage_failed")
+    assert theirs.getvalue() == ""
+    assert structlog.get_config() == before
+
+
+def test_lines_in_a_program_are_held_back_like_those_of_the_command(caplog: pytest.LogCaptureFixture) -> None:
+    """A night of one fault must not fill its log either."""
+    structlog.reset_defaults()
+    for _ in range(50):
+        logger().warning("task_overdue", code="a-code-of-this-test")
+    assert len(caplog.messages) == 10

@@ -3,6 +3,7 @@
 import re
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -170,9 +171,9 @@ def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path)
     assert msgspec.structs.replace(job, name="y").output.path == tmp_path / "out" / "x", "resolved once"
     with pytest.raises(JobError) as caught:
         Job(
-            name="",
+            name="a/b",
             folder=tmp_path,
-            input=InputSpec(path="rows.jsonl", max_row_bytes=-1),  # type: ignore[arg-type]
+            input=InputSpec(path="rows.jsonl", max_row_bytes=-1),
             prompt=PromptSpec(user=""),
             model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]
             limits=LimitSpec(concurrency=0),
@@ -227,6 +228,8 @@ def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(fol
     assert changed.digest() != job.digest()
     whole = msgspec.to_builtins(job, enc_hook=str)
     del whole["output"]["publish_every_s"], whole["limits"]["model"]
+    for name in ("delimiter", "hive_partitioning", "file_column"):
+        del whole["input"][name]
     before = blake2b(msgspec.json.encode(whole, order="sorted"), digest_size=16).hexdigest()
     assert job.digest() == before
 
@@ -295,3 +298,51 @@ def test_the_limits_of_a_model_are_checked_in_code_as_well(folder: Path) -> None
     for name, limits in (("glm-4", ModelLimitSpec(concurrency=0)), ("glm-5", ModelLimitSpec())):
         with pytest.raises(JobError, match=f"limits.model.{name}"):
             msgspec.structs.replace(job, limits=LimitSpec(model={name: limits}))
+
+
+def test_in_code_a_value_may_be_what_it_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD 46. `Job(folder=".")` fell with an AttributeError of our own; texts, lists and sizes are what people write."""
+    monkeypatch.chdir(tmp_path)
+    text = SOUND.replace('name = "label-tickets"', "").replace(
+        'path = "tickets.jsonl"', 'path = "tickets.jsonl"\nmax_row_bytes = "4MB"'
+    )
+    text += 'names = ["glm-4"]\n[tools]\nmodule = "t.py"\n[limits]\ncall_timeout_s = 5\n[output]\ncolumns = ["a"]\npath = "o"\n'
+    text = text.replace('name = "glm-4"\n', "")
+    given: dict[str, Any] = {
+        "input": InputSpec(path="tickets.jsonl", max_row_bytes="4MB"),  # type: ignore[arg-type]
+        "prompt": PromptSpec(user="{{ body }}"),
+        "model": ModelSpec(provider="glm", names=["glm-4"]),  # type: ignore[arg-type]
+        "tools": ToolSpec(module="t.py"),
+        "limits": LimitSpec(call_timeout_s=5),
+        "output": OutputSpec(path="o", columns=["a"]),  # type: ignore[arg-type]
+    }
+    loaded = load(tmp_path, text)
+    for folder in (".", Path(), tmp_path, str(tmp_path)):
+        built = Job(folder=folder, **given)
+        assert built == loaded
+        assert built.digest() == loaded.digest()
+    assert Job(**given) == loaded, "the working directory"
+    assert (loaded.name, loaded.folder) == (tmp_path.name, tmp_path)
+
+
+def test_in_code_a_wrong_value_is_told_as_in_a_file(tmp_path: Path) -> None:
+    """FIELD 46. Every fault with its key, none as a traceback of ours."""
+    with pytest.raises(JobError) as caught:
+        Job(
+            folder=3,
+            input=InputSpec(path="", max_row_bytes="big"),  # type: ignore[arg-type]
+            prompt=PromptSpec(user="{{ a }}"),
+            model=ModelSpec(provider="glm", name="glm-4"),
+            limits=LimitSpec(model={"glm-4": {"concurrency": 1}}),  # type: ignore[dict-item]
+            provider=[],  # type: ignore[arg-type]
+            output={"path": "x"},  # type: ignore[arg-type]
+        )
+    assert [fault.split(":")[0].split(" ")[0] for fault in caught.value.faults] == [
+        "folder",
+        "input.path",
+        "input.max_row_bytes",
+        "limits.model.glm-4",
+        "output",
+        "provider",
+    ]
+    assert str(caught.value).startswith("job: 6 faults")

@@ -1,6 +1,7 @@
 """`batch.ledger.totals`: one rule for every sum that is shown, so that no two can disagree."""
 
 from collections import Counter
+from decimal import Decimal
 
 import msgspec
 from hypothesis import given
@@ -57,7 +58,7 @@ def test_costs_of_two_currencies_are_never_added(made: list[Call]) -> None:
     for one in made:
         if one.cost is not None and one.currency is not None and one.usage is not None:
             expected[one.currency] += one.cost
-    assert {**totals(made, []).cost} == {**expected}
+    assert {**totals(made, []).units} == {**expected}
 
 
 def test_what_is_shown_has_exact_decimal_costs_and_the_commonest_errors() -> None:
@@ -130,3 +131,16 @@ def test_the_sums_of_rows_and_of_the_run_agree(made: list[Call]) -> None:
 def test_rows_that_need_work_are_new_changed_or_retried() -> None:
     """Unchanged ones and standing failures are left alone."""
     assert Planned(read=100, new=1, changed=2, retried=4, unchanged=8, standing=16).admitted == 7
+
+
+def test_costs_are_decimals_to_whoever_reads_them() -> None:
+    """FIELD 46. A report whose cost is 473700000000 needs its reader to know of 10⁻¹²; ledger and files stay as they were."""
+    sums = Totals(units={"USD": 1, "CNY": 473_700_000_000})
+    assert sums.cost == {"CNY": Decimal("0.4737"), "USD": Decimal("1E-12")}
+    assert "cost={'CNY': Decimal('0.473700000000'), 'USD'" in repr(sums)
+    assert "units" not in repr(sums)
+    assert sums.public()["cost"] == {"CNY": "0.473700000000", "USD": "0.000000000001"}
+    stored = msgspec.json.decode(msgspec.json.encode(sums))
+    assert stored["cost"] == {"USD": 1, "CNY": 473_700_000_000}
+    assert list(stored) == list(sums.public())
+    assert msgspec.json.decode(msgspec.json.encode(stored), type=Totals) == sums

@@ -96,7 +96,7 @@ def test_a_call_of_the_book_comes_back_as_it_was(folder: OutputFolder) -> None:
     made_of(folder)
     expected = sum(call(n).cost or 0 for n in range(12))
     with LedgerReader(folder.ledger) as reader:
-        assert sum(reader.runs()[0].totals.cost.values()) == expected
+        assert sum(reader.runs()[0].totals.units.values()) == expected
 
 
 def test_rows_of_a_part_that_is_lost_with_the_ledger_keep_their_places(folder: OutputFolder) -> None:

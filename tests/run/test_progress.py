@@ -79,7 +79,7 @@ def snapshot(**fields: Any) -> Progress:
         "state": "running",
         "elapsed_s": 12.34567,
         "planned": Planned(read=10, new=7, unchanged=3, complete=True),
-        "totals": Totals(rows_ok=4, calls=5, cost={"CNY": 5}),
+        "totals": Totals(rows_ok=4, calls=5, units={"CNY": 5}),
         "expected": 7,
         "done": 4,
         "rate": 0.33333,

@@ -54,7 +54,7 @@ def bad_usage(strike: Strike, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def bad_body(strike: Strike, reply: Reply) -> Reply:
-    """HTTP 200 with nothing, no JSON, half of the JSON, or JSON that is no object; see `bad_events` for streams."""
+    """HTTP 200 with nothing, no JSON, half of the JSON, or JSON that is no object."""
     if reply.stream:
         return reply
     form = strike.pick("form", BODY_FORMS)
@@ -160,7 +160,7 @@ def odd_charset(strike: Strike, reply: Reply) -> Reply:
 
 
 def bad_events(strike: Strike, stream: Stream) -> Stream:
-    """The same of the events of a stream: none, or each of them spoilt, or cut in the middle."""
+    """Of a stream: no events, or each of them spoilt, or cut in the middle."""
     form = strike.pick("form", BODY_FORMS)
     if form == "truncated":
         whole = b"".join(stream.parts)

@@ -1,0 +1,159 @@
+"""`promptmill explain`: tells what a key, a column, a flag, an error, an exit code or a fault of the simulator is.
+
+Owns how topics look on a terminal, and the collection of the flags that the commands have. What there is to be told,
+and how it is found, is `report.explain`'s.
+"""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+
+from cyclopts import Parameter
+
+from batch.cli.text import pairs, say
+from batch.core.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from batch.report.explain import Found, Group, Topic
+
+_WIDEST: Final = 100
+"""Characters of a line on a wide terminal: longer ones are hard to read."""
+_BESIDE: Final = 24
+"""Characters of a name that may stand beside its text; longer ones stand above it."""
+
+
+def explain(*topic: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """What a key of job.toml, a column, a flag, an error kind, an exit code or a fault of the simulator means.
+
+    Without a topic it lists what there is.
+
+    Args:
+        topic: limits.concurrency, error_kind, --only, timeout, 2 …, or a group: keys, columns, flags, errors, exits,
+            simulator.
+    """
+    from batch.report import explain as report
+
+    there = report.groups(tuple(command_flags()), tuple(_simulator()))
+    asked = " ".join(topic)
+    say(_found(report.find(there, asked)) if asked.strip() else _overview(there))
+    return EXIT_OK
+
+
+def command_flags() -> Iterator[Topic]:
+    """The flags of every command, as its help has them."""
+    from batch.cli.app import COMMANDS, DEBUG, make_app
+    from batch.report.explain import Topic
+
+    app = make_app()
+    for command in COMMANDS:
+        for argument in app[command].assemble_argument_collection(parse_docstring=True):
+            name = argument.name
+            if name.startswith("-"):
+                yield Topic(
+                    f"{command} {name}",
+                    f"flag of promptmill {command}",
+                    " ".join(str(argument.parameter.help or "").split()),
+                    tuple(_facts(argument)),
+                    (*argument.names, *(f"{command} {other}" for other in argument.names[1:]), name.lstrip("-")),
+                    (command,),
+                )
+    yield Topic("--debug", "flag of any command", DEBUG, (), ("debug",))
+
+
+def _facts(argument: Any) -> Iterator[tuple[str, str]]:
+    if choices := argument.get_choices():
+        yield "takes", ", ".join(choices)
+    elif int in (argument.hint, *get_args(argument.hint)):
+        yield "takes", "a whole number"
+    default = argument.field_info.default
+    if default not in (argument.field_info.empty, None, False, ()):
+        yield "default", str(default)
+    if len(argument.names) > 1:
+        yield "also", ", ".join(argument.names[1:])
+
+
+def _simulator() -> Iterator[Topic]:
+    from batch.report.explain import Topic
+    from batch.simulator import explained
+
+    for key in explained.scenario_keys():
+        section = key.name.rpartition(".")[0]
+        within = ("scenario", f"scenario {section}") if section else ("scenario",)
+        yield Topic(key.name, "key of a scenario", key.text, key.facts, (f"scenario {key.name}",), within)
+    for fault in explained.faults():
+        names = (fault.name, f"behaviour {fault.name}", fault.title)
+        text = f"{fault.title}. {fault.text}".replace("`", "")
+        yield Topic(f"fault {fault.name}", "fault of the simulator", text, fault.facts, names, ("faults",))
+
+
+def _overview(there: Sequence[Group]) -> Iterator[str]:
+    yield from _wrapped("promptmill explain TOPIC tells what one of these is, or all that is in a group or section.", 0)
+    for group in there:
+        yield ""
+        yield from _wrapped(f"{group.name}: {group.text}", 0)
+        sections: dict[str, list[str]] = {}
+        for topic in group.topics:
+            section, name = _parts(topic.name)
+            sections.setdefault(section, []).append(name)
+        width = max(map(len, sections)) + 2
+        for section, names in sections.items():
+            listed = _wrapped(", ".join(names), 0, less=width + 2)
+            yield from (f"  {section if not n else '':<{width}}{line}".rstrip() for n, line in enumerate(listed))
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """`limits.concurrency` → `limits`, `concurrency`; `run --limit` → `run`, `--limit`."""
+    section, _, last = name.replace(" ", ".").rpartition(".")
+    return section, last
+
+
+def _found(every: Sequence[Found]) -> Iterator[str]:
+    for number, found in enumerate(every):
+        yield from ("",) if number else ()
+        yield from _topics(found) if found.whole else _list(found)
+
+
+def _topics(found: Found) -> Iterator[str]:
+    for number, topic in enumerate(found.topics):
+        yield from ("",) if number else ()
+        yield from _whole(topic)
+
+
+def _list(found: Found) -> Iterator[str]:
+    yield from _wrapped(found.title, 0)
+    longest = max(len(topic.name) for topic in found.topics)
+    if longest <= _BESIDE:
+        yield from pairs([(topic.name, "\n".join(_wrapped(topic.text, 0, less=longest + 4))) for topic in found.topics])
+    else:
+        for topic in found.topics:
+            yield f"  {topic.name}"
+            yield from _wrapped(topic.text, 6)
+    if any(topic.facts for topic in found.topics):
+        yield f"promptmill explain {found.topics[0].name} tells more of one."
+
+
+def _whole(topic: Topic) -> Iterator[str]:
+    yield from _wrapped(f"{topic.name}  ({topic.what})", 0)
+    yield from _wrapped(topic.text, 2)
+    width = max((len(name) for name, _ in topic.facts), default=0) + 4
+    yield from pairs(
+        [(name, value if "\n" in value else "\n".join(_wrapped(value, 0, less=width))) for name, value in topic.facts]
+    )
+
+
+def _wrapped(text: str, indent: int, *, less: int = 0) -> list[str]:
+    """Lines no wider than the terminal.
+
+    Args:
+        text: one paragraph.
+        indent: blanks before each line.
+        less: characters of the line that are taken already.
+    """
+    width = max(20, min(shutil.get_terminal_size().columns, _WIDEST) - less)
+    blanks = " " * indent
+    return textwrap.wrap(
+        text, width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False
+    )

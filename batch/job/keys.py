@@ -1,0 +1,309 @@
+"""What every key of `job.toml` means, for people: one sentence or a few, and an example.
+
+Owns these words, and nothing that the structs say themselves: what a key takes and its default are read from them. Who
+adds a key to a struct adds a line to `KEYS`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from batch.job.fieldtypes import table_kind, wanted
+from batch.job.job import SECTIONS, TABLES, TOP
+
+
+class Words(NamedTuple):
+    """What is said of a key: what it means, and how it is written in its section."""
+
+    text: str
+    example: str
+
+
+KEYS: Final[dict[str, Words]] = {
+    "name": Words(
+        "The name of the job: in the output path, in every summary. Without it the name of the folder.",
+        'name = "label-tickets"',
+    ),
+    "tags": Words("Copied to every call; what was spent can be grouped by them.", 'tags = { team = "support" }'),
+    # -- input
+    "input.path": Words(
+        "Where the rows come from: Parquet, or JSONL or CSV, plain or packed with gzip or zstd. Files are read in the "
+        "order of their names. A relative path starts at the job's folder.",
+        'path = "tickets.parquet"',
+    ),
+    "input.key": Words(
+        "The column a row is known by from night to night. Without it a row is known by its content, and an edited row "
+        "is a new one.",
+        'key = "ticket_id"',
+    ),
+    "input.format": Words(
+        'What a JSONL line is: "rows", or with "openai-batch" a request of an OpenAI batch file, known by its '
+        "custom_id.",
+        'format = "openai-batch"',
+    ),
+    "input.max_row_bytes": Words(
+        "A larger row fails unread, with the kind input, so that one line cannot fill the memory.",
+        'max_row_bytes = "4MB"',
+    ),
+    "input.types": Words(
+        "Types of JSONL columns. Without it they are fixed from the first 10,000 lines and kept for later runs; what "
+        "does not fit stands in the column input_rest.",
+        'types = { amount = "decimal(12,2)" }',
+    ),
+    "input.delimiter": Words("What stands between the cells of a CSV file; without it a comma.", 'delimiter = ";"'),
+    "input.hive_partitioning": Words(
+        "Whether folders named like day=2026-11-29 make a column of the part before the sign.",
+        "hive_partitioning = true",
+    ),
+    "input.file_column": Words(
+        "A column of this name with the file each row stands in. A row is the same when its file was renamed.",
+        'file_column = "source"',
+    ),
+    # -- prompt
+    "prompt.system": Words(
+        "The system message, a template: {{ column }} stands for a value of the row, {{ file('guide.md') }} for a file "
+        "of the job's folder.",
+        'system = "You label support tickets."',
+    ),
+    "prompt.user": Words(
+        "The user message, a template over the columns of the row.",
+        'user = "Subject: {{ subject }}\\n\\n{{ body }}"',
+    ),
+    "prompt.messages": Words(
+        "Instead of user: a column that holds the whole list of messages, each with role and content.",
+        'messages = "chat"',
+    ),
+    "prompt.turns": Words(
+        "Instead of user: a column with a list of user messages, sent one after another, each with the whole "
+        "conversation before it.",
+        'turns = "questions"',
+    ),
+    "prompt.start": Words(
+        "Messages the conversation begins with, before what the user says: examples of good answers, for instance.",
+        'start = [{ role = "user", content = "Hi" }, { role = "assistant", content = "Hello!" }]',
+    ),
+    "prompt.images": Words(
+        "Columns with pictures for the user message: addresses, paths in the job's folder, bytes or base64.",
+        'images = ["photo"]',
+    ),
+    "prompt.variants": Words(
+        "Several prompts over the same rows: each has a name, and a system or user of its own. A row has one result "
+        "for each.",
+        'variants = { short = {}, long = { system = "Explain at length." } }',
+    ),
+    # -- model
+    "model.provider": Words(
+        "Who is asked: a built-in provider (glm, zai, openai, dashscope, deepseek, moonshot, vllm, simulator) or the "
+        "NAME of a table [provider.NAME].",
+        'provider = "glm"',
+    ),
+    "model.name": Words(
+        "The model, by the name the provider has for it. One of name and names is needed.",
+        'name = "glm-4"',
+    ),
+    "model.names": Words(
+        "Instead of name: several models, each asked for every row. `promptmill compare OUT` shows where they differ.",
+        'names = ["glm-4", "glm-3-turbo"]',
+    ),
+    "model.lane": Words(
+        'How a request travels: "sync" is one request and one reply, "stream" the reply in pieces, "task" a submit, '
+        "then polls (glm and zai). Changing it asks no answered row again.",
+        'lane = "task"',
+    ),
+    "model.served": Words(
+        'What to do when another model answers than the one asked: "any" keeps the answer with a flag, "same" fails '
+        "the row.",
+        'served = "same"',
+    ),
+    "model.parameters": Words(
+        'What is sent with each request besides model and messages. { column = "most" } takes the row\'s own value.',
+        "parameters = { temperature = 0.1, max_tokens = 64 }",
+    ),
+    "model.base_url": Words(
+        "Another address of the provider, as far as its version and without the endpoint. Without it the provider's "
+        "own, or that of its *_BASE_URL variable.",
+        'base_url = "http://127.0.0.1:8311/api/paas/v4"',
+    ),
+    "model.api_key_env": Words(
+        "The name of the environment variable with the API key, instead of the provider's usual one. Keys themselves "
+        "never stand in a job.",
+        'api_key_env = "MY_ZAI_KEY"',
+    ),
+    "model.key_form": Words(
+        'How a GLM key is sent: "raw" as it is, "jwt" as a short-lived token signed with it.',
+        'key_form = "jwt"',
+    ),
+    # -- limits
+    "limits.concurrency": Words(
+        "The most calls in flight at one time, saved task ids included. After a kill at most so many are in doubt.",
+        "concurrency = 20",
+    ),
+    "limits.requests_per_minute": Words(
+        "Never exceeded in any 60 seconds, across restarts too. Without it there is no such limit.",
+        "requests_per_minute = 600",
+    ),
+    "limits.tokens_per_minute": Words(
+        "Never exceeded in any 60 seconds; tokens are reserved by an estimate before a request leaves. A prompt larger "
+        "than the whole limit fails as too_large.",
+        "tokens_per_minute = 200_000",
+    ),
+    "limits.adapt": Words(
+        "Find and follow the provider's own limits: fewer calls in flight when it refuses some, its headers obeyed.",
+        "adapt = false",
+    ),
+    "limits.call_timeout_s": Words(
+        "The seconds that one whole call may take, a stream to its last piece.",
+        "call_timeout_s = 120",
+    ),
+    "limits.first_chunk_timeout_s": Words(
+        "The seconds until the first piece of a stream must have come.",
+        "first_chunk_timeout_s = 60",
+    ),
+    "limits.idle_timeout_s": Words(
+        "The longest silence between two pieces of a stream, in seconds.", "idle_timeout_s = 30"
+    ),
+    "limits.task_timeout_s": Words(
+        "The seconds after which a task is waited for no longer: its row fails for a passing reason, its id is kept "
+        "and polled first by the next run.",
+        "task_timeout_s = 3600",
+    ),
+    "limits.max_attempts": Words(
+        "How often one turn is tried. Being turned away for load is no attempt, and neither is what fails while the "
+        "provider answers nobody.",
+        "max_attempts = 4",
+    ),
+    "limits.model": Words(
+        "Limits of single models, beside those of the whole job: a call leaves when both let it go.",
+        '[limits.model."glm-4"]\nrequests_per_minute = 60',
+    ),
+    "limits.model.NAME.concurrency": Words("As limits.concurrency, for this model alone.", "concurrency = 4"),
+    "limits.model.NAME.requests_per_minute": Words(
+        "As limits.requests_per_minute, for this model alone.",
+        "requests_per_minute = 60",
+    ),
+    "limits.model.NAME.tokens_per_minute": Words(
+        "As limits.tokens_per_minute, for this model alone.",
+        "tokens_per_minute = 50_000",
+    ),
+    # -- tools
+    "tools.module": Words(
+        "The Python file with the functions that the model may call, each marked with @tool.",
+        'module = "tools.py"',
+    ),
+    "tools.max_turns": Words(
+        "The most replies of the model for one row; one that still asks for tools then fails as tool_loop.",
+        "max_turns = 6",
+    ),
+    # -- output
+    "output.path": Words(
+        "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",
+        'path = "out/{name}"',
+    ),
+    "output.rows_per_part": Words("How many rows one Parquet file of results holds.", "rows_per_part = 50_000"),
+    "output.columns": Words(
+        "The input columns that stand beside the answers. Without it all of them.",
+        'columns = ["ticket_id", "subject"]',
+    ),
+    "output.messages": Words(
+        'What the column messages keeps of the conversation: "turns" what followed the first request, "all" that as '
+        'well, "none" nothing.',
+        'messages = "all"',
+    ),
+    "output.publish_every_s": Words(
+        "How soon a part that is not full can be read: first after so many seconds, then at each quarter more.",
+        "publish_every_s = 600",
+    ),
+    # -- provider
+    "provider.NAME.base_url": Words(
+        "The address of the service, as far as its version and without the endpoint.",
+        'base_url = "https://llm.mycorp.example/v1"',
+    ),
+    "provider.NAME.speaks": Words("The dialect of the service.", 'speaks = "openai"'),
+    "provider.NAME.api_key_env": Words(
+        "The name of the environment variable with its key. Without it no key is sent.",
+        'api_key_env = "MYCORP_KEY"',
+    ),
+    "provider.NAME.call_id_header": Words(
+        "The header that carries our id of a call. Without it that of the dialect.",
+        'call_id_header = "X-Request-Id"',
+    ),
+    "provider.NAME.counts": Words(
+        'What its token limit counts: max_tokens as "asked", or the tokens "used". Without it as the dialect does.',
+        'counts = "used"',
+    ),
+    "provider.NAME.finish_reasons": Words(
+        "The service's own words for how an answer ended, beside those that are known: each means stop, length, "
+        "tool_calls, content_filter or error.",
+        'finish_reasons = { natural = "stop" }',
+    ),
+    "provider.NAME.never_send": Words(
+        "Parameters that are left out of every request, because the service refuses them.",
+        'never_send = ["seed"]',
+    ),
+}
+"""By key. NAME stands for a name of the job's own."""
+
+SECTION_TEXTS: Final = {section: kind.__doc__ or "" for section, kind in {**SECTIONS, **TABLES}.items()}
+
+_HEADERS: Final = {"limits.model.NAME": '[limits.model."glm-4"]', "provider.NAME": "[provider.mycorp]"}
+
+
+class Key(NamedTuple):
+    """One key of `job.toml`.
+
+    Attributes:
+        name: dotted, such as `limits.concurrency`.
+        text: what it means.
+        takes: what it may hold.
+        default: as TOML would have it; `needed` when there is none, `none` for nothing at all.
+        example: lines of a job file, its section included.
+    """
+
+    name: str
+    text: str
+    takes: str
+    default: str
+    example: str
+
+
+def all_keys() -> Iterator[Key]:
+    """Every key there is, in the order of the structs."""
+    for name, kind in TOP.items():
+        yield _key(name, kind, "none: that of the folder" if name == "name" else "{}")
+    for section, struct in SECTIONS.items():
+        yield from _fields(section, struct)
+    for section, struct in TABLES.items():
+        yield from _fields(f"{section}.NAME", struct)
+
+
+def _fields(section: str, struct: type[msgspec.Struct]) -> Iterator[Key]:
+    for field in msgspec.structs.fields(struct):
+        yield _key(f"{section}.{field.name}", field.type, _default(field))
+        if (inner := table_kind(field.type)) is not None:
+            yield from _fields(f"{section}.{field.name}.NAME", inner)
+
+
+def _key(name: str, kind: Any, default: str) -> Key:
+    text, example = KEYS[name]
+    section = name.rpartition(".")[0]
+    if section and not example.startswith("["):
+        example = f"{_HEADERS.get(section, f'[{section}]')}\n{example}"
+    return Key(name, text, wanted(kind), default, example)
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "needed"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:_}".removesuffix(".0")
+    return json.dumps(value, ensure_ascii=False)

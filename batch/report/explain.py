@@ -1,0 +1,188 @@
+"""What promptmill knows about itself, as topics to be looked up: keys, columns, flags, errors, exit codes, faults.
+
+Owns how topics are found by what a person types, and the nearest ones for what is none. The words stand beside what
+they explain (`job.keys`, `output.columns`, `core.flags`, `core.errors`), types and defaults are those of the code;
+the flags of the commands and the simulator's faults are handed in, because both stand above this wing or beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from batch.core.errors import EXITS, FAILURES, RefusedToStart
+from batch.core.flags import FLAGS
+from batch.job.keys import SECTION_TEXTS, all_keys
+from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, RESULT_TEXTS, RESULTS
+
+
+class Topic(NamedTuple):
+    """One thing that can be looked up.
+
+    Attributes:
+        name: as it stands in lists.
+        what: what kind of thing it is.
+        text: what it means.
+        facts: more of it, each with a name; a value may have several lines.
+        aliases: other words it is found by.
+        part_of: words that stand for several topics, this one among them: a section, a command.
+    """
+
+    name: str
+    what: str
+    text: str
+    facts: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
+    part_of: tuple[str, ...] = ()
+
+
+class Group(NamedTuple):
+    """Topics of one kind.
+
+    Attributes:
+        name: the word for all of them.
+        text: what they are.
+        topics: in the order of the code.
+    """
+
+    name: str
+    text: str
+    topics: tuple[Topic, ...]
+
+
+class Found(NamedTuple):
+    """Some of what a word may mean.
+
+    Attributes:
+        title: of a list, what is in it; may be empty.
+        topics: one or several.
+        whole: whether each is to be told whole, not in a line of a list.
+    """
+
+    title: str
+    topics: tuple[Topic, ...]
+    whole: bool
+
+
+def groups(flags: Sequence[Topic] = (), simulator: Sequence[Topic] = ()) -> tuple[Group, ...]:
+    """All there is to be told.
+
+    Args:
+        flags: those of the commands.
+        simulator: keys and faults of its scenarios.
+    """
+    return (
+        Group("keys", "The keys of job.toml.", tuple(_keys())),
+        Group(
+            "columns",
+            "The columns of results (one row for each input row and variant) and of calls (one row for each call).",
+            (
+                *_columns("results", RESULTS, RESULT_TEXTS),
+                *_input_columns(),
+                *_columns("calls", CALLS, CALL_TEXTS),
+            ),
+        ),
+        Group(
+            "flags",
+            "What the column flags may say of an answer, and the flags of the commands.",
+            (*_row_flags(), *flags),
+        ),
+        Group("errors", "Why a row or a call failed: the kinds in the column error_kind.", tuple(_errors())),
+        Group("exits", "What the command ends with.", tuple(_exits())),
+        Group(
+            "simulator", "What a scenario of promptmill simulate can say, and its faults by number.", tuple(simulator)
+        ),
+    )
+
+
+def find(there: Sequence[Group], asked: str) -> list[Found]:
+    """All that a word may mean.
+
+    Args:
+        there: all there is.
+        asked: a group, a section, a command, or the name of a single thing; upper and lower case do not count.
+
+    Raises:
+        RefusedToStart: there is no such topic; names the nearest.
+    """
+    word = _plain(asked)
+    everything = [topic for group in there for topic in group.topics]
+    groups_named = {group.name: group for group in there}
+    if (group := groups_named.get(word)) is not None:
+        return [Found(f"{group.name}: {group.text}", group.topics, whole=False)]
+    found = _named(everything, word) or _named(
+        everything, word.partition("/")[0]
+    )  # `rate_limit/1302`, as status has it
+    if not found and (group := groups_named.get(f"{word}s")) is not None:
+        return find(there, group.name)
+    if not found:
+        raise RefusedToStart(f"nothing is called {asked!r} here. {_nearest(there, everything, word)}")
+    return found
+
+
+def _named(everything: Sequence[Topic], word: str) -> list[Found]:
+    named = [topic for topic in everything if word == _plain(topic.name)]
+    single = [*named, *(topic for topic in everything if word in map(_plain, topic.aliases) and topic not in named)]
+    inside = [topic for topic in everything if word in map(_plain, topic.part_of)]
+    found = [Found("", tuple(single), whole=True)] if single else []
+    return [*found, *([Found(_title(word, inside), tuple(inside), whole=False)] if inside else [])]
+
+
+def _title(word: str, inside: Sequence[Topic]) -> str:
+    """What a section of the job file is, or whose these topics are."""
+    return f"[{word}]: {SECTION_TEXTS[word]}" if word in SECTION_TEXTS else f"{word}: each is a {inside[0].what}."
+
+
+def _nearest(there: Sequence[Group], everything: Sequence[Topic], word: str) -> str:
+    names = {group.name: group.name for group in there}
+    for topic in everything:
+        for name in (*topic.aliases, *topic.part_of, topic.name):
+            names[_plain(name)] = name
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    near += [name for name in names if word and word in name and name not in near][: 3 - len(near)]
+    hint = f"Did you mean {' or '.join(names[name] for name in near)}? " if near else ""
+    said = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE)
+    mentioned = [topic.name for topic in everything if word and said.search(topic.text)][:4]
+    more = f"It is spoken of in {', '.join(mentioned)}. " if mentioned else ""
+    return f"{hint}{more}`promptmill explain` lists what there is."
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().split()).strip("[]")
+
+
+def _keys() -> Iterator[Topic]:
+    for key in all_keys():
+        section, _, last = key.name.rpartition(".")
+        facts = (("takes", key.takes), ("default", key.default), ("example", key.example))
+        within = (section, section.removesuffix(".NAME"), section.split(".")[0]) if section else ()
+        yield Topic(key.name, "key of job.toml", key.text, facts, (last,) if section else (), within)
+
+
+def _columns(table: str, columns: Iterable[Any], texts: dict[str, str]) -> Iterator[Topic]:
+    for column in columns:
+        facts = (("type", str(column.type)),)
+        yield Topic(f"{table}.{column.name}", f"column of {table}", texts[column.name], facts, (column.name,), (table,))
+
+
+def _input_columns() -> Iterator[Topic]:
+    for name, text in INPUT_TEXTS.items():
+        yield Topic(f"results.{name}", "column of results", text, (), (name,), ("results",))
+
+
+def _row_flags() -> Iterator[Topic]:
+    for flag, meaning in FLAGS.items():
+        text = f"{meaning.meaning[0].upper()}{meaning.meaning[1:]}. What to do: {meaning.advice}."
+        yield Topic(flag, "flag of an answer", text)
+
+
+def _errors() -> Iterator[Topic]:
+    for kind, text in FAILURES.items():
+        yield Topic(kind, "kind of error", text)
+
+
+def _exits() -> Iterator[Topic]:
+    for code, text in EXITS.items():
+        yield Topic(str(code), "exit code", f"{text[0].upper()}{text[1:]}.", (), (f"exit {code}", f"exit code {code}"))

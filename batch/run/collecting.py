@@ -1,0 +1,51 @@
+"""For tasks of an old job: the provider and model they were given to, which the new job may have left.
+
+Owns what of the old job still counts when its tasks are collected. It does not know how they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from batch.core.errors import RefusedToStart
+from batch.ledger.reader import LedgerReader
+from batch.plan import continuation
+from batch.plan.preflight import CheckedJob
+from batch.prompts.variants import old_models
+from batch.providers.registry import resolve
+
+
+def checked_for(
+    ready: CheckedJob, start: continuation.RunStart, reader: LedgerReader, environ: Mapping[str, str]
+) -> CheckedJob:
+    """The job with which a run is done.
+
+    Args:
+        ready: the job as it is now.
+        start: the run.
+        reader: the ledger, which knows what the run asked.
+        environ: where keys and base URLs come from.
+
+    Returns:
+        The job as it is now; for a run that only collects tasks, with the provider and model they were given to.
+
+    Raises:
+        RefusedToStart: the provider of the tasks cannot be asked any more.
+    """
+    if start.mode != "collect":
+        return ready
+    request = next(row.request for row in reader.runs() if row.run == start.run)
+    old = msgspec.json.decode(request)
+    job = ready.job
+    model = msgspec.structs.replace(job.model, provider=old["provider"], name=old["model"], names=(), base_url=None)
+    endpoint = ready.endpoint
+    if old["provider"] != job.model.provider:
+        try:
+            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
+        except RefusedToStart as exc:
+            raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
+    return msgspec.structs.replace(
+        ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint, old_models=old_models(old)
+    )

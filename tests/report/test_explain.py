@@ -1,0 +1,91 @@
+"""`batch.report.explain`: what can be looked up is what the code has, and a person finds it by the word at hand."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pyarrow as pa
+import pytest
+
+from batch.core import errors, flags
+from batch.core.errors import RefusedToStart
+from batch.job import keys
+from batch.output import tables
+from batch.report import explain
+from batch.report.explain import Topic
+
+FLAG = Topic("run --limit", "flag of promptmill run", "At most this many.", (), ("--limit", "limit"), ("run",))
+FAULT = Topic("fault 70", "fault of the simulator", "A flood.", (), ("70", "flood of headers"), ("faults",))
+THERE = explain.groups([FLAG], [FAULT])
+BY_NAME = {group.name: group.topics for group in THERE}
+
+
+def names(asked: str) -> list[str]:
+    return [topic.name for found in explain.find(THERE, asked) for topic in found.topics]
+
+
+def test_every_column_of_both_tables_is_explained_with_its_type() -> None:
+    """FIELD 50. Who adds a column adds a line to `RESULT_TEXTS` or `CALL_TEXTS` in `batch.output.columns`."""
+    ours = {"results": tables.result_schema(pa.schema([]), None), "calls": tables.CALL_SCHEMA}
+    expected = [(f"{table}.{field.name}", str(field.type)) for table, schema in ours.items() for field in schema]
+    told = [(topic.name, dict(topic.facts).get("type", "")) for topic in BY_NAME["columns"]]
+    assert [column for column in told if not column[0].startswith("results.input_")] == expected
+    assert {"results.input_rest", "results.input_NAME"} < {name for name, _ in told}
+    assert all(topic.text.endswith(".") for topic in BY_NAME["columns"])
+
+
+def test_every_kind_of_error_flag_and_exit_code_is_explained() -> None:
+    """FIELD 50. From the closed sets of the code: a kind, flag or code that is added without a word fails here."""
+    assert [topic.name for topic in BY_NAME["errors"]] == list(get_args(errors.FailureKind))
+    assert [topic.name for topic in BY_NAME["flags"]] == [*get_args(flags.Flag), FLAG.name]
+    codes = sorted(value for name, value in vars(errors).items() if name.startswith("EXIT_"))
+    assert [topic.name for topic in BY_NAME["exits"]] == list(map(str, codes))
+    assert [topic.name for topic in BY_NAME["keys"]] == list(keys.KEYS)
+    raised = {
+        value.exit_code
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.BatchError)
+    }
+    assert raised <= set(errors.EXITS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("limits.concurrency", ["limits.concurrency"]),
+        ("LIMITS.Concurrency ", ["limits.concurrency"]),
+        ("concurrency", ["limits.concurrency", "limits.model.NAME.concurrency"]),
+        ("error_kind", ["results.error_kind", "calls.error_kind"]),
+        ("calls.state", ["calls.state"]),
+        ("run --limit", ["run --limit"]),
+        ("--limit", ["run --limit"]),
+        ("timeout", ["timeout"]),
+        ("exit code 2", ["2"]),
+        ("70", ["70", "fault 70"]),
+        ("flood of headers", ["fault 70"]),
+        ("[tools]", ["tools.module", "tools.max_turns"]),
+        ("run", ["results.run", "run --limit"]),
+        ("model", ["model", "limits.model", "results.model"]),
+        ("errors", list(errors.FAILURES)),
+        ("error", list(errors.FAILURES)),
+        ("rate_limit/1302", ["rate_limit"]),
+        ("input_rest", ["results.input_rest"]),
+    ],
+)
+def test_a_topic_is_found_by_the_word_at_hand(asked: str, expected: list[str]) -> None:
+    """FIELD 50. By its whole name, by the last part of it, by what it belongs to."""
+    assert names(asked)[: len(expected)] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [("output.columnz", "output.columns"), ("concurrenci", "concurrency"), ("timeou", "timeout"), ("errorz", "errors")],
+)
+def test_an_unknown_topic_names_the_nearest(asked: str, near: str) -> None:
+    """FIELD 50. And the way to all of them; it is a refusal like any other, exit 2."""
+    with pytest.raises(RefusedToStart, match=f"Did you mean .*{near}.*`promptmill explain` lists"):
+        explain.find(THERE, asked)
+    with pytest.raises(RefusedToStart, match="It is spoken of in provider.NAME.counts, truncated. "):
+        explain.find(THERE, "max_tokens")
+    with pytest.raises(RefusedToStart, match="^nothing is called 'zzz' here. `promptmill explain` lists"):
+        explain.find(THERE, "zzz")
