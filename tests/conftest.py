@@ -9,8 +9,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 import uvloop
 
+from batch.core import logs
 from tests.support import leftovers
 
 HERE = Path(__file__).parent
@@ -64,6 +66,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         leftovers.is_fast(False)
+
+
+@pytest.fixture
+def unasked_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log lines as in a program of somebody else's that begins now, whatever an earlier test has set up or told."""
+    structlog.reset_defaults()
+    monkeypatch.setattr(logs, "_quiet", logs._for_programs())
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -231,7 +231,7 @@ def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collec
     columns = job.output.columns
     if late := sorted(set(keys).intersection(columns or ())):
         raise InputError(
-            f"{', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. To have a "
+            f"output.columns: {', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. To have a "
             f'column of it, declare it: input.types = {{ {late[0]} = "string" }}'
         )
     tables.result_schema(source, columns)

@@ -200,10 +200,9 @@ def test_information_is_never_held_back() -> None:
 
 
 def test_in_a_program_of_somebody_elses_lines_go_nowhere_until_asked_for(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], unasked_logs: None
 ) -> None:
     """FIELD 46. A notebook or a service gets no line it did not ask for, above all not among its data on stdout."""
-    structlog.reset_defaults()
     logger().warning("provider_paused", seconds=3)
     logger().info("run_started")
     assert capsys.readouterr() == ("", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -14,9 +15,16 @@ import pytest
 from batch.core.errors import StorageError
 from batch.ledger.schema import connect
 from batch.ledger.writer import Ledger
-from tests.support.ledgers import admitted, count, disk, read
+from tests.support.ledgers import admitted, count, disk, read, without_sums
 from tests.support.values import call, outcome
 from tests.system.faults.disk import Disk, Fault, How, under
+
+
+@pytest.fixture(autouse=True)
+def pages_without_sums() -> Iterator[None]:
+    """A disk in Python cannot write them."""
+    with without_sums():
+        yield
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import re
 
 import anyio
 import pytest
-import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -215,9 +214,8 @@ def test_a_pause_holds_back_whoever_waits_for_the_pace_already() -> None:
     by_hand(main)
 
 
-def test_a_pause_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pause_is_told_once(caplog: pytest.LogCaptureFixture, unasked_logs: None) -> None:
     """A log of the night must say what the run waited for; fifty refusals of one moment are one pause."""
-    structlog.reset_defaults()  # as in a program of somebody else's, whatever an earlier test has set up
 
     async def main(clock: HandClock) -> None:
         limits = Limiter(clock, concurrency=5)
