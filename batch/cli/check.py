@@ -193,9 +193,14 @@ def _rates(limits: LimitSpec | ModelLimitSpec) -> list[str]:
 
 
 def _output(checked: CheckedJob) -> str:
+    from batch.cli import summary
+    from batch.report import scan
+
     root = checked.folder.root
     if checked.folder.ledger.exists():
-        return f"{root} (has answers already: only what is new, changed or worth another try is asked)"
+        text = f"{root} (has answers already: only what is new, changed or worth another try is asked)"
+        gone = summary.gone_text(scan.gone_before(checked.folder), root, str(checked.job.folder))
+        return f"{text}\nwhen the input was last read whole: {gone}" if gone else text
     return f"{root} ({'exists, without answers' if root.exists() else 'new'})"
 
 
@@ -292,6 +297,8 @@ def _short(value: Any) -> str:
 
 
 def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
+    from batch.cli import summary
+
     yield f"all of it read: {count(result.rows, 'row')}, {result.bad:,} of them cannot be asked"
     lists = [
         (result.unreadable, result.unreadable_first, "cannot be taken as they are"),
@@ -303,6 +310,8 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
         if number:
             yield f"  {count(number, 'row')} {what}{f', the first {len(first)}' if number > len(first) else ''}:"
             yield from (f"    {clean(text, most=300)}" for text in first)
+    if gone := summary.gone_text(result.gone, checked.folder.root, str(checked.job.folder)):
+        yield from (f"  {line}" for line in gone.split("\n"))
     if result.repeats:
         yield f"  {count(result.repeats, 'row')} equal to an earlier one; each is asked"
     if result.bad:

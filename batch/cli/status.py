@@ -41,7 +41,7 @@ def status(
 
 
 def _lines(current: Status) -> Iterator[str]:
-    from batch.cli.summary import calls_text, cost_text, tokens_text, unpriced
+    from batch.cli.summary import calls_text, cost_text, gone_text, tokens_text, unpriced
 
     name = clean(str(current.job.get("name", ""))) or current.folder.name
     yield f"{name}: {_SENTENCES[current.state]}"
@@ -69,6 +69,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
             ("left", f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""),
+            ("gone", gone_text(current.gone, current.folder, str(current.job.get("folder", "JOB")))),
             (
                 "failed",
                 f"{current.permanent:,} for good, {current.retryable:,} worth another try" if current.standing else "",

@@ -13,8 +13,10 @@ from batch.money.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from batch.job.job import Job
+    from batch.ledger.index import Gone
     from batch.ledger.totals import Totals
     from batch.run.command import Report
 
@@ -64,6 +66,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
                 else "",
             ),
             ("left out", f"{count(again, 'row')} worth another try" if again else ""),
+            ("gone", gone_text(report.gone, report.folder.root, str(job.folder))),
         ]
     )
 
@@ -85,6 +88,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("cost", cost_text(totals, unpriced(job.model.provider, models))),
             ("time", _time(report, settled_here)),
             ("table", f"{count(report.table_rows, 'row')} in {report.folder.results}"),
+            ("gone", gone_text(report.gone, report.folder.root, str(job.folder))),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
             ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),
         ]
@@ -121,7 +125,17 @@ def _rows(report: Report) -> str:
         (planned.left_out, "left out by --only"),
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
-    return f"{text}\n{left}: left alone" if left else text
+    lines = [text, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
+    return "\n".join(line for line in lines if line)
+
+
+def refreshed_text(rows: int) -> str:
+    """How many rows were written anew without being asked; empty for none."""
+    return (
+        f"{rows:,} refreshed: columns that are not asked changed, and the table follows; nothing was sent"
+        if rows
+        else ""
+    )
 
 
 def _allowed(report: Report) -> str:
@@ -131,6 +145,26 @@ def _allowed(report: Report) -> str:
     share = f" ({totals.rows_failed * 100 / totals.rows:.3g} %)" if totals.rows else ""
     kept = "kept" if report.within_max_failed else "exceeded"
     return f"--max-failed {report.max_failed.text}: {kept}, {totals.rows_failed:,} of {totals.rows:,} failed{share}"
+
+
+def gone_text(gone: Gone, out: Path, job: str) -> str:
+    """How many rows of the table are asked for no longer, and the way out; empty when there are none.
+
+    Args:
+        gone: what the last pass over the whole input did not meet.
+        out: the output folder.
+        job: the job's folder.
+    """
+    kinds = [
+        f"{count(gone.rows, 'row')} of the table not in the input any more" if gone.rows else "",
+        f"{count(gone.variants, 'row')} of variants not asked any more" if gone.variants else "",
+    ]
+    if not gone.total:
+        return ""
+    return (
+        f"{', '.join(kind for kind in kinds if kind)}: they stay\n"
+        f"promptmill prune {quoted(str(out))} {quoted(job)} takes them out"
+    )
 
 
 def calls_text(totals: Totals) -> str:

@@ -44,7 +44,10 @@ class RunRow(msgspec.Struct, frozen=True):
 
 
 class Entry(NamedTuple):
-    """One row of the result table in the index; `status` None means that its place has no outcome yet."""
+    """One row of the result table in the index; `status` None means that its place has no outcome yet.
+
+    `content` is known to the index's own reader only.
+    """
 
     row_id: str
     variant: str
@@ -52,6 +55,7 @@ class Entry(NamedTuple):
     part: int
     fingerprint: bytes | None
     status: int | None
+    content: bytes | None = None
 
 
 class PendingRow(NamedTuple):
@@ -280,7 +284,7 @@ class LedgerReader:
     # -- publishing -----------------------------------------------------------------------------------------------
 
     def parts_with_outcomes(self) -> list[int]:
-        """The parts that have settled rows to publish."""
+        """The parts that have rows to publish: settled ones, or such of which the input columns alone are new."""
         return [row[0] for row in self._rows(statements.SETTLED_PARTS)]
 
     def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:

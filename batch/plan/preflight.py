@@ -136,6 +136,16 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     )
 
 
+def open_source(job: Job) -> Source:
+    """The source of a job, with the columns an earlier run fixed; for what asks nothing and needs no key.
+
+    Raises:
+        RefusedToStart: the input or the output folder is wrong.
+    """
+    types, _ = _kept(OutputFolder(job.output.path))
+    return Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
+
+
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     """What the ledger keeps of the columns for later runs."""
     return {

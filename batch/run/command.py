@@ -26,6 +26,7 @@ from batch.core.logs import logger
 from batch.core.redaction import Unshown
 from batch.job.job import Job
 from batch.job.options import MaxFailed, RunOptions
+from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
@@ -36,7 +37,7 @@ from batch.plan.preflight import CheckedJob
 from batch.prompts.variants import old_models
 from batch.providers.registry import resolve
 from batch.run import pipeline, progress, status_files
-from batch.run.inspection import Inspection
+from batch.run.inspection import Inspection, compare_files
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
 
@@ -56,6 +57,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[int, int]
     """Rows of the whole table that failed for good, and that failed but are worth another try."""
     table_rows: int
+    gone: Gone = Gone()
+    """Rows of the table that are not in the input any more, when it was last read to its end."""
     fault: BatchError | None = None
     max_failed: MaxFailed | None = None
     holder: str = ""
@@ -211,7 +214,7 @@ class RunCommand:
         """
         ready = self._ready
         inspection = Inspection(ready, self._ledger)
-        await inspection.compare_files()
+        await compare_files(ready.folder, self._ledger)
         with LedgerReader(ready.folder.ledger) as reader:
             status_files.repair_last(ready.folder, reader, job=ready.job)
             await inspection.add_columns(reader)
@@ -289,6 +292,7 @@ class RunCommand:
                 elapsed_s=elapsed_s,
                 standing=reader.standing_failures(),
                 table_rows=reader.table_rows(),
+                gone=gone_of(reader),
                 fault=self._fault,
                 max_failed=self._options.max_failed,
             )

@@ -10,11 +10,11 @@ import apsw
 from anyio import to_thread
 
 from batch.core.logs import logger
-from batch.ledger.published import Footprint
+from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
-from batch.output import files, integrity, parts
-from batch.output.publish import announced
+from batch.output import files, integrity, parts, removal
+from batch.output.folder import OutputFolder
 from batch.plan import preflight, respill
 from batch.plan.preflight import INPUTS, CheckedJob
 
@@ -30,22 +30,6 @@ class Inspection:
     def __init__(self, checked: CheckedJob, ledger: Ledger) -> None:
         self._checked = checked
         self._ledger = ledger
-
-    async def compare_files(self) -> None:
-        """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
-
-        Raises:
-            OutputError: files are missing, changed, or not named by the ledger.
-            StorageError: the disk refused.
-        """
-        folder = self._checked.folder
-        gone = files.remove_hidden(folder.root)
-        compared = await to_thread.run_sync(integrity.compare, folder)
-        aside = files.set_aside(compared.halves, folder.root)
-        if gone or aside:
-            logger().info("strays_removed", files=len(gone), set_aside=aside)
-        if compared.parts or compared.calls:
-            await self._ledger.execute(compared.transaction())
 
     async def add_columns(self, reader: LedgerReader) -> None:
         """Input columns that are new since the last run are added to every old part, once.
@@ -80,6 +64,24 @@ class Inspection:
         await self._ledger.execute(change)
         counts = {"ranges": len(found.ranges), "found": len(found.places), "without_input": found.without}
         logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)
+
+
+async def compare_files(folder: OutputFolder, ledger: Ledger) -> None:
+    """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
+
+    Raises:
+        OutputError: files are missing, changed, or not named by the ledger.
+        StorageError: the disk refused.
+    """
+    hidden = files.remove_hidden(folder.root)
+    compared = await to_thread.run_sync(integrity.compare, folder)
+    aside = files.set_aside(compared.halves, folder.root)
+    if hidden or aside:
+        logger().info("strays_removed", files=len(hidden), set_aside=aside)
+    for part in compared.removed:
+        removal.remove_file(folder, part)
+    if compared.parts or compared.calls or compared.leaving:
+        await ledger.execute(compared.transaction())
 
 
 def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:

@@ -26,6 +26,7 @@ from batch.plan import continuation
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
+from batch.run.whole_pass import look_at_table
 from batch.run.wiring import wire
 
 FOLLOW_UP_WORKERS: Final = 64
@@ -152,7 +153,14 @@ class Run:
             state.reason = self._start.closes_as
         halves = state.reason == "job_changed"
         close = continuation.close(self._start.run, state.reason, self._clock.now_us(), halves=halves)
-        await self._stages.publishing.finish(close)
+        await self._stages.publishing.finish(close, before=self._look_at_table)
+
+    async def _look_at_table(self) -> None:
+        """After a pass over the whole source, what that says of the rows of the table."""
+        planned = self._stages.intake.planned
+        if planned.complete and self._start.closes_as is None:
+            gone = await look_at_table(self._checked, self._start.run, self._ledger)
+            planned.gone, planned.gone_variants = gone.total, gone.variants
 
     async def _tick(self) -> None:
         try:

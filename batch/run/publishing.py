@@ -6,8 +6,9 @@ end for all that is left. How files are written is `output.publish`'s matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 import anyio
 import apsw
@@ -20,6 +21,9 @@ from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
 from batch.output.publish import Publisher
 from batch.run.state import RunState
+
+PARTS_AT_ONCE: Final = 8
+"""Of a large table all parts may have something to publish at the end; memory has room for what a few of them have."""
 
 
 class Publishing:
@@ -50,17 +54,21 @@ class Publishing:
                 self._state.stop("storage", exc)
                 return
 
-    async def finish(self, close: Callable[[apsw.Connection], None]) -> None:
+    async def finish(self, close: Callable[[apsw.Connection], None], *, before: Callable[[], Awaitable[None]]) -> None:
         """Publish all that settled and every final call, close the run, and prune.
 
         Args:
             close: the transaction that closes the run.
+            before: what is done when everything is published, before that.
 
         Raises:
             StorageError: the disk refused.
         """
         await self._ledger.committed()
-        await self._publish(await to_thread.run_sync(self._reader.parts_with_outcomes))
+        parts = await to_thread.run_sync(self._reader.parts_with_outcomes)
+        for start in range(0, max(1, len(parts)), PARTS_AT_ONCE):
+            await self._publish(parts[start : start + PARTS_AT_ONCE])
+        await before()
         await self._ledger.execute(close)
         await self._ledger.pruned()
         await to_thread.run_sync(partial(self._publisher.tidy, everything=True))

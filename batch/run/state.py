@@ -49,6 +49,8 @@ class RunState:
         self._schedule = schedule
         self._unsettled: Counter[int] = Counter()
         self._complete: set[int] = set()
+        self._refreshed: Counter[int] = Counter()
+        """By part, rows that are not asked and whose columns are to be written."""
         self._part_complete = anyio.Event()
 
     # -- rows and parts ---------------------------------------------------------------------------------------------
@@ -75,6 +77,28 @@ class RunState:
         for part in parts:
             self.part_settled(part, 0)
 
+    def rows_refreshed(self, parts: Iterable[int], *, enough: int) -> None:
+        """Rows are durable that are not asked, and whose columns are to be written.
+
+        Args:
+            parts: of each its part.
+            enough: how many of a part are worth writing it again.
+        """
+        for part, rows in Counter(parts).items():
+            self._refreshed[part] += rows
+            if self._refreshed[part] >= enough:
+                self.part_settled(part, 0)
+
+    def all_refreshed(self) -> None:
+        """No more of them will come: what there is can be written."""
+        for part in list(self._refreshed):
+            self.part_settled(part, 0)
+
+    @property
+    def parts_behind(self) -> int:
+        """How many parts wait to be written."""
+        return len(self._complete)
+
     def row_settled(self, part: int, outcome: Outcome) -> None:
         """A row has its outcome, queued in the ledger."""
         self.totals.add_outcome(outcome)
@@ -95,6 +119,8 @@ class RunState:
             await self._part_complete.wait()
         parts = sorted(self._complete)
         self._complete.clear()
+        for part in parts:
+            del self._refreshed[part]
         return parts
 
     # -- the end ----------------------------------------------------------------------------------------------------
