@@ -28,7 +28,7 @@ WINGS: dict[str, str] = {
     "output": "folder integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner admission respill gone",
-    "run": "command progress",
+    "run": "command progress prune",
     "report": "*",
     "cli": "",
 }
