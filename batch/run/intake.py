@@ -133,6 +133,9 @@ class Intake:
             self.planned, self.position = admission.planned, admission.position
             self._admitted(admission, frozenset(adopted))
             self._tell_feeders()
+            refreshed = any(row.refreshed for row in admission.rows)
+            if refreshed and await to_thread.run_sync(self._spilled) >= MAX_SPILL_BYTES:
+                self._state.all_refreshed()  # they wait for company in their parts, but not for ever
 
     async def _wanted(self) -> bool:
         """Wait until another range is wanted; False when none is any more."""
