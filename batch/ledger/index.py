@@ -116,6 +116,11 @@ def settle_refreshed(db: apsw.Connection, part: int, last: int) -> None:
     db.execute(index_statements.MARK_REFRESHED, (part, last))
 
 
+def doubt_unknown(db: apsw.Connection) -> None:
+    """Have rows refreshed of which the index does not know the columns: the table got one more, and they lack it."""
+    db.execute(index_statements.DOUBT_UNKNOWN)
+
+
 def drop_refreshed(db: apsw.Connection, ranges: Sequence[int]) -> None:
     """Give up writing the columns of rows whose spill is lost; the next pass over the source finds them again.
 

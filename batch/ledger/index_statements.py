@@ -70,6 +70,11 @@ UPDATE pending
 SET state = 2
 WHERE part = ? AND state = 3 AND work <= ?
 """
+DOUBT_UNKNOWN: Final = """
+UPDATE entries
+SET content = x''
+WHERE content IS NULL AND status IS NOT NULL
+"""
 DOUBT_CONTENTS: Final = """
 UPDATE entries
 SET content = x''

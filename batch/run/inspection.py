@@ -10,6 +10,7 @@ import apsw
 from anyio import to_thread
 
 from batch.core.logs import logger
+from batch.ledger import index
 from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
@@ -39,12 +40,15 @@ class Inspection:
         """
         kept = reader.meta(INPUTS)
         meta = preflight.kept_meta(self._checked)
-        if kept is not None and kept != meta[INPUTS]:
+        more = kept is not None and kept != meta[INPUTS]
+        if more:
             for part in reader.parts():
                 widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
                 await self._ledger.execute(integrity.Compared(parts={part: widened}).transaction())
 
         def change(db: apsw.Connection) -> None:
+            if more:
+                index.doubt_unknown(db)
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 
         await self._ledger.execute(change)

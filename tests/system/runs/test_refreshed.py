@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import closing
 from typing import Any
 
+import apsw
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -142,6 +144,19 @@ def test_the_same_rows_in_another_format_change_nothing(mill: Mill) -> None:
     pq.write_table(pa.table(columns).drop_columns(["owner"]), mill.folder / "rows.parquet")
     mill.run()
     assert owners(mill) == ["ann"] * 12, "a column that the input has no more keeps what it had"
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_column_that_is_chosen_later_is_filled(older: bool, mill: Mill) -> None:
+    """FIELD 28. Also where an older version made the index, which knows no columns of its rows."""
+    answered(mill, 8, columns=["n"])
+    if older:
+        with closing(apsw.Connection(str(mill.out / "ledger.db"))) as db:
+            db.execute("UPDATE entries SET content = NULL")
+    mill.output["columns"] = ["n", "owner"]
+    planned = mill.run().planned
+    assert (planned.refreshed, planned.unchanged) == (8, 0)
+    assert (owners(mill), len(mill.books())) == (["ann"] * 8, 8)
 
 
 def test_an_index_made_again_knows_the_columns(mill: Mill, capsys: pytest.CaptureFixture[str]) -> None:
