@@ -20,7 +20,7 @@ WINGS: dict[str, str] = {
     "money": "prices",
     "tools": "registry execute",
     "http": "client headers sse wirelog",
-    "ledger": "writer reader published index totals schema wal",
+    "ledger": "writer direct reader published index totals schema wal",
     "input": "source batches content spill",
     "limits": "limiter lease outage tokens",
     "providers": "registry base stream service parameters message_rules folding",

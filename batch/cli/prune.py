@@ -39,8 +39,6 @@ def prune(
         yes: do not ask whether to remove them; needed where there is no terminal to answer at.
         max_gone: remove nothing when more than this many rows would go; needed when that is more than half of them.
     """
-    import anyio
-
     from batch.core import failpoints
     from batch.report import folders
     from batch.run import prune as pruning
@@ -50,9 +48,7 @@ def prune(
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, output=folders.opened(out).root)
     agree = partial(_agree, yes=yes, max_gone=max_gone)
-    done = anyio.run(
-        partial(pruning.prune, loaded, agree=agree), backend_options={"use_uvloop": sys.platform != "win32"}
-    )
+    done = pruning.prune(loaded, agree=agree)
     say(_lines(out, done))
     return EXIT_OK
 

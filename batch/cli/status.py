@@ -41,7 +41,7 @@ def status(
 
 
 def _lines(current: Status) -> Iterator[str]:
-    from batch.cli.summary import calls_text, cost_text, gone_text, tokens_text, unpriced
+    from batch.cli.summary import calls_text, cost_text, gone_text, refreshed_text, tokens_text, unpriced
 
     name = clean(str(current.job.get("name", ""))) or current.folder.name
     yield f"{name}: {_SENTENCES[current.state]}"
@@ -59,6 +59,7 @@ def _lines(current: Status) -> Iterator[str]:
             ),
             ("prompts", clean(", ".join(map(str, current.job.get("prompts") or ())))),
             ("rows", _rows(current) if current.run else ""),
+            ("", refreshed_text(current.planned.refreshed)),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
             (

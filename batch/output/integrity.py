@@ -44,6 +44,11 @@ class Compared(msgspec.Struct):
     removed: list[int] = []
     """Parts that the ledger forgot, and whose file is to go."""
 
+    @property
+    def news(self) -> bool:
+        """Whether the ledger has something to learn."""
+        return bool(self.parts or self.calls or self.leaving)
+
     def transaction(self) -> Callable[[apsw.Connection], None]:
         """The transaction that has the ledger know them."""
 

@@ -7,6 +7,7 @@ it goes away by itself. Reads the ledger beside it and writes nothing there. Wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any, Final, Self
 import apsw
 import msgspec
 
+from batch.core.errors import StorageError
 from batch.input.batches import SourceBatch
 from batch.input.source import Source
 from batch.job.job import InputSpec
 from batch.ledger.index import Gone, Key
+from batch.ledger.schema import reason
 from batch.plan.row_ids import identify
 
 READ_ROWS: Final = 1_000
@@ -71,6 +74,18 @@ ORDER BY part
 """
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what SQLite says into a `StorageError` with the way out."""
+    try:
+        yield
+    except apsw.Error as exc:
+        raise StorageError(
+            f"the ids of the input, kept in a temporary file, cannot be held against the ledger: {reason(exc)}. Make "
+            "room in the folder for temporary files (TMPDIR), then run the same command again; nothing was changed."
+        ) from exc
+
+
 class Pass:
     """What one pass over the source meets, held against the table of one ledger. Use it as a context manager.
 
@@ -97,7 +112,11 @@ class Pass:
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def take(self, batch: SourceBatch) -> None:
-        """Meet the rows of one batch."""
+        """Meet the rows of one batch.
+
+        Raises:
+            StorageError: there is no room for what is met.
+        """
         self.rows += len(batch.records)
         for record, failure in zip(batch.records, batch.failures, strict=True):
             if record is None:
@@ -105,17 +124,19 @@ class Pass:
                 if failure is not None and len(self.unreadable_first) < EXAMPLES:
                     self.unreadable_first.append(failure.message)
         met: dict[str, tuple[int, str]] = {}
-        for row in identify(batch, self._spec, {}, self):
-            met |= row.met
-        self._db.execute("BEGIN")
-        self._db.executemany(_ADD, ((row_id, times, place) for row_id, (times, place) in met.items()))
-        self._db.execute("COMMIT")
+        with _told():
+            for row in identify(batch, self._spec, {}, self):
+                met |= row.met
+            self._db.execute("BEGIN")
+            self._db.executemany(_ADD, ((row_id, times, place) for row_id, (times, place) in met.items()))
+            self._db.execute("COMMIT")
 
     def read(self, source: Source) -> None:
         """Meet all rows of a source.
 
         Raises:
             InputError: it cannot be read to its end.
+            StorageError: as `take`.
         """
         reader = source.reader()
         try:
@@ -125,9 +146,14 @@ class Pass:
             reader.close()
 
     def find(self, variants: Sequence[str]) -> Gone:
-        """Look for the rows of the table that were not met, and those in other variants than these; for once."""
-        self._db.execute(_FIND, (msgspec.json.encode(list(variants)).decode(),))
-        found: Any = self._db.execute(_COUNT).fetchone()
+        """Look for the rows of the table that were not met, and those in other variants than these; for once.
+
+        Raises:
+            StorageError: there is no room for what is found, or the ledger cannot be read.
+        """
+        with _told():
+            self._db.execute(_FIND, (msgspec.json.encode(list(variants)).decode(),))
+            found: Any = self._db.execute(_COUNT).fetchone()
         return Gone(*found)
 
     def examples(self) -> list[str]:

@@ -37,7 +37,7 @@ from batch.plan.preflight import CheckedJob
 from batch.prompts.variants import old_models
 from batch.providers.registry import resolve
 from batch.run import pipeline, progress, status_files
-from batch.run.inspection import Inspection, compare_files
+from batch.run.inspection import Inspection
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
 
@@ -214,7 +214,7 @@ class RunCommand:
         """
         ready = self._ready
         inspection = Inspection(ready, self._ledger)
-        await compare_files(ready.folder, self._ledger)
+        await inspection.compare_files()
         with LedgerReader(ready.folder.ledger) as reader:
             status_files.repair_last(ready.folder, reader, job=ready.job)
             await inspection.add_columns(reader)

@@ -16,6 +16,7 @@ from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
 from batch.output import files, integrity, parts, removal
 from batch.output.folder import OutputFolder
+from batch.output.integrity import Compared
 from batch.plan import preflight, respill
 from batch.plan.preflight import INPUTS, CheckedJob
 
@@ -32,6 +33,17 @@ class Inspection:
         self._checked = checked
         self._ledger = ledger
 
+    async def compare_files(self) -> None:
+        """Tidy up the files, and have the ledger know those that it does not know yet.
+
+        Raises:
+            OutputError: files are missing, changed, or not named by the ledger.
+            StorageError: the disk refused.
+        """
+        compared = await to_thread.run_sync(tidy_files, self._checked.folder)
+        if compared.news:
+            await self._ledger.execute(compared.transaction())
+
     async def add_columns(self, reader: LedgerReader) -> None:
         """Input columns that are new since the last run are added to every old part, once.
 
@@ -44,7 +56,7 @@ class Inspection:
         if more:
             for part in reader.parts():
                 widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
-                await self._ledger.execute(integrity.Compared(parts={part: widened}).transaction())
+                await self._ledger.execute(Compared(parts={part: widened}).transaction())
 
         def change(db: apsw.Connection) -> None:
             if more:
@@ -70,22 +82,24 @@ class Inspection:
         logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)
 
 
-async def compare_files(folder: OutputFolder, ledger: Ledger) -> None:
+def tidy_files(folder: OutputFolder) -> Compared:
     """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
+
+    Returns:
+        What the ledger is to learn, if anything.
 
     Raises:
         OutputError: files are missing, changed, or not named by the ledger.
         StorageError: the disk refused.
     """
     hidden = files.remove_hidden(folder.root)
-    compared = await to_thread.run_sync(integrity.compare, folder)
+    compared = integrity.compare(folder)
     aside = files.set_aside(compared.halves, folder.root)
     if hidden or aside:
         logger().info("strays_removed", files=len(hidden), set_aside=aside)
     for part in compared.removed:
         removal.remove_file(folder, part)
-    if compared.parts or compared.calls or compared.leaving:
-        await ledger.execute(compared.transaction())
+    return compared
 
 
 def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:

@@ -11,20 +11,20 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
-from anyio import to_thread
 
 from batch.core.errors import OutputError, RefusedToStart
 from batch.job.job import Job
 from batch.ledger import index
+from batch.ledger.direct import DirectLedger
 from batch.ledger.index import Gone
 from batch.ledger.reader import LedgerReader
-from batch.ledger.writer import Ledger
 from batch.output import integrity, removal
 from batch.output.folder import OutputFolder, RunLock
+from batch.output.removal import Execute
 from batch.plan import preflight
 from batch.plan.gone import Pass
 from batch.prompts.variants import old_models
-from batch.run.inspection import compare_files
+from batch.run.inspection import tidy_files
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Pruned(msgspec.Struct, frozen=True):
     """How many rows the table has now."""
 
 
-async def prune(job: Job, *, agree: Callable[[Found], bool]) -> Pruned:
+def prune(job: Job, *, agree: Callable[[Found], bool]) -> Pruned:
     """Take the rows out of the table of a job that are not in its input, or in a variant that it does not ask.
 
     Args:
@@ -59,42 +59,37 @@ async def prune(job: Job, *, agree: Callable[[Found], bool]) -> Pruned:
         StorageError: the disk refused. What was removed before stays so.
     """
     folder = OutputFolder(job.output.path)
-    await to_thread.run_sync(integrity.require_trusted, folder)
     if not folder.ledger.is_file():
         raise OutputError(
             f"{folder.root}: is no output folder, it holds no ledger.db. Give the output folder of a run."
         )
     with RunLock(folder):
-        await to_thread.run_sync(integrity.require_trusted, folder)
-        source = await to_thread.run_sync(preflight.open_source, job)
-        async with Ledger(folder.ledger) as ledger:
+        integrity.require_trusted(folder)
+        source = preflight.open_source(job)
+        with DirectLedger(folder.ledger) as ledger:
             _require_settled(folder)
-            await compare_files(folder, ledger)
+            compared = tidy_files(folder)
+            if compared.news:
+                ledger.execute(compared.transaction())
             with Pass(folder.ledger, job.input) as met:
-                await to_thread.run_sync(met.read, source)
+                met.read(source)
                 _require_readable(met, job)
-                return await _prune(folder, job, met, ledger, agree=agree)
+                return _prune(folder, job, met, ledger.execute, agree=agree)
 
 
-async def _prune(
-    folder: OutputFolder, job: Job, met: Pass, ledger: Ledger, *, agree: Callable[[Found], bool]
-) -> Pruned:
-    gone = await to_thread.run_sync(met.find, list(old_models(job.request_part())))
+def _prune(folder: OutputFolder, job: Job, met: Pass, execute: Execute, *, agree: Callable[[Found], bool]) -> Pruned:
+    gone = met.find(list(old_models(job.request_part())))
     rows = _table_rows(folder)
     found = Found(gone, met.rows, rows, met.examples())
     if gone.total:
         if not agree(found):
             return Pruned(found, 0, rows)
-        await ledger.execute(index.look_again)
-        await to_thread.run_sync(_remove, folder, met, ledger)
-    await ledger.execute(partial(index.keep_gone, gone=Gone(), run=None))
+        execute(index.look_again)
+        for part, keys in met.by_part():
+            removal.remove(folder, part, keys, execute)
+    execute(partial(index.keep_gone, gone=Gone(), run=None))
     left = _table_rows(folder)
     return Pruned(found, rows - left, left)
-
-
-def _remove(folder: OutputFolder, met: Pass, ledger: Ledger) -> None:
-    for part, keys in met.by_part():
-        removal.remove(folder, part, keys, ledger.execute_from_thread)
 
 
 def _require_settled(folder: OutputFolder) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -305,3 +307,31 @@ def test_a_run_killed_while_a_line_leaves_the_table_goes_on(point: str, mill: Mi
     assert ids(mill) == [str(n) for n in range(6)]
     assert len(mill.books()) == 6
     assert mill.run().state == "nothing_to_do"
+
+
+def test_ctrl_c_at_the_question_ends_it_at_once(mill: Mill) -> None:
+    """FIELD 30. Exit 4, and nothing is removed: a wait for an answer is no work to be finished."""
+    rows = answered(mill)
+    write(mill, rows[2:])
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "batch", "prune", str(mill.out), str(mill.folder)],
+            env={**os.environ, **mill.environ},
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        said = ""
+        while "[y/N]" not in said:
+            piece = process.stderr.read(1)
+            assert piece, said
+            said += piece
+        process.send_signal(signal.SIGINT)
+        assert "interrupted." in process.communicate(timeout=30)[1]
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, len(ids(mill))) == (4, 10)
