@@ -22,6 +22,7 @@ from batch.core import canonical
 from batch.job.job import Job
 from batch.plan.preflight import check_job
 from tests.simulator.conftest import Sim, Start
+from tests.support.longer import longer
 from tests.system.runs.conftest import ENVIRON, ROOT, Mill
 
 FROZEN = ROOT / "tests" / "frozen"
@@ -181,7 +182,7 @@ def test_a_killed_sync_run_of_then_is_continued(name: str, thaw: Thaw, tmp_path:
     assert set(mill.facts["never_sent"]) <= {row[0] for row in new.values()}
 
 
-@pytest.mark.parametrize("name", ["task", "format-2/task"])
+@pytest.mark.parametrize("name", ["task", *longer(["format-2/task"])])
 def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(
     name: str, thaw: Thaw, tmp_path: Path
 ) -> None:
@@ -206,7 +207,7 @@ def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(
     assert all(row[2] == "answered" for row in booked.values())
 
 
-@pytest.mark.parametrize("name", ["finished", "format-2/finished"])
+@pytest.mark.parametrize("name", ["finished", *longer(["format-2/finished"])])
 def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(name: str, thaw: Thaw) -> None:
     """Ours: nothing is sent, nothing changes; `status` and `show` answer, before and after."""
     mill = thaw(name)
