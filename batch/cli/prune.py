@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -39,22 +39,18 @@ def prune(
         yes: do not ask whether to remove them; needed where there is no terminal to answer at.
         max_gone: remove nothing when more than this many rows would go; needed when that is more than half of them.
     """
-    from batch.core import failpoints, logs
+    from batch.core import failpoints
     from batch.report import folders
     from batch.run import prune as pruning
 
     if max_gone is not None and max_gone < 0:
         raise RefusedToStart(f"--max-gone {max_gone}: give a number of rows, 0 or more")
-    logs.set_up("console", stream=sys.stderr, level=_WARNING)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, output=folders.opened(out).root)
     agree = partial(_agree, yes=yes, max_gone=max_gone)
     done = pruning.prune(loaded, agree=agree)
     say(_lines(out, done))
     return EXIT_OK
-
-
-_WARNING: Final = 30
 
 
 def _agree(found: Found, *, yes: bool, max_gone: int | None) -> bool:

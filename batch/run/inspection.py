@@ -6,6 +6,8 @@ Owns the order: files against the ledger, columns that are new, spills that are 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import apsw
 from anyio import to_thread
 
@@ -40,7 +42,9 @@ class Inspection:
             OutputError: files are missing, changed, or not named by the ledger.
             StorageError: the disk refused.
         """
-        compared = await to_thread.run_sync(tidy_files, self._checked.folder)
+        compared, hidden, aside = await to_thread.run_sync(tidy_files, self._checked.folder)
+        if hidden or aside:
+            logger().info("strays_removed", files=len(hidden), set_aside=aside)
         if compared.news:
             await self._ledger.execute(compared.transaction())
 
@@ -82,11 +86,19 @@ class Inspection:
         logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)
 
 
-def tidy_files(folder: OutputFolder) -> Compared:
-    """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
+class Tidied(NamedTuple):
+    """What was found among the files of an output folder."""
 
-    Returns:
-        What the ledger is to learn, if anything.
+    compared: Compared
+    """What the ledger is to learn, if anything."""
+    hidden: list[str]
+    """Half-written files that were removed."""
+    aside: list[str]
+    """Files that were set aside, by their new names."""
+
+
+def tidy_files(folder: OutputFolder) -> Tidied:
+    """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
 
     Raises:
         OutputError: files are missing, changed, or not named by the ledger.
@@ -95,11 +107,9 @@ def tidy_files(folder: OutputFolder) -> Compared:
     hidden = files.remove_hidden(folder.root)
     compared = integrity.compare(folder)
     aside = files.set_aside(compared.halves, folder.root)
-    if hidden or aside:
-        logger().info("strays_removed", files=len(hidden), set_aside=aside)
     for part in compared.removed:
         removal.remove_file(folder, part)
-    return compared
+    return Tidied(compared, hidden, aside)
 
 
 def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:

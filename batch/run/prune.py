@@ -68,7 +68,7 @@ def prune(job: Job, *, agree: Callable[[Found], bool]) -> Pruned:
         source = preflight.open_source(job)
         with DirectLedger(folder.ledger) as ledger:
             _require_settled(folder)
-            compared = tidy_files(folder)
+            compared = tidy_files(folder).compared
             if compared.news:
                 ledger.execute(compared.transaction())
             with Pass(folder.ledger, job.input) as met:
