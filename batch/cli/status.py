@@ -140,6 +140,8 @@ def _now(current: Status) -> str:
 
 
 def _standing(current: Status) -> Iterator[str]:
+    from batch.cli.summary import unasked_text
+
     for entry in current.standing[:_MOST_KINDS]:
         again = "worth another try" if entry.retryable else "for good"
         some = ", ".join(clean(row, most=80) for row in entry.examples)
@@ -154,8 +156,11 @@ def _standing(current: Status) -> Iterator[str]:
         yield f"promptmill show {quoted(str(current.folder))} {example} tells all of one row."
     if current.retryable and current.state == "finished":
         yield f"Run the same command again to try {count(current.retryable, 'row')} again."
-    if current.permanent and current.state == "finished":
-        yield f"--retry all asks the {count(current.permanent, 'row')} that failed for good, too."
+    unasked = sum(entry.rows for entry in current.standing if entry.kind == "input")
+    if unasked and current.state == "finished":
+        yield unasked_text(unasked)
+    if current.permanent > unasked and current.state == "finished":
+        yield f"--retry all asks the {count(current.permanent - unasked, 'row')} that failed for good, too."
 
 
 def _name(entry: Standing) -> str:

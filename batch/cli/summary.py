@@ -223,6 +223,11 @@ def _time(report: Report, settled_here: int) -> str:
     return f"{describe(report.elapsed_s)}{rate}{before}"
 
 
+def unasked_text(rows: int) -> str:
+    """What becomes of rows that could not be asked for what stands in the input."""
+    return f"{count(rows, 'row')} cannot be asked as the input stands: mend it there, and the next run puts that right."
+
+
 def errors_table(errors: dict[str, int]) -> list[str]:
     """Failures by kind and code, the most frequent first."""
     ranked = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
@@ -240,10 +245,13 @@ def _next(report: Report, out: str) -> Iterator[str]:
         yield "Run the same command to continue."
     elif again:
         yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
-    if totals.rows_failed - again:
+    unasked = sum(rows for name, rows in totals.errors.items() if name.partition("/")[0] == "input")
+    if totals.rows_failed - again - unasked:
         yield (
-            f"{count(totals.rows_failed - again, 'row')} failed for good: asked again when what is asked "
+            f"{count(totals.rows_failed - again - unasked, 'row')} failed for good: asked again when what is asked "
             "changes, in the row, the prompt, the model or the tools, or with --retry all."
         )
+    if unasked:
+        yield unasked_text(unasked)
     if totals.rows_failed:
         yield f"promptmill status {out} names some of them."

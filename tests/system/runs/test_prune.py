@@ -65,7 +65,10 @@ def test_a_half_copied_line_leaves_the_table_once_it_is_whole(mill: Mill, say: S
     rows = mill.questions(3)
     write(mill, rows, TORN)
     assert mill.run().exit_code == 1
-    assert say("status", mill.out)[1].count("unreadable, for good") == 1
+    told = say("status", mill.out)[1]
+    assert told.count("unreadable, for good") == 1
+    assert "1 row cannot be asked as the input stands: mend it there" in told
+    assert "--retry all" not in told, "it would do nothing"
     rows = [*rows, {"n": 90, "question": "Tell me something about the number 90."}]
     write(mill, rows)
     report = mill.run()
