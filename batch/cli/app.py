@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make the ledger again from results and calls, when it is lost or old."),
+    "prune": ("batch.cli.prune:prune", "Take rows out of the table that are not in the input any more."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
     "explain": ("batch.cli.explain:explain", "Every key, column, flag, error, exit code and behaviour, in words."),

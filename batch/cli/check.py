@@ -193,12 +193,17 @@ def _rates(limits: LimitSpec | ModelLimitSpec) -> list[str]:
 
 
 def _output(checked: CheckedJob) -> str:
+    from batch.cli import summary
+    from batch.report import scan
+
     root, output = checked.folder.root, checked.job.output
-    state = "exists, without answers" if root.exists() else "new"
+    lines = [f"{root} ({'exists, without answers' if root.exists() else 'new'})"]
     if checked.folder.ledger.exists():
-        state = "has answers already: only what is new, changed or worth another try is asked"
-    parts = f"parts of {count(output.rows_per_part, 'row')}, each readable first after {output.publish_every_s:g} s"
-    return f"{root} ({state})\n{parts}"
+        lines = [f"{root} (has answers already: only what is new, changed or worth another try is asked)"]
+        gone = summary.gone_text(scan.gone_before(checked.folder), root, str(checked.job.folder))
+        lines += [f"when the input was last read whole: {gone}"] if gone else []
+    parts = count(output.rows_per_part, "row")
+    return "\n".join([*lines, f"parts of {parts}, each readable first after {output.publish_every_s:g} s"])
 
 
 def _columns(checked: CheckedJob) -> list[str]:
@@ -297,6 +302,8 @@ def _short(value: Any) -> str:
 
 
 def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
+    from batch.cli import summary
+
     yield f"all of it read: {count(result.rows, 'row')}, {result.bad:,} of them cannot be asked"
     lists = [
         (result.unreadable, result.unreadable_first, "cannot be taken as they are"),
@@ -308,6 +315,8 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
         if number:
             yield f"  {count(number, 'row')} {what}{f', the first {len(first)}' if number > len(first) else ''}:"
             yield from (f"    {clean(text, most=300)}" for text in first)
+    if gone := summary.gone_text(result.gone, checked.folder.root, str(checked.job.folder)):
+        yield from (f"  {line}" for line in gone.split("\n"))
     if result.repeats:
         yield f"  {count(result.repeats, 'row')} equal to an earlier one; each is asked"
     if result.bad:

@@ -41,7 +41,7 @@ def status(
 
 
 def _lines(current: Status) -> Iterator[str]:
-    from batch.cli.summary import calls_text, cost_text, tokens_text, unpriced
+    from batch.cli.summary import calls_text, cost_text, gone_text, refreshed_text, tokens_text, unpriced
 
     name = clean(str(current.job.get("name", ""))) or current.folder.name
     yield f"{name}: {_SENTENCES[current.state]}"
@@ -59,6 +59,7 @@ def _lines(current: Status) -> Iterator[str]:
             ),
             ("prompts", clean(", ".join(map(str, current.job.get("prompts") or ())))),
             ("rows", _rows(current) if current.run else ""),
+            ("", refreshed_text(current.planned.refreshed)),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
             (
@@ -69,6 +70,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
             ("left", _left(current)),
+            ("gone", gone_text(current.gone, current.folder, str(current.job.get("folder", "JOB")))),
             (
                 "failed",
                 f"{current.permanent:,} for good, {current.retryable:,} worth another try" if current.standing else "",
@@ -160,6 +162,8 @@ def _now(current: Status) -> str:
 
 
 def _standing(current: Status) -> Iterator[str]:
+    from batch.cli.summary import unasked_text
+
     for entry in current.standing[:_MOST_KINDS]:
         again = "worth another try" if entry.retryable else "for good"
         some = ", ".join(clean(row, most=80) for row in entry.examples)
@@ -174,8 +178,11 @@ def _standing(current: Status) -> Iterator[str]:
         yield f"promptmill show {quoted(str(current.folder))} {example} tells all of one row."
     if current.retryable and current.state == "finished":
         yield f"Run the same command again to try {count(current.retryable, 'row')} again."
-    if current.permanent and current.state == "finished":
-        yield f"--retry all asks the {count(current.permanent, 'row')} that failed for good, too."
+    unasked = sum(entry.rows for entry in current.standing if entry.kind == "input")
+    if unasked and current.state == "finished":
+        yield unasked_text(unasked)
+    if current.permanent > unasked and current.state == "finished":
+        yield f"--retry all asks the {count(current.permanent - unasked, 'row')} that failed for good, too."
 
 
 def _name(entry: Standing) -> str:

@@ -14,8 +14,10 @@ from batch.money.prices import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from batch.job.job import Job
+    from batch.ledger.index import Gone
     from batch.ledger.totals import Planned, Totals
     from batch.run.command import Report
 
@@ -65,6 +67,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
                 else "",
             ),
             ("left out", f"{count(again, 'row')} worth another try" if again else ""),
+            ("gone", gone_text(report.gone, report.folder, str(job.folder))),
         ]
     )
 
@@ -88,6 +91,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
             ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
+            ("gone", gone_text(report.gone, report.folder, str(job.folder))),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
             ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),
         ]
@@ -124,7 +128,17 @@ def _rows(report: Report) -> str:
         (planned.left_out, "left out by --only"),
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
-    return f"{text}\n{left}: left alone" if left else text
+    lines = [text, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
+    return "\n".join(line for line in lines if line)
+
+
+def refreshed_text(rows: int) -> str:
+    """How many rows were written anew without being asked; empty for none."""
+    return (
+        f"{rows:,} refreshed: columns that are not asked changed, and the table follows; nothing was sent"
+        if rows
+        else ""
+    )
 
 
 def left_text(planned: Planned, *, finished: bool, drawn: bool = False, begun: int = 0) -> str:
@@ -171,6 +185,26 @@ def _allowed(report: Report) -> str:
     share = f" ({totals.rows_failed * 100 / totals.rows:.3g} %)" if totals.rows else ""
     kept = "kept" if report.within_max_failed else "exceeded"
     return f"--max-failed {report.max_failed.text}: {kept}, {totals.rows_failed:,} of {totals.rows:,} failed{share}"
+
+
+def gone_text(gone: Gone, out: Path, job: str) -> str:
+    """How many rows of the table are asked for no longer, and the way out; empty when there are none.
+
+    Args:
+        gone: what the last pass over the whole input did not meet.
+        out: the output folder.
+        job: the job's folder.
+    """
+    kinds = [
+        f"{count(gone.rows, 'row')} of the table not in the input any more" if gone.rows else "",
+        f"{count(gone.variants, 'row')} of variants not asked any more" if gone.variants else "",
+    ]
+    if not gone.total:
+        return ""
+    return (
+        f"{', '.join(kind for kind in kinds if kind)}: they stay\n"
+        f"promptmill prune {quoted(str(out))} {quoted(job)} takes them out"
+    )
 
 
 def calls_text(totals: Totals) -> str:
@@ -229,6 +263,11 @@ def _time(report: Report, settled_here: int) -> str:
     return f"{describe(report.elapsed_s)}{rate}{before}"
 
 
+def unasked_text(rows: int) -> str:
+    """What becomes of rows that could not be asked for what stands in the input."""
+    return f"{count(rows, 'row')} cannot be asked as the input stands: mend it there, and the next run puts that right."
+
+
 def errors_table(errors: dict[str, int]) -> list[str]:
     """Failures by kind and code, the most frequent first."""
     ranked = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
@@ -246,10 +285,13 @@ def _next(report: Report, out: str) -> Iterator[str]:
         yield "Run the same command to continue."
     elif again:
         yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
-    if totals.rows_failed - again:
+    unasked = sum(rows for name, rows in totals.errors.items() if name.partition("/")[0] == "input")
+    if totals.rows_failed - again - unasked:
         yield (
-            f"{count(totals.rows_failed - again, 'row')} failed for good: asked again when what is asked "
+            f"{count(totals.rows_failed - again - unasked, 'row')} failed for good: asked again when what is asked "
             "changes, in the row, the prompt, the model or the tools, or with --retry all."
         )
+    if unasked:
+        yield unasked_text(unasked)
     if totals.rows_failed:
         yield f"promptmill status {out} names some of them."

@@ -34,6 +34,10 @@ NAMES: Final = (
     "publish.rewrite_named",
     "publish.committed",  # ledger knows the parts; spill and records not yet pruned
     "publish.spill_removed",
+    "prune.part_written",  # temporary file without the rows that leave synced, the leaving ones named in the ledger
+    "prune.part_named",  # the index still has them
+    "prune.committed",  # the index has forgotten them; a part without rows is still there
+    "prune.part_removed",
     "run.closed",
 )
 

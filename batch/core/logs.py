@@ -39,6 +39,7 @@ EVENTS: Final = frozenset(
         "provider_stopped",
         "stop_requested",
         "task_overdue",
+        "rows_removed",
         "run_finished",
         "storage_failed",
         "strays_removed",

@@ -6,12 +6,13 @@ file of somebody else's. Opens no file but the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import apsw
 import msgspec
 
-from batch.ledger import statements
+from batch.ledger import index_statements, statements
 from batch.ledger.reader import LedgerReader, PendingRow
 
 
@@ -59,6 +60,10 @@ class PublishedReader(LedgerReader):
         found = self._first(statements.COUNT_UNPUBLISHED_ROWS, (msgspec.json.encode(keys).decode(), part))
         return int(found[0]) if found else 0
 
+    def leaving_parts(self) -> set[int]:
+        """Parts that were about to be written anew without some of their rows, or removed, when the process ended."""
+        return {row[0] for row in self._rows(index_statements.LEAVING_PARTS)}
+
     def spills(self) -> dict[int, tuple[int, int | None, bytes | None]]:
         """Rows, size and digest of the spill of every range; the last two None where an older version wrote it."""
         return {row[0]: row[1:] for row in self._rows(statements.SPILLS)}
@@ -67,6 +72,15 @@ class PublishedReader(LedgerReader):
         """The rows of these ranges that are not published and not unsent: settled, or with a call or step."""
         rows = self._rows(statements.BEGUN_IN_RANGES, (msgspec.json.encode(ranges).decode(),))
         return [PendingRow(*row) for row in rows]
+
+
+def announced(part: int, footprint: Footprint) -> Callable[[apsw.Connection], None]:
+    """The transaction that says which file is about to take the place of a published part."""
+
+    def change(db: apsw.Connection) -> None:
+        db.execute(index_statements.ANNOUNCE, (*footprint, part))
+
+    return change
 
 
 def _footprint(size: int | None, footer: bytes | None) -> Footprint | None:

@@ -44,7 +44,10 @@ class RunRow(msgspec.Struct, frozen=True):
 
 
 class Entry(NamedTuple):
-    """One row of the result table in the index; `status` None means that its place has no outcome yet."""
+    """One row of the result table in the index; `status` None means that its place has no outcome yet.
+
+    `content` is known to the index's own reader only.
+    """
 
     row_id: str
     variant: str
@@ -52,6 +55,7 @@ class Entry(NamedTuple):
     part: int
     fingerprint: bytes | None
     status: int | None
+    content: bytes | None = None
 
 
 class PendingRow(NamedTuple):
@@ -281,7 +285,7 @@ class LedgerReader:
     # -- publishing -----------------------------------------------------------------------------------------------
 
     def settled_by_part(self) -> dict[int, int]:
-        """By part, how many settled rows it has to publish; parts without one are not in it."""
+        """By part, how many rows it has to publish: settled ones, or such of which the input columns alone are new."""
         return dict(self._rows(statements.SETTLED_BY_PART))
 
     def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:

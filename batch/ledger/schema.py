@@ -3,11 +3,14 @@
 Owns the schema. It does not know what the records mean: `writer` writes them, `reader` reads them. Whoever changes the
 schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 
-`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned). `entries.status`: NULL for a place without an
-outcome, 0 ok, 1 failed for good, 2 failed but worth another try. `calls.late`: 1 for the id of an overdue task, which
-was booked as unknown before and is polled once more, 2 when that was given up. `size` and `footer` tell a published
-file from another of its name; `next_size` and `next_footer` belong to a part that is about to be replaced; `size` and
-`digest` of a range belong to its spill. All of these are NULL where an older version wrote the row.
+`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned), 3 not asked, only its input columns are written.
+`entries.status`: NULL for a place without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
+`calls.late`: 1 for the id of an overdue task, which was booked as unknown before and is polled once more, 2 when that
+was given up. `size` and `footer` tell a published file from another of its name; `next_size` and `next_footer` belong
+to a part that is about to be replaced; `size` and `digest` of a range belong to its spill. `content` is the hash of the
+output columns of a row as the table has them or, in `pending`, will have them; an empty one is that of columns that may
+be of either of two nights. All of these are NULL where an older version wrote the row. `leaving` has the rows that a
+part is written anew without, until the index has forgotten them, too.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from batch.ledger import wal
 from batch.ledger.pages import open_database, tells_damage, with_sums
 from batch.ledger.wal import Mark
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
 
 _BUSY_MS: Final = 10_000
@@ -60,6 +63,7 @@ CREATE TABLE entries(
     part INTEGER NOT NULL,
     fingerprint BLOB,
     status INTEGER,
+    content BLOB,
     PRIMARY KEY(row_id, variant)
 ) STRICT, WITHOUT ROWID;
 
@@ -90,7 +94,8 @@ CREATE TABLE pending(
     fingerprint BLOB NOT NULL,
     state INTEGER NOT NULL,
     outcome BLOB,
-    carried INTEGER NOT NULL DEFAULT 0
+    carried INTEGER NOT NULL DEFAULT 0,
+    content BLOB
 ) STRICT;
 
 CREATE INDEX pending_part ON pending(part, row_number, variant_no);
@@ -151,6 +156,15 @@ CREATE TABLE call_parts(
 ) STRICT, WITHOUT ROWID;
 """
 
+LEAVING: Final = """
+CREATE TABLE leaving(
+    part INTEGER NOT NULL,
+    row_id TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    PRIMARY KEY(part, row_id, variant)
+) STRICT, WITHOUT ROWID;
+"""
+
 FROM_1: Final = """
 ALTER TABLE ranges ADD COLUMN size INTEGER;
 ALTER TABLE ranges ADD COLUMN digest BLOB;
@@ -162,6 +176,15 @@ ALTER TABLE call_parts ADD COLUMN size INTEGER;
 ALTER TABLE call_parts ADD COLUMN footer BLOB;
 """
 """From version 1 to 2. The sizes and footers of files that are there already are filled in by the first start."""
+
+FROM_2: Final = """
+ALTER TABLE entries ADD COLUMN content BLOB;
+ALTER TABLE pending ADD COLUMN content BLOB;
+"""
+"""From version 2 to 3. What the rows of the table have is filled in by the first pass over the source."""
+
+UPGRADES: Final = (FROM_1, FROM_2 + LEAVING)
+"""The ways from version 1 to 2, from 2 to 3, and so on."""
 
 OVERTIME: Final = """
 CREATE TABLE IF NOT EXISTS overtime(
@@ -275,7 +298,8 @@ def _set_up(db: apsw.Connection) -> None:
     version = db.pragma("user_version")
     if version < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-        db.execute(SCHEMA if version == 0 else FROM_1)
+        for statements in (SCHEMA, LEAVING) if version == 0 else UPGRADES[version - 1 :]:
+            db.execute(statements)
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")

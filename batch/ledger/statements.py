@@ -120,13 +120,13 @@ WHERE carried = 1 AND state < 2
 
 # -- feeding and resuming ---------------------------------------------------------------------------------------------
 
-_PENDING: Final = "work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no"
+PENDING: Final = "work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no"
 _UNTOUCHED: Final = """
     NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
     AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
 """
 UNSENT: Final = f"""
-SELECT {_PENDING}
+SELECT {PENDING}
 FROM pending p
 WHERE work > ?1 AND state = 0 AND {_UNTOUCHED}
     AND (?2 IS NULL OR variant IN (SELECT value FROM json_each(?2)))
@@ -140,7 +140,7 @@ WHERE state = 0 AND {_UNTOUCHED}
 GROUP BY variant
 """
 OPEN_ROWS: Final = f"""
-SELECT {_PENDING}
+SELECT {PENDING}
 FROM pending p
 WHERE state = 0 AND (
     EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
@@ -172,12 +172,12 @@ GROUP BY part
 SETTLED_BY_PART: Final = """
 SELECT part, count(*)
 FROM pending
-WHERE state = 1
+WHERE state IN (1, 3)
 GROUP BY part
 ORDER BY part
 """
 OUTCOMES: Final = f"""
-SELECT {_PENDING}, outcome
+SELECT {PENDING}, outcome
 FROM pending
 WHERE part = ? AND state = 1 AND (row_number, variant_no) > (?, ?)
 ORDER BY row_number, variant_no
@@ -206,7 +206,7 @@ WHERE c.record IS NOT NULL AND c.published = 0
 ORDER BY c.call
 """
 KEPT_ROW: Final = f"""
-SELECT {_PENDING}
+SELECT {PENDING}
 FROM pending p
 WHERE row_id = ?
 """
@@ -223,7 +223,7 @@ ORDER BY run, number
 RANGES: Final = """
 SELECT DISTINCT range
 FROM pending
-WHERE state < 2
+WHERE state != 2
 """
 RANGE: Final = """
 SELECT 1
@@ -260,7 +260,7 @@ SELECT range, rows, size, digest
 FROM ranges
 """
 BEGUN_IN_RANGES: Final = f"""
-SELECT {_PENDING}
+SELECT {PENDING}
 FROM pending p
 WHERE range IN (SELECT value FROM json_each(?))
     AND (state = 1 OR (state = 0 AND NOT ({_UNTOUCHED})))

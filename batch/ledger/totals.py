@@ -176,6 +176,13 @@ class Planned(msgspec.Struct):
     """Rows that failed for good in an earlier run and are not asked again."""
     source_rows: int = 0
     """Rows of the source that need work: as many as `admitted`, unless each is asked in several variants."""
+    refreshed: int = 0
+    """Rows that are not asked, and of which other columns changed in the input: the table follows."""
+    gone: int | None = None
+    """Rows of the table whose row is not in the input any more, or whose variant is not asked any more; None before the
+    end of a pass over the whole source."""
+    gone_variants: int = 0
+    """How many of these are rows whose variant is not asked any more."""
     left_out: int = 0
     """Rows that need work of a kind that this run was not asked to do (`--only`)."""
     kinds: tuple[Kind, ...] = WORDS

@@ -2,6 +2,6 @@
 
 Owns every name under `OUT`, the columns of the tables people read, and how rows get from the ledger into Parquet. It
 knows no provider and decides nothing about a row. Doors: `folder` (`OutputFolder`, its lock), `publish` (`Publisher`),
-`parts` (Parquet files), `files` (JSON files, what a kill left), `tables` (Arrow batches), `columns`
-(what they mean).
+`parts` (Parquet files), `removal` (rows leave), `files` (JSON files, what a kill left), `tables` (Arrow batches),
+`columns` (what they mean).
 """

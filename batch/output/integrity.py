@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core.errors import OutputError
-from batch.ledger import wal
+from batch.ledger import index, wal
 from batch.ledger.published import Footprint, PublishedFile, PublishedReader
 from batch.output import parts
 from batch.output.folder import OutputFolder
@@ -38,6 +38,16 @@ class Compared(msgspec.Struct):
     parts: dict[int, Footprint] = {}
     """Parts that the ledger must know anew: replaced just before a kill, or published by an older version."""
     calls: dict[tuple[str, int], Footprint] = {}
+    leaving: bool = False
+    """Whether rows were leaving the table when the process ended. They are gone where the part is the new file, and
+    stay where it is the old one."""
+    removed: list[int] = []
+    """Parts that the ledger forgot, and whose file is to go."""
+
+    @property
+    def news(self) -> bool:
+        """Whether the ledger has something to learn."""
+        return bool(self.parts or self.calls or self.leaving)
 
     def transaction(self) -> Callable[[apsw.Connection], None]:
         """The transaction that has the ledger know them."""
@@ -51,6 +61,10 @@ class Compared(msgspec.Struct):
                 "UPDATE call_parts SET size=?3, footer=?4 WHERE run=?1 AND number=?2",
                 [(*key, *footprint) for key, footprint in self.calls.items()],
             )
+            if self.leaving:
+                for part in self.parts:
+                    index.forget_entries(db, part)
+                index.forget_leaving(db)
 
         return change
 
@@ -106,9 +120,13 @@ def _compare_named(folder: OutputFolder, reader: PublishedReader, found: Compare
 
 def _compare_unnamed(folder: OutputFolder, reader: PublishedReader, found: Compared, faults: list[str]) -> None:
     """Every file that is there is named, or the half of a publication that a kill left behind."""
+    leaving = reader.leaving_parts()
     named = {folder.part(part) for part in reader.parts()} | {folder.calls_part(*key) for key in reader.call_parts()}
     for path in parquet_files(folder.results):
-        if path not in named and not _half_of_part(path, reader):
+        number = PART.fullmatch(path.relative_to(folder.results).as_posix())
+        if path not in named and number is not None and int(number[1]) in leaving:
+            found.removed.append(int(number[1]))
+        elif path not in named and not _half_of_part(path, reader):
             faults += _named(folder, [path], "the ledger does not name it")
     for path in parquet_files(folder.calls):
         if path in named:
@@ -117,6 +135,7 @@ def _compare_unnamed(folder: OutputFolder, reader: PublishedReader, found: Compa
             found.halves.append(path)
         else:
             faults += _named(folder, [path], "the ledger does not name it")
+    found.leaving = bool(leaving)
     runs = {row.run for row in reader.runs()}
     lost = [path for path in run_files(folder) if path.stem not in runs]
     faults += _named(folder, lost, "the ledger knows no such run")

@@ -92,10 +92,11 @@ def _in_order(rows: pa.Table, rank: dict[str | None, int]) -> pa.Table:
     last = len(rank)
     ordered = sorted(index_of.items(), key=lambda entry: (numbers[entry[1]], rank.get(entry[0][1], last)))
     order = [index for _, index in ordered]
-    return _picked(rows, order)
+    return picked(rows, order)
 
 
-def _picked(rows: pa.Table, order: list[int]) -> pa.Table:
+def picked(rows: pa.Table, order: list[int]) -> pa.Table:
+    """The rows at these places, in this order."""
     try:
         return rows.take(pa.array(order, pa.int64()))
     except pa.ArrowNotImplementedError:

@@ -71,6 +71,7 @@ def rewrite_part(
     variants: Sequence[str | None],
     points: tuple[str, str],
     announce: Callable[[Footprint], None] = lambda _: None,
+    revise: Callable[[pa.Table], pa.Table] = lambda table: table,
 ) -> int:
     """Replace and insert rows in a published part; all other rows keep their values.
 
@@ -87,6 +88,7 @@ def rewrite_part(
         points: the failpoints to pass after the sync of the hidden file and after the sync of the folder.
         announce: is told what the new file is before it takes the place of the old one, so that a start after a kill
             can tell either of the two from a third.
+        revise: is given the old rows, a row group at a time, and gives back what they have become.
 
     Returns:
         How many rows the new file has.
@@ -99,7 +101,8 @@ def rewrite_part(
         part = _PartFile(target, schema)
         try:
             changed = (pa.Table.from_batches([batch]) for batch in replacements)
-            for rows in merge.merged(_conformed(old, schema, target), changed, variants=variants):
+            kept = map(revise, _conformed(old, schema, target))
+            for rows in merge.merged(kept, changed, variants=variants):
                 part.add(rows)
             part.finish(points, announce)
         except BaseException:

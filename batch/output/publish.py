@@ -4,8 +4,7 @@ Owns the order of a publication. It writes the calls that became final, then the
 commits ONE ledger transaction for both. After a kill anywhere before that transaction, everything is written again over
 the same names: the calls part because its number comes from the ledger, a result part because rows replace by key.
 Records are pruned and spills removed only afterwards. Calls may be published later than their rows; until then they
-stay in the ledger. It does not know when to publish. Nothing but a rewrite reads the
-files back; the ledger stays the truth.
+stay in the ledger. It does not know when to publish. Only a rewrite reads the files back; the ledger is the truth.
 
 `prepare` and `tidy` run in a thread with a reading connection of their own; `commit` is given to the ledger's writer.
 """
@@ -13,6 +12,7 @@ files back; the ledger stays the truth.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +24,12 @@ from batch.core import failpoints
 from batch.core.errors import StorageError
 from batch.core.records import Call
 from batch.input.spill import Spill
-from batch.ledger.published import Footprint
-from batch.ledger.reader import SLICE, LedgerReader, PendingRow
+from batch.ledger import index
+from batch.ledger.index import IndexReader
+from batch.ledger.published import Footprint, announced
+from batch.ledger.reader import SLICE, PendingRow
 from batch.ledger.totals import Totals
-from batch.output import files, parts, tables
+from batch.output import files, parts, refresh, tables
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import no_inputs
 
@@ -50,8 +52,8 @@ SET published = 1
 WHERE call IN (SELECT value FROM json_each(?))
 """
 _INSERT_ENTRIES: Final = """
-INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status)
-SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1
+INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content)
+SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1, p.content
 FROM json_each(?) s
 JOIN pending p ON p.work = s.value->>0
 """
@@ -63,11 +65,6 @@ WHERE work IN (SELECT value->>0 FROM json_each(?))
 _INSERT_PARTS: Final = """
 INSERT OR REPLACE INTO parts(part, rows, size, footer)
 VALUES (?, ?, ?, ?)
-"""
-_ANNOUNCE: Final = """
-UPDATE parts
-SET next_size = ?, next_footer = ?
-WHERE part = ?
 """
 _SET_LAST_SENT: Final = """
 INSERT INTO meta(key, value)
@@ -97,6 +94,8 @@ class Publication(msgspec.Struct):
     """By part, how many rows its file has now, and what tells it from another."""
     statuses: dict[int, int] = {}
     """By work id, the status that the row gets in the index."""
+    refreshed: dict[int, int] = {}
+    """By part, the last work number of the rows of which only the input columns are new."""
     totals: Totals = msgspec.field(default_factory=Totals)
     last_sent_us: int | None = None
 
@@ -129,7 +128,7 @@ class Publisher:
         self._schema = schema
         self._tags = dict(tags)
         self._variants = list(variants)
-        self._reader = LedgerReader(folder.ledger)
+        self._reader = IndexReader(folder.ledger)
         self._call_parts = max((n + 1 for run_, n in self._reader.call_parts() if run_ == run), default=0)
         self._booked = 0
 
@@ -166,6 +165,8 @@ class Publisher:
                 file = (self._run, publication.calls_number, len(publication.calls))
                 db.execute(_INSERT_CALL_PART, (*file, *publication.calls_footprint))
                 db.execute(_MARK_CALLS, (calls,))
+            for part, last in publication.refreshed.items():
+                index.settle_refreshed(db, part, last)
             db.execute(_INSERT_ENTRIES, (statuses,))
             db.execute(_MARK_ROWS, (statuses,))
             db.executemany(
@@ -250,13 +251,22 @@ class Publisher:
                     variants=self._variants,
                     points=OLD_PART,
                     announce=lambda footprint: self._announce(announced(part, footprint)),
+                    revise=partial(self._refreshed, part, spills),
                 )
+                if (last := self._reader.last_refreshed(part)) is not None:
+                    publication.refreshed[part] = last
             else:
                 rows = parts.write_part(target, self._schema, batches, points=NEW_PART)
             publication.parts[part] = rows, _footprint(target)
         finally:
             for spill in spills.values():
                 spill.close()
+
+    def _refreshed(self, part: int, spills: dict[int, Spill], table: pa.Table) -> pa.Table:
+        """Old rows of a part, those with new input columns with these."""
+        numbers = table.column("row_number")
+        rows = self._reader.refreshed(part, numbers[0].as_py(), numbers[-1].as_py()) if len(numbers) else []
+        return refresh.refreshed(table, rows, self._input_columns(rows, spills)) if rows else table
 
     def _result_batches(
         self, part: int, publication: Publication, spills: dict[int, Spill]
@@ -309,15 +319,6 @@ class Publisher:
                 pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
             start = end
         return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="default")
-
-
-def announced(part: int, footprint: Footprint) -> Callable[[apsw.Connection], None]:
-    """The transaction that says which file is about to take the place of a published part."""
-
-    def change(db: apsw.Connection) -> None:
-        db.execute(_ANNOUNCE, (*footprint, part))
-
-    return change
 
 
 def _footprint(target: Path) -> Footprint:

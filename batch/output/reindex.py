@@ -8,7 +8,7 @@ and named. Memory holds one row group at a time. It does not know what an old le
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +22,14 @@ from batch.core.records import COST_DIGITS, Call, Usage
 from batch.ledger.totals import Totals
 from batch.output import columns, files, parts
 from batch.output.folder import OutputFolder
+from batch.output.input_columns import input_contents
 from batch.output.integrity import CALLS, PART, parquet_files
 
 TABLES: Final = """
 CREATE TEMP TABLE rows(
     file INTEGER NOT NULL, row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL,
     fingerprint BLOB NOT NULL, status INTEGER NOT NULL, settled_at INTEGER NOT NULL, calls INTEGER NOT NULL,
-    total_tokens INTEGER
+    total_tokens INTEGER, content BLOB
 );
 CREATE TEMP TABLE book(
     call_id TEXT PRIMARY KEY, row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL,
@@ -36,6 +37,8 @@ CREATE TEMP TABLE book(
 ) WITHOUT ROWID;
 """
 _OURS: Final = ("row_id", "variant", "row_number", "fingerprint", "status", "retryable", "settled_at", "run", "calls")
+_TIMES: Final = frozenset(column.name for column in columns.RESULTS if column.type == columns.TIME)
+_CALL_TIMES: Final = frozenset(column.name for column in columns.CALLS if column.type == columns.TIME)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -160,7 +163,7 @@ def _add_calls(
 
 def _calls(path: Path) -> Iterator[tuple[str, str, str, int, Call]]:
     """(call id, row_id, variant, row_number, record) of each call of one file of the book."""
-    for table in _groups(path):
+    for table in _groups(path, times=_CALL_TIMES):
         for row in table.drop_columns(["tags"]).to_pylist():
             yield row["client_call_id"], row["row_id"], row["variant"] or "", row["row_number"], _call(row)
 
@@ -189,8 +192,9 @@ def _read_parts(folder: OutputFolder, db: apsw.Connection, found: Files) -> list
         db.execute("SAVEPOINT part")
         try:
             for table in _groups(path):
-                rows = [(file, *_row(row)) for row in table.select([*_OURS, "total_tokens"]).to_pylist()]
-                db.executemany("INSERT INTO rows VALUES(?,?,?,?,?,?,?,?,?)", rows)
+                ours = table.select([*_OURS, "total_tokens"]).to_pylist()
+                rows = [(file, *_row(row), content) for row, content in zip(ours, input_contents(table), strict=True)]
+                db.executemany("INSERT INTO rows VALUES(?,?,?,?,?,?,?,?,?,?)", rows)
             part.rows = db.total_changes() - before
             schema = pq.read_schema(path)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as exc:
@@ -257,7 +261,7 @@ def _rewrite(folder: OutputFolder, db: apsw.Connection, part: _Part, found: File
     source = folder.root / old
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for table in _groups(source, as_numbers=False):
+        for table in _groups(source, times=()):
             keys = zip(table.column("row_id").to_pylist(), table.column("variant").to_pylist(), strict=True)
             kept = [(row_id, variant or "") not in doubled for row_id, variant in keys]
             yield from table.filter(pa.array(kept)).to_batches()
@@ -316,13 +320,13 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
 # -- both --------------------------------------------------------------------------------------------------------
 
 
-def _groups(path: Path, chosen: list[str] | None = None, *, as_numbers: bool = True) -> Iterator[pa.Table]:
-    """The row groups of a file, each page verified; with `as_numbers` times are microseconds."""
+def _groups(path: Path, chosen: list[str] | None = None, *, times: Collection[str] = _TIMES) -> Iterator[pa.Table]:
+    """The row groups of a file, each page verified; those of our columns that are in `times` are microseconds."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=chosen)
             for place, field in enumerate(table.schema):
-                if as_numbers and field.type == columns.TIME:
+                if field.name in times:
                     table = table.set_column(place, field.name, table.column(place).cast(pa.int64()))
             yield table
 

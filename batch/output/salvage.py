@@ -101,6 +101,7 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
 
 def reconcile(db: apsw.Connection, kept: Kept) -> None:
     """Bring the old ledger's open rows and calls together with the published files in `rows` and `book`."""
+    db.execute("DELETE FROM pending WHERE state=3")  # what their parts hold is known by now: the next pass finds them
     _close_published(db)
     _know_the_book(db)
     # Never sent: they keep their places and are planned again. Their spill may be gone, too.
@@ -162,8 +163,8 @@ def _know_the_book(db: apsw.Connection) -> None:
 def _give_places(db: apsw.Connection) -> None:
     """The index: what stands in the table, then the places of rows that stood there or are under way."""
     db.execute(
-        "INSERT INTO entries(row_id, variant, row_number, part, fingerprint, status) "
-        "SELECT row_id, variant, row_number, file, fingerprint, status FROM rows"
+        "INSERT INTO entries(row_id, variant, row_number, part, fingerprint, status, content) "
+        "SELECT row_id, variant, row_number, file, fingerprint, status, content FROM rows"
     )
     db.execute(
         "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "

@@ -14,6 +14,7 @@ import msgspec
 
 from batch.core.records import Outcome
 from batch.input.batches import Position
+from batch.ledger import index
 from batch.ledger.totals import Planned
 from batch.plan.row_ids import Seen
 
@@ -31,7 +32,16 @@ class Admitted(msgspec.Struct, frozen=True):
     row_number: int
     part: int
     fingerprint: bytes
+    content: bytes = b""
+    """The hash of its output columns."""
     outcome: Outcome | None = None
+    refreshed: bool = False
+    """Whether it is not asked, and only its output columns are to be written."""
+
+    @property
+    def state(self) -> int:
+        """What the ledger's `pending.state` is for it."""
+        return 3 if self.refreshed else 0 if self.outcome is None else 1
 
 
 class RangePlan(msgspec.Struct, frozen=True):
@@ -42,6 +52,8 @@ class RangePlan(msgspec.Struct, frozen=True):
     part: int
     rows: list[Admitted]
     seen: Seen
+    known: list[tuple[str, str, bytes]]
+    """(row_id, variant, content) of rows that an older version published, of which the index does not know it."""
     position: Position
     planned: Planned
     next_row_number: int
@@ -52,7 +64,7 @@ class RangePlan(msgspec.Struct, frozen=True):
     @property
     def to_send(self) -> int:
         """Rows that will be asked."""
-        return sum(row.outcome is None for row in self.rows)
+        return sum(row.state == 0 for row in self.rows)
 
 
 def spilled_rows(rows: list[Admitted]) -> int:
@@ -70,16 +82,17 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
             (
                 plan.first_work + place,
                 *(row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part, row.fingerprint.hex()),
+                *(row.content.hex(), row.state),
             )
             for place, row in enumerate(plan.rows)
         ]
     ).decode()
     settled = [
-        (plan.first_work + index, _encode(row.outcome))
-        for index, row in enumerate(plan.rows)
+        (plan.first_work + place, _encode(row.outcome))
+        for place, row in enumerate(plan.rows)
         if row.outcome is not None
     ]
-    met = msgspec.json.encode([(row_id, times, place) for row_id, (times, place) in plan.seen.items()]).decode()
+    met = msgspec.json.encode([(row_id, *found) for row_id, found in plan.seen.items()]).decode()
 
     def change(db: apsw.Connection) -> list[int]:
         adopted: list[int] = []
@@ -90,9 +103,9 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
             )
             db.execute(
                 "INSERT INTO pending"
-                "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state) "
+                "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, content, state) "
                 "SELECT value->>0, ?2, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
-                "unhex(value->>7), 0 "
+                "unhex(value->>7), unhex(value->>8), value->>9 "
                 "FROM json_each(?1)",
                 (rows, plan.range),
             )
@@ -101,13 +114,14 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
                 "SELECT row_id, variant, row_number, part FROM pending WHERE range=? AND work >= ?",
                 (plan.range, plan.first_work),
             )
-            db.executemany("UPDATE pending SET state=1, outcome=?2 WHERE work=?1", settled)
+            db.executemany("UPDATE pending SET outcome=?2 WHERE work=?1", settled)
             adopted = _adopt_held(db, plan)
         db.execute(
             "INSERT OR REPLACE INTO seen(row_id, times, place) "
             "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
             (met,),
         )
+        index.learn_contents(db, plan.known)
         _go_on_from(db, plan, run)
         return adopted
 
@@ -140,7 +154,7 @@ def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:
     held: list[Any] = db.execute(
         "SELECT p.work, h.attempt, h.call_id, h.sent_at, h.task, h.base_url, h.row_id, h.variant FROM held h "
         "JOIN pending p ON p.row_id=h.row_id AND p.variant=h.variant AND p.fingerprint=h.fingerprint "
-        "WHERE p.work >= ? AND p.work < ?",
+        "WHERE p.work >= ? AND p.work < ? AND p.state = 0",
         (plan.first_work, plan.first_work + len(plan.rows)),
     ).fetchall()
     for work_id, attempt, call_id, sent_at, task, base_url, row_id, variant in held:

@@ -7,6 +7,7 @@ Killed before that transaction, the range is planned again from the same positio
 What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried). An outcome for
 the same question is never bought again, and a row that failed for good waits for a new fingerprint, or for a command
 that asks for all failed rows. A command may do some of these kinds of work only; the other rows are counted and stay.
+A row that is not asked and whose other columns changed is admitted to be written anew: the table follows the input.
 
 A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed
 row.
@@ -15,7 +16,7 @@ row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import pyarrow as pa
@@ -24,11 +25,13 @@ from batch.core import failpoints
 from batch.core.clock import Clock
 from batch.core.records import Failure, Outcome, Sums
 from batch.input.batches import Position, SourceBatch
+from batch.input.content import contents
 from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
-from batch.ledger.reader import Entry, LedgerReader
+from batch.ledger.index import IndexReader
+from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
@@ -39,6 +42,22 @@ from batch.prompts.variants import Variant, Variants
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
 READ_ROWS: Final = 1_000
+
+
+Needs = Literal["asked", "refreshed", "learned", "nothing"]
+"""What a row needs: an answer; its columns written as they are now; the index to learn what they are; nothing."""
+
+
+class _Found(msgspec.Struct):
+    """What a range has so far."""
+
+    numbers: Numbers
+    """The next free ones behind it."""
+    planned: Planned
+    rows: list[Admitted] = []
+    seen: Seen = {}
+    known: list[tuple[str, str, bytes]] = []
+    """(row_id, variant, content) that the index is to learn."""
 
 
 class Numbers(msgspec.Struct):
@@ -61,7 +80,8 @@ class Planner:
         folder: OutputFolder,
         *,
         spilled: Sequence[str],
-        reader: LedgerReader,
+        outputs: Sequence[str],
+        reader: IndexReader,
         clock: Clock,
     ) -> None:
         self._job = job
@@ -70,6 +90,7 @@ class Planner:
         self._folder = folder
         self._ledger = reader
         self._spilled = list(spilled)
+        self._outputs = frozenset(outputs)
         self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
         self._clock = clock
         self._numbers = Numbers(*(reader.next_number(what) for what in ("row_number", "part", "range", "work")))
@@ -111,11 +132,10 @@ class Planner:
             StorageError: the spill cannot be written.
         """
         numbers = self._numbers
-        taken = msgspec.structs.replace(numbers)
         planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds))
+        found = _Found(msgspec.structs.replace(numbers), planned)
         spill = SpillWriter(self._folder.spill(numbers.range), self._spill_schema)
-        rows: list[Admitted] = []
-        seen: Seen = {}
+        rows = found.rows
         scanned = size = 0
         try:
             while (
@@ -129,7 +149,7 @@ class Planner:
                 if batch is None:
                     planned.complete = True
                     break
-                chosen, used = self._choose(batch, rows, seen, taken, planned)
+                chosen, used = self._choose(batch, found)
                 if chosen:
                     columns = batch.columns.select(self._spilled)
                     spill.add(columns if len(chosen) == len(batch.lines) else columns.take(pa.array(chosen)))
@@ -144,22 +164,28 @@ class Planner:
             failpoints.hit("spill.written")
         else:
             spill.abort()
+        return self._plan(found, spill.footprint if rows else None)
+
+    def _plan(self, found: _Found, spill: tuple[int, bytes] | None) -> RangePlan:
+        """The plan of what was found; the next one goes on behind it."""
+        numbers, rows = self._numbers, found.rows
         new_part = any(row.part == numbers.part for row in rows)
         plan = RangePlan(
             range=numbers.range,
             first_work=numbers.work_id,
             part=numbers.part,
             rows=rows,
-            seen=seen,
+            seen=found.seen,
+            known=found.known,
             position=self._position,
-            planned=planned,
-            next_row_number=taken.row_number,
+            planned=found.planned,
+            next_row_number=found.numbers.row_number,
             next_part=numbers.part + new_part,
-            spill=spill.footprint if rows else None,
+            spill=spill,
         )
-        self._planned = planned
+        self._planned = found.planned
         self._numbers = Numbers(
-            taken.row_number, plan.next_part, numbers.range + bool(rows), numbers.work_id + len(rows)
+            found.numbers.row_number, plan.next_part, numbers.range + bool(rows), numbers.work_id + len(rows)
         )
         return plan
 
@@ -188,43 +214,42 @@ class Planner:
         kind = "new" if entry is None or entry.status is None else _kind(entry, question(variant, *row)[0])
         return kind in self._kinds
 
-    def _choose(
-        self,
-        batch: SourceBatch,
-        rows: list[Admitted],
-        seen: Seen,
-        numbers: Numbers,
-        planned: Planned,
-    ) -> tuple[list[int], int]:
-        """Append the rows of `batch` that need work to `rows`; their indexes, and how many of it were looked at."""
-        known = identify(batch, self._job.input, seen, self._ledger)
+    def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
+        """Take up the rows of `batch` that are to be asked or written; their indexes, and how many were looked at."""
+        known = identify(batch, self._job.input, found.seen, self._ledger)
         entries = self._ledger.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
+        hashes = contents(batch, self._outputs)
+        planned = found.planned
         chosen: list[int] = []
         for index, (row_id, fault, met) in enumerate(known):
             if self._enough(planned):
                 # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
                 # another limit or none.
                 return chosen, index
-            seen.update(met)
+            found.seen.update(met)
             planned.read += 1
             if self._sample is not None and row_id not in self._sample:
                 continue
-            before = len(rows)
-            place = places.get(row_id, (numbers.row_number, self._numbers.part))
-            idx = spilled_rows(rows)
+            place = places.get(row_id, (found.numbers.row_number, self._numbers.part))
+            idx, first = spilled_rows(found.rows), len(found.rows)
             for variant in self._variants:
                 if (row_id, variant.name) in self._carried:
                     continue
                 fingerprint, why = question(variant, batch, index, fault)
-                if self._needs_work(entries.get((row_id, variant.name)), fingerprint, planned):
-                    outcome = self._unaskable(variant, why) if why is not None else None
+                needs = self._needs(entries.get((row_id, variant.name)), fingerprint, hashes[index], planned)
+                if needs == "learned":
+                    found.known.append((row_id, variant.name, hashes[index]))
+                elif needs != "nothing":
+                    outcome = self._unaskable(variant, why) if why is not None and needs == "asked" else None
                     who = (row_id, variant.name, variant.number, idx)
-                    rows.append(Admitted(*who, *place, fingerprint, outcome))
-            if len(rows) > before:
+                    refreshed = needs == "refreshed"
+                    found.rows.append(Admitted(*who, *place, fingerprint, hashes[index], outcome, refreshed))
+            added = found.rows[first:]
+            if added:
                 chosen.append(index)
-                planned.source_rows += 1
-                numbers.row_number += row_id not in places
+                planned.source_rows += not all(row.refreshed for row in added)
+                found.numbers.row_number += row_id not in places
         return chosen, len(known)
 
     def _enough(self, planned: Planned) -> bool:
@@ -240,20 +265,29 @@ class Planner:
         reader.close()
         return position
 
-    def _needs_work(self, entry: Entry | None, fingerprint: bytes, planned: Planned) -> bool:
-        """Whether this run asks the row; either way it is counted as what it is."""
+    def _needs(self, entry: Entry | None, fingerprint: bytes, content: bytes, planned: Planned) -> Needs:
+        """What is to be done about a row; either way it is counted as what it is.
+
+        Args:
+            entry: what the index has of it.
+            fingerprint: of what it asks now.
+            content: the hash of its output columns now.
+            planned: where it is counted.
+        """
         kind = _kind(entry, fingerprint)
-        if kind is None:
-            planned.unchanged += 1
-        elif kind not in self._kinds:
-            planned.standing += kind == "permanent"
-            planned.left_out += kind != "permanent"
-        else:
+        if kind in self._kinds:
             planned.new += kind == "new"
             planned.changed += kind == "changed"
             planned.retried += kind in ("failed", "permanent")
-            return True
-        return False
+            return "asked"
+        planned.standing += kind == "permanent"
+        planned.left_out += kind not in (None, "permanent")
+        if entry is None or entry.status is None or entry.fingerprint != fingerprint:
+            return "nothing"  # beside an answer to another question belongs what that one was asked of
+        refreshed = entry.content is not None and entry.content != content
+        planned.refreshed += refreshed
+        planned.unchanged += kind is None and not refreshed
+        return "refreshed" if refreshed else "learned" if entry.content is None else "nothing"
 
     def _unaskable(self, variant: Variant, fault: Failure) -> Outcome:
         return Outcome(

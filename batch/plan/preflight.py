@@ -147,6 +147,16 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     return CheckedJob(*found, warnings=warnings, doubts=tuple(variants.doubts(source.names)))
 
 
+def open_source(job: Job) -> Source:
+    """The source of a job, with the columns an earlier run fixed; for what asks nothing and needs no key.
+
+    Raises:
+        RefusedToStart: the input or the output folder is wrong.
+    """
+    types, _ = _kept(OutputFolder(job.output.path), job)
+    return Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
+
+
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     """What the ledger keeps of the columns for later runs."""
     return {
@@ -231,8 +241,8 @@ def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collec
     columns = job.output.columns
     if late := sorted(set(keys).intersection(columns or ())):
         raise InputError(
-            f"output.columns: {', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. To have a "
-            f'column of it, declare it: input.types = {{ {late[0]} = "string" }}'
+            f"output.columns: {', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. "
+            f'To have a column of it, declare it: input.types = {{ {late[0]} = "string" }}'
         )
     tables.result_schema(source, columns)
     chosen = list(columns) if columns is not None else list(source.names)

@@ -22,6 +22,7 @@ from batch.core.errors import StorageError
 from batch.core.records import Failure
 from batch.input.batches import SourceBatch
 from batch.input.spill import Spill, SpillWriter, digest
+from batch.ledger.index import drop_refreshed
 from batch.ledger.published import PublishedReader
 from batch.ledger.reader import PendingRow
 from batch.output.folder import OutputFolder
@@ -62,6 +63,7 @@ class Respilled(msgspec.Struct, frozen=True):
             if run is not None:
                 continuation.close(run, "killed", now_us)(db)
                 db.execute("UPDATE pending SET carried=1 WHERE state < 2")
+            drop_refreshed(db, self.ranges)
             for lost in self.ranges:
                 db.execute("UPDATE pending SET range=?, idx=0 WHERE range=?", (NO_RANGE, lost))
                 db.execute("DELETE FROM ranges WHERE range=?", (lost,))

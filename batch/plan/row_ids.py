@@ -63,9 +63,8 @@ def identify(
                 # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
                 times += 1
                 row_id = f"{base}-{times}"
-            met = {base: (times, before[1] or place)}
+            met = {base: (times, before[1] or place), row_id: (1, place)}
             if spec.key is not None:
-                met[row_id] = (1, place)
                 # What the reader found wrong with the row comes first.
                 wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901
         here.update(met)

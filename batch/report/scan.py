@@ -6,6 +6,7 @@ fit in memory.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ from batch.core.canonical import record_id
 from batch.core.records import Message, RowRequest
 from batch.input.batches import SourceBatch
 from batch.job.job import InputSpec
+from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
+from batch.plan.gone import Pass
 from batch.plan.preflight import CheckedJob
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import old_models
@@ -57,6 +60,8 @@ class Scan(msgspec.Struct):
     unrendered_first: list[str] = []
     repeats: int = 0
     """Rows equal to an earlier one, where no key tells rows apart; each is asked all the same."""
+    gone: Gone = Gone()
+    """Rows of the table that are not in this input."""
 
     @property
     def bad(self) -> int:
@@ -132,6 +137,14 @@ def last_asked(folder: OutputFolder) -> list[str | None]:
     return [name or None for run in last for name in old_models(msgspec.json.decode(run.request))]
 
 
+def gone_before(folder: OutputFolder) -> Gone:
+    """The rows of the table that were not in the input when it was last read to its end."""
+    if not _made(folder):
+        return Gone()
+    with LedgerReader(folder.ledger) as reader:
+        return gone_of(reader)
+
+
 def scan(checked: CheckedJob) -> Scan:
     """Read the whole input.
 
@@ -139,15 +152,25 @@ def scan(checked: CheckedJob) -> Scan:
         InputError: a file cannot be read any further.
     """
     result = Scan()
-    reader = checked.source.reader()
-    seen = _Seen()
-    try:
+    with ExitStack() as stack:
+        reader = stack.enter_context(closing(checked.source.reader()))
+        seen = stack.enter_context(closing(_Seen()))
+        table = stack.enter_context(Pass(checked.folder.ledger, checked.job.input)) if _made(checked.folder) else None
         while (batch := reader.read(READ_ROWS)) is not None:
             _look(checked, batch, result, seen)
-    finally:
-        reader.close()
-        seen.close()
+            if table is not None:
+                table.take(batch)
+        if table is not None:
+            result.gone = table.find([variant.name for variant in checked.variants])
     return result
+
+
+def _made(folder: OutputFolder) -> bool:
+    """Whether there is a table to hold the input against."""
+    if not folder.ledger.is_file():
+        return False
+    with LedgerReader(folder.ledger) as reader:
+        return reader.made
 
 
 def _look(checked: CheckedJob, batch: SourceBatch, result: Scan, seen: _Seen) -> None:
@@ -204,7 +227,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self._db = apsw.Connection("")  # a private temporary file, removed when closed
-        self._db.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536")
+        self._db.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536").fetchall()
         self._db.execute("CREATE TABLE seen(name BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
 
     def before(self, name: str, place: str) -> str | None:

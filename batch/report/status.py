@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 from batch.core.errors import StorageError
 from batch.core.flags import FLAGS
 from batch.core.records import COST_DIGITS
+from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder, holder
@@ -115,6 +116,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     table_rows: int = 0
     permanent: int = 0
     retryable: int = 0
+    gone: Gone = Gone()
+    """Rows of the table that are not in the input any more, when it was last read to its end."""
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
 
@@ -137,6 +140,7 @@ def status_of(out: Path) -> Status:
             "unsettled": sum(reader.unsettled_by_part().values()),
             "permanent": permanent,
             "retryable": retryable,
+            "gone": gone_of(reader),
         }
         parts = reader.parts()
         last = runs[-1] if runs else None

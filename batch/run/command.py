@@ -27,6 +27,7 @@ from batch.core.logs import logger
 from batch.core.redaction import Unshown
 from batch.job.job import Job
 from batch.job.options import MaxFailed, RunOptions
+from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
@@ -61,6 +62,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     table_rows: int
     drawn: bool = False
     """Whether the rows were drawn from all that need work."""
+    gone: Gone = Gone()
+    """Rows of the table that are not in the input any more, when it was last read to its end."""
     fault: BatchError | None = None
     """What stopped the run in the middle; what was answered before is in the table."""
     max_failed: MaxFailed | None = None
@@ -309,6 +312,7 @@ class RunCommand:
                 standing=reader.standing_failures(),
                 table_rows=reader.table_rows(),
                 drawn=self._options.sample_seed is not None,
+                gone=gone_of(reader),
                 fault=self._fault,
                 max_failed=self._options.max_failed,
             )

@@ -6,15 +6,19 @@ Owns the order: files against the ledger, columns that are new, spills that are 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import apsw
 from anyio import to_thread
 
 from batch.core.logs import logger
-from batch.ledger.published import Footprint
+from batch.ledger import index
+from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
-from batch.output import files, integrity, parts
-from batch.output.publish import announced
+from batch.output import files, integrity, parts, removal
+from batch.output.folder import OutputFolder
+from batch.output.integrity import Compared
 from batch.plan import preflight, respill
 from batch.plan.preflight import INPUTS, CheckedJob
 
@@ -32,19 +36,16 @@ class Inspection:
         self._ledger = ledger
 
     async def compare_files(self) -> None:
-        """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
+        """Tidy up the files, and have the ledger know those that it does not know yet.
 
         Raises:
             OutputError: files are missing, changed, or not named by the ledger.
             StorageError: the disk refused.
         """
-        folder = self._checked.folder
-        gone = files.remove_hidden(folder.root)
-        compared = await to_thread.run_sync(integrity.compare, folder)
-        aside = files.set_aside(compared.halves, folder.root)
-        if gone or aside:
-            logger().info("strays_removed", files=len(gone), set_aside=aside)
-        if compared.parts or compared.calls:
+        compared, hidden, aside = await to_thread.run_sync(tidy_files, self._checked.folder)
+        if hidden or aside:
+            logger().info("strays_removed", files=len(hidden), set_aside=aside)
+        if compared.news:
             await self._ledger.execute(compared.transaction())
 
     async def add_columns(self, reader: LedgerReader) -> None:
@@ -55,12 +56,15 @@ class Inspection:
         """
         kept = reader.meta(INPUTS)
         meta = preflight.kept_meta(self._checked)
-        if kept is not None and kept != meta[INPUTS]:
+        more = kept is not None and kept != meta[INPUTS]
+        if more:
             for part in reader.parts():
                 widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
-                await self._ledger.execute(integrity.Compared(parts={part: widened}).transaction())
+                await self._ledger.execute(Compared(parts={part: widened}).transaction())
 
         def change(db: apsw.Connection) -> None:
+            if more:
+                index.doubt_unknown(db)
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 
         await self._ledger.execute(change)
@@ -80,6 +84,32 @@ class Inspection:
         await self._ledger.execute(change)
         counts = {"ranges": len(found.ranges), "found": len(found.places), "without_input": found.without}
         logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)
+
+
+class Tidied(NamedTuple):
+    """What was found among the files of an output folder."""
+
+    compared: Compared
+    """What the ledger is to learn, if anything."""
+    hidden: list[str]
+    """Half-written files that were removed."""
+    aside: list[str]
+    """Files that were set aside, by their new names."""
+
+
+def tidy_files(folder: OutputFolder) -> Tidied:
+    """Clear away what a killed process left half done, and refuse what does not belong to the ledger.
+
+    Raises:
+        OutputError: files are missing, changed, or not named by the ledger.
+        StorageError: the disk refused.
+    """
+    hidden = files.remove_hidden(folder.root)
+    compared = integrity.compare(folder)
+    aside = files.set_aside(compared.halves, folder.root)
+    for part in compared.removed:
+        removal.remove_file(folder, part)
+    return Tidied(compared, hidden, aside)
 
 
 def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:

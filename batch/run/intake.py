@@ -27,7 +27,7 @@ from batch.core.errors import BatchError, StorageError
 from batch.core.logs import logger
 from batch.input.batches import Position
 from batch.job.options import RunOptions
-from batch.ledger.reader import LedgerReader
+from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
 from batch.plan.admission import RangePlan, admit
 from batch.plan.continuation import RunStart
@@ -43,6 +43,10 @@ from batch.submit.rows import Row
 LOW_WATER: Final = 1_000  # unsent rows of a model below which the next range is admitted, or twice its concurrency
 MAX_SPILL_BYTES: Final = 4 << 30
 LOOK_AGAIN_S: Final = 1.0
+ENOUGH_OF_A_PART: Final = 4
+"""A part is written again for the columns of rows that are not asked once they are a fourth of its rows, or the source
+is read: so an input in another order than the table has each part written a few times, not once a range."""
+PARTS_BEHIND: Final = 8  # parts that wait to be written; beyond that nothing more is admitted
 PICTURED_AHEAD: Final = 8  # rows with pictures that wait, rendered, for a worker
 
 
@@ -114,9 +118,10 @@ class Intake:
         finally:
             self._all_planned = True
             self._tell_feeders()
+            self._state.all_refreshed()
 
     async def _plan(self, stack: ExitStack) -> None:
-        reader = stack.enter_context(LedgerReader(self._checked.folder.ledger))
+        reader = stack.enter_context(IndexReader(self._checked.folder.ledger))
         sample = await to_thread.run_sync(self._sample, reader)
         if self._state.stopping:
             return  # before all rows were drawn from, perhaps
@@ -130,10 +135,16 @@ class Intake:
             self.planned, self.position = admission.planned, admission.position
             self._admitted(admission, frozenset(adopted))
             self._tell_feeders()
+            refreshed = any(row.refreshed for row in admission.rows)
+            if refreshed and await to_thread.run_sync(self._spilled) >= MAX_SPILL_BYTES:
+                self._state.all_refreshed()  # they wait for company in their parts, but not for ever
 
     async def _wanted(self) -> bool:
         """Wait until another range is wanted; False when none is any more."""
         while await self._schedule.until(self._any_hungry):
+            if self._state.parts_behind >= PARTS_BEHIND:
+                await self._context.clock.sleep(LOOK_AGAIN_S)
+                continue
             if all(map(self._hungry, self._growing)) or await to_thread.run_sync(self._spilled) < MAX_SPILL_BYTES:
                 return True
             if any(self._schedule.of(model).parked for model in self._feeders):
@@ -168,13 +179,15 @@ class Intake:
         to_send = Counter(
             self._model(row.variant)
             for work_id, row in enumerate(admission.rows, admission.first_work)
-            if row.outcome is None and work_id not in adopted
+            if row.state == 0 and work_id not in adopted
         )
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing
         if adopted:
             self._resumer.restore(adopted)
-        self._state.rows_admitted((row.part, row.outcome) for row in admission.rows)
+        self._state.rows_admitted((row.part, row.outcome) for row in admission.rows if not row.refreshed)
+        enough = max(1, self._checked.job.output.rows_per_part // ENOUGH_OF_A_PART)
+        self._state.rows_refreshed((row.part for row in admission.rows if row.refreshed), enough=enough)
         if admission.rows:
             counts = {"rows": len(admission.rows), "read": self.planned.read, "new": self.planned.new}
             logger().info("range_admitted", range=admission.range, **counts)
@@ -202,7 +215,7 @@ class Intake:
         limit = self._options.limit
         return self.planned.complete or (limit is not None and self.planned.source_rows >= limit)
 
-    def _sample(self, reader: LedgerReader) -> list[str] | None:
+    def _sample(self, reader: IndexReader) -> list[str] | None:
         """The row ids this run is confined to: those drawn before a kill, or drawn now; None for all."""
         kept = reader.sample(self._start.run)
         seed, limit = self._options.sample_seed, self._options.limit
@@ -213,14 +226,14 @@ class Intake:
         scout.start(Position(), Planned())
         return draw(scout.candidates(), count=limit, seed=seed)
 
-    def _planner(self, reader: LedgerReader, sample: list[str] | None) -> Planner:
+    def _planner(self, reader: IndexReader, sample: list[str] | None) -> Planner:
         """The planner of this pass."""
         planner = self._new_planner(reader)
         planner.restrict(limit=self._options.limit, sample=sample, kinds=self._options.kinds)
         planner.start(self._start.position, self._start.planned)
         return planner
 
-    def _new_planner(self, reader: LedgerReader) -> Planner:
+    def _new_planner(self, reader: IndexReader) -> Planner:
         checked = self._checked
         planner = Planner(
             checked.job,
@@ -228,6 +241,7 @@ class Intake:
             checked.variants,
             checked.folder,
             spilled=checked.spilled,
+            outputs=checked.inputs.names,
             reader=reader,
             clock=self._context.clock,
         )

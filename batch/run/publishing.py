@@ -7,8 +7,9 @@ written is `output.publish`'s matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 import anyio
 import apsw
@@ -24,6 +25,9 @@ from batch.ledger.writer import Ledger
 from batch.output.publish import Publisher
 from batch.run.early import EarlyParts
 from batch.run.state import RunState
+
+PARTS_AT_ONCE: Final = 8
+"""Of a large table all parts may have something to publish at the end; memory has room for what a few of them have."""
 
 
 class Publishing:
@@ -79,17 +83,23 @@ class Publishing:
                 self._state.stop("storage", exc)
                 return
 
-    async def finish(self, close: Callable[[apsw.Connection], Planned]) -> Planned:
+    async def finish(
+        self, close: Callable[[apsw.Connection], Planned], *, before: Callable[[], Awaitable[None]]
+    ) -> Planned:
         """Publish all that settled and every final call, close the run, and prune; returns what `close` does.
 
         Args:
             close: the transaction that closes the run.
+            before: what is done when everything is published, before that.
 
         Raises:
             StorageError: the disk refused.
         """
         await self._ledger.committed()
-        await self._publish(list(await to_thread.run_sync(self._reader.settled_by_part)))
+        parts = list(await to_thread.run_sync(self._reader.settled_by_part))
+        for start in range(0, max(1, len(parts)), PARTS_AT_ONCE):
+            await self._publish(parts[start : start + PARTS_AT_ONCE])
+        await before()
         planned = await self._ledger.execute(close)
         await self._ledger.pruned()
         await to_thread.run_sync(partial(self._publisher.tidy, everything=True))

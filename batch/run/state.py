@@ -54,6 +54,8 @@ class RunState:
         self.unsettled: Counter[int] = Counter()
         self.settled: Counter[int] = Counter()
         self._complete: set[int] = set()
+        self._refreshed: Counter[int] = Counter()
+        """By part, rows that are not asked and whose columns are to be written."""
         self._part_complete = anyio.Event()
 
     # -- rows and parts ---------------------------------------------------------------------------------------------
@@ -85,6 +87,28 @@ class RunState:
         for part in parts:
             self._look(part)
 
+    def rows_refreshed(self, parts: Iterable[int], *, enough: int) -> None:
+        """Rows are durable that are not asked, and whose columns are to be written.
+
+        Args:
+            parts: of each its part.
+            enough: how many of a part are worth writing it again.
+        """
+        for part, rows in Counter(parts).items():
+            self._refreshed[part] += rows
+            if self._refreshed[part] >= enough:
+                self._look(part)
+
+    def all_refreshed(self) -> None:
+        """No more of them will come: what there is can be written."""
+        for part in list(self._refreshed):
+            self._look(part)
+
+    @property
+    def parts_behind(self) -> int:
+        """How many parts wait to be written."""
+        return len(self._complete)
+
     def row_settled(self, part: int, outcome: Outcome) -> None:
         """A row has its outcome, queued in the ledger."""
         self.totals.add_outcome(outcome)
@@ -109,6 +133,8 @@ class RunState:
         """The parts in which every admitted row has settled; each is given out once."""
         parts = sorted(self._complete)
         self._complete.clear()
+        for part in parts:
+            del self._refreshed[part]
         return parts
 
     # -- the end ----------------------------------------------------------------------------------------------------

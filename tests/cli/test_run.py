@@ -48,7 +48,7 @@ def test_the_same_command_again_has_nothing_to_do(shell: Shell) -> None:
 
 
 def test_failed_rows_are_counted_by_kind_and_code_with_what_to_do_next(shell: Shell) -> None:
-    """Passing reasons and lasting ones ask for different things."""
+    """FIELD 29. Passing reasons and lasting ones ask for different things; what the input lacks is mended there."""
     shell.sections["limits"] = ["max_attempts = 1"]
     rows = [*shell.rows(2), *shell.rows(2, "struck"), {"id": "", "text": "no key"}]
     rows[2]["id"], rows[3]["id"] = "s-1", "s-2"
@@ -59,7 +59,8 @@ def test_failed_rows_are_counted_by_kind_and_code_with_what_to_do_next(shell: Sh
     assert "  2  server/" in said.out
     assert "  1  input/no_key" in said.out
     assert "2 rows failed for a passing reason: run the same command" in said.out
-    assert "1 row failed for good" in said.out
+    assert "1 row cannot be asked as the input stands: mend it there" in said.out
+    assert "--retry all" not in said.out
     assert f"promptmill status {shell.out}" in said.out
 
 

@@ -110,9 +110,9 @@ def test_places_and_ids_are_looked_up_by_row(path: Path, replay: LedgerReader) -
     ids = ["a", "it's", 'say "x", y', "", "行", "a\x00b", "\u2028"]
     with closing(connect(path)) as db:
         for number, row_id in enumerate(ids):
-            db.execute("INSERT INTO entries VALUES(?,'',?,?,?,?)", (row_id, number, 3, fingerprint(number), 0))
+            db.execute("INSERT INTO entries VALUES(?,'',?,?,?,?,NULL)", (row_id, number, 3, fingerprint(number), 0))
             db.execute("INSERT INTO seen VALUES(?,?,?)", (row_id, number, f"line {number}"))
-        db.execute("INSERT INTO entries VALUES('a','v2',0,3,NULL,NULL)")
+        db.execute("INSERT INTO entries VALUES('a','v2',0,3,NULL,NULL,NULL)")
     found = replay.entries([*ids, "none"])
     assert {key for key, _ in found} == set(ids)
     assert found["a", ""] == Entry("a", "", 0, 3, fingerprint(0), 0)
@@ -128,7 +128,7 @@ def test_standing_failures_are_told_apart_by_whether_they_are_worth_another_try(
     change(
         path,
         "INSERT INTO entries SELECT row_id, '', row_number, 0, fingerprint, "
-        "CASE WHEN work < 3 THEN 1 WHEN work < 8 THEN 2 WHEN work = 8 THEN 0 END FROM pending",
+        "CASE WHEN work < 3 THEN 1 WHEN work < 8 THEN 2 WHEN work = 8 THEN 0 END, NULL FROM pending",
     )
     assert replay.standing_failures() == (3, 5)
 
@@ -206,12 +206,12 @@ def test_the_outcomes_of_a_part_come_whole_and_in_table_order_however_they_are_p
     with closing(connect(path)) as db:
         for work_id, (number, variant) in enumerate(places):
             db.execute(
-                "INSERT INTO pending VALUES(?,0,0,?,?,?,?,5,?,1,?,0)",
+                "INSERT INTO pending VALUES(?,0,0,?,?,?,?,5,?,1,?,0,NULL)",
                 (work_id, f"{number}", f"v{variant}", variant, number, b"", encode(outcome())),
             )
-        db.execute("INSERT INTO pending VALUES(900,0,0,'x','',0,3,6,x'00',1,NULL,0)")  # of another part
-        db.execute("INSERT INTO pending VALUES(901,0,0,'y','',0,3,5,x'00',0,NULL,0)")  # not settled
-        db.execute("INSERT INTO pending VALUES(902,0,0,'z','',0,3,5,x'00',2,NULL,0)")  # published
+        db.execute("INSERT INTO pending VALUES(900,0,0,'x','',0,3,6,x'00',1,NULL,0,NULL)")  # of another part
+        db.execute("INSERT INTO pending VALUES(901,0,0,'y','',0,3,5,x'00',0,NULL,0,NULL)")  # not settled
+        db.execute("INSERT INTO pending VALUES(902,0,0,'z','',0,3,5,x'00',2,NULL,0,NULL)")  # published
     found: list[tuple[int, int]] = []
     after = (-1, -1)
     with LedgerReader(path) as replay:

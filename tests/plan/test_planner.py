@@ -69,7 +69,7 @@ def planner(tmp_path: Path, ledger: Any) -> Planner:
     )
     folder = OutputFolder(tmp_path / "out")
     folder.prepare()
-    how = {"spilled": ["q"], "reader": ledger, "clock": HandClock()}
+    how = {"spilled": ["q"], "outputs": ["q"], "reader": ledger, "clock": HandClock()}
     made = Planner(job, source(path, key="q"), Variants(job, ToolSet.empty()), folder, **how)
     made.start(Position(), Planned())
     return made

@@ -18,7 +18,9 @@ __all__ = ["start"]
 
 NIGHTS = 12
 TEMPLATES = ("{{ text }}", "Once more: {{ text }}", "And now: {{ text }}")
-POINTS = [name for name in failpoints.NAMES if not name.startswith("tool.") and name != "answered.committed"]
+POINTS = [
+    name for name in failpoints.NAMES if not name.startswith(("tool.", "prune.")) and name != "answered.committed"
+]
 EVENTS = (
     ["calm"] * 4 + ["failpoint"] * 3 + ["kill"] * 3 + ["ctrl-c", "term", "ctrl-c twice", "replace", "replace, kill"]
 )

@@ -129,7 +129,7 @@ def until(mill: Mill, holds: Callable[[Progress], bool]) -> Progress:
 
 
 def test_a_port_that_nobody_listens_at_is_told_while_the_run_waits(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unasked_logs: None
 ) -> None:
     """FIELD 47: "waits for the provider, which has not answered for 40 s", and no word of where and why."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -142,7 +142,7 @@ def test_a_port_that_nobody_listens_at_is_told_while_the_run_waits(
     assert snapshot.waits_for.endswith(why)
     written = json.loads((mill.out / "status.json").read_text("utf-8"))
     assert why in written["waits_for"], "what `status` shows of a run at work"
-    said = "".join(capfd.readouterr())
+    said = "\n".join(caplog.messages)
     assert "provider_silent" in said
     assert why in said, "the log"
     assert status_of(mill.out).totals == Totals(calls=snapshot.totals.calls, failed=snapshot.totals.calls)

@@ -22,6 +22,7 @@ from batch.core import canonical
 from batch.job.job import Job
 from batch.plan.preflight import check_job
 from tests.simulator.conftest import Sim, Start
+from tests.support.longer import longer
 from tests.system.runs.conftest import ENVIRON, ROOT, Mill
 
 FROZEN = ROOT / "tests" / "frozen"
@@ -38,6 +39,7 @@ class Frozen(Mill):
         self.frozen = FROZEN / f"{name}.zip"
         with zipfile.ZipFile(self.frozen) as packed:
             packed.extractall(folder)
+            self.killed = "out/ledger.db-wal" in packed.namelist()
         self.facts: dict[str, Any] = json.loads((FROZEN / f"{name}.json").read_text("utf-8"))
         self.name, file = name, folder / "job.toml"
         text = file.read_text("utf-8")
@@ -60,7 +62,7 @@ class Frozen(Mill):
         Returns:
             the name of the last run.
         """
-        then = PLACE / self.name
+        then = PLACE / Path(self.name).name
         assert self.old_job.tools is not None
         at_then = msgspec.structs.replace(
             self.old_job,
@@ -72,7 +74,8 @@ class Frozen(Mill):
         assert at_then.input.path == then / "rows.jsonl"
         now = check_job(Job.load(self.folder), ENVIRON).identity()
         with closing(apsw.Connection(str(self.out / "ledger.db"))) as db:
-            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the log stays a log, as a kill leaves it
+            if self.killed:
+                db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the log stays a log, as a kill leaves it
             runs: list[Any] = db.execute("SELECT run, request, digest, source FROM runs ORDER BY run").fetchall()
             for run, request, digest, source in runs:
                 moved = request.replace(str(then), str(self.folder))
@@ -160,9 +163,10 @@ def check_end(mill: Frozen, before: dict[str, tuple[Any, ...]], tmp_path: Path) 
     return new
 
 
-def test_a_killed_sync_run_of_then_is_continued(thaw: Thaw, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sync", "format-2/sync"])
+def test_a_killed_sync_run_of_then_is_continued(name: str, thaw: Thaw, tmp_path: Path) -> None:
     """Promises 1 and 2: rows once, settled ones not again, open calls unknown, conversations from their middle."""
-    mill = thaw("sync")
+    mill = thaw(name)
     before, rows = mill.booked(), table(mill)
     assert (len(before), len(rows)) == (36, 22), "two parts were published"
     killed = mill.settle_in()
@@ -178,9 +182,12 @@ def test_a_killed_sync_run_of_then_is_continued(thaw: Thaw, tmp_path: Path) -> N
     assert set(mill.facts["never_sent"]) <= {row[0] for row in new.values()}
 
 
-def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(thaw: Thaw, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["task", *longer(["format-2/task"])])
+def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(
+    name: str, thaw: Thaw, tmp_path: Path
+) -> None:
     """Promise 2; the provider of then is a stand-in that knows these tasks and nothing else."""
-    mill = thaw("task")
+    mill = thaw(name)
     assert mill.booked() == {}
     results = mill.facts["task_results"]
     with tasks_of_then(results) as (url, polled):
@@ -200,9 +207,10 @@ def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(tha
     assert all(row[2] == "answered" for row in booked.values())
 
 
-def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(thaw: Thaw) -> None:
+@pytest.mark.parametrize("name", ["finished", *longer(["format-2/finished"])])
+def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(name: str, thaw: Thaw) -> None:
     """Ours: nothing is sent, nothing changes; `status` and `show` answer, before and after."""
-    mill = thaw("finished")
+    mill = thaw(name)
     before = {path: path.read_bytes() for path in mill.out.rglob("*.parquet")}
     for time in ("as it came", "after a run"):
         code, said = mill.say("status", "--json")
@@ -219,6 +227,29 @@ def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(thaw: Thaw) ->
             assert mill.run().state == "nothing_to_do"
     assert mill.books() == []
     assert {path: path.read_bytes() for path in mill.out.rglob("*.parquet")} == before
+
+
+@pytest.mark.parametrize("name", ["finished", "format-2/finished"])
+def test_an_index_of_then_learns_what_the_table_has_and_follows_from_then_on(name: str, thaw: Thaw) -> None:
+    """FIELD 28. On the first pass nothing is written for it, and nothing is asked; later edits are found."""
+    mill = thaw(name)
+    before = {path: path.read_bytes() for path in mill.out.rglob("*.parquet")}
+    mill.settle_in()
+    rows = mill.folder / "rows.jsonl"
+    os.utime(rows, (1, 1))
+    report = mill.run()
+    assert (report.planned.unchanged, report.planned.standing, report.planned.refreshed) == (14, 1, 0)
+    assert {path: path.read_bytes() for path in mill.out.rglob("*.parquet")} == before
+    with closing(apsw.Connection(str(mill.out / "ledger.db"), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        assert {len(content) for (content,) in db.execute("SELECT content FROM entries")} == {8}
+    rows.write_text(rows.read_text("utf-8").replace('{"n": 3,', '{"owner": "ann", "n": 3,'), encoding="utf-8")
+    assert mill.run().planned.refreshed == 1
+    assert [json.loads(rest) if rest else None for rest in mill.one("input_rest")][:5] == [
+        *[None] * 3,
+        {"owner": "ann"},
+        None,
+    ]
+    assert mill.books() == []
 
 
 @contextmanager

@@ -251,7 +251,7 @@ def test_lines_are_left_out_and_counted_when_the_disk_is_too_slow(
 
 
 def test_a_disk_that_refuses_ends_the_log_with_one_warning_and_not_the_run(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    mill: Mill, caplog: pytest.LogCaptureFixture, unasked_logs: None
 ) -> None:
     """What is asked is paid for; a file in the place of the folder stands for any refusal."""
     mill.questions(30)
@@ -259,6 +259,6 @@ def test_a_disk_that_refuses_ends_the_log_with_one_warning_and_not_the_run(
     (mill.out / "wire").write_text("in the way")
     assert mill.run(wire_log=True).exit_code == 0
     mill.check_table(30)
-    said = capsys.readouterr().out
+    said = "\n".join(caplog.messages)
     assert said.count("wire_log_stopped") == 1
     assert "File exists" in said

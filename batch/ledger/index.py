@@ -1,0 +1,170 @@
+"""The index of the result table, row by row: what it says of rows that a pass over the source meets, and of the others.
+
+Owns the questions about whole passes (which rows of the table were not met), about rows that are not asked and whose
+input columns are written all the same, and the statements by which rows leave the index. Opens no file but the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Final
+
+import apsw
+import msgspec
+
+from batch.ledger import index_statements, statements
+from batch.ledger.reader import Entry, LedgerReader, PendingRow
+
+GONE: Final = "gone"
+"""Key of the ledger's `meta`: how many rows of the table the last whole pass over the source did not meet."""
+
+Key = tuple[str, str]
+"""(row_id, variant) of one row of the table; the variant is empty when the job has none."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """How many rows of the table are asked for no longer."""
+
+    rows: int = 0
+    """Their row is not in the input."""
+    variants: int = 0
+    """Their row is in the input, and the job has no such variant."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.rows + self.variants
+
+
+def gone_of(reader: LedgerReader) -> Gone:
+    """What the last whole pass over the source found; nothing gone where there was none."""
+    kept = reader.meta(GONE)
+    return msgspec.json.decode(kept, type=Gone) if kept else Gone()
+
+
+class IndexReader(LedgerReader):
+    """A reader that knows what stands in the table, row by row."""
+
+    def entries(self, row_ids: Sequence[str]) -> dict[Key, Entry]:
+        """The index entries of these rows with the hash of their output columns, by row id and variant."""
+        rows = self._rows(index_statements.CONTENTS, (msgspec.json.encode(row_ids).decode(),))
+        return {(row[0], row[1]): Entry(*row) for row in rows}
+
+    def refreshed(self, part: int, first: int, last: int) -> list[PendingRow]:
+        """Rows of a part of which only the input columns are new, by ascending row number.
+
+        Args:
+            part: number of the part.
+            first: the lowest row number.
+            last: the highest one.
+        """
+        return [PendingRow(*row) for row in self._rows(index_statements.REFRESHED, (part, first, last))]
+
+    def last_refreshed(self, part: int) -> int | None:
+        """The highest work number among such rows of a part; None when there are none."""
+        row = self._first(index_statements.LAST_REFRESHED, (part,))
+        return None if row is None or row[0] is None else int(row[0])
+
+    def count_gone(self, variants: Sequence[str]) -> Gone:
+        """How many rows of the table this pass over the source did not meet, and how many no variant asks for.
+
+        Args:
+            variants: those of the job, as the ledger names them.
+        """
+        row = self._first(index_statements.COUNT_GONE, (msgspec.json.encode(list(variants)).decode(),))
+        return Gone(*row)
+
+    def failed_and_gone(self) -> Iterator[tuple[int, set[Key]]]:
+        """By part, the rows that failed for good and were not met by this pass over the source."""
+        found = self._rows(index_statements.FAILED_AND_GONE)
+        for part, rows in groupby(found, key=itemgetter(0)):
+            yield part, {(row_id, variant) for _, row_id, variant in rows}
+
+
+# -- statements of the writer -----------------------------------------------------------------------------------------
+
+
+def keep_gone(db: apsw.Connection, gone: Gone, *, run: str | None) -> None:
+    """Keep what a whole pass over the source found.
+
+    Args:
+        db: inside a transaction.
+        gone: what it found.
+        run: the run whose pass it was; None when it was no run's.
+    """
+    db.execute(statements.SET_META, (GONE, msgspec.json.encode(gone).decode()))
+    if run is not None:
+        db.execute(index_statements.SET_PLANNED_GONE, (gone.total, gone.variants, run))
+
+
+def learn_contents(db: apsw.Connection, known: Sequence[tuple[str, str, bytes]]) -> None:
+    """Have the index know the hash of the output columns of rows by (row_id, variant, hash)."""
+    db.executemany(index_statements.FILL_CONTENT, known)
+
+
+def settle_refreshed(db: apsw.Connection, part: int, last: int) -> None:
+    """Have the index know the input columns that a part now has.
+
+    Args:
+        db: inside a transaction.
+        part: number of the part, which was written.
+        last: the highest work number whose columns are in it.
+    """
+    db.execute(index_statements.SET_CONTENTS, (part, last))
+    db.execute(index_statements.MARK_REFRESHED, (part, last))
+
+
+def doubt_unknown(db: apsw.Connection) -> None:
+    """Have rows refreshed of which the index does not know the columns: the table got one more, and they lack it."""
+    db.execute(index_statements.DOUBT_UNKNOWN)
+
+
+def drop_refreshed(db: apsw.Connection, ranges: Sequence[int]) -> None:
+    """Give up writing the columns of rows whose spill is lost; the next pass over the source finds them again.
+
+    Their part may have been written just before a kill, so what it holds of them is not known.
+    """
+    lost = (msgspec.json.encode(list(ranges)).decode(),)
+    db.execute(index_statements.DOUBT_CONTENTS, lost)
+    db.execute(index_statements.DROP_REFRESHED, lost)
+
+
+def announce_leaving(db: apsw.Connection, part: int, keys: Sequence[Key]) -> None:
+    """Write down which rows a part is about to lose.
+
+    Args:
+        db: inside a transaction.
+        part: number of the part.
+        keys: of the rows that leave.
+    """
+    forget_leaving(db, part)
+    db.executemany(index_statements.ADD_LEAVING, [(part, *key) for key in keys])
+
+
+def look_again(db: apsw.Connection) -> None:
+    """Have no run count as one that read the whole source.
+
+    Else a source that is put back as that run saw it would have nothing to do, and a row of it that left the table
+    would never come back.
+    """
+    db.execute(index_statements.NOTHING_COMPLETE)
+
+
+def forget_part(db: apsw.Connection, part: int) -> None:
+    """Have the index forget a part none of whose rows stays, and these rows; its file is to be removed."""
+    db.execute(index_statements.DELETE_LEFT, (part,))
+    db.execute(index_statements.FORGET_PART, (part,))
+
+
+def forget_entries(db: apsw.Connection, part: int) -> None:
+    """Have the index forget the rows that left a part, and know how many that has now."""
+    db.execute(index_statements.COUNT_DOWN, (part,))
+    db.execute(index_statements.DELETE_LEFT, (part,))
+    forget_leaving(db, part)
+
+
+def forget_leaving(db: apsw.Connection, part: int | None = None) -> None:
+    """Cross out which rows a part, or any part, was about to lose."""
+    db.execute(index_statements.FORGET_LEAVING, (part,))

@@ -1,0 +1,126 @@
+"""The SQL statements over the index of the table: what a pass meets and does not meet, what follows, and what leaves.
+
+Owns their text, one clause a line, as `statements` owns that of the others; `index` and `published` run them. It does
+not know when, or in which transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from batch.ledger.statements import PENDING
+
+# -- read -------------------------------------------------------------------------------------------------------------
+
+CONTENTS: Final = """
+SELECT row_id, variant, row_number, part, fingerprint, status, content
+FROM entries
+WHERE row_id IN (SELECT value FROM json_each(?))
+"""
+COUNT_GONE: Final = """
+SELECT
+    count(*) FILTER (WHERE s.row_id IS NULL),
+    count(*) FILTER (WHERE s.row_id IS NOT NULL AND e.variant NOT IN (SELECT value FROM json_each(?)))
+FROM entries e
+LEFT JOIN seen s USING (row_id)
+WHERE e.status IS NOT NULL
+"""
+FAILED_AND_GONE: Final = """
+SELECT part, row_id, variant
+FROM entries e
+WHERE status = 1 AND NOT EXISTS (SELECT 1 FROM seen s WHERE s.row_id = e.row_id)
+ORDER BY part
+"""
+REFRESHED: Final = f"""
+SELECT {PENDING}
+FROM pending
+WHERE part = ? AND state = 3 AND row_number BETWEEN ? AND ?
+ORDER BY row_number, variant_no, work
+"""
+LAST_REFRESHED: Final = """
+SELECT max(work)
+FROM pending
+WHERE part = ? AND state = 3
+"""
+LEAVING_PARTS: Final = """
+SELECT DISTINCT part
+FROM leaving
+"""
+
+# -- written: columns that follow the input, rows that leave the table ------------------------------------------------
+
+SET_PLANNED_GONE: Final = """
+UPDATE runs
+SET planned = json_set(planned, '$.gone', ?1, '$.gone_variants', ?2)
+WHERE run = ?3
+"""
+SET_CONTENTS: Final = """
+UPDATE entries
+SET content = p.content
+FROM (
+    SELECT row_id, variant, content, max(work)
+    FROM pending
+    WHERE part = ? AND state = 3 AND work <= ?
+    GROUP BY row_id, variant
+) p
+WHERE entries.row_id = p.row_id AND entries.variant = p.variant
+"""
+MARK_REFRESHED: Final = """
+UPDATE pending
+SET state = 2
+WHERE part = ? AND state = 3 AND work <= ?
+"""
+DOUBT_UNKNOWN: Final = """
+UPDATE entries
+SET content = x''
+WHERE content IS NULL AND status IS NOT NULL
+"""
+DOUBT_CONTENTS: Final = """
+UPDATE entries
+SET content = x''
+WHERE (row_id, variant) IN (
+    SELECT row_id, variant
+    FROM pending
+    WHERE state = 3 AND range IN (SELECT value FROM json_each(?))
+)
+"""
+DROP_REFRESHED: Final = """
+DELETE FROM pending
+WHERE state = 3 AND range IN (SELECT value FROM json_each(?))
+"""
+FILL_CONTENT: Final = """
+UPDATE entries
+SET content = ?3
+WHERE row_id = ?1 AND variant = ?2
+"""
+ANNOUNCE: Final = """
+UPDATE parts
+SET next_size = ?, next_footer = ?
+WHERE part = ?
+"""
+ADD_LEAVING: Final = """
+INSERT INTO leaving(part, row_id, variant)
+VALUES (?, ?, ?)
+"""
+FORGET_LEAVING: Final = """
+DELETE FROM leaving
+WHERE part = ?1 OR ?1 IS NULL
+"""
+NOTHING_COMPLETE: Final = """
+UPDATE runs
+SET complete = 0
+WHERE complete = 1
+"""
+COUNT_DOWN: Final = """
+UPDATE parts
+SET rows = rows - (SELECT count(*) FROM leaving l WHERE l.part = parts.part)
+WHERE part = ?
+"""
+DELETE_LEFT: Final = """
+DELETE FROM entries
+WHERE (row_id, variant) IN (SELECT row_id, variant FROM leaving WHERE part = ?)
+"""
+FORGET_PART: Final = """
+DELETE FROM parts
+WHERE part = ?
+"""

@@ -1,0 +1,127 @@
+"""`batch.ledger.index`: what a pass over the source says of the table, and how rows leave the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from batch.ledger import index
+from batch.ledger.index import Gone, IndexReader, gone_of
+from batch.ledger.reader import Entry
+from batch.ledger.schema import FROM_1, SCHEMA_VERSION, UPGRADES, connect
+from tests.support.ledgers import fingerprint, read
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A table of six rows in two parts, asked in two variants; the last has a place and no outcome."""
+    made = tmp_path / "ledger.db"
+    with closing(connect(made)) as db:
+        rows = [(f"r{n}", variant, n, n // 3, n % 2) for n in range(6) for variant in ("a", "b")]
+        db.executemany("INSERT INTO entries VALUES(?,?,?,?,x'00',?,x'01')", rows)
+        db.execute("INSERT INTO entries VALUES('place','a',6,1,NULL,NULL,NULL)")
+        db.execute("INSERT INTO parts(part, rows) VALUES(0,6),(1,6)")
+    return made
+
+
+@pytest.fixture
+def reader(path: Path) -> Iterator[IndexReader]:
+    """Of that table."""
+    with IndexReader(path) as made:
+        yield made
+
+
+def change(path: Path, what: Callable[[apsw.Connection], Any]) -> None:
+    with closing(connect(path)) as db:
+        db.execute("BEGIN")
+        what(db)
+        db.execute("COMMIT")
+
+
+def met(*ids: str) -> Callable[[apsw.Connection], Any]:
+    return lambda db: db.executemany("INSERT INTO seen VALUES(?,1,'here')", [(row_id,) for row_id in ids])
+
+
+def test_rows_that_were_not_met_and_variants_that_are_not_asked_are_told_apart(path: Path, reader: IndexReader) -> None:
+    """FIELD 30. A place without an outcome is no row of the table."""
+    change(path, met("r0", "r1", "r2", "r9"))
+    assert reader.count_gone(["a", "b"]) == Gone(6, 0)
+    assert reader.count_gone(["b", "c"]) == Gone(6, 3)
+    assert gone_of(reader) == Gone()
+    change(path, lambda db: index.keep_gone(db, Gone(6, 3), run=None))
+    assert (gone_of(reader).total, gone_of(reader)) == (9, Gone(6, 3))
+
+
+def test_rows_that_failed_for_good_and_are_gone_come_part_after_part(path: Path, reader: IndexReader) -> None:
+    """FIELD 29. Of the even and the odd rows the odd ones failed."""
+    change(path, met("r0", "r1"))
+    assert list(reader.failed_and_gone()) == [(1, {("r3", "a"), ("r3", "b"), ("r5", "a"), ("r5", "b")})]
+
+
+def test_rows_that_left_a_part_are_forgotten_with_it_or_without_it(path: Path, reader: IndexReader) -> None:
+    """FIELD 30. What is announced and not done can be crossed out; what was done is known of the announced alone."""
+    change(path, lambda db: index.announce_leaving(db, 0, [("r0", "a"), ("r2", "a")]))
+    change(path, lambda db: index.announce_leaving(db, 0, [("r0", "a"), ("r0", "b")]))
+    change(path, lambda db: index.forget_entries(db, 0))
+    assert reader.entries(["r0"]) == {}
+    assert set(reader.entries(["r2"])) == {("r2", "a"), ("r2", "b")}
+    assert read(path, "SELECT rows FROM parts ORDER BY part") == [(4,), (6,)]
+    change(path, lambda db: index.announce_leaving(db, 1, [("r3", "a")]))
+    change(path, index.forget_leaving)
+    change(path, lambda db: index.forget_entries(db, 1))
+    assert read(path, "SELECT rows FROM parts ORDER BY part") == [(4,), (6,)]
+    change(path, lambda db: index.announce_leaving(db, 1, [(f"r{n}", v) for n in (3, 4, 5) for v in "ab"]))
+    change(path, lambda db: index.forget_part(db, 1))
+    assert read(path, "SELECT part FROM parts") == [(0,)]
+    assert list(reader.entries(["r3", "r4", "r5", "place"])) == [("place", "a")]
+    assert read(path, "SELECT DISTINCT part FROM leaving") == [(1,)], "until the file is gone, too"
+
+
+def test_columns_are_known_when_they_are_written_and_the_last_of_two_counts(path: Path, reader: IndexReader) -> None:
+    """FIELD 28. A row may wait twice, after a kill; what came after the part was written waits on."""
+
+    def wait(work: int, content: bytes) -> Callable[[apsw.Connection], Any]:
+        return lambda db: db.execute(
+            "INSERT INTO pending VALUES(?,0,0,'r1','a',0,1,0,?,3,NULL,0,?)", (work, fingerprint(1), content)
+        )
+
+    for work, content in ((5, b"old"), (7, b"new"), (9, b"later")):
+        change(path, wait(work, content))
+    assert [row.work_id for row in reader.refreshed(0, 0, 2)] == [5, 7, 9]
+    assert (reader.refreshed(0, 2, 9), reader.refreshed(1, 0, 9)) == ([], [])
+    assert (reader.last_refreshed(0), reader.last_refreshed(1)) == (9, None)
+    assert reader.settled_by_part() == {0: 3}
+    assert reader.ranges() == [0]
+    change(path, lambda db: index.settle_refreshed(db, 0, 7))
+    assert reader.entries(["r1"])["r1", "a"] == Entry("r1", "a", 1, 0, b"\0", 1, b"new")
+    assert reader.entries(["r1"])["r1", "b"].content == b"\1"
+    assert reader.last_refreshed(0) == 9
+    change(path, lambda db: index.drop_refreshed(db, [0]))
+    assert reader.entries(["r1"])["r1", "a"].content == b"", "its part may have been written already"
+    assert (reader.last_refreshed(0), reader.settled_by_part()) == (None, {})
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_ledger_of_any_older_format_gets_the_tables_of_today(version: int, tmp_path: Path) -> None:
+    """FIELD 28. Each step of the way once, and no column in another place than in a new ledger."""
+    path, new = tmp_path / "ledger.db", tmp_path / "new.db"
+    connect(new).close()
+    with closing(connect(path)) as db:
+        later = {"entries": ["content"], "pending": ["content"]}
+        later |= {} if version == 2 else {line.split()[2]: [] for line in FROM_1.strip().splitlines()}
+        for line in () if version == 2 else FROM_1.strip().splitlines():
+            later[line.split()[2]].append(line.split()[5])
+        for table, columns in later.items():
+            for column in columns:
+                db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("DROP TABLE leaving")
+        db.pragma("user_version", version)
+    assert len(UPGRADES) == SCHEMA_VERSION - 1
+    connect(path).close()
+    tables = "SELECT m.name, i.name, i.type FROM sqlite_schema m, pragma_table_info(m.name) i ORDER BY m.name, i.cid"
+    assert read(path, tables) == read(new, tables)
