@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from batch.core.arrowtypes import from_text, is_json, plain_kind
+from batch.core.arrowtypes import from_text, is_json, is_number, is_text_bytes, plain_kind
 
 REST: Final = "input_rest"
 MAX_COLUMNS: Final = 1_000
@@ -215,6 +215,10 @@ class RowDecoder:
 
 def _decoder(field: pa.Field) -> Decode:
     kind = field.type
+    if is_text_bytes(field):
+        return lambda column: [_text(cell, field.name) for cell in _maps(column)]
+    if is_number(field):
+        return lambda column: [_whole(cell) for cell in _plain(column)]
     if is_json(field):
         return lambda column: [None if text is None else msgspec.json.decode(text) for text in column.to_pylist()]
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
@@ -222,6 +226,28 @@ def _decoder(field: pa.Field) -> Decode:
     if (coarse := _in_microseconds(kind)) != kind:
         return lambda column: _maps(column.cast(coarse, safe=False))
     return _maps if pa.types.is_nested(kind) else _plain
+
+
+def _text(value: Any, name: str) -> Any:
+    """The value with text in place of bytes, at every depth.
+
+    Raises:
+        ValueError: bytes are no UTF-8.
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as exc:
+            raise ValueError(f"column {name!r}: not UTF-8: byte 0x{value[exc.start]:02x} at byte {exc.start}") from exc
+    if isinstance(value, dict):
+        return {_text(key, name): _text(item, name) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_text(item, name) for item in value)
+    return value
+
+
+def _whole(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value.is_integer() and -_EXACT <= value <= _EXACT else value
 
 
 def _plain(column: pa.Array) -> list[Any]:

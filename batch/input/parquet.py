@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.core.arrowtypes import cast_batch, decoded
+from batch.core.arrowcommon import cast_batch
+from batch.core.arrowtypes import decoded, is_text_bytes
 from batch.core.canonical import bad_line_id
 from batch.core.errors import InputError
 from batch.input.batches import Position, SourceBatch, input_failure
 from batch.input.files import File, shown
+from batch.input.fitting import Fitter
+from batch.input.json_columns import REST, RowDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from batch.core.records import Failure
-    from batch.input.json_columns import RowDecoder
 
 MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -63,20 +65,16 @@ class ParquetRows:
             self.close()
             raise InputError(f"{self._path}: has {', '.join(map(repr, twice))} more than once. Rename the columns.")
         fields = [field for field in columns if not (pa.types.is_struct(field.type) and field.type.num_fields == 0)]
-        self.schema = pa.schema([field.with_type(decoded(field.type)) for field in fields])
+        self.schema = pa.schema([_plain(field) for field in fields])
         # Columns are chosen by name only where some were dropped: a name `a.b` would be taken for b inside a.
         self._names = self.schema.names if len(fields) < len(columns) else None
         self.rows: int = self._file.metadata.num_rows
 
-    def batches(self, skip: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Read batches from a row on; inside its row group the rows before it are read and dropped.
-
-        Args:
-            skip: index of the first row.
-            schema: what the columns are cast to.
+    def batches(self, skip: int) -> Iterator[pa.RecordBatch]:
+        """Read batches of `schema` from a row on; inside its row group the rows before it are read and dropped.
 
         Raises:
-            InputError: a row group is broken, or a value does not fit the type that it is cast to.
+            InputError: a row group is broken.
         """
         for number in range(self._file.metadata.num_row_groups):
             group = self._file.metadata.row_group(number)
@@ -87,12 +85,28 @@ class ParquetRows:
             try:
                 for batch in self._file.iter_batches(step, row_groups=[number], columns=self._names):
                     if skip < batch.num_rows:
-                        yield cast_batch(batch.slice(skip), schema)
+                        yield cast_batch(batch.slice(skip), self.schema)
                     skip = max(0, skip - batch.num_rows)
             except (pa.ArrowException, OSError) as exc:
                 raise InputError(
                     f"{self._path}: row group {number} cannot be read: {_first_line(exc)}. Make the file again."
                 ) from exc
+
+    def range_of(self, name: str) -> tuple[Any, Any] | None:
+        """The lowest and the highest value of a column of numbers, as the file says it; None when it does not."""
+        low: list[Any] = []
+        high: list[Any] = []
+        for number in range(self._file.metadata.num_row_groups):
+            group = self._file.metadata.row_group(number)
+            chunks = (group.column(place) for place in range(group.num_columns))
+            chunk = next((chunk for chunk in chunks if chunk.path_in_schema == name), None)
+            known = chunk.statistics if chunk is not None and chunk.is_stats_set else None
+            if known is not None and known.has_min_max:
+                low.append(known.min)
+                high.append(known.max)
+            elif group.num_rows and not (known is not None and known.null_count == group.num_rows):
+                return None
+        return (min(low), max(high)) if low else (0, 0)
 
     def close(self) -> None:
         """Close the file; harmless when repeated."""
@@ -117,21 +131,19 @@ class ParquetRows:
 class ParquetReader:
     """Reads the rows of one file forwards from a position."""
 
-    def __init__(self, file: File, schema: pa.Schema, start: Position, *, decoder: RowDecoder, limit: int) -> None:
+    def __init__(self, file: File, schema: pa.Schema, start: Position, *, limit: int) -> None:
         """Open the file.
 
         Args:
             file: which file.
             schema: what its columns are cast to; a column that it lacks is null.
             start: where to begin.
-            decoder: makes Python values of that schema.
             limit: the largest row in bytes; a larger one is a failure.
 
         Raises:
             InputError: the file is gone, or has fewer rows than the position.
         """
         self._limit = limit
-        self._decoder = decoder
         self._position = start
         self._unit = f"{file.name} row"
         self._file = ParquetRows(file.path)
@@ -141,7 +153,11 @@ class ParquetReader:
                 f"{shown(file.path)}: has {self._file.rows} rows, fewer than were read of it before. "
                 "Put the whole file back."
             )
-        self._batches = self._file.batches(start.row, schema)
+        self._batches = self._file.batches(start.row)
+        self._fitter = Fitter(schema, self._file.schema)
+        # What stands in an `input_rest` of ours is put back into the records.
+        self._names = [name for name in schema.names if name != REST or REST in self._file.schema.names]
+        self._decoder = RowDecoder(pa.schema([schema.field(name) for name in self._names]))
         self._left: pa.RecordBatch | None = None
 
     def read(self, max_rows: int, max_bytes: int) -> SourceBatch | None:
@@ -163,41 +179,60 @@ class ParquetReader:
         self._position = Position(before.file, before.row + count)
         size = batch.nbytes
         numbers = list(range(before.row, before.row + count))
-        records, failures, ids = self._records(batch, before.row)
-        if any(failures):
-            keep = pa.array([None if failed else index for index, failed in enumerate(failures)], pa.int64())
-            batch = batch.take(keep)
-        return SourceBatch(batch, records, numbers, failures, ids, size, self._position, self._unit)
+        columns, records, failures, ids = self._rows(batch, before.row)
+        return SourceBatch(columns, records, numbers, failures, ids, size, self._position, self._unit)
 
     def close(self) -> None:
         """Close the file before its end; harmless when repeated."""
         self._file.close()
 
-    def _records(
+    def _rows(
         self, batch: pa.RecordBatch, first: int
-    ) -> tuple[list[dict[str, Any] | None], list[Failure | None], list[str | None]]:
-        """The rows as Python values, with failures and identities; row by row where one is too large or unreadable."""
+    ) -> tuple[pa.RecordBatch, list[dict[str, Any] | None], list[Failure | None], list[str | None]]:
+        """The rows as columns and as Python values, with failures and identities.
+
+        Row by row where one is too large or cannot be read: it is null in all columns.
+        """
         none: list[None] = [None] * batch.num_rows
         if batch.nbytes <= self._limit:
             with suppress(ValueError):
-                return [*self._decoder.records(batch)], [*none], [*none]
-        records: list[dict[str, Any] | None] = [*none]
+                columns, records = self._fitted(batch)
+                return columns, [*records], [*none], [*none]
+        pieces: list[pa.RecordBatch] = []
+        found: list[dict[str, Any] | None] = [*none]
         failures: list[Failure | None] = [*none]
         ids: list[str | None] = [*none]
+        empty, _ = self._fitter.fit(batch.slice(0, 1).take(pa.array([None], pa.int64())))
         for index in range(batch.num_rows):
             row = batch.slice(index, 1)
             place = f"{self._unit} {first + index}"
+            columns = empty
             try:
                 if row.nbytes > self._limit:
                     reason = f"{row.nbytes:,} bytes are more than input.max_row_bytes ({self._limit:,})"
                     failures[index] = input_failure(place, code="too_long", reason=reason)
                 else:
-                    records[index] = self._decoder.records(row)[0]
+                    columns, (found[index],) = self._fitted(row)
             except ValueError as exc:
-                failures[index] = input_failure(place, code="unreadable", reason=str(exc))
+                failures[index] = input_failure(place, code="unreadable", reason=_first_line(exc))
             if failures[index] is not None:
                 ids[index] = bad_line_id(batch.take([index]).serialize().to_pybytes())
-        return records, failures, ids
+            pieces.append(columns)
+        return pa.Table.from_batches(pieces).combine_chunks().to_batches()[0], found, failures, ids
+
+    def _fitted(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[dict[str, Any]]]:
+        columns, rests = self._fitter.fit(batch)
+        whole = len(self._names) == len(columns.schema)
+        records = self._decoder.records(columns if whole else columns.select(self._names))
+        for index, values in rests.items():
+            records[index].update(values)
+        return columns, records
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """The column as it is read; that its bytes were text to another job says nothing about this one."""
+    field = field.remove_metadata() if is_text_bytes(field) else field
+    return field.with_type(decoded(field.type))
 
 
 def _refused(path: Path, exc: Exception) -> str:

@@ -9,15 +9,14 @@ JSONL has no schema, so its columns are fixed at the start: by declared types, t
 all files show (64 MB at most), or by what an earlier run kept. A value that its column cannot give back unchanged, and
 a key without a column, stand in `input_rest` as JSON text. `records` have every value as it came, except where a
 declared type says how to read it. A missing key is null. Parquet files need not have the same columns: a column that a
-file lacks is null there; a column with two types gets the type that holds both without loss, and where there is none
-the source is refused.
+file lacks is null there, and `parquet_columns` knows the types of the others.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Any, Final, Protocol
@@ -25,14 +24,16 @@ from typing import Any, Final, Protocol
 import msgspec
 import pyarrow as pa
 
-from batch.core.arrowtypes import check_schema, common_field, field_of, json_field, type_name, type_text
+from batch.core.arrowcommon import check_schema
+from batch.core.arrowtypes import field_of, json_field, type_name
 from batch.core.errors import InputError
 from batch.input import openai_batch
 from batch.input.batches import Position, SourceBatch
 from batch.input.files import File, Found, find, shown
-from batch.input.json_columns import REST, RowDecoder
+from batch.input.json_columns import REST
 from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines, require_some, sample
-from batch.input.parquet import ParquetReader, ParquetRows
+from batch.input.parquet import ParquetReader
+from batch.input.parquet_columns import Reads, unite
 from batch.job.job import InputSpec
 
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -90,17 +91,27 @@ class Source:
         stat: the state of the files when they were found.
         found: the files.
         rows: how many rows there are; None where the format does not say it.
+        clashes: columns some of whose values stand in `input_rest` because files do not agree, and why.
     """
 
-    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        found: Found,
+        schema: pa.Schema,
+        rows: Sequence[int] | None,
+        *,
+        rest_is_input: bool = False,
+    ) -> None:
         """Use `open` instead."""
         self.spec = spec
         self.found = found
         self.schema = schema
         self.stat = _stat(found)
         self.rows = sum(rows) if rows is not None else None
+        self.clashes: dict[str, str] = {}
         self.types: dict[str, str] = {
-            field.name: type_name(field) for field in schema if rows is not None or field.name != REST
+            field.name: type_name(field) for field in schema if field.name != REST or rest_is_input
         }
         self._weights = list(accumulate(rows or [file.size for file in found.files], initial=0))
 
@@ -112,6 +123,8 @@ class Source:
         fixed_types: Mapping[str, str] | None = None,
         model: str = "",
         parameters: Mapping[str, Any] | None = None,
+        reads: Collection[str] | None = None,
+        texts: Collection[str] = (),
     ) -> Source:
         """Find the files and fix their columns; no rows are read, except the first lines that fix the types of JSONL.
 
@@ -120,15 +133,20 @@ class Source:
             fixed_types: `types` of an earlier run over the same output folder.
             model: the model that the job asks; lines of `openai-batch` name it too.
             parameters: the parameters of the job, for the same reason.
+            reads: the columns that the job reads or names, None for all: their types must go together.
+            texts: those of them that are read as text: bytes in them are decoded.
 
         Raises:
             InputError: there is no file; one is broken or not supported; the columns of two do not go together; the key
-                column is missing; or the type of a column cannot be cast without loss to the one kept.
+                column is missing; the type of a column cannot be cast without loss to the one kept; or a column of
+                bytes is no text.
         """
         found = find(spec.path)
         kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
         if found.files[0].kind == "parquet":
-            return _open_parquet(spec, found, kept)
+            key = {spec.key} if spec.key is not None else set()
+            read = Reads(None if reads is None else key.union(reads), key.union(texts))
+            return _open_parquet(spec, found, kept, read)
         unwrap = openai_batch.BatchFile(model, parameters or {}).unwrap if spec.format == "openai-batch" else None
         return _open_lines(spec, found, kept, unwrap)
 
@@ -172,8 +190,7 @@ class _Parquet(Source):
     """Parquet files."""
 
     def _open_file(self, file: File, start: Position) -> _FileReader:
-        decoder = RowDecoder(self.schema)
-        return ParquetReader(file, self.schema, start, decoder=decoder, limit=self.spec.max_row_bytes)
+        return ParquetReader(file, self.schema, start, limit=self.spec.max_row_bytes)
 
 
 class _Reader:
@@ -229,46 +246,18 @@ def _stat(found: Found) -> SourceStat:
     )
 
 
-def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
+def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema, reads: Reads) -> Source:
     path = shown(spec.path)
     if spec.types:
         raise InputError(f"{path}: is Parquet, which has types of its own: take input.types out.")
     if spec.format != "rows":
         raise InputError(f'{path}: is Parquet, and input.format = "{spec.format}" is a form of JSONL.')
-    schema, rows = _united(found)
-    _require_castable(path, kept, schema)
-    schema = pa.schema([kept.field(field.name) if field.name in kept.names else field for field in schema])
+    united = unite(found, kept, reads)
+    schema = united.schema()
     _require_key(spec, schema.names)
-    return _Parquet(spec, found, schema, rows)
-
-
-def _united(found: Found) -> tuple[pa.Schema, list[int]]:
-    """The columns of all files in the order in which they first appear, and the number of rows of each file."""
-    fields: dict[str, pa.Field] = {}
-    type_comes_from: dict[str, str] = {}
-    rows = []
-    for file in found.files:
-        opened = ParquetRows(file.path)
-        opened.close()
-        rows.append(opened.rows)
-        for field in opened.schema:
-            name = field.name
-            before = fields.setdefault(name, field)
-            type_comes_from.setdefault(name, file.name)
-            if before.equals(field, check_metadata=True):
-                continue
-            both = common_field(before, field)
-            if both is None:
-                raise InputError(
-                    f"{shown(found.path)}: column {name!r} is {type_text(before)} in {type_comes_from[name]} and "
-                    f"{type_text(field)} in {file.name}, and no type holds both without loss. "
-                    "Write one of them anew, or ask them by two jobs."
-                )
-            if both.type != before.type:
-                type_comes_from[name] = file.name
-            fields[name] = both
-    several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
-    return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
+    source = _Parquet(spec, found, schema, united.rows, rest_is_input=REST in united.fields)
+    source.clashes = united.clashes
+    return source
 
 
 def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap | None) -> Source:

@@ -32,6 +32,8 @@ TYPES: Final = "types"
 """Key of the ledger's `meta` that holds the column types as JSON."""
 INPUTS: Final = "inputs"
 """Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
+OURS: Final = "columns"
+"""Key of the ledger's `meta` that holds the names of our own columns in the parts."""
 
 
 class CheckedJob(msgspec.Struct, frozen=True):
@@ -115,8 +117,15 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
             )
     except BatchError as exc:
         faults.append(str(exc))
-    source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
     variants = Variants(job, tools, _service(job))
+    source = Source.open(
+        job.input,
+        fixed_types=types,
+        model=job.model.name,
+        parameters=job.model.parameters,
+        reads=variants.columns.union(job.output.columns or ()),
+        texts=variants.texts,
+    )
     warnings = _parameters(variants, faults)
     faults += variants.check(source.schema.names)
     inputs = schema = None
@@ -191,7 +200,13 @@ def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None) -> pa.Schema:
     chosen = list(columns) if columns is not None else list(source.names)
     if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:
         chosen.append("input_rest")
-    fields = list(kept) if kept is not None else []
+    fields = [_as_now(field, source) for field in kept] if kept is not None else []
     names = {field.name for field in fields}
     fields += [source.field(name) for name in chosen if name not in names and name not in tables.unwritable(source)]
     return pa.schema(fields)
+
+
+def _as_now(field: pa.Field, source: pa.Schema) -> pa.Field:
+    """A column of earlier runs, with the type of now where that holds more."""
+    now = source.field(field.name) if field.name in source.names else field
+    return field if now.type == field.type else now

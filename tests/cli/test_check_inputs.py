@@ -149,3 +149,21 @@ def test_a_key_that_is_too_short_to_be_masked_is_said(alone: Shell, monkeypatch:
         said = cli("check", folder)
         assert said.code == 0
         assert (sentence in said.out) is warned
+
+
+def test_check_tells_the_types_that_are_written_and_what_does_not_fit_them(alone: Shell, cli: Cli) -> None:
+    """FIELD 35: JSON text is called so; FIELD 36: so is text that comes as bytes, and a column whose files do not agree."""
+    rows = [{"id": n, "text": "x", "tree": {"k": n}, "mixed": "fine" if n else {"k": 1}} for n in range(3)]
+    said = cli("check", alone.write(rows))
+    lines = {words[0]: " ".join(words[1:]) for line in said.out.splitlines() if (words := line.split())}
+    assert (lines["tree"], lines["mixed"]) == ("json", "large_string")
+    (alone.folder / "in").mkdir()
+    for name, note in (("a", "x"), ("b", 5)):
+        table = pa.table({"id": [name], "text": pa.array([b"hi"]), "note": [note]})
+        pq.write_table(table, alone.folder / "in" / f"{name}.parquet")
+    said = cli("check", alone.folder, "--set", "input.path=in")
+    lines = {words[0]: " ".join(words[1:]) for line in said.out.splitlines() if (words := line.split())}
+    assert (said.code, lines["text"]) == (0, "binary in the prompt, read as UTF-8 text")
+    clash = "string in a.parquet and int64 in b.parquet: what does not fit is in input_rest"
+    assert lines["note"] == f"string {clash}"
+    assert "user hi" in " ".join(said.out.split())
