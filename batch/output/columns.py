@@ -12,6 +12,7 @@ import pyarrow as pa
 from batch.core.records import COST_DIGITS
 
 TEXT: Final = pa.string()
+SHORT_TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 _LONG_TEXT: Final = pa.large_string()
 _INT: Final = pa.int32()
 LONG: Final = pa.int64()
@@ -26,6 +27,7 @@ class Column(NamedTuple):
     name: str
     type: Any
     of: Literal["row", "outcome", "sums", "call", "usage", "made"]
+    """Where a value is read from; one that is `made` comes from the run or from several records."""
     attribute: str = ""
 
 
@@ -34,6 +36,7 @@ RESULTS: Final = (
     Column("row_number", LONG, "row"),
     Column("variant", TEXT, "row"),
     Column("run", TEXT, "row"),
+    Column("job", TEXT, "row"),
     Column("status", TEXT, "outcome"),
     Column("answer", _LONG_TEXT, "outcome"),
     Column("reasoning", _LONG_TEXT, "outcome"),
@@ -68,6 +71,11 @@ RESULTS: Final = (
 
 CALLS: Final = (
     Column("client_call_id", TEXT, "call"),
+    # The folder of a file has the run, too; readers that do not look at names of folders find it here. In Parquet it is
+    # plain text, which Spark and Trino want; to Arrow it is a dictionary, because that is what pandas makes of the name
+    # of a folder, and it refuses a column of another type beside it.
+    Column("run", SHORT_TEXT, "made"),
+    Column("job", TEXT, "made"),
     Column("row_id", TEXT, "row"),
     Column("row_number", LONG, "row"),
     Column("variant", TEXT, "row"),

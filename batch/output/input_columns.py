@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batch.output.columns import RESULTS
-from batch.output.tables import INPUT_NAME_KEY
+from batch.output.tables import INPUT_NAME_KEY, first_of_ours
 
 
 def input_schema(results: pa.Schema) -> pa.Schema:
     """The input columns of a `results` file, under the names they have in the source."""
     fields = []
-    for field in list(results)[: len(results) - len(RESULTS)]:
+    for field in list(results)[: first_of_ours(results)]:
         metadata = dict(field.metadata or {})
         name = metadata.pop(INPUT_NAME_KEY.encode(), field.name.encode()).decode()
         metadata.pop(b"PARQUET:field_id", None)

@@ -104,6 +104,7 @@ class Publisher:
     Args:
         folder: the output folder; its ledger exists.
         run: id of the run.
+        job: name of the job.
         schema: the columns of the result table.
         tags: the job's tags, which stand beside every call.
         variants: the job's variants in their order; `[None]` when it has none.
@@ -115,6 +116,7 @@ class Publisher:
         folder: OutputFolder,
         run: str,
         *,
+        job: str,
         schema: pa.Schema,
         tags: Mapping[str, str],
         variants: Sequence[str | None] = (None,),
@@ -123,6 +125,7 @@ class Publisher:
         self._announce = announce
         self._folder = folder
         self._run = run
+        self._job = job
         self._schema = schema
         self._tags = dict(tags)
         self._variants = list(variants)
@@ -215,17 +218,20 @@ class Publisher:
                 publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
                 rows.append(tables.CallRow(row_id=row_id, row_number=row_number, variant=variant or None, call=call))
                 if len(rows) >= CALLS_BATCH:
-                    yield tables.call_batch(rows, self._tags)
+                    yield self._call_batch(rows)
                     rows = []
                 row = next(calls, None)
             if rows:
-                yield tables.call_batch(rows, self._tags)
+                yield self._call_batch(rows)
 
         target = self._folder.calls_part(self._run, self._call_parts)
         files.make_folder(target.parent)
         parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
         publication.calls_footprint = _footprint(target)
         self._call_parts += 1
+
+    def _call_batch(self, rows: list[tables.CallRow]) -> pa.RecordBatch:
+        return tables.call_batch(rows, self._tags, run=self._run, job=self._job)
 
     def _write_part(self, part: int, publication: Publication) -> None:
         spills: dict[int, Spill] = {}
@@ -266,6 +272,7 @@ class Publisher:
                         row_number=row.row_number,
                         variant=row.variant or None,
                         run=self._run,
+                        job=self._job,
                         fingerprint=row.fingerprint,
                         outcome=row.outcome,
                     )
