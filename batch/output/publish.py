@@ -29,7 +29,7 @@ from batch.ledger.reader import SLICE, LedgerReader, PendingRow
 from batch.ledger.totals import Totals
 from batch.output import files, parts, tables
 from batch.output.folder import OutputFolder
-from batch.output.input_columns import no_inputs
+from batch.output.input_columns import inputs_of
 
 CALLS_BATCH: Final = 5_000
 CALLS_OF_A_FILE: Final = 10_000
@@ -107,6 +107,7 @@ class Publisher:
     Args:
         folder: the output folder; its ledger exists.
         run: id of the run.
+        job: name of the job.
         schema: the columns of the result table.
         tags: the job's tags, which stand beside every call.
         variants: the job's variants in their order; `[None]` when it has none.
@@ -118,6 +119,7 @@ class Publisher:
         folder: OutputFolder,
         run: str,
         *,
+        job: str,
         schema: pa.Schema,
         tags: Mapping[str, str],
         variants: Sequence[str | None] = (None,),
@@ -126,6 +128,7 @@ class Publisher:
         self._announce = announce
         self._folder = folder
         self._run = run
+        self._job = job
         self._schema = schema
         self._tags = dict(tags)
         self._variants = list(variants)
@@ -222,11 +225,11 @@ class Publisher:
                 publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
                 rows.append(tables.CallRow(row_id=row_id, row_number=row_number, variant=variant or None, call=call))
                 if len(rows) >= CALLS_BATCH:
-                    yield tables.call_batch(rows, self._tags)
+                    yield self._call_batch(rows)
                     rows = []
                 row = next(calls, None)
             if rows:
-                yield tables.call_batch(rows, self._tags)
+                yield self._call_batch(rows)
 
         target = self._folder.calls_part(self._run, self._call_parts)
         files.make_folder(target.parent)
@@ -234,6 +237,9 @@ class Publisher:
         publication.calls_footprint = _footprint(target)
         self._call_parts += 1
         self._booked += len(publication.calls)
+
+    def _call_batch(self, rows: list[tables.CallRow]) -> pa.RecordBatch:
+        return tables.call_batch(rows, self._tags, run=self._run, job=self._job)
 
     def _write_part(self, part: int, publication: Publication) -> None:
         if not self._reader.outcomes(part, count=1):
@@ -276,11 +282,12 @@ class Publisher:
                         row_number=row.row_number,
                         variant=row.variant or None,
                         run=self._run,
+                        job=self._job,
                         fingerprint=row.fingerprint,
                         outcome=row.outcome,
                     )
                 )
-            yield tables.result_batch(self._schema, self._input_columns(rows, spills), results)
+            yield tables.result_batch(self._schema, inputs_of(rows, self._folder, spills, self._schema), results)
 
     def _slice_rows(self, part: int) -> int:
         """How many rows to take at once, so that a thousand large inputs do not lie in memory together."""
@@ -291,24 +298,6 @@ class Publisher:
         with Spill(path) as spill:
             per_row = path.stat().st_size / max(1, spill.rows)
         return max(1, min(SLICE, int(SLICE_BYTES / max(1.0, per_row))))
-
-    def _input_columns(self, rows: Sequence[PendingRow], spills: dict[int, Spill]) -> pa.Table:
-        """The input columns of these rows, in their order; the rows of a part may come from several ranges."""
-        pieces = []
-        start = 0
-        while start < len(rows):
-            end = start
-            while end < len(rows) and rows[end].range == rows[start].range:
-                end += 1
-            number = rows[start].range
-            if number < 0:
-                pieces.append(no_inputs(self._schema, end - start))
-            else:
-                if number not in spills:
-                    spills[number] = Spill(self._folder.spill(number))
-                pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
-            start = end
-        return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="default")
 
 
 def announced(part: int, footprint: Footprint) -> Callable[[apsw.Connection], None]:

@@ -242,6 +242,7 @@ class RunCommand:
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
                     return
+                await Inspection(ready, self._ledger).add_our_columns(reader)
                 with contextvars.bound_contextvars(run=start.run):
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:

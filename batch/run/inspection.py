@@ -6,17 +6,22 @@ Owns the order: files against the ledger, columns that are new, spills that are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 import apsw
+import pyarrow as pa
+import pyarrow.parquet as pq
 from anyio import to_thread
 
 from batch.core.logs import logger
 from batch.ledger.published import Footprint
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
-from batch.output import files, integrity, parts
+from batch.output import files, integrity, parts, tables
 from batch.output.publish import announced
 from batch.plan import preflight, respill
-from batch.plan.preflight import INPUTS, CheckedJob
+from batch.plan.preflight import INPUTS, OURS, CheckedJob
 
 
 class Inspection:
@@ -48,7 +53,7 @@ class Inspection:
             await self._ledger.execute(compared.transaction())
 
     async def add_columns(self, reader: LedgerReader) -> None:
-        """Input columns that are new since the last run are added to every old part, once.
+        """Input columns that are new since the last run, or wider, are so in every old part, once.
 
         Raises:
             StorageError: the disk refused.
@@ -56,10 +61,27 @@ class Inspection:
         kept = reader.meta(INPUTS)
         meta = preflight.kept_meta(self._checked)
         if kept is not None and kept != meta[INPUTS]:
-            for part in reader.parts():
-                widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
+            await self._widen_parts(reader)
+        await self._keep(meta)
+
+    async def add_our_columns(self, reader: LedgerReader) -> None:
+        """Columns of ours that an older version did not write are added to every old part, once, before a run opens.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        names = ",".join(tables.result_schema(pa.schema([]), None).names)
+        if reader.meta(OURS) != names:
+            await self._widen_parts(reader)
+            await self._keep({OURS: names})
+
+    async def _widen_parts(self, reader: LedgerReader) -> None:
+        for part in reader.parts():
+            widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
+            if widened is not None:
                 await self._ledger.execute(integrity.Compared(parts={part: widened}).transaction())
 
+    async def _keep(self, meta: Mapping[str, bytes | str]) -> None:
         def change(db: apsw.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 
@@ -82,8 +104,12 @@ class Inspection:
         logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)
 
 
-def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:
+def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint | None:
+    """Write a part under the schema of now; None when it has it."""
     target = checked.folder.part(part)
+    with suppress(OSError, pa.ArrowException):  # a part that cannot be read is told of when it is rewritten
+        if pq.read_schema(target).equals(checked.schema):
+            return None
     parts.rewrite_part(
         target,
         checked.schema,

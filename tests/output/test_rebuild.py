@@ -47,6 +47,7 @@ def results(folder: OutputFolder, part: int, numbers: Any, *, settled_at: int = 
             row_number=n,
             variant=None,
             run=RUN,
+            job="tickets",
             fingerprint=n.to_bytes(16, "big"),
             outcome=outcome(f"{n} at {settled_at}", settled_at_us=settled_at),
         )
@@ -61,7 +62,7 @@ def calls(folder: OutputFolder, numbers: Any, number: int = 0) -> Path:
     """A file of the book with a call for each of these rows."""
     target = folder.calls_part(RUN, number)
     rows = [tables.CallRow(row_id=f"r{n}", row_number=n, variant=None, call=call(n)) for n in numbers]
-    write_part(target, tables.CALL_SCHEMA, [tables.call_batch(rows, {})], points=POINTS)
+    write_part(target, tables.CALL_SCHEMA, [tables.call_batch(rows, {}, run=RUN, job="tickets")], points=POINTS)
     return target
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import apsw
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from batch.core import canonical
@@ -219,6 +220,25 @@ def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(thaw: Thaw) ->
             assert mill.run().state == "nothing_to_do"
     assert mill.books() == []
     assert {path: path.read_bytes() for path in mill.out.rglob("*.parquet")} == before
+
+
+def test_columns_of_today_are_added_to_parts_of_then_once_something_is_asked(thaw: Thaw) -> None:
+    """FIELD 37: `job` is null where nobody noted it; the book of then stays as it was, and is read with that of now."""
+    mill = thaw("finished")
+    mill.settle_in()
+    before = {path: path.read_bytes() for path in mill.out.glob("calls/*/*.parquet")}
+    assert "job" not in pq.read_schema(next(mill.out.glob("results/*.parquet"))).names
+    with (mill.folder / "rows.jsonl").open("a") as file:
+        file.write('\n{"n": 99}\n')
+    assert mill.run().totals.rows_ok == 1
+    parts = [pq.read_table(path) for path in sorted(mill.out.glob("results/*.parquet"))]
+    assert all(part.schema.equals(parts[0].schema) for part in parts)
+    jobs = [job for part in parts for job in part.column("job").to_pylist()]
+    assert jobs == [*[None] * (len(jobs) - 1), Job.load(mill.folder).name]
+    assert {path: path.read_bytes() for path in before} == before
+    for row in ("3", mill.results("row_id")[-1][0]):
+        code, said = mill.say("show", row)
+        assert (code, " call" in said) == (0, True), said
 
 
 @contextmanager
