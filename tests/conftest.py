@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,8 @@ def unasked_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Log lines as in a program of somebody else's that begins now, whatever an earlier test has set up or told."""
     structlog.reset_defaults()
     monkeypatch.setattr(logs, "_quiet", logs._for_programs())
+    of_pytest = [handler for handler in logging.root.handlers if type(handler).__module__.startswith("_pytest")]
+    monkeypatch.setattr(logging.root, "handlers", of_pytest)
 
 
 @pytest.fixture(autouse=True, scope="module")

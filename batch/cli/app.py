@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, tokens, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
+    "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make the ledger again from results and calls, when it is lost or old."),
     "prune": ("batch.cli.prune:prune", "Take rows out of the table that are not in the input any more."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),

@@ -207,6 +207,7 @@ def _output(checked: CheckedJob) -> str:
 
 
 def _columns(checked: CheckedJob) -> list[str]:
+    from batch.core.arrowtypes import is_text_bytes, type_text
     from batch.output import tables
 
     source = checked.source.schema
@@ -219,13 +220,17 @@ def _columns(checked: CheckedJob) -> list[str]:
             notes.append("JSON text of what fits no other column")
         if field.name in checked.variants.columns:
             notes.append("in the prompt")
+        if is_text_bytes(field):
+            notes.append("read as UTF-8 text")
         if field.name in lost:
             notes.append("not in the output: Parquet cannot hold this type")
         elif field.name not in checked.inputs.names:
             notes.append("not in the output")
         elif field.name in renames:
             notes.append(f"called {renames[field.name]} in the output, the name is taken")
-        lines.append((clean(field.name, most=60), clean(str(field.type), most=60), ", ".join(notes)))
+        if field.name in checked.source.clashes:
+            notes.append(f"{clean(checked.source.clashes[field.name], most=120)}: what does not fit is in input_rest")
+        lines.append((clean(field.name, most=60), clean(type_text(field), most=60), ", ".join(notes)))
     late = [name for name in checked.source.keys if name in checked.variants.columns]
     lines += [(clean(name, most=60), "", "a key of some rows, kept in input_rest, in the prompt") for name in late]
     kept = [name for name in checked.inputs.names if name not in source.names]

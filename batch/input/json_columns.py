@@ -4,14 +4,16 @@ Owns two rules. A JSON value stands in its column only if it comes back as the s
 value itself in `input_rest`. A column that is read from Arrow gives the same Python values wherever it is read. It
 reads no files, and does not know the types by themselves (`batch.core.arrowtypes`).
 
-The type that a column of JSON values gets (`Sketch`): large_string for text, bool for true and false, int64 for whole
-numbers (uint64 where they need it), float64 for other numbers, a list for lists of one of these. Everything else,
-mixtures included, is `json`: a large_string column whose field is marked and whose cells are JSON text. A column
-without any value is large_string.
+The type that a column of JSON values gets (`Sketch`) is the one that most of its values have: large_string for text,
+bool for true and false, int64 for whole numbers (uint64 where they need it), float64 for numbers with and without a
+fraction, a list for lists of one of these, and `json` for all else: a large_string column whose field is marked and
+whose cells are JSON text. Of two that are equally frequent, the first in this row counts. So a few values of another
+kind never change a column: text stays text, and they stand in `input_rest`. A column without any value is large_string.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from itertools import chain
@@ -20,7 +22,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from batch.core.arrowtypes import from_text, is_json, plain_kind
+from batch.core.arrowtypes import from_text, is_json, is_number, is_text_bytes, plain_kind
 
 REST: Final = "input_rest"
 MAX_COLUMNS: Final = 1_000
@@ -52,44 +54,77 @@ class Sketch:
 
 
 class _Seen:
-    """The kinds of values under one key, and the lowest and highest whole number among them."""
+    """How often each kind of value stands under one key, and which whole numbers are among them."""
 
-    __slots__ = ("high", "items", "kinds", "low")
+    __slots__ = ("counts", "inexact", "negative", "unsigned")
 
     def __init__(self) -> None:
-        self.kinds: set[type] = set()
-        self.low = 0
-        self.high = 0
-        self.items: _Seen | None = None
+        self.counts: Counter[str] = Counter()
+        self.negative: set[str] = set()
+        """Kinds with a number below zero."""
+        self.unsigned: set[str] = set()
+        """Kinds with a number that only uint64 holds."""
+        self.inexact: set[str] = set()
+        """Kinds with a number that no double holds."""
 
     def add(self, value: Any) -> None:
-        kind = type(value)
         if value is None:
             return
-        self.kinds.add(kind)
-        if kind is int:
-            self.low, self.high = min(self.low, value), max(self.high, value)
-        elif kind is list:
-            self.items = self.items or _Seen()
-            for item in value:
-                self.items.add(item)
+        if type(value) is not list:
+            self._add("", _scalar(value), [value])
+            return
+        items = [item for item in value if item is not None]
+        kinds = {_scalar(item) for item in items}
+        if kinds == {"int", "float"}:
+            kinds = {"float"}
+        if items:
+            self._add("list of ", kinds.pop() if len(kinds) == 1 else "", items)
+        else:
+            self.counts["empty list"] += 1
+
+    def _add(self, outer: str, kind: str, values: list[Any]) -> None:
+        """Count one value of this kind; `values` are the numbers in it when it is one of whole numbers."""
+        name = f"{outer}{kind}" if kind else "json"
+        self.counts[name] += 1
+        if kind == "int":
+            if min(values) < 0:
+                self.negative.add(name)
+            if max(values) >= 2**63:
+                self.unsigned.add(name)
+            if not -_EXACT <= min(values) <= max(values) <= _EXACT:
+                self.inexact.add(name)
 
     def type(self) -> str:
-        kinds = self.kinds
-        if kinds <= {str}:
-            return "large_string"
-        if kinds == {bool}:
-            return "bool"
-        if kinds == {int}:
-            if self.low >= -(2**63) and self.high < 2**63:
-                return "int64"
-            return "uint64" if self.low >= 0 and self.high < 2**64 else "json"
-        if kinds == {float} or (kinds == {int, float} and self.low >= -_EXACT and self.high <= _EXACT):
+        counts = self.counts
+        families = {
+            "large_string": counts["str"],
+            "number": counts["int"] + counts["float"],
+            "bool": counts["bool"],
+            "list<large_string>": counts["list of str"],
+            "list of numbers": counts["list of int"] + counts["list of float"],
+            "list<bool>": counts["list of bool"],
+            "json": counts["json"],
+        }
+        found = max(families, key=families.__getitem__)
+        if not families[found]:
+            return "json" if counts["empty list"] else "large_string"
+        if found == "number":
+            return self._number("")
+        return f"list<{self._number('list of ')}>" if found == "list of numbers" else found
+
+    def _number(self, outer: str) -> str:
+        whole, floating = f"{outer}int", self.counts[f"{outer}float"]
+        if floating > (self.counts[whole] if whole in self.inexact else 0):
             return "double"
-        if kinds == {list} and self.items is not None and len(self.items.kinds) == 1:
-            item = self.items.type()
-            return "json" if item == "json" or item.startswith("list") else f"list<{item}>"
-        return "json"
+        return "uint64" if whole in self.unsigned and whole not in self.negative else "int64"
+
+
+def _scalar(value: Any) -> str:
+    """The kind of a value that is no list; empty for one that only JSON text holds."""
+    kind = type(value)
+    if kind is int:
+        return "int" if -(2**63) <= value < 2**64 else ""
+    return {str: "str", bool: "bool", float: "float"}.get(kind, "")
 
 
 def build(values: list[Any], field: pa.Field, *, declared: bool) -> tuple[pa.Array, list[int]]:
@@ -119,10 +154,17 @@ def build(values: list[Any], field: pa.Field, *, declared: bool) -> tuple[pa.Arr
     misfits: list[int] = []
     for index, value in enumerate(values):
         cell = None if value is None else _cell(value, kind)
-        if value is not None and (cell is None or (not declared and type(cell) is not type(value))):
+        if value is not None and (cell is None or (not declared and not _same(cell, value))):
             misfits.append(index)
         cells.append(cell)
     return pa.array(cells, kind), misfits
+
+
+def _same(cell: Any, value: Any) -> bool:
+    """Whether a cell gives the value back, and not only an equal one."""
+    if type(cell) is list and type(value) is list:
+        return [*map(type, cell)] == [*map(type, value)]
+    return type(cell) is type(value)
 
 
 def _fits(values: list[Any], kind: pa.DataType) -> bool:
@@ -140,7 +182,9 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
         value = _decimal(value) if pa.types.is_decimal(kind) else _moment(value, kind)
     elif pa.types.is_floating(kind) and type(value) is int and -_EXACT <= value <= _EXACT:
         value = float(value)
-    elif not _fits([value], kind):
+    elif type(value) is list and pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        value = [float(item) if type(item) is int and -_EXACT <= item <= _EXACT else item for item in value]
+    if not from_text(kind) and not _fits([value], kind):
         return None
     try:
         pa.array([value], kind)
@@ -215,6 +259,10 @@ class RowDecoder:
 
 def _decoder(field: pa.Field) -> Decode:
     kind = field.type
+    if is_text_bytes(field):
+        return lambda column: [_text(cell, field.name) for cell in _maps(column)]
+    if is_number(field):
+        return lambda column: [_whole(cell) for cell in _plain(column)]
     if is_json(field):
         return lambda column: [None if text is None else msgspec.json.decode(text) for text in column.to_pylist()]
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
@@ -222,6 +270,28 @@ def _decoder(field: pa.Field) -> Decode:
     if (coarse := _in_microseconds(kind)) != kind:
         return lambda column: _maps(column.cast(coarse, safe=False))
     return _maps if pa.types.is_nested(kind) else _plain
+
+
+def _text(value: Any, name: str) -> Any:
+    """The value with text in place of bytes, at every depth.
+
+    Raises:
+        ValueError: bytes are no UTF-8.
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as exc:
+            raise ValueError(f"column {name!r}: not UTF-8: byte 0x{value[exc.start]:02x} at byte {exc.start}") from exc
+    if isinstance(value, dict):
+        return {_text(key, name): _text(item, name) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_text(item, name) for item in value)
+    return value
+
+
+def _whole(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value.is_integer() and -_EXACT <= value <= _EXACT else value
 
 
 def _plain(column: pa.Array) -> list[Any]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from batch.core.errors import InputError
 from batch.input.files import File, shown
+from batch.input.json_columns import REST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -40,6 +41,11 @@ def columns(spec: InputSpec, files: Sequence[File], own: Collection[str]) -> lis
     if spec.hive_partitioning:
         names = dict.fromkeys(name for file in files for name in partitions(file))
     if spec.file_column is not None:
+        if spec.file_column == REST:
+            raise InputError(
+                f"{shown(spec.path)}: the name {REST} is taken for what fits no column. Give input.file_column another "
+                "name."
+            )
         if spec.file_column in own or spec.file_column in names:
             raise InputError(
                 f"{shown(spec.path)}: has a column {spec.file_column!r} already. Give input.file_column another name."
@@ -51,7 +57,11 @@ def columns(spec: InputSpec, files: Sequence[File], own: Collection[str]) -> lis
 def partitions(file: File) -> dict[str, str | None]:
     """What the folders around a file say, from the outermost: `day=2026-11-29` is `{"day": "2026-11-29"}`."""
     pairs = (part.partition("=") for part in file.path.parent.parts)
-    found = {name: unquote(value) for name, equals, value in map(_shown, pairs) if equals and name and value}
+    found = {
+        name: unquote(value)
+        for name, equals, value in map(_shown, pairs)
+        if equals and value and name not in ("", REST)
+    }
     return {name: None if value == _NULL else value for name, value in found.items()}
 
 
@@ -79,7 +89,10 @@ class Origin:
             index = columns.schema.get_field_index(name)
             if value is None or index < 0 or not holds_text(columns.schema.field(index)):
                 continue
-            columns = _with(columns, index, pc.fill_null(columns.column(index), value))
+            # What the file says and no column of text holds stands in `input_rest`, and in the record.
+            silent = pa.array([record is None or record.get(name) is None for record in batch.records])
+            filled = pc.fill_null(columns.column(index), value)
+            columns = _with(columns, index, pc.if_else(silent, filled, columns.column(index)))
             for record in batch.records:
                 if record is not None and record.get(name) is None:
                     record[name] = value

@@ -6,11 +6,12 @@ Owns their order, and which of several types a column gets. It opens no file.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
-from batch.core.arrowtypes import check_schema, json_field
+from batch.core.arrowcommon import check_schema
+from batch.core.arrowtypes import json_field
 from batch.core.errors import InputError
 from batch.input import origin
 from batch.input.files import Found, shown
@@ -47,6 +48,23 @@ def line_schema(
         )
     fields.pop(REST, None)
     return pa.schema([*fields.values(), pa.field(REST, pa.large_string())])
+
+
+def origin_fields(spec: InputSpec, found: Found, kept: pa.Schema, *, own: Collection[str]) -> list[pa.Field]:
+    """The columns of origin that the job wants of a source with a schema, with the types that they were kept with.
+
+    Args:
+        spec: the input section of the job.
+        found: the files.
+        kept: the columns of an earlier run.
+        own: names of columns that the files have themselves.
+
+    Raises:
+        InputError: the files have the column that is to hold their names, or an earlier run kept a type without text.
+    """
+    fields = origin.columns(spec, found.files, own)
+    require_castable(shown(spec.path), kept, pa.schema(fields))
+    return [kept.field(field.name) if field.name in kept.names else field for field in fields]
 
 
 def require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:

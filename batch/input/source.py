@@ -9,14 +9,14 @@ JSONL has no schema, so its columns are fixed at the start: by declared types, t
 all files show (64 MB at most), or by what an earlier run kept. A value that its column cannot give back unchanged, and
 a key without a column, stand in `input_rest` as JSON text. `records` have every value as it came, except where a
 declared type says how to read it. A missing key is null. Parquet files need not have the same columns: a column that a
-file lacks is null there; a column with two types gets the type that holds both without loss, and where there is none
-the source is refused. Columns of CSV files are text. Of several Parquet files, one that is not whole is one failed row.
+file lacks is null there, and `parquet_columns` knows the types of the others; of several files, one that is not whole
+is one failed row. Columns of CSV files are text.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Any, Protocol
@@ -24,17 +24,19 @@ from typing import Any, Protocol
 import msgspec
 import pyarrow as pa
 
-from batch.core.arrowtypes import common_field, field_of, type_name, type_text
+from batch.core.arrowtypes import field_of, type_name
 from batch.core.errors import InputError
 from batch.input import csvrows, openai_batch, origin
 from batch.input.batches import Position, SourceBatch
 from batch.input.files import File, Found, find, shown
-from batch.input.json_columns import REST, RowDecoder
+from batch.input.json_columns import REST
 from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines
-from batch.input.parquet import BrokenFile, BrokenFileError, ParquetReader, ParquetRows
+from batch.input.parquet import BrokenFile, ParquetReader
+from batch.input.parquet_columns import Reads, unite
+from batch.input.parquet_file import BrokenFileError
 from batch.input.reading import MAX_BYTES, FileReader, FilesReader
 from batch.input.sampling import find_keys, require_some, sample
-from batch.input.schemas import line_schema, require_castable, require_key
+from batch.input.schemas import line_schema, origin_fields, require_castable, require_key
 from batch.job.job import InputSpec
 
 
@@ -85,9 +87,18 @@ class Source:
         blank: why no columns are known, for people, with the way out; None when some are.
         keys: keys that rows have although they are no columns, of those that were looked for.
         unsearched: older lines were not searched for keys.
+        clashes: columns some of whose values stand in `input_rest` because files do not agree, and why.
     """
 
-    def __init__(self, spec: InputSpec, found: Found, schema: pa.Schema, rows: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        found: Found,
+        schema: pa.Schema,
+        rows: Sequence[int] | None,
+        *,
+        rest_is_input: bool = False,
+    ) -> None:
         """Use `open` instead."""
         self.spec = spec
         self.found = found
@@ -97,8 +108,9 @@ class Source:
         self.blank: str | None = None
         self.keys: tuple[str, ...] = ()
         self.unsearched = False
+        self.clashes: dict[str, str] = {}
         self.types: dict[str, str] = {
-            field.name: type_name(field) for field in schema if rows is not None or field.name != REST
+            field.name: type_name(field) for field in schema if field.name != REST or rest_is_input
         }
         self._weights = list(accumulate(rows or [file.size for file in found.files], initial=0))
 
@@ -110,6 +122,8 @@ class Source:
         fixed_types: Mapping[str, str] | None = None,
         model: str = "",
         parameters: Mapping[str, Any] | None = None,
+        reads: Collection[str] | None = None,
+        texts: Collection[str] = (),
     ) -> Source:
         """Find the files and fix their columns; no rows are read, except the first lines that fix the types of JSONL.
 
@@ -118,15 +132,20 @@ class Source:
             fixed_types: `types` of an earlier run over the same output folder.
             model: the model that the job asks; lines of `openai-batch` name it too.
             parameters: the parameters of the job, for the same reason.
+            reads: the columns that the job reads or names, None for all: their types must go together.
+            texts: those of them that are read as text: bytes in them are decoded.
 
         Raises:
             InputError: there is no file; one is broken or not supported; the columns of two do not go together; the key
-                column is missing; or the type of a column cannot be cast without loss to the one kept.
+                column is missing; the type of a column cannot be cast without loss to the one kept; or a column of
+                bytes is no text.
         """
         found = find(spec.path)
         kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
         if found.files[0].kind == "parquet":
-            return _open_parquet(spec, found, kept)
+            key = {spec.key} if spec.key is not None else set()
+            read = Reads(None if reads is None else key.union(reads), key.union(texts))
+            return _open_parquet(spec, found, kept, read)
         if found.files[0].kind == "csv":
             return _open_csv(spec, found, kept)
         unwrap = openai_batch.BatchFile(model, parameters or {}).unwrap if spec.format == "openai-batch" else None
@@ -215,9 +234,8 @@ class _Parquet(Source):
     """Parquet files."""
 
     def _open_file(self, file: File, start: Position) -> FileReader:
-        decoder = RowDecoder(self.schema)
         try:
-            return ParquetReader(file, self.schema, start, decoder=decoder, limit=self.spec.max_row_bytes)
+            return ParquetReader(file, self.schema, start, limit=self.spec.max_row_bytes)
         except BrokenFileError as exc:
             if self.found.single:
                 raise
@@ -241,7 +259,7 @@ def _stat(found: Found) -> SourceStat:
     )
 
 
-def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
+def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema, reads: Reads) -> Source:
     path = shown(spec.path)
     if spec.types:
         raise InputError(f"{path}: is Parquet, which has types of its own: take input.types out.")
@@ -249,51 +267,14 @@ def _open_parquet(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
         raise InputError(f'{path}: is Parquet, and input.format = "{spec.format}" is a form of JSONL.')
     if spec.delimiter is not None:
         raise InputError(f"{path}: is Parquet, and input.delimiter is for CSV: take it out.")
-    schema, rows = _united(found)
-    schema = pa.schema([*schema, *origin.columns(spec, found.files, schema.names)])
-    require_castable(path, kept, schema)
-    schema = pa.schema([kept.field(field.name) if field.name in kept.names else field for field in schema])
+    united = unite(found, kept, reads)
+    rest_is_input = REST in united.fields
+    united.fields |= {field.name: field for field in origin_fields(spec, found, kept, own=united.fields)}
+    schema = united.schema()
     require_key(spec, schema.names)
-    return _Parquet(spec, found, schema, rows)
-
-
-def _united(found: Found) -> tuple[pa.Schema, list[int]]:
-    """The columns of all files in the order in which they first appear, and the number of rows of each file."""
-    fields: dict[str, pa.Field] = {}
-    type_comes_from: dict[str, str] = {}
-    rows = []
-    broken: BrokenFileError | None = None
-    for file in found.files:
-        try:
-            opened = ParquetRows(file.path)
-        except BrokenFileError as exc:
-            if found.single:
-                raise
-            broken = broken or exc
-            rows.append(1)  # the failure that stands for it
-            continue
-        opened.close()
-        rows.append(opened.rows)
-        for field in opened.schema:
-            name = field.name
-            before = fields.setdefault(name, field)
-            type_comes_from.setdefault(name, file.name)
-            if before.equals(field, check_metadata=True):
-                continue
-            both = common_field(before, field)
-            if both is None:
-                raise InputError(
-                    f"{shown(found.path)}: column {name!r} is {type_text(before)} in {type_comes_from[name]} and "
-                    f"{type_text(field)} in {file.name}, and no type holds both without loss. "
-                    "Write one of them anew, or ask them by two jobs."
-                )
-            if both.type != before.type:
-                type_comes_from[name] = file.name
-            fields[name] = both
-    if broken is not None and not type_comes_from:
-        raise broken
-    several = len(rows) > 1  # a file that lacks a column gives nulls, whatever the others promise
-    return pa.schema([field.with_nullable(True) if several else field for field in fields.values()]), rows
+    source = _Parquet(spec, found, schema, united.rows, rest_is_input=rest_is_input)
+    source.clashes = united.clashes
+    return source
 
 
 def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap | None) -> Source:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 import pyarrow as pa
 
-from batch.core.arrowtypes import cast_batch
+from batch.core.arrowcommon import cast_batch
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 from batch.input.json_columns import REST, RowDecoder

@@ -13,6 +13,7 @@ import pyarrow as pa
 from batch.core.records import COST_DIGITS
 
 TEXT: Final = pa.string()
+SHORT_TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 _LONG_TEXT: Final = pa.large_string()
 _INT: Final = pa.int32()
 LONG: Final = pa.int64()
@@ -27,6 +28,7 @@ class Column(NamedTuple):
     name: str
     type: Any
     of: Literal["row", "outcome", "sums", "call", "usage", "made"]
+    """Where a value is read from; one that is `made` comes from the run or from several records."""
     attribute: str = ""
 
 
@@ -69,6 +71,11 @@ RESULTS: Final = (
 
 CALLS: Final = (
     Column("client_call_id", TEXT, "call"),
+    # The folder of a file has the run, too; readers that do not look at names of folders find it here. In Parquet it is
+    # plain text, which Spark and Trino want; to Arrow it is a dictionary, because that is what pandas makes of the name
+    # of a folder, and it refuses a column of another type beside it.
+    Column("run", SHORT_TEXT, "made"),
+    Column("job", TEXT, "made"),
     Column("row_id", TEXT, "row"),
     Column("row_number", LONG, "row"),
     Column("variant", TEXT, "row"),
@@ -146,14 +153,16 @@ RESULT_TEXTS: Final = {
 """What each of our columns of `results` means."""
 
 INPUT_TEXTS: Final = {
-    "input_rest": "Of a JSONL input: what of the row does not fit the types of its columns, and keys that came after "
-    "these were fixed, as JSON text.",
+    "input_rest": "What of the row does not fit the types of its columns, and keys that came after these were fixed, "
+    "as JSON text.",
     "input_NAME": "An input column whose name one of our columns has.",
 }
 """The columns of `results` that stand for input columns under another name than theirs."""
 
 CALL_TEXTS: Final = {
     "client_call_id": "Our id of the call, which the provider was told.",
+    "run": "The run that made it.",
+    "job": "The name of the job of that run.",
     "row_id": "The row it was made for.",
     "row_number": "The place of that row in the table.",
     "variant": "Which of several models or prompts it was made for; null when there is only one.",

@@ -1,4 +1,4 @@
-"""The input columns of the result table, seen from a file that has them already.
+"""The input columns of the result table: from the spills, where rows wait, and from a file that has them already.
 
 Owns the way back from a part to what the source had, its hash included, and the stand-in for input that is nowhere any
 more. How input columns get their names and types there is `tables`' matter.
@@ -6,17 +6,21 @@ more. How input columns get their names and types there is `tables`' matter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from batch.input.content import contents_of
-from batch.output.columns import RESULTS
-from batch.output.tables import INPUT_NAME_KEY
+from batch.input.spill import Spill
+from batch.ledger.reader import PendingRow
+from batch.output.folder import OutputFolder
+from batch.output.tables import INPUT_NAME_KEY, first_of_ours
 
 
 def input_schema(results: pa.Schema) -> pa.Schema:
     """The input columns of a `results` file, under the names they have in the source."""
     fields = []
-    for field in list(results)[: len(results) - len(RESULTS)]:
+    for field in list(results)[: first_of_ours(results)]:
         metadata = dict(field.metadata or {})
         name = metadata.pop(INPUT_NAME_KEY.encode(), field.name.encode()).decode()
         metadata.pop(b"PARQUET:field_id", None)
@@ -41,3 +45,34 @@ def no_inputs(results: pa.Schema, count: int) -> pa.Table:
     names = input_schema(results)
     columns = {field.name: pa.nulls(count, field.type) for field in names} or {"": pa.nulls(count)}
     return pa.table(columns)
+
+
+def inputs_of(
+    rows: Sequence[PendingRow], folder: OutputFolder, spills: dict[int, Spill], results: pa.Schema
+) -> pa.Table:
+    """The input columns of these rows, in their order; the rows of a part may come from several ranges.
+
+    Args:
+        rows: rows that were admitted.
+        folder: where their spills lie.
+        spills: those that are open, by range; the caller closes them.
+        results: the columns of the result table.
+
+    Raises:
+        StorageError: a spill cannot be read.
+    """
+    pieces = []
+    start = 0
+    while start < len(rows):
+        end = start
+        while end < len(rows) and rows[end].range == rows[start].range:
+            end += 1
+        number = rows[start].range
+        if number < 0:
+            pieces.append(no_inputs(results, end - start))
+        else:
+            if number not in spills:
+                spills[number] = Spill(folder.spill(number))
+            pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
+        start = end
+    return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="default")

@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core import failpoints
+from batch.core.arrowcommon import cast
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 from batch.ledger.published import Footprint
 from batch.output import merge
 from batch.output.files import make_folder, sync_folder, translated
+from batch.output.input_columns import input_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -214,25 +216,41 @@ def _old_part(path: Path) -> Iterator[pq.ParquetFile]:
 
 def _conformed(old: pq.ParquetFile, schema: pa.Schema, path: Path) -> Iterator[pa.Table]:
     """The row groups of an old part, each under the newer schema."""
-    present = old.schema_arrow.names
-    surplus = [name for name in present if name not in schema.names]
+    places = _places(old.schema_arrow)
+    wanted = _places(schema)
+    surplus = [name for _, name in places.keys() - wanted.keys()]
     if surplus:
         raise StorageError(
-            f"{path}: has columns that the results of this run have not: {', '.join(surplus)}. Rewriting it would "
-            "lose them; give the job an output folder of its own (-o)."
+            f"{path}: has columns that the results of this run have not: {', '.join(sorted(surplus))}. Rewriting it "
+            "would lose them; give the job an output folder of its own (-o)."
         )
     for group in range(old.num_row_groups):
         try:
             table = old.read_row_group(group)
             columns = [
-                table.column(field.name).cast(field.type)
-                if field.name in present
-                else pa.nulls(table.num_rows, field.type)
-                for field in schema
+                _cast(table.column(places[key]), field.type) if key in places else pa.nulls(table.num_rows, field.type)
+                for key, field in zip(wanted, schema, strict=True)
             ]
         except (OSError, pa.ArrowException) as exc:
             raise _damaged(path, exc) from exc
         yield pa.Table.from_arrays(columns, schema=schema)
+
+
+def _places(schema: pa.Schema) -> dict[tuple[bool, str], int]:
+    """Where each column stands: ours by name, those of the input by the name that they have there.
+
+    A column that we write since a later version may have taken the name of an input column, which then has another.
+    """
+    inputs = input_schema(schema).names
+    ours = schema.names[len(inputs) :]
+    keys = [*((False, name) for name in inputs), *((True, name) for name in ours)]
+    return {key: place for place, key in enumerate(keys)}
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if column.type == kind:
+        return column
+    return pa.chunked_array([cast(chunk, kind) for chunk in column.chunks], kind)
 
 
 def _damaged(path: Path, exc: Exception) -> StorageError:

@@ -31,7 +31,7 @@ from batch.ledger.reader import SLICE, PendingRow
 from batch.ledger.totals import Totals
 from batch.output import files, parts, refresh, tables
 from batch.output.folder import OutputFolder
-from batch.output.input_columns import no_inputs
+from batch.output.input_columns import inputs_of
 
 CALLS_BATCH: Final = 5_000
 CALLS_OF_A_FILE: Final = 10_000
@@ -106,6 +106,7 @@ class Publisher:
     Args:
         folder: the output folder; its ledger exists.
         run: id of the run.
+        job: name of the job.
         schema: the columns of the result table.
         tags: the job's tags, which stand beside every call.
         variants: the job's variants in their order; `[None]` when it has none.
@@ -117,6 +118,7 @@ class Publisher:
         folder: OutputFolder,
         run: str,
         *,
+        job: str,
         schema: pa.Schema,
         tags: Mapping[str, str],
         variants: Sequence[str | None] = (None,),
@@ -125,6 +127,7 @@ class Publisher:
         self._announce = announce
         self._folder = folder
         self._run = run
+        self._job = job
         self._schema = schema
         self._tags = dict(tags)
         self._variants = list(variants)
@@ -223,11 +226,11 @@ class Publisher:
                 publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
                 rows.append(tables.CallRow(row_id=row_id, row_number=row_number, variant=variant or None, call=call))
                 if len(rows) >= CALLS_BATCH:
-                    yield tables.call_batch(rows, self._tags)
+                    yield self._call_batch(rows)
                     rows = []
                 row = next(calls, None)
             if rows:
-                yield tables.call_batch(rows, self._tags)
+                yield self._call_batch(rows)
 
         target = self._folder.calls_part(self._run, self._call_parts)
         files.make_folder(target.parent)
@@ -235,6 +238,9 @@ class Publisher:
         publication.calls_footprint = _footprint(target)
         self._call_parts += 1
         self._booked += len(publication.calls)
+
+    def _call_batch(self, rows: list[tables.CallRow]) -> pa.RecordBatch:
+        return tables.call_batch(rows, self._tags, run=self._run, job=self._job)
 
     def _write_part(self, part: int, publication: Publication) -> None:
         if not self._reader.outcomes(part, count=1):
@@ -266,7 +272,7 @@ class Publisher:
         """Old rows of a part, those with new input columns with these."""
         numbers = table.column("row_number")
         rows = self._reader.refreshed(part, numbers[0].as_py(), numbers[-1].as_py()) if len(numbers) else []
-        return refresh.refreshed(table, rows, self._input_columns(rows, spills)) if rows else table
+        return refresh.refreshed(table, rows, inputs_of(rows, self._folder, spills, self._schema)) if rows else table
 
     def _result_batches(
         self, part: int, publication: Publication, spills: dict[int, Spill]
@@ -290,7 +296,7 @@ class Publisher:
                         outcome=row.outcome,
                     )
                 )
-            yield tables.result_batch(self._schema, self._input_columns(rows, spills), results)
+            yield tables.result_batch(self._schema, inputs_of(rows, self._folder, spills, self._schema), results)
 
     def _slice_rows(self, part: int) -> int:
         """How many rows to take at once, so that a thousand large inputs do not lie in memory together."""
@@ -301,24 +307,6 @@ class Publisher:
         with Spill(path) as spill:
             per_row = path.stat().st_size / max(1, spill.rows)
         return max(1, min(SLICE, int(SLICE_BYTES / max(1.0, per_row))))
-
-    def _input_columns(self, rows: Sequence[PendingRow], spills: dict[int, Spill]) -> pa.Table:
-        """The input columns of these rows, in their order; the rows of a part may come from several ranges."""
-        pieces = []
-        start = 0
-        while start < len(rows):
-            end = start
-            while end < len(rows) and rows[end].range == rows[start].range:
-                end += 1
-            number = rows[start].range
-            if number < 0:
-                pieces.append(no_inputs(self._schema, end - start))
-            else:
-                if number not in spills:
-                    spills[number] = Spill(self._folder.spill(number))
-                pieces.append(spills[number].take([row.idx for row in rows[start:end]]))
-            start = end
-        return pieces[0] if len(pieces) == 1 else pa.concat_tables(pieces, promote_options="default")
 
 
 def _footprint(target: Path) -> Footprint:

@@ -19,6 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.core.arrowtypes import is_text_bytes
 from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
 from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
@@ -121,6 +122,16 @@ def result_schema(inputs: pa.Schema, columns: Sequence[str] | None) -> pa.Schema
     return pa.schema(fields, metadata=_VERSION_METADATA)
 
 
+def first_of_ours(results: pa.Schema) -> int:
+    """Where our columns begin in a `results` file; the input's are before it.
+
+    Their number differs by the version that wrote the file, but `row_id` is always the first, and no input column is
+    called so.
+    """
+    place: int = results.get_field_index(RESULTS[0].name)
+    return place if place >= 0 else len(results)
+
+
 def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Sequence[ResultRow]) -> pa.RecordBatch:
     """Build N rows of `results`.
 
@@ -146,17 +157,23 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
             for total, outcome in zip(sums, outcomes, strict=True)
         ],
     }
-    arrays = [_input_column(inputs, field) for field in list(schema)[: len(schema) - len(RESULTS)]]
+    arrays = [_input_column(inputs, field) for field in list(schema)[: first_of_ours(schema)]]
     for name, kind, of, _ in RESULTS:
         values = made[name] if of == "made" else list(map(_RESULT_GETTERS[name], records[of]))
         arrays.append(_array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str]) -> pa.RecordBatch:
-    """Build N rows of `calls`, all with the same tags.
+def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str], *, run: str, job: str) -> pa.RecordBatch:
+    """Build N rows of `calls`, all of one run.
 
     A call without usage has null tokens, and false in `usage_estimated`, because nothing was estimated either.
+
+    Args:
+        rows: N final calls.
+        tags: of the job.
+        run: the run that publishes them.
+        job: the name of the job.
 
     Raises:
         ValueError: a cost is negative: a bug of ours.
@@ -165,11 +182,12 @@ def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str]) -> pa.RecordBat
     usages = [call.usage for call in calls]
     readable = [NO_USAGE if usage is None else usage for usage in usages]
     has_unknown = None in usages
+    texts = {"run": pa.scalar(run, TEXT), "job": pa.scalar(without_surrogates(job), TEXT)}
     records: dict[str, Sequence[Any]] = {"row": rows, "call": calls, "usage": readable}
     arrays = []
     for name, kind, of, _ in CALLS:
         if of == "made":
-            arrays.append(_tags(tags, len(rows)))
+            arrays.append(_tags(tags, len(rows)) if name == "tags" else pa.repeat(texts[name], len(rows)).cast(kind))
             continue
         values = list(map(_CALL_GETTERS[name], records[of]))
         if of == "usage" and has_unknown and kind is LONG:
@@ -198,7 +216,9 @@ def _chosen(inputs: pa.Schema, columns: Sequence[str] | None) -> list[str]:
 def _input_field(field: pa.Field, name: str) -> pa.Field:
     # Nullable, because a line that cannot be read is a result row too; without the field ids of the source's own
     # Parquet files, because ours would clash with those of the next file.
-    kept = {key: value for key, value in (field.metadata or {}).items() if key != b"PARQUET:field_id"}
+    # That a prompt reads bytes as text is no matter of the table either.
+    left_out = {b"PARQUET:field_id", *([b"promptmill"] if is_text_bytes(field) else [])}
+    kept = {key: value for key, value in (field.metadata or {}).items() if key not in left_out}
     if name != field.name:
         kept[INPUT_NAME_KEY.encode()] = field.name.encode()
     return pa.field(name, field.type, nullable=True, metadata=kept or None)

@@ -23,6 +23,7 @@ from batch.money.prices import Prices
 from batch.output import integrity, tables
 from batch.output.folder import OutputFolder, holder
 from batch.plan.continuation import Identity
+from batch.prompts.template import ROW
 from batch.prompts.variants import Variants
 from batch.providers.registry import Endpoint, find, resolve
 from batch.providers.service import Service
@@ -117,8 +118,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
             )
     except BatchError as exc:
         faults.append(str(exc))
-    source = Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
-    variants = Variants(job, tools, _service(job), source.schema.names)
+    source, variants = _asked(job, tools, types)
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
         raise InputError(source.blank)
@@ -173,6 +173,25 @@ def _tools(job: Job, faults: list[str]) -> ToolSet:
     except JobError as exc:
         faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
         return ToolSet.empty()
+
+
+def _asked(job: Job, tools: ToolSet, types: Mapping[str, str] | None) -> tuple[Source, Variants]:
+    """The source, and what is asked of its rows: each decides how the other is read."""
+
+    def opened(columns: Collection[str], texts: Collection[str]) -> Source:
+        asked = (job.model.name, job.model.parameters)
+        return Source.open(
+            job.input, fixed_types=types, model=asked[0], parameters=asked[1], reads=columns, texts=texts
+        )
+
+    named = frozenset(job.output.columns or ())
+    # `row["name"]` is a column, unless the input has a column that is called `row`; then it is a part of that.
+    variants, others = (Variants(job, tools, _service(job), columns) for columns in ((), (ROW,)))
+    if (variants.columns, variants.texts) == (others.columns, others.texts):
+        source = opened(variants.columns | named, variants.texts)
+        return source, others if ROW in source.schema.names else variants
+    chosen = others if ROW in opened((), ()).schema.names else variants
+    return opened(chosen.columns | named, chosen.texts), chosen
 
 
 def _service(job: Job) -> Service | None:
@@ -248,7 +267,13 @@ def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collec
     chosen = list(columns) if columns is not None else list(source.names)
     if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:
         chosen.append("input_rest")
-    fields = list(kept) if kept is not None else []
+    fields = [_as_now(field, source) for field in kept] if kept is not None else []
     left_out = {field.name for field in fields} | tables.unwritable(source).keys()
     fields += [source.field(name) for name in chosen if name not in left_out]
     return pa.schema(fields)
+
+
+def _as_now(field: pa.Field, source: pa.Schema) -> pa.Field:
+    """A column of earlier runs, with the type of now where that holds more."""
+    now = source.field(field.name) if field.name in source.names else field
+    return field if now.type == field.type else now

@@ -36,6 +36,7 @@ class Prompt:
 
     Attributes:
         columns: the columns it reads; a row needs no other to be rendered.
+        texts: those of them that are put into text; the others are pictures.
         pictured: its messages may hold pictures of the row.
         files: the files its templates name outright, with the hash of their text.
         by_row: rows may name files too, which nobody knows without reading the rows.
@@ -65,6 +66,7 @@ class Prompt:
         in_templates = {name for template in templates if template for name in template.reads}
         of_their_own = {name for name in (self._column, self._turns, *self._images) if name is not None}
         self.columns: frozenset[str] = frozenset(in_templates | of_their_own)
+        self.texts = self.columns - (set(self._images) - in_templates)
         self.files = environment.named
         self.by_row = self.pictured or environment.by_row
         self._templates = [template for template in templates if template is not None]

@@ -40,6 +40,7 @@ class Variant:
 
     Attributes:
         columns: the columns it reads.
+        texts: those of them that are put into text; the others are pictures.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Variant:
             name: column for name, value in job.model.parameters.items() if (column := column_of(value)) is not None
         }
         self.columns = prompt.columns | frozenset(self._columns.values())
+        self.texts = prompt.texts | frozenset(self._columns.values())
         self._lane = job.model.lane
         self._tools = tools.names
         self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part())
@@ -143,6 +145,7 @@ class Variants:
                 )
         self._named = {variant.name: variant for variant in self._all}
         self.columns: frozenset[str] = frozenset().union(*(variant.columns for variant in self._all))
+        self.texts: frozenset[str] = frozenset().union(*(variant.texts for variant in self._all))
         self.files = {name: digest for _, prompt in prompts for name, digest in prompt.files.items()}
         """Files that are part of every row's request, with the hash of their text."""
         self.by_row = any(prompt.by_row for _, prompt in prompts)

@@ -233,12 +233,11 @@ class Comparison:
         Raises:
             RefusedToStart: a chosen one does not exist.
         """
-        ours = len(tables.result_schema(pa.schema([]), None))
         try:
             schema = pq.read_schema(self._parts[-1])
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(f"{self._parts[-1]}: cannot be read: {exc}.") from exc
-        fields = [schema.field(position) for position in range(len(schema) - ours)]
+        fields = list(schema)[: tables.first_of_ours(schema)]
         names = [field.name for field in fields]
         for name in chosen:
             if name not in names:

@@ -26,6 +26,7 @@ from batch.report.folders import opened
 
 MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000
+_BOOK: Final = pa.schema([f.with_type(f.type.value_type if f.name == "run" else f.type) for f in tables.CALL_SCHEMA])
 
 Stage = Literal["waiting", "under way", "settled"]
 """How far an admitted row is: not sent yet; in the middle of a call or conversation; waiting to be published."""
@@ -177,9 +178,9 @@ def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, dict[s
 
 def _split(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A row of the table, split into its input columns and ours; ours come last."""
-    ours = len(tables.result_schema(pa.schema([]), None))
     items = list(row.items())
-    return dict(items[:-ours]), dict(items[-ours:])
+    ours = list(row).index("row_id")
+    return dict(items[:ours]), dict(items[ours:])
 
 
 def _settled(row: PendingRow, run: str) -> dict[str, Any]:
@@ -228,9 +229,13 @@ def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[dic
     paths = [str(folder.calls_part(run, number)) for run, number in reader.call_parts()]
     if not paths:
         return []
-    hive = ds.partitioning(pa.schema([("run", pa.string())]), flavor="hive")
-    book = ds.dataset(paths, format="parquet", partitioning=hive, partition_base_dir=str(folder.calls))
-    rows: list[dict[str, Any]] = book.to_table(filter=pc.field("row_id") == row_id).to_pylist(maps_as_pydicts="lossy")
+    # By the schema of now, and with the name of the file: files of older versions lack columns, the run among them.
+    book = ds.dataset(paths, _BOOK, format="parquet")
+    found = book.to_table(columns=[*_BOOK.names, "__filename"], filter=pc.field("row_id") == row_id)
+    rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
+    for row in rows:
+        folder_name = Path(row.pop("__filename")).parent.name
+        row["run"] = row["run"] or folder_name.removeprefix("run=")
     return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0))
 
 

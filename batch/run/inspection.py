@@ -49,7 +49,7 @@ class Inspection:
             await self._ledger.execute(compared.transaction())
 
     async def add_columns(self, reader: LedgerReader) -> None:
-        """Input columns that are new since the last run are added to every old part, once.
+        """Input columns that are new since the last run, or wider, are so in every old part, once.
 
         Raises:
             StorageError: the disk refused.

@@ -121,6 +121,7 @@ def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publishe
     return Publisher(
         checked.folder,
         start.run,
+        job=checked.job.name,
         schema=checked.schema,
         tags=checked.job.tags,
         variants=checked.variants.names,

@@ -194,3 +194,32 @@ def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(
     assert said.code == 2
     assert "{{ nowhere }} is no column of the input" in said.err
     assert "only the newest gigabyte of lines was searched for keys; one that older lines have is declared" in said.err
+
+
+def test_check_tells_the_types_that_are_written_and_what_does_not_fit_them(alone: Shell, cli: Cli) -> None:
+    """FIELD 35: JSON text is called so; FIELD 36: so is text that comes as bytes, and a column whose files do not agree."""
+    rows = [{"id": n, "text": "x", "tree": {"k": n}, "mixed": "fine" if n else {"k": 1}} for n in range(3)]
+    said = cli("check", alone.write(rows))
+    lines = {words[0]: " ".join(words[1:]) for line in said.out.splitlines() if (words := line.split())}
+    assert (lines["tree"], lines["mixed"]) == ("json", "large_string")
+    (alone.folder / "in").mkdir()
+    for name, note in (("a", "x"), ("b", 5)):
+        table = pa.table({"id": [name], "text": pa.array([b"hi"]), "note": [note]})
+        pq.write_table(table, alone.folder / "in" / f"{name}.parquet")
+    said = cli("check", alone.folder, "--set", "input.path=in")
+    lines = {words[0]: " ".join(words[1:]) for line in said.out.splitlines() if (words := line.split())}
+    assert (said.code, lines["text"]) == (0, "binary in the prompt, read as UTF-8 text")
+    clash = "string in a.parquet and int64 in b.parquet: what does not fit is in input_rest"
+    assert lines["note"] == f"string {clash}"
+    assert "user hi" in " ".join(said.out.split())
+
+
+def test_a_column_called_row_is_read_as_what_it_is(alone: Shell, cli: Cli) -> None:
+    """FIELD 36 beside 39: `row.x` is a field of that column then, and its bytes are text."""
+    alone.write([{"id": 1, "text": "x"}])
+    table = pa.table({"id": [1], "row": [{"x": b"hi"}], "x": [b"\xff"]})
+    pq.write_table(table, alone.folder / "own.parquet")
+    said = cli("check", alone.folder, "--set", "input.path=own.parquet", "--set", "prompt.user={{ row.x }}")
+    assert (said.code, "user hi" in " ".join(said.out.split())) == (0, True), "and nobody asks for the column x"
+    said = cli("check", alone.folder, "--set", "input.path=own.parquet", "--set", "prompt.user={{ x }}")
+    assert (said.code, "column 'x': not UTF-8" in said.err) == (2, True)

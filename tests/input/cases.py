@@ -42,6 +42,10 @@ class Case:
     spec: Mapping[str, Any] = field(default_factory=dict)
     types: Mapping[str, str] | None = None
     """What `Source.types` must be, where that is the point."""
+    reads: frozenset[str] | None = None
+    """The columns that the job reads; None for all."""
+    texts: frozenset[str] = frozenset()
+    """Those of them that are read as text."""
 
 
 def lines(*texts: str | bytes) -> bytes:
@@ -68,7 +72,8 @@ def opened(folder: Path, case: Case) -> Source:
     """The source of a case."""
     write(folder, case.files)
     path = folder / case.path if case.path or len(case.files) != 1 else folder / next(iter(case.files))
-    return Source.open(InputSpec(path=path, **case.spec), model="m", parameters={"temperature": 0})
+    spec = InputSpec(path=path, **case.spec)
+    return Source.open(spec, model="m", parameters={"temperature": 0}, reads=case.reads, texts=case.texts)
 
 
 def read(source: Source, rows: int = 1000, position: Position | None = None) -> list[SourceBatch]:

@@ -35,13 +35,13 @@ JSONL = [
         "types that change",
         {"a.jsonl": [{"v": 1}, {"v": "x"}, {"v": [1]}]},
         [{"v": 1}, {"v": "x"}, {"v": [1]}],
-        types={"v": "json"},
+        types={"v": "large_string"},
     ),
     Case(
         "types that change between files",
         {"a.jsonl": [{"v": 1}], "b.jsonl": [{"v": "x"}]},
         [{"v": 1}, {"v": "x"}],
-        types={"v": "json"},
+        types={"v": "large_string"},
     ),
     Case(
         "a key and a type that come late",

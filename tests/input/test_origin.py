@@ -113,3 +113,18 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path, form: str) -> None:
     if form != "parquet":
         with pytest.raises(InputError, match="column 'n' (holds no text|is large_string now, and int64)"):
             opened(tmp_path / "day=1", {"id": "large_string", "n": "int64"}, file_column="n")
+    with pytest.raises(InputError, match="the name input_rest is taken .* Give input.file_column another name"):
+        opened(tmp_path / "day=1", file_column="input_rest")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_what_a_file_says_and_its_column_cannot_hold_is_not_covered_by_the_folder(tmp_path: Path, form: str) -> None:
+    """FIELD 39. The value is in `input_rest`, and the cell stays empty: two answers would be one too many."""
+    rows: dict[str, dict[str, Any]] = {"in/day=9/a.{}": {"day": "8"}, "in/day=9/b.{}": {"day": 5}}
+    write(tmp_path, {name.format(form): FORMS[form](row) for name, row in rows.items()})
+    source = Source.open(InputSpec(path=tmp_path / "in", hive_partitioning=True), reads=())
+    batches = read(source)
+    assert [record for batch in batches for record in batch.records] == [{"day": "8"}, {"day": 5}]
+    cells = [row for batch in batches for row in batch.columns.to_pylist()]
+    assert cells == [{"day": "8", "input_rest": None}, {"day": None, "input_rest": '{"day":5}'}]
+    check_spill(tmp_path, source, batches)

@@ -148,3 +148,4 @@ def test_types_that_cast_without_loss_are_cast_to_the_kept_ones(tmp_path: Path) 
     assert [failure is None for failure in failures] == [True, False, True], "a value that does not fit is its row's"
     assert failures[1] is not None
     assert failures[1].message.startswith("rows.parquet row 1: Casting")
+    assert (failures[1].kind, failures[1].code) == ("input", "unreadable")

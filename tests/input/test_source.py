@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch.core.arrowtypes import check_schema, field_of, lossless, parse_type, type_name
+from batch.core.arrowcommon import check_schema, lossless
+from batch.core.arrowtypes import field_of, parse_type, type_name
 from batch.core.errors import InputError
 from batch.input.batches import Position
 from batch.input.json_columns import REST

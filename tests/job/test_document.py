@@ -34,6 +34,11 @@ def folder(tmp_path: Path) -> Path:
         ("[prompt]", "types = {a = 'intt'}\n[prompt]", 'input.types.a = "intt" (line 6): no Arrow type is called that'),
         (
             "[prompt]",
+            "types = {a = 'number'}\n[prompt]",
+            'input.types.a = "number" (line 6): no Arrow type is called that',
+        ),
+        (
+            "[prompt]",
             "types = {a = 'binary'}\n[prompt]",
             'input.types.a = "binary" (line 6): JSON has no values of this',
         ),

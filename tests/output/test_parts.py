@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.core.errors import StorageError
-from batch.output import parts
+from batch.output import parts, tables
 from batch.output.files import remove_hidden
 from batch.output.parts import rewrite_part, write_part
 
@@ -330,3 +330,25 @@ def test_readers_see_all_parts_but_no_hidden_file(target: Path) -> None:
     with duckdb.connect() as db:
         found = db.execute(f"SELECT row_number FROM '{target.parent}/*.parquet' ORDER BY 1").fetchall()
     assert found == [(0,), (2,), (4,), (5,)]
+
+
+def test_a_part_of_an_older_version_keeps_the_input_column_whose_name_is_ours_by_now(tmp_path: Path) -> None:
+    """FIELD 37: an input had a column `run` before our table had one; types that grew inside are cast as well."""
+    said = pa.list_(pa.struct({"role": pa.string()}))
+    inputs = pa.schema([("run", pa.string()), ("said", said)])
+    now = tables.result_schema(
+        pa.schema(
+            [("run", pa.string()), ("said", pa.large_list(pa.struct({"role": pa.string(), "name": pa.string()})))]
+        ),
+        None,
+    )
+    then = pa.schema([*inputs, *(field for field in list(now)[2:] if field.name != "run")])
+    row = {"run": "baker", "said": [{"role": "user"}], "row_id": "r0", "row_number": 0, "status": "ok"}
+    target = tmp_path / "results" / "part-00000.parquet"
+    write_part(target, then, pa.Table.from_pylist([row], then).to_batches(), points=NEW)
+    rewrite_part(target, now, [], variants=[None], points=OLD)
+    [found] = pq.read_table(target).to_pylist()
+    assert (found["input_run"], found["run"], found["row_id"]) == ("baker", None, "r0")
+    assert found["said"] == [{"role": "user", "name": None}]
+    rewrite_part(target, now, [], variants=[None], points=OLD)
+    assert pq.read_table(target).to_pylist() == [found]

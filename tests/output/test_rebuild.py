@@ -61,7 +61,7 @@ def calls(folder: OutputFolder, numbers: Any, number: int = 0) -> Path:
     """A file of the book with a call for each of these rows."""
     target = folder.calls_part(RUN, number)
     rows = [tables.CallRow(row_id=f"r{n}", row_number=n, variant=None, call=call(n)) for n in numbers]
-    write_part(target, tables.CALL_SCHEMA, [tables.call_batch(rows, {})], points=POINTS)
+    write_part(target, tables.CALL_SCHEMA, [tables.call_batch(rows, {}, run=RUN, job="tickets")], points=POINTS)
     return target
 
 

@@ -68,6 +68,8 @@ RESULT_COLUMNS = [
 ]
 CALL_COLUMNS = [
     "client_call_id",
+    "run",
+    "job",
     "row_id",
     "row_number",
     "variant",
@@ -164,7 +166,7 @@ def built(*outcomes: Outcome) -> list[dict[str, object]]:
 
 
 def booked(*calls: Call) -> list[dict[str, object]]:
-    batch = call_batch([CallRow("t-1", 1, None, one) for one in calls], {"team": "support"})
+    batch = call_batch([CallRow("t-1", 1, None, one) for one in calls], {"team": "support"}, run=RUN, job="tickets")
     batch.validate(full=True)
     rows: list[dict[str, object]] = batch.to_pylist()
     return rows
@@ -276,7 +278,7 @@ def test_a_call_without_usage_has_null_tokens_beside_one_with_usage() -> None:
 
 def test_no_rows_make_an_empty_batch_of_the_same_schema() -> None:
     """A publication may have calls and no rows, or rows and no calls."""
-    assert call_batch([], {}).schema == CALL_SCHEMA
+    assert call_batch([], {}, run=RUN, job="tickets").schema == CALL_SCHEMA
     schema = result_schema(INPUTS, None)
     assert result_batch(schema, inputs_for(0), []).schema == schema
 
@@ -316,7 +318,9 @@ def test_half_surrogate_pairs_do_not_spoil_their_neighbours() -> None:
     """Also in tags, which come from the job, and in the error text of a lying server."""
     good, bad = built(outcome(answer="fine 😀"), outcome(answer="a\ud800b", error_message="\udc00"))
     assert (good["answer"], bad["answer"], bad["error_message"]) == ("fine 😀", "a\ufffdb", "\ufffd")
-    batch = call_batch([CallRow("t", 0, None, call(model_served="\ud800"))], {"k\ud800": "\udfff"})
+    batch = call_batch(
+        [CallRow("t", 0, None, call(model_served="\ud800"))], {"k\ud800": "\udfff"}, run=RUN, job="tickets"
+    )
     assert batch.column("tags").to_pylist() == [[("k\ufffd", "\ufffd")]]
 
 
@@ -344,7 +348,8 @@ def test_duckdb_sees_the_promised_types(tmp_path: Path) -> None:
     batch = result_batch(schema, inputs_for(2), [row(0, outcome(call())), row(1, failed())])
     pq.write_table(pa.Table.from_batches([batch]), tmp_path / "results.parquet")
     pq.write_table(
-        pa.Table.from_batches([call_batch([CallRow("t", 0, None, call())], {"a": "b"})]), tmp_path / "c.parquet"
+        pa.Table.from_batches([call_batch([CallRow("t", 0, None, call())], {"a": "b"}, run=RUN, job="tickets")]),
+        tmp_path / "c.parquet",
     )
 
     with duckdb.connect() as db:

@@ -64,7 +64,7 @@ def test_every_kind_of_error_flag_and_exit_code_is_explained() -> None:
         ("70", ["70", "fault 70"]),
         ("flood of headers", ["fault 70"]),
         ("[tools]", ["tools.module", "tools.max_turns"]),
-        ("run", ["results.run", "run --limit"]),
+        ("run", ["results.run", "calls.run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),
         ("error", list(errors.FAILURES)),

@@ -40,7 +40,7 @@ def test_a_range_admitted_while_spills_are_cleared_keeps_its_spill(
         db.close()
         return found
 
-    publisher = Publisher(folder, "run", schema=None, tags={}, announce=lambda _: None)
+    publisher = Publisher(folder, "run", job="job", schema=None, tags={}, announce=lambda _: None)
     monkeypatch.setattr(LedgerReader, "ranges", admitted_right_after)
     publisher.tidy()
     monkeypatch.undo()

@@ -225,27 +225,42 @@ def test_a_new_column_is_added_to_every_old_part_and_old_rows_have_it_too(mill: 
 
 
 def test_a_column_of_another_type_is_refused_naming_both_types(mill: Mill) -> None:
-    """Design 5: exit 2 naming column and both types; also when an input in between lacked the column."""
+    """Design 5: exit 2 naming column and both types, if the job names or reads it; also when an input in between lacked it."""
     mill.input, mill.key = "rows.parquet", "n"
 
     def write(**columns: Any) -> None:
         table = pa.table({"n": list(range(5)), "question": [f"What of {n}?" for n in range(5)], **columns})
         pq.write_table(table, mill.folder / "rows.parquet")
 
+    def refused() -> None:
+        write(size=["large"] * 5)
+        mill.output = {"columns": ["n", "question", "size"]}
+        with pytest.raises(InputError, match=r"size.*(int64.*string|string.*int64)"):
+            mill.run()
+        mill.output = {}
+
     write(size=pa.array(range(5), pa.int64()))
     assert mill.run().exit_code == 0
     before = pq.read_table(mill.out / "results").to_pylist()
-    write(size=["large"] * 5)
-    with pytest.raises(InputError, match=r"size.*(int64.*string|string.*int64)"):
-        mill.run()
+    refused()
     write()
     assert mill.run().exit_code == 0
-    write(size=["large"] * 5)
-    with pytest.raises(InputError, match=r"size.*(int64.*string|string.*int64)"):
-        mill.run()
+    refused()
     write(size=pa.array(range(5), pa.int32()))
     assert mill.run().exit_code == 0
     assert pq.read_table(mill.out / "results").to_pylist() == before
+
+
+def test_a_column_of_another_type_that_nobody_reads_stops_no_night(mill: Mill) -> None:
+    """FIELD 36: the table keeps its type, and what does not fit is in `input_rest`; nothing is asked again."""
+    mill.input, mill.key = "rows.parquet", "n"
+    for count, size in ((2, [1, 2]), (3, ["1", "2", "large"])):
+        questions = [f"What of {n}?" for n in range(count)]
+        pq.write_table(pa.table({"n": range(count), "question": questions, "size": size}), mill.folder / "rows.parquet")
+        assert mill.run().exit_code == 0
+    assert len(mill.books()) == 3
+    assert mill.results("n, size, input_rest")[2] == (2, None, '{"size":"large"}')
+    assert mill.query(f"SELECT DISTINCT typeof(size) FROM '{mill.out}/results/*.parquet'") == [("BIGINT",)]
 
 
 def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Make) -> None:

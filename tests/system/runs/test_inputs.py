@@ -119,6 +119,7 @@ def test_parquet_files_with_other_columns_make_one_table(mill: Mill) -> None:
     assert mill.results("n, question, extra") == [(0, "What?", None), (1, "Why?", None), (2**40, "Who?", 0.5)]
     assert mill.query(f"SELECT DISTINCT typeof(n) FROM '{mill.out}/results/*.parquet'") == [("BIGINT",)]
     put(mill, "d.parquet", pa.table({"n": ["x"], "question": ["How?"]}))
+    mill.key = "n"
     with pytest.raises(InputError, match=r"column 'n' is int64 in b\.parquet and string in d\.parquet"):
         mill.run()
 
