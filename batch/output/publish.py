@@ -243,7 +243,7 @@ class Publisher:
         return tables.call_batch(rows, self._tags, run=self._run, job=self._job)
 
     def _write_part(self, part: int, publication: Publication) -> None:
-        if not self._reader.outcomes(part, count=1):
+        if not self._reader.outcomes(part, count=1) and self._reader.last_refreshed(part) is None:
             return
         spills: dict[int, Spill] = {}
         try:
