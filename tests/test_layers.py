@@ -19,7 +19,7 @@ WINGS: dict[str, str] = {
     "job": "job faults options providers",
     "money": "prices",
     "tools": "registry execute",
-    "http": "client headers sse wirelog",
+    "http": "client environment headers sse wirelog",
     "ledger": "writer reader published totals schema wal",
     "input": "source batches spill",
     "limits": "limiter lease outage tokens",

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from batch.core import canonical, redaction
 from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
+from batch.http import environment
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
@@ -108,6 +109,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
             key_form=job.model.key_form,
             tables=job.provider,
         )
+        environment.check(endpoint.base_url)
         if job.model.lane not in endpoint.dialect.lanes:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))
             faults.append(
