@@ -25,7 +25,7 @@ WINGS: dict[str, str] = {
     "limits": "limiter lease outage tokens",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation images",
-    "output": "folder integrity publish parts files tables rebuild",
+    "output": "folder place integrity publish parts files tables rebuild",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner admission respill",
     "run": "command progress",

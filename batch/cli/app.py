@@ -8,6 +8,7 @@ as a bug of ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -133,6 +134,9 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
         _say("interrupted.")
         return errors.EXIT_INTERRUPTED
     first = leaves[0]
+    if isinstance(first, OSError) and first.errno == errno.ENAMETOOLONG:
+        _say(f"{clean(str(first.filename), most=200)}: is too long for the name of a file. Give another one.")
+        return errors.EXIT_REFUSED
     _say(
         f"a bug of ours: {type(first).__name__}: {first}{_place(first)}\n"
         f"  What was answered is safe, and the same command continues. "

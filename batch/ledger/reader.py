@@ -17,7 +17,7 @@ import msgspec
 
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger import statements, wal
+from batch.ledger import readonly, statements, wal
 from batch.ledger.schema import reason
 from batch.ledger.totals import Planned, Totals
 
@@ -102,7 +102,7 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._db = readonly.connect(path)
             self._db.set_busy_timeout(10_000)
             self._db.pragma("cache_size", -2_048)
         except apsw.Error as exc:

@@ -30,6 +30,8 @@ from urllib.parse import quote
 
 import apsw
 
+from batch.ledger import readonly
+
 KEY: Final = "mark"
 """Key of the ledger's `meta`."""
 _LOOKED_AT: Final = 64 << 20
@@ -124,7 +126,7 @@ def _damage(ledger: Path) -> str | None:
     if ledger.stat().st_size > _LOOKED_AT:
         return None
     try:
-        with closing(apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        with closing(readonly.connect(ledger)) as db:
             (said,) = db.execute("PRAGMA quick_check(1)").fetchone() or ("ok",)
     except (apsw.CorruptError, apsw.NotADBError) as exc:
         said = str(exc)

@@ -121,7 +121,10 @@ class RunLock:
             self._file = path.open("a+", encoding="utf-8")
         except OSError as exc:
             self.free()
-            raise StorageError(f"{path}: cannot be written: {exc.strerror}. Choose another folder with -o.") from exc
+            raise StorageError(
+                f"{path}: cannot be written: {exc.strerror}. Make it writable and give the same command again, or run "
+                "into another folder (-o)."
+            ) from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _lock_folder(self._root)

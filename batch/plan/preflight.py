@@ -21,7 +21,7 @@ from batch.input.source import Source
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
 from batch.money.prices import Prices
-from batch.output import integrity, tables
+from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
 from batch.plan.continuation import Identity
 from batch.prompts.variants import Variants
@@ -95,6 +95,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         RefusedToStart: something is wrong; faults of the job come together.
     """
     folder = OutputFolder(job.output.path)
+    place.require(folder, job=job.folder)
     types, kept = _kept(folder)
     faults: list[str] = []
     endpoint: Endpoint | None = None
