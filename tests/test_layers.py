@@ -22,7 +22,7 @@ WINGS: dict[str, str] = {
     "http": "client environment headers sse wirelog",
     "ledger": "writer reader published totals schema wal",
     "input": "source batches spill",
-    "limits": "limiter lease outage tokens",
+    "limits": "limiter lease outage sockets tokens",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation images",
     "output": "folder place integrity publish parts files tables rebuild",

@@ -19,7 +19,7 @@ from typing import Final
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from batch.core import errors
+from batch.core import errors, openfiles
 from batch.core.errors import BatchError
 from batch.core.plain import clean
 
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; the process's own by default.
     """
+    openfiles.raise_to(openfiles.USUAL)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -137,12 +138,22 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
     if isinstance(first, OSError) and first.errno == errno.ENAMETOOLONG:
         _say(f"{clean(str(first.filename), most=200)}: is too long for the name of a file. Give another one.")
         return errors.EXIT_REFUSED
+    if any(openfiles.used_up(cause) or os.strerror(errno.EMFILE) in str(cause) for cause in _causes(first)):
+        _say(f"too many files are open. {openfiles.advice()}.")  # a library cannot be loaded then, either
+        return errors.EXIT_REFUSED
     _say(
         f"a bug of ours: {type(first).__name__}: {first}{_place(first)}\n"
         f"  What was answered is safe, and the same command continues. "
         f"{'Please report the traceback above.' if debug else 'Run it with --debug for the traceback, and report it.'}"
     )
     return errors.EXIT_BUG
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those it came from."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:

@@ -92,6 +92,7 @@ def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["cons
     from batch.cli import summary
     from batch.core import logs
 
+    jobs.make_room(loaded)
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     _find_simulator(loaded, options)
     with show:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from batch.core.errors import EXIT_OK, RefusedToStart
+
+_CONNECTIONS: Final = 20_000
+"""More than a job may have calls in flight."""
 
 
 def simulate(
@@ -27,9 +30,11 @@ def simulate(
     """
     if not 0 <= port <= 65535:
         raise RefusedToStart(f"--port {port}: a port is a number from 0 to 65535")
+    from batch.core import openfiles
     from batch.simulator.server import serve
     from batch.simulator.toml_table import ScenarioError
 
+    openfiles.raise_to(_CONNECTIONS)
     try:
         serve(port=port, scenario=scenario)
     except ScenarioError as exc:

@@ -100,7 +100,7 @@ _STATES: Final = {
     "interrupted": "interrupted",
     "provider": "stopped, because the provider refused",
     "systematic": "stopped, because row after row failed the same way",
-    "storage": "stopped, because the disk refused a write",
+    "storage": "stopped, because a file could not be written",
     "input": "stopped, because the input could not be read on",
 }
 

@@ -18,7 +18,7 @@ import msgspec
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
 from batch.ledger import readonly, statements, wal
-from batch.ledger.schema import reason
+from batch.ledger.schema import reason, way_out
 from batch.ledger.totals import Planned, Totals
 
 SLICE: Final = 1_000
@@ -92,7 +92,8 @@ def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
             f"again from what was published: promptmill rebuild {shlex.quote(str(path.parent))}"
         )
     return StorageError(
-        f"{path}: the ledger cannot be read: {reason(exc)}. Mend the disk or put the file back, then run again."
+        f"{path}: the ledger cannot be read: {reason(exc)}. {way_out('Mend the disk or put the file back')}, then run "
+        "again."
     )
 
 

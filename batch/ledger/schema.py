@@ -19,6 +19,7 @@ from typing import Final
 
 import apsw
 
+from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 from batch.ledger import wal
@@ -189,8 +190,8 @@ def connect(path: Path) -> apsw.Connection:
         _set_up(db)
     except (apsw.Error, OSError) as exc:
         raise StorageError(
-            f"{path}: the ledger cannot be opened: {reason(exc)}. Free space or mend the file, then run the same "
-            "command again."
+            f"{path}: the ledger cannot be opened: {reason(exc)}. {way_out('Free space or mend the file')}, then run "
+            "the same command again."
         ) from exc
     return db
 
@@ -218,8 +219,8 @@ def mark_open(db: apsw.Connection, path: Path, now_us: int) -> None:
         db.set_busy_timeout(_BUSY_MS)
     except apsw.Error as exc:
         raise StorageError(
-            f"{path}: the ledger could not be written: {reason(exc)}. Free space or mend the disk, then run the same "
-            "command again."
+            f"{path}: the ledger could not be written: {reason(exc)}. {way_out('Free space or mend the disk')}, then "
+            "run the same command again."
         ) from exc
 
 
@@ -240,6 +241,15 @@ def reason(exc: Exception) -> str:
     # SQLite keeps no errno that could be trusted by now; the name of the code says what was tried.
     code = apsw.mapping_extended_result_codes.get(getattr(exc, "extendedresult", 0))
     return f"{exc} ({code})" if code else str(exc)
+
+
+def way_out(otherwise: str) -> str:
+    """What to do about an error of SQLite, which does not say whether it was the disk or that no file could be opened.
+
+    Args:
+        otherwise: when files can be opened.
+    """
+    return f"No more files could be opened. {openfiles.advice()}" if openfiles.none_left() else otherwise
 
 
 def _check(db: apsw.Connection, path: Path) -> None:

@@ -34,7 +34,7 @@ from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
 from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
 from batch.ledger.pruning import prune_slice
-from batch.ledger.schema import connect, mark_closed, mark_open, reason
+from batch.ledger.schema import connect, mark_closed, mark_open, reason, way_out
 
 T = TypeVar("T")
 
@@ -315,7 +315,7 @@ class Ledger:
     def _break(self, exc: Exception) -> None:
         self.broken = StorageError(
             f"{self._path}: the ledger could not be written: {reason(exc)}. What was acknowledged before is safe. "
-            "Free space or mend the disk, then run the same command again: it goes on from here."
+            f"{way_out('Free space or mend the disk')}, then run the same command again: it goes on from here."
         )
         self.broken.__cause__ = exc
         if self._on_broken is not None:

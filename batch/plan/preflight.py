@@ -20,6 +20,7 @@ from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
+from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
@@ -57,7 +58,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """Column types for later runs: those of the source, and of columns it lacks but an earlier one had."""
     warnings: tuple[str, ...] = ()
     """What the job asks that its service may refuse, ignore or answer otherwise than meant."""
-
+    most_calls: int = 1
+    """How many calls may be in flight: as many as the job asks for, or as there are open files for."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
 
@@ -70,6 +72,12 @@ class CheckedJob(msgspec.Struct, frozen=True):
             f"the key in {self.endpoint.key_env_used} has fewer than {redaction.SHORTEST} characters and cannot be "
             "told from words, so it is not masked where a provider or a tool says it: a real key should be longer"
         )
+
+    @property
+    def fewer_calls(self) -> str | None:
+        """What to say when fewer calls are in flight than the job asks for; None when there is room for all."""
+        asked = self.job.limits.concurrency
+        return None if self.most_calls >= asked else sockets.fewer(asked, self.most_calls)
 
     def identity(self) -> Identity:
         """Job and source as a later run compares them."""
@@ -135,8 +143,9 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
     return CheckedJob(
-        job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings
-    )
+        job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types, warnings,
+        sockets.calls(job.limits.concurrency),
+    )  # fmt: skip
 
 
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:

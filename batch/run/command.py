@@ -242,6 +242,8 @@ class RunCommand:
             self._warned = True
             if (short := self._ready.unmasked_key) is not None:
                 logger().warning("key_not_masked", why=short)
+            if (fewer := self._ready.fewer_calls) is not None:
+                logger().warning("concurrency_lowered", why=fewer)
             for text in self._ready.warnings:
                 logger().warning("parameter_doubted", doubt=text)
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
