@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.cli import app
+from batch.cli import app, main
 from tests.cli.conftest import ROOT, Cli, Shell
 
 
