@@ -8,17 +8,19 @@ as a bug of ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from batch.core import errors
+from batch.cli.text import Unread, is_gone
+from batch.core import errors, openfiles, process
 from batch.core.errors import BatchError
 from batch.core.plain import clean
 
@@ -72,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; the process's own by default.
     """
+    openfiles.raise_to(openfiles.USUAL)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
@@ -86,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _usage(exc, given)
     except BaseException as exc:
         code = _fallen(exc, debug=debug)
+    process.ends_with(code)
     return _flushed(code)
 
 
@@ -116,7 +120,7 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
     expected = next(
         (leaf for leaf in leaves if isinstance(leaf, BatchError) and leaf.exit_code != errors.EXIT_BUG), None
     )
-    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+    if any(isinstance(leaf, Unread) or _given_up(leaf) for leaf in leaves):
         return errors.EXIT_OK
     if debug and not isinstance(exc, KeyboardInterrupt | SystemExit):
         _say("".join(traceback.format_exception(exc)).rstrip())
@@ -130,12 +134,40 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
         _say("interrupted.")
         return errors.EXIT_INTERRUPTED
     first = leaves[0]
+    if isinstance(first, OSError) and first.errno == errno.ENAMETOOLONG:
+        _say(f"{clean(str(first.filename), most=200)}: is too long for the name of a file. Give another one.")
+        return errors.EXIT_REFUSED
+    if isinstance(first, OSError) and _printing(first):
+        _say(f"stdout: cannot be written: {first.strerror}.")
+        _close_for_good(sys.stdout)
+        return errors.EXIT_STORAGE
+    if any(openfiles.used_up(cause) or os.strerror(errno.EMFILE) in str(cause) for cause in _causes(first)):
+        _say(f"too many files are open. {openfiles.advice()}.")  # a library cannot be loaded then, either
+        return errors.EXIT_REFUSED
     _say(
         f"a bug of ours: {type(first).__name__}: {first}{_place(first)}\n"
         f"  What was answered is safe, and the same command continues. "
         f"{'Please report the traceback above.' if debug else 'Run it with --debug for the traceback, and report it.'}"
     )
     return errors.EXIT_BUG
+
+
+def _given_up(exc: BaseException) -> bool:
+    """Whether rich, which prints the help, exits because nobody reads it."""
+    return isinstance(exc, SystemExit) and isinstance(exc.__context__, BrokenPipeError)
+
+
+def _printing(exc: OSError) -> bool:
+    """Whether an error is that of rich, which prints the help."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return bool(frames) and frames[-1].filename.endswith(os.path.join("rich", "console.py"))  # noqa: PTH118 - a text
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those it came from."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
 
 
 def _place(exc: BaseException) -> str:
@@ -154,17 +186,24 @@ def _say(text: str) -> None:
 
 
 def _flushed(code: int) -> int:
-    """Flush stdout, and return the exit code; a reader that has had enough (`| head`) changes nothing about it."""
+    """Flush both streams and return the exit code; a reader that has had enough (`| head`) changes nothing about it."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        pass
     except OSError as exc:
-        _say(f"stdout: cannot be written: {exc.strerror}.")
-        code = code or errors.EXIT_STORAGE
-    else:
-        return code
-    # Keep the interpreter from complaining when it flushes once more at its end.
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not is_gone(exc, sys.stdout):
+            _say(f"stdout: cannot be written: {exc.strerror}.")
+            code = code or errors.EXIT_STORAGE
+        _close_for_good(sys.stdout)
+    try:
+        sys.stderr.flush()
+    except OSError:  # nobody can be told
+        _close_for_good(sys.stderr)
     return code
+
+
+def _close_for_good(stream: TextIO) -> None:
+    """Keep the interpreter from ending with another code when it flushes this stream once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

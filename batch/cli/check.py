@@ -48,7 +48,9 @@ def check(
     from batch.plan import preflight
     from batch.report import scan
 
-    checked = preflight.check_job(jobs.load(job, settings=set_, output=output, lane=lane), os.environ)
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane)
+    jobs.make_room(loaded)
+    checked = preflight.check_job(loaded, os.environ)
     say(_lines(checked))
     if not full:
         return EXIT_OK
@@ -82,7 +84,8 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("output", _output(checked)),
         ]
     )
-    if warnings := [text for text in (checked.unmasked_key, *checked.warnings, *checked.doubts) if text is not None]:
+    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts)
+    if warnings := [text for text in told if text is not None]:
         yield "warnings"
         yield from (f"  {clean(text, most=SHOWN)}" for text in warnings)
     if files := _files(checked):

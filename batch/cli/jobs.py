@@ -16,6 +16,14 @@ Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 LaneName = Annotated[Literal["sync", "stream", "task"] | None, Parameter(negative=())]
 
 
+def make_room(job: Job) -> None:
+    """Let this process open as many files as the job's calls in flight need, if the system allows it."""
+    from batch.core import openfiles
+    from batch.limits import sockets
+
+    openfiles.raise_to(sockets.wanted(job.limits.concurrency))
+
+
 def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = None, lane: str | None = None) -> Job:
     """Load a job, with the changes that the command line makes to it.
 

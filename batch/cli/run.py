@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.core.errors import RefusedToStart
+from batch.core.errors import EXIT_OK, RefusedToStart, StorageError
 
 if TYPE_CHECKING:
     from batch.cli.live import Show
@@ -48,7 +47,7 @@ def run(
 
     The same command is resume, retry and the nightly increment: rows that are new, changed or failed for a passing
     reason are asked, all others are left alone. The first Ctrl-C lets calls in flight finish (30 s), the second cuts
-    them.
+    them; SIGTERM and a closed terminal (SIGHUP) count alike.
 
     Args:
         job: job folder, or its job.toml.
@@ -90,15 +89,22 @@ def run(
 
 def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"]) -> int:
     from batch.cli import summary
+    from batch.cli.text import Unread
     from batch.core import logs
 
+    jobs.make_room(loaded)
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     with show:
         show.starting(loaded.name)
         _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
-    with suppress(BrokenPipeError):  # the exit code tells of the run, whoever reads the table
+    try:
         summary.tell(report, loaded, settled_here=show.settled_here)
+    except Unread:
+        pass  # the exit code tells of the run, whoever reads the table
+    except StorageError:
+        if report.exit_code == EXIT_OK:  # else the code of the run says more
+            raise
     if report.fault is not None:
         # Raised rather than printed: one place prints errors and knows their exit codes.
         raise report.fault

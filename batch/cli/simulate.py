@@ -13,6 +13,8 @@ from batch.core.errors import EXIT_OK, RefusedToStart
 
 PORT: Final = 8311
 """Where a job with provider "simulator" looks for it."""
+_CONNECTIONS: Final = 20_000
+"""More than a job may have calls in flight."""
 
 
 def simulate(
@@ -32,9 +34,11 @@ def simulate(
     """
     if not 0 <= port <= 65535:
         raise RefusedToStart(f"--port {port}: a port is a number from 0 to 65535")
+    from batch.core import openfiles
     from batch.simulator.server import serve
     from batch.simulator.toml_table import ScenarioError
 
+    openfiles.raise_to(_CONNECTIONS)
     try:
         serve(port=port, scenario=scenario)
     except ScenarioError as exc:

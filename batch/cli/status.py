@@ -90,7 +90,7 @@ _SENTENCES: Final = {
     "interrupted": "interrupted; run the same command to continue",
     "provider": "stopped, because the provider refused; run the same command to continue",
     "systematic": "stopped, because row after row failed the same way; correct the job and run it again",
-    "storage": "stopped, because the disk refused a write; run the same command to continue",
+    "storage": "stopped, because a file could not be written; run the same command to continue",
     "input": "stopped, because the input could not be read on; run the same command to continue",
     "job_changed": "closed, because the job changed; run the same command to go on with the new one",
     "selection_changed": "closed, because other rows were asked for; run the same command to go on",

@@ -36,19 +36,16 @@ def tell(report: Report, job: Job, *, settled_here: int) -> None:
         say(_nothing(report, job))
         return
     if report.run is None:
-        say([f"{clean(job.name)}: {_NOT_RUN[report.state]}{_other(report)}. Nothing was sent."])
+        say([f"{clean(job.name)}: {_not_run(report)}. Nothing was sent."])
         return
     say(_lines(report, job, settled_here))
 
 
-_NOT_RUN: Final = {
-    "skipped": "skipped, because another run is at work in the output folder",
-    "interrupted": "interrupted while it waited for another run to end",
-}
-
-
-def _other(report: Report) -> str:
-    return f" ({clean(report.holder)})" if report.holder else ""
+def _not_run(report: Report) -> str:
+    holder = f" ({clean(report.holder)})" if report.holder else ""
+    if report.state == "skipped":
+        return f"skipped, because another run is at work in the output folder{holder}"
+    return f"interrupted while it waited for another run to end{holder}" if holder else "interrupted before it began"
 
 
 def _nothing(report: Report, job: Job) -> Iterator[str]:
@@ -107,7 +104,7 @@ _STATES: Final = {
     "interrupted": "interrupted",
     "provider": "stopped, because the provider refused",
     "systematic": "stopped, because row after row failed the same way",
-    "storage": "stopped, because the disk refused a write",
+    "storage": "stopped, because a file could not be written",
     "input": "stopped, because the input could not be read on",
 }
 

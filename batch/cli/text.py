@@ -6,9 +6,14 @@ terminal obeys (`core.plain`) reaches it from any of them.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 from batch.core.errors import StorageError
 from batch.core.plain import clean, escaped_json
@@ -91,10 +96,23 @@ def say_json(text: str) -> None:
     _print(escaped_json(text))
 
 
+def is_gone(exc: OSError, stream: TextIO) -> bool:
+    """Whether an error of a stream says that its reader went away: `| head`, or a terminal that was closed."""
+    if isinstance(exc, BrokenPipeError):
+        return True
+    with suppress(OSError, ValueError):
+        return exc.errno == errno.EIO and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    return False
+
+
+class Unread(Exception):
+    """Nobody reads stdout any more: what is left to print is not wanted."""
+
+
 def _print(text: str) -> None:
     try:
         print(text)
-    except BrokenPipeError:
-        raise
     except OSError as exc:
+        if is_gone(exc, sys.stdout):
+            raise Unread from exc
         raise StorageError(f"stdout: cannot be written: {exc.strerror}.") from exc

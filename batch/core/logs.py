@@ -29,6 +29,7 @@ EVENTS: Final = frozenset(
         "run_continued",
         "range_admitted",
         "part_published",
+        "concurrency_lowered",
         "key_not_masked",
         "limit_adopted",
         "parameter_doubted",

@@ -279,6 +279,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     error_message: str | None = None
     retryable: bool | None = None
     deduplicated_from: str | None = None
+    latency_ms: int | None = None
+    """From its first call on, by a clock that nobody sets; None of a row without one, and of an older version's."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

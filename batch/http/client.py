@@ -10,15 +10,14 @@ import importlib.metadata
 import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx
 
-from batch.core import failpoints
-from batch.core.errors import FailureKind, RefusedToStart, WireError
+from batch.core import failpoints, redaction
+from batch.core.errors import FailureKind, WireError
 from batch.core.records import Incoming, Outgoing
-from batch.http import address
+from batch.http import address, environment
 from batch.http.answer import NeverReached, NotHttp, Taker, UnusableAnswer
 from batch.http.coding import decoded
 from batch.http.headers import ASKING, readable
@@ -58,7 +57,7 @@ class Client:
         max_body_bytes: the largest answer, before and after unpacking.
 
     Raises:
-        RefusedToStart: the environment names a proxy of a kind that is not supported.
+        RefusedToStart: the environment names a proxy of a kind that is not supported, or no certificates to trust.
     """
 
     def __init__(
@@ -73,8 +72,9 @@ class Client:
         self._call_timeout_s = call_timeout_s
         self._max_body = max_body_bytes
         self._timeout = {"connect": min(CONNECT_S, call_timeout_s), "read": call_timeout_s}
+        self._proxy = environment.proxy_for(self.base_url) if transport is None else None
         if transport is None:
-            transport = _proxied(httpx.URL(self.base_url)) or KeepAliveTransport(max_body_bytes=max_body_bytes)
+            transport = KeepAliveTransport(max_body_bytes=max_body_bytes) if self._proxy is None else _over(self._proxy)
         self._transport = transport
         self._answered = False
         self._is_tls: bool | None = None  # not asked yet
@@ -115,7 +115,7 @@ class Client:
         except httpx.TransportError as error:
             if await self._met_tls(error):
                 raise WireError(address.SPEAKS_TLS, kind="transport", sent=True, wrong_address=True) from error
-            raise _translated(error, left, self.base_url) from error
+            raise self._translated(error, left) from error
         self._answered = True
         headers = _single(response.headers.raw)
         coding = headers.get("content-encoding")
@@ -137,6 +137,29 @@ class Client:
             if self._is_tls is None:
                 self._is_tls = await address.speaks_tls(httpx.URL(self.base_url))
         return self._is_tls
+
+    def _translated(self, error: httpx.TransportError, left: _Left) -> WireError:
+        kind: FailureKind = "transport"
+        if isinstance(error, httpx.TimeoutException):
+            kind = "timeout"
+        elif isinstance(error, UnusableAnswer | httpx.DecodingError):
+            kind = "bad_payload"
+        text = str(error) or type(error).__name__
+        refused = address.refuses_tls(error)  # which a server may say only after the request left: it has not read it
+        sent = (left.done or not isinstance(error, _NOT_SENT)) and not refused
+        untrusted, no_tls = None if sent else _untrusted(error), not sent and address.is_not_tls(error)
+        wrong = no_tls or isinstance(error, NotHttp)
+        if no_tls and not isinstance(error, address.NotTls):
+            text = address.with_server(address.SPEAKS_HTTP, self.base_url)
+        elif isinstance(untrusted, ssl.SSLCertVerificationError):
+            # Once the proxy was asked for the way, it is the server whose certificate is looked at.
+            url = httpx.URL(self.base_url if left.asked_proxy or self._proxy is None else self._proxy)
+            text = environment.untrusted(url.host, url.port or 443, untrusted)
+        elif refused or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+            text = address.with_server(text, self.base_url)
+        if self._proxy is not None and not sent:
+            text = f"{text} (through the proxy {redaction.address(self._proxy)})"
+        return WireError(text, kind=kind, sent=sent, permanent=untrusted is not None or refused, wrong_address=wrong)
 
     async def aclose(self) -> None:
         """Close all connections; exchanges under way end with a `WireError`."""
@@ -173,8 +196,11 @@ class Client:
 
         async def trace(event: str, info: dict[str, Any]) -> None:
             # A proxy is first sent a CONNECT of its own, which carries nothing of ours.
-            if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
-                left()
+            if event.endswith("send_request_headers.started"):
+                if info["request"].method == b"CONNECT":
+                    left.asked_proxy = True
+                else:
+                    left()
 
         request.extensions["trace"] = trace
         try:
@@ -269,12 +295,14 @@ class _Left:
     What asks for something passes a failpoint then: a process that dies there has sent and does not know what came.
     """
 
-    __slots__ = ("_asks", "_stream", "done")
+    __slots__ = ("_asks", "_stream", "asked_proxy", "done")
 
     def __init__(self, stream: Taker | None, *, asks: bool) -> None:
         self._asks = asks
         self._stream = stream
         self.done = False
+        self.asked_proxy = False
+        """A proxy was reached and asked for the way to the server."""
 
     def __call__(self) -> None:
         if not self.done:
@@ -289,52 +317,26 @@ class _Left:
         self.done = False
 
 
-def _translated(error: httpx.TransportError, left: _Left, base_url: str) -> WireError:
-    kind: FailureKind = "transport"
-    if isinstance(error, httpx.TimeoutException):
-        kind = "timeout"
-    elif isinstance(error, UnusableAnswer | httpx.DecodingError):
-        kind = "bad_payload"
-    text = str(error) or type(error).__name__
-    refused = address.refuses_tls(error)  # which a server may say only after the request left: it has not read it
-    sent = (left.done or not isinstance(error, _NOT_SENT)) and not refused
-    untrusted, no_tls = not sent and _untrusted(error), not sent and address.is_not_tls(error)
-    wrong = no_tls or isinstance(error, NotHttp)
-    if no_tls and not isinstance(error, address.NotTls):
-        text = address.SPEAKS_HTTP
-    if refused or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        text = address.with_server(text, base_url)
-    return WireError(text, kind=kind, sent=sent, permanent=untrusted or refused, wrong_address=wrong)
-
-
-def _untrusted(error: BaseException | None) -> bool:
-    """Whether a certificate is the cause of an error; httpx's own transport keeps it in the chain of causes."""
+def _untrusted(error: BaseException | None) -> Untrusted | ssl.SSLCertVerificationError | None:
+    """The certificate that is the cause of an error; httpx's own transport keeps it in the chain of causes."""
     for _ in range(8):
         if error is None or isinstance(error, Untrusted | ssl.SSLCertVerificationError):
-            break
+            return error
         error = error.__cause__ or error.__context__
-    return error is not None and isinstance(error, Untrusted | ssl.SSLCertVerificationError)
+    return None
 
 
-def _proxied(url: httpx.URL) -> httpx.AsyncBaseTransport | None:
-    """The transport of httpx when the environment names a proxy for this URL by the standard library's rules, or None.
+def _over(proxy: str) -> httpx.AsyncBaseTransport:
+    """The transport of httpx over a proxy.
 
     Raises:
-        RefusedToStart: the proxy is of a kind that is not supported.
+        RefusedToStart: the environment names no certificates to trust.
     """
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(f"{url.host}:{url.port}" if url.port else url.host):
-        return None
-    try:
-        return httpx.AsyncHTTPTransport(
-            proxy=proxy if "://" in proxy else f"http://{proxy}", limits=httpx.Limits(max_connections=None)
-        )
-    except (ValueError, ImportError, httpx.InvalidURL) as error:  # unknown scheme; SOCKS without its package
-        name = f"{url.scheme.upper()}_PROXY"
-        # What is wrong with an address may be told with a part of its password.
-        why = str(error) if isinstance(error, ImportError) else "write http://host:port, https:// or socks5://"
-        raise RefusedToStart(f"the proxy named in {name} or ALL_PROXY cannot be used: {why}") from None
+    trusted = environment.certificates()
+    own = environment.certificates() if proxy.startswith("https:") else None  # httpx would take the usual ones for it
+    return httpx.AsyncHTTPTransport(
+        verify=trusted, proxy=httpx.Proxy(proxy, ssl_context=own), limits=httpx.Limits(max_connections=None)
+    )
 
 
 def _host(base: str) -> str:

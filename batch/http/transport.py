@@ -24,6 +24,9 @@ import anyio
 import httpx
 from aiohappyeyeballs import AddrInfoType
 
+from batch.core import openfiles
+from batch.core.errors import RefusedToStart
+from batch.http import environment
 from batch.http.address import SPEAKS_HTTP, NotTls, is_not_tls
 from batch.http.answer import Answer, Unanswered
 from batch.http.connection import Connection, Shared
@@ -38,6 +41,8 @@ Kind = tuple[Origin, bool]
 
 IDLE_S: Final = 15.0
 """After this an idle connection is not used again: services close them after 60 s or less, without notice."""
+CLOSED_S: Final = 0.01
+"""How long the event loop is given to close connections that were given up."""
 NEXT_ADDRESS_S: Final = 0.25
 """How long one address of a host is waited for before the next is tried beside it (RFC 8305, section 5)."""
 
@@ -68,7 +73,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     Args:
         max_body_bytes: the largest body of an answer, as it comes over the wire.
-        ssl_context: for tests; the default is httpx's own, which honours SSL_CERT_FILE and SSL_CERT_DIR.
+        ssl_context: for tests; the default is that of `environment`, which honours SSL_CERT_FILE and SSL_CERT_DIR.
     """
 
     def __init__(self, *, max_body_bytes: int = 64 * 1024 * 1024, ssl_context: ssl.SSLContext | None = None) -> None:
@@ -222,10 +227,10 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
     async def _connect(self, origin: Origin, seconds: float | None) -> Connection:
         loop = asyncio.get_running_loop()
         scheme, host, port = origin
-        secure = self._tls() if scheme == "https" else None
         try:
+            secure = self._tls() if scheme == "https" else None
             with anyio.fail_after(seconds):
-                sock = await _open_socket(host, port)
+                sock = await self._dial(host, port)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._shared),
                     sock=sock,
@@ -235,15 +240,36 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection to {host}:{port} within {seconds:g} s") from error
         except ssl.SSLCertVerificationError as error:
-            text = f"{host}:{port} shows a certificate that is not trusted: {error.verify_message}"
-            raise Untrusted(f"{text} (set SSL_CERT_FILE for a private authority)") from error
+            raise Untrusted(environment.untrusted(host, port, error)) from error
+        except RefusedToStart as error:  # the run began at an address that needs no certificates
+            raise Untrusted(str(error)) from error
         except ssl.SSLError as error:
             if is_not_tls(error):
                 raise NotTls(f"{host}:{port}: {SPEAKS_HTTP}") from error
             raise httpx.ConnectError(f"no connection to {host}:{port}: {error}") from error
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name no DNS can have
-            raise httpx.ConnectError(f"no connection to {host}:{port}: {_reason(error)}") from error
+            reason = f"too many files are open. {openfiles.advice()}" if openfiles.used_up(error) else _reason(error)
+            raise httpx.ConnectError(f"no connection to {host}:{port}: {reason}") from error
         return connection
+
+    async def _dial(self, host: str, port: int) -> socket.socket:
+        """A connected socket; when no more files can be opened, one in the place of idle connections.
+
+        Raises:
+            OSError: as `_open_socket`.
+        """
+        try:
+            return await _open_socket(host, port)
+        except OSError as error:
+            idle = [connection for stack in self._idle.values() for connection in stack]
+            if not idle or not openfiles.used_up(error):
+                raise
+        for stack in self._idle.values():
+            stack.clear()
+        for connection in idle:
+            connection.abort()
+        await anyio.sleep(CLOSED_S)
+        return await _open_socket(host, port)
 
     def _lost(self, connection: Connection) -> None:
         for kind, stack in self._idle.items():
@@ -256,7 +282,7 @@ class KeepAliveTransport(httpx.AsyncBaseTransport):
 
     def _tls(self) -> ssl.SSLContext:
         if self._ssl is None:
-            self._ssl = httpx.create_ssl_context()
+            self._ssl = environment.certificates()
             self._ssl.set_alpn_protocols(["http/1.1"])
             # asyncio gives every TLS connection a read buffer of 256 KiB (0.3 MB a connection, 649 MB at 2,000); one
             # TLS record is 16 KiB, and no rate was lost with it. uvloop does not look at this.

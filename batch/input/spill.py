@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 import pyarrow as pa
 
+from batch.core import openfiles
 from batch.core.arrowcommon import cast_batch
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
@@ -95,7 +96,8 @@ class SpillWriter:
     def _refused(self, exc: OSError) -> StorageError:
         self.abort()
         reason = exc.strerror or str(exc)
-        return StorageError(f"{self._path}: cannot be written: {reason}. Make room, then run the same command again.")
+        advice = openfiles.advice() if openfiles.used_up(exc) else "Make room"
+        return StorageError(f"{self._path}: cannot be written: {reason}. {advice}, then run the same command again.")
 
 
 def digest(path: Path) -> bytes:

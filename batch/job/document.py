@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import errno
 import re
 import tomllib
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from batch.core.errors import JobError
+from batch.core.plain import clean
 from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
 from batch.job.fieldtypes import from_text, meta, table_kind, wanted
 
@@ -148,8 +150,9 @@ def read(path: Path) -> Document:
         JobError: there is no such file, it cannot be read, or it is not TOML; the error says in which line and column.
     """
     path = path.expanduser().absolute()
-    file = path / "job.toml" if path.is_dir() else path
+    file = path
     try:
+        file = path / "job.toml" if path.is_dir() else path
         text = file.read_bytes().decode("utf-8-sig")
         return Document(file, text, tomllib.loads(text))
     except FileNotFoundError as exc:
@@ -158,7 +161,8 @@ def read(path: Path) -> Document:
         reason = "there is no job.toml in this folder" if file != path else "there is no such job"
         raise JobError([f"{reason}. {hint}"], where=str(path)) from exc
     except OSError as exc:
-        raise JobError([f"cannot be read: {exc.strerror}. Check its permissions."], where=str(file)) from exc
+        advice = "Check its permissions" if exc.errno != errno.ENAMETOOLONG else "Give a job folder, or its job.toml"
+        raise JobError([f"cannot be read: {exc.strerror}. {advice}."], where=clean(str(file), most=200)) from exc
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise JobError([f"line {line}: is not UTF-8. Save the file as UTF-8."], where=str(file)) from exc

@@ -16,9 +16,9 @@ import msgspec
 
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger import statements, wal
-from batch.ledger.pages import open_database, tells_damage
-from batch.ledger.schema import damaged, reason
+from batch.ledger import readonly, statements, wal
+from batch.ledger.pages import tells_damage
+from batch.ledger.schema import damaged, reason, way_out
 from batch.ledger.totals import Planned, Totals
 
 SLICE: Final = 1_000
@@ -93,7 +93,8 @@ def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
     if tells_damage(exc):
         return damaged(path, exc)
     return StorageError(
-        f"{path}: the ledger cannot be read: {reason(exc)}. Mend the disk or put the file back, then run again."
+        f"{path}: the ledger cannot be read: {reason(exc)}. {way_out('Mend the disk or put the file back')}, then run "
+        "again."
     )
 
 
@@ -103,7 +104,7 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._db = open_database(str(path), apsw.SQLITE_OPEN_READONLY)
+            self._db = readonly.connect(path)
             self._db.set_busy_timeout(10_000)
             self._db.pragma("cache_size", -2_048)
         except apsw.Error as exc:

@@ -23,6 +23,7 @@ from typing import Final
 
 import apsw
 
+from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 from batch.ledger import wal
@@ -216,8 +217,8 @@ def connect(path: Path) -> apsw.Connection:
         if tells_damage(exc):
             raise damaged(path, exc) from exc
         raise StorageError(
-            f"{path}: the ledger cannot be opened: {reason(exc)}. Free space or mend the file, then run the same "
-            "command again."
+            f"{path}: the ledger cannot be opened: {reason(exc)}. {way_out('Free space or mend the file')}, then run "
+            "the same command again."
         ) from exc
     return db
 
@@ -245,8 +246,8 @@ def mark_open(db: apsw.Connection, path: Path, now_us: int) -> None:
         db.set_busy_timeout(_BUSY_MS)
     except apsw.Error as exc:
         raise StorageError(
-            f"{path}: the ledger could not be written: {reason(exc)}. Free space or mend the disk, then run the same "
-            "command again."
+            f"{path}: the ledger could not be written: {reason(exc)}. {way_out('Free space or mend the disk')}, then "
+            "run the same command again."
         ) from exc
 
 
@@ -277,6 +278,15 @@ def damaged(path: Path, exc: Exception) -> StorageError:
         f"{path}: the ledger is damaged: {reason(exc)}. Put back an undamaged copy that is as new, or have it made "
         f"again from what was published: promptmill rebuild {shlex.quote(str(path.parent))}"
     )
+
+
+def way_out(otherwise: str) -> str:
+    """What to do about an error of SQLite, which does not say whether it was the disk or that no file could be opened.
+
+    Args:
+        otherwise: when files can be opened.
+    """
+    return f"No more files could be opened. {openfiles.advice()}" if openfiles.none_left() else otherwise
 
 
 def _check(db: apsw.Connection, path: Path) -> None:

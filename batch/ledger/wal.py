@@ -30,6 +30,7 @@ from urllib.parse import quote
 
 import apsw
 
+from batch.ledger import readonly
 from batch.ledger.pages import open_database, tells_damage
 
 KEY: Final = "mark"
@@ -126,7 +127,7 @@ def _damage(ledger: Path) -> str | None:
     if ledger.stat().st_size > _LOOKED_AT:
         return None
     try:
-        with closing(open_database(str(ledger), apsw.SQLITE_OPEN_READONLY)) as db:
+        with closing(readonly.connect(ledger)) as db:
             (said,) = db.execute("PRAGMA quick_check(1)").fetchone() or ("ok",)
     except apsw.Error as exc:
         if not tells_damage(exc):

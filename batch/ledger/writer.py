@@ -35,7 +35,7 @@ from batch.core.records import Call, Outcome
 from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
 from batch.ledger.pages import tells_damage
 from batch.ledger.pruning import prune_slice
-from batch.ledger.schema import connect, damaged, mark_closed, mark_open, reason
+from batch.ledger.schema import connect, damaged, mark_closed, mark_open, reason, way_out
 
 T = TypeVar("T")
 
@@ -319,7 +319,7 @@ class Ledger:
             if tells_damage(exc)
             else StorageError(
                 f"{self._path}: the ledger could not be written: {reason(exc)}. What was acknowledged before is safe. "
-                "Free space or mend the disk, then run the same command again: it goes on from here."
+                f"{way_out('Free space or mend the disk')}, then run the same command again: it goes on from here."
             )
         )
         self.broken.__cause__ = exc

@@ -1,7 +1,7 @@
 """The output folder: its lock, its tables, and the files in it that appear whole or not at all.
 
 Owns every name under `OUT`, the columns of the tables people read, and how rows get from the ledger into Parquet. It
-knows no provider and decides nothing about a row. Doors: `folder` (`OutputFolder`, its lock), `publish` (`Publisher`),
-`parts` (Parquet files), `removal` (rows leave), `files` (JSON files, what a kill left), `tables` (Arrow batches),
-`columns` (what they mean).
+knows no provider and decides nothing about a row. Doors: `folder` (`OutputFolder`, its lock), `place` (where it may
+lie), `publish` (`Publisher`), `parts` (Parquet files), `removal` (rows leave), `files` (JSON files, what a kill left),
+`tables` (Arrow batches), `columns` (what they mean).
 """

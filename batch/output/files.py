@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from batch.core import durable
+from batch.core import durable, openfiles
 from batch.core.canonical import without_surrogates
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
@@ -149,6 +149,7 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         advice = "Free some space" if exc.errno in _FULL_DISK else "Check the disk and the permissions of the folder"
+        advice = openfiles.advice() if openfiles.used_up(exc) else advice
         raise StorageError(
             f"{path}: cannot be written: {exc.strerror or exc}. {advice}, then run the same command again: "
             "what was published is whole, and no answer is bought twice."

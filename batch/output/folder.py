@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
+from batch.core import openfiles
 from batch.core.clock import iso
 from batch.core.durable import sync_folder
 from batch.core.errors import OutputError, StorageError
@@ -69,7 +70,11 @@ class OutputFolder:
                 sync_folder(self.pending)
                 old.rmdir()
         except OSError as exc:
-            raise StorageError(f"{exc.filename}: cannot make the folder: {exc.strerror}.") from exc
+            raise StorageError(f"{exc.filename}: cannot make the folder: {exc.strerror}.{_more(exc)}") from exc
+
+
+def _more(exc: OSError) -> str:
+    return f" {openfiles.advice()}." if openfiles.used_up(exc) else ""
 
 
 class Busy(OutputError):
@@ -103,7 +108,7 @@ class RunLock:
     """
 
     def __init__(self, folder: OutputFolder) -> None:
-        self._folder = folder
+        self.folder = folder
         self._file: IO[str] | None = None
         self._root: int | None = None
 
@@ -114,23 +119,24 @@ class RunLock:
             Busy: another process holds it.
             StorageError: the lock file cannot be made.
         """
-        path = self._folder.lock
+        path = self.folder.lock
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._root = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             self._file = path.open("a+", encoding="utf-8")
         except OSError as exc:
             self.free()
-            raise StorageError(f"{path}: cannot be written: {exc.strerror}. Choose another folder with -o.") from exc
+            advice = _more(exc) or " Make it writable and give the same command again, or run into another folder (-o)."
+            raise StorageError(f"{path}: cannot be written: {exc.strerror}.{advice}") from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _lock_folder(self._root)
         except OSError as exc:
-            process, since_us = _named_in(self._file) or _named_in_ledger(self._folder) or (None, None)
+            process, since_us = _named_in(self._file) or _named_in_ledger(self.folder) or (None, None)
             self.free()
             if exc.errno not in _HELD:
                 raise StorageError(f"{path}: this file system cannot lock: {exc.strerror}.") from exc
-            raise Busy(self._folder.root, process, since_us) from exc
+            raise Busy(self.folder.root, process, since_us) from exc
         with suppress(OSError):  # only a courtesy to whoever is refused; a full disk is reported better by what follows
             self._file.truncate(0)
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())

@@ -151,11 +151,7 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
     records: dict[str, Sequence[Any]] = {"row": rows, "outcome": outcomes, "sums": sums}
     made: dict[str, list[Any]] = {
         "fingerprint": [row.fingerprint.hex() for row in rows],
-        # The wall clock may be set back while a row is under way; a negative latency would help nobody.
-        "latency_ms": [
-            None if total.first_sent_at_us is None else max(0, outcome.settled_at_us - total.first_sent_at_us) // 1000
-            for total, outcome in zip(sums, outcomes, strict=True)
-        ],
+        "latency_ms": list(map(_latency_ms, outcomes)),
     }
     arrays = [_input_column(inputs, field) for field in list(schema)[: first_of_ours(schema)]]
     for name, kind, of, _ in RESULTS:
@@ -241,6 +237,14 @@ def _input_column(inputs: pa.RecordBatch | pa.Table, field: pa.Field) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     return column if column.type == field.type else column.cast(field.type)
+
+
+def _latency_ms(outcome: Outcome) -> int | None:
+    first_us = outcome.sums.first_sent_at_us
+    if outcome.latency_ms is not None or first_us is None:
+        return outcome.latency_ms
+    # Settled by an older version, which had the wall clock only: that may have been set back meanwhile.
+    return max(0, outcome.settled_at_us - first_us) // 1000
 
 
 def _array(values: list[Any], kind: Any) -> Any:

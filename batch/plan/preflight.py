@@ -15,12 +15,14 @@ import pyarrow as pa
 
 from batch.core import canonical, redaction
 from batch.core.errors import BatchError, InputError, JobError, OutputError, RefusedToStart
+from batch.http import environment
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
+from batch.limits import sockets
 from batch.money.prices import Prices
-from batch.output import integrity, tables
+from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
@@ -59,7 +61,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """What the job asks that its service may refuse, ignore or answer otherwise than meant."""
     doubts: tuple[str, ...] = ()
     """What the prompt says that is probably not meant."""
-
+    most_calls: int = 1
+    """How many calls may be in flight: as many as the job asks for, or as there are open files for."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
 
@@ -72,6 +75,12 @@ class CheckedJob(msgspec.Struct, frozen=True):
             f"the key in {self.endpoint.key_env_used} has fewer than {redaction.SHORTEST} characters and cannot be "
             "told from words, so it is not masked where a provider or a tool says it: a real key should be longer"
         )
+
+    @property
+    def fewer_calls(self) -> str | None:
+        """What to say when fewer calls are in flight than the job asks for; None when there is room for all."""
+        asked = self.job.limits.concurrency
+        return None if self.most_calls >= asked else sockets.fewer(asked, self.most_calls)
 
     def identity(self) -> Identity:
         """Job and source as a later run compares them."""
@@ -97,40 +106,19 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         RefusedToStart: something is wrong; faults of the job come together.
     """
     folder = OutputFolder(job.output.path)
+    place.require(folder, job=job.folder)
     types, kept = _kept(folder, job)
     faults: list[str] = []
-    endpoint: Endpoint | None = None
     prices = Prices.load()
     tools = _tools(job, faults)
-    try:
-        endpoint = resolve(
-            job.model.provider,
-            base_url=job.model.base_url,
-            api_key_env=job.model.api_key_env,
-            environ=environ,
-            key_form=job.model.key_form,
-            tables=job.provider,
-        )
-        if job.model.lane not in endpoint.dialect.lanes:
-            lanes = ", ".join(sorted(endpoint.dialect.lanes))
-            faults.append(
-                f'model.lane = "{job.model.lane}": provider {job.model.provider} has no such lane; it has {lanes}'
-            )
-    except BatchError as exc:
-        faults.append(str(exc))
+    endpoint = _endpoint(job, environ, faults)
     source, variants = _asked(job, tools, types)
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
         raise InputError(source.blank)
     warnings = _parameters(variants, faults)
     faults += variants.check(source.names)
-    if source.unsearched:
-        faults.append(
-            "input.types: only the newest gigabyte of lines was searched for keys; one that older lines have is "
-            "declared, as in { subject = 'string' }"
-        )
-    if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
-        faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
+    faults += _unread(source, variants)
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept, keys=source.keys)
@@ -144,7 +132,12 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
     found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
-    return CheckedJob(*found, warnings=warnings, doubts=tuple(variants.doubts(source.names)))
+    return CheckedJob(
+        *found,
+        warnings=warnings,
+        doubts=tuple(variants.doubts(source.names)),
+        most_calls=sockets.calls(job.limits.concurrency),
+    )
 
 
 def open_source(job: Job) -> Source:
@@ -154,7 +147,7 @@ def open_source(job: Job) -> Source:
         RefusedToStart: the input or the output folder is wrong.
     """
     types, _ = _kept(OutputFolder(job.output.path), job)
-    return Source.open(job.input, fixed_types=types, model=job.model.name, parameters=job.model.parameters)
+    return _asked(job, ToolSet.empty(), types)[0]
 
 
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
@@ -163,6 +156,41 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
         TYPES: msgspec.json.encode(checked.types).decode(),
         INPUTS: checked.inputs.serialize().to_pybytes(),
     }
+
+
+def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoint | None:
+    try:
+        endpoint = resolve(
+            job.model.provider,
+            base_url=job.model.base_url,
+            api_key_env=job.model.api_key_env,
+            environ=environ,
+            key_form=job.model.key_form,
+            tables=job.provider,
+        )
+        environment.check(endpoint.base_url)
+    except BatchError as exc:
+        faults.append(str(exc))
+        return None
+    if job.model.lane not in endpoint.dialect.lanes:
+        lanes = ", ".join(sorted(endpoint.dialect.lanes))
+        faults.append(
+            f'model.lane = "{job.model.lane}": provider {job.model.provider} has no such lane; it has {lanes}'
+        )
+    return endpoint
+
+
+def _unread(source: Source, variants: Variants) -> list[str]:
+    """What the job may mean that the source was not searched for."""
+    faults = []
+    if source.unsearched:
+        faults.append(
+            "input.types: only the newest gigabyte of lines was searched for keys; one that older lines have is "
+            "declared, as in { subject = 'string' }"
+        )
+    if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
+        faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
+    return faults
 
 
 def _tools(job: Job, faults: list[str]) -> ToolSet:

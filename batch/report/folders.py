@@ -10,7 +10,7 @@ from pathlib import Path
 from batch.core.errors import BatchError, OutputError
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
-from batch.output import integrity
+from batch.output import integrity, place
 from batch.output.folder import OutputFolder, holder
 
 
@@ -22,6 +22,8 @@ def opened(out: Path) -> OutputFolder:
     """
     root = out.expanduser().absolute()
     folder = OutputFolder(root)
+    if root.name != "job.toml" and (reason := place.unusable(root)) is not None:
+        raise OutputError(f"{place.shown(root)}: {reason} Give the output folder of a run.")
     if holder(folder) is None:
         integrity.require_trusted(folder)
     if folder.ledger.is_file():

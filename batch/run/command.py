@@ -8,19 +8,17 @@ run itself is `pipeline.Run`.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import anyio
 import msgspec
 from anyio import to_thread
-from anyio.abc import TaskStatus
 from structlog import contextvars
 
+from batch.core import process
 from batch.core.clock import Clock
 from batch.core.errors import BatchError, StorageError, ungrouped
 from batch.core.logs import logger
@@ -37,6 +35,7 @@ from batch.plan import continuation, preflight
 from batch.plan.preflight import CheckedJob
 from batch.run import collecting, pipeline, progress, status_files
 from batch.run.inspection import Inspection
+from batch.run.interrupts import Interrupts
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
 
@@ -117,7 +116,7 @@ async def run(
         environ: where keys and base URLs come from; None for the process's own environment.
         clock: the real one by default.
         on_progress: called about once a second with a snapshot.
-        signals: take SIGINT and SIGTERM as the two stops; only in the main thread.
+        signals: let SIGINT, SIGTERM and SIGHUP stop it, as `interrupts` says; only in the main thread.
 
     Returns:
         What was done. Faults that stop a run in the middle are in `fault`, because by then there is something to tell.
@@ -127,63 +126,75 @@ async def run(
         StorageError: the ledger cannot be opened.
     """
     env = Unshown(os.environ if environ is None else environ)
-    ready = await to_thread.run_sync(preflight.check_job, job, env)
-    clock = clock or Clock()
-    began, waited = clock.monotonic(), False
-    lock = RunLock(ready.folder)
+    given = Given(options, env, clock or Clock(), on_progress, Interrupts())
+    with process.heard_by(given.interrupts.received) if signals else nullcontext(), ExitStack() as stack:
+        lock = RunLock(OutputFolder(job.output.path))
+        stack.callback(lock.free)
+        ready = await _prepared(job, lock, given)
+        report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+        if signals:
+            process.ends_with(report.exit_code)
+    return report
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What a command was given beside its job."""
+
+    options: RunOptions
+    environ: Mapping[str, str]
+    clock: Clock
+    on_progress: Callable[[Progress], None]
+    interrupts: Interrupts
+
+
+async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Report:
+    """The job, checked, with the lock taken; or the report of a command that does nothing."""
+    ready: CheckedJob | None = None
+    with given.interrupts.giving_up():
+        ready = await to_thread.run_sync(preflight.check_job, job, given.environ)
+    if ready is None or given.interrupts.count:  # a thread is waited for, also by who gives up
+        return _not_run(lock.folder, "interrupted")
     try:
         lock.take()
     except Busy as exc:
-        if options.if_running == "fail":
+        if given.options.if_running == "fail":
             raise
-        if options.if_running == "skip":
+        if given.options.if_running == "skip":
             return _not_run(ready.folder, "skipped", exc.holder)
         logger().info("run_awaited", process=exc.process)
-        say = partial(on_progress, progress.waiting(exc.holder))
-        if not await _awaited(lock, clock, say=say, signals=signals):
-            return _not_run(ready.folder, "interrupted", exc.holder)
-        began, waited = clock.monotonic(), True
-    with lock:
-        if waited:
+        with given.interrupts.giving_up():
+            given.on_progress(progress.waiting(exc.holder))
+            await _awaited(lock, given.clock)
             # What was read before is old: the other run may have fixed column types, the input may be another.
-            ready = await to_thread.run_sync(preflight.check_job, job, env)
-        await to_thread.run_sync(integrity.require_trusted, ready.folder)
-        ready.folder.prepare()
-        async with Ledger(ready.folder.ledger) as ledger:
-            command = RunCommand(ready, ledger, options=options, environ=env, clock=clock, on_progress=on_progress)
+            return await to_thread.run_sync(preflight.check_job, job, given.environ)
+        return _not_run(ready.folder, "interrupted", exc.holder)
+    return ready
+
+
+async def _awaited(lock: RunLock, clock: Clock) -> None:
+    """Take the lock as soon as it is free."""
+    while True:
+        await clock.sleep(LOCK_AGAIN_S)
+        with suppress(Busy):
+            lock.take()
+            return
+
+
+async def _runs(ready: CheckedJob, given: Given) -> Report:
+    """Do the runs of a command in a folder that is locked."""
+    began = given.clock.monotonic()
+    await to_thread.run_sync(integrity.require_trusted, ready.folder)
+    ready.folder.prepare()
+    async with Ledger(ready.folder.ledger) as ledger:
+        command = RunCommand(ready, ledger, given)
+        with given.interrupts.giving_up():
             await command.inspect()
-            async with anyio.create_task_group() as group:
-                if signals:
-                    group.start_soon(command.watch_signals)
-                await command.go()
-                group.cancel_scope.cancel()
-            return command.report(clock.monotonic() - began)
+        await command.go()
+        return command.report(given.clock.monotonic() - began)
 
 
-async def _awaited(lock: RunLock, clock: Clock, *, say: Callable[[], None], signals: bool) -> bool:
-    """Whether the lock was taken in the end; False when a signal gave it up. Says that it waits once it can be."""
-    async with anyio.create_task_group() as group:
-
-        async def give_up(*, task_status: TaskStatus[None]) -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-                task_status.started()
-                async for _ in received:
-                    group.cancel_scope.cancel()
-
-        if signals:
-            await group.start(give_up)
-        say()
-        while True:
-            await clock.sleep(LOCK_AGAIN_S)
-            with suppress(Busy):
-                lock.take()
-                group.cancel_scope.cancel()
-                return True
-    return False
-
-
-def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], holder: str) -> Report:
-    """The report of a command that did nothing, because another is at work."""
+def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], holder: str = "") -> Report:
+    """The report of a command that did nothing, because another is at work or a signal came first."""
     return Report(
         state=state,
         folder=folder.root,
@@ -200,25 +211,17 @@ def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], hol
 class RunCommand:
     """The runs of one command, one after the other."""
 
-    def __init__(
-        self,
-        ready: CheckedJob,
-        ledger: Ledger,
-        *,
-        options: RunOptions,
-        environ: Mapping[str, str],
-        clock: Clock,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
+    def __init__(self, ready: CheckedJob, ledger: Ledger, given: Given) -> None:
         self._ready = ready
-        self._environ = environ
         self._ledger = ledger
-        self._options = options
-        self._clock = clock
-        self._on_progress = on_progress
+        self._environ = given.environ
+        self._options = given.options
+        self._clock = given.clock
+        self._on_progress = given.on_progress
+        self._interrupts = given.interrupts
         self._current: pipeline.Run | None = None
-        self._stops = 0
         self._warned = False
+        self._begun = False
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
 
@@ -242,6 +245,9 @@ class RunCommand:
         folder, ready = self._ready.folder, self._ready
         with LedgerReader(folder.ledger) as reader:
             while True:
+                if self._interrupts.count:
+                    self._state = "interrupted"  # perhaps an old run was closed; the one asked for has not begun
+                    return
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
                     return
@@ -249,11 +255,9 @@ class RunCommand:
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:
                     return
-                if self._stops:
-                    self._state = "interrupted"  # the old run was closed; the one asked for has not begun
-                    return
 
     async def _one(self, start: continuation.RunStart, reader: LedgerReader) -> None:
+        self._begun = True
         folder = self._ready.folder
         now = self._clock.now_us()
         await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), now))
@@ -262,6 +266,8 @@ class RunCommand:
             self._warned = True
             if (short := self._ready.unmasked_key) is not None:
                 logger().warning("key_not_masked", why=short)
+            if (fewer := self._ready.fewer_calls) is not None:
+                logger().warning("concurrency_lowered", why=fewer)
             for text in self._ready.warnings:
                 logger().warning("parameter_doubted", doubt=text)
             for text in self._ready.doubts:
@@ -277,7 +283,8 @@ class RunCommand:
         )
         self._current = this
         try:
-            self._state = await this.execute()
+            with self._interrupts.stopping(partial(this.stop, "interrupted"), this.cut):
+                self._state = await this.execute()
         except BatchError as exc:
             self._fault = exc
             self._state = "storage" if isinstance(exc, StorageError) else this.reason
@@ -301,7 +308,7 @@ class RunCommand:
     def report(self, elapsed_s: float) -> Report:
         """What the last run did."""
         with LedgerReader(self._ready.folder.ledger) as reader:
-            last = reader.runs()[-1] if self._state != "nothing_to_do" else None
+            last = reader.runs()[-1] if self._begun else None
             return Report(
                 state=self._state,
                 folder=self._ready.folder.root,
@@ -316,19 +323,6 @@ class RunCommand:
                 fault=self._fault,
                 max_failed=self._options.max_failed,
             )
-
-    async def watch_signals(self) -> None:
-        """First signal: stop sending and drain. Second: cut. Third: the system's own way."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-            async for number in received:
-                self._stops += 1
-                if self._current is not None and self._stops == 1:
-                    self._current.stop("interrupted")
-                elif self._current is not None and self._stops == 2:
-                    self._current.cut()
-                else:
-                    signal.signal(number, signal.SIG_DFL)
-                    os.kill(os.getpid(), number)
 
     def _show(self, snapshot: Progress) -> None:
         try:

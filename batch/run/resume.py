@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from batch.core.clock import MICROSECONDS
 from batch.core.records import NOTHING, Failure, Reply, RowRequest
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
@@ -80,6 +81,8 @@ class Resumer:
         row = self._row(pending)
         _replay_steps(row, self._reader.steps_of(pending.work_id), self._rules)
         for journaled in self._reader.calls_of(pending.work_id):
+            if row.left_at is None:
+                row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
             # The attempts of a turn that was answered are over, also while its tools still run.
             if journaled.turn == row.conversation.turn and row.replied is None:
                 _count(row, journaled)
@@ -141,6 +144,11 @@ def _count(row: Row, journaled: JournaledCall) -> None:
     row.history = retry.History(history.attempts + counted, once)
 
 
+def _since(journaled: JournaledCall, context: CallContext) -> float:
+    """For how many seconds a call of an earlier process has been under way, by the wall: never less than none."""
+    return max(0, context.clock.now_us() - journaled.sent_at_us) / MICROSECONDS
+
+
 def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCall:
     call = OpenCall(
         journaled.call,
@@ -154,6 +162,7 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCal
     )
     call.sent_at_us = journaled.sent_at_us
     call.started = context.clock.monotonic()
+    call.earlier_s = _since(journaled, context)
     call.task_id = journaled.task
     call.base_url = journaled.base_url
     call.late = bool(journaled.late)

@@ -6,6 +6,7 @@ first ends what sends and gives what is in flight its time, the second cuts it. 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -154,7 +155,7 @@ class RunState:
         self.reason = reason
         self._limiter.close()
         self._schedule.close()
-        self.sending.deadline = anyio.current_time() + DRAIN_S
+        self.sending.deadline = asyncio.get_running_loop().time() + DRAIN_S  # also where no task runs, at a signal
         logger().info("stop_requested", reason=reason, in_flight=self._limiter.in_flight)
 
     def park(self, model: str, fault: BatchError) -> None:

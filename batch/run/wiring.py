@@ -73,7 +73,8 @@ def wire(
     reader = stack.enter_context(LedgerReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
-    limiter = Limiter.of(clock, job.limits, estimator=_estimators(checked))
+    limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
+    limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
     schedule: Schedule[Row] = Schedule(
         clock,
         open_limits={model: 2 * limiter.model(model).concurrency for model in feeders},

@@ -284,13 +284,14 @@ class Worker:
             lane: of its last call; None when there was none.
         """
         message = settle.error_message
+        clock = self._context.clock
         return Outcome(
             status=settle.status,
             sums=row.sums,
             lane=lane or self._settings.lane,
             provider=self._context.policy.provider,
             model_asked=row.request.model,
-            settled_at_us=self._context.clock.now_us(),
+            settled_at_us=clock.now_us(),
             answer=settle.answer,
             reasoning=settle.reasoning,
             finish_reason=settle.finish_reason,
@@ -301,6 +302,7 @@ class Worker:
             error_code=settle.error_code,
             error_message=redact(message) if message is not None else None,
             retryable=settle.retryable,
+            latency_ms=None if row.left_at is None else int((clock.monotonic() - row.left_at) * 1000),
         )
 
     async def _run_tools(self, row: Row, calls: tuple[ToolCall, ...]) -> None:

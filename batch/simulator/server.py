@@ -89,12 +89,16 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGINT and SIGTERM, without raising them again afterwards: being stopped is no failure."""
+        """Stop at SIGINT, SIGTERM and SIGHUP without raising them again: being stopped is no failure.
+
+        One that was ignored when the process was started (`nohup … &`) stays ignored.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        wanted = (signal.SIGINT, signal.SIGTERM)
-        earlier = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        heard = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+        earlier = {number: signal.signal(number, self.handle_exit) for number in heard}
         try:
             yield
         finally:
@@ -103,7 +107,7 @@ class Server(uvicorn.Server):
 
 
 def serve(*, port: int = 0, scenario: Path | None = None, host: str = "127.0.0.1") -> None:
-    """Serve until SIGINT or SIGTERM; writes one line, the root URL, to stdout once it accepts connections.
+    """Serve until SIGINT, SIGTERM or SIGHUP; writes one line, the root URL, to stdout once it accepts connections.
 
     Args:
         port: TCP port; 0 takes a free one.

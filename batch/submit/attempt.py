@@ -147,7 +147,7 @@ class CallContext:
             lease=lease,
         )
         row.next_attempt += 1
-        call.sent_at_us = self.clock.now_us()
+        call.sent_at_us, call.started = self.clock.now_us(), self.clock.monotonic()
         self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
         try:
             await self.ledger.committed()
@@ -156,6 +156,8 @@ class CallContext:
             self.book(row, call, NEVER_LEFT)
             raise
         call.started = self.clock.monotonic()
+        if row.left_at is None:
+            row.left_at = call.started
         return call
 
     async def exchange(
@@ -263,6 +265,7 @@ class CallContext:
             provider=self.policy.provider,
             prices=self._books.prices,
             now_us=self.clock.now_us(),
+            now=self.clock.monotonic(),
             decision=decision,
         )
         self.tasks -= call.task_id is not None

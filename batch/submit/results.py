@@ -135,6 +135,7 @@ def record_of(
     provider: str,
     prices: Prices,
     now_us: int,
+    now: float,
     decision: Decision | None = None,
 ) -> Call:
     """The final record of a call, priced.
@@ -145,6 +146,7 @@ def record_of(
         provider: whose price list counts.
         prices: the price table.
         now_us: wall time in microseconds, UTC.
+        now: the same moment in monotonic seconds, for what it took: the wall clock may be set meanwhile.
         decision: what was decided after a failed attempt, to be known again after a crash.
     """
     reply = result if isinstance(result, Reply) else None
@@ -175,7 +177,7 @@ def record_of(
         price_id=price_id,
         answered_at_us=now_us if state != "unknown" and not (failure and not failure.sent) else None,
         wait_ms=call.lease.wait_ms,
-        latency_ms=(now_us - call.sent_at_us) // 1000 if state != "unknown" else None,
+        latency_ms=call.latency_ms(now) if state != "unknown" else None,
         first_chunk_ms=call.first_chunk_ms,
         polls=call.polls,
         longest_gap_ms=call.longest_gap_ms,

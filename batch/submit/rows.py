@@ -29,6 +29,7 @@ class Row:
         "conversation",
         "fault",
         "history",
+        "left_at",
         "next_attempt",
         "pending",
         "replied",
@@ -54,6 +55,8 @@ class Row:
         """The task of this row that the provider holds, to be polled."""
         self.replied: Reply | None = None
         """The reply whose tool calls are to be run."""
+        self.left_at: float | None = None
+        """The monotonic moment at which its first call left; of a call of an earlier process it is reckoned back."""
         self.tool_results: dict[int, str] = {}
         """Results of those calls that were journaled before a crash, by place in the turn."""
 
@@ -76,6 +79,7 @@ class OpenCall:
         "attempt",
         "base_url",
         "call_id",
+        "earlier_s",
         "exchange_began",
         "first_chunk_ms",
         "foreign",
@@ -116,6 +120,9 @@ class OpenCall:
         self.lease = lease
         self.sent_at_us = 0
         self.started = 0.0
+        """The monotonic moment at which it left, or in which this process took it over."""
+        self.earlier_s = 0.0
+        """How long it was under way before that, by the wall: the clock of another process is not ours."""
         self.exchange_began = 0.0
         """When its last exchange began, a poll too."""
         self.task_id: str | None = None
@@ -127,6 +134,10 @@ class OpenCall:
         """Polls that were answered for another call."""
         self.first_chunk_ms: int | None = None
         self.longest_gap_ms: int | None = None
+
+    def latency_ms(self, now: float) -> int:
+        """For how long it has been under way at a monotonic moment."""
+        return int((now - self.started + self.earlier_s) * 1000)
 
     def take_times(self, stream: Stream | None) -> None:
         """Note the times of a stream, whole or not."""

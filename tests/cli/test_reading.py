@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.core.plain import clean
-from tests.cli.conftest import Cli, Shell
+from tests.cli.conftest import ROOT, Cli, Shell
 from tests.simulator.conftest import Start
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -162,6 +165,45 @@ def test_status_tells_the_last_run_and_the_standing_failures(done: Shell, cli: C
     assert (found["state"], found["permanent"], found["retryable"], found["table_rows"]) == ("finished", 1, 1, 4)
     assert found["totals"]["cost"]["CNY"].count(".") == 1
     assert {entry["code"] for entry in found["standing"]} >= {"duplicate_key"}
+
+
+AS_NOBODY = """
+import os, sys, zoneinfo
+from batch.cli import main
+from tests.support.forking import load
+load()  # what is imported later may be root's alone
+zoneinfo.ZoneInfo("UTC")
+out = sys.argv[1]
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+commands = (["status", out], ["show", out, "sum-1"], ["compare", out], ["rebuild", out])
+print([main(words) for words in commands], file=sys.stderr)
+"""
+
+
+def test_a_folder_in_which_nothing_may_be_written_can_be_looked_at(done: Shell) -> None:
+    """FIELD 45. A backup, a colleague's folder, another disk: exit 5 it was. What writes says that it cannot."""
+    with tempfile.TemporaryDirectory() as open_folder:
+        Path(open_folder).chmod(0o755)
+        copy = Path(shutil.copytree(done.out, Path(open_folder, "out")))
+        for name in ("ledger.db-wal", "ledger.db-shm"):
+            (copy / name).unlink(missing_ok=True)
+        places = [copy, *copy.rglob("*")]
+        for place in places:
+            place.chmod(0o555 if place.is_dir() else 0o444)
+        told = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, str(copy)], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        assert [copy, *copy.rglob("*")] == places
+        for place in places:
+            place.chmod(0o755)
+    *refused, codes = told.stderr.splitlines()
+    assert codes == "[0, 0, 2, 5]", told.stderr
+    assert "its rows have no variants" in refused[0]
+    assert "cannot be written: Permission denied. Make it writable" in refused[1]
+    assert "shell: " in told.stdout
+    assert "row sum-1" in told.stdout
 
 
 def test_status_of_a_job_folder_names_its_output_folder(done: Shell, cli: Cli) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.cli import app
+from batch.cli import app, main
 from batch.core import errors
 from tests.cli.conftest import ROOT, Cli, Shell
 
@@ -212,6 +212,65 @@ def test_a_full_disk_behind_stdout_is_told(alone: Shell) -> None:
         )
     assert process.returncode == 5
     assert process.stderr == "promptmill: stdout: cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_behind_a_full_disk_is_no_bug_of_ours(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 42. It was exit 70, with a word about answers that are safe."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(words) == 5
+    assert capsys.readouterr().err == "promptmill: stdout: cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "JOB", "-o", "LONG"],
+        ["check", "JOB", "-o", "LONG"],
+        ["run", "LONG"],
+        ["check", "LONG"],
+        ["tools", "LONG"],
+        ["init", "LONG"],
+        ["status", "LONG"],
+        ["show", "LONG", "r-001"],
+        ["compare", "LONG"],
+        ["rebuild", "LONG"],
+        ["simulate", "--scenario", "LONG"],
+        ["run", "JOB", "--set", "input.path=LONG"],
+        ["run", "JOB", "--set", "tools.module=LONG"],
+        ["run", "JOB", "-o", "JOB/job.toml"],
+        ["check", "JOB", "-o", "JOB/job.toml"],
+        ["run", "JOB", "-o", "JOB/job.toml/out"],
+        ["status", "JOB/job.toml"],
+        ["run", "JOB", "-o", "JOB"],
+        ["check", "JOB", "-o", "JOB/.."],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_can_be_none_is_refused(words: list[str], alone: Shell, cli: Cli) -> None:
+    """FIELD 45. A slip of the hand: exit 5 or 70 it was, or parts beside job.toml."""
+    job = alone.write(alone.rows(1))
+    before = sorted(job.parent.rglob("*"))
+    said = cli(*(word.replace("LONG", "x" * 5_000).replace("JOB", str(job)) for word in words))
+    assert (said.code, said.out) == (2, ""), said
+    assert sorted(job.parent.rglob("*")) == before
+
+
+def test_certificates_that_are_not_there_are_told_before_anything_is_sent(
+    alone: Shell, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 44. Exit 70 it was, in the first call; where no certificate is looked at, the variable is nobody's matter."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/opt/conda/ssl/cacert.pem")
+    assert cli("check", alone.write(alone.rows(1))).code == 0
+    job = alone.write(alone.rows(1), base_url="https://127.0.0.1:1/v1")
+    for command in ("check", "run"):
+        said = cli(command, job)
+        assert (said.code, said.out) == (2, "")
+        assert "SSL_CERT_FILE = /opt/conda/ssl/cacert.pem: cannot be read: no such file" in said.err
+    assert not alone.out.exists()
 
 
 def test_the_module_is_the_command(alone: Shell) -> None:

@@ -65,7 +65,7 @@ def address_of(stub: Stub) -> Address:
 async def test_a_dead_first_address_costs_a_moment(
     stub: Stub, dead: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next address is tried beside a silent one, at once after one that refuses; nothing is sent twice."""
+    """FIELD 44. The next address is tried beside a silent one, at once after one that refuses; nothing is sent twice."""
     resolves_to(monkeypatch, request.getfixturevalue(dead), address_of(stub))
     wire = Client(stub.url, call_timeout_s=5)
     began = time.monotonic()
@@ -78,7 +78,7 @@ async def test_a_dead_first_address_costs_a_moment(
 async def test_a_silent_first_address_does_not_keep_tls_from_its_host(
     silent: Address, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The certificate is checked against the name, whichever address answered."""
+    """FIELD 44. The certificate is checked against the name, whichever address answered."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from contextlib import ExitStack, suppress
+
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
 
-from batch.core import failpoints
+from batch.core import failpoints, openfiles
 from batch.core.errors import WireError
 from batch.core.records import Outgoing
 from batch.http import transport as module
@@ -400,3 +404,24 @@ async def test_the_transport_works_under_an_ordinary_httpx_client(stub: Stub) ->
     assert stub.exchanges[0].head.startswith(b"POST /base/x?q=1 HTTP/1.1\r\n")
     assert stub.exchanges[0].body == b'{"b":2}'
     assert stub.connections == 1
+
+
+async def test_idle_connections_make_room_when_no_more_files_may_be_open(simulator: str) -> None:
+    """FIELD 41. And with none idle the call is told why it did not leave; it is asked again like any other."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    near, far = KeepAliveTransport(), KeepAliveTransport()
+    request = httpx.Request("GET", f"{simulator}/_sim/books")
+    assert (await near.handle_async_request(request)).status_code == 200
+    (idle,) = near._idle.values()
+    near._idle = {(("http", "elsewhere", 80), False): idle}
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (openfiles.used() + 2, limits[1]))
+        with suppress(OSError):
+            while True:
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(httpx.ConnectError, match=r"no connection to .* too many files are open\. Raise"):
+            await far.handle_async_request(request)
+        assert (await near.handle_async_request(request)).status_code == 200
+    await near.aclose()
+    await far.aclose()

@@ -265,6 +265,12 @@ def test_latency_is_never_negative_when_the_wall_clock_was_set_back() -> None:
     assert found["latency_ms"] == 0
 
 
+def test_a_latency_that_was_measured_stands_above_one_by_the_wall_clock() -> None:
+    """FIELD 45. The wall clock may have been set while the row was under way, forth as well as back."""
+    (found,) = built(outcome(call(), latency_ms=43, settled_at_us=T0 + 3_600_000_000))
+    assert found["latency_ms"] == 43
+
+
 def test_a_call_without_usage_has_null_tokens_beside_one_with_usage() -> None:
     """Only `unknown` and answers without usage are null; refused calls are booked with zeros."""
     known, unknown, refused = booked(

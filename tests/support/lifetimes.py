@@ -295,6 +295,6 @@ class Life:
 def told(outcome: Outcome) -> dict[str, Any]:
     """What must not depend on how often we died."""
     shown = msgspec.structs.asdict(outcome)
-    for name in ("sums", "settled_at_us"):
+    for name in ("sums", "settled_at_us", "latency_ms"):
         del shown[name]
     return {**shown, "turns": outcome.sums.turns, "tool_calls": outcome.sums.tool_calls}

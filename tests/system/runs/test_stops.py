@@ -82,9 +82,9 @@ def end(process: subprocess.Popen[str]) -> str:
     return "".join(process.communicate(timeout=120))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_drains_calls_in_flight_and_the_next_run_does_the_rest(number: int, make: Make) -> None:
-    """Design 4: no new sends, sync calls get their time, what settled is published short, exit 4."""
+    """FIELD 43. Design 4: no new sends, sync calls get their time, what settled is published short, exit 4."""
     mill = make(SLOW)
     mill.limits["concurrency"] = 8
     mill.output = {"rows_per_part": 20}

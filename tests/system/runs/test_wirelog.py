@@ -256,6 +256,7 @@ def test_a_disk_that_refuses_ends_the_log_with_one_warning_and_not_the_run(
     """What is asked is paid for; a file in the place of the folder stands for any refusal."""
     mill.questions(30)
     mill.out.mkdir()
+    (mill.out / ".lock").touch()  # a run was here
     (mill.out / "wire").write_text("in the way")
     assert mill.run(wire_log=True).exit_code == 0
     mill.check_table(30)

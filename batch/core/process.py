@@ -1,0 +1,128 @@
+"""What this process was started with and how it is ended: its three standard streams, and the signals that end it.
+
+Owns the opening of streams that are missing, and the one handler of SIGINT, SIGTERM and SIGHUP: it is set once and
+never changed, so there is no moment in which the system's own way of dying counts. What a signal means at the moment is
+told to it. A signal that was ignored when the process was started (`nohup`, `&` in a script) stays ignored. It knows no
+command and no run, and imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final, NoReturn
+
+from batch.core.errors import EXIT_INTERRUPTED
+
+Listener = Callable[[], None]
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def open_streams() -> None:
+    """Open `/dev/null` in place of a standard stream that is closed.
+
+    Else the next file that is opened would be taken for it: a table would be written into the ledger, or a library that
+    knows better would end the process.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            stream = open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
+def die(code: int) -> NoReturn:
+    """End at once, without another word to anybody: what is durable is durable."""
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"\x1b[?25h\n")  # a live line hides the cursor
+    os._exit(code)
+
+
+class _Signals:
+    """What a signal does now."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.listener: Listener = _loading
+        self.code: int | None = None
+        """What the process ends with, once that is known."""
+        self._asked = False
+        self._process = 0
+
+    def install(self, numbers: Iterable[int]) -> None:
+        """Take these signals from now on."""
+        self._process = os.getpid()
+        for number in numbers:
+            signal.signal(number, self)
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        """A signal came (`signal.signal`)."""
+        if os.getpid() != self._process:
+            # A process that a tool forked has our handlers and is not us: it ends as its parent expects.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self.code is None:
+            self.listener()
+        elif self._asked:
+            die(self.code)
+        self._asked = self.code is not None  # what is left to say takes a moment; whoever has none asks once more
+
+
+def _loading() -> None:
+    """While modules are loaded: nothing was begun."""
+    with suppress(OSError):
+        os.write(2, b"promptmill: interrupted.\n")
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _interrupt() -> None:
+    """While a command works that has no better way: as Ctrl-C does in any Python program."""
+    raise KeyboardInterrupt
+
+
+_signals: Final = _Signals()
+
+
+def take_signals() -> None:
+    """Let the signals end this process in our way, from its first moment on; only for a process that is ours alone."""
+    _signals.taken = True
+    _signals.install(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def loaded() -> None:
+    """The modules are loaded and a command begins: a signal interrupts it from now on."""
+    _signals.listener = _interrupt
+
+
+def ends_with(code: int) -> None:
+    """The work is done and the exit code known: no signal changes it any more."""
+    if _signals.taken:
+        _signals.code = code
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Let `listener` be called for each signal, in the main thread and between any two of its instructions."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    others = {
+        number: handler
+        for number, handler in handlers.items()
+        if handler not in (signal.SIG_IGN, None) and handler is not _signals
+    }
+    earlier, _signals.listener = _signals.listener, listener
+    _signals.install(others)
+    try:
+        yield
+    finally:
+        for number, handler in others.items():
+            signal.signal(number, handler)
+        _signals.listener = earlier
