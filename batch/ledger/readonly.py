@@ -8,6 +8,7 @@ ways; what is read is not known here.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -31,10 +32,18 @@ def connect(path: Path) -> apsw.Connection:
         db.pragma("user_version")  # only now are the files opened
     except (apsw.ReadOnlyError, apsw.CantOpenError):
         db.close()
+        if _may_write(path):
+            raise  # a full disk, say: what stands in the log counts, and must not be read past
         return _without_writing(path)
     except apsw.Error:
         pass  # whoever reads will meet it, and knows what to say
     return db
+
+
+def _may_write(path: Path) -> bool:
+    """Whether the files beside the database could be made and written, as far as rights go."""
+    beside = [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")]
+    return all(os.access(place, os.W_OK) for place in (path.parent, *(file for file in beside if file.exists())))
 
 
 def _without_writing(path: Path) -> apsw.Connection:

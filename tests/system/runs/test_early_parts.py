@@ -60,7 +60,9 @@ def test_the_table_can_be_read_at_any_moment_of_a_run(make: Make) -> None:
     assert sizes[0] < ROWS / 4, "nothing could be read until the part was full"
     steps = sorted(set(sizes))
     # Of the last fifth no quarter is left: there the time counts again.
-    assert all(more >= 1.25 * less for less, more in itertools.pairwise(steps) if more <= 0.8 * ROWS), steps
+    # A row that settles while a part is written is in it, and counts for the next time.
+    close = [(less, more) for less, more in itertools.pairwise(steps) if more <= 0.8 * ROWS]
+    assert all(more + mill.limits["concurrency"] >= 1.25 * less for less, more in close), steps
     assert torn <= len(steps)
     assert len(list(mill.out.glob("calls/*/*"))) < len(steps), "a file of calls for each publication"
     mill.check_table(ROWS)

@@ -179,14 +179,14 @@ def test_hostile_rows_are_one_failed_row_each_and_all_others_are_ok(lane: str, m
 
 
 def test_a_line_that_was_mended_runs_and_the_others_are_left_alone(mill: Mill) -> None:
-    """Design 4: new rows run; what nobody asks for any more stays."""
+    """Design 4: new rows run. Nothing was paid for the row of the broken line, and it is gone with that line."""
     rows = [json.dumps(row) for row in mill.questions(10)]
     (mill.folder / mill.input).write_text("\n".join([*rows[:4], rows[4][:-3], *rows[5:]]) + "\n")
     assert mill.run().exit_code == 1
     (mill.folder / mill.input).write_text("\n".join(rows) + "\n")
     assert mill.run().exit_code == 0
     assert len(mill.books()) == 10
-    mill.check_table(11)
+    assert mill.one("row_number") == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
 
 
 def untouched(mill: Mill) -> bool:
