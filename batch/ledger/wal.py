@@ -108,7 +108,7 @@ def why_not_trusted(ledger: Path) -> str | None:
     found = header(ledger)
     if found is None:
         there = log.exists() and log.stat().st_size > 0
-        if mark is not None and mark.open:
+        if mark is not None and mark.open and not (there and _begun_anew(ledger, mark)):
             return f"{log.name}: is {'damaged' if there else 'lost'}, and with it what was written last"
         return f"{ledger.name}: cannot be read: {unreadable}" if unreadable else _damage(ledger)
     if mark is not None and not _follows(log, found, mark):
@@ -183,16 +183,28 @@ def _first_frame_of_other_log(data: Any, found: LogHeader) -> bool:
     )
 
 
+def _begun_anew(ledger: Path, mark: Mark) -> bool:
+    """Whether the disk refused the very header of a log that was begun anew, because all before is in the ledger."""
+    index = _index(ledger)
+    return index is not None and index[0] == 0 and (index[1] - mark.salt) & _MASK < 1 << 31
+
+
 def _committed_pages(ledger: Path, found: LogHeader) -> int:
     """How many pages of this log were committed, by the index a killed process left; 0 when it does not say."""
+    index = _index(ledger)
+    return index[0] if index is not None and index[1:] == (found.salt, found.other_salt) else 0
+
+
+def _index(ledger: Path) -> tuple[int, int, int] | None:
+    """Of the log's index: pages that were committed, and the two salts of their log; None where it does not say."""
     try:
         data = ledger.with_name(f"{ledger.name}-shm").read_bytes()[:48]
     except OSError:
-        return 0
+        return None
     if len(data) < 48 or _sums(memoryview(data)[:40].cast("I"), (0, 0)) != struct.unpack("=2I", data[40:]):
-        return 0
-    (pages,) = struct.unpack("=I", data[16:20])
-    return int(pages) if data[32:40] == struct.pack(">2I", found.salt, found.other_salt) else 0
+        return None
+    pages, salt, other_salt = (*struct.unpack("=I", data[16:20]), *struct.unpack(">2I", data[32:40]))
+    return pages, salt, other_salt
 
 
 @functools.lru_cache(maxsize=2)  # a command looks more than once, and a long log takes a second

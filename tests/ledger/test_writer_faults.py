@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from batch.core.errors import StorageError
 from batch.ledger.schema import connect
+from batch.ledger.wal import why_not_trusted
 from batch.ledger.writer import Ledger
 from tests.support.ledgers import admitted, count, disk, read, without_sums
 from tests.support.values import call, outcome
@@ -208,3 +210,28 @@ async def test_a_disk_too_full_to_fold_the_log_in_does_not_spoil_the_end(path: P
             under.breaks(1, for_ever=True)
         assert under.failed > 0
     assert count(path, "calls") == 1
+
+
+@pytest.mark.parametrize("how", ["once", "for_ever"])
+def test_a_disk_that_takes_half_a_write_leaves_nothing_that_looks_like_damage(tmp_path: Path, how: How) -> None:
+    """FIELD 1. The first write of a log begun anew was torn, and the folder was refused although nothing was lost."""
+    out = tmp_path / "out"
+    original = admitted(tmp_path / "original.db", 100)
+    for at in range(1, 200, 2):
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        shutil.copy(original, out / "ledger.db")
+
+        async def run() -> None:
+            with anyio.fail_after(10), suppress(StorageError):
+                await history(out / "ledger.db", [], [])
+
+        with (
+            under(Disk(out, Fault("ledger.write", at, how, errno.ENOSPC, short=True))) as below,
+            suppress(StorageError),
+        ):
+            anyio.run(run)
+        assert why_not_trusted(out / "ledger.db") is None, at
+        if not below.struck:
+            break
+    assert at > 30
