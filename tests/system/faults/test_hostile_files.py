@@ -34,7 +34,7 @@ def test_a_hostile_file_is_told_with_place_and_way_out(
     assert [text for text in case.says if text not in said] == [], said
 
 
-@pytest.mark.parametrize("case", longer([*WHOLE, *ROWS]), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [WHOLE[0], *ROWS[:2], *longer([*WHOLE[1:], *ROWS[2:]])], ids=lambda case: case.name)
 def test_a_run_over_a_hostile_file_ends_as_its_check_said(
     case: Hostile, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
