@@ -20,17 +20,11 @@ from batch.core import failpoints
 from batch.core.errors import StorageError
 from batch.ledger import index
 from batch.ledger.index import Key
-from batch.ledger.published import Footprint, announced
+from batch.ledger.published import Footprint, announced, replaced
 from batch.output import files, merge, parts
 from batch.output.folder import OutputFolder
 
 POINTS: Final = ("prune.part_written", "prune.part_named")
-
-_SET_PART: Final = """
-UPDATE parts
-SET rows = ?2, size = ?3, footer = ?4, next_size = NULL, next_footer = NULL
-WHERE part = ?1
-"""
 
 Execute = Callable[[Callable[[apsw.Connection], None]], None]
 """Runs one transaction of the ledger, and returns when it is durable."""
@@ -76,7 +70,7 @@ def remove(folder: OutputFolder, part: int, keys: Collection[Key], execute: Exec
 
     def commit(db: apsw.Connection) -> None:
         index.forget_entries(db, part)
-        db.execute(_SET_PART, (part, left, *footprint))
+        replaced(db, part, footprint, rows=left)
 
     execute(commit)
     failpoints.hit("prune.committed")
