@@ -102,6 +102,14 @@ def test_every_wing_stands_in_the_list() -> None:
     )
 
 
+def test_a_wing_names_its_doors() -> None:
+    """Whoever opens a wing sees in its `__init__.py` which of its modules are for others."""
+    for wing, doors in WINGS.items():
+        _, _, named = (ast.get_docstring(tree(Path(wing, "__init__.py"))) or "").partition("Door")
+        unnamed = [] if doors == "*" else [door for door in doors.split() if f"`{door}`" not in named]
+        assert unnamed == [], f"batch/{wing}/__init__.py"
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if unit(dotted(path)) not in OUTSIDE], ids=str)
 def test_a_module_imports_only_from_wings_above_it_and_by_their_doors(path: Path) -> None:
     """Data goes one way; inside a wing its modules may use each other, unless that makes a circle."""

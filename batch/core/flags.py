@@ -44,8 +44,10 @@ FLAGS: Final[dict[Flag, Meaning]] = {
         "another model answered than was asked", 'model.served = "same" fails such rows, if that is not wanted'
     ),
     USAGE_UNKNOWN: Meaning(
-        "the provider did not say how many tokens it took", "its tokens and cost are null; see the bill"
+        "the provider did not say how many tokens it took", "its tokens and cost are null; the provider's bill has them"
     ),
-    USAGE_ESTIMATED: Meaning("the provider's counts of tokens do not add up", "its cost is an estimate; see the bill"),
+    USAGE_ESTIMATED: Meaning(
+        "the provider's counts of tokens do not add up", "its cost is an estimate; the provider's bill counts"
+    ),
 }
 """Every flag, those first that ask for something to be done."""

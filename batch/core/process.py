@@ -1,4 +1,4 @@
-"""What this process was started with and how it is ended: its three standard streams, and the signals that end it.
+"""The three standard streams of this process, and the signals that end it.
 
 Owns the opening of streams that are missing, and the one handler of SIGINT, SIGTERM and SIGHUP: it is set once and
 never changed, so there is no moment in which the system's own way of dying counts. What a signal means at the moment is

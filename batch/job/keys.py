@@ -51,8 +51,8 @@ KEYS: Final[dict[str, Words]] = {
         'max_row_bytes = "4MB"',
     ),
     "input.types": Words(
-        "Types of JSONL columns. Without it they are fixed from the first 10,000 lines and kept for later runs; what "
-        "does not fit stands in the column input_rest.",
+        "Types of JSONL or CSV columns. Without it CSV is text, and types of JSONL are fixed from the first 10,000 "
+        "lines and kept for later runs; what does not fit stands in the column input_rest.",
         'types = { amount = "decimal(12,2)" }',
     ),
     "input.delimiter": Words("What stands between the cells of a CSV file; without it a comma.", 'delimiter = ";"'),

@@ -1,6 +1,7 @@
 """The ledger of one output folder: the SQLite file that is the truth until a part is published.
 
 Owns what was admitted, sent, accepted, answered and settled, and where every row stands. One thread writes it, anybody
-may read it. It knows no Parquet and no provider. Doors: `writer` (`Ledger`), `direct` (the same without
-an event loop), `reader` (what the ledger says), `index` (the table, row by row), `totals` (sums over rows and calls).
+may read it. It knows no Parquet and no provider. Doors: `writer` (`Ledger`), `direct` (the same without an event loop),
+`reader` (what the ledger says), `index` (the table, row by row), `published` (which files there should be), `totals`
+(sums over rows and calls), `schema` and `wal` (the file itself and the log beside it).
 """

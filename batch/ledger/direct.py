@@ -1,7 +1,7 @@
-"""The ledger written by a command without an event loop: one transaction after the other, each durable when it returns.
+"""Writes the ledger from a command that is no run and has no event loop, such as `prune`: each call is one transaction.
 
 Owns the connection and the mark that says that somebody is at work on the file; the caller holds the folder's lock. A
-run writes through `writer`, which has the hot path.
+run writes through `writer` instead, which gathers the records of many rows in one commit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from batch.ledger.schema import connect, mark_closed, mark_open, reason
 
 
 class DirectLedger:
-    """Use it as a context manager; ended by an error of the disk, it leaves the ledger as a kill would."""
+    """A ledger open for writing, for `with`; after an error of the disk it is left as a kill would leave it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,7 +32,7 @@ class DirectLedger:
             raise
 
     def execute(self, change: Callable[[apsw.Connection], None]) -> None:
-        """Run a function inside a transaction of its own.
+        """Run a function inside a transaction of its own, which is durable when this returns.
 
         Args:
             change: what to run, with the connection.
@@ -59,7 +59,7 @@ class DirectLedger:
 
     def __exit__(self, *_: object) -> None:
         if not self._broken:
-            with suppress(apsw.Error):  # somebody reads: the next opening takes the log as it is
+            with suppress(apsw.Error):  # while somebody reads, the log stays: the next opening goes on from it
                 mark_closed(self._db)
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._close()

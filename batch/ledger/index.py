@@ -1,7 +1,8 @@
-"""The index of the result table, row by row: what it says of rows that a pass over the source meets, and of the others.
+"""The ledger's index of the result table: which rows the table has, which of them are no longer in the input.
 
-Owns the questions about whole passes (which rows of the table were not met), about rows that are not asked and whose
-input columns are written all the same, and the statements by which rows leave the index. Opens no file but the ledger.
+A pass is one reading of the source from its beginning to its end. Owns three things about the rows of the index: which
+of them a pass did not meet, which have new input columns that must be written although nothing is asked, and how rows
+leave. Opens no file but the ledger.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Key = tuple[str, str]
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """How many rows of the table are asked for no longer."""
+    """How many rows of the table the job does not ask any more, and why."""
 
     rows: int = 0
     """Their row is not in the input."""
@@ -122,7 +123,7 @@ def doubt_unknown(db: apsw.Connection) -> None:
 
 
 def drop_refreshed(db: apsw.Connection, ranges: Sequence[int]) -> None:
-    """Give up writing the columns of rows whose spill is lost; the next pass over the source finds them again.
+    """Give up writing the columns of rows whose spill (their input, kept) is lost; the next pass finds them again.
 
     Their part may have been written just before a kill, so what it holds of them is not known.
     """

@@ -98,6 +98,11 @@ UPDATE parts
 SET next_size = ?, next_footer = ?
 WHERE part = ?
 """
+REPLACE_PART: Final = """
+UPDATE parts
+SET rows = coalesce(?2, rows), size = ?3, footer = ?4, next_size = NULL, next_footer = NULL
+WHERE part = ?1
+"""
 ADD_LEAVING: Final = """
 INSERT INTO leaving(part, row_id, variant)
 VALUES (?, ?, ?)

@@ -83,5 +83,17 @@ def announced(part: int, footprint: Footprint) -> Callable[[apsw.Connection], No
     return change
 
 
+def replaced(db: apsw.Connection, part: int, footprint: Footprint, *, rows: int | None = None) -> None:
+    """Have the ledger know the file that took the place of a published part.
+
+    Args:
+        db: inside a transaction.
+        part: number of the part.
+        footprint: of its file now.
+        rows: how many it has; None when they are as many as before.
+    """
+    db.execute(index_statements.REPLACE_PART, (part, rows, *footprint))
+
+
 def _footprint(size: int | None, footer: bytes | None) -> Footprint | None:
     return None if size is None or footer is None else Footprint(size, footer)

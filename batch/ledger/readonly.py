@@ -22,7 +22,7 @@ _READ: Final = apsw.SQLITE_OPEN_READONLY
 
 
 def connect(path: Path) -> apsw.Connection:
-    """Open a database that is there.
+    """Open a ledger that is there, in whichever way it can be read.
 
     Raises:
         apsw.Error: it cannot be read.

@@ -27,7 +27,7 @@ from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 from batch.ledger import wal
-from batch.ledger.pages import open_database, tells_damage, with_sums
+from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
 SCHEMA_VERSION: Final = 3
@@ -327,7 +327,7 @@ def _make(path: Path) -> None:
         file.hidden.with_name(f"{file.hidden.name}{suffix}").unlink(missing_ok=True)
     db = open_database(str(file.hidden))
     try:
-        with_sums(db)
+        use_checksums(db)
         db.pragma("journal_mode", "wal")
         _set_up(db)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -1,7 +1,7 @@
-"""The input columns of the result table: from the spills, where rows wait, and from a file that has them already.
+"""Finds the input columns of rows: in the spills, which keep them until a row is published, or in a published part.
 
-Owns the way back from a part to what the source had, its hash included, and the stand-in for input that is nowhere any
-more. How input columns get their names and types there is `tables`' matter.
+Owns the way back from a part to what the source had, its hash included, and the nulls for input that is lost. How input
+columns get their names and types in a part is `tables`' matter.
 """
 
 from __future__ import annotations

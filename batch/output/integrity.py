@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from batch.core.errors import OutputError
 from batch.ledger import index, wal
-from batch.ledger.published import Footprint, PublishedFile, PublishedReader
+from batch.ledger.published import Footprint, PublishedFile, PublishedReader, replaced
 from batch.output import parts
 from batch.output.folder import OutputFolder
 
@@ -53,10 +53,8 @@ class Compared(msgspec.Struct):
         """The transaction that has the ledger know them."""
 
         def change(db: apsw.Connection) -> None:
-            db.executemany(
-                "UPDATE parts SET size=?2, footer=?3, next_size=NULL, next_footer=NULL WHERE part=?1",
-                [(part, *footprint) for part, footprint in self.parts.items()],
-            )
+            for part, footprint in self.parts.items():
+                replaced(db, part, footprint)
             db.executemany(
                 "UPDATE call_parts SET size=?3, footer=?4 WHERE run=?1 AND number=?2",
                 [(*key, *footprint) for key, footprint in self.calls.items()],

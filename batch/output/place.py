@@ -1,7 +1,7 @@
-"""Where an output folder may lie: a folder of its own, at a path that everything of ours fits below.
+"""Where an output folder may lie: in a folder of its own, at a path short enough for all files below it.
 
 Owns the refusal of any other place, before something is written there: the folder of the job, a folder with other
-people's files, a file, a path that is too long. It reads names only; whether what is ours is whole is `integrity`'s.
+people's files, a file, a path that is too long. It reads names only; whether our files are whole, `integrity` says.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LONGEST: Final = 470
 _FOLDERS: Final = frozenset({"results", "calls", "runs"})
 _OURS: Final = _FOLDERS | {"pending", "wire", "status.json"}
 _NAMED: Final = 3
+"""How many files of others a refusal names."""
 
 
 def require(folder: OutputFolder, *, job: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the table whose input columns changed and whose question did not: their columns follow, the rest stays.
+"""New input columns for rows of the table whose question did not change: the columns are replaced, the answer stays.
 
 Owns what a row group becomes by that. It does not know which rows these are (the planner found them), nor when their
 part is written.

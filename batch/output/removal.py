@@ -1,9 +1,9 @@
-"""Rows leave the table: a part is written anew without them, or removed when none of its rows stays.
+"""Removes rows from the table: a part is written anew without them, or deleted when none of its rows stays.
 
-Owns the order that a kill cannot break. Which rows leave stands in the ledger before the new file takes the old one's
-name, with what tells the new file from the old; the index forgets them in one transaction afterwards. A start after a
-kill in between sees by the file whether they are gone (`integrity`). Their calls stay in the book. It does not know why
-a row leaves.
+Owns the order of steps, so that a kill between any two of them loses nothing. Which rows leave stands in the ledger
+before the new file takes the old one's name, with what tells the new file from the old; the index forgets them in one
+transaction afterwards. A start after a kill in between sees by the file whether they are gone (`integrity`). Their
+calls stay in the book. It does not know why a row leaves.
 """
 
 from __future__ import annotations
@@ -20,17 +20,11 @@ from batch.core import failpoints
 from batch.core.errors import StorageError
 from batch.ledger import index
 from batch.ledger.index import Key
-from batch.ledger.published import Footprint, announced
+from batch.ledger.published import Footprint, announced, replaced
 from batch.output import files, merge, parts
 from batch.output.folder import OutputFolder
 
 POINTS: Final = ("prune.part_written", "prune.part_named")
-
-_SET_PART: Final = """
-UPDATE parts
-SET rows = ?2, size = ?3, footer = ?4, next_size = NULL, next_footer = NULL
-WHERE part = ?1
-"""
 
 Execute = Callable[[Callable[[apsw.Connection], None]], None]
 """Runs one transaction of the ledger, and returns when it is durable."""
@@ -76,7 +70,7 @@ def remove(folder: OutputFolder, part: int, keys: Collection[Key], execute: Exec
 
     def commit(db: apsw.Connection) -> None:
         index.forget_entries(db, part)
-        db.execute(_SET_PART, (part, left, *footprint))
+        replaced(db, part, footprint, rows=left)
 
     execute(commit)
     failpoints.hit("prune.committed")
@@ -84,7 +78,7 @@ def remove(folder: OutputFolder, part: int, keys: Collection[Key], execute: Exec
 
 
 def remove_unasked(folder: OutputFolder, part: int, keys: Collection[Key], execute: Execute) -> int:
-    """Take those of these rows out of a part that were never more than a line which could not be read as a row.
+    """Take out those of these rows that stand for a line which could not be read, and that nothing was asked for.
 
     A line without its end, a row without its key, a key that stood twice: nothing was asked, nothing paid. A row that
     failed with what it asked stays.

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core import canonical
-from batch.core.errors import RefusedToStart, StorageError
+from batch.core.errors import RefusedToStart
 from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.prompts.variants import old_models
-from batch.report.folders import opened
+from batch.report.folders import opened, unreadable
 
 READ_ROWS: Final = 500
 _TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -198,7 +198,7 @@ class Comparison:
                 for batch in file.iter_batches(batch_size=READ_ROWS, columns=names):
                     yield from batch.to_pylist(maps_as_pydicts="lossy")
         except (OSError, pa.ArrowException) as exc:
-            raise StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.") from exc
+            raise unreadable(part, exc) from exc
 
     def _present(self, asked: Sequence[str | None]) -> list[str | None]:
         """The variants of the table: those of the last run in its order, then those left from earlier ones."""
@@ -209,7 +209,7 @@ class Comparison:
                     for batch in file.iter_batches(batch_size=65_536, columns=["variant"]):
                         present.update(dict.fromkeys(batch.column(0).unique().to_pylist()))
             except (OSError, pa.ArrowException) as exc:
-                raise StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.") from exc
+                raise unreadable(part, exc) from exc
         return [name for name in asked if name in present] + [name for name in present if name not in asked]
 
     def _refuse(self, present: Sequence[str | None], chosen: Sequence[str]) -> None:
@@ -236,7 +236,7 @@ class Comparison:
         try:
             schema = pq.read_schema(self._parts[-1])
         except (OSError, pa.ArrowException) as exc:
-            raise StorageError(f"{self._parts[-1]}: cannot be read: {exc}.") from exc
+            raise unreadable(self._parts[-1], exc) from exc
         fields = list(schema)[: tables.first_of_ours(schema)]
         names = [field.name for field in fields]
         for name in chosen:

@@ -23,7 +23,7 @@ from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.report import sheet
-from batch.report.folders import opened
+from batch.report.folders import opened, unreadable
 
 FORMATS: Final = (".csv", ".xlsx", ".jsonl")
 READ_ROWS: Final = 200
@@ -154,7 +154,7 @@ def _chosen(folder: OutputFolder, part: Path, columns: Sequence[str]) -> pa.Sche
     try:
         schema = pq.read_schema(part)
     except (OSError, pa.ArrowException) as exc:
-        raise _unreadable(part, exc) from exc
+        raise unreadable(part, exc) from exc
     chosen = []
     for text in columns:
         names = [text] if text in schema.names else [name.strip() for name in text.split(",") if name.strip()]
@@ -172,10 +172,13 @@ def _count(parts: Sequence[Path], *, failed: bool) -> int:
     if failed:
         status = pa.schema([("status", pa.string())])
         return sum(batch.num_rows for batch in _batches(parts, status, failed=True))
-    try:
-        return sum(int(pq.read_metadata(part).num_rows) for part in parts)
-    except (OSError, pa.ArrowException) as exc:
-        raise StorageError(f"{parts[0].parent}: cannot be read: {exc}. The ledger names these parts.") from exc
+    rows = 0
+    for part in parts:
+        try:
+            rows += int(pq.read_metadata(part).num_rows)
+        except (OSError, pa.ArrowException) as exc:
+            raise unreadable(part, exc) from exc
+    return rows
 
 
 def _batches(parts: Sequence[Path], schema: pa.Schema, *, failed: bool) -> Iterator[pa.RecordBatch]:
@@ -190,7 +193,7 @@ def _batches(parts: Sequence[Path], schema: pa.Schema, *, failed: bool) -> Itera
                     if kept.num_rows:
                         yield _under(kept, schema)
         except (OSError, pa.ArrowException) as exc:
-            raise _unreadable(part, exc) from exc
+            raise unreadable(part, exc) from exc
 
 
 def _under(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -199,10 +202,6 @@ def _under(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(arrays, names=schema.names)
-
-
-def _unreadable(part: Path, exc: Exception) -> StorageError:
-    return StorageError(f"{part}: cannot be read: {exc}. The ledger says that this part exists.")
 
 
 # -- values -----------------------------------------------------------------------------------------------------------

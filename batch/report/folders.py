@@ -1,13 +1,14 @@
 """Opens the output folder at a path that a person typed.
 
-Owns the refusal of paths that are none, with the folder that was probably meant.
+Owns the refusal of paths that are none, with the folder that was probably meant, and what is said of a part of the
+table that cannot be read.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from batch.core.errors import BatchError, OutputError
+from batch.core.errors import BatchError, OutputError, StorageError
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
 from batch.output import integrity, place
@@ -36,6 +37,15 @@ def opened(out: Path) -> OutputFolder:
     if not root.exists():
         raise OutputError(f"{out}: there is no such folder. Give the output folder of a run.{_meant(root)}")
     raise OutputError(f"{out}: is no output folder, it holds no ledger.db.{_meant(root)}")
+
+
+def unreadable(part: Path, exc: Exception) -> StorageError:
+    """What a command that reads the table says of a part of it that is gone or cannot be read."""
+    reason = " ".join(str(exc).split()).rstrip(".")  # Arrow writes several lines
+    return StorageError(
+        f"{part}: cannot be read: {reason}. The ledger says that this part exists: restore it from a backup. If there "
+        f"is none, the next run asks its rows again after: promptmill rebuild {part.parent.parent}"
+    )
 
 
 def _meant(root: Path) -> str:

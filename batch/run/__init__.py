@@ -1,4 +1,6 @@
 """A run at work: source to schedule to workers to publisher, from the command's lock to its last status file.
 
-Doors: `command` (`run`, `Report`), `blocking` (`run_sync`). `progress` and `status_files` hold what is shown of it.
+Owns the order of all that happens in a command, and its end. What is asked, sent, limited and published is decided in
+the wings below. Doors: `command` (`run`, `Report`), `blocking` (`run_sync`), `prune` (rows leave the table), `progress`
+(what is shown of it).
 """

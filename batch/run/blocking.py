@@ -36,7 +36,7 @@ def run_sync(
         environ: where keys and base URLs come from; None for the process's own environment.
         clock: the real one by default.
         on_progress: called about once a second with a snapshot.
-        signals: take SIGINT and SIGTERM as the two stops; only in the main thread.
+        signals: let SIGINT, SIGTERM and SIGHUP stop it, as `interrupts` says; only in the main thread.
 
     Returns:
         What was done. Faults that stop a run in the middle are in `fault`, because by then there is something to tell.

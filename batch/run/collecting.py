@@ -1,6 +1,7 @@
-"""For tasks of an old job: the provider and model they were given to, which the new job may have left.
+"""Which job a run works with: tasks submitted before the job was changed are still polled where they were submitted.
 
-Owns what of the old job still counts when its tasks are collected. It does not know how they are.
+Owns what of the old job still counts when its tasks are collected: provider and model. It does not know how they are
+polled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from batch.providers.registry import resolve
 def checked_for(
     ready: CheckedJob, start: continuation.RunStart, reader: LedgerReader, environ: Mapping[str, str]
 ) -> CheckedJob:
-    """The job with which a run is done.
+    """The job that a run works with.
 
     Args:
         ready: the job as it is now.

@@ -1,4 +1,4 @@
-"""Decides when a part that still waits for rows is published all the same, so that its answers can be read.
+"""Decides when a part is published before all its rows have settled, so that its answers can be read.
 
 Owns that one decision, for all parts of a run. A part is a file that is replaced whole, so each of its publications
 writes all of it again; how often is a matter of arithmetic, and this does no more than that. It publishes nothing.

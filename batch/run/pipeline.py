@@ -27,7 +27,7 @@ from batch.plan import continuation
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
-from batch.run.whole_pass import look_at_table
+from batch.run.whole_pass import follow_input
 from batch.run.wiring import wire
 
 FOLLOW_UP_WORKERS: Final = 64
@@ -160,15 +160,15 @@ class Run:
             # The limit may have been reached with the very last row.
             all_read=self._checked.fraction(intake.position) == 1.0,
         )
-        closed = await self._stages.publishing.finish(close, before=self._look_at_table)
+        closed = await self._stages.publishing.finish(close, before=self._follow_input)
         looked = intake.planned
         intake.planned = msgspec.structs.replace(closed, gone=looked.gone, gone_variants=looked.gone_variants)
 
-    async def _look_at_table(self) -> None:
+    async def _follow_input(self) -> None:
         """After a pass over the whole source, what that says of the rows of the table."""
         planned = self._stages.intake.planned
         if planned.complete and self._start.closes_as is None:
-            gone = await look_at_table(self._checked, self._start.run, self._ledger)
+            gone = await follow_input(self._checked, self._start.run, self._ledger)
             planned.gone, planned.gone_variants = gone.total, gone.variants
 
     async def _tick(self) -> None:

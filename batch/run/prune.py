@@ -47,15 +47,16 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 def prune(job: Job, *, agree: Callable[[Found], bool]) -> Pruned:
-    """Take the rows out of the table of a job that are not in its input, or in a variant that it does not ask.
+    """Take rows out of the table of a job: those that are not in its input, or of a variant that it does not ask.
 
     Args:
         job: with the output folder whose table is meant.
         agree: is told what would go, when something would, and says whether it may; what it raises ends the command.
 
     Raises:
-        RefusedToStart: the folder has no table, somebody is at work in it, its last run is to be continued first, or
-            the input cannot be read whole. Nothing was removed.
+        OutputError: there is no output folder, or its files and its ledger do not belong together.
+        RefusedToStart: somebody is at work in the folder, its last run is to be continued first, or the input cannot be
+            read whole. Nothing was removed.
         StorageError: the disk refused. What was removed before stays so.
     """
     folder = OutputFolder(job.output.path)

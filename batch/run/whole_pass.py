@@ -1,8 +1,9 @@
-"""What a run that read its whole source leaves of the table: rows that never were rows go, the others are counted.
+"""What becomes of rows of the table that a run did not meet in its whole input: most stay and are counted as gone.
 
-Owns what follows from a pass to the end of the source, after everything is published and before the run is closed: a
-row that stood for a line which could not be read leaves the table once that line is gone; a row that the source has no
-more stays and is counted, because answers are money and yesterday's rows are a common input. Sends nothing.
+Owns what follows once a run has read the source to its end, after everything is published and before the run is closed.
+A row that stood for an unreadable line leaves the table once that line is gone from the input. Any other row that is
+not in the input any more stays and is counted, because its answer was paid for and many inputs hold yesterday's rows
+only. Sends nothing.
 """
 
 from __future__ import annotations
@@ -19,25 +20,28 @@ from batch.output import removal
 from batch.plan.preflight import CheckedJob
 
 
-async def look_at_table(checked: CheckedJob, run: str, ledger: Ledger) -> Gone:
-    """Take what never was a row out of the table, and count and keep what the source has no more.
+async def follow_input(checked: CheckedJob, run: str, ledger: Ledger) -> Gone:
+    """Take rows of vanished unreadable lines out of the table; count the other rows that the source has no more.
 
     Args:
         checked: the job.
         run: the run that read the source to its end.
         ledger: the one writer.
 
+    Returns:
+        How many rows are gone from the input; the ledger now knows it, too.
+
     Raises:
         StorageError: the disk refused.
     """
-    removed, gone = await to_thread.run_sync(_look, checked, ledger)
+    removed, gone = await to_thread.run_sync(_follow, checked, ledger)
     await ledger.execute(partial(index.keep_gone, gone=gone, run=run))
     if removed:
         logger().info("rows_removed", rows=removed, why="their lines are not in the input any more")
     return gone
 
 
-def _look(checked: CheckedJob, ledger: Ledger) -> tuple[int, Gone]:
+def _follow(checked: CheckedJob, ledger: Ledger) -> tuple[int, Gone]:
     with IndexReader(checked.folder.ledger) as reader:
         removed = 0
         for part, keys in reader.failed_and_gone():

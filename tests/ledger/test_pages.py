@@ -71,5 +71,5 @@ def test_a_ledger_without_sums_goes_on_without(tmp_path: Path) -> None:
 
 def test_sums_are_written_by_this_installation(tmp_path: Path) -> None:
     """The extension comes with apsw; without it the tests above could not fail."""
-    assert pages.has_sums()
+    assert pages.load_checksums()
     assert admitted(tmp_path / "ledger.db", 1).read_bytes()[20] == 8, "bytes that are kept free in each page"

@@ -116,5 +116,5 @@ def disk(name: str = "test-disk") -> Iterator[Disk]:
 def without_sums() -> Iterator[None]:
     """Ledgers that are made inside have no sums on their pages."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "has_sums", lambda: False)
+        patch.setattr(pages, "load_checksums", lambda: False)
         yield
