@@ -219,7 +219,7 @@ def _columns(checked: CheckedJob) -> list[str]:
     lines = []
     for field in source:
         notes = []
-        if field.name == "input_rest":
+        if field.name == "input_rest" and not checked.source.rest_is_input:
             notes.append("JSON text of what fits no other column")
         if field.name in checked.variants.columns:
             notes.append("in the prompt")

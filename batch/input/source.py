@@ -87,6 +87,7 @@ class Source:
         blank: why no columns are known, for people, with the way out; None when some are.
         keys: keys that rows have although they are no columns, of those that were looked for.
         unsearched: older lines were not searched for keys.
+        rest_is_input: whether `input_rest` is a column of the files themselves, like any other.
         clashes: columns some of whose values stand in `input_rest` because files do not agree, and why.
     """
 
@@ -108,6 +109,7 @@ class Source:
         self.blank: str | None = None
         self.keys: tuple[str, ...] = ()
         self.unsearched = False
+        self.rest_is_input = rest_is_input
         self.clashes: dict[str, str] = {}
         self.types: dict[str, str] = {
             field.name: type_name(field) for field in schema if field.name != REST or rest_is_input

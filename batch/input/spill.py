@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 8 * 1024 * 1024
 _WANTED: Final = b"promptmill.schema"
+_REST_IS_INPUT: Final = b"promptmill.rest_is_input"
 
 
 class SpillWriter:
@@ -40,12 +41,19 @@ class SpillWriter:
         footprint: size and digest of the file, after `close`.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Prepare to write; the file is made with the first batch, or by `close`."""
+    def __init__(self, path: Path, schema: pa.Schema, *, rest_is_input: bool = False) -> None:
+        """Prepare to write; the file is made with the first batch, or by `close`.
+
+        Args:
+            path: where it will be.
+            schema: the columns to keep.
+            rest_is_input: whether a column `input_rest` is one of the input, like any other.
+        """
         self._path = path
         self._file = AtomicFile(path)
         stored = pa.schema([_decoded(field) for field in schema])
-        self._schema = stored.with_metadata({_WANTED: schema.serialize().to_pybytes()})
+        mark = {_REST_IS_INPUT: b"1"} if rest_is_input else {}
+        self._schema = stored.with_metadata({_WANTED: schema.serialize().to_pybytes(), **mark})
         self._writer: Any = None
         self._rows = 0
         self.footprint = (0, b"")
@@ -141,6 +149,7 @@ class Spill:
                 "them in the input once more."
             ) from exc
         self.schema = pa.ipc.read_schema(pa.py_buffer(self._stored.metadata[_WANTED]))
+        self._has_rest = REST in self._stored.names and _REST_IS_INPUT not in self._stored.metadata
         self._starts: list[int] = []
         self.rows = 0
         for batch in self._batches:
@@ -178,10 +187,11 @@ class Spill:
             columns: the columns to read; None reads all, keys without a column included.
             keys: keys without a column that every row is to have, null where it lacks them.
         """
-        names = [name for name in self._stored.names if name != REST and (columns is None or name in columns)]
+        own = [name for name in self._stored.names if name != REST or not self._has_rest]
+        names = [name for name in own if columns is None or name in columns]
         piece = self._piece(start, count, pa.schema([self._stored.field(name) for name in names]))
         records = self._decoder(names).records(piece)
-        if REST in self._stored.names:
+        if self._has_rest:
             if keys:
                 records = [{**record, **dict.fromkeys(keys)} for record in records]
             rests = self._piece(start, count, pa.schema([self._stored.field(REST)])).column(0)

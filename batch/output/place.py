@@ -49,16 +49,22 @@ def require(folder: OutputFolder, *, job: Path) -> None:
     if _is_ours(folder, names) or (not foreign and not names & _OURS):
         return
     if "job.toml" in names or root == job:
-        what = "is the folder of the job itself"
+        what = "is the folder of the job itself" if root == job else "is the folder of another job"
     else:
         few = sorted(foreign or names & _OURS)
         more = f" and {len(few) - _NAMED:,} more" if len(few) > _NAMED else ""
         what = f"is no output folder, but holds {', '.join(clean(name, most=60) for name in few[:_NAMED])}{more}"
-    raise OutputError(f"{shown(root)}: {what}. Give the output a folder of its own, for example -o {shown(root)}/out")
+    raise OutputError(
+        f"{shown(root)}: {what}. Give the output a folder of its own, for example -o {shown(root / 'out')}"
+    )
 
 
 def unusable(path: Path) -> str | None:
     """Why no folder can be at a path, as a sentence; None when one is there or can be made."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "its name is no UTF-8, and the ledger's file could not be opened there."
     try:
         state = path.stat()
     except FileNotFoundError:

@@ -18,11 +18,12 @@ import apsw
 import msgspec
 import pyarrow as pa
 
+from batch.core import openfiles
 from batch.core.arrowtypes import type_name
 from batch.core.clock import stamp
 from batch.core.errors import OutputError, StorageError
 from batch.ledger import wal
-from batch.ledger.schema import connect, mark_closed, reason
+from batch.ledger.schema import connect, mark_closed, reason, way_out
 from batch.ledger.totals import Planned
 from batch.output import files, reindex, salvage
 from batch.output.folder import OutputFolder
@@ -77,9 +78,10 @@ def rebuild(folder: OutputFolder, now_us: int) -> Rebuilt:
             db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         old = _put_in_place(folder, work, now_us)
     except (apsw.Error, OSError) as exc:
+        advice = openfiles.advice() if openfiles.used_up(exc) else way_out("Free space or mend the disk")
         raise StorageError(
-            f"{folder.ledger}: cannot be made again: {reason(exc)}. Free space or mend the disk, then run the same "
-            "command again; nothing was taken away."
+            f"{folder.ledger}: cannot be made again: {reason(exc)}. {advice}, then run the same command again; nothing "
+            "was taken away."
         ) from exc
     return msgspec.structs.replace(made, old=old)
 

@@ -92,6 +92,8 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
                 if lost:
                     kept.lost.append(f"{folder.ledger.name}: a part of its table {table} is damaged and lost: {lost}")
     except BatchError as exc:
+        if isinstance(exc.__cause__, apsw.CantOpenError):
+            raise exc.__cause__ from None  # of a copy that was just made: this machine refuses, the ledger may be whole
         why = reason(exc.__cause__) if isinstance(exc.__cause__, apsw.Error) else str(exc).partition(": ")[2]
         kept.lost.append(f"{folder.ledger.name}: {why}")
     finally:

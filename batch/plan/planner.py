@@ -134,7 +134,8 @@ class Planner:
         numbers = self._numbers
         planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds))
         found = _Found(msgspec.structs.replace(numbers), planned)
-        spill = SpillWriter(self._folder.spill(numbers.range), self._spill_schema)
+        path, own = self._folder.spill(numbers.range), self._source.rest_is_input
+        spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
         rows = found.rows
         scanned = size = 0
         try:

@@ -119,7 +119,7 @@ class _Finder:
         checked = self._checked
         columns = list(checked.spilled)
         schema = pa.schema([checked.source.schema.field(name) for name in columns])
-        spill = SpillWriter(checked.folder.spill(number), schema)
+        spill = SpillWriter(checked.folder.spill(number), schema, rest_is_input=checked.source.rest_is_input)
         places: dict[int, int] = {}
         written = 0
         seen: Seen = {}

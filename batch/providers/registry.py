@@ -262,6 +262,8 @@ def _checked_url(provider: str, base_url: str | None, origin: str) -> str:
         raise RefusedToStart(f"base_url {shown!r} in {origin} {text}")
     if url.scheme not in ("http", "https") or not url.host:
         raise RefusedToStart(f"base_url {shown!r} in {origin} must be http(s)://host/path")
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise RefusedToStart(f"base_url {shown!r} in {origin} has port {url.port}: ports go from 1 to 65535")
     for ending in _ADDED:
         if url.path.rstrip("/").endswith(ending):
             base = shown.rstrip("/").removesuffix(ending)

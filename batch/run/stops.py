@@ -53,7 +53,8 @@ def provider_stop(
     if failure.wrong_address or failure.code == NO_SUCH_PATH:
         if failure.wrong_address:
             text = f"{base_url} does not answer as the provider does: {text}"
-        advice = _correct(base_url, likelier, sure=failure.wrong_address)
+        told = "base_url must begin with" in failure.message  # the scheme is wrong, not the path
+        advice = _correct(base_url, None if told else likelier, sure=failure.wrong_address)
     elif failure.kind == "model" and failure.http_status == 404 and "model" not in (failure.code or "").lower():
         # Servers say 404 of a model and of a path in the same words.
         advice = f"{advice}, and whether that address is right (base_url is {base_url})"

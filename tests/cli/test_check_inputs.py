@@ -223,3 +223,11 @@ def test_a_column_called_row_is_read_as_what_it_is(alone: Shell, cli: Cli) -> No
     assert (said.code, "user hi" in " ".join(said.out.split())) == (0, True), "and nobody asks for the column x"
     said = cli("check", alone.folder, "--set", "input.path=own.parquet", "--set", "prompt.user={{ x }}")
     assert (said.code, "column 'x': not UTF-8" in said.err) == (2, True)
+
+
+def test_a_column_input_rest_of_the_files_is_not_told_as_ours(job: Path, cli: Cli) -> None:
+    """FIELD 37."""
+    (job / "in" / "a.jsonl").unlink()
+    pq.write_table(pa.table({"id": ["a"], "text": ["b"], "input_rest": ["no JSON"]}), job / "in" / "a.parquet")
+    said = cli("check", job)
+    assert (said.code, "JSON text of what fits no other column" in said.out) == (0, False)

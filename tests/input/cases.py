@@ -117,7 +117,7 @@ def check_places(source: Source, whole: list[tuple[Any, ...]]) -> None:
 
 def check_spill(folder: Path, source: Source, batches: list[SourceBatch]) -> None:
     """A row read back from the spill is the row that was planned."""
-    writer = SpillWriter(folder / "spill.arrow", source.schema)
+    writer = SpillWriter(folder / "spill.arrow", source.schema, rest_is_input=source.rest_is_input)
     for batch in batches:
         writer.add(batch.columns)
     writer.close()

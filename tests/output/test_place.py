@@ -34,6 +34,9 @@ def test_the_folder_of_the_job_is_no_place_for_its_output(tmp_path: Path) -> Non
     assert "is the folder of the job itself" in said
     assert f"-o {tmp_path}/out" in said
     assert refused(tmp_path / "out", job=tmp_path) == ""
+    assert "is the folder of another job" in refused(tmp_path, job=tmp_path / "mine")
+    with pytest.raises(OutputError, match=r"-o /out$"):
+        place.require(OutputFolder(Path("/")), job=tmp_path)
 
 
 def test_a_folder_with_other_files_is_refused_by_their_names(tmp_path: Path) -> None:
@@ -93,6 +96,7 @@ def test_a_path_that_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
     assert "a symbolic link to a place that is not there" in refused(tmp_path / "link")
     assert "Too many levels" in refused(tmp_path / "loop")
     assert "no NUL" in refused(tmp_path / "a\0b")
+    assert "is no UTF-8" in refused(tmp_path / "a\udcff"), "a byte that no text has, as the shell gives it"
 
 
 @pytest.mark.parametrize("name", ["x" * 5_000, "x" * 256, "/".join(["y" * 200] * 30)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch.core.errors import OutputError
+from batch.core.errors import OutputError, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
@@ -173,3 +175,36 @@ def test_a_folder_with_nothing_in_it_is_no_output_folder(tmp_path: Path) -> None
     with pytest.raises(OutputError, match="is no output folder"):
         made_of(OutputFolder(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_that_cannot_be_opened_now_is_not_taken_for_damaged(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 41. With too few open files a whole ledger was put aside, and with it what was bought and not published."""
+    rebuild(folder, 1)
+    before = folder.ledger.read_bytes()
+
+    def refuse(path: Path) -> apsw.Connection:
+        try:
+            raise apsw.CantOpenError("unable to open database file")
+        except apsw.Error as exc:
+            raise StorageError(f"{path}: the ledger cannot be opened") from exc
+
+    monkeypatch.setattr("batch.output.salvage.connect", refuse)
+    with pytest.raises(StorageError, match=r"cannot be made again: unable to open .* nothing was taken away"):
+        rebuild(folder, 2)
+    assert folder.ledger.read_bytes() == before
+
+
+def test_no_more_open_files_are_no_full_disk_for_a_rebuild(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD 41: "Too many open files. Free space or mend the disk"."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("batch.output.salvage.copy", refuse)
+    with pytest.raises(StorageError, match="files that may be open") as caught:
+        rebuild(folder, 1)
+    assert "space" not in str(caught.value)

@@ -89,7 +89,18 @@ def test_simulator_and_vllm_need_no_key() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["ftp://h/x", "h/x", "http://", "http://u:p@h/x", "http://h/x?y=1", "http://h/#f", "http://[::1", "x" * 9],
+    [
+        "ftp://h/x",
+        "h/x",
+        "http://",
+        "http://u:p@h/x",
+        "http://h/x?y=1",
+        "http://h/#f",
+        "http://[::1",
+        "x" * 9,
+        "http://h:99999/v1",
+        "http://h:0/v1",
+    ],
 )
 def test_an_address_that_is_none_refuses_to_start(address: str) -> None:
     """Before anything is sent."""

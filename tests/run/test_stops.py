@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch.core.records import NO_SUCH_PATH, Failure, Outcome, Sums
+from batch.http.address import SPEAKS_HTTP, SPEAKS_TLS
 from batch.run.stops import EARLY_FAILURES, Streak, provider_stop, sentence
 
 
@@ -57,3 +58,12 @@ def test_the_advice_of_a_stop_is_about_what_was_refused(failed: Failure, likelie
     said = str(provider_stop(failed, base_url="http://h", likelier=likelier))
     assert advice in said
     assert said.endswith("then run the same command again.")
+
+
+@pytest.mark.parametrize("sign", [SPEAKS_HTTP, SPEAKS_TLS])
+def test_where_the_scheme_is_wrong_no_other_path_is_advised(sign: str) -> None:
+    """FIELD 47: "base_url must begin with http://", and then "perhaps to https://h/api/paas/v4"."""
+    failed = failure(kind="transport", message=f"h:80: {sign}", wrong_address=True)
+    said = str(provider_stop(failed, base_url="https://h/v1", likelier="https://h/api/paas/v4"))
+    assert "perhaps" not in said
+    assert "Correct base_url, then run" in said

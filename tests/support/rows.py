@@ -55,7 +55,7 @@ def records(opened: Source, rows: int = 1000) -> list[dict[str, Any] | None]:
 
 
 def spilled(tmp_path: Path, opened: Source, rows: int = 1000) -> Spill:
-    writer = SpillWriter(tmp_path / "spill.arrow", opened.schema)
+    writer = SpillWriter(tmp_path / "spill.arrow", opened.schema, rest_is_input=opened.rest_is_input)
     for batch in batches(opened, rows):
         writer.add(batch.columns)
     writer.close()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
-from tests.system.runs.conftest import Mill
+from tests.system.runs.conftest import Make, Mill
 from tests.system.runs.test_inputs import asked, put
 
 SAID = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
@@ -73,3 +74,27 @@ def test_one_mixed_row_leaves_text_as_it_is(mill: Mill) -> None:
     ]
     assert [row[2].split('"')[1] for row in found] == ["Say fine", "Say {'k': 1}", "Say good", "Say 3", "Say"]
     assert mill.run().state == "nothing_to_do"
+
+
+@pytest.mark.parametrize(
+    "cells", [["x", ""], ["[1]", "null"], [1, 2], [b"\xff", b"{}"], ['{"q": "another"}', None], [{"q": "other"}, None]]
+)
+def test_a_column_input_rest_of_the_files_themselves_is_one_like_any_other(mill: Mill, cells: list[Any]) -> None:
+    """FIELD 37. It need not hold JSON, and what stands in it never takes the place of another column."""
+    mill.key, mill.user = "n", "Say {{ q }}"
+    assert night(mill, "1.parquet", n=[1, 2], q=["a", "b"], input_rest=pa.array(cells)) == (0, 2)
+    rows = pq.read_table(mill.out / "results").to_pylist()
+    assert [row["answer"].split('"')[1] for row in rows] == ["Say a", "Say b"]
+    assert [row["input_rest"] for row in rows] == cells
+    assert night(mill, "2.parquet", n=[3], q=["c"]) == (0, 1)
+
+
+def test_the_table_of_a_job_is_the_input_of_another(mill: Mill, make: Make) -> None:
+    """FIELD 37. Its `input_rest` is a column like any other there: it can be asked, and goes on into the next table."""
+    mill.write([{"n": n, "question": "Hello?"} for n in (1, 2, 3, "four")])
+    assert mill.run().exit_code == 0
+    second = make(name="second")
+    second.input, second.user = str(mill.out / "results"), "{{ question }} {{ input_rest }}"
+    assert second.run().exit_code == 0
+    assert second.one("input_rest") == [None, None, None, '{"n":"four"}']
+    assert "four" in second.one("answer")[3]
