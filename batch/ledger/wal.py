@@ -114,9 +114,7 @@ def why_not_trusted(ledger: Path) -> str | None:
     if mark is not None and not _follows(log, found, mark):
         return f"{log.name}: is not the log of this {ledger.name}; one of the two was put in the place of another"
     committed = _committed_pages(ledger, found)
-    state = log.stat()
-    stamp = (state.st_ino, state.st_size, state.st_mtime_ns)
-    whole = _whole_pages(log, found, committed, stamp) if committed else 0
+    whole = _whole_pages(log, found, committed, _stamp(log)) if committed else 0
     if whole < committed:
         return f"{log.name}: is cut or damaged, {whole} of {committed} pages of it are whole"
     return _damage(ledger)
@@ -171,7 +169,9 @@ def _follows(log: Path, found: LogHeader, mark: Mark) -> bool:
         named = {(int(salt), int(sequence)) for salt, sequence in pattern.findall(data)}
         if not named:
             # Or it ends with that close: folded in, and killed before it was cut short.
-            return bool(data.find(b"closed %s" % mark.clean.encode()) >= 0) or _first_frame_of_other_log(data, found)
+            if data.find(b"closed %s" % mark.clean.encode()) >= 0 or _first_frame_of_other_log(data, found):
+                return True
+            return not _whole_pages(log, found, 1, _stamp(log))  # or its first page is torn: it never counted
         # Begun anew since, the log goes on from a file that has the mark itself.
         return (found.salt, found.sequence) in named or named == {(0, 0)}
 
@@ -230,6 +230,11 @@ def _whole_pages(log: Path, found: LogHeader, most: int, stamp: tuple[int, int, 
             if frame[8:16] != salts or struct.unpack(">2I", frame[16:24]) != sums:
                 return number
     return most
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 @contextmanager

@@ -226,7 +226,7 @@ def test_a_column_called_row_is_read_as_what_it_is(alone: Shell, cli: Cli) -> No
 
 
 def test_a_column_input_rest_of_the_files_is_not_told_as_ours(job: Path, cli: Cli) -> None:
-    """FIELD 37."""
+    """FIELD 36."""
     (job / "in" / "a.jsonl").unlink()
     pq.write_table(pa.table({"id": ["a"], "text": ["b"], "input_rest": ["no JSON"]}), job / "in" / "a.parquet")
     said = cli("check", job)

@@ -80,7 +80,7 @@ def test_one_mixed_row_leaves_text_as_it_is(mill: Mill) -> None:
     "cells", [["x", ""], ["[1]", "null"], [1, 2], [b"\xff", b"{}"], ['{"q": "another"}', None], [{"q": "other"}, None]]
 )
 def test_a_column_input_rest_of_the_files_themselves_is_one_like_any_other(mill: Mill, cells: list[Any]) -> None:
-    """FIELD 37. It need not hold JSON, and what stands in it never takes the place of another column."""
+    """FIELD 36. It need not hold JSON, and what stands in it never takes the place of another column."""
     mill.key, mill.user = "n", "Say {{ q }}"
     assert night(mill, "1.parquet", n=[1, 2], q=["a", "b"], input_rest=pa.array(cells)) == (0, 2)
     rows = pq.read_table(mill.out / "results").to_pylist()
@@ -90,7 +90,7 @@ def test_a_column_input_rest_of_the_files_themselves_is_one_like_any_other(mill:
 
 
 def test_the_table_of_a_job_is_the_input_of_another(mill: Mill, make: Make) -> None:
-    """FIELD 37. Its `input_rest` is a column like any other there: it can be asked, and goes on into the next table."""
+    """FIELD 36. Its `input_rest` is a column like any other there: it can be asked, and goes on into the next table."""
     mill.write([{"n": n, "question": "Hello?"} for n in (1, 2, 3, "four")])
     assert mill.run().exit_code == 0
     second = make(name="second")
