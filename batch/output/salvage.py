@@ -101,7 +101,8 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
 
 def reconcile(db: apsw.Connection, kept: Kept) -> None:
     """Bring the old ledger's open rows and calls together with the published files in `rows` and `book`."""
-    db.execute("DELETE FROM pending WHERE state=3")  # what their parts hold is known by now: the next pass finds them
+    # Not asked, only to be written anew: what their parts hold is known by now, and the next pass finds them again.
+    db.execute("DELETE FROM pending WHERE state=3 OR (state > 0 AND outcome IS NULL)")
     _close_published(db)
     _know_the_book(db)
     # Never sent: they keep their places and are planned again. Their spill may be gone, too.
