@@ -184,7 +184,9 @@ def test_a_rebuild_after_a_kill_before_their_records_were_removed(
     """FIELD 28. They have no outcome to be published again: the next command ended with exit 70."""
     answered(mill)
     mill.write(tickets(12, n0="bob", n11="bob"))
-    keeping = "from batch import cli\nfrom batch.ledger import writer\nwriter.prune_slice = lambda db: False\ncli.main()"
+    keeping = (
+        "from batch import cli\nfrom batch.ledger import writer\nwriter.prune_slice = lambda db: False\ncli.main()"
+    )
     code, said = mill.command(failpoint="publish.committed", program=(sys.executable, "-c", keeping))
     assert code == -9, said
     assert read(mill.out / "ledger.db", "SELECT state, outcome IS NULL FROM pending") == [(2, 1), (2, 1)]
