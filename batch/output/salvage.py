@@ -103,7 +103,8 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
 
 def reconcile(db: apsw.Connection, kept: Kept) -> None:
     """Bring the old ledger's open rows and calls together with the published files in `rows` and `book`."""
-    db.execute("DELETE FROM pending WHERE state=3")  # what their parts hold is known by now: the next pass finds them
+    # Not asked, only to be written anew: what their parts hold is known by now, and the next pass finds them again.
+    db.execute("DELETE FROM pending WHERE state=3 OR (state > 0 AND outcome IS NULL)")
     _close_published(db)
     _know_the_book(db)
     # Never sent: they keep their places and are planned again. Their spill may be gone, too.
@@ -176,10 +177,10 @@ def _give_places(db: apsw.Connection) -> None:
         "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
         "SELECT row_id, variant, row_number, part FROM pending"
     )
-    # A row that only the book knows goes where its number belongs: into a part that is missing there, else behind all.
+    # A row that only the book knows goes where its number belongs: into the part that is missing there, else, when it
+    # had been pruned, beside its neighbours.
     spans: list[Any] = db.execute("SELECT part, min(row_number), max(row_number) FROM entries GROUP BY part").fetchall()
-    known = {part for part, _, _ in spans}
-    missing = [part for part in range(max(known, default=0) + 2) if part not in known]
+    lasts = {part: last for part, _, last in spans}
     unplaced: list[Any] = db.execute(
         "SELECT row_id, variant, min(row_number) FROM book b WHERE NOT EXISTS "
         "(SELECT 1 FROM entries e WHERE e.row_id=b.row_id AND e.variant=b.variant) GROUP BY row_id, variant"
@@ -187,7 +188,8 @@ def _give_places(db: apsw.Connection) -> None:
     places = []
     for row_id, variant, number in unplaced:
         before = max((part for part, first, _ in spans if first <= number), default=-1)
-        part = next((part for part in missing if part > before), missing[-1])
+        inside = before + 1 in lasts or number <= lasts.get(before, -1)
+        part = max(before, 0) if inside else before + 1
         places.append((row_id, variant, number, part))
     db.executemany("INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) VALUES(?,?,?,?)", places)
 

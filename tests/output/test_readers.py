@@ -94,7 +94,7 @@ def test_files_of_an_older_version_lack_the_two_and_are_read_beside_newer_ones(t
     ids = pa.array([f"old-{n}" for n in range(table.num_rows)])
     pq.write_table(table.set_column(0, "client_call_id", ids), old)
     readme = (ROOT / "README.md").read_text("utf-8")
-    for words in ("union_by_name=true", 'missing_columns="insert", extra_columns="ignore"'):
+    for words in ("union_by_name=true", 'scan_parquet(…, missing_columns="insert", extra_columns="ignore")'):
         assert words in readme
     files = f"read_parquet('{folder.root}/calls/*/*.parquet', union_by_name=true)"
     expected = [(old_run, None, 3), (RUN, "tickets", 3)]

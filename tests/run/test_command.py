@@ -6,6 +6,7 @@ import inspect
 import pydoc
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import anyio
 import pytest
 
 import batch
-from batch.core.errors import RefusedToStart
+from batch.core.errors import JobError, RefusedToStart
 from batch.core.redaction import Secret, Unshown
-from batch.job.job import Job
+from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
 from batch.providers import base, registry
 from batch.run.command import run
 
@@ -62,6 +63,21 @@ def test_help_and_signature_show_no_environment(monkeypatch: pytest.MonkeyPatch)
     for thing in (batch, run, *(getattr(batch, name) for name in batch.__all__)):
         assert SECRET not in pydoc.render_doc(thing)
     assert inspect.signature(run).parameters["environ"].default is None
+
+
+def test_a_job_that_was_built_in_code_is_named_and_no_file(tmp_path: Path) -> None:
+    """FIELD 46. Its faults came from /…/job.toml, which is not there."""
+    (tmp_path / "rows.jsonl").write_text('{"q": "x"}\n')
+    built = Job(
+        folder=tmp_path,
+        name="tickets",
+        input=InputSpec(path="rows.jsonl"),
+        prompt=PromptSpec(user="{{ quest }}"),
+        model=ModelSpec(provider="glm", name="glm-4"),
+    )
+    with pytest.raises(JobError) as found:
+        anyio.run(partial(run, built, environ={"ZHIPUAI_API_KEY": KEY}))
+    assert str(found.value).startswith("job 'tickets': 1 fault\n  prompt.user: {{ quest }} is no column")
 
 
 def test_the_environment_is_the_process_own_when_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,8 @@ class House(Mill):
 
     Attributes:
         days: the source: by name of the day's file, the text of each key.
+        owners: whose a key is, which nobody asks about; ann's, if it is not here.
+        pruned: whether rows were ever taken out of the table.
         now: the wall clock at the start of the next command.
         risk: calls that may be unknown by now.
     """
@@ -97,6 +99,8 @@ class House(Mill):
         self.limits = {"concurrency": CONCURRENCY, "max_attempts": ATTEMPTS}
         self.output = {"rows_per_part": 50}
         self.days: dict[str, dict[str, str]] = {}
+        self.owners: dict[str, str] = {}
+        self.pruned = False
         self.now = datetime(2024, 5, 28, 2, tzinfo=UTC)
         self.risk = 0
         self.before: list[Record] = []
@@ -120,6 +124,19 @@ class House(Mill):
         for texts in self.days.values():
             texts.update({k: f"Ticket {k} rev {self._edits} is {kind} and was edited" for k in keys if k in texts})
 
+    def gone(self) -> set[str]:
+        """Keys of the table that are not in the source."""
+        return {row["id"] for row in self.table()} - self.source().keys()
+
+    def prune(self) -> None:
+        """Take what is gone out of the table, and see that nothing else left it; the source is to be read once more."""
+        gone, rows = self.gone(), self.table()
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main(["prune", str(self.out), str(self.save()), "--yes", "--max-gone", str(len(rows))]) == 0
+        self.pruned = self.pruned or bool(gone)
+        self.before = [row for row in rows if row["id"] not in gone]
+        assert self.table() == self.before
+
     def source(self) -> dict[str, str]:
         """Key → text in the order in which the command reads them."""
         return {key: text for day in sorted(self.days) for key, text in self.days[day].items()}
@@ -139,7 +156,7 @@ class House(Mill):
             self._put(folder / f"{day}.{ending}", texts)
 
     def _put(self, path: Path, texts: Mapping[str, str]) -> None:
-        records = [{"id": key, "text": text} for key, text in texts.items()]
+        records = [{"id": key, "text": text, "owner": self.owners.get(key, "ann")} for key, text in texts.items()]
         new = path.with_name(f".{path.name}.new")
         if self.form == "parquet":
             pq.write_table(pa.Table.from_pylist(records), new)
@@ -256,7 +273,7 @@ class House(Mill):
             assert row["id"] in now, f"{row['id']} is lost"
             new = now[row["id"]]
             if row["id"] not in may_change:
-                assert new == row, f"a row that nobody asked for changed: {row} → {new}"
+                assert new == row | {"owner": new["owner"]}, f"a row that nobody asked for changed: {row} → {new}"
             else:
                 assert (new["row_number"], new["filename"]) == (row["row_number"], row["filename"]), "lost its place"
         self.before = rows
@@ -266,8 +283,10 @@ class House(Mill):
         """What holds after a finished command over the source as it is now, in which `work` were to be asked."""
         source, rows = self.source(), self.table()
         now = {row["id"]: row for row in rows}
-        assert [row["row_number"] for row in rows] == list(range(len(rows))), "a gap"
+        assert self.pruned or [row["row_number"] for row in rows] == list(range(len(rows))), "a gap"
         assert {key: now[key]["text"] for key in source if key in now} == source, "an answer to another text, or none"
+        owners = {key: self.owners.get(key, "ann") for key in source if key in now}
+        assert {key: now[key]["owner"] for key in owners} == owners, "the table does not follow its input"
         if order:
             known = {row["id"] for row in self.before}
             assert [row["id"] for row in rows if row["id"] not in known] == [key for key in source if key not in known]

@@ -41,7 +41,7 @@ class Walk:
         self.log: list[str] = []
 
     def change_source(self) -> None:
-        """New rows, edits, edits taken back, rows that fail, a day's file that is thrown away."""
+        """New rows, edits, edits taken back, other owners, rows that fail, a day's file that is thrown away."""
         house, chance = self.house, self.chance
         day = f"day-{len(self.log):02d}" if chance.random() < 0.8 or not house.days else max(house.days)
         house.add(day, chance.choice((0, 3, 25, 70)))
@@ -53,6 +53,9 @@ class Walk:
         if keys and chance.random() < 0.6:
             edited = chance.sample(keys, min(len(keys), chance.randint(1, 15)))
             house.edit(edited, kind=chance.choice(("plain", "plain", "plain", "forbidden")))
+        if keys and chance.random() < 0.6:
+            owned = chance.sample(keys, min(len(keys), chance.randint(1, 40)))
+            house.owners.update({key: chance.choice(("ann", "bob", "cid")) for key in owned})
         rows = house.table()
         stands = {row["id"]: row["text"] for row in rows}
         if chance.random() < 0.4:
@@ -73,6 +76,7 @@ class Walk:
         house.lane = chance.choice(("sync", "task")) if chance.random() < 0.3 else house.lane
         house.user = chance.choice(TEMPLATES) if chance.random() < 0.15 else house.user
         house.output["rows_per_part"] = chance.choice((7, 50, 1_000))
+        house.output["publish_every_s"] = chance.choice((0.02, 60))
         house.later(hours=chance.choice((0, 1, 24, 60)))
         work_id, steady = house.work_id(), not self.open
         event = chance.choice(EVENTS) if len(work_id) > 4 else "calm"
@@ -82,7 +86,9 @@ class Walk:
         )
 
         def replace(process: subprocess.Popen[str]) -> None:
-            house.edit(chance.sample(list(house.source()), 5))
+            edited = chance.sample(list(house.source()), 5)
+            house.edit(edited)
+            self.open.update(edited)  # asked this night, where their file had not been read
             house.add(max(house.days), 10)
             house.put()
             if event == "replace, kill":
@@ -128,13 +134,20 @@ class Walk:
             } == work_id or not work_id
         self.open = set()
         if not house.work_id():
-            if (
-                not steady
-            ):  # a run that was gone on with under other settings leaves the source to be looked at once more
-                requests = len(house.books())
-                assert house.night().code == 0
-                assert len(house.books()) == requests
+            if not steady:  # it was gone on with under other settings
+                self.look_again()
             house.check_nothing_to_do()
+            assert house.status()["gone"]["rows"] == len(house.gone())
+            if self.chance.random() < 0.4:
+                house.prune()
+                self.log[-1] += ", pruned"
+                self.look_again()
+
+    def look_again(self) -> None:
+        """The command that reads the whole source once more, and asks nothing."""
+        requests = len(self.house.books())
+        assert self.house.night().code == 0
+        assert len(self.house.books()) == requests
 
 
 @pytest.mark.parametrize("seed", [1, *longer(range(2, 6))])

@@ -169,6 +169,19 @@ def test_prune_takes_them_out_and_one_that_comes_back_is_new(mill: Mill, say: Sa
     mill.check_books()
 
 
+def test_rows_that_were_pruned_are_not_asked_after_a_rebuild(mill: Mill, say: Say) -> None:
+    """FIELD 30. Their calls are in the book, and `rebuild` said that the next run asks them; two that come back are."""
+    rows = answered(mill)
+    write(mill, rows[3:8] + rows[9:])
+    assert say("prune", mill.out, mill.folder, "--yes")[0] == 0
+    code, said = say("rebuild", mill.out)
+    assert (code, "to ask      4 rows without an answer, if the input has them\n" in said) == (0, True), said
+    assert (mill.run().planned.new, len(mill.books())) == (0, 10)
+    write(mill, rows[2:])
+    assert (mill.run().planned.new, len(mill.books())) == (2, 12)
+    assert ids(mill) == [str(n) for n in range(2, 10)], "not in the order of the input"
+
+
 def test_an_input_that_is_put_back_is_looked_at_again(mill: Mill, say: Say) -> None:
     """FIELD 30. Pruned over a file that was cut, which then is the one of the last run to the second: nothing is lost."""
     rows = answered(mill)

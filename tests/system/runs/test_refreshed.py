@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from contextlib import closing
 from typing import Any
 
@@ -175,6 +176,25 @@ def test_an_index_made_again_knows_the_columns(mill: Mill, capsys: pytest.Captur
     planned = mill.run().planned
     assert (planned.refreshed, planned.unchanged, len(mill.books())) == (2, 10, 12)
     assert owners(mill) == ["ann", "ann", "ann", "bob", *["ann"] * 8]
+
+
+def test_a_rebuild_after_a_kill_before_their_records_were_removed(
+    mill: Mill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FIELD 28. They have no outcome to be published again: the next command ended with exit 70."""
+    answered(mill)
+    mill.write(tickets(12, n0="bob", n11="bob"))
+    keeping = (
+        "from batch import cli\nfrom batch.ledger import writer\nwriter.prune_slice = lambda db: False\ncli.main()"
+    )
+    code, said = mill.command(failpoint="publish.committed", program=(sys.executable, "-c", keeping))
+    assert code == -9, said
+    assert read(mill.out / "ledger.db", "SELECT state, outcome IS NULL FROM pending") == [(2, 1), (2, 1)]
+    assert main(["rebuild", str(mill.out)]) == 0
+    capsys.readouterr()
+    assert mill.run().exit_code == 0
+    assert owners(mill) == ["bob", *["ann"] * 10, "bob"]
+    assert (mill.pending(), len(mill.books())) == ([], 12)
 
 
 @pytest.mark.parametrize(
