@@ -173,6 +173,7 @@ from batch.cli import main
 from tests.support.forking import load
 load()  # what is imported later may be root's alone
 zoneinfo.ZoneInfo("UTC")
+main(["status", "--help"])
 out = sys.argv[1]
 if os.geteuid() == 0:
     os.setgid(65534)
