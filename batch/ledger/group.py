@@ -89,6 +89,8 @@ class Group:
         for kind, name in _AFTER.items():
             if self.rows[kind]:
                 failpoints.hit(name)
-        if self.rows["step"]:
-            replies = any(row[2] < 0 for row in self.rows["step"])
-            failpoints.hit("answered.committed" if replies else "tool.committed")
+        steps = self.rows["step"]
+        if any(row[2] < 0 for row in steps):
+            failpoints.hit("answered.committed")
+        if any(row[2] >= 0 for row in steps):
+            failpoints.hit("tool.committed")

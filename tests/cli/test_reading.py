@@ -170,8 +170,11 @@ def test_status_tells_the_last_run_and_the_standing_failures(done: Shell, cli: C
 AS_NOBODY = """
 import os, sys, zoneinfo
 from batch.cli import main
+from batch.money.prices import Prices
 from tests.support.forking import load
-load()  # what is imported later may be root's alone
+load()  # what is read later may be root's alone
+prices = Prices.load()
+Prices.load = lambda: prices
 zoneinfo.ZoneInfo("UTC")
 main(["status", "--help"])
 out = sys.argv[1]
