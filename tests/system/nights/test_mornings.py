@@ -7,10 +7,12 @@ owner is there to know whom to call.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from batch.cli import main
@@ -48,6 +50,12 @@ class Team:
         if report.run is not None:
             self._nights.setdefault(report.run, len(self._nights) + 1)
         return report.exit_code, len(self.mill.books()) - before
+
+    def cron(self, *options: str) -> str:
+        """The same, as cron gives the command: what it prints."""
+        main(["run", str(self.mill.save()), "--progress", "none", *options])
+        told = self._capsys.readouterr()
+        return told.out + told.err
 
     def morning(self) -> str:
         """The table: ticket, owner, whether there is an answer, and the night that gave it."""
@@ -179,3 +187,41 @@ def test_five_nights_of_a_team_and_what_it_finds_in_the_morning(team: Team) -> N
     """)
     assert team.night() == (0, 0)
     team.mill.check_books()
+
+
+def test_what_a_team_sees_before_the_morning_and_of_answers_that_are_not_whole(team: Team) -> None:
+    """FIELD 31, FIELD 32, FIELD 33, FIELD 34: a key that comes later, a table that grows, cut answers, what is left."""
+    mill = team.mill
+    mill.output = {"rows_per_part": 1_000, "publish_every_s": 0.05}
+
+    # Somebody tries the job on one ticket first, and is told that this was not all.
+    team.tickets("""
+        T1 ann Where is my parcel?
+        T2 bob I cannot log in
+        T3 eve Do you ship to Norway?
+    """)
+    assert "stopped at --limit 1: the rest was not looked at" in team.cron("--limit", "1")
+    assert "the rest was not looked at" in team.say("status")
+    assert "3 rows in" in team.cron()
+
+    # From now on tickets have a language. The prompt names it, although no ticket had one when the table was begun.
+    tickets = [{"id": f"T{n}", "owner": "ann", "subject": f"Ticket {n}", "language": "nb"} for n in range(1, 31)]
+    mill.write(tickets)
+    mill.user = "{{ subject }} ({{ language or 'en' }})"
+    mill.limits = {"concurrency": 1}
+    process = mill.start()
+    seen = set()
+    while process.poll() is None:
+        with contextlib.suppress(duckdb.Error):  # a part may be replaced in the moment between two looks
+            seen.add(mill.results("count(*)")[0][0])
+    said = process.communicate()
+    assert process.returncode == 0, said
+    assert len(seen) > 2, "the table grows while the run is at work"
+    assert mill.results("count(DISTINCT row_id), count(*)") == [(30, 30)]
+    assert "nb" in mill.one("input_rest")[-1]
+
+    # Then somebody sets max_tokens far too low. Every answer is there, and none is whole: it is said, with the way out.
+    mill.limits = {"concurrency": 16}
+    mill.more = "[model.parameters]\nmax_tokens = 1"
+    assert "30 truncated: raise max_tokens" in team.cron()
+    assert "30 truncated (such as T" in team.say("status")
