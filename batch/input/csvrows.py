@@ -233,6 +233,16 @@ def header(file: File, *, limit: int, delimiter: str | None) -> list[str]:
         names = [name.strip() or f"column_{number}" for number, name in enumerate(cells(_text(first.raw), between), 1)]
     except ValueError as exc:
         raise InputError(f"{where}: the header cannot be read: {exc}{conversion(first.raw)}.") from exc
+    if names[0].lower().startswith("sep="):
+        raise InputError(
+            f"{where}: {names[0][:80]!r} is a line for Excel, not the header. Take it out; input.delimiter says what "
+            "separates the cells."
+        )
+    if any("\r" in name.replace("\r\n", "") for name in names):
+        raise InputError(
+            f"{where}: the lines end in CR alone, as old programs write them, so the file is one line. Turn them into "
+            "line feeds: tr '\\r' '\\n' < OLD > NEW"
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{where}: has {', '.join(map(repr, twice))} more than once. Rename the columns.")
     other = next((mark for mark in _OTHER_DELIMITERS if mark in names[0]), None)

@@ -15,7 +15,7 @@ import apsw
 
 from batch.core.clock import Clock
 from batch.core.errors import StorageError
-from batch.ledger.schema import connect, mark_closed, mark_open, reason
+from batch.ledger.schema import connect, mark_closed, mark_open, reason, way_out
 
 
 class DirectLedger:
@@ -47,8 +47,8 @@ class DirectLedger:
         except apsw.Error as exc:
             self._broken = True
             raise StorageError(
-                f"{self._path}: the ledger could not be written: {reason(exc)}. Free space or mend the disk, then run "
-                "the same command again."
+                f"{self._path}: the ledger could not be written: {reason(exc)}. "
+                f"{way_out('Free space or mend the disk')}, then run the same command again."
             ) from exc
         except BaseException:
             self._db.execute("ROLLBACK")
