@@ -103,7 +103,8 @@ def test_a_forked_command_is_a_process_as_a_fresh_one_is(fresh: bool, tmp_path: 
     for number, code in ((signal.SIGINT, {1, -2}), (signal.SIGTERM, {-15}), (signal.SIGKILL, {-9})):
         with processes.start([*words, "wait"], env=environ, cwd=tmp_path, fresh=fresh) as process:
             assert process.stderr is not None
-            assert "wait" in process.stderr.readline()
+            while "wait" not in (line := process.stderr.readline()):
+                assert line, "it ended"
             assert process.pid in {child.pid for child in psutil.Process().children()}
             process.send_signal(number)
             process.communicate(timeout=120)

@@ -293,7 +293,8 @@ def test_status_of_a_running_run_is_live(tmp_path: Path, start: Start, cli: Cli)
     process = shell.start("run", ".", "--progress", "plain")
     try:
         assert process.stderr is not None
-        assert "rows" in process.stderr.readline()
+        while "in flight" not in (line := process.stderr.readline()):
+            assert line, "it ended"
         said = cli("status", shell.out)
         assert said.out.startswith("shell: running\n")
         assert "in flight" in said.out

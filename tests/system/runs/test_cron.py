@@ -57,7 +57,8 @@ def waiting(mill: Mill, *options: str) -> Iterator[subprocess.Popen[str]]:
     process = mill.start("--if-running", "wait", "--progress", "plain", *options)
     try:
         assert process.stderr is not None
-        assert "waiting until it ends" in process.stderr.readline()
+        while "waiting until it ends" not in (line := process.stderr.readline()):
+            assert line, "it ended"
         yield process
     finally:
         process.kill()
