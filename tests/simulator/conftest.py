@@ -50,16 +50,24 @@ class HandClock:
 
 
 class Gate:
-    """A clock under which no answer with a latency comes before the test opens the gate."""
+    """A clock under which no answer with a latency comes before the test opens the gate, or lets some of them pass."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
+        self._passes = threading.Semaphore(0)
 
     def open(self) -> None:
         self._open.set()
 
+    def shut(self) -> None:
+        self._open.clear()
+
+    def let_pass(self, answers: int) -> None:
+        """So many answers more come, and then none again."""
+        self._passes.release(answers)
+
     async def sleep(self, seconds: float) -> None:
-        while not self._open.is_set():  # noqa: ASYNC110 - it is opened in another thread
+        while not (self._open.is_set() or self._passes.acquire(blocking=False)):  # noqa: ASYNC110 - another thread does
             await asyncio.sleep(0.005)
 
     def as_clock(self) -> Clock:

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from batch.cli import main
-from tests.simulator.conftest import Start, start
+from tests.simulator.conftest import Gate, Start, start
 from tests.support import processes
 from tests.system.runs.conftest import KEY, Mill
 
@@ -26,8 +26,9 @@ __all__ = ["start"]
 class Team:
     """One job over `tickets.jsonl`, whose lines are written as people write them: `T1 ann Where is my parcel?`."""
 
-    def __init__(self, mill: Mill, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, mill: Mill, gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
         self.mill = mill
+        self.gate = gate
         self._capsys = capsys
         self._nights: dict[str, int] = {}
         mill.input, mill.key, mill.user = "tickets.jsonl", "id", "{{ subject }}"
@@ -87,9 +88,11 @@ def table(text: str) -> str:
 
 @pytest.fixture
 def team(tmp_path: Path, start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Team:
-    """A team with a provider in good health."""
+    """A team with a provider in good health, whose gate is open."""
     monkeypatch.setenv("ZHIPUAI_API_KEY", KEY)
-    return Team(Mill(tmp_path / "job", start("")), capsys)
+    gate = Gate()
+    gate.open()
+    return Team(Mill(tmp_path / "job", start("[latency]\nchat_ms = [1, 1]\n", gate)), gate, capsys)
 
 
 def test_five_nights_of_a_team_and_what_it_finds_in_the_morning(team: Team) -> None:
@@ -191,7 +194,7 @@ def test_five_nights_of_a_team_and_what_it_finds_in_the_morning(team: Team) -> N
 
 def test_what_a_team_sees_before_the_morning_and_of_answers_that_are_not_whole(team: Team) -> None:
     """FIELD 31, FIELD 32, FIELD 33, FIELD 34: a key that comes later, a table that grows, cut answers, what is left."""
-    mill = team.mill
+    mill, gate = team.mill, team.gate
     mill.output = {"rows_per_part": 1_000, "publish_every_s": 0.05}
 
     # Somebody tries the job on one ticket first, and is told that this was not all.
@@ -209,14 +212,18 @@ def test_what_a_team_sees_before_the_morning_and_of_answers_that_are_not_whole(t
     mill.write(tickets)
     mill.user = "{{ subject }} ({{ language or 'en' }})"
     mill.limits = {"concurrency": 1}
+    gate.shut()
+    gate.let_pass(12)
     process = mill.start()
-    seen = set()
-    while process.poll() is None:
+    seen = 3
+    while seen == 3:
+        assert process.poll() is None, process.communicate()
         with contextlib.suppress(duckdb.Error):  # a part may be replaced in the moment between two looks
-            seen.add(mill.results("count(*)")[0][0])
+            seen = mill.results("count(*)")[0][0]
+    assert 3 < seen <= 12, "the table grows while the run is at work"
+    gate.open()
     said = process.communicate()
     assert process.returncode == 0, said
-    assert len(seen) > 2, "the table grows while the run is at work"
     assert mill.results("count(DISTINCT row_id), count(*)") == [(30, 30)]
     assert "nb" in mill.one("input_rest")[-1]
 
