@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from batch.cli.text import Unread, is_gone
 from batch.core import errors, openfiles, process
 from batch.core.errors import BatchError
+from batch.core.nearest import suggestion
 from batch.core.plain import clean
 
 DEBUG: Final = "show the traceback of an unexpected error."
@@ -47,6 +48,8 @@ COMMANDS: Final = {
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
     "explain": ("batch.cli.explain:explain", "Every key, column, flag, error, exit code and behaviour, in words."),
 }
+
+_ALL: Final = ", ".join(COMMANDS)
 
 
 def make_app() -> App:
@@ -107,6 +110,9 @@ def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
     text = str(exc)
     if isinstance(exc, UnusedCliTokensError):
         text = f"unexpected argument: {' '.join(exc.unused_tokens or ())}"
+    elif isinstance(exc, UnknownCommandError):
+        asked = (exc.unused_tokens or [""])[0]
+        text = f"there is no command {asked!r}. {suggestion(asked, COMMANDS, f'There are: {_ALL}.')}"
     elif isinstance(exc, MissingArgumentError) and exc.argument is not None:
         name = exc.argument.name
         text = f"{name} needs a value" if name.startswith("-") else f"{command} needs {name}"

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from batch.cli import jobs
 from batch.cli.text import say, say_json
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStart
+from batch.core.nearest import suggestion
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
@@ -55,11 +56,8 @@ def tools(
 
 
 def _check(toolset: ToolSet, name: str, arguments: str | None) -> None:
-    import difflib
-
     if toolset.get(name) is None:
-        near = difflib.get_close_matches(name, toolset.names, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(toolset.names)}."
+        hint = suggestion(name, toolset.names, f"There are: {', '.join(toolset.names)}.")
         raise RefusedToStart(f"no tool is called {name!r}. {hint}")
     if arguments is None and (wanted := toolset.schemas()[toolset.names.index(name)]["function"]["parameters"]).get(
         "required"

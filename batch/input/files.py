@@ -11,7 +11,6 @@ beside JSONL or Parquet are not read: often they are lists of labels or of the f
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 import stat
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from batch.core.errors import InputError
+from batch.core.nearest import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -267,8 +267,7 @@ def _near(path: Path) -> str:
     if path.is_symlink():
         return f"It is a link to {str(path.readlink())!r}, which is not there."
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Correct input.path; it is taken from the job's folder."
+    return suggestion(path.name, beside, "Correct input.path; it is taken from the job's folder.")
 
 
 def _is_output(folder: Path) -> bool:

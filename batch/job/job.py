@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
+from batch.core.nearest import did_you_mean
 from batch.job import built, checks, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
@@ -251,7 +252,7 @@ class Job(Struct, frozen=True, kw_only=True):
         optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
-        nearly = "did you mean name?"
+        nearly = did_you_mean(["name"])
         misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
         faults += [
             fault for fault in checks.faults_across_fields(fields) if not (misspelt and fault.path == ("model", "name"))

@@ -7,7 +7,6 @@ it never makes an answer stale.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from fractions import Fraction
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal, cast, get_args
 import msgspec
 
 from batch.core.errors import RefusedToStart
+from batch.core.nearest import suggestion
 
 Kind = Literal["new", "changed", "failed", "permanent"]
 """Why a row needs work: no outcome yet, another question than the one answered, failed for a passing reason, failed
@@ -120,11 +120,10 @@ def kinds_of(only: str | None, *, retry_all: bool = False) -> frozenset[Kind]:
     words = list(WORDS) if only is None else [word.strip().lower() for word in only.split(",")]
     for word in words:
         if word not in WORDS:
-            near = difflib.get_close_matches(word, WORDS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = suggestion(word, WORDS)
             raise RefusedToStart(
                 f"--only {only}: {word!r} is no reason to ask a row; give one or more of {', '.join(WORDS)}, "
-                f"separated by commas.{hint}"
+                f"separated by commas. {hint}".rstrip()
             )
     kinds = cast("set[Kind]", set(words))
     if retry_all and "failed" not in kinds:

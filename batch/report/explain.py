@@ -7,13 +7,13 @@ the flags of the commands and the simulator's faults are handed in, because both
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from batch.core.errors import EXITS, FAILURES, RefusedToStart
 from batch.core.flags import FLAGS
+from batch.core.nearest import did_you_mean, nearest
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, RESULT_TEXTS, RESULTS
 
@@ -140,9 +140,9 @@ def _nearest(there: Sequence[Group], everything: Sequence[Topic], word: str) -> 
     for topic in everything:
         for name in (*topic.aliases, *topic.part_of, topic.name):
             names[_plain(name)] = name
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    near = nearest(word, names, most=3)
     near += [name for name in names if word and word in name and name not in near][: 3 - len(near)]
-    hint = f"Did you mean {' or '.join(names[name] for name in near)}? " if near else ""
+    hint = f"{did_you_mean([names[name] for name in near])} " if near else ""
     said = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE)
     mentioned = [topic.name for topic in everything if word and said.search(topic.text)][:4]
     more = f"It is spoken of in {', '.join(mentioned)}. " if mentioned else ""

@@ -73,7 +73,7 @@ def test_reading_all_names_both_places_of_a_repeat_and_every_bad_line(job: Path,
     ("path", "text"),
     [
         ("none", "none: there is no such file or folder. Correct input.path"),
-        ("inn", "inn: there is no such file or folder. Did you mean 'in'?"),
+        ("inn", "inn: there is no such file or folder. Did you mean in?"),
         ("in/*.parquet", "in/*.parquet: matches no file that can be read; supported are .parquet"),
         ("in/empty", "in/empty: holds no file that can be read; supported are .parquet"),
     ],

@@ -31,7 +31,7 @@ def test_export_ends_as_other_commands_do(tmp_path: Path, cli: Cli, monkeypatch:
     out = finished(tmp_path / "out", pa.table({"text": ["a"]})).root
     for words, reason in (
         ((out, "a.doc"), "the ending of the file says its format"),
-        ((out, tmp_path / "a.csv", "--columns", "txt"), "Did you mean 'text'?"),
+        ((out, tmp_path / "a.csv", "--columns", "txt"), "Did you mean text?"),
         ((tmp_path, tmp_path / "a.csv"), "is no output folder"),
         ((out,), "export needs FILE"),
     ):

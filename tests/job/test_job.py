@@ -260,11 +260,11 @@ def test_each_model_may_have_limits_of_its_own(folder: Path) -> None:
     [
         (
             '[limits.model."glm-4-x"]\nconcurrency = 1',
-            "limits.model.glm-4-x: the job asks no such model: did you mean glm-4?",
+            "limits.model.glm-4-x: the job asks no such model. Did you mean glm-4?",
         ),
         (
             '[limits.model."qwen"]\nconcurrency = 1',
-            "limits.model.qwen: the job asks no such model: it asks glm-4, glm-4.5, glm-3-turbo",
+            "limits.model.qwen: the job asks no such model. It asks glm-4, glm-4.5, glm-3-turbo",
         ),
         (
             "[limits.model.glm-4.5]\nconcurrency = 1",
@@ -272,7 +272,7 @@ def test_each_model_may_have_limits_of_its_own(folder: Path) -> None:
         ),
         (
             "[limits.model.glm-4]\nrequest_per_minute = 1",
-            "limits.model.glm-4.request_per_minute = 1: unknown key: did you mean requests_per_minute?",
+            "limits.model.glm-4.request_per_minute = 1: unknown key. Did you mean requests_per_minute?",
         ),
         (
             "[limits.model.glm-4]\nconcurrency = 0",
