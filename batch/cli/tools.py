@@ -41,9 +41,7 @@ def tools(
 
     loaded = jobs.load(job, settings=set_)
     if loaded.tools is None:
-        raise JobError(
-            ['tools: this job has none; add [tools] with module = "tools.py"'], where=str(loaded.folder / "job.toml")
-        )
+        raise JobError(['tools: this job has none; add [tools] with module = "tools.py"'], where=loaded.where)
     registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
     if name is None:

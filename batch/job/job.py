@@ -181,7 +181,7 @@ TOP: Final = {
 }
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, dict=True):
     """Everything a run needs to know; all paths are absolute. Without a name it has that of its folder."""
 
     name: str = ""
@@ -261,7 +261,16 @@ class Job(Struct, frozen=True, kw_only=True):
         faults += [Fault(*fault) for fault in providers.faults(file.values.get("provider"), asked)]
         if lines := file.lines(faults):
             raise JobError(lines, where=str(file.path))
-        return cls(folder=file.path.parent, **values)
+        job = cls(folder=file.path.parent, **values)
+        # Beside the fields: the same job is the same, wherever it is written down.
+        job.__dict__["file"] = file.path
+        return job
+
+    @property
+    def where(self) -> str:
+        """How an error names the job: by its file, or by its name when it was built in code."""
+        file = self.__dict__.get("file")
+        return f"job {self.name!r}" if file is None else str(file)
 
     def request_part(self) -> dict[str, Any]:
         """The part of the job that decides what the model is asked.

@@ -126,8 +126,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     except InputError as exc:
         faults.append(str(exc))
     if faults or endpoint is None or schema is None or inputs is None:
-        file = job.folder / "job.toml"
-        raise JobError(faults, where=str(file) if file.is_file() else f"job {job.name!r}")
+        raise JobError(faults, where=job.where)
     needed = set(inputs.names) | variants.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
