@@ -13,7 +13,7 @@ from typing import Final
 
 CUTOFF: Final = 0.65
 """How alike two names must be, 0 to 1: about every third letter may be another. Lower, `pictures` would mean `turns`."""
-_WORD: Final = re.compile(r"[\w./:@+-]+")
+_WORD: Final = re.compile(r"[\w.~/:@+-]+")
 
 
 def nearest(asked: str, known: Iterable[str], *, most: int = 1, cutoff: float = CUTOFF) -> list[str]:
