@@ -24,7 +24,7 @@ WINGS: dict[str, str] = {
     "input": "source batches content spill",
     "limits": "limiter lease outage sockets tokens",
     "providers": "registry base stream service parameters message_rules folding",
-    "prompts": "variants template conversation images",
+    "prompts": "variants template conversation images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner admission respill gone",

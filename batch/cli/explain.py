@@ -1,7 +1,7 @@
-"""`promptmill explain`: tells what a key, a column, a flag, an error, an exit code or a fault of the simulator is.
+"""`promptmill explain`: tells what a key, a column, a flag, an error, an exit code, a word or a behaviour is.
 
-Owns how topics look on a terminal, and the collection of the flags that the commands have. What there is to be told,
-and how it is found, is `report.explain`'s.
+Owns how topics look on a terminal, and the collection of the flags and words that the commands have. What there is to
+be told, and how it is found, is `report.explain`'s.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from batch.core.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from batch.report.explain import Found, Group, Topic
+    from batch.simulator.explained import Told
 
 _WIDEST: Final = 100
 """Characters of a line on a wide terminal: longer ones are hard to read."""
@@ -26,17 +27,17 @@ _BESIDE: Final = 24
 
 
 def explain(*topic: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-    """What a key of job.toml, a column, a flag, an error kind, an exit code or a fault of the simulator means.
+    """What a key of job.toml, a column, a flag, an error, an exit code, a word of a message or a behaviour means.
 
     Without a topic it lists what there is.
 
     Args:
-        topic: limits.concurrency, error_kind, --only, timeout, 2 …, or a group: keys, columns, flags, errors, exits,
-            simulator.
+        topic: limits.concurrency, error_kind, --only, timeout, 2, settled …, or a group: keys, columns, flags, errors,
+            exits, words, simulator.
     """
     from batch.report import explain as report
 
-    there = report.groups(tuple(command_flags()), tuple(_simulator()))
+    there = report.groups(tuple(command_flags()), tuple(_words()), tuple(_simulator()))
     asked = " ".join(topic)
     say(_found(report.find(there, asked)) if asked.strip() else _overview(there))
     return EXIT_OK
@@ -75,6 +76,17 @@ def _facts(argument: Any) -> Iterator[tuple[str, str]]:
         yield "also", ", ".join(argument.names[1:])
 
 
+def _words() -> Iterator[Topic]:
+    """The lines that commands print, and turns of phrase in them."""
+    from batch.cli.words import LINES, PHRASES
+    from batch.report.explain import Topic
+
+    for name, text in LINES.items():
+        yield Topic(f"line {name}", "line that a command prints", text, (), (name,), ("line", "lines"))
+    for name, text in PHRASES.items():
+        yield Topic(f"phrase {name}", "turn of phrase", text, (), (name,), ("phrase", "phrases"))
+
+
 def _simulator() -> Iterator[Topic]:
     from batch.report.explain import Topic
     from batch.simulator import explained
@@ -83,10 +95,16 @@ def _simulator() -> Iterator[Topic]:
         section = key.name.rpartition(".")[0]
         within = ("scenario", f"scenario {section}") if section else ("scenario",)
         yield Topic(key.name, "key of a scenario", key.text, key.facts, (f"scenario {key.name}",), within)
-    for fault in explained.faults():
-        names = (fault.name, f"behaviour {fault.name}", fault.title)
-        text = f"{fault.title}. {fault.text}".replace("`", "")
-        yield Topic(f"fault {fault.name}", "fault of the simulator", text, fault.facts, names, ("faults",))
+    habits = {int(told.name): ("behaviour", "behaviour of a provider", told) for told in explained.habits()}
+    faults = {int(told.name): ("fault", "fault of the simulator", told) for told in explained.faults()}
+    for number, (kind, what, told) in sorted({**habits, **faults}.items()):
+        names = (told.name, f"behaviour {number}", told.title)
+        within = ("behaviour", "behaviours", *(("fault", "faults") if number in faults else ()))
+        yield Topic(f"{kind} {number}", what, _sentence(told), told.facts, names, within)
+
+
+def _sentence(told: Told) -> str:
+    return f"{told.title[0].upper()}{told.title[1:]}. {told.text}".replace("`", "")
 
 
 def _overview(there: Sequence[Group]) -> Iterator[str]:
@@ -105,8 +123,8 @@ def _overview(there: Sequence[Group]) -> Iterator[str]:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """`limits.concurrency` → `limits`, `concurrency`; `run --limit` → `run`, `--limit`."""
-    section, _, last = name.replace(" ", ".").rpartition(".")
+    """`limits.concurrency` → `limits`, `concurrency`; `run --limit` → `run`, `--limit`; `line exit code` alike."""
+    section, _, last = name.partition(" ") if " " in name else name.rpartition(".")
     return section, last
 
 

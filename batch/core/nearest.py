@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 CUTOFF: Final = 0.65
-"""How alike two names must be, 0 to 1: about every third letter may be another. Lower, `pictures` would mean `turns`."""
+"""How alike two names must be, 0 to 1: about every third letter may be another.
+
+Lower, `pictures` would mean `turns`."""
 _WORD: Final = re.compile(r"[\w.~/:@+-]+")
 
 

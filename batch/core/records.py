@@ -15,6 +15,13 @@ import msgspec
 from batch.core.errors import FailureKind
 
 Lane = Literal["sync", "stream", "task", "bulk"]
+LANES: Final[dict[Lane, str]] = {
+    "sync": "One request, one whole answer.",
+    "stream": "One request whose answer comes in pieces: silence is noticed sooner than with sync.",
+    "task": "The request is submitted and its result is asked for later, where the provider has asynchronous tasks.",
+    "bulk": "Whole files of requests at once. Kept for later: no job can choose it yet.",
+}
+"""How requests travel, for people."""
 Message = dict[str, Any]
 """One chat message as it is sent: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
 
@@ -173,6 +180,14 @@ class LimitHeaders(msgspec.Struct, frozen=True):
 
 
 CallState = Literal["answered", "refused", "failed", "unknown"]
+CALL_STATES: Final[dict[CallState, str]] = {
+    "answered": "A reply came. Whether it is a good answer is said of the row, not of the call.",
+    "refused": "The provider said no, with an error; nothing was bought.",
+    "failed": "The request never left, or the provider says that its task failed; nothing was bought.",
+    "unknown": "The request left and no answer came, so the provider may have billed it. Its tokens and its cost are "
+    "null and in no sum; the provider's own bill tells.",
+}
+"""How a call may end, for people."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

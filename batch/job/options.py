@@ -20,6 +20,14 @@ from batch.core.nearest import suggestion
 Kind = Literal["new", "changed", "failed", "permanent"]
 """Why a row needs work: no outcome yet, another question than the one answered, failed for a passing reason, failed
 for good."""
+KINDS: Final[dict[Kind, str]] = {
+    "new": "The row has no answer in the table yet.",
+    "changed": "What is asked is not what was answered: the row, the prompt, the model, its parameters or the tools "
+    "changed.",
+    "failed": "The row failed for a passing reason when it was last asked, so it is worth another try.",
+    "permanent": "The row failed for good. It is asked again when what is asked changes, or with --retry all.",
+}
+"""What each kind means, for people."""
 IfRunning = Literal["fail", "wait", "skip"]
 
 WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed")

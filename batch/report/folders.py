@@ -87,12 +87,12 @@ def _meant(out: Path) -> str:
             few = inside[:_MOST_NAMED]
             if len(inside) == len(few):
                 return f" {did_you_mean(list(map(place.shown, few)))}"
-            more = f"and {len(inside) - len(few):,} more"
-            return f" It holds {len(inside):,} output folders, give one of them: {', '.join(map(place.shown, few))} {more}."
+            named = f"{', '.join(map(place.shown, few))} and {len(inside) - len(few):,} more"
+            return f" It holds {len(inside):,} output folders, give one of them: {named}."
         if job:
             return job
-        if above := next((parent for parent in root.parents[:_ABOVE] if _is_output(OutputFolder(parent))), None):
-            return f" It lies in an output folder. {did_you_mean([place.shown(above)])}"
+        if above := [place.shown(parent) for parent in root.parents[:_ABOVE] if _is_output(OutputFolder(parent))]:
+            return f" It lies in an output folder. {did_you_mean(above[:1])}"
         if not root.exists():
             beside = {folder.name: folder for folder in _inside(out.parent)}
             if near := [place.shown(beside[name]) for name in nearest(root.name, beside)]:

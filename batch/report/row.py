@@ -30,6 +30,12 @@ _BOOK: Final = pa.schema([f.with_type(f.type.value_type if f.name == "run" else 
 
 Stage = Literal["waiting", "under way", "settled"]
 """How far an admitted row is: not sent yet; in the middle of a call or conversation; waiting to be published."""
+STAGES: Final[dict[Stage, str]] = {
+    "waiting": "The row is to be asked, and nothing was sent yet.",
+    "under way": "The row is in the middle of a call or a conversation.",
+    "settled": "The row has its answer or its failure, and its part of the table is not written yet.",
+}
+"""What each stage means, for people."""
 
 
 class RowView(msgspec.Struct, frozen=True, kw_only=True):

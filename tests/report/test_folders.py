@@ -87,7 +87,9 @@ def test_a_job_names_its_output_folder(tmp_path: Path, refused: Callable[[Path],
         job.write_text(JOB)
     ways = [tmp_path, tmp_path / "job.toml", tmp_path / "nightly.toml"]
     for way in ways:
-        assert refused(way).endswith(f" It is a job that has not run yet; its output will lie in {tmp_path}/out/tickets")
+        assert refused(way).endswith(
+            f" It is a job that has not run yet; its output will lie in {tmp_path}/out/tickets"
+        )
     made(tmp_path / "out" / "trial")
     assert refused(tmp_path).endswith(f" Did you mean {tmp_path}/out/trial?")
     made(tmp_path / "out" / "tickets")
