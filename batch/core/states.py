@@ -19,8 +19,8 @@ STATES: Final[dict[str, str]] = {
     "killed": "The process ended without closing its run, as by kill -9 or a power cut. The same command "
     "continues; what was in flight is booked as unknown.",
     "interrupted": "Ctrl-C or another signal ended the run before all was done. The same command continues.",
-    "provider": "The provider refused the key, the money or the model, or would make the run wait for too long. The same "
-    "command continues when that is put right.",
+    "provider": "The provider refused the key, the money or the model, or would make the run wait for too long. The "
+    "same command continues when that is put right.",
     "systematic": "Row after row failed in the same way, so the run stopped before that cost more. Correct the job.",
     "storage": "The disk refused a write. Free space or mend the disk, and the same command continues.",
     "input": "The input could not be read on. Mend it, and the same command continues.",
