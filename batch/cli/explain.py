@@ -6,22 +6,18 @@ be told, and how it is found, is `report.explain`'s.
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 from cyclopts import Parameter
 
-from batch.cli.text import pairs, say
+from batch.cli.text import pairs, say, wrapped
 from batch.core.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from batch.report.explain import Found, Group, Topic
     from batch.simulator.explained import Told
 
-_WIDEST: Final = 100
-"""Characters of a line on a wide terminal: longer ones are hard to read."""
 _BESIDE: Final = 24
 """Characters of a name that may stand beside its text; longer ones stand above it."""
 
@@ -108,17 +104,17 @@ def _sentence(told: Told) -> str:
 
 
 def _overview(there: Sequence[Group]) -> Iterator[str]:
-    yield from _wrapped("promptmill explain TOPIC tells what one of these is, or all that is in a group or section.", 0)
+    yield from wrapped("promptmill explain TOPIC tells what one of these is, or all that is in a group or section.", 0)
     for group in there:
         yield ""
-        yield from _wrapped(f"{group.name}: {group.text}", 0)
+        yield from wrapped(f"{group.name}: {group.text}", 0)
         sections: dict[str, list[str]] = {}
         for topic in group.topics:
             section, name = _parts(topic.name)
             sections.setdefault(section, []).append(name)
         width = max(map(len, sections)) + 2
         for section, names in sections.items():
-            listed = _wrapped(", ".join(names), 0, less=width + 2)
+            listed = wrapped(", ".join(names), 0, less=width + 2)
             yield from (f"  {section if not n else '':<{width}}{line}".rstrip() for n, line in enumerate(listed))
 
 
@@ -141,37 +137,22 @@ def _topics(found: Found) -> Iterator[str]:
 
 
 def _list(found: Found) -> Iterator[str]:
-    yield from _wrapped(found.title, 0)
+    yield from wrapped(found.title, 0)
     longest = max(len(topic.name) for topic in found.topics)
     if longest <= _BESIDE:
-        yield from pairs([(topic.name, "\n".join(_wrapped(topic.text, 0, less=longest + 4))) for topic in found.topics])
+        yield from pairs([(topic.name, "\n".join(wrapped(topic.text, 0, less=longest + 4))) for topic in found.topics])
     else:
         for topic in found.topics:
             yield f"  {topic.name}"
-            yield from _wrapped(topic.text, 6)
+            yield from wrapped(topic.text, 6)
     if any(topic.facts for topic in found.topics):
         yield f"promptmill explain {found.topics[0].name} tells more of one."
 
 
 def _whole(topic: Topic) -> Iterator[str]:
-    yield from _wrapped(f"{topic.name}  ({topic.what})", 0)
-    yield from _wrapped(topic.text, 2)
+    yield from wrapped(f"{topic.name}  ({topic.what})", 0)
+    yield from wrapped(topic.text, 2)
     width = max((len(name) for name, _ in topic.facts), default=0) + 4
     yield from pairs(
-        [(name, value if "\n" in value else "\n".join(_wrapped(value, 0, less=width))) for name, value in topic.facts]
-    )
-
-
-def _wrapped(text: str, indent: int, *, less: int = 0) -> list[str]:
-    """Lines no wider than the terminal.
-
-    Args:
-        text: one paragraph.
-        indent: blanks before each line.
-        less: characters of the line that are taken already.
-    """
-    width = max(20, min(shutil.get_terminal_size().columns, _WIDEST) - less)
-    blanks = " " * indent
-    return textwrap.wrap(
-        text, width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False
+        [(name, value if "\n" in value else "\n".join(wrapped(value, 0, less=width))) for name, value in topic.facts]
     )

@@ -31,7 +31,7 @@ def tools(
     Args:
         job: job folder, or its job.toml.
         name: a tool to call by hand.
-        arguments: its arguments as a JSON object, as a model would send them: '{"a": 2, "b": 3}'.
+        arguments: its arguments as a JSON object, as a model would send them: '{"a":2,"b":3}'.
         set_: change one key of the job; may be repeated.
     """
     import msgspec

@@ -53,7 +53,8 @@ HABITS: Mapping[int, Habit] = {
     5: Habit(
         "validation and its codes",
         "A wrong request is HTTP 400 and names the field: in the GLM dialect with code 1210, "
-        "1213 or 1214, and 1211 for a model that is not served; in the OpenAI dialect with param, and 404 model_not_found for such a model.",
+        "1213 or 1214, and 1211 for a model that is not served; in the OpenAI dialect with param, and such a model is "
+        "404 model_not_found.",
         ("mode", "models"),
     ),
     6: Habit(

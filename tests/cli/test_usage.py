@@ -20,7 +20,7 @@ def test_help_lists_every_command_and_every_exit_code(cli: Cli) -> None:
     assert said.code == 0
     assert not said.err
     for command in ("init", "check", "run", "status", "show", "tools", "simulate"):
-        assert f"  {command}: " in said.out
+        assert re.search(rf"^  {command}  +[A-Z]", said.out, re.MULTILINE)
     for code in (0, 1, 2, 4, 5, 6, 70):
         assert f"\n  {code:<3} " in said.out
     assert "--debug" in said.out
@@ -50,9 +50,10 @@ def test_the_help_of_a_command_says_what_each_of_its_flags_is_for(command: str, 
     """A flag without a word beside it helps nobody."""
     said = cli(command, "--help")
     assert said.code == 0
-    shown = said.out.split("Parameters:")[1].splitlines() if "Parameters:" in said.out else []
+    shown = said.out.split("Options:")[1].splitlines() if "Options:" in said.out else []
     flags = [line for line in shown if line.startswith("  --")]
-    assert all(": " in line and not line.rstrip().endswith(":") for line in flags), flags
+    assert ("[OPTIONS]" in said.out) is bool(flags)
+    assert all(re.fullmatch(r"  --\S.*?  +\S.*", line) for line in flags), flags
     assert "Exit codes" not in said.out
 
 
