@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from batch.cli.help import Formatter
 from batch.cli.text import Unread, columns, is_gone, wrapped
@@ -123,6 +123,10 @@ def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
     elif isinstance(exc, UnknownCommandError):
         asked = (exc.unused_tokens or [""])[0]
         text = f"there is no command {asked!r}. {suggestion(asked, COMMANDS, f'There are: {_ALL}.')}"
+    elif isinstance(exc, UnknownOptionError):
+        asked = exc.token.keyword or exc.token.value
+        names = [name for argument in exc.argument_collection for name in argument.names]
+        text = f"there is no option {asked}. {suggestion(asked, names)}".rstrip()
     elif isinstance(exc, MissingArgumentError) and exc.argument is not None:
         name = exc.argument.name
         text = f"{name} needs a value" if name.startswith("-") else f"{command} needs {name}"

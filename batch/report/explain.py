@@ -24,6 +24,7 @@ from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, RESULT_TEXTS, R
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
 from batch.report.row import STAGES
 from batch.run.progress import PROGRESS
+from batch.run.status_files import HEARTBEAT, RUN_FILE
 
 
 class Topic(NamedTuple):
@@ -214,9 +215,11 @@ _WORDS = (
     ("call", "how a call ended", CALL_STATES),
     ("lane", "how requests travel", LANES),
     ("finish_reason", "how an answer ended", FINISH_REASONS),
+    ("runs.", "key of runs/*.json", RUN_FILE),
     ("planned.", "number in runs/*.json", PLANNED),
     ("totals.", "number in runs/*.json and status.json", TOTALS),
     ("progress.", "key of status.json and of --progress json", PROGRESS),
+    ("status.", "key of status.json", HEARTBEAT),
 )
 """What stands before the word in the name of its topic, what kind of thing it is, and the table with its text."""
 

@@ -92,7 +92,7 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     [
         (["rnu", "x"], "there is no command 'rnu'. Did you mean run?\n"),
         (["run"], "run needs JOB"),
-        (["run", ".", "--lmit", "3"], "Did you mean --limit?"),
+        (["run", ".", "--lmit", "3"], "there is no option --lmit. Did you mean --limit?\n"),
         (["run", ".", "--limit", "many"], "--limit"),
         (["run", ".", "--limit", "0"], "--limit 0"),
         (["run", ".", "--lane", "bulk"], '"sync", "stream"'),
@@ -103,6 +103,7 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
         (["run", "/nowhere/at/all"], "/nowhere/at/all"),
         (["check", "/nowhere/at/all"], "promptmill init"),
         (["check", ".", "--fll"], "Did you mean --full?"),
+        (["check", ".", "--zzzz"], "there is no option --zzzz.\n"),
         (["status", "/nowhere/at/all"], "/nowhere/at/all"),
         (["status"], "OUT"),
         (["show", "/nowhere/at/all", "1"], "/nowhere/at/all"),

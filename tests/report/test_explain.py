@@ -17,7 +17,7 @@ from batch.plan.continuation import Closing
 from batch.prompts import finish_reasons
 from batch.report import explain, row, status
 from batch.report.explain import Topic
-from batch.run import progress
+from batch.run import progress, status_files
 from batch.run.command import Report
 
 FLAG = Topic("run --limit", "flag of promptmill run", "At most this many.", (), ("--limit", "limit"), ("run",))
@@ -71,7 +71,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
     assert all(topic.text.endswith(".") for topic in told)
     tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
-    numbers = (totals.PLANNED, totals.TOTALS, progress.PROGRESS)
+    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS, status_files.HEARTBEAT)
     assert [topic.aliases[0] for topic in told] == [word for table in (*tables, *numbers) for word in table]
 
 
@@ -90,7 +90,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
         ("70", ["70", "fault 70"]),
         ("flood of headers", ["fault 70"]),
         ("[tools]", ["tools.module", "tools.max_turns"]),
-        ("run", ["results.run", "calls.run", "progress.run", "run --limit"]),
+        ("run", ["results.run", "calls.run", "runs.run", "progress.run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),
         ("error", list(errors.FAILURES)),
