@@ -14,6 +14,7 @@ import sniffio
 from batch.core.clock import Clock
 from batch.job.job import Job
 from batch.job.options import RunOptions
+from batch.limits import sockets
 from batch.run import command
 from batch.run.command import Report
 from batch.run.progress import Progress
@@ -55,6 +56,7 @@ def run_sync(
             "run_sync() waits for the end of the run, but an event loop is at work in this thread (as in a notebook), "
             "and would stand still. Await it: report = await run(job)"
         )
+    sockets.calls(job.limits.concurrency, loop=False)  # a loop that gets no files writes about it to stderr
 
     async def main() -> Report:
         return await command.run(
