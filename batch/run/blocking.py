@@ -15,7 +15,7 @@ from batch.core.clock import Clock
 from batch.job.job import Job
 from batch.job.options import RunOptions
 from batch.limits import sockets
-from batch.run import command
+from batch.run import arguments, command
 from batch.run.command import Report
 from batch.run.progress import Progress
 
@@ -43,7 +43,7 @@ def run_sync(
         What was done. Faults that stop a run in the middle are in `fault`, because by then there is something to tell.
 
     Raises:
-        RuntimeError: an event loop is at work in this thread.
+        RuntimeError: an event loop is at work in this thread, or signals are wanted and it is not the main thread.
         RefusedToStart: nothing was sent.
         StorageError: the ledger cannot be opened.
     """
@@ -56,6 +56,7 @@ def run_sync(
             "run_sync() waits for the end of the run, but an event loop is at work in this thread (as in a notebook), "
             "and would stand still. Await it: report = await run(job)"
         )
+    arguments.require(job, options, environ, on_progress, signals=signals)
     sockets.calls(job.limits.concurrency, loop=False)  # a loop that gets no files writes about it to stderr
 
     async def main() -> Report:
