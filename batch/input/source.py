@@ -31,11 +31,13 @@ from batch.input.batches import Position, SourceBatch
 from batch.input.files import File, Found, find, shown
 from batch.input.json_columns import REST
 from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines
+from batch.input.late_keys import find_keys
 from batch.input.parquet import BrokenFile, ParquetReader
 from batch.input.parquet_columns import Reads, unite
 from batch.input.parquet_file import BrokenFileError
 from batch.input.reading import MAX_BYTES, FileReader, FilesReader
-from batch.input.sampling import find_keys, require_some, sample
+from batch.input.refusals import require_some
+from batch.input.sampling import sample
 from batch.input.schemas import line_schema, origin_fields, require_castable, require_key
 from batch.job.job import InputSpec
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch.input import sampling
+from batch.input import late_keys
 from tests.cli.conftest import Cli, Shell
 
 
@@ -189,7 +189,7 @@ def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(
     assert 'declare it: input.types = { late = "string" }' in said.err
     said = cli("check", job, "--set", 'output.columns=["id", "late"]', "--set", 'input.types={ late = "string" }')
     assert said.code == 0
-    monkeypatch.setattr(sampling, "SEARCHED_BYTES", 1_000)
+    monkeypatch.setattr(late_keys, "SEARCHED_BYTES", 1_000)
     said = cli("check", job, "--set", "prompt.user={{ text }} {{ nowhere }}")
     assert said.code == 2
     assert "{{ nowhere }} is no column of the input" in said.err
