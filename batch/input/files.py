@@ -1,7 +1,7 @@
 """The files that an input path stands for: one file, all files of a folder, or those that a pattern matches.
 
 Owns the endings that can be read, the order of files, and the refusal of everything that is no plain file. It opens
-none of them and does not know what stands inside (`jsonl`, `csvrows`, `parquet`).
+none of them and does not know what stands inside (`jsonl`, `csvreader`, `parquet`).
 
 A folder is walked with all folders in it; names that begin with a dot or an underscore (`_SUCCESS`, `_temporary`) are
 passed over, and so are output folders of ours. `key=value` folders are walked like others; what they say is `origin`'s

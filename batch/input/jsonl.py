@@ -275,8 +275,14 @@ def unreadable(line: Line, place: str, why: ValueError) -> Failure:
         place: where it stands.
         why: what the parser says.
     """
+    raw = line.raw or b""
     torn = "; the file ends in this line" if line.torn else ""
-    return input_failure(place, code="unreadable", reason=f"{why}{torn}{conversion(line.raw or b'')}")
+    if raw and not raw.strip(b"\0 \t\r\n"):
+        # Written by no program: the file had grown when a machine fell, and its content never reached the disk.
+        reason = f"NUL bytes and nothing else, as they are left when a machine falls{torn}. Make the file again"
+    else:
+        reason = f"{why}{torn}{conversion(raw)}"
+    return input_failure(place, code="unreadable", reason=reason)
 
 
 def conversion(raw: bytes) -> str:

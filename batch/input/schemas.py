@@ -82,13 +82,14 @@ def require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:
         raise InputError(f"{path}: " + "\n  ".join(faults))
 
 
-def require_key(spec: InputSpec, names: list[str], blank: str | None = None) -> None:
+def require_key(spec: InputSpec, names: list[str], blank: str | None = None, *, doubt: str | None = None) -> None:
     """Refuse a source without the key that the job names.
 
     Args:
         spec: the input section of the job.
         names: what the source has.
         blank: why it has nothing at all, if so.
+        doubt: why the names may be none, if so.
 
     Raises:
         InputError: there is no such column or key.
@@ -103,4 +104,6 @@ def require_key(spec: InputSpec, names: list[str], blank: str | None = None) -> 
     hint = f"It has: {shown_names}." if names else "It has no columns."
     if near:
         hint = f"Did you mean {' or '.join(map(repr, near))}?"
-    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}")
+    raise InputError(
+        f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}{f' {doubt}' if doubt else ''}"
+    )
