@@ -72,6 +72,13 @@ FILES = [
         path=".",
     ),
     Case(
+        "a folder with nothing but what is passed over",
+        {"in/.a.csv": b"x", "in/_b.jsonl": b"x"},
+        path="in",
+        refused="in: holds no file that can be read; names that begin with a dot or an underscore are passed over, here "
+        ".a.csv, _b.jsonl; supported are .parquet",
+    ),
+    Case(
         "an output folder among them",
         {"a.jsonl": THREE, "out/ledger.db": b"", "out/results/p.parquet": b"x"},
         ROWS,
