@@ -23,7 +23,7 @@ from batch.run.progress import Progress
 def run_sync(
     job: Job,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = command.quiet,

@@ -102,7 +102,7 @@ def quiet(_: Progress) -> None:
 async def run(
     job: Job,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = quiet,
