@@ -73,7 +73,7 @@ def header(file: File, *, limit: int, delimiter: str | None) -> Header:
     names = [name or f"column_{number}" for number, name in enumerate(given, 1)]
     _require_names(where, names, given)
     other = _better(text, between) if delimiter is None else None
-    if len(names) == 1 and other is not None:
+    if len(names) == 1 and other not in (None, ","):  # a comma may well be part of a name
         raise InputError(f"{where}: the header is one cell, {names[0][:80]!r}. {_separated(other)}")
     unnamed = frozenset(name for name, cell in zip(names, given, strict=True) if not cell)
     return Header(names, unnamed, _doubt(f"line {first.number} of {file.name}", given, other))

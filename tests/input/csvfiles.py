@@ -115,6 +115,7 @@ CSV = [
         refused='input.format = "openai-batch" is a form',
         spec={"format": "openai-batch"},
     ),
+    Case("one column with a comma in its name", {"a.tsv": b"a, b\nx,y\n"}, [{"a, b": "x,y"}]),
     Case("JSON lines", {"a.csv": b'{"a": 1, "b": 2}\n'}, refused="line 1: is JSON, not the header of a CSV file. Give"),
     Case("NUL bytes alone", {"a.csv": bytes(5000)}, refused="line 1: the header has NUL bytes in it, so the file is"),
     Case("the column of ours", {"a.csv": b"input_rest\nx\n"}, refused="the name input_rest is taken"),
