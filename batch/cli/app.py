@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Model text holds characters that a terminal's own encoding may not have.
         with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # not every TextIO has it
     try:
         result = make_app(_command(given))(given)
         code = result if isinstance(result, int) else errors.EXIT_OK
@@ -180,7 +180,7 @@ def _given_up(exc: BaseException) -> bool:
 def _printing(exc: OSError) -> bool:
     """Whether an error is that of rich, which prints the help."""
     frames = traceback.extract_tb(exc.__traceback__)
-    return bool(frames) and frames[-1].filename.endswith(os.path.join("rich", "console.py"))  # noqa: PTH118 - a text
+    return bool(frames) and frames[-1].filename.endswith(f"{os.sep}rich{os.sep}console.py")
 
 
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:

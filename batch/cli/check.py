@@ -221,6 +221,8 @@ def _columns(checked: CheckedJob) -> list[str]:
         notes = []
         if field.name == "input_rest" and not checked.source.rest_is_input:
             notes.append("JSON text of what fits no other column")
+        if field.name in checked.source.unnamed:
+            notes.append("its cell in the header is empty")
         if field.name in checked.variants.columns:
             notes.append("in the prompt")
         if is_text_bytes(field):

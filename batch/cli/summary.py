@@ -125,7 +125,8 @@ def _rows(report: Report) -> str:
         (planned.left_out, "left out by --only"),
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
-    lines = [text, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
+    none = "the input has no rows" if planned.complete and not planned.read else ""
+    lines = [text, none, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
     return "\n".join(line for line in lines if line)
 
 

@@ -1,7 +1,7 @@
 """The files that an input path stands for: one file, all files of a folder, or those that a pattern matches.
 
 Owns the endings that can be read, the order of files, and the refusal of everything that is no plain file. It opens
-none of them and does not know what stands inside (`jsonl`, `csvrows`, `parquet`).
+none of them and does not know what stands inside (`jsonl`, `csvreader`, `parquet`).
 
 A folder is walked with all folders in it; names that begin with a dot or an underscore (`_SUCCESS`, `_temporary`) are
 passed over, and so are output folders of ours. `key=value` folders are walked like others; what they say is `origin`'s
@@ -157,7 +157,7 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
         others = sorted([*others, *(file.name for file in files if file.kind == "csv")])
         files = rows
     if not files:
-        what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else ""
+        what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else _hidden(base)
         raise InputError(f"{shown(path)}: {verb} no file that can be read; {what}supported are {SUPPORTED}.")
     first = files[0]
     if mixed := next((file for file in files if file.kind != first.kind), None):
@@ -166,6 +166,13 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
             f'Name one kind with a pattern, for example input.path = "{shown(base.name)}/**/*.parquet".'
         )
     return Found(path, single=False, files=tuple(files), others=tuple(others))
+
+
+def _hidden(folder: Path) -> str:
+    """What is said of names in a folder that are passed over; empty when there are none, or no folder."""
+    names = sorted(shown(entry.name) for entry in _entries(folder) if entry.name[0] in "._") if folder.is_dir() else []
+    few = f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+    return f"names that begin with a dot or an underscore are passed over, here {few}; " if names else ""
 
 
 def _walk(folder: Path, *, trail: tuple[tuple[int, int], ...]) -> Iterator[Path]:

@@ -82,13 +82,14 @@ def require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:
         raise InputError(f"{path}: " + "\n  ".join(faults))
 
 
-def require_key(spec: InputSpec, names: list[str], blank: str | None = None) -> None:
+def require_key(spec: InputSpec, names: list[str], blank: str | None = None, *, doubt: str | None = None) -> None:
     """Refuse a source without the key that the job names.
 
     Args:
         spec: the input section of the job.
         names: what the source has.
         blank: why it has nothing at all, if so.
+        doubt: why the names may be none, if so.
 
     Raises:
         InputError: there is no such column or key.
@@ -100,4 +101,5 @@ def require_key(spec: InputSpec, names: list[str], blank: str | None = None) -> 
         raise InputError(blank)
     shown_names = f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
     hint = suggestion(key, names, f"It has: {shown_names}." if names else "It has no columns.", most=3, cutoff=0.5)
-    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}")
+    more = f" {doubt}" if doubt else ""
+    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}{more}")

@@ -55,7 +55,9 @@ KEYS: Final[dict[str, Words]] = {
         "lines and kept for later runs; what does not fit stands in the column input_rest.",
         'types = { amount = "decimal(12,2)" }',
     ),
-    "input.delimiter": Words("What stands between the cells of a CSV file; without it a comma.", 'delimiter = ";"'),
+    "input.delimiter": Words(
+        "What stands between the cells of a CSV file; without it a comma, or a tab in .tsv.", 'delimiter = ";"'
+    ),
     "input.hive_partitioning": Words(
         "Whether folders named like day=2026-11-29 make a column of the part before the sign.",
         "hive_partitioning = true",

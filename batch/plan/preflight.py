@@ -118,7 +118,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         raise InputError(source.blank)
     warnings = _parameters(variants, faults)
     faults += variants.check(source.names)
-    faults += _unread(source, variants)
+    faults += _unread(source, variants.columns, job.output.columns or ())
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept, keys=source.keys)
@@ -180,16 +180,25 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
     return endpoint
 
 
-def _unread(source: Source, variants: Variants) -> list[str]:
-    """What the job may mean that the source was not searched for."""
+def _unread(source: Source, read: Collection[str], kept: Collection[str]) -> list[str]:
+    """What the job may mean where the source lacks columns.
+
+    Args:
+        source: with what is known of it.
+        read: the columns that are asked about.
+        kept: the columns that the job wants in the table.
+    """
     faults = []
     if source.unsearched:
         faults.append(
             "input.types: only the newest gigabyte of lines was searched for keys; one that older lines have is "
             "declared, as in { subject = 'string' }"
         )
-    if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
+    missing = set(read).difference(source.names)
+    if folders := sorted(missing.intersection(source.folder_names())):
         faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
+    if source.header_doubt is not None and not missing.union(kept) <= set(source.names):
+        faults.append(f"input.path: {source.header_doubt}")
     return faults
 
 

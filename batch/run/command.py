@@ -33,7 +33,7 @@ from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
 from batch.plan.preflight import CheckedJob
-from batch.run import collecting, pipeline, progress, status_files
+from batch.run import arguments, collecting, pipeline, progress, status_files
 from batch.run.inspection import Inspection
 from batch.run.interrupts import Interrupts
 from batch.run.progress import Progress
@@ -102,7 +102,7 @@ def quiet(_: Progress) -> None:
 async def run(
     job: Job,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = quiet,
@@ -123,8 +123,10 @@ async def run(
 
     Raises:
         RefusedToStart: nothing was sent; `folder.Busy` when another process is at work in the output folder.
+        RuntimeError: signals are wanted outside the main thread.
         StorageError: the ledger cannot be opened.
     """
+    arguments.require(job, options, environ, on_progress, signals=signals)
     env = Unshown(os.environ if environ is None else environ)
     given = Given(options, env, clock or Clock(), on_progress, Interrupts())
     with process.heard_by(given.interrupts.received) if signals else nullcontext(), ExitStack() as stack:

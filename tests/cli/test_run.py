@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -45,6 +46,15 @@ def test_the_same_command_again_has_nothing_to_do(shell: Shell) -> None:
     assert "nothing to do" in said.out
     assert "1 row for good" in said.out
     assert said.err == ""
+
+
+def test_an_input_without_rows_is_told_as_one(alone: Shell) -> None:
+    """FIELD 48. A header and nothing below it: "0 ok, 0 failed", which an export that went wrong looks like, too."""
+    alone.write([])
+    (alone.folder / "rows.csv").write_text("id,text\n")
+    said = alone("run", ".", "--set", "input.path=rows.csv")
+    assert said.code == 0
+    assert re.search(r"  rows +0 ok, 0 failed\n +the input has no rows\n", said.out), said.out
 
 
 def test_failed_rows_are_counted_by_kind_and_code_with_what_to_do_next(shell: Shell) -> None:

@@ -374,7 +374,7 @@ async def test_an_idle_connection_whose_end_has_not_been_read_yet_is_not_used(st
     """The kernel knows of the FIN before the loop does: the call goes over a new connection and is billed once."""
     async with client(stub.url) as wire:
         await wire.exchange(POST)
-        connections = list(wire._own._shared.open)  # type: ignore[union-attr]
+        connections = list(wire._own._shared.open)  # type: ignore[union-attr]  # it is there by now
         assert len(connections) == 1
         transport = connections[0].transport
         assert transport is not None

@@ -124,6 +124,11 @@ async def test_a_server_that_never_pauses_is_not_read_for_ever(monkeypatch: pyte
         await wire.aclose()
 
 
+def timer_of(clock: HandClock, rang: list[float], *, unread_until: float) -> Timer:
+    """A timer that notes when it rings, over something that is unread until then."""
+    return Timer(lambda: clock.monotonic() < unread_until, lambda: rang.append(clock.monotonic()))
+
+
 def test_a_timer_rings_on_its_time_when_nothing_waits() -> None:
     """To the instant, by a clock moved by hand; with something unread as long as that is so, and not for ever."""
 
@@ -131,7 +136,7 @@ def test_a_timer_rings_on_its_time_when_nothing_waits() -> None:
         for unread_s, rings in ((0.0, 5.0), (0.5, 5.5), (60.0, 5.0 + timing.READING_S)):
             begin = clock.monotonic()
             rang: list[float] = []
-            timer = Timer(lambda: clock.monotonic() < begin + 5.0 + unread_s, lambda: rang.append(clock.monotonic()))  # noqa: B023
+            timer = timer_of(clock, rang, unread_until=begin + 5.0 + unread_s)
             timer.start(5.0)
             states = [timer.running]
             await anyio.sleep(20.0)

@@ -151,7 +151,7 @@ async def _cut_head(exchange: Exchange) -> None:
 @pytest.mark.parametrize("fault", [_reset, _close, _reset_in_the_body, _short_body, _cut_chunk, _cut_head])
 async def test_a_connection_lost_after_the_request_may_have_been_billed(stub: Stub, fault: object) -> None:
     """Reset, end of file and short bodies: sent, kind transport."""
-    stub.answers = [fault]  # type: ignore[list-item]
+    stub.answers = [fault]  # type: ignore[list-item]  # one of the faults above
     error = await failure(stub)
     assert (error.kind, error.sent) == ("transport", True)
 

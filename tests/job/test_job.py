@@ -175,9 +175,9 @@ def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path)
             folder=tmp_path,
             input=InputSpec(path="rows.jsonl", max_row_bytes=-1),
             prompt=PromptSpec(user=""),
-            model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]
+            model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]  # the fault
             limits=LimitSpec(concurrency=0),
-            output={"path": "x"},  # type: ignore[arg-type]
+            output={"path": "x"},  # type: ignore[arg-type]  # the fault
         )
     assert [fault.split(" ")[0].rstrip(":") for fault in caught.value.faults] == [
         "input.max_row_bytes",
@@ -309,12 +309,12 @@ def test_in_code_a_value_may_be_what_it_may_be_in_a_file(tmp_path: Path, monkeyp
     text += 'names = ["glm-4"]\n[tools]\nmodule = "t.py"\n[limits]\ncall_timeout_s = 5\n[output]\ncolumns = ["a"]\npath = "o"\n'
     text = text.replace('name = "glm-4"\n', "")
     given: dict[str, Any] = {
-        "input": InputSpec(path="tickets.jsonl", max_row_bytes="4MB"),  # type: ignore[arg-type]
+        "input": InputSpec(path="tickets.jsonl", max_row_bytes="4MB"),  # type: ignore[arg-type]  # what a file may say
         "prompt": PromptSpec(user="{{ body }}"),
-        "model": ModelSpec(provider="glm", names=["glm-4"]),  # type: ignore[arg-type]
+        "model": ModelSpec(provider="glm", names=["glm-4"]),  # type: ignore[arg-type]  # what a file may say
         "tools": ToolSpec(module="t.py"),
         "limits": LimitSpec(call_timeout_s=5),
-        "output": OutputSpec(path="o", columns=["a"]),  # type: ignore[arg-type]
+        "output": OutputSpec(path="o", columns=["a"]),  # type: ignore[arg-type]  # what a file may say
     }
     loaded = load(tmp_path, text)
     for folder in (".", Path(), tmp_path, str(tmp_path)):
@@ -330,12 +330,12 @@ def test_in_code_a_wrong_value_is_told_as_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(JobError) as caught:
         Job(
             folder=3,
-            input=InputSpec(path="", max_row_bytes="big"),  # type: ignore[arg-type]
+            input=InputSpec(path="", max_row_bytes="big"),  # type: ignore[arg-type]  # the fault
             prompt=PromptSpec(user="{{ a }}"),
             model=ModelSpec(provider="glm", name="glm-4"),
-            limits=LimitSpec(model={"glm-4": {"concurrency": 1}}),  # type: ignore[dict-item]
-            provider=[],  # type: ignore[arg-type]
-            output={"path": "x"},  # type: ignore[arg-type]
+            limits=LimitSpec(model={"glm-4": {"concurrency": 1}}),  # type: ignore[dict-item]  # the fault
+            provider=[],  # type: ignore[arg-type]  # the fault
+            output={"path": "x"},  # type: ignore[arg-type]  # the fault
         )
     assert [fault.split(":")[0].split(" ")[0] for fault in caught.value.faults] == [
         "folder",

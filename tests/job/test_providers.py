@@ -107,7 +107,7 @@ def test_a_table_that_is_no_table_is_refused_from_a_flag_too(tmp_path: Path) -> 
     [
         ({"glm": ProviderSpec(base_url="http://h")}, "provider.glm"),
         ({"x": ProviderSpec(base_url="http://u@h")}, "provider.x.base_url"),
-        ({"x": ProviderSpec(base_url="http://h", counts="much")}, "provider.x.counts"),  # type: ignore[arg-type]
+        ({"x": ProviderSpec(base_url="http://h", counts="m")}, "provider.x.counts"),  # type: ignore[arg-type]  # the fault
         ({}, "model.provider"),
     ],
 )

@@ -144,7 +144,7 @@ def test_nothing_that_holds_a_key_shows_it() -> None:
             base_url="http://h",
             api_key_env=None,
             environ=environ,
-            key_form=form,  # type: ignore[arg-type]
+            key_form=form,  # type: ignore[arg-type]  # one of the forms
         )
         request = batch_request()
         shown = [found, found.dialect, found.dialect.chat(request, "c"), found.dialect.stream(request, "c")]

@@ -39,7 +39,7 @@ def test_row_after_row_is_told_in_sentences() -> None:
 
 def failure(**more: object) -> Failure:
     known = {"kind": "model", "message": "no such thing", "verdict": "stop", "http_status": 404}
-    return Failure(**{**known, **more})  # type: ignore[arg-type]
+    return Failure(**{**known, **more})  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.mark.parametrize(

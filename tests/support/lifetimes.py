@@ -276,7 +276,7 @@ class Life:
         )
         stand_in = cast("Client", self.provider)
         context.client = stand_in
-        context.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
+        context.client_for = lambda base_url: stand_in  # type: ignore[method-assign]  # one provider for all addresses
         return context
 
     def _count(self, replay: LedgerReader) -> None:

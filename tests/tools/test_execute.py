@@ -99,7 +99,10 @@ async def test_a_return_value_becomes_its_text(value: Any, content: str) -> None
     assert await returned(value) == ToolResult(content, failed=False)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": float("-inf")}], Point(float("nan"))])  # type: ignore[arg-type]
+NAN: Any = float("nan")
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), [1, {"a": float("-inf")}], Point(NAN)])
 async def test_a_value_that_is_no_number_is_an_error_and_not_null(value: Any) -> None:
     """An encoder that writes null for NaN would tell the model something false."""
     assert "returned NaN or infinity" in error(await returned(value))

@@ -185,7 +185,7 @@ def numpy(city: str, days: int, unit: str = "c") -> None:
     Returns
     -------
     None
-    """  # noqa: D416
+    """  # noqa: D416 - as numpy writes them
 
 
 def sphinx(city: str, days: int, unit: str = "c") -> None:
@@ -260,7 +260,7 @@ def test_hints_without_a_json_form_are_refused(hint: Any) -> None:
 def test_every_faulty_parameter_is_named_with_file_and_line() -> None:
     """All of them in one go, so that a tools file is repaired once."""
 
-    def bad(a, b: set[int], *rest: int, c: int = None, **more: int) -> None:  # type: ignore[no-untyped-def, assignment]  # noqa: ANN001, RUF013
+    def bad(a, b: set[int], *rest: int, c: int = None, **more: int) -> None:  # type: ignore[no-untyped-def, assignment]  # noqa: ANN001, RUF013 - the faults
         """Be wrong in five ways."""
 
     def other(a: int, /) -> None:

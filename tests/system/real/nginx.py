@@ -134,7 +134,7 @@ def _await(port: int, process: subprocess.Popen[bytes], running: Nginx) -> None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
-            assert process.poll() is None and time.monotonic() < until, running.errors()  # noqa: PT018
+            assert process.poll() is None and time.monotonic() < until, running.errors()  # noqa: PT018 - told alike
             time.sleep(0.02)
         else:
             return

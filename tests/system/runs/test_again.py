@@ -269,7 +269,7 @@ def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Ma
     mill.limits["concurrency"] = 4
     mill.questions(16)
     assert mill.run().exit_code == 0
-    asked(mill, None)  # type: ignore[arg-type]
+    asked(mill, None)  # type: ignore[arg-type]  # there is no report yet
     mill.user = "B: {{ question }}"
     process = mill.start("--log-format", "json")
     assert process.stderr is not None
@@ -278,7 +278,7 @@ def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Ma
     process.communicate(timeout=120)
     assert process.returncode == 4
     replaced = len({row[0] for row in mill.calls("row_id", f"run = '{mill.runs()[-1]['run']}'")})
-    asked(mill, None)  # type: ignore[arg-type]
+    asked(mill, None)  # type: ignore[arg-type]  # there is no report yet
     mill.user = "{{ question }}"
     report = mill.run()
     assert (report.exit_code, asked(mill, report)) == (0, replaced)

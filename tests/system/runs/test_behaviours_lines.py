@@ -254,7 +254,7 @@ def jwt(mill: Mill) -> Mill:
         path.write_text(path.read_text("utf-8").replace("[model]\n", '[model]\nkey_form = "jwt"\n'), "utf-8")
         return mill.folder
 
-    mill.save = save  # type: ignore[assignment, method-assign]
+    mill.save = save  # type: ignore[assignment, method-assign]  # the job is written by hand
     return mill
 
 

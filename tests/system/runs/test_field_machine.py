@@ -182,6 +182,27 @@ def test_few_open_files_are_raised_or_else_fewer_calls_are_made(mill: Mill) -> N
     assert "too few files may be open" in said
 
 
+@pytest.mark.parametrize("files", [8, 10, 12, 13, 40])
+def test_with_hardly_any_open_files_one_sentence_is_all_that_is_said(mill: Mill, files: int) -> None:
+    """FIELD 41. An event loop that got no files told of itself, in tracebacks and warnings below the message."""
+    mill.questions(1)
+    code, said = mill.command(program=through_sh(f"ulimit -n {files}; exec $RUN"))
+    assert code == 2
+    assert said.startswith("promptmill: too few files may be open for even one call, which needs ")
+    assert said.count("\n") == 1, said
+
+
+def test_a_simulator_with_hardly_any_open_files_blames_no_port() -> None:
+    """FIELD 41. "Give --port another one", and warnings of an event loop."""
+    program = [sys.executable, "-m", "batch", "simulate", "--port", "0"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 10; exec "$@"', "sh", *program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("promptmill: too few files may be open for a server. Have this process started with ")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
 class Restless(Clock):
     """A wall clock that is set at every look, an hour forth or two back."""
 

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,12 @@ def test_a_tls_server_that_will_never_agree_stops_the_run_at_once(tmp_path: Path
     with serving(refuse) as (url, counts):
         mill = Mill(tmp_path, url.replace("http://", "https://"), provider="openai")
         mill.questions(20)
-        report = mill.run()
+        seen: list[Progress] = []
+        job = Job.load(mill.save())
+        run_it = partial(run, job, environ=mill.environ, on_progress=seen.append)
+        report = anyio.run(run_it, backend_options={"use_uvloop": True})
         assert (report.state, report.exit_code, report.totals.rows) == ("provider", 6, 0)
+        assert {now.waits_for for now in seen if now.state != "running"} == {None}, "it waits for nobody"
         assert url.removeprefix("http://") in str(report.fault)
         assert counts.requests <= mill.limits["concurrency"]
         assert report.totals.unknown == 0
