@@ -47,7 +47,12 @@ class Formatter:
         if text := _plain(usage):
             _print(console, wrapped(text if text.startswith("Usage:") else f"Usage: {text}", width=console.width))
 
-    def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:  # noqa: ARG002
+    def render_description(
+        self,
+        console: Console,
+        options: ConsoleOptions,  # noqa: ARG002  cyclopts hands it over
+        description: Any,
+    ) -> None:
         """Print what the command is for, paragraph by paragraph.
 
         Args:
