@@ -112,7 +112,10 @@ class _Reader:
         hints = typing.get_type_hints(cls, include_extras=True)
         summary, texts = _class_texts(info, cls)
         fields = []
-        for field in info.fields:
+        declared = info.fields
+        if isinstance(info, infos.TypedDictType):  # msgspec has them by the alphabet
+            declared = sorted(info.fields, key=lambda field: list(hints).index(field.name))
+        for field in declared:
             own = _unwrapped(hints.get(field.name))
             readable = _readable(own)
             # msgspec does not see what others than itself say in `Annotated`.

@@ -7,11 +7,8 @@ from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from batch.core.errors import JobError
-from batch.tools.docstrings import read_docstring
 from batch.tools.hints import HintFault, kind_of
 from batch.tools.registry import ToolSet, tool
 
@@ -213,40 +210,6 @@ def test_docstrings_of_all_three_styles_are_read(function: Callable[..., Any]) -
         "days": "How many: up to 5.",
         "unit": "c or f.",
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "summary", "texts"),
-    [
-        (None, "", {}),
-        ("Look: at\nit.\n\nTwice.", "Look: at it.\n\nTwice.", {}),
-        ("Look.\n\nNote:\n    Slowly.\n\nArgs:\n    a: One.\n\n        Two.\n", "Look.", {"a": "One. Two."}),
-        ("Look.\n\nAttributes:\n    a: no\n\nKeyword Args:\n    a (int, optional): yes\n", "Look.", {"a": "yes"}),
-        ("Look.\n\nExample:\n    >>> look()\n\nRaises:\n    ValueError: a: b\n", "Look.", {}),
-        ("Look.\n\nOther Parameters\n----------------\na : int\n    yes\n\nNotes\n-----\nno\n", "Look.", {"a": "yes"}),
-        ("Look.\n\nArgs:\n    see the manual\n", "Look.\n\nArgs: see the manual", {}),
-        ("Look.\n\n:param: broken\n", "Look.\n\n:param: broken", {}),
-    ],
-)
-def test_what_a_docstring_says_goes_to_the_model_and_never_stops_a_tool(
-    text: str | None, summary: str, texts: dict[str, str]
-) -> None:
-    """Sections that are not for the model are left out; what is in no known form is all text."""
-    assert read_docstring(text)[:2] == (summary, texts)
-
-
-@given(
-    st.lists(
-        st.sampled_from(
-            ["Args:", "    a: x", ":param a: b", "Returns:", "----", "a : int", "", ":param:", "(", ":x", "@"]
-        )
-        | st.text(max_size=8),
-        max_size=8,
-    )
-)
-def test_any_docstring_can_be_read(lines: list[str]) -> None:
-    """A form that is begun and not kept must not keep a job from starting."""
-    read_docstring("\n".join(lines))
 
 
 @pytest.mark.parametrize(
