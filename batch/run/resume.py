@@ -66,7 +66,7 @@ class Resumer:
         model_of: Callable[[PendingRow], str] = lambda _: "",
         tools: Executor | None = None,
     ) -> None:
-        self._coerced = tools.coerced if tools is not None else lambda _: False
+        self._coerced = tools.coerced if tools is not None else lambda _: ()
         self._model_of = model_of
         self._reader = reader
         self._context = context
@@ -113,7 +113,10 @@ class Resumer:
 
 
 def _replay_steps(
-    row: Row, steps: list[tuple[int, int, bytes]], rules: conversation.Rules, coerced: Callable[[ToolCall], bool]
+    row: Row,
+    steps: list[tuple[int, int, bytes]],
+    rules: conversation.Rules,
+    coerced: Callable[[ToolCall], tuple[str, ...]],
 ) -> None:
     # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
     rules = msgspec.structs.replace(rules, max_turns=sys.maxsize, tools=True, served="any")

@@ -103,15 +103,15 @@ class Executor:
         result = await self._run(tool, checked.values, timeout_s)
         return result or _error(f"{tool.name} did not finish within {describe(timeout_s)}")
 
-    def coerced(self, call: ToolCall) -> bool:
-        """Whether arguments of this call are accepted only because the job coerces; it runs nothing."""
+    def coerced(self, call: ToolCall) -> tuple[str, ...]:
+        """Which arguments of this call are accepted only because the job coerces, by place; it runs nothing."""
         tool = self._tools.get(call.name)
         if tool is None or not self._coerce:
-            return False
+            return ()
         try:
-            return bool(check_arguments(tool.parameters, call.arguments, coerce=True).coerced)
+            return check_arguments(tool.parameters, call.arguments, coerce=True).coerced
         except ArgumentFault:
-            return False
+            return ()
 
     async def run_calls(self, calls: Sequence[ToolCall], *, timeout_s: float = 60.0) -> list[ToolResult]:
         """Run the calls of one turn at the same time; return one result for each, in the order of the calls."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.tools.arguments import ArgumentFault, read_arguments
+from batch.tools.arguments import WHOLE, ArgumentFault, build_arguments, check_arguments, read_arguments
 from batch.tools.exact import ExactFloat
 from batch.tools.registry import ToolSet, tool
 
@@ -134,6 +134,49 @@ def test_what_does_not_fit_is_refused_in_words_for_the_model(text: str, says: st
     with pytest.raises(ArgumentFault) as caught:
         read(numbers, text)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('{"i": 1, "f": 1}', ()),
+        ('{"i": "1", "f": "1.5"}', ("i", "f")),
+        ('"{\\"i\\": 1, \\"f\\": 1}"', (WHOLE,)),
+        ('```json\n{"i": 1, "f": 1}\n```', (WHOLE,)),
+    ],
+)
+def test_what_was_coerced_is_told_by_its_place(text: str, places: tuple[str, ...]) -> None:
+    """An object that was written as a text, or in a code fence, is one, too."""
+    entry = ToolSet.of([tool(numbers)]).get("numbers")
+    assert entry is not None
+    checked = check_arguments(entry.parameters, text, coerce=True)
+    assert checked.coerced == places
+    assert build_arguments(entry.parameters, checked.values).keys() == {"i", "f"}
+    if places:
+        with pytest.raises(ArgumentFault):
+            check_arguments(entry.parameters, text)
+
+
+def test_checked_arguments_can_be_sent_to_another_process_as_json() -> None:
+    """Nothing in them is of a class of the author's, and no digit is lost on the way."""
+    entry = ToolSet.of([tool(rich)]).get("rich")
+    assert entry is not None
+    text = f'{{"items": [{{"amount": {BIG}}}], "unit": "c", "mode": "y", "extra": {{"k": 1.5}}}}'
+    values = check_arguments(entry.parameters, text).values
+    sent = msgspec.json.decode(msgspec.json.encode(values))
+    assert build_arguments(entry.parameters, sent) == build_arguments(entry.parameters, values) == read(rich, text)
+    assert int(build_arguments(entry.parameters, sent)["items"][0].amount) == BIG
+
+
+def test_a_long_list_of_faults_is_cut() -> None:
+    """It is billed as tokens."""
+
+    def f(a: list[int]) -> None:
+        """Take integers."""
+
+    with pytest.raises(ArgumentFault) as caught:
+        read(f, '{"a": [' + ", ".join(['"x"'] * 100) + "]}")
+    assert str(caught.value).endswith("parameter 'a[19]': Expected `int`, got `str`; and 80 more")
 
 
 def test_all_faults_are_told_at_once() -> None:

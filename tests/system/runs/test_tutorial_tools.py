@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
-from tests.system.runs.conftest import Make
+from tests.system.runs.conftest import Make, Mill
 
 # As in the tutorials, but for the import and the mark: `x: float`, Chinese docstrings without indent, errors as texts.
 TOOLS = '''
@@ -180,3 +181,41 @@ def test_a_power_that_no_float_holds_is_an_error_for_the_model_at_once(make: Mak
     ((messages, flags),) = mill.results("messages, flags")
     assert "OverflowError: the result of a power is too large" in json.loads(messages)[1]["content"]
     assert flags == ["tool_failed"]
+
+
+TEXTS = '''
+from batch import tool
+
+
+@tool
+def add(a: str, b: str) -> str:
+    """Join two texts."""
+    return a + b
+'''
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_arguments_of_the_wrong_type_are_repaired_by_the_model_or_coerced_and_flagged(lane: str, make: Make) -> None:
+    """As the job says; by default the model reads what was wrong, and nothing is guessed."""
+    mill = make(lane=lane)
+    mill.tools = TEXTS
+    mill.write([{"n": n, "question": f"What is {n} plus 1?"} for n in range(3)])
+    mill.run()
+    for messages, flags in mill.results("messages, flags"):
+        assert "parameter 'a': Expected `str`, got `int`" in json.loads(messages)[1]["content"]
+        assert flags == ["tool_failed"]
+    mill.coerce, mill.out = True, mill.folder / "coerced"
+    assert mill.run().exit_code == 0
+    told = [(json.loads(messages)[1]["content"], flags) for messages, flags in mill.results("messages, flags")]
+    assert told == [(f"{n}1", ["coerced"]) for n in range(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failpoint", ["tool.ran:1", "tool.committed:1", "sent.committed:2"])
+def test_a_row_is_flagged_coerced_wherever_its_process_is_killed(failpoint: str, mill: Mill) -> None:
+    """What is known of its calls is worked out again from what the model sent."""
+    mill.tools, mill.coerce = TEXTS, True
+    mill.write([{"n": 0, "question": "What is 4 plus 1?"}])
+    assert mill.command(failpoint=failpoint)[0] == -signal.SIGKILL
+    assert mill.command()[0] == 0
+    assert mill.results("answer, flags") == [("The result is 41.", ["coerced"])]
