@@ -370,6 +370,8 @@ def test_a_hint_has_this_schema(hint: Any, schema: dict[str, Any]) -> None:
         (Line, {"firstPoint": {"x": 1}}, Line({"x": 1})),
         (Cat | Dog, {"type": "dog", "name": "Rex"}, Dog("Rex")),
         (int | float, 5, 5),
+        (float | int, 5, 5),
+        (float | int | None, 2.5, 2.5),
         (list[Unit] | None, ["kg"], [Unit.KILO]),
     ],
 )
