@@ -9,19 +9,16 @@ model does not always generate valid JSON"); all of that ends as `ArgumentFault`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from batch.core.errors import BatchError
-from batch.tools.kinds import Check, parse
+from batch.tools.kinds import MOST_FAULTS, Check, parse
 from batch.tools.schema import Parameter
 
 _JSON_NAMES: Final[dict[type, str]] = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-_FENCE: Final = re.compile(r"\s*```[a-z]*\s*\n(.*)\n?\s*```\s*", re.DOTALL)
-_MOST_FAULTS: Final = 20
 WHOLE: Final = "the arguments"
 """The place in `CheckedArguments.coerced` of the text itself: an object in a code fence, or written as a text."""
 
@@ -56,7 +53,9 @@ def check_arguments(parameters: Sequence[Parameter], text: str, *, coerce: bool 
     check = Check(coerce=coerce)
     given = _parse_object(text, check)
     by_name = {parameter.name: parameter for parameter in parameters}
-    faults = [f"unknown parameter {name!r}" for name in given if name not in by_name]
+    unknown = [name for name in given if name not in by_name]
+    faults = [f"unknown parameter {name!r}" for name in unknown[:MOST_FAULTS]]
+    check.untold += max(0, len(unknown) - MOST_FAULTS)
     faults += [f"missing parameter {p.name!r}" for p in parameters if p.required and p.name not in given]
     if faults:
         faults.append(f"the parameters are: {', '.join(by_name)}" if by_name else "there are no parameters")
@@ -69,8 +68,8 @@ def check_arguments(parameters: Sequence[Parameter], text: str, *, coerce: bool 
                 check.fault(name, "it is nested too deep")
     faults += check.faults
     if faults:
-        more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
-        raise ArgumentFault("; ".join(faults[:_MOST_FAULTS] + more))
+        more = [f"and {check.untold} more"] if check.untold else []
+        raise ArgumentFault("; ".join(faults + more))
     return CheckedArguments(values, tuple(check.coerced))
 
 
@@ -110,9 +109,9 @@ def read_arguments(parameters: Sequence[Parameter], text: str, *, coerce: bool =
 def _parse_object(text: str, check: Check) -> dict[str, Any]:
     if not text or text.isspace():
         return {}
-    if check.coerce and (fenced := _FENCE.fullmatch(text)):
+    if check.coerce and (fenced := _fenced(text)) is not None:
         check.coerced.append(WHOLE)
-        text = fenced[1]
+        text = fenced
     given = _parse(text)
     if check.coerce and isinstance(given, str) and given.lstrip().startswith("{"):
         check.coerced.append(WHOLE)
@@ -121,6 +120,14 @@ def _parse_object(text: str, check: Check) -> dict[str, Any]:
         name = _JSON_NAMES.get(type(given), "a number")
         raise ArgumentFault(f"expected a JSON object with the parameters by name, got {name}")
     return given
+
+
+def _fenced(text: str) -> str | None:
+    """What stands in a code fence; None of a text that is not wholly in one."""
+    text = text.strip()
+    first, _, inner = text.partition("\n")
+    fenced = first.startswith("```") and first[3:].strip().isalnum() == bool(first[3:].strip())
+    return inner.removesuffix("```") if fenced and inner.endswith("```") else None
 
 
 def _parse(text: str) -> Any:

@@ -19,6 +19,9 @@ import msgspec
 from batch.tools.exact import as_builtin
 
 MISSING: Final = object()
+MOST_FAULTS: Final = 20
+LARGEST: Final = 9_999
+"""The largest exponent of a number. With a larger one, a Decimal would fill all memory when it becomes an integer."""
 _SHOWN: Final = 80
 _JSON_NAMES: Final[dict[type, str]] = {
     str: "str",
@@ -34,9 +37,12 @@ _JSON_NAMES: Final[dict[type, str]] = {
 
 def _decimal(text: str) -> Decimal:
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except ArithmeticError as error:
-        raise ValueError(f"{text[:_SHOWN]} is no number of this world") from error
+        raise ValueError(f"the number {text[:_SHOWN]} is too large or too small") from error
+    if number.adjusted() > LARGEST:
+        raise ValueError(f"the number {text[:_SHOWN]} is too large")
+    return number
 
 
 _decode: Final = msgspec.json.Decoder(float_hook=_decimal).decode
@@ -49,17 +55,23 @@ class Check:
         coerce: accept a value of the wrong type that can only mean one thing: "2" for an integer, "true" for a bool.
     """
 
-    __slots__ = ("coerce", "coerced", "faults")
+    __slots__ = ("coerce", "coerced", "faults", "untold")
 
     def __init__(self, *, coerce: bool) -> None:
         self.coerce = coerce
         self.coerced: list[str] = []
         """Where a near miss was accepted: `items[0].count`."""
         self.faults: list[str] = []
+        """The first of them, of which a model reads each."""
+        self.untold = 0
+        """How many more there are."""
 
     def fault(self, at: str, text: str) -> None:
         """Note that the value at this place does not fit."""
-        self.faults.append(f"parameter {at!r}: {text}")
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(f"parameter {at!r}: {text}")
+        else:
+            self.untold += 1
 
 
 class Kind:

@@ -58,13 +58,14 @@ class ModelKind(Kind):
         if isinstance(plain, Misfit) or not isinstance(plain, dict):
             check.fault(at, plain.text if isinstance(plain, Misfit) else f"Expected `object`, got `{json_name(value)}`")
             return None
-        unknown: list[str] = []
+        unknown: list[tuple[str, str]] = []
         _look_for_unknown(plain, self._schema, at, unknown)
         wrong = self._wrong(plain, at, strict=True)
         if wrong and not unknown and check.coerce and not self._wrong(plain, at, strict=False):
             check.coerced.append(at)
             return plain
-        check.faults += [f"parameter {fault}" for fault in unknown + [fault for fault in wrong if fault not in unknown]]
+        for place, text in [*unknown, *wrong]:
+            check.fault(place, text)
         return plain
 
     def build(self, plain: Any) -> Any:
@@ -74,15 +75,15 @@ class ModelKind(Kind):
         except ValueError:
             return self.cls.model_validate_json(text, strict=False)
 
-    def _wrong(self, plain: Any, at: str, *, strict: bool) -> list[str]:
-        """What pydantic says is wrong, place by place."""
+    def _wrong(self, plain: Any, at: str, *, strict: bool) -> list[tuple[str, str]]:
+        """What pydantic says is wrong, as place and text."""
         try:
             made = self.cls.model_validate_json(msgspec.json.encode(plain), strict=strict)
             refuse_rounding(plain, made.model_dump(mode="json", by_alias=True))
         except Exception as error:  # noqa: BLE001  a validator of the author's may raise anything
             if not hasattr(error, "errors"):
-                return [f"{at!r}: {error}"]
-            return [f"{at + _path(fault['loc'])!r}: {fault['msg']}" for fault in error.errors()]
+                return [(at, str(error))]
+            return [(at + _path(fault["loc"]), fault["msg"]) for fault in error.errors()]
         return []
 
 
@@ -134,12 +135,12 @@ def _written_out(node: Any, parts: dict[str, Any], depth: int) -> Any:
     return result
 
 
-def _look_for_unknown(value: Any, schema: Any, at: str, unknown: list[str]) -> None:
+def _look_for_unknown(value: Any, schema: Any, at: str, unknown: list[tuple[str, str]]) -> None:
     """Collect the keys, at any depth, that no part of a schema declares."""
     if not isinstance(schema, dict):
         return
     if options := schema.get("anyOf"):
-        found: list[list[str]] = []
+        found: list[list[tuple[str, str]]] = []
         for option in options:
             found.append([])
             _look_for_unknown(value, option, at, found[-1])
@@ -155,6 +156,6 @@ def _look_for_unknown(value: Any, schema: Any, at: str, unknown: list[str]) -> N
             if part is not MISSING:
                 _look_for_unknown(item, part, f"{at}.{key}", unknown)
             elif others is False:
-                unknown.append(f"{at!r}: unknown key {key[:50]!r}, the keys are {', '.join(known)}")
+                unknown.append((at, f"unknown key {key[:50]!r}, the keys are {', '.join(known)}"))
             else:
                 _look_for_unknown(item, others, f"{at}.{key}", unknown)

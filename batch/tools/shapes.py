@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from batch.tools.kinds import MISSING, Check, Kind, Misfit, json_name, length_fault, parse
+from batch.tools.kinds import MISSING, MOST_FAULTS, Check, Kind, Misfit, json_name, length_fault, parse
 from batch.tools.scalars import ChoiceKind, NullKind, StrKind
 
 _SHOWN_KEYS: Final = 50
@@ -200,7 +200,9 @@ class ObjectKind(_Parts):
         missing = [key for key, field in self.fields.items() if field.required and key not in value]
         unknown = [key for key in left if key not in self.fields]
         keys = [*([self.tag[0]] if self.tag else ()), *self.fields]
-        wrong = [f"missing key {key!r}" for key in missing] + [f"unknown key {key[:_SHOWN_KEYS]!r}" for key in unknown]
+        wrong = [f"missing key {key!r}" for key in missing] + [
+            f"unknown key {key[:_SHOWN_KEYS]!r}" for key in unknown[:MOST_FAULTS]
+        ]
         if wrong:
             check.fault(at, f"{', '.join(wrong)}, the keys are {', '.join(keys)}" if keys else "it has no keys")
         for key, item in left.items():
@@ -238,7 +240,8 @@ class UnionKind(Kind):
         # The member that the value was probably meant for says what is wrong with it.
         near = [trial for member, trial in trials if type(value) in member.takes]
         if near:
-            check.faults += near[0].faults
+            check.faults += near[0].faults[: MOST_FAULTS - len(check.faults)]
+            check.untold += near[0].untold
         else:
             check.fault(at, f"Expected `{self.name}`, got `{json_name(value)}`")
         return None

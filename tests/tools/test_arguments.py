@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -121,7 +122,8 @@ def test_an_integer_for_a_float_field_of_a_class_is_exact_too() -> None:
         ('{"i": 1, "f": 1', "not a JSON object"),
         ('{"i": 1, "f": NaN}', "not a JSON object"),
         ('{"i": 1, "f": 1e400}', "parameter 'f': 1E+400 is too large for a float"),
-        ('{"i": 1, "f": 1e99999999999999999999}', "not a JSON object"),
+        ('{"i": 1, "f": 1e99999999999999999999}', "the number 1e99999999999999999999 is too large"),
+        ('{"i": 1, "f": 1e10000}', "the number 1e10000 is too large"),
         ('{"i": 1, "f": {"g": 1}}', "parameter 'f': Expected `float`, got `object`"),
         ('{"i": 1, "f": 1} and more', "not a JSON object"),
         ('{"i": ' + "9" * 5000 + ', "f": 1}', "not a JSON object"),
@@ -168,6 +170,17 @@ def test_checked_arguments_can_be_sent_to_another_process_as_json() -> None:
     assert int(build_arguments(entry.parameters, sent)["items"][0].amount) == BIG
 
 
+@pytest.mark.parametrize("text", ["```" + "\n" * 200_000, "```\n" + " \n" * 100_000 + "x```", "`" * 300_000])
+def test_an_endless_code_fence_is_refused_at_once(text: str) -> None:
+    """A model that repeats itself must not hold up the run."""
+    entry = ToolSet.of([tool(numbers)]).get("numbers")
+    assert entry is not None
+    started = time.monotonic()
+    with pytest.raises(ArgumentFault):
+        check_arguments(entry.parameters, text, coerce=True)
+    assert time.monotonic() - started < 1
+
+
 def test_a_long_list_of_faults_is_cut() -> None:
     """It is billed as tokens."""
 
@@ -177,6 +190,17 @@ def test_a_long_list_of_faults_is_cut() -> None:
     with pytest.raises(ArgumentFault) as caught:
         read(f, '{"a": [' + ", ".join(['"x"'] * 100) + "]}")
     assert str(caught.value).endswith("parameter 'a[19]': Expected `int`, got `str`; and 80 more")
+
+
+def test_of_very_many_unknown_names_the_first_are_told() -> None:
+    """At the top and within an object."""
+    many = ", ".join(f'"k{n}": 1' for n in range(100))
+    with pytest.raises(ArgumentFault) as caught:
+        read(optional, f"{{{many}}}")
+    assert "unknown parameter 'k19'; the parameters are: a, b; and 80 more" in str(caught.value)
+    with pytest.raises(ArgumentFault) as caught:
+        read(rich, f'{{"items": [{{"amount": 1, {many}}}], "unit": "c", "mode": "x", "extra": {{}}}}')
+    assert "unknown key 'k19', the keys are amount, count" in str(caught.value)
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pydantic
@@ -85,6 +85,22 @@ def test_its_schema_stands_in_the_tool_without_references() -> None:
     theirs = openai_rules.to_strict_json_schema(Address)
     assert ours["properties"].keys() == theirs["properties"].keys()
     assert ours["additionalProperties"] == theirs["additionalProperties"]
+
+
+def test_what_pydantic_says_of_a_parameter_counts_at_any_hint() -> None:
+    """`Field` in `Annotated` is how users of pydantic describe and bound a plain number."""
+
+    def f(a: Annotated[int, pydantic.Field(description="how many", ge=1)], b: list[Annotated[str, "a name"]]) -> None:
+        """Take it."""
+
+    (schema,) = ToolSet.of([tool(f)]).schemas()
+    properties = schema["function"]["parameters"]["properties"]
+    assert properties["a"] == {"type": "integer", "minimum": 1, "description": "how many"}
+    assert properties["b"]["items"] == {"type": "string", "description": "a name"}
+    entry = ToolSet.of([tool(f)]).get("f")
+    assert entry is not None
+    with pytest.raises(ArgumentFault, match="Expected `int` >= 1"):
+        read_arguments(entry.parameters, '{"a": 0, "b": []}')
 
 
 def test_it_arrives_as_the_model_it_is() -> None:
