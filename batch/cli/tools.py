@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -45,10 +46,15 @@ def tools(
     registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
     if name is None:
+        for warning in toolset.warnings:
+            print(f"promptmill: {clean(warning)}", file=sys.stderr, flush=True)
         say_json(msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode())
         return EXIT_OK
     _check(toolset, name, arguments)
-    result = _call(toolset, name, arguments or "{}")
+    result, coerced = _call(toolset, name, arguments or "{}", coerce=loaded.tools.coerce)
+    if coerced:
+        note = f"accepted because tools.coerce is true, and not of the right type: {', '.join(coerced)}"
+        print(f"promptmill: {clean(note)}", file=sys.stderr, flush=True)
     say([clean(result.content, lines=True)])
     return EXIT_ROWS_FAILED if result.failed else EXIT_OK
 
@@ -70,13 +76,12 @@ def _example(names: list[str]) -> str:
     return "{" + ", ".join(f'"{name}": …' for name in names) + "}"
 
 
-def _call(toolset: ToolSet, name: str, arguments: str) -> ToolResult:
+def _call(toolset: ToolSet, name: str, arguments: str, *, coerce: bool) -> tuple[ToolResult, tuple[str, ...]]:
     import anyio
 
     from batch.core.records import ToolCall
     from batch.tools.execute import Executor
 
-    async def main() -> ToolResult:
-        return await Executor(toolset, threads=1).run_call(ToolCall(id="by-hand", name=name, arguments=arguments))
-
-    return anyio.run(main)
+    executor = Executor(toolset, threads=1, coerce=coerce)
+    call = ToolCall(id="by-hand", name=name, arguments=arguments)
+    return anyio.run(executor.run_call, call), executor.coerced(call)

@@ -143,6 +143,7 @@ class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     module: Annotated[AnyPath, Meta(description='a Python file with @tool functions, for example "tools.py"')]
     max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+    coerce: Annotated[bool, Meta(description="true or false")] = False
 
 
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -201,6 +201,11 @@ KEYS: Final[dict[str, Words]] = {
         "The most replies of the model for one row; one that still asks for tools then fails as tool_loop.",
         "max_turns = 6",
     ),
+    "tools.coerce": Words(
+        'Whether an argument of the wrong type is taken for what it can only mean, such as "2" for an integer; the row '
+        "is flagged coerced. Without it the model is told what is wrong.",
+        "coerce = true",
+    ),
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

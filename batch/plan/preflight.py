@@ -116,7 +116,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
         raise InputError(source.blank)
-    warnings = _parameters(variants, faults)
+    warnings = (*tools.warnings, *_parameters(variants, faults))
     faults += variants.check(source.names)
     faults += _unread(source, variants.columns, job.output.columns or ())
     inputs = schema = None

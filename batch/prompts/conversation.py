@@ -202,13 +202,16 @@ def _answered(message: Message) -> Message:
     return {**kept, "content": kept.get("content") or ""}
 
 
-def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str]) -> Conversation:
+def after_tools(
+    conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str], *, coerced: bool = False
+) -> Conversation:
     """The conversation with the results of its tools, ready for the next turn.
 
     Args:
         conversation: ends with the reply that asked for the tools.
         calls: the N calls of that reply.
         contents: N texts, the result of each call, in the same order.
+        coerced: whether arguments of a call were taken for what they can only mean.
     """
     results: list[Message] = [
         {"role": "tool", "content": content, "tool_call_id": call.id}
@@ -217,6 +220,8 @@ def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], content
     flagged = conversation.flags
     if flags.TOOL_FAILED not in flagged and any(map(execute.failed, contents)):
         flagged = (*flagged, flags.TOOL_FAILED)
+    if coerced and flags.COERCED not in flagged:
+        flagged = (*flagged, flags.COERCED)
     return msgspec.structs.replace(
         conversation, messages=(*conversation.messages, *results), turn=conversation.turn + 1, flags=flagged
     )

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from batch.core.clock import MICROSECONDS
-from batch.core.records import NOTHING, Failure, Reply, RowRequest
+from batch.core.records import NOTHING, Failure, Reply, RowRequest, ToolCall
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
 from batch.prompts.template import PromptFault
@@ -24,6 +24,7 @@ from batch.submit import retry
 from batch.submit.attempt import CallContext
 from batch.submit.results import ENDED, STOPPED
 from batch.submit.rows import OpenCall, Row
+from batch.tools.execute import Executor
 
 DIED: Final = Failure(
     kind="transport",
@@ -51,6 +52,7 @@ class Resumer:
         rules: how a conversation goes on.
         request_of: what a row asks; it may raise `PromptFault`.
         model_of: the model that a row asks, also when nothing else is known of what it asks.
+        tools: tells which tool calls had their arguments coerced; None of a job without tools.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Resumer:
         request_of: Callable[[PendingRow], RowRequest],
         *,
         model_of: Callable[[PendingRow], str] = lambda _: "",
+        tools: Executor | None = None,
     ) -> None:
+        self._coerced = tools.coerced if tools is not None else lambda _: ()
         self._model_of = model_of
         self._reader = reader
         self._context = context
@@ -79,7 +83,7 @@ class Resumer:
     def rebuild(self, pending: PendingRow) -> Row:
         """The row as it was, with its dead calls booked and its live task in `row.call`."""
         row = self._row(pending)
-        _replay_steps(row, self._reader.steps_of(pending.work_id), self._rules)
+        _replay_steps(row, self._reader.steps_of(pending.work_id), self._rules, self._coerced)
         for journaled in self._reader.calls_of(pending.work_id):
             if row.left_at is None:
                 row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
@@ -108,7 +112,12 @@ class Resumer:
             return Row(pending, msgspec.structs.replace(NOTHING, model=self._model_of(pending)), str(exc))
 
 
-def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: conversation.Rules) -> None:
+def _replay_steps(
+    row: Row,
+    steps: list[tuple[int, int, bytes]],
+    rules: conversation.Rules,
+    coerced: Callable[[ToolCall], tuple[str, ...]],
+) -> None:
     # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
     rules = msgspec.structs.replace(rules, max_turns=sys.maxsize, tools=True, served="any")
     for turn in sorted({turn for turn, _, _ in steps}):
@@ -127,7 +136,9 @@ def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: conversa
             row.tool_results = results
             return
         contents = [results[idx] for idx in range(len(action.calls))]
-        row.conversation = conversation.after_tools(row.conversation, action.calls, contents)
+        row.conversation = conversation.after_tools(
+            row.conversation, action.calls, contents, coerced=any(map(coerced, action.calls))
+        )
 
 
 def _count(row: Row, journaled: JournaledCall) -> None:

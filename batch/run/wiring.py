@@ -101,8 +101,8 @@ def wire(
 
     request_of = old_request if collecting else next(iter(feeders.values())).request
     model_of = partial(_model_of, checked)
-    resumer = Resumer(reader, context, schedule, settings.rules, request_of, model_of=model_of)
     tools = _executor(checked, stack)
+    resumer = Resumer(reader, context, schedule, settings.rules, request_of, model_of=model_of, tools=tools)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -137,9 +137,9 @@ def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
 
 
 def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
-    if not len(checked.tools):
+    if not len(checked.tools) or checked.job.tools is None:
         return None
-    tools = Executor(checked.tools)
+    tools = Executor(checked.tools, coerce=checked.job.tools.coerce)
     stack.callback(tools.close)
     return tools
 

@@ -325,5 +325,7 @@ class Worker:
         row.tool_results = {}
         row.replied = None
         row.next_attempt = 0
-        row.conversation = conversation.after_tools(row.conversation, calls, [contents[i] for i in range(len(calls))])
+        coerced = any(map(self._tools.coerced, calls))
+        told = [contents[index] for index in range(len(calls))]
+        row.conversation = conversation.after_tools(row.conversation, calls, told, coerced=coerced)
         self._schedule.requeue(row)

@@ -25,7 +25,8 @@ from batch.core.canonical import without_surrogates
 from batch.core.clock import describe
 from batch.core.errors import BatchError
 from batch.core.redaction import masked, redact
-from batch.tools.arguments import ArgumentFault, read_arguments
+from batch.tools.arguments import ArgumentFault, build_arguments, check_arguments
+from batch.tools.exact import as_builtin
 from batch.tools.loops import LoopClosed, LoopsLost, ToolLoops
 from batch.tools.threads import PoolFull, ToolThreads
 
@@ -69,10 +70,12 @@ class Executor:
     Args:
         tools: the tools of the job.
         threads: how many plain functions may run at a time; async functions are not limited.
+        coerce: accept arguments of a wrong type that can only mean one thing: "2" for an integer.
     """
 
-    def __init__(self, tools: ToolSet, *, threads: int = 8) -> None:
+    def __init__(self, tools: ToolSet, *, threads: int = 8, coerce: bool = False) -> None:
         self._tools = tools
+        self._coerce = coerce
         self._threads: ToolThreads[ToolResult] = ToolThreads(threads)
         self._loops: ToolLoops[ToolResult] = ToolLoops()
 
@@ -94,11 +97,21 @@ class Executor:
         if tool is None:
             return _error(_unknown(call.name, self._tools))
         try:
-            arguments = read_arguments(tool.parameters, call.arguments)
+            checked = check_arguments(tool.parameters, call.arguments, coerce=self._coerce)
         except ArgumentFault as fault:
             return _error(f"invalid arguments: {fault}")
-        result = await self._run(tool, arguments, timeout_s)
+        result = await self._run(tool, checked.values, timeout_s)
         return result or _error(f"{tool.name} did not finish within {describe(timeout_s)}")
+
+    def coerced(self, call: ToolCall) -> tuple[str, ...]:
+        """Which arguments of this call are accepted only because the job coerces, by place; it runs nothing."""
+        tool = self._tools.get(call.name)
+        if tool is None or not self._coerce:
+            return ()
+        try:
+            return check_arguments(tool.parameters, call.arguments, coerce=True).coerced
+        except ArgumentFault:
+            return ()
 
     async def run_calls(self, calls: Sequence[ToolCall], *, timeout_s: float = 60.0) -> list[ToolResult]:
         """Run the calls of one turn at the same time; return one result for each, in the order of the calls."""
@@ -130,7 +143,8 @@ class Executor:
 def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
     """Run a plain function, in a thread of the pool."""
     try:
-        return ToolResult(_cut(render(tool.function(**arguments), name=tool.name)))
+        returned = tool.function(**build_arguments(tool.parameters, arguments))
+        return ToolResult(_cut(render(returned, name=tool.name)))
     except BaseException as error:  # noqa: BLE001  whatever a tool raises belongs to its row; this is no main thread
         return _failed(error)
 
@@ -138,7 +152,8 @@ def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
 async def _await(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
     """Run an async function, in a loop of `ToolLoops`."""
     try:
-        return ToolResult(_cut(render(await tool.function(**arguments), name=tool.name)))
+        returned = await tool.function(**build_arguments(tool.parameters, arguments))
+        return ToolResult(_cut(render(returned, name=tool.name)))
     except BaseException as error:  # noqa: BLE001  as in `_call`; the loop is the tools' own
         return _failed(error)
 
@@ -160,11 +175,11 @@ def render(result: Any, *, name: str) -> str:
         result.close()
         raise ResultFault(f"{name} returned a coroutine; its outermost function must be an async def")
     try:
-        plain = msgspec.to_builtins(result)
+        plain = msgspec.to_builtins(result, enc_hook=as_builtin)
         if not _finite(plain):
             raise ResultFault(f"{name} returned NaN or infinity, which is no JSON")
         return msgspec.json.encode(plain).decode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, NotImplementedError) as error:
         raise ResultFault(f"{name} returned what cannot be written as JSON: {_tell(error)}") from error
 
 
@@ -182,6 +197,8 @@ def _error(text: str) -> ToolResult:
 
 
 def _failed(error: BaseException) -> ToolResult:
+    if isinstance(error, ArgumentFault):
+        return _error(f"invalid arguments: {error}")
     return _error(str(error) if isinstance(error, ResultFault) else _tell(error))
 
 

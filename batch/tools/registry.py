@@ -25,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK: Final = "__promptmill_tool__"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)  # the form both API references ask for
+_SHOWN: Final = 8
 _loads: Final = itertools.count(1)
 
 
@@ -55,8 +56,8 @@ def tool(
 ) -> F | Callable[[F], F]:
     """Mark a function as one the model may call; it stays an ordinary function.
 
-    Every parameter needs a type hint. The docstring tells the model what the function is for, and its arguments section
-    what each parameter means.
+    The type hint of a parameter tells the model what to send; without one it may send anything. The docstring tells it
+    what the function is for, and its arguments section what each parameter means.
 
     Args:
         function: the plain or async function, when used as a bare `@tool`.
@@ -81,10 +82,11 @@ def tool(
 class ToolSet:
     """The checked tools of one job, in the order in which they are defined; it never changes."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_tools", "_where")
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool] = (), *, where: Path | str = "tools") -> None:
         self._tools = {entry.name: entry for entry in tools}
+        self._where = str(where)
 
     @classmethod
     def empty(cls) -> ToolSet:
@@ -134,12 +136,27 @@ class ToolSet:
             faults.append("no function in it is marked with @tool; mark one, or remove [tools] from the job")
         if faults:
             raise JobError(faults, where=str(where))
-        return cls(tools.values())
+        return cls(tools.values(), where=where)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the tools, in order."""
         return tuple(self._tools)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its author probably did not mean: one line on all parameters without a type hint."""
+        bare = {
+            entry.name: [parameter.name for parameter in entry.parameters if not parameter.hinted]
+            for entry in self._tools.values()
+        }
+        places = [f"{name}({', '.join(names)})" for name, names in bare.items() if names]
+        if not places:
+            return ()
+        shown = ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
+        name = next(names[0] for names in bare.values() if names)
+        text = f"without type hints a model may send anything, so nothing is checked of {shown}"
+        return (f"tools.module ({self._where}): {text}; write some, for example `{name}: float`",)
 
     def get(self, name: str) -> Tool | None:
         """The tool of this name, or None."""

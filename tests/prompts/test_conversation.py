@@ -419,3 +419,6 @@ def test_a_row_says_that_a_tool_failed_whatever_came_of_it(contents: list[str], 
     assert (action.status, action.flags) == ("ok", flags)
     again, _ = after_reply(following, asked, TOOLS, model_asked=ASKED)
     assert after_tools(again, asked.tool_calls, contents).flags == flags
+    coerced = after_tools(again, asked.tool_calls, contents, coerced=True)
+    assert coerced.flags == (*flags, "coerced")
+    assert after_tools(coerced, asked.tool_calls, contents, coerced=True).flags == coerced.flags

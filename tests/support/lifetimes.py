@@ -145,6 +145,10 @@ class Provider:
         self.ran.append((int(turn), int(index)))
         return SimpleNamespace(content=f"found {turn}.{index}")
 
+    def coerced(self, call: ToolCall) -> tuple[str, ...]:
+        """The arguments of none were."""
+        return ()
+
 
 def _json(value: Any, status: int = 200) -> Incoming:
     return Incoming(status, {}, json.dumps(value).encode())

@@ -73,7 +73,7 @@ def test_loading_leaves_nothing_in_the_job_folder(tmp_path: Path) -> None:
         (HEAD + "@tool(name='has space')\ndef f() -> int: return 1\n", "tools.py:2: tool 'has space': a name is"),
         (HEAD + f"@tool(name='{'x' * 65}')\ndef f() -> int: return 1\n", "a name is 1 to 64"),
         (HEAD + "@tool\ndef 加(a: int) -> int: return a\n", "give it one with @tool(name=…)"),
-        (HEAD + "@tool\ndef f(a) -> int: return a\n", "tools.py:2: tool 'f', parameter 'a': has no type hint"),
+        (HEAD + "@tool\ndef f(a: set) -> int: return a\n", "tools.py:2: tool 'f', parameter 'a': the hint set is not"),
         (HEAD + "@tool\ndef f(a: 'Nope') -> int: return a\n", "type hints cannot be read (NameError"),
         (HEAD + "@tool\ndef f(a: int):\n    yield a\n", "a generator has no single result"),
         (
@@ -91,6 +91,29 @@ def test_a_faulty_file_is_refused_with_file_line_and_reason(tmp_path: Path, text
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
     assert not [name for name in set(sys.modules) - before if name.startswith("_promptmill")]
+
+
+def test_functions_without_hints_are_offered_and_told_in_one_warning(tmp_path: Path) -> None:
+    """Plain functions of a notebook work as they are; what is lost is said once, whatever their number."""
+    path = written(tmp_path, HEAD + "@tool\ndef f(a, b: int, c=1): return a\n@tool\ndef g(x): return x\n" + HEAD)
+    tools = ToolSet.load(path)
+    properties = [schema["function"]["parameters"]["properties"] for schema in tools.schemas()]
+    assert properties == [{"a": {}, "b": {"type": "integer"}, "c": {"default": 1}}, {"x": {}}]
+    assert tools.schemas()[0]["function"]["parameters"]["required"] == ["a", "b"]
+    (warning,) = tools.warnings
+    assert "f(a, c), g(x)" in warning
+    assert str(path) in warning
+    assert "`a: float`" in warning
+    hinted = ToolSet.load(written(tmp_path, HEAD + "@tool\ndef f(a: int): return a\n"))
+    assert hinted.warnings == ToolSet.empty().warnings == ()
+
+
+def test_a_long_list_of_functions_without_hints_is_cut(tmp_path: Path) -> None:
+    """A warning is read, a page is not."""
+    (warning,) = ToolSet.load(
+        written(tmp_path, HEAD + "".join(f"@tool\ndef f{n}(a): return a\n" for n in range(20)))
+    ).warnings
+    assert "f7(a) and 12 more" in warning
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
