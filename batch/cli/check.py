@@ -84,7 +84,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("output", _output(checked)),
         ]
     )
-    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts)
+    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts, *checked.changed_tools)
     if warnings := [text for text in told if text is not None]:
         yield "warnings"
         yield from (f"  {clean(text, most=SHOWN)}" for text in warnings)

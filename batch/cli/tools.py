@@ -45,6 +45,8 @@ def tools(
         )
     registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
+    if loaded.tools.allow is not None:
+        toolset = toolset.only(loaded.tools.allow)
     if name is None:
         say_json(msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode())
         return EXIT_OK

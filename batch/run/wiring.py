@@ -16,6 +16,7 @@ from batch.core.clock import Clock
 from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
+from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -26,12 +27,14 @@ from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
 from batch.providers.registry import likelier_url
 from batch.run.early import EarlyParts
+from batch.run.effects import Effects
 from batch.run.feeder import Feeder
 from batch.run.intake import Intake
 from batch.run.publishing import Publishing
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
+from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
 from batch.submit import evidence
 from batch.submit.attempt import Books, CallContext, Policy
@@ -70,7 +73,7 @@ def wire(
         stack: closes what is opened here, when the run is over.
     """
     job = checked.job
-    reader = stack.enter_context(LedgerReader(checked.folder.ledger))
+    reader = stack.enter_context(EffectsReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
@@ -101,8 +104,12 @@ def wire(
 
     request_of = old_request if collecting else next(iter(feeders.values())).request
     model_of = partial(_model_of, checked)
-    resumer = Resumer(reader, context, schedule, settings.rules, request_of, model_of=model_of)
-    tools = _executor(checked, stack)
+    resumer = Resumer(
+        *(reader, context, schedule, settings.rules, request_of),
+        model_of=model_of,
+        in_doubt=Effects(reader, ledger).in_doubt,
+    )
+    tools = _tools(checked, reader, ledger, stack=stack)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -136,12 +143,15 @@ def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
     return checked.job.model.name if variant is None else variant.model
 
 
-def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
-    if not len(checked.tools):
+def _tools(checked: CheckedJob, reader: EffectsReader, ledger: Ledger, *, stack: ExitStack) -> ToolTurns | None:
+    spec = checked.job.tools
+    if not len(checked.tools) or spec is None:
         return None
-    tools = Executor(checked.tools)
-    stack.callback(tools.close)
-    return tools
+    executor = Executor(checked.tools)
+    stack.callback(executor.close)
+    return ToolTurns(
+        executor, checked.tools, ledger, reader=reader, calls_per_row=spec.calls_per_row, policy=spec.policy
+    )
 
 
 def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
