@@ -64,6 +64,8 @@ class Script:
     lane: Lane = "sync"
     polls: int = 1
     later: int = 0
+    stuck: bool = False
+    """Whether the calls are the same in every turn, and none of them works."""
 
     @property
     def request(self) -> RowRequest:
@@ -138,7 +140,7 @@ class Provider:
             return _reply(None if fault == "odd" else f"broken {turn}", ends.get(fault, "network_error"))
         tools = self.script.turns[turn][1] if turn < len(self.script.turns) else 0
         if tools:
-            return _reply(None, "tool_calls", [f"{turn}.{index}" for index in range(tools)])
+            return _reply(None, "tool_calls", [f"{0 if self.script.stuck else turn}.{index}" for index in range(tools)])
         return _reply(f"answer {turn}", self.script.end)
 
     async def run_call(self, call: ToolCall, *, begin: object = None) -> SimpleNamespace:
@@ -146,7 +148,7 @@ class Provider:
         await anyio.lowlevel.checkpoint()
         turn, _, index = json.loads(call.arguments)["n"].partition(".")
         self.ran.append((int(turn), int(index)))
-        return SimpleNamespace(content=f"found {turn}.{index}")
+        return SimpleNamespace(content='{"error":"no"}' if self.script.stuck else f"found {turn}.{index}")
 
 
 def _json(value: Any, status: int = 200) -> Incoming:
