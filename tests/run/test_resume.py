@@ -237,7 +237,9 @@ def test_a_smaller_max_turns_ends_a_conversation_it_does_not_tear_it(tmp_path: P
 @pytest.mark.parametrize("lane", ["sync", "task"])
 def test_a_row_that_repeats_a_failing_call_ends_the_same_way_wherever_it_is_killed(tmp_path: Path, lane: str) -> None:
     """Three turns of the same call, the last result journaled and the outcome not: it settles, and asks no fourth time."""
-    script = Script([([], 2)] * 5 + [([], 0)], lane="task" if lane == "task" else "sync", stuck=True)
+    script = Script(
+        [([], 2), ([], 2), ([], 2), ([], 2), ([], 0)], lane="task" if lane == "task" else "sync", stuck=True
+    )
     life, expected = lived(tmp_path, script)
     assert (expected["error_kind"], expected["error_code"]) == ("tool_loop", "same_call")
     assert (expected["turns"], expected["tool_calls"]) == (3, 6)

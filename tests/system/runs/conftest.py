@@ -51,6 +51,7 @@ class Mill:
         self.user = "{{ question }}"
         self.tools: str | None = None
         self.max_turns = 8
+        self.tool_keys: dict[str, Any] = {}
         self.limits: dict[str, Any] = {"concurrency": 16}
         self.output: dict[str, Any] = {}
         self.more = ""
@@ -81,6 +82,7 @@ class Mill:
         if self.tools is not None:
             (self.folder / "tools.py").write_text(self.tools, encoding="utf-8")
             lines += ["[tools]", 'module = "tools.py"', f"max_turns = {self.max_turns}"]
+            lines += [f"{key} = {json.dumps(value)}" for key, value in self.tool_keys.items()]
         lines += ["[limits]", *(f"{key} = {value}" for key, value in self.limits.items())]
         lines += ["[output]", f"path = {json.dumps(str(self.out))}"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in self.output.items()]
