@@ -103,13 +103,8 @@ def wire(
         return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
 
     request_of = old_request if collecting else next(iter(feeders.values())).request
-    model_of = partial(_model_of, checked)
-    resumer = Resumer(
-        *(reader, context, schedule, settings.rules, request_of),
-        model_of=model_of,
-        in_doubt=Effects(reader, ledger).in_doubt,
-    )
-    tools = _tools(checked, reader, ledger, stack=stack)
+    rows = partial(Resumer, reader, context, schedule, settings.rules, request_of)
+    resumer = rows(model_of=partial(_model_of, checked), in_doubt=Effects(reader, ledger).in_doubt)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -120,7 +115,7 @@ def wire(
         intake=Intake(
             checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
         ),
-        worker=Worker(context, schedule, settings, tools=tools, state=state),
+        worker=Worker(context, schedule, settings, tools=_tools(checked, reader, ledger, stack=stack), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
 

@@ -89,7 +89,9 @@ def answer(task: Task, results: list[str]) -> str:
     share = _share(results[0]) if results else None
     if share is None:
         return "The memory in use is not known, so no report was written."
-    return f"{share:g} percent of the memory is in use, and the limit is {task.share:g}: {_file(task, share)} is written."
+    return (
+        f"{share:g} percent of the memory is in use, and the limit is {task.share:g}: {_file(task, share)} is written."
+    )
 
 
 def _file(task: Task, share: float) -> str:
