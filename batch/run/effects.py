@@ -63,15 +63,13 @@ class Effects:
         """What is known of a row, by place."""
         return self._reader.effects_of(row)
 
-    def decide(self, row: PendingRow, place: Place, call: ToolCall) -> Decision:
+    def decide(self, effect: Effect | None, call: ToolCall) -> Decision:
         """Whether a call may run.
 
         Args:
-            row: which asks for it.
-            place: where in its conversation.
+            effect: what is known of its place, see `of`; None for nothing.
             call: of a tool with effects.
         """
-        effect = self.of(row).get(place)
         if effect is None:
             return Run()
         same = effect.call == call_key(call.name, call.arguments)

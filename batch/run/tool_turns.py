@@ -16,7 +16,7 @@ import msgspec
 from batch.core import failpoints
 from batch.core.records import ToolCall
 from batch.ledger import effects as records
-from batch.ledger.effects import EffectsReader
+from batch.ledger.effects import Effect, EffectsReader, Place
 from batch.ledger.writer import Ledger
 from batch.prompts import conversation
 from batch.prompts.conversation import Conversation, Settle
@@ -79,6 +79,7 @@ class ToolTurns:
         turn = row.conversation.turn
         contents: dict[int, str] = dict(row.tool_results)
         to_run: list[tuple[int, ToolCall, Tool | None]] = []
+        known: dict[Place, Effect] | None = None
         in_doubt = False
         for index, call in enumerate(calls):
             tool = self._tools.get(call.name)
@@ -89,7 +90,8 @@ class ToolTurns:
                 self._journal(row, index, contents[index])
                 continue
             if tool is not None and tool.effects:
-                decision = self._effects.decide(row.pending, (turn, index), call)
+                known = self._effects.of(row.pending) if known is None else known
+                decision = self._effects.decide(known.get((turn, index)), call)
                 if isinstance(decision, Settle):
                     return decision
                 if isinstance(decision, Known):

@@ -1,9 +1,9 @@
 """How the built-in model works as an agent: it reads a figure with one tool, and writes a file by it with another.
 
-Owns one kind of task: "Read the memory in use. If more than 80 percent is used, write a.txt, otherwise b.txt." It is met
-when a tool that reads the memory and one that writes a file are offered, and the text names a share and two files. Three
-turns: the reading, the writing, the answer. What a tool says is an error is told in the answer, and nothing is tried
-again.
+Owns one kind of task: "Read the memory in use. If more than 80 percent is used, write a.txt, otherwise b.txt." It is
+met when a tool that reads the memory and one that writes a file are offered, and the text names a share and two files.
+Three turns: the reading, the writing, the answer. What a tool says is an error is told in the answer, and nothing is
+tried again.
 """
 
 from __future__ import annotations
