@@ -29,7 +29,7 @@ INTERRUPTED: Final = "interrupted"
 ACTED_BEFORE: Final = "acted_before"
 
 
-class Run(NamedTuple):
+class Go(NamedTuple):
     """The function may run, after `Effects.intend`."""
 
 
@@ -37,12 +37,11 @@ class Known(NamedTuple):
     """Nothing runs; the model gets this."""
 
     content: str
-    in_doubt: bool = False
     told: bool = False
-    """Whether the model is told of the doubt now, for the first time."""
+    """Whether that is not a result of then, but what the model is told of a doubt."""
 
 
-Decision = Run | Known | Settle
+Decision = Go | Known | Settle
 
 
 class Effects:
@@ -71,15 +70,15 @@ class Effects:
             call: of a tool with effects.
         """
         if effect is None:
-            return Run()
+            return Go()
         same = effect.call == call_key(call.name, call.arguments)
         if same and effect.result is not None:
-            return Known(effect.result, effect.in_doubt)
+            return Known(effect.result)
         if self._policy == "rerun":
-            return Run()
+            return Go()
         if self._policy == "fail":
             return _failed(call, INTERRUPTED if same else ACTED_BEFORE)
-        return Known(msgspec.json.encode({"error": _told(call, same=same)}).decode(), in_doubt=True, told=True)
+        return Known(msgspec.json.encode({"error": _told(call, same=same)}).decode(), told=True)
 
     async def intend(self, row: PendingRow, place: Place, call: ToolCall) -> None:
         """Have the ledger know that a call is about to run; it may run when this returns.

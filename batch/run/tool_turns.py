@@ -16,7 +16,7 @@ import msgspec
 from batch.core import failpoints
 from batch.core.records import ToolCall
 from batch.ledger import effects as records
-from batch.ledger.effects import Effect, EffectsReader, Place
+from batch.ledger.effects import EffectsReader
 from batch.ledger.writer import Ledger
 from batch.prompts import conversation
 from batch.prompts.conversation import Conversation, Settle
@@ -79,27 +79,27 @@ class ToolTurns:
         turn = row.conversation.turn
         contents: dict[int, str] = dict(row.tool_results)
         to_run: list[tuple[int, ToolCall, Tool | None]] = []
-        known: dict[Place, Effect] | None = None
-        in_doubt = False
-        for index, call in enumerate(calls):
-            tool = self._tools.get(call.name)
+        tools = [self._tools.get(call.name) for call in calls]
+        known = self._effects.of(row.pending) if any(tool is not None and tool.effects for tool in tools) else {}
+        in_doubt = any(effect.in_doubt for (at, _), effect in known.items() if at == turn)
+        for index, (call, tool) in enumerate(zip(calls, tools, strict=True)):
             if index in contents:
                 continue
             if row.conversation.tool_calls - len(calls) + index >= self._calls_per_row:
                 contents[index] = self._over()
                 self._journal(row, index, contents[index])
                 continue
-            if tool is not None and tool.effects:
-                known = self._effects.of(row.pending) if known is None else known
-                decision = self._effects.decide(known.get((turn, index)), call)
-                if isinstance(decision, Settle):
-                    return decision
-                if isinstance(decision, Known):
-                    contents[index] = decision.content
-                    beside = (records.doubt(row.pending, (turn, index)),) if decision.told else ()
-                    self._journal(row, index, decision.content, *beside)
-                    in_doubt = in_doubt or decision.in_doubt
-                    continue
+            effect = known.get((turn, index)) if tool is not None and tool.effects else None
+            decision = self._effects.decide(effect, call)
+            if isinstance(decision, Settle):
+                return decision
+            if isinstance(decision, Known):
+                contents[index] = decision.content
+                beside = (records.doubt(row.pending, (turn, index)),) if decision.told else ()
+                self._journal(row, index, decision.content, *beside)
+                in_doubt = in_doubt or decision.told
+                continue
+            in_doubt = in_doubt or effect is not None  # it was begun before, and is run again
             to_run.append((index, call, tool))
 
         async def run(index: int, call: ToolCall, tool: Tool | None) -> None:
@@ -108,15 +108,9 @@ class ToolTurns:
         async with anyio.create_task_group() as group:
             for one in to_run:
                 group.start_soon(run, *one)
-        return self._go_on(row, calls, [contents[index] for index in range(len(calls))], in_doubt=in_doubt)
-
-    def _go_on(self, row: Row, calls: tuple[ToolCall, ...], contents: list[str], *, in_doubt: bool) -> Settle | None:
-        if not in_doubt and any(tool.effects for call in calls if (tool := self._tools.get(call.name)) is not None):
-            # What was run again in this turn, by this process or one before it.
-            in_doubt = self._effects.in_doubt(row.pending, row.conversation.turn)
-        model = row.replied.model if row.replied is not None else None
-        row.conversation = conversation.after_tools(row.conversation, calls, contents, in_doubt=in_doubt)
-        return repeats_itself(row.conversation, model=model)
+        told = [contents[index] for index in range(len(calls))]
+        row.conversation = conversation.after_tools(row.conversation, calls, told, in_doubt=in_doubt)
+        return repeats_itself(row.conversation, model=row.replied.model if row.replied is not None else None)
 
     async def _run(self, row: Row, index: int, call: ToolCall, tool: Tool | None) -> str:
         """Run one call and journal what came of it."""

@@ -133,6 +133,19 @@ def test_a_tool_whose_code_changed_under_its_version_is_told_and_nothing_is_aske
     assert contents(mill) == [["14"]]
 
 
+def test_check_says_which_tools_have_effects_and_what_becomes_of_one_that_is_cut_off(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first of them runs."""
+    for name, value in mill.environ.items():
+        monkeypatch.setenv(name, value)
+    mill.tools, mill.tool_keys = ADD.replace("@tool\ndef add", "@tool(effects=True)\ndef add"), {"policy": "ask_model"}
+    mill.questions(1)
+    mill.save()
+    assert main(["check", str(mill.folder)]) == 0
+    assert "add (effects: ask_model when cut off), multiply" in capsys.readouterr().out
+
+
 def test_a_pure_tool_runs_once_for_the_rows_that_ask_the_same(mill: Mill) -> None:
     """Thirty rows, three sums."""
     mill.tools = ADD.replace("@tool\ndef add", "@tool(cache=True)\ndef add").replace(
