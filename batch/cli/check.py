@@ -80,11 +80,11 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("API key", _key(checked)),
             ("price", _price(checked)),
             ("limits", _limits(checked)),
-            ("tools", ", ".join(checked.tools.names)),
+            ("tools", _tools(checked)),
             ("output", _output(checked)),
         ]
     )
-    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts)
+    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts, *checked.changed_tools)
     if warnings := [text for text in told if text is not None]:
         yield "warnings"
         yield from (f"  {clean(text, most=SHOWN)}" for text in warnings)
@@ -155,6 +155,16 @@ def _address(checked: CheckedJob) -> str:
     if own.never_send:
         parts.append(f"never sent: {', '.join(clean(name, most=60) for name in own.never_send)}")
     return f"{checked.endpoint.base_url} ({', '.join(parts)})"
+
+
+def _tools(checked: CheckedJob) -> str:
+    """The tools on offer; of those with effects, what becomes of one that is cut off."""
+    spec = checked.job.tools
+    found = [(name, checked.tools.get(name)) for name in checked.tools.names]
+    return ", ".join(
+        f"{name} (effects: {spec.policy} when cut off)" if tool is not None and tool.effects and spec else name
+        for name, tool in found
+    )
 
 
 def _price(checked: CheckedJob) -> str:

@@ -215,7 +215,10 @@ def calls_text(totals: Totals) -> str:
     ]
     listed = ", ".join(f"{number:,} {word}" for number, word in states if number)
     text = f"{totals.calls:,}{f': {listed}' if listed else ''}"
-    return f"{text}; {count(totals.tool_calls, 'tool call')}" if totals.tool_calls else text
+    if not totals.tool_calls:
+        return text
+    errors = f", {totals.tool_errors:,} of them with an error" if totals.tool_errors else ""
+    return f"{text}; {count(totals.tool_calls, 'tool call')}{errors}"
 
 
 def tokens_text(totals: Totals) -> str:

@@ -45,6 +45,8 @@ def tools(
         raise JobError(['tools: this job has none; add [tools] with module = "tools.py"'], where=loaded.where)
     registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
     toolset = ToolSet.load(loaded.tools.module)
+    if loaded.tools.allow is not None:
+        toolset = toolset.only(loaded.tools.allow)
     if name is None:
         for warning in toolset.warnings:
             print(f"promptmill: {clean(warning)}", file=sys.stderr, flush=True)

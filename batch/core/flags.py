@@ -9,12 +9,21 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 Flag = Literal[
-    "truncated", "empty", "tool_failed", "coerced", "finish_unknown", "served_other", "usage_unknown", "usage_estimated"
+    "truncated",
+    "empty",
+    "effect_in_doubt",
+    "tool_failed",
+    "coerced",
+    "finish_unknown",
+    "served_other",
+    "usage_unknown",
+    "usage_estimated",
 ]
 """Something to know about an answer that is kept all the same."""
 
 TRUNCATED: Final = "truncated"
 EMPTY: Final = "empty"
+EFFECT_IN_DOUBT: Final = "effect_in_doubt"
 TOOL_FAILED: Final = "tool_failed"
 COERCED: Final = "coerced"
 FINISH_UNKNOWN: Final = "finish_unknown"
@@ -33,6 +42,11 @@ class Meaning(NamedTuple):
 FLAGS: Final[dict[Flag, Meaning]] = {
     TRUNCATED: Meaning("the answer ends where its tokens did", "raise max_tokens, which asks the rows anew"),
     EMPTY: Meaning("the answer has no text", "look at one; a model that reasons may have had no tokens left to answer"),
+    EFFECT_IN_DOUBT: Meaning(
+        "the process ended while a tool with effects was at work: what it did may have been done once or twice, or not "
+        "at all",
+        "look at one, and at what its tool does; tools.policy says what becomes of such rows",
+    ),
     TOOL_FAILED: Meaning(
         "a tool gave the model an error instead of a result",
         "look at one; promptmill tools JOB NAME JSON runs a tool by hand",

@@ -247,6 +247,8 @@ class Sums(msgspec.Struct, array_like=True):
     currency: str | None = None
     first_sent_at_us: int | None = None
     last_answer_us: int | None = None
+    tool_errors: int = 0
+    """How many of the tool calls gave the model an error; at the end, because older records are read by place."""
 
     def add(self, call: Call) -> None:
         """Add one final call to the sums."""

@@ -206,6 +206,20 @@ KEYS: Final[dict[str, Words]] = {
         "is flagged coerced. Without it the model is told what is wrong.",
         "coerce = true",
     ),
+    "tools.allow": Words(
+        "The names of the tools that this job offers. Without it all of the module; a call of another one is told that "
+        "there is no such tool.",
+        'allow = ["read_file", "write_file"]',
+    ),
+    "tools.calls_per_row": Words(
+        "The most calls of tools for one row. A further one is not run: the model is told so, and may still answer.",
+        "calls_per_row = 20",
+    ),
+    "tools.policy": Words(
+        "What to do when the process ended while a tool with effects was at work, so that nobody knows whether it has "
+        'run: "fail" ends the row as tool/interrupted, "ask_model" tells the model so, "rerun" runs it again.',
+        'policy = "ask_model"',
+    ),
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

@@ -34,6 +34,8 @@ class Totals(msgspec.Struct):
     failed: int = 0
     unknown: int = 0
     tool_calls: int = 0
+    tool_errors: int = 0
+    """How many of the tool calls gave the model an error."""
     polls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -93,6 +95,7 @@ class Totals(msgspec.Struct):
             ok=outcome.status == "ok",
             retryable=bool(outcome.retryable),
             tool_calls=outcome.sums.tool_calls,
+            tool_errors=outcome.sums.tool_errors,
             kind=outcome.error_kind,
             code=outcome.error_code,
             flags=outcome.flags,
@@ -107,18 +110,21 @@ class Totals(msgspec.Struct):
         kind: str | None,
         code: str | None,
         flags: Sequence[str] = (),
+        tool_errors: int = 0,
     ) -> None:
         """Count one settled row by what the table has of it.
 
         Args:
             ok: whether it has an answer.
             retryable: of a failed one, whether it is worth another try.
-            tool_calls: how many tools ran for it.
+            tool_calls: how many tools were called for it.
             kind: the failure's kind.
             code: the failure's code.
             flags: of the row.
+            tool_errors: how many of the tool calls gave an error.
         """
         self.tool_calls += tool_calls
+        self.tool_errors += tool_errors
         for flag in flags:
             self.flags[flag] = self.flags.get(flag, 0) + 1
         if ok:

@@ -7,7 +7,7 @@ types it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +35,8 @@ TYPES: Final = "types"
 """Key of the ledger's `meta` that holds the column types as JSON."""
 INPUTS: Final = "inputs"
 """Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
+TOOLS: Final = "tools"
+"""Key of the ledger's `meta` that holds version and source hash of each tool by name, as JSON."""
 
 
 class CheckedJob(msgspec.Struct, frozen=True):
@@ -63,6 +65,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """What the prompt says that is probably not meant."""
     most_calls: int = 1
     """How many calls may be in flight: as many as the job asks for, or as there are open files for."""
+    changed_tools: tuple[str, ...] = ()
+    """Tools whose source is another than in the last run, under the same version: what to say of each."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
 
@@ -137,6 +141,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         warnings=warnings,
         doubts=tuple(variants.doubts(source.names)),
         most_calls=sockets.calls(job.limits.concurrency),
+        changed_tools=tuple(_changed(tools, folder)),
     )
 
 
@@ -155,6 +160,7 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     return {
         TYPES: msgspec.json.encode(checked.types).decode(),
         INPUTS: checked.inputs.serialize().to_pybytes(),
+        TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
     }
 
 
@@ -206,10 +212,28 @@ def _tools(job: Job, faults: list[str]) -> ToolSet:
     if job.tools is None:
         return ToolSet.empty()
     try:
-        return ToolSet.load(job.tools.module)
+        tools = ToolSet.load(job.tools.module)
     except JobError as exc:
         faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
         return ToolSet.empty()
+    try:
+        return tools if job.tools.allow is None else tools.only(job.tools.allow)
+    except JobError as exc:
+        faults += [f"tools.{fault}" for fault in exc.faults]
+        return ToolSet.empty()
+
+
+def _changed(tools: ToolSet, folder: OutputFolder) -> Iterator[str]:
+    """What to say of tools whose source changed and whose version did not, since the last run in this folder."""
+    if not len(tools) or not folder.ledger.exists():
+        return
+    with LedgerReader(folder.ledger) as reader:
+        kept = reader.meta(TOOLS) if reader.made else None
+    for name in tools.changed(msgspec.json.decode(kept, type=dict[str, list[str]])) if kept else ():
+        yield (
+            f"tool {name}: its code changed and its version did not, so rows that were answered with it stay as they "
+            "are; if its results are others now, raise @tool(version=…), which asks those rows again"
+        )
 
 
 def _asked(job: Job, tools: ToolSet, types: Mapping[str, str] | None) -> tuple[Source, Variants]:

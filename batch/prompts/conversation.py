@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from batch.core import flags
+from batch.core.canonical import call_key
 from batch.core.errors import FailureKind
 from batch.core.flags import Flag
 from batch.core.records import Failure, Message, Reply, ToolCall
@@ -58,6 +59,9 @@ class Conversation(msgspec.Struct, frozen=True):
     """The turn in which the user's last message was asked; `max_turns` counts from there."""
     flags: tuple[str, ...] = ()
     """The flags of what came before the last answer, such as `truncated`; `core.flags` has them all."""
+    tool_errors: int = 0
+    failing: tuple[tuple[str, str, int], ...] = ()
+    """The calls that failed in the last turn: key, name, and in how many turns without a break."""
 
     def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
         """The part of the conversation that `output.messages` asks for, as JSON text; of pictures, hash and source."""
@@ -190,7 +194,7 @@ def _next_user_turn(conversation: Conversation, flagged: tuple[str, ...]) -> Con
     turn = conversation.turn + 1
     messages = (*conversation.messages[:-1], _answered(conversation.messages[-1]), user_message)
     return msgspec.structs.replace(
-        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flagged
+        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flagged, failing=()
     )
 
 
@@ -203,7 +207,12 @@ def _answered(message: Message) -> Message:
 
 
 def after_tools(
-    conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str], *, coerced: bool = False
+    conversation: Conversation,
+    calls: tuple[ToolCall, ...],
+    contents: list[str],
+    *,
+    coerced: bool = False,
+    in_doubt: bool = False,
 ) -> Conversation:
     """The conversation with the results of its tools, ready for the next turn.
 
@@ -212,18 +221,27 @@ def after_tools(
         calls: the N calls of that reply.
         contents: N texts, the result of each call, in the same order.
         coerced: whether arguments of a call were taken for what they can only mean.
+        in_doubt: whether it is not known how often one of them had its effect.
     """
     results: list[Message] = [
         {"role": "tool", "content": content, "tool_call_id": call.id}
         for call, content in zip(calls, contents, strict=True)
     ]
-    flagged = conversation.flags
-    if flags.TOOL_FAILED not in flagged and any(map(execute.failed, contents)):
+    flagged = (*conversation.flags, flags.EFFECT_IN_DOUBT) if in_doubt else conversation.flags
+    failed = [call for call, content in zip(calls, contents, strict=True) if execute.failed(content)]
+    if failed:
         flagged = (*flagged, flags.TOOL_FAILED)
     if coerced and flags.COERCED not in flagged:
         flagged = (*flagged, flags.COERCED)
+    before = {key: turns for key, _, turns in conversation.failing}
+    failing = {call_key(call.name, call.arguments): call.name for call in failed}
     return msgspec.structs.replace(
-        conversation, messages=(*conversation.messages, *results), turn=conversation.turn + 1, flags=flagged
+        conversation,
+        messages=(*conversation.messages, *results),
+        turn=conversation.turn + 1,
+        flags=tuple(dict.fromkeys(flagged)),
+        tool_errors=conversation.tool_errors + len(failed),
+        failing=tuple((key, name, before.get(key, 0) + 1) for key, name in failing.items()),
     )
 
 

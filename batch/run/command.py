@@ -222,6 +222,7 @@ class RunCommand:
         self._on_progress = given.on_progress
         self._interrupts = given.interrupts
         self._current: pipeline.Run | None = None
+        self._inspection = Inspection(ready, ledger)
         self._warned = False
         self._begun = False
         self._state: Any = "nothing_to_do"
@@ -235,7 +236,9 @@ class RunCommand:
             StorageError: the disk refused.
         """
         ready = self._ready
-        inspection = Inspection(ready, self._ledger)
+        inspection = self._inspection
+        for text in ready.changed_tools:
+            logger().warning("tool_changed", why=text)
         await inspection.compare_files()
         with LedgerReader(ready.folder.ledger) as reader:
             status_files.repair_last(ready.folder, reader, job=ready.job)
@@ -253,6 +256,7 @@ class RunCommand:
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
                     return
+                await self._inspection.add_our_columns(reader)
                 with contextvars.bound_contextvars(run=start.run):
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:

@@ -60,6 +60,11 @@ class Row:
         self.tool_results: dict[int, str] = {}
         """Results of those calls that were journaled before a crash, by place in the turn."""
 
+    def count_tools(self) -> None:
+        """Have its sums say what its conversation knows of tools."""
+        self.sums.tool_calls = self.conversation.tool_calls
+        self.sums.tool_errors = self.conversation.tool_errors
+
 
 class OpenCall:
     """A call between its `sent` record and its final one.

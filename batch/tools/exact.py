@@ -28,7 +28,7 @@ class ExactFloat(int):
 
     __slots__ = ()
 
-    @property  # type: ignore[misc]
+    @property  # type: ignore[misc]  # what mypy knows of `__class__` is a method
     def __class__(self) -> type:
         """`float`, so that `isinstance(x, float)` is true; `isinstance(x, int)` is so anyway."""
         return float

@@ -16,6 +16,7 @@ import functools
 import inspect
 import math
 import unicodedata
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -40,6 +41,7 @@ MAX_CONTENT: Final = 64 * 1024
 """The largest content in bytes of UTF-8; it is billed again in every later turn of the row."""
 MAX_ERROR: Final = 2_000
 _SHOWN_NAMES: Final = 20
+Begin = Callable[[], Awaitable[None]]
 _ERROR_BEGINS: Final = '{"error":"'
 
 
@@ -83,12 +85,14 @@ class Executor:
         """End the event loops of async tools; calls under way are cancelled. Waits for nothing."""
         self._loops.close()
 
-    async def run_call(self, call: ToolCall, *, timeout_s: float = 60.0) -> ToolResult:
+    async def run_call(self, call: ToolCall, *, timeout_s: float = 60.0, begin: Begin | None = None) -> ToolResult:
         """Run one call.
 
         Args:
             call: name and argument text as the model sent them.
             timeout_s: seconds that the function may run; waiting for a thread does not count.
+            begin: awaited when the function is sure to run next: its arguments are right, its place is free. What it
+                raises comes out.
 
         Returns:
             The result as text (a str as it is, None as "", everything else as JSON with exact integers), or an error.
@@ -100,7 +104,7 @@ class Executor:
             checked = check_arguments(tool.parameters, call.arguments, coerce=self._coerce)
         except ArgumentFault as fault:
             return _error(f"invalid arguments: {fault}")
-        result = await self._run(tool, checked.values, timeout_s)
+        result = await self._run(tool, checked.values, timeout_s, begin)
         return result or _error(f"{tool.name} did not finish within {describe(timeout_s)}")
 
     def coerced(self, call: ToolCall) -> tuple[str, ...]:
@@ -125,12 +129,17 @@ class Executor:
                 group.start_soon(run, index, call)
         return [results[index] for index in range(len(calls))]
 
-    async def _run(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> ToolResult | None:
+    async def _run(
+        self, tool: Tool, arguments: dict[str, Any], timeout_s: float, begin: Begin | None
+    ) -> ToolResult | None:
         """Run a tool; return its result, or None when its time ran out."""
         try:
             if tool.is_async:
+                if begin is not None:
+                    await begin()
                 return await self._loops.run(functools.partial(_await, tool, arguments), timeout_s=timeout_s)
-            return await self._threads.run(functools.partial(_call, tool, arguments), timeout_s=timeout_s)
+            run = functools.partial(_call, tool, arguments)
+            return await self._threads.run(run, timeout_s=timeout_s, begin=begin)
         except (
             PoolFull,
             LoopsLost,

@@ -44,6 +44,7 @@ RESULT_COLUMNS = [
     "turns",
     "calls",
     "tool_calls",
+    "tool_errors",
     "unknown_calls",
     "prompt_tokens",
     "completion_tokens",

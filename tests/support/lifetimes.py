@@ -21,6 +21,7 @@ from batch.core.clock import HandClock
 from batch.core.errors import BatchError, WireError
 from batch.core.records import Incoming, Lane, Message, Outcome, Outgoing, RowRequest, ToolCall
 from batch.http.client import Client
+from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -32,6 +33,7 @@ from batch.providers.services.bigmodel import GLM
 from batch.run.resume import DIED, Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
+from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
 from batch.submit.attempt import Books, CallContext, Policy
 from batch.submit.call_ids import CallIds
@@ -40,6 +42,7 @@ from batch.submit.overtime import Overtime
 from batch.submit.results import STOPPED
 from batch.submit.rows import Row
 from batch.tools.execute import Executor
+from batch.tools.registry import ToolSet
 from tests.support.hand import by_hand
 from tests.support.ledgers import admitted
 
@@ -61,6 +64,8 @@ class Script:
     lane: Lane = "sync"
     polls: int = 1
     later: int = 0
+    stuck: bool = False
+    """Whether the calls are the same in every turn, and none of them works."""
 
     @property
     def request(self) -> RowRequest:
@@ -135,15 +140,15 @@ class Provider:
             return _reply(None if fault == "odd" else f"broken {turn}", ends.get(fault, "network_error"))
         tools = self.script.turns[turn][1] if turn < len(self.script.turns) else 0
         if tools:
-            return _reply(None, "tool_calls", [f"{turn}.{index}" for index in range(tools)])
+            return _reply(None, "tool_calls", [f"{0 if self.script.stuck else turn}.{index}" for index in range(tools)])
         return _reply(f"answer {turn}", self.script.end)
 
-    async def run_call(self, call: ToolCall) -> SimpleNamespace:
+    async def run_call(self, call: ToolCall, *, begin: object = None) -> SimpleNamespace:
         """The tools, in the same hands: the result depends on the call alone."""
         await anyio.lowlevel.checkpoint()
         turn, _, index = json.loads(call.arguments)["n"].partition(".")
         self.ran.append((int(turn), int(index)))
-        return SimpleNamespace(content=f"found {turn}.{index}")
+        return SimpleNamespace(content='{"error":"no"}' if self.script.stuck else f"found {turn}.{index}")
 
     def coerced(self, call: ToolCall) -> tuple[str, ...]:
         """The arguments of none were."""
@@ -230,7 +235,7 @@ class Life:
             for records in self.records:
                 ledger._put(*records)
             await ledger.committed()
-            with LedgerReader(self.path) as replay:
+            with EffectsReader(self.path) as replay:
                 if not replay.outcomes(0):
                     await self._live(clock, ledger, replay)
                     await ledger.committed()
@@ -239,7 +244,7 @@ class Life:
         assert settled.outcome is not None
         return settled.outcome
 
-    async def _live(self, clock: HandClock, ledger: Keeping, replay: LedgerReader) -> None:
+    async def _live(self, clock: HandClock, ledger: Keeping, replay: EffectsReader) -> None:
         self._count(replay)
         request = self.provider.script.request
         schedule: Schedule[Row] = Schedule(
@@ -256,7 +261,7 @@ class Life:
         try:
             Resumer(replay, context, schedule, self.rules, lambda _: request).restore()
             schedule.add("", [Row(pending, request) for pending in replay.unsent(-1, 1)])
-            tools = cast("Executor", self.provider)
+            tools = ToolTurns(cast("Executor", self.provider), ToolSet.empty(), ledger, reader=replay)
             worker = Worker(context, schedule, self.settings, tools=tools, state=state)
             async with anyio.create_task_group() as group:
                 group.start_soon(schedule.keep_time)

@@ -114,7 +114,7 @@ def test_what_cannot_be_a_float_at_all_says_so() -> None:
         with pytest.raises(OverflowError):
             use(ExactFloat(10**400))
     with pytest.raises(TypeError):
-        ExactFloat(1) + "1"  # type: ignore[operator]
+        ExactFloat(1) + "1"  # type: ignore[operator]  # the fault
 
 
 def test_as_text_and_json_it_is_the_bare_integer() -> None:

@@ -88,7 +88,7 @@ def described(*parameters: tuple[str, Any, Any]) -> tuple[Tool, list[dict[str, A
     signature = inspect.Signature(
         [inspect.Parameter(name, keyword, annotation=hint, default=default) for name, hint, default in parameters]
     )
-    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__signature__ = signature  # type: ignore[attr-defined]  # functions have it
     function.__annotations__ = {name: hint for name, hint, _ in parameters}
     entry = ToolSet.of([tool(function)]).get("function")
     assert entry is not None
@@ -184,12 +184,12 @@ def of_class(form: str, fields: list[tuple[Sample, bool]]) -> Sample:
         marked = {name: hint if name in required else NotRequired[hint] for name, hint in hints.items()}
         cls = types.new_class("Made", (TypedDict,), exec_body=lambda body: body.update(__annotations__=marked))
     elif form == "struct":
-        empty = {name: Any if hints[name] is Any else Optional[hints[name]] for name in names}  # noqa: UP045
+        empty = {name: Any if hints[name] is Any else Optional[hints[name]] for name in names}  # noqa: UP045  made at run time
         cls = msgspec.defstruct(
             "Made", [(name, hints[name]) if name in required else (name, empty[name], None) for name in ordered]
         )
     else:
-        left_out = {name: dataclasses.field(default_factory=dict) for name in names}  # type: ignore[var-annotated]
+        left_out = {name: dataclasses.field(default_factory=dict) for name in names}  # type: ignore[var-annotated]  # made at run time
         cls = dataclasses.make_dataclass(
             "Made",
             [(name, hints[name]) if name in required else (name, hints[name], left_out[name]) for name in ordered],

@@ -149,3 +149,52 @@ def test_an_unmarked_function_is_refused() -> None:
     """Only what its author offered is callable by a model."""
     with pytest.raises(JobError, match="not marked"):
         ToolSet.of([len])
+
+
+def test_what_has_effects_is_not_pure() -> None:
+    """The mark is refused where it stands."""
+    with pytest.raises(TypeError, match="what has effects is not pure"):
+        tool(effects=True, cache=True)
+
+
+def test_effects_and_cache_are_known_of_a_tool_and_no_part_of_the_question() -> None:
+    """Marking a tool asks no row again."""
+
+    def look(a: int) -> int:
+        """Look."""
+        return a
+
+    plain = ToolSet.of([tool(look)])
+    acting, pure = ToolSet.of([tool(effects=True)(look)]), ToolSet.of([tool(cache=True)(look)])
+    assert plain.digest_part() == acting.digest_part() == pure.digest_part()
+    assert [(one.effects, one.cache) for one in (acting.get("look"), pure.get("look")) if one] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_set_may_be_cut_down_to_some_of_its_tools_in_the_order_of_the_file() -> None:
+    """The order of the names in the job is not that of the request."""
+
+    @tool
+    def one() -> int:
+        """One."""
+        return 1
+
+    @tool
+    def two() -> int:
+        """Two."""
+        return 2
+
+    @tool
+    def three() -> int:
+        """Three."""
+        return 3
+
+    tools = ToolSet.of([one, two, three])
+    assert tools.only(["three", "one"]).names == ("one", "three")
+    assert tools.only(tools.names).digest_part() == tools.digest_part()
+    with pytest.raises(JobError, match="no tool 'tree'; did you mean three"):
+        tools.only(["tree"])
+    with pytest.raises(JobError, match="names no tool"):
+        tools.only([])

@@ -52,6 +52,7 @@ class Mill:
         self.tools: str | None = None
         self.max_turns = 8
         self.coerce = False
+        self.tool_keys: dict[str, Any] = {}
         self.limits: dict[str, Any] = {"concurrency": 16}
         self.output: dict[str, Any] = {}
         self.more = ""
@@ -83,6 +84,7 @@ class Mill:
             (self.folder / "tools.py").write_text(self.tools, encoding="utf-8")
             lines += ["[tools]", 'module = "tools.py"', f"max_turns = {self.max_turns}"]
             lines += ["coerce = true"] if self.coerce else []
+            lines += [f"{key} = {json.dumps(value)}" for key, value in self.tool_keys.items()]
         lines += ["[limits]", *(f"{key} = {value}" for key, value in self.limits.items())]
         lines += ["[output]", f"path = {json.dumps(str(self.out))}"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in self.output.items()]

@@ -83,9 +83,24 @@ def conversation(rows: Rows, folder: Path) -> None:
         assert asked(row)[-1] == row["answer"]
 
 
+def memory_report(rows: Rows, folder: Path) -> None:
+    reports = folder / "out" / "reports"
+    found = sorted(str(path.relative_to(reports)) for path in reports.glob("*/*.txt"))
+    assert sorted((reports / "written.log").read_text("utf-8").splitlines()) == found, "each was written once"
+    assert [path.partition("/")[0] for path in found] == sorted(row["id"] for row in rows)
+    used = {json.loads(json.loads(row["messages"])[1]["content"])["used_percent"] for row in rows}
+    assert all(0 < share < 100 for share in used)
+    for row in rows:
+        high = json.loads(json.loads(row["messages"])[1]["content"])["used_percent"] > row["limit"]
+        name = f"{row['id']}/{'mem_high' if high else 'mem_ok'}.txt"
+        assert name in found
+        assert row["answer"].endswith(f"{name} is written.")
+        assert (row["turns"], row["tool_calls"], row["tool_errors"]) == (3, 2, 0)
+
+
 LOOKS: dict[str, Callable[[Rows, Path], None]] = {
     look.__name__: look
-    for look in (quickstart, label_tickets, vision, persona, long_document, compare_models, conversation)
+    for look in (quickstart, label_tickets, vision, persona, long_document, compare_models, conversation, memory_report)
 }
 
 
