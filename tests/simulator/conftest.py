@@ -54,9 +54,13 @@ class Gate:
     """A clock that stands still: no answer with a latency comes, and no task ends, before the test lets it.
 
     It begins shut. Whenever it is opened, or lets answers pass, an hour goes by: the tasks that were made are done.
+
+    Args:
+        paced: answers take their time once it is open, instead of none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, paced: bool = False) -> None:
+        self._paced = paced
         self._open = threading.Event()
         self._passes = threading.Semaphore(0)
         self._now: tuple[float, float | None] = (time.monotonic(), None)
@@ -85,6 +89,8 @@ class Gate:
     async def sleep(self, seconds: float) -> None:
         while not (self._open.is_set() or self._passes.acquire(blocking=False)):  # noqa: ASYNC110 - another thread does
             await asyncio.sleep(0.005)
+        if self._paced and self._open.is_set():
+            await asyncio.sleep(seconds)
 
     def as_clock(self) -> Clock:
         return Clock(monotonic=self.monotonic, sleep=self.sleep)
