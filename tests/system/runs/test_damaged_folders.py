@@ -40,7 +40,8 @@ def killed(mill: Mill, failpoint: str, rows: int = 20) -> Mill:
     """Killed in the middle of its first night."""
     mill.key = "n"
     mill.output = {"rows_per_part": 5}
-    mill.limits = {"concurrency": 4}
+    # One after the other: no commit settles two rows, so that no part is complete after four of them.
+    mill.limits = {"concurrency": 1 if failpoint.startswith("settled") else 4}
     mill.questions(rows)
     code, said = mill.command(failpoint=failpoint)
     assert code == -9, said
