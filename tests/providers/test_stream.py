@@ -477,11 +477,18 @@ async def test_all_streams_together_hold_no_more_than_there_is(stub: Stub, monke
 
 async def test_a_cancel_in_the_middle_closes_the_connection(stub: Stub) -> None:
     """What is still to come must not meet the next call."""
-    stub.answers = [writing(CHUNKED, chunked(*FRAMES[:2], last=False), then=Exchange.hang), WHOLE]
+    begun = anyio.Event()
+
+    async def hang(exchange: Exchange) -> None:
+        begun.set()
+        await exchange.hang()
+
+    stub.answers = [writing(CHUNKED, chunked(*FRAMES[:2], last=False), then=hang), WHOLE]
     async with calling(stub.url) as call:
-        with anyio.move_on_after(0.1) as scope:
-            await call()
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await begun.wait()
+            group.cancel_scope.cancel()
         assert is_answer(await call())
     assert stub.connections == 2
 
@@ -497,11 +504,14 @@ async def test_the_times_of_a_stream_are_taken_from_its_request_on(stub: Stub) -
 
     stub.answers = [pace]
     async with calling(stub.url) as call:
+        began = Clock().monotonic()
         stream = (await call()).stream
+        took_ms = 1_000 * (Clock().monotonic() - began)
     assert stream.first_chunk_ms is not None
     assert stream.longest_gap_ms is not None
-    assert 95 <= stream.first_chunk_ms <= 190
-    assert 195 <= stream.longest_gap_ms <= 400
+    assert stream.first_chunk_ms >= 95
+    assert stream.longest_gap_ms >= 195
+    assert stream.first_chunk_ms + stream.longest_gap_ms <= took_ms + 2, "neither is in the other"
 
 
 # -- through a proxy --------------------------------------------------------------------------------------------------------
