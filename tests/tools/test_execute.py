@@ -280,7 +280,7 @@ async def test_too_many_calls_that_never_return_end_in_refusal_until_they_do() -
 
     runner = executor(hang, threads=1)
     for _ in range(4):
-        assert "did not finish" in error(await runner.run_call(call("hang"), timeout_s=0.01))
+        assert "did not finish" in error(await runner.run_call(call("hang"), timeout_s=0.3))
     assert "4 earlier calls did not return" in error(await runner.run_call(call("hang")))
     release.set()
     for _ in range(4):
@@ -302,7 +302,7 @@ async def test_an_async_tool_that_overruns_is_cancelled() -> None:
         finally:
             cleaned.append(True)
 
-    assert "did not finish" in error(await executor(hang).run_call(call("hang"), timeout_s=0.01))
+    assert "did not finish" in error(await executor(hang).run_call(call("hang"), timeout_s=0.5))
     assert cleaned == [True]
 
 
