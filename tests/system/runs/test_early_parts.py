@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from batch.cli import main
 from tests.simulator.conftest import Gate
 from tests.support.ledgers import read
 from tests.system.runs.conftest import Make, Mill
-from tests.system.runs.test_stops import until
+from tests.system.runs.test_stops import end, until
 
 ROWS = 120
 
@@ -115,8 +116,15 @@ def test_an_early_publication_killed_at_any_step_loses_and_doubles_nothing(make:
     seen: list[list[tuple[Any, ...]]] = []
     steps = ["calls_written", "calls_named", "results_written", "results_named", "committed"]
     for step in [*steps, "rewrite_written", "rewrite_named", "committed:2"]:
-        gate.let_pass(30)
-        code, said = mill.command(failpoint=f"publish.{step}")
+        rows_before = published(mill.out)
+        gate.let_pass(20)  # far fewer than there are
+        process = mill.start(failpoint=f"publish.{step}")
+        if step == "committed:2":
+            while process.poll() is None and published(mill.out) == rows_before:
+                time.sleep(0.01)
+            gate.let_pass(70)  # after one publication, as many as make another one due
+        said = end(process)
+        code = process.returncode
         assert code == -signal.SIGKILL, f"publish.{step} was never passed: {said}"
         if list(mill.out.glob("results/*.parquet")):
             seen.append(mill.results("row_number, row_id, answer, settled_at::VARCHAR"))
