@@ -283,12 +283,12 @@ async def test_too_many_calls_that_never_return_end_in_refusal_until_they_do() -
 
     runner = executor(hang, threads=1)
     for _ in range(4):
-        assert "did not finish" in error(await runner.run_call(call("hang"), timeout_s=0.01))
+        assert "did not finish" in error(await runner.run_call(call("hang"), timeout_s=0.3))
     assert "4 earlier calls did not return" in error(await runner.run_call(call("hang")))
     release.set()
     for _ in range(4):
         assert ended.acquire(timeout=60)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while runner._threads.lost:
             await anyio.lowlevel.checkpoint()
     assert await runner.run_call(call("hang")) == ToolResult("done")
@@ -305,7 +305,7 @@ async def test_an_async_tool_that_overruns_is_cancelled() -> None:
         finally:
             cleaned.append(True)
 
-    assert "did not finish" in error(await executor(hang).run_call(call("hang"), timeout_s=0.01))
+    assert "did not finish" in error(await executor(hang).run_call(call("hang"), timeout_s=0.5))
     assert cleaned == [True]
 
 
@@ -333,7 +333,7 @@ async def test_cancelling_the_run_goes_through_a_running_tool(kind: str) -> None
                 finished.append(await executor(plain, later).run_call(call(kind)))
 
             group.start_soon(run)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await begun.wait()
             group.cancel_scope.cancel()
     finally:
