@@ -16,9 +16,9 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job faults keys options providers",
+    "job": "job faults keys options providers toolspec",
     "money": "prices",
-    "tools": "registry execute",
+    "tools": "registry execute content confinement workers shipped",
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader published index totals schema wal",
     "input": "source batches content spill",
@@ -27,7 +27,7 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation images",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner admission respill gone",
+    "plan": "preflight continuation planner admission respill gone tooling",
     "run": "blocking command progress prune",
     "report": "*",
     "cli": "",

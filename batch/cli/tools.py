@@ -13,7 +13,8 @@ from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, JobError, RefusedToStar
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
-    from batch.tools.execute import ToolResult
+    from batch.tools.confinement import Confinement
+    from batch.tools.content import ToolResult
     from batch.tools.registry import ToolSet
 
 
@@ -35,21 +36,22 @@ def tools(
     """
     import msgspec
 
+    from batch.plan import tooling
     from batch.providers import registry
-    from batch.tools.registry import ToolSet
 
     loaded = jobs.load(job, settings=set_)
     if loaded.tools is None:
         raise JobError(
             ['tools: this job has none; add [tools] with module = "tools.py"'], where=str(loaded.folder / "job.toml")
         )
-    registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
-    toolset = ToolSet.load(loaded.tools.module)
+    registry.hide_keys(os.environ)  # a quick tool finds them there, and its result is shown
+    toolset = tooling.load(loaded)
     if name is None:
         say_json(msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode())
         return EXIT_OK
     _check(toolset, name, arguments)
-    result = _call(toolset, name, arguments or "{}")
+    confinement = msgspec.structs.replace(tooling.confine(loaded, os.environ), workers=1, show_output=True)
+    result = _call(toolset, confinement, name, arguments or "{}")
     say([clean(result.content, lines=True)])
     return EXIT_ROWS_FAILED if result.failed else EXIT_OK
 
@@ -74,13 +76,16 @@ def _example(names: list[str]) -> str:
     return "{" + ", ".join(f'"{name}": …' for name in names) + "}"
 
 
-def _call(toolset: ToolSet, name: str, arguments: str) -> ToolResult:
+def _call(toolset: ToolSet, confinement: Confinement, name: str, arguments: str) -> ToolResult:
+    from contextlib import closing
+
     import anyio
 
     from batch.core.records import ToolCall
     from batch.tools.execute import Executor
 
     async def main() -> ToolResult:
-        return await Executor(toolset, threads=1).run_call(ToolCall(id="by-hand", name=name, arguments=arguments))
+        with closing(Executor(toolset, confinement, threads=1)) as executor:
+            return await executor.run_call(ToolCall(id="by-hand", name=name, arguments=arguments))
 
     return anyio.run(main)

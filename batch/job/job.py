@@ -24,6 +24,7 @@ from batch.job import built, checks, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
 from batch.job.providers import ProviderSpec
+from batch.job.toolspec import ToolSpec, usual_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,13 +138,6 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[dict[str, ModelLimitSpec], Meta(description='a table for each model: [limits.model."glm-4"]')] = {}
 
 
-class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The functions that the model may call."""
-
-    module: Annotated[AnyPath, Meta(description='a Python file with @tool functions, for example "tools.py"')]
-    max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
-
-
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the answers go, and which columns of the input stand beside them."""
 
@@ -218,7 +212,8 @@ class Job(Struct, frozen=True, kw_only=True):
             put(self, "model", resolve(self.model, name=self.model.names[0]))
         put(self, "output", resolve(self.output, path=_from(folder, out)))
         if self.tools is not None:
-            put(self, "tools", resolve(self.tools, module=_from(folder, self.tools.module)))
+            module = None if self.tools.module is None else _from(folder, self.tools.module)
+            put(self, "tools", resolve(self.tools, module=module, folder=_from(folder, self.tools.folder)))
 
     @classmethod
     def load(
@@ -309,6 +304,9 @@ class Job(Struct, frozen=True, kw_only=True):
             del whole["output"]["publish_every_s"]  # as above
         for name in set(_LATER).difference(_later(self.input)):
             del whole["input"][name]
+        if self.tools is not None:
+            for name in usual_keys(self.tools, folder=_from(self.folder, ToolSpec().folder)):
+                del whole["tools"][name]  # as above
         data = msgspec.json.encode(whole, order="sorted")
         return blake2b(data, digest_size=16).hexdigest()
 

@@ -199,6 +199,28 @@ KEYS: Final[dict[str, Words]] = {
         "The most replies of the model for one row; one that still asks for tools then fails as tool_loop.",
         "max_turns = 6",
     ),
+    "tools.shipped": Words(
+        "Tools that promptmill brings along: read_file and write_file work in tools.folder alone, memory_info tells "
+        "the memory of this machine.",
+        'shipped = ["read_file", "write_file", "memory_info"]',
+    ),
+    "tools.folder": Words(
+        "The folder that read_file and write_file cannot leave. A relative path starts at the job's folder.",
+        'folder = "files"',
+    ),
+    "tools.timeout_s": Words(
+        "The seconds that one call of a tool may take; then it is ended with all that it started, and the model told.",
+        "timeout_s = 10",
+    ),
+    "tools.memory": Words(
+        "The memory that the process of a tool may have; a call that needs more gets a MemoryError.",
+        'memory = "500MB"',
+    ),
+    "tools.environment": Words(
+        "The environment variables that tools see, beside PATH, HOME, TMPDIR, TZ and those of the language. Keys of "
+        "providers are never among them.",
+        'environment = ["DATABASE_URL"]',
+    ),
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

@@ -24,11 +24,13 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
+from batch.plan import tooling
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
 from batch.prompts.variants import Variants
 from batch.providers.registry import Endpoint, find, resolve
 from batch.providers.service import Service
+from batch.tools.confinement import Confinement
 from batch.tools.registry import ToolSet
 
 TYPES: Final = "types"
@@ -63,6 +65,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """What the prompt says that is probably not meant."""
     most_calls: int = 1
     """How many calls may be in flight: as many as the job asks for, or as there are open files for."""
+    confinement: Confinement | None = None
+    """How far its tools may go; None when it has none."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
 
@@ -112,6 +116,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     prices = Prices.load()
     tools = _tools(job, faults)
     endpoint = _endpoint(job, environ, faults)
+    confinement = tooling.prepare(job, tools, environ, faults)
     source, variants = _asked(job, tools, types)
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
@@ -135,9 +140,10 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
     return CheckedJob(
         *found,
-        warnings=warnings,
+        warnings=(*warnings, *tooling.unset(job, environ)),
         doubts=tuple(variants.doubts(source.names)),
         most_calls=sockets.calls(job.limits.concurrency),
+        confinement=confinement,
     )
 
 
@@ -195,10 +201,8 @@ def _unread(source: Source, variants: Variants) -> list[str]:
 
 
 def _tools(job: Job, faults: list[str]) -> ToolSet:
-    if job.tools is None:
-        return ToolSet.empty()
     try:
-        return ToolSet.load(job.tools.module)
+        return tooling.load(job)
     except JobError as exc:
         faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
         return ToolSet.empty()

@@ -139,7 +139,7 @@ def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
 def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
     if not len(checked.tools):
         return None
-    tools = Executor(checked.tools)
+    tools = Executor(checked.tools, checked.confinement)
     stack.callback(tools.close)
     return tools
 

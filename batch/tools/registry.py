@@ -12,13 +12,14 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
 from batch.core.errors import JobError
+from batch.tools.frames import Origin
 from batch.tools.schema import Parameter, read_signature
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,6 +33,7 @@ class _Mark(msgspec.Struct, frozen=True):
     name: str | None
     version: str
     description: str | None
+    quick: bool
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -44,14 +46,24 @@ class Tool(msgspec.Struct, frozen=True):
     parameters: tuple[Parameter, ...]
     schema: dict[str, Any]
     """The entry of the request's `tools` list."""
+    quick: bool = False
+    """It runs in this process, where nothing can stop it."""
 
 
 @overload
 def tool(function: F, /) -> F: ...
 @overload
-def tool(*, name: str | None = None, version: str = "1", description: str | None = None) -> Callable[[F], F]: ...
 def tool(
-    function: F | None = None, /, *, name: str | None = None, version: str = "1", description: str | None = None
+    *, name: str | None = None, version: str = "1", description: str | None = None, quick: bool = False
+) -> Callable[[F], F]: ...
+def tool(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    description: str | None = None,
+    quick: bool = False,
 ) -> F | Callable[[F], F]:
     """Mark a function as one the model may call; it stays an ordinary function.
 
@@ -64,6 +76,9 @@ def tool(
         version: change it when the function begins to give other results for the same arguments. It is part of the
             fingerprint, so rows that were answered with the old version are asked again.
         description: text for the model in place of the docstring's.
+        quick: the function always returns at once and is harmless: it runs in this process, in a thread, instead of a
+            worker process. It costs less so, many async ones wait at the same time, and it sees our environment and
+            memory; one that does not return cannot be stopped.
 
     Raises:
         TypeError: the mark was put on something that is no function.
@@ -72,7 +87,7 @@ def tool(
     def mark(marked: F) -> F:
         if not inspect.isfunction(marked):
             raise TypeError(f"@tool belongs on a function, not on {marked!r}")
-        setattr(marked, _MARK, _Mark(name, version, description))
+        setattr(marked, _MARK, _Mark(name, version, description, quick))
         return marked
 
     return mark if function is None else mark(function)
@@ -81,10 +96,12 @@ def tool(
 class ToolSet:
     """The checked tools of one job, in the order in which they are defined; it never changes."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_tools", "origin")
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool] = (), *, origin: Origin | None = None) -> None:
         self._tools = {entry.name: entry for entry in tools}
+        self.origin = origin
+        """Where another process can load them from; None for functions that were given as such."""
 
     @classmethod
     def empty(cls) -> ToolSet:
@@ -92,22 +109,48 @@ class ToolSet:
         return cls()
 
     @classmethod
-    def load(cls, path: Path) -> ToolSet:
+    def load(cls, path: Path | None, *, shipped: Iterable[str] = (), files: Path | None = None) -> ToolSet:
         """Run a tools file and take every function in it that is marked with `@tool`.
 
         The file is run as a module with a private name, so files of the same name in several jobs do not collide, and
         nothing is written beside it. It cannot import modules that lie next to it, only what is installed.
 
+        Args:
+            path: the file; None for a job that has none.
+            shipped: names of tools that promptmill brings along (`shipped`); they come behind those of the file.
+            files: the folder in which these read and write.
+
         Raises:
             JobError: the file cannot be read or run, has no tool, or has one with a wrong name or hint; every fault
                 names file and line.
         """
-        module = _execute(path)
+        source = b"" if path is None else _read(path)
+        return cls.from_origin(Origin("" if path is None else str(path), source, tuple(shipped), str(files or "")))
+
+    @classmethod
+    def from_origin(cls, origin: Origin) -> ToolSet:
+        """The tools of an origin, as `load` found them.
+
+        Raises:
+            JobError: as `load`; nothing but the folder of the shipped tools is looked at on the disk.
+        """
+        functions: list[Callable[..., Any]] = []
+        module: types.ModuleType | None = None
+        if origin.path:
+            module = _execute(Path(origin.path), origin.source)
+            functions = _marked(vars(module))
+        if origin.shipped and (functions or module is None):
+            from batch.tools import shipped  # noqa: PLC0415  most jobs have none of them
+
+            functions += shipped.named(origin.shipped, Path(origin.files))
         try:
-            return cls.of(_marked(vars(module)), where=path)
+            found = cls.of(functions, where=origin.path or "tools.shipped")
         except JobError:
-            del sys.modules[module.__name__]
+            if module is not None:
+                del sys.modules[module.__name__]
             raise
+        found.origin = origin
+        return found
 
     @classmethod
     def of(cls, functions: Iterable[Callable[..., Any]], *, where: Path | str = "tools") -> ToolSet:
@@ -156,6 +199,9 @@ class ToolSet:
     def __len__(self) -> int:
         return len(self._tools)
 
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
+
 
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:
     """The marked functions of a module, each of them once, even when it has two names."""
@@ -177,7 +223,7 @@ def _describe(function: Callable[..., Any]) -> Tool | list[str]:
     if isinstance(signature, list):
         return [f"{start}, {fault}" for fault in signature]
     is_async = inspect.iscoroutinefunction(function)
-    return Tool(name, mark.version, function, is_async, signature.parameters, signature.schema)
+    return Tool(name, mark.version, function, is_async, signature.parameters, signature.schema, mark.quick)
 
 
 def _place(function: Callable[..., Any]) -> str:
@@ -185,13 +231,16 @@ def _place(function: Callable[..., Any]) -> str:
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "?"
 
 
-def _execute(path: Path) -> types.ModuleType:
-    """Run a file as a module; it is compiled here, so that no bytecode is left in the job's folder."""
+def _read(path: Path) -> bytes:
     try:
-        source = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         fault = f"cannot be read: {error.strerror}; check [tools] module in the job"
         raise JobError([fault], where=str(path)) from error
+
+
+def _execute(path: Path, source: bytes) -> types.ModuleType:
+    """Run a file as a module; it is compiled here, so that no bytecode is left in the job's folder."""
     module = types.ModuleType(f"_promptmill_tools_{next(_loads)}")
     module.__file__ = str(path)
     # Registered before it runs: dataclasses and type hints look their module up by name.

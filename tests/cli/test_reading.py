@@ -308,6 +308,7 @@ def test_status_of_a_running_run_is_live(tmp_path: Path, start: Start, cli: Cli)
 # -- tools, init, simulate --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tools_prints_the_schemas_and_calls_one_by_hand(tmp_path: Path, cli: Cli) -> None:
     """As the model sees them; a failing tool is exit 1, a wrong name exit 2."""
     job = tmp_path / "sample"
