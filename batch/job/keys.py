@@ -206,7 +206,7 @@ KEYS: Final[dict[str, Words]] = {
     ),
     "tools.folder": Words(
         "The folder that read_file and write_file cannot leave. A relative path starts at the job's folder.",
-        'folder = "files"',
+        'folder = "notes"',
     ),
     "tools.timeout_s": Words(
         "The seconds that one call of a tool may take; then it is ended with all that it started, and the model told.",

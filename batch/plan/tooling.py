@@ -13,7 +13,6 @@ from batch.core.errors import JobError
 from batch.job.job import Job
 from batch.job.toolspec import ToolSpec
 from batch.providers.registry import key_names
-from batch.tools import workers
 from batch.tools.confinement import Confinement, holds_key, visible
 from batch.tools.registry import ToolSet
 
@@ -78,7 +77,9 @@ def prepare(job: Job, tools: ToolSet, environ: Mapping[str, str], faults: list[s
         faults += error.faults
         return None
     if tools.origin is not None and not all(tool.quick for tool in tools):
-        fault = workers.try_load(tools.origin, confinement)
+        from batch.tools.workers import try_load  # noqa: PLC0415  a run without tools does not pay for it
+
+        fault = try_load(tools.origin, confinement)
         if fault is not None:
             advice = "a tool sees only the variables that tools.environment names, and has tools.memory bytes"
             faults.append(f"tools.module: {fault}; {advice}")
@@ -98,6 +99,8 @@ def _folder_faults(job: Job, spec: ToolSpec) -> list[str]:
     files, out = (path.resolve() for path in (spec.folder, job.output.path))
     if job.folder.resolve().is_relative_to(files):
         return ["tools.folder: the job itself is in it, and the model would write there: give it one of its own"]
+    if spec.module is not None and spec.module.resolve().is_relative_to(files):
+        return ["tools.folder: the tools file is in it, and the model could write over it: give it one of its own"]
     if _overlap(files, out):
         return [f"tools.folder: it and the output folder {out} overlap: give it one of its own"]
     return []

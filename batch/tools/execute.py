@@ -19,20 +19,20 @@ import anyio
 import msgspec
 
 from batch.core.clock import describe
+from batch.core.errors import BatchError
 from batch.core.logs import logger
 from batch.tools.arguments import ArgumentFault, read_arguments
 from batch.tools.confinement import TIMEOUT_S, Confinement
 from batch.tools.content import ToolResult, error_result, finished, of_error, of_value
 from batch.tools.loops import LoopClosed, LoopsLost, ToolLoops
 from batch.tools.threads import PoolFull, ToolThreads
-from batch.tools.worker import WorkerFault, WorkerGone
-from batch.tools.workers import ToolWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batch.core.records import ToolCall
     from batch.tools.registry import Tool, ToolSet
+    from batch.tools.workers import ToolWorkers
 
 _SHOWN_NAMES: Final = 20
 _ERROR_BEGINS: Final = '{"error":"'
@@ -60,10 +60,7 @@ class Executor:
     def __init__(self, tools: ToolSet, confinement: Confinement | None = None, *, threads: int = 8) -> None:
         self._tools = tools
         self._timeout_s = TIMEOUT_S if confinement is None else confinement.timeout_s
-        self._workers = None if confinement is None or tools.origin is None else ToolWorkers(tools.origin, confinement)
-        if confinement is not None and tools.origin is None and len(tools):
-            why = "functions that were given as such cannot be imported by a worker process; put them into a tools file"
-            logger().warning("tools_not_contained", tools=list(tools.names), why=why)
+        self._workers = _pool(tools, confinement)
         self._threads: ToolThreads[ToolResult] = ToolThreads(threads)
         self._loops: ToolLoops[ToolResult] = ToolLoops()
 
@@ -118,9 +115,7 @@ class Executor:
         assert self._workers is not None
         try:
             raw = await self._workers.run(tool.name, arguments, timeout_s=timeout_s)
-        except WorkerGone as error:
-            return error_result(f"{tool.name} did not return: {error}")
-        except WorkerFault as error:
+        except BatchError as error:  # there is no process, or it is gone
             return error_result(str(error))
         return None if raw is None else finished(raw)
 
@@ -137,6 +132,19 @@ class Executor:
             RuntimeError,
         ) as error:  # RuntimeError: the system gives no more threads
             return error_result(str(error))
+
+
+def _pool(tools: ToolSet, confinement: Confinement | None) -> ToolWorkers | None:
+    """The worker processes; None when everything runs in this process."""
+    if confinement is None or all(tool.quick for tool in tools):
+        return None
+    if tools.origin is None:
+        why = "functions that were given as such cannot be imported by a worker process; put them into a tools file"
+        logger().warning("tools_not_contained", tools=list(tools.names), why=why)
+        return None
+    from batch.tools.workers import ToolWorkers  # noqa: PLC0415  a run without tools does not pay for it
+
+    return ToolWorkers(tools.origin, confinement)
 
 
 def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:

@@ -201,7 +201,7 @@ def _run(tools: ToolSet, call: frames.Call, loop: _Loop) -> tuple[RawResult, boo
 def _children_left() -> bool:
     """Whether a process is left that a call started, or one that such a process started and left."""
     try:
-        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+        while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
         return False

@@ -67,6 +67,9 @@ class Worker:
         self._lock = threading.Lock()
         self._ended = False
         self._asked = False
+        self._flags = threading.Lock()
+        self._busy = False
+        self._closed = False
         self._status = b""
         self._line, line = socket.socketpair()
         self._leash, leash = socket.socketpair()
@@ -133,6 +136,7 @@ class Worker:
         Raises:
             WorkerGone: the process ended, or it sent what is no answer.
         """
+        self._busy = True
         try:
             await asyncio.get_running_loop().sock_sendall(self._line, frames.packed(call))
             answer = frames.unpacked(await self._message(), frames.Answer)
@@ -140,6 +144,8 @@ class Worker:
             raise WorkerGone("wrote into the connection of its worker process, which was ended") from error
         except (OSError, EOFError) as error:
             raise WorkerGone(await anyio.to_thread.run_sync(self._how_it_ended)) from error
+        finally:
+            self._free()
         return RawResult(answer.text, answer.size, answer.failed), answer.worn
 
     async def _message(self) -> bytearray:
@@ -190,8 +196,24 @@ class Worker:
             if not self._status:
                 # The keeper itself was killed or stopped, by a tool most likely: its processes are orphans now.
                 orphans.kill_marked(self._mark)
-            self._line.close()
-            self._leash.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close both sockets; the one that the event loop still reads from is closed when it has found its end."""
+        self._leash.close()
+        with self._flags:
+            self._closed = True
+            if not self._busy:
+                self._line.close()
+                return
+        with suppress(OSError):
+            self._line.shutdown(socket.SHUT_RDWR)
+
+    def _free(self) -> None:
+        with self._flags:
+            self._busy = False
+            if self._closed:
+                self._line.close()
 
     def _ends_within(self, seconds: float) -> bool:
         with suppress(subprocess.TimeoutExpired):
@@ -206,6 +228,8 @@ class Worker:
         return b""
 
     def _how_it_ended(self) -> str:
+        if self._ended:
+            return "the run is over"
         self.end(patience_s=CLOSED_S)
         text = self._status.decode("ascii", "replace")
         if not text.isdigit():

@@ -62,7 +62,7 @@ class ToolWorkers:
                     return result
             except WorkerGone as error:
                 logger().warning("tool_process_ended", tool=name, how=str(error))
-                raise
+                raise WorkerGone(f"{name} did not return: {error}") from error
             else:
                 return None
             finally:
@@ -81,6 +81,8 @@ class ToolWorkers:
 
     async def _ready(self) -> Worker:
         """A process that waits for a call; a new one when there is none."""
+        if self._closed:
+            raise WorkerFault("the run is over")
         while self._idle:
             worker = self._idle.pop()
             if worker.alive:
