@@ -125,7 +125,7 @@ def _tool_faults(tools: dict[str, Any] | None) -> list[Fault]:
     if "module" not in tools and "shipped" not in tools:
         text = 'is missing: add module to [tools], a Python file with @tool functions, for example "tools.py"'
         return [Fault(("tools", "module"), text)]
-    if tools.get("module", shipped) is shipped and "shipped" in tools and not shipped:
+    if "module" not in tools and tools["shipped"] == ():
         return [Fault(("tools", "shipped"), "names no tool, and there is no module: name one, or take [tools] out")]
     twice = sorted({name for name in shipped if shipped.count(name) > 1})
     return [Fault(("tools", "shipped"), f"has {', '.join(map(repr, twice))} twice: once is enough")] if twice else []

@@ -22,6 +22,7 @@ from batch.core.redaction import masked, redact
 MAX_CONTENT: Final = 64 * 1024
 """The largest content in bytes of UTF-8; it is billed again in every later turn of the row."""
 MAX_ERROR: Final = 2_000
+"""The longest error in characters."""
 SLACK: Final = 16 * 1024
 """Bytes behind the place where a text will be cut: a key that lies across it is still seen whole, and masked."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -59,7 +60,7 @@ def of_value(value: Any, *, name: str) -> RawResult:
 def of_error(error: BaseException) -> RawResult:
     """What a tool raised as text: type and message, without a traceback, which would show our files to the model."""
     text = str(error) if isinstance(error, ResultFault) else _tell(error)
-    return msgspec.structs.replace(_cut(_SURROGATES.sub("\0", text), MAX_ERROR + SLACK), failed=True)
+    return msgspec.structs.replace(_cut(_SURROGATES.sub("\0", text), 4 * MAX_ERROR + SLACK), failed=True)
 
 
 def finished(raw: RawResult) -> ToolResult:
@@ -115,6 +116,8 @@ def render(result: Any, *, name: str) -> str:
 
 def _cut(text: str, most: int) -> RawResult:
     """The first `most` bytes of a text, and how many it has."""
+    if text.isascii():  # without a copy of what may have a hundred megabytes
+        return RawResult(text[:most], len(text))
     encoded = text.encode()
     if len(encoded) <= most:
         return RawResult(text, len(encoded))
@@ -142,7 +145,7 @@ def _clean(text: str, *, cut: bool) -> str:
     """The text made safe to log and to send: no keys, controls and lone surrogates become spaces, its end is cut."""
     text = redact(text)  # before it is cut: a piece of a key would not be known as one
     if cut:
-        text = text[:-SLACK]
+        text = text.encode()[:-SLACK].decode("utf-8", "ignore")
     shown = text[:MAX_ERROR] + "…" if len(text) > MAX_ERROR or cut else text
     if shown.isascii() and shown.isprintable():
         return shown

@@ -54,10 +54,13 @@ class ConfinedFolder:
         with _told(name), self._parent(name, make=False) as (folder, last):
             # A pipe would be waited for, and a device do what it does: neither is even opened to be looked at.
             number = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-            with os.fdopen(number, "rb") as file:
+            try:
                 if not stat.S_ISREG(os.fstat(number).st_mode):
                     raise NotInFolder(f"{name!r}: it is no file")
-                data = file.read(most + 1)
+                with os.fdopen(number, "rb", closefd=False) as file:
+                    data = file.read(most + 1)
+            finally:
+                os.close(number)
         if len(data) > most:
             raise NotInFolder(f"{name!r}: it has more than {most:,} bytes, the most that can be read")
         return data

@@ -28,6 +28,8 @@ from tests.support.contained import HEAD, ask, contained, pid_of, wait_until_gon
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+LONGER = (0.5, 2.0, 8.0, 32.0)
+"""Time limits, until a tool on a busy machine has come as far as it has to."""
 PID = '''
 @tool
 def pid() -> int:
@@ -202,13 +204,13 @@ def hang() -> None:
 '''
     )
     with contained(tmp_path, source) as executor:
-        began = time.monotonic()
-        told = error(await ask(executor, "hang", timeout_s=2.0))
-        assert told == "hang did not finish within 2.0 s"
-        assert time.monotonic() - began >= 2.0
-        names = [name for name in ("hang", "hang-child", "hang-orphan") if (tmp_path / name).exists()]
-        assert names, "the machine is too slow for two seconds"
-        wait_until_gone(*(pid_of(tmp_path / name) for name in names))
+        for seconds in LONGER:
+            began = time.monotonic()
+            assert "hang did not finish within" in error(await ask(executor, "hang", timeout_s=seconds))
+            assert time.monotonic() - began >= seconds
+            if (tmp_path / "hang").exists():
+                break
+        wait_until_gone(*(pid_of(tmp_path / name) for name in ("hang", "hang-child", "hang-orphan")))
         assert await pids(executor)
 
 
@@ -327,16 +329,18 @@ async def test_a_tool_that_stops_its_keeper_is_ended_all_the_same(tmp_path: Path
 @tool
 def stop() -> None:
     """Stop the keeper."""
-    tell("stopper")
     leave_two("stopped")
     os.kill(os.getppid(), signal.SIGSTOP)
+    tell("stopper")
     stay()
 '''
     )
     with contained(tmp_path, source) as executor:
-        assert "did not finish" in error(await ask(executor, "stop", timeout_s=1.0))
-        left = [tmp_path / name for name in ("stopper", "stopped-child", "stopped-orphan")]
-        wait_until_gone(*(pid_of(path) for path in left if path.exists()))
+        for seconds in LONGER:
+            assert "did not finish" in error(await ask(executor, "stop", timeout_s=seconds))
+            if (tmp_path / "stopper").exists():
+                break
+        wait_until_gone(*(pid_of(tmp_path / name) for name in ("stopper", "stopped-child", "stopped-orphan")))
         assert await pids(executor)
 
 
