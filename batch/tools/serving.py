@@ -167,17 +167,24 @@ class _Loop:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
 
-    def run(self, tool: Tool, arguments: dict[str, Any]) -> RawResult:
-        """Call an async function in it; a new loop takes the place of one that a tool closed."""
+    def run(self, tool: Tool, arguments: dict[str, Any]) -> tuple[RawResult, bool]:
+        """Call an async function in it; its result, and whether the process is worn by it.
+
+        Raises:
+            BaseException: the loop itself was stopped or closed, or a child task of the tool has left it.
+        """
         import asyncio  # noqa: PLC0415  a third of the time that a worker takes to start, and most tools are plain
 
-        if self._runner is None or self._runner.get_loop().is_closed():
+        if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(_awaited(tool, arguments))
 
 
-async def _awaited(tool: Tool, arguments: dict[str, Any]) -> RawResult:
-    return of_value(await tool.function(**arguments), name=tool.name)
+async def _awaited(tool: Tool, arguments: dict[str, Any]) -> tuple[RawResult, bool]:
+    try:
+        return of_value(await tool.function(**arguments), name=tool.name), False
+    except BaseException as error:  # noqa: BLE001  whatever a tool raises belongs to its row
+        return of_error(error), isinstance(error, MemoryError)
 
 
 def _run(tools: ToolSet, call: frames.Call, loop: _Loop) -> tuple[RawResult, bool]:
@@ -187,15 +194,14 @@ def _run(tools: ToolSet, call: frames.Call, loop: _Loop) -> tuple[RawResult, boo
         return of_error(LookupError(f"the worker process has no tool {call.name!r}")), True
     try:
         arguments = read_arguments(tool.parameters, call.arguments)
-        if tool.is_async:
-            return loop.run(tool, arguments), False
-        return of_value(tool.function(**arguments), name=tool.name), False
     except ArgumentFault as error:
         return of_error(error), False
-    except MemoryError as error:
-        return of_error(error), True
-    except BaseException as error:  # noqa: BLE001  whatever a tool raises belongs to its row
-        return of_error(error), False
+    try:
+        if tool.is_async:
+            return loop.run(tool, arguments)
+        return of_value(tool.function(**arguments), name=tool.name), False
+    except BaseException as error:  # noqa: BLE001  as above
+        return of_error(error), tool.is_async or isinstance(error, MemoryError)
 
 
 def _children_left() -> bool:

@@ -111,8 +111,8 @@ def twice(n: int) -> str:
     assert {busy for _, _, busy in told} == {"0"}
 
 
-async def test_async_tools_share_the_one_loop_of_their_worker_until_a_tool_closes_it(tmp_path: Path) -> None:
-    """What a client keeps belongs to its loop; and a closed loop is not the end of the worker's calls."""
+async def test_async_tools_share_the_one_loop_of_their_worker_until_a_tool_stops_it(tmp_path: Path) -> None:
+    """What a client keeps belongs to its loop; a stopped one is left with all that waits in it, and the worker too."""
     source = '''
 import asyncio
 kept = []
@@ -125,15 +125,23 @@ async def same() -> bool:
     return kept[0] is kept[-1]
 
 @tool
-async def close() -> None:
-    """Close it."""
+async def stop() -> None:
+    """Stop it."""
     asyncio.get_running_loop().stop()
     await asyncio.sleep(0)
+
+@tool
+async def exit_child() -> None:
+    """Leave it from a child task."""
+    async def leave():
+        raise SystemExit(3)
+    await asyncio.create_task(leave())
 '''
     with contained(tmp_path, source, workers=1) as executor:
         assert [(await ask(executor, "same")).content for _ in range(2)] == ["true", "true"]
-        assert (await ask(executor, "close")).failed
-        assert not (await ask(executor, "same")).failed
+        for name in ("stop", "exit_child"):
+            assert (await ask(executor, name)).failed
+            assert [(await ask(executor, "same")).content for _ in range(2)] == ["true", "true"]
 
 
 async def test_of_a_result_of_100_megabytes_this_process_sees_only_what_it_keeps(tmp_path: Path) -> None:
