@@ -43,7 +43,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = TIMEOUT_S
     memory: int = MEMORY
     open_files: int = OPEN_FILES
-    workers: int = max(FEWEST, os.cpu_count() or 1)
+    workers: int = msgspec.field(default_factory=lambda: max(FEWEST, _processors()))
     """How many there are at most."""
     show_output: bool = False
     """Whether what tools print goes to our standard error; nowhere otherwise."""
@@ -51,6 +51,11 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     def cpu_s(self, timeout_s: float) -> int:
         """Seconds of processor time for a call with this time limit."""
         return max(1, round(timeout_s * CPU_PER_SECOND))
+
+
+def _processors() -> int:
+    """How many processors this process may use; of a container, not of its host, where the system says that."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible(environ: Mapping[str, str], names: Iterable[str], *, keys: Collection[str]) -> Mapping[str, str]:

@@ -325,6 +325,16 @@ def test_tools_prints_the_schemas_and_calls_one_by_hand(tmp_path: Path, cli: Cli
         assert (said.code, told in said.err) == (2, True), said
 
 
+def test_what_a_tool_prints_is_shown_beside_its_result(alone: Shell) -> None:
+    """Its author looks for a mistake; stdout is the result alone."""
+    alone.sections["tools"] = ['module = "tools.py"']
+    (alone.folder / "tools.py").write_text(
+        'from batch import tool\n@tool\ndef talk() -> str:\n    """Talk."""\n    print("on the way")\n    return "done"\n'
+    )
+    said = alone("tools", alone.write(alone.rows(1)), "talk")
+    assert (said.code, said.out, said.err) == (0, "done\n", "on the way\n")
+
+
 def test_tools_of_a_job_without_any_says_so(alone: Shell, cli: Cli) -> None:
     """Exit 2, with the section to add."""
     said = cli("tools", alone.write(alone.rows(1)))

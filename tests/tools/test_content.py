@@ -19,7 +19,7 @@ def _hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("cut", [MAX_CONTENT, MAX_CONTENT + SLACK])
 @pytest.mark.parametrize("part", range(1, len(SECRET)))
 def test_a_key_across_a_place_where_a_result_is_cut_is_not_half_shown(cut: int, part: int) -> None:
-    """FIELD 18. What another process cut off is not there to be known as a key."""
+    """What another process cut off is not there to be known as a key."""
     text = "x" * (cut - part) + SECRET + "y" * 2 * SLACK
     raw = of_value(text, name="tool")
     assert len(raw.text) == MAX_CONTENT + SLACK
@@ -30,7 +30,7 @@ def test_a_key_across_a_place_where_a_result_is_cut_is_not_half_shown(cut: int, 
 
 
 def test_a_text_full_of_keys_shrinks_and_shows_none_of_them() -> None:
-    """FIELD 18. Masked, it would fit, and its end is half a key."""
+    """Masked, it would fit, and its end is half a key."""
     for length in range(MAX_CONTENT + SLACK - 20, MAX_CONTENT + SLACK + 40):
         text = (SECRET * (length // len(SECRET) + 1))[:length] + SECRET * 9
         content = finished(of_value(text, name="tool")).content

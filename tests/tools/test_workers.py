@@ -85,8 +85,8 @@ def show(place: Place, many: list[Place], size: int) -> dict:
     with contained(tmp_path, source) as executor:
         result = await ask(executor, "show", text)
         assert json.loads(result.content) == {"is": True, "all": True, "x": big, "size": -big}
-        wrong = error(await ask(executor, "show", text.replace('"size"', '"sise"')))
-        assert "unknown parameter 'sise'" in wrong
+        wrong = error(await ask(executor, "show", text.replace('"size"', '"big"')))
+        assert "unknown parameter 'big'" in wrong
 
 
 async def test_fifty_calls_at_a_time_share_few_processes_and_come_back_in_their_order(tmp_path: Path) -> None:
