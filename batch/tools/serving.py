@@ -100,9 +100,11 @@ class _World:
     def restore(self) -> bool:
         """Put it back; False when that cannot be done."""
         try:
+            sys.stdout.flush()
+            sys.stderr.flush()
             if os.getcwd() != str(self._path):  # noqa: PTH109  a Path would be made for each call
                 os.fchdir(self._folder)
-        except OSError:
+        except (OSError, ValueError, AttributeError):  # of a stream that was closed, or taken away
             return False
         if _identity(self._folder) != self._folder_is:
             return False
@@ -110,7 +112,7 @@ class _World:
             os.environ.clear()
             os.environ.update(self._environ)
         os.umask(self._umask)
-        if [_identity(number) for number in range(3)] != self._streams or sys.stdout is None or sys.stdout.closed:
+        if [_identity(number) for number in range(3)] != self._streams:
             return False
         return not _children_left()
 
