@@ -57,4 +57,5 @@ def usual_keys(tools: ToolSpec, *, folder: Path) -> list[str]:
         folder: what the usual `folder` is as such a path.
     """
     usual = msgspec.structs.replace(ToolSpec(), folder=folder)
-    return [name for name in _LATER if getattr(tools, name) == getattr(usual, name)]
+    same = [name for name in _LATER if getattr(tools, name) == getattr(usual, name)]
+    return same if tools.shipped or "folder" in same else [*same, "folder"]  # without those tools nobody works in it

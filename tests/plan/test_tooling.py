@@ -119,8 +119,11 @@ def test_what_is_usual_changes_no_digest(tmp_path: Path) -> None:
         *("environment = []", "shipped = []"),
     )
     assert usual.digest() == plain.digest()
-    for line in ("timeout_s = 61", 'memory = "1GB"', 'environment = ["X"]', 'shipped = ["read_file"]', 'folder = "x"'):
+    for line in ("timeout_s = 61", 'memory = "1GB"', 'environment = ["X"]', 'shipped = ["read_file"]'):
         assert job_of(tmp_path, 'module = "tools.py"', line).digest() != plain.digest()
+    read = ('module = "tools.py"', 'shipped = ["read_file"]')
+    assert job_of(tmp_path, *read, 'folder = "x"').digest() != job_of(tmp_path, *read).digest()
+    assert job_of(tmp_path, 'module = "tools.py"', 'folder = "x"').digest() == plain.digest()
 
 
 def test_a_variable_that_is_named_and_not_set_is_told(tmp_path: Path) -> None:
