@@ -20,6 +20,10 @@ TIMEOUT_S: Final = 60.0
 MEMORY: Final = 2_000_000_000
 """Bytes of data of one worker process: enough for numpy and its threads on a large machine."""
 OPEN_FILES: Final = 1_024
+PROCESSES: Final = 256
+"""How many processes a tool may have at a time beside its own, on a machine of few processors."""
+PER_PROCESSOR: Final = 4
+"""How many for each processor, where that is more: a tool may compute in one process for each, with a shell around."""
 CPU_PER_SECOND: Final = 4
 """Seconds of processor time for each second of the time limit, for tools that compute in several threads."""
 FEWEST: Final = 2
@@ -43,6 +47,8 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = TIMEOUT_S
     memory: int = MEMORY
     open_files: int = OPEN_FILES
+    processes: int = msgspec.field(default_factory=lambda: max(PROCESSES, PER_PROCESSOR * _processors()))
+    """How many processes a call may have at a time; with more it is ended."""
     workers: int = msgspec.field(default_factory=lambda: max(FEWEST, _processors()))
     """How many there are at most."""
     show_output: bool = False

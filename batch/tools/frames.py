@@ -16,6 +16,10 @@ MOST: Final = 1 << 20
 """Bytes of the longest message that a worker may send; results are cut far below it."""
 
 
+CROWDED: Final = b"crowded"
+"""What a keeper says when it ends its worker because of too many processes, before the status."""
+
+
 class Origin(msgspec.Struct, frozen=True, array_like=True):
     """Where the tools of a job come from, so that another process can have the same ones."""
 

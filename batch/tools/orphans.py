@@ -12,13 +12,17 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 MARK: Final = "PROMPTMILL_TOOL_WORKER"
 """The variable that tells which worker a process comes from."""
 
+MANY: Final = 32
+"""More processes than these are stopped before they are killed."""
+ROUNDS: Final = 1_000
 _PROC: Final = Path("/proc")
 _DEATH_SIGNAL: Final = 1
 _ADOPT_ORPHANS: Final = 36  # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
@@ -52,19 +56,76 @@ def kill_descendants(group: int) -> None:
     Args:
         group: a process group that is killed where descendants cannot be found.
     """
+    found = _descendants(os.getpid())
+    if len(found) > MANY:
+        _hold(partial(_descendants, os.getpid()))
     with contextlib.suppress(OSError):
         os.killpg(group, signal.SIGKILL)
     for pid in _descendants(os.getpid()):
-        _kill(pid)
+        _signal(pid, signal.SIGKILL)
+
+
+def are_more(most: int) -> bool:
+    """Whether this process has more descendants than so many. Costs nothing much as long as it has few."""
+    waiting, count = [os.getpid()], 0
+    while waiting and count <= most:
+        children = _children(waiting.pop())
+        count += len(children)
+        waiting += children
+    return count > most and len(_descendants(os.getpid())) > most  # without those that ended
+
+
+def tasks_of(user: int) -> int:
+    """How many processes and threads a user has, as far as it is seen from here; 0 where that is not told."""
+    count = 0
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            folder = Path(_PROC, str(pid))
+            if folder.stat().st_uid == user:
+                count += len(list((folder / "task").iterdir()))
+    return count
 
 
 def kill_marked(value: str) -> None:
     """Kill every process with this value of `MARK` in its environment; for what lost all its parents."""
-    wanted = f"{MARK}={value}".encode()
+    find = partial(_marked, f"{MARK}={value}".encode())
+    if len(find()) > MANY:
+        _hold(find)
+    for pid in find():
+        _signal(pid, signal.SIGKILL)
+
+
+def _hold(find: Callable[[], list[int]]) -> None:
+    """Stop processes until none is found that was not stopped: what stands still starts no further one.
+
+    Killed at once, they would leave room for others, and their parents would be told.
+    """
+    held: set[int] = set()
+    for _ in range(ROUNDS):
+        fresh = [pid for pid in find() if pid not in held]
+        if not fresh:
+            return
+        for pid in fresh:
+            _signal(pid, signal.SIGSTOP)
+        held.update(fresh)
+
+
+def _marked(wanted: bytes) -> list[int]:
+    found = []
     for pid in _pids():
         with contextlib.suppress(OSError):  # it ended, or is somebody else's
             if wanted in Path(_PROC, str(pid), "environ").read_bytes().split(b"\0") and pid != os.getpid():
-                _kill(pid)
+                found.append(pid)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """The children of a process, those that ended included; none where the system does not list them."""
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError):
+        for task in Path(_PROC, str(pid), "task").iterdir():
+            found += map(int, (task / "children").read_bytes().split())
+    return found
 
 
 def _descendants(root: int) -> list[int]:
@@ -88,6 +149,6 @@ def _pids() -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _kill(pid: int) -> None:
+def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)

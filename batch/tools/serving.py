@@ -12,6 +12,7 @@ import os
 import resource
 import stat
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from batch.core.errors import JobError
-from batch.tools import frames
+from batch.tools import frames, orphans
 from batch.tools.arguments import build_arguments
 from batch.tools.content import RawResult, of_error, of_value
 from batch.tools.registry import Tool, ToolSet
@@ -27,6 +28,8 @@ from batch.tools.registry import Tool, ToolSet
 if TYPE_CHECKING:
     import asyncio
 
+MORE_TASKS: Final = 4_096
+"""How many processes and threads its user may have beside those that there are when a worker starts."""
 M = TypeVar("M", bound=msgspec.Struct)
 
 _GONE: Final = 3
@@ -155,6 +158,7 @@ def _load(hello: frames.Hello) -> tuple[ToolSet, str]:
         os.chdir(hello.folder)
         _limit(resource.RLIMIT_NOFILE, hello.open_files)
         _limit(resource.RLIMIT_CORE, 0)
+        limit_processes()
         _limit_memory(hello.memory)
         return ToolSet.from_origin(hello.origin), ""
     except JobError as error:
@@ -218,6 +222,28 @@ def _limit(kind: int, most: int) -> None:
         _, hard = resource.getrlimit(kind)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (most, most))
+
+
+def limit_processes() -> None:
+    """Bound how many processes and threads the user of this process may have, before this process gets another one.
+
+    The system counts all that the user has, perhaps in places that are not seen from here; where there are more than
+    seen already, the limit is not set. It does not hold for root, for whom the keeper alone counts.
+    """
+    used = orphans.tasks_of(os.getuid()) if os.geteuid() != 0 else 0
+    if used == 0:
+        return
+    with suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        if soft != resource.RLIM_INFINITY and soft <= used + MORE_TASKS:
+            return
+        resource.setrlimit(resource.RLIMIT_NPROC, (used + MORE_TASKS, hard))
+        try:
+            probe = threading.Thread(target=int)
+            probe.start()
+            probe.join()
+        except RuntimeError:
+            resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
 
 
 def _limit_memory(most: int) -> None:

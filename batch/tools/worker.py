@@ -34,9 +34,13 @@ CLOSED_S: Final = 0.2
 """Seconds that a process may take to end by itself after its connection ended."""
 END_S: Final = 0.4
 """Seconds that the keeper has for ending everything, before it is ended itself."""
+CROWD_S: Final = 10.0
+"""Seconds that it has for a crowd."""
+WATCH_S: Final = 0.1
+"""Seconds after which a call takes long, so that its processes are counted."""
 _BOOT: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from batch.tools.worker_main import main; "
-    "main(int(sys.argv[2]), int(sys.argv[3]))"
+    "main(*map(int, sys.argv[2:]))"
 )
 
 
@@ -89,9 +93,10 @@ class Worker:
 
     def _spawn(self, confinement: Confinement, line: int, leash: int) -> subprocess.Popen[bytes]:
         paths = [path or os.getcwd() for path in sys.path]  # noqa: PTH109  "" stands for the working folder
+        numbers = (line, leash, confinement.processes)
         output = 2 if confinement.show_output else subprocess.DEVNULL
         return subprocess.Popen(  # noqa: S603  our own interpreter
-            [sys.executable, "-I", "-c", _BOOT, json.dumps(paths), str(line), str(leash)],
+            [sys.executable, "-I", "-c", _BOOT, json.dumps(paths), *map(str, numbers)],
             env={**confinement.environment, orphans.MARK: self._mark},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -137,14 +142,20 @@ class Worker:
             WorkerGone: the process ended, or it sent what is no answer.
         """
         self._busy = True
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(WATCH_S, self._say, b"w")
+        began = loop.time()
         try:
-            await asyncio.get_running_loop().sock_sendall(self._line, frames.packed(call))
+            await loop.sock_sendall(self._line, frames.packed(call))
             answer = frames.unpacked(await self._message(), frames.Answer)
         except ValueError as error:
             raise WorkerGone("wrote into the connection of its worker process, which was ended") from error
         except (OSError, EOFError) as error:
             raise WorkerGone(await anyio.to_thread.run_sync(self._how_it_ended)) from error
         finally:
+            watch.cancel()
+            if loop.time() - began >= WATCH_S / 2:  # it may have been told
+                self._say(b"r")
             self._free()
         return RawResult(answer.text, answer.size, answer.failed), answer.worn
 
@@ -173,8 +184,11 @@ class Worker:
 
     def ask_to_end(self) -> None:
         """Have its end begin; waits for nothing."""
+        self._say(b"k")
+
+    def _say(self, word: bytes) -> None:
         with suppress(OSError):
-            self._leash.send(b"k")
+            self._leash.send(word)
 
     def end(self, *, patience_s: float = 0.0) -> None:
         """End the process and all that it started; waits for it, at most about half a second.
@@ -190,10 +204,12 @@ class Worker:
                 self._asked = True
                 self.ask_to_end()
             if not self._ends_within(END_S):
-                self._process.kill()
-                self._process.wait()
-            self._status = self._last_word()
-            if not self._status:
+                self._status = self._last_word()
+                if not self._status or not self._ends_within(CROWD_S):
+                    self._process.kill()
+                    self._process.wait()
+            self._status += self._last_word()
+            if not self._status.removeprefix(frames.CROWDED):
                 # The keeper itself was killed or stopped, by a tool most likely: its processes are orphans now.
                 orphans.kill_marked(self._mark)
             self._close()
@@ -231,6 +247,8 @@ class Worker:
         if self._ended:
             return "the run is over"
         self.end(patience_s=CLOSED_S)
+        if self._status.startswith(frames.CROWDED):
+            return "it had too many processes, and was ended with all of them"
         text = self._status.decode("ascii", "replace")
         if not text.isdigit():
             return "its process ended together with the one that watches over it"

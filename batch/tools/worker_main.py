@@ -15,21 +15,25 @@ import socket
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from batch.tools import orphans
+from batch.tools import frames, orphans
 from batch.tools.serving import serve
 
+WATCH_MS: Final = 20
+"""How often the keeper counts processes while a call takes long."""
 LOOK_MS: Final = 2_000
 """How often the keeper looks whether its parent is still the one that started it."""
 PAUSE_MS: Final = 5
 
 
-def main(line: int, leash: int) -> NoReturn:
+def main(line: int, leash: int, processes: int) -> NoReturn:
     """Be a worker process.
 
     Args:
         line: a socket over which calls come and answers go.
-        leash: a socket; when something comes over it, or its end, the process ends with all that it started. The last
-            thing it sends is the exit status of the serving process.
+        leash: a socket. Over it comes `w` when a call takes long, `r` when that has ended; with anything else, or its
+            end, the process ends with all that it started. The last thing it sends is the exit status of the serving
+            process, behind `CROWDED` where there were too many processes.
+        processes: how many a call may have at a time.
     """
     parent, keeper = os.getppid(), os.getpid()
     for number in (line, leash):
@@ -49,7 +53,9 @@ def main(line: int, leash: int) -> NoReturn:
             os.close(number)
         _serve(line, keeper)
     os.close(line)
-    status = _watch(pid, leash, woken, parent)
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)  # where it may: to be heard in a crowd
+    status = _watch(pid, leash, woken, parent, processes)
     status = _end_all(pid, woken, status)
     with suppress(OSError), socket.socket(fileno=leash) as told:
         told.send(str(status).encode())
@@ -70,18 +76,36 @@ def _serve(line: int, keeper: int) -> NoReturn:
         os._exit(code)
 
 
-def _watch(pid: int, leash: int, woken: int, parent: int) -> int | None:
+def _watch(pid: int, leash: int, woken: int, parent: int, processes: int) -> int | None:
     """Wait until the worker has to end; the exit status of the serving process if that ended first."""
+    watched = False
     poll = select.poll()
     poll.register(leash, select.POLLIN)
     poll.register(woken, select.POLLIN)
     while True:
-        ready = {number for number, _ in poll.poll(LOOK_MS)}
+        ready = {number for number, _ in poll.poll(WATCH_MS if watched else LOOK_MS)}
         _drain(woken)
         if (status := _reap(pid)) is not None:
             return status
-        if leash in ready or os.getppid() != parent:
+        if leash in ready:
+            told = _told(leash)
+            if told not in {"w", "r"}:
+                return None
+            watched = told == "w"
+        if os.getppid() != parent:
             return None
+        if watched and orphans.are_more(processes + 1):  # the serving process is one of them
+            with suppress(OSError):
+                os.write(leash, frames.CROWDED)
+            return None
+
+
+def _told(leash: int) -> str:
+    """The last thing that was said over the leash, or that which ends the process."""
+    with suppress(OSError):
+        said = os.read(leash, 64).decode("ascii", "replace")
+        return "k" if "k" in said else said[-1:]
+    return ""
 
 
 def _end_all(pid: int, woken: int, status: int | None) -> int:

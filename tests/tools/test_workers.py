@@ -18,7 +18,7 @@ import pytest
 
 from batch.core.errors import StorageError
 from batch.core.records import ToolCall
-from batch.tools import confinement, orphans
+from batch.tools import confinement, orphans, serving
 from batch.tools.confinement import Confinement
 from batch.tools.content import MAX_CONTENT, ToolResult
 from batch.tools.execute import Executor
@@ -31,6 +31,20 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 LONGER = (0.5, 2.0, 8.0, 32.0)
 """Time limits, until a tool on a busy machine has come as far as it has to."""
+LIMITED = """
+import os, resource, subprocess
+from batch.tools import orphans, serving
+if os.getuid() == 0:
+    try:
+        os.setuid(54_321)
+    except OSError:
+        pass
+before, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+used = orphans.tasks_of(os.getuid()) if os.getuid() else 0
+serving.limit_processes()
+subprocess.run(["true"], check=True)
+print(before, resource.getrlimit(resource.RLIMIT_NPROC)[0], used)
+"""
 PID = '''
 @tool
 def pid() -> int:
@@ -424,6 +438,49 @@ def stop() -> None:
                 break
         wait_until_gone(*(pid_of(tmp_path / name) for name in ("stopper", "stopped-child", "stopped-orphan")))
         assert await pids(executor)
+
+
+async def test_a_tool_with_too_many_processes_is_ended_with_all_of_them(tmp_path: Path) -> None:
+    """Before its time is up, also those in sessions of their own; so one that forks on and on cannot fill the machine."""
+    source = f"""
+{PID}
+@tool
+def crowd(many: int) -> str:
+    for number in range(many):
+        if os.fork() == 0:
+            if number % 2:
+                os.setsid()
+            stay()
+    tell("full")
+    stay()
+
+@tool
+def few(many: int) -> int:
+    running = [subprocess.Popen(["sleep", "0.3"]) for _ in range(many)]
+    return sum(process.wait() for process in running)
+"""
+    with contained(tmp_path, source, workers=1, processes=40) as executor:
+        assert (await ask(executor, "few", '{"many": 30}')).content == "0"
+        before = await pids(executor)
+        mark = executor._workers._all[0]._mark  # type: ignore[union-attr]  # it has them
+        began = time.monotonic()
+        result = await ask(executor, "crowd", '{"many": 100}')
+        assert error(result) == "crowd did not return: it had too many processes, and was ended with all of them"
+        assert time.monotonic() - began < confinement.TIMEOUT_S / 2
+        assert orphans._marked(f"{orphans.MARK}={mark}".encode()) == []
+        assert await pids(executor) != before
+
+
+def test_where_the_system_counts_them_processes_are_bounded_beside_those_there_are() -> None:
+    """For root it does not, and nothing is set; a user who has more than is seen from here may start some all the same."""
+    said = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60
+    )
+    before, after, used = map(int, said.stdout.split())
+    if used == 0:
+        assert after == before, "root"
+    else:
+        assert after == used + serving.MORE_TASKS or after == before < used + serving.MORE_TASKS
 
 
 async def test_memory_that_is_not_there_is_an_error_and_the_process_is_replaced(tmp_path: Path) -> None:
