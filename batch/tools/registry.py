@@ -6,18 +6,18 @@ Owns the `@tool` mark, the loading of a job's `tools.py` and the check of every 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
 from batch.core.errors import JobError
+from batch.core.nearest import suggestion
 from batch.tools.frames import Origin
 from batch.tools.loading import execute, read
 from batch.tools.schema import Parameter, read_signature
@@ -216,7 +216,8 @@ class ToolSet:
         """
         names = list(allowed)
         unknown = [name for name in names if name not in self._tools]
-        faults = [f"allow: there is no tool {name!r}; {_nearest(name, self.names)}" for name in unknown]
+        there = f"There are: {', '.join(self.names)}"
+        faults = [f"allow: there is no tool {name!r}. {suggestion(name, self.names, there)}" for name in unknown]
         if not names:
             faults.append("allow: names no tool; name one, or remove [tools] from the job")
         if faults:
@@ -277,11 +278,6 @@ class ToolSet:
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
 
 
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:
