@@ -43,10 +43,10 @@ if TYPE_CHECKING:
         ModelSpec,
         OutputSpec,
         PromptSpec,
-        ToolSpec,
     )
     from batch.job.options import RunOptions
     from batch.job.providers import ProviderSpec
+    from batch.job.toolspec import ToolSpec
     from batch.run.blocking import run_sync
     from batch.run.command import Report, run
     from batch.tools.registry import tool
@@ -87,7 +87,7 @@ _LAZY: Final = {
     "ProviderSpec": "batch.job.providers",
     "Report": "batch.run.command",
     "RunOptions": "batch.job.options",
-    "ToolSpec": "batch.job.job",
+    "ToolSpec": "batch.job.toolspec",
     "run": "batch.run.command",
     "run_sync": "batch.run.blocking",
     "tool": "batch.tools.registry",

@@ -16,9 +16,9 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job faults keys options providers",
+    "job": "job faults keys options providers toolspec",
     "money": "prices",
-    "tools": "registry execute shared",
+    "tools": "registry execute shared content confinement workers shipped",
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader effects published index totals schema wal",
     "input": "source batches content spill",
@@ -27,7 +27,7 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner admission respill gone",
+    "plan": "preflight continuation planner admission respill gone tooling",
     "run": "blocking command progress prune status_files",
     "report": "*",
     "cli": "",

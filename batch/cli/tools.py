@@ -15,7 +15,8 @@ from batch.core.nearest import suggestion
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
-    from batch.tools.execute import ToolResult
+    from batch.tools.confinement import Confinement
+    from batch.tools.content import ToolResult
     from batch.tools.registry import ToolSet
 
 
@@ -37,23 +38,22 @@ def tools(
     """
     import msgspec
 
+    from batch.plan import tooling
     from batch.providers import registry
-    from batch.tools.registry import ToolSet
 
     loaded = jobs.load(job, settings=set_)
     if loaded.tools is None:
         raise JobError(['tools: this job has none; add [tools] with module = "tools.py"'], where=loaded.where)
-    registry.hide_keys(os.environ)  # a tool finds them there, and its result is shown
-    toolset = ToolSet.load(loaded.tools.module)
-    if loaded.tools.allow is not None:
-        toolset = toolset.only(loaded.tools.allow)
+    registry.hide_keys(os.environ)  # a quick tool finds them there, and its result is shown
+    toolset = tooling.load(loaded)
     if name is None:
         for warning in toolset.warnings:
             print(f"promptmill: {clean(warning)}", file=sys.stderr, flush=True)
         say_json(msgspec.json.format(msgspec.json.encode(toolset.schemas()), indent=2).decode())
         return EXIT_OK
     _check(toolset, name, arguments)
-    result, coerced = _call(toolset, name, arguments or "{}", coerce=loaded.tools.coerce)
+    confinement = msgspec.structs.replace(tooling.confine(loaded, os.environ), workers=1, show_output=True)
+    result, coerced = _call(toolset, confinement, name, arguments or "{}", coerce=loaded.tools.coerce)
     if coerced:
         note = f"accepted because tools.coerce is true, and not of the right type: {', '.join(coerced)}"
         print(f"promptmill: {clean(note)}", file=sys.stderr, flush=True)
@@ -78,12 +78,20 @@ def _example(names: list[str]) -> str:
     return "{" + ", ".join(f'"{name}": …' for name in names) + "}"
 
 
-def _call(toolset: ToolSet, name: str, arguments: str, *, coerce: bool) -> tuple[ToolResult, tuple[str, ...]]:
+def _call(
+    toolset: ToolSet, confinement: Confinement, name: str, arguments: str, *, coerce: bool
+) -> tuple[ToolResult, tuple[str, ...]]:
+    from contextlib import closing
+
     import anyio
 
     from batch.core.records import ToolCall
     from batch.tools.execute import Executor
 
-    executor = Executor(toolset, threads=1, coerce=coerce)
     call = ToolCall(id="by-hand", name=name, arguments=arguments)
-    return anyio.run(executor.run_call, call), executor.coerced(call)
+
+    async def main() -> tuple[ToolResult, tuple[str, ...]]:
+        with closing(Executor(toolset, confinement, threads=1, coerce=coerce)) as executor:
+            return await executor.run_call(call), executor.coerced(call)
+
+    return anyio.run(main)

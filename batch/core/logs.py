@@ -41,6 +41,8 @@ EVENTS: Final = frozenset(
         "provider_stopped",
         "stop_requested",
         "task_overdue",
+        "tool_process_ended",
+        "tools_not_contained",
         "rows_removed",
         "run_finished",
         "storage_failed",

@@ -2,5 +2,5 @@
 
 Owns every key of `job.toml`, every option, and what is said about a wrong one. It opens no input, renders no prompt and
 asks no provider. Doors: `job` (`Job` and its sections), `options` (`RunOptions`), `faults` (how a fault of a job is
-told), `providers` (the `[provider.NAME]` tables), `keys` (what each key means).
+told), `providers` (the `[provider.NAME]` tables), `toolspec` (`[tools]`), `keys` (what each key means).
 """

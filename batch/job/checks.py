@@ -35,6 +35,7 @@ def faults_across_fields(fields: dict[str, dict[str, Any]]) -> list[Fault]:
     faults += _model_faults(fields.get("model"))
     faults += _limit_faults(fields.get("limits", {}).get("model") or {}, fields.get("model"))
     faults += _parameter_faults(fields.get("model", {}).get("parameters") or {})
+    faults += _tool_faults(fields.get("tools"))
     output = fields.get("output", {})
     return faults + _output_faults(output.get("path"), output.get("columns") or ())
 
@@ -113,6 +114,20 @@ def _parameter_faults(parameters: dict[str, Any]) -> list[Fault]:
         elif not isinstance(value, (str, int, float, bool)):
             faults.append(Fault((*section, *path), "has no form in JSON: write it as text in quotes"))
     return faults
+
+
+def _tool_faults(tools: dict[str, Any] | None) -> list[Fault]:
+    """What is wrong across the keys of `[tools]`."""
+    if tools is None:
+        return []
+    shipped: tuple[str, ...] = tools.get("shipped") or ()
+    if "module" not in tools and "shipped" not in tools:
+        text = 'is missing: add module to [tools], a Python file with @tool functions, for example "tools.py"'
+        return [Fault(("tools", "module"), text)]
+    if "module" not in tools and tools["shipped"] == ():
+        return [Fault(("tools", "shipped"), "names no tool, and there is no module: name one, or take [tools] out")]
+    twice = sorted({name for name in shipped if shipped.count(name) > 1})
+    return [Fault(("tools", "shipped"), f"has {', '.join(map(repr, twice))} twice: once is enough")] if twice else []
 
 
 def _output_faults(path: Path | None, columns: tuple[str, ...]) -> list[Fault]:

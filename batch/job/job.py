@@ -25,6 +25,7 @@ from batch.job import built, checks, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
 from batch.job.providers import ProviderSpec
+from batch.job.toolspec import ToolSpec, usual_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,19 +139,6 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[dict[str, ModelLimitSpec], Meta(description='a table for each model: [limits.model."glm-4"]')] = {}
 
 
-class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The functions that the model may call."""
-
-    module: Annotated[AnyPath, Meta(description='a Python file with @tool functions, for example "tools.py"')]
-    max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
-    coerce: Annotated[bool, Meta(description="true or false")] = False
-    allow: Annotated[tuple[Name, ...] | None, Meta(description='a list of names of tools: ["add"]')] = None
-    calls_per_row: Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 50
-    policy: Annotated[Literal["fail", "ask_model", "rerun"], Meta(description='"fail", "ask_model" or "rerun"')] = (
-        "fail"
-    )
-
-
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the answers go, and which columns of the input stand beside them."""
 
@@ -225,7 +213,8 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             put(self, "model", resolve(self.model, name=self.model.names[0]))
         put(self, "output", resolve(self.output, path=_from(folder, out)))
         if self.tools is not None:
-            put(self, "tools", resolve(self.tools, module=_from(folder, self.tools.module)))
+            module = None if self.tools.module is None else _from(folder, self.tools.module)
+            put(self, "tools", resolve(self.tools, module=module, folder=_from(folder, self.tools.folder)))
 
     @classmethod
     def load(
@@ -323,11 +312,11 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             del whole["limits"]["model"]  # a job without it is the same as before there was this key
         if self.output.publish_every_s == PUBLISH_EVERY_S:
             del whole["output"]["publish_every_s"]  # as above
-        if self.tools is not None:
-            for name in set(ToolSpec.__struct_fields__).difference(("module", "max_turns"), _given(self.tools)):
-                del whole["tools"][name]  # as above
         for name in set(_LATER).difference(_later(self.input)):
             del whole["input"][name]
+        if self.tools is not None:
+            for name in usual_keys(self.tools, folder=_from(self.folder, ToolSpec().folder)):
+                del whole["tools"][name]  # as above
         data = msgspec.json.encode(whole, order="sorted")
         return blake2b(data, digest_size=16).hexdigest()
 
@@ -335,11 +324,6 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
 def _later(spec: InputSpec) -> dict[str, Any]:
     """Keys that there were not always and that are set: a job without them is what it was."""
     return {name: value for name in _LATER if (value := getattr(spec, name))}
-
-
-def _given(spec: Struct) -> set[str]:
-    """The fields that are not as they are by default."""
-    return {field.name for field in msgspec.structs.fields(spec) if getattr(spec, field.name) != field.default}
 
 
 def _from(folder: Path, path: Path) -> Path:

@@ -207,8 +207,7 @@ KEYS: Final[dict[str, Words]] = {
         "coerce = true",
     ),
     "tools.allow": Words(
-        "The names of the tools that this job offers. Without it all of the module; a call of another one is told that "
-        "there is no such tool.",
+        "The names of the tools that this job offers. Without it all; a call of another is told that there is no such.",
         'allow = ["read_file", "write_file"]',
     ),
     "tools.calls_per_row": Words(
@@ -219,6 +218,27 @@ KEYS: Final[dict[str, Words]] = {
         "What to do when the process ended while a tool with effects was at work, so that nobody knows whether it has "
         'run: "fail" ends the row as tool/interrupted, "ask_model" tells the model so, "rerun" runs it again.',
         'policy = "ask_model"',
+    ),
+    "tools.shipped": Words(
+        "Tools that promptmill brings along: two for the files in tools.folder, one for the memory of this machine.",
+        'shipped = ["read_file", "write_file", "memory_info"]',
+    ),
+    "tools.folder": Words(
+        "The folder that read_file and write_file cannot leave. A relative path starts at the job's folder.",
+        'folder = "notes"',
+    ),
+    "tools.timeout_s": Words(
+        "The seconds that one call of a tool may take; then it is ended with all that it started, and the model told.",
+        "timeout_s = 10",
+    ),
+    "tools.memory": Words(
+        "The memory that the process of a tool may have; a call that needs more gets a MemoryError.",
+        'memory = "500MB"',
+    ),
+    "tools.environment": Words(
+        "The environment variables that tools see, beside PATH, HOME, TMPDIR, TZ and those of the language. Keys of "
+        "providers are never among them.",
+        'environment = ["DATABASE_URL"]',
     ),
     # -- output
     "output.path": Words(

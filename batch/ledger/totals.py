@@ -218,6 +218,7 @@ TOTALS: Final[dict[str, str]] = {
     "failed": "Calls that never left, or whose task failed.",
     "unknown": "Calls that were sent and never answered: possibly billed.",
     "tool_calls": "How many times a tool was run.",
+    "tool_errors": "How many of these calls ended with an error, which the model was told.",
     "polls": "How many times a provider was asked for the result of a task.",
     "prompt_tokens": "Tokens of what was asked.",
     "completion_tokens": "Tokens of what was answered, reasoning included.",

@@ -7,7 +7,7 @@ types it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,19 +24,19 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
+from batch.plan import tooling
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
 from batch.prompts.variants import Variants
 from batch.providers.registry import Endpoint, find, resolve
 from batch.providers.service import Service
+from batch.tools.confinement import Confinement
 from batch.tools.registry import ToolSet
 
 TYPES: Final = "types"
 """Key of the ledger's `meta` that holds the column types as JSON."""
 INPUTS: Final = "inputs"
 """Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
-TOOLS: Final = "tools"
-"""Key of the ledger's `meta` that holds version and source hash of each tool by name, as JSON."""
 
 
 class CheckedJob(msgspec.Struct, frozen=True):
@@ -67,6 +67,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """How many calls may be in flight: as many as the job asks for, or as there are open files for."""
     changed_tools: tuple[str, ...] = ()
     """Tools whose source is another than in the last run, under the same version: what to say of each."""
+    confinement: Confinement | None = None
+    """How far its tools may go; None when it has none."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
 
@@ -114,8 +116,8 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     types, kept = _kept(folder, job)
     faults: list[str] = []
     prices = Prices.load()
-    tools = _tools(job, faults)
     endpoint = _endpoint(job, environ, faults)
+    tools, confinement = tooling.prepare(job, environ, faults)
     source, variants = _asked(job, tools, types)
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
@@ -138,10 +140,11 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
     return CheckedJob(
         *found,
-        warnings=warnings,
+        warnings=(*warnings, *tooling.unset(job, environ)),
         doubts=tuple(variants.doubts(source.names)),
         most_calls=sockets.calls(job.limits.concurrency),
-        changed_tools=tuple(_changed(tools, folder)),
+        changed_tools=tuple(tooling.changed(tools, folder)),
+        confinement=confinement,
     )
 
 
@@ -160,7 +163,7 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     return {
         TYPES: msgspec.json.encode(checked.types).decode(),
         INPUTS: checked.inputs.serialize().to_pybytes(),
-        TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
+        tooling.TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
     }
 
 
@@ -206,34 +209,6 @@ def _unread(source: Source, read: Collection[str], kept: Collection[str]) -> lis
     if source.header_doubt is not None and not missing.union(kept) <= set(source.names):
         faults.append(f"input.path: {source.header_doubt}")
     return faults
-
-
-def _tools(job: Job, faults: list[str]) -> ToolSet:
-    if job.tools is None:
-        return ToolSet.empty()
-    try:
-        tools = ToolSet.load(job.tools.module)
-    except JobError as exc:
-        faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
-        return ToolSet.empty()
-    try:
-        return tools if job.tools.allow is None else tools.only(job.tools.allow)
-    except JobError as exc:
-        faults += [f"tools.{fault}" for fault in exc.faults]
-        return ToolSet.empty()
-
-
-def _changed(tools: ToolSet, folder: OutputFolder) -> Iterator[str]:
-    """What to say of tools whose source changed and whose version did not, since the last run in this folder."""
-    if not len(tools) or not folder.ledger.exists():
-        return
-    with LedgerReader(folder.ledger) as reader:
-        kept = reader.meta(TOOLS) if reader.made else None
-    for name in tools.changed(msgspec.json.decode(kept, type=dict[str, list[str]])) if kept else ():
-        yield (
-            f"tool {name}: its code changed and its version did not, so rows that were answered with it stay as they "
-            "are; if its results are others now, raise @tool(version=…), which asks those rows again"
-        )
 
 
 def _asked(job: Job, tools: ToolSet, types: Mapping[str, str] | None) -> tuple[Source, Variants]:

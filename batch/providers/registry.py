@@ -201,10 +201,16 @@ def _usual_path(service: Service) -> str:
 def hide_keys(environ: Mapping[str, str]) -> None:
     """Have every key masked that the environment holds under a usual name, those of other providers too.
 
-    A job's tools see the whole environment, and what they return goes to the provider and into the results.
+    What a job's tools return goes to the provider and into the results, and those that run in this process see it all.
     """
-    for name in {name for service in PROVIDERS.values() for name in service.keys}:
+    for name in key_names():
         redaction.hide(environ.get(name, "").strip())
+
+
+def key_names(tables: Tables | None = None) -> frozenset[str]:
+    """The names of all variables in which keys are looked for, those of a job's own providers included."""
+    own = {table.api_key_env for table in (tables or {}).values() if table.api_key_env}
+    return frozenset({*(name for service in PROVIDERS.values() for name in service.keys), *own})
 
 
 def _described(name: str, table: ProviderSpec) -> Service:

@@ -142,7 +142,7 @@ def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
 def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
     if not len(checked.tools) or checked.job.tools is None:
         return None
-    tools = Executor(checked.tools, coerce=checked.job.tools.coerce)
+    tools = Executor(checked.tools, checked.confinement, coerce=checked.job.tools.coerce)
     stack.callback(tools.close)
     return tools
 

@@ -6,20 +6,20 @@ Owns the `@tool` mark, the loading of a job's `tools.py` and the check of every 
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import itertools
 import re
 import sys
-import traceback
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
 from batch.core.errors import JobError
+from batch.core.nearest import suggestion
+from batch.tools.frames import Origin
+from batch.tools.loading import execute, read
 from batch.tools.schema import Parameter, read_signature
 from batch.tools.sources import source_digest
 
@@ -28,7 +28,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _MARK: Final = "__promptmill_tool__"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)  # the form both API references ask for
 _SHOWN: Final = 8
-_loads: Final = itertools.count(1)
+_OURS: Final = "batch.tools.shipped"
+"""What changes there is no matter of the job's author, and is not told."""
 
 
 class _Mark(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class _Mark(msgspec.Struct, frozen=True):
     description: str | None
     effects: bool = False
     cache: bool = False
+    quick: bool = False
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -53,6 +55,8 @@ class Tool(msgspec.Struct, frozen=True):
     cache: bool = False
     source: str = ""
     """A hash of what the function does, as far as its own file says it; empty when its source is not there."""
+    quick: bool = False
+    """It runs in this process, where nothing can stop it."""
 
 
 @overload
@@ -65,6 +69,7 @@ def tool(
     description: str | None = None,
     effects: bool = False,
     cache: bool = False,
+    quick: bool = False,
 ) -> Callable[[F], F]: ...
 def tool(
     function: F | None = None,
@@ -75,6 +80,7 @@ def tool(
     description: str | None = None,
     effects: bool = False,
     cache: bool = False,
+    quick: bool = False,
 ) -> F | Callable[[F], F]:
     """Mark a function as one the model may call; it stays an ordinary function.
 
@@ -91,6 +97,9 @@ def tool(
             of a row, over any number of crashes; `tools.policy` says what to do when it was cut off.
         cache: the function is pure: the same arguments give the same result. It then runs once in a run for them, and
             the result is shared by all rows; errors are not.
+        quick: the function always returns at once and is harmless: it runs in this process, in a thread, instead of a
+            worker process. It costs less so, many async ones wait at the same time, and it sees our environment and
+            memory; one that does not return cannot be stopped.
 
     Raises:
         TypeError: the mark was put on something that is no function, or both effects and cache were asked for.
@@ -101,7 +110,7 @@ def tool(
     def mark(marked: F) -> F:
         if not inspect.isfunction(marked):
             raise TypeError(f"@tool belongs on a function, not on {marked!r}")
-        setattr(marked, _MARK, _Mark(name, version, description, effects, cache))
+        setattr(marked, _MARK, _Mark(name, version, description, effects, cache, quick))
         return marked
 
     return mark if function is None else mark(function)
@@ -110,11 +119,15 @@ def tool(
 class ToolSet:
     """The checked tools of one job, in the order in which they are defined; it never changes."""
 
-    __slots__ = ("_tools", "_where")
+    __slots__ = ("_tools", "_where", "origin")
 
-    def __init__(self, tools: Iterable[Tool] = (), *, where: Path | str = "tools") -> None:
+    def __init__(
+        self, tools: Iterable[Tool] = (), *, where: Path | str = "tools", origin: Origin | None = None
+    ) -> None:
         self._tools = {entry.name: entry for entry in tools}
         self._where = str(where)
+        self.origin = origin
+        """Where another process can load them from, and perhaps more; None for functions that were given as such."""
 
     @classmethod
     def empty(cls) -> ToolSet:
@@ -122,22 +135,48 @@ class ToolSet:
         return cls()
 
     @classmethod
-    def load(cls, path: Path) -> ToolSet:
+    def load(cls, path: Path | None, *, shipped: Iterable[str] = (), files: Path | None = None) -> ToolSet:
         """Run a tools file and take every function in it that is marked with `@tool`.
 
         The file is run as a module with a private name, so files of the same name in several jobs do not collide, and
         nothing is written beside it. It cannot import modules that lie next to it, only what is installed.
 
+        Args:
+            path: the file; None for a job that has none.
+            shipped: names of tools that promptmill brings along (`shipped`); they come behind those of the file.
+            files: the folder in which these read and write.
+
         Raises:
             JobError: the file cannot be read or run, has no tool, or has one with a wrong name or hint; every fault
                 names file and line.
         """
-        module = _execute(path)
+        source = b"" if path is None else read(path)
+        return cls.from_origin(Origin("" if path is None else str(path), source, tuple(shipped), str(files or "")))
+
+    @classmethod
+    def from_origin(cls, origin: Origin) -> ToolSet:
+        """The tools of an origin, as `load` found them.
+
+        Raises:
+            JobError: as `load`; nothing but the folder of the shipped tools is looked at on the disk.
+        """
+        functions: list[Callable[..., Any]] = []
+        module: types.ModuleType | None = None
+        if origin.path:
+            module = execute(Path(origin.path), origin.source)
+            functions = _marked(vars(module))
+        if origin.shipped and (functions or module is None):
+            from batch.tools import shipped  # noqa: PLC0415  most jobs have none of them
+
+            functions += shipped.named(origin.shipped, Path(origin.files))
         try:
-            return cls.of(_marked(vars(module)), where=path)
+            found = cls.of(functions, where=origin.path or "tools.shipped")
         except JobError:
-            del sys.modules[module.__name__]
+            if module is not None:
+                del sys.modules[module.__name__]
             raise
+        found.origin = origin
+        return found
 
     @classmethod
     def of(cls, functions: Iterable[Callable[..., Any]], *, where: Path | str = "tools") -> ToolSet:
@@ -177,12 +216,14 @@ class ToolSet:
         """
         names = list(allowed)
         unknown = [name for name in names if name not in self._tools]
-        faults = [f"allow: there is no tool {name!r}; {_nearest(name, self.names)}" for name in unknown]
+        there = f"There are: {', '.join(self.names)}"
+        faults = [f"allow: there is no tool {name!r}. {suggestion(name, self.names, there)}" for name in unknown]
         if not names:
             faults.append("allow: names no tool; name one, or remove [tools] from the job")
         if faults:
             raise JobError(faults)
-        return ToolSet(entry for entry in self._tools.values() if entry.name in names)
+        kept = [entry for entry in self._tools.values() if entry.name in names]
+        return ToolSet(kept, where=self._where, origin=self.origin)
 
     def changed(self, before: Mapping[str, list[str]]) -> list[str]:
         """The tools whose source is another than before, under the same version.
@@ -235,10 +276,8 @@ class ToolSet:
     def __len__(self) -> int:
         return len(self._tools)
 
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
 
 
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:
@@ -270,41 +309,11 @@ def _describe(function: Callable[..., Any]) -> Tool | list[str]:
         signature.schema,
         effects=mark.effects,
         cache=mark.cache,
-        source=source_digest(function),
+        source="" if function.__module__ == _OURS else source_digest(function),
+        quick=mark.quick,
     )
 
 
 def _place(function: Callable[..., Any]) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "?"
-
-
-def _execute(path: Path) -> types.ModuleType:
-    """Run a file as a module; it is compiled here, so that no bytecode is left in the job's folder."""
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        fault = f"cannot be read: {error.strerror}; check [tools] module in the job"
-        raise JobError([fault], where=str(path)) from error
-    module = types.ModuleType(f"_promptmill_tools_{next(_loads)}")
-    module.__file__ = str(path)
-    # Registered before it runs: dataclasses and type hints look their module up by name.
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102  the job's own code
-    except (Exception, SystemExit) as error:  # the author's module may raise anything at all
-        del sys.modules[module.__name__]
-        raise JobError([_import_fault(error, path)], where=str(path)) from error
-    return module
-
-
-def _import_fault(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        line = error.lineno
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
-    place = f"{path.name}:{line}" if line else path.name
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    way_out = "; install it in this environment" if isinstance(error, ModuleNotFoundError) else ""
-    return f"{place}: {type(error).__name__}: {text}{way_out}"

@@ -15,7 +15,7 @@ import anyio
 
 from batch.core.canonical import call_key
 from batch.core.records import ToolCall
-from batch.tools.execute import ToolResult
+from batch.tools.content import ToolResult
 from batch.tools.registry import Tool
 
 MOST_BYTES: Final = 32 << 20

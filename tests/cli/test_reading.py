@@ -308,6 +308,7 @@ def test_status_of_a_running_run_is_live(tmp_path: Path, start: Start, cli: Cli)
 # -- tools, init, simulate --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tools_prints_the_schemas_and_calls_one_by_hand(tmp_path: Path, cli: Cli) -> None:
     """As the model sees them; a failing tool is exit 1, a wrong name exit 2."""
     job = tmp_path / "sample"
@@ -324,6 +325,7 @@ def test_tools_prints_the_schemas_and_calls_one_by_hand(tmp_path: Path, cli: Cli
         assert (said.code, told in said.err) == (2, True), said
 
 
+@pytest.mark.slow
 def test_a_call_by_hand_says_what_is_wrong_and_what_was_coerced(tmp_path: Path, cli: Cli) -> None:
     """What the model would read goes to stdout, what only the author can know to stderr."""
     job = tmp_path / "sample"
@@ -338,6 +340,7 @@ def test_a_call_by_hand_says_what_is_wrong_and_what_was_coerced(tmp_path: Path, 
     assert cli("tools", job, "add", '{"a": 2, "b": 3}', "--set", "tools.coerce=true").err == ""
 
 
+@pytest.mark.slow
 def test_functions_without_hints_are_told_by_tools_and_by_check(tmp_path: Path, cli: Cli) -> None:
     """They are offered all the same; one line says what they lack."""
     job = tmp_path / "sample"
@@ -351,6 +354,16 @@ def test_functions_without_hints_are_told_by_tools_and_by_check(tmp_path: Path, 
     checked = cli("check", job)
     assert (checked.code, checked.out.count(told)) == (0, 1)
     assert cli("tools", job, "add", '{"a": [1], "b": [2]}').out == "[1,2]\n"
+
+
+def test_what_a_tool_prints_is_shown_beside_its_result(alone: Shell) -> None:
+    """Its author looks for a mistake; stdout is the result alone."""
+    alone.sections["tools"] = ['module = "tools.py"']
+    (alone.folder / "tools.py").write_text(
+        'from batch import tool\n@tool\ndef talk() -> str:\n    """Talk."""\n    print("on the way")\n    return "done"\n'
+    )
+    said = alone("tools", alone.write(alone.rows(1)), "talk")
+    assert (said.code, said.out, said.err) == (0, "done\n", "on the way\n")
 
 
 def test_tools_of_a_job_without_any_says_so(alone: Shell, cli: Cli) -> None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from batch.core.errors import JobError
-from batch.job.job import InputSpec, Job, LimitSpec, ModelLimitSpec, ModelSpec, OutputSpec, PromptSpec, ToolSpec
+from batch.job.job import InputSpec, Job, LimitSpec, ModelLimitSpec, ModelSpec, OutputSpec, PromptSpec
+from batch.job.toolspec import ToolSpec
 from tests.support.jobtext import SOUND, faults, load
 
 
@@ -83,7 +84,7 @@ def test_a_job_with_every_key_is_read_as_it_stands(folder: Path) -> None:
         limits=LimitSpec(
             concurrency=64, requests_per_minute=600.0, call_timeout_s=30.0, task_timeout_s=3600.5, max_attempts=3
         ),
-        tools=ToolSpec(module=folder / "tools.py", max_turns=4),
+        tools=ToolSpec(module=folder / "tools.py", max_turns=4, folder=folder / "files"),
         output=OutputSpec(
             path=Path("/srv/label-tickets/out"), rows_per_part=500, columns=("ticket_id", "subject"), messages="all"
         ),
@@ -167,7 +168,7 @@ def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path)
         tools=ToolSpec(module=Path("tools.py")),
     )
     assert (job.input.path, job.output.path) == (tmp_path / "rows.jsonl", tmp_path / "out" / "x")
-    assert job.tools == ToolSpec(module=tmp_path / "tools.py")
+    assert job.tools == ToolSpec(module=tmp_path / "tools.py", folder=tmp_path / "files")
     assert msgspec.structs.replace(job, name="y").output.path == tmp_path / "out" / "x", "resolved once"
     with pytest.raises(JobError) as caught:
         Job(

@@ -57,7 +57,7 @@ def test_the_example_of_a_key_is_taken_and_changes_something(name: str, tmp_path
         "model": {"provider": "vllm", "name": "m" if name == "model.name" else "glm-4", "base_url": "http://h"},
         "provider": {"mycorp": {"base_url": "http://h", "speaks": "glm"}},
     }
-    if name.startswith("tools.") and name != "tools.module":
+    if name.startswith("tools.") and name not in {"tools.module", "tools.shipped"}:
         values["tools"] = {"module": "other.py"}
     for instead in {"prompt.messages": ["user"], "prompt.turns": ["user"], "model.names": ["name"]}.get(key.name, ()):
         del values[key.name.split(".")[0]][instead]

@@ -89,7 +89,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
         ("exit code 2", ["2"]),
         ("70", ["70", "fault 70"]),
         ("flood of headers", ["fault 70"]),
-        ("[tools]", ["tools.module", "tools.max_turns"]),
+        ("[tools]", [key for key in keys.KEYS if key.startswith("tools.")]),
         ("run", ["results.run", "calls.run", "runs.run", "progress.run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),

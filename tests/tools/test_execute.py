@@ -17,7 +17,8 @@ import pytest
 
 from batch.core import redaction
 from batch.core.records import ToolCall
-from batch.tools.execute import MAX_CONTENT, Executor, ToolResult
+from batch.tools.content import MAX_CONTENT, ToolResult
+from batch.tools.execute import Executor
 from batch.tools.registry import ToolSet, tool
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from batch.core.records import ToolCall
 from batch.tools import loops
-from batch.tools.execute import Executor, ToolResult
+from batch.tools.content import ToolResult
+from batch.tools.execute import Executor
 from batch.tools.registry import ToolSet, tool
 
 Deed = Callable[[asyncio.AbstractEventLoop], Awaitable[Any]]

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 
 from batch.core.records import ToolCall
-from batch.tools.execute import ToolResult
+from batch.tools.content import ToolResult
 from batch.tools.registry import Tool
 from batch.tools.shared import SharedResults
 

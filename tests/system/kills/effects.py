@@ -1,4 +1,4 @@
-"""A stage for killing an agent that writes files: `jobs/memory_report` over many rows, with the tool's own count of writes.
+"""A stage for killing an agent that writes files: `jobs/memory_report` over many rows, with tools that count their writes.
 
 Used by the tests of this folder and by `scripts/chaos`.
 """
@@ -6,8 +6,10 @@ Used by the tests of this folder and by `scripts/chaos`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from batch.report.status import status_of
 from tests.system.kills.stage import CONCURRENCY, ROOT, Stage
@@ -25,12 +27,7 @@ class Agents(Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        tools = (JOB / "tools.py").read_text("utf-8")
-        # A machine whose memory stands still: a row that is asked again reads the same and does the same.
-        steady = tools.replace('Path("/proc/meminfo")', 'Path(__file__).with_name("meminfo")')
-        assert steady != tools
-        (self.folder / "tools.py").write_text(steady, encoding="utf-8")
-        (self.folder / "meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 4080000 kB\n", encoding="utf-8")
+        shutil.copyfile(Path(__file__).with_name("counted_tools.py"), self.folder / "tools.py")
         prompt = (JOB / "job.toml").read_text("utf-8").partition("[prompt]")[2].partition("[model]")[0]
         job = self.folder / "job.toml"
         head, _, rest = job.read_text("utf-8").partition("[prompt]")

@@ -86,7 +86,6 @@ def conversation(rows: Rows, folder: Path) -> None:
 def memory_report(rows: Rows, folder: Path) -> None:
     reports = folder / "out" / "reports"
     found = sorted(str(path.relative_to(reports)) for path in reports.glob("*/*.txt"))
-    assert sorted((reports / "written.log").read_text("utf-8").splitlines()) == found, "each was written once"
     assert [path.partition("/")[0] for path in found] == sorted(row["id"] for row in rows)
     used = {json.loads(json.loads(row["messages"])[1]["content"])["used_percent"] for row in rows}
     assert all(0 < share < 100 for share in used)
