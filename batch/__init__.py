@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from batch.job.job import (
         InputSpec,
         Job,
+        LabelSpec,
         LimitSpec,
         ModelLimitSpec,
         ModelSpec,
@@ -57,6 +58,7 @@ __all__ = [
     "InputSpec",
     "Job",
     "JobError",
+    "LabelSpec",
     "LimitSpec",
     "ModelLimitSpec",
     "ModelSpec",
@@ -79,6 +81,7 @@ __all__ = [
 _LAZY: Final = {
     "InputSpec": "batch.job.job",
     "Job": "batch.job.job",
+    "LabelSpec": "batch.job.job",
     "LimitSpec": "batch.job.job",
     "ModelLimitSpec": "batch.job.job",
     "ModelSpec": "batch.job.job",

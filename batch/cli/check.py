@@ -214,7 +214,7 @@ def _columns(checked: CheckedJob) -> list[str]:
     from batch.output import tables
 
     source = checked.source.schema
-    renames = tables.renamed(checked.inputs)
+    renames = tables.renamed(checked.inputs, labels=checked.label_columns.names)
     lost = tables.unwritable(source)
     lines = []
     for field in source:

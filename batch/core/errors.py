@@ -43,6 +43,7 @@ FailureKind = Literal[
     "served_other",
     "tool_loop",
     "tool",
+    "label",
 ]
 """Why a row or a call failed; a closed set, stored in `error_kind`. Never decided by searching a message."""
 
@@ -66,6 +67,8 @@ FAILURES: Final[dict[FailureKind, str]] = {
     "served_other": 'Another model answered, and the job says model.served = "same".',
     "tool_loop": "After tools.max_turns replies the model still asked for tools.",
     "tool": "The tool set itself failed in a way that the model cannot be told of.",
+    "label": "No valid label was said, after labels.reasks and labels.escalate; what was said last is in answer. "
+    "Raising reasks, setting escalate or changing the labels asks such rows again.",
 }
 """What each kind means, for people."""
 

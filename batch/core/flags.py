@@ -9,13 +9,21 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 Flag = Literal[
-    "truncated", "empty", "tool_failed", "finish_unknown", "served_other", "usage_unknown", "usage_estimated"
+    "truncated",
+    "empty",
+    "tool_failed",
+    "coerced",
+    "finish_unknown",
+    "served_other",
+    "usage_unknown",
+    "usage_estimated",
 ]
 """Something to know about an answer that is kept all the same."""
 
 TRUNCATED: Final = "truncated"
 EMPTY: Final = "empty"
 TOOL_FAILED: Final = "tool_failed"
+COERCED: Final = "coerced"
 FINISH_UNKNOWN: Final = "finish_unknown"
 SERVED_OTHER: Final = "served_other"
 USAGE_UNKNOWN: Final = "usage_unknown"
@@ -35,6 +43,10 @@ FLAGS: Final[dict[Flag, Meaning]] = {
     TOOL_FAILED: Meaning(
         "a tool gave the model an error instead of a result",
         "look at one; promptmill tools JOB NAME JSON runs a tool by hand",
+    ),
+    COERCED: Meaning(
+        "the label was read out of an answer that held more, or spelled it otherwise",
+        "look at one; a prompt that asks for the label alone needs less reading",
     ),
     FINISH_UNKNOWN: Meaning(
         "the answer ended in a word that nobody knows, or in none",

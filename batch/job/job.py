@@ -144,6 +144,19 @@ class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
 
 
+class LabelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a valid label is, and what is done about an answer that holds none."""
+
+    names: Annotated[tuple[Name, ...], Meta(description='a list of labels: ["billing", "shipping"]')] = ()
+    schema: Annotated[
+        Name | None,
+        Meta(description='a JSON schema file or a type of a Python file: "label.schema.json", "tools.py:Label"'),
+    ] = None
+    reasks: Annotated[int, Meta(ge=0, le=20, description="a whole number from 0 to 20")] = 2
+    escalate: Annotated[Name | None, Meta(description='a model, for example "glm-4-plus"')] = None
+    gold: Annotated[Name | None, Meta(description="the name of a column with the true label")] = None
+
+
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the answers go, and which columns of the input stand beside them."""
 
@@ -162,6 +175,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "model": ModelSpec,
     "limits": LimitSpec,
     "tools": ToolSpec,
+    "labels": LabelSpec,
     "output": OutputSpec,
 }
 
@@ -192,6 +206,7 @@ class Job(Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     limits: LimitSpec = LimitSpec()
     tools: ToolSpec | None = None
+    labels: LabelSpec | None = None
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:
@@ -248,7 +263,7 @@ class Job(Struct, frozen=True, kw_only=True):
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
-        optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
+        optional = frozenset({"tools", "labels", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = "did you mean name?"
@@ -266,7 +281,7 @@ class Job(Struct, frozen=True, kw_only=True):
         """The part of the job that decides what the model is asked.
 
         A change in it makes answers stale and closes a run as `job_changed`. Lane, limits, tags, output, base_url and
-        max_turns are not in it. The caller adds the content of the tool module.
+        max_turns are not in it. The caller adds the content of the tool module, and what a valid label is.
         """
         return {
             "provider": self.model.provider,
@@ -307,6 +322,11 @@ class Job(Struct, frozen=True, kw_only=True):
             del whole["limits"]["model"]  # a job without it is the same as before there was this key
         if self.output.publish_every_s == PUBLISH_EVERY_S:
             del whole["output"]["publish_every_s"]  # as above
+        if self.labels is None:
+            del whole["labels"]
+        for table in whole["provider"].values():
+            if table["json"] == "none":
+                del table["json"]
         for name in set(_LATER).difference(_later(self.input)):
             del whole["input"][name]
         data = msgspec.json.encode(whole, order="sorted")

@@ -199,6 +199,30 @@ KEYS: Final[dict[str, Words]] = {
         "The most replies of the model for one row; one that still asks for tools then fails as tool_loop.",
         "max_turns = 6",
     ),
+    # -- labels
+    "labels.names": Words(
+        "The labels an answer may be; anything else is asked again. The table gets a column label.",
+        'names = ["billing", "shipping"]',
+    ),
+    "labels.schema": Words(
+        "Instead of names: what a label with several properties is, as a JSON schema in a file, or as a msgspec "
+        "struct, dataclass or TypedDict in a Python file. Each property gets a column label_PROPERTY.",
+        'schema = "label.schema.json"',
+    ),
+    "labels.reasks": Words(
+        "How often a model is asked again in the same conversation, told what was wrong, when its answer holds no "
+        "valid label. Raising it asks the rows again that failed as label.",
+        "reasks = 1",
+    ),
+    "labels.escalate": Words(
+        "Another model of the provider, asked once when the answers stay invalid. It has limits and a price of its "
+        "own. Setting it asks the rows again that failed as label.",
+        'escalate = "glm-4-plus"',
+    ),
+    "labels.gold": Words(
+        "A column of the input with the true label, to measure the answers against. The model is not shown it.",
+        'gold = "category"',
+    ),
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",
@@ -235,6 +259,11 @@ KEYS: Final[dict[str, Words]] = {
     "provider.NAME.counts": Words(
         'What its token limit counts: max_tokens as "asked", or the tokens "used". Without it as the dialect does.',
         'counts = "used"',
+    ),
+    "provider.NAME.json": Words(
+        'How the service can be held to JSON where labels are asked for: to a "schema" (response_format json_schema), '
+        'to some "object" (json_object), or with "none" by words alone.',
+        'json = "schema"',
     ),
     "provider.NAME.finish_reasons": Words(
         "The service's own words for how an answer ended, beside those that are known: each means stop, length, "

@@ -6,7 +6,7 @@ the stages are made from the job; it starts none of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -16,6 +16,7 @@ from batch.core.clock import Clock
 from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
+from batch.labels.tries import LabelRules
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -75,12 +76,16 @@ def wire(
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
     limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
+    beside = _asked_beside(checked, feeders)
     schedule: Schedule[Row] = Schedule(
         clock,
-        open_limits={model: 2 * limiter.model(model).concurrency for model in feeders},
+        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
         model_of=lambda row: row.request.model,
+        sent_to=lambda row: row.model,
         needs_slot=lambda row: row.call is None and row.replied is None,
     )
+    for model in beside:
+        schedule.end(model)  # no row begins there
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
@@ -116,6 +121,13 @@ def wire(
         worker=Worker(context, schedule, settings, tools=tools, state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
+
+
+def _asked_beside(checked: CheckedJob, feeders: Collection[str]) -> list[str]:
+    """The model that is asked for labels in the end, unless it has rows of its own."""
+    labels = checked.job.labels
+    escalate = labels.escalate if labels is not None else None
+    return [escalate] if escalate is not None and escalate not in feeders else []
 
 
 def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publisher:
@@ -160,8 +172,7 @@ def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
 
 def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
     """What makes the estimator of one model."""
-    schemas = checked.tools.schemas()
-    carried = msgspec.json.encode(schemas).decode() if schemas else ""
+    carried = checked.carried
     return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
 
 
@@ -173,6 +184,7 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         served=job.model.served,
         keep=job.output.messages,
         finish_reasons=dict(checked.endpoint.service.finish_reasons),
+        labels=_label_rules(checked),
     )
     return Settings(
         lane=job.model.lane,
@@ -182,6 +194,13 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         likelier_url=likelier_url(checked.endpoint.base_url, checked.endpoint.service),
         collect_only=collecting,
     )
+
+
+def _label_rules(checked: CheckedJob) -> LabelRules | None:
+    if checked.asking is None:
+        return None
+    spec = checked.job.labels
+    return LabelRules(checked.asking) if spec is None else LabelRules(checked.asking, spec.reasks, spec.escalate)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:
@@ -198,6 +217,7 @@ def _policy(checked: CheckedJob) -> Policy:
         limits.call_timeout_s,
         limits.first_chunk_timeout_s,
         limits.idle_timeout_s,
+        asking=checked.asking,
     )
 
 

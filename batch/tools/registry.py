@@ -157,6 +157,15 @@ class ToolSet:
         return len(self._tools)
 
 
+def run_file(path: Path) -> types.ModuleType:
+    """Run a Python file of a job as a module, as `ToolSet.load` does, for what else stands in it.
+
+    Raises:
+        JobError: the file cannot be read or run; the fault names the line.
+    """
+    return _execute(path)
+
+
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:
     """The marked functions of a module, each of them once, even when it has two names."""
     functions = [value for value in namespace.values() if inspect.isfunction(value) and hasattr(value, _MARK)]

@@ -34,6 +34,12 @@ _BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)、])[ \t]+([^\n]+)$", re.MULTILI
 _SEPARATOR = re.compile(r"\s*(?:[,，、;；|/]|\bor\b|\band\b|或者?)\s*(?:(?:\bor\b|\band\b|或者?)\s*)?")
 _WORDS = re.compile(r"[a-z]+|[0-9]+|[\u3040-\u30ff\u4e00-\u9fff]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CORRECTION = re.compile(
+    r"\b(?:answer|response|reply|output|json|label)\b[^\n]{0,40}\b(?:not valid|invalid|cannot be used|wrong|incorrect)\b"
+    r"|\bvalidation errors?\b|\b(?:try|answer) again\b|\bfix the errors?\b|(?:回答|答案|格式)[^\n]{0,12}(?:无效|错误|不正确)",
+    re.IGNORECASE,
+)
+_LONGEST_COMPLAINT = 400
 _TRIM = " \t\r\n\"'`“”‘’「」()（）[]【】.。"
 _SPECIAL = frozenset({"other", "others", "unknown", "none", "misc", "其他", "其它"})
 _LONGEST_LIST = 20_000
@@ -60,7 +66,7 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
     """
     schema = _format_schema(ask)
     labels: tuple[str, ...] = ()
-    subject = user
+    subject = user = _uncorrected(ask, user)
     if schema is None:
         for text in [text_of(message.get("content")) for message in ask.messages if message.get("role") == "system"]:
             schema, labels, _ = _frame(text)
@@ -77,6 +83,21 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
     if wants_json(ask):
         return msgspec.json.encode({"answer": " ".join(user.split())[:60]}).decode()
     return None
+
+
+def _uncorrected(ask: Ask, user: str) -> str:
+    """The user's last text that asks for something: one that only finds fault with an answer is about the text before."""
+    said = [
+        text_of(message.get("content")) if message.get("role") == "user" else ""
+        for message in ask.messages
+        if message.get("role") in ("user", "assistant")
+    ]
+    last = len(said) - 1
+    while last > 1 and said[last - 1] == "" and (_CORRECTION.search(said[last][:_LONGEST_COMPLAINT]) or not said[last]):
+        last -= 1
+    while last > 0 and not said[last]:
+        last -= 1
+    return said[last] if said and said[last] else user
 
 
 def choose(labels: tuple[str, ...], text: str, identity: int) -> str:
