@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli import jobs
+from batch.cli import jobs, labelling
 from batch.cli.text import count, pairs, say, table
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
@@ -81,6 +81,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("price", _price(checked)),
             ("limits", _limits(checked)),
             ("tools", ", ".join(checked.tools.names)),
+            ("labels", labelling.labels_text(checked)),
             ("output", _output(checked)),
         ]
     )
@@ -159,7 +160,7 @@ def _address(checked: CheckedJob) -> str:
 
 def _price(checked: CheckedJob) -> str:
     """The price of each model, one line for each."""
-    models = _models(checked)
+    models = labelling.models_asked(checked)
     return "\n".join(f"{f'{clean(model)}: ' if len(models) > 1 else ''}{_price_of(checked, model)}" for model in models)
 
 
@@ -274,13 +275,9 @@ def _samples(checked: CheckedJob) -> Iterator[str]:
 
 def _size(checked: CheckedJob, messages: list[dict[str, Any]]) -> str:
     """How many tokens the first request is, as far as can be said without the model's tokenizer."""
-    import msgspec
-
     from batch.limits import tokens
 
-    schemas = checked.tools.schemas()
-    carried = msgspec.json.encode(schemas).decode() if schemas else ""
-    likely, least, most = tokens.about(messages, carried=carried)
+    likely, least, most = tokens.about(messages, carried=checked.carried)
     pictures = sum(
         part.get("type") == "image_url"
         for message in messages

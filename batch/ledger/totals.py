@@ -51,6 +51,8 @@ class Totals(msgspec.Struct):
     """How many rows failed, by `kind/code`."""
     flags: dict[str, int] = {}
     """How many rows have each flag of `core.flags`."""
+    purposes: dict[str, int] = {}
+    """How many calls were made for what no row asks at first: `reask`, `escalate`."""
 
     @property
     def rows(self) -> int:
@@ -71,6 +73,8 @@ class Totals(msgspec.Struct):
         self.calls += 1
         setattr(self, call.state, getattr(self, call.state) + 1)
         self.polls += call.polls
+        if call.purpose not in (None, "first", "retry"):
+            self.purposes[call.purpose] = self.purposes.get(call.purpose, 0) + 1
         usage = call.usage
         if usage is None:
             if call.state == "answered":

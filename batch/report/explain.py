@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from batch.core.errors import EXITS, FAILURES, RefusedToStart
 from batch.core.flags import FLAGS
 from batch.job.keys import SECTION_TEXTS, all_keys
-from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, RESULT_TEXTS, RESULTS
+from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, LABEL_TEXTS, RESULT_TEXTS, RESULTS
 
 
 class Topic(NamedTuple):
@@ -81,6 +81,7 @@ def groups(flags: Sequence[Topic] = (), simulator: Sequence[Topic] = ()) -> tupl
             (
                 *_columns("results", RESULTS, RESULT_TEXTS),
                 *_input_columns(),
+                *_label_columns(),
                 *_columns("calls", CALLS, CALL_TEXTS),
             ),
         ),
@@ -165,6 +166,11 @@ def _columns(table: str, columns: Iterable[Any], texts: dict[str, str]) -> Itera
     for column in columns:
         facts = (("type", str(column.type)),)
         yield Topic(f"{table}.{column.name}", f"column of {table}", texts[column.name], facts, (column.name,), (table,))
+
+
+def _label_columns() -> Iterator[Topic]:
+    for name, text in LABEL_TEXTS.items():
+        yield Topic(f"results.{name}", "column of results", text, (), (name,), ("results",))
 
 
 def _input_columns() -> Iterator[Topic]:

@@ -100,11 +100,7 @@ def wire(
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
 
-    def old_request(pending: PendingRow) -> RowRequest:
-        # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
-        return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
-
-    request_of = old_request if collecting else next(iter(feeders.values())).request
+    request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     model_of = partial(_model_of, checked)
     resumer = Resumer(reader, context, schedule, settings.rules, request_of, model_of=model_of)
     tools = _executor(checked, stack)
@@ -121,6 +117,11 @@ def wire(
         worker=Worker(context, schedule, settings, tools=tools, state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
+
+
+def _old_request(checked: CheckedJob, pending: PendingRow) -> RowRequest:
+    # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
+    return RowRequest([], checked.old_models.get(pending.variant, checked.job.model.name))
 
 
 def _asked_beside(checked: CheckedJob, feeders: Collection[str]) -> list[str]:

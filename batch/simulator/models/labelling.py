@@ -35,8 +35,10 @@ _SEPARATOR = re.compile(r"\s*(?:[,，、;；|/]|\bor\b|\band\b|或者?)\s*(?:(?:
 _WORDS = re.compile(r"[a-z]+|[0-9]+|[\u3040-\u30ff\u4e00-\u9fff]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _CORRECTION = re.compile(
-    r"\b(?:answer|response|reply|output|json|label)\b[^\n]{0,40}\b(?:not valid|invalid|cannot be used|wrong|incorrect)\b"
-    r"|\bvalidation errors?\b|\b(?:try|answer) again\b|\bfix the errors?\b|(?:回答|答案|格式)[^\n]{0,12}(?:无效|错误|不正确)",
+    r"\b(?:answer|response|reply|output|json|label)\b[^\n]{0,40}"
+    r"\b(?:not valid|invalid|cannot be used|wrong|incorrect)\b"
+    r"|\bvalidation errors?\b|\b(?:try|answer) again\b|\bfix the errors?\b"
+    r"|(?:回答|答案|格式)[^\n]{0,12}(?:无效|错误|不正确)",
     re.IGNORECASE,
 )
 _LONGEST_COMPLAINT = 400
@@ -86,7 +88,7 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
 
 
 def _uncorrected(ask: Ask, user: str) -> str:
-    """The user's last text that asks for something: one that only finds fault with an answer is about the text before."""
+    """The user's last text that asks for something; one that finds fault with an answer is about the one before."""
     said = [
         text_of(message.get("content")) if message.get("role") == "user" else ""
         for message in ask.messages
