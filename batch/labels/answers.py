@@ -95,19 +95,21 @@ def _name(text: str, names: tuple[str, ...]) -> Found | Invalid:
             else:
                 said[one[0]] = said.get(one[0], True) and (one[1] or not alone)
     if not said and not told:
+        if whole.startswith("{"):
+            return Invalid("no_json", f"the answer is not JSON: {_why(text)}")
         told, said = _among_words(text, names)
     if len(said) == 1 and not told:
         ((name, coerced),) = said.items()
         return Found(name, coerced)
     if len(said) > 1:
         return Invalid("ambiguous", f"the answer says several labels: {values.listed(said)}")
-    if told:
-        return Invalid("outside", values.none_of(told[0], names))
     if said:
         return Invalid("ambiguous", f"the answer says {values.listed(said)} and more")
+    if told:
+        return Invalid("outside", values.none_of(told[0], names))
     if len(whole.split()) <= 8 and "{" not in whole:
         return Invalid("outside", values.none_of(whole, names))
-    return Invalid("no_json" if "{" in whole else "outside", "the answer does not say one label alone")
+    return Invalid("outside", "the answer does not say one label alone")
 
 
 def _names_in(value: Any) -> Iterator[str]:
@@ -178,7 +180,7 @@ def _why(text: str) -> str:
         loads(_stripped(text))
     except ValueError as exc:
         return str(exc)[:120]
-    return "no object is in it"
+    return "it says no label"
 
 
 def _stripped(text: str) -> str:

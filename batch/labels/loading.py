@@ -59,7 +59,11 @@ def _of_type(path: Path, member: str) -> Any:
         raise SchemaFaults(exc.faults) from exc
     kind = getattr(module, member, None)
     if kind is None:
-        types = [name for name, value in vars(module).items() if isinstance(value, type) and not name.startswith("_")]
+        types = [
+            name
+            for name, value in vars(module).items()
+            if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
+        ]
         raise SchemaFaults([f"{path.name} has no {member!r}; it has the types {', '.join(types) or '(none)'}"])
     if hasattr(kind, "model_json_schema"):  # pydantic, which need not be installed
         return kind.model_json_schema()
