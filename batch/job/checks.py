@@ -96,11 +96,11 @@ def _label_faults(labels: dict[str, Any] | None, model: dict[str, Any]) -> list[
         return []
     faults = []
     names: tuple[str, ...] = labels.get("names") or ()
-    if "names" not in labels and "schema" not in labels:
+    if not names and labels.get("names", ()) is not None and "schema" not in labels:
         faults.append(Fault(("labels",), 'has neither names nor schema: add one, for example names = ["yes", "no"]'))
     if names and labels.get("schema"):
         faults.append(Fault(("labels", "schema"), "stands beside names, and a label is one or the other: keep one"))
-    if "names" in labels and labels["names"] is not None and len(set(names)) < max(2, len(names)):
+    if names and len(set(names)) < max(2, len(names)):
         twice = sorted({name for name in names if names.count(name) > 1})
         text = f"has {', '.join(map(repr, twice))} twice: once is enough" if twice else "needs at least two labels"
         faults.append(Fault(("labels", "names"), text))

@@ -89,17 +89,15 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
 
 def _uncorrected(ask: Ask, user: str) -> str:
     """The user's last text that asks for something; one that finds fault with an answer is about the one before."""
-    said = [
-        text_of(message.get("content")) if message.get("role") == "user" else ""
-        for message in ask.messages
-        if message.get("role") in ("user", "assistant")
-    ]
-    last = len(said) - 1
-    while last > 1 and said[last - 1] == "" and (_CORRECTION.search(said[last][:_LONGEST_COMPLAINT]) or not said[last]):
-        last -= 1
-    while last > 0 and not said[last]:
-        last -= 1
-    return said[last] if said and said[last] else user
+    turns = [message for message in ask.messages if message.get("role") in ("user", "assistant")]
+    for place in range(len(turns) - 1, -1, -1):
+        if turns[place].get("role") != "user":
+            continue
+        said = text_of(turns[place].get("content"))
+        answered = place > 0 and turns[place - 1].get("role") == "assistant"
+        if said and not (answered and _CORRECTION.search(said[:_LONGEST_COMPLAINT])):
+            return said
+    return user
 
 
 def choose(labels: tuple[str, ...], text: str, identity: int) -> str:
