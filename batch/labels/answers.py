@@ -33,8 +33,11 @@ _SAID: Final = re.compile(
 _AROUND: Final = " \t\r\n\"'`“”‘’「」*#>.。,，;；:：!！()（）[]【】<"
 _BULLET: Final = re.compile(r"\A(?:[-*•]|\d+[.)、])[ \t]+")
 _LONGEST: Final = 200_000
+_SCANNED: Final = 100_000
+"""Characters looked at in search of braces that close: an answer of opening ones must not hold up everybody."""
 _MOST_OPENINGS: Final = 50
 _MOST_LINES: Final = 2_000
+_MARGIN: Final = 80  # characters around a name that stands behind a word such as "label:"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ def read(answer: str | None, schema: LabelSchema, *, cut: bool = False) -> Found
         schema: what a label is.
         cut: whether the answer ends where its tokens did: then a name at its end may be the beginning of another.
     """
-    text = _THOUGHT.sub("", answer or "")[:_LONGEST]
+    text = _THOUGHT.sub("", answer or "")[-_LONGEST:]
     thought = len(text) != len(answer or "")
     if not text.strip():
         return Invalid("truncated" if cut else "empty", "the answer is cut off" if cut else "the answer is empty")
@@ -129,13 +132,14 @@ def _among_words(text: str, names: tuple[str, ...]) -> tuple[list[str], dict[str
     """Names that stand alone on a line, or behind a word such as "label:"; and what stands there and is no name."""
     said: dict[str, bool] = {}
     told: list[str] = []
+    longest = max(map(len, names)) + _MARGIN
     for line in islice(text.splitlines(), _MOST_LINES):
         bare = _BULLET.sub("", line.strip()).strip(_AROUND)
         if (one := values.name_of(bare, names)) is not None:
             said[one[0]] = True
             continue
         for match in islice(_SAID.finditer(line), _MOST_OPENINGS):
-            rest = line[match.end() :].strip(_AROUND)
+            rest = line[match.end() :][:longest].strip(_AROUND)
             if rest and (one := values.name_of(rest, names)) is not None:
                 said[one[0]] = True
             elif rest and len(rest.split()) <= 4 and not said:
@@ -201,12 +205,13 @@ def _documents(text: str) -> Iterator[tuple[Any, bool]]:
         except ValueError:
             continue
         return
-    position = 0
+    position, left = 0, _SCANNED
     for _ in range(_MOST_OPENINGS):
         start = text.find("{", position)
-        if start < 0:
+        if start < 0 or left <= 0:
             return
-        end = _end_of(text, start)
+        end = _end_of(text, start, min(len(text), start + left))
+        left -= (end or len(text)) - start
         position = start + 1
         if end is not None:
             try:
@@ -216,10 +221,10 @@ def _documents(text: str) -> Iterator[tuple[Any, bool]]:
                 continue
 
 
-def _end_of(text: str, start: int) -> int | None:
-    """Where the braces that open at `start` are closed; None when they are not."""
+def _end_of(text: str, start: int, last: int) -> int | None:
+    """Where the braces that open at `start` are closed; None when they are not before `last`."""
     depth, quoted, escaped = 0, False, False
-    for position in range(start, len(text)):
+    for position in range(start, last):
         sign = text[position]
         if quoted:
             quoted = escaped or sign != '"'

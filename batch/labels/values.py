@@ -21,6 +21,7 @@ from batch.labels.nodes import Node
 
 _INT64: Final = 1 << 63
 _SHOWN: Final = 60
+_COMPARED: Final = 200  # characters of a text whose nearest names are worth looking for
 MOST_NAMED: Final = 12
 _GAPS: Final = re.compile(r"[\s_\-]+")
 _MOMENTS: Final[dict[str | None, Any]] = {"date": dt.date, "date-time": dt.datetime, "time": dt.time, "uuid": uuid.UUID}
@@ -62,7 +63,7 @@ def none_of(text: str, names: tuple[str, ...]) -> str:
     shown = shorter(text)
     if len(names) <= MOST_NAMED:
         return f"{shown} is none of the labels: {', '.join(names)}"
-    near = difflib.get_close_matches(text.lower(), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(text.lower(), names, n=3, cutoff=0.5) if len(text) <= _COMPARED else []
     return f"{shown} is none of the labels{f'; the nearest are {listed(near)}' if near else ''}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -193,3 +194,38 @@ def test_missing_properties_broken_json_and_two_objects_are_told_apart() -> None
     assert isinstance(found, Invalid)
     assert 'has "b", which is not asked for' in found.text
     assert answers.read('{"a": 1}', closed) == Found({"a": 1.0})
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{" * 300_000,
+        '{"a":' * 60_000,
+        "a" * 300_000,
+        "label is " * 40_000,
+        "label: x\n" * 40_000,
+        '"' * 300_000,
+        "```json\n" * 40_000,
+        "<think>" * 40_000,
+        '{"label": "' + "x" * 300_000 + '"}',
+        "{}" * 100_000,
+    ],
+    ids=range(10),
+)
+def test_an_answer_made_to_take_long_is_read_as_fast_as_any(hostile: str) -> None:
+    """Whole runs wait while one answer is read; counted in steps of the interpreter, which no busy machine changes."""
+    steps = 0
+
+    def count(*_: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        found = [answers.read(hostile, schema) for schema in (NAMES, OBJECT)]
+    finally:
+        sys.settrace(before)
+    assert all(isinstance(one, Invalid) for one in found)
+    assert steps < 6_000_000

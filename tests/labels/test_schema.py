@@ -8,11 +8,8 @@ import pytest
 from batch.labels.nodes import NAMES, SchemaFaults
 from batch.labels.schema import LabelSchema, label_columns
 
-OBJECT = {
-    "type": "object",
-    "properties": {"topic": {"enum": ["a", "b"]}, "score": {"type": "integer"}},
-    "required": ["topic"],
-}
+PROPERTIES = {"topic": {"enum": ["a", "b"]}, "score": {"type": "integer"}}
+OBJECT = {"type": "object", "properties": PROPERTIES, "required": ["topic"]}
 
 
 def test_names_make_one_column_and_are_asked_for_as_an_object() -> None:
@@ -60,7 +57,7 @@ def test_the_order_of_names_is_not_part_of_what_is_asked_and_everything_else_is(
     part = LabelSchema.of_names(["b", "a"]).request_part()
     assert part == LabelSchema.of_names(["a", "b"]).request_part()
     assert part != LabelSchema.of_names(["a", "b", "c"]).request_part()
-    told = {**OBJECT, "properties": {**OBJECT["properties"], "topic": {"enum": ["a", "b"], "description": "x"}}}
+    told = {**OBJECT, "properties": {**PROPERTIES, "topic": {"enum": ["a", "b"], "description": "x"}}}
     assert LabelSchema.of_schema(OBJECT).request_part() != LabelSchema.of_schema(told).request_part()
 
 

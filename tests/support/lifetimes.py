@@ -275,7 +275,7 @@ class Life:
 
     def _context(self, clock: HandClock, books: Books, limiter: Limiter, replay: LedgerReader) -> CallContext:
         context = CallContext(
-            Policy("glm", (), 600.0, asking=self.rules.labels and self.rules.labels.asking),
+            Policy("glm", (), 600.0, asking=self.rules.labels.asking if self.rules.labels else None),
             Glm(GLM, Credentials("k"), clock=clock),
             "http://127.0.0.1:1/api/paas/v4",
             books=books,
