@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from batch.job.job import (
         InputSpec,
         Job,
-        LabelSpec,
         LimitSpec,
         ModelLimitSpec,
         ModelSpec,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
         PromptSpec,
         ToolSpec,
     )
+    from batch.job.labelspec import LabelSpec
     from batch.job.options import RunOptions
     from batch.job.providers import ProviderSpec
     from batch.run.blocking import run_sync
@@ -81,7 +81,7 @@ __all__ = [
 _LAZY: Final = {
     "InputSpec": "batch.job.job",
     "Job": "batch.job.job",
-    "LabelSpec": "batch.job.job",
+    "LabelSpec": "batch.job.labelspec",
     "LimitSpec": "batch.job.job",
     "ModelLimitSpec": "batch.job.job",
     "ModelSpec": "batch.job.job",

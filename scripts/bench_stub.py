@@ -71,14 +71,15 @@ class Stub(asyncio.Protocol):
                 return
             self._buffer = self._buffer[end + 4 + length :]
             if head.startswith(b"post /drip/"):
-                self._transport.write(STREAM_HEAD)  # type: ignore[attr-defined]
+                self._transport.write(STREAM_HEAD)  # type: ignore[attr-defined]  # a socket's, open by now
                 self._drip(0)
             else:
-                self._transport.write(STREAM if head.startswith(b"post /stream/") else REPLY)  # type: ignore[attr-defined]
+                whole = STREAM if head.startswith(b"post /stream/") else REPLY
+                self._transport.write(whole)  # type: ignore[attr-defined]  # a socket's, open by now
 
     def _drip(self, number: int) -> None:
         """Write one frame every millisecond; a stream of this kind takes 0.2 s at least."""
-        self._transport.write(FRAMES[number])  # type: ignore[attr-defined]
+        self._transport.write(FRAMES[number])  # type: ignore[attr-defined]  # a socket's, open by now
         if number + 1 < len(FRAMES) and not self._transport.is_closing():
             self._loop.call_later(0.001, self._drip, number + 1)
 

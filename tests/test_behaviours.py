@@ -79,7 +79,7 @@ def test_a_line_says_who_shows_the_behaviour_and_who_meets_it(number: int) -> No
 
 
 def test_the_register_and_the_faults_of_the_list_are_the_same() -> None:
-    """A fault without a line is untested, a line without a fault is a wish; titles are for people and may differ."""
+    """A fault without a line is untested, a line without a fault is a wish."""
     simulated = {
         number for number, line in LINES.items() if number > LAST_OF_HEALTH and not {"where", "later"} & line.keys()
     }

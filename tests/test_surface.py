@@ -53,7 +53,7 @@ def test_importing_it_loads_neither_arrow_nor_anything_else_that_takes_time() ->
 def test_a_name_that_is_not_there_is_an_attribute_error_that_lists_what_is() -> None:
     """As of any module, with more help."""
     with pytest.raises(AttributeError, match="it has BatchError"):
-        batch.runn  # noqa: B018
+        batch.runn  # noqa: B018 - looking is what is tested
 
 
 @pytest.mark.slow

@@ -17,46 +17,54 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
-from batch.cli.text import Unread, is_gone
+from batch.cli.help import Formatter
+from batch.cli.text import Unread, columns, is_gone, wrapped
 from batch.core import errors, openfiles, process
 from batch.core.errors import BatchError
+from batch.core.nearest import suggestion
 from batch.core.plain import clean
 
 DEBUG: Final = "show the traceback of an unexpected error."
-
-EPILOGUE: Final = f"""\
-JOB is a job folder or its job.toml; OUT is the output folder of a run.
---debug, with any command: {DEBUG}
-
-Exit codes:
-""" + "".join(f"  {code:<2}  {text}\n" for code, text in errors.EXITS.items())
 
 COMMANDS: Final = {
     "init": ("batch.cli.init:init", "Write a working sample job into a new folder."),
     "check": ("batch.cli.check:check", "Validate a job and show its first prompts; sends nothing."),
     "run": ("batch.cli.run:run", "Run a job, or continue it: answers land in the output folder."),
-    "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, tokens, money, failures."),
+    "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
     "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
-    "rebuild": ("batch.cli.rebuild:rebuild", "Make the ledger again from results and calls, when it is lost or old."),
+    "rebuild": ("batch.cli.rebuild:rebuild", "Make a ledger that is lost or old again, from results and calls."),
     "prune": ("batch.cli.prune:prune", "Take rows out of the table that are not in the input any more."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
-    "explain": ("batch.cli.explain:explain", "Every key, column, flag, error, exit code and behaviour, in words."),
+    "explain": ("batch.cli.explain:explain", "What any key, column, flag, error, exit code or word means."),
 }
 
+_ALL: Final = ", ".join(COMMANDS)
 
-def make_app() -> App:
-    """The application with all its commands, none of them loaded."""
+
+def _epilogue() -> str:
+    """What stands below the list of commands, as wide as the terminal."""
+    codes = columns([(str(code), text) for code, text in errors.EXITS.items()])
+    named = wrapped("JOB is a job folder or its job.toml; OUT is the output folder of a run.")
+    return "\n".join([*named, *wrapped(f"--debug, with any command: {DEBUG}"), "", "Exit codes:", *codes])
+
+
+def make_app(asked: str | None = None) -> App:
+    """The application with all its commands, none of them loaded.
+
+    Args:
+        asked: the command whose help may be asked for: it tells all of its docstring, the others their summary here.
+    """
     app = App(
         name="promptmill",
         help="Turns a file of prompts into a file of answers, at any size, with every token accounted for.",
-        help_epilogue=EPILOGUE,
+        help_epilogue=_epilogue(),
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=Formatter(),
         version=_version,
         print_error=False,
         exit_on_error=False,
@@ -64,7 +72,8 @@ def make_app() -> App:
         result_action="return_value",
     )
     for position, (name, (target, summary)) in enumerate(COMMANDS.items()):
-        app.command(target, name=name, help=summary, sort_key=position, help_epilogue="")
+        said = {} if name == asked else {"help": summary}
+        app.command(target, name=name, sort_key=position, help_epilogue="", **said)
     return app
 
 
@@ -81,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Model text holds characters that a terminal's own encoding may not have.
         with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # not every TextIO has it
     try:
-        result = make_app()(given)
+        result = make_app(_command(given))(given)
         code = result if isinstance(result, int) else errors.EXIT_OK
     except CycloptsError as exc:
         code = _usage(exc, given)
@@ -102,11 +111,22 @@ def _version() -> str:
         return "unknown: not installed, run from a checkout"
 
 
+def _command(given: Sequence[str]) -> str | None:
+    return next((word for word in given if word in COMMANDS), None)
+
+
 def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
-    command = next((word for word in given if word in COMMANDS), None)
+    command = _command(given)
     text = str(exc)
     if isinstance(exc, UnusedCliTokensError):
         text = f"unexpected argument: {' '.join(exc.unused_tokens or ())}"
+    elif isinstance(exc, UnknownCommandError):
+        asked = (exc.unused_tokens or [""])[0]
+        text = f"there is no command {asked!r}. {suggestion(asked, COMMANDS, f'There are: {_ALL}.')}"
+    elif isinstance(exc, UnknownOptionError):
+        asked = exc.token.keyword or exc.token.value
+        names = [name for argument in exc.argument_collection for name in argument.names]
+        text = f"there is no option {asked}. {suggestion(asked, names)}".rstrip()
     elif isinstance(exc, MissingArgumentError) and exc.argument is not None:
         name = exc.argument.name
         text = f"{name} needs a value" if name.startswith("-") else f"{command} needs {name}"
@@ -160,7 +180,7 @@ def _given_up(exc: BaseException) -> bool:
 def _printing(exc: OSError) -> bool:
     """Whether an error is that of rich, which prints the help."""
     frames = traceback.extract_tb(exc.__traceback__)
-    return bool(frames) and frames[-1].filename.endswith(os.path.join("rich", "console.py"))  # noqa: PTH118 - a text
+    return bool(frames) and frames[-1].filename.endswith(f"{os.sep}rich{os.sep}console.py")
 
 
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:

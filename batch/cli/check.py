@@ -80,12 +80,12 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("API key", _key(checked)),
             ("price", _price(checked)),
             ("limits", _limits(checked)),
-            ("tools", ", ".join(checked.tools.names)),
+            ("tools", _tools(checked)),
             ("labels", labelling.labels_text(checked)),
             ("output", _output(checked)),
         ]
     )
-    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts)
+    told = (checked.unmasked_key, checked.fewer_calls, *checked.warnings, *checked.doubts, *checked.changed_tools)
     if warnings := [text for text in told if text is not None]:
         yield "warnings"
         yield from (f"  {clean(text, most=SHOWN)}" for text in warnings)
@@ -158,6 +158,16 @@ def _address(checked: CheckedJob) -> str:
     return f"{checked.endpoint.base_url} ({', '.join(parts)})"
 
 
+def _tools(checked: CheckedJob) -> str:
+    """The tools on offer; of those with effects, what becomes of one that is cut off."""
+    spec = checked.job.tools
+    found = [(name, checked.tools.get(name)) for name in checked.tools.names]
+    return ", ".join(
+        f"{name} (effects: {spec.policy} when cut off)" if tool is not None and tool.effects and spec else name
+        for name, tool in found
+    )
+
+
 def _price(checked: CheckedJob) -> str:
     """The price of each model, one line for each."""
     models = labelling.models_asked(checked)
@@ -222,6 +232,8 @@ def _columns(checked: CheckedJob) -> list[str]:
         notes = []
         if field.name == "input_rest" and not checked.source.rest_is_input:
             notes.append("JSON text of what fits no other column")
+        if field.name in checked.source.unnamed:
+            notes.append("its cell in the header is empty")
         if field.name in checked.variants.columns:
             notes.append("in the prompt")
         if is_text_bytes(field):

@@ -1,42 +1,39 @@
-"""`promptmill explain`: tells what a key, a column, a flag, an error, an exit code or a fault of the simulator is.
+"""`promptmill explain`: tells what a key, a column, a flag, an error, an exit code, a word or a behaviour is.
 
-Owns how topics look on a terminal, and the collection of the flags that the commands have. What there is to be told,
-and how it is found, is `report.explain`'s.
+Owns how topics look on a terminal, and the collection of the flags and words that the commands have. What there is to
+be told, and how it is found, is `report.explain`'s.
 """
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 from cyclopts import Parameter
 
-from batch.cli.text import pairs, say
+from batch.cli.text import pairs, say, wrapped
 from batch.core.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from batch.report.explain import Found, Group, Topic
+    from batch.simulator.explained import Told
 
-_WIDEST: Final = 100
-"""Characters of a line on a wide terminal: longer ones are hard to read."""
 _BESIDE: Final = 24
 """Characters of a name that may stand beside its text; longer ones stand above it."""
 
 
 def explain(*topic: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-    """What a key of job.toml, a column, a flag, an error kind, an exit code or a fault of the simulator means.
+    """What a key of job.toml, a column, a flag, an error, an exit code, a word of a message or a behaviour means.
 
     Without a topic it lists what there is.
 
     Args:
-        topic: limits.concurrency, error_kind, --only, timeout, 2 …, or a group: keys, columns, flags, errors, exits,
-            simulator.
+        topic: limits.concurrency, error_kind, --only, timeout, 2, settled …, or a group: keys, columns, flags, errors,
+            exits, words, simulator.
     """
     from batch.report import explain as report
 
-    there = report.groups(tuple(command_flags()), tuple(_simulator()))
+    there = report.groups(tuple(command_flags()), tuple(_words()), tuple(_simulator()))
     asked = " ".join(topic)
     say(_found(report.find(there, asked)) if asked.strip() else _overview(there))
     return EXIT_OK
@@ -75,6 +72,17 @@ def _facts(argument: Any) -> Iterator[tuple[str, str]]:
         yield "also", ", ".join(argument.names[1:])
 
 
+def _words() -> Iterator[Topic]:
+    """The lines that commands print, and turns of phrase in them."""
+    from batch.cli.words import LINES, PHRASES
+    from batch.report.explain import Topic
+
+    for name, text in LINES.items():
+        yield Topic(f"line {name}", "line that a command prints", text, (), (name,), ("line", "lines"))
+    for name, text in PHRASES.items():
+        yield Topic(f"phrase {name}", "turn of phrase", text, (), (name,), ("phrase", "phrases"))
+
+
 def _simulator() -> Iterator[Topic]:
     from batch.report.explain import Topic
     from batch.simulator import explained
@@ -83,30 +91,36 @@ def _simulator() -> Iterator[Topic]:
         section = key.name.rpartition(".")[0]
         within = ("scenario", f"scenario {section}") if section else ("scenario",)
         yield Topic(key.name, "key of a scenario", key.text, key.facts, (f"scenario {key.name}",), within)
-    for fault in explained.faults():
-        names = (fault.name, f"behaviour {fault.name}", fault.title)
-        text = f"{fault.title}. {fault.text}".replace("`", "")
-        yield Topic(f"fault {fault.name}", "fault of the simulator", text, fault.facts, names, ("faults",))
+    habits = {int(told.name): ("behaviour", "behaviour of a provider", told) for told in explained.habits()}
+    faults = {int(told.name): ("fault", "fault of the simulator", told) for told in explained.faults()}
+    for number, (kind, what, told) in sorted({**habits, **faults}.items()):
+        names = (told.name, f"behaviour {number}", told.title)
+        within = ("behaviour", "behaviours", *(("fault", "faults") if number in faults else ()))
+        yield Topic(f"{kind} {number}", what, _sentence(told), told.facts, names, within)
+
+
+def _sentence(told: Told) -> str:
+    return f"{told.title[0].upper()}{told.title[1:]}. {told.text}".replace("`", "")
 
 
 def _overview(there: Sequence[Group]) -> Iterator[str]:
-    yield from _wrapped("promptmill explain TOPIC tells what one of these is, or all that is in a group or section.", 0)
+    yield from wrapped("promptmill explain TOPIC tells what one of these is, or all that is in a group or section.", 0)
     for group in there:
         yield ""
-        yield from _wrapped(f"{group.name}: {group.text}", 0)
+        yield from wrapped(f"{group.name}: {group.text}", 0)
         sections: dict[str, list[str]] = {}
         for topic in group.topics:
             section, name = _parts(topic.name)
             sections.setdefault(section, []).append(name)
         width = max(map(len, sections)) + 2
         for section, names in sections.items():
-            listed = _wrapped(", ".join(names), 0, less=width + 2)
+            listed = wrapped(", ".join(names), 0, less=width + 2)
             yield from (f"  {section if not n else '':<{width}}{line}".rstrip() for n, line in enumerate(listed))
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """`limits.concurrency` → `limits`, `concurrency`; `run --limit` → `run`, `--limit`."""
-    section, _, last = name.replace(" ", ".").rpartition(".")
+    """`limits.concurrency` → `limits`, `concurrency`; `run --limit` → `run`, `--limit`; `line exit code` alike."""
+    section, _, last = name.partition(" ") if " " in name else name.rpartition(".")
     return section, last
 
 
@@ -123,37 +137,22 @@ def _topics(found: Found) -> Iterator[str]:
 
 
 def _list(found: Found) -> Iterator[str]:
-    yield from _wrapped(found.title, 0)
+    yield from wrapped(found.title, 0)
     longest = max(len(topic.name) for topic in found.topics)
     if longest <= _BESIDE:
-        yield from pairs([(topic.name, "\n".join(_wrapped(topic.text, 0, less=longest + 4))) for topic in found.topics])
+        yield from pairs([(topic.name, "\n".join(wrapped(topic.text, 0, less=longest + 4))) for topic in found.topics])
     else:
         for topic in found.topics:
             yield f"  {topic.name}"
-            yield from _wrapped(topic.text, 6)
+            yield from wrapped(topic.text, 6)
     if any(topic.facts for topic in found.topics):
         yield f"promptmill explain {found.topics[0].name} tells more of one."
 
 
 def _whole(topic: Topic) -> Iterator[str]:
-    yield from _wrapped(f"{topic.name}  ({topic.what})", 0)
-    yield from _wrapped(topic.text, 2)
+    yield from wrapped(f"{topic.name}  ({topic.what})", 0)
+    yield from wrapped(topic.text, 2)
     width = max((len(name) for name, _ in topic.facts), default=0) + 4
     yield from pairs(
-        [(name, value if "\n" in value else "\n".join(_wrapped(value, 0, less=width))) for name, value in topic.facts]
-    )
-
-
-def _wrapped(text: str, indent: int, *, less: int = 0) -> list[str]:
-    """Lines no wider than the terminal.
-
-    Args:
-        text: one paragraph.
-        indent: blanks before each line.
-        less: characters of the line that are taken already.
-    """
-    width = max(20, min(shutil.get_terminal_size().columns, _WIDEST) - less)
-    blanks = " " * indent
-    return textwrap.wrap(
-        text, width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False
+        [(name, value if "\n" in value else "\n".join(wrapped(value, 0, less=width))) for name, value in topic.facts]
     )

@@ -17,11 +17,17 @@ LaneName = Annotated[Literal["sync", "stream", "task"] | None, Parameter(negativ
 
 
 def make_room(job: Job) -> None:
-    """Let this process open as many files as the job's calls in flight need, if the system allows it."""
+    """Let this process open as many files as the job's calls in flight need, if the system allows it.
+
+    Raises:
+        RefusedToStart: there is no room for a single call.
+    """
     from batch.core import openfiles
     from batch.limits import sockets
 
     openfiles.raise_to(sockets.wanted(job.limits.concurrency))
+    # Before there is an event loop: one that gets no files leaves things behind that write to stderr on their own.
+    sockets.calls(job.limits.concurrency, loop=False)
 
 
 def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = None, lane: str | None = None) -> Job:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from batch.cli.text import count, pairs, say
-from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, OutputError
+from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ def rebuild(out: Annotated[Path, Parameter(negative=())], /) -> int:
         out: the output folder of a run.
     """
     from batch.core.clock import Clock
-    from batch.output.folder import OutputFolder, RunLock
+    from batch.output.folder import RunLock
     from batch.output.rebuild import rebuild as make_again
+    from batch.report.folders import rebuildable
 
-    folder = OutputFolder(out.expanduser().absolute())
-    if not folder.root.is_dir():
-        raise OutputError(f"{out}: there is no such folder. Give the output folder of a run.")
+    folder = rebuildable(out)
     with RunLock(folder):
         made = make_again(folder, Clock().now_us())
     say(_lines(out, made))

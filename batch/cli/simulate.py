@@ -15,6 +15,8 @@ PORT: Final = 8311
 """Where a job with provider "simulator" looks for it."""
 _CONNECTIONS: Final = 20_000
 """More than a job may have calls in flight."""
+_OWN_FILES: Final = 24
+"""What a server opens before its first connection, and some connections."""
 
 
 def simulate(
@@ -38,7 +40,8 @@ def simulate(
     from batch.simulator.server import serve
     from batch.simulator.toml_table import ScenarioError
 
-    openfiles.raise_to(_CONNECTIONS)
+    if openfiles.raise_to(_CONNECTIONS) < openfiles.used() + _OWN_FILES:
+        raise RefusedToStart(f"too few files may be open for a server. {openfiles.advice()}.")
     try:
         serve(port=port, scenario=scenario)
     except ScenarioError as exc:

@@ -123,7 +123,8 @@ def _times(current: Status) -> str:
 def _ended(current: Status) -> str:
     if current.exit_code is None:
         return ""
-    allowed = {True: "kept", False: "exceeded"}.get(current.within_max_failed)  # type: ignore[arg-type]
+    within = current.within_max_failed
+    allowed = "" if within is None else "kept" if within else "exceeded"
     return f"{current.exit_code}{f' (--max-failed {clean(str(current.max_failed))}: {allowed})' if allowed else ''}"
 
 

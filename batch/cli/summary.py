@@ -127,7 +127,8 @@ def _rows(report: Report) -> str:
         (planned.left_out, "left out by --only"),
     ]
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
-    lines = [text, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
+    none = "the input has no rows" if planned.complete and not planned.read else ""
+    lines = [text, none, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
     return "\n".join(line for line in lines if line)
 
 
@@ -228,7 +229,10 @@ def calls_text(totals: Totals) -> str:
     ]
     listed = ", ".join(f"{number:,} {word}" for number, word in states if number)
     text = f"{totals.calls:,}{f': {listed}' if listed else ''}"
-    return f"{text}; {count(totals.tool_calls, 'tool call')}" if totals.tool_calls else text
+    if not totals.tool_calls:
+        return text
+    errors = f", {totals.tool_errors:,} of them with an error" if totals.tool_errors else ""
+    return f"{text}; {count(totals.tool_calls, 'tool call')}{errors}"
 
 
 def tokens_text(totals: Totals) -> str:

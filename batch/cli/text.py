@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from batch.core.errors import StorageError
 from batch.core.plain import clean, escaped_json
@@ -76,6 +78,47 @@ def table(rows: Sequence[Sequence[Any]], *, right: frozenset[int] = frozenset(),
         ).rstrip()
         for row in cells
     ]
+
+
+WIDEST: Final = 100
+"""Characters of a line of prose on a wide terminal: longer ones are hard to read."""
+_BESIDE: Final = 24
+"""Characters of a name that may stand beside its text; longer ones stand above it."""
+
+
+def wrapped(text: str, indent: int = 0, *, width: int | None = None, less: int = 0) -> list[str]:
+    """Lines of one paragraph, no wider than the terminal and never wider than `WIDEST`.
+
+    Args:
+        text: one paragraph.
+        indent: blanks before each line.
+        width: of the terminal, where that is known; else it is looked up.
+        less: characters of the line that are taken already.
+    """
+    room = max(20, min(shutil.get_terminal_size().columns if width is None else width, WIDEST) - less)
+    blanks = " " * indent
+    return textwrap.wrap(
+        text, room, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def columns(items: Sequence[tuple[str, str]], *, width: int | None = None) -> list[str]:
+    """Names in a column and what each is beside it, wrapped; names that are too long stand above their text.
+
+    Args:
+        items: name and text, of one paragraph.
+        width: of the terminal, where that is known; else it is looked up.
+    """
+    beside = max((len(name) for name, _ in items if len(name) <= _BESIDE), default=0)
+    lines = []
+    for name, text in items:
+        first, *rest = wrapped(text, width=width, less=beside + 4) or [""]
+        if len(name) > beside:
+            lines += [f"  {name}", f"{' ' * (beside + 4)}{first}"]
+        else:
+            lines.append(f"  {name:<{beside}}  {first}".rstrip())
+        lines += [f"{' ' * (beside + 4)}{line}" for line in rest]
+    return lines
 
 
 def say(lines: Iterable[str]) -> None:

@@ -257,6 +257,20 @@ def bad_line_id(raw: bytes | Iterable[bytes]) -> str:
     return f"bad-{digest.hexdigest()}"
 
 
+def call_key(name: str, arguments: str) -> str:
+    """What makes two calls of a tool the same: its name and the canonical form of its arguments, as 32 hex digits.
+
+    Args:
+        name: of the tool, as the model gave it.
+        arguments: the model's JSON text; what is no JSON counts as it stands.
+    """
+    try:
+        given = plain(loads(arguments), keep_null=True) if arguments.strip() else {}
+    except ValueError:
+        given = arguments
+    return blake2b(_encode(without_surrogates([name, given])), digest_size=_DIGEST).hexdigest()
+
+
 class Fingerprint:
     """Makes fingerprints of requests that share provider, model, parameters and tools, and differ in their messages.
 

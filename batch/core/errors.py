@@ -65,8 +65,10 @@ FAILURES: Final[dict[FailureKind, str]] = {
     "bad_payload": "What came is no answer: a web page, broken JSON, no choices.",
     "task": "The provider says that the task failed, or that it does not know it.",
     "served_other": 'Another model answered, and the job says model.served = "same".',
-    "tool_loop": "After tools.max_turns replies the model still asked for tools.",
-    "tool": "The tool set itself failed in a way that the model cannot be told of.",
+    "tool_loop": "After tools.max_turns replies the model still asked for tools (max_turns), or it repeated a failing "
+    "call turn after turn (same_call). The conversation is kept.",
+    "tool": "It is not known whether a tool with effects ran: the process ended while it was at work (interrupted), or "
+    "an earlier attempt at the row did something else in its place (acted_before). tools.policy says what to do then.",
     "label": "No valid label was said, after labels.reasks and labels.escalate; what was said last is in answer. "
     "Raising reasks, setting escalate or changing the labels asks such rows again.",
 }

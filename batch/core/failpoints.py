@@ -23,6 +23,7 @@ NAMES: Final = (
     "accepted.committed",
     "answered.received",  # the reply is in memory only
     "answered.committed",  # an inner turn of a tool loop is durable
+    "tool.intended",  # a tool with effects is about to run, and the ledger says so
     "tool.ran",  # the tool returned, its result is in memory only
     "tool.committed",
     "settled.committed",

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 Flag = Literal[
     "truncated",
     "empty",
+    "effect_in_doubt",
     "tool_failed",
     "coerced",
     "finish_unknown",
@@ -22,6 +23,7 @@ Flag = Literal[
 
 TRUNCATED: Final = "truncated"
 EMPTY: Final = "empty"
+EFFECT_IN_DOUBT: Final = "effect_in_doubt"
 TOOL_FAILED: Final = "tool_failed"
 COERCED: Final = "coerced"
 FINISH_UNKNOWN: Final = "finish_unknown"
@@ -40,13 +42,18 @@ class Meaning(NamedTuple):
 FLAGS: Final[dict[Flag, Meaning]] = {
     TRUNCATED: Meaning("the answer ends where its tokens did", "raise max_tokens, which asks the rows anew"),
     EMPTY: Meaning("the answer has no text", "look at one; a model that reasons may have had no tokens left to answer"),
+    EFFECT_IN_DOUBT: Meaning(
+        "the process ended while a tool with effects was at work: what it did may have been done once or twice, or not "
+        "at all",
+        "look at one, and at what its tool does; tools.policy says what becomes of such rows",
+    ),
     TOOL_FAILED: Meaning(
         "a tool gave the model an error instead of a result",
         "look at one; promptmill tools JOB NAME JSON runs a tool by hand",
     ),
     COERCED: Meaning(
-        "the label was read out of an answer that held more, or spelled it otherwise",
-        "look at one; a prompt that asks for the label alone needs less reading",
+        "the model wrote what was wanted in a wrong form, or a label among other words; it was taken for what it means",
+        "look at one; a clearer description makes it rarer, and tools.coerce = false has the model repair arguments",
     ),
     FINISH_UNKNOWN: Meaning(
         "the answer ended in a word that nobody knows, or in none",

@@ -15,6 +15,13 @@ import msgspec
 from batch.core.errors import FailureKind
 
 Lane = Literal["sync", "stream", "task", "bulk"]
+LANES: Final[dict[Lane, str]] = {
+    "sync": "One request, one whole answer.",
+    "stream": "One request whose answer comes in pieces: silence is noticed sooner than with sync.",
+    "task": "The request is submitted and its result is asked for later, where the provider has asynchronous tasks.",
+    "bulk": "Whole files of requests at once. Kept for later: no job can choose it yet.",
+}
+"""How requests travel, for people."""
 Message = dict[str, Any]
 """One chat message as it is sent: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
 
@@ -178,6 +185,14 @@ CallState = Literal["answered", "refused", "failed", "unknown"]
 Purpose = Literal["first", "retry", "reask", "escalate", "sample"]
 """What a call was made for: a turn, another attempt at one, the same row again because its answer held no valid label
 (`reask`), or because of that another model (`escalate`). `sample` is kept for rows that are asked several times."""
+CALL_STATES: Final[dict[CallState, str]] = {
+    "answered": "A reply came. Whether it is a good answer is said of the row, not of the call.",
+    "refused": "The provider said no, with an error; nothing was bought.",
+    "failed": "The request never left, or the provider says that its task failed; nothing was bought.",
+    "unknown": "The request left and no answer came, so the provider may have billed it. Its tokens and its cost are "
+    "null and in no sum; the provider's own bill tells.",
+}
+"""How a call may end, for people."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -241,6 +256,8 @@ class Sums(msgspec.Struct, array_like=True):
     currency: str | None = None
     first_sent_at_us: int | None = None
     last_answer_us: int | None = None
+    tool_errors: int = 0
+    """How many of the tool calls gave the model an error; at the end, because older records are read by place."""
 
     def add(self, call: Call) -> None:
         """Add one final call to the sums."""

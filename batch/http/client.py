@@ -109,7 +109,7 @@ class Client:
                     request.extensions["taker"] = stream
                     request.extensions["watch"] = (stream.first_s, stream.idle_s)
                 response = await _delivered(self._own, request, left)
-                body = response.stream.data  # type: ignore[union-attr]
+                body = response.stream.data  # type: ignore[union-attr]  # our transport's own stream
             else:
                 response, body = await self._through(request, left, stream)
         except httpx.TransportError as error:
@@ -235,7 +235,7 @@ async def _delivered(transport: KeepAliveTransport, request: httpx.Request, left
 async def _collected(response: httpx.Response, *, cap: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in response.stream:  # type: ignore[union-attr]
+    async for part in response.stream:  # type: ignore[union-attr]  # async, as the client is
         size += len(part)
         if size > cap:
             raise UnusableAnswer(f"the answer is larger than {cap} bytes")
@@ -245,7 +245,7 @@ async def _collected(response: httpx.Response, *, cap: int) -> bytes:
 
 async def _poured(response: httpx.Response, stream: Taker) -> None:
     """Pass the body to a stream, under its time limits, as `connection` does for our own transport."""
-    parts = aiter(response.stream)  # type: ignore[arg-type]
+    parts = aiter(response.stream)  # type: ignore[arg-type]  # async, as the client is
     while True:
         with _in_time(stream):
             part = await anext(parts, None)

@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open (`asyncio.Protocol`)."""
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]  # a socket's is a Transport
         self._shared.open.add(self)
         self._raw = transport.get_extra_info("socket")
         if self._raw is not None and _poll is not None:

@@ -1,7 +1,7 @@
 """The files that an input path stands for: one file, all files of a folder, or those that a pattern matches.
 
 Owns the endings that can be read, the order of files, and the refusal of everything that is no plain file. It opens
-none of them and does not know what stands inside (`jsonl`, `csvrows`, `parquet`).
+none of them and does not know what stands inside (`jsonl`, `csvreader`, `parquet`).
 
 A folder is walked with all folders in it; names that begin with a dot or an underscore (`_SUCCESS`, `_temporary`) are
 passed over, and so are output folders of ours. `key=value` folders are walked like others; what they say is `origin`'s
@@ -11,7 +11,6 @@ beside JSONL or Parquet are not read: often they are lists of labels or of the f
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 import stat
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from batch.core.errors import InputError
+from batch.core.nearest import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,7 +157,7 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
         others = sorted([*others, *(file.name for file in files if file.kind == "csv")])
         files = rows
     if not files:
-        what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else ""
+        what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else _hidden(base)
         raise InputError(f"{shown(path)}: {verb} no file that can be read; {what}supported are {SUPPORTED}.")
     first = files[0]
     if mixed := next((file for file in files if file.kind != first.kind), None):
@@ -166,6 +166,13 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
             f'Name one kind with a pattern, for example input.path = "{shown(base.name)}/**/*.parquet".'
         )
     return Found(path, single=False, files=tuple(files), others=tuple(others))
+
+
+def _hidden(folder: Path) -> str:
+    """What is said of names in a folder that are passed over; empty when there are none, or no folder."""
+    names = sorted(shown(entry.name) for entry in _entries(folder) if entry.name[0] in "._") if folder.is_dir() else []
+    few = f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+    return f"names that begin with a dot or an underscore are passed over, here {few}; " if names else ""
 
 
 def _walk(folder: Path, *, trail: tuple[tuple[int, int], ...]) -> Iterator[Path]:
@@ -267,8 +274,7 @@ def _near(path: Path) -> str:
     if path.is_symlink():
         return f"It is a link to {str(path.readlink())!r}, which is not there."
     beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Correct input.path; it is taken from the job's folder."
+    return suggestion(path.name, beside, "Correct input.path; it is taken from the job's folder.")
 
 
 def _is_output(folder: Path) -> bool:

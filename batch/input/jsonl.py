@@ -22,7 +22,7 @@ from batch.input.json_columns import REST, RowDecoder, build
 from batch.input.lines import Line, Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from batch.core.records import Failure
 
@@ -30,6 +30,8 @@ Unwrap = Callable[[dict[str, Any]], tuple[dict[str, Any], tuple[str, str] | None
 """Takes the object on a line; gives the row in it, and code and reason when the row cannot be asked."""
 
 MAX_ROWS: Final = 1_000
+PATIENCE: Final = 256 * 1024 * 1024
+"""Bytes of one line that is too long, after which the next file is looked at: a small file may unpack to terabytes."""
 
 
 class LineLayout:
@@ -121,6 +123,24 @@ def require_lines(file: File) -> None:
         raise InputError(
             f"{shown(file.path)}: is one JSON document, where one object a line is wanted. Convert it: {way_out}"
         )
+
+
+def lines_of(file: File, *, limit: int, patience: int | None = None, byte: int = 0) -> Iterator[Line]:
+    """The lines of one file, for who looks at them without reading rows.
+
+    Args:
+        file: which file.
+        limit: the longest line in bytes.
+        patience: how many bytes of a line that is too long are passed over before it counts as the last one; None for
+            all of them.
+        byte: where to begin.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    named, packing = bad_line_id, file.packing
+    with Lines(file.path, limit=limit, identify=named, packing=packing, byte=byte, patience=patience) as lines:
+        yield from lines
 
 
 class LineReader:
@@ -255,8 +275,14 @@ def unreadable(line: Line, place: str, why: ValueError) -> Failure:
         place: where it stands.
         why: what the parser says.
     """
+    raw = line.raw or b""
     torn = "; the file ends in this line" if line.torn else ""
-    return input_failure(place, code="unreadable", reason=f"{why}{torn}{conversion(line.raw or b'')}")
+    if raw and not raw.strip(b"\0 \t\r\n"):
+        # Written by no program: the file had grown when a machine fell, and its content never reached the disk.
+        reason = f"NUL bytes and nothing else, as they are left when a machine falls{torn}. Make the file again"
+    else:
+        reason = f"{why}{torn}{conversion(raw)}"
+    return input_failure(place, code="unreadable", reason=reason)
 
 
 def conversion(raw: bytes) -> str:

@@ -5,7 +5,6 @@ Owns their order, and which of several types a column gets. It opens no file.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow as pa
 from batch.core.arrowcommon import check_schema
 from batch.core.arrowtypes import json_field
 from batch.core.errors import InputError
+from batch.core.nearest import suggestion
 from batch.input import origin
 from batch.input.files import Found, shown
 from batch.input.json_columns import REST
@@ -82,13 +82,14 @@ def require_castable(path: str, kept: pa.Schema, now: pa.Schema) -> None:
         raise InputError(f"{path}: " + "\n  ".join(faults))
 
 
-def require_key(spec: InputSpec, names: list[str], blank: str | None = None) -> None:
+def require_key(spec: InputSpec, names: list[str], blank: str | None = None, *, doubt: str | None = None) -> None:
     """Refuse a source without the key that the job names.
 
     Args:
         spec: the input section of the job.
         names: what the source has.
         blank: why it has nothing at all, if so.
+        doubt: why the names may be none, if so.
 
     Raises:
         InputError: there is no such column or key.
@@ -98,9 +99,7 @@ def require_key(spec: InputSpec, names: list[str], blank: str | None = None) -> 
         return
     if blank is not None:
         raise InputError(blank)
-    near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
     shown_names = f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
-    hint = f"It has: {shown_names}." if names else "It has no columns."
-    if near:
-        hint = f"Did you mean {' or '.join(map(repr, near))}?"
-    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}")
+    hint = suggestion(key, names, f"It has: {shown_names}." if names else "It has no columns.", most=3, cutoff=0.5)
+    more = f" {doubt}" if doubt else ""
+    raise InputError(f"{shown(spec.path)}: no column is called {key!r} (input.key). {hint}{more}")

@@ -3,7 +3,7 @@
 Owns the source as a whole: its files in their order, the columns that they have together, its state on disk. A `Reader`
 gives `SourceBatch`es from a `Position` on, file after file; it may stop anywhere, inside a row group too, and another
 process may go on from there. A row that cannot be read is a failure beside the others, never an exception. It does not
-know which rows are wanted (`batch.plan`), nor how one file is read (`jsonl`, `csvrows`, `parquet`).
+know which rows are wanted (`batch.plan`), nor how one file is read (`jsonl`, `csvreader`, `parquet`).
 
 JSONL has no schema, so its columns are fixed at the start: by declared types, then by what the first 10,000 lines of
 all files show (64 MB at most), or by what an earlier run kept. A value that its column cannot give back unchanged, and
@@ -26,16 +26,20 @@ import pyarrow as pa
 
 from batch.core.arrowtypes import field_of, type_name
 from batch.core.errors import InputError
-from batch.input import csvrows, openai_batch, origin
+from batch.input import openai_batch, origin
 from batch.input.batches import Position, SourceBatch
+from batch.input.csvheader import header
+from batch.input.csvreader import CsvReader
 from batch.input.files import File, Found, find, shown
 from batch.input.json_columns import REST
 from batch.input.jsonl import LineLayout, LineReader, Unwrap, require_lines
+from batch.input.late_keys import find_keys
 from batch.input.parquet import BrokenFile, ParquetReader
 from batch.input.parquet_columns import Reads, unite
 from batch.input.parquet_file import BrokenFileError
 from batch.input.reading import MAX_BYTES, FileReader, FilesReader
-from batch.input.sampling import find_keys, require_some, sample
+from batch.input.refusals import require_some
+from batch.input.sampling import sample
 from batch.input.schemas import line_schema, origin_fields, require_castable, require_key
 from batch.job.job import InputSpec
 
@@ -88,6 +92,8 @@ class Source:
         keys: keys that rows have although they are no columns, of those that were looked for.
         unsearched: older lines were not searched for keys.
         rest_is_input: whether `input_rest` is a column of the files themselves, like any other.
+        header_doubt: what speaks against the first line of a CSV file being its header, for when a column is missing.
+        unnamed: columns whose cell in the header of a CSV file is empty.
         clashes: columns some of whose values stand in `input_rest` because files do not agree, and why.
     """
 
@@ -110,6 +116,8 @@ class Source:
         self.keys: tuple[str, ...] = ()
         self.unsearched = False
         self.rest_is_input = rest_is_input
+        self.header_doubt: str | None = None
+        self.unnamed: frozenset[str] = frozenset()
         self.clashes: dict[str, str] = {}
         self.types: dict[str, str] = {
             field.name: type_name(field) for field in schema if field.name != REST or rest_is_input
@@ -229,7 +237,7 @@ class _Csv(Source):
         self._layout = layout
 
     def _open_file(self, file: File, start: Position) -> FileReader:
-        return csvrows.CsvReader(file, self._layout, start, delimiter=self.spec.delimiter)
+        return CsvReader(file, self._layout, start, delimiter=self.spec.delimiter)
 
 
 class _Parquet(Source):
@@ -306,9 +314,8 @@ def _open_lines(spec: InputSpec, found: Found, kept: pa.Schema, unwrap: Unwrap |
 def _open_csv(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
     if spec.format != "rows":
         raise InputError(f'{shown(spec.path)}: is CSV, and input.format = "{spec.format}" is a form of JSONL.')
-    names: dict[str, None] = {}
-    for file in found.files:
-        names |= dict.fromkeys(csvrows.header(file, limit=spec.max_row_bytes, delimiter=spec.delimiter))
+    headers = [header(file, limit=spec.max_row_bytes, delimiter=spec.delimiter) for file in found.files]
+    names = dict.fromkeys(name for each in headers for name in each.names)
     if REST in names:
         raise InputError(f"{shown(spec.path)}: the name {REST} is taken for what fits no column. Rename the column.")
     own = [pa.field(name, pa.large_string()) for name in names]
@@ -319,7 +326,10 @@ def _open_csv(spec: InputSpec, found: Found, kept: pa.Schema) -> Source:
     if not names:
         what = "is empty, without a header" if found.single else "holds empty files only"
         source.blank = (
-            f"{shown(spec.path)}: {what}: it has no columns. Write rows into it, then run the same command again."
+            f"{shown(spec.path)}: {what}: it has no columns. Write a header and rows into it, then run the same "
+            "command again."
         )
-    require_key(spec, [name for name in schema.names if name != REST], source.blank)
+    source.unnamed = frozenset().union(*(each.unnamed for each in headers))
+    source.header_doubt = next((each.doubt for each in headers if each.doubt is not None), None)
+    require_key(spec, [name for name in schema.names if name != REST], source.blank, doubt=source.header_doubt)
     return source

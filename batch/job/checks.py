@@ -7,12 +7,12 @@ were given and returns all faults it finds.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from pathlib import Path
 from typing import Any, Final
 
+from batch.core.nearest import suggestion
 from batch.job.document import leaves
 from batch.job.faults import KEYS_FROM_ENVIRONMENT, Fault, is_api_key
 
@@ -123,9 +123,8 @@ def _limit_faults(limits: dict[str, Any], model: dict[str, Any] | None, labels: 
     faults = []
     for name in limits:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-            known = f"did you mean {close[0]}?" if close else f"it asks {', '.join(names)}"
-            faults.append(Fault(("limits", "model", name), f"the job asks no such model: {known}"))
+            known = suggestion(name, names, f"It asks {', '.join(names)}")
+            faults.append(Fault(("limits", "model", name), f"the job asks no such model. {known}"))
     return faults
 
 

@@ -8,7 +8,6 @@ of them are reported at once.
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import errno
 import re
 import tomllib
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from batch.core.errors import JobError
+from batch.core.nearest import did_you_mean, nearest, suggestion
 from batch.core.plain import clean
 from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
 from batch.job.fieldtypes import from_text, meta, table_kind, wanted
@@ -157,7 +157,7 @@ def read(path: Path) -> Document:
         return Document(file, text, tomllib.loads(text))
     except FileNotFoundError as exc:
         near = _nearest_job(path)
-        hint = f"Did you mean {near}?" if near is not None else "`promptmill init DIR` makes a sample job."
+        hint = did_you_mean(near) or "`promptmill init DIR` makes a sample job."
         reason = "there is no job.toml in this folder" if file != path else "there is no such job"
         raise JobError([f"{reason}. {hint}"], where=str(path)) from exc
     except OSError as exc:
@@ -175,15 +175,15 @@ def read(path: Path) -> Document:
         ) from exc
 
 
-def _nearest_job(path: Path) -> Path | None:
+def _nearest_job(path: Path) -> list[str]:
     """What was probably meant by a path that is no job: the one job file in it, else a job of a similar name."""
     try:
         inside = sorted(path.glob("*.toml")) if path.is_dir() else []
         beside = {entry.name: entry for entry in path.parent.iterdir() if entry.name != path.name and _is_job(entry)}
     except OSError:
-        return None
-    near = [beside[name] for name in difflib.get_close_matches(path.name, sorted(beside), n=1)]
-    return next(iter(inside if len(inside) == 1 else near), None)
+        return []
+    near = [beside[name] for name in nearest(path.name, sorted(beside))]
+    return [str(job) for job in (inside if len(inside) == 1 else near)]
 
 
 def _is_job(path: Path) -> bool:
@@ -276,9 +276,8 @@ def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPa
         for other, kind in kinds.items()
         if other not in section[:1] and key in kind.__struct_fields__ and key not in known
     ]
-    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
-    if close and not (homes and close[0] != key):
-        return f"unknown key: did you mean {close[0]}?"
+    if not homes and (hint := suggestion(key, known)):
+        return f"unknown key. {hint}"
     if homes:
         return f"unknown key: it belongs in {' or '.join(f'[{home}]' for home in homes)}"
     return f"unknown key: {where} has {', '.join(known)}"

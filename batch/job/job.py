@@ -20,9 +20,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
+from batch.core.nearest import did_you_mean
 from batch.job import built, checks, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
+from batch.job.labelspec import LabelSpec, Name
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ else:
 
 PUBLISH_EVERY_S: Final = 60.0
 _LATER: Final = ("delimiter", "hive_partitioning", "file_column")
-Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
 
@@ -142,19 +143,12 @@ class ToolSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     module: Annotated[AnyPath, Meta(description='a Python file with @tool functions, for example "tools.py"')]
     max_turns: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
-
-
-class LabelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a valid label is, and what is done about an answer that holds none."""
-
-    names: Annotated[tuple[Name, ...], Meta(description='a list of labels: ["billing", "shipping"]')] = ()
-    schema: Annotated[
-        Name | None,
-        Meta(description='a JSON schema file or a type of a Python file: "label.schema.json", "tools.py:Label"'),
-    ] = None
-    reasks: Annotated[int, Meta(ge=0, le=20, description="a whole number from 0 to 20")] = 2
-    escalate: Annotated[Name | None, Meta(description='a model, for example "glm-4-plus"')] = None
-    gold: Annotated[Name | None, Meta(description="the name of a column with the true label")] = None
+    coerce: Annotated[bool, Meta(description="true or false")] = False
+    allow: Annotated[tuple[Name, ...] | None, Meta(description='a list of names of tools: ["add"]')] = None
+    calls_per_row: Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")] = 50
+    policy: Annotated[Literal["fail", "ask_model", "rerun"], Meta(description='"fail", "ask_model" or "rerun"')] = (
+        "fail"
+    )
 
 
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,7 +188,7 @@ TOP: Final = {
 }
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, dict=True):
     """Everything a run needs to know; all paths are absolute. Without a name it has that of its folder."""
 
     name: str = ""
@@ -266,7 +260,7 @@ class Job(Struct, frozen=True, kw_only=True):
         optional = frozenset({"tools", "labels", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
-        nearly = "did you mean name?"
+        nearly = did_you_mean(["name"])
         misspelt = any(fault.path[:1] == ("model",) and fault.text.endswith(nearly) for fault in faults)
         faults += [
             fault for fault in checks.faults_across_fields(fields) if not (misspelt and fault.path == ("model", "name"))
@@ -275,7 +269,16 @@ class Job(Struct, frozen=True, kw_only=True):
         faults += [Fault(*fault) for fault in providers.faults(file.values.get("provider"), asked)]
         if lines := file.lines(faults):
             raise JobError(lines, where=str(file.path))
-        return cls(folder=file.path.parent, **values)
+        job = cls(folder=file.path.parent, **values)
+        # Beside the fields: the same job is the same, wherever it is written down.
+        job.__dict__["file"] = file.path
+        return job
+
+    @property
+    def where(self) -> str:
+        """How an error names the job: by its file, or by its name when it was built in code."""
+        file = self.__dict__.get("file")
+        return f"job {self.name!r}" if file is None else str(file)
 
     def request_part(self) -> dict[str, Any]:
         """The part of the job that decides what the model is asked.
@@ -301,10 +304,7 @@ class Job(Struct, frozen=True, kw_only=True):
         }
 
     def _more_asked(self) -> dict[str, Any]:
-        """Keys that only some jobs have.
-
-        They are left out where they are empty, so that a run of a job without them goes on under a newer promptmill.
-        """
+        """Keys that only some jobs have, left out where empty: a run without them goes on under a newer version."""
         prompt = self.prompt
         more = {
             "turns": prompt.turns,
@@ -324,9 +324,11 @@ class Job(Struct, frozen=True, kw_only=True):
             del whole["output"]["publish_every_s"]  # as above
         if self.labels is None:
             del whole["labels"]
-        for table in whole["provider"].values():
-            if table["json"] == "none":
-                del table["json"]
+        for table in filter(lambda table: table["json"] == "none", whole["provider"].values()):
+            del table["json"]
+        if self.tools is not None:
+            for name in set(ToolSpec.__struct_fields__).difference(("module", "max_turns"), _given(self.tools)):
+                del whole["tools"][name]  # as above
         for name in set(_LATER).difference(_later(self.input)):
             del whole["input"][name]
         data = msgspec.json.encode(whole, order="sorted")
@@ -336,6 +338,11 @@ class Job(Struct, frozen=True, kw_only=True):
 def _later(spec: InputSpec) -> dict[str, Any]:
     """Keys that there were not always and that are set: a job without them is what it was."""
     return {name: value for name in _LATER if (value := getattr(spec, name))}
+
+
+def _given(spec: Struct) -> set[str]:
+    """The fields that are not as they are by default."""
+    return {field.name for field in msgspec.structs.fields(spec) if getattr(spec, field.name) != field.default}
 
 
 def _from(folder: Path, path: Path) -> Path:

@@ -15,14 +15,7 @@ import msgspec
 
 from batch.job.fieldtypes import table_kind, wanted
 from batch.job.job import SECTIONS, TABLES, TOP
-
-
-class Words(NamedTuple):
-    """What is said of a key: what it means, and how it is written in its section."""
-
-    text: str
-    example: str
-
+from batch.job.labelkeys import LABEL_KEYS, Words
 
 KEYS: Final[dict[str, Words]] = {
     "name": Words(
@@ -55,7 +48,9 @@ KEYS: Final[dict[str, Words]] = {
         "lines and kept for later runs; what does not fit stands in the column input_rest.",
         'types = { amount = "decimal(12,2)" }',
     ),
-    "input.delimiter": Words("What stands between the cells of a CSV file; without it a comma.", 'delimiter = ";"'),
+    "input.delimiter": Words(
+        "What stands between the cells of a CSV file; without it a comma, or a tab in .tsv.", 'delimiter = ";"'
+    ),
     "input.hive_partitioning": Words(
         "Whether folders named like day=2026-11-29 make a column of the part before the sign.",
         "hive_partitioning = true",
@@ -199,30 +194,26 @@ KEYS: Final[dict[str, Words]] = {
         "The most replies of the model for one row; one that still asks for tools then fails as tool_loop.",
         "max_turns = 6",
     ),
-    # -- labels
-    "labels.names": Words(
-        "The labels an answer may be; anything else is asked again. The table gets a column label.",
-        'names = ["billing", "shipping"]',
+    "tools.coerce": Words(
+        'Whether an argument of the wrong type is taken for what it can only mean, such as "2" for an integer; the row '
+        "is flagged coerced. Without it the model is told what is wrong.",
+        "coerce = true",
     ),
-    "labels.schema": Words(
-        "Instead of names: what a label with several properties is, as a JSON schema in a file, or as a msgspec "
-        "struct, dataclass or TypedDict in a Python file. Each property gets a column label_PROPERTY.",
-        'schema = "label.schema.json"',
+    "tools.allow": Words(
+        "The names of the tools that this job offers. Without it all of the module; a call of another one is told that "
+        "there is no such tool.",
+        'allow = ["read_file", "write_file"]',
     ),
-    "labels.reasks": Words(
-        "How often a model is asked again in the same conversation, told what was wrong, when its answer holds no "
-        "valid label. Raising it asks the rows again that failed as label.",
-        "reasks = 1",
+    "tools.calls_per_row": Words(
+        "The most calls of tools for one row. A further one is not run: the model is told so, and may still answer.",
+        "calls_per_row = 20",
     ),
-    "labels.escalate": Words(
-        "Another model of the provider, asked once when the answers stay invalid. It has limits and a price of its "
-        "own. Setting it asks the rows again that failed as label.",
-        'escalate = "glm-4-plus"',
+    "tools.policy": Words(
+        "What to do when the process ended while a tool with effects was at work, so that nobody knows whether it has "
+        'run: "fail" ends the row as tool/interrupted, "ask_model" tells the model so, "rerun" runs it again.',
+        'policy = "ask_model"',
     ),
-    "labels.gold": Words(
-        "A column of the input with the true label, to measure the answers against. The model is not shown it.",
-        'gold = "category"',
-    ),
+    **LABEL_KEYS,
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

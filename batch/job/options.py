@@ -7,19 +7,29 @@ it never makes an answer stale.
 
 from __future__ import annotations
 
-import difflib
+import operator
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
 
 from batch.core.errors import RefusedToStart
+from batch.core.nearest import suggestion
 
 Kind = Literal["new", "changed", "failed", "permanent"]
 """Why a row needs work: no outcome yet, another question than the one answered, failed for a passing reason, failed
 for good."""
+KINDS: Final[dict[Kind, str]] = {
+    "new": "The row has no answer in the table yet.",
+    "changed": "What is asked is not what was answered: the row, the prompt, the model, its parameters or the tools "
+    "changed.",
+    "failed": "The row failed for a passing reason when it was last asked, so it is worth another try.",
+    "permanent": "The row failed for good. It is asked again when what is asked changes, or with --retry all.",
+}
+"""What each kind means, for people."""
 IfRunning = Literal["fail", "wait", "skip"]
 
 WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed")
@@ -40,8 +50,12 @@ class MaxFailed(msgspec.Struct, frozen=True):
     """The part of the rows that the run settled."""
 
     @classmethod
-    def of(cls, text: str) -> MaxFailed:
+    def of(cls, text: str, *, option: str = "--max-failed") -> MaxFailed:
         """Read a limit such as `20` (rows) or `0.5%` (of the rows settled).
+
+        Args:
+            text: the limit as it was given.
+            option: how the error calls the option.
 
         Raises:
             RefusedToStart: the text is neither.
@@ -53,7 +67,7 @@ class MaxFailed(msgspec.Struct, frozen=True):
         if match is not None and (share := Fraction(match[1]) / 100) <= 1:
             return cls(given, share=share)
         raise RefusedToStart(
-            f"--max-failed {text}: give a number of rows, such as 20, or a share of the rows this run settles, such as "
+            f"{option} {text}: give a number of rows, such as 20, or a share of the rows this run settles, such as "
             "0.5% (0% to 100%)"
         )
 
@@ -90,21 +104,48 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             RefusedToStart: a value is none that the option takes.
         """
         put = msgspec.structs.force_setattr
-        if self.max_failed is not None and not isinstance(self.max_failed, MaxFailed):
-            put(self, "max_failed", MaxFailed.of(str(self.max_failed)))
-        given = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
-        allowed = get_args(Kind)
-        if not given or not set(given) <= set(allowed):
-            raise RefusedToStart(f"kinds = {given!r}: give one or more of {', '.join(allowed)}")
-        put(self, "kinds", frozenset(given))
-        if self.if_running not in get_args(IfRunning):
-            raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
+        for name in ("limit", "sample_seed"):
+            if (value := getattr(self, name)) is not None:
+                put(self, name, _whole(name, value))
         if self.limit is not None and self.limit < 1:
             raise RefusedToStart(f"limit = {self.limit}: give at least 1 row, or leave it out for all")
         if self.sample_seed is not None and self.limit is None:
             raise RefusedToStart(
                 "sample_seed draws a sample, so it needs a limit; a whole run keeps the order of the input"
             )
+        put(self, "kinds", _kinds(self.kinds))
+        if self.max_failed is not None and not isinstance(self.max_failed, MaxFailed):
+            put(self, "max_failed", MaxFailed.of(str(self.max_failed), option="max_failed ="))
+        if self.if_running not in get_args(IfRunning):
+            raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
+        if not isinstance(self.wire_log, bool):
+            raise RefusedToStart(f"wire_log = {self.wire_log!r}: give True or False")
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number that code gave to an option, whatever its type is called; no text and no truth value.
+
+    Raises:
+        RefusedToStart: it is none.
+    """
+    with suppress(TypeError):
+        if not isinstance(value, bool):
+            return operator.index(value)
+    advice = ", without quotes" if isinstance(value, str) else ""
+    raise RefusedToStart(f"{name} = {value!r}: give a whole number{advice}, or leave it out")
+
+
+def _kinds(given: Any) -> frozenset[Kind]:
+    """The kinds that code gave, as one word or as any collection of them.
+
+    Raises:
+        RefusedToStart: there is none, or one that is unknown.
+    """
+    words = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    allowed = get_args(Kind)
+    if not words or any(word not in allowed for word in words):
+        raise RefusedToStart(f"kinds = {given!r}: give one or more of {', '.join(allowed)}")
+    return frozenset(words)
 
 
 def kinds_of(only: str | None, *, retry_all: bool = False) -> frozenset[Kind]:
@@ -120,11 +161,10 @@ def kinds_of(only: str | None, *, retry_all: bool = False) -> frozenset[Kind]:
     words = list(WORDS) if only is None else [word.strip().lower() for word in only.split(",")]
     for word in words:
         if word not in WORDS:
-            near = difflib.get_close_matches(word, WORDS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = suggestion(word, WORDS)
             raise RefusedToStart(
                 f"--only {only}: {word!r} is no reason to ask a row; give one or more of {', '.join(WORDS)}, "
-                f"separated by commas.{hint}"
+                f"separated by commas. {hint}".rstrip()
             )
     kinds = cast("set[Kind]", set(words))
     if retry_all and "failed" not in kinds:

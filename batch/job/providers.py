@@ -6,12 +6,13 @@ Owns what such a table may hold, the names that are taken, and the errors for a 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
+
+from batch.core.nearest import suggestion
 
 BUILT_IN: Final = ("glm", "zai", "openai", "dashscope", "deepseek", "moonshot", "vllm", "simulator")
 """The providers that need no table; a table of such a name would hide one of them."""
@@ -88,9 +89,8 @@ def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
 def unknown(asked: str, tables: Mapping[str, Any]) -> str:
     """What to say of an unknown provider: the nearest name or all names there are, and how to add one."""
     names = (*BUILT_IN, *tables)
-    close = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.6)
-    which = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-    return f"is no known provider: {which}{' Any' if close else '; any'} other service needs a table [provider.NAME]"
+    which = suggestion(asked, names, f"There are: {', '.join(names)}.")
+    return f"is no known provider. {which} Any other service needs a table [provider.NAME]"
 
 
 def _member(table: Any, name: str) -> Any:

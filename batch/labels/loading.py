@@ -12,7 +12,7 @@ import msgspec
 
 from batch.core.canonical import loads
 from batch.core.errors import JobError
-from batch.job.job import LabelSpec
+from batch.job.labelspec import LabelSpec
 from batch.labels.nodes import SchemaFaults
 from batch.labels.schema import LabelSchema
 from batch.tools.registry import run_file

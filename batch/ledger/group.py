@@ -15,7 +15,7 @@ import msgspec
 
 from batch.core import failpoints
 from batch.core.records import Outcome
-from batch.ledger import statements
+from batch.ledger import effect_statements, statements
 
 GROUP_RECORDS: Final = 1_024
 GROUP_BYTES: Final = 8 << 20
@@ -24,6 +24,10 @@ _STATEMENTS: Final = {
     "sent": statements.INSERT_CALL,
     "accepted": statements.SET_TASK,
     "closed": statements.SET_RECORD,
+    "intended": effect_statements.INTEND,
+    "acted": effect_statements.ACTED,
+    "doubted": effect_statements.DOUBT,
+    "shared": effect_statements.SHARE,
     "step": statements.INSERT_STEP,
     "held": statements.HOLD_TASK,
     "settled": statements.SET_OUTCOME,
@@ -32,7 +36,12 @@ _STATEMENTS: Final = {
     "overtime": statements.SET_OVERTIME,
 }
 """By kind, in the order in which the kinds are written."""
-_AFTER: Final = {"sent": "sent.committed", "accepted": "accepted.committed", "settled": "settled.committed"}
+_AFTER: Final = {
+    "sent": "sent.committed",
+    "accepted": "accepted.committed",
+    "settled": "settled.committed",
+    "intended": "tool.intended",
+}
 
 encode = msgspec.msgpack.Encoder().encode
 

@@ -16,7 +16,7 @@ import apsw
 import msgspec
 
 from batch.core.records import Labelling
-from batch.ledger import index_statements, statements
+from batch.ledger import effect_statements, index_statements, statements
 from batch.ledger.reader import Entry, LedgerReader, PendingRow
 
 GONE: Final = "gone"
@@ -162,6 +162,7 @@ def look_again(db: apsw.Connection) -> None:
 
 def forget_part(db: apsw.Connection, part: int) -> None:
     """Have the index forget a part none of whose rows stays, and these rows; its file is to be removed."""
+    db.execute(effect_statements.FORGET_LEFT, (part,))
     db.execute(index_statements.DELETE_LEFT, (part,))
     db.execute(index_statements.FORGET_PART, (part,))
 
@@ -169,6 +170,7 @@ def forget_part(db: apsw.Connection, part: int) -> None:
 def forget_entries(db: apsw.Connection, part: int) -> None:
     """Have the index forget the rows that left a part, and know how many that has now."""
     db.execute(index_statements.COUNT_DOWN, (part,))
+    db.execute(effect_statements.FORGET_LEFT, (part,))
     db.execute(index_statements.DELETE_LEFT, (part,))
     forget_leaving(db, part)
 

@@ -107,9 +107,13 @@ class LedgerReader:
         self._path = path
         try:
             self._db = readonly.connect(path)
+        except apsw.Error as exc:
+            raise _unreadable(path, exc) from exc
+        try:
             self._db.set_busy_timeout(10_000)
             self._db.pragma("cache_size", -2_048)
         except apsw.Error as exc:
+            self.close()
             raise _unreadable(path, exc) from exc
 
     def close(self) -> None:

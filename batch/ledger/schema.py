@@ -27,7 +27,7 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import wal
+from batch.ledger import effect_statements, wal
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -321,6 +321,7 @@ def _set_up(db: apsw.Connection) -> None:
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
     db.execute(OVERTIME)
+    db.execute(effect_statements.TABLES)
 
 
 def _make(path: Path) -> None:

@@ -34,6 +34,8 @@ class Totals(msgspec.Struct):
     failed: int = 0
     unknown: int = 0
     tool_calls: int = 0
+    tool_errors: int = 0
+    """How many of the tool calls gave the model an error."""
     polls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -97,6 +99,7 @@ class Totals(msgspec.Struct):
             ok=outcome.status == "ok",
             retryable=bool(outcome.retryable),
             tool_calls=outcome.sums.tool_calls,
+            tool_errors=outcome.sums.tool_errors,
             kind=outcome.error_kind,
             code=outcome.error_code,
             flags=outcome.flags,
@@ -111,18 +114,21 @@ class Totals(msgspec.Struct):
         kind: str | None,
         code: str | None,
         flags: Sequence[str] = (),
+        tool_errors: int = 0,
     ) -> None:
         """Count one settled row by what the table has of it.
 
         Args:
             ok: whether it has an answer.
             retryable: of a failed one, whether it is worth another try.
-            tool_calls: how many tools ran for it.
+            tool_calls: how many tools were called for it.
             kind: the failure's kind.
             code: the failure's code.
             flags: of the row.
+            tool_errors: how many of the tool calls gave an error.
         """
         self.tool_calls += tool_calls
+        self.tool_errors += tool_errors
         for flag in flags:
             self.flags[flag] = self.flags.get(flag, 0) + 1
         if ok:
@@ -204,3 +210,53 @@ class Planned(msgspec.Struct):
     def admitted(self) -> int:
         """How many rows need work in this run."""
         return self.new + self.changed + self.retried
+
+
+TOTALS: Final[dict[str, str]] = {
+    "rows_ok": "Rows with an answer.",
+    "rows_failed": "Rows without one: error_kind and error_message of their row say why.",
+    "rows_retryable": "How many of the failed rows the next run asks again by itself.",
+    "calls": "Calls that have ended, in whatever way.",
+    "answered": "Calls that brought a reply.",
+    "refused": "Calls that the provider refused.",
+    "failed": "Calls that never left, or whose task failed.",
+    "unknown": "Calls that were sent and never answered: possibly billed.",
+    "tool_calls": "How many times a tool was run.",
+    "tool_errors": "How many of the calls of tools gave the model an error.",
+    "polls": "How many times a provider was asked for the result of a task.",
+    "prompt_tokens": "Tokens of what was asked.",
+    "completion_tokens": "Tokens of what was answered, reasoning included.",
+    "total_tokens": "The two together. Calls whose tokens are not known are not in any of these sums.",
+    "cached_tokens": "Part of prompt_tokens: what the provider had kept from earlier prompts. null when it "
+    "never said so.",
+    "reasoning_tokens": "Part of completion_tokens: what the model thought. null when the provider never said so.",
+    "unknown_usage": "Answered calls whose reply said nothing of tokens.",
+    "unpriced": "Calls with known tokens and no price in the table: their cost is missing in the sum.",
+    "cost": "Exact amounts, by currency.",
+    "errors": "Failed rows by kind and code of the error.",
+    "flags": "Rows by flag.",
+    "purposes": "Calls that no row asks for at first: reask after an answer without a valid label, escalate to another "
+    "model.",
+}
+"""What each number of `Totals.public` means, for people."""
+
+PLANNED: Final[dict[str, str]] = {
+    "read": "Rows of the input that the run has looked at.",
+    "new": "Rows that are asked because they have no answer yet.",
+    "changed": "Rows that are asked because what is asked is not what was answered.",
+    "retried": "Rows that are asked again because they failed for a passing reason, or with --retry all.",
+    "unchanged": "Rows that were answered before and are left alone.",
+    "standing": "Rows that failed for good in an earlier run and are left alone until what is asked changes.",
+    "source_rows": "Rows of the input that are asked; each has one result for each variant.",
+    "refreshed": "Rows that are not asked and of which other columns changed: the table follows, nothing is sent.",
+    "gone": "Rows of the table that are not in the input any more, or of variants that are not asked any more: they "
+    "stay until promptmill prune. null until the input was read to its end.",
+    "gone_variants": "How many of these are of variants that are not asked any more.",
+    "left_out": "Rows that need work and that --only left out.",
+    "kinds": "The reasons for which this run asks rows: those of --only, and permanent with --retry all.",
+    "given_up": "Whether the run has to read the input from its beginning before it can be continued.",
+    "complete": "Whether the input was read to its end.",
+    "left": "Rows known to remain when the run ended; null before that.",
+    "unread": "Whether the run ended before it had looked at the whole input; null before that.",
+}
+"""What each number of `Planned` means, for people."""

@@ -94,7 +94,7 @@ class Ledger:
         """
         self._put(Record("accepted", (call, task_id, base_url), 80))
 
-    def step(self, work_id: int, turn: int, idx: int, value: bytes) -> None:
+    def step(self, work_id: int, turn: int, idx: int, value: bytes, *beside: Record) -> None:
         """Record a step of a conversation.
 
         Args:
@@ -102,8 +102,13 @@ class Ledger:
             turn: number of the turn, from 0.
             idx: -1 for the reply of the turn, 0 and up for the results of its tool calls.
             value: the reply or result, encoded.
+            beside: what becomes durable in the same commit.
         """
-        self._put(Record("step", (work_id, turn, idx, value), len(value)))
+        self._put(Record("step", (work_id, turn, idx, value), len(value)), *beside)
+
+    def record(self, *records: Record) -> None:
+        """Record what another module of this wing put into the form of a record."""
+        self._put(*records)
 
     def closed(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from batch.core.clock import Clock, describe
 from batch.core.logs import logger
@@ -21,6 +21,9 @@ from batch.limits.lease import Lease, Waiter
 from batch.limits.outage import LONGEST_WHY, MAX_PARK_S, Observation, OutageDetector
 from batch.limits.rates import RateLimits, pause_of
 from batch.limits.tokens import TokenEstimator, TokenWeight
+
+TOLD_S: Final = 1.0
+"""A silence that is shorter is told without its length: it has only just been noticed."""
 
 
 class ModelLimits:
@@ -189,10 +192,13 @@ class ModelLimits:
         """What holds its callers back now, for people; None when nothing of this model does."""
         now = self._clock.monotonic()
         if self.parked_until is not None:
-            return "another run" if self.parked_until == math.inf else f"its limit, {describe(self.parked_until - now)}"
+            left_s = self.parked_until - now  # this run asks no more, even when the time is over
+            return f"its limit, {describe(left_s)}" if 0 < left_s < math.inf else "another run"
         if self.outage.ongoing:
             error = f": {self.outage.last_error}" if self.outage.last_error else ""
-            return f"the provider, which has not answered for {describe(self.outage.silent_for(now))}{error}"
+            silent_s = self.outage.silent_for(now)
+            how = f"has not answered for {describe(silent_s)}" if silent_s >= TOLD_S else "does not answer"
+            return f"the provider, which {how}{error}"
         if self._poll_error is not None:
             return f"the provider, which cannot be asked for its tasks: {self._poll_error[:LONGEST_WHY]}"
         if pause_s := self.pause_left(now):

@@ -14,22 +14,30 @@ OTHERS: Final = 40
 """Files of a run that are no calls': ledger, spills, parts, input, and the sockets of name look-ups."""
 
 
+LOOP: Final = 9
+"""Files that an event loop opens for itself and its threads."""
+
+
 def wanted(concurrency: int) -> int:
     """How many files a run with so many calls in flight likes to have: a host may be tried at two addresses at once."""
     return 2 * concurrency + 256
 
 
-def calls(concurrency: int) -> int:
+def calls(concurrency: int, *, loop: bool = True) -> int:
     """How many of so many calls in flight there is room for now.
+
+    Args:
+        concurrency: calls in flight that the job asks for.
+        loop: whether the event loop that sends them has opened its own files already.
 
     Raises:
         RefusedToStart: there is no room for a single one.
     """
-    room = openfiles.limit() - openfiles.used() - OTHERS
+    used = openfiles.used() + OTHERS + (0 if loop else LOOP)
+    room = openfiles.limit() - used
     if room < 1:
         raise RefusedToStart(
-            f"too few files may be open for even one call, which needs {openfiles.used() + OTHERS + 1}. "
-            f"{openfiles.advice()}."
+            f"too few files may be open for even one call, which needs {used + 1}. {openfiles.advice()}."
         )
     return min(concurrency, room)
 

@@ -25,6 +25,7 @@ from batch.core.errors import StorageError
 from batch.core.records import Call
 from batch.input.spill import Spill
 from batch.ledger import index
+from batch.ledger.effects import forget_other_questions
 from batch.ledger.index import IndexReader
 from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import SLICE, PendingRow
@@ -175,6 +176,7 @@ class Publisher:
                 index.settle_refreshed(db, part, last)
             db.execute(_INSERT_ENTRIES, (statuses,))
             db.execute(_MARK_ROWS, (statuses,))
+            forget_other_questions(db, list(publication.statuses))
             db.executemany(
                 _INSERT_PARTS, [(part, rows, *footprint) for part, (rows, footprint) in publication.parts.items()]
             )

@@ -303,7 +303,7 @@ def _drop_replaced(db: apsw.Connection) -> None:
 
 
 def _outcomes(folder: OutputFolder, readable: list[_Part]) -> Iterator[tuple[str, dict[str, Any]]]:
-    chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls", "flags"]
+    chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls", "tool_errors", "flags"]
     for part in readable:
         for table in _groups(folder.part(part.file), chosen):
             for row in table.to_pylist():
@@ -315,6 +315,7 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
         ok=row["status"] == "ok",
         retryable=bool(row["retryable"]),
         tool_calls=row["tool_calls"] or 0,
+        tool_errors=row.get("tool_errors") or 0,  # a part of an older version has no such column
         kind=row["error_kind"],
         code=row["error_code"],
         flags=row["flags"] or (),

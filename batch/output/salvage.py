@@ -34,6 +34,7 @@ _KEPT: Final = {
     "steps": "work, turn, idx",
     "held": "row_id, variant",
     "overtime": "row_id, variant",
+    "effects": "row_id, variant, fingerprint, turn, idx",
 }
 """Tables that go on in the new ledger, with their keys."""
 _COMPARED: Final = {"entries": "row_id, variant", "parts": "part", "call_parts": "run, number"}
@@ -52,6 +53,7 @@ _CHECKS: Final[dict[str, dict[int, Callable[[Any], Any]]]] = {
     "calls": {10: msgspec.msgpack.Decoder(Call).decode},
     "steps": {3: bytes},
     "held": {2: bytes},
+    "effects": {2: bytes, 6: bytes},
 }
 """What must be readable, by table and place of the column in it."""
 
@@ -81,7 +83,10 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
     _remove(private)
     if not folder.ledger.is_file() or folder.ledger.stat().st_size == 0:
         how = "empty" if folder.ledger.exists() else "missing"
-        kept.lost.append(f"{folder.ledger.name}: is {how}; what was bought and not published yet is lost")
+        kept.lost.append(
+            f"{folder.ledger.name}: is {how}; what was bought and not published yet is lost, and so is what tools with "
+            "effects did: a row that is asked again may act again"
+        )
         return kept
     _copy_files(folder, private, kept)
     try:

@@ -9,7 +9,6 @@ surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which 
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from batch.core.arrowtypes import is_text_bytes
 from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
+from batch.core.nearest import suggestion
 from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
 from batch.labels.schema import PROPERTY_KEY
 from batch.output.columns import BOOL, CALLS, COST, LONG, RESULTS, TEXT
@@ -215,8 +215,7 @@ def _chosen(inputs: pa.Schema, columns: Sequence[str] | None) -> list[str]:
     names = list(inputs.names if columns is None else dict.fromkeys(columns))
     for name in names:
         if name not in times:
-            near = difflib.get_close_matches(name, inputs.names, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"The input has: {', '.join(inputs.names)}."
+            hint = suggestion(name, inputs.names, f"The input has: {', '.join(inputs.names)}.")
             raise InputError(f"output.columns: the input has no column {name!r}. {hint}")
         if times[name] > 1:
             raise InputError(

@@ -116,6 +116,7 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
                 ),
             )
             db.execute("DELETE FROM seen")
+            db.execute("DELETE FROM shared")  # results of pure tools are those of one run
         elif start.mode == "continue":
             # It goes on as the job is now: in another lane, say. The next command compares with that.
             db.execute("UPDATE runs SET digest=? WHERE run=?", (identity.digest, start.run))
@@ -170,6 +171,7 @@ def close(
         drop_unsent(db)
         if halves:
             drop_half_conversations(db)
+        db.execute("DELETE FROM shared")
         db.execute("UPDATE pending SET carried=1 WHERE state=0")
         db.execute(
             "UPDATE runs SET state=?, ended_at=?, planned=? WHERE run=?",

@@ -7,14 +7,14 @@ types it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
 
 import msgspec
 import pyarrow as pa
 
 from batch.core import canonical, redaction
-from batch.core.errors import BatchError, InputError, JobError, OutputError, RefusedToStart
+from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
 from batch.http import environment
 from batch.input.batches import Position
 from batch.input.source import Source
@@ -26,7 +26,7 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
-from batch.plan import labelling
+from batch.plan import labelling, owner
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
 from batch.prompts.variants import Variants
@@ -38,6 +38,8 @@ TYPES: Final = "types"
 """Key of the ledger's `meta` that holds the column types as JSON."""
 INPUTS: Final = "inputs"
 """Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
+TOOLS: Final = "tools"
+"""Key of the ledger's `meta` that holds version and source hash of each tool by name, as JSON."""
 
 
 class CheckedJob(msgspec.Struct, frozen=True):
@@ -66,6 +68,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """What the prompt says that is probably not meant."""
     most_calls: int = 1
     """How many calls may be in flight: as many as the job asks for, or as there are open files for."""
+    changed_tools: tuple[str, ...] = ()
+    """Tools whose source is another than in the last run, under the same version: what to say of each."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
     asking: Asking | None = None
@@ -133,9 +137,9 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
         raise InputError(source.blank)
-    warnings = _parameters(variants, faults)
+    warnings = (*tools.warnings, *_parameters(variants, faults))
     faults += variants.check(source.names)
-    faults += _unread(source, variants) + labelling.gold_faults(job, source)
+    faults += _unread(source, variants.columns, job.output.columns or ()) + labelling.gold_faults(job, source)
     label_columns = labelling.columns_of(labels, kept_labels, faults)
     inputs = schema = None
     try:
@@ -144,8 +148,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     except InputError as exc:
         faults.append(str(exc))
     if faults or endpoint is None or schema is None or inputs is None:
-        file = job.folder / "job.toml"
-        raise JobError(faults, where=str(file) if file.is_file() else f"job {job.name!r}")
+        raise JobError(faults, where=job.where)
     needed = set(inputs.names) | variants.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
     rows = source.rows
@@ -160,6 +163,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         warnings=warnings,
         doubts=(*variants.doubts(source.names), *doubts),
         most_calls=sockets.calls(job.limits.concurrency),
+        changed_tools=tuple(_changed(tools, folder)),
     )
 
 
@@ -179,6 +183,7 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
         TYPES: msgspec.json.encode(checked.types).decode(),
         INPUTS: checked.inputs.serialize().to_pybytes(),
         tables.LABELS: checked.label_columns.serialize().to_pybytes(),
+        TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
     }
 
 
@@ -204,16 +209,25 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
     return endpoint
 
 
-def _unread(source: Source, variants: Variants) -> list[str]:
-    """What the job may mean that the source was not searched for."""
+def _unread(source: Source, read: Collection[str], kept: Collection[str]) -> list[str]:
+    """What the job may mean where the source lacks columns.
+
+    Args:
+        source: with what is known of it.
+        read: the columns that are asked about.
+        kept: the columns that the job wants in the table.
+    """
     faults = []
     if source.unsearched:
         faults.append(
             "input.types: only the newest gigabyte of lines was searched for keys; one that older lines have is "
             "declared, as in { subject = 'string' }"
         )
-    if folders := sorted(variants.columns.difference(source.names).intersection(source.folder_names())):
+    missing = set(read).difference(source.names)
+    if folders := sorted(missing.intersection(source.folder_names())):
         faults.append(f"input.hive_partitioning: set it to true, and the folders make a column of {', '.join(folders)}")
+    if source.header_doubt is not None and not missing.union(kept) <= set(source.names):
+        faults.append(f"input.path: {source.header_doubt}")
     return faults
 
 
@@ -221,10 +235,28 @@ def _tools(job: Job, faults: list[str]) -> ToolSet:
     if job.tools is None:
         return ToolSet.empty()
     try:
-        return ToolSet.load(job.tools.module)
+        tools = ToolSet.load(job.tools.module)
     except JobError as exc:
         faults += [f"tools.module ({exc.where}): {fault}" for fault in exc.faults]
         return ToolSet.empty()
+    try:
+        return tools if job.tools.allow is None else tools.only(job.tools.allow)
+    except JobError as exc:
+        faults += [f"tools.{fault}" for fault in exc.faults]
+        return ToolSet.empty()
+
+
+def _changed(tools: ToolSet, folder: OutputFolder) -> Iterator[str]:
+    """What to say of tools whose source changed and whose version did not, since the last run in this folder."""
+    if not len(tools) or not folder.ledger.exists():
+        return
+    with LedgerReader(folder.ledger) as reader:
+        kept = reader.meta(TOOLS) if reader.made else None
+    for name in tools.changed(msgspec.json.decode(kept, type=dict[str, list[str]])) if kept else ():
+        yield (
+            f"tool {name}: its code changed and its version did not, so rows that were answered with it stay as they "
+            "are; if its results are others now, raise @tool(version=…), which asks those rows again"
+        )
 
 
 def _asked(
@@ -272,43 +304,13 @@ def _kept(folder: OutputFolder, job: Job) -> tuple[dict[str, str] | None, pa.Sch
     with LedgerReader(folder.ledger) as reader:
         if not reader.made:
             return None, None, none
-        _require_own(folder, job, reader)
+        owner.require_own(folder, job, reader)
         types, inputs, labels = reader.meta(TYPES), reader.meta(INPUTS), reader.meta(tables.LABELS)
     return (
         msgspec.json.decode(types, type=dict[str, str]) if types else None,
         pa.ipc.read_schema(pa.py_buffer(inputs)) if inputs else None,
         pa.ipc.read_schema(pa.py_buffer(labels)) if labels else none,
     )
-
-
-def _require_own(folder: OutputFolder, job: Job, reader: LedgerReader) -> None:
-    """Refuse the folder of another job: two of them would take turns in closing each other's runs and changing rows.
-
-    Jobs are told apart by their names. One that was renamed and asks what it asked, or that was moved or copied with
-    this folder inside of its own, is the same.
-    """
-    last = next(reversed(reader.runs()), None)
-    owner = _owner(folder, last.run) if last is not None else None
-    if last is None or owner is None or owner[0] == job.name:
-        return
-    name, home = owner
-    moved = folder.root.is_relative_to(job.folder) and home != str(job.folder)
-    asked, before = msgspec.to_builtins(job.request_part(), enc_hook=str), msgspec.json.decode(last.request)
-    if moved or all(before.get(key) == value for key, value in asked.items()):
-        return
-    raise OutputError(
-        f"{folder.root}: this folder belongs to job {name!r} ({home}), and this is job {job.name!r}. Give -o another "
-        f"folder, or set output.path. If it is that job under a new name, change the name alone, run it, then the rest."
-    )
-
-
-def _owner(folder: OutputFolder, run: str) -> tuple[str, str] | None:
-    """Name and folder of the job whose run this was; None when its file does not say."""
-    try:
-        told = msgspec.json.decode(folder.run_file(run).read_bytes(), type=dict[str, Any])["job"]
-        return str(told["name"]), str(told["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collection[str]) -> pa.Schema:

@@ -66,7 +66,7 @@ def identify(
             met = {base: (times, before[1] or place), row_id: (1, place)}
             if spec.key is not None:
                 # What the reader found wrong with the row comes first.
-                wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901
+                wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901 - goes on with the better one
         here.update(met)
         found.append(Identified(row_id, wrong, met))
     return found

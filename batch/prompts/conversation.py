@@ -12,12 +12,13 @@ from typing import Any, Literal
 import msgspec
 
 from batch.core import flags
+from batch.core.canonical import call_key
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Labelling, Message, Reply, ToolCall
 from batch.labels import answers
 from batch.labels.tries import LabelRules, Tries
 from batch.prompts import images, replies
-from batch.prompts.finish_reasons import ERROR, UNKNOWN, meaning
+from batch.prompts.finish_reasons import UNKNOWN, meaning
 from batch.tools import execute
 
 
@@ -58,6 +59,9 @@ class Conversation(msgspec.Struct, frozen=True):
     """The turn in which the user's last message was asked; `max_turns` counts from there."""
     flags: tuple[str, ...] = ()
     """The flags of what came before the last answer, such as `truncated`; `core.flags` has them all."""
+    tool_errors: int = 0
+    failing: tuple[tuple[str, str, int], ...] = ()
+    """The calls that failed in the last turn: key, name, and in how many turns without a break."""
     tries: Tries = Tries()
 
     @property
@@ -117,42 +121,6 @@ def start(messages: list[Message], follow_ups: tuple[Message, ...] = ()) -> Conv
         follow_ups: what the user says later, one message after each complete answer.
     """
     return Conversation(messages=tuple(messages), first=len(messages), follow_ups=follow_ups)
-
-
-def judge(reply: Reply, rules: Rules) -> Failure | None:
-    """The failure that a well-formed reply is after all, else None: it was broken off, or says nothing at all.
-
-    Args:
-        reply: as the dialect read it.
-        rules: of the job; they know the service's own words.
-    """
-    reason, means = reply.finish_reason, rules.meaning(reply)
-    if means == ERROR:
-        return Failure(
-            kind="server",
-            verdict="retry",
-            code=reason,
-            message=f"the provider broke the answer off ({reason})",
-            request_id=reply.request_id,
-        )
-    if means == "tool_calls" and not reply.tool_calls:
-        return Failure(
-            kind="bad_payload",
-            verdict="once",
-            code="no_tool_calls",
-            message=f"finish_reason is {reason}, but no tool calls came",
-            request_id=reply.request_id,
-        )
-    if means == UNKNOWN and not reply.content:
-        told = f"finish_reason {reason!r} is not known" if reason else "it has no finish_reason"
-        return Failure(
-            kind="bad_payload",
-            verdict="once",
-            code=reason or "no_answer",
-            message=f"the answer is empty, and {told}",
-            request_id=reply.request_id,
-        )
-    return None
 
 
 def after_reply(
@@ -278,27 +246,46 @@ def _next_user_turn(conversation: Conversation, flagged: tuple[str, ...]) -> Con
     turn = conversation.turn + 1
     messages = (*conversation.messages[:-1], replies.answered(conversation.messages[-1]), user_message)
     return msgspec.structs.replace(
-        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flagged
+        conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flagged, failing=()
     )
 
 
-def after_tools(conversation: Conversation, calls: tuple[ToolCall, ...], contents: list[str]) -> Conversation:
+def after_tools(
+    conversation: Conversation,
+    calls: tuple[ToolCall, ...],
+    contents: list[str],
+    *,
+    coerced: bool = False,
+    in_doubt: bool = False,
+) -> Conversation:
     """The conversation with the results of its tools, ready for the next turn.
 
     Args:
         conversation: ends with the reply that asked for the tools.
         calls: the N calls of that reply.
         contents: N texts, the result of each call, in the same order.
+        coerced: whether arguments of a call were taken for what they can only mean.
+        in_doubt: whether it is not known how often one of them had its effect.
     """
     results: list[Message] = [
         {"role": "tool", "content": content, "tool_call_id": call.id}
         for call, content in zip(calls, contents, strict=True)
     ]
-    flagged = conversation.flags
-    if flags.TOOL_FAILED not in flagged and any(map(execute.failed, contents)):
+    flagged = (*conversation.flags, flags.EFFECT_IN_DOUBT) if in_doubt else conversation.flags
+    failed = [call for call, content in zip(calls, contents, strict=True) if execute.failed(content)]
+    if failed:
         flagged = (*flagged, flags.TOOL_FAILED)
+    if coerced and flags.COERCED not in flagged:
+        flagged = (*flagged, flags.COERCED)
+    before = {key: turns for key, _, turns in conversation.failing}
+    failing = {call_key(call.name, call.arguments): call.name for call in failed}
     return msgspec.structs.replace(
-        conversation, messages=(*conversation.messages, *results), turn=conversation.turn + 1, flags=flagged
+        conversation,
+        messages=(*conversation.messages, *results),
+        turn=conversation.turn + 1,
+        flags=tuple(dict.fromkeys(flagged)),
+        tool_errors=conversation.tool_errors + len(failed),
+        failing=tuple((key, name, before.get(key, 0) + 1) for key, name in failing.items()),
     )
 
 

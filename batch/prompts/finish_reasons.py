@@ -31,6 +31,18 @@ MEANINGS: Final[dict[str, str]] = {
 """Words in small letters. Sources: the API references of OpenAI, BigModel, DeepSeek, Anthropic, Gemini and TGI, and
 answers recorded from open servers."""
 
+TEXTS: Final[dict[str, str]] = {
+    "stop": "The model ended its answer by itself, or at a stop word.",
+    "length": "The answer was cut at max_tokens; the flag truncated says so, too.",
+    "tool_calls": "The model asked for tools instead of answering.",
+    "content_filter": "The answer was withdrawn for its content; the column has the provider's own word.",
+    "model_context_window_exceeded": "The answer was cut where the model takes no more tokens.",
+    ERROR: "The answer was broken off: the call counts as failed and is sent again.",
+    UNKNOWN: "Nobody knows the word: it stays as the provider said it, and the flag finish_unknown says so. "
+    "finish_reasons in the [provider.NAME] table teaches it.",
+}
+"""What each meaning is, for people."""
+
 
 def meaning(word: str, own: Mapping[str, str] | None = None) -> str:
     """One of `stop`, `length`, `tool_calls`, `content_filter`, `model_context_window_exceeded`, `ERROR`, `UNKNOWN`.

@@ -7,7 +7,6 @@ and does not know how a message goes over the wire.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jinja2
 
 from batch.core.canonical import loads
+from batch.core.nearest import did_you_mean, suggestion
 from batch.prompts import images
 from batch.prompts.columns import is_sharegpt, messages_of, turns_of
 from batch.prompts.images import Files
@@ -214,11 +214,7 @@ def _nearest(name: str, names: Collection[str]) -> str:
         return 'Name a column of it: {{ row["first name"] }}.'
     odd = [other for other in names if not other.isidentifier() and name in re.split(r"\W+", other)]
     if odd:
-        return f"Did you mean {_written(odd[0])}?"
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    if not names:
-        return "It has no columns."
+        return did_you_mean([_written(odd[0])])
     shown = ", ".join(sorted(names)[:12])
-    return f"It has: {shown}{', …' if len(names) > 12 else ''}."
+    more = ", …" if len(names) > 12 else ""
+    return suggestion(name, names, f"It has: {shown}{more}." if names else "It has no columns.")

@@ -305,7 +305,8 @@ def reset_time(message: str, headers: Mapping[str, str], *, now_us: int) -> floa
     if not match:
         return None
     try:
-        moment = datetime(*(int(part) for part in match.groups()), tzinfo=CHINA)  # type: ignore[arg-type, misc]
+        year, month, day, hour, minute, second = map(int, match.groups())
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=CHINA)
     except ValueError:
         return None
     return seconds_until(moment, server_now(headers, now_us))

@@ -52,9 +52,10 @@ def sendable(service: Service, request: Request) -> list[Message]:
         calls = message.get("tool_calls")
         if isinstance(calls, list) and calls:
             ids.begin_turn()
-            message = {**message, "tool_calls": [_call(call, ids, request) for call in calls]}  # noqa: PLW2901
+            calls = [_call(call, ids, request) for call in calls]
+            message = {**message, "tool_calls": calls}  # noqa: PLW2901 - a copy takes its place
         elif (call_id := message.get("tool_call_id")) is not None:
-            message = {**message, "tool_call_id": ids.of_result(call_id)}  # noqa: PLW2901
+            message = {**message, "tool_call_id": ids.of_result(call_id)}  # noqa: PLW2901 - a copy takes its place
         sent.append({name: value for name, value in message.items() if _belongs(name, value, message, at < question)})
     return sent
 

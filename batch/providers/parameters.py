@@ -8,7 +8,6 @@ this table. Messages have rules of their own in `message_rules`.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from batch.core.nearest import suggestion
 from batch.core.records import Lane
 from batch.job.faults import KeyPath, dotted, shown_value
 from batch.providers.service import Field, Form, Model, Service, Taken
@@ -81,10 +81,10 @@ def check(
 
 
 def _unknown(service: Service, fields: Mapping[str, Field], name: str, value: Any) -> list[Finding]:
-    close = difflib.get_close_matches(name.lower(), fields, n=1, cutoff=0.7 if service.closed else 0.8)
-    if not close and not service.closed:
+    hint = suggestion(name, fields, cutoff=0.7 if service.closed else 0.8)
+    if not hint and not service.closed:
         return []
-    way = f": did you mean {close[0]}?" if close else ""
+    way = f". {hint}" if hint else ""
     return [Finding("warning", (*PATH, name), f"is not known at {service.name} and is sent as it is{way}", value)]
 
 
@@ -286,10 +286,9 @@ def _tool_choice(
         findings.append(Finding("warning", path, text, choice))
     offered = {*ours, *_names(parameters.get("tools"))}
     if name is not None and name not in offered:
-        close = difflib.get_close_matches(name, offered, n=1)
-        all_of_them = f"there are {', '.join(sorted(offered))}" if offered else "there is none"
-        way = f"did you mean {close[0]}?" if close else all_of_them
-        findings.append(Finding("error", path, f"no tool of the job is called {name}: {way}", choice))
+        all_of_them = f"There are: {', '.join(sorted(offered))}" if offered else "There is none"
+        way = suggestion(name, sorted(offered), all_of_them)
+        findings.append(Finding("error", path, f"no tool of the job is called {name}. {way}", choice))
     elif form != "none" and not ours and not parameters.get("tools"):
         findings.append(Finding("warning", path, "says how to use tools, and the job has none: take it out", choice))
     return findings

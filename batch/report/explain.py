@@ -1,21 +1,30 @@
-"""What promptmill knows about itself, as topics to be looked up: keys, columns, flags, errors, exit codes, faults.
+"""What promptmill knows about itself, as topics to be looked up: keys, columns, flags, errors, exits, words, faults.
 
 Owns how topics are found by what a person types, and the nearest ones for what is none. The words stand beside what
-they explain (`job.keys`, `output.columns`, `core.flags`, `core.errors`), types and defaults are those of the code;
-the flags of the commands and the simulator's faults are handed in, because both stand above this wing or beside it.
+they explain (`job.keys`, `output.columns`, `core.flags`, `core.errors`, `core.states` …), types and defaults are those
+of the code; the flags and lines of the commands and the simulator's behaviours are handed in, because both stand above
+this wing or beside it.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from batch.core.errors import EXITS, FAILURES, RefusedToStart
 from batch.core.flags import FLAGS
+from batch.core.nearest import did_you_mean, nearest
+from batch.core.records import CALL_STATES, LANES
+from batch.core.states import STATES
 from batch.job.keys import SECTION_TEXTS, all_keys
+from batch.job.options import KINDS
+from batch.ledger.totals import PLANNED, TOTALS
 from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, LABEL_TEXTS, RESULT_TEXTS, RESULTS
+from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
+from batch.report.row import STAGES
+from batch.run.progress import PROGRESS
+from batch.run.status_files import HEARTBEAT, RUN_FILE
 
 
 class Topic(NamedTuple):
@@ -66,12 +75,15 @@ class Found(NamedTuple):
     whole: bool
 
 
-def groups(flags: Sequence[Topic] = (), simulator: Sequence[Topic] = ()) -> tuple[Group, ...]:
+def groups(
+    flags: Sequence[Topic] = (), words: Sequence[Topic] = (), simulator: Sequence[Topic] = ()
+) -> tuple[Group, ...]:
     """All there is to be told.
 
     Args:
         flags: those of the commands.
-        simulator: keys and faults of its scenarios.
+        words: in which the commands tell what they did.
+        simulator: its behaviours, and the keys of its scenarios.
     """
     return (
         Group("keys", "The keys of job.toml.", tuple(_keys())),
@@ -93,7 +105,15 @@ def groups(flags: Sequence[Topic] = (), simulator: Sequence[Topic] = ()) -> tupl
         Group("errors", "Why a row or a call failed: the kinds in the column error_kind.", tuple(_errors())),
         Group("exits", "What the command ends with.", tuple(_exits())),
         Group(
-            "simulator", "What a scenario of promptmill simulate can say, and its faults by number.", tuple(simulator)
+            "words",
+            "What run, status and show say, and what stands in status.json and runs/*.json.",
+            (*_words(), *words),
+        ),
+        Group(
+            "simulator",
+            "What a scenario of promptmill simulate can say, and what a provider does, by number: 1 to 17 in health, "
+            "the others are faults.",
+            tuple(simulator),
         ),
     )
 
@@ -116,8 +136,8 @@ def find(there: Sequence[Group], asked: str) -> list[Found]:
     found = _named(everything, word) or _named(
         everything, word.partition("/")[0]
     )  # `rate_limit/1302`, as status has it
-    if not found and (group := groups_named.get(f"{word}s")) is not None:
-        return find(there, group.name)
+    if (group := groups_named.get(f"{word}s")) is not None:
+        return [*find(there, group.name), *found]
     if not found:
         raise RefusedToStart(f"nothing is called {asked!r} here. {_nearest(there, everything, word)}")
     return found
@@ -133,7 +153,7 @@ def _named(everything: Sequence[Topic], word: str) -> list[Found]:
 
 def _title(word: str, inside: Sequence[Topic]) -> str:
     """What a section of the job file is, or whose these topics are."""
-    return f"[{word}]: {SECTION_TEXTS[word]}" if word in SECTION_TEXTS else f"{word}: each is a {inside[0].what}."
+    return f"[{word}]: {SECTION_TEXTS[word]}" if word in SECTION_TEXTS else f"{word}: {inside[0].what}."
 
 
 def _nearest(there: Sequence[Group], everything: Sequence[Topic], word: str) -> str:
@@ -141,9 +161,9 @@ def _nearest(there: Sequence[Group], everything: Sequence[Topic], word: str) -> 
     for topic in everything:
         for name in (*topic.aliases, *topic.part_of, topic.name):
             names[_plain(name)] = name
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    near = nearest(word, names, most=3)
     near += [name for name in names if word and word in name and name not in near][: 3 - len(near)]
-    hint = f"Did you mean {' or '.join(names[name] for name in near)}? " if near else ""
+    hint = f"{did_you_mean([names[name] for name in near])} " if near else ""
     said = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])", re.IGNORECASE)
     mentioned = [topic.name for topic in everything if word and said.search(topic.text)][:4]
     more = f"It is spoken of in {', '.join(mentioned)}. " if mentioned else ""
@@ -192,3 +212,27 @@ def _errors() -> Iterator[Topic]:
 def _exits() -> Iterator[Topic]:
     for code, text in EXITS.items():
         yield Topic(str(code), "exit code", f"{text[0].upper()}{text[1:]}.", (), (f"exit {code}", f"exit code {code}"))
+
+
+_WORDS = (
+    ("state", "state of a run", STATES),
+    ("reason", "why a row is asked", KINDS),
+    ("stage", "how far a row is", STAGES),
+    ("call", "how a call ended", CALL_STATES),
+    ("lane", "how requests travel", LANES),
+    ("finish_reason", "how an answer ended", FINISH_REASONS),
+    ("runs.", "key of runs/*.json", RUN_FILE),
+    ("planned.", "number in runs/*.json", PLANNED),
+    ("totals.", "number in runs/*.json and status.json", TOTALS),
+    ("progress.", "key of status.json and of --progress json", PROGRESS),
+    ("status.", "key of status.json", HEARTBEAT),
+)
+"""What stands before the word in the name of its topic, what kind of thing it is, and the table with its text."""
+
+
+def _words() -> Iterator[Topic]:
+    for section, what, texts in _WORDS:
+        plain = section.rstrip(".")
+        for word, text in texts.items():
+            name = f"{section}{word}" if section.endswith(".") else f"{section} {word}"
+            yield Topic(name, what, text, (), (word,), (plain, f"{plain}s"))

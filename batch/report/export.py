@@ -7,7 +7,6 @@ the file appears whole or not at all. `sheet` knows what an XLSX file can hold.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from batch.core.arrowtypes import is_json
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
+from batch.core.nearest import suggestion
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.report import sheet
@@ -160,8 +160,7 @@ def _chosen(folder: OutputFolder, part: Path, columns: Sequence[str]) -> pa.Sche
         names = [text] if text in schema.names else [name.strip() for name in text.split(",") if name.strip()]
         for name in names:
             if name not in schema.names:
-                near = difflib.get_close_matches(name, schema.names, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(schema.names)}."
+                hint = suggestion(name, schema.names, f"It has: {', '.join(schema.names)}.")
                 raise RefusedToStart(f"{folder.root}: the table has no column {name!r}. {hint}")
         chosen += names
     return pa.schema([schema.field(name) for name in dict.fromkeys(chosen)]) if chosen else schema

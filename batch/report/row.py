@@ -7,7 +7,6 @@ have in the table. Reads only what the ledger names: a killed publication's file
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from batch.core.errors import RefusedToStart, StorageError
+from batch.core.nearest import suggestion
 from batch.core.records import Call, cost_decimal
 from batch.input.spill import Spill
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
@@ -30,6 +30,12 @@ _BOOK: Final = pa.schema([f.with_type(f.type.value_type if f.name == "run" else 
 
 Stage = Literal["waiting", "under way", "settled"]
 """How far an admitted row is: not sent yet; in the middle of a call or conversation; waiting to be published."""
+STAGES: Final[dict[Stage, str]] = {
+    "waiting": "The row is to be asked, and nothing was sent yet.",
+    "under way": "The row is in the middle of a call or a conversation.",
+    "settled": "The row has its answer or its failure, and its part of the table is not written yet.",
+}
+"""What each stage means, for people."""
 
 
 class RowView(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,11 +167,8 @@ def _resolve(folder: OutputFolder, reader: LedgerReader, pending: _Pending, star
     if table is not None:
         ids += table.scanner(columns=["row_id"]).head(NEAREST_AMONG).column(0).to_pylist()
     ids = list(dict.fromkeys(ids))
-    near = difflib.get_close_matches(start, ids, n=3, cutoff=0.7)
-    if near:
-        hint = f"Did you mean {' or '.join(near)}?"
-    else:
-        hint = f"Row ids here look like {', '.join(ids[:3])}." if ids else "It has no rows yet."
+    otherwise = f"Row ids here look like {', '.join(ids[:3])}." if ids else "It has no rows yet."
+    hint = suggestion(start, ids, otherwise, most=3, cutoff=0.7)
     raise RefusedToStart(f"{folder.root}: no row is called {start!r}. {hint}")
 
 

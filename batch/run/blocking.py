@@ -14,7 +14,8 @@ import sniffio
 from batch.core.clock import Clock
 from batch.job.job import Job
 from batch.job.options import RunOptions
-from batch.run import command
+from batch.limits import sockets
+from batch.run import arguments, command
 from batch.run.command import Report
 from batch.run.progress import Progress
 
@@ -22,7 +23,7 @@ from batch.run.progress import Progress
 def run_sync(
     job: Job,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = command.quiet,
@@ -42,7 +43,7 @@ def run_sync(
         What was done. Faults that stop a run in the middle are in `fault`, because by then there is something to tell.
 
     Raises:
-        RuntimeError: an event loop is at work in this thread.
+        RuntimeError: an event loop is at work in this thread, or signals are wanted and it is not the main thread.
         RefusedToStart: nothing was sent.
         StorageError: the ledger cannot be opened.
     """
@@ -55,6 +56,8 @@ def run_sync(
             "run_sync() waits for the end of the run, but an event loop is at work in this thread (as in a notebook), "
             "and would stand still. Await it: report = await run(job)"
         )
+    arguments.require(job, options, environ, on_progress, signals=signals)
+    sockets.calls(job.limits.concurrency, loop=False)  # a loop that gets no files writes about it to stderr
 
     async def main() -> Report:
         return await command.run(

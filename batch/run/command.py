@@ -33,7 +33,7 @@ from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
 from batch.plan.preflight import CheckedJob
-from batch.run import collecting, pipeline, progress, status_files
+from batch.run import arguments, collecting, pipeline, progress, status_files
 from batch.run.inspection import Inspection
 from batch.run.interrupts import Interrupts
 from batch.run.progress import Progress
@@ -102,7 +102,7 @@ def quiet(_: Progress) -> None:
 async def run(
     job: Job,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     on_progress: Callable[[Progress], None] = quiet,
@@ -123,8 +123,10 @@ async def run(
 
     Raises:
         RefusedToStart: nothing was sent; `folder.Busy` when another process is at work in the output folder.
+        RuntimeError: signals are wanted outside the main thread.
         StorageError: the ledger cannot be opened.
     """
+    arguments.require(job, options, environ, on_progress, signals=signals)
     env = Unshown(os.environ if environ is None else environ)
     given = Given(options, env, clock or Clock(), on_progress, Interrupts())
     with process.heard_by(given.interrupts.received) if signals else nullcontext(), ExitStack() as stack:
@@ -220,6 +222,7 @@ class RunCommand:
         self._on_progress = given.on_progress
         self._interrupts = given.interrupts
         self._current: pipeline.Run | None = None
+        self._inspection = Inspection(ready, ledger)
         self._warned = False
         self._begun = False
         self._state: Any = "nothing_to_do"
@@ -233,7 +236,9 @@ class RunCommand:
             StorageError: the disk refused.
         """
         ready = self._ready
-        inspection = Inspection(ready, self._ledger)
+        inspection = self._inspection
+        for text in ready.changed_tools:
+            logger().warning("tool_changed", why=text)
         await inspection.compare_files()
         with LedgerReader(ready.folder.ledger) as reader:
             status_files.repair_last(ready.folder, reader, job=ready.job)
@@ -251,6 +256,7 @@ class RunCommand:
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
                     return
+                await self._inspection.add_our_columns(reader)
                 with contextvars.bound_contextvars(run=start.run):
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:

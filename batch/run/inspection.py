@@ -6,9 +6,10 @@ Owns the order: files against the ledger, columns that are new, spills that are 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
+import pyarrow.parquet as pq
 from anyio import to_thread
 
 from batch.core.logs import logger
@@ -21,6 +22,9 @@ from batch.output.folder import OutputFolder
 from batch.output.integrity import Compared
 from batch.plan import preflight, respill
 from batch.plan.preflight import INPUTS, CheckedJob
+
+COLUMNS: Final = "columns"
+"""Key of the ledger's `meta` that holds the names of the columns that every part has, one a line."""
 
 
 class Inspection:
@@ -61,9 +65,7 @@ class Inspection:
         more_inputs = kept is not None and kept != meta[INPUTS]
         more = more_inputs or more_labels
         if more:
-            for part in reader.parts():
-                widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
-                await self._ledger.execute(Compared(parts={part: widened}).transaction())
+            await self._widen(reader)
 
         def change(db: apsw.Connection) -> None:
             if more_inputs:
@@ -71,6 +73,26 @@ class Inspection:
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 
         await self._ledger.execute(change)
+
+    async def add_our_columns(self, reader: LedgerReader) -> None:
+        """Columns of ours that an older version did not have are in every old part, once, before a run adds parts.
+
+        Else the parts would differ, and programs that read the table would refuse it.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        now = "\n".join(self._checked.schema.names)
+        if reader.meta(COLUMNS) == now:
+            return
+        if [part for part in reader.parts() if await to_thread.run_sync(_lacks, self._checked, part)]:
+            await self._widen(reader)
+        self._ledger.note(COLUMNS, now)
+
+    async def _widen(self, reader: LedgerReader) -> None:
+        for part in reader.parts():
+            widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
+            await self._ledger.execute(Compared(parts={part: widened}).transaction())
 
     async def restore_spills(self, reader: LedgerReader, now_us: int) -> None:
         """Read rows whose spill is lost from the source again.
@@ -113,6 +135,13 @@ def tidy_files(folder: OutputFolder) -> Tidied:
     for part in compared.removed:
         removal.remove_file(folder, part)
     return Tidied(compared, hidden, aside)
+
+
+def _lacks(checked: CheckedJob, part: int) -> bool:
+    """Whether a part lacks a column that the table has now."""
+    target = checked.folder.part(part)
+    with files.translated(target):
+        return bool(set(checked.schema.names).difference(pq.read_schema(target).names))
 
 
 def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:

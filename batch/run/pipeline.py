@@ -203,7 +203,7 @@ class Run:
             waiting_rows=stages.schedule.waiting,
             held_back=stages.limiter.waiting,
             left_s=None if self._state.stopping else progress.time_left(rate, done, total),
-            waits_for=stages.limiter.waits_for(),
+            waits_for=None if self._state.stopping else stages.limiter.waits_for(),  # nothing is held back any more
         )
 
     def _expected(self) -> int | None:

@@ -58,6 +58,24 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+PROGRESS: Final[dict[str, str]] = {
+    "run": "The name of the run; empty while the command waits for another run.",
+    "state": "How the run stands: promptmill explain states tells what each word means.",
+    "elapsed_s": "Seconds since this command began with the run.",
+    "rows": "done: rows settled. expected: how many there will be, as far as that is known. The others are as in "
+    "planned.",
+    "rows_per_second": "Of the last half minute.",
+    "in_flight": "Calls that were sent and not answered yet, accepted tasks included.",
+    "waiting_tasks": "Tasks that the provider works on; after a stop they stay with it.",
+    "waiting_rows": "Rows that wait for another try.",
+    "held_back": "Requests that a limit holds back now.",
+    "left_s": "Seconds that are left at this pace; null while that cannot be said.",
+    "waits_for": "What all the run waits for now; null when it is at work.",
+    "totals": "Counts and sums of the run so far.",
+}
+"""What each key of `Progress.public` means, for people."""
+
+
 def waiting(holder: str) -> Progress:
     """The state of a command that has no run yet, because another process is at work in its output folder."""
     return Progress(

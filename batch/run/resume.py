@@ -20,10 +20,12 @@ from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
 from batch.prompts.template import PromptFault
 from batch.run.schedule import Schedule
+from batch.run.tool_turns import repeats_itself
 from batch.submit import retry
 from batch.submit.attempt import CallContext
 from batch.submit.results import ENDED, STOPPED
 from batch.submit.rows import OpenCall, Row
+from batch.tools.execute import Executor
 
 DIED: Final = Failure(
     kind="transport",
@@ -51,6 +53,8 @@ class Resumer:
         rules: how a conversation goes on.
         request_of: what a row asks; it may raise `PromptFault`.
         model_of: the model that a row asks, also when nothing else is known of what it asks.
+        tools: tells which tool calls had their arguments coerced; None of a job without tools.
+        in_doubt: whether a tool of a turn was cut off by a crash, and the row went on all the same.
     """
 
     def __init__(
@@ -62,7 +66,11 @@ class Resumer:
         request_of: Callable[[PendingRow], RowRequest],
         *,
         model_of: Callable[[PendingRow], str] = lambda _: "",
+        tools: Executor | None = None,
+        in_doubt: Callable[[PendingRow, int], bool] = lambda _, __: False,
     ) -> None:
+        self._coerced = tools.coerced if tools is not None else lambda _: ()
+        self._in_doubt = in_doubt
         self._model_of = model_of
         self._reader = reader
         self._context = context
@@ -79,7 +87,7 @@ class Resumer:
     def rebuild(self, pending: PendingRow) -> Row:
         """The row as it was, with its dead calls booked and its live task in `row.call`."""
         row = self._row(pending)
-        _replay_steps(row, self._reader.steps_of(pending.work_id), self._rules)
+        self._replay_steps(row, self._reader.steps_of(pending.work_id))
         for journaled in self._reader.calls_of(pending.work_id):
             if row.left_at is None:
                 row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
@@ -97,7 +105,7 @@ class Resumer:
                 self._context.tasks += 1
             else:
                 self._context.book(row, call, DIED)
-        row.sums.tool_calls = row.conversation.tool_calls
+        row.count_tools()
         return row
 
     def _row(self, pending: PendingRow) -> Row:
@@ -107,25 +115,32 @@ class Resumer:
         except PromptFault as exc:
             return Row(pending, msgspec.structs.replace(NOTHING, model=self._model_of(pending)), str(exc))
 
-
-def _replay_steps(row: Row, steps: list[tuple[int, int, bytes]], rules: conversation.Rules) -> None:
-    # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
-    rules = msgspec.structs.replace(rules, max_turns=sys.maxsize, tools=True, served="any")
-    for turn in sorted({turn for turn, _, _ in steps}):
-        values = {idx: value for at, idx, value in steps if at == turn}
-        if -1 not in values:
-            continue
-        reply = _decode_reply(values.pop(-1))
-        row.conversation, action = conversation.replayed(row.conversation, reply, rules, model_asked=row.model)
-        if not isinstance(action, conversation.RunTools):
-            continue
-        results = {idx: value.decode() for idx, value in values.items()}
-        if len(results) < len(action.calls):
+    def _replay_steps(self, row: Row, steps: list[tuple[int, int, bytes]]) -> None:
+        # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
+        rules = msgspec.structs.replace(self._rules, max_turns=sys.maxsize, tools=True, served="any")
+        for turn in sorted({turn for turn, _, _ in steps}):
+            values = {idx: value for at, idx, value in steps if at == turn}
+            if -1 not in values:
+                continue
+            reply = _decode_reply(values.pop(-1))
+            row.conversation, action = conversation.replayed(row.conversation, reply, rules, model_asked=row.model)
+            if not isinstance(action, conversation.RunTools):
+                continue
+            results = {idx: value.decode() for idx, value in values.items()}
+            if len(results) == len(action.calls):
+                contents = [results[idx] for idx in range(len(action.calls))]
+                in_doubt = self._in_doubt(row.pending, turn)
+                coerced = any(map(self._coerced, action.calls))
+                after = conversation.after_tools(
+                    row.conversation, action.calls, contents, coerced=coerced, in_doubt=in_doubt
+                )
+                if repeats_itself(after, model=reply.model) is None:
+                    row.conversation = after
+                    continue
+            # Some tools are still to be run, or the row ends with what they said: both is for whoever runs tools.
             row.replied = reply
             row.tool_results = results
             return
-        contents = [results[idx] for idx in range(len(action.calls))]
-        row.conversation = conversation.after_tools(row.conversation, action.calls, contents)
 
 
 def _count(row: Row, journaled: JournaledCall) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -25,6 +25,36 @@ from batch.output.folder import OutputFolder
 from batch.plan import continuation
 from batch.prompts.variants import old_models
 from batch.run.progress import Progress
+
+RUN_FILE: Final[dict[str, str]] = {
+    "run": "The name of the run: when it began, and four digits that tell it from another of the same moment.",
+    "state": "How the run stands: promptmill explain states tells what each word means.",
+    "started_at": "When it began.",
+    "ended_at": "When it ended; null while it works, and when it was killed.",
+    "seconds": "How long it took, pauses between two commands included; null as for ended_at.",
+    "exit_code": "What the command ended with; null while it works, when it was killed, and when the command went on "
+    "with another run.",
+    "exit_reason": "The state that the command ended the run with; null while it works, and when it was killed.",
+    "fault": "The error that ended the run; null when it ended by itself or was interrupted.",
+    "max_failed": "What --max-failed allowed; null without it.",
+    "within_max_failed": "Whether as few rows failed as that; null without it.",
+    "job": "What the job was: name, folder, provider, models, prompts, lane, tags, and request: what decides answers.",
+    "source": "The input as it was: its files, their sizes and times.",
+    "complete": "Whether the input was read to its end.",
+    "planned": "What the run found in the input, in rows: promptmill explain planned.",
+    "totals": "Counts and sums of its rows and calls: promptmill explain totals.",
+    "table": "rows of the whole table; permanent and retryable: how many of them failed for good, or for a passing "
+    "reason.",
+    "versions": "Of promptmill and of what it stands on.",
+}
+"""What each key of a run's file means, for people."""
+
+HEARTBEAT: Final[dict[str, str]] = {
+    "process": "The id of the process that wrote the file.",
+    "updated_at": "When it wrote it, about every second: an old time means that the process hangs or is gone.",
+    "exit_code": "What the command ended with; null while it works.",
+}
+"""What the keys of `status.json` mean that `--progress json` has not, for people."""
 
 
 class RunEnd(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.tries import LabelRules
+from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -27,12 +28,14 @@ from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
 from batch.providers.registry import likelier_url
 from batch.run.early import EarlyParts
+from batch.run.effects import Effects
 from batch.run.feeder import Feeder
 from batch.run.intake import Intake
 from batch.run.publishing import Publishing
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
+from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
 from batch.submit import evidence
 from batch.submit.attempt import Books, CallContext, Policy
@@ -71,7 +74,7 @@ def wire(
         stack: closes what is opened here, when the run is over.
     """
     job = checked.job
-    reader = stack.enter_context(LedgerReader(checked.folder.ledger))
+    reader = stack.enter_context(EffectsReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
@@ -101,9 +104,9 @@ def wire(
     )
 
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
-    model_of = partial(_model_of, checked)
-    resumer = Resumer(reader, context, schedule, settings.rules, request_of, model_of=model_of)
     tools = _executor(checked, stack)
+    rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
+    resumer = rows(model_of=partial(_model_of, checked), in_doubt=Effects(reader, ledger).in_doubt)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -114,7 +117,7 @@ def wire(
         intake=Intake(
             checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
         ),
-        worker=Worker(context, schedule, settings, tools=tools, state=state),
+        worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
 
@@ -150,11 +153,22 @@ def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
 
 
 def _executor(checked: CheckedJob, stack: ExitStack) -> Executor | None:
-    if not len(checked.tools):
+    if not len(checked.tools) or checked.job.tools is None:
         return None
-    tools = Executor(checked.tools)
+    tools = Executor(checked.tools, coerce=checked.job.tools.coerce)
     stack.callback(tools.close)
     return tools
+
+
+def _tool_turns(
+    checked: CheckedJob, executor: Executor | None, reader: EffectsReader, ledger: Ledger
+) -> ToolTurns | None:
+    spec = checked.job.tools
+    if executor is None or spec is None:
+        return None
+    return ToolTurns(
+        executor, checked.tools, ledger, reader=reader, calls_per_row=spec.calls_per_row, policy=spec.policy
+    )
 
 
 def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import random
 
-import anyio
 import msgspec
 
-from batch.core import failpoints
 from batch.core.errors import FailureKind
 from batch.core.logs import logger
 from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
@@ -21,14 +19,15 @@ from batch.core.redaction import redact
 from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation
+from batch.prompts.judging import judge
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
+from batch.run.tool_turns import ToolTurns
 from batch.submit import retry, stream, sync, task
 from batch.submit.attempt import CallContext
 from batch.submit.overtime import outlasted
 from batch.submit.rows import OpenCall, Row
-from batch.tools.execute import Executor
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -53,7 +52,7 @@ class Worker:
         schedule: Schedule[Row],
         settings: Settings,
         *,
-        tools: Executor | None,
+        tools: ToolTurns | None,
         state: RunState,
     ) -> None:
         self._context = context
@@ -153,7 +152,7 @@ class Worker:
 
     def _conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
         """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""
-        failure = conversation.judge(result, self._settings.rules) if isinstance(result, Reply) else result
+        failure = judge(result, self._settings.rules) if isinstance(result, Reply) else result
         if failure is not None:
             self._failed(row, call, result, failure)
             return
@@ -253,7 +252,7 @@ class Worker:
         hold: bool = False,
     ) -> None:
         """The call's record and the row's outcome in one commit."""
-        row.sums.tool_calls = row.conversation.tool_calls
+        row.count_tools()
         outcome = self.outcome(row, settle, lane=call.lane)
         self._context.book(row, call, result, decision=decision, outcome=outcome, hold=hold)
         self._after(row, outcome)
@@ -268,9 +267,7 @@ class Worker:
     def _unaskable(self, row: Row, code: str, why: str, *, kind: FailureKind = "prompt") -> None:
         """The row cannot be sent: its template gives nothing over it any more, or no limit lets it through."""
         failure = Failure(kind=kind, verdict="fail", sent=False, code=code, message=why)
-        outcome = self.outcome(row, conversation.after_failure(failure, retryable=False))
-        self._context.ledger.settled(row.work_id, outcome)
-        self._after(row, outcome)
+        self._settle(row, conversation.after_failure(failure, retryable=False))
 
     def _after(self, row: Row, outcome: Outcome) -> None:
         self._state.row_settled(row.pending.part, outcome)
@@ -311,24 +308,20 @@ class Worker:
         )
 
     async def _run_tools(self, row: Row, calls: tuple[ToolCall, ...]) -> None:
-        """Run what the model asked for, journal each result, and go on to the next turn."""
+        """Run what the model asked for, and go on to the next turn unless the row ends here."""
         assert self._tools is not None
-        turn = row.conversation.turn
-        contents: dict[int, str] = dict(row.tool_results)
-        run_call = self._tools.run_call
-
-        async def run(index: int, call: ToolCall) -> None:
-            content = (await run_call(call)).content
-            failpoints.hit("tool.ran")
-            self._context.ledger.step(row.work_id, turn, index, content.encode("utf-8", "replace"))
-            contents[index] = content
-
-        async with anyio.create_task_group() as group:
-            for index, call in enumerate(calls):
-                if index not in contents:
-                    group.start_soon(run, index, call)
+        settle = await self._tools.run(row, calls)
+        if settle is not None:
+            self._settle(row, settle)
+            return
         row.tool_results = {}
         row.replied = None
         row.next_attempt = 0
-        row.conversation = conversation.after_tools(row.conversation, calls, [contents[i] for i in range(len(calls))])
         self._schedule.requeue(row)
+
+    def _settle(self, row: Row, settle: conversation.Settle) -> None:
+        """The outcome of a row that ends without a call of its own to be booked."""
+        row.count_tools()
+        outcome = self.outcome(row, settle)
+        self._context.ledger.settled(row.work_id, outcome)
+        self._after(row, outcome)

@@ -1,8 +1,8 @@
-"""What a scenario can say, for people: its keys, and every fault with what it does.
+"""What the simulator does and what a scenario can say, for people: its keys, its habits in health, and every fault.
 
-Owns the words of the keys; a fault's are those of the register and of the functions that carry it out, and defaults are
-those of `Scenario`. Who adds a key to `scenario.parse` adds a line to `KEYS`; a test compares the two. It decides
-nothing.
+Owns the words of the keys; those of health are in `health`, a fault's are those of the register and of the functions
+that carry it out, and defaults are those of `Scenario`. Who adds a key to `scenario.parse` adds a line to `KEYS`; a
+test compares the two. It decides nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from batch.simulator.dialects import glm, openai
 from batch.simulator.faults.behaviour import DIALECTS, Allowed, Behaviour
 from batch.simulator.faults.register import BEHAVIOURS
+from batch.simulator.health import ABSENT, HABITS
 from batch.simulator.scenario import Scenario
 
 KEYS = {
@@ -86,6 +88,15 @@ def faults() -> Iterator[Told]:
     """Every fault, by its number."""
     for number, behaviour in BEHAVIOURS.items():
         yield Told(str(number), behaviour.title, _text(behaviour), tuple(_facts(number, behaviour)))
+
+
+def habits() -> Iterator[Told]:
+    """Every behaviour that is no fault, by its number: those of health, and those that no scenario shows."""
+    routes = "\n".join((*glm.routes(), *openai.routes()))
+    for number, habit in sorted({**HABITS, **ABSENT}.items()):
+        facts = [("routes", routes)] if number == 1 else []
+        facts += [("keys", ", ".join(habit.keys))] if habit.keys else []
+        yield Told(str(number), habit.title, habit.text, tuple(facts))
 
 
 def _text(behaviour: Behaviour) -> str:

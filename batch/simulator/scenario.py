@@ -6,7 +6,6 @@ Owns its keys, their ranges and their defaults; how a table is taken apart and w
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from batch.simulator.faults.behaviour import ROUTES, Allowed, Behaviour, Fault
 from batch.simulator.faults.register import BEHAVIOURS
 from batch.simulator.latency import Latency
 from batch.simulator.limits import Change, Limit
-from batch.simulator.toml_table import ScenarioError, Table
+from batch.simulator.toml_table import ScenarioError, Table, did_you_mean, nearest
 
 _MOST_CHUNKS = 100_000
 
@@ -139,9 +138,9 @@ def _check_names(scenario: Scenario) -> None:
     served = {name.lower() for name in scenario.models}
     for place, name in asked:
         if name is not None and name.lower() not in served:
-            near = difflib.get_close_matches(name, scenario.models, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"models has {', '.join(scenario.models) or 'none'}"
-            raise ScenarioError(f"{place} = {name!r}: is not served; {hint}")
+            there = f"The key models has: {', '.join(scenario.models) or 'none'}."
+            hint = did_you_mean(nearest(name, scenario.models)) or there
+            raise ScenarioError(f"{place} = {name!r}: is not served. {hint}")
 
 
 def _texts(table: Table, key: str) -> tuple[str, ...] | None:

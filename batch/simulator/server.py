@@ -21,7 +21,7 @@ from batch.simulator.wire import LINE, Line
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _Http
 except ImportError:  # slower, and everything the simulator promises still holds
-    from uvicorn.protocols.http.h11_impl import H11Protocol as _Http  # type: ignore[assignment]
+    from uvicorn.protocols.http.h11_impl import H11Protocol as _Http  # type: ignore[assignment]  # either serves
 
 
 class Protocol(_Http):

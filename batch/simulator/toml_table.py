@@ -1,17 +1,29 @@
 """A table of a scenario file, taken apart key by key.
 
-Owns the forms a value may have and what is said about a wrong value or an unknown key. It does not know which keys a
-scenario has.
+Owns the forms a value may have, what is said about a wrong value or an unknown key, and how a near name is proposed.
+It does not know which keys a scenario has.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
 class ScenarioError(ValueError):
     """A scenario cannot be used; the message names the place, the value and the way out."""
+
+
+def nearest(asked: str, known: Iterable[str]) -> list[str]:
+    """The one known name that is most like the one asked for, if one is; upper and lower case do not count."""
+    spelt = {name.casefold(): name for name in known}
+    return [spelt[word] for word in difflib.get_close_matches(asked.casefold(), spelt, n=1, cutoff=0.5)]
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """The sentence that proposes the first of these names; empty when there is none."""
+    return f"Did you mean {names[0]}?" if names else ""
 
 
 class Table:
@@ -102,12 +114,11 @@ class Table:
 
     def mistaken(self, key: str) -> str:
         """The end of an error about a missing key: which of the keys left over may have been meant by it."""
-        near = difflib.get_close_matches(key, self._left, n=1, cutoff=0.5)
-        return f"; did you mean it by {near[0]}?" if near else ""
+        near = nearest(key, self._left)
+        return f". There is {near[0]}, which is no key here. {did_you_mean([key])}" if near else ""
 
     def done(self) -> None:
         """Raise `ScenarioError` if a key is left over, which nobody asked for."""
         for key, value in self._left.items():
-            near = difflib.get_close_matches(key, self._asked, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "known here: " + ", ".join(sorted(self._asked))
-            raise ScenarioError(f"{self.at(key)} = {value!r}: unknown key; {hint}")
+            hint = did_you_mean(nearest(key, self._asked)) or f"Known here: {', '.join(sorted(self._asked))}."
+            raise ScenarioError(f"{self.at(key)} = {value!r}: unknown key. {hint}")

@@ -70,6 +70,11 @@ class Row:
         """What the next call is made for."""
         return self.conversation.tries.purpose or ("retry" if self.next_attempt else "first")
 
+    def count_tools(self) -> None:
+        """Have its sums say what its conversation knows of tools."""
+        self.sums.tool_calls = self.conversation.tool_calls
+        self.sums.tool_errors = self.conversation.tool_errors
+
 
 class OpenCall:
     """A call between its `sent` record and its final one.

@@ -16,6 +16,7 @@ import functools
 import inspect
 import math
 import unicodedata
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -25,7 +26,8 @@ from batch.core.canonical import without_surrogates
 from batch.core.clock import describe
 from batch.core.errors import BatchError
 from batch.core.redaction import masked, redact
-from batch.tools.arguments import ArgumentFault, read_arguments
+from batch.tools.arguments import ArgumentFault, build_arguments, check_arguments
+from batch.tools.exact import as_builtin
 from batch.tools.loops import LoopClosed, LoopsLost, ToolLoops
 from batch.tools.threads import PoolFull, ToolThreads
 
@@ -39,6 +41,7 @@ MAX_CONTENT: Final = 64 * 1024
 """The largest content in bytes of UTF-8; it is billed again in every later turn of the row."""
 MAX_ERROR: Final = 2_000
 _SHOWN_NAMES: Final = 20
+Begin = Callable[[], Awaitable[None]]
 _ERROR_BEGINS: Final = '{"error":"'
 
 
@@ -69,10 +72,12 @@ class Executor:
     Args:
         tools: the tools of the job.
         threads: how many plain functions may run at a time; async functions are not limited.
+        coerce: accept arguments of a wrong type that can only mean one thing: "2" for an integer.
     """
 
-    def __init__(self, tools: ToolSet, *, threads: int = 8) -> None:
+    def __init__(self, tools: ToolSet, *, threads: int = 8, coerce: bool = False) -> None:
         self._tools = tools
+        self._coerce = coerce
         self._threads: ToolThreads[ToolResult] = ToolThreads(threads)
         self._loops: ToolLoops[ToolResult] = ToolLoops()
 
@@ -80,12 +85,14 @@ class Executor:
         """End the event loops of async tools; calls under way are cancelled. Waits for nothing."""
         self._loops.close()
 
-    async def run_call(self, call: ToolCall, *, timeout_s: float = 60.0) -> ToolResult:
+    async def run_call(self, call: ToolCall, *, timeout_s: float = 60.0, begin: Begin | None = None) -> ToolResult:
         """Run one call.
 
         Args:
             call: name and argument text as the model sent them.
             timeout_s: seconds that the function may run; waiting for a thread does not count.
+            begin: awaited when the function is sure to run next: its arguments are right, its place is free. What it
+                raises comes out.
 
         Returns:
             The result as text (a str as it is, None as "", everything else as JSON with exact integers), or an error.
@@ -94,11 +101,21 @@ class Executor:
         if tool is None:
             return _error(_unknown(call.name, self._tools))
         try:
-            arguments = read_arguments(tool.parameters, call.arguments)
+            checked = check_arguments(tool.parameters, call.arguments, coerce=self._coerce)
         except ArgumentFault as fault:
             return _error(f"invalid arguments: {fault}")
-        result = await self._run(tool, arguments, timeout_s)
+        result = await self._run(tool, checked.values, timeout_s, begin)
         return result or _error(f"{tool.name} did not finish within {describe(timeout_s)}")
+
+    def coerced(self, call: ToolCall) -> tuple[str, ...]:
+        """Which arguments of this call are accepted only because the job coerces, by place; it runs nothing."""
+        tool = self._tools.get(call.name)
+        if tool is None or not self._coerce:
+            return ()
+        try:
+            return check_arguments(tool.parameters, call.arguments, coerce=True).coerced
+        except ArgumentFault:
+            return ()
 
     async def run_calls(self, calls: Sequence[ToolCall], *, timeout_s: float = 60.0) -> list[ToolResult]:
         """Run the calls of one turn at the same time; return one result for each, in the order of the calls."""
@@ -112,12 +129,17 @@ class Executor:
                 group.start_soon(run, index, call)
         return [results[index] for index in range(len(calls))]
 
-    async def _run(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> ToolResult | None:
+    async def _run(
+        self, tool: Tool, arguments: dict[str, Any], timeout_s: float, begin: Begin | None
+    ) -> ToolResult | None:
         """Run a tool; return its result, or None when its time ran out."""
         try:
             if tool.is_async:
+                if begin is not None:
+                    await begin()
                 return await self._loops.run(functools.partial(_await, tool, arguments), timeout_s=timeout_s)
-            return await self._threads.run(functools.partial(_call, tool, arguments), timeout_s=timeout_s)
+            run = functools.partial(_call, tool, arguments)
+            return await self._threads.run(run, timeout_s=timeout_s, begin=begin)
         except (
             PoolFull,
             LoopsLost,
@@ -130,7 +152,8 @@ class Executor:
 def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
     """Run a plain function, in a thread of the pool."""
     try:
-        return ToolResult(_cut(render(tool.function(**arguments), name=tool.name)))
+        returned = tool.function(**build_arguments(tool.parameters, arguments))
+        return ToolResult(_cut(render(returned, name=tool.name)))
     except BaseException as error:  # noqa: BLE001  whatever a tool raises belongs to its row; this is no main thread
         return _failed(error)
 
@@ -138,7 +161,8 @@ def _call(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
 async def _await(tool: Tool, arguments: dict[str, Any]) -> ToolResult:
     """Run an async function, in a loop of `ToolLoops`."""
     try:
-        return ToolResult(_cut(render(await tool.function(**arguments), name=tool.name)))
+        returned = await tool.function(**build_arguments(tool.parameters, arguments))
+        return ToolResult(_cut(render(returned, name=tool.name)))
     except BaseException as error:  # noqa: BLE001  as in `_call`; the loop is the tools' own
         return _failed(error)
 
@@ -160,11 +184,11 @@ def render(result: Any, *, name: str) -> str:
         result.close()
         raise ResultFault(f"{name} returned a coroutine; its outermost function must be an async def")
     try:
-        plain = msgspec.to_builtins(result)
+        plain = msgspec.to_builtins(result, enc_hook=as_builtin)
         if not _finite(plain):
             raise ResultFault(f"{name} returned NaN or infinity, which is no JSON")
         return msgspec.json.encode(plain).decode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, NotImplementedError) as error:
         raise ResultFault(f"{name} returned what cannot be written as JSON: {_tell(error)}") from error
 
 
@@ -182,6 +206,8 @@ def _error(text: str) -> ToolResult:
 
 
 def _failed(error: BaseException) -> ToolResult:
+    if isinstance(error, ArgumentFault):
+        return _error(f"invalid arguments: {error}")
     return _error(str(error) if isinstance(error, ResultFault) else _tell(error))
 
 

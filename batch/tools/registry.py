@@ -6,13 +6,14 @@ Owns the `@tool` mark, the loading of a job's `tools.py` and the check of every 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import itertools
 import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
@@ -20,11 +21,13 @@ import msgspec
 
 from batch.core.errors import JobError
 from batch.tools.schema import Parameter, read_signature
+from batch.tools.sources import source_digest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK: Final = "__promptmill_tool__"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)  # the form both API references ask for
+_SHOWN: Final = 8
 _loads: Final = itertools.count(1)
 
 
@@ -32,6 +35,8 @@ class _Mark(msgspec.Struct, frozen=True):
     name: str | None
     version: str
     description: str | None
+    effects: bool = False
+    cache: bool = False
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -44,19 +49,37 @@ class Tool(msgspec.Struct, frozen=True):
     parameters: tuple[Parameter, ...]
     schema: dict[str, Any]
     """The entry of the request's `tools` list."""
+    effects: bool = False
+    cache: bool = False
+    source: str = ""
+    """A hash of what the function does, as far as its own file says it; empty when its source is not there."""
 
 
 @overload
 def tool(function: F, /) -> F: ...
 @overload
-def tool(*, name: str | None = None, version: str = "1", description: str | None = None) -> Callable[[F], F]: ...
 def tool(
-    function: F | None = None, /, *, name: str | None = None, version: str = "1", description: str | None = None
+    *,
+    name: str | None = None,
+    version: str = "1",
+    description: str | None = None,
+    effects: bool = False,
+    cache: bool = False,
+) -> Callable[[F], F]: ...
+def tool(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    description: str | None = None,
+    effects: bool = False,
+    cache: bool = False,
 ) -> F | Callable[[F], F]:
     """Mark a function as one the model may call; it stays an ordinary function.
 
-    Every parameter needs a type hint. The docstring tells the model what the function is for, and its arguments section
-    what each parameter means.
+    The type hint of a parameter tells the model what to send; without one it may send anything. The docstring tells it
+    what the function is for, and its arguments section what each parameter means.
 
     Args:
         function: the plain or async function, when used as a bare `@tool`.
@@ -64,15 +87,21 @@ def tool(
         version: change it when the function begins to give other results for the same arguments. It is part of the
             fingerprint, so rows that were answered with the old version are asked again.
         description: text for the model in place of the docstring's.
+        effects: the function changes something outside: it writes, sends, orders. It then runs at most once for a call
+            of a row, over any number of crashes; `tools.policy` says what to do when it was cut off.
+        cache: the function is pure: the same arguments give the same result. It then runs once in a run for them, and
+            the result is shared by all rows; errors are not.
 
     Raises:
-        TypeError: the mark was put on something that is no function.
+        TypeError: the mark was put on something that is no function, or both effects and cache were asked for.
     """
+    if effects and cache:
+        raise TypeError("@tool(effects=True, cache=True): what has effects is not pure; choose one of them")
 
     def mark(marked: F) -> F:
         if not inspect.isfunction(marked):
             raise TypeError(f"@tool belongs on a function, not on {marked!r}")
-        setattr(marked, _MARK, _Mark(name, version, description))
+        setattr(marked, _MARK, _Mark(name, version, description, effects, cache))
         return marked
 
     return mark if function is None else mark(function)
@@ -81,10 +110,11 @@ def tool(
 class ToolSet:
     """The checked tools of one job, in the order in which they are defined; it never changes."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_tools", "_where")
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool] = (), *, where: Path | str = "tools") -> None:
         self._tools = {entry.name: entry for entry in tools}
+        self._where = str(where)
 
     @classmethod
     def empty(cls) -> ToolSet:
@@ -134,12 +164,61 @@ class ToolSet:
             faults.append("no function in it is marked with @tool; mark one, or remove [tools] from the job")
         if faults:
             raise JobError(faults, where=str(where))
-        return cls(tools.values())
+        return cls(tools.values(), where=where)
+
+    def only(self, allowed: Iterable[str]) -> ToolSet:
+        """The tools with these names, in the order in which they are defined.
+
+        Args:
+            allowed: names, in any order.
+
+        Raises:
+            JobError: there is no tool of one of the names, or there are no names.
+        """
+        names = list(allowed)
+        unknown = [name for name in names if name not in self._tools]
+        faults = [f"allow: there is no tool {name!r}; {_nearest(name, self.names)}" for name in unknown]
+        if not names:
+            faults.append("allow: names no tool; name one, or remove [tools] from the job")
+        if faults:
+            raise JobError(faults)
+        return ToolSet(entry for entry in self._tools.values() if entry.name in names)
+
+    def changed(self, before: Mapping[str, list[str]]) -> list[str]:
+        """The tools whose source is another than before, under the same version.
+
+        Args:
+            before: `sources` of an earlier set.
+        """
+        return [
+            name
+            for name, now in self.sources().items()
+            if (was := before.get(name)) and was[0] == now[0] and was != now
+        ]
+
+    def sources(self) -> dict[str, list[str]]:
+        """By name, the version of each tool and a hash of its source."""
+        return {entry.name: [entry.version, entry.source] for entry in self._tools.values() if entry.source}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the tools, in order."""
         return tuple(self._tools)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its author probably did not mean: one line on all parameters without a type hint."""
+        bare = {
+            entry.name: [parameter.name for parameter in entry.parameters if not parameter.hinted]
+            for entry in self._tools.values()
+        }
+        places = [f"{name}({', '.join(names)})" for name, names in bare.items() if names]
+        if not places:
+            return ()
+        shown = ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")
+        name = next(names[0] for names in bare.values() if names)
+        text = f"without type hints a model may send anything, so nothing is checked of {shown}"
+        return (f"tools.module ({self._where}): {text}; write some, for example `{name}: float`",)
 
     def get(self, name: str) -> Tool | None:
         """The tool of this name, or None."""
@@ -166,6 +245,11 @@ def run_file(path: Path) -> types.ModuleType:
     return _execute(path)
 
 
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
+
+
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:
     """The marked functions of a module, each of them once, even when it has two names."""
     functions = [value for value in namespace.values() if inspect.isfunction(value) and hasattr(value, _MARK)]
@@ -186,7 +270,17 @@ def _describe(function: Callable[..., Any]) -> Tool | list[str]:
     if isinstance(signature, list):
         return [f"{start}, {fault}" for fault in signature]
     is_async = inspect.iscoroutinefunction(function)
-    return Tool(name, mark.version, function, is_async, signature.parameters, signature.schema)
+    return Tool(
+        name,
+        mark.version,
+        function,
+        is_async,
+        signature.parameters,
+        signature.schema,
+        effects=mark.effects,
+        cache=mark.cache,
+        source=source_digest(function),
+    )
 
 
 def _place(function: Callable[..., Any]) -> str:

@@ -20,7 +20,7 @@ import anyio
 from batch.core.errors import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
@@ -61,18 +61,26 @@ class ToolThreads(Generic[T]):
         """How many calls were given up whose function still runs."""
         return self._lost
 
-    async def run(self, function: Callable[[], T], *, timeout_s: float) -> T | None:
+    async def run(
+        self, function: Callable[[], T], *, timeout_s: float, begin: Callable[[], Awaitable[None]] | None = None
+    ) -> T | None:
         """Run a function in a thread; return its result, or None when it took longer than `timeout_s`.
 
-        The time counts from when the function is given to a thread.
+        Args:
+            function: what to run.
+            timeout_s: seconds, from when the function is given to a thread.
+            begin: awaited before that, when a place is free.
 
         Raises:
             PoolFull: too many earlier calls have not returned.
-            BaseException: whatever the function raised.
+            BaseException: whatever the function or `begin` raised.
         """
         work = _Work(function)
         await self._limiter.acquire_on_behalf_of(work)
         try:
+            if begin is not None:
+                self._require_room()
+                await begin()
             self._start(work)
             try:
                 with anyio.move_on_after(timeout_s):
@@ -85,10 +93,13 @@ class ToolThreads(Generic[T]):
             raise work.error
         return work.result
 
+    def _require_room(self) -> None:
+        if self._lost >= self._max_lost:
+            raise PoolFull(f"no tool runs any more: {self._lost} earlier calls did not return; fix or remove them")
+
     def _start(self, work: _Work[T]) -> None:
         with self._lock:
-            if self._lost >= self._max_lost:
-                raise PoolFull(f"no tool runs any more: {self._lost} earlier calls did not return; fix or remove them")
+            self._require_room()
             reserved = self._idle > 0
             self._idle -= reserved
         if not reserved:

@@ -1,8 +1,8 @@
 """Seven maths functions for the model to call.
 
-Integers are exact at any size: a `float` parameter that is given an integer gets an `int`. Whatever a function raises
-becomes the text the model reads, so the messages say what is wrong with the numbers. No call can hold up the run:
-results are bounded before they are computed.
+Integers are exact at any size: a `float` parameter that is given an integer gets a number that is both, an `int` to
+compute with and a `float` by all that it has. Whatever a function raises becomes the text the model reads, so the
+messages say what is wrong with the numbers. No call can hold up the run: results are bounded before they are computed.
 """
 
 import math

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch.input import sampling
+from batch.input import late_keys
 from tests.cli.conftest import Cli, Shell
 
 
@@ -73,7 +74,7 @@ def test_reading_all_names_both_places_of_a_repeat_and_every_bad_line(job: Path,
     ("path", "text"),
     [
         ("none", "none: there is no such file or folder. Correct input.path"),
-        ("inn", "inn: there is no such file or folder. Did you mean 'in'?"),
+        ("inn", "inn: there is no such file or folder. Did you mean in?"),
         ("in/*.parquet", "in/*.parquet: matches no file that can be read; supported are .parquet"),
         ("in/empty", "in/empty: holds no file that can be read; supported are .parquet"),
     ],
@@ -189,7 +190,7 @@ def test_a_key_that_is_no_column_is_shown_and_told_where_a_column_is_wanted(
     assert 'declare it: input.types = { late = "string" }' in said.err
     said = cli("check", job, "--set", 'output.columns=["id", "late"]', "--set", 'input.types={ late = "string" }')
     assert said.code == 0
-    monkeypatch.setattr(sampling, "SEARCHED_BYTES", 1_000)
+    monkeypatch.setattr(late_keys, "SEARCHED_BYTES", 1_000)
     said = cli("check", job, "--set", "prompt.user={{ text }} {{ nowhere }}")
     assert said.code == 2
     assert "{{ nowhere }} is no column of the input" in said.err
@@ -231,3 +232,21 @@ def test_a_column_input_rest_of_the_files_is_not_told_as_ours(job: Path, cli: Cl
     pq.write_table(pa.table({"id": ["a"], "text": ["b"], "input_rest": ["no JSON"]}), job / "in" / "a.parquet")
     said = cli("check", job)
     assert (said.code, "JSON text of what fits no other column" in said.out) == (0, False)
+
+
+def test_a_csv_file_without_a_header_is_told_where_its_columns_are_missing(alone: Shell, cli: Cli) -> None:
+    """FIELD 38. Once for all templates, and not as a fault of any of them; what is missing is a line of the input."""
+    alone.write([])
+    path = alone.folder / "rows.csv"
+    path.write_text("17,What is up?\n18,Why?\n")
+    run = ("check", alone.folder, "--set", "input.path=rows.csv", "--set", "prompt.user={{ text }} {{ more }}")
+    said = cli(*run, "--set", 'input.key="17"')
+    assert said.code == 2
+    assert said.err.count("is no column of the input") == 2
+    assert (
+        said.err.count("input.path: Line 1 of rows.csv is taken for the header, and reads as data (17). If it is") == 1
+    )
+    path.write_text("id,text,more,\n17,What is up?,,\n")
+    said = cli(*run)
+    assert said.code == 0
+    assert re.search(r"  column_4 +large_string +its cell in the header is empty\n", said.out)

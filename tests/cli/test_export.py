@@ -23,7 +23,7 @@ def test_export_says_what_it_wrote_and_what_it_changed(tmp_path: Path, cli: Cli)
     ]
     said = cli("export", out, tmp_path / "a.xlsx", "--columns", "text", "--columns", "row_id")
     assert said.out.splitlines()[1].startswith("1 cell had more than 32,767 characters")
-    assert cli("export", out, tmp_path / "a.jsonl", "--failed").out == f"{tmp_path / 'a.jsonl'}: 0 rows, 35 columns\n"
+    assert cli("export", out, tmp_path / "a.jsonl", "--failed").out == f"{tmp_path / 'a.jsonl'}: 0 rows, 36 columns\n"
 
 
 def test_export_ends_as_other_commands_do(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def test_export_ends_as_other_commands_do(tmp_path: Path, cli: Cli, monkeypatch:
     out = finished(tmp_path / "out", pa.table({"text": ["a"]})).root
     for words, reason in (
         ((out, "a.doc"), "the ending of the file says its format"),
-        ((out, tmp_path / "a.csv", "--columns", "txt"), "Did you mean 'text'?"),
+        ((out, tmp_path / "a.csv", "--columns", "txt"), "Did you mean text?"),
         ((tmp_path, tmp_path / "a.csv"), "is no output folder"),
         ((out,), "export needs FILE"),
     ):

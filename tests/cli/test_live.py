@@ -10,7 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from batch.cli.live import ECHO, QUICK_S, Plain, Rich
+from batch.cli import live
+from batch.cli.live import ECHO, Plain, Rich
 from batch.ledger.totals import Totals
 from tests.run.test_progress import snapshot
 
@@ -115,13 +116,21 @@ def test_on_a_terminal_something_stands_there_at_once_and_goes_with_the_command(
     assert screen.file.getvalue().endswith(("\x1b[2K", "\x1b[?25h"))
 
 
-def test_without_a_terminal_a_start_is_told_only_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_start_is_told_only_when_it_takes_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FIELD 49: a command of cron with nothing to do stays silent, so that its mail is worth reading."""
+    monkeypatch.setattr(live, "QUICK_S", 60.0)
     with Plain() as quick:
         quick.starting("quick")
+        timer = quick._start
+    assert timer is not None
+    timer.join(30)
+    assert not timer.is_alive(), "nobody waits for what will not be told"
+    monkeypatch.setattr(live, "QUICK_S", 0.1)
     with Plain() as slow:
         slow.starting("slow")
-        deadline, said = time.monotonic() + 10 * QUICK_S, ""
+        deadline, said = time.monotonic() + 60, ""
         while "looking" not in said:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -27,7 +27,7 @@ def test_a_doubt_is_shown_by_check_and_said_once_by_a_run(shell: Shell) -> None:
     folder = shell.write(shell.rows(3))
     shown = shell("check", folder).out
     doubts = [
-        "model.parameters.temprature = 0.5: is not known at glm and is sent as it is: did you mean temperature?",
+        "model.parameters.temprature = 0.5: is not known at glm and is sent as it is. Did you mean temperature?",
         "model.parameters.logprobs = true: is never sent to glm, which does not document it: take it out",
     ]
     assert "warnings\n" + "".join(f"  {doubt}\n" for doubt in doubts) in shown

@@ -79,11 +79,11 @@ def test_check_refuses_what_run_would_refuse(alone: Shell, cli: Cli) -> None:
     """A template over a column that is not there, in a prompt that does not compile, from a file that is not there."""
     folder = alone.write(alone.rows(1))
     said = cli("check", folder, "--set", "prompt.user={{ txt }}")
-    assert (said.code, "Did you mean 'text'?" in said.err) == (2, True)
+    assert (said.code, "Did you mean text?" in said.err) == (2, True)
     said = cli("check", folder, "--set", "prompt.user={{ text")
     assert (said.code, "prompt.user line 1" in said.err) == (2, True)
     said = cli("check", folder, "--set", "input.path=row.jsonl")
-    assert (said.code, "Did you mean 'rows.jsonl'?" in said.err) == (2, True)
+    assert (said.code, "Did you mean rows.jsonl?" in said.err) == (2, True)
 
 
 def test_check_full_names_every_row_that_cannot_be_asked(alone: Shell, cli: Cli) -> None:
@@ -322,6 +322,35 @@ def test_tools_prints_the_schemas_and_calls_one_by_hand(tmp_path: Path, cli: Cli
     for words, told in [(["ad"], "Did you mean add?"), (["add"], "a, b"), (["zzz", "{}"], "There are: add")]:
         said = cli("tools", job, *words)
         assert (said.code, told in said.err) == (2, True), said
+
+
+def test_a_call_by_hand_says_what_is_wrong_and_what_was_coerced(tmp_path: Path, cli: Cli) -> None:
+    """What the model would read goes to stdout, what only the author can know to stderr."""
+    job = tmp_path / "sample"
+    assert cli("init", job).code == 0
+    text = '{"a": "2", "b": 3}'
+    refused = cli("tools", job, "add", text)
+    assert (refused.code, refused.err) == (1, "")
+    assert json.loads(refused.out) == {"error": "invalid arguments: parameter 'a': Expected `int | float`, got `str`"}
+    taken = cli("tools", job, "add", text, "--set", "tools.coerce=true")
+    assert (taken.code, taken.out) == (0, "5\n")
+    assert taken.err == "promptmill: accepted because tools.coerce is true, and not of the right type: a\n"
+    assert cli("tools", job, "add", '{"a": 2, "b": 3}', "--set", "tools.coerce=true").err == ""
+
+
+def test_functions_without_hints_are_told_by_tools_and_by_check(tmp_path: Path, cli: Cli) -> None:
+    """They are offered all the same; one line says what they lack."""
+    job = tmp_path / "sample"
+    assert cli("init", job).code == 0
+    (job / "tools.py").write_text("from batch import tool\n@tool\ndef add(a, b):\n    return a + b\n", encoding="utf-8")
+    told = f"tools.module ({job / 'tools.py'}): without type hints a model may send anything"
+    shown = cli("tools", job)
+    assert (shown.code, shown.err.count(told)) == (0, 1)
+    assert "add(a, b)" in shown.err
+    assert json.loads(shown.out)[0]["function"]["parameters"]["properties"] == {"a": {}, "b": {}}
+    checked = cli("check", job)
+    assert (checked.code, checked.out.count(told)) == (0, 1)
+    assert cli("tools", job, "add", '{"a": [1], "b": [2]}').out == "[1,2]\n"
 
 
 def test_tools_of_a_job_without_any_says_so(alone: Shell, cli: Cli) -> None:

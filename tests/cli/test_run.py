@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import KEY, Shell
-from tests.simulator.conftest import Start
+from tests.simulator.conftest import Gate, Start
 
-SLOW = "[latency]\nchat_ms = [1200, 1200]\n"
+WAITS = "[latency]\nchat_ms = [1, 1]\n"
+"""Answers that a gate holds back."""
 
 
 def test_a_run_ends_with_a_table_on_stdout_and_talks_on_stderr(shell: Shell) -> None:
@@ -44,7 +46,17 @@ def test_the_same_command_again_has_nothing_to_do(shell: Shell) -> None:
     assert said.code == 0
     assert "nothing to do" in said.out
     assert "1 row for good" in said.out
-    assert said.err == ""
+    # Where the start took long it says that it looks at the job (`test_live`).
+    assert [line for line in said.err.splitlines() if "looking at the job" not in line] == []
+
+
+def test_an_input_without_rows_is_told_as_one(alone: Shell) -> None:
+    """FIELD 48. A header and nothing below it: "0 ok, 0 failed", which an export that went wrong looks like, too."""
+    alone.write([])
+    (alone.folder / "rows.csv").write_text("id,text\n")
+    said = alone("run", ".", "--set", "input.path=rows.csv")
+    assert said.code == 0
+    assert re.search(r"  rows +0 ok, 0 failed\n +the input has no rows\n", said.out), said.out
 
 
 def test_failed_rows_are_counted_by_kind_and_code_with_what_to_do_next(shell: Shell) -> None:
@@ -149,7 +161,7 @@ def test_a_refused_key_ends_with_6_and_is_not_in_any_text(tmp_path: Path, start:
 
 def test_an_output_folder_in_use_is_refused(tmp_path: Path, start: Start) -> None:
     """Two processes never write one table."""
-    shell = Shell(tmp_path / "job", start(SLOW))
+    shell = Shell(tmp_path / "job", start(WAITS, Gate()))
     shell.write(shell.rows(2))
     first = shell.start("run", ".")
     try:
@@ -230,16 +242,19 @@ def test_an_interrupt_drains_a_second_cuts_and_the_same_command_finishes(
     tmp_path: Path, start: Start, signals: int, states: str
 ) -> None:
     """What was cut is shown as possibly billed; the exit code is 4; nothing is lost."""
-    shell = Shell(tmp_path / "job", start(SLOW))
+    gate = Gate()
+    shell = Shell(tmp_path / "job", start(WAITS, gate))
     shell.sections["limits"] = ["concurrency = 2"]
     shell.write(shell.rows(3))
     process = shell.start("run", ".")
     assert process.stderr is not None
     _wait_for_calls(shell.out, 2)
     process.send_signal(signal.SIGINT)
+    _wait_for(shell.out / "status.json", '"stopping"')
     if signals == 2:
-        _wait_for(shell.out / "status.json", '"stopping"')
         process.send_signal(signal.SIGINT)
+        process.wait(60)
+    gate.open()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 4, err
     assert "shell: interrupted\n" in out

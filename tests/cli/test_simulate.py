@@ -38,4 +38,4 @@ def test_a_misspelt_key_of_a_scenario_ends_it_before_it_listens(cli: Cli, tmp_pa
     said = cli("simulate", "--port", "0", "--scenario", scenario)
     assert said.code == 2
     assert f"{scenario}: limits.change[1]: after_s is missing" in said.err
-    assert "did you mean it by after?" in said.err
+    assert "There is after, which is no key here. Did you mean after_s?" in said.err

@@ -60,6 +60,8 @@ def test_as_many_calls_are_made_as_there_are_files_for(hard: int) -> None:
     leave(sockets.OTHERS)
     with pytest.raises(RefusedToStart, match=r"too few files may be open .* ulimit -n \d+"):
         sockets.calls(50)
+    leave(sockets.OTHERS + sockets.LOOP + 5)
+    assert sockets.calls(50, loop=False) == 5, "before there is an event loop, its files count, too"
 
 
 def test_no_more_open_files_are_no_full_disk(hard: int, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ async def test_a_foreign_transport_is_under_the_cap_and_the_deadline_too(stub: S
 
     for cap, kind in ((4, "bad_payload"), (1 << 20, "timeout")):
         stub.answers = [drip]
-        wire = Client(stub.url, call_timeout_s=0.6, transport=httpx.AsyncHTTPTransport(), max_body_bytes=cap)
+        wire = Client(stub.url, call_timeout_s=1.5, transport=httpx.AsyncHTTPTransport(), max_body_bytes=cap)
         with pytest.raises(WireError) as caught:
             await wire.exchange(POST)
         assert (caught.value.kind, caught.value.sent) == (kind, True)

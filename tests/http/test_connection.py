@@ -135,13 +135,13 @@ async def test_what_is_no_http_ends_in_bad_payload_and_costs_the_connection(stub
     """At once, without waiting for a deadline; the next call has a connection of its own."""
     stub.answers = [LIES[case], reply(TEXT)]
     begin = time.monotonic()
-    async with client(stub.url, 5) as wire:
+    async with client(stub.url, 60) as wire:
         with pytest.raises(WireError) as caught:
             await wire.exchange(POST)
         assert (caught.value.kind, caught.value.sent) == ("bad_payload", True)
         assert (await wire.exchange(POST)).body == TEXT
     assert stub.connections == 2
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 30
 
 
 async def test_a_body_longer_than_promised_is_cut_there_and_never_reaches_the_next_call(stub: Stub) -> None:
@@ -323,18 +323,18 @@ async def _drip(exchange: Exchange) -> None:
 async def _drip_head(exchange: Exchange) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}":
         await exchange.write(bytes([byte]))
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.5)
 
 
 @pytest.mark.parametrize("how", [_drip, _drip_head, Exchange.hang], ids=["drip", "drip of the head", "silence"])
 async def test_slowness_of_any_kind_ends_at_the_deadline(stub: Stub, how: Any) -> None:
-    """One byte every 50 ms never makes a call longer; it may have been billed."""
+    """One byte now and then never makes a call longer; it may have been billed."""
     begin = time.monotonic()
-    error = await outcome(stub, how, deadline=0.3)
+    error = await outcome(stub, how, deadline=1.0)
     took = time.monotonic() - begin
     assert isinstance(error, WireError)
     assert (error.kind, error.sent) == ("timeout", True)
-    assert 0.25 < took < 0.9, took
+    assert 0.95 < took < 15, took
 
 
 # -- who is there ------------------------------------------------------------------------------------------------------
@@ -374,7 +374,7 @@ async def test_an_idle_connection_whose_end_has_not_been_read_yet_is_not_used(st
     """The kernel knows of the FIN before the loop does: the call goes over a new connection and is billed once."""
     async with client(stub.url) as wire:
         await wire.exchange(POST)
-        connections = list(wire._own._shared.open)  # type: ignore[union-attr]
+        connections = list(wire._own._shared.open)  # type: ignore[union-attr]  # it is there by now
         assert len(connections) == 1
         transport = connections[0].transport
         assert transport is not None

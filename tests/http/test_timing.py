@@ -33,46 +33,60 @@ def chunked(*frames: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in frames)
 
 
-def answering(*pieces: bytes, pause_s: float = 0.0) -> Callable[[socket.socket, Counts], None]:
+def answering(
+    *pieces: bytes, pause_s: float = 0.0, done: threading.Event | None = None
+) -> Callable[[socket.socket, Counts], None]:
     def serve(line: socket.socket, counts: Counts) -> None:
         while asked(line, counts):
             for piece in pieces:
                 line.sendall(piece)
                 time.sleep(pause_s)
+            if done is not None:
+                done.set()
 
     return serve
 
 
-def asleep(seconds: float) -> Callable[[], None]:
-    """Holds up the event loop as soon as the request has left, as a stopped process is."""
-    return lambda: time.sleep(seconds)
+def asleep(seconds: float, done: threading.Event | None = None) -> Callable[[], None]:
+    """Holds up the event loop as soon as the request has left, as a stopped process is; the answer comes meanwhile."""
+
+    def sleep() -> None:
+        time.sleep(seconds)
+        if done is not None:
+            assert done.wait(60)
+            done.clear()
+
+    return sleep
 
 
 @pytest.mark.parametrize(
-    ("answer", "sleeps"), [(reply(b"{}"), (0.3, 1.4)), (LARGE, (1.4,))], ids=["small", "larger than the socket"]
+    ("answer", "sleeps"), [(reply(b"{}"), (1.1, 2.3)), (LARGE, (2.3,))], ids=["small", "larger than the socket"]
 )
 async def test_an_answer_that_came_while_we_slept_is_read(
     answer: bytes, sleeps: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FIELD 11: it was a timeout, and bought again."""
-    with serving(answering(answer)) as (url, _):
-        wire = Client(url, call_timeout_s=0.2)
+    monkeypatch.setattr(timing, "EXCUSE_S", 20.0)  # the server is another thread, and may be held up itself
+    done = None if answer is LARGE else threading.Event()
+    with serving(answering(answer, done=done)) as (url, _):
+        wire = Client(url, call_timeout_s=1.0)
         for seconds in sleeps:
-            when_sent(monkeypatch, asleep(seconds))
+            when_sent(monkeypatch, asleep(seconds, done))
             incoming = await wire.exchange(POST)
             assert isinstance(incoming, Incoming)
             assert incoming.body.endswith(b"{}")
         await wire.aclose()
 
 
-@pytest.mark.parametrize("first_s", [0.2, 20.0], ids=["first chunk", "between"])
+@pytest.mark.parametrize("first_s", [1.0, 20.0], ids=["first chunk", "between"])
 async def test_a_stream_that_came_while_we_slept_is_read(first_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """FIELD 11: the first chunk, and what comes after it."""
+    monkeypatch.setattr(timing, "EXCUSE_S", 20.0)
     frames = [HEAD, *(chunked(said("a" * 50_000)) for _ in range(40)), chunked(said("", "stop"), DONE), b"0\r\n\r\n"]
     with serving(answering(*frames, pause_s=0.005)) as (url, _):
         wire = Client(url, call_timeout_s=20)
-        stream = Stream(opened(), Clock(), first_s=first_s, idle_s=0.2)
-        when_sent(monkeypatch, asleep(1.4))
+        stream = Stream(opened(), Clock(), first_s=first_s, idle_s=1.0)
+        when_sent(monkeypatch, asleep(2.3))
         await wire.exchange(POST, stream=stream)
         result = stream.end(clean=True)
         assert isinstance(result, Reply)
@@ -80,28 +94,26 @@ async def test_a_stream_that_came_while_we_slept_is_read(first_s: float, monkeyp
         await wire.aclose()
 
 
-@pytest.mark.parametrize(
-    ("stream", "slept_s", "longest_s"), [(False, 0.3, 0.7), (True, 1.4, 1.4 + timing.EXCUSE_S + 0.5)]
-)
+@pytest.mark.parametrize(("stream", "slept_s"), [(False, 1.1), (True, 2.3)])
 async def test_silence_is_still_told_after_a_sleep(
-    stream: bool, slept_s: float, longest_s: float, monkeypatch: pytest.MonkeyPatch
+    stream: bool, slept_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FIELD 11: nothing is there to read, so time is up, a second later at most."""
+    """FIELD 11: nothing is there to read, so time is up; how much later is told by the timers below."""
     gone = threading.Event()
 
     def hold(line: socket.socket, counts: Counts) -> None:
         assert asked(line, counts)
-        gone.wait(10)
+        gone.wait(60)
 
     with serving(hold) as (url, _):
-        wire = Client(url, call_timeout_s=20 if stream else 0.2)
-        taker = Stream(opened(), Clock(), first_s=0.2, idle_s=0.2) if stream else None
+        wire = Client(url, call_timeout_s=60 if stream else 1.0)
+        taker = Stream(opened(), Clock(), first_s=1.0, idle_s=1.0) if stream else None
         begin = time.monotonic()
         when_sent(monkeypatch, asleep(slept_s))
         with pytest.raises(WireError) as caught:
             await wire.exchange(POST, stream=taker)
         assert (caught.value.kind, caught.value.sent) == ("timeout", True)
-        assert time.monotonic() - begin < longest_s
+        assert time.monotonic() - begin < 30
         gone.set()
         await wire.aclose()
 
@@ -118,10 +130,15 @@ async def test_a_server_that_never_pauses_is_not_read_for_ever(monkeypatch: pyte
             time.sleep(0.0005)
 
     with serving(flood) as (url, _):
-        wire = Client(url, call_timeout_s=0.5, max_body_bytes=1 << 40)
-        with anyio.fail_after(60), pytest.raises(WireError, match=r"no whole answer within 0\.5 s"):
+        wire = Client(url, call_timeout_s=1.5, max_body_bytes=1 << 40)
+        with anyio.fail_after(60), pytest.raises(WireError, match=r"no whole answer within 1\.5 s"):
             await wire.exchange(POST)
         await wire.aclose()
+
+
+def timer_of(clock: HandClock, rang: list[float], *, unread_until: float) -> Timer:
+    """A timer that notes when it rings, over something that is unread until then."""
+    return Timer(lambda: clock.monotonic() < unread_until, lambda: rang.append(clock.monotonic()))
 
 
 def test_a_timer_rings_on_its_time_when_nothing_waits() -> None:
@@ -131,7 +148,7 @@ def test_a_timer_rings_on_its_time_when_nothing_waits() -> None:
         for unread_s, rings in ((0.0, 5.0), (0.5, 5.5), (60.0, 5.0 + timing.READING_S)):
             begin = clock.monotonic()
             rang: list[float] = []
-            timer = Timer(lambda: clock.monotonic() < begin + 5.0 + unread_s, lambda: rang.append(clock.monotonic()))  # noqa: B023
+            timer = timer_of(clock, rang, unread_until=begin + 5.0 + unread_s)
             timer.start(5.0)
             states = [timer.running]
             await anyio.sleep(20.0)
@@ -142,6 +159,21 @@ def test_a_timer_rings_on_its_time_when_nothing_waits() -> None:
             timer.cancel()
             await anyio.sleep(2.0)
             assert len(rang) == 1
+
+    by_hand(main)
+
+
+def test_a_timer_that_rings_a_little_late_gives_nothing() -> None:
+    """A busy event loop is no reason to wait longer."""
+
+    async def main(clock: HandClock) -> None:
+        rang: list[float] = []
+        timer = Timer(lambda: False, lambda: rang.append(clock.monotonic()))
+        timer.start(5.0)
+        clock.advance(5.0 + 0.9 * timing.LATE_S)
+        late = clock.monotonic()
+        await anyio.sleep(0.01)
+        assert rang == [pytest.approx(late, abs=0.01)]
 
     by_hand(main)
 

@@ -39,11 +39,37 @@ CSV = [
         [
             {"a": "1", "b": "2"},
             Bad("a.csv line 3: 3 cells, where the header has 2"),
-            Bad("a.csv line 4: 1 cells, where the header has 2"),
+            Bad("a.csv line 4: 1 cell, where the header has 2"),
             Bad("a.csv line 5: cell 1 goes on behind its closing quote"),
             Bad("a.csv line 6: cell 1 begins with a quote that is never closed"),
             {"a": "3", "b": "4"},
         ],
+    ),
+    Case(
+        "a separator behind every row",
+        {"a.csv": b'a,b\n1,2,\n3,,,,\n"4","5",""\n6,7,,x\n'},
+        [
+            {"a": "1", "b": "2"},
+            {"a": "3", "b": None},
+            {"a": "4", "b": "5"},
+            Bad("a.csv line 5: 4 cells, where the header has 2"),
+        ],
+    ),
+    Case(
+        "a separator behind the header",
+        {"a.csv": b"a,b,,\n1,2\n3,4,5\n6\n7,8,,\n9,0,,,\n"},
+        [
+            {"a": "1", "b": "2"},
+            {"a": "3", "b": "4", "column_3": "5"},
+            Bad("a.csv line 4: 1 cell, where the header has 4"),
+            {"a": "7", "b": "8"},
+            {"a": "9", "b": "0"},
+        ],
+    ),
+    Case(
+        "a tail that never reached the disk",
+        {"a.csv": b"a,b\n1,2\n" + bytes(5000)},
+        [{"a": "1", "b": "2"}, Bad("a.csv line 3: NUL bytes and nothing else, as they are left when a machine falls")],
     ),
     Case(
         "a quote that is closed much later",
@@ -89,6 +115,9 @@ CSV = [
         refused='input.format = "openai-batch" is a form',
         spec={"format": "openai-batch"},
     ),
+    Case("one column with a comma in its name", {"a.tsv": b"a, b\nx,y\n"}, [{"a, b": "x,y"}]),
+    Case("JSON lines", {"a.csv": b'{"a": 1, "b": 2}\n'}, refused="line 1: is JSON, not the header of a CSV file. Give"),
+    Case("NUL bytes alone", {"a.csv": bytes(5000)}, refused="line 1: the header has NUL bytes in it, so the file is"),
     Case("the column of ours", {"a.csv": b"input_rest\nx\n"}, refused="the name input_rest is taken"),
     Case("a long header", {"a.csv": b"x" * 200 + b",y\n"}, refused="line 1: the header", spec={"max_row_bytes": 100}),
 ]

@@ -16,7 +16,7 @@ def packed(table: pa.Table) -> bytes:
     """A Parquet file, for names that Arrow cannot open."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]  # pyarrow has no types
 
 
 def link(target: str) -> Any:
@@ -70,6 +70,13 @@ FILES = [
         },
         ROWS,
         path=".",
+    ),
+    Case(
+        "a folder with nothing but what is passed over",
+        {"in/.a.csv": b"x", "in/_b.jsonl": b"x"},
+        path="in",
+        refused="in: holds no file that can be read; names that begin with a dot or an underscore are passed over, here "
+        ".a.csv, _b.jsonl; supported are .parquet",
     ),
     Case(
         "an output folder among them",
@@ -134,7 +141,7 @@ FILES = [
         "an empty folder",
         {"in/.keep": b""},
         path="in",
-        refused="in: holds no file that can be read; supported are .parquet",
+        refused="in: holds no file that can be read; names that begin with a dot or an underscore are passed over, here .keep;",
     ),
     Case(
         "two kinds",

@@ -50,19 +50,3 @@ def test_a_quote_out_of_place_is_a_value_error(text: str) -> None:
     """FIELD 39. Guessing would be a question that nobody asked."""
     with pytest.raises(ValueError, match="quote"):
         cells(text, ",")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("id,q\r1,hello\r2,again\r", "end in CR alone.*tr "),
-        ("sep=;\nid;q\n1;hello\n", "line for Excel.*input.delimiter"),
-        ("SEP=,\r\nid,q\r\n1,hello\r\n", "line for Excel"),
-    ],
-)
-def test_a_first_line_that_is_no_header_is_told_as_what_it_is(content: str, words: str, tmp_path: Path) -> None:
-    """FIELD 38. It was "no column is called 'id'", which is there for everybody to see."""
-    path = tmp_path / "rows.csv"
-    path.write_bytes(content.encode())
-    with pytest.raises(InputError, match=f"rows.csv line 1: .*{words}"):
-        source(path, key="id")

@@ -239,7 +239,8 @@ BAD_LINES: list[tuple[bytes, str, str]] = [
     (b'{"a":' * 180, "unreadable", "truncated"),
     (b'{"a": "' + b"x" * 1000 + b'"}', "too_long", "1,010 bytes are more than input.max_row_bytes (1,000); not read"),
     (b'{"a": "' + b"x" * 999_000 + b'"}', "too_long", "999,010 bytes are more"),
-    (b"\x00", "unreadable", "invalid character"),
+    (b'{"a": \x00}', "unreadable", "invalid character"),
+    (b"\0" * 900, "unreadable", "NUL bytes and nothing else, as they are left when a machine falls. Make the file"),
 ]
 
 

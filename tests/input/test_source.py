@@ -21,7 +21,7 @@ def test_a_missing_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     """The commonest mistake of all."""
     parquet(tmp_path, pa.table({"a": [1]}))
     with pytest.raises(
-        InputError, match=r"row\.parquet: there is no such file or folder. Did you mean 'rows\.parquet'\?"
+        InputError, match=r"row\.parquet: there is no such file or folder. Did you mean rows\.parquet\?"
     ):
         source(tmp_path / "row.parquet")
     with pytest.raises(InputError, match=r"there is no such file or folder\. Correct input\.path"):
@@ -129,7 +129,7 @@ def test_duplicate_column_names_are_refused(tmp_path: Path) -> None:
 def test_a_missing_key_column_is_named_with_the_nearest_ones(tmp_path: Path) -> None:
     """In both formats; `input_rest` of our own making is no key."""
     path = parquet(tmp_path, pa.table({"ticket_id": [1], "ticket_nr": [1], "x": [1]}))
-    with pytest.raises(InputError, match=r"no column is called 'ticketid' \(input.key\). Did you mean 'ticket_id' or"):
+    with pytest.raises(InputError, match=r"no column is called 'ticketid' \(input.key\). Did you mean ticket_id or"):
         source(path, key="ticketid")
     assert source(path, key="ticket_id").stat.size == path.stat().st_size
     lines = jsonl(tmp_path, [{"a": 1}])

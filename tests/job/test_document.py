@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("[prompt]", "keys = 'a'\n[prompt]", 'input.keys = "a" (line 6): unknown key: did you mean key?'),
+        ("[prompt]", "keys = 'a'\n[prompt]", 'input.keys = "a" (line 6): unknown key. Did you mean key?'),
         ("[prompt]", "format = 'csv'\n[prompt]", 'input.format = "csv" (line 6): expected "rows" or "openai-batch"'),
         (
             "[prompt]",
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
         ('user = "{{ body }}"', 'user = ""', 'prompt.user = "" (line 7): expected a template that is not empty'),
         ("[model]", 'messages = "chat"\n[model]', 'prompt.messages = "chat" (line 9): stands beside user'),
         ("[model]", 'pictures = ["x"]\n[model]', 'prompt.pictures = ["x"] (line 9): unknown key: '),
-        ('name = "glm-4"', 'nam = "x"', 'model.nam = "x" (line 11): unknown key: did you mean name?'),
+        ('name = "glm-4"', 'nam = "x"', 'model.nam = "x" (line 11): unknown key. Did you mean name?'),
         (
             'name = "glm-4"',
             'name = "x"\nlane = "bulk"',
@@ -118,7 +118,7 @@ def folder(tmp_path: Path) -> Path:
             'name = "x"\n[budget]\nmax_cost = "5 CNY"',
             "budget = {…} (line 12): unknown key: the job has name,",
         ),
-        ('name = "glm-4"', 'name = "x"\n[modell]\na = 1', "modell = {…} (line 12): unknown key: did you mean model?"),
+        ('name = "glm-4"', 'name = "x"\n[modell]\na = 1', "modell = {…} (line 12): unknown key. Did you mean model?"),
         ('name = "label-tickets"', 'name = "../x"', 'name = "../x" (line 1): expected a name'),
         ('name = "label-tickets"', "concurrency = 5", "concurrency = 5 (line 1): unknown key: it belongs in [limits]"),
         (

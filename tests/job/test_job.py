@@ -12,7 +12,6 @@ from batch.core.errors import JobError
 from batch.job.job import (
     InputSpec,
     Job,
-    LabelSpec,
     LimitSpec,
     ModelLimitSpec,
     ModelSpec,
@@ -20,6 +19,7 @@ from batch.job.job import (
     PromptSpec,
     ToolSpec,
 )
+from batch.job.labelspec import LabelSpec
 from tests.support.jobtext import SOUND, faults, load
 
 
@@ -185,9 +185,9 @@ def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path)
             folder=tmp_path,
             input=InputSpec(path="rows.jsonl", max_row_bytes=-1),
             prompt=PromptSpec(user=""),
-            model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]
+            model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]  # the fault
             limits=LimitSpec(concurrency=0),
-            output={"path": "x"},  # type: ignore[arg-type]
+            output={"path": "x"},  # type: ignore[arg-type]  # the fault
         )
     assert [fault.split(" ")[0].rstrip(":") for fault in caught.value.faults] == [
         "input.max_row_bytes",
@@ -270,11 +270,11 @@ def test_each_model_may_have_limits_of_its_own(folder: Path) -> None:
     [
         (
             '[limits.model."glm-4-x"]\nconcurrency = 1',
-            "limits.model.glm-4-x: the job asks no such model: did you mean glm-4?",
+            "limits.model.glm-4-x: the job asks no such model. Did you mean glm-4?",
         ),
         (
             '[limits.model."qwen"]\nconcurrency = 1',
-            "limits.model.qwen: the job asks no such model: it asks glm-4, glm-4.5, glm-3-turbo",
+            "limits.model.qwen: the job asks no such model. It asks glm-4, glm-4.5, glm-3-turbo",
         ),
         (
             "[limits.model.glm-4.5]\nconcurrency = 1",
@@ -282,7 +282,7 @@ def test_each_model_may_have_limits_of_its_own(folder: Path) -> None:
         ),
         (
             "[limits.model.glm-4]\nrequest_per_minute = 1",
-            "limits.model.glm-4.request_per_minute = 1: unknown key: did you mean requests_per_minute?",
+            "limits.model.glm-4.request_per_minute = 1: unknown key. Did you mean requests_per_minute?",
         ),
         (
             "[limits.model.glm-4]\nconcurrency = 0",
@@ -319,12 +319,12 @@ def test_in_code_a_value_may_be_what_it_may_be_in_a_file(tmp_path: Path, monkeyp
     text += 'names = ["glm-4"]\n[tools]\nmodule = "t.py"\n[limits]\ncall_timeout_s = 5\n[output]\ncolumns = ["a"]\npath = "o"\n'
     text = text.replace('name = "glm-4"\n', "")
     given: dict[str, Any] = {
-        "input": InputSpec(path="tickets.jsonl", max_row_bytes="4MB"),  # type: ignore[arg-type]
+        "input": InputSpec(path="tickets.jsonl", max_row_bytes="4MB"),  # type: ignore[arg-type]  # what a file may say
         "prompt": PromptSpec(user="{{ body }}"),
-        "model": ModelSpec(provider="glm", names=["glm-4"]),  # type: ignore[arg-type]
+        "model": ModelSpec(provider="glm", names=["glm-4"]),  # type: ignore[arg-type]  # what a file may say
         "tools": ToolSpec(module="t.py"),
         "limits": LimitSpec(call_timeout_s=5),
-        "output": OutputSpec(path="o", columns=["a"]),  # type: ignore[arg-type]
+        "output": OutputSpec(path="o", columns=["a"]),  # type: ignore[arg-type]  # what a file may say
     }
     loaded = load(tmp_path, text)
     for folder in (".", Path(), tmp_path, str(tmp_path)):
@@ -340,12 +340,12 @@ def test_in_code_a_wrong_value_is_told_as_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(JobError) as caught:
         Job(
             folder=3,
-            input=InputSpec(path="", max_row_bytes="big"),  # type: ignore[arg-type]
+            input=InputSpec(path="", max_row_bytes="big"),  # type: ignore[arg-type]  # the fault
             prompt=PromptSpec(user="{{ a }}"),
             model=ModelSpec(provider="glm", name="glm-4"),
-            limits=LimitSpec(model={"glm-4": {"concurrency": 1}}),  # type: ignore[dict-item]
-            provider=[],  # type: ignore[arg-type]
-            output={"path": "x"},  # type: ignore[arg-type]
+            limits=LimitSpec(model={"glm-4": {"concurrency": 1}}),  # type: ignore[dict-item]  # the fault
+            provider=[],  # type: ignore[arg-type]  # the fault
+            output={"path": "x"},  # type: ignore[arg-type]  # the fault
         )
     assert [fault.split(":")[0].split(" ")[0] for fault in caught.value.faults] == [
         "folder",
@@ -386,7 +386,7 @@ def test_labels_are_names_or_a_schema_with_defaults_for_the_rest(folder: Path) -
         ('names = ["a", "b"]\nschema = "x.json"', "stands beside names, and a label is one or the other"),
         ('names = ["a", "b"]\nreasks = -1', "expected a whole number from 0 to 20"),
         ('names = ["a", "b"]\nescalate = "glm-4"', "is the model that is asked already"),
-        ('names = ["a", "b"]\nsamples = 3', "unknown key: did you mean names?"),
+        ('names = ["a", "b"]\nsamples = 3', "unknown key. Did you mean names?"),
         ('names = ["a", "b"]\nconfidence = true', "unknown key: [labels] has names, schema"),
     ],
 )

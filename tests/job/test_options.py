@@ -30,9 +30,40 @@ def test_a_program_may_say_what_the_command_line_says() -> None:
         ({"max_failed": "lots"}, "0.5%"),
         ({"max_failed": -1}, "give a number of rows"),
         ({"if_running": "skp"}, "fail, wait, skip"),
+        ({"limit": "3"}, "^limit = '3': give a whole number, without quotes, or leave it out$"),
+        ({"limit": True}, "^limit = True: give a whole number"),
+        ({"limit": 2.0}, "^limit = 2.0: give a whole number"),
+        ({"limit": -1}, "^limit = -1: give at least 1 row"),
+        ({"limit": 5, "sample_seed": "7"}, "^sample_seed = '7': give a whole number, without quotes"),
+        ({"kinds": None}, "^kinds = None: give one or more of new, "),
+        ({"kinds": 3}, "^kinds = 3: give one or more"),
+        ({"kinds": [["new"]]}, "^kinds = .*: give one or more"),
+        ({"max_failed": True}, "^max_failed = True: give a number of rows"),
+        ({"max_failed": 0.5}, "^max_failed = 0.5: give a number of rows, such as 20, or a share"),
+        ({"max_failed": "101%"}, "^max_failed = 101%: give"),
+        ({"if_running": None}, "^if_running = None: give one of"),
+        ({"if_running": ["fail"]}, "^if_running = .*: give one of"),
+        ({"wire_log": "no"}, "^wire_log = 'no': give True or False"),
+        ({"wire_log": None}, "^wire_log = None: give True or False"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_it_takes(given: dict[str, Any], told: str) -> None:
-    """FIELD 46. At once, not in the middle of a run."""
-    with pytest.raises(RefusedToStart, match=told):
+    """FIELD 46. At once, not in the middle of a run, and in the words of whoever wrote it: a program has no flags."""
+    with pytest.raises(RefusedToStart, match=told) as caught:
         RunOptions(**given)
+    assert "--" not in str(caught.value)
+
+
+class Seven:
+    """A whole number of another library's, as numpy and pandas have them."""
+
+    def __index__(self) -> int:
+        return 7
+
+
+def test_a_whole_number_may_come_from_another_library() -> None:
+    """FIELD 46. `len(frame) // frame.step` is no `int` of Python's."""
+    seven: Any = Seven()
+    options = RunOptions(limit=seven, sample_seed=seven)
+    assert (options.limit, options.sample_seed) == (7, 7)
+    assert type(options.limit) is int

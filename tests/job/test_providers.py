@@ -49,16 +49,16 @@ def test_where_a_service_stands_is_not_what_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (OWN, 'model.provider = "mycorp" (line 10): is no known provider: there are glm, zai, openai, dashscope,'),
+        (OWN, 'model.provider = "mycorp" (line 10): is no known provider. There are: glm, zai, openai, dashscope,'),
         (
             OWN.replace("mycorp", "mycrop") + TABLE,
-            'model.provider = "mycrop" (line 10): is no known provider: did you mean mycorp?',
+            'model.provider = "mycrop" (line 10): is no known provider. Did you mean mycorp?',
         ),
         (
             SOUND.replace('"glm"', '"deepsek"'),
-            'model.provider = "deepsek" (line 10): is no known provider: did you mean',
+            'model.provider = "deepsek" (line 10): is no known provider. Did you mean',
         ),
-        (OWN + TABLE + "speak = 'glm'", 'provider.mycorp.speak = "glm" (line 14): unknown key: did you mean speaks?'),
+        (OWN + TABLE + "speak = 'glm'", 'provider.mycorp.speak = "glm" (line 14): unknown key. Did you mean speaks?'),
         (OWN + TABLE + "speaks = 'anthropic'", 'provider.mycorp.speaks = "anthropic" (line 14): expected "openai" or'),
         (OWN + TABLE + "counts = 'all'", 'provider.mycorp.counts = "all" (line 14): expected "asked" or "used"'),
         (OWN + TABLE + "never_send = 'a'", 'provider.mycorp.never_send = "a" (line 14): expected a list of parameters'),
@@ -107,7 +107,7 @@ def test_a_table_that_is_no_table_is_refused_from_a_flag_too(tmp_path: Path) -> 
     [
         ({"glm": ProviderSpec(base_url="http://h")}, "provider.glm"),
         ({"x": ProviderSpec(base_url="http://u@h")}, "provider.x.base_url"),
-        ({"x": ProviderSpec(base_url="http://h", counts="much")}, "provider.x.counts"),  # type: ignore[arg-type]
+        ({"x": ProviderSpec(base_url="http://h", counts="m")}, "provider.x.counts"),  # type: ignore[arg-type]  # the fault
         ({}, "model.provider"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch.core.errors import JobError
-from batch.job.job import LabelSpec
+from batch.job.labelspec import LabelSpec
 from batch.labels.loading import load
 from batch.labels.schema import LabelSchema
 

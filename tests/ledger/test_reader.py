@@ -320,5 +320,5 @@ def test_a_damaged_page_is_a_storage_fault_wherever_it_is_met(tmp_path: Path) ->
         for page in range(3, size // 4_096):
             file.seek(page * 4_096)
             file.write(b"\xff" * 4_096)
-    with LedgerReader(path) as replay, pytest.raises(StorageError, match=str(path)):
+    with pytest.raises(StorageError, match=str(path)), LedgerReader(path) as replay:
         replay.unsent(-1, 5_000)

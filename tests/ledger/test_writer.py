@@ -247,7 +247,7 @@ async def test_a_change_that_fails_is_undone_and_told_to_its_caller_alone(path: 
 async def test_a_record_that_cannot_be_written_breaks_the_ledger_and_hangs_nobody(path: Path) -> None:
     """Not the disk but a bug of ours: everybody is told all the same."""
     async with Ledger(path) as ledger:
-        ledger.sent(1, (1, 0, 0), object(), "sync", 1)  # type: ignore[arg-type]
+        ledger.sent(1, (1, 0, 0), object(), "sync", 1)  # type: ignore[arg-type]  # the bug
         with anyio.fail_after(10):
             with pytest.raises(StorageError):
                 await ledger.committed()

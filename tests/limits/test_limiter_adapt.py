@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -80,7 +80,7 @@ def run_workers(
             tokens = round(len(text) / 4 * chance.uniform(0.95, 1.05)) + 5
             observed = await service.call(tokens, chance)
             usage = Usage(tokens, 3, tokens + 3) if observed == "answered" else None
-            lease.release(observed, usage)  # type: ignore[arg-type]
+            lease.release(observed, usage)  # type: ignore[arg-type]  # one of the observations
             if observed == "answered":
                 retry = 0
                 continue
@@ -94,7 +94,7 @@ def run_workers(
         async with anyio.create_task_group() as group:
             for number in range(workers):
                 group.start_soon(worker, number)
-            await script()  # type: ignore[misc]
+            await script()  # type: ignore[misc]  # any awaitable
             group.cancel_scope.cancel()
 
     by_hand(lambda _: main(), service.clock)
@@ -187,9 +187,11 @@ def test_a_token_limit_is_used_and_never_crossed(tpm: int, spread: tuple[int, in
     assert max(b - a for a, b in pairwise(large)) < 60
 
 
-def most_tokens(times: list[float], tokens: list[int], window: float = 60.0) -> int:
+def most_tokens(times: list[float], tokens: Sequence[float], window: float = 60.0) -> float:
     """The most tokens in any window; exactly a window later is not in it."""
-    most = total = first = 0
+    most: float = 0
+    total: float = 0
+    first = 0
     for last, at in enumerate(times):
         total += tokens[last]
         while at - times[first] >= window - 1e-6:

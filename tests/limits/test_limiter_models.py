@@ -260,9 +260,25 @@ def test_a_parked_model_tells_whoever_waits_for_it_and_nobody_else() -> None:
             await clock.sleep(1)
             assert told == ["a", "a"]
             lease.release()
+            await clock.sleep(30_000)
+            assert calls.limits.waits_for() == "a: another run", "its limit is reset, and nobody asks it any more"
         assert len(calls.departed["b"]) == 2
         with pytest.raises(LimiterClosed):
             await calls.limits.acquire("a")
         assert (calls.limits.in_flight, calls.limits.waiting) == (0, 0)
+
+    by_hand(main)
+
+
+def test_a_silence_is_told_with_its_length_only_once_it_has_one() -> None:
+    """FIELD 49. "which has not answered for 0.0 s" was the first that was heard of it."""
+
+    async def main(clock: HandClock) -> None:
+        model = limiter(clock).model("a")
+        for row in range(3):
+            model.failed(row, clock.monotonic(), "unreached", "no connection")
+        assert model.waits_for() == "the provider, which does not answer: no connection"
+        await clock.sleep(12)
+        assert model.waits_for() == "the provider, which has not answered for 12 s: no connection"
 
     by_hand(main)

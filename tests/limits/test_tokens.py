@@ -20,7 +20,8 @@ amounts = st.lists(st.floats(1, 40_000), min_size=1, max_size=120)
 def test_no_window_holds_more_than_the_limit(wanted: list[float], limit: int, gap_s: float) -> None:
     """Amounts of any size, some larger than the limit; the time a grant may reach the wire late among it."""
     budget = TokenBudget(limit)
-    now, granted = 0.0, []
+    now = 0.0
+    granted: list[tuple[float, float]] = []
     for number, amount in enumerate(wanted):
         if number == len(wanted) // 2:
             now += gap_s
@@ -36,7 +37,7 @@ def test_no_window_holds_more_than_the_limit(wanted: list[float], limit: int, ga
         granted.append((now, grant.amount))
     late = [at + (0.39 if n % 2 else 0.0) for n, (at, _) in enumerate(granted)]
     pairs = sorted(zip(late, [amount for _, amount in granted], strict=True))
-    assert most_tokens([at for at, _ in pairs], [amount for _, amount in pairs]) <= limit + 1e-6  # type: ignore[misc]
+    assert most_tokens([at for at, _ in pairs], [amount for _, amount in pairs]) <= limit + 1e-6
 
 
 def test_what_was_reserved_too_high_is_given_back_and_too_low_is_owed() -> None:

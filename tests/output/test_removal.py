@@ -74,7 +74,7 @@ def execute(folder: OutputFolder) -> Iterator[Execute]:
 
 
 def numbers(folder: OutputFolder, part: int) -> list[int]:
-    return pq.read_table(folder.part(part)).column("row_number").to_pylist()  # type: ignore[no-any-return]
+    return pq.read_table(folder.part(part)).column("row_number").to_pylist()  # type: ignore[no-any-return]  # untyped
 
 
 def known(folder: OutputFolder) -> list[str]:

@@ -46,6 +46,7 @@ RESULT_COLUMNS = [
     "turns",
     "calls",
     "tool_calls",
+    "tool_errors",
     "unknown_calls",
     "prompt_tokens",
     "completion_tokens",
@@ -213,7 +214,7 @@ def test_renamed_columns_are_found_again_after_the_schema_was_stored() -> None:
 
 def test_a_missing_or_ambiguous_column_is_refused_by_name() -> None:
     """Refused before anything is sent, with the nearest name."""
-    with pytest.raises(InputError, match=r"no column 'subjct'.*'subject'"):
+    with pytest.raises(InputError, match=r"no column 'subjct'. Did you mean subject\?"):
         result_schema(INPUTS, ["subjct"])
     twice = pa.schema([("a", pa.string()), ("a", pa.string()), ("b", pa.string())])
     with pytest.raises(InputError, match="'a' appears 2 times"):

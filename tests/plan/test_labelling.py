@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from batch.core.errors import JobError
-from batch.job.job import InputSpec, Job, LabelSpec, ModelSpec, OutputSpec, PromptSpec
+from batch.job.job import InputSpec, Job, ModelSpec, OutputSpec, PromptSpec
+from batch.job.labelspec import LabelSpec
 from batch.labels.nodes import NAMES
 from batch.labels.schema import LabelSchema
 from batch.plan.labelling import columns_of

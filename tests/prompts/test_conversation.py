@@ -23,10 +23,10 @@ from batch.prompts.conversation import (
     after_failure,
     after_reply,
     after_tools,
-    judge,
     replayed,
     start,
 )
+from batch.prompts.judging import judge
 
 ASKED = "glm-4"
 FIRST: list[Message] = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2?"}]
@@ -423,6 +423,9 @@ def test_a_row_says_that_a_tool_failed_whatever_came_of_it(contents: list[str], 
     assert (action.status, action.flags) == ("ok", flags)
     again, _ = after_reply(following, asked, TOOLS, model_asked=ASKED)
     assert after_tools(again, asked.tool_calls, contents).flags == flags
+    coerced = after_tools(again, asked.tool_calls, contents, coerced=True)
+    assert coerced.flags == (*flags, "coerced")
+    assert after_tools(coerced, asked.tool_calls, contents, coerced=True).flags == coerced.flags
 
 
 LABELS = LabelRules(Asking(labels=LabelSchema.of_names(["yes", "no"]), forms={ASKED: "object"}), 1, "glm-4-plus")

@@ -44,12 +44,12 @@ def test_every_unknown_column_is_named_with_the_nearest_one() -> None:
     """A typo in a template must not cost a run."""
     faults = prompt(system="{{ subjcet }}", user="{{ body }}{{ zzz }}{{ file }}").check(["subject", "body"])
     assert faults == [
-        "prompt.system: {{ subjcet }} is no column of the input. Did you mean 'subject'?",
+        "prompt.system: {{ subjcet }} is no column of the input. Did you mean subject?",
         "prompt.user: {{ file }} is no column of the input. It has: body, subject.",
         "prompt.user: {{ zzz }} is no column of the input. It has: body, subject.",
     ]
     assert prompt(messages="chats").check(["chat"]) == [
-        "prompt.messages: 'chats' is no column of the input. Did you mean 'chat'?"
+        "prompt.messages: 'chats' is no column of the input. Did you mean chat?"
     ]
 
 

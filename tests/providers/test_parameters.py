@@ -79,7 +79,7 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("glm", "glm-4.6", {"logprobs": True}, "warning: model.parameters.logprobs = true: is never sent to glm"),
     ("glm", "glm-4.6", {"stream_options": {}}, "error: model.parameters.stream_options = {…}: is set by promptmill"),
     ("glm", "glm-4.6", {"temprature": 0.1}, ("warning: model.parameters.temprature = 0.1: is not known at glm and is sent "
-     "as it is: did you mean temperature?")),
+     "as it is. Did you mean temperature?")),
     ("glm", "glm-4.6", {"zzz": 1}, "warning: model.parameters.zzz = 1: is not known at glm and is sent as it is"),
     ("glm", "glm-4", {"thinking": {"type": "enabled"}}, "warning: model.parameters.thinking = {…}: is for GLM-4.5 and"),
     ("glm", "glm-4.6", {"thinking": {"type": "on"}}, 'error: model.parameters.thinking.type = "on": expected "enabled" or'),

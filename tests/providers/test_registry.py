@@ -144,10 +144,10 @@ def test_an_address_with_a_key_in_it_is_refused_by_its_name_and_not_shown(addres
 
 def test_an_unknown_provider_names_the_nearest_or_all() -> None:
     """With the nearest way out: a name, or the list, or a table."""
-    with pytest.raises(RefusedToStart, match="did you mean glm"):
+    with pytest.raises(RefusedToStart, match="Did you mean glm"):
         endpoint("glmm", {})
     with pytest.raises(
-        RefusedToStart, match="glm, zai, openai, dashscope, deepseek, moonshot, vllm, simulator; any other"
+        RefusedToStart, match="glm, zai, openai, dashscope, deepseek, moonshot, vllm, simulator. Any other"
     ):
         endpoint("elsewhere", {})
 

@@ -248,12 +248,12 @@ async def test_a_server_that_says_done_and_does_not_end_is_not_waited_for(stub: 
 
     for then in (Exchange.hang, mutter):
         stub.answers = [writing(CHUNKED, chunked(*FRAMES, DONE, last=False), then=then)]
-        async with calling(stub.url) as call:
+        async with calling(stub.url, first_s=60, idle_s=60, call_timeout_s=60) as call:
             began = Clock().monotonic()
             came = await call()
             assert is_answer(came)
             assert isinstance(came.incoming, Incoming)
-            assert timing.LINGER_S - 0.1 <= Clock().monotonic() - began < timing.LINGER_S + 1
+            assert timing.LINGER_S - 0.1 <= Clock().monotonic() - began < 30
     assert stub.connections == 2
 
 
@@ -286,13 +286,14 @@ async def test_a_head_without_a_body_is_no_answer(stub: Stub) -> None:
             assert is_open(await call(), "clean")
 
 
-async def test_a_broken_frame_ends_the_reading_at_once(stub: Stub) -> None:
+async def test_a_broken_frame_ends_the_reading_at_once(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows cannot mend it, so the connection is closed instead of read to its end."""
+    monkeypatch.setattr(timing, "LINGER_S", 60.0)
     stub.answers = [writing(CHUNKED, chunked(FRAMES[0], b"data: {oops\n\n", last=False), then=Exchange.hang)]
-    async with calling(stub.url) as call:
+    async with calling(stub.url, first_s=60, idle_s=60, call_timeout_s=60) as call:
         began = Clock().monotonic()
         assert is_open(await call(), "bad_payload", "broken_stream")
-        assert Clock().monotonic() - began < 0.9
+        assert Clock().monotonic() - began < 30
 
 
 # -- time ---------------------------------------------------------------------------------------------------------------
@@ -308,11 +309,11 @@ async def test_the_first_chunk_has_a_limit_that_heads_and_comments_do_not_lift(s
 
     for answer in (Exchange.hang, writing(CHUNKED, then=Exchange.hang), writing(CHUNKED, then=comment)):
         stub.answers = [answer]
-        async with calling(stub.url, first_s=0.2, idle_s=9) as call:
+        async with calling(stub.url, first_s=0.2, idle_s=60, call_timeout_s=60) as call:
             began = Clock().monotonic()
             came = await call()
             assert isinstance(came.result, Failure)
-            assert 0.15 < Clock().monotonic() - began < 2
+            assert 0.15 < Clock().monotonic() - began < 30
             assert isinstance(came.incoming, Failure)
             assert (came.incoming.kind, came.incoming.message) == ("timeout", "no first chunk within 0.2 s")
             assert came.stream.first_chunk_ms is None
@@ -339,10 +340,10 @@ async def test_silence_in_the_middle_has_a_limit_of_its_own(stub: Stub) -> None:
     """After the finish reason it costs the answer nothing."""
     for frames, good in ((FRAMES[:2], False), (FRAMES, True)):
         stub.answers = [writing(CHUNKED, chunked(*frames, last=False), then=Exchange.hang)]
-        async with calling(stub.url, first_s=9, idle_s=0.2) as call:
+        async with calling(stub.url, first_s=60, idle_s=0.2, call_timeout_s=60) as call:
             began = Clock().monotonic()
             came = await call()
-            assert 0.15 < Clock().monotonic() - began < 2
+            assert 0.15 < Clock().monotonic() - began < 30
             assert is_answer(came) if good else is_open(came, "timeout")
             assert "the stream stood still for 0.2 s" in str(came.incoming)
 
@@ -357,7 +358,7 @@ async def test_a_drip_of_single_bytes_is_life_and_ends_with_the_call(stub: Stub)
             await anyio.sleep(0.0002)
 
     stub.answers = [drip]
-    async with calling(stub.url, first_s=1, idle_s=0.3) as call:
+    async with calling(stub.url, first_s=60, idle_s=1.0, call_timeout_s=60) as call:
         assert is_answer(await call())
 
     async def forever(exchange: Exchange) -> None:
@@ -407,9 +408,9 @@ async def test_thousands_of_streams_leave_no_timer_behind(
         tracemalloc.stop()
         assert grown < 1_000_000  # 2,500 timers with what hangs on them are more than five times that
         if not anyio_backend[1]["use_uvloop"]:
-            pending = [timer for timer in asyncio.get_running_loop()._scheduled if not timer._cancelled]  # type: ignore[attr-defined]
-            assert len(pending) <= 2
-            assert len(asyncio.get_running_loop()._scheduled) < 500  # type: ignore[attr-defined]
+            loop: Any = asyncio.get_running_loop()
+            assert len([timer for timer in loop._scheduled if not timer._cancelled]) <= 2
+            assert len(loop._scheduled) < 500
 
 
 ENDLESS = {
@@ -476,11 +477,18 @@ async def test_all_streams_together_hold_no_more_than_there_is(stub: Stub, monke
 
 async def test_a_cancel_in_the_middle_closes_the_connection(stub: Stub) -> None:
     """What is still to come must not meet the next call."""
-    stub.answers = [writing(CHUNKED, chunked(*FRAMES[:2], last=False), then=Exchange.hang), WHOLE]
+    begun = anyio.Event()
+
+    async def hang(exchange: Exchange) -> None:
+        begun.set()
+        await exchange.hang()
+
+    stub.answers = [writing(CHUNKED, chunked(*FRAMES[:2], last=False), then=hang), WHOLE]
     async with calling(stub.url) as call:
-        with anyio.move_on_after(0.1) as scope:
-            await call()
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await begun.wait()
+            group.cancel_scope.cancel()
         assert is_answer(await call())
     assert stub.connections == 2
 
@@ -496,11 +504,14 @@ async def test_the_times_of_a_stream_are_taken_from_its_request_on(stub: Stub) -
 
     stub.answers = [pace]
     async with calling(stub.url) as call:
+        began = Clock().monotonic()
         stream = (await call()).stream
+        took_ms = 1_000 * (Clock().monotonic() - began)
     assert stream.first_chunk_ms is not None
     assert stream.longest_gap_ms is not None
-    assert 95 <= stream.first_chunk_ms <= 190
-    assert 195 <= stream.longest_gap_ms <= 400
+    assert stream.first_chunk_ms >= 95
+    assert stream.longest_gap_ms >= 195
+    assert stream.first_chunk_ms + stream.longest_gap_ms <= took_ms + 2, "neither is in the other"
 
 
 # -- through a proxy --------------------------------------------------------------------------------------------------------

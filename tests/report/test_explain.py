@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pyarrow as pa
 import pytest
 
-from batch.core import errors, flags
+from batch.core import errors, flags, records
 from batch.core.errors import RefusedToStart
-from batch.job import keys
+from batch.core.states import STATES
+from batch.job import keys, options
+from batch.ledger import totals
 from batch.output import tables
-from batch.report import explain
+from batch.plan.continuation import Closing
+from batch.prompts import finish_reasons
+from batch.report import explain, row, status
 from batch.report.explain import Topic
+from batch.run import progress, status_files
+from batch.run.command import Report
 
 FLAG = Topic("run --limit", "flag of promptmill run", "At most this many.", (), ("--limit", "limit"), ("run",))
 FAULT = Topic("fault 70", "fault of the simulator", "A flood.", (), ("70", "flood of headers"), ("faults",))
-THERE = explain.groups([FLAG], [FAULT])
+WORD = Topic("phrase for good", "turn of phrase", "Not again.", (), ("for good",), ("phrases",))
+THERE = explain.groups([FLAG], [WORD], [FAULT])
 BY_NAME = {group.name: group.topics for group in THERE}
 
 
@@ -51,6 +58,25 @@ def test_every_kind_of_error_flag_and_exit_code_is_explained() -> None:
     assert raised <= set(errors.EXITS)
 
 
+def test_every_word_for_how_something_stands_is_explained() -> None:
+    """FIELD 50. From the closed sets of the code: a state, reason or number that is added without a text fails here."""
+    known = {*get_args(status.State), *get_args(Closing), *get_args(get_type_hints(Report)["state"])}
+    assert set(STATES) == {*known, progress.waiting("").state}
+    assert list(options.KINDS) == list(get_args(options.Kind))
+    assert list(records.CALL_STATES) == list(get_args(records.CallState))
+    assert list(records.LANES) == list(get_args(records.Lane))
+    assert list(row.STAGES) == list(get_args(row.Stage))
+    assert set(finish_reasons.TEXTS) == {*finish_reasons.MEANINGS.values(), finish_reasons.UNKNOWN}
+    assert list(totals.PLANNED) == list(totals.Planned.__struct_fields__)
+    assert list(totals.TOTALS) == list(totals.Totals().public())
+    assert list(progress.PROGRESS) == list(progress.waiting("").public())
+    told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
+    assert all(topic.text.endswith(".") for topic in told)
+    tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
+    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS, status_files.HEARTBEAT)
+    assert [topic.aliases[0] for topic in told] == [word for table in (*tables, *numbers) for word in table]
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -66,12 +92,18 @@ def test_every_kind_of_error_flag_and_exit_code_is_explained() -> None:
         ("70", ["70", "fault 70"]),
         ("flood of headers", ["fault 70"]),
         ("[tools]", ["tools.module", "tools.max_turns"]),
-        ("run", ["results.run", "calls.run", "run --limit"]),
+        ("run", ["results.run", "calls.run", "runs.run", "progress.run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),
         ("error", list(errors.FAILURES)),
         ("rate_limit/1302", ["rate_limit"]),
         ("input_rest", ["results.input_rest"]),
+        ("unchanged", ["planned.unchanged"]),
+        ("settled", ["stage settled"]),
+        ("job_changed", ["state job_changed"]),
+        ("failed", ["reason failed", "call failed", "totals.failed"]),
+        ("For Good", ["phrase for good"]),
+        ("reasons", ["reason new", "reason changed", "reason failed", "reason permanent"]),
     ],
 )
 def test_a_topic_is_found_by_the_word_at_hand(asked: str, expected: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import anyio
 import pytest
 import structlog
 
-from batch.core.errors import InputError
+from batch.core.errors import InputError, RefusedToStart
 from batch.job.job import Job
 from batch.run.blocking import run_sync
 from batch.run.command import run
@@ -62,3 +63,34 @@ def test_where_a_loop_is_at_work_the_message_says_await(tmp_path: Path) -> None:
             await run(loaded, environ=ENVIRON, on_progress=fall)
 
     anyio.run(cell)
+
+
+def test_signals_are_refused_in_a_thread_that_never_hears_one(tmp_path: Path) -> None:
+    """FIELD 46. "signal only works in main thread of the main interpreter", and no word of what to do."""
+    loaded = job(tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        for call in (run_sync, awaited):
+            with pytest.raises(RuntimeError, match=r"main thread only.*leave signals out"):
+                threads.submit(call, loaded, environ=ENVIRON, signals=True).result()
+        with pytest.raises(LookupError):  # and without them a run is a run there
+            threads.submit(run_sync, loaded, environ=ENVIRON, on_progress=fall).result()
+
+
+@pytest.mark.parametrize("call", [run_sync, awaited])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"job": "jobs/label"}, r"^job: str is given, where a Job is wanted; .*Job\.load\(PATH\)$"),
+        ({"options": {"limit": 3}}, r"^options: dict is given, .*RunOptions\(limit=10\)"),
+        ({"options": None}, "^options: None is given, .*leave it out for none$"),
+        ({"environ": "KEY=x"}, "^environ: str is given, .*os.environ"),
+        ({"on_progress": None}, "^on_progress: None is given, .*leave it out to hear nothing$"),
+    ],
+)
+def test_an_argument_of_another_type_is_told_with_what_to_write(
+    call: Callable[..., Any], wrong: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    """FIELD 46. Not an AttributeError from deep inside; and no value, which may be a key, is shown."""
+    given = {"job": job(tmp_path), "environ": ENVIRON, **wrong}
+    with pytest.raises(RefusedToStart, match=told):
+        call(given.pop("job"), **given)

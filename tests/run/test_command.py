@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 import batch
@@ -80,6 +81,26 @@ def test_a_job_that_was_built_in_code_is_named_and_no_file(tmp_path: Path) -> No
     assert str(found.value).startswith("job 'tickets': 1 fault\n  prompt.user: {{ quest }} is no column")
 
 
+def test_the_faults_of_a_job_are_said_of_its_own_file_and_of_no_other(tmp_path: Path) -> None:
+    """FIELD 46. A job built in code was blamed on the job.toml that lies in its folder, a nightly.toml on its neighbour."""
+    (tmp_path / "rows.jsonl").write_text('{"q": "x"}\n')
+    (tmp_path / "job.toml").write_text("of somebody else")
+    own = tmp_path / "nightly.toml"
+    own.write_text(
+        'name = "tickets"\n[input]\npath = "rows.jsonl"\n[prompt]\nuser = "{{ quest }}"\n'
+        '[model]\nprovider = "glm"\nname = "glm-4"\n'
+    )
+    loaded = Job.load(own)
+    built = Job(folder=tmp_path, name="tickets", input=loaded.input, prompt=loaded.prompt, model=loaded.model)
+    changed = msgspec.structs.replace(loaded, tags={"team": "a"})
+    assert built == loaded
+    for given, where in ((built, "job 'tickets'"), (changed, "job 'tickets'"), (loaded, str(own))):
+        with pytest.raises(JobError) as found:
+            anyio.run(partial(run, given, environ={"ZHIPUAI_API_KEY": KEY}))
+        assert found.value.where == where
+        assert str(found.value).startswith(f"{where}: 1 fault\n")
+
+
 def test_the_environment_is_the_process_own_when_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the default argument was for still holds."""
     for name in ("ZHIPUAI_API_KEY", "ZAI_API_KEY", "ZHIPU_API_KEY"):
@@ -123,7 +144,7 @@ def test_nothing_that_holds_a_key_shows_it() -> None:
             base_url="http://h",
             api_key_env=None,
             environ=environ,
-            key_form=form,  # type: ignore[arg-type]
+            key_form=form,  # type: ignore[arg-type]  # one of the forms
         )
         request = batch_request()
         shown = [found, found.dialect, found.dialect.chat(request, "c"), found.dialect.stream(request, "c")]

@@ -63,6 +63,7 @@ def check_books(life: Life, outcome: Outcome) -> None:
             tried[call.turn] += 1
         paid[call.turn] += call.call_id in life.provider.bought
     sums.tool_calls = outcome.sums.tool_calls
+    sums.tool_errors = outcome.sums.tool_errors
     assert msgspec.structs.asdict(outcome.sums) == msgspec.structs.asdict(sums)
     assert len({call.call_id for call in calls}) == len(calls)
     for turn, attempts in _attempts(life).items():
@@ -234,6 +235,27 @@ def test_a_smaller_max_turns_ends_a_conversation_it_does_not_tear_it(tmp_path: P
     assert (outcome.error_kind, outcome.sums.turns) == ("tool_loop", 3)
     assert [call.turn for call in life.calls()] == [0, 1, 2]
     check_books(life, outcome)
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_a_row_that_repeats_a_failing_call_ends_the_same_way_wherever_it_is_killed(tmp_path: Path, lane: str) -> None:
+    """Three turns of the same call, the last result journaled and the outcome not: it settles, and asks no fourth time."""
+    script = Script(
+        [([], 2), ([], 2), ([], 2), ([], 2), ([], 0)], lane="task" if lane == "task" else "sync", stuck=True
+    )
+    life, expected = lived(tmp_path, script)
+    assert (expected["error_kind"], expected["error_code"]) == ("tool_loop", "same_call")
+    assert (expected["turns"], expected["tool_calls"]) == (3, 6)
+    assert expected["flags"] == ("tool_failed",)
+    assert len(json.loads(str(expected["messages"]))) == 9, "the conversation is kept"
+    whole = list(life.records)
+    for kept in range(len(whole)):
+        life.records = list(whole)
+        life.kill(kept)
+        outcome = life.go_on()
+        assert told(outcome) == expected, f"killed after {kept} of {len(whole)}"
+        assert outcome.sums.tool_errors == 6
+        check_books(life, outcome)
 
 
 LABELS = LabelRules(

@@ -6,7 +6,7 @@ import pytest
 
 from batch.core.records import NO_SUCH_PATH, Failure, Outcome, Sums
 from batch.http.address import SPEAKS_HTTP, SPEAKS_TLS
-from batch.run.stops import EARLY_FAILURES, Streak, provider_stop, sentence
+from batch.run.stops import EARLY_FAILURES, LATER_FAILURES, Streak, provider_stop, sentence
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,27 @@ def test_row_after_row_is_told_in_sentences() -> None:
     assert "failed with bad_request/1210: bad parameter. The job is at fault" in str(fault)
 
 
+def test_rows_that_a_kill_left_in_doubt_are_no_fault_of_the_job() -> None:
+    """As many as there were slots may fail alike, one after the other; the run goes on."""
+    doubted = Outcome(
+        status="failed",
+        sums=Sums(calls=2),
+        lane="sync",
+        provider="glm",
+        model_asked="glm-4",
+        settled_at_us=1,
+        error_kind="tool",
+        error_code="interrupted",
+        error_message="it is not known whether it has run",
+        retryable=False,
+    )
+    streak = Streak()
+    assert {streak.add(doubted) for _ in range(LATER_FAILURES)} == {None}
+
+
 def failure(**more: object) -> Failure:
     known = {"kind": "model", "message": "no such thing", "verdict": "stop", "http_status": 404}
-    return Failure(**{**known, **more})  # type: ignore[arg-type]
+    return Failure(**{**known, **more})  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tests.support import leftovers
 
 GLM = "/api/paas/v4"
 OPENAI = "/v1"
+HOUR_S = 3600.0
 NO_WAIT = "[latency]\nchat_ms = [0, 0]\ntask_ms = [0, 0]\n"
 
 
@@ -50,28 +51,49 @@ class HandClock:
 
 
 class Gate:
-    """A clock under which no answer with a latency comes before the test opens the gate, or lets some of them pass."""
+    """A clock that stands still: no answer with a latency comes, and no task ends, before the test lets it.
 
-    def __init__(self) -> None:
+    It begins shut. Whenever it is opened, or lets answers pass, an hour goes by: the tasks that were made are done.
+
+    Args:
+        paced: answers take their time once it is open, instead of none.
+    """
+
+    def __init__(self, *, paced: bool = False) -> None:
+        self._paced = paced
         self._open = threading.Event()
         self._passes = threading.Semaphore(0)
+        self._now: tuple[float, float | None] = (time.monotonic(), None)
+        """What the clock showed, and the real time since when it has gone on from there; None while it stands."""
 
     def open(self) -> None:
+        """From now on every answer comes at once, and time goes by as it does."""
+        self._now = (self.monotonic() + HOUR_S, time.monotonic())
         self._open.set()
 
     def shut(self) -> None:
+        """From now on nothing comes any more."""
+        self._now = (self.monotonic(), None)
         self._open.clear()
 
     def let_pass(self, answers: int) -> None:
-        """So many answers more come, and then none again."""
+        """So many answers more come, and then none again; of tasks all come that were made."""
+        at, since = self._now
+        self._now = (at + HOUR_S, since)
         self._passes.release(answers)
+
+    def monotonic(self) -> float:
+        at, since = self._now
+        return at if since is None else at + time.monotonic() - since
 
     async def sleep(self, seconds: float) -> None:
         while not (self._open.is_set() or self._passes.acquire(blocking=False)):  # noqa: ASYNC110 - another thread does
             await asyncio.sleep(0.005)
+        if self._paced and self._open.is_set():
+            await asyncio.sleep(seconds)
 
     def as_clock(self) -> Clock:
-        return Clock(sleep=self.sleep)
+        return Clock(monotonic=self.monotonic, sleep=self.sleep)
 
 
 class _ThreadServer(Server):

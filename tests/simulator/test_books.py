@@ -108,7 +108,7 @@ def test_a_request_that_never_became_whole_is_booked_and_not_billed(sim: Sim) ->
 
 def test_a_large_request_and_a_client_that_leaves_are_seen(start: Start) -> None:
     """A body of several hundred kilobytes is read whole, and its client is still watched while it is worked on."""
-    sim = start("[limits]\nin_flight = 1\n[latency]\nchat_ms = [300, 300]")
+    sim = start("[limits]\nin_flight = 1\n[latency]\nchat_ms = [2500, 2500]")
     body = json.dumps(sim.body("word " * 100_000, "glm-4", {})).encode()
     head = "POST /api/paas/v4/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer reader.secret\r\n"
     with socket.create_connection(("127.0.0.1", sim.port), timeout=30) as connection:

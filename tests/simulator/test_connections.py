@@ -141,7 +141,7 @@ def test_67_drops_every_connection_at_the_nth_request_and_keeps_its_tasks(start:
 
 def test_67_loses_what_it_was_working_on(start: Start) -> None:
     """An answer that was not ready is neither sent nor billed, and its place is free."""
-    sim = start(fault(67, at=2) + "[limits]\nin_flight = 2\n[latency]\nchat_ms = [700, 700]\n")
+    sim = start(fault(67, at=2) + "[limits]\nin_flight = 2\n[latency]\nchat_ms = [20000, 20000]\n")
     with connected(sim) as working, connected(sim) as last:
         working.sendall(request(sim, asked="one"))
         while not sim.judge()["requests"]:

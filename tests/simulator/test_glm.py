@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.simulator.conftest import Gate
+
 if TYPE_CHECKING:
     from tests.simulator.conftest import Sim, Start
 
@@ -245,7 +247,7 @@ def test_content_parts_are_understood(sim: Sim) -> None:
 
 def test_a_duplicate_in_work_is_1231_where_the_scenario_says_so(start: Start) -> None:
     """The first request is not disturbed, and its id is free again when it has ended."""
-    sim = start("refuse_duplicates = true\n[latency]\ntask_ms = [200, 200]\nchat_ms = [0, 0]")
+    sim = start("refuse_duplicates = true\n[latency]\ntask_ms = [200, 200]\nchat_ms = [0, 0]", Gate())
     assert sim.submit(request_id="same-call").status_code == 200
     for _ in range(2):
         status, code, message = error(sim.submit(request_id="same-call"))

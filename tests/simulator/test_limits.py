@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.simulator.books.judge import most_in_window
+from tests.simulator.conftest import Gate
 
 if TYPE_CHECKING:
     from tests.simulator.conftest import HandClock, Sim, Start
 
-SLOW = "[latency]\nchat_ms = [150, 150]\n"
+SLOW = "[latency]\nchat_ms = [600, 600]\n"
 
 
 @contextlib.contextmanager
@@ -41,9 +42,11 @@ def at_once(
 
 def test_more_than_the_limit_in_flight_is_refused_at_once_without_a_header(start: Start) -> None:
     """GLM answers 429/1302 while the others are still being worked on, and says nothing of when to return."""
-    sim = start(f"[limits]\nin_flight = 3\n{SLOW}")
+    gate = Gate()
+    sim = start(f"[limits]\nin_flight = 3\n{SLOW}", gate)
     with at_once(sim, 3) as opened:
         refused = sim.glm()
+        gate.open()
         assert {connection.recv(4096)[:12] for connection in opened} == {b"HTTP/1.1 200"}
     assert refused.status_code == 429
     assert refused.json() == {"error": {"code": "1302", "message": "Rate limit reached for requests"}}
@@ -67,7 +70,7 @@ def test_places_are_counted_for_each_key_and_model(start: Start) -> None:
 
 def test_a_client_that_leaves_frees_its_place_and_is_billed(start: Start) -> None:
     """The work goes on without it: billed, and not delivered."""
-    sim = start("[limits]\nin_flight = 1\n[latency]\nchat_ms = [250, 250]")
+    sim = start("[limits]\nin_flight = 1\n[latency]\nchat_ms = [2500, 2500]")
     with at_once(sim, 1):
         assert sim.glm().status_code == 429
     while sim.glm().status_code == 429:
@@ -131,8 +134,10 @@ def test_refused_and_bad_requests_are_judged_too(start: Start, clock: HandClock)
 
 def test_the_most_in_flight_is_seen_without_any_limit(start: Start) -> None:
     """The judge counts what was open at one time, which nobody enforced."""
-    sim = start(SLOW)
+    gate = Gate()
+    sim = start(SLOW, gate)
     with at_once(sim, 8) as opened:
+        gate.open()
         assert {connection.recv(12) for connection in opened} == {b"HTTP/1.1 200"}
     verdict = sim.judge()
     assert (verdict["max_in_flight"], verdict["refused"]) == (8, {})

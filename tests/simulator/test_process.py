@@ -82,7 +82,7 @@ def test_a_wrong_scenario_ends_it_with_status_2(tmp_path: Path) -> None:
         assert url == ""
         _, err = running.communicate(timeout=120)
     assert running.returncode == 2
-    assert "did you mean seed?" in err
+    assert "Did you mean seed?" in err
     assert "Traceback" not in err
 
 

@@ -117,8 +117,8 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sed = 7", "sed = 7: unknown key; did you mean seed?"),
-        ("zzzzzz = 7", "zzzzzz = 7: unknown key; known here: cached_prefix, escaped_arguments, fault,"),
+        ("sed = 7", "sed = 7: unknown key. Did you mean seed?"),
+        ("zzzzzz = 7", "zzzzzz = 7: unknown key. Known here: cached_prefix, escaped_arguments, fault,"),
         ("seed = 'x'", "seed = 'x': must be a whole number of at least 0"),
         ("seed = true", "seed = True: must be a whole number"),
         ("time_factor = -1", "time_factor = -1: must be a number of at least 0"),
@@ -127,16 +127,16 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("gzip = 1", "gzip = 1: must be true or false"),
         ("keys = { a = 1 }", "keys: must be a table of secrets by key id"),
         ("latency = 5", "latency = 5: must be a table"),
-        ("[latency]\nchat = [1, 2]", "latency.chat = [1, 2]: unknown key; did you mean chat_ms?"),
+        ("[latency]\nchat = [1, 2]", "latency.chat = [1, 2]: unknown key. Did you mean chat_ms?"),
         ("[latency]\nchat_ms = 5", "latency.chat_ms = 5: must be two numbers, [least, most]"),
         ("[latency]\nfirst_chunk_ms = 5", "latency.first_chunk_ms = 5: must be two numbers, [least, most]"),
         ("[latency]\nchunk_tokens = 0", "latency.chunk_tokens = 0: must be a whole number of at least 1"),
-        ("[stream]\nchunk = 5", "stream.chunk = 5: unknown key; did you mean chunks?"),
+        ("[stream]\nchunk = 5", "stream.chunk = 5: unknown key. Did you mean chunks?"),
         ("[stream]\nchunks = 1_000_000", "stream.chunks = 1000000: must be a whole number below 100001"),
         ("[stream]\nobfuscation = 1", "stream.obfuscation = 1: must be true or false"),
         ("[[fault]]\nbehaviour = 36\nroute = 'submit'", "fault[1].route = 'submit': behaviour 36 strikes only chat"),
         ("[latency]\nchat_ms = [5, 1]", "latency.chat_ms = [5, 1]: must be two numbers, [least, most], with"),
-        ("[limits]\nrmp = 5", "limits.rmp = 5: unknown key; did you mean rpm?"),
+        ("[limits]\nrmp = 5", "limits.rmp = 5: unknown key. Did you mean rpm?"),
         ("[limits]\nrpm = 0", "limits.rpm = 0: must be a whole number of at least 1"),
         ("[limits.models]\n'glm-4.5' = { rpm = 0 }", 'limits.models."glm-4.5".rpm = 0: must be'),
         ("[limits.models]\nx = 3", "limits.models.x = 3: must be a table"),
@@ -144,15 +144,15 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("[[limits.change]]\nrpm = 5", "limits.change[1]: after_s is missing: the seconds after the first request"),
         ("[[limits.change]]\nafter_s = 5", "limits.change[1]: changes nothing; give one of in_flight, rpm and tpm"),
         ("[[limits.change]]\nafter_s = -5", "limits.change[1].after_s = -5: must be a number of at least 0"),
-        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1].rmp = 1: unknown key; did you mean rpm?"),
+        ("[[limits.change]]\nafter_s = 5\nrmp = 1", "limits.change[1].rmp = 1: unknown key. Did you mean rpm?"),
         ("[[limits.change]]\nafter = 5\nrpm = 1", "limits.change[1]: after_s is missing: the seconds after the first"),
-        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nin_fligth = 1", "limits.change[1].in_fligth = 1: unknown key; did"),
+        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nin_fligth = 1", "limits.change[1].in_fligth = 1: unknown key. Did"),
         ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 3", "limits.change[1].model = 3: must be a text"),
         ("fault = 3", "fault = 3: write [[fault]], one for each"),
         ("[[fault]]\nrate = 0.5", "fault[1]: behaviour is missing: the number of a fault"),
         (
             "[[fault]]\nbehavior = 18",
-            "fault[1]: behaviour is missing: the number of a fault; did you mean it by behavior?",
+            "fault[1]: behaviour is missing: the number of a fault. There is behavior, which is no key here. Did you mean behaviour?",
         ),
         (
             "[[fault]]\nbehaviour = 99",
@@ -160,7 +160,7 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ),
         ("[[fault]]\nbehaviour = 18\nrate = 2", "fault[1].rate = 2: must be between 0 and 1"),
         ("[[fault]]\nbehaviour = 18\nrate = nan", "fault[1].rate = nan: must be between 0 and 1"),
-        ("[[fault]]\nbehaviour = 18\nraet = 1", "fault[1].raet = 1: unknown key; did you mean rate?"),
+        ("[[fault]]\nbehaviour = 18\nraet = 1", "fault[1].raet = 1: unknown key. Did you mean rate?"),
         ("[[fault]]\nbehaviour = 18\nfirst = 0", "fault[1].first = 0: must be a whole number of at least 1"),
         ("[[fault]]\nbehaviour = 18\nrows = 'a'", "fault[1].rows = 'a': must be a list of texts of user messages"),
         ("[[fault]]\nbehaviour = 18\nrows = ['']", "fault[1].rows = ['']: must be a list"),
@@ -202,7 +202,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"bad\.toml: is not TOML"):
         load(bad)
     bad.write_text("sede = 7")
-    with pytest.raises(ScenarioError, match=r"bad\.toml: sede = 7: unknown key; did you mean seed"):
+    with pytest.raises(ScenarioError, match=r"bad\.toml: sede = 7: unknown key. Did you mean seed"):
         load(bad)
 
 
@@ -216,9 +216,9 @@ def test_a_fault_with_a_rate_of_its_own_gives_way_to_any_narrowing() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[limits.models.glm-4x]\nrpm = 5", "limits.models.\"glm-4x\" = 'glm-4x': is not served; did you mean glm-4?"),
-        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 'zzz'", "limits.change.model = 'zzz': is not served; models has"),
-        ("[[fault]]\nbehaviour = 18\nmodel = 'glm4'", "fault[1].model = 'glm4': is not served; did you mean glm-4?"),
+        ("[limits.models.glm-4x]\nrpm = 5", "limits.models.\"glm-4x\" = 'glm-4x': is not served. Did you mean glm-4?"),
+        ("[[limits.change]]\nafter_s = 5\nrpm = 1\nmodel = 'zzz'", "limits.change.model = 'zzz': is not served. The key models has: "),
+        ("[[fault]]\nbehaviour = 18\nmodel = 'glm4'", "fault[1].model = 'glm4': is not served. Did you mean glm-4?"),
     ],
 )  # fmt: skip
 def test_what_is_said_of_a_model_that_is_not_served_is_refused(text: str, said: str) -> None:

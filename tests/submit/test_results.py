@@ -53,7 +53,9 @@ def test_every_text_of_a_reply_is_masked() -> None:
 def test_failures_and_states_are_masked_too() -> None:
     """FIELD 18. Codes go into totals, `status.json` and the summary."""
     failure = Failure(kind="auth", verdict="stop", message=f"no {KEY} nor sk-abcdefghijklmnop1234", code=KEY)
-    assert (masked_result(failure).message, masked_result(failure).code) == (f"no {MASK} nor {MASK}", MASK)  # type: ignore[union-attr]
+    masked = masked_result(failure)
+    assert isinstance(masked, Failure)
+    assert (masked.message, masked.code) == (f"no {MASK} nor {MASK}", MASK)
     assert masked_result(Processing(f"at {KEY}", 2.0)) == Processing(f"at {MASK}", 2.0)
     accepted = masked_result(Accepted(task_id="t-1", request_id=KEY, model=KEY))
     assert accepted == Accepted(task_id="t-1", request_id=MASK, model=MASK)

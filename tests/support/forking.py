@@ -117,7 +117,7 @@ def _arrive(told: dict[str, Any]) -> None:
     sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as an interpreter opens them
-    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - the same
     failpoints.arm(os.environ.get(failpoints.VARIABLE))  # what is read when it is imported
     warnings.resetwarnings()
     sys.argv = told["words"]

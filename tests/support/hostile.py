@@ -181,10 +181,17 @@ WHOLE = [
     Hostile("both kinds", {"in/a.parquet": TABLE, "in/b.jsonl": GOOD}, 2, ("in: holds both Parquet and JSONL",), "in"),
     Hostile("a pipe", {"a.jsonl": os.mkfifo}, 2, ("a.jsonl: is a named pipe", "Write the rows into a file first.")),
     Hostile("a link to itself", {"a.jsonl": lambda path: path.symlink_to(path.name)}, 2, ("a.jsonl: cannot be read",)),
-    Hostile("an empty CSV file", {"a.csv": b""}, 2, ("a.csv: is empty, without a header", "Write rows into it")),
+    Hostile(
+        "an empty CSV file", {"a.csv": b""}, 2, ("a.csv: is empty, without a header", "Write a header and rows into it")
+    ),
     Hostile("semicolons", {"a.csv": CSV.replace(b",", b";")}, 2, ("a.csv line 1: ", 'set input.delimiter = ";"')),
     Hostile("a tab called comma", {"a.csv": CSV.replace(b",", b"\t")}, 2, ('set input.delimiter = "\\t"',)),
-    Hostile("a comma called tab", {"a.tsv": CSV}, 2, ("no column is called 'id' (input.key)", "Did you mean 'id,q'?")),
+    Hostile(
+        "a comma called tab",
+        {"a.tsv": CSV},
+        2,
+        ("no column is called 'id' (input.key)", "Did you mean 'id,q'?", 'set input.delimiter = ","'),
+    ),
     Hostile("two cells of one name", {"a.csv": b"id,q,q\n1,2,3\n"}, 2, ("a.csv line 1: has 'q' more than once",)),
     Hostile(
         "a header in GB18030",
@@ -288,7 +295,7 @@ ROWS = [
     ),
     Hostile("text behind a quote", {"a.csv": CSV + b'3,"He "said" so"\n'}, 1, ("a.csv line 4: cell 2 goes on behind",)),
     Hostile("too many cells", {"a.csv": CSV + b"3,a,b\n"}, 1, ("a.csv line 4: 3 cells, where the header has 2",)),
-    Hostile("too few cells", {"a.csv": CSV + b"3\n"}, 1, ("a.csv line 4: 1 cells, where the header has 2",)),
+    Hostile("too few cells", {"a.csv": CSV + b"3\n"}, 1, ("a.csv line 4: 1 cell, where the header has 2",)),
     Hostile(
         "a row in GB18030", {"a.csv": CSV + "3,今天天气\n".encode("gb18030")}, 1, ("a.csv line 4: not UTF-8", "GB18030")
     ),

@@ -74,7 +74,7 @@ def _files() -> frozenset[tuple[int, str]]:
     with contextlib.suppress(FileNotFoundError):
         for number in os.listdir(FILES):  # noqa: PTH208 - a list of names, five thousand times
             with contextlib.suppress(OSError):  # the one that is open for this list
-                name = os.readlink(f"{FILES}/{number}")  # noqa: PTH115
+                name = os.readlink(f"{FILES}/{number}")  # noqa: PTH115 - a text, and fast
                 if name.startswith("/dev/shm/") or not name.startswith(NO_FILES):
                     found.append((int(number), name))
     return frozenset(found)
@@ -128,7 +128,7 @@ def forget() -> None:
 
 def is_fast(fast: bool) -> None:
     """Say whether the test that begins now is one of the fast ones."""
-    global _fast  # noqa: PLW0603
+    global _fast  # noqa: PLW0603 - one for the process
     _fast = fast
 
 
@@ -146,4 +146,4 @@ def watch() -> None:
         begin(self, *args, **how)
         _started.append(self)
 
-    subprocess.Popen.__init__ = noticed  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = noticed  # type: ignore[method-assign]  # for all tests

@@ -22,6 +22,7 @@ from batch.core.errors import BatchError, WireError
 from batch.core.records import Incoming, Lane, Message, Outcome, Outgoing, RowRequest, ToolCall
 from batch.http.client import Client
 from batch.labels.tries import LabelRules
+from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -33,6 +34,7 @@ from batch.providers.services.bigmodel import GLM
 from batch.run.resume import DIED, Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
+from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
 from batch.submit.attempt import Books, CallContext, Policy
 from batch.submit.call_ids import CallIds
@@ -41,6 +43,7 @@ from batch.submit.overtime import Overtime
 from batch.submit.results import STOPPED
 from batch.submit.rows import Row
 from batch.tools.execute import Executor
+from batch.tools.registry import ToolSet
 from tests.support.hand import by_hand
 from tests.support.ledgers import admitted
 
@@ -65,6 +68,8 @@ class Script:
     says: tuple[str, ...] = ()
     """What is said in each turn that asks for no tools, instead of its number."""
     labels: LabelRules | None = None
+    stuck: bool = False
+    """Whether the calls are the same in every turn, and none of them works."""
 
     @property
     def request(self) -> RowRequest:
@@ -143,16 +148,20 @@ class Provider:
             return _reply(None if fault == "odd" else f"broken {turn}", ends.get(fault, "network_error"))
         tools = self.script.turns[turn][1] if turn < len(self.script.turns) else 0
         if tools:
-            return _reply(None, "tool_calls", [f"{turn}.{index}" for index in range(tools)])
+            return _reply(None, "tool_calls", [f"{0 if self.script.stuck else turn}.{index}" for index in range(tools)])
         says = self.script.says
         return _reply(says[turn] if turn < len(says) else f"answer {turn}", self.script.end)
 
-    async def run_call(self, call: ToolCall) -> SimpleNamespace:
+    async def run_call(self, call: ToolCall, *, begin: object = None) -> SimpleNamespace:
         """The tools, in the same hands: the result depends on the call alone."""
         await anyio.lowlevel.checkpoint()
         turn, _, index = json.loads(call.arguments)["n"].partition(".")
         self.ran.append((int(turn), int(index)))
-        return SimpleNamespace(content=f"found {turn}.{index}")
+        return SimpleNamespace(content='{"error":"no"}' if self.script.stuck else f"found {turn}.{index}")
+
+    def coerced(self, call: ToolCall) -> tuple[str, ...]:
+        """The arguments of none were."""
+        return ()
 
 
 def _json(value: Any, status: int = 200) -> Incoming:
@@ -235,7 +244,7 @@ class Life:
             for records in self.records:
                 ledger._put(*records)
             await ledger.committed()
-            with LedgerReader(self.path) as replay:
+            with EffectsReader(self.path) as replay:
                 if not replay.outcomes(0):
                     await self._live(clock, ledger, replay)
                     await ledger.committed()
@@ -244,7 +253,7 @@ class Life:
         assert settled.outcome is not None
         return settled.outcome
 
-    async def _live(self, clock: HandClock, ledger: Keeping, replay: LedgerReader) -> None:
+    async def _live(self, clock: HandClock, ledger: Keeping, replay: EffectsReader) -> None:
         self._count(replay)
         request = self.provider.script.request
         schedule: Schedule[Row] = Schedule(
@@ -261,7 +270,7 @@ class Life:
         try:
             Resumer(replay, context, schedule, self.rules, lambda _: request).restore()
             schedule.add("", [Row(pending, request) for pending in replay.unsent(-1, 1)])
-            tools = cast("Executor", self.provider)
+            tools = ToolTurns(cast("Executor", self.provider), ToolSet.empty(), ledger, reader=replay)
             worker = Worker(context, schedule, self.settings, tools=tools, state=state)
             async with anyio.create_task_group() as group:
                 group.start_soon(schedule.keep_time)
@@ -285,7 +294,7 @@ class Life:
         )
         stand_in = cast("Client", self.provider)
         context.client = stand_in
-        context.client_for = lambda base_url: stand_in  # type: ignore[method-assign]
+        context.client_for = lambda base_url: stand_in  # type: ignore[method-assign]  # one provider for all addresses
         return context
 
     def _count(self, replay: LedgerReader) -> None:

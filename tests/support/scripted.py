@@ -70,8 +70,13 @@ def page(status: int = 200, **headers: str) -> Answer:
 
 
 @contextmanager
-def scripted(script: Script) -> Iterator[Scripted]:
-    """Serve until the block is left; every thread has ended then."""
+def scripted(script: Script, *, hold: Callable[[Asked], object] | None = None) -> Iterator[Scripted]:
+    """Serve until the block is left; every thread has ended then.
+
+    Args:
+        script: the answer to a request; one request at a time.
+        hold: returns when the answer to a request may leave; for all requests at once.
+    """
     server = Scripted(script)
     lock = threading.Lock()
 
@@ -86,6 +91,9 @@ def scripted(script: Script) -> Iterator[Scripted]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             with lock:
                 status, more, body = server.answer(self.path, headers, raw)
+                asked = server.seen[-1]
+            if hold is not None:
+                hold(asked)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **more}.items():
                 self.send_header(name, value)

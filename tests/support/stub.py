@@ -66,7 +66,7 @@ class Stub:
         self._server.close()
         self.over.set()
         self.drop()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while self._writers:
                 await anyio.lowlevel.checkpoint()
 

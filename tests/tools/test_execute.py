@@ -99,7 +99,10 @@ async def test_a_return_value_becomes_its_text(value: Any, content: str) -> None
     assert await returned(value) == ToolResult(content, failed=False)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": float("-inf")}], Point(float("nan"))])  # type: ignore[arg-type]
+NAN: Any = float("nan")
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), [1, {"a": float("-inf")}], Point(NAN)])
 async def test_a_value_that_is_no_number_is_an_error_and_not_null(value: Any) -> None:
     """An encoder that writes null for NaN would tell the model something false."""
     assert "returned NaN or infinity" in error(await returned(value))
@@ -280,12 +283,12 @@ async def test_too_many_calls_that_never_return_end_in_refusal_until_they_do() -
 
     runner = executor(hang, threads=1)
     for _ in range(4):
-        assert "did not finish" in error(await runner.run_call(call("hang"), timeout_s=0.01))
+        assert "did not finish" in error(await runner.run_call(call("hang"), timeout_s=0.3))
     assert "4 earlier calls did not return" in error(await runner.run_call(call("hang")))
     release.set()
     for _ in range(4):
         assert ended.acquire(timeout=60)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while runner._threads.lost:
             await anyio.lowlevel.checkpoint()
     assert await runner.run_call(call("hang")) == ToolResult("done")
@@ -302,7 +305,7 @@ async def test_an_async_tool_that_overruns_is_cancelled() -> None:
         finally:
             cleaned.append(True)
 
-    assert "did not finish" in error(await executor(hang).run_call(call("hang"), timeout_s=0.01))
+    assert "did not finish" in error(await executor(hang).run_call(call("hang"), timeout_s=0.5))
     assert cleaned == [True]
 
 
@@ -330,7 +333,7 @@ async def test_cancelling_the_run_goes_through_a_running_tool(kind: str) -> None
                 finished.append(await executor(plain, later).run_call(call(kind)))
 
             group.start_soon(run)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await begun.wait()
             group.cancel_scope.cancel()
     finally:

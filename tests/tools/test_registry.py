@@ -73,7 +73,7 @@ def test_loading_leaves_nothing_in_the_job_folder(tmp_path: Path) -> None:
         (HEAD + "@tool(name='has space')\ndef f() -> int: return 1\n", "tools.py:2: tool 'has space': a name is"),
         (HEAD + f"@tool(name='{'x' * 65}')\ndef f() -> int: return 1\n", "a name is 1 to 64"),
         (HEAD + "@tool\ndef 加(a: int) -> int: return a\n", "give it one with @tool(name=…)"),
-        (HEAD + "@tool\ndef f(a) -> int: return a\n", "tools.py:2: tool 'f', parameter 'a': has no type hint"),
+        (HEAD + "@tool\ndef f(a: set) -> int: return a\n", "tools.py:2: tool 'f', parameter 'a': the hint set is not"),
         (HEAD + "@tool\ndef f(a: 'Nope') -> int: return a\n", "type hints cannot be read (NameError"),
         (HEAD + "@tool\ndef f(a: int):\n    yield a\n", "a generator has no single result"),
         (
@@ -91,6 +91,29 @@ def test_a_faulty_file_is_refused_with_file_line_and_reason(tmp_path: Path, text
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
     assert not [name for name in set(sys.modules) - before if name.startswith("_promptmill")]
+
+
+def test_functions_without_hints_are_offered_and_told_in_one_warning(tmp_path: Path) -> None:
+    """Plain functions of a notebook work as they are; what is lost is said once, whatever their number."""
+    path = written(tmp_path, HEAD + "@tool\ndef f(a, b: int, c=1): return a\n@tool\ndef g(x): return x\n" + HEAD)
+    tools = ToolSet.load(path)
+    properties = [schema["function"]["parameters"]["properties"] for schema in tools.schemas()]
+    assert properties == [{"a": {}, "b": {"type": "integer"}, "c": {"default": 1}}, {"x": {}}]
+    assert tools.schemas()[0]["function"]["parameters"]["required"] == ["a", "b"]
+    (warning,) = tools.warnings
+    assert "f(a, c), g(x)" in warning
+    assert str(path) in warning
+    assert "`a: float`" in warning
+    hinted = ToolSet.load(written(tmp_path, HEAD + "@tool\ndef f(a: int): return a\n"))
+    assert hinted.warnings == ToolSet.empty().warnings == ()
+
+
+def test_a_long_list_of_functions_without_hints_is_cut(tmp_path: Path) -> None:
+    """A warning is read, a page is not."""
+    (warning,) = ToolSet.load(
+        written(tmp_path, HEAD + "".join(f"@tool\ndef f{n}(a): return a\n" for n in range(20)))
+    ).warnings
+    assert "f7(a) and 12 more" in warning
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -126,3 +149,52 @@ def test_an_unmarked_function_is_refused() -> None:
     """Only what its author offered is callable by a model."""
     with pytest.raises(JobError, match="not marked"):
         ToolSet.of([len])
+
+
+def test_what_has_effects_is_not_pure() -> None:
+    """The mark is refused where it stands."""
+    with pytest.raises(TypeError, match="what has effects is not pure"):
+        tool(effects=True, cache=True)
+
+
+def test_effects_and_cache_are_known_of_a_tool_and_no_part_of_the_question() -> None:
+    """Marking a tool asks no row again."""
+
+    def look(a: int) -> int:
+        """Look."""
+        return a
+
+    plain = ToolSet.of([tool(look)])
+    acting, pure = ToolSet.of([tool(effects=True)(look)]), ToolSet.of([tool(cache=True)(look)])
+    assert plain.digest_part() == acting.digest_part() == pure.digest_part()
+    assert [(one.effects, one.cache) for one in (acting.get("look"), pure.get("look")) if one] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_set_may_be_cut_down_to_some_of_its_tools_in_the_order_of_the_file() -> None:
+    """The order of the names in the job is not that of the request."""
+
+    @tool
+    def one() -> int:
+        """One."""
+        return 1
+
+    @tool
+    def two() -> int:
+        """Two."""
+        return 2
+
+    @tool
+    def three() -> int:
+        """Three."""
+        return 3
+
+    tools = ToolSet.of([one, two, three])
+    assert tools.only(["three", "one"]).names == ("one", "three")
+    assert tools.only(tools.names).digest_part() == tools.digest_part()
+    with pytest.raises(JobError, match="no tool 'tree'; did you mean three"):
+        tools.only(["tree"])
+    with pytest.raises(JobError, match="names no tool"):
+        tools.only([])

@@ -48,6 +48,12 @@ _RANGES = {
 }
 
 
+def routes() -> list[str]:
+    """Every route with its method, as people write it."""
+    fixed = [f"{method} {PREFIX}{path}" for method, path in _ROUTES]
+    return [*fixed, f"GET {PREFIX}{_RESULT}ID", f"GET {PREFIX}{_MODEL}NAME"]
+
+
 class Glm:
     """The dialect, in front of one provider."""
 

@@ -38,6 +38,11 @@ _THINKS = re.compile(r"(?:gpt-[5-9]|o[1-9])(?![0-9])", re.IGNORECASE)  # what th
 _RANGES = {"temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
 
 
+def routes() -> list[str]:
+    """Every route with its method, as people write it."""
+    return [*(f"{method} {PREFIX}{path}" for method, path in _ROUTES), f"GET {PREFIX}{_MODEL}NAME"]
+
+
 class OpenAI:
     """The dialect, in front of one provider."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from batch.simulator.books.tokens import text_of
-from batch.simulator.models import arithmetic
+from batch.simulator.models import arithmetic, reporting
 from batch.simulator.models.completion import Ask, ToolCall
 
 _SYNONYMS = {
@@ -45,6 +45,9 @@ def decide(ask: Ask) -> tuple[tuple[ToolCall, ...], str | None]:
         return (), None
     user, called, results = _loop(ask.messages)
     last = ask.messages[-1].get("role")
+    report = None if ask.forced or last not in ("tool", "user") else reporting.read(ask.tools, user)
+    if report is not None:
+        return reporting.next_calls(report, called, results), reporting.answer(report, results) if results else None
     if last == "tool":
         return _next_calls(ask, user, called, results), _sentence(user, results)
     if not ask.tools or last == "assistant":

@@ -78,7 +78,7 @@ class Disk:
     def holds(self, path: object) -> bool:
         """Whether a path lies on this disk."""
         try:
-            text = os.fspath(path)  # type: ignore[call-overload]
+            text = os.fspath(path)  # type: ignore[call-overload]  # that is the question
         except TypeError:
             return False
         return isinstance(text, str) and (text == self.root or text.startswith(f"{self.root}/"))

@@ -34,7 +34,7 @@ def test_a_damaged_folder_is_usable_again_and_no_answer_is_bought_twice(
 ) -> None:
     """Promises 1, 2 and 5: whatever happened to one file, and with a killed run in it."""
     damages = {(damage.name, damage.how): damage for damage in killed.damages()}
-    assert strike(killed, damages[name, how]) == came_to  # type: ignore[index]
+    assert strike(killed, damages[name, how]) == came_to  # type: ignore[index]  # names come in pairs
 
 
 def test_a_ledger_with_a_flipped_byte_is_refused_or_has_that_page_in_its_log(killed: Scene) -> None:

@@ -37,7 +37,7 @@ def test_a_key_that_is_a_word_of_every_answer_takes_nothing_from_it(key: str, tm
     def answer(asked: Asked) -> object:
         return completion(f'{{"content": "stop, the content of token {key} is null"}}')
 
-    way = Way(answer, rows=3)  # type: ignore[arg-type]
+    way = Way(answer, rows=3)  # type: ignore[arg-type]  # any answer will do
     with undisturbed({"OPENAI_API_KEY": key}), provider(way, lambda: None) as (url, asked):
         write(tmp_path, way, url)
         code, told = said("run", tmp_path, "--progress", "none")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import random
 import tempfile
 from pathlib import Path
 
+from tests.system.kills.effects import POINTS, Agents
 from tests.system.kills.stage import CHUNKS, CONCURRENCY, Stage, expected_answers, moments, simulator
 
 ROWS = 1_500
+AGENTS = 200
+POLICIES = ("fail", "ask_model", "rerun")
 
 
 def main() -> None:
@@ -17,8 +21,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40, help="per lane")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", default="sync,stream,task")
+    parser.add_argument("--effects", type=int, default=30, help="kills of an agent that writes files, per policy")
     asked = parser.parse_args()
-    for lane in asked.lanes.split(","):
+    for lane in asked.lanes.split(",") if asked.kills else ():
         with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name), CHUNKS) as url:
             answers = expected_answers(Path(name) / "calm", url, lane, ROWS)
             when = iter(moments(asked.seed, 100 * asked.kills, 400))
@@ -37,6 +42,39 @@ def main() -> None:
                 f"{figures['calls']} calls in the book, {figures['billed']} billed; {figures['unknown']} unknown, "
                 f"at most {CONCURRENCY} a kill allowed"
             )
+    for policy in POLICIES if asked.effects else ():
+        agents(policy, asked.effects, asked.seed)
+
+
+def agents(policy: str, kills: int, seed: int) -> None:
+    """Kill an agent at every step of a tool, at each a number of times, and verify what it wrote."""
+    chance = random.Random(seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="promptmill-agents-") as name,
+        simulator(Path(name), "time_factor = 0.2") as url,
+    ):
+        stage, place = Agents(Path(name) / "job", url, "sync", rows=AGENTS, policy=policy), 0
+        folders = rows = interrupted = doubted = twice = killed = 0
+        when = iter(moments(seed, 100 * kills, 200))
+        while killed < kills:
+            # Every step of a tool in turn, and then a moment that nobody chose: inside a function, for instance.
+            point = (*POINTS, None)[place % (len(POINTS) + 1)]
+            code = stage.run_and_kill(next(when)) if point is None else stage.run(f"{point}:{chance.randint(1, 20)}")
+            if code in (None, -9):
+                place, killed = place + 1, killed + 1
+                if killed < kills:
+                    continue
+            assert stage.kills, f"{point} was never passed: {stage.said}"
+            assert stage.run() in (0, 1), stage.said
+            figures = stage.verify_effects()
+            folders, rows = folders + 1, rows + AGENTS
+            interrupted, doubted = interrupted + figures["interrupted"], doubted + figures["doubted"]
+            twice += figures["twice"]
+            stage = Agents(Path(name) / f"job-{folders}", url, "sync", rows=AGENTS, policy=policy)
+        print(
+            f"effects, policy {policy}: {killed} kills over {folders} folders, {rows} rows; {interrupted} failed as "
+            f"interrupted, {doubted} flagged as in doubt; {twice} files written twice"
+        )
 
 
 if __name__ == "__main__":

@@ -81,8 +81,10 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.out = self.folder / "out"
         self.write_input(self.rows)
-        tools = ROOT / "jobs" / "quickstart" / "tools.py"
-        (self.folder / "tools.py").write_text(tools.read_text(encoding="utf-8"), encoding="utf-8")
+        tools = (ROOT / "jobs" / "quickstart" / "tools.py").read_text(encoding="utf-8")
+        # A sum counts as an effect here, so that its intent is one more step to be killed at.
+        text = tools.replace("@tool\ndef add", "@tool(effects=True)\ndef add")
+        (self.folder / "tools.py").write_text(text, encoding="utf-8")
         (self.folder / "job.toml").write_text(
             f"""
             name = "kills"
@@ -100,6 +102,7 @@ class Stage:
             max_attempts = {self.max_attempts}
             [tools]
             module = "tools.py"
+            policy = "rerun"
             [output]
             path = "out"
             rows_per_part = {self.rows_per_part}

@@ -33,7 +33,7 @@ from batch.job.job import Job
 from batch.run.command import run
 from batch.simulator.models.completion import Ask
 from batch.simulator.models.speaker import complete
-from tests.simulator.conftest import Sim
+from tests.simulator.conftest import Gate, Sim
 from tests.system.nights.cron import Dated
 from tests.system.runs.conftest import Mill
 
@@ -88,10 +88,14 @@ class House(Mill):
         pruned: whether rows were ever taken out of the table.
         now: the wall clock at the start of the next command.
         risk: calls that may be unknown by now.
+        gate: of the provider, if it has one: open, but for nights in which something happens in the middle.
     """
 
-    def __init__(self, folder: Path, sim: Sim, *, form: Form, lane: str) -> None:
+    def __init__(self, folder: Path, sim: Sim, *, form: Form, lane: str, gate: Gate | None = None) -> None:
         super().__init__(folder, sim, lane=lane, model=MODEL)
+        self.gate = gate
+        if gate is not None:
+            gate.open()
         self.form = form
         self.key = "id"
         self.user = "{{ text }}"
@@ -179,29 +183,40 @@ class House(Mill):
     ) -> Night:
         """One night; with `then`, do that to the process once the provider has had `after` more requests.
 
-        It is a process of its own when something happens to it or `cron` says so, else a call of the Python API.
+        Where there is a gate, no more answers come before that than must, so that no run is over by then. It is a process of its own when something happens to it or `cron` says so, else a call of the Python API.
         """
         assert self.sim is not None
         first = self._requests()
         if not (options or failpoint or then or cron):
             return self._within()
         program = (sys.executable, "-m", "tests.system.nights.cron", self.now.strftime("%Y-%m-%dT%H:%M:%S"))
+        if then is not None and self.gate is not None:
+            self.gate.shut()
         process = self.start(*options, failpoint=failpoint, program=program)
         disturbed = bool(failpoint)
         try:
             if then is not None:
-                deadline = time.monotonic() + 60
-                while self._requests() < first + after and process.poll() is None:
-                    assert time.monotonic() < deadline, "the requests never came"
-                    time.sleep(0.002)
+                if self.gate is not None and after > CONCURRENCY:
+                    self._await_requests(first + CONCURRENCY, process)
+                    self.gate.let_pass(after - CONCURRENCY)
+                self._await_requests(first + after, process)
                 if process.poll() is None:
                     disturbed = True
                     then(process)
+                if self.gate is not None:
+                    self.gate.open()
             said = "".join(process.communicate(timeout=120))
         finally:
             process.kill()
             process.wait(60)
         return Night(process.returncode, said, disturbed)
+
+    def _await_requests(self, count: int, process: subprocess.Popen[str]) -> None:
+        """Wait until the provider has had so many requests in all, or the process has ended."""
+        deadline = time.monotonic() + 60
+        while self._requests() < count and process.poll() is None:
+            assert time.monotonic() < deadline, "the requests never came"
+            time.sleep(0.002)
 
     def _within(self) -> Night:
         begin = partial(run, Job.load(self.save()), environ=self.environ, clock=Dated(self.now))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.simulator.conftest import Start, start
+from tests.simulator.conftest import Gate, Start, start
 from tests.support.longer import longer
 from tests.system.nights.house import CONCURRENCY, SCENARIO, Form, House, interrupt, kill
+from tests.system.runs.test_stops import stopping, until
 
 __all__ = ["start"]
 
@@ -20,7 +22,8 @@ def test_seven_nights_leave_each_key_once_and_the_books_exact(
     form: Form, lane: str, tmp_path: Path, start: Start
 ) -> None:
     """Promises 1, 2, 3 and 5, as a team that runs the command from cron meets them."""
-    house = House(tmp_path / "job", start(SCENARIO), form=form, lane=lane)
+    gate = Gate()
+    house = House(tmp_path / "job", start(SCENARIO, gate), form=form, lane=lane, gate=gate)
     first_data(house)
     new_rows(house)
     edited_rows(house)
@@ -148,7 +151,12 @@ def a_ctrl_c(house: House) -> None:
     house.edit(list(house.source())[60:70])
     house.put()
     work_id = house.work_id()
-    night = house.night(after=20, then=interrupt)
+
+    def stop(process: subprocess.Popen[str]) -> None:
+        interrupt(process)
+        until(lambda: stopping(house), "that it stops")
+
+    night = house.night(after=20, then=stop)
     assert (night.code, night.disturbed) == (4, True), night.said
     house.check(may_change=work_id)
     assert house.status()["state"] == "interrupted"

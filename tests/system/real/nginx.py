@@ -99,7 +99,7 @@ def nginx(
         location: directives of the one `location`.
 
     Raises:
-        AssertionError: it does not listen after ten seconds; with its error log.
+        AssertionError: it does not listen after a minute; with its error log.
     """
     found = program()
     assert found is not None
@@ -129,12 +129,12 @@ def nginx(
 
 
 def _await(port: int, process: subprocess.Popen[bytes], running: Nginx) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
-            assert process.poll() is None and time.monotonic() < until, running.errors()  # noqa: PT018
+            assert process.poll() is None and time.monotonic() < until, running.errors()  # noqa: PT018 - told alike
             time.sleep(0.02)
         else:
             return

@@ -121,12 +121,12 @@ def test_a_body_that_the_gateway_refuses_is_one_failed_row(make: Make, before: B
 def test_rows_that_the_gateway_turns_away_are_asked_again(make: Make, before: Before, status: int) -> None:
     """`limit_req` says 503 unless told otherwise, with an HTML page and no time to wait."""
     mill = make()
-    http = f"limit_req_zone $server_port zone=all:1m rate=100r/s; limit_req_status {status};"
-    gateway = before(mill, http=http, location="limit_req zone=all burst=15 nodelay;")
-    mill.questions(60)
+    http = f"limit_req_zone $server_port zone=all:1m rate=10r/s; limit_req_status {status};"
+    gateway = before(mill, http=http, location="limit_req zone=all burst=5 nodelay;")
+    mill.questions(30)
     report = mill.run()
     assert (report.exit_code, report.state) == (0, "finished")
-    mill.check_table(60)
+    mill.check_table(30)
     assert set(mill.one("status")) == {"ok"}
     mill.check_books()
     assert {entry.status for entry in gateway.log()} == {200, status}
@@ -136,10 +136,10 @@ def test_rows_that_the_gateway_turns_away_are_asked_again(make: Make, before: Be
 def test_what_the_gateway_gives_up_on_is_in_doubt_and_every_row_has_an_outcome(
     make: Make, before: Before, lane: str
 ) -> None:
-    """504 after a second: the service may still answer and bill, so the call is unknown; the row may be tried again."""
-    slow = '[[fault]]\nbehaviour = 43\nseconds = 4.0\nrows = ["number 3.", "number 7."]\n'
+    """504 after three seconds: the service may still answer and bill, so the call is unknown; the row may be tried again."""
+    slow = '[[fault]]\nbehaviour = 43\nseconds = 12.0\nrows = ["number 3.", "number 7."]\n'
     mill = make(slow, lane=lane)
-    gateway = before(mill, location="proxy_read_timeout 1s;")
+    gateway = before(mill, location="proxy_read_timeout 3s;")
     mill.limits = {"concurrency": 8, "max_attempts": 2}
     mill.questions(20)
     report = mill.run()

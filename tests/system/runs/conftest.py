@@ -19,7 +19,7 @@ import pytest
 from batch.job.job import Job
 from batch.job.options import RunOptions
 from batch.run.command import Report, run
-from tests.simulator.conftest import Sim, Start, start
+from tests.simulator.conftest import Gate, Sim, Start, start
 from tests.support import processes
 
 __all__ = ["start"]
@@ -31,6 +31,8 @@ OPENAI_KEY = "sk-Jh4wQz8nTd1yLs6vKe3m"
 ENVIRON = {"ZHIPUAI_API_KEY": KEY, "OPENAI_API_KEY": OPENAI_KEY}
 LANES = [("glm", "sync"), ("openai", "sync"), ("glm", "task")]
 GLM_LANES = ["sync", "task"]
+SOME = "[latency]\nchat_ms = [1, 1]\ntask_ms = [1, 1]\n"
+"""The latency of answers that wait at a gate; what is left of it once the gate is open."""
 
 
 class Mill:
@@ -51,6 +53,8 @@ class Mill:
         self.user = "{{ question }}"
         self.tools: str | None = None
         self.max_turns = 8
+        self.coerce = False
+        self.tool_keys: dict[str, Any] = {}
         self.limits: dict[str, Any] = {"concurrency": 16}
         self.output: dict[str, Any] = {}
         self.more = ""
@@ -81,6 +85,8 @@ class Mill:
         if self.tools is not None:
             (self.folder / "tools.py").write_text(self.tools, encoding="utf-8")
             lines += ["[tools]", 'module = "tools.py"', f"max_turns = {self.max_turns}"]
+            lines += ["coerce = true"] if self.coerce else []
+            lines += [f"{key} = {json.dumps(value)}" for key, value in self.tool_keys.items()]
         lines += ["[limits]", *(f"{key} = {value}" for key, value in self.limits.items())]
         lines += ["[output]", f"path = {json.dumps(str(self.out))}"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in self.output.items()]
@@ -227,12 +233,20 @@ Make = Callable[..., Mill]
 
 @pytest.fixture
 def make(tmp_path: Path, start: Start) -> Make:
-    """Makes a job with a simulator of its own; without latency, unless the scenario says so."""
+    """Makes a job with a simulator of its own; without latency, unless the scenario says so, or there is a gate."""
 
-    def begin(scenario: str = "", *, sim: Sim | None = None, name: str = "job", **how: Any) -> Mill:
-        return Mill(tmp_path / name, sim or start(scenario), **how)
+    def begin(
+        scenario: str = "", *, sim: Sim | None = None, gate: Gate | None = None, name: str = "job", **how: Any
+    ) -> Mill:
+        return Mill(tmp_path / name, sim or start(scenario or (SOME if gate else ""), gate), **how)
 
     return begin
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """What holds the provider's answers back until a test lets them come."""
+    return Gate()
 
 
 @pytest.fixture

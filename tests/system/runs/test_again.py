@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 
 from batch.core.errors import InputError
 from batch.run.command import Report
-from tests.simulator.conftest import Start
+from tests.simulator.conftest import Gate, Start
 from tests.system.runs.conftest import Make, Mill
+from tests.system.runs.test_stops import stop
 
 
 def asked(mill: Mill, report: Report) -> int:
@@ -263,32 +265,30 @@ def test_a_column_of_another_type_that_nobody_reads_stops_no_night(mill: Mill) -
     assert mill.query(f"SELECT DISTINCT typeof(size) FROM '{mill.out}/results/*.parquet'") == [("BIGINT",)]
 
 
-def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Make) -> None:
+def test_a_template_of_before_costs_nothing_after_an_interrupted_change(make: Make, gate: Gate) -> None:
     """Design 5: an index entry describes the outcome that is in the table; back at A nothing is bought."""
-    mill = make("[latency]\nchat_ms = [150, 150]\n")
+    mill = make(gate=gate)
     mill.limits["concurrency"] = 4
     mill.questions(16)
+    gate.open()
     assert mill.run().exit_code == 0
-    asked(mill, None)  # type: ignore[arg-type]
+    asked(mill, None)  # type: ignore[arg-type]  # there is no report yet
     mill.user = "B: {{ question }}"
+    gate.shut()
+    gate.let_pass(4)
     process = mill.start("--log-format", "json")
-    assert process.stderr is not None
-    wait_for(mill, 4)
-    process.terminate()
+    assert mill.sim is not None
+    mill.sim.until_books(len(mill.sim.books()) + 4)
+    stop(process, signal.SIGTERM)
+    gate.open()
     process.communicate(timeout=120)
     assert process.returncode == 4
     replaced = len({row[0] for row in mill.calls("row_id", f"run = '{mill.runs()[-1]['run']}'")})
-    asked(mill, None)  # type: ignore[arg-type]
+    asked(mill, None)  # type: ignore[arg-type]  # there is no report yet
     mill.user = "{{ question }}"
     report = mill.run()
     assert (report.exit_code, asked(mill, report)) == (0, replaced)
     mill.check_table(16)
-
-
-def wait_for(mill: Mill, requests: int) -> None:
-    """Until the provider has answered that many."""
-    assert mill.sim is not None
-    mill.sim.until_books(requests)
 
 
 def test_repeated_keys_and_a_key_that_looks_like_one_stay_apart(mill: Mill) -> None:

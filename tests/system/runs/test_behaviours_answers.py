@@ -131,7 +131,7 @@ def test_fault_50_another_model_is_kept_and_flagged_or_refused_as_the_job_says(l
         path.write_text(path.read_text("utf-8").replace("[model]\n", '[model]\nserved = "same"\n'), "utf-8")
         return mill.folder
 
-    mill.save = save  # type: ignore[method-assign]
+    mill.save = save  # type: ignore[method-assign]  # the job is written by hand
     finished(mill, failed=(1,))
     assert told(mill) == ("served_other", "GLM-4.7-ALI", True)
     assert len([record for record in mill.books() if record["billed"]]) == 4

@@ -169,10 +169,10 @@ def test_fault_34_35_a_poll_that_is_cut_is_asked_again_and_nothing_bought_again(
 @pytest.mark.parametrize(
     ("behaviour", "options", "lane"),
     [
-        (43, {"seconds": 1.5}, "sync"),
-        (43, {"seconds": 1.5}, "task"),
+        (43, {"seconds": 8.0}, "sync"),
+        (43, {"seconds": 8.0}, "task"),
         (44, {"interval_ms": 50}, "sync"),
-        (44, {"gap_s": 1.5}, "sync"),
+        (44, {"gap_s": 8.0}, "sync"),
     ],
 )
 def test_fault_43_44_slowness_ends_at_the_calls_own_time(
@@ -180,10 +180,10 @@ def test_fault_43_44_slowness_ends_at_the_calls_own_time(
 ) -> None:
     """No first byte, a byte at a time, a gap in the middle: `timeout`, possibly billed, sent again."""
     mill = faulty(make, behaviour, first=1, lane=lane, **options)
-    mill.limits["call_timeout_s"] = 0.4
+    mill.limits["call_timeout_s"] = 2.0
     finished(mill)
     assert calls(mill) == [("unknown", "timeout", None), OK]
-    assert max(gaps(mill)) < 2.5
+    assert max(gaps(mill)) < 8.0
 
 
 @contextmanager
@@ -254,16 +254,16 @@ def jwt(mill: Mill) -> Mill:
         path.write_text(path.read_text("utf-8").replace("[model]\n", '[model]\nkey_form = "jwt"\n'), "utf-8")
         return mill.folder
 
-    mill.save = save  # type: ignore[assignment, method-assign]
+    mill.save = save  # type: ignore[assignment, method-assign]  # the job is written by hand
     return mill
 
 
 @pytest.mark.parametrize("lane", GLM_LANES)
 def test_fault_63_an_expired_token_is_made_anew_once_and_the_run_goes_on(lane: str, make: Make) -> None:
     """A token the server takes for too old costs one refused call, and no row."""
-    slow = "[latency]\nchat_ms = [150, 200]\ntask_ms = [150, 200]\n"
+    slow = "[latency]\nchat_ms = [350, 400]\ntask_ms = [350, 400]\n"
     route = "submit" if lane == "task" else "chat"
-    mill = jwt(faulty(make, 63, struck=(), older_than_s=0.9, route=route, more=slow, rows=30, lane=lane))
+    mill = jwt(faulty(make, 63, struck=(), older_than_s=2.0, route=route, more=slow, rows=30, lane=lane))
     report = finished(mill)
     assert report.totals.rows_ok == 30
     refused = mill.calls("error_kind, error_code", "state = 'refused'")

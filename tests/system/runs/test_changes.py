@@ -6,19 +6,21 @@ import signal
 
 import pytest
 
+from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import GLM_LANES, Make
 from tests.system.runs.test_stops import ADD, kill_with_tasks, submits
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["new template", "other model"])
 def test_after_a_crash_the_tasks_of_the_old_job_are_collected_under_their_own_fingerprint(
-    fresh: bool, make: Make
+    fresh: bool, make: Make, gate: Gate
 ) -> None:
     """Design 4: accepted ids are collected, booked and published, the run closes as job_changed, the next re-asks."""
-    mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits["concurrency"] = 10
     mill.questions(20)
     kill_with_tasks(mill, 10)
+    gate.open()
     assert submits(mill) == 10
     old = {record["client_call_id"] for record in mill.books()}
     if fresh:
@@ -42,12 +44,13 @@ def test_after_a_crash_the_tasks_of_the_old_job_are_collected_under_their_own_fi
     assert mill.run().state == "nothing_to_do"
 
 
-def test_the_collected_rows_of_an_old_job_stand_in_the_table_until_they_are_replaced(make: Make) -> None:
+def test_the_collected_rows_of_an_old_job_stand_in_the_table_until_they_are_replaced(make: Make, gate: Gate) -> None:
     """Design 4: published under the old fingerprint; read while the next run has just begun."""
-    mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits["concurrency"] = 10
     mill.questions(10)
     kill_with_tasks(mill, 10)
+    gate.open()
     mill.user = "Other: {{ question }}"
     assert mill.command(failpoint="run.closed:1")[0] == -signal.SIGKILL
     found = mill.results("n, status, model_asked, fingerprint, lane")
@@ -59,11 +62,12 @@ def test_the_collected_rows_of_an_old_job_stand_in_the_table_until_they_are_repl
     mill.check_books()
 
 
-def test_old_tasks_are_collected_from_the_provider_they_were_given_to(make: Make) -> None:
+def test_old_tasks_are_collected_from_the_provider_they_were_given_to(make: Make, gate: Gate) -> None:
     """Design 6: ids are polled at the base URL stored with them, with that provider's key, whatever the job says."""
-    mill = make("[latency]\ntask_ms = [600, 600]\n", lane="task")
+    mill = make(gate=gate, lane="task")
     mill.questions(10)
     kill_with_tasks(mill, 10)
+    gate.open()
     count = submits(mill)
     mill.provider, mill.lane, mill.model = "openai", "sync", "gpt-5-mini"
     report = mill.run()
@@ -93,18 +97,20 @@ def test_half_a_conversation_of_a_changed_job_is_dropped_and_stays_booked(lane: 
 
 @pytest.mark.parametrize("lane", GLM_LANES)
 def test_after_a_crash_with_a_changed_input_what_was_sent_is_finished_and_the_rest_read_anew(
-    lane: str, make: Make
+    lane: str, make: Make, gate: Gate
 ) -> None:
     """Design 4: rows already sent finish from the spill; closed as input_changed; the next run reads the new source."""
-    mill = make("[latency]\nchat_ms = [300, 300]\ntask_ms = [600, 600]\n", lane=lane)
+    mill = make(gate=gate, lane=lane)
     mill.limits["concurrency"] = 10
     mill.key = "n"
     rows = mill.questions(30)
     if lane == "task":
         kill_with_tasks(mill, 10)
     else:
+        gate.let_pass(1)
         assert mill.command(failpoint="settled.committed:1")[0] == -9
     first = len(mill.books())
+    gate.open()
     mill.write([*({"n": n, "question": f"Changed {n}?"} for n in range(20, 40)), *rows[:5]])
     report = mill.run()
     assert report.exit_code == 0
@@ -120,12 +126,13 @@ def test_after_a_crash_with_a_changed_input_what_was_sent_is_finished_and_the_re
     assert mill.run().state == "nothing_to_do"
 
 
-def test_a_job_that_changes_twice_over_two_kills_buys_no_task_twice(make: Make) -> None:
+def test_a_job_that_changes_twice_over_two_kills_buys_no_task_twice(make: Make, gate: Gate) -> None:
     """Promises 1 and 2: A killed, B killed while it collects A, C runs."""
-    mill = make("[latency]\ntask_ms = [700, 700]\n", lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits["concurrency"] = 10
     mill.questions(10)
     kill_with_tasks(mill, 10)
+    gate.open()
     mill.user = "B: {{ question }}"
     assert mill.command(failpoint="settled.committed:1")[0] == -9
     mill.user = "C: {{ question }}"
@@ -136,13 +143,14 @@ def test_a_job_that_changes_twice_over_two_kills_buys_no_task_twice(make: Make) 
     assert mill.pending() == []
 
 
-def test_job_and_input_changed_at_once_after_a_kill_end_in_the_new_form(make: Make) -> None:
+def test_job_and_input_changed_at_once_after_a_kill_end_in_the_new_form(make: Make, gate: Gate) -> None:
     """Design 4: both changes, one command."""
-    mill = make("[latency]\ntask_ms = [500, 500]\n", lane="task")
+    mill = make(gate=gate, lane="task")
     mill.key = "n"
     mill.limits["concurrency"] = 10
     mill.questions(20)
     kill_with_tasks(mill, 10)
+    gate.open()
     mill.user = "B: {{ question }}"
     mill.questions(30, first=5)
     assert mill.run().exit_code == 0

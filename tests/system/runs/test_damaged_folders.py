@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from batch.cli import main
 from batch.core.errors import OutputError
 from batch.output.folder import Busy
+from tests.simulator.conftest import Gate
 from tests.support.ledgers import read
 from tests.system.runs.conftest import Make, Mill
 
@@ -40,7 +40,8 @@ def killed(mill: Mill, failpoint: str, rows: int = 20) -> Mill:
     """Killed in the middle of its first night."""
     mill.key = "n"
     mill.output = {"rows_per_part": 5}
-    mill.limits = {"concurrency": 4}
+    # One after the other: no commit settles two rows, so that no part is complete after four of them.
+    mill.limits = {"concurrency": 1 if failpoint.startswith("settled") else 4}
     mill.questions(rows)
     code, said = mill.command(failpoint=failpoint)
     assert code == -9, said
@@ -271,9 +272,9 @@ def test_a_start_over_many_files_is_fast(mill: Mill) -> None:
 # -- the lock ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_lock_file_that_is_removed_keeps_the_second_writer_out(make: Make) -> None:
+def test_a_lock_file_that_is_removed_keeps_the_second_writer_out(make: Make, gate: Gate) -> None:
     """FIELD 4. It came in and ended with "UNIQUE constraint failed … Free space"."""
-    mill = make("[latency]\nchat_ms = [3000, 3000]\n")
+    mill = make(gate=gate)
     mill.questions(2)
     first = mill.start()
     try:
@@ -285,8 +286,8 @@ def test_a_lock_file_that_is_removed_keeps_the_second_writer_out(make: Make) -> 
             (mill.out / ".lock").unlink()
             with pytest.raises(Busy, match=rf"process {first.pid}, since 20"):
                 mill.run()
-        first.send_signal(signal.SIGCONT)
     finally:
+        gate.open()
         said = "".join(first.communicate(timeout=60))
     assert first.returncode == 0, said
     assert mill.run().state == "nothing_to_do"

@@ -56,7 +56,7 @@ def test_a_provider_table_teaches_words_of_its_own(tmp_path: Path) -> None:
             file.write_text(text.replace(f'base_url = "{server.url}/v1"\n', "", 1), "utf-8")
             return mill.folder
 
-        mill.save = save  # type: ignore[method-assign]
+        mill.save = save  # type: ignore[method-assign]  # the job is written by hand
         assert mill.run().exit_code == 1
         assert mill.results("finish_reason, error_kind, error_code")[1:] == [("stop", None, None)] * 3
         assert mill.results("status, error_kind, error_code")[0] == ("failed", "server", "Broken")

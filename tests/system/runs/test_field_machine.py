@@ -18,8 +18,9 @@ import pytest
 from batch.core.clock import Clock
 from batch.job.job import Job
 from batch.run.command import run
+from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import ROOT, Make, Mill
-from tests.system.runs.test_stops import SLOW, arrived, end, until
+from tests.system.runs.test_stops import arrived, end, stopping, until
 
 WAITS = """
 import atexit, time
@@ -104,22 +105,23 @@ def test_ctrl_c_while_the_modules_are_loaded_prints_no_traceback(tmp_path: Path)
     assert process.returncode == 4
 
 
-def test_signals_that_are_ignored_at_the_start_stay_ignored(make: Make) -> None:
+def test_signals_that_are_ignored_at_the_start_stay_ignored(make: Make, gate: Gate) -> None:
     """FIELD 43. `nohup promptmill run … &`: the next Ctrl-C in that terminal stopped it."""
-    mill = make(SLOW)
+    mill = make(gate=gate)
     mill.questions(32)
     process = mill.start(program=through_sh("trap '' INT HUP; exec $RUN"))
     until(lambda: arrived(mill) >= 16, "the first requests")
     for number in (signal.SIGINT, signal.SIGHUP):
         process.send_signal(number)
+    gate.open()
     said = end(process)
     assert process.returncode == 0, said
     assert len(mill.books()) == 32
 
 
-def test_a_terminal_that_is_closed_lets_calls_in_flight_finish(make: Make) -> None:
+def test_a_terminal_that_is_closed_lets_calls_in_flight_finish(make: Make, gate: Gate) -> None:
     """FIELD 43. SIGHUP, and every word to the terminal an error: what was paid for is there, exit 4."""
-    mill = make(SLOW)
+    mill = make(gate=gate)
     mill.limits["concurrency"] = 8
     mill.questions(60)
     mill.save()
@@ -135,11 +137,14 @@ def test_a_terminal_that_is_closed_lets_calls_in_flight_finish(make: Make) -> No
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - it calls the system only
     )
     os.close(inside)
+    gate.let_pass(8)
     until(lambda: arrived(mill) >= 16 or process.poll() is not None, "16 requests")
     os.close(terminal)
+    until(lambda: stopping(mill) or process.poll() is not None, "the end of the terminal")
+    gate.open()
     assert process.wait(60) == 4
     assert all(record["delivered"] for record in mill.books()), "a call in flight was cut"
-    assert len(mill.results()) == len(mill.books()) < 60
+    assert len(mill.results()) == len(mill.books()) == 16
     assert mill.runs()[-1]["exit_code"] == 4
 
 
@@ -180,6 +185,27 @@ def test_few_open_files_are_raised_or_else_fewer_calls_are_made(mill: Mill) -> N
     code, said = mill.command(program=through_sh("ulimit -n 30; exec $RUN"))
     assert code == 2
     assert "too few files may be open" in said
+
+
+@pytest.mark.parametrize("files", [8, 10, 12, 13, 40])
+def test_with_hardly_any_open_files_one_sentence_is_all_that_is_said(mill: Mill, files: int) -> None:
+    """FIELD 41. An event loop that got no files told of itself, in tracebacks and warnings below the message."""
+    mill.questions(1)
+    code, said = mill.command(program=through_sh(f"ulimit -n {files}; exec $RUN"))
+    assert code == 2
+    assert said.startswith("promptmill: too few files may be open for even one call, which needs ")
+    assert said.count("\n") == 1, said
+
+
+def test_a_simulator_with_hardly_any_open_files_blames_no_port() -> None:
+    """FIELD 41. "Give --port another one", and warnings of an event loop."""
+    program = [sys.executable, "-m", "batch", "simulate", "--port", "0"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -n 10; exec "$@"', "sh", *program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("promptmill: too few files may be open for a server. Have this process started with ")
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 class Restless(Clock):

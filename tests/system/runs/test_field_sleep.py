@@ -18,6 +18,8 @@ from tests.support.stub import reply
 from tests.system.runs.conftest import Mill
 
 ROWS = 8
+TIMES_S = 5.0, 4.0
+"""Of a whole answer, and of its pieces: longer than it takes to ask for all rows and to stop the process."""
 
 
 def streamed() -> bytes:
@@ -45,7 +47,8 @@ def test_answers_that_came_while_the_process_was_stopped_are_read_and_not_bought
 
     with serving(serve) as (url, counts):
         mill = Mill(tmp_path, url, provider="openai", lane=lane)
-        mill.limits = {"concurrency": ROWS, "call_timeout_s": 1.0, "first_chunk_timeout_s": 0.8, "idle_timeout_s": 0.8}
+        mill.limits = {"concurrency": ROWS, "call_timeout_s": TIMES_S[0]}
+        mill.limits |= {"first_chunk_timeout_s": TIMES_S[1], "idle_timeout_s": TIMES_S[1]}
         mill.questions(ROWS)
         process = mill.start()
         try:
@@ -56,7 +59,7 @@ def test_answers_that_came_while_the_process_was_stopped_are_read_and_not_bought
                 time.sleep(0.005)
             os.kill(process.pid, signal.SIGSTOP)
             asleep.set()
-            time.sleep(1.3)
+            time.sleep(TIMES_S[0] + 0.3)
         finally:
             os.kill(process.pid, signal.SIGCONT)
             said = process.communicate(timeout=30)

@@ -117,7 +117,7 @@ def test_a_column_of_messages_is_asked_as_it_is(kind: str, mill: Mill) -> None:
         pq.write_table(pa.Table.from_pylist(rows), mill.folder / mill.input)
     job = mill.save() / "job.toml"
     job.write_text(job.read_text().replace('user = "{{ question }}"', 'messages = "chat"'))
-    mill.save = lambda: mill.folder  # type: ignore[method-assign]
+    mill.save = lambda: mill.folder  # type: ignore[method-assign]  # the job is written by hand
     assert mill.run().exit_code == 1
     mill.check_table(10)
     assert [n for n, status in mill.results("n, status") if status == "failed"] == [4, 5]

@@ -60,7 +60,7 @@ def rewrite(mill: Mill, change: Callable[[str], str]) -> None:
         job.write_text(change(job.read_text("utf-8")), "utf-8")
         return folder
 
-    mill.save = saved  # type: ignore[method-assign]
+    mill.save = saved  # type: ignore[method-assign]  # the job is written by hand
 
 
 def test_a_folder_is_asked_in_the_order_of_its_files(mill: Mill) -> None:

@@ -95,6 +95,21 @@ def banking_labels(rows: Rows, folder: Path) -> None:
     assert sum(count for _, count, _ in found) == len(rows), "the query in the job's head"
 
 
+def memory_report(rows: Rows, folder: Path) -> None:
+    reports = folder / "out" / "reports"
+    found = sorted(str(path.relative_to(reports)) for path in reports.glob("*/*.txt"))
+    assert sorted((reports / "written.log").read_text("utf-8").splitlines()) == found, "each was written once"
+    assert [path.partition("/")[0] for path in found] == sorted(row["id"] for row in rows)
+    used = {json.loads(json.loads(row["messages"])[1]["content"])["used_percent"] for row in rows}
+    assert all(0 < share < 100 for share in used)
+    for row in rows:
+        high = json.loads(json.loads(row["messages"])[1]["content"])["used_percent"] > row["limit"]
+        name = f"{row['id']}/{'mem_high' if high else 'mem_ok'}.txt"
+        assert name in found
+        assert row["answer"].endswith(f"{name} is written.")
+        assert (row["turns"], row["tool_calls"], row["tool_errors"]) == (3, 2, 0)
+
+
 LOOKS: dict[str, Callable[[Rows, Path], None]] = {
     look.__name__: look
     for look in (
@@ -106,6 +121,7 @@ LOOKS: dict[str, Callable[[Rows, Path], None]] = {
         compare_models,
         conversation,
         banking_labels,
+        memory_report,
     )
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,7 +22,7 @@ GLM_429 = b'{"error":{"code":"1302","message":"Rate limit reached for requests"}
 ODD_WAITS = [b"0", b"-3", b"soon", b"1.5", b"Wed, 21 Oct 2015 07:28:00 GMT", b"", b"1e3", b"7"]
 
 
-def job(provider: str = "glm", limits: str = f"concurrency = {SLOTS}", lane: str = "sync") -> object:
+def job(provider: str = "glm", limits: str = f"concurrency = {SLOTS}", lane: str = "sync") -> Callable[[int], str]:
     path, model = ("api/paas/v4", "glm-4") if provider == "glm" else ("v1", "gpt-5-mini")
     return lambda port: "\n".join(
         [
@@ -93,7 +94,7 @@ def test_no_outage_fails_a_row_and_its_end_is_noticed(tmp_path: Path, kind: str,
         world.down = None
         times.append(clock.monotonic())
 
-    report = virtual(tmp_path, world, job(lane=lane), ENVIRON, script)  # type: ignore[arg-type]
+    report = virtual(tmp_path, world, job(lane=lane), ENVIRON, script)
     end = times[1]
     print(kind, world.refused(), report.totals, describe(report.elapsed_s))
     assert report.exit_code == 0
@@ -117,7 +118,7 @@ def test_a_provider_that_stays_away_stops_the_run_after_the_park_time(tmp_path: 
     world = World(clock, SLOW)
     world.down = answering(503, b'{"error":{"code":"1234","message":"network error"}}')
     rows(tmp_path, 200)
-    report = virtual(tmp_path, world, job(), ENVIRON)  # type: ignore[arg-type]
+    report = virtual(tmp_path, world, job(), ENVIRON)
 
     assert report.exit_code == 6
     assert "nothing was answered for 15 min" in str(report.fault)
@@ -126,7 +127,7 @@ def test_a_provider_that_stays_away_stops_the_run_after_the_park_time(tmp_path: 
     assert report.totals.rows_failed == 0
 
     world.down = None
-    again = virtual(tmp_path, world, job(), ENVIRON)  # type: ignore[arg-type]
+    again = virtual(tmp_path, world, job(), ENVIRON)
     assert (again.exit_code, again.table_rows, again.totals.rows_failed) == (0, 200, 0)
 
 
@@ -135,7 +136,7 @@ def test_a_service_that_tells_its_limits_is_obeyed_without_being_told_of_them(tm
     clock = PatientClock()
     world = World(clock, {"limits": {"rpm": 300, "tpm": 1_000_000, "burst_s": 1.0}, **SLOW})
     rows(tmp_path, 600)
-    report = virtual(tmp_path, world, job("openai", "concurrency = 4"), {**ENVIRON, "OPENAI_API_KEY": OPENAI_KEY})  # type: ignore[arg-type]
+    report = virtual(tmp_path, world, job("openai", "concurrency = 4"), {**ENVIRON, "OPENAI_API_KEY": OPENAI_KEY})
 
     assert (report.exit_code, report.totals.rows_ok) == (0, 600)
     verdict = world.app.provider.judge.verdict(60.0)
@@ -153,7 +154,7 @@ def test_rows_that_break_the_provider_fail_and_stop_nobody(tmp_path: Path, bad: 
     texts = [f"number {n}." for n in range(*bad)]
     world = World(clock, {"fault": [{"behaviour": 28, "status": 500, "rows": texts}], **SLOW})
     rows(tmp_path, rows_)
-    report = virtual(tmp_path, world, job(limits="concurrency = 32\nmax_attempts = 3"), ENVIRON)  # type: ignore[arg-type]
+    report = virtual(tmp_path, world, job(limits="concurrency = 32\nmax_attempts = 3"), ENVIRON)
 
     assert (report.exit_code, report.state) == (1, "finished")
     assert report.totals.rows_failed == len(texts)

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.core.errors import InputError, JobError, OutputError, ProviderStop, SystematicFailure
+from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import GLM_LANES, ID, KEY, OPENAI_KEY, SECRET, Make, Mill
-from tests.system.runs.test_stops import VERY_SLOW, end, submits, until
+from tests.system.runs.test_stops import end, submits, until
 
 
 @contextmanager
@@ -74,15 +75,16 @@ def test_a_refused_key_stops_the_run_and_the_right_one_finishes_it(lane: str, ma
     mill.check_books()
 
 
-def test_tasks_in_work_survive_a_command_with_a_wrong_key(make: Make) -> None:
+def test_tasks_in_work_survive_a_command_with_a_wrong_key(make: Make, gate: Gate) -> None:
     """Promise 2: the poll was refused, not the task."""
-    mill = make(VERY_SLOW, lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits["concurrency"] = 8
     mill.questions(8)
     process = mill.start()
     until(lambda: submits(mill) >= 8, "eight tasks")
     process.terminate()
     end(process)
+    gate.open()
     mill.environ["ZHIPUAI_API_KEY"] = "malformed-key"
     assert mill.run().exit_code == 6
     mill.environ["ZHIPUAI_API_KEY"] = KEY
@@ -162,7 +164,7 @@ def test_hostile_rows_are_one_failed_row_each_and_all_others_are_ok(lane: str, m
     (mill.folder / mill.input).write_bytes(b"\n".join(lines) + b"\n")
     job = mill.save() / "job.toml"
     job.write_text(job.read_text().replace('path = "rows.jsonl"', 'path = "rows.jsonl"\nmax_row_bytes = 2000', 1))
-    mill.save = lambda: mill.folder  # type: ignore[method-assign]
+    mill.save = lambda: mill.folder  # type: ignore[method-assign]  # the job is written by hand
     report = mill.run()
     assert report.exit_code == 1
     mill.check_table(48)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
+from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import Make
-
-LATE = "[latency]\ntask_ms = [1300, 1300]\n"
 
 
 def test_stuck_tasks_fail_their_rows_for_now_and_hold_up_nobody(make: Make) -> None:
@@ -27,15 +24,14 @@ def test_stuck_tasks_fail_their_rows_for_now_and_hold_up_nobody(make: Make) -> N
     mill.check_books(at_risk=2)
 
 
-def test_a_task_that_was_late_is_collected_by_the_next_run_and_not_submitted_again(make: Make) -> None:
+def test_a_task_that_was_late_is_collected_by_the_next_run_and_not_submitted_again(make: Make, gate: Gate) -> None:
     """Design 4: id kept and polled first next time; design 5: a late answer is a further record."""
-    mill = make(LATE, lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits.update(concurrency=8, task_timeout_s=0.4)
     mill.questions(8)
-    began = time.monotonic()
     assert mill.run().exit_code == 1
     assert len(mill.books()) == 8
-    time.sleep(max(0.0, 1.4 - (time.monotonic() - began)))
+    gate.open()
     report = mill.run()
     assert (report.exit_code, report.planned.retried) == (0, 8)
     assert len(mill.books()) == 8, "a task was bought twice"
@@ -70,29 +66,27 @@ def test_a_task_still_stuck_next_time_is_polled_once_more_and_bought_anew(make: 
     mill.check_table(10)
 
 
-def test_an_overdue_task_is_collected_in_another_lane_too(make: Make) -> None:
+def test_an_overdue_task_is_collected_in_another_lane_too(make: Make, gate: Gate) -> None:
     """Design 6: ids are polled whatever the lane is now."""
-    mill = make(LATE, lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits.update(concurrency=8, task_timeout_s=0.4)
     mill.questions(4)
-    began = time.monotonic()
     assert mill.run().exit_code == 1
-    time.sleep(max(0.0, 1.4 - (time.monotonic() - began)))
+    gate.open()
     mill.lane = "sync"
     assert mill.run().exit_code == 0
     assert [record["route"] for record in mill.books()] == ["submit"] * 4
     assert mill.results("lane, status") == [("task", "ok")] * 4
 
 
-def test_a_changed_question_does_not_take_the_late_answer_to_the_old_one(make: Make) -> None:
+def test_a_changed_question_does_not_take_the_late_answer_to_the_old_one(make: Make, gate: Gate) -> None:
     """Promise 3: an id belongs to its fingerprint."""
-    mill = make(LATE, lane="task")
+    mill = make(gate=gate, lane="task")
     mill.limits.update(concurrency=8, task_timeout_s=0.4)
     mill.questions(4)
-    began = time.monotonic()
     assert mill.run().exit_code == 1
     old = mill.one("fingerprint")
-    time.sleep(max(0.0, 1.4 - (time.monotonic() - began)))
+    gate.open()
     mill.user = "Other: {{ question }}"
     mill.limits["task_timeout_s"] = 60
     assert mill.run().exit_code == 0

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.conftest import Start
-from tests.system.runs.conftest import GLM_LANES, Make, Mill
+from tests.simulator.conftest import Gate, Start
+from tests.system.runs.conftest import GLM_LANES, SOME, Make, Mill
 from tests.system.runs.test_stops import kill_with_tasks, submits
 
 TWO = ("glm-4", "glm-3-turbo")
@@ -260,10 +260,12 @@ def test_tasks_of_a_variant_that_is_gone_are_collected_under_its_name_and_price(
     names: tuple[str, ...], tmp_path: Path, start: Start
 ) -> None:
     """Design 4: accepted ids are collected, booked and published under their own fingerprint."""
-    many = of(tmp_path, start("[latency]\ntask_ms = [600, 600]\n"), lane="task")
+    gate = Gate()
+    many = of(tmp_path, start(SOME, gate), lane="task")
     many.limits["concurrency"] = 10
     many.questions(8)
     kill_with_tasks(many, 10)
+    gate.open()
     bought = submits(many)
     old = {record["client_call_id"]: record for record in many.books()}
     many.names = names

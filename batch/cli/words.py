@@ -1,0 +1,74 @@
+"""What the lines that commands print are about, and the turns of phrase that come again in them.
+
+Owns their explanations. The lines themselves are written by the command that prints them; a test holds the two
+together, both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LINES: Final[dict[str, str]] = {
+    "API key": "Of check: which environment variable the key comes from. The key itself is never shown.",
+    "address": "Of check: where requests go, and how a provider of the job's own is spoken to.",
+    "allowed": "Of run: what --max-failed allows, and whether it was kept.",
+    "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
+    "calls": "How many calls ended and how: answered, refused, failed, unknown.",
+    "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
+    "ended by": "Of show: why the answer ended (finish_reason), and the flags of the row.",
+    "exit code": "What the command of the last run ended with; missing while it works, and when it was killed.",
+    "failed": "Failed rows that stand in the table, by whether the next run asks them again.",
+    "flags": "Rows whose answer is kept and has something to know about it, with what can be done.",
+    "gone": "Rows of the table that are not in the input any more, or whose variant is not asked any more.",
+    "input": "Of check: the input, its rows and bytes. Of prune: how many rows of it were read.",
+    "kept": "Of rebuild: what the old ledger still knew of work under way, and the new one has.",
+    "key": "Of check: the column that names a row (input.key).",
+    "left": "What is known to remain: rows begun and not done, and whether there is input that was not looked at.",
+    "left out": "Of run: rows that need work and that --only left out.",
+    "limits": "Of check: the limits of the job, then those of single models.",
+    "model": "Provider, model and lane that rows are asked with.",
+    "models": "Provider, models and lane that rows are asked with: each row is asked of each model.",
+    "now": "Of status: what the run at work is doing, how fast, and what it waits for.",
+    "old ledger": "Of rebuild: where the old ledger was put, or what was wrong with it.",
+    "one row": "Of run: the command that tells all of one row.",
+    "output": "Of check: the output folder, what is in it, and the size of its parts.",
+    "parameters": "Of check: what is sent with each request besides the messages.",
+    "price": "Of check: what a million tokens cost, and which entry of the price table says so.",
+    "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
+    "rows": "Rows that this run has settled, ok and failed. In brackets, why they were asked.",
+    "run": "The name of the run: when it began, and four digits that tell it from another of the same moment.",
+    "sent": "Of show: when the first call of the row left.",
+    "settled": "Of show: when the answer, or the final failure, was safe in the ledger.",
+    "size": "Of check: how many tokens the first request is, about.",
+    "started": "Of status: when the last run began and ended.",
+    "stopped by": "Of status: the error that ended the run.",
+    "table": "Rows of the table now, those of earlier runs included, and where its files lie.",
+    "then user": "Of check: what is asked next in the same conversation (prompt.turns).",
+    "time": "Of run: how long this command took, and rows per second.",
+    "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
+    "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
+    "tools": "Of check: the tools that the model will see.",
+    "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
+}
+"""By the name in front of a line of run, check, status, show, prune and rebuild: what it tells."""
+
+PHRASES: Final[dict[str, str]] = {
+    "for good": "Of failed rows: not asked again until what is asked changes, or with --retry all.",
+    "worth another try": "Of failed rows: they failed for a passing reason, and the next run asks them again.",
+    "possibly billed": "Of calls: sent and never answered, so only the provider knows whether they cost something.",
+    "in doubt": "Of calls: sent when the process was killed. Whether they were answered and billed is not known, so "
+    "they are booked as unknown.",
+    "left alone": "Of rows: they need no work in this run, and nothing was sent for them.",
+    "answered before": "Of rows: an earlier run answered what is asked now.",
+    "failed for good before": "Of rows: they failed for good in an earlier run, and what is asked has not changed.",
+    "left out by --only": "Of rows: they need work of a kind that --only did not name.",
+    "begun by an earlier run": "Of rows: an earlier run, which did not end, had already admitted them.",
+    "known to remain": "Of rows: admitted by a run that ended before they were done; the next run goes on with them.",
+    "not looked at": "Of the input: the run ended before it came there, so what needs work in it is not known.",
+    "to be tried again": "Of rows: their last attempt failed for a passing reason, and they wait for the next one.",
+    "in flight": "Of calls: sent and not answered yet, accepted tasks included.",
+    "settled before this command": "Of rows: an earlier command of the same run had done them.",
+    "not in the table yet": "Of show: the row is done, and its part of the table is not written yet.",
+    "not asked by the last run": "Of compare: the table has answers of this variant, and the job asks it no more.",
+}
+"""Turns of phrase of the commands: what each says."""
