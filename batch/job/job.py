@@ -24,6 +24,7 @@ from batch.core.nearest import did_you_mean
 from batch.job import built, checks, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
+from batch.job.labelspec import LabelSpec, Name
 from batch.job.providers import ProviderSpec
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ else:
 
 PUBLISH_EVERY_S: Final = 60.0
 _LATER: Final = ("delimiter", "hive_partitioning", "file_column")
-Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
 
@@ -169,6 +169,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "model": ModelSpec,
     "limits": LimitSpec,
     "tools": ToolSpec,
+    "labels": LabelSpec,
     "output": OutputSpec,
 }
 
@@ -199,6 +200,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     tags: dict[str, str] = {}
     limits: LimitSpec = LimitSpec()
     tools: ToolSpec | None = None
+    labels: LabelSpec | None = None
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:
@@ -255,7 +257,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
-        optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
+        optional = frozenset({"tools", "labels", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = did_you_mean(["name"])
@@ -282,7 +284,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         """The part of the job that decides what the model is asked.
 
         A change in it makes answers stale and closes a run as `job_changed`. Lane, limits, tags, output, base_url and
-        max_turns are not in it. The caller adds the content of the tool module.
+        max_turns are not in it. The caller adds the content of the tool module, and what a valid label is.
         """
         return {
             "provider": self.model.provider,
@@ -302,10 +304,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         }
 
     def _more_asked(self) -> dict[str, Any]:
-        """Keys that only some jobs have.
-
-        They are left out where they are empty, so that a run of a job without them goes on under a newer promptmill.
-        """
+        """Keys that only some jobs have, left out where empty: a run without them goes on under a newer version."""
         prompt = self.prompt
         more = {
             "turns": prompt.turns,
@@ -323,6 +322,10 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             del whole["limits"]["model"]  # a job without it is the same as before there was this key
         if self.output.publish_every_s == PUBLISH_EVERY_S:
             del whole["output"]["publish_every_s"]  # as above
+        if self.labels is None:
+            del whole["labels"]
+        for table in filter(lambda table: table["json"] == "none", whole["provider"].values()):
+            del table["json"]
         if self.tools is not None:
             for name in set(ToolSpec.__struct_fields__).difference(("module", "max_turns"), _given(self.tools)):
                 del whole["tools"][name]  # as above

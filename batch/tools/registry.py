@@ -236,6 +236,15 @@ class ToolSet:
         return len(self._tools)
 
 
+def run_file(path: Path) -> types.ModuleType:
+    """Run a Python file of a job as a module, as `ToolSet.load` does, for what else stands in it.
+
+    Raises:
+        JobError: the file cannot be read or run; the fault names the line.
+    """
+    return _execute(path)
+
+
 def _nearest(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
