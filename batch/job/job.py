@@ -12,7 +12,6 @@ stand in a job: they come from the environment.
 from __future__ import annotations
 
 import os.path
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
@@ -21,7 +20,7 @@ from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
 from batch.core.nearest import did_you_mean
-from batch.job import built, checks, document, providers
+from batch.job import built, checks, digest, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
 from batch.job.labelspec import LabelSpec, Name
@@ -35,7 +34,6 @@ else:
     AnyPath = Path
 
 PUBLISH_EVERY_S: Final = 60.0
-_LATER: Final = ("delimiter", "hive_partitioning", "file_column")
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
 
@@ -298,7 +296,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
                 "path": str(self.input.path),
                 "key": self.input.key,
                 "types": self.input.types,
-                **_later(self.input),
+                **digest.later(self.input),
                 **({"format": self.input.format} if self.input.format != "rows" else {}),
             },
         }
@@ -317,32 +315,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
 
     def digest(self) -> str:
         """A hash of the whole job, as 32 hex digits; equal digests mean that nothing in the job changed."""
-        whole = msgspec.to_builtins(self, enc_hook=str)
-        if not self.limits.model:
-            del whole["limits"]["model"]  # a job without it is the same as before there was this key
-        if self.output.publish_every_s == PUBLISH_EVERY_S:
-            del whole["output"]["publish_every_s"]  # as above
-        if self.labels is None:
-            del whole["labels"]
-        for table in filter(lambda table: table["json"] == "none", whole["provider"].values()):
-            del table["json"]
-        if self.tools is not None:
-            for name in set(ToolSpec.__struct_fields__).difference(("module", "max_turns"), _given(self.tools)):
-                del whole["tools"][name]  # as above
-        for name in set(_LATER).difference(_later(self.input)):
-            del whole["input"][name]
-        data = msgspec.json.encode(whole, order="sorted")
-        return blake2b(data, digest_size=16).hexdigest()
-
-
-def _later(spec: InputSpec) -> dict[str, Any]:
-    """Keys that there were not always and that are set: a job without them is what it was."""
-    return {name: value for name in _LATER if (value := getattr(spec, name))}
-
-
-def _given(spec: Struct) -> set[str]:
-    """The fields that are not as they are by default."""
-    return {field.name for field in msgspec.structs.fields(spec) if getattr(spec, field.name) != field.default}
+        return digest.of(self)
 
 
 def _from(folder: Path, path: Path) -> Path:

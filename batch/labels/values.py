@@ -7,7 +7,6 @@ means. It finds no value in a text: `answers` does.
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import math
 import re
 import uuid
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from batch.core.nearest import nearest
 from batch.labels.nodes import Node
 
 _INT64: Final = 1 << 63
@@ -63,7 +63,7 @@ def none_of(text: str, names: tuple[str, ...]) -> str:
     shown = shorter(text)
     if len(names) <= MOST_NAMED:
         return f"{shown} is none of the labels: {', '.join(names)}"
-    near = difflib.get_close_matches(text.lower(), names, n=3, cutoff=0.5) if len(text) <= _COMPARED else []
+    near = nearest(text, names, most=3, cutoff=0.5) if len(text) <= _COMPARED else []
     return f"{shown} is none of the labels{f'; the nearest are {listed(near)}' if near else ''}"
 
 

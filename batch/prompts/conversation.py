@@ -185,7 +185,8 @@ def _labelled(
     assert labels is not None
     found = answers.read(reply.content, labels.asking.labels, cut=rules.meaning(reply) == "length")
     if isinstance(found, answers.Found):
-        flagged = (*settle.flags, flags.COERCED) if found.coerced else settle.flags
+        coerced = found.coerced and flags.COERCED not in settle.flags
+        flagged = (*settle.flags, flags.COERCED) if coerced else settle.flags
         labelling = tries.done(labels, invalid=False)
         return conversation, msgspec.structs.replace(settle, label=found.value, labelling=labelling, flags=flagged)
     if then := tries.then(found, labels, model_asked=model_asked):
@@ -217,7 +218,9 @@ def _asked_again(
         messages = (*messages, {"role": "user", "content": labels.asking.again(found.text, model=model_asked)})
     # That this answer was truncated, say, is no matter of the one that will be kept; what it took is.
     flagged = tuple(dict.fromkeys((*conversation.flags, *replies.usage_flags(reply))))
-    return msgspec.structs.replace(conversation, messages=messages, turn=turn, since=turn, tries=tries, flags=flagged)
+    return msgspec.structs.replace(
+        conversation, messages=messages, turn=turn, since=turn, flags=flagged, failing=(), tries=tries
+    )
 
 
 def replayed(

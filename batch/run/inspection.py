@@ -60,11 +60,8 @@ class Inspection:
         """
         kept, labels = reader.meta(INPUTS), reader.meta(tables.LABELS)
         meta = preflight.kept_meta(self._checked)
-        first_labels = labels is None and len(self._checked.label_columns) > 0
-        more_labels = first_labels or (labels is not None and labels != meta[tables.LABELS])
         more_inputs = kept is not None and kept != meta[INPUTS]
-        more = more_inputs or more_labels
-        if more:
+        if more_inputs or (labels is not None and labels != meta[tables.LABELS]):
             await self._widen(reader)
 
         def change(db: apsw.Connection) -> None:

@@ -6,20 +6,20 @@ Owns the `@tool` mark, the loading of a job's `tools.py` and the check of every 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
 from batch.core.errors import JobError
+from batch.core.nearest import suggestion
 from batch.tools.schema import Parameter, read_signature
 from batch.tools.sources import source_digest
 
@@ -177,7 +177,8 @@ class ToolSet:
         """
         names = list(allowed)
         unknown = [name for name in names if name not in self._tools]
-        faults = [f"allow: there is no tool {name!r}; {_nearest(name, self.names)}" for name in unknown]
+        there = f"There are: {', '.join(self.names)}."
+        faults = [f"allow: there is no tool {name!r}. {suggestion(name, self.names, there)}" for name in unknown]
         if not names:
             faults.append("allow: names no tool; name one, or remove [tools] from the job")
         if faults:
@@ -243,11 +244,6 @@ def run_file(path: Path) -> types.ModuleType:
         JobError: the file cannot be read or run; the fault names the line.
     """
     return _execute(path)
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
 
 
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:

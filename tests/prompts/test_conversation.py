@@ -485,6 +485,22 @@ def test_the_other_model_sees_the_conversation_without_the_answers_that_held_no_
     assert (action.label, action.status) == ("no", "ok")
 
 
+def test_an_answer_without_a_label_ends_a_row_of_failing_calls() -> None:
+    """What failed before it is counted from one again; that tools failed, and that a value was coerced, is said once."""
+    rules, asked = Rules(labels=LABELS, tools=True), reply(None, calls=1, reason="tool_calls")
+    conversation, _ = labelled(asked, rules=rules)
+    conversation = after_tools(conversation, asked.tool_calls, ['{"error":"no"}'], coerced=True)
+    assert [turns for _, _, turns in conversation.failing] == [1]
+    conversation, action = after_reply(conversation, reply("perhaps"), rules, model_asked=ASKED)
+    assert (action, conversation.failing) == (Send("reask"), ())
+    conversation, _ = after_reply(conversation, asked, rules, model_asked=ASKED)
+    conversation = after_tools(conversation, asked.tool_calls, ['{"error":"no"}'])
+    assert ([turns for _, _, turns in conversation.failing], conversation.tool_errors) == ([1], 2)
+    _, action = after_reply(conversation, reply("Label: yes"), rules, model_asked=ASKED)
+    assert isinstance(action, Settle)
+    assert (action.label, action.flags) == ("yes", ("tool_failed", "coerced"))
+
+
 def test_what_stays_without_a_label_fails_for_good_with_the_last_answer() -> None:
     """As `label`, with what was wrong, and what the index keeps of what was tried."""
     conversation, action = labelled(reply("perhaps"), reply("perhaps"), reply("{"))
