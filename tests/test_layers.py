@@ -19,6 +19,7 @@ WINGS: dict[str, str] = {
     "job": "job faults keys options providers",
     "money": "prices",
     "tools": "registry execute",
+    "labels": "votes quality",
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader published index totals schema wal",
     "input": "source batches content spill",
