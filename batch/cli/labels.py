@@ -142,6 +142,9 @@ def _distribution(sums: LabelSums) -> Iterator[str]:
 def _accuracy(report: LabelReport) -> Iterator[str]:
     gold, measured = report.table.gold, report.total.pairs
     yield ""
+    if gold is None and report.table.gold_missing is not None:
+        yield from _filled(["How many labels are right is not known.", *report.table.gold_missing.split()])
+        return
     if gold is None:
         yield "How many labels are right is not known, because no column is named that has the truth."
         yield "If one has it: --gold COLUMN, or for good, in section [labels] of the job:"
@@ -249,7 +252,8 @@ def _groups(report: LabelReport) -> Iterator[str]:
 def _review(
     out: Path, file: Path, *, label: str | None, form: Form | None, most: int | None, below: float | None
 ) -> None:
-    from batch.report.review import BELOW, review
+    from batch.report.doubt import BELOW
+    from batch.report.review import review
 
     if most is not None and most < 1:
         raise RefusedToStart(f"--max {most}: give a number of rows, at least 1.")

@@ -280,6 +280,7 @@ class Csv:
         file.write(_BOM + self.line(schema.names))
 
     def rows(self, batch: pa.RecordBatch) -> None:
+        """Write some rows."""
         for values in zip(*map(plain, batch.columns), strict=True):
             self._file.write(self.line(values))
 

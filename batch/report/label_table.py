@@ -49,6 +49,7 @@ class LabelTable:
         schema: the columns of the newest part, which has all of them.
         label: the column with the labels.
         gold: the column with the truth, or None.
+        gold_missing: why the one that the job names is not read, or None.
         by: the column of the groups, or None.
         names: the labels that the job of the last run allows, as far as it lists them.
         variants: whether the last run had several variants.
@@ -69,7 +70,7 @@ class LabelTable:
         self.names = _names(job)
         root = self.folder.root
         self.label = label_column(self.schema, label, root)
-        self.gold = gold_column(self.schema, gold or _named_gold(job), root)
+        self.gold, self.gold_missing = gold_of(self.schema, gold, _named_gold(job), root)
         self.by = None if by is None else _found(self.schema, by, root, "--by")
 
     def batches(self, columns: Sequence[str], *, rows: int = READ_ROWS) -> Iterator[pa.RecordBatch]:
@@ -178,9 +179,10 @@ def label_column(schema: pa.Schema, chosen: str | None, root: Path) -> str:
     if len(names) == 1:
         return names[0]
     if have:
-        listed = ", ".join(names or have)
+        names = names or have
         raise RefusedToStart(
-            f"{root}: its labels stand in several columns: {listed}. Choose one, for instance --label {(names or have)[0]}"
+            f"{root}: its labels stand in several columns: {', '.join(names)}. Choose one, for instance "
+            f"--label {names[0]}"
         )
     raise RefusedToStart(
         f"{root}: has no labels: the job of its runs has no section [labels]. Add one (promptmill explain labels) and "
@@ -188,8 +190,30 @@ def label_column(schema: pa.Schema, chosen: str | None, root: Path) -> str:
     )
 
 
-def gold_column(schema: pa.Schema, chosen: str | None, root: Path) -> str | None:
-    """The column with the truth, by the name that it has in the input; None when none was chosen.
+def gold_of(schema: pa.Schema, chosen: str | None, named: str | None, root: Path) -> tuple[str | None, str | None]:
+    """The column with the truth, and why the one that the job names is not read; both None without either.
+
+    Args:
+        schema: of the table.
+        chosen: its name as a person typed it.
+        named: its name in the job, which may have been changed since the table was written.
+        root: of the output folder.
+
+    Raises:
+        RefusedToStart: the table has no column as it was typed.
+    """
+    if chosen is not None:
+        return gold_column(schema, chosen, root), None
+    if named is None:
+        return None, None
+    try:
+        return gold_column(schema, named, root), None
+    except RefusedToStart as exc:
+        return None, str(exc)
+
+
+def gold_column(schema: pa.Schema, chosen: str, root: Path) -> str:
+    """The column with the truth, by the name that it has in the input.
 
     Args:
         schema: of the table.
@@ -199,8 +223,6 @@ def gold_column(schema: pa.Schema, chosen: str | None, root: Path) -> str | None
     Raises:
         RefusedToStart: the table has no such column.
     """
-    if chosen is None:
-        return None
     for field in input_fields(schema):
         if (field.metadata or {}).get(tables.INPUT_NAME_KEY.encode(), b"").decode() == chosen:
             return str(field.name)

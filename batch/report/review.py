@@ -1,9 +1,8 @@
 """Finds the rows of a table whose labels a person should look at, and writes them, the most doubtful first.
 
-Owns what doubt is. A row whose label failed for good, or whose votes are tied, has a certainty of 0. Any other has the
-least of these: its agreement, its confidence, and the share of its variants that gave its most frequent label. Rows
-that the next run asks again are left to it, and those whose input cannot be read to whoever mends the input. Goes over
-the table once for the doubt and reads the doubtful rows whole; they wait in a temporary file, so that memory stays flat.
+Rows that the next run asks again are left to it, and those whose input cannot be read to whoever mends the input. Goes
+over the table once for the doubt (`doubt`) and reads the doubtful rows whole; they wait in a temporary file, so memory
+stays flat. `review_files` knows the forms.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -24,19 +23,16 @@ from batch.core.arrowtypes import is_json
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
 from batch.labels.votes import TIE, count_votes
+from batch.report.doubt import BELOW, REASONS, Doubt, Judged, Reason, doubt
 from batch.report.export import plain, target_of
 from batch.report.label_table import MOST_CLASSES, LabelTable, has_flag, input_fields, part_batches, texts
 from batch.report.review_files import FORMS, Doubtful, Form, Result
 
-BELOW: Final = 0.8
 JUDGED_ROWS: Final = 65_536
 READ_ROWS: Final = 500
 _JUDGED: Final = ("row_id", "status", "flags", "error_kind", "retryable", "agreement", "confidence")
 _SHOWN: Final = ("row_id", "row_number", "variant", "model_asked", "answer", "error_message", "agreement", "confidence")
 _ENDINGS: Final[dict[str, Form]] = {".jsonl": "jsonl", ".csv": "csv"}
-
-Reason = Literal["failed", "tie", "variants", "agreement", "confidence"]
-REASONS: Final[tuple[Reason, ...]] = ("failed", "tie", "variants", "agreement", "confidence")
 
 
 class Reviewed(msgspec.Struct, frozen=True):
@@ -50,24 +46,6 @@ class Reviewed(msgspec.Struct, frozen=True):
     """How many of them for each reason; a row may have several."""
     advice: list[str]
     """How the file gets into the tool, one line each."""
-
-
-class Doubt(NamedTuple):
-    """Why a row is doubtful, and how far one can rely on its label, from 0 to 1."""
-
-    certainty: float
-    reasons: tuple[Reason, ...]
-
-
-class Judged(NamedTuple):
-    """What the doubt of one result is seen by."""
-
-    label: str | None
-    failed: bool
-    """For good, and not because its input cannot be read."""
-    tie: bool
-    agreement: float | None
-    confidence: float | None
 
 
 def review(
@@ -115,30 +93,6 @@ def review(
             ) from exc
     advice = FORMS[chosen].advice(path, finder.names, sorted(finder.classes)) if rows else []
     return Reviewed(path, rows, finder.doubtful, {reason: finder.reasons[reason] for reason in REASONS}, advice)
-
-
-def doubt(results: Sequence[Judged], below: float) -> Doubt | None:
-    """Whether a person should look at a row, and why; None when not.
-
-    Args:
-        results: the row in each of its variants.
-        below: an agreement or confidence below this is little.
-    """
-    votes = count_votes(result.label for result in results)
-    shares = [*(r.agreement for r in results), *(r.confidence for r in results), votes.agreement]
-    found: dict[Reason, bool] = {
-        "failed": any(result.failed for result in results),
-        "tie": any(result.tie for result in results),
-        "variants": len(votes.votes) > 1,
-        "agreement": any(r.agreement is not None and r.agreement < below for r in results),
-        "confidence": any(r.confidence is not None and r.confidence < below for r in results),
-    }
-    reasons = tuple(reason for reason in REASONS if found[reason])
-    if not reasons:
-        return None
-    if found["failed"] or found["tie"]:
-        return Doubt(0.0, reasons)
-    return Doubt(min(share for share in shares if share is not None), reasons)
 
 
 # -- which rows -------------------------------------------------------------------------------------------------------
@@ -201,8 +155,8 @@ class _Finder:
     def _refuse(self) -> None:
         if len(self.classes) > MOST_CLASSES:
             raise RefusedToStart(
-                f"{self._table.folder.root}: {self._table.label} has more than {MOST_CLASSES:,} different values, which "
-                "are no labels. Choose another column with --label."
+                f"{self._table.folder.root}: {self._table.label} has more than {MOST_CLASSES:,} different values, "
+                "which are no labels. Choose another column with --label."
             )
 
     def _whole(self, part: Path, places: list[int], doubts: list[Doubt]) -> Iterator[Doubtful]:
@@ -244,8 +198,8 @@ def _dicts(batch: pa.RecordBatch, fields: dict[str, pa.Field], label: str) -> It
             values = [_loaded(value) for value in values]
         columns[name] = values
     columns["the label"] = texts(batch.column(label)).to_pylist()
-    for values in zip(*columns.values(), strict=True):
-        yield dict(zip(columns, values, strict=True))
+    for cells in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, cells, strict=True))
 
 
 def _loaded(text: Any) -> Any:

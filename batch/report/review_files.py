@@ -105,7 +105,19 @@ class Writer(Protocol):
         ...
 
 
-class _Jsonl:
+class _Lines:
+    """A file of lines, which nothing ends and every program takes."""
+
+    def close(self) -> None:
+        """Nothing is left to be written."""
+
+    @staticmethod
+    def advice(path: Path, columns: Sequence[str], classes: Sequence[str]) -> list[str]:  # noqa: ARG004 - as every form
+        """Nothing has to be done."""
+        return []
+
+
+class _Jsonl(_Lines):
     """One object a line, with all that is known of the row."""
 
     def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:  # noqa: ARG002 - as every form
@@ -114,15 +126,8 @@ class _Jsonl:
     def row(self, row: Doubtful) -> None:
         self._file.write(msgspec.json.encode(row) + b"\n")
 
-    def close(self) -> None:
-        """Nothing ends a file of lines."""
 
-    @staticmethod
-    def advice(path: Path, columns: Sequence[str], classes: Sequence[str]) -> list[str]:  # noqa: ARG004 - as above
-        return []
-
-
-class _Csv:
+class _Csv(_Lines):
     """One line a row, as `promptmill export` writes CSV; its last columns are those of the input."""
 
     _OURS = ("row_id", "row_number", "reasons", "certainty", "label", ANSWERS)
@@ -136,11 +141,6 @@ class _Csv:
     def row(self, row: Doubtful) -> None:
         ours = (row.row_id, row.row_number, ", ".join(row.reasons), round(row.certainty, 4), row.label, row.answers())
         self._file.write(self._csv.line([*ours, *(row.input[name] for name in self._columns)]))
-
-    def close(self) -> None:
-        """Nothing ends a file of lines."""
-
-    advice = _Jsonl.advice
 
 
 class _List:

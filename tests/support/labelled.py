@@ -72,7 +72,8 @@ def labelled(
         write_part(folder.part(part), schema, [whole], points=POINTS)
     variants = list(dict.fromkeys(row.get("variant") for row in rows))
     for run in {row.get("run", RUN) for row in rows}:
-        job = {"name": "tickets", "variants": variants, "labels": {"gold": gold}}
+        request = {"model": "glm-4", "names": [name for name in variants if name is not None]}
+        job = {"name": "tickets", "variants": variants, "labels": {"gold": gold}, "request": request}
         folder.run_file(run).write_text(json.dumps({"run": run, "job": job}))
     rebuild(folder, 1_790_000_000_000_000)
     return folder
