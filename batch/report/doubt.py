@@ -44,18 +44,27 @@ def doubt(results: Sequence[Judged], below: float) -> Doubt | None:
         results: the row in each of its variants.
         below: an agreement or confidence below this is little.
     """
-    votes = count_votes(result.label for result in results)
-    shares = [*(r.agreement for r in results), *(r.confidence for r in results), votes.agreement]
+    failed = tie = differ = False
+    shares: dict[Reason, float] = {"agreement": 1.0, "confidence": 1.0, "variants": 1.0}
+    for result in results:
+        failed = failed or result.failed
+        tie = tie or result.tie
+        if result.agreement is not None:
+            shares["agreement"] = min(shares["agreement"], result.agreement)
+        if result.confidence is not None:
+            shares["confidence"] = min(shares["confidence"], result.confidence)
+    if len(results) > 1:  # counting takes longer than all the rest, and most tables have no variants
+        votes = count_votes(result.label for result in results)
+        differ = len(votes.votes) > 1
+        shares["variants"] = 1.0 if votes.agreement is None else votes.agreement
     found: dict[Reason, bool] = {
-        "failed": any(result.failed for result in results),
-        "tie": any(result.tie for result in results),
-        "variants": len(votes.votes) > 1,
-        "agreement": any(r.agreement is not None and r.agreement < below for r in results),
-        "confidence": any(r.confidence is not None and r.confidence < below for r in results),
+        "failed": failed,
+        "tie": tie,
+        "variants": differ,
+        "agreement": shares["agreement"] < below,
+        "confidence": shares["confidence"] < below,
     }
-    reasons = tuple(reason for reason in REASONS if found[reason])
+    reasons = tuple(reason for reason, holds in found.items() if holds)
     if not reasons:
         return None
-    if found["failed"] or found["tie"]:
-        return Doubt(0.0, reasons)
-    return Doubt(min(share for share in shares if share is not None), reasons)
+    return Doubt(0.0 if failed or tie else min(shares.values()), reasons)

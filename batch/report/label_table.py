@@ -73,18 +73,14 @@ class LabelTable:
         self.gold, self.gold_missing = gold_of(self.schema, gold, _named_gold(job), root)
         self.by = None if by is None else _found(self.schema, by, root, "--by")
 
-    def batches(self, columns: Sequence[str], *, rows: int = READ_ROWS) -> Iterator[pa.RecordBatch]:
-        """The rows of the table in these columns; a column that a part lacks is null there.
-
-        Args:
-            columns: names of the table's columns.
-            rows: how many at a time, at most.
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of the table in these columns, some at a time; a column that a part lacks is null there.
 
         Raises:
             StorageError: a part cannot be read.
         """
         for part in self.parts:
-            yield from part_batches(part, self.schema, columns, rows=rows)
+            yield from part_batches(part, self.schema, columns, rows=READ_ROWS)
 
 
 def part_batches(part: Path, schema: pa.Schema, columns: Sequence[str], *, rows: int) -> Iterator[pa.RecordBatch]:
@@ -170,9 +166,8 @@ def label_column(schema: pa.Schema, chosen: str | None, root: Path) -> str:
     """
     have = labels_of(schema)
     if chosen is not None:
-        if f"{_LABEL}_{chosen}" in have and chosen not in schema.names:
-            return f"{_LABEL}_{chosen}"
-        return _found(schema, chosen, root, "--label")
+        short = f"{_LABEL}_{chosen}" in have and chosen not in schema.names
+        return _found(schema, f"{_LABEL}_{chosen}" if short else chosen, root, "--label")
     if _LABEL in have:
         return _LABEL
     names = [name for name in have if _is_name(schema.field(name).type)]

@@ -8,11 +8,12 @@ stays flat. `review_files` knows the forms.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import reduce
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
@@ -30,8 +31,12 @@ from batch.report.review_files import FORMS, Doubtful, Form, Result
 
 JUDGED_ROWS: Final = 65_536
 READ_ROWS: Final = 500
-_JUDGED: Final = ("row_id", "status", "flags", "error_kind", "retryable", "agreement", "confidence")
+SPARE: Final = 1_000
+"""Rows beyond those that are wanted that are kept before the least doubtful ones are dropped."""
+_JUDGED: Final = ("row_id", "row_number", "status", "flags", "error_kind", "retryable", "agreement", "confidence")
 _SHOWN: Final = ("row_id", "row_number", "variant", "model_asked", "answer", "error_message", "agreement", "confidence")
+_LABEL: Final = "\0label"
+"""Where a row has its label as text, beside its columns."""
 _ENDINGS: Final[dict[str, Form]] = {".jsonl": "jsonl", ".csv": "csv"}
 
 
@@ -83,7 +88,7 @@ def review(
     finder = _Finder(table, below)
     with closing(_Sorted(most)) as found:
         try:
-            for row in finder.rows():
+            for row in finder.rows(found.wants):
                 found.add(row)
             rows = _write(path, finder.names, found, chosen)
         except (apsw.FullError, apsw.IOError) as exc:
@@ -98,6 +103,15 @@ def review(
 # -- which rows -------------------------------------------------------------------------------------------------------
 
 
+class _Seen(NamedTuple):
+    """One result as the first look at a part sees it."""
+
+    place: int
+    row_id: str
+    row_number: int
+    judged: Judged
+
+
 class _Finder:
     """Goes over the table and gives the doubtful rows, in its order."""
 
@@ -110,31 +124,34 @@ class _Finder:
         self._table = table
         self._below = below
 
-    def rows(self) -> Iterator[Doubtful]:
-        """Each doubtful row whole."""
+    def rows(self, wanted: Callable[[float, int], bool]) -> Iterator[Doubtful]:
+        """Each doubtful row whole, unless its certainty and number say that it is not wanted."""
         for part in self._table.parts:
-            places, doubts = self._places(part)
+            places, doubts = self._places(part, wanted)
             if places:
                 yield from self._whole(part, places, doubts)
 
-    def _places(self, part: Path) -> tuple[list[int], list[Doubt]]:
+    def _places(self, part: Path, wanted: Callable[[float, int], bool]) -> tuple[list[int], list[Doubt]]:
         """The places of the results of doubtful rows in a part, and the doubt of each row."""
         places: list[int] = []
         doubts: list[Doubt] = []
-        for _, group in groupby(enumerate(self._judged(part)), key=lambda found: found[1][0]):
+        for _, group in groupby(self._seen(part), key=lambda seen: seen.row_id):
             results = list(group)
-            if (why := doubt([judged for _, (_, judged) in results], self._below)) is not None:
-                places += [place for place, _ in results]
-                doubts.append(why)
+            if (why := doubt([result.judged for result in results], self._below)) is not None:
                 self.doubtful += 1
                 self.reasons.update(why.reasons)
+                if wanted(why.certainty, results[0].row_number):
+                    places += [result.place for result in results]
+                    doubts.append(why)
         return places, doubts
 
-    def _judged(self, part: Path) -> Iterator[tuple[str, Judged]]:
-        """What the doubt of each result of a part is seen by, with the id of its row."""
+    def _seen(self, part: Path) -> Iterator[_Seen]:
+        """What the doubt of each result of a part is seen by; without those of no doubt where rows have one result."""
         table = self._table
         names = [name for name in _JUDGED if name in table.schema.names]
         with_labels = [table.label, *([table.gold] if table.gold is not None else [])]
+        single = _single(part, table.schema)
+        start = 0
         for batch in part_batches(part, table.schema, [*names, *with_labels], rows=JUDGED_ROWS):
             columns = dict(zip(names, batch.columns, strict=False))
             labels, *truths = map(texts, batch.columns[len(names) :])
@@ -142,15 +159,17 @@ class _Finder:
                 self.classes.update(pc.unique(column).drop_null().to_pylist())
             self._refuse()
             nulls = pa.nulls(batch.num_rows, pa.float64())
-            shares = [columns.get(name, nulls).to_pylist() for name in ("agreement", "confidence")]
-            judged = map(
-                Judged,
-                labels.to_pylist(),
-                _failed(columns).to_pylist(),
-                has_flag(columns["flags"], TIE).to_pylist(),
-                *shares,
-            )
-            yield from zip(columns["row_id"].to_pylist(), judged, strict=True)
+            shares = [columns.get(name, nulls) for name in ("agreement", "confidence")]
+            flags = [_failed(columns), has_flag(columns["flags"], TIE)]
+            places = pa.array(range(start, start + batch.num_rows), pa.int64())
+            seen = [places, columns["row_id"], columns["row_number"], labels, *flags, *shares]
+            if single:
+                little = (pc.fill_null(pc.less(share, self._below), fill_value=False) for share in shares)
+                doubtful = reduce(pc.or_, [*flags, *little])
+                seen = [column.filter(doubtful) for column in seen]
+            for place, row_id, number, *judged in zip(*(column.to_pylist() for column in seen), strict=True):
+                yield _Seen(place, row_id, number, Judged(*judged))
+            start += batch.num_rows
 
     def _refuse(self) -> None:
         if len(self.classes) > MOST_CLASSES:
@@ -182,6 +201,12 @@ class _Finder:
             start, first = end, last
 
 
+def _single(part: Path, schema: pa.Schema) -> bool:
+    """Whether each row of a part has one result, so that each result can be judged by itself."""
+    variants = part_batches(part, schema, ["variant"], rows=JUDGED_ROWS)
+    return all(batch.column(0).null_count == batch.num_rows for batch in variants)
+
+
 def _failed(columns: dict[str, Any]) -> Any:
     """Whether each result failed for good, and not because its input cannot be read."""
     failed = pc.equal(columns["status"], "failed")
@@ -197,7 +222,7 @@ def _dicts(batch: pa.RecordBatch, fields: dict[str, pa.Field], label: str) -> It
         if name in fields and is_json(fields[name]):
             values = [_loaded(value) for value in values]
         columns[name] = values
-    columns["the label"] = texts(batch.column(label)).to_pylist()
+    columns[_LABEL] = texts(batch.column(label)).to_pylist()
     for cells in zip(*columns.values(), strict=True):
         yield dict(zip(columns, cells, strict=True))
 
@@ -212,7 +237,7 @@ def _loaded(text: Any) -> Any:
 
 def _row(results: list[dict[str, Any]], why: Doubt, inputs: Sequence[str]) -> Doubtful:
     first = results[0]
-    labels = count_votes(row["the label"] for row in results)
+    labels = count_votes(row[_LABEL] for row in results)
     return Doubtful(
         row_id=first["row_id"],
         row_number=first["row_number"],
@@ -223,7 +248,7 @@ def _row(results: list[dict[str, Any]], why: Doubt, inputs: Sequence[str]) -> Do
             Result(
                 variant=row["variant"],
                 model=row["model_asked"],
-                label=row["the label"],
+                label=row[_LABEL],
                 agreement=row.get("agreement"),
                 confidence=row.get("confidence"),
                 answer=row["answer"],
@@ -256,15 +281,18 @@ class _Sorted:
         self._db.execute("PRAGMA temp_store=FILE; CREATE TABLE rows(certainty REAL, number INTEGER, row BLOB)")
         self._db.execute("BEGIN")
 
+    def wants(self, certainty: float, number: int) -> bool:
+        """Whether a row is among the most doubtful until now."""
+        return self._limit is None or (certainty, number) < self._limit
+
     def add(self, row: Doubtful) -> None:
         """Keep one row, unless enough are kept that are more doubtful."""
-        place = (row.certainty, row.row_number)
-        if self._limit is not None and place > self._limit:
+        if not self.wants(row.certainty, row.row_number):
             return
         encoded = msgspec.json.encode(row, enc_hook=str)
-        self._db.execute("INSERT INTO rows VALUES(?,?,?)", (*place, encoded))
+        self._db.execute("INSERT INTO rows VALUES(?,?,?)", (row.certainty, row.row_number, encoded))
         self._kept += 1
-        if self._most is not None and self._kept >= 2 * self._most + 1_000:
+        if self._most is not None and self._kept >= self._most + max(SPARE, self._most // 2):
             self._drop(self._most)
 
     def _drop(self, most: int) -> None:
