@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
-from rich.cells import cell_len, set_cell_size
 
+from batch.cli.figures import cut, decimals, filled, grid, in_percent, in_short
 from batch.cli.text import count, pairs, say, say_json
 from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
-    from batch.labels.quality import Estimate
     from batch.report.labels import Drift, LabelReport, LabelSums
     from batch.report.review import Reviewed
 
 SHOWN: Final = 20
 """Classes, confusions and groups of one list on a terminal; --json has all of them."""
 DRIFTED: Final = 10
-WIDTH: Final = 80
-NAME: Final = 30
-"""Cells of a name."""
 CLASS: Final = 22
 """Cells of a name beside three figures with their intervals."""
 
@@ -113,7 +109,7 @@ def _whole(report: LabelReport) -> list[tuple[str, str]]:
     agreed, ties = total.known["agreement"], f", {count(total.ties, 'tie')}" if total.ties else ""
     return [
         ("results" if report.by == "variant" else "rows", f"{total.rows:,}"),
-        ("valid", f"{total.labelled:,} have a valid label: {_percent(total.coverage())}"),
+        ("valid", f"{total.labelled:,} have a valid label: {in_percent(total.coverage())}"),
         (
             "agreement",
             f"{total.mean('agreement'):.3f} on average, {total.unanimous:,} of {agreed:,} unanimous{ties}"
@@ -129,8 +125,8 @@ def _distribution(sums: LabelSums) -> Iterator[str]:
         yield "  No row has a valid label."
         return
     yield ""
-    shown = sums.labels.most_common(SHOWN)
-    yield from _table(
+    shown = sums.ranked()[:SHOWN]
+    yield from grid(
         [
             ("label", "rows", "share"),
             *((name, f"{rows:,}", f"{100 * rows / sums.labelled:.1f} %") for name, rows in shown),
@@ -143,7 +139,7 @@ def _accuracy(report: LabelReport) -> Iterator[str]:
     gold, measured = report.table.gold, report.total.pairs
     yield ""
     if gold is None and report.table.gold_missing is not None:
-        yield from _filled(["How many labels are right is not known.", *report.table.gold_missing.split()])
+        yield from filled(["How many labels are right is not known.", *report.table.gold_missing.split()])
         return
     if gold is None:
         yield "How many labels are right is not known, because no column is named that has the truth."
@@ -155,8 +151,8 @@ def _accuracy(report: LabelReport) -> Iterator[str]:
         yield f"Nothing to measure by: no row has both a valid label and a value in {name}."
         return
     yield f"held against {name}: {count(measured.total, 'row has', 'rows have')} a valid label and a known truth"
-    yield f"  accuracy  {_percent(measured.accuracy())}"
-    yield f"  kappa     {_number(measured.kappa())}"
+    yield f"  accuracy  {in_percent(measured.accuracy())}"
+    yield f"  kappa     {decimals(measured.kappa())}"
     for truth, label in report.lookalikes()[:3]:
         yield f"  {name} has {truth!r}, the labels have {label!r}: they count as different."
     yield ""
@@ -164,16 +160,16 @@ def _accuracy(report: LabelReport) -> Iterator[str]:
     rows = [("class, worst first", "truth", "given", "precision", "recall", "F1")]
     rows += [
         (
-            _name(c.label, CLASS),
+            cut(c.label, CLASS),
             f"{c.support:,}",
             f"{c.predicted:,}",
-            _short(c.precision),
-            _short(c.recall),
-            _short(c.f1),
+            in_short(c.precision),
+            in_short(c.recall),
+            in_short(c.f1),
         )
         for c in classes[:SHOWN]
     ]
-    yield from _table(rows)
+    yield from grid(rows)
     yield from _more(len(classes), "class", "classes")
     yield from _confusion(report.total)
 
@@ -184,7 +180,7 @@ def _confusion(sums: LabelSums) -> Iterator[str]:
         return
     wrong.sort(key=lambda cell: (-cell[0], cell[1], cell[2]))
     yield ""
-    yield from _table(
+    yield from grid(
         [("taken for", "rows", "of", "truth"), *_confused(sums, wrong[: SHOWN // 2])], left=frozenset({0, 3})
     )
     if len(wrong) > SHOWN // 2:
@@ -206,9 +202,9 @@ def _drift(drift: Drift) -> Iterator[str]:
     for word, names in (("new:", new), ("not given any more:", gone)):
         if names:
             more = len(names) - DRIFTED
-            listed = [f"{_name(name)}," for name in names[:DRIFTED]]
+            listed = [f"{cut(name)}," for name in names[:DRIFTED]]
             listed[-1] = listed[-1][:-1]
-            yield from _filled([word, *listed, *([f"and {more:,} more"] if more > 0 else [])])
+            yield from filled([word, *listed, *([f"and {more:,} more"] if more > 0 else [])])
     if not moved:
         yield "  No share differs by more than chance explains."
         return
@@ -225,7 +221,7 @@ def _drift(drift: Drift) -> Iterator[str]:
                 f"{difference:+.1f} ({low:+.1f} to {high:+.1f})",
             )
         )
-    yield from _table(rows)
+    yield from grid(rows)
     if len(moved) > DRIFTED:
         yield f"  … {count(len(moved) - DRIFTED, 'more label')}: --json has all of them"
 
@@ -235,14 +231,14 @@ def _groups(report: LabelReport) -> Iterator[str]:
     gold = report.table.gold is not None
     rows = [(report.by or "", "rows", "labelled", *(("accuracy", "kappa") if gold else ("most frequent", "")))]
     for group in report.groups[:SHOWN]:
-        top = group.labels.most_common(1)
+        top = group.ranked()[:1]
         if gold:
             kappa = group.pairs.kappa().value
-            told = (_percent(group.pairs.accuracy()), "–" if kappa is None else f"{kappa:.3f}")
+            told = (in_percent(group.pairs.accuracy()), "–" if kappa is None else f"{kappa:.3f}")
         else:
-            told = (_name(top[0][0]) if top else "–", f"{100 * top[0][1] / group.labelled:.1f} %" if top else "")
+            told = (cut(top[0][0]) if top else "–", f"{100 * top[0][1] / group.labelled:.1f} %" if top else "")
         rows.append((_value(group.value), f"{group.rows:,}", f"{group.labelled:,}", *told))
-    yield from _table(rows)
+    yield from grid(rows)
     yield from _more(len(report.groups), "group", "groups")
 
 
@@ -273,42 +269,10 @@ def _reviewed(done: Reviewed, below: float) -> Iterator[str]:
     }
     found = count(done.doubtful, "row") if done.rows == done.doubtful else f"{done.rows:,} of {done.doubtful:,} rows"
     yield f"{clean(str(done.path))}: {found} to look at, the most doubtful first"
-    yield from _table(
+    yield from grid(
         [(words[reason], f"{number:,}") for reason, number in done.reasons.items() if number], left=frozenset({0})
     )
     yield from done.advice
-
-
-# -- text in cells ----------------------------------------------------------------------------------------------------
-
-
-def _percent(found: Estimate) -> str:
-    """A share in percent, and its interval."""
-    if found.value is None or found.interval is None:
-        return "–"
-    low, high = found.interval
-    return f"{_hundredths(found.value)} % ({_hundredths(low)} to {_hundredths(high)})"
-
-
-def _hundredths(share: float) -> str:
-    """Percent with one decimal; 100 and 0 only where it is all or none."""
-    return f"{min(99.9, max(0.1, 100 * share)) if 0 < share < 1 else 100 * share:.1f}"
-
-
-def _number(found: Estimate) -> str:
-    if found.value is None:
-        return "– (there is only one class)"
-    if found.interval is None:
-        return f"{found.value:.3f}"
-    return f"{found.value:.3f} ({found.interval[0]:.3f} to {found.interval[1]:.3f})"
-
-
-def _short(found: Estimate) -> str:
-    """A figure and its interval as `0.91 .88–.94`, so that three of them fit into one line."""
-    if found.value is None or found.interval is None:
-        return "–"
-    low, high = (f"{end:.2f}".removeprefix("0").replace("1.00", "1") for end in found.interval)
-    return f"{found.value:.2f} {low}–{high}"
 
 
 def _more(total: int, noun: str, plural: str) -> Iterator[str]:
@@ -318,32 +282,3 @@ def _more(total: int, noun: str, plural: str) -> Iterator[str]:
 
 def _value(value: str | None) -> str:
     return "(null)" if value is None else value
-
-
-def _name(name: str, most: int = NAME) -> str:
-    """A name that fits into its column."""
-    text = clean(name) or "(empty)"
-    return text if cell_len(text) <= most else set_cell_size(text, most - 1).rstrip() + "…"
-
-
-def _filled(words: Sequence[str]) -> Iterator[str]:
-    """Words in lines of at most `WIDTH` cells, all but the first further in."""
-    line = " "
-    for word in words:
-        if cell_len(line) + 1 + cell_len(word) > WIDTH:
-            yield line
-            line = "   "
-        line += f" {word}"
-    yield line
-
-
-def _table(rows: Sequence[tuple[Any, ...]], *, left: frozenset[int] = frozenset({0})) -> Iterator[str]:
-    """Aligned lines; measured in cells, because most Chinese signs take two."""
-    cells = [[_name(str(cell)) if at in left else str(cell) for at, cell in enumerate(row)] for row in rows]
-    widths = [max(cell_len(row[at]) for row in cells) for at in range(len(cells[0]))] if cells else []
-    for row in cells:
-        padded = []
-        for at, cell in enumerate(row):
-            blanks = " " * (widths[at] - cell_len(cell))
-            padded.append(cell + blanks if at in left else blanks + cell)
-        yield f"  {'  '.join(padded)}".rstrip()

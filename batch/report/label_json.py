@@ -37,9 +37,7 @@ def _sums(sums: LabelSums, *, gold: bool) -> dict[str, Any]:
         "failed": sums.failed,
         "labelled": sums.labelled,
         **estimate("coverage", sums.coverage()),
-        "distribution": {
-            label: {"rows": rows, "share": rows / sums.labelled} for label, rows in sums.labels.most_common()
-        },
+        "distribution": {label: {"rows": rows, "share": rows / sums.labelled} for label, rows in sums.ranked()},
         "agreement": sums.mean("agreement"),
         "unanimous": sums.unanimous,
         "ties": sums.ties,

@@ -83,6 +83,10 @@ class LabelSums(msgspec.Struct):
         """How many results have a valid label."""
         return self.labels.total()
 
+    def ranked(self) -> list[tuple[str, int]]:
+        """Every label with its number of results, the most frequent first, those of the same number by name."""
+        return sorted(self.labels.items(), key=lambda item: (-item[1], item[0]))
+
     def coverage(self) -> Estimate:
         """The share of results with a valid label."""
         return proportion(self.labelled, self.rows)

@@ -84,7 +84,7 @@ def test_a_table_without_a_truth_has_figures_all_the_same(tmp_path: Path) -> Non
 
 def test_votes_and_ties_are_counted(tmp_path: Path) -> None:
     """A null label is a tie only where the row says so: an object may have nulls that are values."""
-    made = [
+    made: list[dict[str, Any]] = [
         {"label": "a", "agreement": 1.0, "confidence": 0.5, "flags": ()},
         {"label": "a", "agreement": 2 / 3, "confidence": None, "flags": ("coerced",)},
         {"label": None, "agreement": 0.5, "confidence": None, "flags": ("tie",)},
