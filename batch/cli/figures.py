@@ -43,7 +43,7 @@ def decimals(found: Estimate) -> str:
 
 
 def in_short(found: Estimate) -> str:
-    """A figure and its interval as `0.91 .88–.94`, so that three fit into one line; 1.00 and 0.00 only for all or none."""
+    """A figure and its interval as `0.91 .88–.94`, of which three fit into one line; 1.00 is all, 0.00 is none."""
     if found.value is None or found.interval is None:
         return "–"
     share = min(0.99, max(0.01, found.value)) if 0 < found.value < 1 else found.value

@@ -246,6 +246,13 @@ def _is_name(kind: Any) -> bool:
     )
 
 
+def _counts(kind: Any) -> bool:
+    """Whether values of this type can be told apart by their text."""
+    types = pa.types
+    binary = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    return not types.is_nested(kind) and not any(is_one(kind) for is_one in binary)
+
+
 def _found(schema: pa.Schema, name: str, root: Path, flag: str) -> str:
     """The column of this name, if its values can be counted."""
     if name not in schema.names:
@@ -254,9 +261,7 @@ def _found(schema: pa.Schema, name: str, root: Path, flag: str) -> str:
         hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(schema.names[:_NAMES_SHOWN])}{more}."
         raise RefusedToStart(f"{root}: {flag} {name}: the table has no such column. {hint}")
     kind = schema.field(name).type
-    types = pa.types
-    binary = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
-    if types.is_nested(kind) or any(is_one(kind) for is_one in binary):
+    if not _counts(kind):
         raise RefusedToStart(
             f"{root}: {flag} {name}: its values are {kind}, which cannot be counted. Choose a column with names, "
             "numbers or truth values."

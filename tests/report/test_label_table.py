@@ -51,6 +51,9 @@ def test_of_several_columns_one_must_be_chosen(tmp_path: Path) -> None:
     assert LabelTable(out, label="urgent").label == LabelTable(out, label="label_urgent").label == "label_urgent"
     with pytest.raises(RefusedToStart, match="--label label_why: its values are list"):
         LabelTable(out, label="why")
+    photo = finished(tmp_path / "photo", pa.table({"photo": [b"a"]})).root
+    with pytest.raises(RefusedToStart, match="--label photo: its values are binary, which cannot be counted"):
+        LabelTable(photo, label="photo")
     with pytest.raises(RefusedToStart, match="no such column. Did you mean 'label_kind'"):
         LabelTable(out, label="label_knd")
 
