@@ -156,7 +156,7 @@ def _accuracy(report: LabelReport) -> Iterator[str]:
     for truth, label in report.lookalikes()[:3]:
         yield f"  {name} has {truth!r}, the labels have {label!r}: they count as different."
     yield ""
-    classes = sorted(measured.per_class(), key=lambda found: (found.f1.value or 0.0, -found.support))
+    classes = sorted(measured.per_class(), key=lambda found: (found.f1.value or 0.0, -found.support - found.predicted))
     rows = [("class, worst first", "truth", "given", "precision", "recall", "F1")]
     rows += [
         (
