@@ -67,9 +67,9 @@ class LabelTable:
         self.schema = schema_of(self.parts[-1])
         job = _job(self.folder, runs[-1].run) if runs else {}
         self.variants = len(job.get("variants") or ()) > 1
-        self.names = _names(job)
         root = self.folder.root
         self.label = label_column(self.schema, label, root)
+        self.names = _names(job) if self.label == _LABEL else []
         self.gold, self.gold_missing = gold_of(self.schema, gold, _named_gold(job), root)
         self.by = None if by is None else _found(self.schema, by, root, "--by")
 

@@ -162,6 +162,9 @@ def test_a_review_file_is_told_of_with_the_way_into_its_tool(tmp_path: Path, cli
     assert "paste this" in said.out
     said = cli("labels", out, "--review", tmp_path / "argilla.json", "--format", "argilla")
     assert "rg.LabelQuestion('label', labels=['billing', 'shipping'])" in said.out
+    listed = labelled(tmp_path / "listed", tickets(), names=["billing", "never given"]).root
+    said = cli("labels", listed, "--review", tmp_path / "argilla.json", "--format", "argilla")
+    assert "labels=['billing', 'never given', 'shipping']" in said.out, "what the job lists may be chosen, too"
     good = labelled(tmp_path / "good", [ticket("a", "a")]).root
     assert cli("labels", good, "--review", target, "--format", "argilla").out == (
         f"{target}: 0 rows to look at, the most doubtful first\n"

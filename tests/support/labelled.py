@@ -30,7 +30,12 @@ _OUTCOME = {"status", "answer", "flags", "error_kind", "error_code", "error_mess
 
 
 def labelled(
-    root: Path, rows: Sequence[dict[str, Any]], *, gold: str | None = None, part_rows: int = 1_000
+    root: Path,
+    rows: Sequence[dict[str, Any]],
+    *,
+    gold: str | None = None,
+    names: Sequence[str] = (),
+    part_rows: int = 1_000,
 ) -> OutputFolder:
     """A table of these rows and the ledger that belongs to it.
 
@@ -39,6 +44,7 @@ def labelled(
         rows: each with what is not as usual: label columns, columns of an outcome, `row_id`, `variant`, `run`; all else
             is input. The first has every column. A row without `status` is ok.
         gold: the job's labels.gold.
+        names: the job's labels.names.
         part_rows: how many rows a part has.
     """
     folder = OutputFolder(root)
@@ -73,7 +79,12 @@ def labelled(
     variants = list(dict.fromkeys(row.get("variant") for row in rows))
     for run in {row.get("run", RUN) for row in rows}:
         request = {"model": "glm-4", "names": [name for name in variants if name is not None]}
-        job = {"name": "tickets", "variants": variants, "labels": {"gold": gold}, "request": request}
+        job = {
+            "name": "tickets",
+            "variants": variants,
+            "labels": {"gold": gold, "names": list(names)},
+            "request": request,
+        }
         folder.run_file(run).write_text(json.dumps({"run": run, "job": job}))
     rebuild(folder, 1_790_000_000_000_000)
     return folder
