@@ -19,7 +19,7 @@ WINGS: dict[str, str] = {
     "job": "job labelspec faults keys options providers",
     "money": "prices",
     "tools": "registry execute shared",
-    "labels": "schema loading asking answers tries nodes",
+    "labels": "schema loading asking answers tries nodes votes quality",
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader effects published index totals schema wal",
     "input": "source batches content spill",

@@ -18,6 +18,7 @@ from batch.cli import main
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
 from batch.report.export import export
+from batch.report.label_table import LabelTable
 from batch.report.row import row_of
 from batch.run.command import Report, run
 from tests.system.runs.conftest import LANES, Make, Mill
@@ -76,6 +77,24 @@ def test_names_become_a_dictionary_column_in_every_lane_and_dialect(make: Make, 
     assert mill.results("label, category, answer") == [(name, name, f'{{"label":"{name}"}}') for name in NAMES * 2]
     assert purposes(mill) == {("first", mill.model): 6}
     assert mill.calls("DISTINCT sample, attempt") == [(0, 0)]
+
+
+def test_the_labels_of_a_run_are_held_against_the_truth_that_its_job_names(
+    mill: Mill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two truths of six are others than what the model says; who corrects a row is offered every name of the job."""
+    labelled(mill, gold="category", names=[*NAMES, "praise"])
+    words = ("My billing is wrong", "The delivery is late", "Nothing fits")
+    truths = ["other", "other", *NAMES[2:], *NAMES]
+    mill.write([{"n": n, "question": words[n % 3], "category": truth} for n, truth in enumerate(truths)])
+    assert mill.run().exit_code == 0
+    assert main(["labels", str(mill.out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["label"], told["gold"], told["coverage"]) == ("label", "category", 1.0)
+    assert told["accuracy"] == pytest.approx(4 / 6)
+    assert told["confusion"]["other"] == {"billing": 1, "delivery": 1, "other": 2}
+    assert LabelTable(mill.out).names == [*NAMES, "praise"]
+    assert mill.runs()[-1]["job"]["labels"] == {"gold": "category", "names": [*NAMES, "praise"]}
 
 
 def test_an_object_becomes_typed_columns_nested_ones_and_nulls_among_them(mill: Mill) -> None:
