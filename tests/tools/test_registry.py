@@ -194,7 +194,7 @@ def test_a_set_may_be_cut_down_to_some_of_its_tools_in_the_order_of_the_file() -
     tools = ToolSet.of([one, two, three])
     assert tools.only(["three", "one"]).names == ("one", "three")
     assert tools.only(tools.names).digest_part() == tools.digest_part()
-    with pytest.raises(JobError, match="no tool 'tree'; did you mean three"):
+    with pytest.raises(JobError, match="no tool 'tree'. Did you mean three"):
         tools.only(["tree"])
     with pytest.raises(JobError, match="names no tool"):
         tools.only([])
