@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         OutputSpec,
         PromptSpec,
     )
+    from batch.job.labelspec import LabelSpec
     from batch.job.options import RunOptions
     from batch.job.providers import ProviderSpec
     from batch.job.toolspec import ToolSpec
@@ -57,6 +58,7 @@ __all__ = [
     "InputSpec",
     "Job",
     "JobError",
+    "LabelSpec",
     "LimitSpec",
     "ModelLimitSpec",
     "ModelSpec",
@@ -79,6 +81,7 @@ __all__ = [
 _LAZY: Final = {
     "InputSpec": "batch.job.job",
     "Job": "batch.job.job",
+    "LabelSpec": "batch.job.labelspec",
     "LimitSpec": "batch.job.job",
     "ModelLimitSpec": "batch.job.job",
     "ModelSpec": "batch.job.job",

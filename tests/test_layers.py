@@ -16,15 +16,16 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job faults keys options providers toolspec",
+    "job": "job labelspec faults keys options providers toolspec",
     "money": "prices",
     "tools": "registry execute shared content confinement workers shipped",
+    "labels": "schema loading asking answers tries nodes votes quality",
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader effects published index totals schema wal",
     "input": "source batches content spill",
     "limits": "limiter lease outage sockets tokens",
     "providers": "registry base stream service parameters message_rules folding",
-    "prompts": "variants template conversation images finish_reasons",
+    "prompts": "variants template conversation judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner admission respill gone tooling",

@@ -34,6 +34,10 @@ COMMANDS: Final = {
     "run": ("batch.cli.run:run", "Run a job, or continue it: answers land in the output folder."),
     "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
+    "labels": (
+        "batch.cli.labels:labels",
+        "What labels are worth: distribution, agreement, accuracy, drift.",
+    ),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
     "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make a ledger that is lost or old again, from results and calls."),

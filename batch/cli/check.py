@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli import jobs
+from batch.cli import jobs, labelling
 from batch.cli.text import count, pairs, say, table
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
@@ -81,6 +81,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("price", _price(checked)),
             ("limits", _limits(checked)),
             ("tools", _tools(checked)),
+            ("labels", labelling.labels_text(checked)),
             ("output", _output(checked)),
         ]
     )
@@ -169,7 +170,7 @@ def _tools(checked: CheckedJob) -> str:
 
 def _price(checked: CheckedJob) -> str:
     """The price of each model, one line for each."""
-    models = _models(checked)
+    models = labelling.models_asked(checked)
     return "\n".join(f"{f'{clean(model)}: ' if len(models) > 1 else ''}{_price_of(checked, model)}" for model in models)
 
 
@@ -224,7 +225,7 @@ def _columns(checked: CheckedJob) -> list[str]:
     from batch.output import tables
 
     source = checked.source.schema
-    renames = tables.renamed(checked.inputs)
+    renames = tables.renamed(checked.inputs, labels=checked.label_columns.names)
     lost = tables.unwritable(source)
     lines = []
     for field in source:
@@ -286,13 +287,9 @@ def _samples(checked: CheckedJob) -> Iterator[str]:
 
 def _size(checked: CheckedJob, messages: list[dict[str, Any]]) -> str:
     """How many tokens the first request is, as far as can be said without the model's tokenizer."""
-    import msgspec
-
     from batch.limits import tokens
 
-    schemas = checked.tools.schemas()
-    carried = msgspec.json.encode(schemas).decode() if schemas else ""
-    likely, least, most = tokens.about(messages, carried=carried)
+    likely, least, most = tokens.about(messages, carried=checked.carried)
     pictures = sum(
         part.get("type") == "image_url"
         for message in messages

@@ -38,12 +38,15 @@ def compare(
     *,
     variant: Annotated[tuple[str, ...], Parameter(negative=(), allow_leading_hyphen=True)] = (),
     column: Annotated[tuple[str, ...], Parameter(negative=(), allow_leading_hyphen=True)] = (),
+    gold: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
+    label: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     limit: Annotated[int | None, Parameter(negative=())] = None,
     all_: Annotated[bool, Parameter(name="--all", negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Where the variants of a table differ: what each cost, how often two agree, and the rows on which they do not.
 
+    Where a column has the truth of the labels (gold), each variant's accuracy, too.
     Answers are the same when their text is, but for white space at its ends; JSON objects and lists when their values
     are. A row that one variant answered and another failed on differs, too.
 
@@ -51,6 +54,8 @@ def compare(
         out: the output folder of a run; it may be at work.
         variant: compare these only; may be repeated.
         column: show these input columns only; may be repeated.
+        gold: the input column with the truth of the labels; by default labels.gold of the job.
+        label: the column with the labels, if there are several.
         limit: rows to show, 20 by default and with --json all of them; 0 for the sums alone.
         all_: show the rows on which all agree, too.
         json: one JSON object a line and row on stdout, for programs; with --limit 0 one object of the sums.
@@ -59,7 +64,7 @@ def compare(
 
     if limit is not None and limit < 0:
         raise RefusedToStart(f"--limit {limit}: give a number of rows, 0 for the sums alone.")
-    comparison = Comparison(out, variants=variant, columns=column)
+    comparison = Comparison(out, variants=variant, columns=column, gold=gold, label=label)
     if json and limit != 0:
         _json_rows(comparison, limit, everything=all_)
     elif json:
@@ -106,7 +111,15 @@ def _public(comparison: Comparison) -> dict[str, Any]:
 
     pairs = [{**msgspec.structs.asdict(pair), "share": pair.share} for pair in comparison.pairs]
     rows = {"read": comparison.rows_read, "complete": comparison.complete, "differing": comparison.differing}
-    return {"folder": str(comparison.folder.root), "rows": rows, "variants": comparison.variants, "pairs": pairs}
+    variants = [
+        {
+            **msgspec.structs.asdict(sums),
+            "accuracy": sums.accuracy.value,
+            "accuracy_interval": sums.accuracy.interval,
+        }
+        for sums in comparison.variants
+    ]
+    return {"folder": str(comparison.folder.root), "rows": rows, "variants": variants, "pairs": pairs}
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -120,6 +133,9 @@ def _lines(comparison: Comparison, rows: Sequence[Compared], *, everything: bool
         [("variant", "ok", "failed", "tokens", "cost", "latency", ""), *map(_sums, comparison.variants)],
         right=frozenset({1, 2, 3, 4, 5}),
     )
+    if comparison.gold is not None:
+        yield f"labels that are right, by {clean(comparison.gold)}, of those that are valid; in brackets with 95 %"
+        yield from table([_accuracy(sums) for sums in comparison.variants], right=frozenset({1}))
     yield "the same answer, of the rows that both answered"
     yield from table([_pair(pair) for pair in comparison.pairs], right=frozenset({1}))
     yield from _listed(comparison, rows, everything=everything)
@@ -135,6 +151,15 @@ def _sums(sums: VariantSums) -> tuple[str, ...]:
     latency = "" if sums.latency_ms is None else f"{sums.latency_ms:,.0f} ms"
     left = "" if sums.asked else "not asked by the last run"
     return (_name(sums.variant), f"{sums.ok:,}", f"{sums.failed:,}", tokens, cost, latency, left)
+
+
+def _accuracy(sums: VariantSums) -> tuple[str, ...]:
+    accuracy = sums.accuracy
+    if accuracy.interval is None:
+        return (_name(sums.variant), "", "no row has both a valid label and a known truth")
+    low, high = (100 * end for end in accuracy.interval)
+    share = f"{_percent(sums.right, sums.measured)} %"
+    return (_name(sums.variant), share, f"({low:.1f} to {high:.1f})  {sums.right:,} of {sums.measured:,}")
 
 
 def _pair(pair: Pair) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from batch.core.plain import clean
 if TYPE_CHECKING:
     from batch.report.row import RowView
 
+LABEL: Final = "label"
+"""The column of a label, and how those of its properties begin."""
 _MOST: Final = 20_000
 """Characters of one cell or message on a terminal; `--json` has all of it."""
 
@@ -137,6 +139,10 @@ def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
         again = "worth another try" if outcome["retryable"] else "for good"
         yield f"error {clean(f'{kind}/{code}' if code else str(kind))}, {again}"
         yield from (f"  {line}" for line in _cell(outcome["error_message"]).split("\n"))
+    named = [(name, value) for name, value in outcome.items() if name == LABEL or name.startswith(f"{LABEL}_")]
+    if any(value is not None for _, value in named):
+        yield "label"
+        yield from pairs([(clean(name), _cell(value)) for name, value in named if value is not None])
     if outcome["answer"] is not None:
         yield "answer"
         yield from (f"  {line}" for line in _cell(outcome["answer"]).split("\n"))
@@ -200,7 +206,7 @@ def _message(message: dict[str, Any]) -> tuple[str, str]:
 
 def _calls(calls: list[dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, ...]] = [
-        ("turn", "try", "state", "http", "tokens", "cost", "sent", "took", "error", "call id")
+        ("turn", "try", "for", "state", "http", "tokens", "cost", "sent", "took", "error", "call id")
     ]
     for call in calls:
         get = call.get
@@ -211,6 +217,7 @@ def _calls(calls: list[dict[str, Any]]) -> list[str]:
             (
                 str(get("turn")),
                 str((get("attempt") or 0) + 1),
+                str(get("purpose") or ""),
                 str(get("state")),
                 str(get("http_status") or ""),
                 "?" if get("total_tokens") is None else f"{get('total_tokens'):,}",
@@ -221,7 +228,7 @@ def _calls(calls: list[dict[str, Any]]) -> list[str]:
                 clean(ids),
             )
         )
-    return table(rows, right=frozenset({0, 1, 4, 7}))
+    return table(rows, right=frozenset({0, 1, 5, 8}))
 
 
 def _when(moment: Any) -> str:

@@ -41,7 +41,15 @@ def status(
 
 
 def _lines(current: Status) -> Iterator[str]:
-    from batch.cli.summary import calls_text, cost_text, gone_text, refreshed_text, tokens_text, unpriced
+    from batch.cli.summary import (
+        calls_text,
+        cost_text,
+        gone_text,
+        labels_text,
+        refreshed_text,
+        tokens_text,
+        unpriced,
+    )
 
     name = clean(str(current.job.get("name", ""))) or current.folder.name
     yield f"{name}: {_SENTENCES[current.state]}"
@@ -76,6 +84,7 @@ def _lines(current: Status) -> Iterator[str]:
                 f"{current.permanent:,} for good, {current.retryable:,} worth another try" if current.standing else "",
             ),
             ("flags", _flags(current)),
+            ("labels", labels_text(totals)),
         ]
     )
     yield from _standing(current)

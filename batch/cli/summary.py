@@ -73,6 +73,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
     totals, planned = report.totals, report.planned
     out = quoted(str(report.folder))
     models = job.model.names or (job.model.name,)
+    escalate = job.labels.escalate if job.labels is not None else None
     variants = len(models) * max(1, len(job.prompt.variants))
     yield f"{clean(job.name)}: {_STATES.get(report.state, report.state)}"
     yield from pairs(
@@ -83,8 +84,9 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("allowed", _allowed(report)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
-            ("cost", cost_text(totals, unpriced(job.model.provider, models))),
+            ("cost", cost_text(totals, unpriced(job.model.provider, (*models, *([escalate] if escalate else []))))),
             ("flags", flags_text(totals.flags)),
+            ("labels", labels_text(totals)),
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
             ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
@@ -174,6 +176,18 @@ def flags_text(flags: Mapping[str, int], examples: Mapping[str, str] = MappingPr
             one = f" (such as {clean(examples[name], most=80)})" if name in examples else ""
             lines.append(f"{rows:,} {name}{one}: {flag.advice}")
     return "\n".join(lines)
+
+
+def labels_text(totals: Totals) -> str:
+    """How many calls it took beyond the first to get valid labels, and how many rows have none; empty for neither."""
+    failed = sum(rows for name, rows in totals.errors.items() if name.partition("/")[0] == "label")
+    asked = totals.purposes
+    parts = [
+        f"{count(asked['reask'], 'call')} asked again" if asked.get("reask") else "",
+        f"{count(asked['escalate'], 'call')} asked another model" if asked.get("escalate") else "",
+        f"{count(failed, 'row')} without a valid label" if failed else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _allowed(report: Report) -> str:

@@ -23,6 +23,7 @@ LINES: Final[dict[str, str]] = {
     "input": "Of check: the input, its rows and bytes. Of prune: how many rows of it were read.",
     "kept": "Of rebuild: what the old ledger still knew of work under way, and the new one has.",
     "key": "Of check: the column that names a row (input.key).",
+    "labels": "How labels are asked for; after a run, the calls beyond the first it took, and the rows that have none.",
     "left": "What is known to remain: rows begun and not done, and whether there is input that was not looked at.",
     "left out": "Of run: rows that need work and that --only left out.",
     "limits": "Of check: the limits of the job, then those of single models.",

@@ -282,14 +282,23 @@ class Fingerprint:
         model: its name.
         parameters: those sent with every request.
         tools: schema and version of every tool, in order.
+        labels: what a valid label is; None where no label is asked for.
     """
 
     __slots__ = ("_start",)
 
     def __init__(
-        self, provider: str, model: str, parameters: Mapping[str, Any], tools: Iterable[Mapping[str, Any]] = ()
+        self,
+        provider: str,
+        model: str,
+        parameters: Mapping[str, Any],
+        tools: Iterable[Mapping[str, Any]] = (),
+        *,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
         shared = [provider, model, plain(parameters, keep_null=True), plain(list(tools), keep_null=True)]
+        if labels is not None:
+            shared.append(plain(labels, keep_null=True))
         self._start = blake2b(_encode(without_surrogates(shared)), digest_size=_DIGEST)
         self._start.update(b"\n")
 

@@ -43,6 +43,7 @@ FailureKind = Literal[
     "served_other",
     "tool_loop",
     "tool",
+    "label",
 ]
 """Why a row or a call failed; a closed set, stored in `error_kind`. Never decided by searching a message."""
 
@@ -68,6 +69,8 @@ FAILURES: Final[dict[FailureKind, str]] = {
     "call turn after turn (same_call). The conversation is kept.",
     "tool": "It is not known whether a tool with effects ran: the process ended while it was at work (interrupted), or "
     "an earlier attempt at the row did something else in its place (acted_before). tools.policy says what to do then.",
+    "label": "No valid label was said, after labels.reasks and labels.escalate; what was said last is in answer. "
+    "Raising reasks, setting escalate or changing the labels asks such rows again.",
 }
 """What each kind means, for people."""
 

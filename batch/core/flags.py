@@ -52,7 +52,7 @@ FLAGS: Final[dict[Flag, Meaning]] = {
         "look at one; promptmill tools JOB NAME JSON runs a tool by hand",
     ),
     COERCED: Meaning(
-        "the model wrote what was wanted in a wrong form, and it was taken for what it can only mean",
+        "the model wrote what was wanted in a wrong form, or a label among other words; it was taken for what it means",
         "look at one; a clearer description makes it rarer, and tools.coerce = false has the model repair arguments",
     ),
     FINISH_UNKNOWN: Meaning(

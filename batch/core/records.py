@@ -77,6 +77,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     service_tier: str | None = None
     usage: Usage | None = None
+    then: str = ""
+    """In the journal, what was done after it where that depends on more than the reply: asked again, for example."""
 
 
 Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
@@ -180,6 +182,9 @@ class LimitHeaders(msgspec.Struct, frozen=True):
 
 
 CallState = Literal["answered", "refused", "failed", "unknown"]
+Purpose = Literal["first", "retry", "reask", "escalate", "sample"]
+"""What a call was made for: a turn, another attempt at one, the same row again because its answer held no valid label
+(`reask`), or because of that another model (`escalate`). `sample` is kept for rows that are asked several times."""
 CALL_STATES: Final[dict[CallState, str]] = {
     "answered": "A reply came. Whether it is a good answer is said of the row, not of the call.",
     "refused": "The provider said no, with an error; nothing was bought.",
@@ -229,6 +234,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Of a failed attempt: whether it is one of `max_attempts`; None for one that ended with our own process."""
     once: FailureKind | None = None
     """The kind of failure of it, if that is tried again only once."""
+    sample: int = 0
+    """Which of several askings of the row it belongs to, from 0."""
+    purpose: Purpose | None = None
+    """None of a call that an older version made."""
 
 
 class Sums(msgspec.Struct, array_like=True):
@@ -275,6 +284,17 @@ class Sums(msgspec.Struct, array_like=True):
             self.currency = call.currency or self.currency
 
 
+class Labelling(msgspec.Struct, frozen=True, array_like=True):
+    """What was done to bring a row to a valid label, as the index keeps it."""
+
+    reasks: int = 0
+    """How often it was, or could have been, asked again."""
+    escalated: str | None = None
+    """The other model that was asked in the end."""
+    invalid: bool = False
+    """Whether the row failed because it has no valid label after all that."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The final state of a row: what stands in the result table beside its input columns."""
 
@@ -298,6 +318,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     deduplicated_from: str | None = None
     latency_ms: int | None = None
     """From its first call on, by a clock that nobody sets; None of a row without one, and of an older version's."""
+    label: Any = None
+    """The valid label: a name, or an object; None where there is none."""
+    labelling: Labelling | None = None
+    """None of a row that asks for no label."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

@@ -33,7 +33,9 @@ def faults_across_fields(fields: dict[str, dict[str, Any]]) -> list[Fault]:
     if prompt is not None:
         faults += _prompt_faults(prompt, brings_messages=brings_messages)
     faults += _model_faults(fields.get("model"))
-    faults += _limit_faults(fields.get("limits", {}).get("model") or {}, fields.get("model"))
+    labels = fields.get("labels")
+    faults += _label_faults(labels, fields.get("model") or {})
+    faults += _limit_faults(fields.get("limits", {}).get("model") or {}, fields.get("model"), labels or {})
     faults += _parameter_faults(fields.get("model", {}).get("parameters") or {})
     faults += _tool_faults(fields.get("tools"))
     output = fields.get("output", {})
@@ -89,11 +91,36 @@ def _model_faults(model: dict[str, Any] | None) -> list[Fault]:
     return []
 
 
-def _limit_faults(limits: dict[str, Any], model: dict[str, Any] | None) -> list[Fault]:
+def _label_faults(labels: dict[str, Any] | None, model: dict[str, Any]) -> list[Fault]:
+    """What is wrong across the keys of `[labels]`."""
+    if labels is None:
+        return []
+    faults = []
+    names: tuple[str, ...] = labels.get("names") or ()
+    if not names and labels.get("names", ()) is not None and "schema" not in labels:
+        faults.append(Fault(("labels",), 'has neither names nor schema: add one, for example names = ["yes", "no"]'))
+    if names and labels.get("schema"):
+        faults.append(Fault(("labels", "schema"), "stands beside names, and a label is one or the other: keep one"))
+    if names and len(set(names)) < max(2, len(names)):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        text = f"has {', '.join(map(repr, twice))} twice: once is enough" if twice else "needs at least two labels"
+        faults.append(Fault(("labels", "names"), text))
+    if odd := [name for name in names if name != name.strip() or any(ord(sign) < 32 for sign in name)]:
+        text = f"{odd[0]!r} begins or ends with a blank, or holds a line break, which no answer would repeat"
+        faults.append(Fault(("labels", "names"), text))
+    asked = model.get("names") or (model.get("name"),)
+    if labels.get("escalate") and set(asked) == {labels["escalate"]}:
+        text = "is the model that is asked already: name another, or raise reasks"
+        faults.append(Fault(("labels", "escalate"), text))
+    return faults
+
+
+def _limit_faults(limits: dict[str, Any], model: dict[str, Any] | None, labels: dict[str, Any]) -> list[Fault]:
     """The tables of `[limits.model]` that are for no model of the job."""
     names = [] if model is None else list(model.get("names") or ()) or [model.get("name")]
     if not all(names):
         return []  # there is a fault already
+    names += [labels["escalate"]] if labels.get("escalate") else []
     faults = []
     for name in limits:
         if name not in names:

@@ -12,7 +12,6 @@ stand in a job: they come from the environment.
 from __future__ import annotations
 
 import os.path
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
@@ -21,11 +20,12 @@ from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
 from batch.core.nearest import did_you_mean
-from batch.job import built, checks, document, providers
+from batch.job import built, checks, digest, document, providers
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size
+from batch.job.labelspec import LabelSpec, Name
 from batch.job.providers import ProviderSpec
-from batch.job.toolspec import ToolSpec, usual_keys
+from batch.job.toolspec import ToolSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,6 @@ else:
     AnyPath = Path
 
 PUBLISH_EVERY_S: Final = 60.0
-_LATER: Final = ("delimiter", "hive_partitioning", "file_column")
-Name = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more than 0, for example 600")]
 
 
@@ -157,6 +155,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "model": ModelSpec,
     "limits": LimitSpec,
     "tools": ToolSpec,
+    "labels": LabelSpec,
     "output": OutputSpec,
 }
 
@@ -187,6 +186,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     tags: dict[str, str] = {}
     limits: LimitSpec = LimitSpec()
     tools: ToolSpec | None = None
+    labels: LabelSpec | None = None
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:
@@ -244,7 +244,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
-        optional = frozenset({"tools", "output", "limits", *(("prompt",) if brings_messages else ())})
+        optional = frozenset({"tools", "labels", "output", "limits", *(("prompt",) if brings_messages else ())})
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = did_you_mean(["name"])
@@ -271,7 +271,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         """The part of the job that decides what the model is asked.
 
         A change in it makes answers stale and closes a run as `job_changed`. Lane, limits, tags, output, base_url and
-        max_turns are not in it. The caller adds the content of the tool module.
+        max_turns are not in it. The caller adds the content of the tool module, and what a valid label is.
         """
         return {
             "provider": self.model.provider,
@@ -285,16 +285,13 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
                 "path": str(self.input.path),
                 "key": self.input.key,
                 "types": self.input.types,
-                **_later(self.input),
+                **digest.later(self.input),
                 **({"format": self.input.format} if self.input.format != "rows" else {}),
             },
         }
 
     def _more_asked(self) -> dict[str, Any]:
-        """Keys that only some jobs have.
-
-        They are left out where they are empty, so that a run of a job without them goes on under a newer promptmill.
-        """
+        """Keys that only some jobs have, left out where empty: a run without them goes on under a newer version."""
         prompt = self.prompt
         more = {
             "turns": prompt.turns,
@@ -307,23 +304,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
 
     def digest(self) -> str:
         """A hash of the whole job, as 32 hex digits; equal digests mean that nothing in the job changed."""
-        whole = msgspec.to_builtins(self, enc_hook=str)
-        if not self.limits.model:
-            del whole["limits"]["model"]  # a job without it is the same as before there was this key
-        if self.output.publish_every_s == PUBLISH_EVERY_S:
-            del whole["output"]["publish_every_s"]  # as above
-        for name in set(_LATER).difference(_later(self.input)):
-            del whole["input"][name]
-        if self.tools is not None:
-            for name in usual_keys(self.tools, folder=_from(self.folder, ToolSpec().folder)):
-                del whole["tools"][name]  # as above
-        data = msgspec.json.encode(whole, order="sorted")
-        return blake2b(data, digest_size=16).hexdigest()
-
-
-def _later(spec: InputSpec) -> dict[str, Any]:
-    """Keys that there were not always and that are set: a job without them is what it was."""
-    return {name: value for name in _LATER if (value := getattr(spec, name))}
+        return digest.of(self)
 
 
 def _from(folder: Path, path: Path) -> Path:

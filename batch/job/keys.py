@@ -15,14 +15,7 @@ import msgspec
 
 from batch.job.fieldtypes import table_kind, wanted
 from batch.job.job import SECTIONS, TABLES, TOP
-
-
-class Words(NamedTuple):
-    """What is said of a key: what it means, and how it is written in its section."""
-
-    text: str
-    example: str
-
+from batch.job.labelkeys import LABEL_KEYS, Words
 
 KEYS: Final[dict[str, Words]] = {
     "name": Words(
@@ -240,6 +233,7 @@ KEYS: Final[dict[str, Words]] = {
         "providers are never among them.",
         'environment = ["DATABASE_URL"]',
     ),
+    **LABEL_KEYS,
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",
@@ -276,6 +270,11 @@ KEYS: Final[dict[str, Words]] = {
     "provider.NAME.counts": Words(
         'What its token limit counts: max_tokens as "asked", or the tokens "used". Without it as the dialect does.',
         'counts = "used"',
+    ),
+    "provider.NAME.json": Words(
+        'How the service can be held to JSON where labels are asked for: to a "schema" (response_format json_schema), '
+        'to some "object" (json_object), or with "none" by words alone.',
+        'json = "schema"',
     ),
     "provider.NAME.finish_reasons": Words(
         "The service's own words for how an answer ended, beside those that are known: each means stop, length, "

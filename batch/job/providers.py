@@ -45,6 +45,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Meta(description='the name of a header, for example "X-Request-Id"'),
     ] = None
     counts: Annotated[Literal["asked", "used"] | None, Meta(description='"asked" or "used"')] = None
+    json: Annotated[Literal["schema", "object", "none"], Meta(description='"schema", "object" or "none"')] = "none"
     finish_reasons: Annotated[
         dict[str, Literal["stop", "length", "tool_calls", "content_filter", "error"]],
         Meta(description='a table of words and what they mean: { natural = "stop", cut = "length" }'),

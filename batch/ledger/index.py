@@ -15,11 +15,14 @@ from typing import Final
 import apsw
 import msgspec
 
+from batch.core.records import Labelling
 from batch.ledger import effect_statements, index_statements, statements
 from batch.ledger.reader import Entry, LedgerReader, PendingRow
 
 GONE: Final = "gone"
 """Key of the ledger's `meta`: how many rows of the table the last whole pass over the source did not meet."""
+
+_decode_labelling = msgspec.msgpack.Decoder(Labelling).decode
 
 Key = tuple[str, str]
 """(row_id, variant) of one row of the table; the variant is empty when the job has none."""
@@ -39,6 +42,10 @@ class Gone(msgspec.Struct, frozen=True):
         return self.rows + self.variants
 
 
+def _labelling(value: bytes | None) -> Labelling | None:
+    return None if value is None else _decode_labelling(value)
+
+
 def gone_of(reader: LedgerReader) -> Gone:
     """What the last whole pass over the source found; nothing gone where there was none."""
     kept = reader.meta(GONE)
@@ -51,7 +58,7 @@ class IndexReader(LedgerReader):
     def entries(self, row_ids: Sequence[str]) -> dict[Key, Entry]:
         """The index entries of these rows with the hash of their output columns, by row id and variant."""
         rows = self._rows(index_statements.CONTENTS, (msgspec.json.encode(row_ids).decode(),))
-        return {(row[0], row[1]): Entry(*row) for row in rows}
+        return {(row[0], row[1]): Entry._make((*row[:7], _labelling(row[7]))) for row in rows}
 
     def refreshed(self, part: int, first: int, last: int) -> list[PendingRow]:
         """Rows of a part of which only the input columns are new, by ascending row number.

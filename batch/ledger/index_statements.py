@@ -13,7 +13,7 @@ from batch.ledger.statements import PENDING
 # -- read -------------------------------------------------------------------------------------------------------------
 
 CONTENTS: Final = """
-SELECT row_id, variant, row_number, part, fingerprint, status, content
+SELECT row_id, variant, row_number, part, fingerprint, status, content, label
 FROM entries
 WHERE row_id IN (SELECT value FROM json_each(?))
 """

@@ -15,7 +15,7 @@ import apsw
 import msgspec
 
 from batch.core.errors import StorageError
-from batch.core.records import Call, Outcome
+from batch.core.records import Call, Labelling, Outcome
 from batch.ledger import readonly, statements, wal
 from batch.ledger.pages import tells_damage
 from batch.ledger.schema import damaged, reason, way_out
@@ -46,7 +46,7 @@ class RunRow(msgspec.Struct, frozen=True):
 class Entry(NamedTuple):
     """One row of the result table in the index; `status` None means that its place has no outcome yet.
 
-    `content` is known to the index's own reader only.
+    `content` and `labelling` are known to the index's own reader only.
     """
 
     row_id: str
@@ -56,6 +56,8 @@ class Entry(NamedTuple):
     fingerprint: bytes | None
     status: int | None
     content: bytes | None = None
+    labelling: Labelling | None = None
+    """What was done to bring it to a valid label."""
 
 
 class PendingRow(NamedTuple):

@@ -9,8 +9,9 @@ schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 was given up. `size` and `footer` tell a published file from another of its name; `next_size` and `next_footer` belong
 to a part that is about to be replaced; `size` and `digest` of a range belong to its spill. `content` is the hash of the
 output columns of a row as the table has them or, in `pending`, will have them; an empty one is that of columns that may
-be of either of two nights. All of these are NULL where an older version wrote the row. `leaving` has the rows that a
-part is written anew without, until the index has forgotten them, too.
+be of either of two nights. `label` has what was done to bring a row to a valid label (`records.Labelling`). All of
+these are NULL where an older version wrote the row. `leaving` has the rows that a part is written anew without, until
+the index has forgotten them, too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from batch.ledger import effect_statements, wal
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
 
 _BUSY_MS: Final = 10_000
@@ -65,6 +66,7 @@ CREATE TABLE entries(
     fingerprint BLOB,
     status INTEGER,
     content BLOB,
+    label BLOB,
     PRIMARY KEY(row_id, variant)
 ) STRICT, WITHOUT ROWID;
 
@@ -184,7 +186,12 @@ ALTER TABLE pending ADD COLUMN content BLOB;
 """
 """From version 2 to 3. What the rows of the table have is filled in by the first pass over the source."""
 
-UPGRADES: Final = (FROM_1, FROM_2 + LEAVING)
+FROM_3: Final = """
+ALTER TABLE entries ADD COLUMN label BLOB;
+"""
+"""From version 3 to 4."""
+
+UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3)
 """The ways from version 1 to 2, from 2 to 3, and so on."""
 
 OVERTIME: Final = """

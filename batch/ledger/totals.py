@@ -53,6 +53,8 @@ class Totals(msgspec.Struct):
     """How many rows failed, by `kind/code`."""
     flags: dict[str, int] = {}
     """How many rows have each flag of `core.flags`."""
+    purposes: dict[str, int] = {}
+    """How many calls were made for what no row asks at first: `reask`, `escalate`."""
 
     @property
     def rows(self) -> int:
@@ -73,6 +75,8 @@ class Totals(msgspec.Struct):
         self.calls += 1
         setattr(self, call.state, getattr(self, call.state) + 1)
         self.polls += call.polls
+        if call.purpose not in (None, "first", "retry"):
+            self.purposes[call.purpose] = self.purposes.get(call.purpose, 0) + 1
         usage = call.usage
         if usage is None:
             if call.state == "answered":
@@ -231,6 +235,8 @@ TOTALS: Final[dict[str, str]] = {
     "cost": "Exact amounts, by currency.",
     "errors": "Failed rows by kind and code of the error.",
     "flags": "Rows by flag.",
+    "purposes": "Calls that no row asks for at first: reask after an answer without a valid label, escalate to another "
+    "model.",
 }
 """What each number of `Totals.public` means, for people."""
 

@@ -82,6 +82,8 @@ CALLS: Final = (
     Column("variant", TEXT, "row"),
     Column("turn", _INT, "call"),
     Column("attempt", _INT, "call"),
+    Column("sample", _INT, "call"),
+    Column("purpose", TEXT, "call"),
     Column("provider", TEXT, "call"),
     Column("lane", TEXT, "call"),
     Column("state", TEXT, "call"),
@@ -154,6 +156,12 @@ RESULT_TEXTS: Final = {
 }
 """What each of our columns of `results` means."""
 
+LABEL_TEXTS: Final = {
+    "label": "The label, one of labels.names; null when the row failed. A column of the jobs with [labels] alone.",
+    "label_PROPERTY": "One property of the label of a job with labels.schema, in its own type.",
+}
+"""The columns of labels, which stand behind `reasoning` where a job asks for labels."""
+
 INPUT_TEXTS: Final = {
     "input_rest": "What of the row does not fit the types of its columns, and keys that came after these were fixed, "
     "as JSON text.",
@@ -170,6 +178,9 @@ CALL_TEXTS: Final = {
     "variant": "Which of several models or prompts it was made for; null when there is only one.",
     "turn": "Which turn of the conversation, from 0.",
     "attempt": "Which attempt of the turn, from 0.",
+    "sample": "Which of several askings of the row, from 0; always 0 so far.",
+    "purpose": "Why it was made. first: a turn. retry: another attempt at one. reask: the answer held no valid label. "
+    "escalate: because of that another model was asked. Null in calls of older versions.",
     "provider": "Who was asked.",
     "lane": "How it travelled: sync, stream or task.",
     "state": "answered: a reply came. refused: the provider said no. failed: it never left, or its task failed. "

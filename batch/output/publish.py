@@ -53,8 +53,8 @@ SET published = 1
 WHERE call IN (SELECT value FROM json_each(?))
 """
 _INSERT_ENTRIES: Final = """
-INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content)
-SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1, p.content
+INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label)
+SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1, p.content, unhex(s.value->>2)
 FROM json_each(?) s
 JOIN pending p ON p.work = s.value->>0
 """
@@ -84,6 +84,9 @@ WHERE run = ?
 """
 
 
+_encode = msgspec.msgpack.Encoder().encode
+
+
 class Publication(msgspec.Struct):
     """What one publication has written, and what its transaction records."""
 
@@ -93,8 +96,8 @@ class Publication(msgspec.Struct):
     calls_footprint: Footprint | None = None
     parts: dict[int, tuple[int, Footprint]] = {}
     """By part, how many rows its file has now, and what tells it from another."""
-    statuses: dict[int, int] = {}
-    """By work id, the status that the row gets in the index."""
+    statuses: dict[int, tuple[int, str | None]] = {}
+    """By work id, the status that the row gets in the index, and as hex digits what was done for its label."""
     refreshed: dict[int, int] = {}
     """By part, the last work number of the rows of which only the input columns are new."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -161,7 +164,7 @@ class Publisher:
 
     def commit(self, publication: Publication) -> Callable[[apsw.Connection], None]:
         """The one transaction that makes a publication count, as a function for the ledger's writer."""
-        statuses = msgspec.json.encode(list(publication.statuses.items())).decode()
+        statuses = msgspec.json.encode([(work, *status) for work, status in publication.statuses.items()]).decode()
         calls = msgspec.json.encode(publication.calls).decode()
 
         def change(db: apsw.Connection) -> None:
@@ -316,11 +319,13 @@ def _footprint(target: Path) -> Footprint:
         return parts.footprint(target)
 
 
-def _status(row: PendingRow) -> int:
+def _status(row: PendingRow) -> tuple[int, str | None]:
     assert row.outcome is not None
+    labelling = row.outcome.labelling
+    told = None if labelling is None else _encode(labelling).hex()
     if row.outcome.status == "ok":
-        return 0
-    return 2 if row.outcome.retryable else 1
+        return 0, told
+    return 2 if row.outcome.retryable else 1, told
 
 
 def _add_totals(db: apsw.Connection, run: str, more: Totals) -> None:

@@ -22,6 +22,7 @@ from batch.core import openfiles
 from batch.core.arrowtypes import type_name
 from batch.core.clock import stamp
 from batch.core.errors import OutputError, StorageError
+from batch.labels.schema import label_columns
 from batch.ledger import wal
 from batch.ledger.schema import connect, mark_closed, reason, way_out
 from batch.ledger.totals import Planned
@@ -31,6 +32,7 @@ from batch.output.input_columns import input_schema
 from batch.output.integrity import parquet_files, run_files
 from batch.output.reindex import Files
 from batch.output.salvage import Kept
+from batch.output.tables import LABELS
 
 TYPES: Final = "types"
 INPUTS: Final = "inputs"
@@ -188,6 +190,8 @@ def _meta(db: apsw.Connection, found: Files) -> None:
     }
     if last := max(int(kept.get("last_sent") or 0), found.last_sent_us):
         values["last_sent"] = last
+    if found.schema is not None and LABELS not in kept:
+        values[LABELS] = label_columns(found.schema).serialize().to_pybytes()
     if found.schema is not None and (INPUTS not in kept or TYPES not in kept):
         inputs = input_schema(found.schema)
         values[INPUTS] = inputs.serialize().to_pybytes()

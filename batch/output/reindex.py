@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from batch.core.records import COST_DIGITS, Call, Usage
 from batch.ledger.totals import Totals
-from batch.output import columns, files, parts
+from batch.output import columns, files, labelled, parts
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import input_contents
 from batch.output.integrity import CALLS, PART, parquet_files
@@ -29,7 +29,7 @@ TABLES: Final = """
 CREATE TEMP TABLE rows(
     file INTEGER NOT NULL, row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL,
     fingerprint BLOB NOT NULL, status INTEGER NOT NULL, settled_at INTEGER NOT NULL, calls INTEGER NOT NULL,
-    total_tokens INTEGER, content BLOB
+    total_tokens INTEGER, content BLOB, label BLOB
 );
 CREATE TEMP TABLE book(
     call_id TEXT PRIMARY KEY, row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL,
@@ -192,9 +192,13 @@ def _read_parts(folder: OutputFolder, db: apsw.Connection, found: Files) -> list
         db.execute("SAVEPOINT part")
         try:
             for table in _groups(path):
-                ours = table.select([*_OURS, "total_tokens"]).to_pylist()
-                rows = [(file, *_row(row), content) for row, content in zip(ours, input_contents(table), strict=True)]
-                db.executemany("INSERT INTO rows VALUES(?,?,?,?,?,?,?,?,?,?)", rows)
+                ours = table.select([*_OURS, "total_tokens", "error_kind"]).to_pylist()
+                contents = input_contents(table)
+                rows = [
+                    (file, *_row(row), content, labelled.from_book(db, row))
+                    for row, content in zip(ours, contents, strict=True)
+                ]
+                db.executemany("INSERT INTO rows VALUES(?,?,?,?,?,?,?,?,?,?,?)", rows)
             part.rows = db.total_changes() - before
             schema = pq.read_schema(path)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as exc:

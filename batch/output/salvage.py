@@ -22,6 +22,7 @@ from batch.core.records import Call, Outcome
 from batch.ledger import wal
 from batch.ledger.schema import connect, reason
 from batch.ledger.totals import Planned, Totals
+from batch.output import labelled
 from batch.output.folder import OutputFolder
 
 _KEPT: Final = {
@@ -171,9 +172,10 @@ def _know_the_book(db: apsw.Connection) -> None:
 def _give_places(db: apsw.Connection) -> None:
     """The index: what stands in the table, then the places of rows that stood there or are under way."""
     db.execute(
-        "INSERT INTO entries(row_id, variant, row_number, part, fingerprint, status, content) "
-        "SELECT row_id, variant, row_number, file, fingerprint, status, content FROM rows"
+        "INSERT INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label) "
+        "SELECT row_id, variant, row_number, file, fingerprint, status, content, label FROM rows"
     )
+    labelled.keep_known(db)
     db.execute(
         "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
         "SELECT row_id, variant, row_number, part FROM old_entries"

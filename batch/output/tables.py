@@ -10,7 +10,7 @@ surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -23,16 +23,22 @@ from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
 from batch.core.nearest import suggestion
 from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
+from batch.labels.schema import PROPERTY_KEY
 from batch.output.columns import BOOL, CALLS, COST, LONG, RESULTS, TEXT
 
 SCHEMA_VERSION: Final = "1"
 SCHEMA_VERSION_KEY: Final = "promptmill.schema_version"
+LABELS: Final = "labels"
+"""Key of the ledger's `meta` that holds the columns of labels, those of earlier runs too, as an Arrow schema."""
 INPUT_NAME_KEY: Final = "promptmill.input_name"
 """Key in the field metadata of a renamed input column; the value is its name in the source."""
 
 _COST_LIMIT: Final = 10**38
 _NO_COST: Final = bytes(16)
 _OURS: Final = frozenset(column.name for column in RESULTS)
+_LABELS_BEFORE: Final = "finish_reason"
+"""Columns of labels stand before this one of ours."""
+_BY_NAME: Final = {column.name: column for column in RESULTS}
 _RESULT_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in RESULTS}
 _CALL_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in CALLS}
 _VERSION_METADATA: Final = {SCHEMA_VERSION_KEY: SCHEMA_VERSION}
@@ -61,7 +67,7 @@ class CallRow(msgspec.Struct, frozen=True):
     call: Call
 
 
-def renamed(inputs: pa.Schema, columns: Sequence[str] | None = None) -> dict[str, str]:
+def renamed(inputs: pa.Schema, columns: Sequence[str] | None = None, *, labels: Iterable[str] = ()) -> dict[str, str]:
     """The new names of input columns whose names collide with ours, by old name, in the order of the input.
 
     Names that differ only in upper and lower case collide too, because DuckDB and Spark do not tell them apart.
@@ -69,15 +75,17 @@ def renamed(inputs: pa.Schema, columns: Sequence[str] | None = None) -> dict[str
     Args:
         inputs: the columns of the source.
         columns: the names to keep; None keeps all.
+        labels: names of the columns of labels, which are ours, too.
 
     Raises:
         InputError: a chosen column does not exist, or its name stands for two columns.
     """
     chosen = _chosen(inputs, columns)
-    taken = {name.lower() for name in chosen} | _OURS
+    ours = _OURS.union(name.lower() for name in labels)
+    taken = {name.lower() for name in chosen} | ours
     renames: dict[str, str] = {}
     for name in chosen:
-        if name.lower() in _OURS:
+        if name.lower() in ours:
             new, number = f"input_{name}", 1
             while new.lower() in taken:
                 number += 1
@@ -101,24 +109,28 @@ def unwritable(inputs: pa.Schema, columns: Sequence[str] | None = None) -> dict[
     return {field.name: str(field.type) for field in fields if not _fits_parquet(field)}
 
 
-def result_schema(inputs: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
-    """The schema of `results`: the chosen input columns, then ours.
+def result_schema(inputs: pa.Schema, columns: Sequence[str] | None, labels: Iterable[pa.Field] = ()) -> pa.Schema:
+    """The schema of `results`: the chosen input columns, then ours, those of labels among them.
 
     Args:
         inputs: the columns of the source.
         columns: the names to keep, in this order; None keeps all. Those in `unwritable` are left out.
+        labels: the columns of labels, each marked with the property that it holds.
 
     Raises:
         InputError: a chosen column does not exist, or its name stands for two columns.
     """
-    renames = renamed(inputs, columns)
+    labels = list(labels)
+    renames = renamed(inputs, columns, labels=[field.name for field in labels])
     left_out = unwritable(inputs, columns)
     fields = [
         _input_field(inputs.field(name), renames.get(name, name))
         for name in _chosen(inputs, columns)
         if name not in left_out
     ]
-    fields += [pa.field(column.name, column.type) for column in RESULTS]
+    for column in RESULTS:
+        fields += labels if column.name == _LABELS_BEFORE else []
+        fields.append(pa.field(column.name, column.type))
     return pa.schema(fields, metadata=_VERSION_METADATA)
 
 
@@ -153,8 +165,13 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
         "fingerprint": [row.fingerprint.hex() for row in rows],
         "latency_ms": list(map(_latency_ms, outcomes)),
     }
-    arrays = [_input_column(inputs, field) for field in list(schema)[: first_of_ours(schema)]]
-    for name, kind, of, _ in RESULTS:
+    first = first_of_ours(schema)
+    arrays = [_input_column(inputs, field) for field in list(schema)[:first]]
+    for field in list(schema)[first:]:
+        if (column := _BY_NAME.get(field.name)) is None:
+            arrays.append(_label_column(field, outcomes))
+            continue
+        name, kind, of, _ = column
         values = made[name] if of == "made" else list(map(_RESULT_GETTERS[name], records[of]))
         arrays.append(_array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -236,6 +253,17 @@ def _input_column(inputs: pa.RecordBatch | pa.Table, field: pa.Field) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     return column if column.type == field.type else column.cast(field.type)
+
+
+def _label_column(field: pa.Field, outcomes: Sequence[Outcome]) -> Any:
+    """One column of labels: names, or one property of objects; null where there is no label, or one of another kind."""
+    name = (field.metadata or {}).get(PROPERTY_KEY.encode(), b"").decode()
+    labels = [outcome.label for outcome in outcomes]
+    if name:
+        values = [label.get(name) if isinstance(label, dict) else None for label in labels]
+    else:
+        values = [label if isinstance(label, str) else None for label in labels]
+    return _array(values, field.type)
 
 
 def _latency_ms(outcome: Outcome) -> int | None:

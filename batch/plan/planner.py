@@ -30,6 +30,7 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
+from batch.labels.tries import more_allowed
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
@@ -212,7 +213,7 @@ class Planner:
         if (row_id, variant.name) in self._carried:
             return False
         entry = entries.get((row_id, variant.name))
-        kind = "new" if entry is None or entry.status is None else _kind(entry, question(variant, *row)[0])
+        kind = "new" if entry is None or entry.status is None else self._kind(entry, question(variant, *row)[0])
         return kind in self._kinds
 
     def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
@@ -266,6 +267,15 @@ class Planner:
         reader.close()
         return position
 
+    def _kind(self, entry: Entry | None, fingerprint: bytes) -> Kind | None:
+        """Why the row needs work, None when its question is answered."""
+        kind = kind_of(entry, fingerprint)
+        labels = self._job.labels
+        if kind != "permanent" or labels is None or entry is None or entry.labelling is None:
+            return kind
+        more = more_allowed(entry.labelling, reasks=labels.reasks, escalate=labels.escalate)
+        return "failed" if more else kind
+
     def _needs(self, entry: Entry | None, fingerprint: bytes, content: bytes, planned: Planned) -> Needs:
         """What is to be done about a row; either way it is counted as what it is.
 
@@ -275,7 +285,7 @@ class Planner:
             content: the hash of its output columns now.
             planned: where it is counted.
         """
-        kind = _kind(entry, fingerprint)
+        kind = self._kind(entry, fingerprint)
         if kind in self._kinds:
             planned.new += kind == "new"
             planned.changed += kind == "changed"
@@ -319,7 +329,7 @@ def question(variant: Variant, batch: SourceBatch, index: int, fault: Failure | 
     return variant.fault(fault.kind, fault.code), fault
 
 
-def _kind(entry: Entry | None, fingerprint: bytes) -> Kind | None:
+def kind_of(entry: Entry | None, fingerprint: bytes) -> Kind | None:
     """Why the row needs work, None when its question is answered."""
     if entry is None or entry.status is None:
         return "new"

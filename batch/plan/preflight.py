@@ -8,23 +8,25 @@ types it keeps.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pyarrow as pa
 
 from batch.core import canonical, redaction
-from batch.core.errors import BatchError, InputError, JobError, OutputError, RefusedToStart
+from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
 from batch.http import environment
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
+from batch.labels.asking import Asking
+from batch.labels.schema import LabelSchema
 from batch.ledger.reader import LedgerReader
 from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
-from batch.plan import tooling
+from batch.plan import labelling, owner, tooling
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
 from batch.prompts.variants import Variants
@@ -71,6 +73,17 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """How far its tools may go; None when it has none."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
+    asking: Asking | None = None
+    """How rows are asked for their labels; None where none is wanted."""
+    label_columns: pa.Schema = pa.schema([])
+    """The columns of labels, those of earlier runs included."""
+
+    @property
+    def carried(self) -> str:
+        """What every request has beside its messages, for an estimate of its tokens."""
+        schemas = self.tools.schemas()
+        tools = msgspec.json.encode(schemas).decode() if schemas else ""
+        return tools if self.asking is None else tools + self.asking.carried(self.job.model.name)
 
     @property
     def unmasked_key(self) -> str | None:
@@ -93,6 +106,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
         part = {**self.job.request_part(), "tools": self.tools.digest_part()}
         if self.variants.files:
             part["files"] = self.variants.files
+        if self.asking is not None:
+            part["labels"] = self.asking.labels.request_part()
         return Identity(
             request=msgspec.json.encode(part, order="sorted").decode(),
             digest=f"{self.job.digest()}-{canonical.record_id(part)}",
@@ -113,22 +128,24 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     """
     folder = OutputFolder(job.output.path)
     place.require(folder, job=job.folder)
-    types, kept = _kept(folder, job)
+    types, kept, kept_labels = _kept(folder, job)
     faults: list[str] = []
     prices = Prices.load()
     endpoint = _endpoint(job, environ, faults)
     tools, confinement = tooling.prepare(job, environ, faults)
-    source, variants = _asked(job, tools, types)
+    labels = labelling.schema_of(job, faults)
+    source, variants = _asked(job, tools, types, labels)
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:
         raise InputError(source.blank)
     warnings = (*tools.warnings, *_parameters(variants, faults))
     faults += variants.check(source.names)
-    faults += _unread(source, variants.columns, job.output.columns or ())
+    faults += _unread(source, variants.columns, job.output.columns or ()) + labelling.gold_faults(job, source)
+    label_columns = labelling.columns_of(labels, kept_labels, faults)
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept, keys=source.keys)
-        schema = tables.result_schema(inputs, None)
+        schema = tables.result_schema(inputs, None, label_columns)
     except InputError as exc:
         faults.append(str(exc))
     if faults or endpoint is None or schema is None or inputs is None:
@@ -138,10 +155,14 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     rows = source.rows
     kept_types = {**(types or {}), **source.types}
     found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
+    asking = labelling.asking_of(job, labels, endpoint.service, variants) if labels is not None else None
+    doubts = labelling.doubts(job, asking, variants) if asking is not None else ()
     return CheckedJob(
         *found,
+        asking=asking,
+        label_columns=label_columns,
         warnings=(*warnings, *tooling.unset(job, environ)),
-        doubts=tuple(variants.doubts(source.names)),
+        doubts=(*variants.doubts(source.names), *doubts),
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
@@ -154,7 +175,7 @@ def open_source(job: Job) -> Source:
     Raises:
         RefusedToStart: the input or the output folder is wrong.
     """
-    types, _ = _kept(OutputFolder(job.output.path), job)
+    types, _, _ = _kept(OutputFolder(job.output.path), job)
     return _asked(job, ToolSet.empty(), types)[0]
 
 
@@ -164,6 +185,7 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
         TYPES: msgspec.json.encode(checked.types).decode(),
         INPUTS: checked.inputs.serialize().to_pybytes(),
         tooling.TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
+        tables.LABELS: checked.label_columns.serialize().to_pybytes(),
     }
 
 
@@ -211,7 +233,9 @@ def _unread(source: Source, read: Collection[str], kept: Collection[str]) -> lis
     return faults
 
 
-def _asked(job: Job, tools: ToolSet, types: Mapping[str, str] | None) -> tuple[Source, Variants]:
+def _asked(
+    job: Job, tools: ToolSet, types: Mapping[str, str] | None, labels: LabelSchema | None = None
+) -> tuple[Source, Variants]:
     """The source, and what is asked of its rows: each decides how the other is read."""
 
     def opened(columns: Collection[str], texts: Collection[str]) -> Source:
@@ -222,7 +246,7 @@ def _asked(job: Job, tools: ToolSet, types: Mapping[str, str] | None) -> tuple[S
 
     named = frozenset(job.output.columns or ())
     # `row["name"]` is a column, unless the input has a column that is called `row`; then it is a part of that.
-    variants, others = (Variants(job, tools, _service(job), columns) for columns in ((), (ROW,)))
+    variants, others = (Variants(job, tools, _service(job), columns, labels=labels) for columns in ((), (ROW,)))
     if (variants.columns, variants.texts) == (others.columns, others.texts):
         source = opened(variants.columns | named, variants.texts)
         return source, others if ROW in source.schema.names else variants
@@ -244,51 +268,23 @@ def _parameters(variants: Variants, faults: list[str]) -> tuple[str, ...]:
     return tuple(line for level, line in found if level == "warning")
 
 
-def _kept(folder: OutputFolder, job: Job) -> tuple[dict[str, str] | None, pa.Schema | None]:
-    """The column types and the chosen columns an earlier run of this job fixed."""
+def _kept(folder: OutputFolder, job: Job) -> tuple[dict[str, str] | None, pa.Schema | None, pa.Schema]:
+    """The column types, the chosen columns, and the columns of labels that an earlier run of this job fixed."""
+    none = pa.schema([])
     if holder(folder) is None:
         integrity.require_trusted(folder)
     if not folder.ledger.exists():
-        return None, None
+        return None, None, none
     with LedgerReader(folder.ledger) as reader:
         if not reader.made:
-            return None, None
-        _require_own(folder, job, reader)
-        types, inputs = reader.meta(TYPES), reader.meta(INPUTS)
+            return None, None, none
+        owner.require_own(folder, job, reader)
+        types, inputs, labels = reader.meta(TYPES), reader.meta(INPUTS), reader.meta(tables.LABELS)
     return (
         msgspec.json.decode(types, type=dict[str, str]) if types else None,
         pa.ipc.read_schema(pa.py_buffer(inputs)) if inputs else None,
+        pa.ipc.read_schema(pa.py_buffer(labels)) if labels else none,
     )
-
-
-def _require_own(folder: OutputFolder, job: Job, reader: LedgerReader) -> None:
-    """Refuse the folder of another job: two of them would take turns in closing each other's runs and changing rows.
-
-    Jobs are told apart by their names. One that was renamed and asks what it asked, or that was moved or copied with
-    this folder inside of its own, is the same.
-    """
-    last = next(reversed(reader.runs()), None)
-    owner = _owner(folder, last.run) if last is not None else None
-    if last is None or owner is None or owner[0] == job.name:
-        return
-    name, home = owner
-    moved = folder.root.is_relative_to(job.folder) and home != str(job.folder)
-    asked, before = msgspec.to_builtins(job.request_part(), enc_hook=str), msgspec.json.decode(last.request)
-    if moved or all(before.get(key) == value for key, value in asked.items()):
-        return
-    raise OutputError(
-        f"{folder.root}: this folder belongs to job {name!r} ({home}), and this is job {job.name!r}. Give -o another "
-        f"folder, or set output.path. If it is that job under a new name, change the name alone, run it, then the rest."
-    )
-
-
-def _owner(folder: OutputFolder, run: str) -> tuple[str, str] | None:
-    """Name and folder of the job whose run this was; None when its file does not say."""
-    try:
-        told = msgspec.json.decode(folder.run_file(run).read_bytes(), type=dict[str, Any])["job"]
-        return str(told["name"]), str(told["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collection[str]) -> pa.Schema:

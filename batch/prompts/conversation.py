@@ -7,21 +7,19 @@ same conversation from the steps in the ledger.
 
 from __future__ import annotations
 
-import re
-from typing import Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from batch.core import flags
 from batch.core.canonical import call_key
 from batch.core.errors import FailureKind
-from batch.core.flags import Flag
-from batch.core.records import Failure, Message, Reply, ToolCall
-from batch.prompts import images
-from batch.prompts.finish_reasons import ERROR, UNKNOWN, meaning
+from batch.core.records import Failure, Labelling, Message, Reply, ToolCall
+from batch.labels import answers
+from batch.labels.tries import LabelRules, Tries
+from batch.prompts import images, replies
+from batch.prompts.finish_reasons import UNKNOWN, meaning
 from batch.tools import execute
-
-_DATED: Final = re.compile(r"-[0-9]{4}([0-9]{2}){0,2}(-|$)")  # -0520, -202508, -20250807, -2025-08-07; not -1 nor -32k
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -33,6 +31,8 @@ class Rules(msgspec.Struct, frozen=True):
     keep: Literal["turns", "all", "none"] = "turns"
     finish_reasons: dict[str, str] = {}
     """Words of the service for how an answer ended, beside those that are known everywhere."""
+    labels: LabelRules | None = None
+    """What is done about the label of a last answer; None where that is kept as it is."""
 
     def meaning(self, reply: Reply) -> str:
         """What the reply's finish reason means; see `finish_reasons.meaning`.
@@ -62,6 +62,15 @@ class Conversation(msgspec.Struct, frozen=True):
     tool_errors: int = 0
     failing: tuple[tuple[str, str, int], ...] = ()
     """The calls that failed in the last turn: key, name, and in how many turns without a break."""
+    tries: Tries = Tries()
+
+    @property
+    def sent(self) -> tuple[Message, ...]:
+        """The messages that the next turn is asked with; another model is spared the answers that held no label."""
+        tries = self.tries
+        if tries.escalated is None:
+            return self.messages
+        return self.messages[: tries.before] + self.messages[tries.behind :]
 
     def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
         """The part of the conversation that `output.messages` asks for, as JSON text; of pictures, hash and source."""
@@ -73,6 +82,9 @@ class Conversation(msgspec.Struct, frozen=True):
 
 class Send(msgspec.Struct, frozen=True):
     """Ask the model for turn `conversation.turn`."""
+
+    then: str = ""
+    """What the journal keeps with the reply, where what follows it depends on the settings of the moment."""
 
 
 class RunTools(msgspec.Struct, frozen=True):
@@ -94,6 +106,8 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None = None
     error_message: str | None = None
     retryable: bool | None = None
+    label: Any = None
+    labelling: Labelling | None = None
 
 
 Action = Send | RunTools | Settle
@@ -107,42 +121,6 @@ def start(messages: list[Message], follow_ups: tuple[Message, ...] = ()) -> Conv
         follow_ups: what the user says later, one message after each complete answer.
     """
     return Conversation(messages=tuple(messages), first=len(messages), follow_ups=follow_ups)
-
-
-def judge(reply: Reply, rules: Rules) -> Failure | None:
-    """The failure that a well-formed reply is after all, else None: it was broken off, or says nothing at all.
-
-    Args:
-        reply: as the dialect read it.
-        rules: of the job; they know the service's own words.
-    """
-    reason, means = reply.finish_reason, rules.meaning(reply)
-    if means == ERROR:
-        return Failure(
-            kind="server",
-            verdict="retry",
-            code=reason,
-            message=f"the provider broke the answer off ({reason})",
-            request_id=reply.request_id,
-        )
-    if means == "tool_calls" and not reply.tool_calls:
-        return Failure(
-            kind="bad_payload",
-            verdict="once",
-            code="no_tool_calls",
-            message=f"finish_reason is {reason}, but no tool calls came",
-            request_id=reply.request_id,
-        )
-    if means == UNKNOWN and not reply.content:
-        told = f"finish_reason {reason!r} is not known" if reason else "it has no finish_reason"
-        return Failure(
-            kind="bad_payload",
-            verdict="once",
-            code=reason or "no_answer",
-            message=f"the answer is empty, and {told}",
-            request_id=reply.request_id,
-        )
-    return None
 
 
 def after_reply(
@@ -168,42 +146,111 @@ def after_reply(
             return extended, RunTools(reply.tool_calls)
         return extended, Settle(
             status="failed",
-            finish_reason=_shown(reply, means),
+            finish_reason=replies.shown(reply, means),
             model=reply.model,
             error_kind="tool_loop",
             error_code="max_turns",
             error_message=f"still asking for tools after {rules.max_turns} turns; raise tools.max_turns if it should",
             retryable=False,
         )
-    flagged = tuple(dict.fromkeys((*conversation.flags, *_flags(reply, means, model_asked))))
+    flagged = tuple(dict.fromkeys((*conversation.flags, *replies.flags_of(reply, means, model_asked))))
     if conversation.follow_ups:
         return _next_user_turn(extended, flagged), Send()
-    return extended, Settle(
+    settle = Settle(
         status="ok",
         answer=reply.content,
         reasoning=reply.reasoning,
-        finish_reason=_shown(reply, means),
+        finish_reason=replies.shown(reply, means),
         flags=flagged,
         model=reply.model,
     )
+    if rules.labels is None:
+        return extended, settle
+    return _labelled(extended, reply, settle, rules, model_asked=model_asked)
+
+
+def _labelled(
+    conversation: Conversation, reply: Reply, settle: Settle, rules: Rules, *, model_asked: str
+) -> tuple[Conversation, Action]:
+    """The row's outcome with its label, or the next try when the answer holds none; see `after_reply`.
+
+    Args:
+        conversation: ends with the reply.
+        reply: the last answer.
+        settle: the outcome of a row that asks for no label.
+        rules: of the job.
+        model_asked: who answered.
+    """
+    labels, tries = rules.labels, conversation.tries
+    assert labels is not None
+    found = answers.read(reply.content, labels.asking.labels, cut=rules.meaning(reply) == "length")
+    if isinstance(found, answers.Found):
+        coerced = found.coerced and flags.COERCED not in settle.flags
+        flagged = (*settle.flags, flags.COERCED) if coerced else settle.flags
+        labelling = tries.done(labels, invalid=False)
+        return conversation, msgspec.structs.replace(settle, label=found.value, labelling=labelling, flags=flagged)
+    if then := tries.then(found, labels, model_asked=model_asked):
+        return _asked_again(conversation, reply, found, then, labels, model_asked=model_asked), Send(then)
+    return conversation, msgspec.structs.replace(
+        settle,
+        status="failed",
+        error_kind="label",
+        error_code=found.code,
+        error_message=tries.failure(found),
+        retryable=False,
+        labelling=tries.done(labels, invalid=True),
+    )
+
+
+def _asked_again(
+    conversation: Conversation,
+    reply: Reply,
+    found: answers.Invalid,
+    then: str,
+    labels: LabelRules,
+    *,
+    model_asked: str,
+) -> Conversation:
+    """The conversation after an answer without a valid label, `then` as `Tries.then` gave it."""
+    messages = (*conversation.messages[:-1], replies.answered(conversation.messages[-1]))
+    turn, tries = conversation.turn + 1, conversation.tries.after(then, found, messages=len(messages))
+    if tries.escalated is None:
+        messages = (*messages, {"role": "user", "content": labels.asking.again(found.text, model=model_asked)})
+    # That this answer was truncated, say, is no matter of the one that will be kept; what it took is.
+    flagged = tuple(dict.fromkeys((*conversation.flags, *replies.usage_flags(reply))))
+    return msgspec.structs.replace(
+        conversation, messages=messages, turn=turn, since=turn, flags=flagged, failing=(), tries=tries
+    )
+
+
+def replayed(
+    conversation: Conversation, reply: Reply, rules: Rules, *, model_asked: str
+) -> tuple[Conversation, Action]:
+    """The conversation after a reply from the journal, as it went on when that reply came; see `after_reply`.
+
+    Args:
+        conversation: before the reply.
+        reply: as the journal has it.
+        rules: of the job as it is now.
+        model_asked: who answered.
+    """
+    if not reply.then or rules.labels is None:
+        return after_reply(conversation, reply, rules, model_asked=model_asked)
+    extended = msgspec.structs.replace(conversation, messages=(*conversation.messages, reply.message))
+    found = answers.read(reply.content, rules.labels.asking.labels, cut=rules.meaning(reply) == "length")
+    if isinstance(found, answers.Found):  # to this version, and not to the one that asked again
+        found = answers.Invalid("schema", "it was not valid")
+    return _asked_again(extended, reply, found, reply.then, rules.labels, model_asked=model_asked), Send(reply.then)
 
 
 def _next_user_turn(conversation: Conversation, flagged: tuple[str, ...]) -> Conversation:
     """The conversation with the user's next message; the model sees the whole of it again."""
     user_message, *follow_ups = conversation.follow_ups
     turn = conversation.turn + 1
-    messages = (*conversation.messages[:-1], _answered(conversation.messages[-1]), user_message)
+    messages = (*conversation.messages[:-1], replies.answered(conversation.messages[-1]), user_message)
     return msgspec.structs.replace(
         conversation, messages=messages, follow_ups=tuple(follow_ups), turn=turn, since=turn, flags=flagged, failing=()
     )
-
-
-def _answered(message: Message) -> Message:
-    """A reply as later turns repeat it: services refuse a conversation with tool calls that nobody ran."""
-    if not message.get("tool_calls"):
-        return message
-    kept = {name: value for name, value in message.items() if name != "tool_calls"}
-    return {**kept, "content": kept.get("content") or ""}
 
 
 def after_tools(
@@ -258,7 +305,7 @@ def after_failure(failure: Failure, *, retryable: bool) -> Settle:
 
 def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
     means = rules.meaning(reply)
-    shown = _shown(reply, means)
+    shown = replies.shown(reply, means)
     if means == "content_filter":
         return Settle(
             status="failed",
@@ -279,7 +326,7 @@ def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
             error_message="prompt and answer together are longer than the model's window; shorten the prompt",
             retryable=False,
         )
-    if rules.served == "same" and _other_model(reply, model_asked):
+    if rules.served == "same" and replies.other_model(reply, model_asked):
         return Settle(
             status="failed",
             finish_reason=shown,
@@ -290,36 +337,3 @@ def _refusal(reply: Reply, rules: Rules, model_asked: str) -> Settle | None:
             retryable=True,
         )
     return None
-
-
-def _shown(reply: Reply, means: str) -> str | None:
-    """The finish reason in the results: what it means; where that is not known, the word as it came."""
-    if means in (UNKNOWN, "content_filter"):
-        return reply.finish_reason or None
-    return means
-
-
-def _other_model(reply: Reply, asked: str) -> bool:
-    """A dated snapshot of the model asked for (`gpt-5-mini-2025-08-07`) is the same model; case does not count."""
-    if reply.model is None:
-        return False
-    served = reply.model.lower()
-    wanted = asked.lower()
-    return served != wanted and not (served.startswith(wanted) and _DATED.match(served, len(wanted)))
-
-
-def _flags(reply: Reply, means: str, asked: str) -> tuple[Flag, ...]:
-    found: list[Flag] = []
-    if means == "length":
-        found.append(flags.TRUNCATED)
-    if means == UNKNOWN:
-        found.append(flags.FINISH_UNKNOWN)
-    if _other_model(reply, asked):
-        found.append(flags.SERVED_OTHER)
-    if not reply.content:
-        found.append(flags.EMPTY)
-    if reply.usage is None:
-        found.append(flags.USAGE_UNKNOWN)
-    elif reply.usage.estimated:
-        found.append(flags.USAGE_ESTIMATED)
-    return tuple(found)

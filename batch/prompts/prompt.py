@@ -71,6 +71,11 @@ class Prompt:
         self.by_row = self.pictured or environment.by_row
         self._templates = [template for template in templates if template is not None]
 
+    @property
+    def plain(self) -> list[str]:
+        """What its templates say to every row, without what stands in braces."""
+        return [template.plain for template in self._templates]
+
     def _compile(self, environment: Sandbox, part: str, source: str | None, folder: Path) -> Template | None:
         if source is None:
             return None

@@ -17,6 +17,7 @@ import msgspec
 from batch.core.canonical import Fingerprint
 from batch.core.records import Failure, RowRequest
 from batch.job.job import Job, PromptSpec
+from batch.labels.schema import LabelSchema
 from batch.prompts import images
 from batch.prompts.prompt import Prompt
 from batch.prompts.template import PromptFault
@@ -34,6 +35,7 @@ class Variant:
         tools: the functions offered with every request.
         prompt: what is asked.
         service: who is asked; None when no provider has that name, which is a fault reported elsewhere.
+        labels: what a valid label is; None where none is asked for.
         name: of the variant; empty when the job has no variants.
         number: its position in the job, from 0.
         model: who answers.
@@ -50,6 +52,7 @@ class Variant:
         prompt: Prompt,
         *,
         service: Service | None,
+        labels: LabelSchema | None,
         name: str,
         number: int,
         model: str,
@@ -67,7 +70,8 @@ class Variant:
         self.texts = prompt.texts | frozenset(self._columns.values())
         self._lane = job.model.lane
         self._tools = tools.names
-        self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part())
+        part = labels.request_part() if labels is not None else None
+        self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part(), labels=part)
 
     def findings(self) -> list[Finding]:
         """What the service is known to say to the parameters that are the same for every row."""
@@ -132,17 +136,25 @@ class Variants:
         tools: the functions offered with every request.
         service: who is asked; None when no provider has that name, which is a fault reported elsewhere.
         columns: of the input, as far as they are known.
+        labels: what a valid label is; None where none is asked for.
     """
 
-    def __init__(self, job: Job, tools: ToolSet, service: Service | None = None, columns: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        job: Job,
+        tools: ToolSet,
+        service: Service | None = None,
+        columns: Collection[str] = (),
+        *,
+        labels: LabelSchema | None = None,
+    ) -> None:
         prompts = _prompts(job, columns)
         self._all: list[Variant] = []
         for model in job.model.names or (job.model.name,):
             for name, prompt in prompts:
                 variant = _variant(model if job.model.names else "", name)
-                self._all.append(
-                    Variant(*(job, tools, prompt), service=service, name=variant, number=len(self._all), model=model)
-                )
+                shared: dict[str, Any] = {"service": service, "labels": labels, "model": model}
+                self._all.append(Variant(job, tools, prompt, **shared, name=variant, number=len(self._all)))
         self._named = {variant.name: variant for variant in self._all}
         self.columns: frozenset[str] = frozenset().union(*(variant.columns for variant in self._all))
         self.texts: frozenset[str] = frozenset().union(*(variant.texts for variant in self._all))

@@ -136,6 +136,8 @@ OPENAI: Final = Service(
     nulls=True,
     counts="asked",
     json_word=True,
+    json="schema",
+    schema_shown=True,
     fields={
         **FIELDS,
         "verbosity": Field(kind="text", values=("low", "medium", "high"), soft=True),
@@ -163,6 +165,12 @@ OPENAI: Final = Service(
     models=(
         Model(names=("o[1-9]", "o[1-9]-*", "gpt-5", "gpt-5[-.]*"), fields=_REASONING),
         Model(names=("gpt-5*-chat*",), fields={name: FIELDS[name] for name in _REASONING}),
+        # Structured outputs came with gpt-4o-2024-08-06, JSON mode with the models of November 2023.
+        Model(names=("gpt-4-turbo*", "gpt-4-*-preview", "gpt-3.5-turbo*", "gpt-4o-2024-05-13"), json="object"),
+        Model(
+            names=("gpt-4", "gpt-4-0314", "gpt-4-0613", "gpt-4-32k*", "gpt-3.5-turbo-0[36]*", "o1-mini*"), json="none"
+        ),
+        Model(names=("o1-preview*",), json="none"),
     ),
 )
 

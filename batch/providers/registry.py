@@ -228,6 +228,7 @@ def _described(name: str, table: ProviderSpec) -> Service:
         never_send=frozenset(table.never_send),
         finish_reasons={word.strip().lower(): meaning for word, meaning in table.finish_reasons.items()},
         counts=table.counts or like.counts,
+        json=table.json,
         closed=False,
     )
 

@@ -8,6 +8,7 @@ undocumented, or differs between documents, is data that leads to a warning; an 
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 import msgspec
@@ -21,6 +22,8 @@ Form = Literal["auto", "none", "required", "named", "bare", "name_object", "allo
 """How a tool_choice is written: a word, `{"type": "function", …}`, `"f"`, `{"name": "f"}`, a set of tools."""
 
 Taken = Literal["yes", "unsure", "no"]
+Json = Literal["schema", "object", "none"]
+"""What a service can hold its model to: a JSON schema, some JSON object, or nothing."""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Names in lower case, or glob patterns."""
     output_max: int | None = None
     """The largest max_tokens."""
+    json: Json | None = None
+    """How they can be held to JSON, where that differs from the service."""
     fields: dict[str, Field] = {}
     tool_choices: dict[Form, Taken] = {}
     images_max: int | None = None
@@ -104,12 +109,24 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Refuses a forced tool while the model thinks."""
     json_word: bool = False
     """Wants the word JSON in the messages before it answers in JSON mode."""
+    json: Json = "none"
+    """What its `response_format` can hold an answer to; see `json_of` for one model."""
+    schema_shown: bool = False
+    """Whether the model is shown the schema that it is held to, so that the messages need not say it."""
     closed: bool = True
     """Whether all its parameters are known here; if not, only what looks like a typing mistake is pointed out."""
     fields: dict[str, Field] = {}
     tool_choices: dict[Form, Taken] = {}
     models: tuple[Model, ...] = ()
     """Every entry that fits a model counts, the later over the earlier."""
+
+    def json_of(self, model: str) -> Json:
+        """What answers of one model can be held to."""
+        found = self.json
+        for entry in self.models:
+            if entry.json is not None and any(fnmatchcase(model.lower(), name) for name in entry.names):
+                found = entry.json
+        return found
 
 
 YES_OR_NO: Final = Field(kind="boolean")

@@ -1,4 +1,4 @@
-"""Reads what is there and reports on it: the status of an output folder, one row, variants compared, an input scanned.
+"""Reads what is there and reports on it: an output folder, a row, variants compared, labels measured, an input scanned.
 
-It writes nothing and prints nothing. Doors: all its modules.
+It prints nothing, and writes no file but one that was asked for. Doors: all its modules.
 """

@@ -19,17 +19,21 @@ import pyarrow.parquet as pq
 
 from batch.core import canonical
 from batch.core.errors import RefusedToStart
+from batch.labels.quality import Estimate, proportion
 from batch.ledger.reader import LedgerReader
-from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.prompts.variants import old_models
 from batch.report.folders import opened, unreadable
+from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, schema_of, texts
 
 READ_ROWS: Final = 500
 _TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _ANSWER: Final = ("status", "answer", "finish_reason", "flags", "error_kind", "error_code", "error_message")
 _COUNTED: Final = ("calls", *_TOKENS, "cost", "currency", "latency_ms")
 _KEY: Final = ("row_id", "row_number", "variant")
+_LABEL: Final = "\0label"
+_TRUTH: Final = "\0truth"
+"""Where a row has both as texts, beside its columns."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +82,15 @@ class VariantSums(msgspec.Struct, kw_only=True):
     latency_ms: float | None = None
     """The mean over `timed` rows, None when there is none."""
     timed: int = 0
+    measured: int = 0
+    """Rows with a valid label and a known truth."""
+    right: int = 0
+    """Those whose label is the truth."""
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The share of valid labels that are the truth; without a value when none is measured."""
+        return proportion(self.right, self.measured)
 
     def add(self, row: dict[str, Any]) -> None:
         """Count one result."""
@@ -93,6 +106,9 @@ class VariantSums(msgspec.Struct, kw_only=True):
         if row["latency_ms"] is not None and row["status"] == "ok":
             self.timed += 1
             self.latency_ms = (self.latency_ms or 0.0) + (row["latency_ms"] - (self.latency_ms or 0.0)) / self.timed
+        if row.get(_LABEL) is not None and row.get(_TRUTH) is not None:
+            self.measured += 1
+            self.right += row[_LABEL] == row[_TRUTH]
 
 
 class Pair(msgspec.Struct):
@@ -116,10 +132,12 @@ class Comparison:
         out: the output folder.
         variants: which to compare, in this order; all of the table by default.
         columns: input columns of the rows given; those with text, numbers, times or truth values by default.
+        gold: the input column with the truth of the labels; by default the one that the job of the last run names.
+        label: the column with the labels; the one there is by default.
 
     Raises:
         OutputError: `out` is no output folder.
-        RefusedToStart: there are no two variants to compare, or one of `variants` or `columns` does not exist.
+        RefusedToStart: there are no two variants to compare, or a variant or column that was named does not exist.
         StorageError: a part or the ledger cannot be read.
 
     Attributes:
@@ -129,9 +147,18 @@ class Comparison:
         rows_read: rows of the input with a result in any of the variants.
         complete: rows that have a result in all of them.
         differing: rows that differ.
+        gold: the column that labels are held against, or None.
     """
 
-    def __init__(self, out: Path, *, variants: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        variants: Sequence[str] = (),
+        columns: Sequence[str] = (),
+        gold: str | None = None,
+        label: str | None = None,
+    ) -> None:
         self.folder = opened(out)
         with LedgerReader(self.folder.ledger) as reader, reader.snapshot():
             self._parts = [self.folder.part(number) for number in reader.parts()]
@@ -146,7 +173,10 @@ class Comparison:
         self.rows_read = self.complete = self.differing = 0
         self._sums = {sums.variant: sums for sums in self.variants}
         self._position = {name: position for position, name in enumerate(chosen)}
-        self._columns = self._inputs(columns)
+        schema = schema_of(self._parts[-1])
+        self._columns = self._inputs(schema, columns)
+        label, self.gold = self._measured_by(schema, last.run if last is not None else None, label, gold)
+        self._measured = {} if label is None or self.gold is None else {_LABEL: label, _TRUTH: self.gold}
 
     def rows(self) -> Iterator[Compared]:
         """Every row with a result in at least one of the variants, in the order of the table.
@@ -194,9 +224,14 @@ class Comparison:
         try:
             with pq.ParquetFile(part) as file:
                 names = [*self._columns, *ours] if self.inputs_wanted else ours
-                names = [name for name in names if name in file.schema_arrow.names]
-                for batch in file.iter_batches(batch_size=READ_ROWS, columns=names):
-                    yield from batch.to_pylist(maps_as_pydicts="lossy")
+                names = [name for name in [*names, *self._measured.values()] if name in file.schema_arrow.names]
+                for batch in file.iter_batches(batch_size=READ_ROWS, columns=list(dict.fromkeys(names))):
+                    rows = batch.to_pylist(maps_as_pydicts="lossy")
+                    for key, name in self._measured.items():
+                        if name in names:
+                            for row, text in zip(rows, texts(batch.column(name)).to_pylist(), strict=True):
+                                row[key] = text
+                    yield from rows
         except (OSError, pa.ArrowException) as exc:
             raise unreadable(part, exc) from exc
 
@@ -227,17 +262,33 @@ class Comparison:
                 "result for each."
             )
 
-    def _inputs(self, chosen: Sequence[str]) -> list[str]:
+    def _measured_by(
+        self, schema: pa.Schema, run: str | None, label: str | None, gold: str | None
+    ) -> tuple[str | None, str | None]:
+        """The columns with the labels and with their truth; both None where there is nothing to measure.
+
+        Raises:
+            RefusedToStart: one that was named does not exist, or a truth was named and there are no labels.
+        """
+        root = self.folder.root
+        truth, _ = gold_of(schema, gold, last_gold(self.folder, run), root)
+        named = label is not None or gold is not None
+        if truth is None or not (named or labels_of(schema)):
+            return None, None
+        try:
+            return label_column(schema, label, root), truth
+        except RefusedToStart:
+            if named:
+                raise
+            return None, None  # several, and nobody asked for one
+
+    def _inputs(self, schema: pa.Schema, chosen: Sequence[str]) -> list[str]:
         """The input columns of the rows given.
 
         Raises:
             RefusedToStart: a chosen one does not exist.
         """
-        try:
-            schema = pq.read_schema(self._parts[-1])
-        except (OSError, pa.ArrowException) as exc:
-            raise unreadable(self._parts[-1], exc) from exc
-        fields = list(schema)[: tables.first_of_ours(schema)]
+        fields = input_fields(schema)
         names = [field.name for field in fields]
         for name in chosen:
             if name not in names:

@@ -20,7 +20,7 @@ from batch.core.states import STATES
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.job.options import KINDS
 from batch.ledger.totals import PLANNED, TOTALS
-from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, RESULT_TEXTS, RESULTS
+from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, LABEL_TEXTS, RESULT_TEXTS, RESULTS
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
 from batch.report.row import STAGES
 from batch.run.progress import PROGRESS
@@ -93,6 +93,7 @@ def groups(
             (
                 *_columns("results", RESULTS, RESULT_TEXTS),
                 *_input_columns(),
+                *_label_columns(),
                 *_columns("calls", CALLS, CALL_TEXTS),
             ),
         ),
@@ -185,6 +186,11 @@ def _columns(table: str, columns: Iterable[Any], texts: dict[str, str]) -> Itera
     for column in columns:
         facts = (("type", str(column.type)),)
         yield Topic(f"{table}.{column.name}", f"column of {table}", texts[column.name], facts, (column.name,), (table,))
+
+
+def _label_columns() -> Iterator[Topic]:
+    for name, text in LABEL_TEXTS.items():
+        yield Topic(f"results.{name}", "column of results", text, (), (name,), ("results",))
 
 
 def _input_columns() -> Iterator[Topic]:

@@ -7,7 +7,7 @@ the file appears whole or not at all. `sheet` knows what an XLSX file can hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
@@ -84,7 +84,9 @@ def export(out: Path, target: Path, *, columns: Sequence[str] = (), failed: bool
         sources = {run.source for run in reader.runs()}
     if not parts:
         raise RefusedToStart(f"{folder.root}: has no results yet. Export once a part is published.")
-    path = _target(folder, target, sources)
+    path = target_of(folder, target, sources)
+    if path.suffix.lower() not in FORMATS:
+        raise RefusedToStart(f"{target}: the ending of the file says its format: {', '.join(FORMATS)}.")
     schema = _chosen(folder, parts[-1], columns)
     if path.suffix.lower() == ".xlsx":
         sheet.require(_count(parts, failed=failed), len(schema))
@@ -123,11 +125,18 @@ def _cannot_be_made(path: Path, exc: OSError) -> RefusedToStart:
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
-def _target(folder: OutputFolder, target: Path, sources: set[str]) -> Path:
-    """The file to write, once it is sure that nothing else is lost by it."""
+def target_of(folder: OutputFolder, target: Path, sources: Collection[str]) -> Path:
+    """The file to write, once it is sure that nothing else is lost by it.
+
+    Args:
+        folder: whose table is read.
+        target: as a person typed it.
+        sources: the inputs that its runs read, as the ledger has them.
+
+    Raises:
+        RefusedToStart: the file cannot be made there, or would replace the input or a part of the table.
+    """
     path = target.expanduser().resolve()
-    if path.suffix.lower() not in FORMATS:
-        raise RefusedToStart(f"{target}: the ending of the file says its format: {', '.join(FORMATS)}.")
     try:
         taken = path.exists()
     except OSError as exc:
@@ -206,7 +215,7 @@ def _under(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 # -- values -----------------------------------------------------------------------------------------------------------
 
 
-def _plain(column: pa.Array) -> list[Any]:
+def plain(column: pa.Array) -> list[Any]:
     """The cells as Python values; times as text, because Python has no nanoseconds and no year 10000."""
     types = pa.types
     kind = column.type
@@ -235,7 +244,7 @@ class _Jsonl:
     def rows(self, batch: pa.RecordBatch) -> None:
         columns = [
             [_raw(cell) for cell in cells] if raw else cells
-            for raw, cells in zip(self._raw, map(_plain, batch.columns), strict=True)
+            for raw, cells in zip(self._raw, map(plain, batch.columns), strict=True)
         ]
         for values in zip(*columns, strict=True):
             self._file.write(_encoded(dict(zip(self._names, values, strict=True))) + b"\n")
@@ -255,7 +264,7 @@ def _raw(text: Any) -> Any:
         return text
 
 
-class _Csv:
+class Csv:
     """Comma, quotes around all text, CR LF, and the mark by which Excel knows UTF-8.
 
     CSV has no types: a cell that begins like a formula gets an apostrophe before it, as spreadsheets write it
@@ -267,11 +276,12 @@ class _Csv:
     def __init__(self, file: IO[bytes], schema: pa.Schema) -> None:
         self.quoted = 0
         self._file = file
-        file.write(_BOM + self._line(schema.names))
+        file.write(_BOM + self.line(schema.names))
 
     def rows(self, batch: pa.RecordBatch) -> None:
-        for values in zip(*map(_plain, batch.columns), strict=True):
-            self._file.write(self._line(values))
+        """Write some rows."""
+        for values in zip(*map(plain, batch.columns), strict=True):
+            self._file.write(self.line(values))
 
     def close(self) -> None:
         """Nothing ends the file."""
@@ -279,7 +289,8 @@ class _Csv:
     def abandon(self) -> None:
         """Nothing lies elsewhere."""
 
-    def _line(self, values: Sequence[Any]) -> bytes:
+    def line(self, values: Sequence[Any]) -> bytes:
+        """One row of cells."""
         return (",".join(map(self._cell, values)) + "\r\n").encode("utf-8", "replace")
 
     def _cell(self, value: Any) -> str:
@@ -295,7 +306,7 @@ class _Csv:
 
 
 _WRITERS: Final[dict[str, Callable[[IO[bytes], pa.Schema], Writer]]] = {
-    ".csv": _Csv,
+    ".csv": Csv,
     ".jsonl": _Jsonl,
     ".xlsx": sheet.Sheet,
 }

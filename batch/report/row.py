@@ -90,7 +90,7 @@ def _row(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[RowVie
         if row is not None and (not inputs or row.outcome is not None):
             inputs = _spilled(folder, row) or inputs
         if row is not None and row.outcome is not None:
-            outcome = _settled(row, run)
+            outcome = _settled(row, run, reader.meta(tables.LABELS))
         number = row.row_number if row is not None else entries[full_id, variant].row_number
         view = RowView(
             row_id=full_id,
@@ -186,7 +186,7 @@ def _split(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return dict(items[:ours]), dict(items[ours:])
 
 
-def _settled(row: PendingRow, run: str) -> dict[str, Any]:
+def _settled(row: PendingRow, run: str, labels: bytes | None) -> dict[str, Any]:
     """Our columns of a row that is not published yet, as they will stand in the table."""
     assert row.outcome is not None
     settled = tables.ResultRow(
@@ -197,7 +197,8 @@ def _settled(row: PendingRow, run: str) -> dict[str, Any]:
         fingerprint=row.fingerprint,
         outcome=row.outcome,
     )
-    schema = tables.result_schema(pa.schema([]), None)
+    columns = pa.ipc.read_schema(pa.py_buffer(labels)) if labels else pa.schema([])
+    schema = tables.result_schema(pa.schema([]), None, columns)
     shown: dict[str, Any] = tables.result_batch(schema, pa.table({"": [None]}), [settled]).to_pylist()[0]
     return shown
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from batch.core.errors import RefusedToStart
+from batch.labels.asking import Asking
+from batch.labels.schema import LabelSchema
 from batch.ledger.reader import LedgerReader
 from batch.plan import continuation
 from batch.plan.preflight import CheckedJob
@@ -47,6 +49,11 @@ def checked_for(
             endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
+    labels = LabelSchema.of_request(old["labels"]) if old.get("labels") else None
     return msgspec.structs.replace(
-        ready, job=msgspec.structs.replace(job, model=model), endpoint=endpoint, old_models=old_models(old)
+        ready,
+        job=msgspec.structs.replace(job, model=model),
+        endpoint=endpoint,
+        old_models=old_models(old),
+        asking=Asking(labels=labels) if labels is not None else None,
     )

@@ -17,7 +17,7 @@ from batch.ledger import index
 from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
-from batch.output import files, integrity, parts, removal
+from batch.output import files, integrity, parts, removal, tables
 from batch.output.folder import OutputFolder
 from batch.output.integrity import Compared
 from batch.plan import preflight, respill
@@ -53,19 +53,19 @@ class Inspection:
             await self._ledger.execute(compared.transaction())
 
     async def add_columns(self, reader: LedgerReader) -> None:
-        """Input columns that are new since the last run, or wider, are so in every old part, once.
+        """Columns of the input or of labels that are new since the last run, or wider, are so in every old part, once.
 
         Raises:
             StorageError: the disk refused.
         """
-        kept = reader.meta(INPUTS)
+        kept, labels = reader.meta(INPUTS), reader.meta(tables.LABELS)
         meta = preflight.kept_meta(self._checked)
-        more = kept is not None and kept != meta[INPUTS]
-        if more:
+        more_inputs = kept is not None and kept != meta[INPUTS]
+        if more_inputs or (labels is not None and labels != meta[tables.LABELS]):
             await self._widen(reader)
 
         def change(db: apsw.Connection) -> None:
-            if more:
+            if more_inputs:
                 index.doubt_unknown(db)
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 

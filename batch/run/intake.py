@@ -99,6 +99,11 @@ class Intake:
         self.planned = start.planned
         self.position = start.position
 
+    @property
+    def models(self) -> list[str]:
+        """The models that rows are begun with."""
+        return list(self._feeders)
+
     def restore(self, unsent: Mapping[str, int]) -> None:
         """Begin with so many rows, by variant, that an earlier process admitted and never sent."""
         for variant, rows in unsent.items():

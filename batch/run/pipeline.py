@@ -136,8 +136,9 @@ class Run:
             with self._state.sending:
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(stages.intake.plan)
-                    for model in stages.schedule.models:
+                    for model in stages.intake.models:
                         inner.start_soon(stages.intake.feed, model)
+                    for model in stages.schedule.models:
                         # As many as its slots: all of them may wait, and yet keep nobody else from sending.
                         for n in range(stages.limiter.model(model).concurrency):
                             inner.start_soon(stages.worker.send, model, name=f"send-{model}-{n}")

@@ -123,9 +123,7 @@ class Resumer:
             if -1 not in values:
                 continue
             reply = _decode_reply(values.pop(-1))
-            row.conversation, action = conversation.after_reply(
-                row.conversation, reply, rules, model_asked=row.request.model
-            )
+            row.conversation, action = conversation.replayed(row.conversation, reply, rules, model_asked=row.model)
             if not isinstance(action, conversation.RunTools):
                 continue
             results = {idx: value.decode() for idx, value in values.items()}
@@ -169,12 +167,13 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCal
         journaled.call,
         journaled.call_id,
         row_id=row.pending.row_id,
-        model=row.request.model,
+        model=row.model,
         turn=journaled.turn,
         attempt=journaled.attempt,
         lane="task" if journaled.lane == "task" else "sync",
-        lease=context.limiter.adopt(row.request.model),
+        lease=context.limiter.adopt(row.model),
     )
+    call.purpose = row.conversation.tries.purpose or ("retry" if journaled.attempt else "first")
     call.sent_at_us = journaled.sent_at_us
     call.started = context.clock.monotonic()
     call.earlier_s = _since(journaled, context)

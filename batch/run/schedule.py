@@ -67,7 +67,9 @@ class Schedule(Generic[R]):
     Args:
         clock: decides when a waiting row is due.
         open_limits: rows begun and not finished, at most, for each model.
-        model_of: which model a row asks; one that is not in `open_limits` counts as the first of them.
+        model_of: the model a row belongs to, among whose open rows it counts; one that is not in `open_limits` counts
+            as the first of them.
+        sent_to: the model that its next turn asks, whose crew sends it; None when that is always the same one.
         needs_slot: whether the next step of a row is to send.
     """
 
@@ -77,12 +79,14 @@ class Schedule(Generic[R]):
         *,
         open_limits: Mapping[str, int],
         model_of: Callable[[R], str],
+        sent_to: Callable[[R], str] | None = None,
         needs_slot: Callable[[R], bool],
     ) -> None:
         self._clock = clock
         self._rows: dict[str, ModelRows[R]] = {name: ModelRows(limit) for name, limit in open_limits.items()}
         self._first = next(iter(self._rows.values()))
         self._model_of = model_of
+        self._sent_to = sent_to or model_of
         self._needs_slot = needs_slot
         self._to_follow_up: deque[R] = deque()
         self._waiting: list[tuple[float, int, R]] = []
@@ -125,7 +129,10 @@ class Schedule(Generic[R]):
     def requeue(self, row: R) -> None:
         """An open row that can go on at once."""
         if self._needs_slot(row):
-            rows = self.of(self._model_of(row))
+            rows = self.of(self._sent_to(row))
+            if rows.parked and rows is not self.of(self._model_of(row)):
+                self.done(row)  # it waits in the ledger, or the run would wait for a model that is asked no more
+                return
             rows.to_send.append(row)
             _wake(rows.crew, 1)
         else:
@@ -158,6 +165,9 @@ class Schedule(Generic[R]):
         """Hand out no more rows of one model; whether there is a model left."""
         rows = self.of(model)
         rows.parked = True
+        visitors = [row for row in rows.to_send if self.of(self._model_of(row)) is not rows]
+        for row in visitors:
+            self.done(row)
         self._handed_out.set()
         _wake(rows.crew, math.inf)
         if self._over:

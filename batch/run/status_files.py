@@ -38,7 +38,8 @@ RUN_FILE: Final[dict[str, str]] = {
     "fault": "The error that ended the run; null when it ended by itself or was interrupted.",
     "max_failed": "What --max-failed allowed; null without it.",
     "within_max_failed": "Whether as few rows failed as that; null without it.",
-    "job": "What the job was: name, folder, provider, models, prompts, lane, tags, and request: what decides answers.",
+    "job": "What the job was: name, folder, provider, models, prompts, lane, tags, labels (their names and the column "
+    "with the truth), and request: what decides answers.",
     "source": "The input as it was: its files, their sizes and times.",
     "complete": "Whether the input was read to its end.",
     "planned": "What the run found in the input, in rows: promptmill explain planned.",
@@ -171,6 +172,7 @@ def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dic
             "variants": [name or None for name in old_models(job.request_part())],
             "lane": job.model.lane,
             "tags": job.tags,
+            "labels": None if job.labels is None else {"gold": job.labels.gold, "names": list(job.labels.names)},
             "request": msgspec.json.decode(row.request),
         },
         "source": msgspec.json.decode(row.source),

@@ -6,7 +6,7 @@ the stages are made from the job; it starts none of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -16,6 +16,7 @@ from batch.core.clock import Clock
 from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
+from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
@@ -78,12 +79,16 @@ def wire(
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
     limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
+    beside = _asked_beside(checked, feeders)
     schedule: Schedule[Row] = Schedule(
         clock,
-        open_limits={model: 2 * limiter.model(model).concurrency for model in feeders},
+        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
         model_of=lambda row: row.request.model,
+        sent_to=lambda row: row.model,
         needs_slot=lambda row: row.call is None and row.replied is None,
     )
+    for model in beside:
+        schedule.end(model)  # no row begins there
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
@@ -98,11 +103,7 @@ def wire(
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
 
-    def old_request(pending: PendingRow) -> RowRequest:
-        # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
-        return RowRequest([], checked.old_models.get(pending.variant, job.model.name))
-
-    request_of = old_request if collecting else next(iter(feeders.values())).request
+    request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
     resumer = rows(model_of=partial(_model_of, checked), in_doubt=Effects(reader, ledger).in_doubt)
@@ -119,6 +120,18 @@ def wire(
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
+
+
+def _old_request(checked: CheckedJob, pending: PendingRow) -> RowRequest:
+    # A changed job's template says nothing about the rows of the old one, and nothing more is sent for them.
+    return RowRequest([], checked.old_models.get(pending.variant, checked.job.model.name))
+
+
+def _asked_beside(checked: CheckedJob, feeders: Collection[str]) -> list[str]:
+    """The model that is asked for labels in the end, unless it has rows of its own."""
+    labels = checked.job.labels
+    escalate = labels.escalate if labels is not None else None
+    return [escalate] if escalate is not None and escalate not in feeders else []
 
 
 def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publisher:
@@ -174,8 +187,7 @@ def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
 
 def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
     """What makes the estimator of one model."""
-    schemas = checked.tools.schemas()
-    carried = msgspec.json.encode(schemas).decode() if schemas else ""
+    carried = checked.carried
     return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
 
 
@@ -187,6 +199,7 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         served=job.model.served,
         keep=job.output.messages,
         finish_reasons=dict(checked.endpoint.service.finish_reasons),
+        labels=_label_rules(checked),
     )
     return Settings(
         lane=job.model.lane,
@@ -196,6 +209,13 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         likelier_url=likelier_url(checked.endpoint.base_url, checked.endpoint.service),
         collect_only=collecting,
     )
+
+
+def _label_rules(checked: CheckedJob) -> LabelRules | None:
+    if checked.asking is None:
+        return None
+    spec = checked.job.labels
+    return LabelRules(checked.asking) if spec is None else LabelRules(checked.asking, spec.reasks, spec.escalate)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:
@@ -212,6 +232,7 @@ def _policy(checked: CheckedJob) -> Policy:
         limits.call_timeout_s,
         limits.first_chunk_timeout_s,
         limits.idle_timeout_s,
+        asking=checked.asking,
     )
 
 

@@ -19,6 +19,7 @@ from batch.core.redaction import redact
 from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation
+from batch.prompts.judging import judge
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
@@ -66,6 +67,7 @@ class Worker:
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
         while (row := await self._schedule.next_to_send(model)) is not None:
+            asked = row.model
             try:
                 if self._settings.collect_only:
                     self._schedule.done(row)  # nothing more is sent for a job that changed
@@ -79,14 +81,14 @@ class Worker:
                     await self._submit(row)
                 else:
                     await self._send(row)
-                self._look_for_park(row.request.model)
+                self._look_for_park(asked)
             except LimiterClosed:
                 self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
-        outage = self._context.limiter.model(row.request.model).outage
-        return outage.ongoing and row.history.tried and self._schedule.of(row.request.model).has_unstarted
+        outage = self._context.limiter.model(row.model).outage
+        return outage.ongoing and row.history.tried and self._schedule.of(row.model).has_unstarted
 
     async def follow_up(self) -> None:
         """One of the crew that follows up: polls tasks and runs tools, which need no new slot."""
@@ -150,12 +152,12 @@ class Worker:
 
     def _conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
         """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""
-        failure = conversation.judge(result, self._settings.rules) if isinstance(result, Reply) else result
+        failure = judge(result, self._settings.rules) if isinstance(result, Reply) else result
         if failure is not None:
             self._failed(row, call, result, failure)
             return
         assert isinstance(result, Reply)
-        model = row.request.model
+        model = call.model
         row.conversation, action = conversation.after_reply(
             row.conversation, result, self._settings.rules, model_asked=model
         )
@@ -163,14 +165,16 @@ class Worker:
         if isinstance(action, conversation.Settle):
             self._close(row, call, result, action)
             return
-        self._context.book(row, call, result, reply=result)
+        then = action.then if isinstance(action, conversation.Send) else ""
+        kept = msgspec.structs.replace(result, then=then) if then else result
+        self._context.book(row, call, result, reply=kept)
         row.replied = result if isinstance(action, conversation.RunTools) else None
         row.next_attempt = 0
         self._schedule.requeue(row)
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
         now = self._context.clock.monotonic()
-        model = row.request.model
+        model = row.model
         outage = self._context.limiter.model(model).outage
         decision = retry.decide(
             failure,
@@ -206,7 +210,7 @@ class Worker:
 
     def _standing(self, row: Row, failure: Failure) -> retry.Standing:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
-        evidence, model = self._context.evidence, row.request.model
+        evidence, model = self._context.evidence, row.model
         refused = evidence.record_refusal(model, row.work_id) if failure.verdict == "row_or_key" else 0
         overtime = self._context.overtime.times(row.pending) if outlasted(failure) else 0
         return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused, overtime)
@@ -286,7 +290,7 @@ class Worker:
             sums=row.sums,
             lane=lane or self._settings.lane,
             provider=self._context.policy.provider,
-            model_asked=row.request.model,
+            model_asked=row.model,
             settled_at_us=clock.now_us(),
             answer=settle.answer,
             reasoning=settle.reasoning,
@@ -298,6 +302,8 @@ class Worker:
             error_code=settle.error_code,
             error_message=redact(message) if message is not None else None,
             retryable=settle.retryable,
+            label=settle.label,
+            labelling=settle.labelling,
             latency_ms=None if row.left_at is None else int((clock.monotonic() - row.left_at) * 1000),
         )
 

@@ -21,6 +21,7 @@ from batch.core.records import Accepted, Failure, Incoming, Lane, Outcome, Outgo
 from batch.http import headers
 from batch.http.client import Client
 from batch.http.wirelog import WireLog
+from batch.labels.asking import Asking
 from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -48,6 +49,8 @@ class Policy(msgspec.Struct, frozen=True):
     call_timeout_s: float
     first_chunk_timeout_s: float = 300.0
     idle_timeout_s: float = 60.0
+    asking: Asking | None = None
+    """How a row's last turn is asked for a label; None where none is wanted."""
 
 
 NEVER_LEFT: Final = Failure(
@@ -112,19 +115,22 @@ class CallContext:
 
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
-        return Request(
-            model=row.request.model,
-            messages=list(row.conversation.messages),
+        request = Request(
+            model=row.model,
+            messages=list(row.conversation.sent),
             parameters=row.request.parameters,
             tools=self.policy.tools,
         )
+        if self.policy.asking is None or row.conversation.follow_ups:
+            return request  # what the user says next is not asked for a label yet
+        return self.policy.asking.asked(request, late=bool(row.request.follow_ups))
 
     def weigh(self, row: Row) -> tuple[float, str] | None:
         """Note what the next turn counts for; the token limit when it alone is surely larger than the whole of it."""
-        model = row.request.model
+        model = row.model
         if not self.limiter.counts_tokens(model):
             return None
-        row.weight = self.limiter.model(model).weight(row.conversation.messages, row.request.parameters)
+        row.weight = self.limiter.model(model).weight(row.conversation.sent, row.request.parameters)
         return self.limiter.exceeds_limit(model, row.weight)
 
     async def start_call(self, row: Row, lane: Lane) -> OpenCall:
@@ -134,18 +140,19 @@ class CallContext:
             LimiterClosed: the run takes no new sends.
             StorageError: the ledger cannot be written.
         """
-        lease = await self.limiter.acquire(row.request.model, row.work_id, row.weight)
+        lease = await self.limiter.acquire(row.model, row.work_id, row.weight)
         number, call_id = self._ids.new()
         call = OpenCall(
             number,
             call_id,
             row_id=row.pending.row_id,
-            model=row.request.model,
+            model=row.model,
             turn=row.conversation.turn,
             attempt=row.next_attempt,
             lane=lane,
             lease=lease,
         )
+        call.purpose = row.purpose
         row.next_attempt += 1
         call.sent_at_us, call.started = self.clock.now_us(), self.clock.monotonic()
         self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)

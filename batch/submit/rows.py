@@ -6,7 +6,7 @@ what it asks). One worker at a time has a row. What is done with it is `attempt`
 
 from __future__ import annotations
 
-from batch.core.records import Lane, Reply, RowRequest, Sums
+from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
 from batch.ledger.reader import PendingRow
 from batch.limits.lease import Lease
 from batch.limits.tokens import TokenWeight
@@ -60,6 +60,16 @@ class Row:
         self.tool_results: dict[int, str] = {}
         """Results of those calls that were journaled before a crash, by place in the turn."""
 
+    @property
+    def model(self) -> str:
+        """Who is asked the next turn: the row's own model, until another is to find its label."""
+        return self.conversation.tries.escalated or self.request.model
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the next call is made for."""
+        return self.conversation.tries.purpose or ("retry" if self.next_attempt else "first")
+
     def count_tools(self) -> None:
         """Have its sums say what its conversation knows of tools."""
         self.sums.tool_calls = self.conversation.tool_calls
@@ -95,6 +105,7 @@ class OpenCall:
         "model",
         "number",
         "polls",
+        "purpose",
         "request_id",
         "row_id",
         "sent_at_us",
@@ -121,6 +132,8 @@ class OpenCall:
         self.model = model
         self.turn = turn
         self.attempt = attempt
+        self.purpose: Purpose = "first"
+        """What it is made for."""
         self.lane: Lane = lane
         self.lease = lease
         self.sent_at_us = 0

@@ -216,7 +216,7 @@ class ToolSet:
         """
         names = list(allowed)
         unknown = [name for name in names if name not in self._tools]
-        there = f"There are: {', '.join(self.names)}"
+        there = f"There are: {', '.join(self.names)}."
         faults = [f"allow: there is no tool {name!r}. {suggestion(name, self.names, there)}" for name in unknown]
         if not names:
             faults.append("allow: names no tool; name one, or remove [tools] from the job")
@@ -278,6 +278,15 @@ class ToolSet:
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
+
+
+def run_file(path: Path) -> types.ModuleType:
+    """Run a Python file of a job as a module, as `ToolSet.load` does, for what else stands in it.
+
+    Raises:
+        JobError: the file cannot be read or run; the fault names the line.
+    """
+    return execute(path, read(path))
 
 
 def _marked(namespace: dict[str, Any]) -> list[Callable[..., Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 from batch.cli.compare import _row, _wrapped
 from batch.report.compare import Answer, Compared, meaning
 from tests.cli.conftest import Cli, Shell
+from tests.support.labelled import labelled
 
 NAMES = ["glm-4", "glm-3-turbo"]
 
@@ -229,3 +231,52 @@ def test_run_and_status_name_the_models_and_the_prompts(shell: Shell, cli: Cli) 
     assert "glm/glm-4, nobodys, lane sync" in said
     assert "plain, kind" in said
     assert "(no price for glm/nobodys)" in said
+
+
+def judged(**labels: list[str | None]) -> list[dict[str, Any]]:
+    """Four rows in two variants; the truth of the last is not known."""
+    truths = ["a", "b", "a", None]
+    return [
+        {"text": "t", "truth": truth, "row_id": f"r{n}", "variant": variant, "label": given[n]}
+        for n, truth in enumerate(truths)
+        for variant, given in labels.items()
+    ]
+
+
+def test_compare_tells_the_accuracy_of_each_variant_where_a_column_has_the_truth(tmp_path: Path, cli: Cli) -> None:
+    """Of the rows with a valid label and a truth; the column is that of the job, or is named."""
+    rows = judged(good=["a", "b", "a", "a"], bad=["b", "b", None, "a"])
+    named = labelled(tmp_path / "named", rows, gold="truth").root
+    plain = labelled(tmp_path / "plain", rows).root
+    for said in (cli("compare", named), cli("compare", plain, "--gold", "truth")):
+        assert (said.code, said.err) == (0, "")
+        lines = [line.split() for line in said.out.splitlines()]
+        assert ["good", "100.0", "%", "(43.9", "to", "100.0)", "3", "of", "3"] in lines
+        assert ["bad", "50.0", "%", "(9.5", "to", "90.5)", "1", "of", "2"] in lines
+    assert "right, by" not in cli("compare", plain).out
+    told = json.loads(cli("compare", named, "--limit", "0", "--json").out)["variants"]
+    assert [(sums["accuracy"], sums["measured"], sums["right"]) for sums in told] == [(1.0, 3, 3), (0.5, 2, 1)]
+    assert told[1]["accuracy_interval"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    nothing = json.loads(cli("compare", plain, "--limit", "0", "--json").out)["variants"][0]
+    assert (nothing["accuracy"], nothing["accuracy_interval"], nothing["measured"]) == (None, None, 0)
+
+
+def test_compare_needs_labels_only_where_a_truth_is_named(tmp_path: Path, cli: Cli) -> None:
+    """A job that names a column the table lacks is compared all the same."""
+    rows = judged(x=["a", "b", "a", "a"], y=[None, None, None, "a"])
+    lacking = labelled(tmp_path / "lacking", rows, gold="category").root
+    assert "right, by" not in cli("compare", lacking).out
+    assert "no row has both a valid label and a known truth" in cli("compare", lacking, "--gold", "truth").out
+    free = [{name: value for name, value in row.items() if name != "label"} for row in rows]
+    free = [{**row, "answer": "a"} for row in free]
+    out = labelled(tmp_path / "free", free, gold="truth").root
+    assert "right, by" not in cli("compare", out).out
+    said = cli("compare", out, "--gold", "truth")
+    assert (said.code, "has no labels" in said.err) == (2, True)
+    assert "66.7 %" in cli("compare", out, "--gold", "truth", "--label", "answer").out
+    several = [{**row, "label_a": row["label"], "label_b": "a"} for row in rows]
+    several = [{name: value for name, value in row.items() if name != "label"} for row in several]
+    out = labelled(tmp_path / "several", several, gold="truth").root
+    assert "right, by" not in cli("compare", out).out
+    assert cli("compare", out, "--gold", "truth").code == 2
+    assert "66.7 %" in cli("compare", out, "--label", "b").out

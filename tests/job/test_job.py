@@ -10,6 +10,7 @@ import pytest
 
 from batch.core.errors import JobError
 from batch.job.job import InputSpec, Job, LimitSpec, ModelLimitSpec, ModelSpec, OutputSpec, PromptSpec
+from batch.job.labelspec import LabelSpec
 from batch.job.toolspec import ToolSpec
 from tests.support.jobtext import SOUND, faults, load
 
@@ -228,7 +229,7 @@ def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(fol
     assert changed.request_part() == job.request_part()
     assert changed.digest() != job.digest()
     whole = msgspec.to_builtins(job, enc_hook=str)
-    del whole["output"]["publish_every_s"], whole["limits"]["model"]
+    del whole["output"]["publish_every_s"], whole["limits"]["model"], whole["labels"]
     for name in ("delimiter", "hive_partitioning", "file_column"):
         del whole["input"][name]
     before = blake2b(msgspec.json.encode(whole, order="sorted"), digest_size=16).hexdigest()
@@ -347,3 +348,50 @@ def test_in_code_a_wrong_value_is_told_as_in_a_file(tmp_path: Path) -> None:
         "provider",
     ]
     assert str(caught.value).startswith("job: 6 faults")
+
+
+LABELLED = f'{SOUND}\n[labels]\nnames = ["billing", "other"]\n'
+
+
+def test_labels_are_names_or_a_schema_with_defaults_for_the_rest(folder: Path) -> None:
+    """A job without them is the one it was before there were any."""
+    spec = load(folder, LABELLED).labels
+    assert spec == LabelSpec(names=("billing", "other"), reasks=2, escalate=None, gold=None)
+    schema = load(folder, f'{SOUND}\n[labels]\nschema = "tools.py:Label"\n').labels
+    assert schema is not None
+    assert (schema.names, schema.schema) == ((), "tools.py:Label")
+    assert load(folder, SOUND).labels is None
+    assert load(folder, LABELLED).request_part() == load(folder, SOUND).request_part(), "the caller adds what they say"
+    assert load(folder, LABELLED).digest() != load(folder, SOUND).digest()
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("", "has neither names nor schema"),
+        ("names = []", "has neither names nor schema"),
+        ('names = ["a"]', "needs at least two labels"),
+        ('names = ["a", "b", "a"]', "has 'a' twice: once is enough"),
+        ('names = ["a", "b "]', "'b ' begins or ends with a blank"),
+        ('names = ["a", "b\\nc"]', "holds a line break"),
+        ('names = ["a", ""]', "expected a list of labels"),
+        ('names = ["a", "b"]\nschema = "x.json"', "stands beside names, and a label is one or the other"),
+        ('names = ["a", "b"]\nreasks = -1', "expected a whole number from 0 to 20"),
+        ('names = ["a", "b"]\nescalate = "glm-4"', "is the model that is asked already"),
+        ('names = ["a", "b"]\nsamples = 3', "unknown key. Did you mean names?"),
+        ('names = ["a", "b"]\nconfidence = true', "unknown key: [labels] has names, schema"),
+    ],
+)
+def test_what_is_wrong_with_labels_is_told(folder: Path, lines: str, fault: str) -> None:
+    """One fault each, with the key and the way out."""
+    (told,) = faults(folder, f"{SOUND}\n[labels]\n{lines}\n")
+    assert fault in told
+
+
+def test_the_model_that_is_asked_in_the_end_may_have_limits(folder: Path) -> None:
+    """It is one of the job's models; one that nobody asks is none."""
+    limits = '[limits.model."glm-4-plus"]\nconcurrency = 2\n'
+    job = load(folder, f'{LABELLED}escalate = "glm-4-plus"\n{limits}')
+    assert job.limits.model["glm-4-plus"].concurrency == 2
+    (fault,) = faults(folder, f"{LABELLED}{limits}")
+    assert "the job asks no such model" in fault

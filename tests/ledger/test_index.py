@@ -13,7 +13,7 @@ import pytest
 from batch.ledger import index
 from batch.ledger.index import Gone, IndexReader, gone_of
 from batch.ledger.reader import Entry
-from batch.ledger.schema import FROM_1, SCHEMA_VERSION, UPGRADES, connect
+from batch.ledger.schema import SCHEMA_VERSION, UPGRADES, connect
 from tests.support.ledgers import fingerprint, read
 
 
@@ -23,8 +23,8 @@ def path(tmp_path: Path) -> Path:
     made = tmp_path / "ledger.db"
     with closing(connect(made)) as db:
         rows = [(f"r{n}", variant, n, n // 3, n % 2) for n in range(6) for variant in ("a", "b")]
-        db.executemany("INSERT INTO entries VALUES(?,?,?,?,x'00',?,x'01')", rows)
-        db.execute("INSERT INTO entries VALUES('place','a',6,1,NULL,NULL,NULL)")
+        db.executemany("INSERT INTO entries VALUES(?,?,?,?,x'00',?,x'01',NULL)", rows)
+        db.execute("INSERT INTO entries VALUES('place','a',6,1,NULL,NULL,NULL,NULL)")
         db.execute("INSERT INTO parts(part, rows) VALUES(0,6),(1,6)")
     return made
 
@@ -112,14 +112,16 @@ def test_a_ledger_of_any_older_format_gets_the_tables_of_today(version: int, tmp
     path, new = tmp_path / "ledger.db", tmp_path / "new.db"
     connect(new).close()
     with closing(connect(path)) as db:
-        later = {"entries": ["content"], "pending": ["content"]}
-        later |= {} if version == 2 else {line.split()[2]: [] for line in FROM_1.strip().splitlines()}
-        for line in () if version == 2 else FROM_1.strip().splitlines():
-            later[line.split()[2]].append(line.split()[5])
-        for table, columns in later.items():
-            for column in columns:
-                db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        db.execute("DROP TABLE leaving")
+        later = [
+            (words[2], words[5])
+            for statements in UPGRADES[version - 1 :]
+            for line in statements.splitlines()
+            if line.startswith("ALTER TABLE") and (words := line.rstrip(";").split())
+        ]
+        for table, column in later:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        if version < 3:
+            db.execute("DROP TABLE leaving")
         db.pragma("user_version", version)
     assert len(UPGRADES) == SCHEMA_VERSION - 1
     connect(path).close()

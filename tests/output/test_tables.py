@@ -5,6 +5,7 @@ import random
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from batch.core.errors import InputError
 from batch.core.records import COST_DIGITS, COST_UNIT, NO_USAGE, Call, Outcome, Sums, Usage, cost_decimal
+from batch.labels.schema import LabelSchema
 from batch.output.tables import (
     CALL_SCHEMA,
     CallRow,
@@ -76,6 +78,8 @@ CALL_COLUMNS = [
     "variant",
     "turn",
     "attempt",
+    "sample",
+    "purpose",
     "provider",
     "lane",
     "state",
@@ -385,3 +389,40 @@ def test_a_large_batch_holds_every_value_at_its_row() -> None:
         assert (found["ticket_id"], found["row_number"], found["answer"]) == (n, n, str(n))
         assert found["cost"] == cost_decimal(n)
         assert int(found["fingerprint"], 16) == n
+
+
+def test_columns_of_labels_stand_behind_the_reasoning_and_hold_what_fits_them() -> None:
+    """Names and properties each in their own; null where a row has no label, or one of another kind."""
+    names, objects = LabelSchema.of_names(["a", "b"]), LabelSchema.of_schema(LABEL_SCHEMA)
+    fields = [column.field() for labels in (names, objects) for column in labels.columns]
+    inputs = pa.schema([*INPUTS, pa.field("Label", pa.string()), pa.field("label_score", pa.string())])
+    schema = result_schema(inputs, None, fields)
+    assert renamed(inputs, labels=["label", "label_score"]) == {
+        "Label": "input_Label",
+        "label_score": "input_label_score",
+    }
+    at = schema.names.index("label")
+    assert schema.names[at - 1 : at + 4] == ["reasoning", "label", "label_score", "label_money", "finish_reason"]
+    labels: list[Any] = [
+        "a",
+        None,
+        {"score": 3, "money": {"amount": 1.5, "tags": ["x"]}},
+        {"score": None, "money": None},
+    ]
+    rows = [row(n, msgspec.structs.replace(outcome(), label=label)) for n, label in enumerate(labels)]
+    batch = result_batch(schema, pa.table({"ticket_id": [0, 1, 2, 3]}), rows)
+    assert batch.column("label").to_pylist() == ["a", None, None, None]
+    assert batch.column("label_score").to_pylist() == [None, None, 3, None]
+    assert batch.column("label_money").to_pylist() == [None, None, {"amount": 1.5, "tags": ["x"]}, None]
+
+
+LABEL_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "score": {"type": ["integer", "null"]},
+        "money": {
+            "type": ["object", "null"],
+            "properties": {"amount": {"type": "number"}, "tags": {"type": "array", "items": {"type": "string"}}},
+        },
+    },
+}

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.records import Failure, Message, Reply, ToolCall, Usage
+from batch.core.records import Failure, Labelling, Message, Reply, ToolCall, Usage
+from batch.labels.asking import Asking
+from batch.labels.schema import LabelSchema
+from batch.labels.tries import LabelRules, Tries
 from batch.prompts.conversation import (
     Action,
     Conversation,
@@ -20,9 +23,10 @@ from batch.prompts.conversation import (
     after_failure,
     after_reply,
     after_tools,
-    judge,
+    replayed,
     start,
 )
+from batch.prompts.judging import judge
 
 ASKED = "glm-4"
 FIRST: list[Message] = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2?"}]
@@ -422,3 +426,104 @@ def test_a_row_says_that_a_tool_failed_whatever_came_of_it(contents: list[str], 
     coerced = after_tools(again, asked.tool_calls, contents, coerced=True)
     assert coerced.flags == (*flags, "coerced")
     assert after_tools(coerced, asked.tool_calls, contents, coerced=True).flags == coerced.flags
+
+
+LABELS = LabelRules(Asking(labels=LabelSchema.of_names(["yes", "no"]), forms={ASKED: "object"}), 1, "glm-4-plus")
+
+
+def labelled(*answers: Reply, rules: Rules = Rules(labels=LABELS)) -> tuple[Conversation, Action]:
+    """The conversation after these answers, each of the model that is asked by then."""
+    conversation, action = start(FIRST), cast("Action", None)
+    for answer in answers:
+        asked = conversation.tries.escalated or ASKED
+        conversation, action = after_reply(conversation, answer, rules, model_asked=asked)
+    return conversation, action
+
+
+@pytest.mark.parametrize(("said", "flags"), [('{"label": "yes"}', ()), ("Label: yes", ("coerced",))])
+def test_an_answer_that_holds_a_label_settles_the_row_with_it(said: str, flags: tuple[str, ...]) -> None:
+    """The answer stays as it was said; reading it kindly is flagged."""
+    _, action = labelled(reply(said))
+    assert isinstance(action, Settle)
+    assert (action.status, action.label, action.answer, action.flags) == ("ok", "yes", said, flags)
+    assert action.labelling == Labelling(1, "glm-4-plus")
+
+
+def test_a_model_is_asked_again_in_the_same_conversation_with_the_reason() -> None:
+    """The journal keeps that it was, so that a later process need not decide it again."""
+    conversation, action = labelled(reply("perhaps", "length", usage=None))
+    assert action == Send("reask")
+    assert (conversation.turn, conversation.since, conversation.tries.purpose) == (1, 1, "reask")
+    assert conversation.sent[: len(FIRST)] == tuple(FIRST)
+    bad, told = conversation.sent[len(FIRST) :]
+    assert bad["content"] == "perhaps"
+    assert told["content"].startswith(
+        "That answer cannot be used: the answer is cut off before its label is complete. "
+    )
+    assert conversation.flags == ("usage_unknown",), "that it was cut off says nothing of the next one"
+
+
+def test_the_other_model_sees_the_conversation_without_the_answers_that_held_no_label() -> None:
+    """The table has all of it; what it asks for tools goes on behind that."""
+    rules = Rules(labels=LABELS, tools=True)
+    conversation, action = labelled(reply(None, calls=1, reason="tool_calls"), rules=rules)
+    assert isinstance(action, RunTools)
+    conversation = after_tools(conversation, action.calls, ["7"])
+    before = conversation.messages
+    for said in ("perhaps", "perhaps not"):
+        conversation, action = after_reply(conversation, reply(said), rules, model_asked=ASKED)
+    assert action == Send("escalate glm-4-plus")
+    assert (conversation.sent, conversation.tries.purpose) == (before, "escalate")
+    assert len(conversation.messages) == len(before) + 3
+    asked = reply(None, calls=1, reason="tool_calls")
+    conversation, action = after_reply(conversation, asked, rules, model_asked="glm-4-plus")
+    assert isinstance(action, RunTools), "it may use the tools, too"
+    conversation = after_tools(conversation, action.calls, ["7"])
+    assert conversation.sent == (*before, *conversation.messages[-2:])
+    _, action = after_reply(conversation, reply("no"), rules, model_asked="glm-4-plus")
+    assert isinstance(action, Settle)
+    assert (action.label, action.status) == ("no", "ok")
+
+
+def test_an_answer_without_a_label_ends_a_row_of_failing_calls() -> None:
+    """What failed before it is counted from one again; that tools failed, and that a value was coerced, is said once."""
+    rules, asked = Rules(labels=LABELS, tools=True), reply(None, calls=1, reason="tool_calls")
+    conversation, _ = labelled(asked, rules=rules)
+    conversation = after_tools(conversation, asked.tool_calls, ['{"error":"no"}'], coerced=True)
+    assert [turns for _, _, turns in conversation.failing] == [1]
+    conversation, action = after_reply(conversation, reply("perhaps"), rules, model_asked=ASKED)
+    assert (action, conversation.failing) == (Send("reask"), ())
+    conversation, _ = after_reply(conversation, asked, rules, model_asked=ASKED)
+    conversation = after_tools(conversation, asked.tool_calls, ['{"error":"no"}'])
+    assert ([turns for _, _, turns in conversation.failing], conversation.tool_errors) == ([1], 2)
+    _, action = after_reply(conversation, reply("Label: yes"), rules, model_asked=ASKED)
+    assert isinstance(action, Settle)
+    assert (action.label, action.flags) == ("yes", ("tool_failed", "coerced"))
+
+
+def test_what_stays_without_a_label_fails_for_good_with_the_last_answer() -> None:
+    """As `label`, with what was wrong, and what the index keeps of what was tried."""
+    conversation, action = labelled(reply("perhaps"), reply("perhaps"), reply("{"))
+    assert isinstance(action, Settle)
+    assert (action.status, action.error_kind, action.error_code) == ("failed", "label", "no_json")
+    assert (action.retryable, action.answer, action.label) == (False, "{", None)
+    assert action.labelling == Labelling(1, "glm-4-plus", invalid=True)
+    assert (action.error_message or "").startswith("no valid label in 3 answers, the last of glm-4-plus: ")
+    assert [message["content"] for message in json.loads(conversation.kept("turns") or "")][-1] == "{"
+
+
+def test_only_the_last_of_several_turns_is_read_for_a_label() -> None:
+    """What the user asks before may be answered freely."""
+    conversation, action = after_reply(start(FIRST, LATER), reply("free"), Rules(labels=LABELS), model_asked=ASKED)
+    assert (action, conversation.tries) == (Send(), Tries())
+
+
+def test_a_reply_of_the_journal_goes_on_as_it_went_on_then() -> None:
+    """Whatever the job allows by now, and also where a newer reader would have found a label."""
+    for then, tries in (("reask", Tries(1, before=2)), ("escalate other", Tries(0, 0, "other", 2, 3))):
+        journaled = reply("perhaps", then=then)
+        for rules in (LABELS, LabelRules(LABELS.asking)):
+            conversation, action = replayed(start(FIRST), journaled, Rules(labels=rules), model_asked=ASKED)
+            assert (conversation.tries, action) == (tries, Send(then))
+    conversation, _ = replayed(start(FIRST), reply("yes", then="reask"), Rules(labels=LABELS), model_asked=ASKED)
+    assert "it was not valid" in conversation.messages[-1]["content"]

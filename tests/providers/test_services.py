@@ -293,3 +293,29 @@ def test_a_table_without_a_variable_sends_no_key() -> None:
     found = registry.resolve("mine", base_url=None, api_key_env=None, environ={}, tables={"mine": table})
     assert "Authorization" not in dict(found.dialect.chat(asked("mine"), "c").headers)
     assert found.key_env_used is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "form"),
+    [
+        ("glm", "glm-4-plus", "object"),
+        ("glm", "glm-4v-plus", "none"),
+        ("zai", "GLM-4.6", "object"),
+        ("openai", "gpt-5-mini", "schema"),
+        ("openai", "gpt-4o-2024-05-13", "object"),
+        ("openai", "gpt-4-turbo", "object"),
+        ("openai", "gpt-4", "none"),
+        ("dashscope", "qwen-plus", "object"),
+        ("deepseek", "deepseek-chat", "object"),
+        ("moonshot", "kimi-k2", "object"),
+        ("vllm", "anything", "schema"),
+        ("simulator", "glm-4", "object"),
+        ("mine", "anything", "none"),
+        ("held", "anything", "schema"),
+    ],
+)
+def test_a_service_says_what_it_can_hold_answers_to(provider: str, model: str, form: str) -> None:
+    """A service of the job's own takes nothing for granted: what it does not know it may refuse."""
+    base = "http://127.0.0.1:1/v1"
+    tables = {"mine": ProviderSpec(base_url=base), "held": ProviderSpec(base_url=base, json="schema")}
+    assert registry.find(provider, tables).json_of(model) == form

@@ -36,8 +36,10 @@ def test_every_column_of_both_tables_is_explained_with_its_type() -> None:
     ours = {"results": tables.result_schema(pa.schema([]), None), "calls": tables.CALL_SCHEMA}
     expected = [(f"{table}.{field.name}", str(field.type)) for table, schema in ours.items() for field in schema]
     told = [(topic.name, dict(topic.facts).get("type", "")) for topic in BY_NAME["columns"]]
-    assert [column for column in told if not column[0].startswith("results.input_")] == expected
-    assert {"results.input_rest", "results.input_NAME"} < {name for name, _ in told}
+    assert [column for column in told if not column[0].startswith(("results.input_", "results.label"))] == expected
+    assert {"results.input_rest", "results.input_NAME", "results.label", "results.label_PROPERTY"} < {
+        name for name, _ in told
+    }
     assert all(topic.text.endswith(".") for topic in BY_NAME["columns"])
 
 

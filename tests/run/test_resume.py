@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.core.records import Outcome, Sums
+from batch.core.records import Labelling, Outcome, Sums
+from batch.labels.asking import Asking
+from batch.labels.schema import LabelSchema
+from batch.labels.tries import LabelRules
 from batch.submit.retry import SAYS_NOTHING
 from tests.support.lifetimes import OURS, Fault, Life, Script, told
 
@@ -253,3 +256,49 @@ def test_a_row_that_repeats_a_failing_call_ends_the_same_way_wherever_it_is_kill
         assert told(outcome) == expected, f"killed after {kept} of {len(whole)}"
         assert outcome.sums.tool_errors == 6
         check_books(life, outcome)
+
+
+LABELS = LabelRules(
+    Asking(labels=LabelSchema.of_names(["yes", "no"]), forms={"glm-4": "object"}), reasks=2, escalate="glm-4-plus"
+)
+SAYS = ("", "perhaps", '{"label": "ye', "never", '{"label": "no"}')
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_a_row_killed_between_its_re_asks_goes_on_with_the_next_and_no_other(tmp_path: Path, lane: str) -> None:
+    """A tool turn, two re-asks, then another model: each prefix of that history comes to the same label."""
+    turns: list[tuple[list[Fault], int]] = [([], 1), (["refused"], 0), (["reset"], 0), ([], 0), (["aborted"], 0)]
+    script = Script(turns, lane="task" if lane == "task" else "sync", says=SAYS, labels=LABELS)
+    life, expected = lived(tmp_path, script)
+    assert (expected["status"], expected["label"], expected["model_asked"]) == ("ok", "no", "glm-4-plus")
+    assert expected["labelling"] == Labelling(2, "glm-4-plus")
+    purposes = [(call.turn, call.record.purpose) for call in life.calls() if call.record is not None]
+    assert list(dict.fromkeys(purposes)) == [
+        *((0, "first"), (1, "first"), (1, "retry"), (2, "reask"), (3, "reask"), (4, "escalate")),
+    ]
+    whole = list(life.records)
+    for kept in range(len(whole)):
+        life.records = list(whole)
+        life.kill(kept)
+        outcome = life.go_on()
+        assert told(outcome) == expected, f"killed after {kept} of {len(whole)}"
+        check_books(life, outcome)
+        models = {call.turn: call.record.model_asked for call in life.calls() if call.record is not None}
+        assert models == {turn: "glm-4-plus" if turn == 4 else "glm-4" for turn in range(5)}
+
+
+def test_what_was_decided_after_an_answer_stays_when_the_job_allows_less_by_now(tmp_path: Path) -> None:
+    """Killed after the first re-ask was decided, and reasks is 0 since: the re-ask is made, and it was the last."""
+    script = Script([([], 0)] * 5, says=("perhaps", "perhaps", "perhaps"), labels=LABELS)
+    life, _ = lived(tmp_path, script)
+    whole = list(life.records)
+    kept = next(n for n, records in enumerate(whole, 1) if any(record.kind == "step" for record in records))
+    life.records = whole
+    life.kill(kept)
+    less = LabelRules(LABELS.asking)
+    life.rules = msgspec.structs.replace(life.rules, labels=less)
+    life.settings = msgspec.structs.replace(life.settings, rules=life.rules)
+    outcome = life.go_on()
+    assert (outcome.error_kind, outcome.error_code, outcome.answer) == ("label", "outside", "perhaps")
+    assert [call.record.purpose for call in life.calls() if call.record is not None] == ["first", "reask"]
+    assert outcome.labelling == Labelling(1, None, invalid=True)

@@ -353,3 +353,61 @@ async def test_a_row_for_a_model_that_is_asked_no_more_goes_with_the_first() -> 
     plan.resume(Item(1, ["send"], model="gone"))
     assert await plan.next_to_send("") == Item(1, ["send"], model="gone")
     assert plan.open == 1
+
+
+@dataclass
+class Visitor:
+    """A row of one model whose next turn asks another."""
+
+    home: str
+    model: str
+
+
+def visited() -> Schedule[Visitor]:
+    plan: Schedule[Visitor] = Schedule(
+        Clock(),
+        open_limits={"small": 2, "large": 2},
+        model_of=lambda row: row.home,
+        sent_to=lambda row: row.model,
+        needs_slot=lambda _: True,
+    )
+    plan.end("large")
+    return plan
+
+
+async def test_a_row_that_another_model_is_to_label_is_sent_by_its_crew_and_open_at_home() -> None:
+    """So a slow second model holds up the first instead of gathering rows without end."""
+    plan = visited()
+    plan.add("small", [Visitor("small", "small"), Visitor("small", "small"), Visitor("small", "small")])
+    plan.end("small")
+    first = await plan.next_to_send("small")
+    second = await plan.next_to_send("small")
+    assert first is not None
+    assert second is not None
+    first.model = "large"
+    plan.requeue(first)
+    assert await plan.next_to_send("large") is first
+    assert (plan.of("small").open, plan.of("large").open) == (2, 0)
+    with anyio.move_on_after(0.01) as scope:
+        await plan.next_to_send("small")
+    assert scope.cancelled_caught, "two are open, wherever they are"
+    plan.done(first)
+    assert await plan.next_to_send("small") is not None
+
+
+async def test_a_row_waits_in_the_ledger_for_a_model_that_is_asked_no_more() -> None:
+    """Parked while rows wait for it, or before they come: the run does not wait for them."""
+    plan = visited()
+    rows = [Visitor("small", "small"), Visitor("small", "small")]
+    plan.add("small", list(rows))
+    plan.end("small")
+    taken = [row for _ in rows if (row := await plan.next_to_send("small")) is not None]
+    taken[0].model = "large"
+    plan.requeue(taken[0])
+    assert plan.park("large")
+    assert plan.open == 1
+    taken[1].model = "large"
+    plan.requeue(taken[1])
+    assert plan.open == 0
+    with anyio.fail_after(5):
+        assert (await plan.next_to_send("small"), await plan.next_to_send("large")) == (None, None)

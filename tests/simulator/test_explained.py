@@ -74,7 +74,7 @@ LIST: dict[int, dict[str, Any]] = {
 
 
 def test_every_behaviour_of_the_list_is_told_once_under_its_title() -> None:
-    """FIELD 50. 1 to 72: in health, a fault, or not shown; who adds one adds it to the code and to the list."""
+    """FIELD 50. 1 to 74: in health, a fault, or not shown; who adds one adds it to the code and to the list."""
     told = {int(one.name): one for one in (*explained.habits(), *explained.faults())}
     assert sorted(told) == list(LIST)
     assert len(told) == len([*explained.habits(), *explained.faults()])

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.simulator.struck import fault
+
 if TYPE_CHECKING:
-    from tests.simulator.conftest import Sim
+    from tests.simulator.conftest import Sim, Start
 
 SCHEMA = {
     "type": "object",
@@ -145,3 +147,58 @@ def test_a_hostile_schema_gets_an_answer(sim: Sim, schema: dict[str, Any]) -> No
     answer = sim.openai("9" * 500, response_format=form)
     assert answer.status_code == 200
     json.loads(text(answer))
+
+
+LABEL_MESSAGES = [
+    {"role": "system", "content": "Answer, in JSON if you can, with one of: billing, delivery, other."},
+    {"role": "user", "content": "My delivery is late"},
+]
+JSON_MODE = {"response_format": {"type": "json_object"}}
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("cut", '{"label":"del'),
+        ("quotes", "{'label':'delivery'}"),
+        ("comma", '{"label":"delivery",, }'),
+        ("words", "I am not sure how to put this. There is more than one way to look at it."),
+    ],
+)
+def test_73_breaks_the_json_of_a_label_in_four_ways(start: Start, form: str, said: str) -> None:
+    """Whole, as a task and in a stream; the answer is billed, and a plain label becomes words."""
+    sim = start(fault(73, form=form))
+    assert text(sim.glm(LABEL_MESSAGES, **JSON_MODE)) == said
+    assert text(sim.openai(LABEL_MESSAGES, **JSON_MODE)) == said
+    assert (
+        sim.poll(sim.submit(LABEL_MESSAGES, **JSON_MODE).json()["id"]).json()["choices"][0]["message"]["content"]
+        == said
+    )
+    assert text(sim.glm(LABEL_MESSAGES)).startswith("I am not sure")
+    assert all(record["billed"] for record in sim.books() if record["route"] != "poll")
+
+
+def test_74_says_a_label_that_is_not_in_the_list(start: Start) -> None:
+    """In the form that was asked for; the scenario may say which."""
+    sim = start(fault(74))
+    assert json.loads(text(sim.glm(LABEL_MESSAGES, **JSON_MODE)))["label"].startswith("Something else ")
+    assert text(sim.openai(LABEL_MESSAGES)).startswith("Something else ")
+    assert text(start(fault(74, label="Delivery?")).glm(LABEL_MESSAGES)) == "Delivery?"
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "That answer cannot be used: it is not JSON. Answer again with a JSON object.",
+        "Your response is not valid. billing or delivery?",
+        "Recall the function correctly, fix the errors: 1 validation error for Label",
+        "回答无效，请重新回答。",
+    ],
+)
+def test_a_complaint_about_an_answer_is_about_what_was_asked_before(sim: Sim, complaint: str) -> None:
+    """As of a model that reads the whole conversation; without an answer before it, it is a text like any other."""
+    said = [{"role": "assistant", "content": "hm"}, {"role": "user", "content": complaint}]
+    assert text(sim.glm([*LABEL_MESSAGES, *said])) == "delivery"
+    assert text(sim.glm([*LABEL_MESSAGES, *said, *said])) == "delivery"
+    later = [said[0], {"role": "user", "content": "And my billing?"}]
+    assert text(sim.glm([*LABEL_MESSAGES, *later])) == "billing"

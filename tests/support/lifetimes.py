@@ -21,6 +21,7 @@ from batch.core.clock import HandClock
 from batch.core.errors import BatchError, WireError
 from batch.core.records import Incoming, Lane, Message, Outcome, Outgoing, RowRequest, ToolCall
 from batch.http.client import Client
+from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
@@ -64,6 +65,9 @@ class Script:
     lane: Lane = "sync"
     polls: int = 1
     later: int = 0
+    says: tuple[str, ...] = ()
+    """What is said in each turn that asks for no tools, instead of its number."""
+    labels: LabelRules | None = None
     stuck: bool = False
     """Whether the calls are the same in every turn, and none of them works."""
 
@@ -84,6 +88,7 @@ class Provider:
         """Faults each turn has had in the life as it stands."""
         self.bought: dict[str, int] = {}
         """The turn of every reply that is billed, by call id."""
+        self.asked: list[dict[str, Any]] = []
         self.ran: list[tuple[int, int]] = []
         self._tasks: dict[str, tuple[int, str, int]] = {}
 
@@ -93,6 +98,9 @@ class Provider:
             return self._polled(outgoing.path.rpartition("/")[2])
         body = json.loads(outgoing.body)
         turn = sum(message["role"] == "assistant" for message in body["messages"])
+        if body["model"] != "glm-4":
+            turn = len(self.script.says) - 1  # another model, which is spared what was said before
+        self.asked.append(body)
         call_id = body["request_id"]
         fault = self._fault(turn)
         if fault in ("refused", "busy", "reset", "unsent"):
@@ -141,7 +149,8 @@ class Provider:
         tools = self.script.turns[turn][1] if turn < len(self.script.turns) else 0
         if tools:
             return _reply(None, "tool_calls", [f"{0 if self.script.stuck else turn}.{index}" for index in range(tools)])
-        return _reply(f"answer {turn}", self.script.end)
+        says = self.script.says
+        return _reply(says[turn] if turn < len(says) else f"answer {turn}", self.script.end)
 
     async def run_call(self, call: ToolCall, *, begin: object = None) -> SimpleNamespace:
         """The tools, in the same hands: the result depends on the call alone."""
@@ -205,7 +214,7 @@ class Life:
         self.folder = folder
         self.provider = Provider(script)
         self.records: list[Record] = []
-        self.rules = conversation.Rules(max_turns=max_turns, tools=True, keep="turns")
+        self.rules = conversation.Rules(max_turns=max_turns, tools=True, keep="turns", labels=script.labels)
         self.settings = Settings(lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0)
         self.processes = 0
         self.died: Counter[int] = Counter()
@@ -275,7 +284,7 @@ class Life:
 
     def _context(self, clock: HandClock, books: Books, limiter: Limiter, replay: LedgerReader) -> CallContext:
         context = CallContext(
-            Policy("glm", (), 600.0),
+            Policy("glm", (), 600.0, asking=self.rules.labels.asking if self.rules.labels else None),
             Glm(GLM, Credentials("k"), clock=clock),
             "http://127.0.0.1:1/api/paas/v4",
             books=books,

@@ -31,6 +31,7 @@ DASHSCOPE: Final = Service(
     counts="used",
     partial_header="x-dashscope-partialresponse",
     json_word=True,
+    json="object",
     fields={
         **FIELDS,
         "temperature": Field(kind="number", low=0, high=2, open_high=True),

@@ -27,6 +27,7 @@ DEEPSEEK: Final = Service(
     replays_reasoning=True,
     forcing_needs_no_thinking=True,
     json_word=True,
+    json="object",
     fields={
         **FIELDS,
         "stop": Field(kind="stops", most=16),

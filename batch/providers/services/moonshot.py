@@ -29,6 +29,7 @@ MOONSHOT: Final = Service(
     counts="asked",
     replays_reasoning=True,
     json_word=True,
+    json="object",
     fields={
         **FIELDS,
         "temperature": Field(kind="number", low=0, high=1),

@@ -23,6 +23,7 @@ VLLM: Final = Service(
     call_id_header="X-Client-Request-Id",
     nulls=True,
     counts="asked",
+    json="schema",
     closed=False,
     fields={
         **FIELDS,

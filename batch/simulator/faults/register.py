@@ -1,8 +1,8 @@
 """The register of all faults: the number of each, its title, where it strikes, and its options.
 
-What a fault does is in `refusals.py`, `answers.py`, `streams.py`, `tasks.py` and `connections.py`, by kind; which
-requests it strikes is decided in `selector.py`; what a fault is made of is said in `behaviour.py`. To add one, write
-its function and its entry here.
+What a fault does is in `refusals.py`, `answers.py`, `contents.py`, `streams.py`, `tasks.py` and `connections.py`, by
+kind; which requests it strikes is decided in `selector.py`; what a fault is made of is said in `behaviour.py`. To add
+one, write its function and its entry here.
 Numbers are those of the list of behaviours this simulator follows.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch.simulator.faults import answers, connections, refusals, streams, tasks
+from batch.simulator.faults import answers, connections, contents, refusals, streams, tasks
 from batch.simulator.faults.behaviour import ROUTES, Behaviour
 
 _ANSWERS = ("chat", "poll")  # where a spoilt body is an answer; at a submit it is a task whose id is lost
@@ -196,4 +196,6 @@ BEHAVIOURS: Mapping[int, Behaviour] = {
     ),
     71: Behaviour("rare statuses", options={"status": refusals.STATUSES}, refuse=refusals.other_status),
     72: Behaviour("402", refuse=refusals.no_balance),
+    73: Behaviour("broken JSON in the text", options={"form": contents.JSON_FORMS}, answer=contents.broken_json),
+    74: Behaviour("a label outside the list", options={"label": str}, answer=contents.outside),
 }

@@ -34,6 +34,14 @@ _BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)、])[ \t]+([^\n]+)$", re.MULTILI
 _SEPARATOR = re.compile(r"\s*(?:[,，、;；|/]|\bor\b|\band\b|或者?)\s*(?:(?:\bor\b|\band\b|或者?)\s*)?")
 _WORDS = re.compile(r"[a-z]+|[0-9]+|[\u3040-\u30ff\u4e00-\u9fff]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CORRECTION = re.compile(
+    r"\b(?:answer|response|reply|output|json|label)\b[^\n]{0,40}"
+    r"\b(?:not valid|invalid|cannot be used|wrong|incorrect)\b"
+    r"|\bvalidation errors?\b|\b(?:try|answer) again\b|\bfix the errors?\b"
+    r"|(?:回答|答案|格式)[^\n]{0,12}(?:无效|错误|不正确)",
+    re.IGNORECASE,
+)
+_LONGEST_COMPLAINT = 400
 _TRIM = " \t\r\n\"'`“”‘’「」()（）[]【】.。"
 _SPECIAL = frozenset({"other", "others", "unknown", "none", "misc", "其他", "其它"})
 _LONGEST_LIST = 20_000
@@ -60,7 +68,7 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
     """
     schema = _format_schema(ask)
     labels: tuple[str, ...] = ()
-    subject = user
+    subject = user = _uncorrected(ask, user)
     if schema is None:
         for text in [text_of(message.get("content")) for message in ask.messages if message.get("role") == "system"]:
             schema, labels, _ = _frame(text)
@@ -77,6 +85,19 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
     if wants_json(ask):
         return msgspec.json.encode({"answer": " ".join(user.split())[:60]}).decode()
     return None
+
+
+def _uncorrected(ask: Ask, user: str) -> str:
+    """The user's last text that asks for something; one that finds fault with an answer is about the one before."""
+    turns = [message for message in ask.messages if message.get("role") in ("user", "assistant")]
+    for place in range(len(turns) - 1, -1, -1):
+        if turns[place].get("role") != "user":
+            continue
+        said = text_of(turns[place].get("content"))
+        answered = place > 0 and turns[place - 1].get("role") == "assistant"
+        if said and not (answered and _CORRECTION.search(said[:_LONGEST_COMPLAINT])):
+            return said
+    return user
 
 
 def choose(labels: tuple[str, ...], text: str, identity: int) -> str:

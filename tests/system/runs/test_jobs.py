@@ -83,6 +83,18 @@ def conversation(rows: Rows, folder: Path) -> None:
         assert asked(row)[-1] == row["answer"]
 
 
+def banking_labels(rows: Rows, folder: Path) -> None:
+    names = tomllib.loads((folder / "job.toml").read_text("utf-8"))["labels"]["names"]
+    assert [row["category"] for row in rows] == names, "a question for each class"
+    assert {row["label"] for row in rows} <= set(names)
+    assert sum(row["label"] == row["category"] for row in rows) > 25, "by the words of the names alone"
+    text = (folder / "job.toml").read_text("utf-8")
+    query = text.partition("DuckDB\n#\n")[2].partition("\n#\n")[0].replace("#", "")
+    with duckdb.connect() as connection:
+        found = connection.execute(query.replace("'out/", f"'{folder}/out/")).fetchall()
+    assert sum(count for _, count, _ in found) == len(rows), "the query in the job's head"
+
+
 def memory_report(rows: Rows, folder: Path) -> None:
     reports = folder / "out" / "reports"
     found = sorted(str(path.relative_to(reports)) for path in reports.glob("*/*.txt"))
@@ -99,7 +111,17 @@ def memory_report(rows: Rows, folder: Path) -> None:
 
 LOOKS: dict[str, Callable[[Rows, Path], None]] = {
     look.__name__: look
-    for look in (quickstart, label_tickets, vision, persona, long_document, compare_models, conversation, memory_report)
+    for look in (
+        quickstart,
+        label_tickets,
+        vision,
+        persona,
+        long_document,
+        compare_models,
+        conversation,
+        banking_labels,
+        memory_report,
+    )
 }
 
 

@@ -163,7 +163,7 @@ def test_a_pure_tool_runs_once_for_the_rows_that_ask_the_same(mill: Mill) -> Non
     ("keys", "says"),
     [
         ({"allow": ["ad"]}, "tools.allow: there is no tool 'ad'. Did you mean add?"),
-        ({"allow": ["zzz"]}, "tools.allow: there is no tool 'zzz'. There are: add, multiply"),
+        ({"allow": ["zzz"]}, "tools.allow: there is no tool 'zzz'. There are: add, multiply."),
         ({"allow": []}, "tools.allow: names no tool; name one, or remove [tools] from the job"),
         ({"policy": "hope"}, '"fail", "ask_model" or "rerun"'),
         ({"calls_per_row": 0}, "tools.calls_per_row"),

@@ -1,0 +1,51 @@
+"""The hash of a whole job, by which a run knows that nothing in it changed.
+
+Owns which keys are left out where a job does not use them: those that there were not always, so that a run of a job
+without them goes on under a newer promptmill.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from batch.job.toolspec import ToolSpec, usual_keys
+
+if TYPE_CHECKING:
+    from batch.job.job import InputSpec, Job
+
+_LATER: Final = ("delimiter", "hive_partitioning", "file_column")
+
+
+def of(job: Job) -> str:
+    """The hash of a job, as 32 hex digits."""
+    whole = msgspec.to_builtins(job, enc_hook=str)
+    if not job.limits.model:
+        del whole["limits"]["model"]
+    if "publish_every_s" not in _given(job.output):
+        del whole["output"]["publish_every_s"]
+    if job.tools is not None:
+        usual = job.folder / ToolSpec().folder
+        for name in usual_keys(job.tools, folder=usual):
+            del whole["tools"][name]
+    if job.labels is None:
+        del whole["labels"]
+    for table in whole["provider"].values():
+        if table["json"] == "none":
+            del table["json"]
+    for name in set(_LATER).difference(later(job.input)):
+        del whole["input"][name]
+    data = msgspec.json.encode(whole, order="sorted")
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def later(spec: InputSpec) -> dict[str, Any]:
+    """Keys of the input that there were not always and that are set: a job without them is what it was."""
+    return {name: value for name in _LATER if (value := getattr(spec, name))}
+
+
+def _given(spec: msgspec.Struct) -> set[str]:
+    """The fields that are not as they are by default."""
+    return {field.name for field in msgspec.structs.fields(spec) if getattr(spec, field.name) != field.default}
