@@ -4,7 +4,8 @@ SQLite takes any log with valid sums for the log of the file beside it, and take
 for one in which nothing more was written. Either would silently forget what was bought. Three traces tell:
 
 - the mark, a value in the ledger's `meta`. It names the last clean close, and while a process writes also the salt and
-  the sequence number of the log as that process found it. SQLite counts both up by one whenever it begins the log anew.
+  the sequence number of the log as that process found it. SQLite counts both up by one whenever it begins the log anew;
+  the second from 0 in a process that came while another one read.
 - the log's own header, which carries salt and sequence number as they are now.
 - the log's index (`-shm`), which a killed process leaves behind and which says how many pages it had committed.
 
@@ -162,7 +163,8 @@ def _follows(log: Path, found: LogHeader, mark: Mark) -> bool:
     """Whether the log was begun by a process that had this file before it."""
     if mark.open:
         steps = (found.salt - mark.salt) & _MASK
-        return steps == (found.sequence - mark.sequence) & _MASK and steps < 1 << 31
+        # A process that came while somebody read did not look at the log itself, and counts its own beginnings only.
+        return steps < 1 << 31 and steps in ((found.sequence - mark.sequence) & _MASK, found.sequence)
     # The first thing written into it is a mark that names the close it follows, and soon the log it is in.
     pattern = re.compile(rb"open %s (\d+) (\d+) " % re.escape(mark.clean.encode()))
     with _mapped(log) as data:

@@ -76,6 +76,22 @@ def test_a_kill_leaves_nothing_to_tell(tmp_path: Path, commits: int) -> None:
             db.execute("DELETE FROM calls")
 
 
+def test_a_kill_of_a_process_that_came_while_somebody_read_leaves_nothing_to_tell(tmp_path: Path) -> None:
+    """SQLite counts from 0 how often a log is begun anew when a reader has the log's index open already."""
+    path = killed(admitted(tmp_path / "ledger.db", 20))
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as reader:
+        assert list(reader.execute("SELECT count(*) FROM calls")) == [(8,)]
+        with closing(connect(path)) as db:
+            db.execute("DELETE FROM calls")
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        killed(path)
+    found = header(path)
+    assert found is not None
+    assert found.sequence == 1, "the second process did not count from 0: the test shows nothing"
+    assert why_not_trusted(path) is None
+    assert follows(path)
+
+
 def test_a_clean_close_leaves_nothing_to_tell(tmp_path: Path) -> None:
     """With a log that is gone, or one that is empty, as a reader leaves it."""
     path = admitted(tmp_path / "ledger.db", 20)
