@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -317,8 +318,10 @@ def test_a_table_is_readable_while_the_run_goes_on(make: Make, gate: Gate) -> No
     process.send_signal(signal.SIGINT)
     gate.open()
     end(process)
-    assert [row[0] for row in found] == list(range(len(found)))
-    assert 20 <= len(found) <= 35
+    numbers = [row[0] for row in found]
+    assert numbers == sorted(set(numbers)), "doubled or out of order"
+    assert set(Counter(n // 10 for n in numbers).values()) == {10}, "a part is not whole"
+    assert 20 <= len(found) <= 35  # which parts come first is chance: 35 rows of up to five are answered
 
 
 def test_left_tasks_are_collected_whatever_the_lane_and_the_concurrency_are_now(make: Make, gate: Gate) -> None:
