@@ -1,0 +1,104 @@
+"""The state folder: small files that all jobs of one user share, such as what was spent today.
+
+Owns where the folder is, that nobody else can read it, and how several processes read and change one of its files
+without losing each other's changes. It does not know what is in the files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from batch.core.durable import AtomicFile
+from batch.core.errors import StorageError
+
+VARIABLE: Final = "PROMPTMILL_STATE"
+_OURS_ALONE: Final = 0o600
+_OUR_FOLDER: Final = 0o700
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """The state folder: `$PROMPTMILL_STATE`, else `promptmill` in `$XDG_STATE_HOME`, else in `~/.local/state`.
+
+    It may not exist yet.
+
+    Args:
+        environ: the environment of this process.
+    """
+    if own := environ.get(VARIABLE):
+        return Path(own).expanduser().absolute()
+    shared = environ.get("XDG_STATE_HOME", "")
+    # The XDG specification has a relative path ignored.
+    base = Path(shared) if shared.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return base / "promptmill"
+
+
+class StateFile:
+    """One file of the state folder, changed under a lock.
+
+    Args:
+        path: where it is; the folder is made when the first process takes the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the file's lock: whoever else wants it waits until this process gives it back, or ends.
+
+        Raises:
+            StorageError: the folder or the lock cannot be made.
+        """
+        try:
+            self.path.parent.mkdir(mode=_OUR_FOLDER, parents=True, exist_ok=True)
+            handle = os.open(
+                self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OURS_ALONE
+            )
+        except OSError as exc:
+            raise self._refused(exc) from exc
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def read(self) -> bytes | None:
+        """What is in the file; None when there is none. Without the lock it is the last whole state.
+
+        Raises:
+            StorageError: it is there and cannot be read.
+        """
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise self._refused(exc) from exc
+
+    def write(self, data: bytes) -> None:
+        """Replace the file whole; call it while holding the lock.
+
+        Raises:
+            StorageError: the disk refused; the old file is still there.
+        """
+        file = AtomicFile(self.path)
+        try:
+            handle = file.open()
+            os.fchmod(handle.fileno(), _OURS_ALONE)
+            handle.write(data)
+            file.commit()
+        except OSError as exc:
+            file.abandon()
+            raise self._refused(exc) from exc
+
+    def _refused(self, exc: OSError) -> StorageError:
+        reason = exc.strerror or str(exc)
+        return StorageError(
+            f"{self.path}: {reason}. What your jobs share stands in this folder: make room or give yourself the "
+            f"rights, or name another one in {VARIABLE}."
+        )
