@@ -334,6 +334,8 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
             yield from (f"    {clean(text, most=300)}" for text in first)
     if gone := summary.gone_text(result.gone, checked.folder.root, str(checked.job.folder)):
         yield from (f"  {line}" for line in gone.split("\n"))
+    if result.short:
+        yield f"  {count(result.short, 'row')} short of samples: asked for the missing ones"
     if result.repeats:
         yield f"  {count(result.repeats, 'row')} equal to an earlier one; each is asked"
     if result.bad:

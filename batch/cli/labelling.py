@@ -35,6 +35,8 @@ def labels_text(checked: CheckedJob) -> str:
     lines = [
         f"{what}, asked for {', '.join(forms[form] for form in sorted(asked))}",
         f"without a valid one asked again {count(spec.reasks, 'time')}{then}",
+        *([f"each row asked {spec.samples} times: the label is what most answers say"] if spec.samples > 1 else []),
+        *(["asked how probable each label is"] if spec.confidence else []),
         *([f"compared with the column {clean(spec.gold)}"] if spec.gold else []),
         *(f"added to the prompt: {_start(text)}" for text in sorted({how.instruction(form) for form in asked} - {""})),
     ]

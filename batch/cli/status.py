@@ -85,6 +85,7 @@ def _lines(current: Status) -> Iterator[str]:
             ),
             ("flags", _flags(current)),
             ("labels", labels_text(totals)),
+            ("samples", _samples(current)),
         ]
     )
     yield from _standing(current)
@@ -142,6 +143,11 @@ def _flags(current: Status) -> str:
         return flags_text(current.totals.flags)
     counts = {entry.flag: entry.rows for entry in current.flagged}
     return flags_text(counts, {entry.flag: entry.examples[0] for entry in current.flagged})
+
+
+def _samples(current: Status) -> str:
+    short = current.planned.short
+    return f"{count(short, 'row')} short of samples when this run began: asked for the missing ones" if short else ""
 
 
 def _left(current: Status) -> str:

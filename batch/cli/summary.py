@@ -114,6 +114,7 @@ _STATES: Final = {
 def _rows(report: Report) -> str:
     totals, planned = report.totals, report.planned
     reasons = [(planned.new, "new"), (planned.changed, "changed"), (planned.retried, "retried")]
+    reasons.append((planned.short, "short of samples"))
     carried = totals.rows - planned.admitted
     if report.state == "finished" and carried > 0:
         reasons.append((carried, "begun by an earlier run"))
@@ -185,6 +186,7 @@ def labels_text(totals: Totals) -> str:
     parts = [
         f"{count(asked['reask'], 'call')} asked again" if asked.get("reask") else "",
         f"{count(asked['escalate'], 'call')} asked another model" if asked.get("escalate") else "",
+        f"{count(asked['sample'], 'further sample')}" if asked.get("sample") else "",
         f"{count(failed, 'row')} without a valid label" if failed else "",
     ]
     return ", ".join(part for part in parts if part)

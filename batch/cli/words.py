@@ -38,6 +38,7 @@ LINES: Final[dict[str, str]] = {
     "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
     "rows": "Rows that this run has settled, ok and failed. In brackets, why they were asked.",
     "run": "The name of the run: when it began, and four digits that tell it from another of the same moment.",
+    "samples": "Of status: rows that labels.samples was raised for, and that were asked for the missing samples alone.",
     "sent": "Of show: when the first call of the row left.",
     "settled": "Of show: when the answer, or the final failure, was safe in the ledger.",
     "size": "Of check: how many tokens the first request is, about.",
@@ -56,6 +57,7 @@ LINES: Final[dict[str, str]] = {
 PHRASES: Final[dict[str, str]] = {
     "for good": "Of failed rows: not asked again until what is asked changes, or with --retry all.",
     "worth another try": "Of failed rows: they failed for a passing reason, and the next run asks them again.",
+    "short of samples": "Of rows: asked less often than labels.samples says now, so they get the missing samples.",
     "possibly billed": "Of calls: sent and never answered, so only the provider knows whether they cost something.",
     "in doubt": "Of calls: sent when the process was killed. Whether they were answered and billed is not known, so "
     "they are booked as unknown.",

@@ -13,6 +13,7 @@ Flag = Literal[
     "empty",
     "effect_in_doubt",
     "tool_failed",
+    "tie",
     "coerced",
     "finish_unknown",
     "served_other",
@@ -25,6 +26,7 @@ TRUNCATED: Final = "truncated"
 EMPTY: Final = "empty"
 EFFECT_IN_DOUBT: Final = "effect_in_doubt"
 TOOL_FAILED: Final = "tool_failed"
+TIE: Final = "tie"
 COERCED: Final = "coerced"
 FINISH_UNKNOWN: Final = "finish_unknown"
 SERVED_OTHER: Final = "served_other"
@@ -50,6 +52,10 @@ FLAGS: Final[dict[Flag, Meaning]] = {
     TOOL_FAILED: Meaning(
         "a tool gave the model an error instead of a result",
         "look at one; promptmill tools JOB NAME JSON runs a tool by hand",
+    ),
+    TIE: Meaning(
+        "the samples of the row gave two labels, or more, equally often, so it has no label",
+        "look at them: promptmill labels OUT --review FILE lists them; a higher labels.samples buys one more vote",
     ),
     COERCED: Meaning(
         "the model wrote what was wanted in a wrong form, or a label among other words; it was taken for what it means",

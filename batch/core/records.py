@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from batch.core.errors import FailureKind
+from batch.core.labelling import Labelling
 
 Lane = Literal["sync", "stream", "task", "bulk"]
 LANES: Final[dict[Lane, str]] = {
@@ -63,6 +64,13 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
+class TokenChance(msgspec.Struct, frozen=True, array_like=True):
+    """One token of an answer: how many bytes of UTF-8 it is, and the logarithm of its probability, at most 0."""
+
+    size: int
+    logprob: float
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """One complete reply of a model, the same for every dialect and lane."""
 
@@ -79,6 +87,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     then: str = ""
     """In the journal, what was done after it where that depends on more than the reply: asked again, for example."""
+    tokens: tuple[TokenChance, ...] = ()
+    """The tokens that `content` is made of, where they were asked for and the service gave them."""
 
 
 Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
@@ -184,7 +194,7 @@ class LimitHeaders(msgspec.Struct, frozen=True):
 CallState = Literal["answered", "refused", "failed", "unknown"]
 Purpose = Literal["first", "retry", "reask", "escalate", "sample"]
 """What a call was made for: a turn, another attempt at one, the same row again because its answer held no valid label
-(`reask`), or because of that another model (`escalate`). `sample` is kept for rows that are asked several times."""
+(`reask`), or because of that another model (`escalate`), or the row anew for one more vote (`sample`)."""
 CALL_STATES: Final[dict[CallState, str]] = {
     "answered": "A reply came. Whether it is a good answer is said of the row, not of the call.",
     "refused": "The provider said no, with an error; nothing was bought.",
@@ -284,17 +294,6 @@ class Sums(msgspec.Struct, array_like=True):
             self.currency = call.currency or self.currency
 
 
-class Labelling(msgspec.Struct, frozen=True, array_like=True):
-    """What was done to bring a row to a valid label, as the index keeps it."""
-
-    reasks: int = 0
-    """How often it was, or could have been, asked again."""
-    escalated: str | None = None
-    """The other model that was asked in the end."""
-    invalid: bool = False
-    """Whether the row failed because it has no valid label after all that."""
-
-
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The final state of a row: what stands in the result table beside its input columns."""
 
@@ -322,6 +321,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The valid label: a name, or an object; None where there is none."""
     labelling: Labelling | None = None
     """None of a row that asks for no label."""
+    confidence: float | None = None
+    """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
+    keeps_answer: bool = False
+    """Whether no answer of now says the label, so that the one that stands in the table stays there."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

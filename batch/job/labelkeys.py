@@ -35,6 +35,17 @@ LABEL_KEYS: Final[dict[str, Words]] = {
         "own. Setting it asks the rows again that failed as label.",
         'escalate = "glm-4-plus"',
     ),
+    "labels.samples": Words(
+        "How often each row is asked, one time after the other and each time from the beginning; its label is the one "
+        "that most answers give. The table gets the columns votes and agreement. Raising it buys only the samples that "
+        "rows are short of, lowering it buys nothing. Not together with tools that have effects.",
+        "samples = 3",
+    ),
+    "labels.confidence": Words(
+        "Whether the service is asked how probable its words are, where it tells. The table gets the column "
+        "confidence. It holds for what is asked from then on; setting it asks no row again.",
+        "confidence = true",
+    ),
     "labels.gold": Words(
         "A column of the input with the true label, to measure the answers against. The model is not shown it.",
         'gold = "category"',

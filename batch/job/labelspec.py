@@ -22,4 +22,6 @@ class LabelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     reasks: Annotated[int, Meta(ge=0, le=20, description="a whole number from 0 to 20")] = 2
     escalate: Annotated[Name | None, Meta(description='a model, for example "glm-4-plus"')] = None
+    samples: Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")] = 1
+    confidence: Annotated[bool, Meta(description="true or false")] = False
     gold: Annotated[Name | None, Meta(description="the name of a column with the true label")] = None

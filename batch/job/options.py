@@ -19,20 +19,21 @@ import msgspec
 from batch.core.errors import RefusedToStart
 from batch.core.nearest import suggestion
 
-Kind = Literal["new", "changed", "failed", "permanent"]
-"""Why a row needs work: no outcome yet, another question than the one answered, failed for a passing reason, failed
-for good."""
+Kind = Literal["new", "changed", "failed", "short", "permanent"]
+"""Why a row needs work: no outcome yet, another question than the one answered, failed for a passing reason, short of
+samples, failed for good."""
 KINDS: Final[dict[Kind, str]] = {
     "new": "The row has no answer in the table yet.",
     "changed": "What is asked is not what was answered: the row, the prompt, the model, its parameters or the tools "
     "changed.",
     "failed": "The row failed for a passing reason when it was last asked, so it is worth another try.",
+    "short": "The row is short of samples: labels.samples was raised since. It is asked for the missing ones alone.",
     "permanent": "The row failed for good. It is asked again when what is asked changes, or with --retry all.",
 }
 """What each kind means, for people."""
 IfRunning = Literal["fail", "wait", "skip"]
 
-WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed")
+WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed", "short")
 """What `--only` chooses from. Failed for good is no word of it: those rows are asked again with `--retry all` alone."""
 ORDINARY: Final[frozenset[Kind]] = frozenset(WORDS)
 

@@ -46,6 +46,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = None
     counts: Annotated[Literal["asked", "used"] | None, Meta(description='"asked" or "used"')] = None
     json: Annotated[Literal["schema", "object", "none"], Meta(description='"schema", "object" or "none"')] = "none"
+    logprobs: Annotated[bool, Meta(description="true or false")] = False
     finish_reasons: Annotated[
         dict[str, Literal["stop", "length", "tool_calls", "content_filter", "error"]],
         Meta(description='a table of words and what they mean: { natural = "stop", cut = "length" }'),

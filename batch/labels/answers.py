@@ -46,6 +46,8 @@ class Found(msgspec.Struct, frozen=True):
     value: str | dict[str, Any]
     coerced: bool = False
     """Whether it stood among other words, in fences, or in another spelling."""
+    place: tuple[int, int] | None = None
+    """The beginning and the end, in the answer, of the JSON that says it; None where no JSON does."""
 
 
 class Invalid(msgspec.Struct, frozen=True):
@@ -70,9 +72,11 @@ def read(answer: str | None, schema: LabelSchema, *, cut: bool = False) -> Found
     found = _name(text, schema.names) if schema.names else _object(text, schema)
     if cut and (isinstance(found, Invalid) or _may_go_on(text, found.value, schema.names)):
         return Invalid("truncated", "the answer is cut off before its label is complete")
-    if isinstance(found, Found) and thought:
-        return Found(found.value, True)
-    return found
+    if isinstance(found, Invalid):
+        return found
+    before = len(answer or "") - len(text)
+    place = None if found.place is None else (found.place[0] + before, found.place[1] + before)
+    return Found(found.value, found.coerced or thought, place)
 
 
 def _may_go_on(text: str, value: str | dict[str, Any], names: tuple[str, ...]) -> bool:
@@ -91,8 +95,10 @@ def _name(text: str, names: tuple[str, ...]) -> Found | Invalid:
         return Found(*plain)
     told: list[str] = []
     said: dict[str, bool] = {}
-    for value, alone in _documents(text):
+    place: tuple[int, int] | None = None
+    for value, alone, found_at in _documents(text):
         for name in _names_in(value):
+            place = found_at
             if (one := values.name_of(name, names)) is None:
                 told.append(name)
             else:
@@ -103,7 +109,7 @@ def _name(text: str, names: tuple[str, ...]) -> Found | Invalid:
         told, said = _among_words(text, names)
     if len(said) == 1 and not told:
         ((name, coerced),) = said.items()
-        return Found(name, coerced)
+        return Found(name, coerced, place)
     if len(said) > 1:
         return Invalid("ambiguous", f"the answer says several labels: {values.listed(said)}")
     if said:
@@ -153,14 +159,14 @@ def _among_words(text: str, names: tuple[str, ...]) -> tuple[list[str], dict[str
 def _object(text: str, schema: LabelSchema) -> Found | Invalid:
     fitting: list[Found] = []
     first: Unfit | None = None
-    for value, alone in _documents(text):
+    for value, alone, place in _documents(text):
         inner, wrapped = _unwrapped(value, schema)
         try:
             found, coerced = values.fit(schema.root, inner)
         except Unfit as exc:
             first = first or exc
             continue
-        one = Found(found, coerced or wrapped or not alone)
+        one = Found(found, coerced or wrapped or not alone, place)
         if all(other.value != one.value for other in fitting):
             fitting.append(one)
     if len(fitting) == 1:
@@ -192,16 +198,19 @@ def _stripped(text: str) -> str:
     return (fence[1] if fence else text).strip()
 
 
-def _documents(text: str) -> Iterator[tuple[Any, bool]]:
-    """JSON values in a text, each with whether it is the whole of it: the text, what is in fences, what braces hold."""
+def _documents(text: str) -> Iterator[tuple[Any, bool, tuple[int, int]]]:
+    """JSON values in a text: the text itself, what is in fences, what braces hold.
+
+    Each comes with whether it is the whole of the text, and with its beginning and end there.
+    """
     whole = text.strip()
     if whole[:1] in ("{", '"', "["):
         with suppress(ValueError):
-            yield loads(whole), True
+            yield loads(whole), True, (0, len(text))
             return
     for fence in islice(_FENCE.finditer(text), _MOST_OPENINGS):
         try:
-            yield loads(fence[1].strip()), False
+            yield loads(fence[1].strip()), False, fence.span(1)
         except ValueError:
             continue
         return
@@ -215,7 +224,7 @@ def _documents(text: str) -> Iterator[tuple[Any, bool]]:
         position = start + 1
         if end is not None:
             try:
-                yield loads(text[start:end]), False
+                yield loads(text[start:end]), False, (start, end)
                 position = end
             except ValueError:
                 continue

@@ -22,6 +22,10 @@ OWN: Final = "response_format"
 """The parameter of a request that says the form; a job that sets it itself is left alone."""
 
 
+LOGPROBS: Final = "logprobs"
+"""The parameter that asks for the probabilities of tokens, wherever a service has them."""
+
+
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """How the rows of one job are asked for their labels."""
 
@@ -34,6 +38,8 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the job's own prompt names every label already."""
     own: bool = False
     """Whether the job says the form of answers itself, in its parameters."""
+    confidence: bool = False
+    """Whether the service is to tell the probability of each token."""
 
     def form(self, model: str) -> Form:
         """The form in which a model is asked."""
@@ -50,6 +56,8 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
         parameters = request.parameters
         if form != "none" and not self.own:
             parameters = {**parameters, OWN: self._response_format(form)}
+        if self.confidence:
+            parameters = {**parameters, LOGPROBS: True}
         messages = request.messages
         if text := self.instruction(form):
             messages = _at_the_end(messages, text) if late else _at_the_start(messages, text)

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from batch.core.records import Labelling, Purpose
+from batch.core.labelling import Labelling
+from batch.core.records import Purpose
 from batch.labels.answers import Invalid
 from batch.labels.asking import Asking
 
@@ -27,6 +28,10 @@ class LabelRules(msgspec.Struct, frozen=True):
     """How often a model is asked again when its answer holds no valid label."""
     escalate: str | None = None
     """The other model that is asked in the end."""
+    samples: int = 1
+    """How often a row is asked, each time from the beginning."""
+    confidence: bool = False
+    """Whether the probability of a label is wanted."""
 
 
 class Tries(msgspec.Struct, frozen=True):

@@ -8,19 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
 
 import msgspec
 
-TIE: Final = "tie"
-"""The flag of a row whose votes have no majority."""
-
-
-class Vote(msgspec.Struct, frozen=True, array_like=True):
-    """One label, and how many answers gave it."""
-
-    label: str
-    count: int
+from batch.core.labelling import Vote
 
 
 class Votes(msgspec.Struct, frozen=True):
@@ -47,9 +38,23 @@ class Votes(msgspec.Struct, frozen=True):
         return self.votes[0].label if self.votes and not self.tie else None
 
     @property
+    def leading(self) -> tuple[str, ...]:
+        """The labels that share the first place: the majority alone, or those of a tie."""
+        return tuple(vote.label for vote in self.votes if vote.count == self.votes[0].count)
+
+    @property
     def agreement(self) -> float | None:
-        """The share of the most frequent label among the valid answers, from 0 to 1; None when no answer is valid."""
-        return self.votes[0].count / self.valid if self.votes else None
+        """The share of the most frequent label among all answers, from 0 to 1; None when no answer is valid.
+
+        An answer that is not valid counts as one that disagrees: a model that often says nothing of use is not sure.
+        """
+        return self.votes[0].count / self.asked if self.votes else None
+
+    @property
+    def confidence(self) -> float | None:
+        """The mean probability of the answers that gave the majority; None without one, or where none is known."""
+        first = self.votes[0] if self.votes and not self.tie else None
+        return first.certain / first.measured if first is not None and first.measured else None
 
 
 def count_votes(labels: Iterable[str | None]) -> Votes:

@@ -15,7 +15,7 @@ from typing import Final
 import apsw
 import msgspec
 
-from batch.core.records import Labelling
+from batch.core.labelling import Labelling
 from batch.ledger import effect_statements, index_statements, statements
 from batch.ledger.reader import Entry, LedgerReader, PendingRow
 
@@ -59,6 +59,16 @@ class IndexReader(LedgerReader):
         """The index entries of these rows with the hash of their output columns, by row id and variant."""
         rows = self._rows(index_statements.CONTENTS, (msgspec.json.encode(row_ids).decode(),))
         return {(row[0], row[1]): Entry._make((*row[:7], _labelling(row[7]))) for row in rows}
+
+    def labellings(self, work_ids: Sequence[int]) -> dict[int, Labelling]:
+        """By work id, what was done for the labels of admitted rows that asked the same before."""
+        rows = self._rows(index_statements.LABELLINGS, (msgspec.json.encode(work_ids).decode(),))
+        return {work_id: _decode_labelling(value) for work_id, value in rows}
+
+    def labelled(self) -> Iterator[tuple[str, Labelling]]:
+        """Variant and labelling of every row of the table that has a label, or failed for want of one."""
+        for variant, value in self._rows(index_statements.LABELLED):
+            yield variant, _decode_labelling(value)
 
     def refreshed(self, part: int, first: int, last: int) -> list[PendingRow]:
         """Rows of a part of which only the input columns are new, by ascending row number.

@@ -17,6 +17,18 @@ SELECT row_id, variant, row_number, part, fingerprint, status, content, label
 FROM entries
 WHERE row_id IN (SELECT value FROM json_each(?))
 """
+LABELLINGS: Final = """
+SELECT p.work, e.label
+FROM pending p
+JOIN entries e USING (row_id, variant)
+WHERE p.work IN (SELECT value FROM json_each(?))
+    AND e.fingerprint = p.fingerprint AND e.status IS NOT NULL AND e.label IS NOT NULL
+"""
+LABELLED: Final = """
+SELECT variant, label
+FROM entries
+WHERE status IS NOT NULL AND label IS NOT NULL
+"""
 COUNT_GONE: Final = """
 SELECT
     count(*) FILTER (WHERE s.row_id IS NULL),

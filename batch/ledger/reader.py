@@ -15,7 +15,8 @@ import apsw
 import msgspec
 
 from batch.core.errors import StorageError
-from batch.core.records import Call, Labelling, Outcome
+from batch.core.labelling import Labelling
+from batch.core.records import Call, Outcome
 from batch.ledger import readonly, statements, wal
 from batch.ledger.pages import tells_damage
 from batch.ledger.schema import damaged, reason, way_out

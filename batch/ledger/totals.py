@@ -54,7 +54,7 @@ class Totals(msgspec.Struct):
     flags: dict[str, int] = {}
     """How many rows have each flag of `core.flags`."""
     purposes: dict[str, int] = {}
-    """How many calls were made for what no row asks at first: `reask`, `escalate`."""
+    """How many calls were made for what no row asks at first: `reask`, `escalate`, `sample`."""
 
     @property
     def rows(self) -> int:
@@ -205,11 +205,13 @@ class Planned(msgspec.Struct):
     """Rows admitted and not settled when the run was closed; None before that."""
     unread: bool | None = None
     """Whether the run was closed before it had looked at all rows of the source; None as for `left`."""
+    short: int = 0
+    """Rows that are asked for more samples, because they have fewer than the job asks."""
 
     @property
     def admitted(self) -> int:
         """How many rows need work in this run."""
-        return self.new + self.changed + self.retried
+        return self.new + self.changed + self.retried + self.short
 
 
 TOTALS: Final[dict[str, str]] = {
@@ -236,7 +238,7 @@ TOTALS: Final[dict[str, str]] = {
     "errors": "Failed rows by kind and code of the error.",
     "flags": "Rows by flag.",
     "purposes": "Calls that no row asks for at first: reask after an answer without a valid label, escalate to another "
-    "model.",
+    "model, sample for one more vote.",
 }
 """What each number of `Totals.public` means, for people."""
 
@@ -258,5 +260,6 @@ PLANNED: Final[dict[str, str]] = {
     "complete": "Whether the input was read to its end.",
     "left": "Rows known to remain when the run ended; null before that.",
     "unread": "Whether the run ended before it had looked at the whole input; null before that.",
+    "short": "Rows short of samples, which are asked for the missing ones.",
 }
 """What each number of `Planned` means, for people."""

@@ -156,9 +156,24 @@ RESULT_TEXTS: Final = {
 }
 """What each of our columns of `results` means."""
 
+VOTES: Final = pa.list_(pa.struct([("label", TEXT), ("count", _INT)]))
+SAMPLED: Final = {"votes": VOTES, "agreement": pa.float64()}
+"""The columns of a folder whose rows were ever asked several times, with their types."""
+CONFIDENCE: Final = {"confidence": pa.float64()}
+"""The column of a folder of which the probabilities of labels were ever asked for."""
+
 LABEL_TEXTS: Final = {
-    "label": "The label, one of labels.names; null when the row failed. A column of the jobs with [labels] alone.",
+    "label": "The label, one of labels.names; of several samples the one that most gave, null for a tie. Null when the "
+    "row failed. A column of the jobs with [labels] alone.",
     "label_PROPERTY": "One property of the label of a job with labels.schema, in its own type.",
+    "votes": "The labels that the samples of the row gave, each with its count, the most frequent first; an object is "
+    "canonical JSON text. A column of jobs with labels.samples. The answer beside it is the first of the newest run "
+    "that says the label; where that run gave none, the earlier one stays. calls, tokens and cost are of that run.",
+    "agreement": "The votes for the most frequent label, as a share of all samples that came to their end: one without "
+    "a valid label counts as one that disagrees. From 0 to 1.",
+    "confidence": "How probable the label was to the model: the product of the probabilities of the tokens that spell "
+    "it; of an object, of those of its values, without names of properties and braces. Of several samples the mean "
+    "over those that gave the label. Null where the service did not tell. A column of jobs with labels.confidence.",
 }
 """The columns of labels, which stand behind `reasoning` where a job asks for labels."""
 
@@ -178,9 +193,10 @@ CALL_TEXTS: Final = {
     "variant": "Which of several models or prompts it was made for; null when there is only one.",
     "turn": "Which turn of the conversation, from 0.",
     "attempt": "Which attempt of the turn, from 0.",
-    "sample": "Which of several askings of the row, from 0; always 0 so far.",
+    "sample": "Which of several askings of the row, from 0; see labels.samples.",
     "purpose": "Why it was made. first: a turn. retry: another attempt at one. reask: the answer held no valid label. "
-    "escalate: because of that another model was asked. Null in calls of older versions.",
+    "escalate: because of that another model was asked. sample: the first call of another asking of the row. Null in "
+    "calls of older versions.",
     "provider": "Who was asked.",
     "lane": "How it travelled: sync, stream or task.",
     "state": "answered: a reply came. refused: the provider said no. failed: it never left, or its task failed. "

@@ -33,6 +33,7 @@ from batch.ledger.totals import Totals
 from batch.output import files, parts, refresh, tables
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import inputs_of
+from batch.output.standing import with_standing
 
 CALLS_BATCH: Final = 5_000
 CALLS_OF_A_FILE: Final = 10_000
@@ -286,6 +287,7 @@ class Publisher:
         count = self._slice_rows(part)
         while rows := self._reader.outcomes(part, after=after, count=count):
             after = (rows[-1].row_number, rows[-1].variant_no)
+            rows = with_standing(self._folder.part(part), rows)
             results = []
             for row in rows:
                 assert row.outcome is not None

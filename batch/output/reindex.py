@@ -192,10 +192,10 @@ def _read_parts(folder: OutputFolder, db: apsw.Connection, found: Files) -> list
         db.execute("SAVEPOINT part")
         try:
             for table in _groups(path):
-                ours = table.select([*_OURS, "total_tokens", "error_kind"]).to_pylist()
+                ours = table.select([*_OURS, "total_tokens", "error_kind", *labelled.columns(table.schema)]).to_pylist()
                 contents = input_contents(table)
                 rows = [
-                    (file, *_row(row), content, labelled.from_book(db, row))
+                    (file, *_row(row), content, labelled.from_book(db, row, table.schema))
                     for row, content in zip(ours, contents, strict=True)
                 ]
                 db.executemany("INSERT INTO rows VALUES(?,?,?,?,?,?,?,?,?,?,?)", rows)

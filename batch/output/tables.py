@@ -10,7 +10,7 @@ surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from batch.core.errors import InputError
 from batch.core.nearest import suggestion
 from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
 from batch.labels.schema import PROPERTY_KEY
+from batch.labels.votes import Votes
 from batch.output.columns import BOOL, CALLS, COST, LONG, RESULTS, TEXT
 
 SCHEMA_VERSION: Final = "1"
@@ -257,6 +258,8 @@ def _input_column(inputs: pa.RecordBatch | pa.Table, field: pa.Field) -> Any:
 
 def _label_column(field: pa.Field, outcomes: Sequence[Outcome]) -> Any:
     """One column of labels: names, or one property of objects; null where there is no label, or one of another kind."""
+    if field.name in _OF_SAMPLES:  # no property is called so: the columns of these begin with `label_`
+        return _array(list(map(_OF_SAMPLES[field.name], outcomes)), field.type)
     name = (field.metadata or {}).get(PROPERTY_KEY.encode(), b"").decode()
     labels = [outcome.label for outcome in outcomes]
     if name:
@@ -264,6 +267,25 @@ def _label_column(field: pa.Field, outcomes: Sequence[Outcome]) -> Any:
     else:
         values = [label if isinstance(label, str) else None for label in labels]
     return _array(values, field.type)
+
+
+def _votes(outcome: Outcome) -> list[dict[str, Any]] | None:
+    if outcome.labelling is None or not outcome.labelling.samples:
+        return None
+    return [{"label": vote.label, "count": vote.count} for vote in outcome.labelling.votes]
+
+
+def _agreement(outcome: Outcome) -> float | None:
+    kept = outcome.labelling
+    return None if kept is None else Votes(kept.samples, kept.votes).agreement
+
+
+_OF_SAMPLES: Final[dict[str, Callable[[Outcome], Any]]] = {
+    "votes": _votes,
+    "agreement": _agreement,
+    "confidence": attrgetter("confidence"),
+}
+"""What the columns of samples hold."""
 
 
 def _latency_ms(outcome: Outcome) -> int | None:

@@ -4,7 +4,8 @@
 writes the spill of those that need work, and gives back a `RangePlan`; `admit` makes it durable in one transaction.
 Killed before that transaction, the range is planned again from the same position and the spill is written over.
 
-What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried). An outcome for
+What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried), asked less often
+than the job wants it now (short of samples). An outcome for
 the same question is never bought again, and a row that failed for good waits for a new fingerprint, or for a command
 that asks for all failed rows. A command may do some of these kinds of work only; the other rows are counted and stay.
 A row that is not asked and whose other columns changed is admitted to be written anew: the table follows the input.
@@ -30,6 +31,7 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
+from batch.labels.samples import short_of_samples
 from batch.labels.tries import more_allowed
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
@@ -271,8 +273,10 @@ class Planner:
         """Why the row needs work, None when its question is answered."""
         kind = kind_of(entry, fingerprint)
         labels = self._job.labels
-        if kind != "permanent" or labels is None or entry is None or entry.labelling is None:
+        if kind not in (None, "permanent") or labels is None or entry is None or entry.labelling is None:
             return kind
+        if short_of_samples(entry.labelling, labels.samples) and (kind is None or entry.labelling.invalid):
+            return "short"
         more = more_allowed(entry.labelling, reasks=labels.reasks, escalate=labels.escalate)
         return "failed" if more else kind
 
@@ -290,6 +294,7 @@ class Planner:
             planned.new += kind == "new"
             planned.changed += kind == "changed"
             planned.retried += kind in ("failed", "permanent")
+            planned.short += kind == "short"
             return "asked"
         planned.standing += kind == "permanent"
         planned.left_out += kind not in (None, "permanent")

@@ -86,6 +86,12 @@ class CheckedJob(msgspec.Struct, frozen=True):
         return tools if self.asking is None else tools + self.asking.carried(self.job.model.name)
 
     @property
+    def samples(self) -> int | None:
+        """How often a row is asked for its label; None where no row of the folder was ever asked more than once."""
+        several = self.job.labels is not None and "votes" in self.label_columns.names
+        return self.job.labels.samples if several and self.job.labels is not None else None
+
+    @property
     def unmasked_key(self) -> str | None:
         """What to say of a key that is too short to be masked in texts; None of any other."""
         if self.endpoint.key_masked:
@@ -140,8 +146,9 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         raise InputError(source.blank)
     warnings = (*tools.warnings, *_parameters(variants, faults))
     faults += variants.check(source.names)
+    faults += _labels(job, endpoint, variants, tools)
     faults += _unread(source, variants.columns, job.output.columns or ()) + labelling.gold_faults(job, source)
-    label_columns = labelling.columns_of(labels, kept_labels, faults)
+    label_columns = labelling.columns_of(labels, kept_labels, faults, more=labelling.columns_beside(job))
     inputs = schema = None
     try:
         inputs = _inputs(source.schema, job, kept, keys=source.keys)
@@ -209,6 +216,15 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
             f'model.lane = "{job.model.lane}": provider {job.model.provider} has no such lane; it has {lanes}'
         )
     return endpoint
+
+
+def _labels(job: Job, endpoint: Endpoint | None, variants: Variants, tools: ToolSet) -> list[str]:
+    """What a job asks of its labels that its service or its tools do not allow."""
+    if job.labels is None or endpoint is None:
+        return []
+    models = [*(variant.model for variant in variants), *([job.labels.escalate] if job.labels.escalate else [])]
+    effects = [name for name in tools.names if (tool := tools.get(name)) is not None and tool.effects]
+    return labelling.cannot(job, endpoint.service, models, effects)
 
 
 def _unread(source: Source, read: Collection[str], kept: Collection[str]) -> list[str]:

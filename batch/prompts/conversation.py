@@ -7,120 +7,16 @@ same conversation from the steps in the ledger.
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import msgspec
 
 from batch.core import flags
 from batch.core.canonical import call_key
-from batch.core.errors import FailureKind
-from batch.core.records import Failure, Labelling, Message, Reply, ToolCall
+from batch.core.records import Failure, Message, Reply, ToolCall
 from batch.labels import answers
-from batch.labels.tries import LabelRules, Tries
-from batch.prompts import images, replies
-from batch.prompts.finish_reasons import UNKNOWN, meaning
+from batch.labels.samples import SAMPLE
+from batch.prompts import labelled, replies
+from batch.prompts.steps import Action, Conversation, Rules, RunTools, Send, Settle
 from batch.tools import execute
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """The settings of the job that decide how a conversation continues."""
-
-    max_turns: int = 8
-    tools: bool = False
-    served: Literal["any", "same"] = "any"
-    keep: Literal["turns", "all", "none"] = "turns"
-    finish_reasons: dict[str, str] = {}
-    """Words of the service for how an answer ended, beside those that are known everywhere."""
-    labels: LabelRules | None = None
-    """What is done about the label of a last answer; None where that is kept as it is."""
-
-    def meaning(self, reply: Reply) -> str:
-        """What the reply's finish reason means; see `finish_reasons.meaning`.
-
-        Calls that came are calls, whatever word stands beside them; `function_call` without one is an old way to say
-        that the answer ended.
-        """
-        means = meaning(reply.finish_reason, self.finish_reasons)
-        if means == UNKNOWN and reply.tool_calls:
-            return "tool_calls"
-        return "stop" if reply.finish_reason == "function_call" and not reply.tool_calls else means
-
-
-class Conversation(msgspec.Struct, frozen=True):
-    """The messages of a row until now. `first` of them are its first request; `turn` is now asked or answered."""
-
-    messages: tuple[Message, ...]
-    first: int
-    turn: int = 0
-    tool_calls: int = 0
-    follow_ups: tuple[Message, ...] = ()
-    """What the user says next, one message for each complete answer."""
-    since: int = 0
-    """The turn in which the user's last message was asked; `max_turns` counts from there."""
-    flags: tuple[str, ...] = ()
-    """The flags of what came before the last answer, such as `truncated`; `core.flags` has them all."""
-    tool_errors: int = 0
-    failing: tuple[tuple[str, str, int], ...] = ()
-    """The calls that failed in the last turn: key, name, and in how many turns without a break."""
-    tries: Tries = Tries()
-
-    @property
-    def sent(self) -> tuple[Message, ...]:
-        """The messages that the next turn is asked with; another model is spared the answers that held no label."""
-        tries = self.tries
-        if tries.escalated is None:
-            return self.messages
-        return self.messages[: tries.before] + self.messages[tries.behind :]
-
-    def kept(self, keep: Literal["turns", "all", "none"]) -> str | None:
-        """The part of the conversation that `output.messages` asks for, as JSON text; of pictures, hash and source."""
-        if keep == "none":
-            return None
-        chosen = self.messages if keep == "all" else self.messages[self.first :]
-        return msgspec.json.encode(images.shown(chosen)).decode()
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Ask the model for turn `conversation.turn`."""
-
-    then: str = ""
-    """What the journal keeps with the reply, where what follows it depends on the settings of the moment."""
-
-
-class RunTools(msgspec.Struct, frozen=True):
-    """Run these calls; answer every one of them."""
-
-    calls: tuple[ToolCall, ...]
-
-
-class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """The row has its outcome."""
-
-    status: Literal["ok", "failed"]
-    answer: str | None = None
-    reasoning: str | None = None
-    finish_reason: str | None = None
-    flags: tuple[str, ...] = ()
-    model: str | None = None
-    error_kind: FailureKind | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    retryable: bool | None = None
-    label: Any = None
-    labelling: Labelling | None = None
-
-
-Action = Send | RunTools | Settle
-
-
-def start(messages: list[Message], follow_ups: tuple[Message, ...] = ()) -> Conversation:
-    """The conversation before anything was sent.
-
-    Args:
-        messages: of the first request.
-        follow_ups: what the user says later, one message after each complete answer.
-    """
-    return Conversation(messages=tuple(messages), first=len(messages), follow_ups=follow_ups)
 
 
 def after_reply(
@@ -166,61 +62,7 @@ def after_reply(
     )
     if rules.labels is None:
         return extended, settle
-    return _labelled(extended, reply, settle, rules, model_asked=model_asked)
-
-
-def _labelled(
-    conversation: Conversation, reply: Reply, settle: Settle, rules: Rules, *, model_asked: str
-) -> tuple[Conversation, Action]:
-    """The row's outcome with its label, or the next try when the answer holds none; see `after_reply`.
-
-    Args:
-        conversation: ends with the reply.
-        reply: the last answer.
-        settle: the outcome of a row that asks for no label.
-        rules: of the job.
-        model_asked: who answered.
-    """
-    labels, tries = rules.labels, conversation.tries
-    assert labels is not None
-    found = answers.read(reply.content, labels.asking.labels, cut=rules.meaning(reply) == "length")
-    if isinstance(found, answers.Found):
-        coerced = found.coerced and flags.COERCED not in settle.flags
-        flagged = (*settle.flags, flags.COERCED) if coerced else settle.flags
-        labelling = tries.done(labels, invalid=False)
-        return conversation, msgspec.structs.replace(settle, label=found.value, labelling=labelling, flags=flagged)
-    if then := tries.then(found, labels, model_asked=model_asked):
-        return _asked_again(conversation, reply, found, then, labels, model_asked=model_asked), Send(then)
-    return conversation, msgspec.structs.replace(
-        settle,
-        status="failed",
-        error_kind="label",
-        error_code=found.code,
-        error_message=tries.failure(found),
-        retryable=False,
-        labelling=tries.done(labels, invalid=True),
-    )
-
-
-def _asked_again(
-    conversation: Conversation,
-    reply: Reply,
-    found: answers.Invalid,
-    then: str,
-    labels: LabelRules,
-    *,
-    model_asked: str,
-) -> Conversation:
-    """The conversation after an answer without a valid label, `then` as `Tries.then` gave it."""
-    messages = (*conversation.messages[:-1], replies.answered(conversation.messages[-1]))
-    turn, tries = conversation.turn + 1, conversation.tries.after(then, found, messages=len(messages))
-    if tries.escalated is None:
-        messages = (*messages, {"role": "user", "content": labels.asking.again(found.text, model=model_asked)})
-    # That this answer was truncated, say, is no matter of the one that will be kept; what it took is.
-    flagged = tuple(dict.fromkeys((*conversation.flags, *replies.usage_flags(reply))))
-    return msgspec.structs.replace(
-        conversation, messages=messages, turn=turn, since=turn, flags=flagged, failing=(), tries=tries
-    )
+    return labelled.after_answer(extended, reply, settle, rules, model_asked=model_asked)
 
 
 def replayed(
@@ -236,11 +78,14 @@ def replayed(
     """
     if not reply.then or rules.labels is None:
         return after_reply(conversation, reply, rules, model_asked=model_asked)
+    if reply.then == SAMPLE:
+        return after_reply(conversation, reply, labelled.asked_anew(rules), model_asked=model_asked)
     extended = msgspec.structs.replace(conversation, messages=(*conversation.messages, reply.message))
-    found = answers.read(reply.content, rules.labels.asking.labels, cut=rules.meaning(reply) == "length")
+    found = labelled.read(reply, rules)
     if isinstance(found, answers.Found):  # to this version, and not to the one that asked again
         found = answers.Invalid("schema", "it was not valid")
-    return _asked_again(extended, reply, found, reply.then, rules.labels, model_asked=model_asked), Send(reply.then)
+    again = labelled.asked_again(extended, reply, found, reply.then, rules.labels, model_asked=model_asked)
+    return again, Send(reply.then)
 
 
 def _next_user_turn(conversation: Conversation, flagged: tuple[str, ...]) -> Conversation:

@@ -6,8 +6,8 @@ Owns that verdict. What follows from a reply that passes is `conversation`'s, wh
 from __future__ import annotations
 
 from batch.core.records import Failure, Reply
-from batch.prompts.conversation import Rules
 from batch.prompts.finish_reasons import ERROR, UNKNOWN
+from batch.prompts.steps import Rules
 
 
 def judge(reply: Reply, rules: Rules) -> Failure | None:

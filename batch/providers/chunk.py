@@ -49,6 +49,8 @@ class Choice(msgspec.Struct):
     index: int | None = None
     finish_reason: str | None = None
     usage: loose_json.Fields | None = None  # where Moonshot counts
+    logprobs: msgspec.Raw = msgspec.Raw()
+    """The probabilities of the tokens of this piece; see `chances`."""
 
 
 class Chunk(msgspec.Struct):
@@ -93,6 +95,7 @@ def read_loosely(document: loose_json.Fields) -> Chunk:
                 index=loose_json.as_int(choice.get("index")),
                 finish_reason=loose_json.as_text(choice.get("finish_reason")),
                 usage=loose_json.as_object(choice.get("usage")),
+                logprobs=choice.get("logprobs", msgspec.Raw()),
             )
         )
     return Chunk(

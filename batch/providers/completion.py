@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from batch.core.records import Failure, Message, Reply, ToolCall, Usage
-from batch.providers import loose_json
+from batch.core.records import Failure, Message, Reply, TokenChance, ToolCall, Usage
+from batch.providers import chances, loose_json
 
 if TYPE_CHECKING:
     from batch.core.records import Incoming
@@ -70,6 +70,8 @@ class _Message(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str
+    logprobs: msgspec.Raw = msgspec.Raw()
+    """Read only where it says something, and then by `chances`: most requests do not ask for it."""
 
 
 class _Completion(msgspec.Struct):
@@ -118,6 +120,7 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
         model=completion.model,
         request_id=completion.request_id or completion.id,
         service_tier=completion.service_tier,
+        tokens=_tokens(choice.logprobs, content),
         usage=None if counted is None else _usage(counted, bool(content or calls or reasoning)),
     )
 
@@ -160,6 +163,7 @@ def read_loosely(
         model=loose_json.as_text(document.get("model")),
         request_id=loose_json.as_text(document.get("request_id")) or loose_json.as_text(document.get("id")),
         service_tier=loose_json.as_text(document.get("service_tier")),
+        tokens=_tokens(choice.get("logprobs", msgspec.Raw()), content),
         usage=_loose_usage(document.get("usage"), bool(content or calls or reasoning)),
     )
 
@@ -167,6 +171,10 @@ def read_loosely(
 def unusable(message: str, *, status: int) -> Failure:
     """The failure for an answer that cannot be used: it may have been billed, and is worth one more try."""
     return Failure(kind="bad_payload", message=message, verdict="once", http_status=status, answered=False)
+
+
+def _tokens(raw: msgspec.Raw, content: str | None) -> tuple[TokenChance, ...]:
+    return chances.tokens_of([raw], content) if chances.says_something(raw) else ()
 
 
 def _usage(counted: _Usage, said_something: bool) -> Usage | None:

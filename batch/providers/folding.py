@@ -19,7 +19,7 @@ import msgspec
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Incoming, Reply, Verdict
 from batch.http import sse
-from batch.providers import chunk, completion, fragments, loose_json
+from batch.providers import chances, chunk, completion, fragments, loose_json
 
 NO_HEADERS: Final = Incoming(200, {}, b"")
 """The answer around a frame, for those who judge one: its headers came long before."""
@@ -65,6 +65,7 @@ class Folding:
         self._room = MAX_TEXT
         self._finish: str | None = None
         self._usage: loose_json.Fields | None = None
+        self._logprobs: list[msgspec.Raw] = []
         self._id: str | None = None
         self._request_id: str | None = None
         self._model: str | None = None
@@ -118,11 +119,12 @@ class Folding:
             return self._cut(clean=clean)
         body = msgspec.json.encode(self._completion(self._finish))
         reply = completion.read(Incoming(200, {}, body), replay_reasoning=self._replay_reasoning)
-        if reply is not None:
-            return reply
-        return completion.read_loosely(
+        result: Reply | Failure = reply or completion.read_loosely(
             loose_json.parse_object(body) or {}, status=200, replay_reasoning=self._replay_reasoning
         )
+        if self._logprobs and isinstance(result, Reply):
+            return msgspec.structs.replace(result, tokens=chances.tokens_of(self._logprobs, result.content))
+        return result
 
     def _read(self, event: bytes) -> bool:
         """Read the data of one event; return whether the stream is over with it."""
@@ -173,6 +175,9 @@ class Folding:
             self.chunks += 1
             if choice.usage and not piece.usage:
                 self._usage = chunk.add_usage(self._usage, choice.usage)
+            if chances.says_something(choice.logprobs):
+                self._logprobs.append(choice.logprobs.copy())
+                self._room -= len(bytes(choice.logprobs))
             if choice.finish_reason:
                 self._finish = choice.finish_reason
             if choice.delta is not None:

@@ -86,7 +86,7 @@ FIELDS: Final[dict[str, Field]] = {
     "max_completion_tokens": Field(kind="integer", low=1),
     "stop": Field(kind="stops", most=4),
     "seed": WHOLE,
-    "logprobs": Field(kind="boolean", note="are asked for and not kept: the results hold the text of an answer"),
+    "logprobs": Field(kind="boolean", note="are asked for and not kept: labels.confidence tells those of a label"),
     "top_logprobs": Field(kind="integer", low=0, high=20),
     "presence_penalty": Field(kind="number", low=-2, high=2),
     "frequency_penalty": Field(kind="number", low=-2, high=2),
@@ -137,6 +137,7 @@ OPENAI: Final = Service(
     counts="asked",
     json_word=True,
     json="schema",
+    logprobs=True,
     schema_shown=True,
     fields={
         **FIELDS,
@@ -163,8 +164,8 @@ OPENAI: Final = Service(
         **dict.fromkeys(("bare", "name_object"), "no"),
     },
     models=(
-        Model(names=("o[1-9]", "o[1-9]-*", "gpt-5", "gpt-5[-.]*"), fields=_REASONING),
-        Model(names=("gpt-5*-chat*",), fields={name: FIELDS[name] for name in _REASONING}),
+        Model(names=("o[1-9]", "o[1-9]-*", "gpt-5", "gpt-5[-.]*"), logprobs=False, fields=_REASONING),
+        Model(names=("gpt-5*-chat*",), logprobs=True, fields={name: FIELDS[name] for name in _REASONING}),
         # Structured outputs came with gpt-4o-2024-08-06, JSON mode with the models of November 2023.
         Model(names=("gpt-4-turbo*", "gpt-4-*-preview", "gpt-3.5-turbo*", "gpt-4o-2024-05-13"), json="object"),
         Model(

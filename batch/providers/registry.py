@@ -229,6 +229,7 @@ def _described(name: str, table: ProviderSpec) -> Service:
         finish_reasons={word.strip().lower(): meaning for word, meaning in table.finish_reasons.items()},
         counts=table.counts or like.counts,
         json=table.json,
+        logprobs=table.logprobs,
         closed=False,
     )
 

@@ -66,6 +66,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """The largest max_tokens."""
     json: Json | None = None
     """How they can be held to JSON, where that differs from the service."""
+    logprobs: bool | None = None
+    """Whether they tell the probabilities of tokens, where that differs from the service."""
     fields: dict[str, Field] = {}
     tool_choices: dict[Form, Taken] = {}
     images_max: int | None = None
@@ -111,6 +113,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Wants the word JSON in the messages before it answers in JSON mode."""
     json: Json = "none"
     """What its `response_format` can hold an answer to; see `json_of` for one model."""
+    logprobs: bool = False
+    """Whether it tells the probability of each token, in OpenAI's form; see `tells_chances` for one model."""
     schema_shown: bool = False
     """Whether the model is shown the schema that it is held to, so that the messages need not say it."""
     closed: bool = True
@@ -126,6 +130,14 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         for entry in self.models:
             if entry.json is not None and any(fnmatchcase(model.lower(), name) for name in entry.names):
                 found = entry.json
+        return found
+
+    def tells_chances(self, model: str) -> bool:
+        """Whether the probabilities of the tokens of one model can be had."""
+        found = self.logprobs
+        for entry in self.models:
+            if entry.logprobs is not None and any(fnmatchcase(model.lower(), name) for name in entry.names):
+                found = entry.logprobs
         return found
 
 

@@ -20,7 +20,16 @@ from batch.core.states import STATES
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.job.options import KINDS
 from batch.ledger.totals import PLANNED, TOTALS
-from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, LABEL_TEXTS, RESULT_TEXTS, RESULTS
+from batch.output.columns import (
+    CALL_TEXTS,
+    CALLS,
+    CONFIDENCE,
+    INPUT_TEXTS,
+    LABEL_TEXTS,
+    RESULT_TEXTS,
+    RESULTS,
+    SAMPLED,
+)
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
 from batch.report.row import STAGES
 from batch.run.progress import PROGRESS
@@ -189,8 +198,10 @@ def _columns(table: str, columns: Iterable[Any], texts: dict[str, str]) -> Itera
 
 
 def _label_columns() -> Iterator[Topic]:
+    kinds = {**SAMPLED, **CONFIDENCE}
     for name, text in LABEL_TEXTS.items():
-        yield Topic(f"results.{name}", "column of results", text, (), (name,), ("results",))
+        facts = (("type", str(kinds[name])),) if name in kinds else ()
+        yield Topic(f"results.{name}", "column of results", text, facts, (name,), ("results",))
 
 
 def _input_columns() -> Iterator[Topic]:

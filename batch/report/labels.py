@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.core.errors import RefusedToStart
+from batch.core.flags import TIE
 from batch.labels.quality import Estimate, Pairs, difference, proportion, z_for_all
-from batch.labels.votes import TIE
 from batch.report.label_table import MOST_CLASSES, LabelTable, has_flag, texts
 
 MOST_GROUPS: Final = 1_000

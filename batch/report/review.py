@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 from batch.core.arrowtypes import is_json
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
-from batch.labels.votes import TIE, count_votes
+from batch.core.flags import TIE
+from batch.labels.votes import count_votes
 from batch.report.doubt import BELOW, REASONS, Doubt, Judged, Reason, doubt
 from batch.report.export import plain, target_of
 from batch.report.label_table import MOST_CLASSES, LabelTable, has_flag, input_fields, part_batches, texts

@@ -17,7 +17,8 @@ from batch.core.canonical import record_id
 from batch.core.records import Message, RowRequest
 from batch.input.batches import SourceBatch
 from batch.job.job import InputSpec
-from batch.ledger.index import Gone, gone_of
+from batch.labels.samples import short_of_samples
+from batch.ledger.index import Gone, IndexReader, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.plan.gone import Pass
@@ -62,6 +63,9 @@ class Scan(msgspec.Struct):
     """Rows equal to an earlier one, where no key tells rows apart; each is asked all the same."""
     gone: Gone = Gone()
     """Rows of the table that are not in this input."""
+
+    short: int = 0
+    """Rows of the table that were asked less often than the job asks, and get the missing samples."""
 
     @property
     def bad(self) -> int:
@@ -162,7 +166,17 @@ def scan(checked: CheckedJob) -> Scan:
                 table.take(batch)
         if table is not None:
             result.gone = table.find([variant.name for variant in checked.variants])
+            result.short = _short(checked)
     return result
+
+
+def _short(checked: CheckedJob) -> int:
+    """How many rows of the table are short of samples, in the variants that are asked."""
+    if (samples := checked.samples) is None:
+        return 0
+    names = {variant.name for variant in checked.variants}
+    with IndexReader(checked.folder.ledger) as reader:
+        return sum(variant in names and short_of_samples(kept, samples) for variant, kept in reader.labelled())
 
 
 def _made(folder: OutputFolder) -> bool:

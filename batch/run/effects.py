@@ -21,7 +21,7 @@ from batch.ledger import effects
 from batch.ledger.effects import Effect, EffectsReader, Place
 from batch.ledger.reader import PendingRow
 from batch.ledger.writer import Ledger
-from batch.prompts.conversation import Settle
+from batch.prompts.steps import Settle
 
 Policy = Literal["fail", "ask_model", "rerun"]
 

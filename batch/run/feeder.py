@@ -14,7 +14,9 @@ import msgspec
 
 from batch.core.records import NOTHING, RowRequest
 from batch.input.spill import Spill
-from batch.ledger.reader import LedgerReader, PendingRow
+from batch.labels.samples import NO_SAMPLES, Sampling
+from batch.ledger.index import IndexReader
+from batch.ledger.reader import PendingRow
 from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variants
@@ -29,6 +31,8 @@ class ReadyRow(msgspec.Struct, frozen=True):
     row: PendingRow
     request: RowRequest
     fault: str | None = None
+    sampling: Sampling = NO_SAMPLES
+    """The samples that earlier runs asked for."""
 
 
 class Feeder:
@@ -39,6 +43,7 @@ class Feeder:
         variants: of the job.
         only: names of the variants whose rows are handed out; None for all.
         keys: keys that templates read and that are no columns of the source.
+        samples: how often a row is asked; None where no row of the folder was ever asked more than once.
     """
 
     def __init__(
@@ -48,11 +53,13 @@ class Feeder:
         *,
         only: Sequence[str] | None = None,
         keys: Collection[str] = (),
+        samples: int | None = None,
     ) -> None:
+        self._samples = samples
         self._folder = folder
         self._variants = variants
         self._only = only
-        self._reader = LedgerReader(folder.ledger)
+        self._reader = IndexReader(folder.ledger)
         self._columns = sorted(variants.columns)
         self._keys = keys
         self._after = -1
@@ -97,10 +104,12 @@ class Feeder:
         first, last = rows[0].idx, rows[-1].idx
         # Resumed ranges have holes; reading the stretch, no longer than a slice, is cheaper than many look-ups.
         records = self._spill[1].records(first, last - first + 1, self._columns, keys=self._keys)
+        earlier = earlier_samples(self._reader, rows, samples=self._samples)
         fed = []
         for row in rows:
             try:
-                fed.append(ReadyRow(row, self._ask(row, records[row.idx - first])))
+                asked = self._ask(row, records[row.idx - first])
+                fed.append(ReadyRow(row, asked, sampling=earlier.get(row.work_id, NO_SAMPLES)))
             except PromptFault as exc:
                 fed.append(ReadyRow(row, NOTHING, str(exc)))
         return fed
@@ -122,3 +131,17 @@ class Feeder:
             per_row = path.stat().st_size / max(1, self._spill[1].rows)
             self._slice_rows = max(1, min(MOST_ROWS, int(SLICE_BYTES / max(1.0, per_row))))
         return self._slice_rows
+
+
+def earlier_samples(reader: IndexReader, rows: Sequence[PendingRow], *, samples: int | None) -> dict[int, Sampling]:
+    """By work id, the samples that earlier runs asked of some rows, for the question that is asked now.
+
+    Args:
+        reader: the ledger.
+        rows: admitted ones.
+        samples: how often the job asks a row; None where the folder has no samples, and nothing is looked up.
+    """
+    if samples is None:
+        return {}
+    kept = reader.labellings([row.work_id for row in rows])
+    return {work_id: Sampling.of(labelling, samples=samples) for work_id, labelling in kept.items()}

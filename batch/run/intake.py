@@ -207,7 +207,7 @@ class Intake:
             self._more[model] = anyio.Event()
             ready = await to_thread.run_sync(self._feeders[model].next, 2 * ahead)
             if ready:
-                self._schedule.add(model, [Row(item.row, item.request, item.fault) for item in ready])
+                self._schedule.add(model, [Row(item.row, item.request, item.fault, item.sampling) for item in ready])
             elif last_look:
                 self._schedule.end(model)
                 return

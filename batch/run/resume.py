@@ -16,8 +16,10 @@ import msgspec
 
 from batch.core.clock import MICROSECONDS
 from batch.core.records import NOTHING, Failure, Reply, RowRequest
+from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.prompts import conversation
+from batch.prompts.steps import Rules, RunTools
 from batch.prompts.template import PromptFault
 from batch.run.schedule import Schedule
 from batch.run.tool_turns import repeats_itself
@@ -43,6 +45,15 @@ GIVEN_UP: Final = 2
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """What is known of a row beside what it asks, and also when that is not known any more."""
+
+    model: Callable[[PendingRow], str] = lambda _: ""
+    """The model that it asks."""
+    samples: Callable[[PendingRow], Sampling] = lambda _: NO_SAMPLES
+    """The samples that earlier runs asked for."""
+
+
 class Resumer:
     """Brings back the open rows of one run, and hands them to its schedule.
 
@@ -52,7 +63,7 @@ class Resumer:
         schedule: takes the rows.
         rules: how a conversation goes on.
         request_of: what a row asks; it may raise `PromptFault`.
-        model_of: the model that a row asks, also when nothing else is known of what it asks.
+        beside: what else is known of a row.
         tools: tells which tool calls had their arguments coerced; None of a job without tools.
         in_doubt: whether a tool of a turn was cut off by a crash, and the row went on all the same.
     """
@@ -62,16 +73,16 @@ class Resumer:
         reader: LedgerReader,
         context: CallContext,
         schedule: Schedule[Row],
-        rules: conversation.Rules,
+        rules: Rules,
         request_of: Callable[[PendingRow], RowRequest],
         *,
-        model_of: Callable[[PendingRow], str] = lambda _: "",
+        beside: Beside | None = None,
         tools: Executor | None = None,
         in_doubt: Callable[[PendingRow, int], bool] = lambda _, __: False,
     ) -> None:
         self._coerced = tools.coerced if tools is not None else lambda _: ()
         self._in_doubt = in_doubt
-        self._model_of = model_of
+        self._beside = beside or Beside()
         self._reader = reader
         self._context = context
         self._schedule = schedule
@@ -111,9 +122,9 @@ class Resumer:
     def _row(self, pending: PendingRow) -> Row:
         """A row whose request cannot be made any more is followed to its answer, but asks nothing more."""
         try:
-            return Row(pending, self._request_of(pending))
+            return Row(pending, self._request_of(pending), sampling=self._beside.samples(pending))
         except PromptFault as exc:
-            return Row(pending, msgspec.structs.replace(NOTHING, model=self._model_of(pending)), str(exc))
+            return Row(pending, msgspec.structs.replace(NOTHING, model=self._beside.model(pending)), str(exc))
 
     def _replay_steps(self, row: Row, steps: list[tuple[int, int, bytes]]) -> None:
         # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
@@ -124,7 +135,7 @@ class Resumer:
                 continue
             reply = _decode_reply(values.pop(-1))
             row.conversation, action = conversation.replayed(row.conversation, reply, rules, model_asked=row.model)
-            if not isinstance(action, conversation.RunTools):
+            if not isinstance(action, RunTools):
                 continue
             results = {idx: value.decode() for idx, value in values.items()}
             if len(results) == len(action.calls):
@@ -173,7 +184,7 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCal
         lane="task" if journaled.lane == "task" else "sync",
         lease=context.limiter.adopt(row.model),
     )
-    call.purpose = row.conversation.tries.purpose or ("retry" if journaled.attempt else "first")
+    call.purpose, call.sample = row.conversation.purpose(journaled.attempt), row.conversation.sampling.ended
     call.sent_at_us = journaled.sent_at_us
     call.started = context.clock.monotonic()
     call.earlier_s = _since(journaled, context)

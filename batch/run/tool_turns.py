@@ -19,7 +19,7 @@ from batch.ledger import effects as records
 from batch.ledger.effects import EffectsReader
 from batch.ledger.writer import Ledger
 from batch.prompts import conversation
-from batch.prompts.conversation import Conversation, Settle
+from batch.prompts.steps import Conversation, Settle
 from batch.run.effects import Effects, Known, Policy
 from batch.submit.rows import Row
 from batch.tools.execute import Executor

@@ -16,8 +16,10 @@ from batch.core.clock import Clock
 from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
+from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
+from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -25,14 +27,14 @@ from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
-from batch.prompts import conversation
+from batch.prompts import steps
 from batch.providers.registry import likelier_url
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
-from batch.run.feeder import Feeder
+from batch.run.feeder import Feeder, earlier_samples
 from batch.run.intake import Intake
 from batch.run.publishing import Publishing
-from batch.run.resume import Resumer
+from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -79,15 +81,15 @@ def wire(
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
     limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
-    beside = _asked_beside(checked, feeders)
+    others = _asked_beside(checked, feeders)
     schedule: Schedule[Row] = Schedule(
         clock,
-        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
+        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *others])},
         model_of=lambda row: row.request.model,
         sent_to=lambda row: row.model,
         needs_slot=lambda row: row.call is None and row.replied is None,
     )
-    for model in beside:
+    for model in others:
         schedule.end(model)  # no row begins there
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
@@ -106,7 +108,8 @@ def wire(
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
-    resumer = rows(model_of=partial(_model_of, checked), in_doubt=Effects(reader, ledger).in_doubt)
+    beside = Beside(partial(_model_of, checked), _earlier(checked, stack))
+    resumer = rows(beside=beside, in_doubt=Effects(reader, ledger).in_doubt)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -120,6 +123,14 @@ def wire(
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
     )
+
+
+def _earlier(checked: CheckedJob, stack: ExitStack) -> Callable[[PendingRow], Sampling]:
+    """What tells the samples of a row that earlier runs asked for, for the event loop's own thread."""
+    if (samples := checked.samples) is None:
+        return lambda _: NO_SAMPLES
+    reader = stack.enter_context(IndexReader(checked.folder.ledger))
+    return lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES)
 
 
 def _old_request(checked: CheckedJob, pending: PendingRow) -> RowRequest:
@@ -176,10 +187,12 @@ def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
     variants: dict[str, list[str]] = {}
     for variant in checked.variants:
         variants.setdefault(variant.model, []).append(variant.name)
-    several, keys = len(variants) > 1, checked.source.keys
+    several, keys, samples = len(variants) > 1, checked.source.keys, checked.samples
     return {
         model: stack.enter_context(
-            closing(Feeder(checked.folder, checked.variants, only=names if several else None, keys=keys))
+            closing(
+                Feeder(checked.folder, checked.variants, only=names if several else None, keys=keys, samples=samples)
+            )
         )
         for model, names in variants.items()
     }
@@ -193,7 +206,7 @@ def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
 
 def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
     job = checked.job
-    rules = conversation.Rules(
+    rules = steps.Rules(
         max_turns=job.tools.max_turns if job.tools else 1,
         tools=collecting or len(checked.tools) > 0,
         served=job.model.served,
@@ -215,7 +228,9 @@ def _label_rules(checked: CheckedJob) -> LabelRules | None:
     if checked.asking is None:
         return None
     spec = checked.job.labels
-    return LabelRules(checked.asking) if spec is None else LabelRules(checked.asking, spec.reasks, spec.escalate)
+    if spec is None:
+        return LabelRules(checked.asking)
+    return LabelRules(checked.asking, spec.reasks, spec.escalate, spec.samples, spec.confidence)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:

@@ -16,9 +16,10 @@ from batch.core.errors import FailureKind
 from batch.core.logs import logger
 from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.core.redaction import redact
+from batch.labels.samples import SAMPLE
 from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
-from batch.prompts import conversation
+from batch.prompts import conversation, labelled, steps
 from batch.prompts.judging import judge
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
@@ -34,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True):
     """What of the job the workers need."""
 
     lane: Lane
-    rules: conversation.Rules
+    rules: steps.Rules
     max_attempts: int
     task_timeout_s: float
     likelier_url: str | None = None
@@ -73,6 +74,9 @@ class Worker:
                     self._schedule.done(row)  # nothing more is sent for a job that changed
                 elif row.fault is not None:
                     self._unaskable(row, "render", row.fault)
+                elif (settled := labelled.enough(row.conversation, self._settings.rules)) is not None:
+                    row.conversation = settled[0]
+                    self._settle(row, settled[1])
                 elif self._others_first(row):
                     self._schedule.schedule(row, LONGEST_PROBE_S)
                 elif (limit := self._context.weigh(row)) is not None:
@@ -162,13 +166,14 @@ class Worker:
             row.conversation, result, self._settings.rules, model_asked=model
         )
         row.history = retry.History()
-        if isinstance(action, conversation.Settle):
+        if isinstance(action, steps.Settle):
             self._close(row, call, result, action)
             return
-        then = action.then if isinstance(action, conversation.Send) else ""
-        kept = msgspec.structs.replace(result, then=then) if then else result
-        self._context.book(row, call, result, reply=kept)
-        row.replied = result if isinstance(action, conversation.RunTools) else None
+        then = action.then if isinstance(action, steps.Send) else ""
+        if then or result.tokens:  # only of an answer that ends a sample are the tokens looked at again
+            result = msgspec.structs.replace(result, then=then, tokens=result.tokens if then == SAMPLE else ())
+        self._context.book(row, call, result, reply=result)
+        row.replied = result if isinstance(action, steps.RunTools) else None
         row.next_attempt = 0
         self._schedule.requeue(row)
 
@@ -246,7 +251,7 @@ class Worker:
         row: Row,
         call: OpenCall,
         result: Reply | Failure,
-        settle: conversation.Settle,
+        settle: steps.Settle,
         *,
         decision: retry.Decision | None = None,
         hold: bool = False,
@@ -275,7 +280,7 @@ class Worker:
         if (fault := self._streak.add(outcome)) is not None:
             self._state.stop("systematic", fault)
 
-    def outcome(self, row: Row, settle: conversation.Settle, *, lane: Lane | None = None) -> Outcome:
+    def outcome(self, row: Row, settle: steps.Settle, *, lane: Lane | None = None) -> Outcome:
         """What the row's line of the result table will say.
 
         Args:
@@ -283,6 +288,7 @@ class Worker:
             settle: how its conversation ended.
             lane: of its last call; None when there was none.
         """
+        row.conversation, settle = labelled.with_votes(row.conversation, settle)
         message = settle.error_message
         clock = self._context.clock
         return Outcome(
@@ -304,6 +310,8 @@ class Worker:
             retryable=settle.retryable,
             label=settle.label,
             labelling=settle.labelling,
+            confidence=settle.confidence,
+            keeps_answer=settle.keeps_answer,
             latency_ms=None if row.left_at is None else int((clock.monotonic() - row.left_at) * 1000),
         )
 
@@ -319,7 +327,7 @@ class Worker:
         row.next_attempt = 0
         self._schedule.requeue(row)
 
-    def _settle(self, row: Row, settle: conversation.Settle) -> None:
+    def _settle(self, row: Row, settle: steps.Settle) -> None:
         """The outcome of a row that ends without a call of its own to be booked."""
         row.count_tools()
         outcome = self.outcome(row, settle)

@@ -29,6 +29,7 @@ from batch.simulator.latency import Waits
 from batch.simulator.limits import Limits, Refusal
 from batch.simulator.models import speaker
 from batch.simulator.models.completion import Ask, Completion, Usage
+from batch.simulator.models.wavering import Wavering
 from batch.simulator.scenario import Scenario
 from batch.simulator.tasks import FAIL, PROCESSING, SUCCESS, Task, Tasks
 from batch.simulator.wire import Line, Reply
@@ -57,6 +58,7 @@ class Provider:
         self._prefixes = Prefixes()
         self.in_work = IdsInWork(clock.monotonic)
         self._billed: dict[str, int] = {}
+        self._wavering = Wavering(scenario.seed, scenario.wavers)
         # Only a restart needs to know all connections.
         self._lines: WeakSet[Line] | None = WeakSet() if any(f.behaviour == 67 for f in scenario.faults) else None
         self._restarted = -math.inf
@@ -297,7 +299,7 @@ class Provider:
             self.in_work.begin(entry.key_id, entry.client_call_id, end)
 
     def _work(self, entry: Entry, ask: Ask) -> tuple[Completion, Usage]:
-        completion = speaker.complete(ask)
+        completion = speaker.complete(self._wavering.taken(ask))
         if self.scenario.escaped_arguments:
             completion = completion.escaped()
         cached = self._prefixes.cached(entry.key_id, ask) if self.scenario.cached_prefix else 0

@@ -38,6 +38,8 @@ class Scenario:
         keys: secrets by key id; empty accepts any key of the right form, and of a JWT checks form and expiry only.
         escaped_arguments: spell what is not ASCII in the arguments of tool calls as JSON escapes.
         slices: how streamed texts are cut: `[latency] chunk_tokens`, `[stream] chunks`.
+        wavers: the share of answers that give another label than the one that fits best: which ones, changes each time
+            that the same is asked.
         obfuscation: put filler into the chunks of the OpenAI dialect unless the request says otherwise.
         strict_jwt: refuse a JWT whose header lacks `sign_type`.
         latency: see there.
@@ -60,6 +62,7 @@ class Scenario:
     strict_jwt: bool = False
     escaped_arguments: bool = False
     slices: Slices = field(default_factory=Slices)
+    wavers: float = 0.0
     obfuscation: bool = False
     latency: Latency = field(default_factory=Latency)
     limit: Limit = field(default_factory=Limit)
@@ -110,6 +113,7 @@ def parse(data: dict[str, Any]) -> Scenario:
         strict_jwt=table.flag("strict_jwt"),
         escaped_arguments=table.flag("escaped_arguments"),
         slices=Slices(chunk_tokens, _option(stream, "chunks", range(1, _MOST_CHUNKS + 1))),
+        wavers=float(table.number("wavers", 0.0, most=1)),
         obfuscation=stream.flag("obfuscation"),
         latency=_latency(latency),
         burst_s=float(limits.number("burst_s", 60.0)),

@@ -152,7 +152,7 @@ class CallContext:
             lane=lane,
             lease=lease,
         )
-        call.purpose = row.purpose
+        call.purpose, call.sample = row.purpose, row.conversation.sampling.ended
         row.next_attempt += 1
         call.sent_at_us, call.started = self.clock.now_us(), self.clock.monotonic()
         self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)

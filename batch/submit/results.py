@@ -183,6 +183,7 @@ def record_of(
         longest_gap_ms=call.longest_gap_ms,
         counted=None if decision is None else decision.counted,
         once=decision.once if decision is not None else None,
+        sample=call.sample,
         purpose=call.purpose,
     )
 

@@ -7,10 +7,11 @@ what it asks). One worker at a time has a row. What is done with it is `attempt`
 from __future__ import annotations
 
 from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
+from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import PendingRow
 from batch.limits.lease import Lease
 from batch.limits.tokens import TokenWeight
-from batch.prompts import conversation
+from batch.prompts import steps
 from batch.providers.stream import Stream
 from batch.submit.retry import History
 
@@ -22,6 +23,7 @@ class Row:
         pending: its ids and its place, as admitted.
         request: what it asks.
         fault: why it cannot be asked after all; None when it can.
+        sampling: the samples that earlier runs asked for.
     """
 
     __slots__ = (
@@ -40,12 +42,14 @@ class Row:
         "work_id",
     )
 
-    def __init__(self, pending: PendingRow, request: RowRequest, fault: str | None = None) -> None:
+    def __init__(
+        self, pending: PendingRow, request: RowRequest, fault: str | None = None, sampling: Sampling = NO_SAMPLES
+    ) -> None:
         self.pending = pending
         self.work_id = pending.work_id
         self.request = request
         self.fault = fault
-        self.conversation = conversation.start(request.messages, request.follow_ups)
+        self.conversation = steps.start(request.messages, request.follow_ups, sampling)
         self.history = History()
         self.next_attempt = 0
         self.sums = Sums()
@@ -68,7 +72,7 @@ class Row:
     @property
     def purpose(self) -> Purpose:
         """What the next call is made for."""
-        return self.conversation.tries.purpose or ("retry" if self.next_attempt else "first")
+        return self.conversation.purpose(self.next_attempt)
 
     def count_tools(self) -> None:
         """Have its sums say what its conversation knows of tools."""
@@ -108,6 +112,7 @@ class OpenCall:
         "purpose",
         "request_id",
         "row_id",
+        "sample",
         "sent_at_us",
         "started",
         "task_id",
@@ -134,6 +139,8 @@ class OpenCall:
         self.attempt = attempt
         self.purpose: Purpose = "first"
         """What it is made for."""
+        self.sample = 0
+        """Which sample of the row it belongs to, from 0."""
         self.lane: Lane = lane
         self.lease = lease
         self.sent_at_us = 0

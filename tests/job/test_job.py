@@ -378,8 +378,9 @@ def test_labels_are_names_or_a_schema_with_defaults_for_the_rest(folder: Path) -
         ('names = ["a", "b"]\nschema = "x.json"', "stands beside names, and a label is one or the other"),
         ('names = ["a", "b"]\nreasks = -1', "expected a whole number from 0 to 20"),
         ('names = ["a", "b"]\nescalate = "glm-4"', "is the model that is asked already"),
-        ('names = ["a", "b"]\nsamples = 3', "unknown key. Did you mean names?"),
-        ('names = ["a", "b"]\nconfidence = true', "unknown key: [labels] has names, schema"),
+        ('names = ["a", "b"]\nsamples = 0', "a whole number from 1 to 100"),
+        ('names = ["a", "b"]\nsample = 3', "unknown key. Did you mean samples?"),
+        ('names = ["a", "b"]\nconfidence = 0.8', "true or false"),
     ],
 )
 def test_what_is_wrong_with_labels_is_told(folder: Path, lines: str, fault: str) -> None:

@@ -59,7 +59,7 @@ def test_the_example_of_a_key_is_taken_and_changes_something(name: str, tmp_path
     }
     if name.startswith("tools.") and name not in {"tools.module", "tools.shipped"}:
         values["tools"] = {"module": "other.py"}
-    if name in ("labels.reasks", "labels.escalate", "labels.gold"):
+    if name in ("labels.reasks", "labels.escalate", "labels.samples", "labels.confidence", "labels.gold"):
         values["labels"] = {"names": ["yes", "no"]}
     for instead in {"prompt.messages": ["user"], "prompt.turns": ["user"], "model.names": ["name"]}.get(key.name, ()):
         del values[key.name.split(".")[0]][instead]

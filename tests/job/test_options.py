@@ -23,7 +23,7 @@ def test_a_program_may_say_what_the_command_line_says() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"kinds": ["nw"]}, "new, changed, failed, permanent"),
+        ({"kinds": ["nw"]}, "new, changed, failed, short, permanent"),
         ({"kinds": []}, "one or more"),
         ({"limit": 0}, "at least 1 row"),
         ({"sample_seed": 3}, "needs a limit"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch.core.records import Labelling
+from batch.core.labelling import Labelling
 from batch.labels.answers import Code, Invalid
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema

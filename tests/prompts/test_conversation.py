@@ -9,24 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.records import Failure, Labelling, Message, Reply, ToolCall, Usage
+from batch.core.labelling import Labelling, Vote
+from batch.core.records import Failure, Message, Reply, ToolCall, Usage
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
 from batch.labels.tries import LabelRules, Tries
-from batch.prompts.conversation import (
-    Action,
-    Conversation,
-    Rules,
-    RunTools,
-    Send,
-    Settle,
-    after_failure,
-    after_reply,
-    after_tools,
-    replayed,
-    start,
-)
+from batch.prompts.conversation import after_failure, after_reply, after_tools, replayed
 from batch.prompts.judging import judge
+from batch.prompts.steps import Action, Conversation, Rules, RunTools, Send, Settle, start
 
 ASKED = "glm-4"
 FIRST: list[Message] = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2?"}]
@@ -446,7 +436,7 @@ def test_an_answer_that_holds_a_label_settles_the_row_with_it(said: str, flags: 
     _, action = labelled(reply(said))
     assert isinstance(action, Settle)
     assert (action.status, action.label, action.answer, action.flags) == ("ok", "yes", said, flags)
-    assert action.labelling == Labelling(1, "glm-4-plus")
+    assert action.labelling == Labelling(1, "glm-4-plus", votes=(Vote("yes", 1),), samples=1)
 
 
 def test_a_model_is_asked_again_in_the_same_conversation_with_the_reason() -> None:
@@ -507,7 +497,7 @@ def test_what_stays_without_a_label_fails_for_good_with_the_last_answer() -> Non
     assert isinstance(action, Settle)
     assert (action.status, action.error_kind, action.error_code) == ("failed", "label", "no_json")
     assert (action.retryable, action.answer, action.label) == (False, "{", None)
-    assert action.labelling == Labelling(1, "glm-4-plus", invalid=True)
+    assert action.labelling == Labelling(1, "glm-4-plus", invalid=True, samples=1)
     assert (action.error_message or "").startswith("no valid label in 3 answers, the last of glm-4-plus: ")
     assert [message["content"] for message in json.loads(conversation.kept("turns") or "")][-1] == "{"
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.core.records import Incoming, Message, Reply, Request
-from batch.prompts import conversation
+from batch.prompts import conversation, steps
 from batch.providers import history, registry
 from tests.providers.test_folding import DONE, OPENAI, chunk, frame, reply, said, spoken
 
@@ -72,9 +72,9 @@ def test_what_the_model_said_stays_in_the_conversation_as_it_came() -> None:
         Incoming(200, {}, json.dumps({"choices": [{"message": broken, "finish_reason": "tool_calls"}]}).encode())
     )
     assert isinstance(answer, Reply)
-    rules = conversation.Rules(tools=True)
-    talk, action = conversation.after_reply(conversation.start([ASKED]), answer, rules, model_asked="m")
-    assert isinstance(action, conversation.RunTools)
+    rules = steps.Rules(tools=True)
+    talk, action = conversation.after_reply(steps.start([ASKED]), answer, rules, model_asked="m")
+    assert isinstance(action, steps.RunTools)
     assert action.calls[0].arguments == '{"a": 1'
     talk = conversation.after_tools(talk, action.calls, ["no JSON"])
     assert json.loads(talk.kept("turns") or "")[0]["tool_calls"] == [call('{"a": 1')]

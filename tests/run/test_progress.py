@@ -109,11 +109,12 @@ def test_a_snapshot_is_written_as_plain_json() -> None:
         "standing": 0,
         "source_rows": 0,
         "left_out": 0,
-        "kinds": ["new", "changed", "failed"],
+        "kinds": ["new", "changed", "failed", "short"],
         "given_up": False,
         "complete": True,
         "left": None,
         "unread": None,
+        "short": 0,
     }
     assert (shown["elapsed_s"], shown["rows_per_second"], shown["left_s"]) == (12.346, 0.333, 9.1)
     assert shown["totals"]["cost"] == {"CNY": "0.000000000005"}

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.core.records import Labelling, Outcome, Sums
+from batch.core.labelling import Labelling
+from batch.core.records import Outcome, Sums
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
 from batch.labels.tries import LabelRules

@@ -18,8 +18,8 @@ from batch.ledger import effects as records
 from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import PendingRow
 from batch.ledger.writer import Ledger
-from batch.prompts import conversation
-from batch.prompts.conversation import RunTools, Settle
+from batch.prompts import conversation, steps
+from batch.prompts.steps import RunTools, Settle
 from batch.run.effects import Effects, Policy
 from batch.run.tool_turns import ToolTurns
 from batch.submit.rows import Row
@@ -27,7 +27,7 @@ from batch.tools.execute import Executor
 from batch.tools.registry import ToolSet, tool
 from tests.support.ledgers import admitted, count, read
 
-RULES = conversation.Rules(max_turns=1_000, tools=True)
+RULES = steps.Rules(max_turns=1_000, tools=True)
 
 
 class House:

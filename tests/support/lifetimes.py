@@ -27,7 +27,7 @@ from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
 from batch.money.prices import Prices
-from batch.prompts import conversation
+from batch.prompts import steps
 from batch.providers.base import Credentials
 from batch.providers.glm import Glm
 from batch.providers.services.bigmodel import GLM
@@ -214,7 +214,7 @@ class Life:
         self.folder = folder
         self.provider = Provider(script)
         self.records: list[Record] = []
-        self.rules = conversation.Rules(max_turns=max_turns, tools=True, keep="turns", labels=script.labels)
+        self.rules = steps.Rules(max_turns=max_turns, tools=True, keep="turns", labels=script.labels)
         self.settings = Settings(lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0)
         self.processes = 0
         self.died: Counter[int] = Counter()

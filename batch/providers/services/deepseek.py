@@ -27,6 +27,7 @@ DEEPSEEK: Final = Service(
     replays_reasoning=True,
     forcing_needs_no_thinking=True,
     json_word=True,
+    logprobs=True,
     json="object",
     fields={
         **FIELDS,
@@ -44,6 +45,7 @@ DEEPSEEK: Final = Service(
     models=(
         Model(
             names=("deepseek-reasoner*",),
+            logprobs=False,
             fields={
                 **dict.fromkeys(("temperature", "top_p", "presence_penalty", "frequency_penalty"), _NO_EFFECT),
                 **dict.fromkeys(("logprobs", "top_logprobs"), _REFUSED),

@@ -24,6 +24,7 @@ VLLM: Final = Service(
     nulls=True,
     counts="asked",
     json="schema",
+    logprobs=True,
     closed=False,
     fields={
         **FIELDS,

@@ -18,7 +18,7 @@ from batch.simulator.auth import AuthError, bearer, openai_key
 from batch.simulator.books.tokens import of_prompt, text_of
 from batch.simulator.call import Call
 from batch.simulator.chance import mixed
-from batch.simulator.dialects import checks, errors
+from batch.simulator.dialects import checks, errors, logprobs
 from batch.simulator.dialects.openai_chunks import stream_of
 from batch.simulator.dialects.stream import Stream
 from batch.simulator.limits import Gauge, Refusal
@@ -154,7 +154,8 @@ class OpenAI:
                 }
                 for position, called in enumerate(completion.calls)
             ]
-        choice = {"message": message, "logprobs": None, "finish_reason": completion.finish_reason}
+        told = None if completion.calls else logprobs.of_text(completion.text, ask.logprobs, completion.identity)
+        choice = {"message": message, "logprobs": told, "finish_reason": completion.finish_reason}
         return {
             "id": call.reply_id,
             "object": "chat.completion",
@@ -199,7 +200,7 @@ class OpenAI:
         if not messages:
             missing = "Missing required parameter: 'messages'."
             return errors.openai_invalid(missing, param="messages", code="missing_required_parameter")
-        refusal = _bad_messages(messages) or _bad_parameter(body, messages)
+        refusal = _bad_messages(messages) or _bad_parameter(body, messages) or _bad_logprobs(body)
         if refusal is not None:
             return refusal
         functions, forced = checks.offered(body.get("tools"), body.get("tool_choice"))
@@ -217,6 +218,7 @@ class OpenAI:
             prompt_tokens=of_prompt(messages, body.get("tools")),
             stream=_streaming(body),
             thinking=_thinking(body),
+            logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
         )
 
 
@@ -288,6 +290,11 @@ def _bad_messages(messages: Any) -> Reply | None:
         )
         return errors.openai_invalid(text + ", ".join(sorted(open_calls)), param="messages", code=None)
     return None
+
+
+def _bad_logprobs(body: dict[str, Any]) -> Reply | None:
+    refusal = logprobs.refused(body)
+    return None if refusal is None else errors.openai_invalid(refusal[0], param=refusal[1])
 
 
 def _bad_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Reply | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from batch.simulator.dialects import logprobs
 from batch.simulator.dialects.stream import DONE, EVENT_STREAM, Slices, Stream, event
 from batch.simulator.models.completion import Streaming
 
@@ -51,21 +52,32 @@ class _Chunks:
         """The chunks of one choice."""
         message = choice["message"]
         if message is not None:
-            self._say(message, slices, int(choice["index"]))
+            self._say(message, slices, int(choice["index"]), choice.get("logprobs"))
         last = {"index": choice["index"], "delta": None if message is None else {}, "logprobs": None}
         chunk = {**self.base, "choices": [{**last, "finish_reason": choice["finish_reason"]}]}
         self.parts.append(self._closed(msgspec.json.encode(chunk)[:-1], 0))
 
-    def _say(self, message: dict[str, Any], slices: Slices, index: int) -> None:
+    def _say(self, message: dict[str, Any], slices: Slices, index: int, told: dict[str, Any] | None) -> None:
         content, calls = message.get("content"), message.get("tool_calls")
         role = {"role": "assistant", "content": "" if isinstance(content, str) else None, "refusal": None}
         self._deltas(index, b"", [role])
         for name in ("reasoning_content", "content"):
-            self._deltas(index, b'"' + name.encode() + b'":', slices.of_text(message.get(name) or ""))
+            texts = slices.of_text(message.get(name) or "")
+            if name == "content" and told is not None:
+                self._sure(index, texts, told)
+            else:
+                self._deltas(index, b'"' + name.encode() + b'":', texts)
         if calls == []:
             self._deltas(index, b"", [{"tool_calls": []}])
         for position, call in enumerate(calls or ()):
             self._deltas(index, b"", _fragments({"index": position, **call}, slices))
+
+    def _sure(self, index: int, texts: list[str], told: dict[str, Any]) -> None:
+        """A chunk for each piece of the content, with the probabilities of the tokens that begin in it."""
+        for text, tokens in zip(texts, logprobs.shared_out(texts, told["content"]), strict=True):
+            choice = {"index": index, "delta": {"content": text}, "logprobs": {**told, "content": tokens}}
+            chunk = {**self.base, "choices": [{**choice, "finish_reason": None}]}
+            self.parts.append(self._closed(msgspec.json.encode(chunk)[:-1], len(text)))
 
     def _deltas(self, index: int, key: bytes, values: list[Any]) -> None:
         """A chunk for each value: of the key if there is one, else a whole delta."""

@@ -78,6 +78,8 @@ class Ask(msgspec.Struct, frozen=True):
         prompt_tokens: tokens of the prompt.
         stream: how to stream the answer; None sends it whole.
         thinking: `shown` or `hidden` when the model thinks before it answers, else empty.
+        logprobs: how many other tokens are wanted beside each, with their probabilities; None when none are wanted.
+        another: not the label that fits best, but the one that stands so many places behind it.
     """
 
     model: str
@@ -92,6 +94,8 @@ class Ask(msgspec.Struct, frozen=True):
     prompt_tokens: int
     stream: Streaming | None = None
     thinking: str = ""
+    logprobs: int | None = None
+    another: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):

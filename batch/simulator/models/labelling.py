@@ -7,6 +7,7 @@ user's text, the first of equals, and where none shares any the one that the mes
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
@@ -78,9 +79,10 @@ def answer(ask: Ask, user: str, identity: int) -> str | None:
             schema, labels, rest = _frame(user)
             subject = rest if labels or schema is not None else user
     if schema is not None:
-        return msgspec.json.encode(_value(schema, schema, subject, identity, 0)).decode()
+        value = _value(schema, schema, subject, identity, 0)
+        return msgspec.json.encode(_another(value, schema, ask.another)).decode()
     if labels:
-        label = choose(labels, subject, identity)
+        label = _behind(labels, choose(labels, subject, identity), ask.another)
         return msgspec.json.encode({"label": label}).decode() if wants_json(ask) else label
     if wants_json(ask):
         return msgspec.json.encode({"answer": " ".join(user.split())[:60]}).decode()
@@ -98,6 +100,20 @@ def _uncorrected(ask: Ask, user: str) -> str:
         if said and not (answered and _CORRECTION.search(said[:_LONGEST_COMPLAINT])):
             return said
     return user
+
+
+def _behind(labels: Sequence[Any], label: Any, places: int) -> Any:
+    """The label that stands so many places behind another."""
+    return labels[(labels.index(label) + places) % len(labels)] if places else label
+
+
+def _another(value: Any, schema: dict[str, Any], places: int) -> Any:
+    """A value whose first choice from a list is another one."""
+    for name, inner in (schema.get("properties") or {}).items() if places and isinstance(value, dict) else ():
+        choices = _resolved(inner, schema).get("enum") if isinstance(inner, dict) else None
+        if isinstance(choices, list) and value.get(name) in choices:
+            return {**value, name: _behind(choices, value[name], places)}
+    return value
 
 
 def choose(labels: tuple[str, ...], text: str, identity: int) -> str:
