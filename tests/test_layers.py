@@ -28,7 +28,7 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner admission respill gone tooling",
+    "plan": "preflight continuation planner question admission respill gone tooling",
     "run": "blocking command progress prune status_files",
     "report": "*",
     "cli": "",

@@ -195,6 +195,8 @@ class Planned(msgspec.Struct):
     """How many of these are rows whose variant is not asked any more."""
     left_out: int = 0
     """Rows that need work of a kind that this run was not asked to do (`--only`)."""
+    empty: str = "fail"
+    """What the job said of rows that say nothing (`prompt.empty`); rows before its position were chosen by it."""
     kinds: tuple[Kind, ...] = WORDS
     """The kinds of work this run was asked to do; all rows before its position were chosen by them."""
     given_up: bool = False
@@ -253,6 +255,7 @@ PLANNED: Final[dict[str, str]] = {
     "stay until promptmill prune. null until the input was read to its end.",
     "gone_variants": "How many of these are of variants that are not asked any more.",
     "left_out": "Rows that need work and that --only left out.",
+    "empty": "What the run does with rows that say nothing, prompt.empty: fail or send.",
     "kinds": "The reasons for which this run asks rows: those of --only, and permanent with --retry all.",
     "given_up": "Whether the run has to read the input from its beginning before it can be continued.",
     "complete": "Whether the input was read to its end.",

@@ -36,6 +36,8 @@ class Identity(msgspec.Struct, frozen=True):
     digest: str
     """Hash of the whole job."""
     source: SourceStat
+    empty: str = "fail"
+    """What becomes of rows that say nothing: `prompt.empty`."""
     by_row: bool = False
     """Rows may name files, and whether one of those changed is not known before the rows are read."""
 
@@ -69,7 +71,7 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
     """
     runs = reader.runs()
     last = runs[-1] if runs else None
-    new = RunStart(_name(now_us), "new", Position(), Planned(), fresh=True)
+    new = RunStart(_name(now_us), "new", Position(), Planned(empty=identity.empty), fresh=True)
     if last is None:
         return new
     new = msgspec.structs.replace(new, run=_name(now_us, after=last.run))
@@ -80,7 +82,7 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
         if last.source != identity.source_text or (crashed and last.planned.given_up):
             # Given up: killed while it was closed, so rows that it had taken back lie before its position.
             return _closing(last, new, "input_changed", crashed=crashed)
-        if crashed and _left_behind(reader, last, options):
+        if crashed and (_left_behind(reader, last, options) or last.planned.empty != identity.empty):
             return _closing(last, new, "selection_changed", crashed=True)
         if crashed:
             return RunStart(last.run, "continue", _position(last), last.planned, fresh=False)

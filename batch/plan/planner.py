@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from batch.core import failpoints
 from batch.core.clock import Clock
-from batch.core.records import Failure, Outcome, Sums
+from batch.core.records import Failure, Outcome
 from batch.input.batches import Position, SourceBatch
 from batch.input.content import contents
 from batch.input.source import Source
@@ -36,8 +36,8 @@ from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
+from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
-from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
@@ -133,7 +133,7 @@ class Planner:
             StorageError: the spill cannot be written.
         """
         numbers = self._numbers
-        planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds))
+        planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds), empty=self._job.prompt.empty)
         found = _Found(msgspec.structs.replace(numbers), planned)
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
@@ -213,7 +213,11 @@ class Planner:
         if (row_id, variant.name) in self._carried:
             return False
         entry = entries.get((row_id, variant.name))
-        kind = "new" if entry is None or entry.status is None else self._kind(entry, question(variant, *row)[0])
+        kind = (
+            "new"
+            if entry is None or entry.status is None
+            else self._kind(entry, _asked(variant, entry, *row).fingerprint)
+        )
         return kind in self._kinds
 
     def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
@@ -238,15 +242,16 @@ class Planner:
             for variant in self._variants:
                 if (row_id, variant.name) in self._carried:
                     continue
-                fingerprint, why = question(variant, batch, index, fault)
-                needs = self._needs(entries.get((row_id, variant.name)), fingerprint, hashes[index], planned)
+                entry = entries.get((row_id, variant.name))
+                asked = _asked(variant, entry, batch, index, fault)
+                needs = self._needs(entry, asked.fingerprint, hashes[index], planned)
                 if needs == "learned":
                     found.known.append((row_id, variant.name, hashes[index]))
                 elif needs != "nothing":
-                    outcome = self._unaskable(variant, why) if why is not None and needs == "asked" else None
+                    outcome = self._unaskable(variant, asked) if needs == "asked" else None
                     who = (row_id, variant.name, variant.number, idx)
                     refreshed = needs == "refreshed"
-                    found.rows.append(Admitted(*who, *place, fingerprint, hashes[index], outcome, refreshed))
+                    found.rows.append(Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, refreshed))
             added = found.rows[first:]
             if added:
                 chosen.append(index)
@@ -300,10 +305,13 @@ class Planner:
         planned.unchanged += kind is None and not refreshed
         return "refreshed" if refreshed else "learned" if entry.content is None else "nothing"
 
-    def _unaskable(self, variant: Variant, fault: Failure) -> Outcome:
+    def _unaskable(self, variant: Variant, asked: Question) -> Outcome | None:
+        """The outcome of a row that cannot be asked; None of one that can."""
+        if (fault := asked.fault) is None:
+            return None
         return Outcome(
             status="failed",
-            sums=Sums(),
+            sums=asked.sums,
             lane=self._job.model.lane,
             provider=self._job.model.provider,
             model_asked=variant.model,
@@ -315,18 +323,10 @@ class Planner:
         )
 
 
-def question(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
-    """The fingerprint of what will be asked; of the fault when it cannot be."""
-    record = batch.records[index]
-    if fault is None and record is not None:
-        try:
-            asked = variant.request(record)
-            return variant.fingerprint(asked), variant.refused(asked)
-        except PromptFault as exc:
-            text = f"{batch.place(index)}: {exc}"
-            fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
-    fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
-    return variant.fault(fault.kind, fault.code), fault
+def _asked(variant: Variant, entry: Entry | None, batch: SourceBatch, index: int, fault: Failure | None) -> Question:
+    """What a row asks, held against its outcome in the table."""
+    asked = question(variant, batch, index, fault)
+    return asked if entry is None else asked.beside(entry.fingerprint, entry.status)
 
 
 def kind_of(entry: Entry | None, fingerprint: bytes) -> Kind | None:

@@ -112,6 +112,7 @@ class CheckedJob(msgspec.Struct, frozen=True):
             request=msgspec.json.encode(part, order="sorted").decode(),
             digest=f"{self.job.digest()}-{canonical.record_id(part)}",
             source=self.source.stat,
+            empty=self.job.prompt.empty,
             by_row=self.variants.by_row,
         )
 
