@@ -47,6 +47,7 @@ def _lines(current: Status) -> Iterator[str]:
         gone_text,
         labels_text,
         refreshed_text,
+        shared_text,
         tokens_text,
         unpriced,
     )
@@ -68,6 +69,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("prompts", clean(", ".join(map(str, current.job.get("prompts") or ())))),
             ("rows", _rows(current) if current.run else ""),
             ("", refreshed_text(current.planned.refreshed)),
+            ("shared", shared_text(totals.rows_copied)),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
             (

@@ -82,6 +82,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("prompts", clean(", ".join(job.prompt.variants))),
             ("rows", _rows(report)),
             ("allowed", _allowed(report)),
+            ("shared", shared_text(totals.rows_copied)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, unpriced(job.model.provider, (*models, *([escalate] if escalate else []))))),
@@ -139,6 +140,11 @@ def refreshed_text(rows: int) -> str:
         if rows
         else ""
     )
+
+
+def shared_text(rows: int) -> str:
+    """How many rows were not asked because another row asks the same; empty for none."""
+    return f"{count(rows, 'row')} with the answer of another that asks the same (prompt.dedupe)" if rows else ""
 
 
 def left_text(planned: Planned, *, finished: bool, drawn: bool = False, begun: int = 0) -> str:

@@ -3,7 +3,8 @@
 Owns the schema. It does not know what the records mean: `writer` writes them, `reader` reads them. Whoever changes the
 schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 
-`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned), 3 not asked, only its input columns are written.
+`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned), 3 not asked, only its input columns are written, 4
+waits for the answer to another row that asks the same.
 `entries.status`: NULL for a place without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
 `calls.late`: 1 for the id of an overdue task, which was booked as unknown before and is polled once more, 2 when that
 was given up. `size` and `footer` tell a published file from another of its name; `next_size` and `next_footer` belong
@@ -27,7 +28,7 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import effect_statements, wal
+from batch.ledger import copy_statements, effect_statements, wal
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -322,6 +323,7 @@ def _set_up(db: apsw.Connection) -> None:
         db.execute("COMMIT")
     db.execute(OVERTIME)
     db.execute(effect_statements.TABLES)
+    db.execute(copy_statements.TABLES)
 
 
 def _make(path: Path) -> None:

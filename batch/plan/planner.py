@@ -251,7 +251,9 @@ class Planner:
                     outcome = self._unaskable(variant, asked) if needs == "asked" else None
                     who = (row_id, variant.name, variant.number, idx)
                     refreshed = needs == "refreshed"
-                    found.rows.append(Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, refreshed))
+                    found.rows.append(
+                        Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, refreshed=refreshed)
+                    )
             added = found.rows[first:]
             if added:
                 chosen.append(index)

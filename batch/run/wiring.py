@@ -17,6 +17,7 @@ from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.tries import LabelRules
+from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
@@ -27,6 +28,7 @@ from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.prompts import conversation
 from batch.providers.registry import likelier_url
+from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder
@@ -58,6 +60,8 @@ class Stages(msgspec.Struct, frozen=True):
     intake: Intake
     worker: Worker
     publishing: Publishing
+    copies: Copies | None
+    """None where rows share no answers."""
 
 
 def wire(
@@ -107,6 +111,21 @@ def wire(
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
     resumer = rows(model_of=partial(_model_of, checked), in_doubt=Effects(reader, ledger).in_doubt)
+    intake = Intake(
+        checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
+    )
+    copies = None
+    if checked.job.prompt.dedupe:
+        copies = Copies(
+            ledger,
+            stack.enter_context(CopiesReader(checked.folder.ledger)),
+            state=state,
+            schedule=schedule,
+            clock=clock,
+            model_of=partial(_model_of_variant, checked),
+            request_of=request_of,
+        )
+        intake.share(copies)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -114,11 +133,10 @@ def wire(
         state=state,
         context=context,
         resumer=resumer,
-        intake=Intake(
-            checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
-        ),
+        intake=intake,
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
+        copies=copies,
     )
 
 
@@ -148,7 +166,11 @@ def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publishe
 
 def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
     """The model that a row asks, also when nothing else is known of what it asks."""
-    variant = checked.variants.named(pending.variant)
+    return _model_of_variant(checked, pending.variant)
+
+
+def _model_of_variant(checked: CheckedJob, name: str) -> str:
+    variant = checked.variants.named(name)
     return checked.job.model.name if variant is None else variant.model
 
 
