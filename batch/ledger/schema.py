@@ -204,7 +204,10 @@ CREATE TABLE IF NOT EXISTS overtime(
     PRIMARY KEY(row_id, variant)
 ) STRICT, WITHOUT ROWID;
 """
-"""Attempts that outlasted somebody, by row. A table of its own: a ledger made before it gets it when it is opened."""
+"""Attempts that outlasted somebody, by row."""
+
+ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES)
+"""Tables that need no new version: a ledger made before them gets them when it is opened."""
 
 
 def connect(path: Path) -> apsw.Connection:
@@ -316,14 +319,13 @@ def _set_up(db: apsw.Connection) -> None:
     version = db.pragma("user_version")
     if version < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-        for statements in (SCHEMA, LEAVING) if version == 0 else UPGRADES[version - 1 :]:
+        for statements in (SCHEMA, LEAVING, *ADDED) if version == 0 else UPGRADES[version - 1 :]:
             db.execute(statements)
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
-    db.execute(OVERTIME)
-    db.execute(effect_statements.TABLES)
-    db.execute(copy_statements.TABLES)
+    for statements in ADDED:
+        db.execute(statements)
 
 
 def _make(path: Path) -> None:

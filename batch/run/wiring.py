@@ -83,16 +83,7 @@ def wire(
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
     limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
-    beside = _asked_beside(checked, feeders)
-    schedule: Schedule[Row] = Schedule(
-        clock,
-        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
-        model_of=lambda row: row.request.model,
-        sent_to=lambda row: row.model,
-        needs_slot=lambda row: row.call is None and row.replied is None,
-    )
-    for model in beside:
-        schedule.end(model)  # no row begins there
+    schedule = _schedule(checked, feeders, limiter, clock)
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
@@ -116,15 +107,9 @@ def wire(
     )
     copies = None
     if checked.job.prompt.dedupe:
-        copies = Copies(
-            ledger,
-            stack.enter_context(CopiesReader(checked.folder.ledger)),
-            state=state,
-            schedule=schedule,
-            clock=clock,
-            model_of=partial(_model_of_variant, checked),
-            request_of=request_of,
-        )
+        own = stack.enter_context(CopiesReader(checked.folder.ledger))
+        waiting = partial(Copies, ledger, own, state=state, schedule=schedule, clock=clock)
+        copies = waiting(model_of=partial(_model_of_variant, checked), request_of=request_of)
         intake.share(copies)
     return Stages(
         reader=reader,
@@ -138,6 +123,20 @@ def wire(
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
     )
+
+
+def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, clock: Clock) -> Schedule[Row]:
+    beside = _asked_beside(checked, feeders)
+    schedule: Schedule[Row] = Schedule(
+        clock,
+        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
+        model_of=lambda row: row.request.model,
+        sent_to=lambda row: row.model,
+        needs_slot=lambda row: row.call is None and row.replied is None,
+    )
+    for model in beside:
+        schedule.end(model)  # no row begins there
+    return schedule
 
 
 def _old_request(checked: CheckedJob, pending: PendingRow) -> RowRequest:
