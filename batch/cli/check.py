@@ -327,6 +327,7 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
         (result.no_key, result.no_key_first, f"without {checked.job.input.key}"),
         (result.duplicates, result.duplicates_first, "with a key that stands earlier"),
         (result.unrendered, result.unrendered_first, "the prompt fails on"),
+        (result.empty, result.empty_first, "with nothing to ask"),
     ]
     for number, first, what in lists:
         if number:

@@ -47,6 +47,7 @@ def _lines(current: Status) -> Iterator[str]:
         gone_text,
         labels_text,
         refreshed_text,
+        shared_text,
         tokens_text,
         unpriced,
     )
@@ -68,6 +69,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("prompts", clean(", ".join(map(str, current.job.get("prompts") or ())))),
             ("rows", _rows(current) if current.run else ""),
             ("", refreshed_text(current.planned.refreshed)),
+            ("shared", shared_text(totals.rows_copied)),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
             (
@@ -178,7 +180,7 @@ def _now(current: Status) -> str:
 
 
 def _standing(current: Status) -> Iterator[str]:
-    from batch.cli.summary import unasked_text
+    from batch.cli.summary import unasked_text, unlabelled_text
 
     for entry in current.standing[:_MOST_KINDS]:
         again = "worth another try" if entry.retryable else "for good"
@@ -196,9 +198,14 @@ def _standing(current: Status) -> Iterator[str]:
         yield f"Run the same command again to try {count(current.retryable, 'row')} again."
     unasked = sum(entry.rows for entry in current.standing if entry.kind == "input")
     if unasked and current.state == "finished":
-        yield unasked_text(unasked)
-    if current.permanent > unasked and current.state == "finished":
-        yield f"--retry all asks the {count(current.permanent - unasked, 'row')} that failed for good, too."
+        empty = sum(entry.rows for entry in current.standing if (entry.kind, entry.code) == ("input", "empty"))
+        yield from unasked_text(unasked, empty).split("\n")
+    unlabelled = sum(entry.rows for entry in current.standing if entry.kind == "label")
+    if unlabelled and current.state == "finished":
+        yield unlabelled_text(unlabelled)
+    if current.permanent > unasked + unlabelled and current.state == "finished":
+        others = current.permanent - unasked - unlabelled
+        yield f"--retry all asks the {count(others, 'row')} that failed for good, too."
 
 
 def _name(entry: Standing) -> str:

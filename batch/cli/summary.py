@@ -82,6 +82,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("prompts", clean(", ".join(job.prompt.variants))),
             ("rows", _rows(report)),
             ("allowed", _allowed(report)),
+            ("shared", shared_text(totals.rows_copied)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, unpriced(job.model.provider, (*models, *([escalate] if escalate else []))))),
@@ -142,6 +143,11 @@ def refreshed_text(rows: int) -> str:
     )
 
 
+def shared_text(rows: int) -> str:
+    """How many rows were not asked because another row asks the same; empty for none."""
+    return f"{count(rows, 'row')} with the answer of another that asks the same (prompt.dedupe)" if rows else ""
+
+
 def left_text(planned: Planned, *, finished: bool, drawn: bool = False, begun: int = 0) -> str:
     """What is known to remain of a run that has ended, one line for each thing that is known.
 
@@ -181,7 +187,7 @@ def flags_text(flags: Mapping[str, int], examples: Mapping[str, str] = MappingPr
 
 def labels_text(totals: Totals) -> str:
     """How many calls it took beyond the first to get valid labels, and how many rows have none; empty for neither."""
-    failed = sum(rows for name, rows in totals.errors.items() if name.partition("/")[0] == "label")
+    failed = failed_as(totals.errors, "label")
     asked = totals.purposes
     parts = [
         f"{count(asked['reask'], 'call')} asked again" if asked.get("reask") else "",
@@ -280,9 +286,29 @@ def _time(report: Report, settled_here: int) -> str:
     return f"{describe(report.elapsed_s)}{rate}{before}"
 
 
-def unasked_text(rows: int) -> str:
-    """What becomes of rows that could not be asked for what stands in the input."""
-    return f"{count(rows, 'row')} cannot be asked as the input stands: mend it there, and the next run puts that right."
+def unasked_text(rows: int, empty: int = 0) -> str:
+    """What becomes of rows that could not be asked for what stands in the input.
+
+    Args:
+        rows: how many.
+        empty: how many of them say nothing.
+    """
+    text = f"{count(rows, 'row')} cannot be asked as the input stands: mend it there, and the next run puts that right."
+    send = 'prompt.empty = "send" asks all the same'
+    return f"{text}\n{count(empty, 'row')} of them with nothing to ask: {send}." if empty else text
+
+
+def unlabelled_text(rows: int) -> str:
+    """What becomes of rows that have no valid label."""
+    return (
+        f"{count(rows, 'row')} without a valid label: asked again when labels.reasks is raised, labels.escalate is set "
+        "or the labels change, or with --retry all."
+    )
+
+
+def failed_as(errors: Mapping[str, int], kind: str) -> int:
+    """How many rows failed with this kind of error, of failures by kind and code."""
+    return sum(rows for name, rows in errors.items() if name.partition("/")[0] == kind)
 
 
 def errors_table(errors: dict[str, int]) -> list[str]:
@@ -302,13 +328,15 @@ def _next(report: Report, out: str) -> Iterator[str]:
         yield "Run the same command to continue."
     elif again:
         yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
-    unasked = sum(rows for name, rows in totals.errors.items() if name.partition("/")[0] == "input")
-    if totals.rows_failed - again - unasked:
+    unasked, unlabelled = failed_as(totals.errors, "input"), failed_as(totals.errors, "label")
+    if for_good := totals.rows_failed - again - unasked - unlabelled:
         yield (
-            f"{count(totals.rows_failed - again - unasked, 'row')} failed for good: asked again when what is asked "
+            f"{count(for_good, 'row')} failed for good: asked again when what is asked "
             "changes, in the row, the prompt, the model or the tools, or with --retry all."
         )
+    if unlabelled:
+        yield unlabelled_text(unlabelled)
     if unasked:
-        yield unasked_text(unasked)
+        yield from unasked_text(unasked, totals.errors.get("input/empty", 0)).split("\n")
     if totals.rows_failed:
         yield f"promptmill status {out} names some of them."

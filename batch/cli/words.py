@@ -41,6 +41,7 @@ LINES: Final[dict[str, str]] = {
     "samples": "Of status: rows that labels.samples was raised for, and that were asked for the missing samples alone.",
     "sent": "Of show: when the first call of the row left.",
     "settled": "Of show: when the answer, or the final failure, was safe in the ledger.",
+    "shared": "Rows not asked because another row of the run asks the same; deduplicated_from names that one.",
     "size": "Of check: how many tokens the first request is, about.",
     "started": "Of status: when the last run began and ended.",
     "stopped by": "Of status: the error that ended the run.",

@@ -48,7 +48,8 @@ FailureKind = Literal[
 """Why a row or a call failed; a closed set, stored in `error_kind`. Never decided by searching a message."""
 
 FAILURES: Final[dict[FailureKind, str]] = {
-    "input": "The row itself: an unreadable line, a repeated key, more than input.max_row_bytes. It is never sent.",
+    "input": "The row itself: an unreadable line, a repeated key, more than input.max_row_bytes, or nothing to ask "
+    "(empty: prompt.empty says what to do with such rows). It is never sent.",
     "prompt": "The template could not be rendered over this row, or gave no usable messages. It is never sent.",
     "too_large": "The request is larger than the model takes, or than the whole tokens_per_minute.",
     "auth": "The key was refused. If it is refused for every row, the run stops with exit 6.",

@@ -27,6 +27,8 @@ NAMES: Final = (
     "tool.ran",  # the tool returned, its result is in memory only
     "tool.committed",
     "settled.committed",
+    "copies.ended",  # the answer of a row that was asked for others too is kept for them, or the next of them is asked
+    "copies.settled",  # some of these have it
     "publish.calls_written",  # temporary file of the calls part synced
     "publish.calls_named",
     "publish.results_written",

@@ -35,6 +35,8 @@ def of(job: Job) -> str:
     for table in whole["provider"].values():
         if table["json"] == "none":
             del table["json"]
+    for name in {"empty", "dedupe"} - _given(job.prompt):
+        del whole["prompt"][name]
     for name in set(_LATER).difference(later(job.input)):
         del whole["input"][name]
     data = msgspec.json.encode(whole, order="sorted")

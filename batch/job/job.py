@@ -78,6 +78,10 @@ class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, dict[str, str]],
         Meta(description='a table of prompts over the same rows: { short = { user = "…" } }'),
     ] = {}
+    empty: Annotated[Literal["fail", "send"], Meta(description='"fail" or "send"')] = "fail"
+    """What becomes of a row that says nothing."""
+    dedupe: Annotated[bool, Meta(description="true or false")] = False
+    """Whether rows that ask the same are asked once."""
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ import msgspec
 from batch.job.fieldtypes import table_kind, wanted
 from batch.job.job import SECTIONS, TABLES, TOP
 from batch.job.labelkeys import LABEL_KEYS, Words
+from batch.job.promptkeys import PROMPT_KEYS
 from batch.job.providerkeys import PROVIDER_KEYS
 
 KEYS: Final[dict[str, Words]] = {
@@ -60,38 +61,7 @@ KEYS: Final[dict[str, Words]] = {
         "A column of this name with the file each row stands in. A row is the same when its file was renamed.",
         'file_column = "source"',
     ),
-    # -- prompt
-    "prompt.system": Words(
-        "The system message, a template: {{ column }} stands for a value of the row, {{ file('guide.md') }} for a file "
-        "of the job's folder.",
-        'system = "You label support tickets."',
-    ),
-    "prompt.user": Words(
-        "The user message, a template over the columns of the row.",
-        'user = "Subject: {{ subject }}\\n\\n{{ body }}"',
-    ),
-    "prompt.messages": Words(
-        "Instead of user: a column that holds the whole list of messages, each with role and content.",
-        'messages = "chat"',
-    ),
-    "prompt.turns": Words(
-        "Instead of user: a column with a list of user messages, sent one after another, each with the whole "
-        "conversation before it.",
-        'turns = "questions"',
-    ),
-    "prompt.start": Words(
-        "Messages the conversation begins with, before what the user says: examples of good answers, for instance.",
-        'start = [{ role = "user", content = "Hi" }, { role = "assistant", content = "Hello!" }]',
-    ),
-    "prompt.images": Words(
-        "Columns with pictures for the user message: addresses, paths in the job's folder, bytes or base64.",
-        'images = ["photo"]',
-    ),
-    "prompt.variants": Words(
-        "Several prompts over the same rows: each has a name, and a system or user of its own. A row has one result "
-        "for each.",
-        'variants = { short = {}, long = { system = "Explain at length." } }',
-    ),
+    **PROMPT_KEYS,
     # -- model
     "model.provider": Words(
         "Who is asked: a built-in provider (glm, zai, openai, dashscope, deepseek, moonshot, vllm, simulator) or the "

@@ -3,7 +3,8 @@
 Owns the schema. It does not know what the records mean: `writer` writes them, `reader` reads them. Whoever changes the
 schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 
-`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned), 3 not asked, only its input columns are written.
+`pending.state`: 0 admitted, 1 settled, 2 published (to be pruned), 3 not asked, only its input columns are written, 4
+waits for the answer to another row that asks the same.
 `entries.status`: NULL for a place without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
 `calls.late`: 1 for the id of an overdue task, which was booked as unknown before and is polled once more, 2 when that
 was given up. `size` and `footer` tell a published file from another of its name; `next_size` and `next_footer` belong
@@ -27,7 +28,7 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import effect_statements, wal
+from batch.ledger import copy_statements, effect_statements, wal
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -203,7 +204,10 @@ CREATE TABLE IF NOT EXISTS overtime(
     PRIMARY KEY(row_id, variant)
 ) STRICT, WITHOUT ROWID;
 """
-"""Attempts that outlasted somebody, by row. A table of its own: a ledger made before it gets it when it is opened."""
+"""Attempts that outlasted somebody, by row."""
+
+ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES)
+"""Tables that need no new version: a ledger made before them gets them when it is opened."""
 
 
 def connect(path: Path) -> apsw.Connection:
@@ -315,13 +319,13 @@ def _set_up(db: apsw.Connection) -> None:
     version = db.pragma("user_version")
     if version < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-        for statements in (SCHEMA, LEAVING) if version == 0 else UPGRADES[version - 1 :]:
+        for statements in (SCHEMA, LEAVING, *ADDED) if version == 0 else UPGRADES[version - 1 :]:
             db.execute(statements)
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
-    db.execute(OVERTIME)
-    db.execute(effect_statements.TABLES)
+    for statements in ADDED:
+        db.execute(statements)
 
 
 def _make(path: Path) -> None:

@@ -58,9 +58,11 @@ SELECT work
 FROM pending p
 WHERE state = 2
     AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work AND c.record IS NOT NULL AND c.published = 0)
+    AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.work = p.work)
 LIMIT ?
 """
-"""A call is in the book before its row is pruned; a ledger that was made again may have it the other way round."""
+"""A call is in the book before its row is pruned; a ledger that was made again may have it the other way round. The
+outcome of a row that is asked for others too is kept until it was looked at for them."""
 
 OVERTIME: Final = """
 SELECT row_id, variant, fingerprint, times
@@ -163,7 +165,7 @@ ORDER BY turn, idx
 UNSETTLED_BY_PART: Final = """
 SELECT part, count(*)
 FROM pending
-WHERE state = 0
+WHERE state IN (0, 4)
 GROUP BY part
 """
 

@@ -28,6 +28,8 @@ class Totals(msgspec.Struct):
     rows_ok: int = 0
     rows_failed: int = 0
     rows_retryable: int = 0
+    rows_copied: int = 0
+    """How many of the rows share the answer of another."""
     calls: int = 0
     answered: int = 0
     refused: int = 0
@@ -103,6 +105,7 @@ class Totals(msgspec.Struct):
             kind=outcome.error_kind,
             code=outcome.error_code,
             flags=outcome.flags,
+            copied=outcome.deduplicated_from is not None,
         )
 
     def count_row(
@@ -115,6 +118,7 @@ class Totals(msgspec.Struct):
         code: str | None,
         flags: Sequence[str] = (),
         tool_errors: int = 0,
+        copied: bool = False,
     ) -> None:
         """Count one settled row by what the table has of it.
 
@@ -126,7 +130,9 @@ class Totals(msgspec.Struct):
             code: the failure's code.
             flags: of the row.
             tool_errors: how many of the tool calls gave an error.
+            copied: whether it shares the answer of another row.
         """
+        self.rows_copied += copied
         self.tool_calls += tool_calls
         self.tool_errors += tool_errors
         for flag in flags:
@@ -195,6 +201,8 @@ class Planned(msgspec.Struct):
     """How many of these are rows whose variant is not asked any more."""
     left_out: int = 0
     """Rows that need work of a kind that this run was not asked to do (`--only`)."""
+    empty: str = "fail"
+    """What the job said of rows that say nothing (`prompt.empty`); rows before its position were chosen by it."""
     kinds: tuple[Kind, ...] = WORDS
     """The kinds of work this run was asked to do; all rows before its position were chosen by them."""
     given_up: bool = False
@@ -218,6 +226,7 @@ TOTALS: Final[dict[str, str]] = {
     "rows_ok": "Rows with an answer.",
     "rows_failed": "Rows without one: error_kind and error_message of their row say why.",
     "rows_retryable": "How many of the failed rows the next run asks again by itself.",
+    "rows_copied": "How many of the rows share the answer of another row that asks the same (prompt.dedupe).",
     "calls": "Calls that have ended, in whatever way.",
     "answered": "Calls that brought a reply.",
     "refused": "Calls that the provider refused.",
@@ -255,6 +264,7 @@ PLANNED: Final[dict[str, str]] = {
     "stay until promptmill prune. null until the input was read to its end.",
     "gone_variants": "How many of these are of variants that are not asked any more.",
     "left_out": "Rows that need work and that --only left out.",
+    "empty": "What the run does with rows that say nothing, prompt.empty: fail or send.",
     "kinds": "The reasons for which this run asks rows: those of --only, and permanent with --retry all.",
     "given_up": "Whether the run has to read the input from its beginning before it can be continued.",
     "complete": "Whether the input was read to its end.",

@@ -129,7 +129,7 @@ RESULT_TEXTS: Final = {
     "flags": "What to know about an answer that is kept all the same: promptmill explain flags lists them.",
     "messages": "The part of the conversation that output.messages asks for, as JSON text.",
     "turns": "How many replies the model gave.",
-    "calls": "How many calls this result took, failed ones too.",
+    "calls": "How many calls this result took, failed ones too; 0 where deduplicated_from names another row.",
     "tool_calls": "How many tools the model called for the row.",
     "tool_errors": "How many of these calls gave the model an error and no result.",
     "unknown_calls": "How many of the calls were sent and never answered: possibly billed, not in the sums.",
@@ -145,7 +145,8 @@ RESULT_TEXTS: Final = {
     "model": "The model that answered, as the provider names it.",
     "lane": "How the requests travelled: sync, stream or task.",
     "fingerprint": "A hash of what was asked. A row is asked again when it changes.",
-    "deduplicated_from": "Always null so far: kept for rows that share the answer of another.",
+    "deduplicated_from": "The row_id of the row that was asked and whose answer this one shares (prompt.dedupe); "
+    "null of a row that was asked itself.",
     "error_kind": "Why the row failed: promptmill explain errors lists the kinds.",
     "error_code": "The provider's own code for it, or ours.",
     "error_message": "The same in words, with the way out.",

@@ -304,6 +304,7 @@ def _drop_replaced(db: apsw.Connection) -> None:
 
 def _outcomes(folder: OutputFolder, readable: list[_Part]) -> Iterator[tuple[str, dict[str, Any]]]:
     chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls", "tool_errors", "flags"]
+    chosen.append("deduplicated_from")
     for part in readable:
         for table in _groups(folder.part(part.file), chosen):
             for row in table.to_pylist():
@@ -319,6 +320,7 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
         kind=row["error_kind"],
         code=row["error_code"],
         flags=row["flags"] or (),
+        copied=row.get("deduplicated_from") is not None,
     )
 
 

@@ -1,6 +1,6 @@
 """Planning: whether the job can start, which run opens, and which rows need work.
 
 It sends nothing. Doors: `preflight` (job, source, prompt and provider checked together), `continuation` (which run
-opens), `planner` (`Planner`), `admission`, `respill`, `gone` (what of the table a pass does not meet), `tooling`
-(the tools of a job, loaded and confined).
+opens), `planner` (`Planner`), `question` (what a row asks), `admission`, `respill`, `gone` (what of the table a pass
+does not meet), `tooling` (the tools of a job, loaded and confined).
 """

@@ -7,14 +7,15 @@ the old task id that comes with it. Reads no source; which rows need work is the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
 
 from batch.core.records import Outcome
 from batch.input.batches import Position
-from batch.ledger import index
+from batch.labels.samples import NO_SAMPLES, Sampling
+from batch.ledger import copies, index
 from batch.ledger.totals import Planned
 from batch.plan.row_ids import Seen
 
@@ -35,6 +36,8 @@ class Admitted(msgspec.Struct, frozen=True):
     content: bytes = b""
     """The hash of its output columns."""
     outcome: Outcome | None = None
+    had: Sampling = NO_SAMPLES
+    """The samples that earlier runs asked for."""
     refreshed: bool = False
     """Whether it is not asked, and only its output columns are to be written."""
 
@@ -67,15 +70,27 @@ class RangePlan(msgspec.Struct, frozen=True):
         return sum(row.state == 0 for row in self.rows)
 
 
+class InLedger(NamedTuple):
+    """What became of the rows of a range that was made durable, by their work numbers."""
+
+    adopted: frozenset[int]
+    """Those that come with the id of an overdue task, to be polled before they are sent."""
+    copies: frozenset[int] = frozenset()
+    """Those that wait for the answer to another row, which asks the same."""
+
+
 def spilled_rows(rows: list[Admitted]) -> int:
     """How many rows of the source these are: the variants of a row lie in the spill once."""
     return rows[-1].idx + 1 if rows else 0
 
 
-def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
+def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Callable[[apsw.Connection], InLedger]:
     """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
 
-    It returns the work numbers of rows that come with the id of an overdue task, to be polled before they are sent.
+    Args:
+        plan: the range.
+        run: the run that admits it.
+        shared: whether rows that ask the same share an answer.
     """
     rows = msgspec.json.encode(
         [
@@ -94,8 +109,9 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
     ]
     met = msgspec.json.encode([(row_id, *found) for row_id, found in plan.seen.items()]).decode()
 
-    def change(db: apsw.Connection) -> list[int]:
+    def change(db: apsw.Connection) -> InLedger:
         adopted: list[int] = []
+        waiting: frozenset[int] = frozenset()
         if plan.rows:
             db.execute(
                 "INSERT INTO ranges(range, rows, size, digest) VALUES(?,?,?,?)",
@@ -116,6 +132,8 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
             )
             db.executemany("UPDATE pending SET outcome=?2 WHERE work=?1", settled)
             adopted = _adopt_held(db, plan)
+            if shared:
+                waiting = copies.share(db, _keys(plan))
         db.execute(
             "INSERT OR REPLACE INTO seen(row_id, times, place) "
             "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
@@ -123,9 +141,15 @@ def admit(plan: RangePlan, run: str) -> Callable[[apsw.Connection], list[int]]:
         )
         index.learn_contents(db, plan.known)
         _go_on_from(db, plan, run)
-        return adopted
+        return InLedger(frozenset(adopted), waiting)
 
     return change
+
+
+def _keys(plan: RangePlan) -> list[tuple[int, bytes]]:
+    """Work number and key of the rows that are to be asked."""
+    numbered = enumerate(plan.rows, plan.first_work)
+    return [(work, copies.key_of(row.fingerprint, row.had)) for work, row in numbered if row.state == 0]
 
 
 def _go_on_from(db: apsw.Connection, plan: RangePlan, run: str) -> None:

@@ -17,6 +17,7 @@ from batch.core import clock
 from batch.input.batches import Position
 from batch.input.source import SourceStat
 from batch.job.options import ORDINARY, Kind, RunOptions
+from batch.ledger import copies
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned
 
@@ -36,6 +37,10 @@ class Identity(msgspec.Struct, frozen=True):
     digest: str
     """Hash of the whole job."""
     source: SourceStat
+    empty: str = "fail"
+    """What becomes of rows that say nothing: `prompt.empty`."""
+    shared: bool = False
+    """Whether rows that ask the same share an answer: `prompt.dedupe`."""
     by_row: bool = False
     """Rows may name files, and whether one of those changed is not known before the rows are read."""
 
@@ -69,7 +74,7 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
     """
     runs = reader.runs()
     last = runs[-1] if runs else None
-    new = RunStart(_name(now_us), "new", Position(), Planned(), fresh=True)
+    new = RunStart(_name(now_us), "new", Position(), Planned(empty=identity.empty), fresh=True)
     if last is None:
         return new
     new = msgspec.structs.replace(new, run=_name(now_us, after=last.run))
@@ -80,7 +85,7 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
         if last.source != identity.source_text or (crashed and last.planned.given_up):
             # Given up: killed while it was closed, so rows that it had taken back lie before its position.
             return _closing(last, new, "input_changed", crashed=crashed)
-        if crashed and _left_behind(reader, last, options):
+        if crashed and (_left_behind(reader, last, options) or last.planned.empty != identity.empty):
             return _closing(last, new, "selection_changed", crashed=True)
         if crashed:
             return RunStart(last.run, "continue", _position(last), last.planned, fresh=False)
@@ -124,16 +129,19 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
             drop_unsent(db)
             planned = msgspec.structs.replace(start.planned, given_up=True)
             db.execute("UPDATE runs SET planned=? WHERE run=?", (msgspec.json.encode(planned).decode(), start.run))
+        copies.begin(db, shared=identity.shared)
 
     return change
 
 
 def drop_unsent(db: apsw.Connection) -> None:
     """Take back the admission of rows that were never sent; they keep their places and are planned again."""
+    copies.drop_waiting(db)
     db.execute(
         "DELETE FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls) "
         "AND work NOT IN (SELECT work FROM steps)"
     )
+    copies.forget_gone(db)
 
 
 def drop_half_conversations(db: apsw.Connection) -> None:
@@ -166,11 +174,12 @@ def close(
 
     def change(db: apsw.Connection) -> Planned:
         planned = msgspec.json.decode(db.execute("SELECT planned FROM runs WHERE run=?", (run,)).get, type=Planned)
-        planned.left = int(db.execute("SELECT count(*) FROM pending WHERE state=0").get)
+        planned.left = int(db.execute("SELECT count(*) FROM pending WHERE state IN (0, 4)").get)
         planned.unread = not (planned.complete or all_read)
         drop_unsent(db)
         if halves:
             drop_half_conversations(db)
+        copies.forget_gone(db, answers=reason == "finished")
         db.execute("DELETE FROM shared")
         db.execute("UPDATE pending SET carried=1 WHERE state=0")
         db.execute(

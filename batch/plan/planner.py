@@ -24,22 +24,22 @@ import pyarrow as pa
 
 from batch.core import failpoints
 from batch.core.clock import Clock
-from batch.core.records import Failure, Outcome, Sums
+from batch.core.records import Failure, Outcome
 from batch.input.batches import Position, SourceBatch
 from batch.input.content import contents
 from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
-from batch.labels.samples import short_of_samples
+from batch.labels.samples import NO_SAMPLES, Sampling, short_of_samples
 from batch.labels.tries import more_allowed
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
+from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
-from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
@@ -135,7 +135,7 @@ class Planner:
             StorageError: the spill cannot be written.
         """
         numbers = self._numbers
-        planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds))
+        planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds), empty=self._job.prompt.empty)
         found = _Found(msgspec.structs.replace(numbers), planned)
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
@@ -215,8 +215,9 @@ class Planner:
         if (row_id, variant.name) in self._carried:
             return False
         entry = entries.get((row_id, variant.name))
-        kind = "new" if entry is None or entry.status is None else self._kind(entry, question(variant, *row)[0])
-        return kind in self._kinds
+        if entry is None or entry.status is None:
+            return "new" in self._kinds
+        return self._kind(entry, _asked(variant, entry, *row).fingerprint) in self._kinds
 
     def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
         """Take up the rows of `batch` that are to be asked or written; their indexes, and how many were looked at."""
@@ -240,15 +241,17 @@ class Planner:
             for variant in self._variants:
                 if (row_id, variant.name) in self._carried:
                     continue
-                fingerprint, why = question(variant, batch, index, fault)
-                needs = self._needs(entries.get((row_id, variant.name)), fingerprint, hashes[index], planned)
+                entry = entries.get((row_id, variant.name))
+                asked = _asked(variant, entry, batch, index, fault)
+                needs = self._needs(entry, asked.fingerprint, hashes[index], planned)
                 if needs == "learned":
                     found.known.append((row_id, variant.name, hashes[index]))
                 elif needs != "nothing":
-                    outcome = self._unaskable(variant, why) if why is not None and needs == "asked" else None
+                    outcome = self._unaskable(variant, asked) if needs == "asked" else None
                     who = (row_id, variant.name, variant.number, idx)
                     refreshed = needs == "refreshed"
-                    found.rows.append(Admitted(*who, *place, fingerprint, hashes[index], outcome, refreshed))
+                    had = self._had(entry, asked.fingerprint)
+                    found.rows.append(Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, had, refreshed))
             added = found.rows[first:]
             if added:
                 chosen.append(index)
@@ -280,6 +283,13 @@ class Planner:
         more = more_allowed(entry.labelling, reasks=labels.reasks, escalate=labels.escalate)
         return "failed" if more else kind
 
+    def _had(self, entry: Entry | None, fingerprint: bytes) -> Sampling:
+        """The samples that were asked for before, which are not asked for again."""
+        labels = self._job.labels
+        if labels is None or labels.samples == 1 or entry is None or entry.fingerprint != fingerprint:
+            return NO_SAMPLES
+        return Sampling.of(entry.labelling, samples=labels.samples)
+
     def _needs(self, entry: Entry | None, fingerprint: bytes, content: bytes, planned: Planned) -> Needs:
         """What is to be done about a row; either way it is counted as what it is.
 
@@ -305,10 +315,13 @@ class Planner:
         planned.unchanged += kind is None and not refreshed
         return "refreshed" if refreshed else "learned" if entry.content is None else "nothing"
 
-    def _unaskable(self, variant: Variant, fault: Failure) -> Outcome:
+    def _unaskable(self, variant: Variant, asked: Question) -> Outcome | None:
+        """The outcome of a row that cannot be asked; None of one that can."""
+        if (fault := asked.fault) is None:
+            return None
         return Outcome(
             status="failed",
-            sums=Sums(),
+            sums=asked.sums,
             lane=self._job.model.lane,
             provider=self._job.model.provider,
             model_asked=variant.model,
@@ -320,18 +333,10 @@ class Planner:
         )
 
 
-def question(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> tuple[bytes, Failure | None]:
-    """The fingerprint of what will be asked; of the fault when it cannot be."""
-    record = batch.records[index]
-    if fault is None and record is not None:
-        try:
-            asked = variant.request(record)
-            return variant.fingerprint(asked), variant.refused(asked)
-        except PromptFault as exc:
-            text = f"{batch.place(index)}: {exc}"
-            fault = Failure(kind="prompt", verdict="fail", sent=False, code="render", message=text)
-    fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
-    return variant.fault(fault.kind, fault.code), fault
+def _asked(variant: Variant, entry: Entry | None, batch: SourceBatch, index: int, fault: Failure | None) -> Question:
+    """What a row asks, held against its outcome in the table."""
+    asked = question(variant, batch, index, fault)
+    return asked if entry is None else asked.beside(entry.fingerprint, entry.status)
 
 
 def kind_of(entry: Entry | None, fingerprint: bytes) -> Kind | None:

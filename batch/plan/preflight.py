@@ -118,6 +118,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
             request=msgspec.json.encode(part, order="sorted").decode(),
             digest=f"{self.job.digest()}-{canonical.record_id(part)}",
             source=self.source.stat,
+            empty=self.job.prompt.empty,
+            shared=self.job.prompt.dedupe,
             by_row=self.variants.by_row,
         )
 
@@ -140,6 +142,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     endpoint = _endpoint(job, environ, faults)
     tools, confinement = tooling.prepare(job, environ, faults)
     labels = labelling.schema_of(job, faults)
+    faults += tooling.unshared(job, tools)
     source, variants = _asked(job, tools, types, labels)
     source.look_for(variants.columns.union(job.output.columns or ()))
     if source.blank is not None and variants.columns:

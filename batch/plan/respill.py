@@ -27,8 +27,9 @@ from batch.ledger.published import PublishedReader
 from batch.ledger.reader import PendingRow
 from batch.output.folder import OutputFolder
 from batch.plan import continuation
-from batch.plan.planner import READ_ROWS, question
+from batch.plan.planner import READ_ROWS
 from batch.plan.preflight import CheckedJob
+from batch.plan.question import question
 from batch.plan.row_ids import Seen, identify
 from batch.prompts.variants import Variants
 
@@ -162,7 +163,7 @@ class _Finder:
         variant = self._variants.named(row.variant)
         if variant is None:
             return False
-        return question(variant, batch, index, fault)[0] == row.fingerprint
+        return question(variant, batch, index, fault).stands_for(row.fingerprint)
 
 
 class _NothingSeen:

@@ -124,6 +124,18 @@ def prepare(job: Job, environ: Mapping[str, str], faults: list[str]) -> tuple[To
     return tools, confinement
 
 
+def unshared(job: Job, tools: ToolSet) -> list[str]:
+    """What is wrong with rows that share an answer: with it they would not have what its tools did."""
+    found = [name for name in tools.names if (tool := tools.get(name)) is not None and tool.effects]
+    if not (job.prompt.dedupe and found):
+        return []
+    text = (
+        f"prompt.dedupe: {', '.join(found)} {'have' if len(found) > 1 else 'has'} effects, and a row that shares the "
+        "answer of another would go without its own: take dedupe out, or offer no tools with effects (tools.allow)"
+    )
+    return [text]
+
+
 def unset(job: Job, environ: Mapping[str, str]) -> tuple[str, ...]:
     """What to say of variables that the job names for its tools and that are not set."""
     names = job.tools.environment if job.tools is not None else ()

@@ -17,6 +17,7 @@ from batch.core.canonical import loads
 from batch.core.nearest import did_you_mean, suggestion
 from batch.prompts import images
 from batch.prompts.columns import is_sharegpt, messages_of, turns_of
+from batch.prompts.emptiness import is_blank
 from batch.prompts.images import Files
 from batch.prompts.template import ROW, PromptFault, Sandbox, Template
 
@@ -178,6 +179,10 @@ class Prompt:
         if self._column is not None:
             messages += messages_of(record.get(self._column), self._column)
         return messages, tuple(follow_ups)
+
+    def is_empty(self, record: Mapping[str, Any]) -> bool:
+        """Whether all columns that it reads are blank in this row; a prompt that reads none is never empty."""
+        return bool(self.columns) and all(is_blank(record.get(name)) for name in self.columns)
 
     def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
         """A user message, with the row's pictures behind its text."""

@@ -18,7 +18,7 @@ from batch.core.canonical import Fingerprint
 from batch.core.records import Failure, RowRequest
 from batch.job.job import Job, PromptSpec
 from batch.labels.schema import LabelSchema
-from batch.prompts import images
+from batch.prompts import emptiness, images
 from batch.prompts.prompt import Prompt
 from batch.prompts.template import PromptFault
 from batch.providers import message_rules, parameters
@@ -69,6 +69,7 @@ class Variant:
         self.columns = prompt.columns | frozenset(self._columns.values())
         self.texts = prompt.texts | frozenset(self._columns.values())
         self._lane = job.model.lane
+        self._sends_empty = job.prompt.empty == "send"
         self._tools = tools.names
         part = labels.request_part() if labels is not None else None
         self._fingerprint = Fingerprint(job.model.provider, model, self._fixed, tools.digest_part(), labels=part)
@@ -108,6 +109,18 @@ class Variant:
                 if finding.level == "error":
                     raise PromptFault(finding.line())
         return RowRequest(messages, self.model, {**self._fixed, **given}, follow_ups)
+
+    def says_nothing(self, record: Mapping[str, Any], request: RowRequest | None = None) -> bool:
+        """Whether the row is not to be sent because there is nothing in it to be asked.
+
+        Args:
+            record: the cells of the row.
+            request: what it would ask; None when that is not known, and the cells alone are looked at.
+        """
+        if self._sends_empty:
+            return False
+        asked = request is not None and emptiness.asks_nothing(request.messages, request.follow_ups)
+        return asked or self.prompt.is_empty(record)
 
     def refused(self, request: RowRequest) -> Failure | None:
         """The failure that the service is known to answer this request with, so that it need not be sent; else None."""

@@ -19,6 +19,7 @@ from batch.core.errors import RefusedToStart, StorageError
 from batch.core.nearest import suggestion
 from batch.core.records import Call, cost_decimal
 from batch.input.spill import Spill
+from batch.ledger.copies import CopiesReader
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.output import tables
 from batch.output.folder import OutputFolder
@@ -28,10 +29,12 @@ MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000
 _BOOK: Final = pa.schema([f.with_type(f.type.value_type if f.name == "run" else f.type) for f in tables.CALL_SCHEMA])
 
-Stage = Literal["waiting", "under way", "settled"]
-"""How far an admitted row is: not sent yet; in the middle of a call or conversation; waiting to be published."""
+Stage = Literal["waiting", "copy", "under way", "settled"]
+"""How far an admitted row is: not sent yet; waiting for another's answer; in the middle of a call or conversation;
+waiting to be published."""
 STAGES: Final[dict[Stage, str]] = {
     "waiting": "The row is to be asked, and nothing was sent yet.",
+    "copy": "The row asks what another row of the run asks, and waits for its answer (prompt.dedupe).",
     "under way": "The row is in the middle of a call or a conversation.",
     "settled": "The row has its answer or its failure, and its part of the table is not written yet.",
 }
@@ -65,14 +68,14 @@ def row_of(out: Path, row_id: str) -> list[RowView]:
         StorageError: a part or the ledger cannot be read.
     """
     folder = opened(out)
-    with LedgerReader(folder.ledger) as reader:
+    with CopiesReader(folder.ledger) as reader:
         try:
             return _row(folder, reader, row_id)
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
 
 
-def _row(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[RowView]:
+def _row(folder: OutputFolder, reader: CopiesReader, row_id: str) -> list[RowView]:
     pending = _Pending(reader)
     entries = reader.entries([row_id])
     full_id = row_id if entries or pending.find(row_id) else _resolve(folder, reader, pending, row_id)
@@ -113,11 +116,15 @@ def _row(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[RowVie
 class _Pending:
     """The rows that are admitted and not published; few enough to be walked through once."""
 
-    def __init__(self, reader: LedgerReader) -> None:
+    def __init__(self, reader: CopiesReader) -> None:
         self._rows: dict[str, dict[str, tuple[Stage, PendingRow]]] = {}
         after = -1
         while slice_ := reader.unsent(after, 1_000):
             self._add("waiting", slice_)
+            after = slice_[-1].work_id
+        after = -1
+        while slice_ := reader.waiting(after, 1_000):
+            self._add("copy", slice_)
             after = slice_[-1].work_id
         self._add("under way", reader.open_rows())
         for part in reader.settled_by_part():

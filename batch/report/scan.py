@@ -23,6 +23,7 @@ from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.plan.gone import Pass
 from batch.plan.preflight import CheckedJob
+from batch.plan.question import nothing_said
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import old_models
 from batch.providers import message_rules
@@ -59,6 +60,9 @@ class Scan(msgspec.Struct):
     duplicates_first: list[str] = []
     unrendered: int = 0
     unrendered_first: list[str] = []
+    empty: int = 0
+    empty_first: list[str] = []
+    """Rows that say nothing."""
     repeats: int = 0
     """Rows equal to an earlier one, where no key tells rows apart; each is asked all the same."""
     gone: Gone = Gone()
@@ -70,7 +74,7 @@ class Scan(msgspec.Struct):
     @property
     def bad(self) -> int:
         """How many rows would fail without being asked."""
-        return self.unreadable + self.no_key + self.duplicates + self.unrendered
+        return self.unreadable + self.no_key + self.duplicates + self.unrendered + self.empty
 
 
 def samples(checked: CheckedJob, count: int) -> list[Sample]:
@@ -108,10 +112,14 @@ def _of_row(checked: CheckedJob, place: str, record: dict[str, Any]) -> list[Sam
     collected: list[Sample] = []
     for variant in checked.variants:
         try:
-            sample = _sample(checked, place, variant.request(record))
+            request = variant.request(record)
+            sample = _sample(checked, place, request)
+            if variant.says_nothing(record, request):
+                sample = msgspec.structs.replace(sample, fault=nothing_said(variant, record))
             sample = msgspec.structs.replace(sample, notes=tuple(variant.prompt.notes(record)))
         except PromptFault as exc:
-            sample = Sample(place, [], str(exc))
+            empty = variant.says_nothing(record)
+            sample = Sample(place, [], nothing_said(variant, record) if empty else str(exc))
         same = next(
             (n for n, other in enumerate(collected) if msgspec.structs.replace(other, variants=()) == sample), None
         )
@@ -201,9 +209,24 @@ def _look(checked: CheckedJob, batch: SourceBatch, result: Scan, seen: _Seen) ->
                     seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
                 continue
             _identify(result, seen, record, checked.job.input, place)
-            if (reason := _unasked(checked, record)) is not None:
+            if (reason := _nothing_said(checked, record)) is not None:
+                result.empty += 1
+                _keep(result.empty_first, f"{place}: {reason}")
+            elif (reason := _unasked(checked, record)) is not None:
                 result.unrendered += 1
                 _keep(result.unrendered_first, f"{place}: {reason}")
+
+
+def _nothing_said(checked: CheckedJob, record: dict[str, Any]) -> str | None:
+    """Why a row says nothing, in one of its variants; None of a row that says something in each."""
+    for variant in checked.variants:
+        try:
+            request = variant.request(record)
+        except PromptFault:
+            request = None
+        if variant.says_nothing(record, request):
+            return nothing_said(variant, record)
+    return None
 
 
 def _unasked(checked: CheckedJob, record: dict[str, Any]) -> str | None:

@@ -29,10 +29,11 @@ from batch.input.batches import Position
 from batch.job.options import RunOptions
 from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
-from batch.plan.admission import RangePlan, admit
+from batch.plan.admission import InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
 from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
+from batch.run.copies import Copies
 from batch.run.feeder import Feeder
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
@@ -80,6 +81,7 @@ class Intake:
         resumer: Resumer,
         state: RunState,
     ) -> None:
+        self._copies: Copies | None = None
         self._checked = checked
         self._start = start
         self._options = options
@@ -103,6 +105,10 @@ class Intake:
     def models(self) -> list[str]:
         """The models that rows are begun with."""
         return list(self._feeders)
+
+    def share(self, copies: Copies) -> None:
+        """Let rows that ask what another one asks wait for its answer, among these."""
+        self._copies = copies
 
     def restore(self, unsent: Mapping[str, int]) -> None:
         """Begin with so many rows, by variant, that an earlier process admitted and never sent."""
@@ -136,9 +142,10 @@ class Intake:
         planner = await to_thread.run_sync(self._planner, reader, sample)
         while not self._enough and await self._wanted():
             admission = await to_thread.run_sync(planner.next_range)
-            adopted = await self._context.ledger.execute(admit(admission, self._start.run), after="admitted.committed")
+            change = admit(admission, self._start.run, shared=self._copies is not None)
+            kept = await self._context.ledger.execute(change, after="admitted.committed")
             self.planned, self.position = admission.planned, admission.position
-            self._admitted(admission, frozenset(adopted))
+            self._admitted(admission, kept)
             self._tell_feeders()
             refreshed = any(row.refreshed for row in admission.rows)
             if refreshed and await to_thread.run_sync(self._spilled) >= MAX_SPILL_BYTES:
@@ -150,7 +157,11 @@ class Intake:
             if self._state.parts_behind >= PARTS_BEHIND:
                 await self._context.clock.sleep(LOOK_AGAIN_S)
                 continue
-            if all(map(self._hungry, self._growing)) or await to_thread.run_sync(self._spilled) < MAX_SPILL_BYTES:
+            # Rows that wait for another's answer are not to be sent; there may be any number of them, on the disk.
+            bounded = self._copies is None or not self._copies.waiting
+            if (bounded and all(map(self._hungry, self._growing))) or await to_thread.run_sync(
+                self._spilled
+            ) < MAX_SPILL_BYTES:
                 return True
             if any(self._schedule.of(model).parked for model in self._feeders):
                 return False  # its rows stay on the disk in this run; the others finish what is admitted
@@ -165,7 +176,8 @@ class Intake:
     def _hungry(self, model: str) -> bool:
         """Whether few admitted rows of a model are unsent."""
         rows = self._schedule.of(model)
-        return not rows.parked and self._to_begin[model] - rows.begun < max(LOW_WATER, rows.open_limit)
+        asked_next = 0 if self._copies is None else self._copies.asked[model]
+        return not rows.parked and self._to_begin[model] + asked_next - rows.begun < max(LOW_WATER, rows.open_limit)
 
     def _spilled(self) -> int:
         sizes = 0
@@ -179,18 +191,21 @@ class Intake:
         for more in self._more.values():
             more.set()
 
-    def _admitted(self, admission: RangePlan, adopted: frozenset[int]) -> None:
+    def _admitted(self, admission: RangePlan, kept: InLedger) -> None:
         """Count a range that is durable, and take up rows that come with the id of an overdue task."""
+        numbered = list(enumerate(admission.rows, admission.first_work))
         to_send = Counter(
             self._model(row.variant)
-            for work_id, row in enumerate(admission.rows, admission.first_work)
-            if row.state == 0 and work_id not in adopted
+            for work_id, row in numbered
+            if row.state == 0 and work_id not in kept.adopted and work_id not in kept.copies
         )
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing
-        if adopted:
-            self._resumer.restore(adopted)
+        if kept.adopted:
+            self._resumer.restore(kept.adopted)
         self._state.rows_admitted((row.part, row.outcome) for row in admission.rows if not row.refreshed)
+        if self._copies is not None:  # after the state knows that their parts wait for them
+            self._copies.admitted(Counter(row.variant for work_id, row in numbered if work_id in kept.copies))
         enough = max(1, self._checked.job.output.rows_per_part // ENOUGH_OF_A_PART)
         self._state.rows_refreshed((row.part for row in admission.rows if row.refreshed), enough=enough)
         if admission.rows:
@@ -208,11 +223,17 @@ class Intake:
             ready = await to_thread.run_sync(self._feeders[model].next, 2 * ahead)
             if ready:
                 self._schedule.add(model, [Row(item.row, item.request, item.fault, item.sampling) for item in ready])
-            elif last_look:
+            elif last_look and self._none_waits(model):
                 self._schedule.end(model)
                 return
+            elif last_look:
+                await self._schedule.until(lambda: self._none_waits(model))
             elif not self._all_planned:
                 await self._more[model].wait()
+
+    def _none_waits(self, model: str) -> bool:
+        """Whether no row of a model may still be asked in place of one that fails."""
+        return self._copies is None or self._schedule.of(model).parked or self._copies.over(model)
 
     @property
     def _enough(self) -> bool:

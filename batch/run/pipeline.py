@@ -125,6 +125,8 @@ class Run:
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         self._stages.resumer.restore()
         self._stages.intake.restore(reader.unsent_by_variant())
+        if self._stages.copies is not None:
+            self._stages.copies.restore()
         self._stages.limiter.start(since)
 
     async def _work(self) -> None:
@@ -132,6 +134,8 @@ class Run:
         async with anyio.create_task_group() as outer:
             outer.start_soon(stages.schedule.keep_time)
             outer.start_soon(stages.publishing.run)
+            if stages.copies is not None:
+                outer.start_soon(stages.copies.run)
             outer.start_soon(self._tick)
             with self._state.sending:
                 async with anyio.create_task_group() as inner:
@@ -151,6 +155,8 @@ class Run:
         state = self._state
         if self._start.closes_as is not None and state.reason == "finished":
             state.reason = self._start.closes_as
+        if self._stages.copies is not None:
+            await self._stages.copies.look()
         halves = state.reason == "job_changed"
         intake = self._stages.intake
         close = continuation.close(

@@ -150,6 +150,8 @@ class Schedule(Generic[R]):
         """An open row has its outcome, or is left to the next run."""
         rows = self.of(self._model_of(row))
         rows.open -= 1
+        if rows.open == 0:
+            self._handed_out.set()  # whoever waits for more rows of this model may wait for nothing
         if rows.open == 0 and self._over:
             self._wake_all()
         else:
@@ -179,6 +181,10 @@ class Schedule(Generic[R]):
         self._closed = True
         self._handed_out.set()
         self._wake_all()
+
+    def look_again(self) -> None:
+        """Have those look who are in `until`: what they wait for may hold, for a reason that no row knows of."""
+        self._handed_out.set()
 
     async def has_room(self, model: str, ahead: int) -> bool:
         """Wait until fewer than `ahead` new rows of a model lie here; False when they are not handed out any more."""

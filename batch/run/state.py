@@ -58,6 +58,9 @@ class RunState:
         self._refreshed: Counter[int] = Counter()
         """By part, rows that are not asked and whose columns are to be written."""
         self._part_complete = anyio.Event()
+        self.ends: list[int] | None = None
+        """Work numbers of rows that have ended, perhaps asked for others too; None where rows share nothing."""
+        self._an_end = anyio.Event()
 
     # -- rows and parts ---------------------------------------------------------------------------------------------
 
@@ -137,6 +140,33 @@ class RunState:
         for part in parts:
             del self._refreshed[part]
         return parts
+
+    # -- rows that are asked for others too -------------------------------------------------------------------------
+
+    def watch_ends(self, ends: Iterable[int]) -> None:
+        """Keep from now on which rows have ended, beginning with these."""
+        self.ends = list(ends)
+        self.look_at_ends()
+
+    def row_ended(self, work_id: int) -> None:
+        """A row has its outcome, queued in the ledger."""
+        if self.ends is not None:
+            self.ends.append(work_id)
+            self._an_end.set()
+
+    def look_at_ends(self) -> None:
+        """Have whoever waits for an end look."""
+        self._an_end.set()
+
+    async def an_end(self) -> None:
+        """Wait until there is something to look at since the last time."""
+        await self._an_end.wait()
+        self._an_end = anyio.Event()
+
+    def take_ends(self, most: int) -> list[int]:
+        """Some of the rows that have ended; each is given out once."""
+        taken, self.ends = (self.ends or [])[:most], (self.ends or [])[most:]
+        return taken
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
 from batch.labels.tries import LabelRules
+from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
@@ -29,6 +30,7 @@ from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.prompts import steps
 from batch.providers.registry import likelier_url
+from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
@@ -60,6 +62,8 @@ class Stages(msgspec.Struct, frozen=True):
     intake: Intake
     worker: Worker
     publishing: Publishing
+    copies: Copies | None
+    """None where rows share no answers."""
 
 
 def wire(
@@ -81,16 +85,7 @@ def wire(
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
     limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
-    others = _asked_beside(checked, feeders)
-    schedule: Schedule[Row] = Schedule(
-        clock,
-        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *others])},
-        model_of=lambda row: row.request.model,
-        sent_to=lambda row: row.model,
-        needs_slot=lambda row: row.call is None and row.replied is None,
-    )
-    for model in others:
-        schedule.end(model)  # no row begins there
+    schedule = _schedule(checked, feeders, limiter, clock)
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
@@ -108,7 +103,17 @@ def wire(
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
-    resumer = rows(beside=_beside(checked, stack), in_doubt=Effects(reader, ledger).in_doubt)
+    beside = _beside(checked, stack)
+    resumer = rows(beside=beside, in_doubt=Effects(reader, ledger).in_doubt)
+    intake = Intake(
+        checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
+    )
+    copies = None
+    if checked.job.prompt.dedupe:
+        own = stack.enter_context(CopiesReader(checked.folder.ledger))
+        waiting = partial(Copies, ledger, own, state=state, schedule=schedule, clock=clock)
+        copies = waiting(model_of=partial(_model_of_variant, checked), request_of=request_of, samples_of=beside.samples)
+        intake.share(copies)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -116,11 +121,10 @@ def wire(
         state=state,
         context=context,
         resumer=resumer,
-        intake=Intake(
-            checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
-        ),
+        intake=intake,
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
+        copies=copies,
     )
 
 
@@ -131,6 +135,20 @@ def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
         return Beside(model)
     reader = stack.enter_context(IndexReader(checked.folder.ledger))
     return Beside(model, lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES))
+
+
+def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, clock: Clock) -> Schedule[Row]:
+    beside = _asked_beside(checked, feeders)
+    schedule: Schedule[Row] = Schedule(
+        clock,
+        open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
+        model_of=lambda row: row.request.model,
+        sent_to=lambda row: row.model,
+        needs_slot=lambda row: row.call is None and row.replied is None,
+    )
+    for model in beside:
+        schedule.end(model)  # no row begins there
+    return schedule
 
 
 def _old_request(checked: CheckedJob, pending: PendingRow) -> RowRequest:
@@ -159,7 +177,11 @@ def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publishe
 
 def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
     """The model that a row asks, also when nothing else is known of what it asks."""
-    variant = checked.variants.named(pending.variant)
+    return _model_of_variant(checked, pending.variant)
+
+
+def _model_of_variant(checked: CheckedJob, name: str) -> str:
+    variant = checked.variants.named(name)
     return checked.job.model.name if variant is None else variant.model
 
 

@@ -276,6 +276,7 @@ class Worker:
 
     def _after(self, row: Row, outcome: Outcome) -> None:
         self._state.row_settled(row.pending.part, outcome)
+        self._state.row_ended(row.work_id)
         self._schedule.done(row)
         if (fault := self._streak.add(outcome)) is not None:
             self._state.stop("systematic", fault)

@@ -109,6 +109,7 @@ def test_a_snapshot_is_written_as_plain_json() -> None:
         "standing": 0,
         "source_rows": 0,
         "left_out": 0,
+        "empty": "fail",
         "kinds": ["new", "changed", "failed", "short"],
         "given_up": False,
         "complete": True,

@@ -1,0 +1,56 @@
+"""Whether a row says anything: which cells and texts are blank, and which requests ask nothing.
+
+Owns that one judgement. What becomes of a row that says nothing is `prompt.empty`'s to say and the planner's to do. It
+renders no template.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batch.core.records import Message
+
+_NO_INK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs that show nothing: fillers of Hangul, and the Braille pattern without a dot."""
+_SEEN_NOWHERE: Final = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
+"""Kinds of characters without a shape: blanks and line ends, controls, marks such as a zero-width space."""
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a cell holds nothing: null, text without a visible character, or a list or object of nothing else.
+
+    Numbers, truth values and bytes say something, zero and false as well.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        return all(char in _NO_INK or unicodedata.category(char) in _SEEN_NOWHERE for char in text)
+    if isinstance(value, dict):
+        return all(map(is_blank, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_blank, value))
+    return value is None or value == b""
+
+
+def asks_nothing(messages: Sequence[Message], follow_ups: Sequence[Message]) -> bool:
+    """Whether the last thing that the user says in a request is blank.
+
+    A picture beside a blank text says something, and so does any of several turns. A request in which the user says
+    nothing at all, such as a system message alone, is left to the service.
+
+    Args:
+        messages: of the first request.
+        follow_ups: what the user says after the answers.
+    """
+    said = [message for message in messages if message.get("role") == "user"][-1:]
+    return bool(said) and all(map(_is_blank_message, [*said, *follow_ups]))
+
+
+def _is_blank_message(message: Message) -> bool:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return is_blank(content)
+    return all(part.get("type") == "text" and is_blank(part.get("text")) for part in content)
