@@ -116,8 +116,6 @@ def columns_of(
         more: names and types of what is told beside the labels.
     """
     fields = {field.name: field for field in kept}
-    for name, kind in more.items():
-        fields.setdefault(name, LabelColumn(name, kind).field())
     for column in labels.columns if labels is not None else ():
         now, before = column.field(), fields.get(column.name)
         if before is None or before.type == now.type:
@@ -130,6 +128,8 @@ def columns_of(
                     "so far. Give the property its old type back or another name, or choose another folder with -o."
                 )
             fields[column.name] = wider or before
+    for name, kind in more.items():
+        fields.setdefault(name, LabelColumn(name, kind).field())
     return pa.schema(list(fields.values()))
 
 

@@ -8,7 +8,8 @@ not fit gives nothing rather than something wrong. It does not know which of the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -53,7 +54,7 @@ def tokens_of(given: Iterable[msgspec.Raw], content: str | None) -> tuple[TokenC
         found += [(_text(token), token.logprob) for token in tokens or ()]
     text = (content or "").encode("utf-8", "replace")
     whole = b"".join(part for part, _ in found)
-    start = whole.find(text) if text else -1
+    start = _start(whole, text, [len(part) for part, _ in found])
     if start < 0 or not all(math.isfinite(logprob) for _, logprob in found):
         return ()
     chances, place = [], 0
@@ -63,6 +64,18 @@ def tokens_of(given: Iterable[msgspec.Raw], content: str | None) -> tuple[TokenC
         if begin < end:
             chances.append(TokenChance(end - begin, min(logprob, 0.0)))
     return tuple(chances)
+
+
+def _start(whole: bytes, text: bytes, sizes: Sequence[int]) -> int:
+    """Where the text stands in all that was written; -1 when it does not.
+
+    What is not shown comes before it mostly, thoughts above all, and may say the same: so the last place where a token
+    begins with it counts, and any other only if there is none.
+    """
+    if not text:
+        return -1
+    begins = list(accumulate(sizes, initial=0))
+    return next((place for place in reversed(begins) if whole.startswith(text, place)), whole.rfind(text))
 
 
 def _text(token: _Token) -> bytes:

@@ -16,7 +16,7 @@ from batch.core.clock import Clock
 from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
-from batch.labels.samples import NO_SAMPLES, Sampling
+from batch.labels.samples import NO_SAMPLES
 from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
@@ -108,8 +108,7 @@ def wire(
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
-    beside = Beside(partial(_model_of, checked), _earlier(checked, stack))
-    resumer = rows(beside=beside, in_doubt=Effects(reader, ledger).in_doubt)
+    resumer = rows(beside=_beside(checked, stack), in_doubt=Effects(reader, ledger).in_doubt)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -125,12 +124,13 @@ def wire(
     )
 
 
-def _earlier(checked: CheckedJob, stack: ExitStack) -> Callable[[PendingRow], Sampling]:
-    """What tells the samples of a row that earlier runs asked for, for the event loop's own thread."""
+def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
+    """What is known of a row beside what it asks, for the event loop's own thread."""
+    model = partial(_model_of, checked)
     if (samples := checked.samples) is None:
-        return lambda _: NO_SAMPLES
+        return Beside(model)
     reader = stack.enter_context(IndexReader(checked.folder.ledger))
-    return lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES)
+    return Beside(model, lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES))
 
 
 def _old_request(checked: CheckedJob, pending: PendingRow) -> RowRequest:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.core.labelling import Labelling
+from batch.core.labelling import Labelling, Vote
 from batch.core.records import Outcome, Sums
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
@@ -272,7 +272,7 @@ def test_a_row_killed_between_its_re_asks_goes_on_with_the_next_and_no_other(tmp
     script = Script(turns, lane="task" if lane == "task" else "sync", says=SAYS, labels=LABELS)
     life, expected = lived(tmp_path, script)
     assert (expected["status"], expected["label"], expected["model_asked"]) == ("ok", "no", "glm-4-plus")
-    assert expected["labelling"] == Labelling(2, "glm-4-plus")
+    assert expected["labelling"] == Labelling(2, "glm-4-plus", votes=(Vote("no", 1),), samples=1)
     purposes = [(call.turn, call.record.purpose) for call in life.calls() if call.record is not None]
     assert list(dict.fromkeys(purposes)) == [
         *((0, "first"), (1, "first"), (1, "retry"), (2, "reask"), (3, "reask"), (4, "escalate")),
@@ -302,4 +302,62 @@ def test_what_was_decided_after_an_answer_stays_when_the_job_allows_less_by_now(
     outcome = life.go_on()
     assert (outcome.error_kind, outcome.error_code, outcome.answer) == ("label", "outside", "perhaps")
     assert [call.record.purpose for call in life.calls() if call.record is not None] == ["first", "reask"]
-    assert outcome.labelling == Labelling(1, None, invalid=True)
+    assert outcome.labelling == Labelling(1, None, invalid=True, samples=1)
+
+
+VOTED = ("", "yes", "perhaps", '{"label": "no"}', "never", "never", "never", "no")
+"""A tool and an answer; one asked again; one that stays invalid; and one more answer."""
+
+
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_a_row_killed_between_its_samples_buys_none_of_them_twice(tmp_path: Path, lane: str) -> None:
+    """Four samples, one of them with tools, one without a label in the end: each prefix comes to the same votes."""
+    turns: list[tuple[list[Fault], int]] = [([], 1), (["refused"], 0), ([], 0), (["reset"], 0), *[([], 0)] * 4]
+    labels = msgspec.structs.replace(LABELS, escalate=None, samples=4)
+    script = Script(turns, lane="task" if lane == "task" else "sync", says=VOTED, labels=labels, anew=True)
+    life, expected = lived(tmp_path, script)
+    assert (expected["status"], expected["label"], expected["answer"]) == ("ok", "no", '{"label": "no"}')
+    assert expected["labelling"] == Labelling(2, None, votes=(Vote("no", 2), Vote("yes", 1)), samples=4)
+    assert (expected["turns"], expected["tool_calls"]) == (8, 1)
+    made = [(call.turn, call.record.sample, call.record.purpose) for call in life.calls() if call.record is not None]
+    assert list(dict.fromkeys(made)) == [
+        *((0, 0, "first"), (1, 0, "first"), (1, 0, "retry")),
+        *((2, 1, "sample"), (3, 1, "reask")),
+        *((4, 2, "sample"), (5, 2, "reask"), (6, 2, "reask")),
+        (7, 3, "sample"),
+    ]
+    whole = list(life.records)
+    for kept in range(len(whole)):
+        life.records = list(whole)
+        life.kill(kept)
+        outcome = life.go_on()
+        assert told(outcome) == expected, f"killed after {kept} of {len(whole)}"
+        check_books(life, outcome)
+        samples = {call.turn: call.record.sample for call in life.calls() if call.record is not None}
+        assert samples == {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2, 7: 3}
+
+
+def test_a_row_in_the_middle_of_its_samples_is_settled_without_a_call_when_fewer_are_wanted(tmp_path: Path) -> None:
+    """Killed after two of four, and the job wants two by now: those count, and nothing more is bought."""
+    labels = LabelRules(LABELS.asking, samples=4)
+    script = Script([([], 0)] * 4, says=("yes", "yes", "no", "no"), labels=labels, anew=True)
+    life, expected = lived(tmp_path, script)
+    assert (expected["label"], expected["flags"]) == (None, ("tie",))
+    steps = [n for n, records in enumerate(life.records, 1) if any(record.kind == "step" for record in records)]
+    life.kill(steps[1])
+    life.rules = msgspec.structs.replace(life.rules, labels=msgspec.structs.replace(labels, samples=2))
+    life.settings = msgspec.structs.replace(life.settings, rules=life.rules)
+    outcome = life.go_on()
+    assert (outcome.label, outcome.answer, outcome.sums.calls) == ("yes", "yes", 2)
+    assert outcome.labelling == Labelling(0, None, votes=(Vote("yes", 2),), samples=2)
+
+
+def test_a_row_that_fails_for_a_passing_reason_in_a_sample_keeps_the_votes_before(tmp_path: Path) -> None:
+    """It is retryable, and its answer is one that says the label of most: no later run hears it again."""
+    labels = LabelRules(LABELS.asking, samples=3)
+    script = Script([([], 0), (["busy"] * 9, 0), ([], 0)], says=("yes", "yes", "yes"), labels=labels, anew=True)
+    _, expected = lived(tmp_path, script)
+    assert (expected["status"], expected["error_kind"], expected["retryable"]) == ("failed", "server", True)
+    assert (expected["label"], expected["answer"]) == (None, "yes")
+    assert expected["labelling"] == Labelling(votes=(Vote("yes", 1),), samples=1)
+    assert json.loads(str(expected["messages"])) == [{"role": "assistant", "content": "yes"}]

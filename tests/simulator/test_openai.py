@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.simulator.sse import chunks
+
 if TYPE_CHECKING:
     from tests.simulator.conftest import HandClock, Sim, Start
 
@@ -66,6 +68,9 @@ def test_an_unknown_route_is_404(sim: Sim) -> None:
         ({"messages": [{"role": {}, "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": ["c"]}]}, "messages[0].role"),
         ({"temperature": 2.5}, "temperature"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"n": 0}, "n"),
         ({"n": 1_000_000_000}, "n"),
         ({"max_tokens": -1}, "max_tokens"),
@@ -199,3 +204,27 @@ def test_it_says_that_it_is_there_without_a_key_and_keeps_no_book_of_it(sim: Sim
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert sim.http.head("/health").status_code == 200
     assert sim.books() == []
+
+
+def tokens_in(found: list[Any]) -> list[Any]:
+    """The tokens in an answer, or in the chunks of one."""
+    return [
+        token for body in found for one in body["choices"] for token in (one["logprobs"] or {"content": []})["content"]
+    ]
+
+
+def test_probabilities_of_tokens_come_where_they_are_asked_for_and_are_the_same_each_time(sim: Sim) -> None:
+    """Null when they are not; as many others as `top_logprobs` says, the token itself among them; in a stream alike."""
+    asked = {"logprobs": True, "top_logprobs": 2}
+    answer = sim.openai("Tell me a word", model="gpt-4.1", **asked).json()
+    tokens = tokens_in([answer])
+    assert "".join(token["token"] for token in tokens) == answer["choices"][0]["message"]["content"]
+    assert tokens_in([sim.openai("Tell me a word", model="gpt-4.1", **asked).json()]) == tokens
+    assert tokens_in(chunks(sim.openai("Tell me a word", model="gpt-4.1", stream=True, **asked).content)) == tokens
+    for token in tokens:
+        assert bytes(token["bytes"]).decode() == token["token"]
+        assert token["logprob"] <= 0
+        assert token["top_logprobs"][0]["token"] == token["token"]
+        assert len(token["top_logprobs"]) == 2
+    assert sim.openai("Tell me a word", model="gpt-4.1").json()["choices"][0]["logprobs"] is None
+    assert sim.glm("Tell me a word", logprobs=True).json()["choices"][0].get("logprobs") is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +69,8 @@ class Script:
     says: tuple[str, ...] = ()
     """What is said in each turn that asks for no tools, instead of its number."""
     labels: LabelRules | None = None
+    anew: bool = False
+    """Whether the row is asked anew for each sample, so that only the ledger tells which turn of its life it is."""
     stuck: bool = False
     """Whether the calls are the same in every turn, and none of them works."""
 
@@ -90,6 +93,7 @@ class Provider:
         """The turn of every reply that is billed, by call id."""
         self.asked: list[dict[str, Any]] = []
         self.ran: list[tuple[int, int]] = []
+        self.turn_of: Callable[[str], int] = lambda _: 0
         self._tasks: dict[str, tuple[int, str, int]] = {}
 
     async def exchange(self, outgoing: Outgoing, *, stream: object = None) -> Incoming:
@@ -98,7 +102,9 @@ class Provider:
             return self._polled(outgoing.path.rpartition("/")[2])
         body = json.loads(outgoing.body)
         turn = sum(message["role"] == "assistant" for message in body["messages"])
-        if body["model"] != "glm-4":
+        if self.script.anew:
+            turn = self.turn_of(body["request_id"])
+        elif body["model"] != "glm-4":
             turn = len(self.script.says) - 1  # another model, which is spared what was said before
         self.asked.append(body)
         call_id = body["request_id"]
@@ -191,6 +197,11 @@ class Keeping(Ledger):
         self.queued.append(records)
         super()._put(*records)
 
+    def turn_of(self, call_id: str) -> int:
+        """The turn that a call was sent for."""
+        sent = (row for records in self.queued for kind, row, _ in records if kind == "sent")
+        return int(next(row[2] for row in sent if row[4] == call_id))
+
 
 class Watch(RunState):
     """The state of a run of one row: the schedule ends with its outcome."""
@@ -241,6 +252,7 @@ class Life:
     async def _process(self, clock: HandClock) -> Outcome:
         # No deadline here: while the ledger's thread works, the hand clock would jump to it.
         async with Keeping(self.path) as ledger:
+            self.provider.turn_of = ledger.turn_of
             for records in self.records:
                 ledger._put(*records)
             await ledger.committed()
