@@ -26,7 +26,7 @@ WINGS: dict[str, str] = {
     "limits": "limiter lease outage sockets tokens",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation steps labelled judging images finish_reasons",
-    "output": "columns folder place integrity publish parts files tables rebuild removal",
+    "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
     "plan": "preflight continuation planner question admission respill gone tooling",
     "run": "blocking command progress prune status_files",

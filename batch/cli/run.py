@@ -57,8 +57,8 @@ def run(
         seed: with --shuffle: another seed, another draw; 0 by default.
         set_: change one key of the job for this run, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
-        only: ask only rows that need work for these reasons: new, changed, failed (for a passing reason), separated by
-            commas; all others stay as they are.
+        only: ask only rows that need work for these reasons: new, changed, failed (for a passing reason), short (of
+            samples), separated by commas; all others stay as they are.
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
         max_failed: exit with 0 although rows failed, if they are at most this many (20) or this share of the rows this
             run settles (0.5%).

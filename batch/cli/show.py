@@ -140,9 +140,10 @@ def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
         yield f"error {clean(f'{kind}/{code}' if code else str(kind))}, {again}"
         yield from (f"  {line}" for line in _cell(outcome["error_message"]).split("\n"))
     named = [(name, value) for name, value in outcome.items() if name == LABEL or name.startswith(f"{LABEL}_")]
-    if any(value is not None for _, value in named):
+    told = [(clean(name), _cell(value)) for name, value in named if value is not None]
+    if told := [*told, *_sampled(outcome)]:
         yield "label"
-        yield from pairs([(clean(name), _cell(value)) for name, value in named if value is not None])
+        yield from pairs(told)
     if outcome["answer"] is not None:
         yield "answer"
         yield from (f"  {line}" for line in _cell(outcome["answer"]).split("\n"))
@@ -202,6 +203,15 @@ def _message(message: dict[str, Any]) -> tuple[str, str]:
         function = call.get("function") or {}
         parts.append(_cell(f"→ {function.get('name')}({function.get('arguments')})  {call.get('id', '')}"))
     return clean(str(message.get("role", "?"))), "\n".join(parts) or "(empty)"
+
+
+def _sampled(outcome: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The votes of the row's samples, and how sure its label is."""
+    if votes := outcome.get("votes"):
+        yield "votes", ", ".join(f"{vote['count']} {_cell(vote['label'])}" for vote in votes)
+    for name in ("agreement", "confidence"):
+        if outcome.get(name) is not None:
+            yield name, f"{outcome[name]:.3f}"
 
 
 def _calls(calls: list[dict[str, Any]]) -> list[str]:

@@ -117,6 +117,11 @@ def keep_gone(db: apsw.Connection, gone: Gone, *, run: str | None) -> None:
         db.execute(index_statements.SET_PLANNED_GONE, (gone.total, gone.variants, run))
 
 
+def learn_votes(db: apsw.Connection, votes: Sequence[tuple[bytes, str, str]]) -> None:
+    """Have the index know the votes of rows with a label, by (`Labelling` encoded, row_id, variant)."""
+    db.executemany(index_statements.SET_VOTES, votes)
+
+
 def learn_contents(db: apsw.Connection, known: Sequence[tuple[str, str, bytes]]) -> None:
     """Have the index know the hash of the output columns of rows by (row_id, variant, hash)."""
     db.executemany(index_statements.FILL_CONTENT, known)

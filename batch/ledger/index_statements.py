@@ -61,6 +61,11 @@ FROM leaving
 
 # -- written: columns that follow the input, rows that leave the table ------------------------------------------------
 
+SET_VOTES: Final = """
+UPDATE entries
+SET label = ?1
+WHERE row_id = ?2 AND variant = ?3 AND status = 0
+"""
 SET_PLANNED_GONE: Final = """
 UPDATE runs
 SET planned = json_set(planned, '$.gone', ?1, '$.gone_variants', ?2)

@@ -6,16 +6,20 @@ again after a `rebuild`, or none when the job allows more; and every row with on
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch.core.labelling import Labelling, Vote
 from batch.core.records import Call
 from batch.labels.samples import vote_of
 from batch.labels.schema import LABEL, PROPERTY_KEY, label_columns
+from batch.output.files import translated
 
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS temp.book_rows ON book(row_id, variant)"
 _CALLS: Final = """
@@ -30,6 +34,7 @@ FROM old_entries o
 WHERE o.row_id = entries.row_id AND o.variant = entries.variant
     AND o.fingerprint = entries.fingerprint AND o.status = entries.status AND o.label IS NOT NULL
 """
+_READ_ROWS: Final = 5_000
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Call).decode
 
@@ -92,6 +97,21 @@ def _label(row: dict[str, Any], results: pa.Schema) -> Any:
         return row[LABEL]
     found = {name: row[column] for column, name in of.items() if name and row.get(column) is not None}
     return found or None
+
+
+def votes_in(part: Path) -> Iterator[tuple[bytes, str, str]]:
+    """The votes of the rows of a published part that have a label: (`Labelling` encoded, row_id, variant).
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    with translated(part), pq.ParquetFile(part) as file:
+        results = file.schema_arrow
+        chosen = ["row_id", "variant", "status", *columns(results)]
+        for batch in file.iter_batches(batch_size=_READ_ROWS, columns=chosen):
+            for row in batch.to_pylist():
+                if (kept := _voted(row, results)) is not None:
+                    yield _encode(kept), row["row_id"], row["variant"] or ""
 
 
 def keep_known(db: apsw.Connection) -> None:

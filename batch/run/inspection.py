@@ -6,9 +6,11 @@ Owns the order: files against the ledger, columns that are new, spills that are 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, NamedTuple
 
 import apsw
+import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio import to_thread
 
@@ -17,7 +19,7 @@ from batch.ledger import index
 from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
-from batch.output import files, integrity, parts, removal, tables
+from batch.output import files, integrity, labelled, parts, removal, tables
 from batch.output.folder import OutputFolder
 from batch.output.integrity import Compared
 from batch.plan import preflight, respill
@@ -62,6 +64,7 @@ class Inspection:
         meta = preflight.kept_meta(self._checked)
         more_inputs = kept is not None and kept != meta[INPUTS]
         if more_inputs or (labels is not None and labels != meta[tables.LABELS]):
+            await self._learn_votes(reader, labels)
             await self._widen(reader)
 
         def change(db: apsw.Connection) -> None:
@@ -70,6 +73,18 @@ class Inspection:
             db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(meta.items()))
 
         await self._ledger.execute(change)
+
+    async def _learn_votes(self, reader: LedgerReader, labels: bytes | None) -> None:
+        """Labels that an older version got, which kept no votes, are one vote each, once samples are first asked for.
+
+        Else such rows would be asked for all their samples, the one that they have among them.
+        """
+        before = pa.ipc.read_schema(pa.py_buffer(labels)).names if labels else []
+        if "votes" not in self._checked.label_columns.names or "votes" in before or not before:
+            return
+        for part in reader.parts():
+            votes = await to_thread.run_sync(lambda part=part: list(labelled.votes_in(self._checked.folder.part(part))))
+            await self._ledger.execute(partial(index.learn_votes, votes=votes))
 
     async def add_our_columns(self, reader: LedgerReader) -> None:
         """Columns of ours that an older version did not have are in every old part, once, before a run adds parts.

@@ -234,7 +234,7 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         served=job.model.served,
         keep=job.output.messages,
         finish_reasons=dict(checked.endpoint.service.finish_reasons),
-        labels=_label_rules(checked),
+        labels=_label_rules(checked, collecting=collecting),
     )
     return Settings(
         lane=job.model.lane,
@@ -246,13 +246,15 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
     )
 
 
-def _label_rules(checked: CheckedJob) -> LabelRules | None:
+def _label_rules(checked: CheckedJob, *, collecting: bool) -> LabelRules | None:
+    """What is done about labels; of a job that changed only what was asked already is collected, and is a vote."""
     if checked.asking is None:
         return None
     spec = checked.job.labels
     if spec is None:
         return LabelRules(checked.asking)
-    return LabelRules(checked.asking, spec.reasks, spec.escalate, spec.samples, spec.confidence)
+    samples = 1 if collecting else spec.samples
+    return LabelRules(checked.asking, spec.reasks, spec.escalate, samples, spec.confidence)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:

@@ -152,7 +152,7 @@ class Worker:
         )
         logger().warning("task_overdue", row_id=row.pending.row_id, task_id=call.task_id, polls=call.polls)
         settle = conversation.after_failure(failure, retryable=True)
-        self._close(row, call, failure, settle, hold=call.turn == 0)
+        self._close(row, call, failure, settle, hold=call.turn == row.conversation.began)
 
     def _conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
         """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""

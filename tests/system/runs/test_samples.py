@@ -6,8 +6,11 @@ import json
 import math
 import signal
 from collections import Counter, defaultdict
+from contextlib import closing
 from typing import Any
 
+import apsw
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -180,6 +183,18 @@ def test_a_sample_that_stays_invalid_is_no_vote_and_makes_the_row_less_sure(make
     check_votes(mill, 4, invalid=True)
 
 
+def test_a_label_of_an_older_version_is_one_vote(mill: Mill) -> None:
+    """Its index kept none: the table says what the row was labelled, and nothing is bought for that."""
+    labelled(mill, 6)
+    assert mill.run().exit_code == 0
+    with closing(apsw.Connection(str(mill.out / "ledger.db"))) as db:
+        db.execute("UPDATE entries SET label = ?", (msgspec.msgpack.encode([2, None, False]),))
+    ask(mill, **FEW)
+    assert mill.run().exit_code == 0
+    check_votes(mill, 3)
+    assert len(mill.books()) == 18
+
+
 @pytest.mark.parametrize("lost", [True, False], ids=["ledger lost", "ledger kept"])
 def test_a_rebuilt_ledger_knows_the_votes(make: Make, lost: bool) -> None:
     """From the columns of the table: nothing is bought again, and more samples are the missing ones alone."""
@@ -236,6 +251,34 @@ def test_tools_and_several_turns_are_run_anew_in_each_sample(make: Make) -> None
         *("assistant", "tool", "assistant", "user", "assistant"),
     ]
     assert mill.calls("sample, count(*)", "true GROUP BY 1 ORDER BY 1") == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_show_tells_the_votes_of_a_row_and_the_sample_of_each_call(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With how far they agree."""
+    mill = labelled(make(), 1, samples=3)
+    assert mill.run().exit_code == 0
+    assert main(["show", str(mill.out), mill.one("row_id")[0]]) == 0
+    out = capsys.readouterr().out
+    assert "label\n  label      billing\n  votes      3 billing\n  agreement  1.000\n" in out
+    assert out.count("  sample  answered") == 2
+
+
+@pytest.mark.parametrize("said_", ["job", "same"])
+def test_tasks_of_samples_are_collected_by_a_job_that_changed_and_by_the_same(make: Make, said_: str) -> None:
+    """Killed while tasks are at work: none of them is bought again, and each is a vote of what it was asked for."""
+    mill = labelled(make("[latency]\ntask_ms = [200, 300]\n", lane="task"), 3, samples=3)
+    assert mill.command(failpoint="accepted.committed:5")[0] == -signal.SIGKILL
+    if said_ == "job":
+        ask(mill, **{**FEW, "names": [*NAMES, "more"]})
+    assert mill.run().exit_code == 0
+    mill.check_table(3)
+    mill.check_books(at_risk=3)
+    assert mill.one("label") == NAMES
+    if said_ == "same":
+        check_votes(mill, 3)
+        assert len(mill.books()) <= 9 + 3
 
 
 def test_an_object_is_voted_for_as_canonical_text(make: Make) -> None:
