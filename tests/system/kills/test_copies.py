@@ -21,7 +21,6 @@ POINTS = (
     "copies.settled:1",
     "settled.committed:4",
     "copies.ended:2",
-    "admitted.committed:1",
     "copies.settled:2",
     "publish.committed:1",
     "sent.committed:2",
@@ -29,7 +28,7 @@ POINTS = (
 )
 
 
-@pytest.mark.parametrize(("lane", "kills", "distinct"), [("sync", 20, 180), ("task", 4, 40)])
+@pytest.mark.parametrize(("lane", "kills", "distinct"), [("sync", 20, 200), ("task", 4, 40)])
 def test_a_run_killed_again_and_again_buys_each_answer_once_and_shares_it(
     ask: Ask, lane: str, kills: int, distinct: int
 ) -> None:
@@ -40,11 +39,11 @@ def test_a_run_killed_again_and_again_buys_each_answer_once_and_shares_it(
     asking.limits["concurrency"] = CONCURRENCY
     asking.output = {"rows_per_part": 50, "publish_every_s": 0.05}
     killed = 0
-    for point in islice(cycle(POINTS), kills):
+    for point in ("admitted.committed:1", *islice(cycle(POINTS), kills - 1)):
         code, said = asking.command(failpoint=point)
         assert code in (0, -signal.SIGKILL), said
         killed += code == -signal.SIGKILL
-    assert killed >= kills * 3 // 4, "the run was over too soon: the test shows too little"
+    assert killed >= kills // 2, "the run was over too soon: the test shows too little"
     assert asking.command()[0] == 0
     asking.check_table(count)
     asking.check_books(at_risk=CONCURRENCY * kills)
