@@ -47,8 +47,8 @@ def compare(
     """Where the variants of a table differ: what each cost, how often two agree, and the rows on which they do not.
 
     Where a column has the truth of the labels (gold), each variant's accuracy, too.
-    Answers are the same when their text is, but for white space at its ends; JSON objects and lists when their values
-    are. A row that one variant answered and another failed on differs, too.
+    Answers are the same when their labels are; without labels when their text is, but for white space at its ends, and
+    JSON objects and lists when their values are. A row that one variant answered and another failed on differs, too.
 
     Args:
         out: the output folder of a run; it may be at work.
@@ -136,7 +136,7 @@ def _lines(comparison: Comparison, rows: Sequence[Compared], *, everything: bool
     if comparison.gold is not None:
         yield f"labels that are right, by {clean(comparison.gold)}, of those that are valid; in brackets with 95 %"
         yield from table([_accuracy(sums) for sums in comparison.variants], right=frozenset({1}))
-    yield "the same answer, of the rows that both answered"
+    yield f"the same {'label' if comparison.labels else 'answer'}, of the rows that both answered"
     yield from table([_pair(pair) for pair in comparison.pairs], right=frozenset({1}))
     yield from _listed(comparison, rows, everything=everything)
 

@@ -91,7 +91,7 @@ def _report(out: Path, label: str | None, gold: str | None, by: str | None, *, j
 def _lines(report: LabelReport) -> Iterator[str]:
     table, total = report.table, report.total
     yield f"{table.folder.root}: the labels in column {clean(table.label)}"
-    yield from pairs(_whole(report))
+    yield from _whole(report)
     yield from _distribution(total)
     yield from _accuracy(report)
     drift = total.drift()
@@ -103,21 +103,23 @@ def _lines(report: LabelReport) -> Iterator[str]:
     yield "In brackets: where the true figure lies, with 95 %."
 
 
-def _whole(report: LabelReport) -> list[tuple[str, str]]:
+def _whole(report: LabelReport) -> Iterator[str]:
     """How many rows there are, and how sure their labels are."""
     total = report.total
     agreed, ties = total.known["agreement"], f", {count(total.ties, 'tie')}" if total.ties else ""
-    return [
-        ("results" if report.by == "variant" else "rows", f"{total.rows:,}"),
-        ("valid", f"{total.labelled:,} have a valid label: {in_percent(total.coverage())}"),
-        (
-            "agreement",
-            f"{total.mean('agreement'):.3f} on average, {total.unanimous:,} of {agreed:,} unanimous{ties}"
-            if agreed
-            else "",
-        ),
-        ("confidence", f"{total.mean('confidence'):.3f} on average" if total.known["confidence"] else ""),
-    ]
+    yield from pairs(
+        [
+            ("results" if report.by == "variant" else "rows", f"{total.rows:,}"),
+            ("valid", f"{total.labelled:,} have a valid label: {in_percent(total.coverage())}"),
+            (
+                "agreement",
+                f"{total.mean('agreement'):.3f} on average, {total.unanimous:,} of {agreed:,} unanimous{ties}"
+                if agreed
+                else "",
+            ),
+            ("confidence", f"{total.mean('confidence'):.3f} on average" if total.known["confidence"] else ""),
+        ]
+    )
 
 
 def _distribution(sums: LabelSums) -> Iterator[str]:
@@ -151,8 +153,7 @@ def _accuracy(report: LabelReport) -> Iterator[str]:
         yield f"Nothing to measure by: no row has both a valid label and a value in {name}."
         return
     yield f"held against {name}: {count(measured.total, 'row has', 'rows have')} a valid label and a known truth"
-    yield f"  accuracy  {in_percent(measured.accuracy())}"
-    yield f"  kappa     {decimals(measured.kappa())}"
+    yield from pairs([("accuracy", in_percent(measured.accuracy())), ("kappa", decimals(measured.kappa()))])
     for truth, label in report.lookalikes()[:3]:
         yield f"  {name} has {truth!r}, the labels have {label!r}: they count as different."
     yield ""

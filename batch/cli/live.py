@@ -289,7 +289,9 @@ def _done(snapshot: Progress) -> Iterator[str]:
 def _doing(snapshot: Progress) -> Iterator[str]:
     """What happens now, and what it waits for."""
     yield "stopping" if snapshot.state == "stopping" else ""
-    yield f"{snapshot.in_flight:,} in flight" if snapshot.state in _MOVING else ""
+    # Nobody waits for a task any more once the run stops: it stays where it is.
+    calls = max(0, snapshot.in_flight - (snapshot.waiting_tasks if snapshot.state == "stopping" else 0))
+    yield f"{calls:,} in flight" if snapshot.state in _MOVING and (calls or snapshot.state != "stopping") else ""
     yield f"{count(snapshot.waiting_tasks, 'task')} waiting" if snapshot.waiting_tasks else ""
     yield f"{count(snapshot.waiting_rows, 'row')} to be tried again" if snapshot.waiting_rows else ""
     yield f"waits for {clean(redact(snapshot.waits_for))}" if snapshot.waits_for else ""

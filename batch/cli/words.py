@@ -10,10 +10,14 @@ from typing import Final
 
 LINES: Final[dict[str, str]] = {
     "API key": "Of check: which environment variable the key comes from. The key itself is never shown.",
+    "accuracy": "Of labels: the share of valid labels that are the truth, of the rows whose truth is known.",
     "address": "Of check: where requests go, and how a provider of the job's own is spoken to.",
+    "agreement": "Of labels: which part of the askings of a row said its label, on average, and how many rows were "
+    "unanimous. Missing where no row was asked several times.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
+    "confidence": "Of labels: how sure the model was of its label, on average. Missing where no service told.",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
     "ended by": "Of show: why the answer ended (finish_reason), and the flags of the row.",
     "exit code": "What the command of the last run ended with; missing while it works, and when it was killed.",
@@ -21,6 +25,7 @@ LINES: Final[dict[str, str]] = {
     "flags": "Rows whose answer is kept and has something to know about it, with what can be done.",
     "gone": "Rows of the table that are not in the input any more, or whose variant is not asked any more.",
     "input": "Of check: the input, its rows and bytes. Of prune: how many rows of it were read.",
+    "kappa": "Of labels: Cohen's kappa, the accuracy beyond what chance would reach: 1 is perfect, 0 is chance.",
     "kept": "Of rebuild: what the old ledger still knew of work under way, and the new one has.",
     "key": "Of check: the column that names a row (input.key).",
     "labels": "How labels are asked for; after a run, the calls beyond the first it took, and the rows that have none.",
@@ -36,6 +41,7 @@ LINES: Final[dict[str, str]] = {
     "parameters": "Of check: what is sent with each request besides the messages.",
     "price": "Of check: what a million tokens cost, and which entry of the price table says so.",
     "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
+    "results": "Of labels --by variant: the rows of the table, of which each row of the input has one a variant.",
     "rows": "Rows that this run has settled, ok and failed. In brackets, why they were asked.",
     "run": "The name of the run: when it began, and four digits that tell it from another of the same moment.",
     "samples": "Of status: rows that labels.samples was raised for, and that were asked for the missing samples alone.",
@@ -51,6 +57,7 @@ LINES: Final[dict[str, str]] = {
     "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
+    "valid": "Of labels: how many rows have a valid label, as a share of all.",
     "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
 }
 """By the name in front of a line of run, check, status, show, prune and rebuild: what it tells."""
@@ -70,7 +77,7 @@ PHRASES: Final[dict[str, str]] = {
     "known to remain": "Of rows: admitted by a run that ended before they were done; the next run goes on with them.",
     "not looked at": "Of the input: the run ended before it came there, so what needs work in it is not known.",
     "to be tried again": "Of rows: their last attempt failed for a passing reason, and they wait for the next one.",
-    "in flight": "Of calls: sent and not answered yet, accepted tasks included.",
+    "in flight": "Of calls: sent and not answered yet, accepted tasks included until the run is stopped.",
     "settled before this command": "Of rows: an earlier command of the same run had done them.",
     "not in the table yet": "Of show: the row is done, and its part of the table is not written yet.",
     "not asked by the last run": "Of compare: the table has answers of this variant, and the job asks it no more.",

@@ -97,7 +97,9 @@ def _label_faults(labels: dict[str, Any] | None, model: dict[str, Any]) -> list[
         return []
     faults = []
     names: tuple[str, ...] = labels.get("names") or ()
-    if not names and labels.get("names", ()) is not None and "schema" not in labels:
+    if labels.get("names") == () and "schema" not in labels:
+        faults.append(Fault(("labels", "names"), 'is an empty list: say what a label may be, as in ["yes", "no"]'))
+    elif not names and labels.get("names", ()) is not None and "schema" not in labels:
         faults.append(Fault(("labels",), 'has neither names nor schema: add one, for example names = ["yes", "no"]'))
     if names and labels.get("schema"):
         faults.append(Fault(("labels", "schema"), "stands beside names, and a label is one or the other: keep one"))

@@ -1,8 +1,9 @@
 """Compares the variants of a table: what each cost, how often two of them agree, and on which rows they do not.
 
-Owns what "the same answer" means: equal text, but for white space at its ends; equal values where both are JSON objects
-or lists, whatever the order of keys. Reads the published parts only, one stretch of rows at a time, so it works during
-a run and over any number of rows; the ledger says which parts there are and which variants the last run asked.
+Owns what "the same answer" means: equal labels where the rows have labels; else equal text, but for white space at its
+ends; equal values where both are JSON objects or lists, whatever the order of keys. Reads the published parts only, one
+stretch of rows at a time, so it works during a run and over any number of rows; the ledger says which parts there are
+and which variants the last run asked.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ class Comparison:
         rows_read: rows of the input with a result in any of the variants.
         complete: rows that have a result in all of them.
         differing: rows that differ.
+        labels: the columns whose values decide whether results are the same; none where the answers do.
         gold: the column that labels are held against, or None.
     """
 
@@ -175,6 +177,7 @@ class Comparison:
         self._position = {name: position for position, name in enumerate(chosen)}
         schema = schema_of(self._parts[-1])
         self._columns = self._inputs(schema, columns)
+        self.labels = [name for name in [label] if name in labels_of(schema)] or labels_of(schema)
         label, self.gold = self._measured_by(schema, last.run if last is not None else None, label, gold)
         self._measured = {} if label is None or self.gold is None else {_LABEL: label, _TRUTH: self.gold}
 
@@ -200,7 +203,7 @@ class Comparison:
         for row in results:
             self._sums[row["variant"]].add(row)
             if row["status"] == "ok":
-                meanings[row["variant"]] = meaning(row["answer"])
+                meanings[row["variant"]] = self._meaning(row)
         for pair in self.pairs:
             if pair.first in meanings and pair.second in meanings:
                 pair.answered += 1
@@ -218,9 +221,16 @@ class Comparison:
             answers=tuple(_answer(row) for row in results),
         )
 
+    def _meaning(self, row: dict[str, Any]) -> bytes:
+        """What decides whether a result is the same as another: its label if it has one, else its answer."""
+        said = {name: row.get(name) for name in self.labels}
+        if all(value is None for value in said.values()):
+            return meaning(row["answer"])
+        return b"label " + msgspec.json.encode(said, order="sorted", enc_hook=str)
+
     def _results(self, part: Path) -> Iterator[dict[str, Any]]:
         """The rows of one part, `READ_ROWS` in memory at a time."""
-        ours = [*_KEY, *_ANSWER, *_COUNTED]
+        ours = [*_KEY, *_ANSWER, *_COUNTED, *self.labels]
         try:
             with pq.ParquetFile(part) as file:
                 names = [*self._columns, *ours] if self.inputs_wanted else ours

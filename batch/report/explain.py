@@ -142,14 +142,22 @@ def find(there: Sequence[Group], asked: str) -> list[Found]:
     groups_named = {group.name: group for group in there}
     if (group := groups_named.get(word)) is not None:
         return [Found(f"{group.name}: {group.text}", group.topics, whole=False)]
-    found = _named(everything, word) or _named(
-        everything, word.partition("/")[0]
-    )  # `rate_limit/1302`, as status has it
+    found = (
+        _named(everything, word) or _kind(groups_named["errors"], word) or _named(everything, word.partition("/")[0])
+    )
     if (group := groups_named.get(f"{word}s")) is not None:
         return [*find(there, group.name), *found]
     if not found:
         raise RefusedToStart(f"nothing is called {asked!r} here. {_nearest(there, everything, word)}")
     return found
+
+
+def _kind(errors: Group, word: str) -> list[Found]:
+    """The kind of error in `rate_limit/1302`, as status has it, or in `failed/label`: that one and no namesake."""
+    parts = word.split("/")
+    names = parts[1:2] if parts[0] == "failed" else parts[:1]
+    topics = tuple(topic for topic in errors.topics if len(parts) > 1 and topic.name in names)
+    return [Found("", topics, whole=True)] if topics else []
 
 
 def _named(everything: Sequence[Topic], word: str) -> list[Found]:

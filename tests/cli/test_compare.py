@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.cli.compare import _row, _wrapped
-from batch.report.compare import Answer, Compared, meaning
+from batch.report.compare import Answer, Compared, Comparison, meaning
 from tests.cli.conftest import Cli, Shell
 from tests.support.labelled import labelled
 
@@ -280,3 +280,35 @@ def test_compare_needs_labels_only_where_a_truth_is_named(tmp_path: Path, cli: C
     assert "right, by" not in cli("compare", out).out
     assert cli("compare", out, "--gold", "truth").code == 2
     assert "66.7 %" in cli("compare", out, "--label", "b").out
+
+
+def test_results_with_labels_are_the_same_when_their_labels_are(tmp_path: Path, cli: Cli) -> None:
+    """However the model wrapped it: in a fence, in prose, with another case."""
+    said = [
+        ("billing", "```json\n{}\n```"),
+        ("billing", "It is about billing."),
+        ("other", "other"),
+        ("billing", "other"),
+    ]
+    rows = [
+        {"n": n // 2, "label": label, "row_id": f"r{n // 2}", "variant": NAMES[n % 2], "answer": answer}
+        for n, (label, answer) in enumerate(said)
+    ]
+    found = cli("compare", labelled(tmp_path / "out", rows, names=["billing", "other"]).root)
+    assert (found.code, found.err) == (0, "")
+    assert "the same label, of the rows that both answered" in found.out
+    assert "1 of 2" in " ".join(found.out.split())
+    comparison = Comparison(tmp_path / "out")
+    assert [row.differs for row in comparison.rows()] == [False, True]
+
+
+def test_labels_that_are_objects_are_the_same_when_all_their_properties_are(tmp_path: Path) -> None:
+    values = [("a", 1), ("a", 1), ("a", 1), ("a", 2)]
+    rows = [
+        {"n": n // 2, "label_topic": topic, "label_score": score, "row_id": f"r{n // 2}", "variant": NAMES[n % 2]}
+        for n, (topic, score) in enumerate(values)
+    ]
+    out = labelled(tmp_path / "out", [row | {"answer": f"{n}"} for n, row in enumerate(rows)]).root
+    assert [row.differs for row in Comparison(out).rows()] == [False, True]
+    chosen = Comparison(out, label="label_topic")
+    assert [row.differs for row in chosen.rows()] == [False, False], "the property that was named decides"

@@ -72,6 +72,17 @@ def test_a_topic_is_told_in_plain_words(words: list[str], told: list[str], cli: 
     assert [text for text in told if text not in said.out] == []
 
 
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [("failed/label", "label"), ("label/no_label", "label"), ("input/empty", "input"), ("failed/input/empty", "input")],
+)
+def test_a_kind_of_error_as_it_stands_in_a_summary_is_told_alone(written: str, kind: str, cli: Cli) -> None:
+    """Not with all else that is called so: a column, a section of the job, a line."""
+    said = cli("explain", written).out
+    assert said.startswith(f"{kind}  (kind of error)\n")
+    assert said.count("\n\n") == 0
+
+
 def test_an_unknown_topic_names_near_ones_and_ends_with_2(cli: Cli) -> None:
     """FIELD 50. On stderr, like every refusal."""
     said = cli("explain", "limits.concurrenci")

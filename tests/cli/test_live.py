@@ -98,6 +98,14 @@ def test_a_stop_says_what_happens_now_and_what_a_second_one_does() -> None:
     )
 
 
+def test_tasks_that_stay_with_the_provider_are_not_told_as_calls_in_flight() -> None:
+    """The last line of a stopped run said "8 in flight", and no call was."""
+    screen = Screen(80)
+    screen.lines(in_flight=8, waiting_tasks=8)
+    assert "in flight" not in screen.lines(state="stopping", in_flight=8, waiting_tasks=8)[-1]
+    assert "2 in flight" in screen.lines(state="stopping", in_flight=10, waiting_tasks=8)[-1]
+
+
 def test_a_stop_with_nothing_in_flight_asks_for_no_second_one() -> None:
     """FIELD 49: "0 calls in flight may finish (30 s at most)"."""
     screen = Screen(80)

@@ -370,7 +370,7 @@ def test_labels_are_names_or_a_schema_with_defaults_for_the_rest(folder: Path) -
     ("lines", "fault"),
     [
         ("", "has neither names nor schema"),
-        ("names = []", "has neither names nor schema"),
+        ("names = []", "is an empty list"),
         ('names = ["a"]', "needs at least two labels"),
         ('names = ["a", "b", "a"]', "has 'a' twice: once is enough"),
         ('names = ["a", "b "]', "'b ' begins or ends with a blank"),

@@ -32,7 +32,9 @@ def points() -> list[tuple[str, str]]:
         (lane, name)
         for lane in ("sync", "stream", "task")
         for name in failpoints.NAMES
-        if name not in REWRITES and not name.startswith("prune.") and (lane == "task" or name not in TASKS_ONLY)
+        if name not in REWRITES
+        and not name.startswith(("prune.", "copies."))
+        and (lane == "task" or name not in TASKS_ONLY)
     ]
 
 
