@@ -83,7 +83,7 @@ class Inspection:
         if "votes" not in self._checked.label_columns.names or "votes" in before or not before:
             return
         for part in reader.parts():
-            votes = await to_thread.run_sync(lambda part=part: list(labelled.votes_in(self._checked.folder.part(part))))
+            votes = await to_thread.run_sync(list, labelled.votes_in(self._checked.folder.part(part)))
             await self._ledger.execute(partial(index.learn_votes, votes=votes))
 
     async def add_our_columns(self, reader: LedgerReader) -> None:
