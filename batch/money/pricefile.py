@@ -26,11 +26,10 @@ from batch.money import bands
 from batch.money.pricekeys import KEYS, windows
 from batch.money.rates import Rates
 
-BOOK: Final = Path(__file__).with_name("prices.toml")
 BOOK_ORIGIN: Final = "the price book"
 _NEEDED: Final = ("providers", "models", "currency", "input", "output")
 _NOT_OF_A_LIST: Final = frozenset({"list", "models"})
-_NOT_OF_A_RATE: Final = frozenset({"list", "providers", "models", "currency", "zone", "valid_from", "valid_to"})
+_NOT_OF_A_RATE: Final = frozenset({"list", "providers", "models", "currency", "zone", "hosts"})
 _HEADER: Final = re.compile(r"^[ \t]*\[\[\s*price\s*\]\]", re.MULTILINE)
 
 
@@ -53,22 +52,17 @@ class Place(msgspec.Struct, frozen=True):
         return self.file if self.file == BOOK_ORIGIN or not self.line else f"{self.file}, line {self.line}"
 
 
-def read_book(path: Path = BOOK) -> list[Rates]:
-    """The lines of the price book that comes with promptmill.
+def read_file(path: Path, *, origin: str | None = None) -> list[Rates]:
+    """The lines of a price file, held against each other.
 
-    Raises:
-        RefusedToStart: it is wrong, which would be a fault of ours.
-    """
-    return _read(path, BOOK_ORIGIN)
-
-
-def read_file(path: Path) -> list[Rates]:
-    """The lines of a user's price file.
+    Args:
+        path: the file.
+        origin: as `Rates.origin` names it; None takes the file's name.
 
     Raises:
         RefusedToStart: it cannot be read, is not TOML, or has wrong prices: each with its line and the way out.
     """
-    return _read(path, path.name)
+    return _read(path, origin or path.name)
 
 
 def read_tables(prices: Sequence[Mapping[str, Any]], *, provider: str, file: str, text: str = "") -> list[Rates]:
@@ -98,6 +92,20 @@ def read_tables(prices: Sequence[Mapping[str, Any]], *, provider: str, file: str
     faults += bands.faults(lines)
     if faults:
         raise JobError([f"provider.{provider}.price, {fault}" for fault in faults], where=file)
+    return lines
+
+
+def lines_of(price: Mapping[str, Any], lists: Mapping[str, Mapping[str, Any]], place: Place) -> list[Rates]:
+    """The lines of one price of the book, which is known to be right.
+
+    Args:
+        price: the table as TOML gives it.
+        lists: by name, the `[list.NAME]` tables.
+        place: where it stands.
+    """
+    faults: list[str] = []
+    lines = _lines(price, lists, place, faults)
+    assert not faults, faults
     return lines
 
 
@@ -243,6 +251,7 @@ def _id(line: Rates, place: Place) -> str:
     """
     first = "" if line.valid_from is None else f"@{line.valid_from.isoformat()}"
     parts = [f"{line.provider}/{line.models[0]}{first}"]
+    parts += line.hosts[:1]
     parts += [line.tier] if line.tier != "standard" else []
     parts += [_band(word, low, high) for word, low, high in _ends(line) if low is not None or high is not None]
     parts += [",".join(str(window).replace(" ", "_") for window in line.hours)] if line.hours else []
