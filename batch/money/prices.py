@@ -238,24 +238,19 @@ class Prices:
 
     def _search(self, provider: str, model: str) -> Iterable[_Groups]:
         for shelf in self._shelves:
-            lines = self._here(shelf.named(provider, model))
+            lines = self._here(provider, shelf.named(provider, model))
             for hosts in dict.fromkeys(line.hosts for line in lines):
                 here = [line for line in lines if line.hosts == hosts]
                 exact = [line for line in here if model in line.models]
                 yield from (_grouped(found) for found in (exact, here) if found)
 
-    def _here(self, lines: Sequence[Rates]) -> Sequence[Rates]:
+    def _here(self, provider: str, lines: Sequence[Rates]) -> Sequence[Rates]:
         """Lines without those of another host, where ours is one of those that have a list of their own."""
-        if self._host is None or not lines:
+        if not any(line.hosts for line in lines):
             return lines
-        provider = lines[0].provider
-        return [line for line in lines if not line.hosts or self._host in line.hosts or self._elsewhere(provider)]
-
-    def _elsewhere(self, provider: str) -> bool:
-        """Whether calls go to an address that no list of the provider names, such as a gateway's."""
-        return not any(
-            self._host in line.hosts for shelf in self._shelves for line in shelf.lines() if provider in line.providers
-        )
+        if all(self._host not in shelf.hosts(provider) for shelf in self._shelves):
+            return lines  # not known, or an address that no list names, such as a gateway's
+        return [line for line in lines if not line.hosts or self._host in line.hosts]
 
     def _within(self, provider: str, model: str, hour: int, asked: Tier) -> tuple[Rates, ...]:
         """The lines a call may be billed by that is sent in this hour or the next."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ BOOK: Final = Path(__file__).with_name("prices.toml")
 _PRICE: Final = "\n[[price]]\n"
 _LIST: Final = re.compile(r"^list = (\".*\")$", re.MULTILINE)
 _PROVIDERS: Final = re.compile(r"^providers = (\[.*\])$", re.MULTILINE)
+_HOSTS: Final = re.compile(r"^hosts = (\[.*\])$", re.MULTILINE)
 _MODELS: Final = re.compile(r"^models = (\[[^\]]*\])$", re.MULTILINE)
 
 
@@ -30,6 +31,9 @@ class Shelf(Protocol):
 
     def named(self, provider: str, model: str) -> Sequence[Rates]:
         """The lines for a model of a provider, by name or by pattern, as they are written; both in lower case."""
+
+    def hosts(self, provider: str) -> Collection[str]:
+        """The hosts at which a provider, in lower case, has a list of its own."""
 
     def by_id(self, price_id: str) -> Rates | None:
         """The line with this id."""
@@ -49,6 +53,10 @@ class Lines:
         """As `Shelf` says."""
         return [line for line in self._lines if provider in line.providers and matches(line.models, model)]
 
+    def hosts(self, provider: str) -> Collection[str]:
+        """As `Shelf` says."""
+        return {host for line in self._lines if provider in line.providers for host in line.hosts}
+
     def by_id(self, price_id: str) -> Rates | None:
         """As `Shelf` says."""
         return self._ids.get(price_id)
@@ -65,7 +73,9 @@ class _Entry:
         own = {key: found[1] for key, form in _HEADS.items() if (found := form.search(text))}
         read = tomllib.loads("".join(f"{key} = {value}\n" for key, value in own.items()))
         self.models: tuple[str, ...] = tuple(read["models"])
-        self.providers: tuple[str, ...] = tuple(read.get("providers") or lists[read["list"]]["providers"])
+        read = {**lists.get(read.get("list", ""), {}), **read}
+        self.providers: tuple[str, ...] = tuple(read["providers"])
+        self.hosts: tuple[str, ...] = tuple(read.get("hosts", ()))
         self._number, self._line, self._text, self._lists = number, line, text, lists
         self._lines: Sequence[Rates] | None = None
 
@@ -79,7 +89,7 @@ class _Entry:
         return self._lines
 
 
-_HEADS: Final = {"list": _LIST, "providers": _PROVIDERS, "models": _MODELS}
+_HEADS: Final = {"list": _LIST, "providers": _PROVIDERS, "hosts": _HOSTS, "models": _MODELS}
 
 
 class Book:
@@ -115,6 +125,10 @@ class Book:
             if provider in entry.providers and matches(entry.models, model)
             for line in entry.lines
         ]
+
+    def hosts(self, provider: str) -> Collection[str]:
+        """As `Shelf` says."""
+        return {host for entry in self._entries if provider in entry.providers for host in entry.hosts}
 
     def by_id(self, price_id: str) -> Rates | None:
         """As `Shelf` says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch.money import pricefile
+from batch.money.rates import Rates
 from batch.money.shelves import BOOK, Book
 
 WHOLE = pricefile.read_file(BOOK, origin=pricefile.BOOK_ORIGIN)
@@ -21,9 +22,8 @@ def test_each_line_of_the_book_has_an_id_of_its_own_a_source_and_the_day_it_was_
 
 
 @pytest.mark.parametrize("line", WHOLE[:: len(WHOLE) // 40], ids=lambda line: line.id)
-def test_a_line_is_found_by_its_id_and_by_its_names(line: object) -> None:
+def test_a_line_is_found_by_its_id_and_by_its_names(line: Rates) -> None:
     book = Book(BOOK.read_text(encoding="utf-8"))
-    assert isinstance(line, pricefile.Rates)
     assert book.by_id(line.id) == line
     for name in line.models:
         assert line in book.named(line.provider, name.replace("#", "7").replace("*", "x"))
