@@ -65,14 +65,13 @@ def read_file(path: Path, *, origin: str | None = None) -> list[Rates]:
     return _read(path, origin or path.name)
 
 
-def read_tables(prices: Sequence[Mapping[str, Any]], *, provider: str, file: str, text: str = "") -> list[Rates]:
+def read_tables(prices: Sequence[Mapping[str, Any]], provider: str, *, job: str = "the job") -> list[Rates]:
     """The lines of the `[[provider.NAME.price]]` tables of a job.
 
     Args:
         prices: the tables as TOML gives them.
         provider: the NAME.
-        file: what the job is called in an error text.
-        text: of the job file, for line numbers.
+        job: the path of the job file, which is read for line numbers, or any name of the job.
 
     Raises:
         JobError: some are wrong; the error names each with its line and the way out.
@@ -80,18 +79,19 @@ def read_tables(prices: Sequence[Mapping[str, Any]], *, provider: str, file: str
     header = re.compile(
         rf"^[ \t]*\[\[\s*provider\s*\.\s*[\"']?{re.escape(provider)}[\"']?\s*\.\s*price\s*\]\]", re.MULTILINE
     )
+    path = Path(job)
+    is_file = path.suffix == ".toml" and path.is_file()
+    file, text = (path.name, path.read_text(encoding="utf-8-sig")) if is_file else (job, "")
     faults: list[str] = []
     lines: list[Rates] = []
-    found: list[Rates] = []
     for place, price in _placed(prices, file, text, header):
         if taken := {"providers", "list"}.intersection(price):
             faults.append(f"{place.text(price.get('models'))}: {taken.pop()}: leave it out, the price is {provider}'s")
             continue
-        found += _lines({**price, "providers": [provider]}, {}, place, faults)
-    lines = found
-    faults += bands.faults(lines)
+        lines += _lines({**price, "providers": [provider]}, {}, place, faults)
+    faults = faults or bands.faults(lines)
     if faults:
-        raise JobError([f"provider.{provider}.price, {fault}" for fault in faults], where=file)
+        raise JobError([f"provider.{provider}.price, {fault}" for fault in faults], where=job)
     return lines
 
 
@@ -114,9 +114,9 @@ def _read(path: Path, file: str) -> list[Rates]:
         text = path.read_bytes().decode("utf-8-sig")
         document = tomllib.loads(text, parse_float=Decimal)
     except OSError as exc:
-        raise RefusedToStart(
-            f"price file {path}: cannot be read: {exc.strerror}. Name a file of [[price]] tables"
-        ) from exc
+        others = path.absolute().parent.glob("*.toml") if isinstance(exc, FileNotFoundError) else ()
+        hint = suggestion(path.name, [other.name for other in others], "Name a file of [[price]] tables.")
+        raise RefusedToStart(f"price file {path}: cannot be read: {exc.strerror}. {hint}") from exc
     except UnicodeDecodeError as exc:
         raise RefusedToStart(f"price file {path}: is not UTF-8. Save the file as UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:

@@ -16,6 +16,7 @@ import msgspec
 from batch.core.clock import MICROSECONDS
 from batch.core.hours import Window
 from batch.core.records import Usage
+from batch.job.job import Job
 from batch.money import pricefile
 from batch.money.rates import Rates, Tier, tier_of
 from batch.money.shelves import Book, Lines, Shelf, matches
@@ -72,7 +73,7 @@ class Prices:
         cls,
         *files: Path,
         lines: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-        job_file: Path | None = None,
+        job: str = "the job",
         behind: Sequence[Path] = (),
         host: str | None = None,
     ) -> Prices:
@@ -81,7 +82,7 @@ class Prices:
         Args:
             files: price files that win over everything else, as `--prices` gives one.
             lines: by provider, the `[[provider.NAME.price]]` tables of a job.
-            job_file: where those stand, for error texts.
+            job: where those stand: the path of a job file, or any name of the job.
             behind: price files that win over the book alone, as `prices` in a job gives one.
             host: where calls go, where that is known: some providers have another list at each of their addresses.
 
@@ -90,16 +91,31 @@ class Prices:
         """
         shelves: list[Shelf] = [Lines(pricefile.read_file(path)) for path in files]
         if lines and any(lines.values()):
-            text = job_file.read_text(encoding="utf-8-sig") if job_file is not None and job_file.is_file() else ""
-            file = "the job" if job_file is None else job_file.name
-            found = [
-                line
-                for provider, tables in lines.items()
-                for line in pricefile.read_tables(tables, provider=provider, file=file, text=text)
-            ]
+            found = [line for name, tables in lines.items() for line in pricefile.read_tables(tables, name, job=job)]
             shelves.append(Lines(found))
         shelves += [Lines(pricefile.read_file(path)) for path in behind]
         return cls(*shelves, Book.shipped(), host=host)
+
+    @classmethod
+    def of_job(cls, job: Job, file: Path | None = None, *, host: str | None = None) -> Prices:
+        """The prices that count for a job, as `load` orders them.
+
+        Args:
+            job: with its price file and the prices of its own providers.
+            file: a price file that wins over both.
+            host: where its calls go.
+
+        Raises:
+            RefusedToStart: as `load` does.
+        """
+        lines = {name: table.price for name, table in job.provider.items()}
+        return cls.load(
+            *([file] if file is not None else []),
+            lines=lines,
+            job=job.where,
+            behind=[job.prices] if job.prices is not None else [],
+            host=host,
+        )
 
     def rates(
         self,

@@ -130,11 +130,12 @@ rates = [
     assert (flex.providers, flex.origin) == (("p", "q"), "mine.toml, line 10")
 
 
-def test_the_tables_of_a_job_are_prices_of_their_provider_and_name_their_line() -> None:
-    text = '[provider.mycorp]\nbase_url = "http://x"\n\n[[provider.mycorp.price]]\nmodels = ["m"]\n'
+def test_the_tables_of_a_job_are_prices_of_their_provider_and_name_their_line(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text('[provider.mycorp]\nbase_url = "http://x"\n\n[[provider.mycorp.price]]\nmodels = ["m"]\n')
     price = {"models": ["m"], "currency": "EUR", "input": 0.1, "output": "0.2"}
-    (line,) = pricefile.read_tables([price], provider="mycorp", file="job.toml", text=text)
+    (line,) = pricefile.read_tables([price], "mycorp", job=str(job))
     assert (line.providers, line.input, line.output) == (("mycorp",), 100_000, 200_000)
     assert (line.origin, line.list) == ("job.toml, line 4", "mycorp")
     with pytest.raises(JobError, match=r"provider.mycorp.price, line 4, price 1 .m.: providers: leave it out"):
-        pricefile.read_tables([{**price, "providers": ["q"]}], provider="mycorp", file="job.toml", text=text)
+        pricefile.read_tables([{**price, "providers": ["q"]}], "mycorp", job=str(job))
