@@ -298,6 +298,11 @@ def _bad_messages(messages: Any) -> Reply | None:
     return None
 
 
+def _wrong_words(body: dict[str, Any]) -> list[str]:
+    """The parameters whose word is none of theirs."""
+    return [name for name, words in _WORDS.items() if isinstance(body.get(name), str) and body[name] not in words]
+
+
 def _bad_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Reply | None:
     """The refusal of a parameter out of range, or None."""
     stream, options = body.get("stream"), body.get("stream_options")
@@ -321,10 +326,8 @@ def _bad_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Repl
     bad = checks.bad_tool(body.get("tools"))
     if bad is not None:
         return errors.openai_invalid(f"Invalid '{bad}'.", param=bad)
-    for name, words in _WORDS.items():
-        value = body.get(name)
-        if isinstance(value, str) and value not in words:
-            return errors.openai_invalid(f"Invalid value: '{value}'.", param=name)
+    if wrong := _wrong_words(body):
+        return errors.openai_invalid(f"Invalid value: '{body[wrong[0]]}'.", param=wrong[0])
     form = body.get("response_format")
     if form is not None and not isinstance(form, dict):
         return errors.openai_invalid("Invalid type for 'response_format': expected an object.", param="response_format")
