@@ -25,6 +25,11 @@ KEYS: Final[dict[str, Words]] = {
         'name = "label-tickets"',
     ),
     "tags": Words("Copied to every call; what was spent can be grouped by them.", 'tags = { team = "support" }'),
+    "prices": Words(
+        "A price file of your own: what it says of a model wins over the price book that comes with promptmill. It "
+        "changes what is booked from now on, and never asks a row again. `promptmill explain price` has its keys.",
+        'prices = "my-prices.toml"',
+    ),
     # -- input
     "input.path": Words(
         "Where the rows come from: Parquet, or JSONL or CSV, plain or packed with gzip or zstd. Files are read in the "
@@ -233,6 +238,9 @@ SECTION_TEXTS: Final = {section: kind.__doc__ or "" for section, kind in {**SECT
 _HEADERS: Final = {"limits.model.NAME": '[limits.model."glm-4"]', "provider.NAME": "[provider.mycorp]"}
 
 
+_TOP_DEFAULTS: Final = {"name": "none: that of the folder", "tags": "{}", "prices": "none"}
+
+
 class Key(NamedTuple):
     """One key of `job.toml`.
 
@@ -254,7 +262,7 @@ class Key(NamedTuple):
 def all_keys() -> Iterator[Key]:
     """Every key there is, in the order of the structs."""
     for name, kind in TOP.items():
-        yield _key(name, kind, "none: that of the folder" if name == "name" else "{}")
+        yield _key(name, kind, _TOP_DEFAULTS[name])
     for section, struct in SECTIONS.items():
         yield from _fields(section, struct)
     for section, struct in TABLES.items():

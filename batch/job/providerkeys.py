@@ -1,4 +1,4 @@
-"""What the keys of a job's own `[provider.NAME]` tables mean, for people; `keys` hands them on.
+"""What the keys of `[provider.NAME]` mean, for people; `keys` has those of all other sections, and hands these on.
 
 Owns these words.
 """
@@ -45,5 +45,11 @@ PROVIDER_KEYS: Final[dict[str, Words]] = {
     "provider.NAME.never_send": Words(
         "Parameters that are left out of every request, because the service refuses them.",
         'never_send = ["seed"]',
+    ),
+    "provider.NAME.price": Words(
+        "What its models cost, where no price file says it: a table for each price, as here or under "
+        "[[provider.NAME.price]], with the keys of a price file "
+        "(`promptmill explain price`) but without providers. It changes what is booked, and never asks a row again.",
+        'price = [{ models = ["mill-1*"], currency = "EUR", input = 0.40, output = 1.20 }]',
     ),
 }

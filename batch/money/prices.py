@@ -1,189 +1,321 @@
-"""Prices: what a token of a model costs on a day, and what a call costs exactly.
+"""Prices: which line of the price lists a call is billed by, and what it costs exactly.
 
-Owns the table in `prices.toml` beside it and the arithmetic, which is in integers of 10⁻¹² of the currency unit: a
-price that is no whole number per token in that unit does not load. It converts no currency, fetches nothing, and knows
-no tier but the standard one and batch files. A model that is not in the table has no price: unknown is None, never 0.
+Owns the search: by provider, model, tier, lengths and the moment a call was sent. Lines that a user gives win over the
+book that comes with promptmill. Unknown is None, never 0. It does not know how price files are written, converts no
+currency, fetches nothing.
 """
 
 from __future__ import annotations
 
-import tomllib
-from datetime import date
-from decimal import Decimal, InvalidOperation
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import msgspec
 
-from batch.core.errors import RefusedToStart
-from batch.core.records import COST_UNIT
+from batch.core.clock import MICROSECONDS
+from batch.core.hours import Window
+from batch.core.records import Usage
+from batch.job.job import Job
+from batch.money import pricefile
+from batch.money.rates import Rates, Tier, tier_of
+from batch.money.shelves import Book, Lines, Shelf, matches
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from batch.core.records import Usage
-
-TABLE: Final = Path(__file__).with_name("prices.toml")
-_PER: Final = 1_000_000
 _CACHE_MAX: Final = 4096
+_HOUR_US: Final = 3600 * MICROSECONDS
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of one token in 10⁻¹² of the currency unit, on the days for which it is valid."""
+class Charge(msgspec.Struct, frozen=True):
+    """What a call costs."""
 
-    id: str
-    """`provider/model@first-day`: it never changes and is stored with every call of this price."""
+    cost: int
+    """In 10⁻¹² of the currency unit."""
     currency: str
-    input: int
-    output: int
-    cached_input: int
-    batch_input: int
-    batch_output: int
-    batch_cached_input: int
-
-    def cost(self, usage: Usage, *, bulk: bool = False) -> int:
-        """The exact cost of a call in 10⁻¹² of the currency unit.
-
-        Cached tokens are a part of the prompt tokens and cost `cached_input`; reasoning tokens are a part of the
-        completion tokens.
-
-        Args:
-            usage: the tokens of the call.
-            bulk: take the price of batch files, which is the full price where the table has no other.
-        """
-        cached = min(max(usage.cached_tokens or 0, 0), usage.prompt_tokens)
-        fresh = usage.prompt_tokens - cached
-        if bulk:
-            return (
-                fresh * self.batch_input
-                + cached * self.batch_cached_input
-                + usage.completion_tokens * self.batch_output
-            )
-        return fresh * self.input + cached * self.cached_input + usage.completion_tokens * self.output
+    price_id: str
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One `[[price]]` of the file."""
+class _Group(msgspec.Struct, frozen=True):
+    """Lines that begin to count at the same moment: each call falls into one of them, by its hour and its lengths."""
 
-    providers: tuple[str, ...]
-    models: tuple[str, ...]
-    currency: str
-    input: str
-    output: str
-    valid_from: date
-    source: str
-    checked_on: date
-    cached_input: str | None = None
-    batch_factor: str | None = None
-    valid_to: date | None = None
+    from_us: int
+    to_us: int | None
+    always: tuple[Rates, ...]
+    hours: tuple[tuple[tuple[Window, ...], tuple[Rates, ...]], ...]
+    """Those of some hours; `always` counts at all others."""
+
+    def at(self, at_us: int) -> tuple[Rates, ...]:
+        for windows, lines in self.hours:
+            if any(at_us in window for window in windows):
+                return lines
+        return self.always
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    price: tuple[_Entry, ...] = ()
+_Groups = Mapping[Tier, Sequence[_Group]]
+"""By tier, latest first."""
 
 
 class Prices:
-    """A table of prices, in which a repeated search costs one access to a dictionary."""
+    """All prices there are, in which a repeated search costs one access to a dictionary.
 
-    def __init__(self, entries: Iterable[tuple[_Entry, Price]]) -> None:
-        # Latest first: the first entry that matches is the one that counts.
-        self._entries = sorted(entries, key=lambda pair: pair[0].valid_from, reverse=True)
-        self._cache: dict[tuple[str, str, date], Price | None] = {}
+    Args:
+        shelves: lines that belong together, the nearest first: a shelf that knows a model hides those behind it.
+        host: where calls go; None where that is not known. Lines of another host of the same provider are left out.
+    """
+
+    def __init__(self, *shelves: Shelf, host: str | None = None) -> None:
+        self._shelves = shelves
+        self._host = host
+        self._found: dict[tuple[str, str], tuple[_Groups, ...]] = {}
+        self._bounds: dict[tuple[str, str, Tier, int], tuple[Rates, ...]] = {}
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Prices:
-        """Read the table in `path`, or the one that comes with promptmill.
+    def load(
+        cls,
+        *files: Path,
+        lines: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        job: str = "the job",
+        behind: Sequence[Path] = (),
+        host: str | None = None,
+    ) -> Prices:
+        """Read price files and the book, the nearest first: files, lines of a job, files behind them, the book.
+
+        Args:
+            files: price files that win over everything else, as `--prices` gives one.
+            lines: by provider, the `[[provider.NAME.price]]` tables of a job.
+            job: where those stand: the path of a job file, or any name of the job.
+            behind: price files that win over the book alone, as `prices` in a job gives one.
+            host: where calls go, where that is known: some providers have another list at each of their addresses.
 
         Raises:
-            RefusedToStart: the file cannot be read, is not TOML, or has a wrong entry, which the message names.
+            RefusedToStart: a file cannot be read, is not TOML, or has wrong prices: each with its line and the way out.
         """
-        path = path or TABLE
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-            entries = msgspec.convert(document, _File).price
-        except (OSError, ValueError) as error:  # those of TOML, UTF-8 and msgspec are ValueErrors
-            raise RefusedToStart(f"price table {path}: {error}") from error
-        return cls(
-            [
-                (entry, _price(entry, where=f"price table {path}, entry {number}"))
-                for number, entry in enumerate(entries, 1)
-            ]
+        shelves: list[Shelf] = [Lines(pricefile.read_file(path)) for path in files]
+        if lines and any(lines.values()):
+            found = [line for name, tables in lines.items() for line in pricefile.read_tables(tables, name, job=job)]
+            shelves.append(Lines(found))
+        shelves += [Lines(pricefile.read_file(path)) for path in behind]
+        return cls(*shelves, Book.shipped(), host=host)
+
+    @classmethod
+    def of_job(cls, job: Job, file: Path | None = None, *, host: str | None = None) -> Prices:
+        """The prices that count for a job, as `load` orders them.
+
+        Args:
+            job: with its price file and the prices of its own providers.
+            file: a price file that wins over both.
+            host: where its calls go.
+
+        Raises:
+            RefusedToStart: as `load` does.
+        """
+        lines = {name: table.price for name, table in job.provider.items()}
+        return cls.load(
+            *([file] if file is not None else []),
+            lines=lines,
+            job=job.where,
+            behind=[job.prices] if job.prices is not None else [],
+            host=host,
         )
 
-    def find(self, provider: str, model: str, day: date) -> Price | None:
-        """The price of a model on a day, or None when the table does not have it.
+    def rates(
+        self,
+        provider: str,
+        model: str,
+        at_us: int,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        tier: str | None = None,
+        lane: str = "sync",
+    ) -> Rates | None:
+        """The line that a call is billed by, or None when there is none.
 
-        Upper and lower case are the same. An exact name goes before a pattern, then the later entry before the earlier.
+        Upper and lower case are the same. An exact name goes before a pattern, then what began later before what began
+        earlier.
+
+        Args:
+            provider: its name.
+            model: its name, as the answer says it.
+            at_us: when the call was sent, in microseconds of UTC.
+            prompt_tokens: of the whole call, cached ones included.
+            completion_tokens: of the whole call, reasoning included.
+            tier: `service_tier` of the answer, else of the request; None is the standard one.
+            lane: how the call travelled.
+        """
+        known = tier_of(tier, lane)
+        if known is None:
+            return None
+        for line in self._at(provider, model, at_us, known):
+            if line.holds(prompt_tokens, completion_tokens):
+                return line
+        return None
+
+    def charge(
+        self,
+        provider: str,
+        model: str,
+        at_us: int,
+        usage: Usage,
+        *,
+        tier: str | None = None,
+        lane: str = "sync",
+    ) -> Charge | None:
+        """What a call of these tokens costs, or None when there is no price for it; the rest is as in `rates`."""
+        line = self.rates(
+            provider,
+            model,
+            at_us,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            tier=tier,
+            lane=lane,
+        )
+        return None if line is None else Charge(line.cost(usage), line.currency, line.id)
+
+    def bound(
+        self,
+        provider: str,
+        model: str,
+        at_us: int,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        tier: str | None = None,
+        lane: str = "sync",
+    ) -> Charge | None:
+        """The most that a call of up to so many tokens can cost that is sent now or within the hour after this one.
+
+        In any band that such a call can fall into, with nothing cached and all that may be written to a cache written;
+        at the tier it asks for or at the standard one, which it gets when that tier is full.
 
         Args:
             provider: its name.
             model: its name.
-            day: the day of the call, in UTC.
-        """
-        key = (provider, model, day)
-        if key in self._cache:
-            return self._cache[key]
-        if len(self._cache) >= _CACHE_MAX:  # a server may make up a model name for every call
-            self._cache.clear()
-        price = self._cache[key] = self._search(provider.lower(), model.lower(), day)
-        return price
+            at_us: now, in microseconds of UTC.
+            prompt_tokens: the most it can have.
+            completion_tokens: the most it can have.
+            tier: `service_tier` of the request.
+            lane: how the call will travel.
 
-    def _search(self, provider: str, model: str, day: date) -> Price | None:
-        valid = [
-            (entry, price)
-            for entry, price in self._entries
-            if provider in entry.providers
-            and entry.valid_from <= day
-            and (entry.valid_to is None or day <= entry.valid_to)
+        Returns:
+            None when some price it may be billed by is not known.
+        """
+        asked = tier_of(tier, lane)
+        if asked is None:
+            return None
+        best: Charge | None = None
+        for line in self._within(provider, model, at_us // _HOUR_US, asked):
+            most = line.most(prompt_tokens, completion_tokens)
+            if most is not None and (best is None or most > best.cost):
+                best = Charge(most, line.currency, line.id)
+        return best
+
+    def by_id(self, price_id: str) -> Rates | None:
+        """The line that a stored `price_id` names, or None when no file that was read has it."""
+        return next((line for shelf in self._shelves if (line := shelf.by_id(price_id)) is not None), None)
+
+    def lines(self, provider: str | None = None, model: str | None = None) -> list[Rates]:
+        """All lines, the nearest first, in the order in which they are written.
+
+        Args:
+            provider: only lines of this one.
+            model: only lines that are for this name, by name or by pattern.
+        """
+        provider, model = provider and provider.lower(), model and model.lower()
+        return [
+            line
+            for shelf in self._shelves
+            for line in shelf.lines()
+            if (provider is None or provider in line.providers) and (model is None or matches(line.models, model))
         ]
-        for entry, price in valid:
-            if model in entry.models:
-                return price
-        for entry, price in valid:
-            if any(fnmatchcase(model, pattern) for pattern in entry.models):
-                return price
+
+    def currency(self, provider: str, model: str, at_us: int) -> str | None:
+        """The currency a model is billed in at a moment; None when it has no price."""
+        return next((line.currency for line in self._at(provider, model, at_us, "standard")), None)
+
+    def current(
+        self, provider: str, model: str, at_us: int, *, tier: str | None = None, lane: str = "sync"
+    ) -> tuple[Rates, ...]:
+        """The lines that count on the day of a moment, whatever the hour and the lengths; the rest is as in `rates`."""
+        known = tier_of(tier, lane)
+        group = None if known is None else self._group(provider, model, at_us, known)
+        return () if group is None else (*group.always, *(line for _, lines in group.hours for line in lines))
+
+    def _at(self, provider: str, model: str, at_us: int, tier: Tier) -> tuple[Rates, ...]:
+        """The lines that count at a moment: one for each band; empty when there are none."""
+        group = self._group(provider, model, at_us, tier)
+        return () if group is None else group.at(at_us)
+
+    def _group(self, provider: str, model: str, at_us: int, tier: Tier) -> _Group | None:
+        for tiers in self._groups(provider, model):
+            group = _valid(tiers.get(tier, ()), at_us)
+            # A list that has the model and not the tier does not publish it; what another one says is not its price.
+            if group is not None or any(_valid(groups, at_us) for groups in tiers.values()):
+                return group
         return None
 
+    def _groups(self, provider: str, model: str) -> tuple[_Groups, ...]:
+        """What is known of a model: on each shelf the lines of its name, then those of patterns."""
+        known = self._found.get((provider, model))
+        if known is None:
+            if len(self._found) >= _CACHE_MAX:  # a server may make up a model name for every call
+                self._found.clear()
+            known = self._found[provider, model] = tuple(self._search(provider.lower(), model.lower()))
+        return known
 
-def _price(entry: _Entry, *, where: str) -> Price:
-    if not entry.providers or not entry.models or not entry.currency:
-        raise RefusedToStart(f"{where}: providers, models and currency must not be empty")
-    if entry.models != tuple(model.lower() for model in entry.models):
-        raise RefusedToStart(f"{where}: models are written in lower case, they match any")
-    if entry.valid_to is not None and entry.valid_to < entry.valid_from:
-        raise RefusedToStart(f"{where}: valid_to {entry.valid_to} is before valid_from {entry.valid_from}")
-    factor = entry.batch_factor or "1"
-    cached = entry.cached_input or entry.input
-    return Price(
-        id=f"{entry.providers[0]}/{entry.models[0]}@{entry.valid_from}",
-        currency=entry.currency,
-        input=_units(entry.input, "1", where=where),
-        output=_units(entry.output, "1", where=where),
-        cached_input=_units(cached, "1", where=where),
-        batch_input=_units(entry.input, factor, where=where),
-        batch_output=_units(entry.output, factor, where=where),
-        batch_cached_input=_units(cached, factor, where=where),
-    )
+    def _search(self, provider: str, model: str) -> Iterable[_Groups]:
+        for shelf in self._shelves:
+            lines = self._here(provider, shelf.named(provider, model))
+            for hosts in dict.fromkeys(line.hosts for line in lines):
+                here = [line for line in lines if line.hosts == hosts]
+                exact = [line for line in here if model in line.models]
+                yield from (_grouped(found) for found in (exact, here) if found)
+
+    def _here(self, provider: str, lines: Sequence[Rates]) -> Sequence[Rates]:
+        """Lines without those of another host, where ours is one of those that have a list of their own."""
+        if not any(line.hosts for line in lines):
+            return lines
+        if all(self._host not in shelf.hosts(provider) for shelf in self._shelves):
+            return lines  # not known, or an address that no list names, such as a gateway's
+        return [line for line in lines if not line.hosts or self._host in line.hosts]
+
+    def _within(self, provider: str, model: str, hour: int, asked: Tier) -> tuple[Rates, ...]:
+        """The lines a call may be billed by that is sent in this hour or the next."""
+        key = (provider, model, asked, hour)
+        known = self._bounds.get(key)
+        if known is None:
+            if len(self._bounds) >= _CACHE_MAX:
+                self._bounds.clear()
+            known = self._bounds[key] = tuple(self._reachable(provider, model, hour * _HOUR_US, asked))
+        return known
+
+    def _reachable(self, provider: str, model: str, from_us: int, asked: Tier) -> Iterable[Rates]:
+        tiers: list[Tier] = [asked] if asked in {"standard", "batch"} else [asked, "standard"]
+        found: dict[str, Rates] = {}
+        for minute in range(120):  # prices change at whole minutes
+            at_us = from_us + minute * 60 * MICROSECONDS
+            lines = [self._at(provider, model, at_us, tier) for tier in tiers]
+            if not all(lines):
+                return ()
+            found |= {line.id: line for some in lines for line in some}
+        return found.values()
 
 
-def _units(per_million: str, factor: str, *, where: str) -> int:
-    """The price of one token in 10⁻¹² of the currency unit, exactly.
+def _valid(groups: Sequence[_Group], at_us: int) -> _Group | None:
+    for group in groups:
+        if group.from_us <= at_us and (group.to_us is None or at_us < group.to_us):
+            return group
+    return None
 
-    Args:
-        per_million: the price of a million tokens, as a decimal number.
-        factor: what it is multiplied by.
-        where: the entry of the table, for the error.
 
-    Raises:
-        RefusedToStart: one of them is no decimal number, or the result is not whole.
-    """
-    try:
-        units = Decimal(per_million) * Decimal(factor) * (COST_UNIT // _PER)
-    except InvalidOperation:
-        raise RefusedToStart(f"{where}: {per_million!r} or {factor!r} is no decimal number") from None
-    if not units.is_finite() or units < 0 or units != units.to_integral_value() or units > 10**18:
-        raise RefusedToStart(
-            f"{where}: {per_million} per million tokens is not a whole number of 10^-12 per token: at most 6 decimals"
-        )
-    return int(units)
+def _grouped(lines: Sequence[Rates]) -> _Groups:
+    together: dict[tuple[Tier, int, int | None], list[Rates]] = {}
+    for line in lines:
+        together.setdefault((line.tier, -1 if line.from_us is None else line.from_us, line.to_us), []).append(line)
+    tiers: dict[Tier, list[_Group]] = {}
+    for (tier, from_us, to_us), group in sorted(together.items(), key=lambda pair: pair[0][1], reverse=True):
+        hours = dict.fromkeys(line.hours for line in group if line.hours)
+        always = tuple(line for line in group if not line.hours)
+        some = tuple((windows, tuple(line for line in group if line.hours == windows)) for windows in hours)
+        tiers.setdefault(tier, []).append(_Group(from_us, to_us, always, some))
+    return tiers
