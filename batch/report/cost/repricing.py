@@ -1,0 +1,2 @@
+"""stub"""
+class Repricing: pass
