@@ -44,7 +44,6 @@ class BookFolder:
         results: the published parts of the table.
         waiting: final calls that are not published yet.
         at_work: whether a process works in the folder, so that calls may be under way.
-        tags: the names of tags that its runs have, as far as their files tell.
     """
 
     def __init__(self, out: Path) -> None:
@@ -56,7 +55,20 @@ class BookFolder:
         self.at_work = holder(self.folder) is not None
         self.calls = [PartFile(self.folder.calls_part(run, number)) for run, number in call_parts]
         self.results = [PartFile(self.folder.part(number)) for number in parts]
-        self.tags = sorted({name for run in runs for name in _job(self.folder, run).get("tags") or {}})
+
+    def tags(self) -> set[str]:
+        """The names of the tags that its calls have: of each run those of its first and its last file.
+
+        Raises:
+            StorageError: a file cannot be read.
+        """
+        ends: dict[Path, list[PartFile]] = {}
+        for file in self.calls:
+            ends.setdefault(file.path.parent, []).append(file)
+        tags = [_field("tags", _CALLS)]
+        told = [file.read([0], tags) for files in ends.values() for file in {files[0], files[-1]} if file.groups]
+        found = [table.slice(0, 1).column("tags").to_pylist() for table in (*told, self.waiting)]
+        return {name for values in found for pairs in values for name, _ in pairs or ()}
 
     def _waiting(self, reader: LedgerReader, run: str) -> pa.Table:
         job = _job(self.folder, run)

@@ -84,8 +84,9 @@ def keys_of(names: Sequence[str], folders: Sequence[BookFolder], zones: Zones) -
         RefusedToStart: a name stands for nothing here; names the nearest.
     """
     columns = list(dict.fromkeys(name for folder in folders for name in _columns(folder.columns)))
-    tags = sorted({f"{TAG}{tag}" for folder in folders for tag in folder.tags})
     wanted = [name for text in names for name in ([text] if text in columns else map(str.strip, text.split(",")))]
+    asked = any(name.startswith(TAG) for name in wanted)
+    tags = sorted({f"{TAG}{tag}" for folder in folders for tag in folder.tags()}) if asked else []
     keys = [_key(name, columns, tags, zones) for name in dict.fromkeys(wanted) if name]
     if wanted and not keys:
         raise RefusedToStart(f"--by {names[0]!r}: names nothing. It takes {', '.join(BY)}, tag:NAME, or a column.")
@@ -106,6 +107,9 @@ def _key(name: str, columns: Sequence[str], tags: Sequence[str], zones: Zones) -
     column = name.removeprefix(COLUMN)
     if column in columns:
         return _OfRow(name, column)
+    if name.startswith(TAG):
+        hint = suggestion(name, tags, f"They have {', '.join(tags)}." if tags else "They have no tags: see [tags].")
+        raise RefusedToStart(f"--by {name}: no call has this tag. {hint}")
     known = [*(word for word in BY if word not in ("status", "label")), *tags, *columns]
     listed = ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
     raise RefusedToStart(
