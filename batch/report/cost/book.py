@@ -70,6 +70,17 @@ class BookFolder:
         found = [table.slice(0, 1).column("tags").to_pylist() for table in (*told, self.waiting)]
         return {name for values in found for pairs in values for name, _ in pairs or ()}
 
+    def providers(self) -> set[str]:
+        """The providers that its calls are of; of several, perhaps not each.
+
+        Raises:
+            StorageError: a file cannot be read.
+        """
+        found = set(self.waiting.column("provider").to_pylist())
+        for file in self.calls:
+            found.update(file.ends("provider"))
+        return {name for name in found if name is not None}
+
     def _waiting(self, reader: LedgerReader, run: str) -> pa.Table:
         job = _job(self.folder, run)
         batches, rows = [], []

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from batch.report.folders import unreadable
 
-ROWS: Final = 400_000
+ROWS: Final = 200_000
 """About so many rows of both tables are in memory at once."""
 NUMBER: Final = "row_number"
 NAMES: Final = pa.dictionary(pa.int32(), pa.string())
@@ -70,6 +70,22 @@ class PartFile:
             raise unreadable(self.path, exc) from exc
         self.groups = list(_groups(self._metadata))
         self._seen = seen
+
+    def ends(self, name: str) -> set[str]:
+        """The first and the last of the texts of one column, by the order of their characters, from the footer alone.
+
+        Raises:
+            StorageError: the footer does not tell, and the column cannot be read.
+        """
+        place = next((n for n in range(self._metadata.num_columns) if self._metadata.schema.column(n).path == name), None)
+        said = [
+            None if place is None else self._metadata.row_group(index).column(place).statistics
+            for index in range(self._metadata.num_row_groups)
+        ]
+        if any(one is None or not one.has_min_max for one in said):
+            column = self.read([group.index for group in self.groups], [pa.field(name, NAMES)]).column(name)
+            return {text for text in column.unique().to_pylist() if text is not None}
+        return {text for one in said for text in (one.min, one.max)}
 
     def read(self, groups: Sequence[int], fields: Sequence[pa.Field]) -> pa.Table:
         """Some row groups, in these columns; one that the file lacks is null.
