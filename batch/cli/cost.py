@@ -25,6 +25,7 @@ def cost(
     since: Annotated[str | None, Word] = None,
     until: Annotated[str | None, Word] = None,
     tz: Annotated[str | None, Word] = None,
+    where: Annotated[tuple[str, ...], Word] = (),
     provider: Annotated[str | None, Word] = None,
     prices: Annotated[Path | None, Place] = None,
     as_model: Annotated[str | None, Word] = None,
@@ -47,6 +48,7 @@ def cost(
         since: only calls sent from this day (2026-10-01), month (2026-10), year or moment on.
         until: only calls sent until then; the day, month or year still belongs to it, a moment does not.
         tz: the zone of days and hours, such as UTC; by default that of each provider's bill.
+        where: only calls with this value, as NAME=VALUE with a name of --by: tag:team=support, status=failed.
         provider: only calls of this provider.
         prices: reckon the stored tokens anew, with a file of prices that win over the price book, and show both.
         as_model: reckon as if this model had been asked, with the same tokens; PROVIDER/MODEL if several lists have it.
@@ -68,9 +70,10 @@ def cost(
         until=None if until is None else end(until),
         zones=Zones(tz),
         provider=provider,
+        where=where,
     )
     if reconcile is not None:
-        given = {"--by": by, "--prices": prices, "--as-model": as_model, "--rates": rates}
+        given = {"--by": by, "--where": where, "--prices": prices, "--as-model": as_model, "--rates": rates}
         for flag, value in given.items():
             if value:
                 raise RefusedToStart(f"--reconcile compares what was booked with a bill: leave out {flag}.")

@@ -49,7 +49,7 @@ def lines(
         return
     yield from _table(report, as_model)
     yield ""
-    yield from pairs(_about(report, savings, exchange))
+    yield from _about(report, savings, exchange)
     yield from _unpriced(report)
 
 
@@ -77,6 +77,8 @@ def _table(report: CostReport, as_model: str | None) -> Iterator[str]:
     groups = [_cells(group, _values(group), report, only) for group in report.groups] if report.keys else []
     sums = [_cells(group, ["total"] + [""] * (len(names) - 1), report, only) for group in totals(report)]
     rows: list[list[str]] = []
+    widths: list[int] = []
+    spare = 0
     for form in ("whole", "short", "shorter"):
         rows = [[*names, *head], *_shaped([*groups, *sums], short=form != "whole")]
         if form == "shorter":
@@ -162,10 +164,10 @@ def _width() -> int:
 # -- under it ---------------------------------------------------------------------------------------------------------
 
 
-def _about(report: CostReport, savings: Savings, exchange: Exchange | None) -> list[tuple[str, str]]:
+def _about(report: CostReport, savings: Savings, exchange: Exchange | None) -> list[str]:
     zones = [f"of {zone} ({', '.join(sorted(found))})" for zone, found in sorted(report.zones.items())]
     days = any(key.name in ("hour", "day", "week", "month") for key in report.keys)
-    return [
+    about = [
         ("paid for nothing", _each(report, _wasted)),
         ("cache", _each(report, lambda currency, sums: _cached(currency, sums, savings))),
         ("batch and flex", _each(report, lambda currency, sums: _tiers(currency, sums, savings))),
@@ -174,9 +176,10 @@ def _about(report: CostReport, savings: Savings, exchange: Exchange | None) -> l
         ("without tokens", _unmeasured(report)),
         ("converted", "" if exchange is None else _converted(report, exchange)),
         ("days", "; ".join(zones) if days else ""),
-        ("rows", _rows(report)),
+        ("without a row", _rows(report)),
         ("unpublished", _waiting(report)),
     ]
+    return pairs(about)
 
 
 def _each(report: CostReport, said: object) -> str:
@@ -205,7 +208,9 @@ def _cached(currency: str | None, sums: Sums, savings: Savings) -> str:
     if not sums.cached_tokens:
         return ""
     saved = savings.of(sums)
-    said = f"{sums.cached_tokens:,} tokens, {100 * sums.cached_tokens / max(1, sums.prompt_tokens):.1f} % of those asked"
+    said = (
+        f"{sums.cached_tokens:,} tokens, {100 * sums.cached_tokens / max(1, sums.prompt_tokens):.1f} % of those asked"
+    )
     if saved.cache is not None:
         said += f", saved {_amount(saved.cache, currency)}"
     return f"{said}\n{count(saved.lost_calls, 'call')} by prices that are no longer known" if saved.lost_calls else said
@@ -247,11 +252,13 @@ def _converted(report: CostReport, exchange: Exchange) -> str:
 
 
 def _rows(report: CostReport) -> str:
-    return f"{count(report.astray, 'answered call')} of rows that are in no table: under way, or pruned" * bool(report.astray)
+    return f"{count(report.astray, 'answered call')} of rows that are in no table: under way, or pruned" * bool(
+        report.astray
+    )
 
 
 def _waiting(report: CostReport) -> str:
-    said = f"{count(report.waiting, 'call')} of these are in the ledger alone so far" if report.waiting else ""
+    said = f"{count(report.waiting, 'call')} in a ledger alone so far, counted too" if report.waiting else ""
     if any(folder.at_work for folder in report.folders):
         said += f"{'; ' if said else ''}a run is at work, and calls under way are not in it yet"
     return said

@@ -13,7 +13,7 @@ from batch.cli.text import count, decimal, wrapped
 from batch.core.plain import clean
 from batch.core.records import cost_decimal
 from batch.report.cost.bill import described
-from batch.report.cost.reconcile import KINDS, Difference, Reconciliation
+from batch.report.cost.reconcile import EXPLAINED, KINDS, Difference, Reconciliation
 
 if TYPE_CHECKING:
     from batch.report.cost.reconcile import Place
@@ -26,7 +26,8 @@ WORDS: Final = {
     "tokens": "other tokens",
     "cost": "another cost",
     "above_bound": "above the bound",
-    "unknown_billed": "never answered",
+    "unbounded": "never answered, without a bound",
+    "within_bound": "never answered",
 }
 
 
@@ -100,8 +101,8 @@ def _amount(units: int, currency: str | None) -> str:
 
 
 def _verdict(found: Reconciliation) -> str:
-    explained = sum(one.kind == "unknown_billed" for one in found.differences)
+    explained = sum(one.kind in EXPLAINED for one in found.differences)
     if found.agrees:
-        within = f", with {count(explained, 'entry', 'entries')} for calls without an answer, within their bound"
+        within = f", but for {count(explained, 'entry', 'entries')} for calls that were never answered"
         return f"The book and the bill agree{within if explained else ''}."
     return f"The book and the bill differ in {count(len(found.differences) - explained, 'place')}."

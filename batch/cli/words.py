@@ -12,9 +12,16 @@ LINES: Final[dict[str, str]] = {
     "API key": "Of check: which environment variable the key comes from. The key itself is never shown.",
     "address": "Of check: where requests go, and how a provider of the job's own is spoken to.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
+    "batch and flex": "Of cost: what the calls at prices of batch files or of the flex tier would have cost more at "
+    "the standard ones.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
+    "cache": "Of cost: tokens that came from the provider's cache, and what they would have cost more at the full "
+    "price.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
+    "converted": "Of cost: the total in one currency, by the dated rates of --rates; without them nothing is "
+    "converted.",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
+    "days": "Of cost: the time zones of its days and hours, and whose calls they are of.",
     "ended by": "Of show: why the answer ended (finish_reason), and the flags of the row.",
     "exit code": "What the command of the last run ended with; missing while it works, and when it was killed.",
     "failed": "Failed rows that stand in the table, by whether the next run asks them again.",
@@ -30,9 +37,12 @@ LINES: Final[dict[str, str]] = {
     "model": "Provider, model and lane that rows are asked with.",
     "models": "Provider, models and lane that rows are asked with: each row is asked of each model.",
     "now": "Of status: what the run at work is doing, how fast, and what it waits for.",
+    "off-peak": "Of cost: what the calls would have cost more in the dearest hours of their price list.",
     "old ledger": "Of rebuild: where the old ledger was put, or what was wrong with it.",
     "one row": "Of run: the command that tells all of one row.",
     "output": "Of check: the output folder, what is in it, and the size of its parts.",
+    "paid for nothing": "Of cost: answers that are no part of what stands in the table: failed, retried, re-asked or "
+    "duplicate.",
     "parameters": "Of check: what is sent with each request besides the messages.",
     "price": "Of check: what a million tokens cost, and which entry of the price table says so.",
     "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
@@ -49,9 +59,15 @@ LINES: Final[dict[str, str]] = {
     "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
+    "unknown calls": "Of cost: calls that were sent and never answered, and the most that they can have cost.",
+    "unpublished": "Of cost: calls that the ledger of a run at work has, and that are not in OUT/calls yet. They are "
+    "in the sums.",
     "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
+    "without a row": "Of cost: answered calls whose row is in no table: it is under way, or it was pruned. They are in "
+    "the sums.",
+    "without tokens": "Of cost: answered calls whose reply said nothing of tokens, so that their cost is not known.",
 }
-"""By the name in front of a line of run, check, status, show, prune and rebuild: what it tells."""
+"""By the name in front of a line of run, check, status, show, cost, prune and rebuild: what it tells."""
 
 PHRASES: Final[dict[str, str]] = {
     "for good": "Of failed rows: not asked again until what is asked changes, or with --retry all.",

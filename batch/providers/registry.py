@@ -68,7 +68,7 @@ def known_providers() -> tuple[str, ...]:
 
 
 def billing_zone(provider: str) -> str:
-    """The time zone whose days the bill of a provider has, as a name of the IANA database; UTC where it is not known."""
+    """The time zone whose days the bill of a provider has, by its IANA name; UTC where it is not known."""
     service = PROVIDERS.get(provider)
     return "UTC" if service is None else service.billing_zone
 

@@ -48,7 +48,10 @@ def long_book(root: Path, calls: int) -> int:
         count = min(OF_A_FILE, calls - start)
         costs: list[int] = []
         write_part(
-            folder.calls_part(RUN, number), tables.CALL_SCHEMA, _calls(part_of_calls, start, count, costs), points=POINTS
+            folder.calls_part(RUN, number),
+            tables.CALL_SCHEMA,
+            _calls(part_of_calls, start, count, costs),
+            points=POINTS,
         )
         total += sum(costs)
         write_part(folder.part(number), results_schema, _results(part_of_rows, start, count), points=POINTS)
@@ -88,7 +91,9 @@ def _calls(batch: pa.RecordBatch, start: int, count: int, costs: list[int]) -> I
         costs += [cost for cost in made if cost is not None]
         columns[names.index("row_number")] = pa.array(numbers, pa.int64())
         columns[names.index("row_id")] = pa.array([f"r{number}" for number in numbers])
-        columns[names.index("client_call_id")] = pa.array([f"pm-0123456789abcdef-{first + n}" for n in range(len(batch))])
+        columns[names.index("client_call_id")] = pa.array(
+            [f"pm-0123456789abcdef-{first + n}" for n in range(len(batch))]
+        )
         columns[names.index("sent_at")] = pa.array(times, pa.timestamp("us", "UTC"))
         columns[names.index("cost")] = _decimals(made)
         yield pa.RecordBatch.from_arrays(columns, schema=batch.schema)
@@ -118,5 +123,3 @@ def _results(batch: pa.RecordBatch, start: int, count: int) -> Iterator[pa.Recor
 
 if __name__ == "__main__":
     print(long_book(Path(sys.argv[1]), int(sys.argv[2])))
-
-

@@ -25,14 +25,32 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "id": ("client_call_id", "request_id", "requestid", "请求id", "completion_id", "task_id", "任务id", "id"),
     "day": (
         *("day", "date", "utc_date", "usage_date", "日期", "账单日期", "消费日期", "消费时间", "调用时间", "账单时间"),
-        *("start_time_iso", "timestamp", "created_at", "created", "time", "at", "start_time", "month", "账期", "账单月份"),
+        *(
+            "start_time_iso",
+            "timestamp",
+            "created_at",
+            "created",
+            "time",
+            "at",
+            "start_time",
+            "month",
+            "账期",
+            "账单月份",
+        ),
     ),
     "model": (
         *("model", "model_name", "model_id", "model_code", "模型", "模型名称", "模型编码", "模型产品名称", "产品名称"),
         *("snapshot_id", "snapshot", "line_item"),
     ),
     "prompt": ("prompt_tokens", "input_tokens", "n_context_tokens_total", "输入tokens", "输入token数", "输入用量"),
-    "completion": ("completion_tokens", "output_tokens", "n_generated_tokens_total", "输出tokens", "输出token数", "输出用量"),
+    "completion": (
+        "completion_tokens",
+        "output_tokens",
+        "n_generated_tokens_total",
+        "输出tokens",
+        "输出token数",
+        "输出用量",
+    ),
     "total": ("total_tokens", "tokens", "tokens用量", "总tokens", "token数", "用量", "消耗量"),
     "cost": (
         *("cost", "cost_usd", "cost_cny", "amount_value", "amount_usd", "total_cost"),
@@ -43,7 +61,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "type": ("type",),
     "amount": ("amount",),
 }
-"""By what a column means, the names that it has in bills, the surest first; of columns that are there the first counts."""
+"""By what a column means, the names that it has in bills; the first that is there counts."""
 _PARTS: Final = {"input_cache_hit_tokens": "prompt", "input_cache_miss_tokens": "prompt", "output_tokens": "completion"}
 """What a line of DeepSeek's amount export counts, by its `type`."""
 _CURRENCIES: Final = {"cost_usd": "USD", "amount_usd": "USD", "cost_cny": "CNY"}
@@ -100,9 +118,9 @@ class Bill:
         self._places = {meaning: names.index(name) for meaning, name in self.taken.items()}
         if not ({"id", "day"} & set(self.taken) and {"cost", "prompt", "total", "amount"} & set(self.taken)):
             raise RefusedToStart(
-                f"{path}: of its columns ({', '.join(names[:20])}) too few are known. Needed are a request id or a day, "
-                "and a cost or tokens: rename its columns, for instance to day, model, prompt_tokens, completion_tokens, "
-                "cost, currency."
+                f"{path}: of its columns ({', '.join(names[:20])}) too few are known. Needed are a request id or a "
+                "day, and a cost or tokens: rename its columns, for instance to day, model, prompt_tokens, "
+                "completion_tokens, cost, currency."
             )
 
     def entries(self) -> Iterator[Entry]:
@@ -122,7 +140,9 @@ class Bill:
             raise RefusedToStart(f"{self.path}: cannot be read: {exc}. Export it again.") from exc
 
     def _entry(self, cells: Sequence[str], line: int) -> Entry | None:
-        said = {meaning: cells[at].strip() for meaning, at in self._places.items() if at < len(cells) and cells[at].strip()}
+        said = {
+            meaning: cells[at].strip() for meaning, at in self._places.items() if at < len(cells) and cells[at].strip()
+        }
         if said.get("billed", "").lower() in _NO and "billed" in said:
             return None
         where = f"{self.path}, line {line}"
@@ -156,9 +176,7 @@ def _taken(names: Sequence[str]) -> dict[str, str]:
     plain: dict[str, str] = {}
     for name in names:
         plain.setdefault(_plain(name), name)
-    found = {
-        meaning: plain[known] for meaning, words in COLUMNS.items() for known in words[::-1] if known in plain
-    }
+    found = {meaning: plain[known] for meaning, words in COLUMNS.items() for known in words[::-1] if known in plain}
     if "type" in found and "amount" in found and _plain(found.get("cost", "")) == "amount":
         del found["cost"]  # DeepSeek: an amount of tokens
     elif "type" not in found or "amount" not in found:
@@ -201,7 +219,11 @@ def _money(text: str | None, where: str) -> tuple[int | None, int, str | None]:
         number = Decimal(plain)
         if number.is_finite():
             decimals = max(0, -int(number.as_tuple().exponent))
-            return int((number * COST_UNIT).to_integral_value()), min(decimals, COST_DIGITS), symbol and _SYMBOLS[symbol]
+            return (
+                int((number * COST_UNIT).to_integral_value()),
+                min(decimals, COST_DIGITS),
+                symbol and _SYMBOLS[symbol],
+            )
     except InvalidOperation:
         pass
     raise RefusedToStart(f"{where}: {text!r} is no amount of money. Correct the cell, or empty it.")
@@ -221,8 +243,7 @@ def _period(text: str, zone: tzinfo, where: str) -> str:
             moment = datetime.fromtimestamp(seconds / 1_000 if seconds > _SECONDS else seconds, UTC)
             return moment.astimezone(zone).date().isoformat()
         if match := re.fullmatch(r"(\d{4})-(\d{1,2})-(\d{1,2})(.*)", plain):
-            year, month, day, rest = match.groups()
-            moment = datetime.fromisoformat(f"{year}-{int(month):02d}-{int(day):02d}{rest.rstrip()}")
+            moment = datetime.fromisoformat(f"{match[1]}-{int(match[2]):02d}-{int(match[3]):02d}{match[4].rstrip()}")
             return (moment if moment.tzinfo is None else moment.astimezone(zone)).date().isoformat()
     except (ValueError, OverflowError, OSError):
         pass

@@ -83,7 +83,8 @@ class BookFolder:
 
     def _waiting(self, reader: LedgerReader, run: str) -> pa.Table:
         job = _job(self.folder, run)
-        batches, rows = [], []
+        batches: list[pa.RecordBatch] = []
+        rows: list[tables.CallRow] = []
 
         def build() -> None:
             batches.append(tables.call_batch(rows, job.get("tags") or {}, run=run, job=str(job.get("name") or "")))

@@ -18,7 +18,9 @@ import msgspec
 
 from batch.core.errors import RefusedToStart
 
-_EXAMPLE: Final = '[[rate]]\nfrom = "USD"\nto = "CNY"\nrate = "7.12"\ndate = 2026-10-31\nsource = "the bank\'s closing rate"'
+_EXAMPLE: Final = (
+    '[[rate]]\nfrom = "USD"\nto = "CNY"\nrate = "7.12"\ndate = 2026-10-31\nsource = "the bank\'s closing rate"'
+)
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +56,9 @@ class Exchange:
         try:
             found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), _File).rate
         except OSError as exc:
-            raise RefusedToStart(f"{where}: cannot be read: {exc.strerror}. It is a file like this:\n{_EXAMPLE}") from exc
+            raise RefusedToStart(
+                f"{where}: cannot be read: {exc.strerror}. It is a file like this:\n{_EXAMPLE}"
+            ) from exc
         except ValueError as exc:  # those of TOML, UTF-8 and msgspec
             raise RefusedToStart(f"{where}: {exc}. It is a file like this:\n{_EXAMPLE}") from exc
         targets = sorted({rate.to for rate in found})

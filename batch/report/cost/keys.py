@@ -93,6 +93,27 @@ def keys_of(names: Sequence[str], folders: Sequence[BookFolder], zones: Zones) -
     return keys
 
 
+def conditions(texts: Sequence[str], folders: Sequence[BookFolder], zones: Zones) -> list[tuple[Key, str]]:
+    """The values that calls must have to count.
+
+    Args:
+        texts: each as `NAME=VALUE`.
+        folders: whose calls they are.
+        zones: of the days.
+
+    Raises:
+        RefusedToStart: a text has another form, or a name stands for nothing here.
+    """
+    found = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        keys = keys_of([name], folders, zones) if equals else []
+        if len(keys) != 1:
+            raise RefusedToStart(f"--where {text}: says no value. Write NAME=VALUE, for instance tag:team=support.")
+        found.append((keys[0], value))
+    return found
+
+
 def _key(name: str, columns: Sequence[str], tags: Sequence[str], zones: Zones) -> Key:
     if name in PERIODS:
         return _Period(name, zones)
@@ -118,7 +139,7 @@ def _key(name: str, columns: Sequence[str], tags: Sequence[str], zones: Zones) -
 
 
 def _columns(schema: pa.Schema) -> list[str]:
-    """The columns of a table whose values can be told apart by their text: those of the input, of labels, and status."""
+    """The columns of a table whose values are told apart by their text: those of the input, of labels, and status."""
     first = tables.first_of_ours(schema)
     labels = [name for name in schema.names[first:] if name == "label" or name.startswith("label_")]
     names = [*schema.names[:first], *labels, *(name for name in ("status",) if name in schema.names)]

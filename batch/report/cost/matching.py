@@ -81,7 +81,7 @@ WHERE id = ?1
 """
 _BILLED: Final = """
 SELECT named, id, line, lines, period, model, prompt, completion, total, cost, currency, calls, known,
-    our_prompt, our_completion, our_total, our_cost, our_currency, iif(bounded, bound, NULL)
+    our_prompt, our_completion, our_total, our_cost, our_currency, CASE WHEN bounded THEN bound END
 FROM bill
 ORDER BY line
 """
@@ -182,7 +182,9 @@ class Matching:
                 most = None if bound is None else units(bound)
                 self._db.execute(_MET, (found[0], state != "unknown", *told, most))
             elif booked or (state == "answered" and booked is None and total):
-                self._db.execute("INSERT INTO alone VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (ids[0], days[begin], model, *told))
+                self._db.execute(
+                    "INSERT INTO alone VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (ids[0], days[begin], model, *told)
+                )
 
     def billed(self) -> Iterator[Matched]:
         """What the bill has, in its order."""

@@ -24,8 +24,8 @@ from batch.report.export import Csv
 COST_KEYS: Final[dict[str, str]] = {
     "currency": "Of the money of this object; null where no call is in any.",
     "cost": "The exact sum of the known costs, as decimal text; null when no call's is known.",
-    "calls": "Calls that have ended, in whatever way. Those in no currency (refused, unknown, without a price) stand with "
-    "the only currency of their group, or else in an object with the currency null.",
+    "calls": "Calls that have ended, in whatever way. Those in no currency (refused, unknown, without a price) stand "
+    "with the only currency of their group, or else in an object with the currency null.",
     "answered": "Calls that brought a reply.",
     "prompt_tokens": "Tokens of what was asked, as far as they are known.",
     "completion_tokens": "Tokens of what was answered, reasoning included.",
@@ -112,13 +112,17 @@ def _object(report: CostReport, group: Group, savings: Savings) -> dict[str, Any
 
 
 def _new(group: Group) -> tuple[Any, Any, int | None]:
-    """Currency, cost and calls without a price at the new prices; all null where another object of the group has them."""
+    """Currency, cost and calls without a price at the new prices; all null where another object has them."""
     if not group.new:
         return None, None, None
     costs = {currency: sums.cost for currency, sums in group.new if currency is not None and sums.cost is not None}
     unpriced = sum(sums.unpriced for _, sums in group.new)
     if len(costs) > 1:  # lists of several currencies: each amount says its own
-        return None, " + ".join(f"{decimal_text(cost)} {currency}" for currency, cost in sorted(costs.items())), unpriced
+        return (
+            None,
+            " + ".join(f"{decimal_text(cost)} {currency}" for currency, cost in sorted(costs.items())),
+            unpriced,
+        )
     currency, cost = next(iter(costs.items()), (None, None))
     return currency, None if cost is None else decimal_text(cost), unpriced
 

@@ -20,18 +20,21 @@ from batch.report.cost.matching import Matching
 from batch.report.cost.report import CostReport, Query
 from batch.report.cost.sums import Sums
 
-Kind = Literal["missing_here", "missing_there", "tokens", "cost", "above_bound", "unknown_billed"]
+Kind = Literal["missing_here", "missing_there", "tokens", "cost", "above_bound", "unbounded", "within_bound"]
 KINDS: Final[dict[Kind, str]] = {
     "missing_here": "On the bill, and not in the book.",
     "missing_there": "In the book with a cost, and not on the bill.",
     "tokens": "Both have it, with other tokens.",
     "cost": "Both have it, with another cost or currency.",
-    "above_bound": "The bill asks more for calls that were never answered than was stated as the most they can cost, "
-    "or no such bound could be stated.",
-    "unknown_billed": "The bill has calls that were sent and never answered, within what they can cost at most: no "
-    "fault of either.",
+    "above_bound": "The bill asks more for calls that were never answered than the most they can cost.",
+    "unbounded": "The bill has calls that were never answered, and the book could state no bound for them, because no "
+    "max_tokens was set: no fault of either.",
+    "within_bound": "The bill has calls that were never answered, for no more than they can cost at most: no fault of "
+    "either.",
 }
 """How the book and a bill differ, for people."""
+EXPLAINED: Final = ("unbounded", "within_bound")
+"""Differences that only the bill could tell, and that no side is wrong in."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -64,7 +67,7 @@ class Compared(msgspec.Struct):
 
     booked: int = 0
     unknown: int = 0
-    """What the bill asks for calls that were never answered, within their bound."""
+    """What the bill asks for calls that were never answered, as far as the book does not say that it is too much."""
     billed: int = 0
     differences: int = 0
 
@@ -94,7 +97,7 @@ class Reconciliation:
         compared: by day or month, model and currency.
         first: the first day or month of the bill; None where it tells none.
         last: the last.
-        agrees: whether there is no difference but calls without an answer that are within their bound.
+        agrees: whether there is no difference but such as are explained.
     """
 
     def __init__(self, outs: Sequence[Path], query: Query, path: Path) -> None:
@@ -119,7 +122,7 @@ class Reconciliation:
                 self._by_id(matching)
             else:
                 self._by_period(outs, query, matching)
-        self.agrees = all(found.kind == "unknown_billed" for found in self.differences)
+        self.agrees = all(found.kind in EXPLAINED for found in self.differences)
 
     def _look(self, entry: Entry) -> None:
         self._decimals = max(self._decimals, entry.decimals)
@@ -142,16 +145,15 @@ class Reconciliation:
             whole = self._compared(found.period, found.model, found.currency or found.our_currency)
             whole.billed += found.cost or 0
             whole.booked += found.our_cost or 0
-            at = {"period": found.period, "model": found.model, "id": found.id, "line": found.line}
+            at: dict[str, Any] = {"period": found.period, "model": found.model, "id": found.id, "line": found.line}
             if not found.calls:
                 if found.cost or found.prompt or found.completion or found.total:
                     self._differ(whole, Difference("missing_here", book=None, bill=bill, **at))
             elif found.known:
                 self._unlike(whole, book, bill, at, lines=found.lines)
             elif found.cost or (found.cost is None and found.total):
-                inside = found.bound is not None and (found.cost or 0) <= found.bound + self._slack(found.lines)
-                whole.unknown += (found.cost or 0) if inside else 0
-                kind: Kind = "unknown_billed" if inside else "above_bound"
+                kind = self._unanswered(found.cost or 0, found.bound, found.lines)
+                whole.unknown += (found.cost or 0) if kind in EXPLAINED else 0
                 self._differ(whole, Difference(kind, book=None, bill=bill, bound=found.bound, **at))
         for ours in matching.unbilled():
             whole = self._compared(ours.period, ours.model, ours.currency)
@@ -175,7 +177,9 @@ class Reconciliation:
     def _by_period(self, outs: Sequence[Path], query: Query, matching: Matching) -> None:
         months = self.first is not None and len(self.first) == len("2026-10")
         theirs = {
-            (found.period, found.model, found.currency): found for found in matching.billed() if found.period is not None
+            (found.period, found.model, found.currency): found
+            for found in matching.billed()
+            if found.period is not None
         }
         period = "month" if months else "day"
         names = {model.lower() for _, model, _ in theirs if model is not None}
@@ -195,7 +199,7 @@ class Reconciliation:
             bill = Place(found.prompt, found.completion, found.total, found.cost, currency)
             whole = self._compared(found.period, found.model, currency)
             whole.billed += found.cost or 0
-            at = {"period": key[0], "model": key[1], "line": found.line}
+            at: dict[str, Any] = {"period": key[0], "model": key[1], "line": found.line}
             if sums is not None:
                 self._sums(whole, sums, bill, at, lines=found.lines)
             elif found.cost or found.prompt or found.completion or found.total:
@@ -213,9 +217,8 @@ class Reconciliation:
         if sums.unknown and (more > 0 if bill.cost is not None else bill.prompt != book.prompt):
             # The bill may have some of the calls that were never answered, whose tokens nobody knows here.
             bound = None if sums.unbounded else sums.bound
-            inside = bound is not None and more <= bound + self._slack(lines)
-            whole.unknown += more if inside else 0
-            kind: Kind = "unknown_billed" if inside else "above_bound"
+            kind = self._unanswered(more, bound, lines)
+            whole.unknown += more if kind in EXPLAINED else 0
             self._differ(whole, Difference(kind, book=book, bill=bill, bound=bound, **at))
         else:
             self._unlike(whole, book, bill, at, lines=lines)
@@ -230,6 +233,12 @@ class Reconciliation:
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
+    def _unanswered(self, cost: int, bound: int | None, lines: int) -> Kind:
+        """How it is to be taken that the bill has calls that were never answered."""
+        if bound is None:
+            return "unbounded"
+        return "within_bound" if cost <= bound + self._slack(lines) else "above_bound"
+
     def _slack(self, lines: int) -> int:
         """By how much costs may differ because the bill rounds each of its lines."""
         return lines * 10 ** (12 - self._decimals) // 2 if self._decimals < 12 else 0
@@ -238,7 +247,7 @@ class Reconciliation:
         return self.compared.setdefault((period, model and model.lower(), currency), Compared())
 
     def _differ(self, whole: Compared, difference: Difference) -> None:
-        whole.differences += difference.kind != "unknown_billed"
+        whole.differences += difference.kind not in EXPLAINED
         self.differences.append(difference)
 
     def sorted(self) -> list[tuple[tuple[str | None, str | None, str | None], Compared]]:
@@ -274,5 +283,7 @@ def _provider(folders: Sequence[BookFolder], asked: str | None) -> str | None:
         return asked
     if len(known) > 1:
         named = " or ".join(f"--provider {name}" for name in known)
-        raise RefusedToStart(f"these calls are of {' and '.join(known)}, and a bill is of one provider. Say which: {named}")
+        raise RefusedToStart(
+            f"these calls are of {' and '.join(known)}, and a bill is of one provider. Say which: {named}"
+        )
     return known[0]

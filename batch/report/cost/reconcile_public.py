@@ -1,4 +1,7 @@
-"""A comparison with a bill as values that JSON and CSV have, for programs. Owns the names of the keys; computes nothing."""
+"""A comparison with a bill as values that JSON and CSV have, for programs.
+
+Owns the names of the keys. It computes nothing.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from batch.core.records import COST_DIGITS
 from batch.report.cost import waste
 from batch.report.cost.book import BookFolder, open_folders
-from batch.report.cost.keys import Key, Stretch, keys_of
+from batch.report.cost.keys import Key, Stretch, conditions, keys_of
 from batch.report.cost.repricing import Repricing
 from batch.report.cost.sums import CALLS, Summing, Sums, total_of
 from batch.report.cost.waste import rows_of, ways
@@ -36,6 +36,8 @@ class Query(msgspec.Struct, frozen=True):
     zones: Zones = msgspec.field(default_factory=Zones)
     provider: str | None = None
     """Only calls of this one."""
+    where: tuple[str, ...] = ()
+    """Only calls that have these values: each as `NAME=VALUE`, with a name of `--by`."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -72,13 +74,14 @@ class CostReport:
         zones: by the zone of its days, the providers that were met.
         first_us: when the first of the calls was sent; None when there are none.
         last_us: when the last was.
-        waiting: how many of the calls the ledger alone has: they are not published yet.
+        waiting: how many calls of this time the ledgers alone have: they are not published yet.
         astray: how many answered calls belong to rows that are in no table: pruned, or not published yet.
     """
 
     def __init__(self, outs: Sequence[Path], query: Query, repricing: Repricing | None = None) -> None:
         self.folders = open_folders(outs)
         self.keys: list[Key] = keys_of(query.by, self.folders, query.zones)
+        self._where = conditions(query.where, self.folders, query.zones)
         self.zones: dict[str, set[str]] = {}
         self.first_us: int | None = None
         self.last_us: int | None = None
@@ -94,25 +97,37 @@ class CostReport:
         self.unpriced = (self._new if repricing is not None else self._book).unpriced
 
     def _read(self, folder: BookFolder) -> None:
-        calls = ["row_number", *CALLS, *waste.CALLS, "service_tier", *(c for key in self.keys for c in key.calls)]
-        rows = [*waste.RESULTS, *(column for key in self.keys for column in key.results)]
+        keys = [*self.keys, *(key for key, _ in self._where)]
+        calls = ["row_number", *CALLS, *waste.CALLS, "service_tier", *(name for key in keys for name in key.calls)]
+        rows = [*waste.RESULTS, *(name for key in keys for name in key.results)]
         self.waiting += self._count_waiting(folder)
         for made, table in folder.stretches(list(dict.fromkeys(calls)), list(dict.fromkeys(rows))):
             places = rows_of(made, table)
             codes = ways(made, table, places)
             # Only now: whether a call was asked again may stand beyond the end of the time asked for.
-            wanted = chosen(made, self._query)
+            stretch = Stretch(folder, made, table, places)
+            wanted = self._wanted(stretch)
             if wanted is not None:
-                made, codes, places = made.filter(wanted).combine_chunks(), codes.filter(wanted), places.filter(wanted)
-            if len(made):
-                self._sum(Stretch(folder, made, table, places), codes)
+                kept = made.filter(wanted).combine_chunks()
+                stretch, codes = Stretch(folder, kept, table, places.filter(wanted)), codes.filter(wanted)
+            if len(stretch.calls):
+                self._sum(stretch, codes)
+
+    def _wanted(self, stretch: Stretch) -> Any:
+        """Which calls are asked for; None for all of them."""
+        wanted = chosen(stretch.calls, self._query)
+        for key, value in self._where:
+            values = key.values(stretch)
+            same = pc.fill_null(pc.equal(values.dictionary, value).take(values.indices), fill_value=False)
+            wanted = same if wanted is None else pc.and_(wanted, same)
+        return wanted
 
     def _sum(self, stretch: Stretch, codes: Any) -> None:
         calls = stretch.calls
         ends = pc.min_max(whole(calls.column("sent_at")).cast(pa.int64())).as_py()
         self.first_us = ends["min"] if self.first_us is None else min(self.first_us, ends["min"])
         self.last_us = ends["max"] if self.last_us is None else max(self.last_us, ends["max"])
-        for provider in whole(calls.column("provider")).dictionary.to_pylist():
+        for provider in whole(calls.column("provider")).unique().to_pylist():
             self.zones.setdefault(self._query.zones.of(provider).key, set()).add(provider)
         values = [key.values(stretch) for key in self.keys]
         self._book.add(calls, values, codes)
@@ -138,7 +153,9 @@ class CostReport:
         found = []
         for (values, currency), sums in sorted(book.items(), key=_order):
             # The other prices stand beside the first currency of the group: they are of the same calls.
-            found.append(Group(values, currency, sums, tuple(sorted(new.pop(values, []), key=lambda one: one[0] or ""))))
+            found.append(
+                Group(values, currency, sums, tuple(sorted(new.pop(values, []), key=lambda one: one[0] or "")))
+            )
         return found
 
 

@@ -1,8 +1,8 @@
 """What stored usage costs at other prices, or what another model would have cost for the same tokens.
 
-Owns how each call of a batch finds its line of a price list without being looked up alone: calls of one provider, model,
-tier and lane that lie in the same band, on the same days and in the same quarter of an hour have one line. Which line
-that is, `money` says.
+Owns how each call of a batch finds its line of a price list without being looked up alone: calls of one provider,
+model, tier and lane that lie in the same band, on the same days and in the same quarter of an hour have one line. Which
+line that is, `money` says.
 """
 
 from __future__ import annotations

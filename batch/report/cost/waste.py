@@ -95,9 +95,9 @@ def ways(calls: pa.Table, results: pa.Table, places: Any) -> Any:
 
 def _more(calls: pa.Table, standing: Any, answered: Any) -> Iterator[tuple[int, int]]:
     """The calls of rows that were tried more than once, without which these rows would have come to the same."""
-    again = pc.is_in(
-        whole(calls.column("purpose")).dictionary, value_set=pa.array(_AGAIN, pa.string())
-    ).take(whole(calls.column("purpose")).indices)
+    again = pc.is_in(whole(calls.column("purpose")).dictionary, value_set=pa.array(_AGAIN, pa.string())).take(
+        whole(calls.column("purpose")).indices
+    )
     again = pc.fill_null(again, fill_value=False)
     attempt = pc.fill_null(whole(calls.column("attempt")), fill_value=0)
     tried = pc.and_(standing, pc.or_(again, pc.greater(attempt, 0)))

@@ -1,7 +1,7 @@
-"""Reads two tables side by side in stretches of row numbers, so that calls meet their rows in a memory that stays flat.
+"""Reads two tables side by side in stretches of row numbers, so that calls meet their rows in flat memory.
 
-Owns how long a stretch is: so long that about `ROWS` rows of both tables lie in it, by what the footers of the files say
-of their row groups. A row group that reaches over several stretches is read for each of them. It knows no money.
+Owns how long a stretch is: so long that about `ROWS` rows of both tables lie in it, by what the footers of the files
+say of their row groups. A row group that reaches over several stretches is read for each of them. It knows no money.
 """
 
 from __future__ import annotations
@@ -77,8 +77,10 @@ class PartFile:
         Raises:
             StorageError: the footer does not tell, and the column cannot be read.
         """
-        place = next((n for n in range(self._metadata.num_columns) if self._metadata.schema.column(n).path == name), None)
-        said = [
+        place = next(
+            (n for n in range(self._metadata.num_columns) if self._metadata.schema.column(n).path == name), None
+        )
+        said: list[Any] = [
             None if place is None else self._metadata.row_group(index).column(place).statistics
             for index in range(self._metadata.num_row_groups)
         ]

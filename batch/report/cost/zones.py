@@ -87,8 +87,7 @@ def _limit(text: str, flag: str, *, end: bool) -> Limit:
     try:
         if re.fullmatch(r"\d{4}(-\d{2})?(-\d{2})?", text):
             first = date.fromisoformat(f"{text}-01-01"[:10] if len(text) < 10 else text)
-            if end:
-                first = {4: _next_year, 7: _next_month, 10: lambda day: day + _DAY}[len(text)](first)
+            first = _next(first, len(text)) if end else first
             return Limit(datetime(first.year, first.month, first.day), aware=False, text=text)  # noqa: DTZ001 - local
         moment = datetime.fromisoformat(text)
         return Limit(moment, aware=moment.tzinfo is not None, text=text)
@@ -96,12 +95,13 @@ def _limit(text: str, flag: str, *, end: bool) -> Limit:
         raise RefusedToStart(f"{flag} {text}: is no day and no moment. {_EXAMPLES}") from None
 
 
-def _next_year(day: date) -> date:
-    return date(day.year + 1, 1, 1)
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+def _next(day: date, length: int) -> date:
+    """The day behind a year, a month or a day, by how long its text is."""
+    if length == len("2026"):
+        return date(day.year + 1, 1, 1)
+    if length == len("2026-10"):
+        return (day + timedelta(days=32)).replace(day=1)
+    return day + _DAY
 
 
 def _zone(name: str) -> ZoneInfo:
