@@ -173,7 +173,6 @@ def _about(report: CostReport, savings: Savings, exchange: Exchange | None) -> l
         ("batch and flex", _each(report, lambda currency, sums: _tiers(currency, sums, savings))),
         ("off-peak", _each(report, lambda currency, sums: _off_peak(currency, sums, savings))),
         ("unknown calls", _each(report, _unknown)),
-        ("without tokens", _unmeasured(report)),
         ("converted", "" if exchange is None else _converted(report, exchange)),
         ("days", "; ".join(zones) if days else ""),
         ("without a row", _rows(report)),
@@ -227,17 +226,14 @@ def _off_peak(currency: str | None, sums: Sums, savings: Savings) -> str:
 
 
 def _unknown(currency: str | None, sums: Sums) -> str:
-    if not sums.unknown:
-        return ""
-    said = f"{sums.unknown:,} possibly billed"
-    if sums.unknown > sums.unbounded:
-        said += f", at most {_amount(sums.bound, currency)}"
-    return said if not sums.unbounded else f"{said}; of {sums.unbounded:,} nothing can be said: no max_tokens"
-
-
-def _unmeasured(report: CostReport) -> str:
-    calls = sum(sums.unmeasured for sums in report.totals.values())
-    return f"{count(calls, 'answered call')} told no tokens: in no sum" if calls else ""
+    parts = [
+        f"{sums.unknown:,} never answered, possibly billed" if sums.unknown else "",
+        f"{sums.unmeasured:,} answered without a word on tokens" if sums.unmeasured else "",
+    ]
+    said = ", ".join(part for part in parts if part)
+    if sums.unknown + sums.unmeasured > sums.unbounded:
+        said += f": at most {_amount(sums.bound, currency)}"
+    return f"{said}\nof {sums.unbounded:,} nothing can be said: no max_tokens, no price, or more than text" if sums.unbounded else said
 
 
 def _converted(report: CostReport, exchange: Exchange) -> str:

@@ -59,13 +59,12 @@ LINES: Final[dict[str, str]] = {
     "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
-    "unknown calls": "Of cost: calls that were sent and never answered, and the most that they can have cost.",
+    "unknown calls": "Of cost: calls whose cost nobody knows here, and the most that they can have cost.",
     "unpublished": "Of cost: calls that the ledger of a run at work has, and that are not in OUT/calls yet. They are "
     "in the sums.",
     "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
     "without a row": "Of cost: answered calls whose row is in no table: it is under way, or it was pruned. They are in "
     "the sums.",
-    "without tokens": "Of cost: answered calls whose reply said nothing of tokens, so that their cost is not known.",
 }
 """By the name in front of a line of run, check, status, show, cost, prune and rebuild: what it tells."""
 

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch.core.records import Call, Outcome, Sums
+from batch.core.records import Call, Outcome, Sums, cost_decimal
 from batch.output import tables
+from batch.output.columns import COST
 from batch.output.folder import OutputFolder
 from batch.output.parts import write_part
 from batch.output.rebuild import rebuild
@@ -54,6 +55,7 @@ def book(
     names: Mapping[str, str] | None = None,
     of_a_file: int = 1_000,
     leave_out: Sequence[str] = (),
+    bounds: Mapping[str, int] | None = None,
 ) -> OutputFolder:
     """An output folder with these calls and rows.
 
@@ -65,6 +67,7 @@ def book(
         names: of the job, by run; `tickets` in all others.
         of_a_file: how many calls and rows a file has.
         leave_out: columns of calls that an older version did not have.
+        bounds: by the id of a call, the most it can have cost.
     """
     folder = OutputFolder(root)
     folder.prepare()
@@ -74,13 +77,27 @@ def book(
         mine = [tables.CallRow(f"r{c.row_number}", c.row_number, c.variant, c.call) for c in calls if c.run == run]
         for part, start in enumerate(range(0, len(mine), of_a_file)):
             batch = tables.call_batch(mine[start : start + of_a_file], tags or {}, run=run, job=name)
-            write_part(folder.calls_part(run, part), schema, [batch.select(schema.names)], points=POINTS)
+            batch = batch.select(schema.names)
+            if bounds is not None:
+                batch = _bounded(batch, bounds)
+            write_part(folder.calls_part(run, part), batch.schema, [batch], points=POINTS)
         job = {"name": name, "tags": tags or {}, "request": {"model": "glm-4"}}
         folder.run_file(run).write_text(json.dumps({"run": run, "job": job}))
     if rows:
         _results(folder, rows, of_a_file)
     rebuild(folder, OCTOBER_US)
     return folder
+
+
+def _bounded(batch: pa.RecordBatch, bounds: Mapping[str, int]) -> pa.RecordBatch:
+    """The calls with the most that each can have cost."""
+    told = [bounds.get(name) for name in batch.column("client_call_id").to_pylist()]
+    column = pa.array([None if units is None else cost_decimal(units) for units in told], COST)
+    kept = [name for name in batch.schema.names if name != "cost_bound"]
+    schema = pa.schema(
+        [*(batch.schema.field(name) for name in kept), pa.field("cost_bound", COST)], batch.schema.metadata
+    )
+    return pa.RecordBatch.from_arrays([*(batch.column(name) for name in kept), column], schema=schema)
 
 
 def _results(folder: OutputFolder, rows: Sequence[BookRow], of_a_file: int) -> None:

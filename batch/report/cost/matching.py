@@ -103,7 +103,7 @@ class Matched(msgspec.Struct, frozen=True, array_like=True):
     calls: int
     """How many records of the book have this id."""
     known: int
-    """How many of them were answered, or refused."""
+    """Of how many of them the cost is known, or could be."""
     our_prompt: int | None
     our_completion: int | None
     our_total: int | None
@@ -180,7 +180,8 @@ class Matching:
             told: Any = (prompt, completion, total, booked, currency)
             if found is not None:
                 most = None if bound is None else units(bound)
-                self._db.execute(_MET, (found[0], state != "unknown", *told, most))
+                known = state != "unknown" and not (state == "answered" and prompt is None)
+                self._db.execute(_MET, (found[0], known, *told, most))
             elif booked or (state == "answered" and booked is None and total):
                 self._db.execute(
                     "INSERT INTO alone VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (ids[0], days[begin], model, *told)

@@ -32,9 +32,9 @@ COST_KEYS: Final[dict[str, str]] = {
     "cached_tokens": "Part of prompt_tokens: what came from the provider's cache; null when it never said so.",
     "reasoning_tokens": "Part of completion_tokens: what the model thought; null when the provider never said so.",
     "unknown_calls": "Calls that were sent and never answered: possibly billed, in no sum.",
-    "unknown_at_most": "The most that those of them can have cost that are bounded; null when none is.",
-    "unbounded_calls": "How many of them are not: nothing can be said of what they cost.",
     "unmeasured_calls": "Answered calls whose reply said nothing of tokens: their cost is not known.",
+    "unknown_at_most": "The most that those of both can have cost that are bounded; null when none is.",
+    "unbounded_calls": "How many of both are not: nothing can be said of what they cost.",
     "unpriced_calls": "Calls with known tokens and no price: their cost is missing in the sum.",
     "wasted_cost": "What was paid for nothing: for answers that are no part of what stands in the table.",
     **{f"{way}_cost": f"The part of wasted_cost that is of one kind. {text}" for way, text in WASTE.items()},
@@ -130,7 +130,7 @@ def _new(group: Group) -> tuple[Any, Any, int | None]:
 def _sums(currency: str | None, sums: Sums, saved: Saved) -> dict[str, Any]:
     ways = {f"{way}_cost": decimal_text(sums.wasted[way].cost if way in sums.wasted else 0) for way in WASTE}
     numbers = {f"{way}_calls": sums.wasted[way].calls if way in sums.wasted else 0 for way in WASTE}
-    bounded = sums.unknown > sums.unbounded
+    bounded = sums.unknown + sums.unmeasured > sums.unbounded
     return {
         "currency": currency,
         "cost": _text(sums.cost),
@@ -141,9 +141,9 @@ def _sums(currency: str | None, sums: Sums, saved: Saved) -> dict[str, Any]:
         "cached_tokens": sums.cached_tokens,
         "reasoning_tokens": sums.reasoning_tokens,
         "unknown_calls": sums.unknown,
+        "unmeasured_calls": sums.unmeasured,
         "unknown_at_most": decimal_text(sums.bound) if bounded else None,
         "unbounded_calls": sums.unbounded,
-        "unmeasured_calls": sums.unmeasured,
         "unpriced_calls": sums.unpriced,
         "wasted_cost": decimal_text(sums.wasted_cost),
         **ways,

@@ -214,7 +214,7 @@ class Reconciliation:
         book = _place(sums, bill.currency)
         whole.booked += sums.cost or 0
         more = (bill.cost or 0) - (sums.cost or 0)
-        if sums.unknown and (more > 0 if bill.cost is not None else bill.prompt != book.prompt):
+        if (sums.unknown or sums.unmeasured) and (more > 0 if bill.cost is not None else bill.prompt != book.prompt):
             # The bill may have some of the calls that were never answered, whose tokens nobody knows here.
             bound = None if sums.unbounded else sums.bound
             kind = self._unanswered(more, bound, lines)

@@ -79,7 +79,7 @@ class Sums(msgspec.Struct):
     unknown: int = 0
     """Calls that were sent and never answered: possibly billed."""
     bound: int = 0
-    """The most that those of them can have cost that are bounded."""
+    """The most that those of them, and of the unmeasured ones, can have cost that are bounded."""
     unbounded: int = 0
     """How many of them are not."""
     unmeasured: int = 0
@@ -186,10 +186,11 @@ class Summing:
             )
         standing, number = found["standing"], found["count_all"]
         sums.calls += number
-        if standing == _UNKNOWN:
-            sums.unknown += number
+        if standing in (_UNKNOWN, _UNMEASURED):
             sums.bound += units(found["cost_bound_sum"])
             sums.unbounded += number - found["cost_bound_count"]
+        if standing == _UNKNOWN:
+            sums.unknown += number
             return
         prompt, completion, cached, reasoning, written = (found[f"{name}_sum"] for name in _TOKENS)
         line = Line(number, prompt or 0, completion or 0, cached or 0, written or 0, units(found["cost_sum"]))
