@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "prices": ("batch.cli.prices:prices", "What models cost, by band, tier and hour; whence and since when."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
+    "cost": ("batch.cli.cost:cost", "What calls have cost: by day, model, team; other prices; against a bill."),
     "explain": ("batch.cli.explain:explain", "What any key, column, flag, error, exit code or word means."),
 }
 

@@ -15,10 +15,17 @@ LINES: Final[dict[str, str]] = {
     "agreement": "Of labels: which part of the askings of a row said its label, on average, and how many rows were "
     "unanimous. Missing where no row was asked several times.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
+    "batch and flex": "Of cost: what the calls at prices of batch files or of the flex tier would have cost more at "
+    "the standard ones.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
+    "cache": "Of cost: tokens that came from the provider's cache, and what they would have cost more at the full "
+    "price.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
     "confidence": "Of labels: how sure the model was of its label, on average. Missing where no service told.",
+    "converted": "Of cost: the total in one currency, by the dated rates of --rates; without them nothing is "
+    "converted.",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
+    "days": "Of cost: the time zones of its days and hours, and whose calls they are of.",
     "doubts": "Of prices: what is to be said against a line: not confirmed, or compared with its source long ago.",
     "ended by": "Of show: why the answer ended (finish_reason), and the flags of the row.",
     "exit code": "What the command of the last run ended with; missing while it works, and when it was killed.",
@@ -37,10 +44,13 @@ LINES: Final[dict[str, str]] = {
     "model": "Provider, model and lane that rows are asked with.",
     "models": "Provider, models and lane that rows are asked with: each row is asked of each model.",
     "now": "Of status: what the run at work is doing, how fast, and what it waits for.",
+    "off-peak": "Of cost: what the calls would have cost more in the dearest hours of their price list.",
     "old ledger": "Of rebuild: where the old ledger was put, or what was wrong with it.",
     "one row": "Of run: the command that tells all of one row.",
     "only at": "Of prices: the hosts a line is for, where a provider bills otherwise at another address.",
     "output": "Of check: the output folder, what is in it, and the size of its parts.",
+    "paid for nothing": "Of cost: answers that are no part of what stands in the table: failed, retried, re-asked or "
+    "duplicate.",
     "parameters": "Of check: what is sent with each request besides the messages.",
     "price": "Of check and prices: what a million tokens cost, by length, tier and hour, and which line says so.",
     "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
@@ -63,11 +73,16 @@ LINES: Final[dict[str, str]] = {
     "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
+    "unknown calls": "Of cost: calls whose cost nobody knows here, and the most that they can have cost.",
+    "unpublished": "Of cost: calls that the ledger of a run at work has, and that are not in OUT/calls yet. They are "
+    "in the sums.",
     "valid": "Of labels: how many rows have a valid label, as a share of all. Of prices: since when a line counts and "
     "until when, in which zone.",
     "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
+    "without a row": "Of cost: answered calls whose row is in no table: it is under way, or it was pruned. They are in "
+    "the sums.",
 }
-"""By the name in front of a line of run, check, status, show, prune and rebuild: what it tells."""
+"""By the name in front of a line of run, check, status, show, cost, prune and rebuild: what it tells."""
 
 PHRASES: Final[dict[str, str]] = {
     "for good": "Of failed rows: not asked again until what is asked changes, or with --retry all.",

@@ -67,6 +67,12 @@ def known_providers() -> tuple[str, ...]:
     return tuple(PROVIDERS)
 
 
+def billing_zone(provider: str) -> str:
+    """The time zone whose days the bill of a provider has, by its IANA name; UTC where it is not known."""
+    service = PROVIDERS.get(provider)
+    return "UTC" if service is None else service.billing_zone
+
+
 def find(provider: str, tables: Tables | None = None) -> Service:
     """The service of that name: a built-in one, or one that a job's own table describes.
 

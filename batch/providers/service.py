@@ -87,6 +87,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Used when no variable is set; None refuses to start, `""` sends none."""
     language: str | None = None
     """Value of `Accept-Language`."""
+    billing_zone: str = "UTC"
+    """The time zone whose days and months its bill has."""
     codes: Codes = {}
     """Error codes and types → what went wrong and what it asks for."""
     call_id_header: str | None = None

@@ -32,6 +32,11 @@ from batch.output.columns import (
     SAMPLED,
 )
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
+from batch.report.cost.keys import BY
+from batch.report.cost.public import COST_KEYS
+from batch.report.cost.reconcile import KINDS as DIFFERENCES
+from batch.report.cost.reconcile_public import DIFFERENCE_KEYS
+from batch.report.cost.waste import WASTE
 from batch.report.row import STAGES
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
@@ -252,6 +257,11 @@ _WORDS = (
     ("totals.", "number in runs/*.json and status.json", TOTALS),
     ("progress.", "key of status.json and of --progress json", PROGRESS),
     ("status.", "key of status.json", HEARTBEAT),
+    ("by", "what cost --by takes", BY),
+    ("waste", "way in which a call is paid for nothing", WASTE),
+    ("difference", "how a book and a bill differ", DIFFERENCES),
+    ("cost.", "key of cost --json", COST_KEYS),
+    ("reconcile.", "key of cost --reconcile --json", DIFFERENCE_KEYS),
 )
 """What stands before the word in the name of its topic, what kind of thing it is, and the table with its text."""
 

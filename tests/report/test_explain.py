@@ -16,6 +16,8 @@ from batch.output import columns, tables
 from batch.plan.continuation import Closing
 from batch.prompts import finish_reasons
 from batch.report import explain, row, status
+from batch.report.cost import keys as keys_of_cost
+from batch.report.cost import public, reconcile, reconcile_public, waste
 from batch.report.explain import Topic
 from batch.run import progress, status_files
 from batch.run.command import Report
@@ -80,7 +82,8 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert all(topic.text.endswith(".") for topic in told)
     tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
     numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS, status_files.HEARTBEAT)
-    assert [topic.aliases[0] for topic in told] == [word for table in (*tables, *numbers) for word in table]
+    money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
+    assert [topic.aliases[0] for topic in told] == [word for table in (*tables, *numbers, *money) for word in table]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
         ("70", ["70", "fault 70"]),
         ("flood of headers", ["fault 70"]),
         ("[tools]", [key for key in keys.KEYS if key.startswith("tools.")]),
-        ("run", ["results.run", "calls.run", "runs.run", "progress.run", "run --limit"]),
+        ("run", ["results.run", "calls.run", "runs.run", "progress.run", "by run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),
         ("error", list(errors.FAILURES)),

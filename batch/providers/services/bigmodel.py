@@ -121,6 +121,7 @@ MODELS: Final = (
 GLM: Final = Service(
     name="glm",
     speaks="glm",
+    billing_zone="Asia/Shanghai",
     base_url="https://open.bigmodel.cn/api/paas/v4",
     keys=("ZHIPUAI_API_KEY", "ZHIPU_API_KEY", "ZAI_API_KEY"),
     base_variable="ZHIPUAI_BASE_URL",
@@ -145,6 +146,7 @@ GLM: Final = Service(
 ZAI: Final = msgspec.structs.replace(
     GLM,
     name="zai",
+    billing_zone="UTC",
     base_url="https://api.z.ai/api/paas/v4",
     keys=("ZAI_API_KEY", "ZHIPUAI_API_KEY"),
     base_variable="ZAI_BASE_URL",

@@ -15,6 +15,7 @@ from batch.providers.service import OBJECT, WHOLE, YES_OR_NO, Field, Model, Serv
 DASHSCOPE: Final = Service(
     name="dashscope",
     speaks="openai",
+    billing_zone="Asia/Shanghai",
     base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
     keys=("DASHSCOPE_API_KEY",),
     base_variable="DASHSCOPE_BASE_URL",

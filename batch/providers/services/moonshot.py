@@ -15,6 +15,7 @@ from batch.providers.service import Field, Model, Service
 MOONSHOT: Final = Service(
     name="moonshot",
     speaks="openai",
+    billing_zone="Asia/Shanghai",
     base_url="https://api.moonshot.cn/v1",
     keys=("MOONSHOT_API_KEY", "KIMI_API_KEY"),
     base_variable="MOONSHOT_BASE_URL",
