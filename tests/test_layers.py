@@ -17,7 +17,7 @@ PACKAGE = ROOT / "batch"
 WINGS: dict[str, str] = {
     "core": "*",
     "job": "job labelspec faults keys options providers toolspec",
-    "money": "prices",
+    "money": "prices rates",
     "tokens": "measure model calibration",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes votes quality",
@@ -29,7 +29,7 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner admission respill gone tooling estimate",
+    "plan": "preflight continuation planner admission respill gone tooling sizes survey forecast",
     "run": "blocking command progress prune status_files",
     "report": "*",
     "cli": "",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from batch.cli import jobs, labelling
 from batch.cli.text import count, pairs, say, table
+from batch.core.clock import Clock
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
@@ -176,7 +176,7 @@ def _price(checked: CheckedJob) -> str:
 
 def _price_of(checked: CheckedJob, model: str) -> str:
     provider = checked.job.model.provider
-    price = checked.prices.find(provider, model, datetime.now(UTC).date())
+    price = checked.prices.rates(provider, model, Clock().now_us(), prompt_tokens=0, completion_tokens=0)
     if price is None:
         return f"no price for {provider}/{clean(model)}: cost will be null; tokens are counted all the same"
     per_million = [f"{_per_million(price.input)} in", f"{_per_million(price.output)} out"]

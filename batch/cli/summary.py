@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.text import count, money, pairs, say, table
-from batch.core.clock import describe
+from batch.core.clock import Clock, describe
 from batch.core.flags import FLAGS
 from batch.core.plain import clean, quoted
 from batch.money.prices import Prices
@@ -265,9 +264,8 @@ def cost_text(totals: Totals, model: str) -> str:
 
 def unpriced(provider: str, models: Sequence[str]) -> str:
     """The models that have no price today. All of them when each has one: then the bill names another model."""
-    today = datetime.now(UTC).date()
-    prices = Prices.load()
-    without = [model for model in models if prices.find(provider, model, today) is None]
+    prices, now_us = Prices.load(), Clock().now_us()
+    without = [model for model in models if prices.currency(provider, model, now_us) is None]
     return f"{provider}/{', '.join(without or models)}"
 
 

@@ -1,4 +1,5 @@
 """Money: what tokens cost, from dated price lists, in exact arithmetic.
 
-Owns the price table. It knows no run and no row. Door: `prices` (`Prices`).
+Owns the price book, the form of price files and the search in them. It knows no run and no row. Doors: `prices`
+(`Prices`: the search), `rates` (`Rates`: one line of a list).
 """

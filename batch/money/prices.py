@@ -1,189 +1,300 @@
-"""Prices: what a token of a model costs on a day, and what a call costs exactly.
+"""Prices: which line of the price lists a call is billed by, and what it costs exactly.
 
-Owns the table in `prices.toml` beside it and the arithmetic, which is in integers of 10⁻¹² of the currency unit: a
-price that is no whole number per token in that unit does not load. It converts no currency, fetches nothing, and knows
-no tier but the standard one and batch files. A model that is not in the table has no price: unknown is None, never 0.
+Owns the search: by provider, model, tier, lengths and the moment a call was sent. Lines that a user gives win over the
+book that comes with promptmill. Unknown is None, never 0. It does not know how price files are written, converts no
+currency, fetches nothing.
 """
 
 from __future__ import annotations
 
-import tomllib
-from datetime import date
-from decimal import Decimal, InvalidOperation
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import msgspec
 
-from batch.core.errors import RefusedToStart
-from batch.core.records import COST_UNIT
+from batch.core.clock import MICROSECONDS
+from batch.core.hours import Window
+from batch.core.records import Usage
+from batch.money import pricefile
+from batch.money.rates import Rates, Tier, tier_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from batch.core.records import Usage
-
-TABLE: Final = Path(__file__).with_name("prices.toml")
-_PER: Final = 1_000_000
 _CACHE_MAX: Final = 4096
+_HOUR_US: Final = 3600 * MICROSECONDS
 
 
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of one token in 10⁻¹² of the currency unit, on the days for which it is valid."""
+class Charge(msgspec.Struct, frozen=True):
+    """What a call costs."""
 
-    id: str
-    """`provider/model@first-day`: it never changes and is stored with every call of this price."""
+    cost: int
+    """In 10⁻¹² of the currency unit."""
     currency: str
-    input: int
-    output: int
-    cached_input: int
-    batch_input: int
-    batch_output: int
-    batch_cached_input: int
-
-    def cost(self, usage: Usage, *, bulk: bool = False) -> int:
-        """The exact cost of a call in 10⁻¹² of the currency unit.
-
-        Cached tokens are a part of the prompt tokens and cost `cached_input`; reasoning tokens are a part of the
-        completion tokens.
-
-        Args:
-            usage: the tokens of the call.
-            bulk: take the price of batch files, which is the full price where the table has no other.
-        """
-        cached = min(max(usage.cached_tokens or 0, 0), usage.prompt_tokens)
-        fresh = usage.prompt_tokens - cached
-        if bulk:
-            return (
-                fresh * self.batch_input
-                + cached * self.batch_cached_input
-                + usage.completion_tokens * self.batch_output
-            )
-        return fresh * self.input + cached * self.cached_input + usage.completion_tokens * self.output
+    price_id: str
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One `[[price]]` of the file."""
+class _Group(msgspec.Struct, frozen=True):
+    """Lines that begin to count at the same moment: each call falls into one of them, by its hour and its lengths."""
 
-    providers: tuple[str, ...]
-    models: tuple[str, ...]
-    currency: str
-    input: str
-    output: str
-    valid_from: date
-    source: str
-    checked_on: date
-    cached_input: str | None = None
-    batch_factor: str | None = None
-    valid_to: date | None = None
+    from_us: int
+    to_us: int | None
+    always: tuple[Rates, ...]
+    hours: tuple[tuple[tuple[Window, ...], tuple[Rates, ...]], ...]
+    """Those of some hours; `always` counts at all others."""
+
+    def at(self, at_us: int) -> tuple[Rates, ...]:
+        for windows, lines in self.hours:
+            if any(at_us in window for window in windows):
+                return lines
+        return self.always
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    price: tuple[_Entry, ...] = ()
+_Groups = Mapping[Tier, Sequence[_Group]]
+"""By tier, latest first."""
 
 
 class Prices:
-    """A table of prices, in which a repeated search costs one access to a dictionary."""
+    """All prices there are, in which a repeated search costs one access to a dictionary.
 
-    def __init__(self, entries: Iterable[tuple[_Entry, Price]]) -> None:
-        # Latest first: the first entry that matches is the one that counts.
-        self._entries = sorted(entries, key=lambda pair: pair[0].valid_from, reverse=True)
-        self._cache: dict[tuple[str, str, date], Price | None] = {}
+    Args:
+        shelves: lines that belong together, the nearest first: a shelf that knows a model hides those behind it.
+    """
+
+    def __init__(self, *shelves: Sequence[Rates]) -> None:
+        self._shelves = shelves
+        self._found: dict[tuple[str, str], tuple[_Groups, ...]] = {}
+        self._ids: dict[str, Rates] = {}
+        self._bounds: dict[tuple[str, str, Tier, int], tuple[Rates, ...]] = {}
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Prices:
-        """Read the table in `path`, or the one that comes with promptmill.
+    def load(
+        cls,
+        *files: Path,
+        lines: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        job_file: Path | None = None,
+        behind: Sequence[Path] = (),
+    ) -> Prices:
+        """Read price files and the book, the nearest first: files, lines of a job, files behind them, the book.
+
+        Args:
+            files: price files that win over everything else, as `--prices` gives one.
+            lines: by provider, the `[[provider.NAME.price]]` tables of a job.
+            job_file: where those stand, for error texts.
+            behind: price files that win over the book alone, as `prices` in a job gives one.
 
         Raises:
-            RefusedToStart: the file cannot be read, is not TOML, or has a wrong entry, which the message names.
+            RefusedToStart: a file cannot be read, is not TOML, or has wrong prices: each with its line and the way out.
         """
-        path = path or TABLE
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-            entries = msgspec.convert(document, _File).price
-        except (OSError, ValueError) as error:  # those of TOML, UTF-8 and msgspec are ValueErrors
-            raise RefusedToStart(f"price table {path}: {error}") from error
-        return cls(
-            [
-                (entry, _price(entry, where=f"price table {path}, entry {number}"))
-                for number, entry in enumerate(entries, 1)
-            ]
+        shelves = [pricefile.read_file(path) for path in files]
+        if lines and any(lines.values()):
+            text = job_file.read_text(encoding="utf-8-sig") if job_file is not None and job_file.is_file() else ""
+            file = "the job" if job_file is None else job_file.name
+            shelves.append(
+                [
+                    line
+                    for provider, tables in lines.items()
+                    for line in pricefile.read_tables(tables, provider=provider, file=file, text=text)
+                ]
+            )
+        shelves += [pricefile.read_file(path) for path in behind]
+        return cls(*shelves, _book())
+
+    def rates(
+        self,
+        provider: str,
+        model: str,
+        at_us: int,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        tier: str | None = None,
+        lane: str = "sync",
+    ) -> Rates | None:
+        """The line that a call is billed by, or None when there is none.
+
+        Upper and lower case are the same. An exact name goes before a pattern, then what began later before what began
+        earlier.
+
+        Args:
+            provider: its name.
+            model: its name, as the answer says it.
+            at_us: when the call was sent, in microseconds of UTC.
+            prompt_tokens: of the whole call, cached ones included.
+            completion_tokens: of the whole call, reasoning included.
+            tier: `service_tier` of the answer, else of the request; None is the standard one.
+            lane: how the call travelled.
+        """
+        known = tier_of(tier, lane)
+        if known is None:
+            return None
+        for line in self._at(provider, model, at_us, known):
+            if line.holds(prompt_tokens, completion_tokens):
+                return line
+        return None
+
+    def charge(
+        self,
+        provider: str,
+        model: str,
+        at_us: int,
+        usage: Usage,
+        *,
+        tier: str | None = None,
+        lane: str = "sync",
+    ) -> Charge | None:
+        """What a call of these tokens costs, or None when there is no price for it; the rest is as in `rates`."""
+        line = self.rates(
+            provider,
+            model,
+            at_us,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            tier=tier,
+            lane=lane,
         )
+        return None if line is None else Charge(line.cost(usage), line.currency, line.id)
 
-    def find(self, provider: str, model: str, day: date) -> Price | None:
-        """The price of a model on a day, or None when the table does not have it.
+    def bound(
+        self,
+        provider: str,
+        model: str,
+        at_us: int,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        tier: str | None = None,
+        lane: str = "sync",
+    ) -> Charge | None:
+        """The most that a call of up to so many tokens can cost that is sent now or within the hour after this one.
 
-        Upper and lower case are the same. An exact name goes before a pattern, then the later entry before the earlier.
+        In any band that such a call can fall into, with nothing cached and all that may be written to a cache written;
+        at the tier it asks for or at the standard one, which it gets when that tier is full.
 
         Args:
             provider: its name.
             model: its name.
-            day: the day of the call, in UTC.
+            at_us: now, in microseconds of UTC.
+            prompt_tokens: the most it can have.
+            completion_tokens: the most it can have.
+            tier: `service_tier` of the request.
+            lane: how the call will travel.
+
+        Returns:
+            None when some price it may be billed by is not known.
         """
-        key = (provider, model, day)
-        if key in self._cache:
-            return self._cache[key]
-        if len(self._cache) >= _CACHE_MAX:  # a server may make up a model name for every call
-            self._cache.clear()
-        price = self._cache[key] = self._search(provider.lower(), model.lower(), day)
-        return price
+        asked = tier_of(tier, lane)
+        if asked is None:
+            return None
+        best: Charge | None = None
+        for line in self._within(provider, model, at_us // _HOUR_US, asked):
+            most = line.most(prompt_tokens, completion_tokens)
+            if most is not None and (best is None or most > best.cost):
+                best = Charge(most, line.currency, line.id)
+        return best
 
-    def _search(self, provider: str, model: str, day: date) -> Price | None:
-        valid = [
-            (entry, price)
-            for entry, price in self._entries
-            if provider in entry.providers
-            and entry.valid_from <= day
-            and (entry.valid_to is None or day <= entry.valid_to)
+    def by_id(self, price_id: str) -> Rates | None:
+        """The line that a stored `price_id` names, or None when no file that was read has it."""
+        if not self._ids:
+            self._ids = {line.id: line for shelf in reversed(self._shelves) for line in shelf}
+        return self._ids.get(price_id)
+
+    def lines(self, provider: str | None = None, model: str | None = None) -> list[Rates]:
+        """All lines, the nearest first, in the order in which they are written.
+
+        Args:
+            provider: only lines of this one.
+            model: only lines that are for this name, by name or by pattern.
+        """
+        provider, model = provider and provider.lower(), model and model.lower()
+        return [
+            line
+            for shelf in self._shelves
+            for line in shelf
+            if (provider is None or provider in line.providers)
+            and (model is None or any(_pattern(name).fullmatch(model) for name in line.models))
         ]
-        for entry, price in valid:
-            if model in entry.models:
-                return price
-        for entry, price in valid:
-            if any(fnmatchcase(model, pattern) for pattern in entry.models):
-                return price
-        return None
+
+    def currency(self, provider: str, model: str, at_us: int) -> str | None:
+        """The currency a model is billed in at a moment; None when it has no price."""
+        return next((line.currency for line in self._at(provider, model, at_us, "standard")), None)
+
+    def _at(self, provider: str, model: str, at_us: int, tier: Tier) -> tuple[Rates, ...]:
+        """The lines that count at a moment: one for each band; empty when there are none."""
+        for tiers in self._groups(provider, model):
+            group = _valid(tiers.get(tier, ()), at_us)
+            if group is not None:
+                return group.at(at_us)
+            if any(_valid(groups, at_us) for groups in tiers.values()):
+                return ()  # this list does not publish the tier, and what another one says is not its price
+        return ()
+
+    def _groups(self, provider: str, model: str) -> tuple[_Groups, ...]:
+        """What is known of a model: on each shelf the lines of its name, then those of patterns."""
+        known = self._found.get((provider, model))
+        if known is None:
+            if len(self._found) >= _CACHE_MAX:  # a server may make up a model name for every call
+                self._found.clear()
+            known = self._found[provider, model] = tuple(self._search(provider.lower(), model.lower()))
+        return known
+
+    def _search(self, provider: str, model: str) -> Iterable[_Groups]:
+        for shelf in self._shelves:
+            lines = [line for line in shelf if provider in line.providers]
+            exact = [line for line in lines if model in line.models]
+            others = [line for line in lines if any(_pattern(name).fullmatch(model) for name in line.models)]
+            yield from (_grouped(found) for found in (exact, others) if found)
+
+    def _within(self, provider: str, model: str, hour: int, asked: Tier) -> tuple[Rates, ...]:
+        """The lines a call may be billed by that is sent in this hour or the next."""
+        key = (provider, model, asked, hour)
+        known = self._bounds.get(key)
+        if known is None:
+            if len(self._bounds) >= _CACHE_MAX:
+                self._bounds.clear()
+            known = self._bounds[key] = tuple(self._reachable(provider, model, hour * _HOUR_US, asked))
+        return known
+
+    def _reachable(self, provider: str, model: str, from_us: int, asked: Tier) -> Iterable[Rates]:
+        tiers: list[Tier] = [asked] if asked in {"standard", "batch"} else [asked, "standard"]
+        found: dict[str, Rates] = {}
+        for minute in range(120):  # prices change at whole minutes
+            at_us = from_us + minute * 60 * MICROSECONDS
+            lines = [self._at(provider, model, at_us, tier) for tier in tiers]
+            if not all(lines):
+                return ()
+            found |= {line.id: line for some in lines for line in some}
+        return found.values()
 
 
-def _price(entry: _Entry, *, where: str) -> Price:
-    if not entry.providers or not entry.models or not entry.currency:
-        raise RefusedToStart(f"{where}: providers, models and currency must not be empty")
-    if entry.models != tuple(model.lower() for model in entry.models):
-        raise RefusedToStart(f"{where}: models are written in lower case, they match any")
-    if entry.valid_to is not None and entry.valid_to < entry.valid_from:
-        raise RefusedToStart(f"{where}: valid_to {entry.valid_to} is before valid_from {entry.valid_from}")
-    factor = entry.batch_factor or "1"
-    cached = entry.cached_input or entry.input
-    return Price(
-        id=f"{entry.providers[0]}/{entry.models[0]}@{entry.valid_from}",
-        currency=entry.currency,
-        input=_units(entry.input, "1", where=where),
-        output=_units(entry.output, "1", where=where),
-        cached_input=_units(cached, "1", where=where),
-        batch_input=_units(entry.input, factor, where=where),
-        batch_output=_units(entry.output, factor, where=where),
-        batch_cached_input=_units(cached, factor, where=where),
-    )
+@lru_cache(maxsize=1)
+def _book() -> list[Rates]:
+    return pricefile.read_book()
 
 
-def _units(per_million: str, factor: str, *, where: str) -> int:
-    """The price of one token in 10⁻¹² of the currency unit, exactly.
+def _valid(groups: Sequence[_Group], at_us: int) -> _Group | None:
+    for group in groups:
+        if group.from_us <= at_us and (group.to_us is None or at_us < group.to_us):
+            return group
+    return None
 
-    Args:
-        per_million: the price of a million tokens, as a decimal number.
-        factor: what it is multiplied by.
-        where: the entry of the table, for the error.
 
-    Raises:
-        RefusedToStart: one of them is no decimal number, or the result is not whole.
-    """
-    try:
-        units = Decimal(per_million) * Decimal(factor) * (COST_UNIT // _PER)
-    except InvalidOperation:
-        raise RefusedToStart(f"{where}: {per_million!r} or {factor!r} is no decimal number") from None
-    if not units.is_finite() or units < 0 or units != units.to_integral_value() or units > 10**18:
-        raise RefusedToStart(
-            f"{where}: {per_million} per million tokens is not a whole number of 10^-12 per token: at most 6 decimals"
-        )
-    return int(units)
+def _grouped(lines: Sequence[Rates]) -> _Groups:
+    together: dict[tuple[Tier, int, int | None], list[Rates]] = {}
+    for line in lines:
+        together.setdefault((line.tier, -1 if line.from_us is None else line.from_us, line.to_us), []).append(line)
+    tiers: dict[Tier, list[_Group]] = {}
+    for (tier, from_us, to_us), group in sorted(together.items(), key=lambda pair: pair[0][1], reverse=True):
+        hours = dict.fromkeys(line.hours for line in group if line.hours)
+        always = tuple(line for line in group if not line.hours)
+        some = tuple((windows, tuple(line for line in group if line.hours == windows)) for windows in hours)
+        tiers.setdefault(tier, []).append(_Group(from_us, to_us, always, some))
+    return tiers
+
+
+@lru_cache(maxsize=1024)
+def _pattern(name: str) -> re.Pattern[str]:
+    """What a name of a price file stands for; `[0-9]` as in the names of files is read too."""
+    parts = re.split(r"(\[[^\]]+\]|[*?#])", name)
+    wild = {"*": ".*", "?": ".", "#": "[0-9]"}
+    return re.compile("".join(wild.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts))

@@ -274,6 +274,7 @@ class CallContext:
             now_us=self.clock.now_us(),
             now=self.clock.monotonic(),
             decision=decision,
+            asked_tier=row.request.parameters.get("service_tier"),
         )
         self.tasks -= call.task_id is not None
         observed = "nothing" if hold else observation_of(result)

@@ -5,12 +5,11 @@ Owns the reading of results that every lane shares; pure.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
 from typing import Final, TypeVar
 
 import msgspec
 
-from batch.core.clock import MICROSECONDS
 from batch.core.errors import FailureKind, WireError
 from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
 from batch.core.redaction import address, masked, masked_value, redact, spares
@@ -137,6 +136,7 @@ def record_of(
     now_us: int,
     now: float,
     decision: Decision | None = None,
+    asked_tier: object = None,
 ) -> Call:
     """The final record of a call, priced.
 
@@ -148,12 +148,13 @@ def record_of(
         now_us: wall time in microseconds, UTC.
         now: the same moment in monotonic seconds, for what it took: the wall clock may be set meanwhile.
         decision: what was decided after a failed attempt, to be known again after a crash.
+        asked_tier: the `service_tier` of the request, which counts where the answer names none.
     """
     reply = result if isinstance(result, Reply) else None
     failure = result if isinstance(result, Failure) else None
     state = state_of(result)
     usage = reply.usage if reply is not None else (NO_USAGE if state != "unknown" else None)
-    cost, currency, price_id = _cost(call, reply, provider, prices, usage_known=usage is not None)
+    cost, currency, price_id = _charge(call, result, provider, prices, asked_tier)
     return Call(
         client_call_id=call.call_id,
         turn=call.turn,
@@ -187,16 +188,22 @@ def record_of(
     )
 
 
-def _cost(
-    call: OpenCall, reply: Reply | None, provider: str, prices: Prices, *, usage_known: bool
+def _charge(
+    call: OpenCall, result: Reply | Failure, provider: str, prices: Prices, asked_tier: object
 ) -> tuple[int | None, str | None, str | None]:
     """Cost, currency and price id; a refused call costs nothing in no currency at all."""
-    if reply is None:
-        return (None, None, None) if not usage_known else (0, None, None)
-    day = datetime.fromtimestamp(call.sent_at_us / MICROSECONDS, tz=UTC).date()
-    price = prices.find(provider, reply.model or call.model, day)
-    if price is None and reply.model:
-        price = prices.find(provider, call.model, day)
-    if price is None or reply.usage is None:
-        return None, price.currency if price else None, price.id if price else None
-    return price.cost(reply.usage), price.currency, price.id
+    if isinstance(result, Failure):
+        return (None, None, None) if state_of(result) == "unknown" else (0, None, None)
+    model = result.model or call.model
+    if model != call.model and _same(call.model, model) and prices.currency(provider, model, call.sent_at_us) is None:
+        model = call.model  # a snapshot of what was asked for, which no list names
+    if result.usage is None:
+        return None, prices.currency(provider, model, call.sent_at_us), None
+    tier = result.service_tier or (asked_tier if isinstance(asked_tier, str) else None)
+    charge = prices.charge(provider, model, call.sent_at_us, result.usage, tier=tier, lane=call.lane)
+    return (None, None, None) if charge is None else (charge.cost, charge.currency, charge.price_id)
+
+
+def _same(asked: str, served: str) -> bool:
+    """Whether an answer's name of the model is that of the request with something added: a date, a folder."""
+    return re.fullmatch(rf"(.*/)?{re.escape(asked)}(-\d[\d-]*|[@:].+)?", served, re.IGNORECASE) is not None
