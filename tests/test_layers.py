@@ -18,6 +18,7 @@ WINGS: dict[str, str] = {
     "core": "*",
     "job": "job labelspec faults keys options providers toolspec",
     "money": "prices advice pricekeys rates",
+    "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client environment headers sse wirelog",
@@ -28,7 +29,8 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner question admission respill gone tooling",
+    "plan": "preflight continuation planner question admission respill gone tooling sizes survey spending pricing "
+    "forecast",
     "run": "blocking command progress prune status_files",
     "report": "*",
     "cli": "",

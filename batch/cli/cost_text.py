@@ -233,7 +233,11 @@ def _unknown(currency: str | None, sums: Sums) -> str:
     said = ", ".join(part for part in parts if part)
     if sums.unknown + sums.unmeasured > sums.unbounded:
         said += f": at most {_amount(sums.bound, currency)}"
-    return f"{said}\nof {sums.unbounded:,} nothing can be said: no max_tokens, no price, or more than text" if sums.unbounded else said
+    return (
+        f"{said}\nof {sums.unbounded:,} nothing can be said: no max_tokens, no price, or more than text"
+        if sums.unbounded
+        else said
+    )
 
 
 def _converted(report: CostReport, exchange: Exchange) -> str:

@@ -87,9 +87,21 @@ def run(
     return _run(loaded, options, progress, log_format)
 
 
-def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: Literal["console", "json"]) -> int:
-    from batch.cli import live, summary
-    from batch.cli.text import Unread
+def bought(
+    loaded: Job, options: RunOptions, progress: ProgressForm, log_format: Literal["console", "json"] = "console"
+) -> tuple[Report, int]:
+    """Run a job as the command does, all but the table at its end; what was done, and the rows settled here.
+
+    Args:
+        loaded: the job.
+        options: what the command adds to it.
+        progress: how it is shown.
+        log_format: as the flag has it.
+
+    Raises:
+        RefusedToStart: nothing was sent.
+    """
+    from batch.cli import live
     from batch.core import failpoints, logs
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
@@ -100,8 +112,16 @@ def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: L
         show.starting(loaded.name)
         _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
+    return report, show.settled_here
+
+
+def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: Literal["console", "json"]) -> int:
+    from batch.cli import summary
+    from batch.cli.text import Unread
+
+    report, settled_here = bought(loaded, options, progress, log_format)
     try:
-        summary.tell(report, loaded, settled_here=show.settled_here, prices=options.prices)
+        summary.tell(report, loaded, settled_here=settled_here, prices=options.prices)
     except Unread:
         pass  # the exit code tells of the run, whoever reads the table
     except StorageError:

@@ -15,8 +15,10 @@ LINES: Final[dict[str, str]] = {
     "agreement": "Of labels: which part of the askings of a row said its label, on average, and how many rows were "
     "unanimous. Missing where no row was asked several times.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
+    "answer tokens": "Of estimate: tokens that the next run will get, those of thinking included.",
     "batch and flex": "Of cost: what the calls at prices of batch files or of the flex tier would have cost more at "
     "the standard ones.",
+    "batch files": "Of estimate: what the same calls cost by batch files, where such a price is published.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "cache": "Of cost: tokens that came from the provider's cache, and what they would have cost more at the full "
     "price.",
@@ -33,7 +35,7 @@ LINES: Final[dict[str, str]] = {
     "flags": "Rows whose answer is kept and has something to know about it, with what can be done.",
     "gone": "Rows of the table that are not in the input any more, or whose variant is not asked any more.",
     "id": "Of prices: what stands in price_id of the calls that are billed by this line.",
-    "input": "Of check: the input, its rows and bytes. Of prune: how many rows of it were read.",
+    "input": "Of check: the input, its rows and bytes. Of prune and estimate: how many rows of it were read.",
     "kappa": "Of labels: Cohen's kappa, the accuracy beyond what chance would reach: 1 is perfect, 0 is chance.",
     "kept": "Of rebuild: what the old ledger still knew of work under way, and the new one has.",
     "key": "Of check: the column that names a row (input.key).",
@@ -44,7 +46,8 @@ LINES: Final[dict[str, str]] = {
     "model": "Provider, model and lane that rows are asked with.",
     "models": "Provider, models and lane that rows are asked with: each row is asked of each model.",
     "now": "Of status: what the run at work is doing, how fast, and what it waits for.",
-    "off-peak": "Of cost: what the calls would have cost more in the dearest hours of their price list.",
+    "off-peak": "Of cost: what the calls would have cost more in the dearest hours of their price list. Of estimate: "
+    "what the same calls cost in the cheapest hour of the coming week, if not this one.",
     "old ledger": "Of rebuild: where the old ledger was put, or what was wrong with it.",
     "one row": "Of run: the command that tells all of one row.",
     "only at": "Of prices: the hosts a line is for, where a provider bills otherwise at another address.",
@@ -53,11 +56,15 @@ LINES: Final[dict[str, str]] = {
     "duplicate.",
     "parameters": "Of check: what is sent with each request besides the messages.",
     "price": "Of check and prices: what a million tokens cost, by length, tier and hour, and which line says so.",
+    "prompt tokens": "Of estimate: tokens that the next run will send, those of tools and label schemas included.",
     "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
     "provider": "Of prices: whose price it is, as model.provider names them.",
+    "rests on": "Of estimate: what the ranges rest on: answers to rows of this job, answers that earlier jobs had of "
+    "the model, or a guess; and how often such ranges hold.",
     "results": "Of labels --by variant: the rows of the table, of which each row of the input has one a variant.",
     "rows": "Rows that this run has settled, ok and failed. In brackets, why they were asked.",
     "run": "The name of the run: when it began, and four digits that tell it from another of the same moment.",
+    "sample": "Of estimate: the rows that --sample bought before the estimate was made.",
     "samples": "Of status: rows that labels.samples was raised for, and that were asked for the missing samples alone.",
     "sent": "Of show: when the first call of the row left.",
     "settled": "Of show: when the answer, or the final failure, was safe in the ledger.",
@@ -69,8 +76,10 @@ LINES: Final[dict[str, str]] = {
     "stopped by": "Of status: the error that ended the run.",
     "table": "Rows of the table now, those of earlier runs included, and where its files lie.",
     "then user": "Of check: what is asked next in the same conversation (prompt.turns).",
-    "time": "Of run: how long this command took, and rows per second.",
-    "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
+    "time": "Of run: how long this command took, and rows per second. Of estimate: how long the run takes, and the "
+    "limit that says so.",
+    "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them. Of estimate: "
+    "rows that the next run sends, by why, and those that it leaves alone.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
     "unknown calls": "Of cost: calls whose cost nobody knows here, and the most that they can have cost.",
@@ -82,7 +91,7 @@ LINES: Final[dict[str, str]] = {
     "without a row": "Of cost: answered calls whose row is in no table: it is under way, or it was pruned. They are in "
     "the sums.",
 }
-"""By the name in front of a line of run, check, status, show, cost, prune and rebuild: what it tells."""
+"""By the name in front of a line of run, check, estimate, status, show, cost, prune and rebuild: what it tells."""
 
 PHRASES: Final[dict[str, str]] = {
     "for good": "Of failed rows: not asked again until what is asked changes, or with --retry all.",

@@ -70,6 +70,10 @@ class IndexReader(LedgerReader):
         for variant, value in self._rows(index_statements.LABELLED):
             yield variant, _decode_labelling(value)
 
+    def settled(self) -> dict[Key, bytes]:
+        """The rows that have settled and are not published yet, with the fingerprint of what they asked."""
+        return {(row[0], row[1]): row[2] for row in self._rows(index_statements.SETTLED)}
+
     def refreshed(self, part: int, first: int, last: int) -> list[PendingRow]:
         """Rows of a part of which only the input columns are new, by ascending row number.
 

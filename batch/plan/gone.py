@@ -22,7 +22,7 @@ from batch.input.source import Source
 from batch.job.job import InputSpec
 from batch.ledger.index import Gone, Key
 from batch.ledger.schema import reason
-from batch.plan.row_ids import identify
+from batch.plan.row_ids import Identified, identify
 
 READ_ROWS: Final = 1_000
 EXAMPLES: Final = 3
@@ -89,18 +89,24 @@ def _told() -> Iterator[None]:
 class Pass:
     """What one pass over the source meets, held against the table of one ledger. Use it as a context manager.
 
+    Args:
+        ledger: its file; None where there is no table yet, so that nothing of it can be gone.
+        spec: how rows are known.
+
     Attributes:
         rows: how many rows the source had so far.
         unreadable: how many of them could not be read.
         unreadable_first: why, of the first few.
     """
 
-    def __init__(self, ledger: Path, spec: InputSpec) -> None:
+    def __init__(self, ledger: Path | None, spec: InputSpec) -> None:
         self._spec = spec
+        self._has_table = ledger is not None
         self._db = apsw.Connection(
             "", flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
         )
-        self._db.execute("ATTACH ? AS ledger", (f"{ledger.as_uri()}?mode=ro",))
+        if ledger is not None:
+            self._db.execute("ATTACH ? AS ledger", (f"{ledger.as_uri()}?mode=ro",))
         self._db.execute(_MAKE).fetchall()  # a statement that gives rows would hold up those behind it
         self.rows = 0
         self.unreadable = 0
@@ -111,8 +117,8 @@ class Pass:
         rows = self._db.execute(_MET, (msgspec.json.encode(row_ids).decode(),))
         return {row[0]: (row[1], row[2]) for row in rows}
 
-    def take(self, batch: SourceBatch) -> None:
-        """Meet the rows of one batch.
+    def take(self, batch: SourceBatch) -> list[Identified]:
+        """Meet the rows of one batch, and say who they are.
 
         Raises:
             StorageError: there is no room for what is met.
@@ -125,11 +131,13 @@ class Pass:
                     self.unreadable_first.append(failure.message)
         met: dict[str, tuple[int, str]] = {}
         with _told():
-            for row in identify(batch, self._spec, {}, self):
+            rows = identify(batch, self._spec, {}, self)
+            for row in rows:
                 met |= row.met
             self._db.execute("BEGIN")
             self._db.executemany(_ADD, ((row_id, times, place) for row_id, (times, place) in met.items()))
             self._db.execute("COMMIT")
+        return rows
 
     def read(self, source: Source) -> None:
         """Meet all rows of a source.
@@ -151,6 +159,8 @@ class Pass:
         Raises:
             StorageError: there is no room for what is found, or the ledger cannot be read.
         """
+        if not self._has_table:
+            return Gone()
         with _told():
             self._db.execute(_FIND, (msgspec.json.encode(list(variants)).decode(),))
             found: Any = self._db.execute(_COUNT).fetchone()

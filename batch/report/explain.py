@@ -37,6 +37,7 @@ from batch.report.cost.public import COST_KEYS
 from batch.report.cost.reconcile import KINDS as DIFFERENCES
 from batch.report.cost.reconcile_public import DIFFERENCE_KEYS
 from batch.report.cost.waste import WASTE
+from batch.report.forecast_json import KEYS as ESTIMATE
 from batch.report.row import STAGES
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
@@ -256,6 +257,7 @@ _WORDS = (
     ("planned.", "number in runs/*.json", PLANNED),
     ("totals.", "number in runs/*.json and status.json", TOTALS),
     ("progress.", "key of status.json and of --progress json", PROGRESS),
+    ("estimate.", "key of estimate --json", ESTIMATE),
     ("status.", "key of status.json", HEARTBEAT),
     ("by", "what cost --by takes", BY),
     ("waste", "way in which a call is paid for nothing", WASTE),

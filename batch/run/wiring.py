@@ -22,6 +22,7 @@ from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
+from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
 from batch.limits.tokens import TokenEstimator
@@ -35,6 +36,7 @@ from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
 from batch.run.intake import Intake
+from batch.run.learning import Learning
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
@@ -47,6 +49,7 @@ from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
 from batch.submit.rows import Row
+from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
 
 
@@ -64,6 +67,7 @@ class Stages(msgspec.Struct, frozen=True):
     publishing: Publishing
     copies: Copies | None
     """None where rows share no answers."""
+    learning: Learning
 
 
 def wire(
@@ -88,18 +92,17 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
-    settings = _settings(checked, collecting=collecting)
+    settings, learning = _settings(checked, collecting=collecting), Learning(checked, clock)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=Books(ledger, checked.prices, state.totals, _evidence(checked, reader, ledger), Overtime(reader, ledger)),
+        books=_books(checked, reader, ledger, totals=state.totals, learner=learning.learner),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
-
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
@@ -125,6 +128,7 @@ def wire(
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
+        learning=learning,
     )
 
 
@@ -255,6 +259,13 @@ def _label_rules(checked: CheckedJob, *, collecting: bool) -> LabelRules | None:
         return LabelRules(checked.asking)
     samples = 1 if collecting else spec.samples
     return LabelRules(checked.asking, spec.reasks, spec.escalate, samples, spec.confidence)
+
+
+def _books(
+    checked: CheckedJob, reader: LedgerReader, ledger: Ledger, *, totals: Totals, learner: Learner | None
+) -> Books:
+    evidence_, overtime = _evidence(checked, reader, ledger), Overtime(reader, ledger)
+    return Books(ledger, checked.prices, totals, evidence_, overtime, learner)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:

@@ -15,7 +15,7 @@ from batch.ledger import totals
 from batch.output import columns, tables
 from batch.plan.continuation import Closing
 from batch.prompts import finish_reasons
-from batch.report import explain, row, status
+from batch.report import explain, forecast_json, row, status
 from batch.report.cost import keys as keys_of_cost
 from batch.report.cost import public, reconcile, reconcile_public, waste
 from batch.report.explain import Topic
@@ -81,9 +81,11 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
     assert all(topic.text.endswith(".") for topic in told)
     tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
-    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS, status_files.HEARTBEAT)
+    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
+    more = (forecast_json.KEYS, status_files.HEARTBEAT)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
-    assert [topic.aliases[0] for topic in told] == [word for table in (*tables, *numbers, *money) for word in table]
+    found = [word for table in (*tables, *numbers, *more, *money) for word in table]
+    assert [topic.aliases[0] for topic in told] == found
 
 
 @pytest.mark.parametrize(

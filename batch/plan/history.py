@@ -1,0 +1,187 @@
+"""What the answers in an output folder tell of rows that are not asked yet: their calls, and how long answers are.
+
+Owns the reading of the book of calls for that: the newest calls first, a fixed number at most, the published ones and
+those that only the ledger has. It does not know what the next rows ask, and estimates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.core.errors import StorageError
+from batch.ledger.reader import LedgerReader
+from batch.output.folder import OutputFolder
+from batch.tokens.calibration import Answers
+
+MOST_CALLS: Final = 20_000
+_BATCH: Final = 5_000
+_COLUMNS: Final = (
+    *("row_id", "variant", "turn", "purpose", "state", "provider", "model_asked"),
+    *("prompt_tokens", "completion_tokens", "cached_tokens", "latency_ms"),
+)
+_OF_ANOTHER_MODEL: Final = ("escalate",)
+
+Key = tuple[str, str]
+"""(row_id, variant); the variant is empty where the job has none."""
+
+
+class RowCalls(msgspec.Struct):
+    """What one asking of a row came to, so far as its calls were read."""
+
+    model: str
+    first: int | None = None
+    """Prompt tokens of its first call; None when that was not among those read."""
+    prompt: int = 0
+    completion: int = 0
+    calls: int = 0
+
+
+class OfModel(msgspec.Struct):
+    """What the calls that asked one model came to."""
+
+    rows: list[RowCalls] = []
+    """The rows that begin with this model, each with the calls of its own model."""
+    beside: Answers = msgspec.field(default_factory=Answers)
+    """The calls it was asked in the end, for rows that began with another."""
+    completions: list[int] = []
+    """Completion tokens of each call."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    latency_ms: int = 0
+    timed: int = 0
+
+    @property
+    def cached(self) -> float:
+        """The share of prompt tokens that the service had in its cache."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+    @property
+    def latency_s(self) -> float | None:
+        """How long a call takes; None when that is not known."""
+        return self.latency_ms / self.timed / 1_000 if self.timed else None
+
+
+class History(msgspec.Struct):
+    """What the calls of an output folder tell."""
+
+    models: dict[str, OfModel] = {}
+    first_tokens: dict[Key, int] = {}
+    """Prompt tokens of the first call of a row, of the newest asking."""
+    drawn: bool = False
+    """Whether these rows were drawn from all that needed work, so that they stand for the others."""
+    alike: bool = True
+    """Whether they asked just what the job asks now."""
+
+    def of(self, model: str) -> OfModel | None:
+        """What is known of a model; None for nothing."""
+        return self.models.get(model)
+
+
+def read(folder: OutputFolder, provider: str, request: str) -> History:
+    """Read the newest calls of a folder, at most `MOST_CALLS`; those of this very job if there are some.
+
+    Args:
+        folder: its ledger may be missing, and another process may be at work in it.
+        provider: calls of another one say nothing.
+        request: JSON of the job's request part, by which runs of this very job are known.
+
+    Raises:
+        StorageError: the ledger or a file cannot be read.
+    """
+    if not folder.ledger.is_file():
+        return History()
+    with LedgerReader(folder.ledger) as reader:
+        if not reader.made:
+            return History()
+        runs = reader.runs()
+        same = {run.run for run in runs if run.request == request}
+        drawn = {run.run for run in runs if reader.sample(run.run) is not None}
+        for chosen in (same, {run.run for run in runs} - same):
+            history = _of_runs(folder, reader, provider, chosen)
+            if any(found.rows for found in history.models.values()):
+                history.alike = chosen is same
+                history.drawn = chosen <= drawn
+                return history
+    return History()
+
+
+def _of_runs(folder: OutputFolder, reader: LedgerReader, provider: str, runs: set[str]) -> History:
+    rows: dict[tuple[str, str, str], RowCalls] = {}
+    history = History()
+    number = 0
+    for call in _calls(folder, reader, runs):
+        if call["state"] != "answered" or call["prompt_tokens"] is None or call["provider"] != provider:
+            continue
+        _take(history, rows, call)
+        number += 1
+        if number >= MOST_CALLS:
+            break
+    for (row_id, variant, _), row in rows.items():
+        if row.first is not None:
+            history.models.setdefault(row.model, OfModel()).rows.append(row)
+            history.first_tokens.setdefault((row_id, variant), row.first)
+    return history
+
+
+def _take(history: History, rows: dict[tuple[str, str, str], RowCalls], call: Mapping[str, Any]) -> None:
+    """Add one answered call to what is known of its model and of its row."""
+    model, purpose = call["model_asked"], call["purpose"]
+    prompt, completion = call["prompt_tokens"], call["completion_tokens"] or 0
+    found = history.models.setdefault(model, OfModel())
+    found.completions.append(completion)
+    found.prompt_tokens += prompt
+    found.cached_tokens += call["cached_tokens"] or 0
+    if call["latency_ms"] is not None:
+        found.latency_ms += call["latency_ms"]
+        found.timed += 1
+    if purpose in _OF_ANOTHER_MODEL:
+        found.beside.add_call(prompt, completion, first=True)
+        return
+    row = rows.setdefault((call["row_id"], call["variant"] or "", call["run"]), RowCalls(model))
+    row.calls += 1
+    row.prompt += prompt
+    row.completion += completion
+    if call["turn"] == 0 and purpose in (None, "first", "retry"):
+        row.first = prompt
+
+
+def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterator[dict[str, Any]]:
+    """The calls of these runs, newest files first; then those that are not published."""
+    for run, number in sorted(reader.call_parts(), reverse=True):
+        if run not in runs:
+            continue
+        path = folder.calls_part(run, number)
+        try:
+            with pq.ParquetFile(path) as file:
+                names = [name for name in _COLUMNS if name in file.schema_arrow.names]
+                for batch in file.iter_batches(_BATCH, columns=names):
+                    for call in batch.to_pylist():
+                        yield {"purpose": None, **call, "run": run}
+        except (OSError, pa.ArrowException) as exc:
+            raise StorageError(
+                f"{path}: cannot be read: {' '.join(str(exc).split()).rstrip('.')}. The ledger says that this file of "
+                f"calls exists: restore it from a backup, or have the folder looked through: promptmill rebuild "
+                f"{folder.root}"
+            ) from exc
+    last = max(runs, default="")
+    for _, row_id, _, variant, call in reader.final_calls():
+        usage = call.usage
+        yield {
+            "row_id": row_id,
+            "variant": variant,
+            "turn": call.turn,
+            "purpose": call.purpose,
+            "state": call.state,
+            "provider": call.provider,
+            "model_asked": call.model_asked,
+            "prompt_tokens": usage.prompt_tokens if usage is not None else None,
+            "completion_tokens": usage.completion_tokens if usage is not None else None,
+            "cached_tokens": usage.cached_tokens if usage is not None else None,
+            "latency_ms": call.latency_ms,
+            "run": last,
+        }
