@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from batch.cli import spending
+from batch.cli.spending import bounds_text
 from batch.cli.text import count, money, pairs, say, table
 from batch.core.clock import Clock, describe
 from batch.core.flags import FLAGS
@@ -84,6 +86,8 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, unpriced(job.model.provider, (*models, *([escalate] if escalate else []))))),
+            ("unknown", bounds_text(totals)),
+            ("budget", spending.left_text(report.budget)),
             ("flags", flags_text(totals.flags)),
             ("labels", labels_text(totals)),
             ("time", _time(report, settled_here)),
@@ -103,6 +107,7 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
 _STATES: Final = {
     "finished": "finished",
     "interrupted": "interrupted",
+    "budget": "stopped by its budget",
     "provider": "stopped, because the provider refused",
     "systematic": "stopped, because row after row failed the same way",
     "storage": "stopped, because a file could not be written",
@@ -296,6 +301,8 @@ def _next(report: Report, out: str) -> Iterator[str]:
     again = totals.rows_retryable
     if report.state == "interrupted":
         yield "Run the same command to continue."
+    elif report.state == "budget":
+        yield "Run the same command to go on with the next run."
     elif again:
         yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
     unasked = sum(rows for name, rows in totals.errors.items() if name.partition("/")[0] == "input")

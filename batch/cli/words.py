@@ -13,6 +13,8 @@ LINES: Final[dict[str, str]] = {
     "address": "Of check: where requests go, and how a provider of the job's own is spoken to.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
+    "budget": "Of check: the limits of [budget] and what is left of those that runs share. Of run and status: what is "
+    "left of each.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
     "ended by": "Of show: why the answer ended (finish_reason), and the flags of the row.",
@@ -49,6 +51,7 @@ LINES: Final[dict[str, str]] = {
     "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
+    "unknown": "The most that calls can have cost whose tokens are not known, and of how many nothing can be said.",
     "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
 }
 """By the name in front of a line of run, check, status, show, prune and rebuild: what it tells."""
@@ -67,6 +70,8 @@ PHRASES: Final[dict[str, str]] = {
     "known to remain": "Of rows: admitted by a run that ended before they were done; the next run goes on with them.",
     "not looked at": "Of the input: the run ended before it came there, so what needs work in it is not known.",
     "to be tried again": "Of rows: their last attempt failed for a passing reason, and they wait for the next one.",
+    "at most": "Of calls whose tokens are not known: the most they can have cost, every byte of the request taken for "
+    "a token and max_tokens for the answer. The bill is no higher than cost and this together.",
     "in flight": "Of calls: sent and not answered yet, accepted tasks included.",
     "settled before this command": "Of rows: an earlier command of the same run had done them.",
     "not in the table yet": "Of show: the row is done, and its part of the table is not written yet.",

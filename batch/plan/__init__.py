@@ -2,5 +2,5 @@
 
 It sends nothing. Doors: `preflight` (job, source, prompt and provider checked together), `continuation` (which run
 opens), `planner` (`Planner`), `admission`, `respill`, `gone` (what of the table a pass does not meet), `tooling`
-(the tools of a job, loaded and confined).
+(the tools of a job, loaded and confined), `budgeting` (the budget of a job, checked).
 """

@@ -34,6 +34,7 @@ from batch.run.intake import Intake
 from batch.run.publishing import Publishing
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
+from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
@@ -89,20 +90,18 @@ def wire(
     )
     for model in beside:
         schedule.end(model)  # no row begins there
-    state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
-    collecting = start.mode == "collect"
+    state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=Books(ledger, checked.prices, state.totals, _evidence(checked, reader, ledger), Overtime(reader, ledger)),
+        books=_books(checked, state, reader, ledger),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
-
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
@@ -118,7 +117,9 @@ def wire(
             checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
         ),
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
-        publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
+        publishing=Publishing(
+            publisher, ledger, reader, state=state, early=EarlyParts(job.output.publish_every_s), clock=clock
+        ),
     )
 
 
@@ -218,6 +219,11 @@ def _label_rules(checked: CheckedJob) -> LabelRules | None:
     return LabelRules(checked.asking) if spec is None else LabelRules(checked.asking, spec.reasks, spec.escalate)
 
 
+def _books(checked: CheckedJob, state: RunState, reader: LedgerReader, ledger: Ledger) -> Books:
+    seen = _evidence(checked, reader, ledger)
+    return Books(ledger, checked.prices, state.totals, seen, Overtime(reader, ledger), state.purse)
+
+
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:
     endpoint = checked.endpoint
     kept = reader.meta(evidence.KEY)
@@ -232,6 +238,7 @@ def _policy(checked: CheckedJob) -> Policy:
         limits.call_timeout_s,
         limits.first_chunk_timeout_s,
         limits.idle_timeout_s,
+        never_sent=checked.endpoint.service.never_send,
         asking=checked.asking,
     )
 

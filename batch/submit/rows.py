@@ -10,8 +10,10 @@ from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
 from batch.ledger.reader import PendingRow
 from batch.limits.lease import Lease
 from batch.limits.tokens import TokenWeight
+from batch.money.bounds import CallSize
 from batch.prompts import conversation
 from batch.providers.stream import Stream
+from batch.submit.purse import Reserved
 from batch.submit.retry import History
 
 
@@ -98,6 +100,7 @@ class OpenCall:
         "exchange_began",
         "first_chunk_ms",
         "foreign",
+        "held",
         "lane",
         "late",
         "lease",
@@ -109,6 +112,7 @@ class OpenCall:
         "request_id",
         "row_id",
         "sent_at_us",
+        "size",
         "started",
         "task_id",
         "turn",
@@ -150,6 +154,10 @@ class OpenCall:
         self.late = False
         self.foreign = 0
         """Polls that were answered for another call."""
+        self.size: CallSize | None = None
+        """What it can come to, where that was looked at."""
+        self.held: Reserved | None = None
+        """What it holds of the budget of the run."""
         self.first_chunk_ms: int | None = None
         self.longest_gap_ms: int | None = None
 
