@@ -260,16 +260,16 @@ TOTALS: Final[dict[str, str]] = {
     "unknown_usage": "Answered calls whose reply said nothing of tokens.",
     "unpriced": "Calls with known tokens and no price in the table: their cost is missing in the sum.",
     "cost": "Exact amounts, by currency.",
+    "errors": "Failed rows by kind and code of the error.",
+    "flags": "Rows by flag.",
+    "purposes": "Calls that no row asks for at first: reask after an answer without a valid label, escalate to another "
+    "model.",
     "cost_bound": "The most that calls whose tokens are not known can have cost, by currency: unknown ones, and "
     "answered ones without usage. The provider's bill is at least cost, and at most cost and cost_bound together.",
     "unbounded": "Of how many such calls nothing can be said: the request set no max_tokens, held a picture or let the "
     "model search, or there is no price.",
     "token_bound": "The most tokens that these calls can have taken, where that can be said.",
     "rows_asked": "How many of the settled rows were asked at all: the others could not be.",
-    "errors": "Failed rows by kind and code of the error.",
-    "flags": "Rows by flag.",
-    "purposes": "Calls that no row asks for at first: reask after an answer without a valid label, escalate to another "
-    "model.",
 }
 """What each number of `Totals.public` means, for people."""
 
