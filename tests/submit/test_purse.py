@@ -80,7 +80,8 @@ def settle(box: Purse, held: Reserved, size: CallSize, end: str) -> int:
 @given(st.lists(st.tuples(st.integers(1, 400), st.integers(1, 200), ENDS), max_size=60), st.integers(1, 9_000))
 def test_no_course_of_calls_comes_to_more_than_the_budget(calls: list[tuple[int, int, str]], limit: int) -> None:
     """Eight callers at a time, calls of any size, answered, refused or never heard of again; money and tokens."""
-    for spec in ({"max_cost": Amount(limit * UNIT, "CNY")}, {"max_tokens": limit}):
+    specs: list[dict[str, object]] = [{"max_cost": Amount(limit * UNIT, "CNY")}, {"max_tokens": limit}]
+    for spec in specs:
 
         async def main(clock: HandClock, spec: dict[str, object] = spec) -> tuple[int, int]:
             box, true, sent, chance = purse(clock, **spec), 0, 0, random.Random(1)
