@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batch.core.errors import (
     BatchError,
+    BudgetReached,
     InputError,
     JobError,
     OutputError,
@@ -35,6 +36,7 @@ from batch.core.errors import (
 )
 
 if TYPE_CHECKING:
+    from batch.job.budgetspec import BudgetSpec, GrantSpec
     from batch.job.job import (
         InputSpec,
         Job,
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchError",
+    "BudgetReached",
+    "BudgetSpec",
+    "GrantSpec",
     "InputError",
     "InputSpec",
     "Job",
@@ -79,6 +84,8 @@ __all__ = [
 ]
 
 _LAZY: Final = {
+    "BudgetSpec": "batch.job.budgetspec",
+    "GrantSpec": "batch.job.budgetspec",
     "InputSpec": "batch.job.job",
     "Job": "batch.job.job",
     "LabelSpec": "batch.job.labelspec",

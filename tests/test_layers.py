@@ -16,21 +16,21 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job labelspec faults keys options providers toolspec",
-    "money": "prices advice pricekeys rates",
+    "job": "job labelspec faults keys options providers toolspec budgetspec",
+    "money": "prices advice pricekeys rates bounds days pots",
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader copies effects published index totals schema wal",
     "input": "source batches content spill",
-    "limits": "limiter lease outage sockets tokens",
+    "limits": "limiter lease outage sockets tokens hours",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner question admission respill gone tooling sizes survey spending pricing "
-    "forecast",
+    "submit": "attempt call_ids rows evidence overtime sync stream task results retry afford purse slices reached",
+    "plan": "preflight continuation planner question admission respill gone tooling budgeting sizes survey spending "
+    "pricing forecast",
     "run": "blocking command progress prune status_files",
     "report": "*",
     "cli": "",

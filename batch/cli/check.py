@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli import jobs, labelling
+from batch.cli import jobs, labelling, spending
 from batch.cli.text import count, pairs, say, table, wrapped
 from batch.core.clock import Clock
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
@@ -37,6 +37,7 @@ def check(
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
     prices: jobs.PricesPath = None,
+    max_cost: jobs.MaxCost = None,
 ) -> int:
     """Validate a job and show its first prompts; nothing is sent, nothing is written.
 
@@ -47,11 +48,12 @@ def check(
         set_: change one key of the job, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
+        max_cost: the most a run may cost, such as 50CNY, instead of budget.max_cost.
     """
     from batch.plan import preflight
     from batch.report import scan
 
-    loaded = jobs.load(job, settings=set_, output=output, lane=lane)
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
     jobs.make_room(loaded)
     checked = preflight.check_job(loaded, os.environ, prices)
     say(_lines(checked))
@@ -83,6 +85,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("API key", _key(checked)),
             ("price", _price(checked)),
             ("limits", _limits(checked)),
+            ("budget", spending.budget_text(checked)),
             ("tools", _tools(checked)),
             ("labels", labelling.labels_text(checked)),
             ("output", _output(checked)),
@@ -203,6 +206,7 @@ def _limits(checked: CheckedJob) -> str:
     limits = checked.job.limits
     lines = [f"{', '.join(_rates(limits))}, {count(limits.max_attempts, 'attempt')} a turn"]
     lines += [f"{clean(name)}: {', '.join(_rates(own)) or 'none of its own'}" for name, own in limits.model.items()]
+    lines += [f"sends only in {'; '.join(map(str, limits.hours))}"] if limits.hours else []
     return "\n".join(lines)
 
 

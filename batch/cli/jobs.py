@@ -16,6 +16,8 @@ PricesPath = Annotated[Path | None, Parameter(name="--prices", negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 LaneName = Annotated[Literal["sync", "stream", "task"] | None, Parameter(negative=())]
 
+MaxCost = Annotated[str | None, Parameter(negative=())]
+
 
 def make_room(job: Job) -> None:
     """Let this process open as many files as the job's calls in flight need, if the system allows it.
@@ -31,7 +33,14 @@ def make_room(job: Job) -> None:
     sockets.calls(job.limits.concurrency, loop=False)
 
 
-def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = None, lane: str | None = None) -> Job:
+def load(
+    path: Path,
+    *,
+    settings: tuple[str, ...] = (),
+    output: Path | None = None,
+    lane: str | None = None,
+    max_cost: str | None = None,
+) -> Job:
     """Load a job, with the changes that the command line makes to it.
 
     Args:
@@ -39,10 +48,11 @@ def load(path: Path, *, settings: tuple[str, ...] = (), output: Path | None = No
         settings: `section.key=value`, each over the job's own.
         output: output folder instead of the job's own.
         lane: instead of the job's own.
+        max_cost: instead of budget.max_cost.
 
     Raises:
         JobError: every fault in one go.
     """
     from batch.job.job import Job
 
-    return Job.load(path, overrides=settings, output=output, lane=lane)
+    return Job.load(path, overrides=settings, output=output, lane=lane, max_cost=max_cost)

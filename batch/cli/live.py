@@ -34,11 +34,13 @@ QUICK_S: Final = 0.4
 """A start that takes longer is told where nothing is written over."""
 ECHO: Final = 5
 """Columns that are left free."""
+FIRST: Final = 10
+"""Rows after which it is told what all will have cost."""
 MOST_LINES: Final = 3
 """Of what a run waits for."""
 _STARTING: Final = "{name}: looking at the job, its input and what was answered before"
 _MOVING: Final = frozenset({"running", "stopping"})
-_STOPPED: Final = frozenset({"stopping", "interrupted", "provider", "systematic"})
+_STOPPED: Final = frozenset({"stopping", "interrupted", "budget", "provider", "systematic"})
 
 
 class Show:
@@ -282,8 +284,22 @@ def _done(snapshot: Progress) -> Iterator[str]:
         yield f"left {describe(snapshot.left_s)}" if snapshot.left_s is not None else ""
     yield count(totals.total_tokens, "token")
     unknown = totals.unknown + totals.unknown_usage + totals.unpriced
-    yield money(totals.cost)
+    yield money(totals.cost) + _of_all(snapshot)
+    yield _money_left(snapshot)
     yield f"cost of {count(unknown, 'call')} unknown" if unknown else ""
+
+
+def _of_all(snapshot: Progress) -> str:
+    """What all will have cost, behind what was spent so far; nothing at the end, where the two are the same."""
+    if snapshot.state not in _MOVING or not snapshot.projected or snapshot.done < FIRST:
+        return ""
+    return f" of about {money(snapshot.projected)}"
+
+
+def _money_left(snapshot: Progress) -> str:
+    """How much money is left of the run's budget, and of the day's."""
+    words = {"max_cost": "left", "per_day": "left today"}
+    return ", ".join(f"{snapshot.budget[key]['left']} {word}" for key, word in words.items() if key in snapshot.budget)
 
 
 def _doing(snapshot: Progress) -> Iterator[str]:

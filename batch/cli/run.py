@@ -39,6 +39,7 @@ def run(
     prices: jobs.PricesPath = None,
     only: Annotated[str | None, Parameter(negative=())] = None,
     retry: Annotated[Literal["all"] | None, Parameter(negative=())] = None,
+    max_cost: jobs.MaxCost = None,
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
     wire_log: Annotated[bool, Parameter(negative=())] = False,
@@ -63,6 +64,7 @@ def run(
         only: ask only rows that need work for these reasons: new, changed, failed (for a passing reason), short (of
             samples), separated by commas; all others stay as they are.
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
+        max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if they are at most this many (20) or this share of the rows this
             run settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
@@ -71,7 +73,7 @@ def run(
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     sample = _sample(limit, shuffle, seed)
-    loaded = jobs.load(job, settings=set_, output=output, lane=lane)
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
 
     from batch.job.options import MaxFailed, RunOptions, kinds_of
 

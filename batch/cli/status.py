@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from batch.cli.spending import bounds_text, left_text
 from batch.cli.text import count, pairs, say, say_json
 from batch.core.errors import EXIT_OK
 from batch.core.plain import clean, quoted
@@ -79,6 +80,8 @@ def _lines(current: Status) -> Iterator[str]:
                 if totals.calls
                 else "",
             ),
+            ("unknown", bounds_text(totals)),
+            ("budget", left_text(current.budget)),
             ("now", _now(current)),
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
@@ -103,6 +106,7 @@ _SENTENCES: Final = {
     "killed": "not running: it was killed; run the same command to continue",
     "finished": "finished",
     "interrupted": "interrupted; run the same command to continue",
+    "budget": "stopped by its budget; run the same command to go on with the next run",
     "provider": "stopped, because the provider refused; run the same command to continue",
     "systematic": "stopped, because row after row failed the same way; correct the job and run it again",
     "storage": "stopped, because a file could not be written; run the same command to continue",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from batch.cli import spending
+from batch.cli.spending import bounds_text
 from batch.cli.text import count, money, pairs, say, table, wrapped
 from batch.core.clock import Clock, describe
 from batch.core.errors import RefusedToStart
@@ -90,6 +92,8 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals, unpriced(prices, job.model.provider, asked))),
             ("", _doubts(totals, prices, job, asked)),
+            ("unknown", bounds_text(totals)),
+            ("budget", spending.left_text(report.budget)),
             ("flags", flags_text(totals.flags)),
             ("labels", labels_text(totals)),
             ("time", _time(report, settled_here)),
@@ -109,6 +113,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
 _STATES: Final = {
     "finished": "finished",
     "interrupted": "interrupted",
+    "budget": "stopped by its budget",
     "provider": "stopped, because the provider refused",
     "systematic": "stopped, because row after row failed the same way",
     "storage": "stopped, because a file could not be written",
@@ -356,6 +361,8 @@ def _next(report: Report, out: str) -> Iterator[str]:
     again = totals.rows_retryable
     if report.state == "interrupted":
         yield "Run the same command to continue."
+    elif report.state == "budget":
+        yield "Run the same command to go on with the next run."
     elif again:
         yield f"{count(again, 'row')} failed for a passing reason: run the same command to try them again."
     unasked, unlabelled = failed_as(totals.errors, "input"), failed_as(totals.errors, "label")

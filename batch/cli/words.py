@@ -20,6 +20,8 @@ LINES: Final[dict[str, str]] = {
     "the standard ones.",
     "batch files": "Of estimate: what the same calls cost by batch files, where such a price is published.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
+    "budget": "Of check: the limits of [budget] and what is left of those that runs share. Of run and status: what is "
+    "left of each.",
     "cache": "Of cost: tokens that came from the provider's cache, and what they would have cost more at the full "
     "price.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
@@ -82,6 +84,7 @@ LINES: Final[dict[str, str]] = {
     "rows that the next run sends, by why, and those that it leaves alone.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
+    "unknown": "The most that calls can have cost whose tokens are not known, and of how many nothing can be said.",
     "unknown calls": "Of cost: calls whose cost nobody knows here, and the most that they can have cost.",
     "unpublished": "Of cost: calls that the ledger of a run at work has, and that are not in OUT/calls yet. They are "
     "in the sums.",
@@ -108,6 +111,8 @@ PHRASES: Final[dict[str, str]] = {
     "known to remain": "Of rows: admitted by a run that ended before they were done; the next run goes on with them.",
     "not looked at": "Of the input: the run ended before it came there, so what needs work in it is not known.",
     "to be tried again": "Of rows: their last attempt failed for a passing reason, and they wait for the next one.",
+    "at most": "Of calls whose tokens are not known: the most they can have cost, every byte of the request taken for "
+    "a token and max_tokens for the answer. The bill is no higher than cost and this together.",
     "in flight": "Of calls: sent and not answered yet, accepted tasks included until the run is stopped.",
     "settled before this command": "Of rows: an earlier command of the same run had done them.",
     "not in the table yet": "Of show: the row is done, and its part of the table is not written yet.",

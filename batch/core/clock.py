@@ -29,7 +29,11 @@ class Clock:
         return time.monotonic()
 
     def now_us(self) -> int:
-        """UTC wall time in microseconds since 1970; for records only, never for a decision."""
+        """UTC wall time in microseconds since 1970.
+
+        For records, and for what people set by the hour or the day: hours, prices, a budget of a day; never for how
+        long something takes.
+        """
         return time.time_ns() // 1000
 
     async def sleep(self, seconds: float) -> None:

@@ -6,6 +6,7 @@
     │   ├── InputError          the source cannot be read, or a column is missing or changed type
     │   └── OutputError         the output folder belongs to something else, or is locked
     ├── StorageError            a write, sync or rename failed: the run ends at once        exit 5
+    ├── BudgetReached           what the next call can come to is more than the budget has left     exit 3
     ├── ProviderStop            the provider refused the key, the money or the model        exit 6
     ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
     └── WireError               one exchange got no complete answer (raised by `batch.http` only)
@@ -78,6 +79,7 @@ FAILURES: Final[dict[FailureKind, str]] = {
 EXIT_OK: Final = 0
 EXIT_ROWS_FAILED: Final = 1
 EXIT_REFUSED: Final = 2
+EXIT_BUDGET: Final = 3
 EXIT_INTERRUPTED: Final = 4
 EXIT_STORAGE: Final = 5
 EXIT_PROVIDER: Final = 6
@@ -87,6 +89,7 @@ EXITS: Final[dict[int, str]] = {
     EXIT_OK: "every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do",
     EXIT_ROWS_FAILED: "finished, but rows failed; for check, tools and rebuild: what was looked at is not sound",
     EXIT_REFUSED: "refused to start: the command, the job, the input, the key or the output folder is wrong",
+    EXIT_BUDGET: "stopped by a budget; the same command goes on with the next run",
     EXIT_INTERRUPTED: "interrupted; the same command continues",
     EXIT_STORAGE: "the disk refused a write",
     EXIT_PROVIDER: "the provider refused the key, the money or the model",
@@ -135,6 +138,12 @@ class StorageError(BatchError):
     """The disk refused a write, a sync or a rename; the run ends. What was acknowledged before is safe."""
 
     exit_code = EXIT_STORAGE
+
+
+class BudgetReached(BatchError):
+    """The next call can come to more than a limit of `[budget]` has left; everything that was answered is kept."""
+
+    exit_code = EXIT_BUDGET
 
 
 class ProviderStop(BatchError):

@@ -200,7 +200,7 @@ CALL_STATES: Final[dict[CallState, str]] = {
     "refused": "The provider said no, with an error; nothing was bought.",
     "failed": "The request never left, or the provider says that its task failed; nothing was bought.",
     "unknown": "The request left and no answer came, so the provider may have billed it. Its tokens and its cost are "
-    "null and in no sum; the provider's own bill tells.",
+    "null and in no sum; cost_bound has the most it can have cost, where that can be said.",
 }
 """How a call may end, for people."""
 
@@ -248,6 +248,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Which of several askings of the row it belongs to, from 0."""
     purpose: Purpose | None = None
     """None of a call that an older version made."""
+    cost_bound: int | None = None
+    """Of a call whose tokens are not known: the most it can have cost, in the unit of `cost` and in `currency`; None
+    where nothing can be said."""
+    token_bound: int | None = None
+    """The same in tokens of prompt and answer together."""
 
 
 class Sums(msgspec.Struct, array_like=True):

@@ -21,6 +21,7 @@ STATES: Final[dict[str, str]] = {
     "interrupted": "Ctrl-C or another signal ended the run before all was done. The same command continues.",
     "provider": "The provider refused the key, the money or the model, or would make the run wait for too long. The "
     "same command continues when that is put right.",
+    "budget": "A limit of [budget] was reached, so nothing more was sent. The same command goes on with the next run.",
     "systematic": "Row after row failed in the same way, so the run stopped before that cost more. Correct the job.",
     "storage": "The disk refused a write. Free space or mend the disk, and the same command continues.",
     "input": "The input could not be read on. Mend it, and the same command continues.",

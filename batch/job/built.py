@@ -34,7 +34,7 @@ def values(
     found["folder"], faults = field_value(("folder",), job.folder, _FOLDER)
     for section, kind in sections.items():
         part = getattr(job, section)
-        if part is None and section in ("tools", "labels"):
+        if part is None and section in ("tools", "labels", "budget"):
             continue
         if not isinstance(part, kind):
             faults.append(Fault((section,), f"expected {kind.__name__}(…), not {type(part).__name__}"))

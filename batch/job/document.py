@@ -20,7 +20,7 @@ from batch.core.errors import JobError
 from batch.core.nearest import did_you_mean, nearest, suggestion
 from batch.core.plain import clean
 from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
-from batch.job.fieldtypes import from_text, meta, table_kind, wanted
+from batch.job.fieldtypes import Misread, from_text, meta, table_kind, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -203,6 +203,8 @@ def field_value(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]
         if read_text is not None and isinstance(value, str):
             value = read_text(value)
         return msgspec.convert(value, kind, strict=True, dec_hook=from_text), []
+    except Misread as exc:
+        return None, [Fault(path, str(exc), value)]
     except (msgspec.ValidationError, ValueError, TypeError):
         return None, [Fault(path, f"expected {wanted(kind)}", value)]
 

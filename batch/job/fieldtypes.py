@@ -11,6 +11,13 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
+from batch.core.hours import Window
+
+
+class Misread(ValueError):
+    """A text that is not what a field takes; the message says what is wrong and what to write."""
+
+
 _SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
 
 
@@ -45,6 +52,18 @@ def size(text: str) -> int:
     step = 1024 if match[3] else 1000
     scale: int = step ** " kmg".index((match[2] or " ").lower())
     return int(match[1]) * scale
+
+
+def windows(text: str) -> tuple[Window, ...]:
+    """The windows of hours in a text, which stand with `;` between them.
+
+    Raises:
+        Misread: one of them is no window, or its zone is not known; the message says what to write.
+    """
+    try:
+        return tuple(Window.parse(part) for part in text.split(";"))
+    except ValueError as exc:
+        raise Misread(str(exc)) from None
 
 
 def from_text(kind: type, value: Any) -> Any:

@@ -19,10 +19,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from batch.core.errors import JobError
+from batch.core.hours import Window
 from batch.core.nearest import did_you_mean
 from batch.job import built, checks, digest, document, providers
+from batch.job.budgetspec import BudgetSpec
 from batch.job.faults import Fault
-from batch.job.fieldtypes import size
+from batch.job.fieldtypes import size, windows
 from batch.job.labelspec import LabelSpec, Name
 from batch.job.providers import ProviderSpec
 from batch.job.toolspec import ToolSpec
@@ -138,6 +140,11 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_timeout_s: Seconds = 60.0
     task_timeout_s: Seconds = 86_400.0
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
+    hours: Annotated[
+        tuple[Window, ...],
+        Meta(description='hours and a time zone, for example "22:00-08:00 Asia/Shanghai"', extra={"read": windows}),
+    ] = ()
+    """When requests may be sent; empty for always."""
     model: Annotated[dict[str, ModelLimitSpec], Meta(description='a table for each model: [limits.model."glm-4"]')] = {}
 
 
@@ -160,6 +167,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "limits": LimitSpec,
     "tools": ToolSpec,
     "labels": LabelSpec,
+    "budget": BudgetSpec,
     "output": OutputSpec,
 }
 
@@ -193,6 +201,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     limits: LimitSpec = LimitSpec()
     tools: ToolSpec | None = None
     labels: LabelSpec | None = None
+    budget: BudgetSpec | None = None
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:
@@ -231,6 +240,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         overrides: Sequence[str] = (),
         output: Path | None = None,
         lane: str | None = None,
+        max_cost: str | None = None,
     ) -> Self:
         """Read a job folder or its `job.toml`.
 
@@ -239,6 +249,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             overrides: settings of the form `section.key=value`; a value that is not TOML is plain text.
             output: replaces `output.path`; relative to the working directory.
             lane: replaces `model.lane`.
+            max_cost: replaces `budget.max_cost`.
 
         Raises:
             JobError: the job is wrong; the error names every fault with its key, line, value and way out.
@@ -247,11 +258,15 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         file.override(overrides)
         if lane is not None:
             file.put(("model", "lane"), lane, origin=f"--lane {lane}")
+        if max_cost is not None:
+            file.put(("budget", "max_cost"), max_cost, origin=f"--max-cost {max_cost}")
         if output is not None:
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
-        optional = frozenset({"tools", "labels", "output", "limits", *(("prompt",) if brings_messages else ())})
+        optional = frozenset(
+            {"tools", "labels", "budget", "output", "limits", *(("prompt",) if brings_messages else ())}
+        )
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = did_you_mean(["name"])

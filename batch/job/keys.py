@@ -13,9 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from batch.job.budgetkeys import BUDGET_KEYS
 from batch.job.fieldtypes import table_kind, wanted
 from batch.job.job import SECTIONS, TABLES, TOP
 from batch.job.labelkeys import LABEL_KEYS, Words
+from batch.job.limitkeys import LIMIT_KEYS
 from batch.job.promptkeys import PROMPT_KEYS
 from batch.job.providerkeys import PROVIDER_KEYS
 
@@ -109,58 +111,7 @@ KEYS: Final[dict[str, Words]] = {
         'How a GLM key is sent: "raw" as it is, "jwt" as a short-lived token signed with it.',
         'key_form = "jwt"',
     ),
-    # -- limits
-    "limits.concurrency": Words(
-        "The most calls in flight at one time, saved task ids included. After a kill at most so many are in doubt.",
-        "concurrency = 20",
-    ),
-    "limits.requests_per_minute": Words(
-        "Never exceeded in any 60 seconds, across restarts too. Without it there is no such limit.",
-        "requests_per_minute = 600",
-    ),
-    "limits.tokens_per_minute": Words(
-        "Never exceeded in any 60 seconds; tokens are reserved by an estimate before a request leaves. A prompt larger "
-        "than the whole limit fails as too_large.",
-        "tokens_per_minute = 200_000",
-    ),
-    "limits.adapt": Words(
-        "Find and follow the provider's own limits: fewer calls in flight when it refuses some, its headers obeyed.",
-        "adapt = false",
-    ),
-    "limits.call_timeout_s": Words(
-        "The seconds that one whole call may take, a stream to its last piece.",
-        "call_timeout_s = 120",
-    ),
-    "limits.first_chunk_timeout_s": Words(
-        "The seconds until the first piece of a stream must have come.",
-        "first_chunk_timeout_s = 60",
-    ),
-    "limits.idle_timeout_s": Words(
-        "The longest silence between two pieces of a stream, in seconds.", "idle_timeout_s = 30"
-    ),
-    "limits.task_timeout_s": Words(
-        "The seconds after which a task is waited for no longer: its row fails for a passing reason, its id is kept "
-        "and polled first by the next run.",
-        "task_timeout_s = 3600",
-    ),
-    "limits.max_attempts": Words(
-        "How often one turn is tried. Being turned away for load is no attempt, and neither is what fails while the "
-        "provider answers nobody.",
-        "max_attempts = 4",
-    ),
-    "limits.model": Words(
-        "Limits of single models, beside those of the whole job: a call leaves when both let it go.",
-        '[limits.model."glm-4"]\nrequests_per_minute = 60',
-    ),
-    "limits.model.NAME.concurrency": Words("As limits.concurrency, for this model alone.", "concurrency = 4"),
-    "limits.model.NAME.requests_per_minute": Words(
-        "As limits.requests_per_minute, for this model alone.",
-        "requests_per_minute = 60",
-    ),
-    "limits.model.NAME.tokens_per_minute": Words(
-        "As limits.tokens_per_minute, for this model alone.",
-        "tokens_per_minute = 50_000",
-    ),
+    **LIMIT_KEYS,
     # -- tools
     "tools.module": Words(
         "The Python file with the functions that the model may call, each marked with @tool.",
@@ -210,6 +161,7 @@ KEYS: Final[dict[str, Words]] = {
         'environment = ["DATABASE_URL"]',
     ),
     **LABEL_KEYS,
+    **BUDGET_KEYS,
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -18,8 +18,17 @@ from batch.job.options import WORDS, Kind
 MAX_ERRORS: Final = 1_000
 """How many kinds of failure are told apart in one run: a server that invents codes must not fill the memory."""
 OTHERS: Final = "others"
-_WRITTEN: Final = {"units": "cost"}
+_WRITTEN: Final = {"units": "cost", "bounds": "cost_bound"}
 """Fields that are called something else where they are written."""
+
+
+AnsweredBy = Literal["calls", "another row", "nobody"]
+"""What brought the outcome of a row: calls of its own, the answer of another row that asks the same, or nothing."""
+
+
+def answered_by(calls: int | None, deduplicated_from: str | None) -> AnsweredBy:
+    """What brought the outcome of a row, by two of its columns."""
+    return "another row" if deduplicated_from is not None else "calls" if calls else "nobody"
 
 
 class Totals(msgspec.Struct):
@@ -57,6 +66,14 @@ class Totals(msgspec.Struct):
     """How many rows have each flag of `core.flags`."""
     purposes: dict[str, int] = {}
     """How many calls were made for what no row asks at first: `reask`, `escalate`, `sample`."""
+    bounds: dict[str, int] = msgspec.field(default_factory=dict, name="cost_bound")
+    """By currency, the most that calls whose tokens are not known can have cost; in the unit of `units`."""
+    unbounded: int = 0
+    """Of how many such calls nothing can be said."""
+    token_bound: int = 0
+    """The most tokens that the calls can have taken of which that can be said, and whose tokens are not known."""
+    rows_asked: int = 0
+    """How many of the settled rows were asked at all."""
 
     @property
     def rows(self) -> int:
@@ -68,8 +85,13 @@ class Totals(msgspec.Struct):
         """What is known of the cost, by currency."""
         return {currency: cost_decimal(units) for currency, units in sorted(self.units.items())}
 
+    @property
+    def cost_bound(self) -> dict[str, Decimal]:
+        """The most that calls whose tokens are not known can have cost, by currency, where that can be said."""
+        return {currency: cost_decimal(units) for currency, units in sorted(self.bounds.items())}
+
     def __repr__(self) -> str:
-        fields = msgspec.structs.asdict(self) | {"units": self.cost}
+        fields = msgspec.structs.asdict(self) | {"units": self.cost, "bounds": self.cost_bound}
         return f"Totals({', '.join(f'{_WRITTEN.get(name, name)}={value!r}' for name, value in fields.items())})"
 
     def add_call(self, call: Call) -> None:
@@ -83,6 +105,7 @@ class Totals(msgspec.Struct):
         if usage is None:
             if call.state == "answered":
                 self.unknown_usage += 1
+            self._add_bound(call)
             return
         self.prompt_tokens += usage.prompt_tokens
         self.completion_tokens += usage.completion_tokens
@@ -95,6 +118,14 @@ class Totals(msgspec.Struct):
         elif call.currency is not None:
             self.units[call.currency] = self.units.get(call.currency, 0) + call.cost
 
+    def _add_bound(self, call: Call) -> None:
+        """Add what can be said of a call whose tokens are not known."""
+        if call.cost_bound is None or call.currency is None:
+            self.unbounded += 1
+        else:
+            self.bounds[call.currency] = self.bounds.get(call.currency, 0) + call.cost_bound
+        self.token_bound += call.token_bound or 0
+
     def add_outcome(self, outcome: Outcome) -> None:
         """Add one settled row."""
         self.count_row(
@@ -105,7 +136,7 @@ class Totals(msgspec.Struct):
             kind=outcome.error_kind,
             code=outcome.error_code,
             flags=outcome.flags,
-            copied=outcome.deduplicated_from is not None,
+            answered_by=answered_by(outcome.sums.calls, outcome.deduplicated_from),
         )
 
     def count_row(
@@ -118,7 +149,7 @@ class Totals(msgspec.Struct):
         code: str | None,
         flags: Sequence[str] = (),
         tool_errors: int = 0,
-        copied: bool = False,
+        answered_by: AnsweredBy = "calls",
     ) -> None:
         """Count one settled row by what the table has of it.
 
@@ -130,9 +161,10 @@ class Totals(msgspec.Struct):
             code: the failure's code.
             flags: of the row.
             tool_errors: how many of the tool calls gave an error.
-            copied: whether it shares the answer of another row.
+            answered_by: what brought its outcome.
         """
-        self.rows_copied += copied
+        self.rows_copied += answered_by == "another row"
+        self.rows_asked += answered_by == "calls"
         self.tool_calls += tool_calls
         self.tool_errors += tool_errors
         for flag in flags:
@@ -163,7 +195,8 @@ class Totals(msgspec.Struct):
     def public(self) -> dict[str, Any]:
         """The totals as they are written to files for people and monitors: costs as decimal strings."""
         shown = {_WRITTEN.get(name, name): value for name, value in msgspec.structs.asdict(self).items()}
-        shown["cost"] = {currency: f"{cost:f}" for currency, cost in self.cost.items()}
+        for name, costs in (("cost", self.cost), ("cost_bound", self.cost_bound)):
+            shown[name] = {currency: f"{cost:f}" for currency, cost in costs.items()}
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
 
@@ -248,6 +281,12 @@ TOTALS: Final[dict[str, str]] = {
     "flags": "Rows by flag.",
     "purposes": "Calls that no row asks for at first: reask after an answer without a valid label, escalate to another "
     "model, sample for one more vote.",
+    "cost_bound": "The most that calls whose tokens are not known can have cost, by currency: unknown ones, and "
+    "answered ones without usage. The provider's bill is at least cost, and at most cost and cost_bound together.",
+    "unbounded": "Of how many such calls nothing can be said: the request set no max_tokens, held a picture or let the "
+    "model search, or there is no price.",
+    "token_bound": "The most tokens that these calls can have taken, where that can be said.",
+    "rows_asked": "How many of the settled rows were asked at all: the others could not be.",
 }
 """What each number of `Totals.public` means, for people."""
 

@@ -110,7 +110,10 @@ class Lease:
         while True:
             now = clock.monotonic()
             amount = model.amount(self.weight)
-            wait_s = max(model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now))
+            shut_s = self._limiter.shut_for()
+            wait_s = max(
+                shut_s, model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now)
+            )
             if wait_s <= 0:
                 break
             await clock.sleep(min(wait_s, LOOK_AGAIN_S))

@@ -12,7 +12,8 @@ What must be free at the same time, each owned by a module of its own:
   count is below it again. What a model takes is tracked when the provider refuses calls for their number;
 - **per minute** (`rates`): requests (`requests`) and tokens (`tokens`);
 - **pause**: a refusal with a waiting time slows all who ask that model: nothing is granted before it has passed;
-- **outage** (`outage`): while the provider is silent, one probe at a time.
+- **outage** (`outage`): while the provider is silent, one probe at a time;
+- **hours** (`hours`): outside them nothing is granted, however long that is, and nothing that was counted ages.
 
 In flight and per minute exist twice, for the job as a whole and for each model (`model`); the others belong to a model.
 Each model has a queue: its callers are served in the order in which they ask, whatever their size, so a large prompt is
@@ -36,6 +37,7 @@ from typing import Self
 from batch.core.clock import Clock
 from batch.core.records import LimitHeaders, Usage
 from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.limits.hours import Hours
 from batch.limits.lease import Lease, Waiter
 from batch.limits.model import ModelLimits
 from batch.limits.outage import Observation
@@ -58,6 +60,7 @@ class Limiter:
         models: limits of single models, by name.
         estimator: makes what knows how many tokens a model's request counts for; needed for a token limit to hold.
         adapt: follow the provider's refusals and headers.
+        hours: when requests may leave; None for always.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Limiter:
         models: Mapping[str, ModelLimitSpec] | None = None,
         estimator: Callable[[], TokenEstimator] | None = None,
         adapt: bool = True,
+        hours: Hours | None = None,
     ) -> None:
         self.clock = clock
         self.concurrency = concurrency
@@ -84,6 +88,7 @@ class Limiter:
         """When another process sent last, in monotonic seconds."""
         self.waiting = 0
         """How many callers are held back now."""
+        self.hours = hours
         self._closed = False
 
     @classmethod
@@ -103,6 +108,7 @@ class Limiter:
             models=spec.model,
             estimator=estimator,
             adapt=spec.adapt,
+            hours=Hours(clock, spec.hours) if spec.hours else None,
         )
 
     def model(self, name: str) -> ModelLimits:
@@ -236,7 +242,23 @@ class Limiter:
         """The seconds until the job's own budgets let a call go: 0 now, None until something changes."""
         if self.in_flight >= self.concurrency:
             return None
+        if self.hours is not None and (shut_s := self.shut_for()) > 0:
+            return shut_s
         return self.rates.wait(amount, self.clock.monotonic()) if self.rates.in_force else 0.0
+
+    def shut_for(self) -> float:
+        """The seconds until its hours should be looked at again, because they let nothing go; 0 when they do.
+
+        Nobody answers while nobody is asked: that is no silence of the provider, so an outage does not grow older.
+        """
+        if self.hours is None:
+            return 0.0
+        before = self.hours.shut_s
+        wait_s = self.hours.wait()
+        if (passed_s := self.hours.shut_s - before) > 0:
+            for limits in self._models.values():
+                limits.outage.pass_over(passed_s)
+        return wait_s
 
     def _grant(
         self, limits: ModelLimits, row: int, weight: TokenWeight | None, *, asked_at: float | None = None
@@ -314,6 +336,8 @@ class Limiter:
 
     def waits_for(self) -> str | None:
         """What holds callers back now, for people; None when nothing does."""
+        if self.waiting and self.hours is not None and self.shut_for() > 0:
+            return self.hours.waits_for()
         found = [(limits, text) for limits in self._models.values() if (text := self._held_by(limits)) is not None]
         if len(self._models) < 2:
             return found[0][1] if found else None

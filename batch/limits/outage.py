@@ -115,6 +115,11 @@ class OutageDetector:
             self._next_probe_at = now + self._interval_s
         return self.ongoing
 
+    def pass_over(self, seconds: float) -> None:
+        """Leave out a time in which nobody was asked."""
+        if self._silent_since is not None:
+            self._silent_since += seconds
+
     def silent_for(self, now: float) -> float:
         """The seconds since the first failure after the last answer; 0 without an outage."""
         return now - self._silent_since if self.ongoing and self._silent_since is not None else 0.0

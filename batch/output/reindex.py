@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core.records import COST_DIGITS, Call, Usage
-from batch.ledger.totals import Totals
+from batch.ledger.totals import Totals, answered_by
 from batch.output import columns, files, labelled, parts
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import input_contents
@@ -174,8 +174,9 @@ def _call(row: dict[str, Any]) -> Call:
     if row["total_tokens"] is not None:
         counts = {name: row[name] for name in Usage.__struct_fields__ if name in row}
         usage = Usage(**counts, estimated=bool(row["usage_estimated"]))
-    cost: Decimal | None = row["cost"]
-    values |= {"cost": None if cost is None else int(cost.scaleb(COST_DIGITS)), "usage": usage}
+    costs: dict[str, Decimal | None] = {name: row.get(name) for name in ("cost", "cost_bound")}
+    values |= {name: None if cost is None else int(cost.scaleb(COST_DIGITS)) for name, cost in costs.items()}
+    values["usage"] = usage
     values |= {f"{name}_us": row[name] for name in ("sent_at", "answered_at")}
     return Call(**values)
 
@@ -303,7 +304,7 @@ def _drop_replaced(db: apsw.Connection) -> None:
 
 
 def _outcomes(folder: OutputFolder, readable: list[_Part]) -> Iterator[tuple[str, dict[str, Any]]]:
-    chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls", "tool_errors", "flags"]
+    chosen = ["run", "status", "error_kind", "error_code", "retryable", "tool_calls", "tool_errors", "flags", "calls"]
     chosen.append("deduplicated_from")
     for part in readable:
         for table in _groups(folder.part(part.file), chosen):
@@ -320,7 +321,7 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
         kind=row["error_kind"],
         code=row["error_code"],
         flags=row["flags"] or (),
-        copied=row.get("deduplicated_from") is not None,
+        answered_by=answered_by(row["calls"], row.get("deduplicated_from")),
     )
 
 

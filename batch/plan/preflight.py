@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from batch.core import canonical, redaction, statefolder
+from batch.core.clock import Clock
 from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
 from batch.http import environment
 from batch.input.batches import Position
@@ -28,7 +29,8 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import integrity, place, tables
 from batch.output.folder import OutputFolder, holder
-from batch.plan import labelling, owner, tooling
+from batch.plan import budgeting, labelling, owner, tooling
+from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
 from batch.prompts.variants import Variants
@@ -75,6 +77,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """How far its tools may go; None when it has none."""
     old_models: dict[str, str] = {}
     """Model by variant of the job as it was, while its tasks are collected."""
+    budget: CheckedBudget | None = None
+    """What its runs may spend; None for no limit."""
     asking: Asking | None = None
     """How rows are asked for their labels; None where none is wanted."""
     label_columns: pa.Schema = pa.schema([])
@@ -160,6 +164,12 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     faults += variants.check(source.names)
     faults += _labels(job, endpoint, variants, tools)
     faults += _unread(source, variants.columns, job.output.columns or ()) + labelling.gold_faults(job, source)
+    now_us = Clock().now_us()
+    budget = None
+    if prices is not None:
+        budget = budgeting.budget_of(
+            job, environ, faults, endpoint=endpoint, prices=prices, variants=variants, now_us=now_us
+        )
     label_columns = labelling.columns_of(labels, kept_labels, faults, more=labelling.columns_beside(job))
     inputs = schema = None
     try:
@@ -178,10 +188,11 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     doubts = labelling.doubts(job, asking, variants) if asking is not None else ()
     return CheckedJob(
         *found,
+        budget=budget,
         asking=asking,
         label_columns=label_columns,
         warnings=(*warnings, *tooling.unset(job, environ)),
-        doubts=(*variants.doubts(source.names), *doubts),
+        doubts=(*variants.doubts(source.names), *doubts, *budgeting.doubts(budget)),
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,

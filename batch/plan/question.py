@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from batch.core.records import NO_USAGE, Failure, Sums
+from batch.core.records import NO_USAGE, Failure, RowRequest, Sums
 from batch.input.batches import SourceBatch
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variant
@@ -24,11 +24,13 @@ class Question(NamedTuple):
         fingerprint: of what is asked; of what is wrong with the row when it cannot be.
         fault: why it cannot be asked; None when it can.
         when_sent: of a row that says nothing, the fingerprint it would have if it were sent.
+        request: what is sent; None when the row cannot be asked.
     """
 
     fingerprint: bytes
     fault: Failure | None = None
     when_sent: bytes | None = None
+    request: RowRequest | None = None
 
     def beside(self, fingerprint: bytes | None, status: int | None) -> Question:
         """The question to compare an outcome of the table with: an answer that was bought once is an answer.
@@ -75,7 +77,8 @@ def question(variant: Variant, batch: SourceBatch, index: int, fault: Failure | 
             fingerprint = variant.fingerprint(asked)
             if variant.says_nothing(record, asked):
                 return _empty(variant, batch.place(index), record, fingerprint)
-            return Question(fingerprint, variant.refused(asked))
+            refused = variant.refused(asked)
+            return Question(fingerprint, refused, request=asked if refused is None else None)
     fault = fault or Failure(kind="input", verdict="fail", sent=False, code="unreadable", message="no record")
     return Question(variant.fault(fault.kind, fault.code), fault)
 

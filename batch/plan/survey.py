@@ -12,12 +12,11 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from batch.core.clock import Clock
-from batch.core.records import Failure, RowRequest
 from batch.input.batches import SourceBatch
 from batch.job.options import KINDS, ORDINARY, Kind
 from batch.ledger.index import Gone, IndexReader
@@ -25,11 +24,10 @@ from batch.ledger.reader import Entry
 from batch.plan import history
 from batch.plan.gone import Pass
 from batch.plan.history import History
-from batch.plan.planner import Planner, question
+from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
+from batch.plan.question import Question, question
 from batch.plan.sizes import RowSize, Sizer
-from batch.prompts.template import PromptFault
-from batch.prompts.variants import Variant
 from batch.tokens import measure
 from batch.tokens.model import Learned, TokenModel
 
@@ -164,21 +162,25 @@ class _Look:
         for index, row in enumerate(rows):
             for variant in self._checked.variants:
                 key = (row.row_id, variant.name)
-                asked = _asked(variant, batch, index, row.fault)
-                if self._settled.get(key) == asked.fingerprint:
+                entry = entries.get(key)
+                asked = question(variant, batch, index, row.fault)
+                if entry is not None:
+                    asked = asked.beside(entry.fingerprint, entry.status)
+                settled = self._settled.get(key)
+                if settled is not None and asked.stands_for(settled):
                     self.found.unchanged += 1  # answered by a run that has not published it yet
                 elif key in self._carried:
                     self.found.begun += 1
                     if asked.request is not None:
                         self._add(variant.model, self._sizer.row(asked.request))
                 else:
-                    self._count(variant.model, key, entries.get(key), asked)
+                    self._count(variant.model, key, entry, asked)
 
     def end(self) -> None:
         """The input was read."""
         self.found.gone = self._table.find([variant.name for variant in self._checked.variants])
 
-    def _count(self, model: str, key: history.Key, entry: Entry | None, asked: _Asked) -> None:
+    def _count(self, model: str, key: history.Key, entry: Entry | None, asked: Question) -> None:
         found, request = self.found, asked.request
         kind: Kind | None = "new" if self._planner is None else self._planner.kind(entry, asked.fingerprint)
         if kind is not None and kind in ORDINARY:
@@ -199,26 +201,6 @@ class _Look:
         likely = self._models[model].likely(size.first)
         band = bisect_right(self._borders.get(model, []), likely)
         self.found.loads.setdefault(model, {}).setdefault(band, Load()).add(size, likely)
-
-
-class _Asked(NamedTuple):
-    """What a row asks in one variant."""
-
-    fingerprint: bytes
-    request: RowRequest | None
-    """None when it fails without being sent."""
-
-
-def _asked(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> _Asked:
-    record = batch.records[index]
-    if fault is None and record is not None:
-        try:
-            request = variant.request(record)
-            sent = variant.refused(request) is None
-            return _Asked(variant.fingerprint(request), request if sent else None)
-        except PromptFault:
-            pass  # told by what follows
-    return _Asked(question(variant, batch, index, fault)[0], None)
 
 
 def _index(checked: CheckedJob, stack: ExitStack) -> IndexReader | None:

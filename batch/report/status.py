@@ -37,6 +37,7 @@ State = Literal[
     "killed",
     "finished",
     "interrupted",
+    "budget",
     "provider",
     "systematic",
     "storage",
@@ -58,6 +59,7 @@ class Live(msgspec.Struct, frozen=True):
     left_s: float | None
     waits_for: str | None
     waiting_rows: int = 0
+    projected_cost: dict[str, str] = {}
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -108,6 +110,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     planned: Planned = msgspec.field(default_factory=Planned)
     totals: Totals = msgspec.field(default_factory=Totals)
     live: Live | None = None
+    budget: dict[str, Any] = {}
+    """By key of `[budget]`, limit and what is left of it, as the last process said it."""
     fault: str | None = None
     drawn: bool = False
     """Whether the rows of the last run were drawn from all that needed work."""
@@ -178,6 +182,7 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
         planned=planned,
         totals=totals,
         live=live,
+        budget=written.get("budget", {}) if written.get("run") == last.run else {},
         fault=ended.get("fault"),
         exit_code=ended.get("exit_code"),
         exit_reason=ended.get("exit_reason"),
@@ -219,8 +224,11 @@ def _live(written: dict[str, Any]) -> Live:
 
 def _totals(public: dict[str, Any]) -> Totals:
     """Totals from their published form."""
-    costs = {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in public["cost"].items()}
-    return msgspec.convert({**public, "cost": costs}, Totals)
+    units = {
+        name: {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in public.get(name, {}).items()}
+        for name in ("cost", "cost_bound")
+    }
+    return msgspec.convert({**public, **units}, Totals)
 
 
 def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:

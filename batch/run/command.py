@@ -46,7 +46,9 @@ LOCK_AGAIN_S: Final = 0.5
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did."""
 
-    state: Literal["finished", "nothing_to_do", "skipped", "interrupted", "provider", "systematic", "storage", "input"]
+    state: Literal[
+        "finished", "nothing_to_do", "skipped", "interrupted", "budget", "provider", "systematic", "storage", "input"
+    ]
     folder: Path
     """The output folder."""
     run: str | None
@@ -59,6 +61,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[int, int]
     """Rows of the whole table that failed for good, and that failed but are worth another try."""
     table_rows: int
+    budget: dict[str, progress.BudgetState] = {}
+    """By key of `[budget]`, its limit and what is left of it."""
     drawn: bool = False
     """Whether the rows were drawn from all that need work."""
     gone: Gone = Gone()
@@ -227,6 +231,7 @@ class RunCommand:
         self._begun = False
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
+        self._budget: dict[str, progress.BudgetState] = {}
 
     async def inspect(self) -> None:
         """Look at the folder before a run is opened in it, and put right what a killed process left half done.
@@ -298,7 +303,9 @@ class RunCommand:
                 logger().error("storage_failed", error=str(exc))
         finally:
             self._current = None
-        self._on_progress(this.snapshot(self._state))
+        last = this.snapshot(self._state)
+        self._budget = last.budget
+        self._on_progress(last)
         try:
             end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
             status_files.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
@@ -324,6 +331,7 @@ class RunCommand:
                 elapsed_s=elapsed_s,
                 standing=reader.standing_failures(),
                 table_rows=reader.table_rows(),
+                budget=self._budget,
                 drawn=self._options.sample_seed is not None,
                 gone=gone_of(reader),
                 fault=self._fault,

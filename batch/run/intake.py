@@ -271,7 +271,7 @@ class Intake:
             reader=reader,
             clock=self._context.clock,
         )
-        planner.stop_when(lambda: self._state.stopping)
+        planner.stop_when(lambda: self._state.begins_no_more)
         return planner
 
 

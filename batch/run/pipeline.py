@@ -28,6 +28,7 @@ from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
 from batch.run.learning import OFTEN
+from batch.run.spending import money_left, use_of, waits_for_money
 from batch.run.whole_pass import follow_input
 from batch.run.wiring import wire
 
@@ -125,6 +126,9 @@ class Run:
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         self._stages.resumer.restore()
+        if state.purse is not None:
+            await self._ledger.committed()  # what died with the process before is in the book by now
+            await state.purse.open(use_of(self._checked.folder, self._start.run))
         self._stages.intake.restore(reader.unsent_by_variant())
         if self._stages.copies is not None:
             self._stages.copies.restore()
@@ -149,7 +153,7 @@ class Run:
                             inner.start_soon(stages.worker.send, model, name=f"send-{model}-{n}")
                     for n in range(min(stages.limiter.concurrency, FOLLOW_UP_WORKERS)):
                         inner.start_soon(stages.worker.follow_up, name=f"follow-up-{n}")
-            self._state.stop_if_parked()
+            self._state.stop_if_done()
             outer.cancel_scope.cancel()
 
     async def _close(self) -> None:
@@ -170,6 +174,8 @@ class Run:
         )
         closed = await self._stages.publishing.finish(close, before=self._follow_input)
         await self._stages.learning.save()
+        if state.purse is not None:
+            await state.purse.give_back()
         looked = intake.planned
         intake.planned = msgspec.structs.replace(closed, gone=looked.gone, gone_variants=looked.gone_variants)
 
@@ -212,8 +218,14 @@ class Run:
             waiting_rows=stages.schedule.waiting,
             held_back=stages.limiter.waiting,
             left_s=None if self._state.stopping else progress.time_left(rate, done, total),
-            waits_for=None if self._state.stopping else stages.limiter.waits_for(),  # nothing is held back any more
+            waits_for=None if self._state.stopping else self._waits_for(),  # nothing is held back any more
+            projected=progress.projected(self.totals, done, total),
+            budget={} if self._state.purse is None else money_left(self._state.purse),
         )
+
+    def _waits_for(self) -> str | None:
+        purse, held = self._state.purse, self._stages.limiter.waits_for()
+        return held or (None if purse is None else waits_for_money(purse))
 
     def _expected(self) -> int | None:
         """Rows this run will have settled: those begun before it, and those it plans."""

@@ -7,13 +7,21 @@ is the command's business.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from decimal import Decimal
+from typing import Any, Final, TypedDict
 
 import msgspec
 
 from batch.ledger.totals import Planned, Totals
 
 WINDOW_S: Final = 30.0
+
+
+class BudgetState(TypedDict):
+    """One limit of a budget."""
+
+    limit: str
+    left: str
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +47,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Requests held back by a limit now."""
     left_s: float | None
     waits_for: str | None
+    projected: dict[str, Decimal] = {}
+    """By currency, what all rows will have cost if the others cost as much as those that are settled; empty while that
+    cannot be said."""
+    budget: dict[str, BudgetState] = {}
+    """By key of `[budget]`, its limit and what is left of it, both for people."""
 
     def public(self) -> dict[str, Any]:
         """As written to `status.json` and printed by `--progress json`."""
@@ -54,6 +67,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "held_back": self.held_back,
             "left_s": None if self.left_s is None else round(self.left_s, 1),
             "waits_for": self.waits_for,
+            "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
+            "budget": self.budget,
             "totals": self.totals.public(),
         }
 
@@ -71,6 +86,9 @@ PROGRESS: Final[dict[str, str]] = {
     "held_back": "Requests that a limit holds back now.",
     "left_s": "Seconds that are left at this pace; null while that cannot be said.",
     "waits_for": "What all the run waits for now; null when it is at work.",
+    "projected_cost": "By currency, what all rows will have cost if the others cost as much as those that are settled; "
+    "empty while that cannot be said.",
+    "budget": "By key of [budget]: its limit, and what is left of it for calls that are not sent yet.",
     "totals": "Counts and sums of the run so far.",
 }
 """What each key of `Progress.public` means, for people."""
@@ -125,6 +143,20 @@ def expected(planned: Planned, fraction: float | None, *, limit: int | None = No
         return None
     total = max(planned.admitted, round(planned.admitted / min(1.0, fraction)))
     return total if limit is None else min(total, limit * variants)
+
+
+def projected(totals: Totals, done: int, total: int | None) -> dict[str, Decimal]:
+    """By currency, what all rows will have cost at the price of those that are settled; empty while that is not known.
+
+    Args:
+        totals: sums so far.
+        done: rows settled.
+        total: rows that will be; None when that is not known.
+    """
+    if total is None or done <= 0:
+        return {}
+    rows = max(total, done)
+    return {currency: round(cost * rows / done, 4) for currency, cost in totals.cost.items()}
 
 
 def time_left(rate: float, done: int, total: int | None) -> float | None:

@@ -23,7 +23,7 @@ from batch.prompts.steps import Rules, RunTools
 from batch.prompts.template import PromptFault
 from batch.run.schedule import Schedule
 from batch.run.tool_turns import repeats_itself
-from batch.submit import retry
+from batch.submit import afford, retry
 from batch.submit.attempt import CallContext
 from batch.submit.results import ENDED, STOPPED
 from batch.submit.rows import OpenCall, Row
@@ -112,11 +112,14 @@ class Resumer:
                 continue
             call = _reopen(row, journaled, self._context)
             if call.task_id is not None:
+                afford.adopt(self._context, row, call)
                 row.call = call
                 self._context.tasks += 1
             else:
                 self._context.book(row, call, DIED)
         row.count_tools()
+        if self._context.purse is not None:
+            self._context.purse.resume_row(row.work_id)
         return row
 
     def _row(self, pending: PendingRow) -> Row:

@@ -95,6 +95,7 @@ class Schedule(Generic[R]):
         self._sooner = anyio.Event()
         self._handed_out = anyio.Event()
         self._closed = False
+        self._no_more = False
 
     @property
     def models(self) -> list[str]:
@@ -117,6 +118,8 @@ class Schedule(Generic[R]):
 
     def add(self, model: str, new: list[R]) -> None:
         """New rows for a model, to be begun in this order."""
+        if self._no_more:
+            return  # they stay in the ledger
         rows = self.of(model)
         rows.unstarted.extend(new)
         _wake(rows.crew, len(new))
@@ -176,6 +179,16 @@ class Schedule(Generic[R]):
             self._wake_all()
         return not all(rows.parked for rows in self._rows.values())
 
+    def begin_no_more(self) -> None:
+        """Begin no new row any more; those that are begun go on to their end, and then everybody gets None."""
+        self._no_more = True
+        for rows in self._rows.values():
+            rows.unstarted.clear()
+            rows.ended = True
+        self._handed_out.set()
+        if self._over:
+            self._wake_all()
+
     def close(self) -> None:
         """Hand nothing out any more: everybody gets None at once. What is left stays in the ledger."""
         self._closed = True
@@ -193,11 +206,11 @@ class Schedule(Generic[R]):
 
     async def until(self, holds: Callable[[], bool]) -> bool:
         """Wait until something holds, looked at after each row handed out; False when no more rows are."""
-        while not self._closed and not holds():
+        while not (self._closed or self._no_more) and not holds():
             if self._handed_out.is_set():
                 self._handed_out = anyio.Event()  # one for all who wait: whoever comes second must not replace it
             await self._handed_out.wait()
-        return not self._closed
+        return not (self._closed or self._no_more)
 
     async def next_to_send(self, model: str) -> R | None:
         """The next row of a model that needs a slot: one already begun before a new one. None when none will come."""

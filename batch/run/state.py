@@ -19,6 +19,7 @@ from batch.core.records import Outcome
 from batch.ledger.totals import Totals
 from batch.limits.limiter import Limiter
 from batch.run.schedule import Schedule
+from batch.submit.purse import Purse
 
 DRAIN_S: Final = 30.0
 """Seconds that calls in flight are given after the first stop."""
@@ -29,6 +30,7 @@ class RunState:
 
     Attributes:
         totals: sums over rows and calls, published or not.
+        purse: what the run may spend; None for a job without a budget.
         reason: what the run closes with.
         fault: what stopped it, None as long as nothing has.
         stopping: whether the first stop was asked for.
@@ -40,8 +42,9 @@ class RunState:
         whole: cancelled, it ends publishing too.
     """
 
-    def __init__(self, limiter: Limiter, schedule: Schedule[Any]) -> None:
-        self.totals = Totals()
+    def __init__(self, limiter: Limiter, schedule: Schedule[Any], purse: Purse | None = None) -> None:
+        self.totals = Totals() if purse is None else purse.totals
+        self.purse = purse
         self.reason = "finished"
         self.fault: BatchError | None = None
         self.stopping = False
@@ -50,6 +53,7 @@ class RunState:
         self.sending = anyio.CancelScope()
         self.whole = anyio.CancelScope()
         self._parked: BatchError | None = None
+        self._enough: BatchError | None = None
         self._limiter = limiter
         self._schedule = schedule
         self.unsettled: Counter[int] = Counter()
@@ -185,6 +189,8 @@ class RunState:
         self.reason = reason
         self._limiter.close()
         self._schedule.close()
+        if self.purse is not None:
+            self.purse.close()
         self.sending.deadline = asyncio.get_running_loop().time() + DRAIN_S  # also where no task runs, at a signal
         logger().info("stop_requested", reason=reason, in_flight=self._limiter.in_flight)
 
@@ -199,6 +205,26 @@ class RunState:
         self._limiter.park(model)
         if not self._schedule.park(model):
             self.stop_if_parked()
+
+    def begin_no_more(self, fault: BatchError) -> None:
+        """Begin no new row in this run; those that are begun go on, and with the last of them the run stops.
+
+        Args:
+            fault: what the run stops with, if nothing else stops it.
+        """
+        self._enough = self._enough or fault
+        self._schedule.begin_no_more()
+
+    @property
+    def begins_no_more(self) -> bool:
+        """Whether no new row is begun any more."""
+        return self.stopping or self._enough is not None
+
+    def stop_if_done(self) -> None:
+        """Stop when all rows are done but those that the run may not begin, or whose model is asked no more."""
+        self.stop_if_parked()
+        if self._enough is not None and not self.stopping:
+            self.stop("budget", self._enough)
 
     def stop_if_parked(self) -> None:
         """Stop when all rows are done but those of models that are asked no more."""

@@ -22,7 +22,6 @@ from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
-from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
 from batch.limits.tokens import TokenEstimator
@@ -40,6 +39,7 @@ from batch.run.learning import Learning
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
+from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
@@ -90,14 +90,13 @@ def wire(
     limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
     limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
     schedule = _schedule(checked, feeders, limiter, clock)
-    state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
-    collecting = start.mode == "collect"
+    state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = _settings(checked, collecting=collecting), Learning(checked, clock)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=_books(checked, reader, ledger, totals=state.totals, learner=learning.learner),
+        books=_books(checked, state, reader, ledger, learner=learning.learner),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
@@ -126,7 +125,9 @@ def wire(
         resumer=resumer,
         intake=intake,
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
-        publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
+        publishing=Publishing(
+            publisher, ledger, reader, state=state, early=EarlyParts(job.output.publish_every_s), clock=clock
+        ),
         copies=copies,
         learning=learning,
     )
@@ -262,10 +263,10 @@ def _label_rules(checked: CheckedJob, *, collecting: bool) -> LabelRules | None:
 
 
 def _books(
-    checked: CheckedJob, reader: LedgerReader, ledger: Ledger, *, totals: Totals, learner: Learner | None
+    checked: CheckedJob, state: RunState, reader: LedgerReader, ledger: Ledger, *, learner: Learner | None
 ) -> Books:
-    evidence_, overtime = _evidence(checked, reader, ledger), Overtime(reader, ledger)
-    return Books(ledger, checked.prices, totals, evidence_, overtime, learner)
+    seen = _evidence(checked, reader, ledger)
+    return Books(ledger, checked.prices, state.totals, seen, Overtime(reader, ledger), learner, state.purse)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:
@@ -282,6 +283,7 @@ def _policy(checked: CheckedJob) -> Policy:
         limits.call_timeout_s,
         limits.first_chunk_timeout_s,
         limits.idle_timeout_s,
+        never_sent=checked.endpoint.service.never_send,
         asking=checked.asking,
     )
 

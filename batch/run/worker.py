@@ -12,7 +12,7 @@ import random
 
 import msgspec
 
-from batch.core.errors import FailureKind
+from batch.core.errors import BudgetReached, FailureKind, StorageError
 from batch.core.logs import logger
 from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.core.redaction import redact
@@ -22,12 +22,14 @@ from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation, labelled, steps
 from batch.prompts.judging import judge
 from batch.run.schedule import Schedule
+from batch.run.spending import held_up
 from batch.run.state import RunState
 from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
 from batch.run.tool_turns import ToolTurns
-from batch.submit import retry, stream, sync, task
+from batch.submit import afford, retry, stream, sync, task
 from batch.submit.attempt import CallContext
 from batch.submit.overtime import outlasted
+from batch.submit.purse import PurseClosed
 from batch.submit.rows import OpenCall, Row
 
 
@@ -81,13 +83,26 @@ class Worker:
                     self._schedule.schedule(row, LONGEST_PROBE_S)
                 elif (limit := self._context.weigh(row)) is not None:
                     self._too_large(row, *limit)
+                elif (why := held_up(self._context.purse, row)) is not None:
+                    self._hold_up(row, why)
                 elif self._settings.lane == "task":
                     await self._submit(row)
                 else:
                     await self._send(row)
                 self._look_for_park(asked)
-            except LimiterClosed:
+            except (LimiterClosed, PurseClosed):
                 self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
+            except (BudgetReached, StorageError) as fault:  # or what was spent today cannot be noted
+                self._schedule.done(row)
+                self._state.stop("budget" if isinstance(fault, BudgetReached) else "storage", fault)
+
+    def _hold_up(self, row: Row, why: Failure | BudgetReached) -> None:
+        """A row that the budget does not let go: at fault itself, or one too many, and then no other is begun."""
+        if isinstance(why, Failure):
+            self._settle(row, conversation.after_failure(why, retryable=True))
+        else:
+            self._schedule.done(row)
+            self._state.begin_no_more(why)
 
     def _others_first(self, row: Row) -> bool:
         """Whether the row leaves the next probe of a silent provider to one that never failed, which tells more."""
@@ -162,6 +177,8 @@ class Worker:
             return
         assert isinstance(result, Reply)
         model = call.model
+        if result.usage is None:
+            afford.measure(self._context, row, call)  # what follows is another request
         row.conversation, action = conversation.after_reply(
             row.conversation, result, self._settings.rules, model_asked=model
         )
@@ -179,6 +196,8 @@ class Worker:
 
     def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
         now = self._context.clock.monotonic()
+        hours = self._context.limiter.hours
+        asked_s = now if hours is None else now - hours.shut_s  # outside its hours nobody turns a row away
         model = row.model
         outage = self._context.limiter.model(model).outage
         decision = retry.decide(
@@ -186,7 +205,7 @@ class Worker:
             row.history,
             max_attempts=self._settings.max_attempts,
             chance=self._chance,
-            now=now,
+            now=asked_s,
             silent_s=outage.silent_for(now),
             last_ones=not self._schedule.of(model).has_unstarted,
             standing=self._standing(row, failure),
@@ -210,7 +229,7 @@ class Worker:
             self._stop(failure, silent_s=outage.silent_for(now), only=model if decision.action == "park" else None)
             self._schedule.done(row)
             return
-        row.history = row.history.after(decision, now)
+        row.history = row.history.after(decision, asked_s)
         self._schedule.schedule(row, max(decision.wait_s, outage.retry_wait(now)))
 
     def _standing(self, row: Row, failure: Failure) -> retry.Standing:
@@ -277,6 +296,8 @@ class Worker:
     def _after(self, row: Row, outcome: Outcome) -> None:
         self._state.row_settled(row.pending.part, outcome)
         self._state.row_ended(row.work_id)
+        if self._context.purse is not None:
+            self._context.purse.end_row(row.work_id)
         self._schedule.done(row)
         if (fault := self._streak.add(outcome)) is not None:
             self._state.stop("systematic", fault)

@@ -28,10 +28,12 @@ from batch.limits.limiter import Limiter
 from batch.money.prices import Prices
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
+from batch.submit import afford
 from batch.submit.call_ids import LATE, CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime, outlasted
-from batch.submit.results import FOREIGN, STOPPED, failure_of, observation_of, record_of
+from batch.submit.purse import Purse
+from batch.submit.results import FOREIGN, STOPPED, bounded, failure_of, is_dark, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 from batch.tokens.learner import Learner
@@ -50,6 +52,8 @@ class Policy(msgspec.Struct, frozen=True):
     call_timeout_s: float
     first_chunk_timeout_s: float = 300.0
     idle_timeout_s: float = 60.0
+    never_sent: frozenset[str] = frozenset()
+    """Parameters that are left out of every request."""
     asking: Asking | None = None
     """How a row's last turn is asked for a label; None where none is wanted."""
 
@@ -71,6 +75,8 @@ class Books(msgspec.Struct, frozen=True):
     evidence: Evidence
     overtime: Overtime
     learner: Learner | None = None
+    purse: Purse | None = None
+    """What the run may spend; None for a job without a budget."""
 
 
 class CallContext:
@@ -108,6 +114,8 @@ class CallContext:
         self.evidence = books.evidence
         self.overtime = books.overtime
         self._books = books
+        self.purse = books.purse
+        self.prices = books.prices
         self.wire_log = wire_log
         self.learner = books.learner
         self._ids = ids
@@ -142,10 +150,16 @@ class CallContext:
         """Take a slot, put the call into the ledger, and return when its bytes may leave.
 
         Raises:
+            BudgetReached: the call can come to more than the budget has left.
             LimiterClosed: the run takes no new sends.
-            StorageError: the ledger cannot be written.
+            PurseClosed: likewise.
+            StorageError: the ledger cannot be written, or what was spent today not be noted.
         """
-        lease = await self.limiter.acquire(row.model, row.work_id, row.weight)
+        size = held = None
+        if self.purse is not None:
+            size, held, lease = await afford.afforded(self, row, lane, self.purse)
+        else:
+            lease = await self.limiter.acquire(row.model, row.work_id, row.weight)
         number, call_id = self._ids.new()
         call = OpenCall(
             number,
@@ -158,6 +172,7 @@ class CallContext:
             lease=lease,
         )
         call.purpose, call.sample = row.purpose, row.conversation.sampling.ended
+        call.size, call.held = size, held
         row.next_attempt += 1
         call.sent_at_us, call.started = self.clock.now_us(), self.clock.monotonic()
         self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
@@ -275,12 +290,14 @@ class CallContext:
             call,
             result,
             provider=self.policy.provider,
-            prices=self._books.prices,
+            prices=self.prices,
             now_us=self.clock.now_us(),
             now=self.clock.monotonic(),
             decision=decision,
             asked_tier=row.request.parameters.get("service_tier"),
         )
+        if is_dark(result) and (bound := afford.bound(self, row, call)) is not None:
+            record = bounded(record, bound)
         self.tasks -= call.task_id is not None
         observed = "nothing" if hold else observation_of(result)
         if isinstance(result, Reply):
@@ -302,12 +319,16 @@ class CallContext:
             hold=hold,
         )
         self._books.totals.add_call(record)
+        if self.purse is not None and call.held is not None:
+            self.purse.booked(record, call.held)
         call.lease.release(observed, record.usage, result.message if isinstance(result, Failure) else "")
 
     def abandon(self, call: OpenCall) -> None:
         """Give up an old task id that brought nothing; it is in the book as `unknown` already."""
         self.tasks -= 1
         self.ledger.closed(call.number, None)
+        if self.purse is not None and call.held is not None:
+            self.purse.release(call.held)
         call.lease.release()
 
     def overdue(self, call: OpenCall, seconds: float) -> bool:

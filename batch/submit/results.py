@@ -14,7 +14,7 @@ from batch.core.errors import FailureKind, WireError
 from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
 from batch.core.redaction import address, masked, masked_value, redact, spares
 from batch.limits.outage import Observation
-from batch.money.prices import Prices
+from batch.money.prices import Charge, Prices
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall
 
@@ -127,6 +127,19 @@ _HEARD: Final[dict[FailureKind, Observation]] = {
 """Kinds that tell of trouble; any other refusal is an answer of a provider that works."""
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """The most that a call can have come to whose tokens are not known."""
+
+    tokens: int
+    charge: Charge | None
+    """What that costs; None where there is no price."""
+
+
+def is_dark(result: Reply | Failure) -> bool:
+    """Whether it is not known how many tokens a call took."""
+    return result.usage is None if isinstance(result, Reply) else state_of(result) == "unknown"
+
+
 def record_of(
     call: OpenCall,
     result: Reply | Failure,
@@ -187,6 +200,15 @@ def record_of(
         sample=call.sample,
         purpose=call.purpose,
     )
+
+
+def bounded(record: Call, bound: Bound) -> Call:
+    """The record of a call whose tokens are not known, with the most it can have come to."""
+    change = msgspec.structs.replace
+    if bound.charge is None:
+        return change(record, token_bound=bound.tokens)
+    charge = bound.charge
+    return change(record, token_bound=bound.tokens, cost_bound=charge.cost, currency=charge.currency)
 
 
 def _charge(

@@ -11,8 +11,10 @@ from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import PendingRow
 from batch.limits.lease import Lease
 from batch.limits.tokens import TokenWeight
+from batch.money.bounds import CallSize
 from batch.prompts import steps
 from batch.providers.stream import Stream
+from batch.submit.purse import Reserved
 from batch.submit.retry import History
 from batch.tokens.measure import Measure
 
@@ -106,6 +108,7 @@ class OpenCall:
         "exchange_began",
         "first_chunk_ms",
         "foreign",
+        "held",
         "lane",
         "late",
         "lease",
@@ -118,6 +121,7 @@ class OpenCall:
         "row_id",
         "sample",
         "sent_at_us",
+        "size",
         "started",
         "task_id",
         "turn",
@@ -161,6 +165,10 @@ class OpenCall:
         self.late = False
         self.foreign = 0
         """Polls that were answered for another call."""
+        self.size: CallSize | None = None
+        """What it can come to, where that was looked at."""
+        self.held: Reserved | None = None
+        """What it holds of the budget of the run."""
         self.first_chunk_ms: int | None = None
         self.longest_gap_ms: int | None = None
 

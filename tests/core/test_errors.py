@@ -17,6 +17,7 @@ from batch.core import errors
         (errors.InputError("x"), 2),
         (errors.OutputError("x"), 2),
         (errors.StorageError("x"), 5),
+        (errors.BudgetReached("x"), 3),
         (errors.ProviderStop("x"), 6),
         (errors.SystematicFailure("x"), 1),
         (errors.WireError("x", kind="timeout", sent=True), 70),
@@ -29,9 +30,9 @@ def test_every_error_ends_with_the_exit_code_of_its_class(error: errors.BatchErr
 
 
 def test_exit_codes_are_all_different() -> None:
-    """0 1 2 4 5 6 70, each with one meaning."""
+    """0 1 2 3 4 5 6 70, each with one meaning."""
     codes = {name: getattr(errors, name) for name in vars(errors) if name.startswith("EXIT_")}
-    assert sorted(codes.values()) == [0, 1, 2, 4, 5, 6, 70]
+    assert sorted(codes.values()) == [0, 1, 2, 3, 4, 5, 6, 70]
 
 
 def test_a_job_error_tells_every_fault_on_a_line_of_its_own() -> None:

@@ -115,8 +115,8 @@ def folder(tmp_path: Path) -> Path:
         ),
         (
             'name = "glm-4"',
-            'name = "x"\n[budget]\nmax_cost = "5 CNY"',
-            "budget = {…} (line 12): unknown key: the job has name,",
+            'name = "x"\n[money]\nmax_cost = "5 CNY"',
+            "money = {…} (line 12): unknown key: the job has name,",
         ),
         ('name = "glm-4"', 'name = "x"\n[modell]\na = 1', "modell = {…} (line 12): unknown key. Did you mean model?"),
         ('name = "label-tickets"', 'name = "../x"', 'name = "../x" (line 1): expected a name'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import tomllib
 from collections.abc import Iterator
@@ -28,8 +29,18 @@ def structs_in(kind: Any) -> Iterator[type[msgspec.Struct]]:
 def names_of(kind: type[msgspec.Struct], path: str) -> Iterator[str]:
     for field in msgspec.structs.fields(kind):
         yield f"{path}.{field.name}"
+        if is_value(field.type):
+            continue
         for inner in structs_in(field.type):
             yield from names_of(inner, f"{path}.{field.name}.NAME")
+
+
+def is_value(kind: Any) -> bool:
+    """Whether the structs of a type are no tables: they are read from a text, or are told with the list they stand in."""
+    metas = getattr(kind, "__metadata__", ())
+    return any((meta.extra or {}).get("read") for meta in metas) or any(
+        getattr(inner, "__origin__", None) is tuple for inner in get_args(kind)
+    )
 
 
 def every_name() -> set[str]:
@@ -104,6 +115,8 @@ def lines(values: dict[str, Any], *path: str) -> Iterator[str]:
 def inline(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {inline(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, dt.date):
+        return value.isoformat()
     return f"[{', '.join(map(inline, value))}]" if isinstance(value, list) else json.dumps(value)
 
 

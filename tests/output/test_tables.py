@@ -103,6 +103,7 @@ CALL_COLUMNS = [
     "cost",
     "currency",
     "price_id",
+    "cost_bound",
     "tags",
     "sent_at",
     "answered_at",

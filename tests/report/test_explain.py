@@ -130,7 +130,7 @@ def test_an_unknown_topic_names_the_nearest(asked: str, near: str) -> None:
     """FIELD 50. And the way to all of them; it is a refusal like any other, exit 2."""
     with pytest.raises(RefusedToStart, match=f"Did you mean .*{near}.*`promptmill explain` lists"):
         explain.find(THERE, asked)
-    with pytest.raises(RefusedToStart, match="It is spoken of in provider.NAME.counts, truncated. "):
-        explain.find(THERE, "max_tokens")
+    with pytest.raises(RefusedToStart, match="It is spoken of in model.key_form. "):
+        explain.find(THERE, "jwt")
     with pytest.raises(RefusedToStart, match="^nothing is called 'zzz' here. `promptmill explain` lists"):
         explain.find(THERE, "zzz")

@@ -56,6 +56,7 @@ class Mill:
         self.coerce = False
         self.tool_keys: dict[str, Any] = {}
         self.limits: dict[str, Any] = {"concurrency": 16}
+        self.parameters: dict[str, Any] = {}
         self.output: dict[str, Any] = {}
         self.more = ""
         self.environ = dict(ENVIRON)
@@ -82,6 +83,7 @@ class Mill:
         lines += [f"key = {json.dumps(self.key)}"] if self.key else []
         lines += ["[prompt]", f"user = {json.dumps(self.user)}", "[model]", f'provider = "{self.provider}"']
         lines += [f"name = {json.dumps(self.model)}", f'lane = "{self.lane}"', f'base_url = "{base}"']
+        lines += [f"parameters.{key} = {_toml(value)}" for key, value in self.parameters.items()]
         if self.tools is not None:
             (self.folder / "tools.py").write_text(self.tools, encoding="utf-8")
             lines += ["[tools]", 'module = "tools.py"', f"max_turns = {self.max_turns}"]
@@ -170,7 +172,7 @@ class Mill:
     def check_books(self, *, at_risk: int = 0) -> None:
         """Our book against the provider's: booked ≤ bill ≤ booked + unknown, call by call and in sum."""
         found = self.calls(
-            "client_call_id, state, prompt_tokens, completion_tokens, cost::VARCHAR, currency, answered_at IS NULL"
+            "client_call_id, state, prompt_tokens, completion_tokens, cost::VARCHAR, currency, cost_bound::VARCHAR"
         )
         ours = {row[0]: row[1:] for row in found}
         assert len(ours) == len(found), "a call stands twice in the book"
@@ -178,8 +180,10 @@ class Mill:
         billed = {name: record for name, record in theirs.items() if record["billed"]}
         assert billed.keys() <= ours.keys(), "a billed call is not in our book"
         open_bill = 0
-        for name, (state, prompt, completion, cost, currency, _) in ours.items():
+        for name, (state, prompt, completion, cost, currency, bound) in ours.items():
             if prompt is None:
+                if bound is not None and name in billed:
+                    assert Decimal(billed[name]["cost"]) <= Decimal(bound), "the stated bound is none"
                 assert cost is None, "unknown tokens have no known cost"
                 assert state in ("unknown", "answered")
                 open_bill += 1
@@ -210,6 +214,12 @@ class Mill:
             "OR r.prompt_tokens != c.prompt OR r.cost != c.cost OR r.unknown_calls != c.unknown"
         )
         assert wrong == []
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    return json.dumps(value)
 
 
 def together(mills: Sequence[Mill]) -> list[Report]:

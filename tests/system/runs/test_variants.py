@@ -26,7 +26,7 @@ class Many(Mill):
         super().__init__(folder, sim, **how)
         self.names: tuple[str, ...] = TWO
         self.prompts: dict[str, dict[str, str]] = {}
-        self.parameters = ""
+        self.shared = ""
         self.key = "n"
 
     def save(self) -> Path:
@@ -36,8 +36,8 @@ class Many(Mill):
         text = path.read_text(encoding="utf-8")
         if self.names:
             text = text.replace(f"name = {json.dumps(self.model)}\n", f"names = {json.dumps(self.names)}\n")
-        if self.parameters:
-            text = text.replace('provider = "glm"\n', f'provider = "glm"\nparameters = {self.parameters}\n')
+        if self.shared:
+            text = text.replace('provider = "glm"\n', f'provider = "glm"\nparameters = {self.shared}\n')
         for name, said in self.prompts.items():
             text += f"\n[prompt.variants.{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in said.items())
         path.write_text(text, encoding="utf-8")
@@ -238,7 +238,7 @@ def test_one_variant_that_failed_is_tried_again_alone(lane: str, tmp_path: Path,
 
 def test_a_parameter_from_a_column_is_sent_row_by_row_and_a_changed_one_asks_its_row_alone(many: Many) -> None:
     """Ours: it is part of the fingerprint; a value the service does not take is that row's failure, unsent."""
-    many.parameters = '{ temperature = 0.1, max_tokens = { column = "most" } }'
+    many.shared = '{ temperature = 0.1, max_tokens = { column = "most" } }'
     rows = [{"n": n, "question": f"Tell me about {n}.", "most": most} for n, most in enumerate([3, 200, None, "many"])]
     many.write(rows)
     report = many.run()
