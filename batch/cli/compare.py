@@ -136,6 +136,11 @@ def _lines(comparison: Comparison, rows: Sequence[Compared], *, everything: bool
     if comparison.gold is not None:
         yield f"labels that are right, by {clean(comparison.gold)}, of those that are valid; in brackets with 95 %"
         yield from table([_accuracy(sums) for sums in comparison.variants], right=frozenset({1}))
+    for name in ("agreement", "confidence"):
+        if any(getattr(sums, name) is not None for sums in comparison.variants):
+            yield f"{name} of the labels, on average"
+            shares = [(_name(sums.variant), getattr(sums, name)) for sums in comparison.variants]
+            yield from table([(who, "" if share is None else f"{share:.3f}") for who, share in shares])
     yield f"the same {'label' if comparison.labels else 'answer'}, of the rows that both answered"
     yield from table([_pair(pair) for pair in comparison.pairs], right=frozenset({1}))
     yield from _listed(comparison, rows, everything=everything)

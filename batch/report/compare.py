@@ -25,13 +25,14 @@ from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.prompts.variants import old_models
 from batch.report.folders import opened, unreadable
-from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, schema_of, texts
+from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, ours, schema_of, texts
 
 READ_ROWS: Final = 500
 _TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _ANSWER: Final = ("status", "answer", "finish_reason", "flags", "error_kind", "error_code", "error_message")
 _COUNTED: Final = ("calls", *_TOKENS, "cost", "currency", "latency_ms")
 _KEY: Final = ("row_id", "row_number", "variant")
+_MEANS: Final = {"agreement": "voted", "confidence": "sure"}
 _LABEL: Final = "\0label"
 _TRUTH: Final = "\0truth"
 """Where a row has both as texts, beside its columns."""
@@ -87,6 +88,12 @@ class VariantSums(msgspec.Struct, kw_only=True):
     """Rows with a valid label and a known truth."""
     right: int = 0
     """Those whose label is the truth."""
+    agreement: float | None = None
+    """The mean over the `voted` rows that were asked several times, None when there is none."""
+    voted: int = 0
+    confidence: float | None = None
+    """The mean over the `sure` rows whose label has a known probability, None when there is none."""
+    sure: int = 0
 
     @property
     def accuracy(self) -> Estimate:
@@ -107,6 +114,11 @@ class VariantSums(msgspec.Struct, kw_only=True):
         if row["latency_ms"] is not None and row["status"] == "ok":
             self.timed += 1
             self.latency_ms = (self.latency_ms or 0.0) + (row["latency_ms"] - (self.latency_ms or 0.0)) / self.timed
+        for name, rows in _MEANS.items():
+            if (share := row.get(name)) is not None:
+                seen, mean = getattr(self, rows) + 1, getattr(self, name) or 0.0
+                setattr(self, rows, seen)
+                setattr(self, name, mean + (share - mean) / seen)
         if row.get(_LABEL) is not None and row.get(_TRUTH) is not None:
             self.measured += 1
             self.right += row[_LABEL] == row[_TRUTH]
@@ -178,6 +190,7 @@ class Comparison:
         schema = schema_of(self._parts[-1])
         self._columns = self._inputs(schema, columns)
         self.labels = [name for name in [label] if name in labels_of(schema)] or labels_of(schema)
+        self._means = [name for name in ours(schema) if name in _MEANS]
         label, self.gold = self._measured_by(schema, last.run if last is not None else None, label, gold)
         self._measured = {} if label is None or self.gold is None else {_LABEL: label, _TRUTH: self.gold}
 
@@ -230,10 +243,10 @@ class Comparison:
 
     def _results(self, part: Path) -> Iterator[dict[str, Any]]:
         """The rows of one part, `READ_ROWS` in memory at a time."""
-        ours = [*_KEY, *_ANSWER, *_COUNTED, *self.labels]
+        needed = [*_KEY, *_ANSWER, *_COUNTED, *self.labels, *self._means]
         try:
             with pq.ParquetFile(part) as file:
-                names = [*self._columns, *ours] if self.inputs_wanted else ours
+                names = [*self._columns, *needed] if self.inputs_wanted else needed
                 names = [name for name in [*names, *self._measured.values()] if name in file.schema_arrow.names]
                 for batch in file.iter_batches(batch_size=READ_ROWS, columns=list(dict.fromkeys(names))):
                     rows = batch.to_pylist(maps_as_pydicts="lossy")

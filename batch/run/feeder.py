@@ -111,7 +111,7 @@ class Feeder:
                 asked = self._ask(row, records[row.idx - first])
                 fed.append(ReadyRow(row, asked, sampling=earlier.get(row.work_id, NO_SAMPLES)))
             except PromptFault as exc:
-                fed.append(ReadyRow(row, NOTHING, str(exc)))
+                fed.append(ReadyRow(row, NOTHING, str(exc), earlier.get(row.work_id, NO_SAMPLES)))
         return fed
 
     def _ask(self, row: PendingRow, record: dict[str, Any]) -> RowRequest:

@@ -83,7 +83,7 @@ class Inspection:
         if "votes" not in self._checked.label_columns.names or "votes" in before or not before:
             return
         for part in reader.parts():
-            votes = await to_thread.run_sync(list, labelled.votes_in(self._checked.folder.part(part)))
+            votes = await to_thread.run_sync(_votes, self._checked, part)
             await self._ledger.execute(partial(index.learn_votes, votes=votes))
 
     async def add_our_columns(self, reader: LedgerReader) -> None:
@@ -154,6 +154,10 @@ def _lacks(checked: CheckedJob, part: int) -> bool:
     target = checked.folder.part(part)
     with files.translated(target):
         return bool(set(checked.schema.names).difference(pq.read_schema(target).names))
+
+
+def _votes(checked: CheckedJob, part: int) -> list[tuple[bytes, str, str]]:
+    return list(labelled.votes_in(checked.folder.part(part)))
 
 
 def _widen(checked: CheckedJob, part: int, ledger: Ledger) -> Footprint:

@@ -127,7 +127,12 @@ class Resumer:
         try:
             return Row(pending, self._request_of(pending), sampling=self._beside.samples(pending))
         except PromptFault as exc:
-            return Row(pending, msgspec.structs.replace(NOTHING, model=self._beside.model(pending)), str(exc))
+            return Row(
+                pending,
+                msgspec.structs.replace(NOTHING, model=self._beside.model(pending)),
+                str(exc),
+                self._beside.samples(pending),
+            )
 
     def _replay_steps(self, row: Row, steps: list[tuple[int, int, bytes]]) -> None:
         # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.

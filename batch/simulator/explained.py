@@ -29,6 +29,8 @@ KEYS = {
     "keys": "Secrets by key id; without it any key of the right form is accepted.",
     "strict_jwt": "Refuse a JWT whose header lacks sign_type.",
     "escaped_arguments": "Spell what is not ASCII in the arguments of tool calls as JSON escapes.",
+    "wavers": "The share of answers, 0 to 1, that give another label than the one that fits best. Which ones these are "
+    "changes each time that the same is asked.",
     "latency.chat_ms": "How long a chat answer takes, [least, most] in milliseconds.",
     "latency.task_ms": "From a task's submission to its result.",
     "latency.submit_ms": "The answer to a submission.",

@@ -98,7 +98,7 @@ HABITS: Mapping[int, Habit] = {
     9: Habit(
         "token counts",
         "A stand-in for a tokenizer counts prompt and completion, the same for the same text; reasoning is part of the "
-        "completion.",
+        "completion. With logprobs = true the OpenAI dialect tells a probability of each token, the same each time.",
         ("cached_prefix",),
     ),
     10: Habit(
@@ -122,8 +122,9 @@ HABITS: Mapping[int, Habit] = {
     12: Habit(
         "tools",
         "The built-in model calls the tool that means what the last user message asks for, several at once if need be, "
-        "and says the result in words when the tools have answered.",
-        ("escaped_arguments",),
+        "and says the result in words when the tools have answered. Of labels it gives the one that fits best, or now "
+        "and then another where the scenario says so.",
+        ("escaped_arguments", "wavers"),
     ),
     13: Habit(
         "tasks: submit and poll",

@@ -47,6 +47,17 @@ def test_a_stream_gives_the_same_tokens_as_an_answer_in_one_piece() -> None:
     assert streamed([("退款!", {"content": None}), ("", {"content": tokens})]).tokens == expected
 
 
+def test_a_task_tells_them_too_where_its_service_does() -> None:
+    """Both dialects read an answer in the same way, in every lane."""
+    glm, _ = registry.dialect("glm", base_url=None, key="id123.secret456")
+    choice = {"message": {"content": "hi"}, "finish_reason": "stop", "logprobs": {"content": [token("hi", -2)]}}
+    body = {"id": "831", "task_status": "SUCCESS", "choices": [choice]}
+    for read in (glm.read_poll, glm.read_chat):
+        found = read(Incoming(200, {}, json.dumps(body).encode()))
+        assert isinstance(found, Reply)
+        assert found.tokens == (TokenChance(2, -2.0),)
+
+
 @pytest.mark.parametrize(
     ("content", "tokens", "expected"),
     [

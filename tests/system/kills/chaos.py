@@ -9,9 +9,11 @@ from pathlib import Path
 
 from tests.system.kills.effects import POINTS, Agents
 from tests.system.kills.stage import CHUNKS, CONCURRENCY, Stage, expected_answers, moments, simulator
+from tests.system.kills.votes import SCENARIO, Votes
 
 ROWS = 1_500
 AGENTS = 200
+TICKETS = 360
 POLICIES = ("fail", "ask_model", "rerun")
 
 
@@ -22,6 +24,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", default="sync,stream,task")
     parser.add_argument("--effects", type=int, default=30, help="kills of an agent that writes files, per policy")
+    parser.add_argument(
+        "--samples", type=int, default=20, help="kills of a job that asks each row three, then five times"
+    )
     asked = parser.parse_args()
     for lane in asked.lanes.split(",") if asked.kills else ():
         with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name), CHUNKS) as url:
@@ -44,6 +49,27 @@ def main() -> None:
             )
     for policy in POLICIES if asked.effects else ():
         agents(policy, asked.effects, asked.seed)
+    if asked.samples:
+        votes(asked.samples, asked.seed)
+
+
+def votes(kills: int, seed: int) -> None:
+    """Kill a job with samples half of the times while it asks three, half while it asks the two that are missing."""
+    with tempfile.TemporaryDirectory(prefix="promptmill-votes-") as name, simulator(Path(name), SCENARIO) as url:
+        stage = Votes(Path(name) / "job", url, "sync", rows=TICKETS)
+        when = iter(moments(seed, kills, 50))
+        figures: dict[str, int] = {}
+        for samples in (3, 5):
+            stage.ask(samples)
+            for _ in range(kills // 2):
+                stage.run_and_kill(next(when))
+            assert stage.run() in (0, 1), stage.said
+            figures = stage.verify_votes(samples)
+        print(
+            f"samples: {stage.kills} kills over {TICKETS} rows, three samples and then five; {figures['calls']} calls in "
+            f"the book, {figures['billed']} billed, {figures['unknown']} unknown; {figures['invalid']} samples without a "
+            "valid label; every vote counted once"
+        )
 
 
 def agents(policy: str, kills: int, seed: int) -> None:

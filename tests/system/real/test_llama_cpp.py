@@ -84,3 +84,21 @@ def test_a_prompt_longer_than_the_context_is_one_failed_row_with_the_servers_own
     assert short[1] == "ok"
     assert short[7] == after[0] - before[0] + after[1] - before[1]
     assert Decimal(long[7] or 0) == 0
+
+
+def test_a_real_server_tells_how_probable_each_label_is(llama: str, tmp_path: Path) -> None:
+    """Held to a schema, three samples a row: votes and their mean probability, in both lanes, and null for none of them."""
+    for lane in ("sync", "stream"):
+        mill = asking(tmp_path / lane, llama, lane)
+        mill.more = mill.more.replace("temperature = 0\nmax_tokens = 8\n", "temperature = 1.5\nmax_tokens = 24\n")
+        mill.more += 'json = "schema"\nlogprobs = true\n[labels]\nnames = ["sum", "animal", "city"]\nsamples = 3\n'
+        mill.more += "confidence = true\n"
+        mill.write([{"n": n, "question": question} for n, question in enumerate(("2 + 2", "Paris"))])
+        assert mill.run().exit_code == 0, mill.results("error_message")
+        rows = mill.results("label, votes, agreement, confidence, answer, flags")
+        assert sum(vote["count"] for _, votes, *_ in rows for vote in votes) == 6, rows
+        for label, votes, agreement, confidence, _, flags in rows:
+            assert agreement == votes[0]["count"] / 3
+            assert (label is None) == (confidence is None) == ("tie" in flags), rows
+            assert confidence is None or 0 < confidence <= 1
+        assert any(confidence is not None and confidence < 1 for *_, confidence, _, _ in rows), rows

@@ -217,8 +217,8 @@ def test_a_rebuilt_ledger_knows_the_votes(make: Make, lost: bool) -> None:
 NEVER_TWO = '[[fault]]\nbehaviour = 74\nrows = ["billing is wrong 0", "delivery is late 4"]\n'
 
 
-def test_variants_vote_by_themselves(make: Make) -> None:
-    """Each has its samples and its columns."""
+def test_variants_vote_by_themselves(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each has its samples and its columns, and compare tells how far each agrees with itself."""
     mill = labelled(make(WAVERS), 6, samples=3)
     folder = mill.save()
     text = (folder / "job.toml").read_text("utf-8").replace('name = "glm-4"', 'names = ["glm-4", "glm-4-plus"]')
@@ -229,6 +229,13 @@ def test_variants_vote_by_themselves(make: Make) -> None:
     assert run_as_it_stands(mill).exit_code == 0
     check_votes(mill, 4)
     assert len(mill.books()) == 2 * 6 * 4
+    assert main(["compare", str(mill.out), "--limit", "0", "--json"]) == 0
+    for sums in json.loads(capsys.readouterr().out)["variants"]:
+        shares = [share for variant, share in mill.results("variant, agreement") if variant == sums["variant"]]
+        assert sums["agreement"] == pytest.approx(sum(shares) / 6)
+        assert (sums["voted"], sums["confidence"]) == (6, None)
+    assert main(["compare", str(mill.out)]) == 0
+    assert "agreement of the labels, on average" in capsys.readouterr().out
 
 
 def test_tools_and_several_turns_are_run_anew_in_each_sample(make: Make) -> None:
