@@ -336,6 +336,9 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
     if gone := summary.gone_text(result.gone, checked.folder.root, str(checked.job.folder)):
         yield from (f"  {line}" for line in gone.split("\n"))
     if result.repeats:
-        yield f"  {count(result.repeats, 'row')} equal to an earlier one; each is asked"
+        each = "" if checked.job.prompt.dedupe else "; each is asked"
+        yield f"  {count(result.repeats, 'row')} equal to an earlier one{each}"
+    if result.shared:
+        yield f"  {count(result.shared, 'answer')} shared by rows that ask what an earlier one asks (prompt.dedupe)"
     if result.bad:
         yield "Each of these becomes one failed row; the others are not held up."

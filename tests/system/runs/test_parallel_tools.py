@@ -34,8 +34,9 @@ def double(value: int) -> int:
 def test_fifty_calls_of_one_reply_have_their_results_in_order_while_other_rows_are_asked(
     how: str, tmp_path: Path
 ) -> None:
-    """With one slot the next row is asked after the reply that calls them; only then do they end. If they held up the
-    event loop, or the slot, neither would ever happen.
+    """With one slot the next row is asked after the reply that calls them, and only then do they end.
+
+    If they held up the event loop, or the slot, neither would ever happen.
     """
     go = tmp_path / "go"
     wanted = [{"id": f"call_{n}", "type": "function", "function": {"name": "double"}} for n in range(CALLS)]
