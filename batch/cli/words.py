@@ -18,6 +18,7 @@ LINES: Final[dict[str, str]] = {
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
     "confidence": "Of labels: how sure the model was of its label, on average. Missing where no service told.",
+    "copy of": "Of show: the row that was asked, and whose answer this one shares (prompt.dedupe).",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
     "ended by": "Of show: why the answer ended (finish_reason), and the flags of the row.",
     "exit code": "What the command of the last run ended with; missing while it works, and when it was killed.",
