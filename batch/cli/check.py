@@ -333,6 +333,9 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
     if result.short:
         yield f"  {count(result.short, 'row')} short of samples: asked for the missing ones"
     if result.repeats:
-        yield f"  {count(result.repeats, 'row')} equal to an earlier one; each is asked"
+        each = "" if checked.job.prompt.dedupe else "; each is asked"
+        yield f"  {count(result.repeats, 'row')} equal to an earlier one{each}"
+    if result.shared:
+        yield f"  {count(result.shared, 'answer')} shared by rows that ask what an earlier one asks (prompt.dedupe)"
     if result.bad:
         yield "Each of these becomes one failed row; the others are not held up."

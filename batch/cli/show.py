@@ -154,6 +154,7 @@ def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
     yield from pairs(
         [
             ("model", _model(outcome)),
+            ("copy of", clean(outcome["deduplicated_from"] or "")),
             ("ended by", ", ".join([str(outcome["finish_reason"] or ""), *(outcome["flags"] or [])]).strip(", ")),
             ("tokens", _tokens(outcome)),
             ("cost", _cost(outcome)),

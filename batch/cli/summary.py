@@ -330,7 +330,7 @@ def unasked_text(rows: int, empty: int = 0) -> str:
     """
     text = f"{count(rows, 'row')} cannot be asked as the input stands: mend it there, and the next run puts that right."
     send = 'prompt.empty = "send" asks all the same'
-    return f"{text}\n{count(empty, 'row')} of them with nothing to ask: {send}." if empty else text
+    return f"{text}\n{empty:,} of them with nothing to ask: {send}." if empty else text
 
 
 def unlabelled_text(rows: int) -> str:

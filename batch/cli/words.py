@@ -28,6 +28,7 @@ LINES: Final[dict[str, str]] = {
     "confidence": "Of labels: how sure the model was of its label, on average. Missing where no service told.",
     "converted": "Of cost: the total in one currency, by the dated rates of --rates; without them nothing is "
     "converted.",
+    "copy of": "Of show: the row that was asked, and whose answer this one shares (prompt.dedupe).",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
     "days": "Of cost: the time zones of its days and hours, and whose calls they are of.",
     "doubts": "Of prices: what is to be said against a line: not confirmed, or compared with its source long ago.",

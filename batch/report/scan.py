@@ -23,7 +23,7 @@ from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.plan.gone import Pass
 from batch.plan.preflight import CheckedJob
-from batch.plan.question import nothing_said
+from batch.plan.question import nothing_said, question
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import old_models
 from batch.providers import message_rules
@@ -65,6 +65,8 @@ class Scan(msgspec.Struct):
     """Rows that say nothing."""
     repeats: int = 0
     """Rows equal to an earlier one, where no key tells rows apart; each is asked all the same."""
+    shared: int = 0
+    """Results of rows that ask what an earlier one asks, where such rows are asked once."""
     gone: Gone = Gone()
     """Rows of the table that are not in this input."""
 
@@ -166,10 +168,12 @@ def scan(checked: CheckedJob) -> Scan:
     result = Scan()
     with ExitStack() as stack:
         reader = stack.enter_context(closing(checked.source.reader()))
-        seen = stack.enter_context(closing(_Seen()))
+        seen, asked = (stack.enter_context(closing(_Seen())) for _ in range(2))
         table = stack.enter_context(Pass(checked.folder.ledger, checked.job.input)) if _made(checked.folder) else None
         while (batch := reader.read(READ_ROWS)) is not None:
             _look(checked, batch, result, seen)
+            if checked.job.prompt.dedupe:
+                _look_for_shared(checked, batch, result, asked)
             if table is not None:
                 table.take(batch)
         if table is not None:
@@ -215,6 +219,15 @@ def _look(checked: CheckedJob, batch: SourceBatch, result: Scan, seen: _Seen) ->
             elif (reason := _unasked(checked, record)) is not None:
                 result.unrendered += 1
                 _keep(result.unrendered_first, f"{place}: {reason}")
+
+
+def _look_for_shared(checked: CheckedJob, batch: SourceBatch, result: Scan, asked: _Seen) -> None:
+    with asked:
+        for index, failure in enumerate(batch.failures):
+            for variant in checked.variants:
+                told = question(variant, batch, index, failure)
+                if told.fault is None:
+                    result.shared += asked.before(told.fingerprint.hex(), "") is not None
 
 
 def _nothing_said(checked: CheckedJob, record: dict[str, Any]) -> str | None:

@@ -246,3 +246,14 @@ def test_a_run_goes_on_when_sharing_is_switched_on_or_off_after_a_kill(ask: Ask)
     assert asking.pending() == []
     assert asking.results("count(*) FILTER (WHERE deduplicated_from IS NOT NULL) > 10") == [(True,)]
     asking.check_books(at_risk=4)
+
+
+def test_check_counts_the_rows_that_will_share_an_answer(
+    ask: Ask, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = ask(SHARED, questions())
+    monkeypatch.setenv("ZHIPUAI_API_KEY", asking.environ["ZHIPUAI_API_KEY"])
+    assert main(["check", str(asking.save()), "--full"]) == 0
+    said = capsys.readouterr().out
+    assert "33 answers shared by rows that ask what an earlier one asks" in said
+    assert "each is asked" not in said

@@ -146,7 +146,7 @@ def test_check_counts_them_and_the_summary_names_the_way_out(
     assert 'or set prompt.empty = "send"' in " ".join(said.split())
     asking.run()
     assert main(["status", str(asking.out)]) == 0
-    assert '3 rows of them with nothing to ask: prompt.empty = "send"' in capsys.readouterr().out
+    assert '3 of them with nothing to ask: prompt.empty = "send"' in capsys.readouterr().out
 
 
 def test_a_run_that_was_killed_under_one_rule_goes_on_under_the_other(ask: Ask) -> None:
