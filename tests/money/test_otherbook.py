@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from batch.core.records import Usage, cost_decimal
 from batch.money.prices import Prices
 from batch.money.rates import Rates
 from batch.money.shelves import Book
-from tests.support import otherbook
+from tests.support import drafts, otherbook
 
 MINUTE = 60 * 1_000_000
 NOW = int(datetime(2026, 11, 25, 12, 7, tzinfo=UTC).timestamp()) * 1_000_000
@@ -107,3 +108,25 @@ def test_every_chat_model_it_knows_has_a_price_or_a_reason(provider: str) -> Non
 def test_nothing_is_left_out_that_is_not_there() -> None:
     names = [model for provider in otherbook.PROVIDERS for model in otherbook.models(provider)]
     assert [name for name in LEFT_OUT if not any(re.fullmatch(name, model) for model in names)] == []
+
+
+@pytest.mark.parametrize("model", ["gpt-5.5", "gpt-5-mini", "gpt-5.6-luna", "o3", "gpt-3.5-turbo-1106"])
+def test_a_draft_of_a_new_line_is_what_the_book_says_of_it(model: str, tmp_path: Path) -> None:
+    """A maintainer drafts what is missing with scripts/draft_prices: pasted, it loads and costs the same."""
+    path = tmp_path / "drafts.toml"
+    path.write_text(drafts.draft("openai", model), encoding="utf-8")
+    drafted = Prices.load(path)
+    for tier in ("standard", "flex", "batch"):
+        for at_us in (NOW, NOW - 150 * 24 * 60 * MINUTE):
+            for prompt in (1_000, 272_000, 272_001):
+                usage = Usage(prompt, 500, prompt + 500, cached_tokens=prompt // 3, cache_write_tokens=prompt // 9)
+                ours, theirs = (
+                    prices.charge("openai", model, at_us, usage, tier=tier, lane="bulk" if tier == "batch" else "sync")
+                    for prices in (BOOK[None], drafted)
+                )
+                assert (ours and ours.cost) == (theirs and theirs.cost)
+
+
+def test_what_has_hours_is_written_by_hand() -> None:
+    with pytest.raises(LookupError, match="has hours: write them by hand"):
+        drafts.draft("deepseek", "deepseek-flash")
