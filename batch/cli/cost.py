@@ -57,18 +57,16 @@ def cost(
         json: one JSON object on stdout, for programs.
         csv: one line for each group, for a spreadsheet.
     """
+    from batch.report.cost import zones
     from batch.report.cost.report import Query
-    from batch.report.cost.zones import Zones
-    from batch.report.cost.zones import since as begin
-    from batch.report.cost.zones import until as end
 
     if json and csv:
         raise RefusedToStart("--json and --csv are two forms of the same. Give one of them.")
     query = Query(
         by=by,
-        since=None if since is None else begin(since),
-        until=None if until is None else end(until),
-        zones=Zones(tz),
+        since=None if since is None else zones.since(since),
+        until=None if until is None else zones.until(until),
+        zones=zones.Zones(tz),
         provider=provider,
         where=where,
     )

@@ -25,8 +25,18 @@ from batch.report.cost.sums import Sums
 from batch.report.cost.waste import WASTE
 from batch.report.cost.zones import PERIODS
 
-_NARROWEST: Final = 8
-"""Cells of a name that is cut because the line has no more room."""
+_NARROW, _NARROWEST = 12, 8
+"""Cells of a name that is cut because the line has no more room: rather than fewer, columns of tokens are left out."""
+_BESIDE: Final = 20
+"""Cells in front of what is said under the table."""
+_FORMS: Final = (
+    (False, ()),
+    (True, ()),
+    (True, ("cached",)),
+    (True, ("cached", "out")),
+    (True, ("cached", "out", "tokens in")),
+)
+"""Ways to write a table, the widest first: whether counts are short, and which columns are left out."""
 _UNITS: Final = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 _WAYS: Final = {"failed": "failed", "retried": "retried", "reasked": "re-asked", "duplicate": "duplicate"}
 _UNPRICED_SHOWN: Final = 5
@@ -76,23 +86,22 @@ def _table(report: CostReport, as_model: str | None) -> Iterator[str]:
     head = ["calls", "tokens in", "out", "cached", f"cost, {clean(only, most=12)}" if only else "cost", *new]
     groups = [_cells(group, _values(group), report, only) for group in report.groups] if report.keys else []
     sums = [_cells(group, ["total"] + [""] * (len(names) - 1), report, only) for group in totals(report)]
+    cuttable = [at for at, name in enumerate(names) if name not in PERIODS]
     rows: list[list[str]] = []
     widths: list[int] = []
-    spare = 0
-    for form in ("whole", "short", "shorter"):
-        rows = [[*names, *head], *_shaped([*groups, *sums], short=form != "whole")]
-        if form == "shorter":
-            cached = len(names) + head.index("cached")
-            rows = [[cell for at, cell in enumerate(row) if at != cached] for row in rows]
+    over = 0
+    for short, without in _FORMS:
+        rows = [[*names, *head], *_shaped([*groups, *sums], short=short)]
+        left_out = {len(names) + head.index(name) for name in without}
+        rows = [[cell for at, cell in enumerate(row) if at not in left_out] for row in rows]
         widths = [max(cell_len(row[at]) for row in rows) for at in range(len(rows[0]))]
-        spare = _width() - 2 - sum(widths) - 2 * (len(widths) - 1)
-        if spare >= 0:
+        over = 2 + sum(widths) + 2 * (len(widths) - 1) - _width()
+        if over <= sum(max(0, widths[at] - _NARROW) for at in cuttable):
             break
-    cuttable = [at for at, name in enumerate(names) if name not in PERIODS]
     for at in sorted(cuttable, key=lambda at: -widths[at]):
-        less = min(max(0, -spare), max(0, widths[at] - _NARROWEST))
+        less = min(max(0, over), max(0, widths[at] - _NARROWEST))
         widths[at] -= less
-        spare += less
+        over -= less
     for number, row in enumerate(rows):
         if number == len(rows) - len(sums) and groups:
             yield ""
@@ -178,7 +187,12 @@ def _about(report: CostReport, savings: Savings, exchange: Exchange | None) -> l
         ("without a row", _rows(report)),
         ("unpublished", _waiting(report)),
     ]
-    return pairs(about)
+    return pairs((name, _lines(value)) for name, value in about)
+
+
+def _lines(text: str) -> str:
+    """The text in lines that fit beside a name."""
+    return "\n".join(line for part in text.split("\n") for line in wrapped(part, less=_BESIDE))
 
 
 def _each(report: CostReport, said: object) -> str:
@@ -212,7 +226,11 @@ def _cached(currency: str | None, sums: Sums, savings: Savings) -> str:
     )
     if saved.cache is not None:
         said += f", saved {_amount(saved.cache, currency)}"
-    return f"{said}\n{count(saved.lost_calls, 'call')} by prices that are no longer known" if saved.lost_calls else said
+    return (
+        f"{said}\n{count(saved.lost_calls, 'call')} by prices of another file: --prices FILE knows what was saved"
+        if saved.lost_calls
+        else said
+    )
 
 
 def _tiers(currency: str | None, sums: Sums, savings: Savings) -> str:
