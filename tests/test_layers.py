@@ -29,7 +29,7 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry afford purse slices reached",
-    "plan": "preflight continuation planner question admission respill gone tooling budgeting sizes survey spending "
+    "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
     "pricing forecast",
     "run": "blocking command progress prune status_files",
     "report": "*",

@@ -18,7 +18,8 @@ from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean, quoted
 
 if TYPE_CHECKING:
-    from batch.report.compare import Answer, Compared, Comparison, Pair, VariantSums
+    from batch.report.compare import Answer, Compared, Comparison
+    from batch.report.variant_sums import Pair, VariantSums
 
 SHOWN: Final = 20
 COLUMN: Final = 32

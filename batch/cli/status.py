@@ -42,7 +42,8 @@ def status(
 
 
 def _lines(current: Status) -> Iterator[str]:
-    from batch.cli.summary import (
+    from batch.cli.summary import unpriced
+    from batch.cli.sums import (
         calls_text,
         cost_text,
         gone_text,
@@ -50,7 +51,6 @@ def _lines(current: Status) -> Iterator[str]:
         refreshed_text,
         shared_text,
         tokens_text,
-        unpriced,
     )
     from batch.money.prices import Prices
 
@@ -146,7 +146,7 @@ def _rows(current: Status) -> str:
 
 def _flags(current: Status) -> str:
     """Of the table; while a run works, of the rows that it has settled."""
-    from batch.cli.summary import flags_text
+    from batch.cli.sums import flags_text
 
     if current.live is not None:
         return flags_text(current.totals.flags)
@@ -160,7 +160,7 @@ def _samples(current: Status) -> str:
 
 
 def _left(current: Status) -> str:
-    from batch.cli.summary import left_text
+    from batch.cli.sums import left_text
 
     if current.live is not None or current.run is None:
         return f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""
@@ -187,7 +187,7 @@ def _now(current: Status) -> str:
 
 
 def _standing(current: Status) -> Iterator[str]:
-    from batch.cli.summary import unasked_text, unlabelled_text
+    from batch.cli.sums import unasked_text, unlabelled_text
 
     for entry in current.standing[:_MOST_KINDS]:
         again = "worth another try" if entry.retryable else "for good"

@@ -31,13 +31,12 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
-from batch.labels.samples import NO_SAMPLES, Sampling, short_of_samples
-from batch.labels.tries import more_allowed
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
+from batch.plan.kinds import kind_of, samples_had
 from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
 from batch.prompts.variants import Variant, Variants
@@ -204,10 +203,6 @@ class Planner:
                 if any(self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants):
                     yield row_id
 
-    def kind(self, entry: Entry | None, fingerprint: bytes) -> Kind | None:
-        """Why a row needs work, by what the index has of it and what it asks now; None when that is answered."""
-        return self._kind(entry, fingerprint)
-
     def _candidate(
         self,
         variant: Variant,
@@ -221,7 +216,7 @@ class Planner:
         entry = entries.get((row_id, variant.name))
         if entry is None or entry.status is None:
             return "new" in self._kinds
-        return self._kind(entry, _asked(variant, entry, *row).fingerprint) in self._kinds
+        return kind_of(entry, _asked(variant, entry, *row).fingerprint, self._job.labels) in self._kinds
 
     def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
         """Take up the rows of `batch` that are to be asked or written; their indexes, and how many were looked at."""
@@ -254,7 +249,7 @@ class Planner:
                     outcome = self._unaskable(variant, asked) if needs == "asked" else None
                     who = (row_id, variant.name, variant.number, idx)
                     refreshed = needs == "refreshed"
-                    had = self._had(entry, asked.fingerprint)
+                    had = samples_had(entry, asked.fingerprint, self._job.labels)
                     found.rows.append(Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, had, refreshed))
             added = found.rows[first:]
             if added:
@@ -276,24 +271,6 @@ class Planner:
         reader.close()
         return position
 
-    def _kind(self, entry: Entry | None, fingerprint: bytes) -> Kind | None:
-        """Why the row needs work, None when its question is answered."""
-        kind = kind_of(entry, fingerprint)
-        labels = self._job.labels
-        if kind not in (None, "permanent") or labels is None or entry is None or entry.labelling is None:
-            return kind
-        if short_of_samples(entry.labelling, labels.samples) and (kind is None or entry.labelling.invalid):
-            return "short"
-        more = more_allowed(entry.labelling, reasks=labels.reasks, escalate=labels.escalate)
-        return "failed" if more else kind
-
-    def _had(self, entry: Entry | None, fingerprint: bytes) -> Sampling:
-        """The samples that were asked for before, which are not asked for again."""
-        labels = self._job.labels
-        if labels is None or labels.samples == 1 or entry is None or entry.fingerprint != fingerprint:
-            return NO_SAMPLES
-        return Sampling.of(entry.labelling, samples=labels.samples)
-
     def _needs(self, entry: Entry | None, fingerprint: bytes, content: bytes, planned: Planned) -> Needs:
         """What is to be done about a row; either way it is counted as what it is.
 
@@ -303,7 +280,7 @@ class Planner:
             content: the hash of its output columns now.
             planned: where it is counted.
         """
-        kind = self._kind(entry, fingerprint)
+        kind = kind_of(entry, fingerprint, self._job.labels)
         if kind in self._kinds:
             planned.new += kind == "new"
             planned.changed += kind == "changed"
@@ -341,12 +318,3 @@ def _asked(variant: Variant, entry: Entry | None, batch: SourceBatch, index: int
     """What a row asks, held against its outcome in the table."""
     asked = question(variant, batch, index, fault)
     return asked if entry is None else asked.beside(entry.fingerprint, entry.status)
-
-
-def kind_of(entry: Entry | None, fingerprint: bytes) -> Kind | None:
-    """Why the row needs work, None when its question is answered."""
-    if entry is None or entry.status is None:
-        return "new"
-    if entry.fingerprint != fingerprint:
-        return "changed"
-    return {1: "permanent", 2: "failed"}.get(entry.status)  # type: ignore[return-value]  # of the Literal, to mypy str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,12 +23,11 @@ from batch.input.source import Source
 from batch.job.job import Job
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
-from batch.ledger.reader import LedgerReader
 from batch.limits import sockets
 from batch.money.prices import Prices
-from batch.output import integrity, place, tables
-from batch.output.folder import OutputFolder, holder
-from batch.plan import budgeting, labelling, owner, tooling
+from batch.output import place, tables
+from batch.output.folder import OutputFolder
+from batch.plan import budgeting, kept, labelling, tooling
 from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.template import ROW
@@ -38,11 +36,6 @@ from batch.providers.registry import Endpoint, find, resolve
 from batch.providers.service import Service
 from batch.tools.confinement import Confinement
 from batch.tools.registry import ToolSet
-
-TYPES: Final = "types"
-"""Key of the ledger's `meta` that holds the column types as JSON."""
-INPUTS: Final = "inputs"
-"""Key of the ledger's `meta` that holds the chosen input columns as a serialized Arrow schema."""
 
 
 class CheckedJob(msgspec.Struct, frozen=True):
@@ -149,7 +142,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     """
     folder = OutputFolder(job.output.path)
     place.require(folder, job=job.folder)
-    types, kept, kept_labels = _kept(folder, job)
+    types, old_inputs, old_labels = kept.kept_columns(folder, job)
     faults: list[str] = []
     endpoint = _endpoint(job, environ, faults)
     prices = _prices(job, endpoint, prices_file, faults)
@@ -164,16 +157,13 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     faults += variants.check(source.names)
     faults += _labels(job, endpoint, variants, tools)
     faults += _unread(source, variants.columns, job.output.columns or ()) + labelling.gold_faults(job, source)
-    now_us = Clock().now_us()
-    budget = None
-    if prices is not None:
-        budget = budgeting.budget_of(
-            job, environ, faults, endpoint=endpoint, prices=prices, variants=variants, now_us=now_us
-        )
-    label_columns = labelling.columns_of(labels, kept_labels, faults, more=labelling.columns_beside(job))
+    budget = budgeting.budget_of(
+        job, environ, faults, endpoint=endpoint, prices=prices, variants=variants, now_us=Clock().now_us()
+    )
+    label_columns = labelling.columns_of(labels, old_labels, faults, more=labelling.columns_beside(job))
     inputs = schema = None
     try:
-        inputs = _inputs(source.schema, job, kept, keys=source.keys)
+        inputs = kept.input_columns(source.schema, job, old_inputs, keys=source.keys)
         schema = tables.result_schema(inputs, None, label_columns)
     except InputError as exc:
         faults.append(str(exc))
@@ -206,15 +196,15 @@ def open_source(job: Job) -> Source:
     Raises:
         RefusedToStart: the input or the output folder is wrong.
     """
-    types, _, _ = _kept(OutputFolder(job.output.path), job)
+    types, _, _ = kept.kept_columns(OutputFolder(job.output.path), job)
     return _asked(job, ToolSet.empty(), types)[0]
 
 
 def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     """What the ledger keeps of the columns for later runs."""
     return {
-        TYPES: msgspec.json.encode(checked.types).decode(),
-        INPUTS: checked.inputs.serialize().to_pybytes(),
+        kept.TYPES: msgspec.json.encode(checked.types).decode(),
+        kept.INPUTS: checked.inputs.serialize().to_pybytes(),
         tooling.TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
         tables.LABELS: checked.label_columns.serialize().to_pybytes(),
     }
@@ -316,46 +306,3 @@ def _parameters(variants: Variants, faults: list[str]) -> tuple[str, ...]:
     found = list(dict.fromkeys((one.level, one.line()) for variant in variants for one in variant.findings()))
     faults += [line for level, line in found if level == "error"]
     return tuple(line for level, line in found if level == "warning")
-
-
-def _kept(folder: OutputFolder, job: Job) -> tuple[dict[str, str] | None, pa.Schema | None, pa.Schema]:
-    """The column types, the chosen columns, and the columns of labels that an earlier run of this job fixed."""
-    none = pa.schema([])
-    if holder(folder) is None:
-        integrity.require_trusted(folder)
-    if not folder.ledger.exists():
-        return None, None, none
-    with LedgerReader(folder.ledger) as reader:
-        if not reader.made:
-            return None, None, none
-        owner.require_own(folder, job, reader)
-        types, inputs, labels = reader.meta(TYPES), reader.meta(INPUTS), reader.meta(tables.LABELS)
-    return (
-        msgspec.json.decode(types, type=dict[str, str]) if types else None,
-        pa.ipc.read_schema(pa.py_buffer(inputs)) if inputs else None,
-        pa.ipc.read_schema(pa.py_buffer(labels)) if labels else none,
-    )
-
-
-def _inputs(source: pa.Schema, job: Job, kept: pa.Schema | None, *, keys: Collection[str]) -> pa.Schema:
-    """The chosen columns; those of earlier runs come first and never go away, new ones are added behind them."""
-    columns = job.output.columns
-    if late := sorted(set(keys).intersection(columns or ())):
-        raise InputError(
-            f"output.columns: {', '.join(map(repr, late))} came after the columns were fixed and stands in input_rest. "
-            f'To have a column of it, declare it: input.types = {{ {late[0]} = "string" }}'
-        )
-    tables.result_schema(source, columns)
-    chosen = list(columns) if columns is not None else list(source.names)
-    if columns is not None and "input_rest" in source.names and "input_rest" not in chosen:
-        chosen.append("input_rest")
-    fields = [_as_now(field, source) for field in kept] if kept is not None else []
-    left_out = {field.name for field in fields} | tables.unwritable(source).keys()
-    fields += [source.field(name) for name in chosen if name not in left_out]
-    return pa.schema(fields)
-
-
-def _as_now(field: pa.Field, source: pa.Schema) -> pa.Field:
-    """A column of earlier runs, with the type of now where that holds more."""
-    now = source.field(field.name) if field.name in source.names else field
-    return field if now.type == field.type else now

@@ -16,7 +16,6 @@ from typing import Final
 
 import msgspec
 
-from batch.core.clock import Clock
 from batch.input.batches import SourceBatch
 from batch.job.options import KINDS, ORDINARY, Kind
 from batch.ledger.index import Gone, IndexReader
@@ -24,7 +23,7 @@ from batch.ledger.reader import Entry
 from batch.plan import history
 from batch.plan.gone import Pass
 from batch.plan.history import History
-from batch.plan.planner import Planner
+from batch.plan.kinds import kind_of
 from batch.plan.preflight import CheckedJob
 from batch.plan.question import Question, question
 from batch.plan.sizes import RowSize, Sizer
@@ -150,7 +149,6 @@ class _Look:
         self._index = _index(checked, stack)
         made = self._index is not None
         self._table = stack.enter_context(Pass(checked.folder.ledger if made else None, checked.job.input))
-        self._planner = None if self._index is None else _planner(checked, self._index)
         self._carried = set() if self._index is None else self._index.carried()
         self._settled = {} if self._index is None else self._index.settled()
 
@@ -182,7 +180,7 @@ class _Look:
 
     def _count(self, model: str, key: history.Key, entry: Entry | None, asked: Question) -> None:
         found, request = self.found, asked.request
-        kind: Kind | None = "new" if self._planner is None else self._planner.kind(entry, asked.fingerprint)
+        kind = kind_of(entry, asked.fingerprint, self._checked.job.labels)
         if kind is not None and kind in ORDINARY:
             found.asked[kind] += 1
             if request is None:
@@ -209,16 +207,3 @@ def _index(checked: CheckedJob, stack: ExitStack) -> IndexReader | None:
         return None
     reader = stack.enter_context(IndexReader(checked.folder.ledger))
     return reader if reader.made else None
-
-
-def _planner(checked: CheckedJob, reader: IndexReader) -> Planner:
-    return Planner(
-        checked.job,
-        checked.source,
-        checked.variants,
-        checked.folder,
-        spilled=(),
-        outputs=(),
-        reader=reader,
-        clock=Clock(),
-    )

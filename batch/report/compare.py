@@ -9,7 +9,6 @@ and which variants the last run asked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any, Final
@@ -20,22 +19,17 @@ import pyarrow.parquet as pq
 
 from batch.core import canonical
 from batch.core.errors import RefusedToStart
-from batch.labels.quality import Estimate, proportion
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.prompts.variants import old_models
 from batch.report.folders import opened, unreadable
 from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, ours, schema_of, texts
+from batch.report.variant_sums import LABEL, MEANS, TOKENS, TRUTH, Pair, VariantSums
 
 READ_ROWS: Final = 500
-_TOKENS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _ANSWER: Final = ("status", "answer", "finish_reason", "flags", "error_kind", "error_code", "error_message")
-_COUNTED: Final = ("calls", *_TOKENS, "cost", "currency", "latency_ms")
+_COUNTED: Final = ("calls", *TOKENS, "cost", "currency", "latency_ms")
 _KEY: Final = ("row_id", "row_number", "variant")
-_MEANS: Final = {"agreement": "voted", "confidence": "sure"}
-_LABEL: Final = "\0label"
-_TRUTH: Final = "\0truth"
-"""Where a row has both as texts, beside its columns."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,81 +55,6 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     differs: bool
     """Whether two of the answers are not the same, or one variant answered and another failed."""
     answers: tuple[Answer, ...]
-
-
-class VariantSums(msgspec.Struct, kw_only=True):
-    """The sums of one variant over the whole table; tokens, cost and latency are of the results that stand in it."""
-
-    variant: str | None
-    asked: bool
-    """Whether the last run asked it; if not, its results are left from an earlier run."""
-    rows: int = 0
-    ok: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    unknown_tokens: int = 0
-    """Rows whose tokens are not known."""
-    cost: dict[str, Decimal] = {}
-    """By currency."""
-    unknown_cost: int = 0
-    """Rows whose cost is not known."""
-    latency_ms: float | None = None
-    """The mean over `timed` rows, None when there is none."""
-    timed: int = 0
-    measured: int = 0
-    """Rows with a valid label and a known truth."""
-    right: int = 0
-    """Those whose label is the truth."""
-    agreement: float | None = None
-    """The mean over the `voted` rows that were asked several times, None when there is none."""
-    voted: int = 0
-    confidence: float | None = None
-    """The mean over the `sure` rows whose label has a known probability, None when there is none."""
-    sure: int = 0
-
-    @property
-    def accuracy(self) -> Estimate:
-        """The share of valid labels that are the truth; without a value when none is measured."""
-        return proportion(self.right, self.measured)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Count one result."""
-        self.rows += 1
-        self.ok += row["status"] == "ok"
-        self.failed += row["status"] != "ok"
-        for name in _TOKENS:
-            setattr(self, name, getattr(self, name) + (row[name] or 0))
-        self.unknown_tokens += row["total_tokens"] is None and bool(row["calls"])
-        if row["cost"] is not None and row["currency"]:
-            self.cost[row["currency"]] = self.cost.get(row["currency"], Decimal(0)) + row["cost"]
-        self.unknown_cost += row["cost"] is None and bool(row["calls"])
-        if row["latency_ms"] is not None and row["status"] == "ok":
-            self.timed += 1
-            self.latency_ms = (self.latency_ms or 0.0) + (row["latency_ms"] - (self.latency_ms or 0.0)) / self.timed
-        for name, rows in _MEANS.items():
-            if (share := row.get(name)) is not None:
-                seen, mean = getattr(self, rows) + 1, getattr(self, name) or 0.0
-                setattr(self, rows, seen)
-                setattr(self, name, mean + (share - mean) / seen)
-        if row.get(_LABEL) is not None and row.get(_TRUTH) is not None:
-            self.measured += 1
-            self.right += row[_LABEL] == row[_TRUTH]
-
-
-class Pair(msgspec.Struct):
-    """How often two variants agree, of the rows that both answered."""
-
-    first: str | None
-    second: str | None
-    answered: int = 0
-    agree: int = 0
-
-    @property
-    def share(self) -> float | None:
-        """The share of rows on which they agree, from 0 to 1; None while there is no row that both answered."""
-        return self.agree / self.answered if self.answered else None
 
 
 class Comparison:
@@ -190,9 +109,9 @@ class Comparison:
         schema = schema_of(self._parts[-1])
         self._columns = self._inputs(schema, columns)
         self.labels = [name for name in [label] if name in labels_of(schema)] or labels_of(schema)
-        self._means = [name for name in ours(schema) if name in _MEANS]
+        self._means = [name for name in ours(schema) if name in MEANS]
         label, self.gold = self._measured_by(schema, last.run if last is not None else None, label, gold)
-        self._measured = {} if label is None or self.gold is None else {_LABEL: label, _TRUTH: self.gold}
+        self._measured = {} if label is None or self.gold is None else {LABEL: label, TRUTH: self.gold}
 
     def rows(self) -> Iterator[Compared]:
         """Every row with a result in at least one of the variants, in the order of the table.

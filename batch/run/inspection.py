@@ -23,7 +23,8 @@ from batch.output import files, integrity, labelled, parts, removal, tables
 from batch.output.folder import OutputFolder
 from batch.output.integrity import Compared
 from batch.plan import preflight, respill
-from batch.plan.preflight import INPUTS, CheckedJob
+from batch.plan.kept import INPUTS
+from batch.plan.preflight import CheckedJob
 
 COLUMNS: Final = "columns"
 """Key of the ledger's `meta` that holds the names of the columns that every part has, one a line."""

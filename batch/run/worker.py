@@ -15,12 +15,12 @@ import msgspec
 from batch.core.errors import BudgetReached, FailureKind, StorageError
 from batch.core.logs import logger
 from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
-from batch.core.redaction import redact
 from batch.labels.samples import SAMPLE
 from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation, labelled, steps
 from batch.prompts.judging import judge
+from batch.run.outcomes import outcome_of
 from batch.run.schedule import Schedule
 from batch.run.spending import held_up
 from batch.run.state import RunState
@@ -277,7 +277,7 @@ class Worker:
     ) -> None:
         """The call's record and the row's outcome in one commit."""
         row.count_tools()
-        outcome = self.outcome(row, settle, lane=call.lane)
+        outcome = self._outcome(row, settle, call.lane)
         self._context.book(row, call, result, decision=decision, outcome=outcome, hold=hold)
         self._after(row, outcome)
 
@@ -302,39 +302,10 @@ class Worker:
         if (fault := self._streak.add(outcome)) is not None:
             self._state.stop("systematic", fault)
 
-    def outcome(self, row: Row, settle: steps.Settle, *, lane: Lane | None = None) -> Outcome:
-        """What the row's line of the result table will say.
-
-        Args:
-            row: whose it is; its sums stand in it.
-            settle: how its conversation ended.
-            lane: of its last call; None when there was none.
-        """
-        row.conversation, settle = labelled.with_votes(row.conversation, settle)
-        message = settle.error_message
-        clock = self._context.clock
-        return Outcome(
-            status=settle.status,
-            sums=row.sums,
-            lane=lane or self._settings.lane,
-            provider=self._context.policy.provider,
-            model_asked=row.model,
-            settled_at_us=clock.now_us(),
-            answer=settle.answer,
-            reasoning=settle.reasoning,
-            finish_reason=settle.finish_reason,
-            flags=settle.flags or row.conversation.flags,  # of a failed row, those of the turns before
-            messages=row.conversation.kept(self._settings.rules.keep),
-            model=settle.model,
-            error_kind=settle.error_kind,
-            error_code=settle.error_code,
-            error_message=redact(message) if message is not None else None,
-            retryable=settle.retryable,
-            label=settle.label,
-            labelling=settle.labelling,
-            confidence=settle.confidence,
-            keeps_answer=settle.keeps_answer,
-            latency_ms=None if row.left_at is None else int((clock.monotonic() - row.left_at) * 1000),
+    def _outcome(self, row: Row, settle: steps.Settle, lane: Lane) -> Outcome:
+        keep = self._settings.rules.keep
+        return outcome_of(
+            row, settle, keep=keep, provider=self._context.policy.provider, lane=lane, clock=self._context.clock
         )
 
     async def _run_tools(self, row: Row, calls: tuple[ToolCall, ...]) -> None:
@@ -352,6 +323,6 @@ class Worker:
     def _settle(self, row: Row, settle: steps.Settle) -> None:
         """The outcome of a row that ends without a call of its own to be booked."""
         row.count_tools()
-        outcome = self.outcome(row, settle)
+        outcome = self._outcome(row, settle, self._settings.lane)
         self._context.ledger.settled(row.work_id, outcome)
         self._after(row, outcome)

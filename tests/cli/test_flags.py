@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from batch.cli.summary import flags_text
+from batch.cli.sums import flags_text
 from batch.core.flags import FLAGS, Flag
 from batch.output.columns import RESULTS
 from tests.cli.conftest import Cli, Shell

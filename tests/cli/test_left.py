@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batch.cli.summary import left_text
+from batch.cli.sums import left_text
 from batch.ledger.totals import Planned
 from tests.cli.conftest import NO_WAIT, Cli, Shell
 from tests.simulator.conftest import Start

@@ -1,0 +1,60 @@
+"""What the table says of a row that has ended.
+
+Owns how the end of a conversation and the sums of its row become one outcome. It books nothing and tells nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from batch.core.clock import Clock
+from batch.core.records import Lane, Outcome
+from batch.core.redaction import redact
+from batch.prompts import labelled, steps
+from batch.submit.rows import Row
+
+
+def outcome_of(
+    row: Row,
+    settle: steps.Settle,
+    *,
+    keep: Literal["turns", "all", "none"],
+    provider: str,
+    lane: Lane,
+    clock: Clock,
+) -> Outcome:
+    """The outcome of a row.
+
+    Args:
+        row: whose it is; its sums stand in it.
+        settle: how its conversation ended.
+        keep: how much of the conversation the table has.
+        provider: who was asked.
+        lane: of its last call, or that of the job when there was none.
+        clock: for when that was, and how long it took.
+    """
+    row.conversation, settle = labelled.with_votes(row.conversation, settle)
+    message = settle.error_message
+    return Outcome(
+        status=settle.status,
+        sums=row.sums,
+        lane=lane,
+        provider=provider,
+        model_asked=row.model,
+        settled_at_us=clock.now_us(),
+        answer=settle.answer,
+        reasoning=settle.reasoning,
+        finish_reason=settle.finish_reason,
+        flags=settle.flags or row.conversation.flags,  # of a failed row, those of the turns before
+        messages=row.conversation.kept(keep),
+        model=settle.model,
+        error_kind=settle.error_kind,
+        error_code=settle.error_code,
+        error_message=redact(message) if message is not None else None,
+        retryable=settle.retryable,
+        label=settle.label,
+        labelling=settle.labelling,
+        confidence=settle.confidence,
+        keeps_answer=settle.keeps_answer,
+        latency_ms=None if row.left_at is None else int((clock.monotonic() - row.left_at) * 1000),
+    )
