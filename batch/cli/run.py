@@ -101,7 +101,7 @@ def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: L
         _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
     try:
-        summary.tell(report, loaded, settled_here=show.settled_here)
+        summary.tell(report, loaded, settled_here=show.settled_here, prices=options.prices)
     except Unread:
         pass  # the exit code tells of the run, whoever reads the table
     except StorageError:
