@@ -210,7 +210,7 @@ def test_every_line_fits_into_80_cells(tmp_path: Path, nights: tuple[Path, Month
     ("words", "message"),
     [
         ((), "no output folder is named"),
-        (("OUT", "--by", "modle"), "Did you mean model"),
+        (("OUT", "--by", "modl"), "Did you mean model"),
         (("OUT", "--since", "soon"), "--since soon: is no day"),
         (("OUT", "--tz", "Mars"), "there is no such time zone"),
         (("OUT", "--json", "--csv"), "Give one of them"),

@@ -60,8 +60,8 @@ class Savings:
             self._beside[rates.id] = tuple(
                 other
                 for other in self._prices.lines(rates.provider)
-                if (other.models, other.list, other.currency, other.origin.partition(",")[0])
-                == (rates.models, rates.list, rates.currency, rates.origin.partition(",")[0])
+                if (other.models, other.list, other.hosts, other.currency, other.origin.partition(",")[0])
+                == (rates.models, rates.list, rates.hosts, rates.currency, rates.origin.partition(",")[0])
                 and (other.from_us, other.to_us) == (rates.from_us, rates.to_us)
                 and (other.in_from or 0, other.in_below, other.out_from or 0, other.out_below)
                 == (rates.in_from or 0, rates.in_below, rates.out_from or 0, rates.out_below)

@@ -198,7 +198,7 @@ def test_a_book_of_an_older_version_has_no_bounds_and_no_purposes(tmp_path: Path
 @pytest.mark.parametrize(
     ("by", "where", "message"),
     [
-        (("modle",), (), "--by modle: there is no such thing to group by. Did you mean model"),
+        (("modl",), (), "--by modl: there is no such thing to group by. Did you mean model"),
         (("taem",), (), "Did you mean team"),
         (("tag:taem",), (), "no call has this tag. Did you mean tag:team"),
         (("label",), (), "--by label"),
@@ -230,7 +230,7 @@ def test_too_many_groups_are_refused_before_they_fill_the_memory(
 
 
 def test_memory_does_not_grow_with_the_number_of_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sums are exact all the same; 10 million calls take about 20 s and 310 MB (`tests/support/longbook.py`)."""
+    """The sums are exact all the same; 10 million calls take about 20 s and 320 MB (`tests/support/longbook.py`)."""
     monkeypatch.setattr(windows, "ROWS", 10_000)
     peaks = []
     for number, calls in enumerate((20_000, 80_000)):
