@@ -17,7 +17,7 @@ PACKAGE = ROOT / "batch"
 WINGS: dict[str, str] = {
     "core": "*",
     "job": "job labelspec faults keys options providers toolspec budgetspec",
-    "money": "prices rates bounds days pots",
+    "money": "prices advice pricekeys rates bounds days pots",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes votes quality",
     "http": "client environment headers sse wirelog",

@@ -2,5 +2,6 @@
 
 Owns the price book, the form of price files and the search in them, the most that a call can come to, and the pots that
 runs share. It knows no run and no row. Doors: `prices` (`Prices`: the search), `rates` (`Rates`: one line of a list),
-`bounds` (how many tokens a request can come to), `days` (which day a moment belongs to), `pots` (`PotBook`).
+`pricekeys` (what a price file may say), `advice` (what to say of an old price and of one that is missing), `bounds`
+(how many tokens a request can come to), `days` (which day a moment belongs to), `pots` (`PotBook`).
 """

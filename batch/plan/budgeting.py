@@ -43,7 +43,7 @@ def budget_of(
     faults: list[str],
     *,
     endpoint: Endpoint | None,
-    prices: Prices,
+    prices: Prices | None,
     variants: Variants,
     now_us: int,
 ) -> CheckedBudget | None:
@@ -54,12 +54,12 @@ def budget_of(
         environ: tells where the state folder is.
         faults: takes what is wrong.
         endpoint: who is asked, with the key in use; None where that is wrong already.
-        prices: the price lists.
+        prices: the price lists; None where they are wrong already.
         variants: whether pictures are sent.
         now_us: wall time, in microseconds of UTC.
     """
     spec = job.budget
-    if spec is None or endpoint is None or spec == BudgetSpec():
+    if spec is None or endpoint is None or prices is None or spec == BudgetSpec():
         return None
     before = len(faults)
     parameters = {
