@@ -61,8 +61,8 @@ def run(
         set_: change one key of the job for this run, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
-        only: ask only rows that need work for these reasons: new, changed, failed (for a passing reason), short (of
-            samples), separated by commas; all others stay as they are.
+        only: ask only rows that need work for these reasons, with commas: new, changed, failed (for a passing reason),
+            short (of samples).
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if they are at most this many (20) or this share of the rows this
