@@ -21,17 +21,19 @@ _SEEN_NOWHERE: Final = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell holds nothing: null, text without a visible character, or a list or object of nothing else.
+    """Whether a cell holds nothing: null, text without a visible character, or a list or object of these alone.
 
-    Numbers, truth values and bytes say something, zero and false as well.
+    Numbers, truth values and bytes say something, zero and false as well; and so does what is nested deeper.
     """
+    if isinstance(value, dict | list | tuple):
+        return all(map(_is_nothing, value.values() if isinstance(value, dict) else value))
+    return _is_nothing(value)
+
+
+def _is_nothing(value: Any) -> bool:
     if isinstance(value, str):
         text = value.strip()
         return all(char in _NO_INK or unicodedata.category(char) in _SEEN_NOWHERE for char in text)
-    if isinstance(value, dict):
-        return all(map(is_blank, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(is_blank, value))
     return value is None or value == b""
 
 

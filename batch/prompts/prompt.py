@@ -181,8 +181,8 @@ class Prompt:
         return messages, tuple(follow_ups)
 
     def is_empty(self, record: Mapping[str, Any]) -> bool:
-        """Whether all columns that it reads are blank in this row; a prompt that reads none is never empty."""
-        return bool(self.columns) and all(is_blank(record.get(name)) for name in self.columns)
+        """Whether all columns that it reads are blank in this row; one that puts none into a text is never empty."""
+        return bool(self.texts) and all(is_blank(record.get(name)) for name in self.columns)
 
     def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
         """A user message, with the row's pictures behind its text."""

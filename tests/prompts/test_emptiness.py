@@ -33,7 +33,9 @@ def test_what_has_no_visible_character_is_blank(value: Any) -> None:
     assert is_blank(value)
 
 
-@pytest.mark.parametrize("value", ["0", ".", " x ", "\u200bä", 0, 0.0, False, b" ", [""] * 3 + ["x"], {"a": 0}, "👍"])
+@pytest.mark.parametrize(
+    "value", ["0", ".", " x ", "\u200bä", 0, 0.0, False, b" ", [""] * 3 + ["x"], {"a": 0}, [[]], "👍"]
+)
 def test_what_says_anything_is_not_blank(value: Any) -> None:
     assert not is_blank(value)
 

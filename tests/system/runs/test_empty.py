@@ -104,6 +104,12 @@ def test_a_picture_beside_a_blank_text_is_asked_about(ask: Ask) -> None:
     assert [row[:3] for row in states(asking)] == [("ok", None, None), NOT_SENT[:3]]
 
 
+def test_pictures_alone_may_be_missing_where_the_text_says_something(ask: Ask) -> None:
+    """No column stands in the text, so no blank column makes it say nothing."""
+    asking = ask('user = "What is it?"\nimages = ["photo"]', [{"photo": None}, {"photo": []}])
+    assert asking.run().exit_code == 0
+
+
 def test_each_variant_decides_for_itself(ask: Ask) -> None:
     """One prompt reads the subject alone, the other the body too."""
     prompt = 'user = "{{ subject }}"\n[prompt.variants]\nshort = {}\nlong = { user = "{{ subject }} {{ body }}" }'
