@@ -29,7 +29,7 @@ WINGS: dict[str, str] = {
     "prompts": "variants template conversation judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal",
     "submit": "attempt call_ids rows evidence overtime sync stream task results retry",
-    "plan": "preflight continuation planner admission respill gone tooling sizes survey forecast",
+    "plan": "preflight continuation planner admission respill gone tooling sizes survey spending pricing forecast",
     "run": "blocking command progress prune status_files",
     "report": "*",
     "cli": "",

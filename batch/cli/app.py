@@ -31,6 +31,10 @@ DEBUG: Final = "show the traceback of an unexpected error."
 COMMANDS: Final = {
     "init": ("batch.cli.init:init", "Write a working sample job into a new folder."),
     "check": ("batch.cli.check:check", "Validate a job and show its first prompts; sends nothing."),
+    "estimate": (
+        "batch.cli.estimate:estimate",
+        "What the next run will take: rows, tokens, money, time; --sample buys a few rows.",
+    ),
     "run": ("batch.cli.run:run", "Run a job, or continue it: answers land in the output folder."),
     "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),

@@ -87,9 +87,18 @@ def run(
     return _run(loaded, options, live.show(progress), log_format)
 
 
-def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"]) -> int:
-    from batch.cli import summary
-    from batch.cli.text import Unread
+def bought(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"] = "console") -> Report:
+    """Run a job as the command does, all but the table at its end.
+
+    Args:
+        loaded: the job.
+        options: what the command adds to it.
+        show: of its progress.
+        log_format: as the flag has it.
+
+    Raises:
+        RefusedToStart: nothing was sent.
+    """
     from batch.core import logs
 
     jobs.make_room(loaded)
@@ -97,7 +106,14 @@ def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["cons
     with show:
         show.starting(loaded.name)
         _find_simulator(loaded, options)
-        report = _execute(loaded, options, show)
+        return _execute(loaded, options, show)
+
+
+def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"]) -> int:
+    from batch.cli import summary
+    from batch.cli.text import Unread
+
+    report = bought(loaded, options, show, log_format)
     try:
         summary.tell(report, loaded, settled_here=show.settled_here)
     except Unread:

@@ -12,6 +12,8 @@ LINES: Final[dict[str, str]] = {
     "API key": "Of check: which environment variable the key comes from. The key itself is never shown.",
     "address": "Of check: where requests go, and how a provider of the job's own is spoken to.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
+    "answer tokens": "Of estimate: tokens that the next run will get, those of thinking included.",
+    "batch files": "Of estimate: what the same calls cost by batch files, where such a price is published.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
@@ -20,7 +22,7 @@ LINES: Final[dict[str, str]] = {
     "failed": "Failed rows that stand in the table, by whether the next run asks them again.",
     "flags": "Rows whose answer is kept and has something to know about it, with what can be done.",
     "gone": "Rows of the table that are not in the input any more, or whose variant is not asked any more.",
-    "input": "Of check: the input, its rows and bytes. Of prune: how many rows of it were read.",
+    "input": "Of check: the input, its rows and bytes. Of prune and estimate: how many rows of it were read.",
     "kept": "Of rebuild: what the old ledger still knew of work under way, and the new one has.",
     "key": "Of check: the column that names a row (input.key).",
     "labels": "How labels are asked for; after a run, the calls beyond the first it took, and the rows that have none.",
@@ -30,14 +32,19 @@ LINES: Final[dict[str, str]] = {
     "model": "Provider, model and lane that rows are asked with.",
     "models": "Provider, models and lane that rows are asked with: each row is asked of each model.",
     "now": "Of status: what the run at work is doing, how fast, and what it waits for.",
+    "off-peak": "Of estimate: what the same calls cost in the cheapest hour of the coming week, if not this one.",
     "old ledger": "Of rebuild: where the old ledger was put, or what was wrong with it.",
     "one row": "Of run: the command that tells all of one row.",
     "output": "Of check: the output folder, what is in it, and the size of its parts.",
     "parameters": "Of check: what is sent with each request besides the messages.",
     "price": "Of check: what a million tokens cost, and which entry of the price table says so.",
+    "prompt tokens": "Of estimate: tokens that the next run will send, those of tools and label schemas included.",
     "prompts": "The names of the prompts in prompt.variants: each row is asked with each.",
+    "rests on": "Of estimate: what the ranges rest on: answers to rows of this job, answers that earlier jobs had of "
+    "the model, or a guess; and how often such ranges hold.",
     "rows": "Rows that this run has settled, ok and failed. In brackets, why they were asked.",
     "run": "The name of the run: when it began, and four digits that tell it from another of the same moment.",
+    "sample": "Of estimate: the rows that --sample bought before the estimate was made.",
     "sent": "Of show: when the first call of the row left.",
     "settled": "Of show: when the answer, or the final failure, was safe in the ledger.",
     "size": "Of check: how many tokens the first request is, about.",
@@ -45,13 +52,15 @@ LINES: Final[dict[str, str]] = {
     "stopped by": "Of status: the error that ended the run.",
     "table": "Rows of the table now, those of earlier runs included, and where its files lie.",
     "then user": "Of check: what is asked next in the same conversation (prompt.turns).",
-    "time": "Of run: how long this command took, and rows per second.",
-    "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them.",
+    "time": "Of run: how long this command took, and rows per second. Of estimate: how long the run takes, and the "
+    "limit that says so.",
+    "to ask": "Of rebuild: rows without an answer that the next run asks, if the input still has them. Of estimate: "
+    "rows that the next run sends, by why, and those that it leaves alone.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
     "variants": "Of check: how many results each row gets. Of run: the command that compares them.",
 }
-"""By the name in front of a line of run, check, status, show, prune and rebuild: what it tells."""
+"""By the name in front of a line of run, check, estimate, status, show, prune and rebuild: what it tells."""
 
 PHRASES: Final[dict[str, str]] = {
     "for good": "Of failed rows: not asked again until what is asked changes, or with --retry all.",

@@ -60,6 +60,10 @@ class IndexReader(LedgerReader):
         rows = self._rows(index_statements.CONTENTS, (msgspec.json.encode(row_ids).decode(),))
         return {(row[0], row[1]): Entry._make((*row[:7], _labelling(row[7]))) for row in rows}
 
+    def settled(self) -> dict[Key, bytes]:
+        """The rows that have settled and are not published yet, with the fingerprint of what they asked."""
+        return {(row[0], row[1]): row[2] for row in self._rows(index_statements.SETTLED)}
+
     def refreshed(self, part: int, first: int, last: int) -> list[PendingRow]:
         """Rows of a part of which only the input columns are new, by ascending row number.
 

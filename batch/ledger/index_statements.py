@@ -31,6 +31,11 @@ FROM entries e
 WHERE status = 1 AND NOT EXISTS (SELECT 1 FROM seen s WHERE s.row_id = e.row_id)
 ORDER BY part
 """
+SETTLED: Final = """
+SELECT row_id, variant, fingerprint
+FROM pending
+WHERE state = 1
+"""
 REFRESHED: Final = f"""
 SELECT {PENDING}
 FROM pending

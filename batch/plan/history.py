@@ -1,5 +1,4 @@
-"""What the answers in an output folder tell of rows that are not asked yet: how many calls a row takes, how long
-answers are, and how much is sent after a row's first call.
+"""What the answers in an output folder tell of rows that are not asked yet: their calls, and how long answers are.
 
 Owns the reading of the book of calls for that: the newest calls first, a fixed number at most, the published ones and
 those that only the ledger has. It does not know what the next rows ask, and estimates nothing.
@@ -11,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.core.errors import StorageError
 from batch.ledger.reader import LedgerReader
-from batch.output import files
 from batch.output.folder import OutputFolder
 from batch.tokens.calibration import Answers
 
@@ -156,11 +156,18 @@ def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterat
         if run not in runs:
             continue
         path = folder.calls_part(run, number)
-        with files.translated(path), pq.ParquetFile(path) as file:
-            names = [name for name in _COLUMNS if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_BATCH, columns=names):
-                for call in batch.to_pylist():
-                    yield {"purpose": None, **call, "run": run}
+        try:
+            with pq.ParquetFile(path) as file:
+                names = [name for name in _COLUMNS if name in file.schema_arrow.names]
+                for batch in file.iter_batches(_BATCH, columns=names):
+                    for call in batch.to_pylist():
+                        yield {"purpose": None, **call, "run": run}
+        except (OSError, pa.ArrowException) as exc:
+            raise StorageError(
+                f"{path}: cannot be read: {' '.join(str(exc).split()).rstrip('.')}. The ledger says that this file of "
+                f"calls exists: restore it from a backup, or have the folder looked through: promptmill rebuild "
+                f"{folder.root}"
+            ) from exc
     last = max(runs, default="")
     for _, row_id, _, variant, call in reader.final_calls():
         usage = call.usage

@@ -202,6 +202,10 @@ class Planner:
                 if any(self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants):
                     yield row_id
 
+    def kind(self, entry: Entry | None, fingerprint: bytes) -> Kind | None:
+        """Why a row needs work, by what the index has of it and what it asks now; None when that is answered."""
+        return self._kind(entry, fingerprint)
+
     def _candidate(
         self,
         variant: Variant,

@@ -22,6 +22,7 @@ from batch.job.options import KINDS
 from batch.ledger.totals import PLANNED, TOTALS
 from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, LABEL_TEXTS, RESULT_TEXTS, RESULTS
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
+from batch.report.forecast_json import KEYS as ESTIMATE
 from batch.report.row import STAGES
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
@@ -225,6 +226,7 @@ _WORDS = (
     ("planned.", "number in runs/*.json", PLANNED),
     ("totals.", "number in runs/*.json and status.json", TOTALS),
     ("progress.", "key of status.json and of --progress json", PROGRESS),
+    ("estimate.", "key of estimate --json", ESTIMATE),
     ("status.", "key of status.json", HEARTBEAT),
 )
 """What stands before the word in the name of its topic, what kind of thing it is, and the table with its text."""

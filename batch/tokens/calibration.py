@@ -9,6 +9,7 @@ names of models, and no text of anybody's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -142,13 +143,10 @@ class Calibration:
             return {}
         if data is None:
             return {}
-        try:
+        with suppress(ValueError, RecursionError):
             kept = msgspec.json.decode(data, type=_File)
-            sound = kept.form == _FORM and all(notes.learned.sound for notes in kept.models.values())
-        except (ValueError, RecursionError):
-            sound = False
-        if sound:
-            return kept.models
+            if kept.form == _FORM and all(notes.learned.sound for notes in kept.models.values()):
+                return kept.models
         self.trouble = (
             f"{self._file.path}: what earlier runs learned of tokens cannot be read, so estimates begin anew. The next "
             "run writes the file again; nothing else depends on it."

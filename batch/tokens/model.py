@@ -15,6 +15,7 @@ Pure arithmetic. It reads no file; `calibration` keeps what is learned.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Final
 
@@ -147,12 +148,12 @@ class Learned(msgspec.Struct):
 
 def plain(measure: Measure) -> float:
     """The tokens of a request as they are likely before anything is learned."""
-    return sum(map(float.__mul__, _START, map(float, measure)))
+    return _dot(_START, measure)
 
 
 def plain_text(text_measure: Sequence[float]) -> float:
     """The tokens of one text as they are likely before anything is learned."""
-    return sum(weight * number for weight, number in zip(_START[TEXT], text_measure, strict=True))
+    return _dot(_START[TEXT], text_measure)
 
 
 class TokenModel:
@@ -172,10 +173,7 @@ class TokenModel:
         self._others = 0.01 if alike else _OTHERS if self.answers else 0.0
         before = _inverse(
             [
-                [
-                    _SPREAD[row] * _SPREAD[column] * (1.0 if row == column else _TOGETHER)
-                    for column in range(_SIZE)
-                ]
+                [_SPREAD[row] * _SPREAD[column] * (1.0 if row == column else _TOGETHER) for column in range(_SIZE)]
                 for row in range(_SIZE)
             ]
         )
@@ -187,24 +185,23 @@ class TokenModel:
                 [before[row][column] + share * products[row][column] for column in range(_SIZE)] for row in range(_SIZE)
             ]
             self._doubt = _inverse(known)
-            pull = [
-                sum(before[row][column] * _START[column] for column in range(_SIZE)) + share * taught.tokens[row]
-                for row in range(_SIZE)
-            ]
-            self._weights = [sum(map(float.__mul__, row, pull)) for row in self._doubt]
+            pull = [_dot(row, _START) + share * tokens for row, tokens in zip(before, taught.tokens, strict=True)]
+            self._weights = [_dot(row, pull) for row in self._doubt]
             missed = self._missed(taught, products)
             self._off = math.sqrt((_OFF_ANSWERS * _OFF**2 + missed) / (_OFF_ANSWERS + self.answers))
 
     def _missed(self, taught: Learned, products: Matrix) -> float:
         """The sum of the squared errors over the answers that taught it, each as a part of its size."""
         weights = self._weights
-        both = sum(weight * sum(map(float.__mul__, row, weights)) for weight, row in zip(weights, products, strict=True))
+        both = sum(
+            weight * sum(map(float.__mul__, row, weights)) for weight, row in zip(weights, products, strict=True)
+        )
         crossed = sum(map(float.__mul__, weights, taught.tokens))
         return max(0.0, taught.squares - 2 * crossed + both)
 
     def likely(self, measure: Measure) -> float:
         """How many tokens a request, or several together, likely have."""
-        return max(0.0, sum(weight * number for weight, number in zip(self._weights, measure, strict=True)))
+        return max(0.0, _dot(self._weights, measure))
 
     def of(self, measure: Measure, *, squares: float | None = None) -> Range:
         """How many tokens a request, or several together, have.
@@ -216,12 +213,13 @@ class TokenModel:
         if measure == NOTHING:
             return Range(0.0, 0.0, 0.0)
         likely = self.likely(measure)
-        weights = sum(
-            number * sum(doubt * other for doubt, other in zip(row, measure, strict=True))
-            for number, row in zip(measure, self._doubt, strict=True)
-        )
+        weights = sum(number * _dot(row, measure) for number, row in zip(measure, self._doubt, strict=True))
         single = self._off**2 * ((likely + _LEAST) ** 2 if squares is None else squares)
         return around(likely, math.sqrt(max(0.0, weights) + single + (self._others * likely) ** 2))
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return math.fsum(map(operator.mul, one, other))
 
 
 def _whole(half: Sequence[float]) -> Matrix:

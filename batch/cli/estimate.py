@@ -1,0 +1,321 @@
+"""`promptmill estimate`: what the next run of a job will take, before it is sent: rows, tokens, money and time.
+
+Owns how that is told. With `--sample` a few rows are bought first, as `run --limit N --shuffle` buys them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from batch.cli import jobs
+from batch.cli.text import count, decimal, money, pairs, say, say_json, table
+from batch.core.clock import describe, iso
+from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.core.plain import clean, quoted
+
+if TYPE_CHECKING:
+    from batch.job.job import Job
+    from batch.plan.forecast import Forecast, ModelForecast
+    from batch.plan.preflight import CheckedJob
+    from batch.run.command import Report
+    from batch.tokens.model import Range
+
+_EVERY_S: Final = 2.0
+_USUAL_SAMPLE: Final = 50
+
+
+def estimate(
+    job: jobs.JobPath,
+    /,
+    *,
+    output: jobs.OutPath = None,
+    sample: Annotated[int | None, Parameter(negative=())] = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    prices: Annotated[Path | None, Parameter(negative=())] = None,
+    set_: jobs.Settings = (),
+    lane: jobs.LaneName = None,
+) -> int:
+    """Say what the next run of a job will take: rows, tokens, money and time, each as a range.
+
+    Reads all of the input and holds it against the output folder; a run may be at work there. Nothing is sent and
+    nothing is written there, unless --sample buys some rows.
+
+    Args:
+        job: job folder, or its job.toml.
+        output: output folder instead of the job's own; relative to where you are.
+        sample: first ask so many rows, drawn from all that need work, as run --limit N --shuffle does; their answers
+            stay in the output folder, and what they took makes the ranges narrow.
+        json: one JSON object.
+        prices: a file of prices that win over all others.
+        set_: change one key of the job, for example --set model.name=glm-4.7; may be repeated.
+        lane: how requests travel, instead of model.lane.
+    """
+    if sample is not None and sample < 1:
+        raise RefusedToStart(f"--sample {sample}: give at least 1 row, or leave it out to buy none")
+    from batch.core import failpoints
+
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane)
+    jobs.make_room(loaded)
+    bought = None if sample is None else _buy(loaded, sample)
+    checked, found = _estimated(loaded, prices)
+    if json:
+        import msgspec
+
+        from batch.report import forecast_json
+
+        told = None if bought is None else _sample_json(bought)
+        say_json(msgspec.json.encode(forecast_json.public(found, checked, told)).decode())
+    else:
+        say(_lines(checked, found, bought))
+    return EXIT_OK
+
+
+def _buy(loaded: Job, rows: int) -> Report:
+    """Ask some rows, drawn from all that need work.
+
+    Raises:
+        BatchError: what stopped the run; there is no estimate then.
+    """
+    from batch.cli import live
+    from batch.cli import run as running
+    from batch.job.options import RunOptions
+
+    report = running.bought(loaded, RunOptions(limit=rows, sample_seed=0), live.show("auto"))
+    if report.fault is not None:
+        raise report.fault
+    return report
+
+
+def _estimated(loaded: Job, prices: Path | None) -> tuple[CheckedJob, Forecast]:
+    import msgspec
+
+    from batch.money.prices import Prices
+    from batch.plan import forecast, preflight
+    from batch.tokens.calibration import Calibration
+
+    checked = preflight.check_job(loaded, os.environ)
+    if prices is not None:
+        checked = msgspec.structs.replace(checked, prices=Prices.load(prices))
+    seen = _Reading()
+    try:
+        return checked, forecast.forecast(checked, Calibration.load(os.environ), seen=seen)
+    finally:
+        seen.end()
+
+
+class _Reading:
+    """Tells on stderr how far the input was read, when that takes a while: a line that is written over, or a line each
+    time where that cannot be.
+    """
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _EVERY_S
+        self._terminal = sys.stderr.isatty()
+        self._told = False
+
+    def __call__(self, rows: int, part: float | None) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (_EVERY_S if self._terminal else 5 * _EVERY_S)
+        share = f", {part:.0%}" if part is not None else ""
+        text = f"reading the input: {count(rows, 'row')}{share}"
+        sys.stderr.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        sys.stderr.flush()
+        self._told = True
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._told and self._terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def _lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterator[str]:
+    job, survey = checked.job, found.survey
+    if bought is None:
+        yield f"{clean(job.name)}: an estimate; nothing was sent"
+    else:
+        yield f"{clean(job.name)}: an estimate of what is left after the sample"
+    yield from pairs(
+        [
+            ("sample", _sample(bought)),
+            ("input", f"{count(survey.read, 'row')} in {clean(checked.source.stat.path)}"),
+            ("output", str(checked.folder.root)),
+            ("to ask", _to_ask(found, checked)),
+            ("gone", _gone(found)),
+            ("calls", _number(found.total(lambda one: one.calls))),
+            ("prompt tokens", _number(found.total(lambda one: one.prompt))),
+            ("answer tokens", _number(found.total(lambda one: one.completion))),
+            ("cost", _cost(found, checked)),
+            ("off-peak", _off_peak(found)),
+            ("batch files", _amounts(found.cost(lambda priced: priced.batch))),
+            ("time", _time(found)),
+            ("rests on", _basis(found, checked)),
+        ]
+    )
+    if len(found.models) > 1 and survey.to_ask:
+        yield "by model"
+        yield from table([_model_row(one) for one in found.models], right=frozenset({1}))
+
+
+def _to_ask(found: Forecast, checked: CheckedJob) -> str:
+    survey = found.survey
+    words = {"new": "new", "changed": "changed", "failed": "to try again"}
+    kinds = [f"{survey.asked[kind]:,} {words.get(kind, kind)}" for kind in survey.kinds if survey.asked[kind]]
+    kinds += [f"{survey.begun:,} begun by an earlier run"] if survey.begun else []
+    alone = [(survey.unchanged, "answered before"), (survey.standing, "failed for good before")]
+    left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
+    several = f", each in {len(checked.variants)} variants" if len(checked.variants) > 1 else ""
+    shown = f" ({', '.join(kinds)})" if kinds else ""
+    lines = [f"{survey.to_ask:,}{shown}{several}"]
+    if survey.unaskable:
+        lines.append(
+            f"{count(survey.unaskable, 'row')} cannot be asked and will fail: promptmill check --full names them"
+        )
+    return "\n".join([*lines, *([f"{left}: left alone"] if left else [])])
+
+
+def _gone(found: Forecast) -> str:
+    gone = found.survey.gone
+    kinds = [
+        f"{count(gone.rows, 'row')} of the table not in the input any more" if gone.rows else "",
+        f"{count(gone.variants, 'row')} of variants not asked any more" if gone.variants else "",
+    ]
+    return ", ".join(kind for kind in kinds if kind)
+
+
+def _number(found: Range) -> str:
+    """`about 1,234 (1,100 to 1,400)`, or the number alone where it is known."""
+    import math
+
+    likely, least, most = round(found.likely), math.floor(found.least), math.ceil(found.most)
+    return f"{likely:,}" if least == likely == most else f"about {likely:,} ({least:,} to {most:,})"
+
+
+def _amounts(amounts: dict[str, Range]) -> str:
+    return "\n".join(_amount(currency, amount) for currency, amount in sorted(amounts.items()))
+
+
+def _amount(currency: str, amount: Range) -> str:
+    likely, least, most = (_rounded(value, amount.most) for value in (amount.likely, amount.least, amount.most))
+    if least == likely == most:
+        return f"{likely} {clean(currency, most=12)}"
+    return f"about {likely} {clean(currency, most=12)} ({least} to {most})"
+
+
+def _rounded(units: float, most: float) -> str:
+    """An amount with two decimals, or with more where the largest beside it is small: three digits of that count."""
+    from decimal import Decimal
+
+    from batch.core.records import COST_DIGITS, COST_UNIT, cost_decimal
+
+    digits = 2
+    while digits < COST_DIGITS and 0 < most < 100 * COST_UNIT / 10**digits:
+        digits += 1
+    return decimal(cost_decimal(round(units)).quantize(Decimal(1).scaleb(-digits)))
+
+
+def _cost(found: Forecast, checked: CheckedJob) -> str:
+    lines = [_amounts(found.cost(lambda priced: priced.now))]
+    if found.unpriced:
+        provider, models = checked.job.model.provider, ", ".join(found.unpriced)
+        lines.append(f"unknown for {provider}/{clean(models)}: no price; tokens are told all the same")
+    return "\n".join(line for line in lines if line)
+
+
+def _off_peak(found: Forecast) -> str:
+    starts = {one.priced.off_peak.at_us for one in found.models if one.priced.off_peak is not None}
+    amounts = _amounts(found.cost(lambda priced: priced.off_peak))
+    first = min((start for start in starts if start is not None), default=None)
+    return f"{amounts}, sent from {iso(first)} on" if amounts and first is not None else amounts
+
+
+def _time(found: Forecast) -> str:
+    duration = found.duration
+    if not found.survey.to_ask:
+        return ""
+    if duration is None:
+        return "not known: no limit is set per minute, and no call was timed yet"
+    seconds = duration.seconds
+    ends = f"{describe(seconds.least)} to {describe(seconds.most)}"
+    return f"about {describe(seconds.likely)} ({ends}), held by {duration.limit}"
+
+
+def _basis(found: Forecast, checked: CheckedJob) -> str:
+    """What the numbers rest on, and how to know more."""
+    from batch.plan.forecast import CONFIDENCE
+
+    begun = [one.spending for one in found.models if one.spending.rows]
+    if not begun:
+        return ""
+    rows = sum(one.answers for one in begun)
+    lengths = {
+        "answers": f"the answers to {count(rows, 'row')} of this job",
+        "learned": "answers that earlier jobs had of the model, perhaps to questions of another kind",
+        "guess": "a guess of how long answers are and how many calls a row takes",
+    }[found.basis]
+    sizes = {
+        "answers": "prompts are counted as the answers taught",
+        "learned": "prompts are counted as earlier jobs taught",
+        "guess": "prompts are counted as by the usual tokenizers",
+    }[min((one.prompt_basis for one in begun), key=("guess", "learned", "answers").index)]
+    lines = [f"{lengths};", sizes]
+    if found.basis == "answers":
+        lines.append(f"{CONFIDENCE:.0%} of such ranges hold what they are of")
+    if found.basis != "answers" or rows < _USUAL_SAMPLE:
+        command = f"promptmill estimate {quoted(str(checked.job.folder))} --sample {_USUAL_SAMPLE}"
+        lines.append(f"{command} buys so many rows and knows more")
+    if found.trouble is not None:
+        lines.append(clean(found.trouble, most=400))
+    return "\n".join(lines)
+
+
+def _model_row(one: ModelForecast) -> tuple[str, ...]:
+    spending, now = one.spending, one.priced.now
+    return (
+        clean(spending.model, most=60),
+        count(spending.rows, "row") if spending.rows else "in the end",
+        f"{_number(spending.prompt)} in, {_number(spending.completion)} out",
+        "no price" if now is None else _amount(now.currency, now.amount),
+    )
+
+
+# -- the sample -------------------------------------------------------------------------------------------------------
+
+
+def _sample(bought: Report | None) -> str:
+    if bought is None:
+        return ""
+    totals = bought.totals
+    cost = money(totals.cost)
+    if bought.state == "nothing_to_do":
+        return "nothing was bought: no row needs work"
+    return (
+        f"{count(totals.rows, 'row')} asked ({totals.rows_failed:,} failed), {totals.total_tokens:,} tokens"
+        f"{f', {cost}' if cost else ''}"
+    )
+
+
+def _sample_json(bought: Report) -> dict[str, Any]:
+    totals = bought.totals
+    return {
+        "run": bought.run,
+        "state": bought.state,
+        "rows": totals.rows,
+        "rows_failed": totals.rows_failed,
+        "input_tokens": totals.prompt_tokens,
+        "output_tokens": totals.completion_tokens,
+        "cost": {currency: f"{cost:f}" for currency, cost in totals.cost.items()} or None,
+    }

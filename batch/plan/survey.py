@@ -1,0 +1,242 @@
+"""The input held against the table, row by row, before anything is sent: what is to be asked, and how large it is.
+
+Owns one pass over the whole input that writes nothing: how many rows are new, changed, to be tried again, answered or
+gone, and the sums of what the requests to be made are made of. Rows that were answered before, whose calls are in the
+book, teach what this very job's requests count for. Memory does not grow with the input: sums are kept, and what must
+be known of every row lies in a temporary file. The output folder may be new, and another process may be at work in it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from typing import Final, NamedTuple
+
+import msgspec
+
+from batch.core.clock import Clock
+from batch.core.records import Failure, RowRequest
+from batch.input.batches import SourceBatch
+from batch.job.options import KINDS, ORDINARY, Kind
+from batch.ledger.index import Gone, IndexReader
+from batch.ledger.reader import Entry
+from batch.plan import history
+from batch.plan.gone import Pass
+from batch.plan.history import History
+from batch.plan.planner import Planner, question
+from batch.plan.preflight import CheckedJob
+from batch.plan.sizes import RowSize, Sizer
+from batch.prompts.template import PromptFault
+from batch.prompts.variants import Variant
+from batch.tokens import measure
+from batch.tokens.model import Learned, TokenModel
+
+READ_ROWS: Final = 1_000
+TAUGHT: Final = 2_000
+"""Answers of this job that teach; more of them change nothing."""
+
+
+class Load(msgspec.Struct):
+    """What is to be asked of one model, of rows whose first prompts fall into one band of its prices."""
+
+    rows: int = 0
+    calls: int = 0
+    first: list[float] = msgspec.field(default_factory=lambda: list(measure.NOTHING))
+    """The counts of all first calls together."""
+    later: list[float] = msgspec.field(default_factory=lambda: list(measure.NOTHING))
+    """Of the calls that follow whatever the answers are, without the answers."""
+    replays: int = 0
+    """How many answers are sent again in later calls."""
+    likely: float = 0.0
+    """The likely tokens of all first calls together, before this pass taught anything."""
+    squares: float = 0.0
+    """The sum of the likely tokens of each row squared."""
+
+    def add(self, size: RowSize, likely: float) -> None:
+        """Add one row."""
+        self.rows += 1
+        self.calls += size.calls
+        for place, number in enumerate(size.first):
+            self.first[place] += number
+        if size.calls > 1:
+            for place, number in enumerate(size.later):
+                self.later[place] += number
+            self.replays += size.replays
+        self.likely += likely
+        self.squares += likely * likely
+
+
+class Survey(msgspec.Struct):
+    """What one pass over the input found."""
+
+    read: int = 0
+    """Rows of the input."""
+    asked: Counter[Kind] = msgspec.field(default_factory=Counter)
+    """Rows that need work, by reason; a row counts once for each variant."""
+    unaskable: int = 0
+    """Of the rows that need work, those that fail without being sent."""
+    standing: int = 0
+    """Rows that failed for good, and are left alone."""
+    unchanged: int = 0
+    refreshed: int = 0
+    """Rows that are not asked and of which other columns may have changed are among `unchanged`."""
+    begun: int = 0
+    """Rows that an earlier run left in the middle of a call or conversation: the next one goes on with them. What is
+    left of them is not known, so they count as if they were asked anew."""
+    gone: Gone = Gone()
+    loads: dict[str, dict[int, Load]] = {}
+    """By model, and by band of its prices: how many of the bands' borders lie at or below a prompt's tokens."""
+    taught: dict[str, Learned] = {}
+    """By model, what the answers to other rows of this job taught."""
+    history: History = msgspec.field(default_factory=History)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The reasons for which an ordinary run asks rows, in the order in which they are told."""
+        return [kind for kind in KINDS if kind in ORDINARY]
+
+    @property
+    def to_ask(self) -> int:
+        """Rows that will be sent."""
+        return sum(self.asked.values()) - self.unaskable + self.begun
+
+
+def unseen(rows: int, part: float | None) -> None:
+    """Tell nobody how many rows were read, and which part of the input that is."""
+
+
+def survey(
+    checked: CheckedJob,
+    models: dict[str, TokenModel],
+    borders: dict[str, list[int]],
+    *,
+    seen: Callable[[int, float | None], None] = unseen,
+) -> Survey:
+    """Read the whole input against the table.
+
+    Args:
+        checked: the job.
+        models: for each model of the job, what is known of its tokens.
+        borders: for each model, the prompt tokens at which its price changes, ascending.
+        seen: told after each thousand rows how many were read, and which part of the input that is, if it is known.
+
+    Raises:
+        InputError: the input cannot be read on.
+        StorageError: the ledger cannot be read, or there is no room for the ids of the input.
+    """
+    with ExitStack() as stack:
+        look = _Look(checked, models, borders, stack)
+        reader = stack.enter_context(closing(checked.source.reader()))
+        while (batch := reader.read(READ_ROWS)) is not None:
+            look.take(batch)
+            seen(look.found.read, checked.fraction(batch.position))
+        look.end()
+        return look.found
+
+
+class _Look:
+    """One pass, as far as it has come."""
+
+    def __init__(
+        self, checked: CheckedJob, models: dict[str, TokenModel], borders: dict[str, list[int]], stack: ExitStack
+    ) -> None:
+        self.found = Survey(
+            history=history.read(checked.folder, checked.job.model.provider, checked.identity().request)
+        )
+        self._checked = checked
+        self._models = models
+        self._borders = borders
+        self._sizer = Sizer(checked)
+        self._index = _index(checked, stack)
+        made = self._index is not None
+        self._table = stack.enter_context(Pass(checked.folder.ledger if made else None, checked.job.input))
+        self._planner = None if self._index is None else _planner(checked, self._index)
+        self._carried = set() if self._index is None else self._index.carried()
+        self._settled = {} if self._index is None else self._index.settled()
+
+    def take(self, batch: SourceBatch) -> None:
+        """Look at some rows."""
+        rows = self._table.take(batch)
+        entries = {} if self._index is None else self._index.entries([row.row_id for row in rows])
+        self.found.read += len(rows)
+        for index, row in enumerate(rows):
+            for variant in self._checked.variants:
+                key = (row.row_id, variant.name)
+                asked = _asked(variant, batch, index, row.fault)
+                if self._settled.get(key) == asked.fingerprint:
+                    self.found.unchanged += 1  # answered by a run that has not published it yet
+                elif key in self._carried:
+                    self.found.begun += 1
+                    if asked.request is not None:
+                        self._add(variant.model, self._sizer.row(asked.request))
+                else:
+                    self._count(variant.model, key, entries.get(key), asked)
+
+    def end(self) -> None:
+        """The input was read."""
+        self.found.gone = self._table.find([variant.name for variant in self._checked.variants])
+
+    def _count(self, model: str, key: history.Key, entry: Entry | None, asked: _Asked) -> None:
+        found, request = self.found, asked.request
+        kind: Kind | None = "new" if self._planner is None else self._planner.kind(entry, asked.fingerprint)
+        if kind is not None and kind in ORDINARY:
+            found.asked[kind] += 1
+            if request is None:
+                found.unaskable += 1
+            else:
+                self._add(model, self._sizer.row(request))
+            return
+        found.standing += kind == "permanent"
+        found.unchanged += kind is None
+        if kind is None and request is not None and (tokens := found.history.first_tokens.pop(key, None)) is not None:
+            taught = found.taught.setdefault(model, Learned())
+            if taught.answers < TAUGHT:
+                taught.learn(self._sizer.row(request).first, tokens)
+
+    def _add(self, model: str, size: RowSize) -> None:
+        likely = self._models[model].likely(size.first)
+        band = bisect_right(self._borders.get(model, []), likely)
+        self.found.loads.setdefault(model, {}).setdefault(band, Load()).add(size, likely)
+
+
+class _Asked(NamedTuple):
+    """What a row asks in one variant."""
+
+    fingerprint: bytes
+    request: RowRequest | None
+    """None when it fails without being sent."""
+
+
+def _asked(variant: Variant, batch: SourceBatch, index: int, fault: Failure | None) -> _Asked:
+    record = batch.records[index]
+    if fault is None and record is not None:
+        try:
+            request = variant.request(record)
+            sent = variant.refused(request) is None
+            return _Asked(variant.fingerprint(request), request if sent else None)
+        except PromptFault:
+            pass  # told by what follows
+    return _Asked(question(variant, batch, index, fault)[0], None)
+
+
+def _index(checked: CheckedJob, stack: ExitStack) -> IndexReader | None:
+    """What stands in the table; None where there is none."""
+    if not checked.folder.ledger.is_file():
+        return None
+    reader = stack.enter_context(IndexReader(checked.folder.ledger))
+    return reader if reader.made else None
+
+
+def _planner(checked: CheckedJob, reader: IndexReader) -> Planner:
+    return Planner(
+        checked.job,
+        checked.source,
+        checked.variants,
+        checked.folder,
+        spilled=(),
+        outputs=(),
+        reader=reader,
+        clock=Clock(),
+    )
