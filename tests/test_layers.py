@@ -18,7 +18,7 @@ WINGS: dict[str, str] = {
     "core": "*",
     "job": "job labelspec faults keys options providers toolspec",
     "money": "prices rates",
-    "tokens": "measure model calibration",
+    "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes votes quality",
     "http": "client environment headers sse wirelog",

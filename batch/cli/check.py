@@ -256,6 +256,7 @@ def _columns(checked: CheckedJob) -> list[str]:
 
 def _samples(checked: CheckedJob) -> Iterator[str]:
     """The first row in all its variants; of the next ones the first, and what is wrong with any."""
+    from batch.cli.sizes import Sizes
     from batch.prompts import images
     from batch.report import scan
 
@@ -263,7 +264,7 @@ def _samples(checked: CheckedJob) -> Iterator[str]:
     if not samples:
         yield "the input has no rows"
     first = before = None
-    hidden = False
+    hidden, sizes = False, Sizes(checked)
     for sample in samples:
         place, new = sample.place, sample.place != before
         first, before = first or place, place
@@ -278,26 +279,10 @@ def _samples(checked: CheckedJob) -> Iterator[str]:
         yield from (f"  note: {clean(text, most=SHOWN)}" for text in sample.notes if place == first)
         lines = [(str(message["role"]), _content(message)) for message in images.shown(sample.messages)]
         lines += [("then user", _content(message)) for message in sample.later]
-        if sample.messages:
-            lines.append(("size", _size(checked, sample.messages)))
+        lines.append(("size", sizes.text(sample)))
         yield from pairs(lines)
     if hidden:
         yield "The first row is shown in all variants, the next ones in the first."
-
-
-def _size(checked: CheckedJob, messages: list[dict[str, Any]]) -> str:
-    """How many tokens the first request is, as far as can be said without the model's tokenizer."""
-    from batch.limits import tokens
-
-    likely, least, most = tokens.about(messages, carried=checked.carried)
-    pictures = sum(
-        part.get("type") == "image_url"
-        for message in messages
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-    )
-    seen = f", and {count(pictures, 'picture')}" if pictures else ""
-    return f"about {likely:,} prompt tokens ({least:,} to {most:,}, by the model's tokenizer){seen}"
 
 
 def _names(variants: Sequence[str | None]) -> str:

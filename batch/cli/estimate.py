@@ -106,14 +106,15 @@ def _estimated(loaded: Job, prices: Path | None) -> tuple[CheckedJob, Forecast]:
         checked = msgspec.structs.replace(checked, prices=Prices.load(prices))
     seen = _Reading()
     try:
-        return checked, forecast.forecast(checked, Calibration.load(os.environ), seen=seen)
+        return checked, forecast.forecast(checked, Calibration.load(checked.state), seen=seen)
     finally:
         seen.end()
 
 
 class _Reading:
-    """Tells on stderr how far the input was read, when that takes a while: a line that is written over, or a line each
-    time where that cannot be.
+    """Tells on stderr how far the input was read, when that takes a while.
+
+    On a terminal in one line that is written over, else in a line each time.
     """
 
     def __init__(self) -> None:

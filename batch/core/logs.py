@@ -34,6 +34,7 @@ EVENTS: Final = frozenset(
         "limit_adopted",
         "parameter_doubted",
         "prompt_doubted",
+        "learned_tokens_lost",
         "tool_changed",
         "provider_answers_again",
         "provider_paused",

@@ -37,6 +37,11 @@ def folder(environ: Mapping[str, str]) -> Path:
     return base / "promptmill"
 
 
+def named(environ: Mapping[str, str]) -> Path | None:
+    """The state folder, where the environment says where it is; None where nothing in it does, not even a home."""
+    return folder(environ) if any(environ.get(name) for name in (VARIABLE, "XDG_STATE_HOME", "HOME")) else None
+
+
 class StateFile:
     """One file of the state folder, changed under a lock.
 

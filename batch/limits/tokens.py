@@ -24,7 +24,6 @@ Pure arithmetic over times handed in; it never waits.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
@@ -40,7 +39,6 @@ CATCH_UP_S: Final = 10.0  # of pace that was lost waiting for the line is made u
 BURST_S: Final = 0.1
 TRUSTED: Final = 8  # usages after which the learned ratio is used
 COMPLETION_TOKENS: Final = 1_024  # taken for an answer before one was seen, when the request sets no bound
-TEMPLATE_TOKENS: Final = 4  # of a chat template around one message, usually
 MESSAGE_TOKENS: Final = 16  # of a chat template around one message, at most
 
 
@@ -211,24 +209,6 @@ class TokenEstimator:
         if self._rule == "asked":
             return float(max(weight.asked, usage.prompt_tokens))
         return float(usage.total_tokens)
-
-
-def about(messages: Iterable[Message], *, carried: str = "") -> tuple[int, int, int]:
-    """How many tokens a prompt has, before anything is known of its model.
-
-    Tokenizers differ by 0.45 to 1.6 times for prose, more for tables and code. Pictures are not counted.
-
-    Args:
-        messages: of the prompt.
-        carried: text that goes with every request besides its messages: the tool schemas.
-
-    Returns:
-        The likely number of tokens, the least and the most.
-    """
-    total = units(carried)
-    for message in messages:
-        total += TEMPLATE_TOKENS + sum(units(text) for text in _texts(message))
-    return round(total), int(total * 0.45), math.ceil(total * 1.6)
 
 
 class _Learned:

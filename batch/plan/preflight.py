@@ -8,12 +8,13 @@ types it keeps.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 
-from batch.core import canonical, redaction
+from batch.core import canonical, redaction, statefolder
 from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
 from batch.http import environment
 from batch.input.batches import Position
@@ -77,6 +78,8 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """How rows are asked for their labels; None where none is wanted."""
     label_columns: pa.Schema = pa.schema([])
     """The columns of labels, those of earlier runs included."""
+    state: Path | None = None
+    """The folder of what the jobs of this user share; None where the environment names no place for it."""
 
     @property
     def carried(self) -> str:
@@ -166,6 +169,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
+        state=statefolder.named(environ),
     )
 
 

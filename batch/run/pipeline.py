@@ -27,6 +27,7 @@ from batch.plan import continuation
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
+from batch.run.learning import OFTEN
 from batch.run.whole_pass import follow_input
 from batch.run.wiring import wire
 
@@ -162,6 +163,7 @@ class Run:
             all_read=self._checked.fraction(intake.position) == 1.0,
         )
         closed = await self._stages.publishing.finish(close, before=self._follow_input)
+        await self._stages.learning.save()
         looked = intake.planned
         intake.planned = msgspec.structs.replace(closed, gone=looked.gone, gone_variants=looked.gone_variants)
 
@@ -176,6 +178,7 @@ class Run:
         try:
             while True:
                 self._on_progress(self.snapshot("stopping" if self._state.stopping else "running"))
+                await self._stages.learning.save(at_least=OFTEN)
                 if self._state.stopping:
                     await anyio.sleep(TICK_S)
                 else:  # a stop is told at once, and not with the next tick

@@ -31,6 +31,7 @@ from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder
 from batch.run.intake import Intake
+from batch.run.learning import Learning
 from batch.run.publishing import Publishing
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
@@ -58,6 +59,7 @@ class Stages(msgspec.Struct, frozen=True):
     intake: Intake
     worker: Worker
     publishing: Publishing
+    learning: Learning
 
 
 def wire(
@@ -92,11 +94,19 @@ def wire(
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
     settings = _settings(checked, collecting=collecting)
+    learning = Learning(checked, clock)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=Books(ledger, checked.prices, state.totals, _evidence(checked, reader, ledger), Overtime(reader, ledger)),
+        books=Books(
+            ledger,
+            checked.prices,
+            state.totals,
+            _evidence(checked, reader, ledger),
+            Overtime(reader, ledger),
+            learning.learner,
+        ),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
@@ -119,6 +129,7 @@ def wire(
         ),
         worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
+        learning=learning,
     )
 
 

@@ -34,6 +34,7 @@ from batch.submit.overtime import Overtime, outlasted
 from batch.submit.results import FOREIGN, STOPPED, failure_of, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
+from batch.tokens.learner import Learner
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
@@ -62,13 +63,16 @@ CUT_SHORT: Final = Failure(
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Where calls are booked: the ledger, the price lists, the sums of the run, and what earlier calls taught."""
+    """Where calls are booked: the ledger, the price lists, the sums of the run, what earlier calls taught, and what
+    learns from answers how many tokens requests have.
+    """
 
     ledger: Ledger
     prices: Prices
     totals: Totals
     evidence: Evidence
     overtime: Overtime
+    learner: Learner | None = None
 
 
 class CallContext:
@@ -107,6 +111,7 @@ class CallContext:
         self.overtime = books.overtime
         self._books = books
         self.wire_log = wire_log
+        self.learner = books.learner
         self._ids = ids
         self.tasks = 0
         """Tasks whose ids are saved and whose results have not come."""
@@ -121,9 +126,11 @@ class CallContext:
             parameters=row.request.parameters,
             tools=self.policy.tools,
         )
-        if self.policy.asking is None or row.conversation.follow_ups:
-            return request  # what the user says next is not asked for a label yet
-        return self.policy.asking.asked(request, late=bool(row.request.follow_ups))
+        # What the user says next is not asked for a label yet.
+        if self.policy.asking is not None and not row.conversation.follow_ups:
+            request = self.policy.asking.asked(request, late=bool(row.request.follow_ups))
+        row.size = None if self.learner is None else self.learner.size(request)
+        return request
 
     def weigh(self, row: Row) -> tuple[float, str] | None:
         """Note what the next turn counts for; the token limit when it alone is surely larger than the whole of it."""
@@ -286,6 +293,9 @@ class CallContext:
                 observed = "nothing"  # what this row outlasts tells nothing of the provider
             self.overtime.add(row.pending)
         row.sums.add(record)
+        if row.size is not None and self.learner is not None:
+            self.learner.answered(row.size, record)
+            row.size = None
         self.ledger.closed(
             call.number,
             record,

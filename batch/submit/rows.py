@@ -13,6 +13,7 @@ from batch.limits.tokens import TokenWeight
 from batch.prompts import conversation
 from batch.providers.stream import Stream
 from batch.submit.retry import History
+from batch.tokens.measure import Measure
 
 
 class Row:
@@ -34,6 +35,7 @@ class Row:
         "pending",
         "replied",
         "request",
+        "size",
         "sums",
         "tool_results",
         "weight",
@@ -51,6 +53,8 @@ class Row:
         self.sums = Sums()
         self.weight: TokenWeight | None = None
         """What the next turn counts for under a token limit; None while there is none."""
+        self.size: Measure | None = None
+        """What its next request is made of, where its answer is to teach what that counts for."""
         self.call: OpenCall | None = None
         """The task of this row that the provider holds, to be polled."""
         self.replied: Reply | None = None

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from batch.core import statefolder
 from batch.core.errors import StorageError
 from batch.core.statefolder import StateFile
 from batch.tokens.model import Learned
@@ -98,15 +98,15 @@ class Calibration:
         trouble: why it counts as empty, for people; None when it was read, or is not there.
     """
 
-    def __init__(self, file: StateFile) -> None:
+    def __init__(self, file: StateFile | None) -> None:
         self._file = file
         self.trouble: str | None = None
         self._models = self._read()
 
     @classmethod
-    def load(cls, environ: Mapping[str, str]) -> Calibration:
-        """Read the file of this user's state folder."""
-        return cls(StateFile(statefolder.folder(environ) / FILE))
+    def load(cls, state: Path | None) -> Calibration:
+        """Read the file of a state folder; nothing is known where there is none."""
+        return cls(None if state is None else StateFile(state / FILE))
 
     def of(self, name: str) -> Notes | None:
         """What is known of a model; None for nothing.
@@ -126,6 +126,8 @@ class Calibration:
         Raises:
             StorageError: it cannot be written; nothing else is lost by that.
         """
+        if self._file is None:
+            return
         with self._file.locked():
             self._models = self._read()
             for name, notes in learned.items():
@@ -136,6 +138,8 @@ class Calibration:
             self._file.write(msgspec.json.encode(_File(models=self._models)))
 
     def _read(self) -> dict[str, Notes]:
+        if self._file is None:
+            return {}
         try:
             data = self._file.read()
         except StorageError as exc:
