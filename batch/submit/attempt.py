@@ -63,9 +63,7 @@ CUT_SHORT: Final = Failure(
 
 
 class Books(msgspec.Struct, frozen=True):
-    """Where calls are booked: the ledger, the price lists, the sums of the run, what earlier calls taught, and what
-    learns from answers how many tokens requests have.
-    """
+    """Where calls are booked: the ledger, the price lists, the sums of the run, and who learns from earlier calls."""
 
     ledger: Ledger
     prices: Prices
