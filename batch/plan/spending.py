@@ -211,7 +211,8 @@ def _mean(numbers: list[float], rows: int, wider: float, unlike: float) -> Range
     mean = sum(numbers) / len(numbers)
     spread = _spread(numbers, mean)
     doubt = (wider * rows * spread / math.sqrt(len(numbers)), wider * spread * math.sqrt(rows))
-    return _about(mean * rows, doubt, unlike if spread else 0.0)
+    unseen = mean * rows / len(numbers) / WIDE  # of n rows that are all alike the next one may be another
+    return _about(mean * rows, (*doubt, unseen), unlike if spread else 0.0)
 
 
 def _about(likely: float, deviations: Sequence[float], unlike: float) -> Range:
