@@ -35,6 +35,7 @@ def check(
     output: jobs.OutPath = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
+    prices: jobs.PricesPath = None,
 ) -> int:
     """Validate a job and show its first prompts; nothing is sent, nothing is written.
 
@@ -44,13 +45,14 @@ def check(
         output: output folder instead of the job's own; relative to where you are.
         set_: change one key of the job, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
+        prices: a price file that wins over those of the job and over the price book; relative to where you are.
     """
     from batch.plan import preflight
     from batch.report import scan
 
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
     jobs.make_room(loaded)
-    checked = preflight.check_job(loaded, os.environ)
+    checked = preflight.check_job(loaded, os.environ, prices)
     say(_lines(checked))
     if not full:
         return EXIT_OK

@@ -38,7 +38,7 @@ def estimate(
     output: jobs.OutPath = None,
     sample: Annotated[int | None, Parameter(negative=())] = None,
     json: Annotated[bool, Parameter(negative=())] = False,
-    prices: Annotated[Path | None, Parameter(negative=())] = None,
+    prices: jobs.PricesPath = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
 ) -> int:
@@ -53,18 +53,15 @@ def estimate(
         sample: first ask so many rows, drawn from all that need work, as run --limit N --shuffle does; their answers
             stay in the output folder, and what they took makes the ranges narrow.
         json: one JSON object.
-        prices: a file of prices that win over all others.
+        prices: a price file that wins over those of the job and over the price book; relative to where you are.
         set_: change one key of the job, for example --set model.name=glm-4.7; may be repeated.
         lane: how requests travel, instead of model.lane.
     """
     if sample is not None and sample < 1:
         raise RefusedToStart(f"--sample {sample}: give at least 1 row, or leave it out to buy none")
-    from batch.core import failpoints
-
-    failpoints.arm(os.environ.get(failpoints.VARIABLE))
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
     jobs.make_room(loaded)
-    bought = None if sample is None else _buy(loaded, sample)
+    bought = None if sample is None else _buy(loaded, sample, prices)
     checked, found = _estimated(loaded, prices)
     if json:
         import msgspec
@@ -78,32 +75,26 @@ def estimate(
     return EXIT_OK
 
 
-def _buy(loaded: Job, rows: int) -> Report:
+def _buy(loaded: Job, rows: int, prices: Path | None) -> Report:
     """Ask some rows, drawn from all that need work.
 
     Raises:
         BatchError: what stopped the run; there is no estimate then.
     """
-    from batch.cli import live
     from batch.cli import run as running
     from batch.job.options import RunOptions
 
-    report = running.bought(loaded, RunOptions(limit=rows, sample_seed=0), live.show("auto"))
+    report, _ = running.bought(loaded, RunOptions(limit=rows, sample_seed=0, prices=prices), "auto")
     if report.fault is not None:
         raise report.fault
     return report
 
 
 def _estimated(loaded: Job, prices: Path | None) -> tuple[CheckedJob, Forecast]:
-    import msgspec
-
-    from batch.money.prices import Prices
     from batch.plan import forecast, preflight
     from batch.tokens.calibration import Calibration
 
-    checked = preflight.check_job(loaded, os.environ)
-    if prices is not None:
-        checked = msgspec.structs.replace(checked, prices=Prices.load(prices))
+    checked = preflight.check_job(loaded, os.environ, prices)
     seen = _Reading()
     try:
         return checked, forecast.forecast(checked, Calibration.load(checked.state), seen=seen)

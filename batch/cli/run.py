@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batch.run.command import Report
 
 _PROBE_S: Final = 2.0
+ProgressForm = Literal["auto", "rich", "plain", "json", "none"]
 
 
 def run(
@@ -35,12 +36,13 @@ def run(
     seed: Annotated[int | None, Parameter(negative=())] = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
+    prices: jobs.PricesPath = None,
     only: Annotated[str | None, Parameter(negative=())] = None,
     retry: Annotated[Literal["all"] | None, Parameter(negative=())] = None,
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
     wire_log: Annotated[bool, Parameter(negative=())] = False,
-    progress: Annotated[Literal["auto", "rich", "plain", "json", "none"], Parameter(negative=())] = "auto",
+    progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
 ) -> int:
     """Run a job, or continue it: answers land in the output folder.
@@ -57,6 +59,7 @@ def run(
         seed: with --shuffle: another seed, another draw; 0 by default.
         set_: change one key of the job for this run, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
+        prices: a price file that wins over those of the job and over the price book; relative to where you are.
         only: ask only rows that need work for these reasons: new, changed, failed (for a passing reason), separated by
             commas; all others stay as they are.
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
@@ -67,55 +70,58 @@ def run(
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
-    _check_sampling(limit, shuffle, seed)
-    from batch.cli import live
-    from batch.core import failpoints
-
-    failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    sample = _sample(limit, shuffle, seed)
     loaded = jobs.load(job, settings=set_, output=output, lane=lane)
 
     from batch.job.options import MaxFailed, RunOptions, kinds_of
 
     options = RunOptions(
         limit=limit,
-        sample_seed=(seed or 0) if shuffle else None,
+        sample_seed=sample,
         kinds=kinds_of(only, retry_all=retry == "all"),
         max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
         if_running=if_running,
         wire_log=wire_log,
+        prices=prices,
     )
-    return _run(loaded, options, live.show(progress), log_format)
+    return _run(loaded, options, progress, log_format)
 
 
-def bought(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"] = "console") -> Report:
-    """Run a job as the command does, all but the table at its end.
+def bought(
+    loaded: Job, options: RunOptions, progress: ProgressForm, log_format: Literal["console", "json"] = "console"
+) -> tuple[Report, int]:
+    """Run a job as the command does, all but the table at its end; what was done, and the rows settled here.
 
     Args:
         loaded: the job.
         options: what the command adds to it.
-        show: of its progress.
+        progress: how it is shown.
         log_format: as the flag has it.
 
     Raises:
         RefusedToStart: nothing was sent.
     """
-    from batch.core import logs
+    from batch.cli import live
+    from batch.core import failpoints, logs
 
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    show = live.show(progress)
     jobs.make_room(loaded)
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     with show:
         show.starting(loaded.name)
         _find_simulator(loaded, options)
-        return _execute(loaded, options, show)
+        report = _execute(loaded, options, show)
+    return report, show.settled_here
 
 
-def _run(loaded: Job, options: RunOptions, show: Show, log_format: Literal["console", "json"]) -> int:
+def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: Literal["console", "json"]) -> int:
     from batch.cli import summary
     from batch.cli.text import Unread
 
-    report = bought(loaded, options, show, log_format)
+    report, settled_here = bought(loaded, options, progress, log_format)
     try:
-        summary.tell(report, loaded, settled_here=show.settled_here)
+        summary.tell(report, loaded, settled_here=settled_here)
     except Unread:
         pass  # the exit code tells of the run, whoever reads the table
     except StorageError:
@@ -132,7 +138,8 @@ _INFO: Final = 20
 _WARNING: Final = 30
 
 
-def _check_sampling(limit: int | None, shuffle: bool, seed: int | None) -> None:
+def _sample(limit: int | None, shuffle: bool, seed: int | None) -> int | None:
+    """The seed of the draw; None where none is drawn."""
     if limit is not None and limit < 1:
         raise RefusedToStart(f"--limit {limit}: give at least 1 row, or leave it out for all")
     if shuffle and limit is None:
@@ -141,6 +148,7 @@ def _check_sampling(limit: int | None, shuffle: bool, seed: int | None) -> None:
         )
     if seed is not None and not shuffle:
         raise RefusedToStart("--seed decides a draw, so it needs --shuffle and --limit N")
+    return (seed or 0) if shuffle else None
 
 
 def _execute(job: Job, options: RunOptions, show: Show) -> Report:
@@ -187,7 +195,7 @@ def _has_work(job: Job, options: RunOptions) -> bool:
     from batch.ledger.reader import LedgerReader
     from batch.plan import continuation, preflight
 
-    checked = preflight.check_job(job, os.environ)
+    checked = preflight.check_job(job, os.environ, options.prices)
     if not checked.folder.ledger.exists():
         return True
     with LedgerReader(checked.folder.ledger) as reader:

@@ -47,6 +47,7 @@ def values(
     faults += [Fault(*fault) for fault in providers.faults(job.provider, asked)]
     folder = found["folder"]
     given = {"name": job.name or (folder.expanduser().absolute().name if folder else "") or "job", "tags": job.tags}
+    given["prices"] = job.prices
     for key, value in given.items():
         found[key], errors = field_value((key,), value, top[key])
         faults += errors

@@ -22,6 +22,7 @@ _LATER: Final = ("delimiter", "hive_partitioning", "file_column")
 def of(job: Job) -> str:
     """The hash of a job, as 32 hex digits."""
     whole = msgspec.to_builtins(job, enc_hook=str)
+    del whole["prices"]  # what an answer costs makes none of another job
     if not job.limits.model:
         del whole["limits"]["model"]
     if "publish_every_s" not in _given(job.output):
@@ -33,6 +34,7 @@ def of(job: Job) -> str:
     if job.labels is None:
         del whole["labels"]
     for table in whole["provider"].values():
+        del table["price"]
         if table["json"] == "none":
             del table["json"]
     for name in set(_LATER).difference(later(job.input)):

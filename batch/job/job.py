@@ -171,6 +171,7 @@ TOP: Final = {
         ),
     ],
     "tags": Annotated[dict[str, str], Meta(description='a table of texts, for example { team = "support" }')],
+    "prices": Annotated[AnyPath | None, Meta(description='a file of [[price]] tables: "my-prices.toml"')],
 }
 
 
@@ -184,6 +185,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     provider: dict[str, ProviderSpec] = {}
     prompt: PromptSpec = PromptSpec()
     tags: dict[str, str] = {}
+    prices: AnyPath | None = None
     limits: LimitSpec = LimitSpec()
     tools: ToolSpec | None = None
     labels: LabelSpec | None = None
@@ -212,6 +214,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         if not self.model.name and self.model.names:
             put(self, "model", resolve(self.model, name=self.model.names[0]))
         put(self, "output", resolve(self.output, path=_from(folder, out)))
+        put(self, "prices", self.prices and _from(folder, self.prices))
         if self.tools is not None:
             module = None if self.tools.module is None else _from(folder, self.tools.module)
             put(self, "tools", resolve(self.tools, module=module, folder=_from(folder, self.tools.folder)))

@@ -16,6 +16,7 @@ import msgspec
 from batch.job.fieldtypes import table_kind, wanted
 from batch.job.job import SECTIONS, TABLES, TOP
 from batch.job.labelkeys import LABEL_KEYS, Words
+from batch.job.providerkeys import PROVIDER_KEYS
 
 KEYS: Final[dict[str, Words]] = {
     "name": Words(
@@ -23,6 +24,11 @@ KEYS: Final[dict[str, Words]] = {
         'name = "label-tickets"',
     ),
     "tags": Words("Copied to every call; what was spent can be grouped by them.", 'tags = { team = "support" }'),
+    "prices": Words(
+        "A price file of your own: what it says of a model wins over the price book that comes with promptmill. It "
+        "changes what is booked from now on, and never asks a row again. `promptmill explain price` has its keys.",
+        'prices = "my-prices.toml"',
+    ),
     # -- input
     "input.path": Words(
         "Where the rows come from: Parquet, or JSONL or CSV, plain or packed with gzip or zstd. Files are read in the "
@@ -253,44 +259,16 @@ KEYS: Final[dict[str, Words]] = {
         "How soon a part that is not full can be read: first after so many seconds, then at each quarter more.",
         "publish_every_s = 600",
     ),
-    # -- provider
-    "provider.NAME.base_url": Words(
-        "The address of the service, as far as its version and without the endpoint.",
-        'base_url = "https://llm.mycorp.example/v1"',
-    ),
-    "provider.NAME.speaks": Words("The dialect of the service.", 'speaks = "openai"'),
-    "provider.NAME.api_key_env": Words(
-        "The name of the environment variable with its key. Without it no key is sent.",
-        'api_key_env = "MYCORP_KEY"',
-    ),
-    "provider.NAME.call_id_header": Words(
-        "The header that carries our id of a call. Without it that of the dialect.",
-        'call_id_header = "X-Request-Id"',
-    ),
-    "provider.NAME.counts": Words(
-        'What its token limit counts: max_tokens as "asked", or the tokens "used". Without it as the dialect does.',
-        'counts = "used"',
-    ),
-    "provider.NAME.json": Words(
-        'How the service can be held to JSON where labels are asked for: to a "schema" (response_format json_schema), '
-        'to some "object" (json_object), or with "none" by words alone.',
-        'json = "schema"',
-    ),
-    "provider.NAME.finish_reasons": Words(
-        "The service's own words for how an answer ended, beside those that are known: each means stop, length, "
-        "tool_calls, content_filter or error.",
-        'finish_reasons = { natural = "stop" }',
-    ),
-    "provider.NAME.never_send": Words(
-        "Parameters that are left out of every request, because the service refuses them.",
-        'never_send = ["seed"]',
-    ),
+    **PROVIDER_KEYS,
 }
 """By key. NAME stands for a name of the job's own."""
 
 SECTION_TEXTS: Final = {section: kind.__doc__ or "" for section, kind in {**SECTIONS, **TABLES}.items()}
 
 _HEADERS: Final = {"limits.model.NAME": '[limits.model."glm-4"]', "provider.NAME": "[provider.mycorp]"}
+
+
+_TOP_DEFAULTS: Final = {"name": "none: that of the folder", "tags": "{}", "prices": "none"}
 
 
 class Key(NamedTuple):
@@ -314,7 +292,7 @@ class Key(NamedTuple):
 def all_keys() -> Iterator[Key]:
     """Every key there is, in the order of the structs."""
     for name, kind in TOP.items():
-        yield _key(name, kind, "none: that of the folder" if name == "name" else "{}")
+        yield _key(name, kind, _TOP_DEFAULTS[name])
     for section, struct in SECTIONS.items():
         yield from _fields(section, struct)
     for section, struct in TABLES.items():

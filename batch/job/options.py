@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
@@ -96,6 +97,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     if_running: IfRunning = "fail"
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
+    prices: Path | Any = None
+    """A price file that wins over those of the job and over the book."""
 
     def __post_init__(self) -> None:
         """Take what code may say for what the fields hold.
@@ -120,6 +123,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
         if not isinstance(self.wire_log, bool):
             raise RefusedToStart(f"wire_log = {self.wire_log!r}: give True or False")
+        if self.prices is not None:
+            if not isinstance(self.prices, (str, Path)):
+                raise RefusedToStart(f"prices = {self.prices!r}: give the path of a price file, or leave it out")
+            put(self, "prices", Path(self.prices).expanduser())
 
 
 def _whole(name: str, value: Any) -> int:

@@ -54,6 +54,16 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description='a list of parameters that are left out of requests: ["seed"]'),
     ] = ()
+    price: Annotated[
+        tuple[dict[str, Any], ...],
+        Meta(description="tables [[provider.NAME.price]], each with models, currency, input and output"),
+    ] = ()
+    """What its tokens cost, in the form of a price file; `batch.money` reads and checks it."""
+
+
+_PRICES: Final = (
+    'is built in: what its models cost stands in a file, which a line prices = "my-prices.toml" on top of the job names'
+)
 
 
 def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
@@ -70,6 +80,7 @@ def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
     for name, table in tables.items():
         if name in BUILT_IN:
             text = "is built in: give the table another name, or set model.base_url for another address of it"
+            text = _PRICES if _member(table, "price") and not _member(table, "base_url") else text
             errors.append((("provider", name), text))
         elif not _NAME.fullmatch(name):
             text = "is no name for a provider: small letters, digits, - and _, at most 64, a letter first"

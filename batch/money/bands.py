@@ -21,11 +21,11 @@ _WEEKS: Final = (datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 7, 6, tzinfo=U
 
 def faults(lines: Iterable[Rates]) -> list[str]:
     """What is wrong with lines of one file taken together, each with the models, the place and the way out."""
-    together: dict[tuple[str, str, str, int | None], list[Rates]] = {}
+    together: dict[tuple[str, str, str, int | None, tuple[str, ...]], list[Rates]] = {}
     for line in lines:
         for provider in line.providers:
             for model in line.models:
-                together.setdefault((provider, model, line.tier, line.from_us), []).append(line)
+                together.setdefault((provider, model, line.tier, line.from_us, line.hosts), []).append(line)
     found: list[str] = []
     for (provider, model, *_), group in together.items():
         place = f"{group[0].origin}: {provider}/{model}, tier {group[0].tier}"

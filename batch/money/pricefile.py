@@ -26,11 +26,10 @@ from batch.money import bands
 from batch.money.pricekeys import KEYS, windows
 from batch.money.rates import Rates
 
-BOOK: Final = Path(__file__).with_name("prices.toml")
 BOOK_ORIGIN: Final = "the price book"
 _NEEDED: Final = ("providers", "models", "currency", "input", "output")
 _NOT_OF_A_LIST: Final = frozenset({"list", "models"})
-_NOT_OF_A_RATE: Final = frozenset({"list", "providers", "models", "currency", "zone", "valid_from", "valid_to"})
+_NOT_OF_A_RATE: Final = frozenset({"list", "providers", "models", "currency", "zone", "hosts"})
 _HEADER: Final = re.compile(r"^[ \t]*\[\[\s*price\s*\]\]", re.MULTILINE)
 
 
@@ -53,32 +52,26 @@ class Place(msgspec.Struct, frozen=True):
         return self.file if self.file == BOOK_ORIGIN or not self.line else f"{self.file}, line {self.line}"
 
 
-def read_book(path: Path = BOOK) -> list[Rates]:
-    """The lines of the price book that comes with promptmill.
+def read_file(path: Path, *, origin: str | None = None) -> list[Rates]:
+    """The lines of a price file, held against each other.
 
-    Raises:
-        RefusedToStart: it is wrong, which would be a fault of ours.
-    """
-    return _read(path, BOOK_ORIGIN)
-
-
-def read_file(path: Path) -> list[Rates]:
-    """The lines of a user's price file.
+    Args:
+        path: the file.
+        origin: as `Rates.origin` names it; None takes the file's name.
 
     Raises:
         RefusedToStart: it cannot be read, is not TOML, or has wrong prices: each with its line and the way out.
     """
-    return _read(path, path.name)
+    return _read(path, origin or path.name)
 
 
-def read_tables(prices: Sequence[Mapping[str, Any]], *, provider: str, file: str, text: str = "") -> list[Rates]:
+def read_tables(prices: Sequence[Mapping[str, Any]], provider: str, *, job: str = "the job") -> list[Rates]:
     """The lines of the `[[provider.NAME.price]]` tables of a job.
 
     Args:
         prices: the tables as TOML gives them.
         provider: the NAME.
-        file: what the job is called in an error text.
-        text: of the job file, for line numbers.
+        job: the path of the job file, which is read for line numbers, or any name of the job.
 
     Raises:
         JobError: some are wrong; the error names each with its line and the way out.
@@ -86,18 +79,33 @@ def read_tables(prices: Sequence[Mapping[str, Any]], *, provider: str, file: str
     header = re.compile(
         rf"^[ \t]*\[\[\s*provider\s*\.\s*[\"']?{re.escape(provider)}[\"']?\s*\.\s*price\s*\]\]", re.MULTILINE
     )
+    path = Path(job)
+    is_file = path.suffix == ".toml" and path.is_file()
+    file, text = (path.name, path.read_text(encoding="utf-8-sig")) if is_file else (job, "")
     faults: list[str] = []
     lines: list[Rates] = []
-    found: list[Rates] = []
     for place, price in _placed(prices, file, text, header):
         if taken := {"providers", "list"}.intersection(price):
             faults.append(f"{place.text(price.get('models'))}: {taken.pop()}: leave it out, the price is {provider}'s")
             continue
-        found += _lines({**price, "providers": [provider]}, {}, place, faults)
-    lines = found
-    faults += bands.faults(lines)
+        lines += _lines({**price, "providers": [provider]}, {}, place, faults)
+    faults = faults or bands.faults(lines)
     if faults:
-        raise JobError([f"provider.{provider}.price, {fault}" for fault in faults], where=file)
+        raise JobError([f"provider.{provider}.price, {fault}" for fault in faults], where=job)
+    return lines
+
+
+def lines_of(price: Mapping[str, Any], lists: Mapping[str, Mapping[str, Any]], place: Place) -> list[Rates]:
+    """The lines of one price of the book, which is known to be right.
+
+    Args:
+        price: the table as TOML gives it.
+        lists: by name, the `[list.NAME]` tables.
+        place: where it stands.
+    """
+    faults: list[str] = []
+    lines = _lines(price, lists, place, faults)
+    assert not faults, faults
     return lines
 
 
@@ -106,9 +114,9 @@ def _read(path: Path, file: str) -> list[Rates]:
         text = path.read_bytes().decode("utf-8-sig")
         document = tomllib.loads(text, parse_float=Decimal)
     except OSError as exc:
-        raise RefusedToStart(
-            f"price file {path}: cannot be read: {exc.strerror}. Name a file of [[price]] tables"
-        ) from exc
+        others = path.absolute().parent.glob("*.toml") if isinstance(exc, FileNotFoundError) else ()
+        hint = suggestion(path.name, [other.name for other in others], "Name a file of [[price]] tables.")
+        raise RefusedToStart(f"price file {path}: cannot be read: {exc.strerror}. {hint}") from exc
     except UnicodeDecodeError as exc:
         raise RefusedToStart(f"price file {path}: is not UTF-8. Save the file as UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:
@@ -243,6 +251,7 @@ def _id(line: Rates, place: Place) -> str:
     """
     first = "" if line.valid_from is None else f"@{line.valid_from.isoformat()}"
     parts = [f"{line.provider}/{line.models[0]}{first}"]
+    parts += line.hosts[:1]
     parts += [line.tier] if line.tier != "standard" else []
     parts += [_band(word, low, high) for word, low, high in _ends(line) if low is not None or high is not None]
     parts += [",".join(str(window).replace(" ", "_") for window in line.hours)] if line.hours else []

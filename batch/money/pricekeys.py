@@ -136,6 +136,7 @@ def _flag(value: Any) -> bool:
 KEYS: Final[dict[str, Key]] = {
     "list": Key(_text, "the [list.NAME] whose keys count where the price has none of its own"),
     "providers": Key(_names, "names as in job.toml; the first one stands in the price's id"),
+    "hosts": Key(_names, "only for calls to these, where a provider has another list at each of its addresses"),
     "models": Key(_names, "names in lower case or patterns (* any text, ? a character, # a digit); a name goes first"),
     "currency": Key(_text, "as the list has it: CNY, USD; nothing is ever converted"),
     "input": Key(_per_million, "price of 1,000,000 prompt tokens"),

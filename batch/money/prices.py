@@ -7,9 +7,7 @@ currency, fetches nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +16,10 @@ import msgspec
 from batch.core.clock import MICROSECONDS
 from batch.core.hours import Window
 from batch.core.records import Usage
+from batch.job.job import Job
 from batch.money import pricefile
 from batch.money.rates import Rates, Tier, tier_of
+from batch.money.shelves import Book, Lines, Shelf, matches
 
 _CACHE_MAX: Final = 4096
 _HOUR_US: Final = 3600 * MICROSECONDS
@@ -59,12 +59,13 @@ class Prices:
 
     Args:
         shelves: lines that belong together, the nearest first: a shelf that knows a model hides those behind it.
+        host: where calls go; None where that is not known. Lines of another host of the same provider are left out.
     """
 
-    def __init__(self, *shelves: Sequence[Rates]) -> None:
+    def __init__(self, *shelves: Shelf, host: str | None = None) -> None:
         self._shelves = shelves
+        self._host = host
         self._found: dict[tuple[str, str], tuple[_Groups, ...]] = {}
-        self._ids: dict[str, Rates] = {}
         self._bounds: dict[tuple[str, str, Tier, int], tuple[Rates, ...]] = {}
 
     @classmethod
@@ -72,33 +73,49 @@ class Prices:
         cls,
         *files: Path,
         lines: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-        job_file: Path | None = None,
+        job: str = "the job",
         behind: Sequence[Path] = (),
+        host: str | None = None,
     ) -> Prices:
         """Read price files and the book, the nearest first: files, lines of a job, files behind them, the book.
 
         Args:
             files: price files that win over everything else, as `--prices` gives one.
             lines: by provider, the `[[provider.NAME.price]]` tables of a job.
-            job_file: where those stand, for error texts.
+            job: where those stand: the path of a job file, or any name of the job.
             behind: price files that win over the book alone, as `prices` in a job gives one.
+            host: where calls go, where that is known: some providers have another list at each of their addresses.
 
         Raises:
             RefusedToStart: a file cannot be read, is not TOML, or has wrong prices: each with its line and the way out.
         """
-        shelves = [pricefile.read_file(path) for path in files]
+        shelves: list[Shelf] = [Lines(pricefile.read_file(path)) for path in files]
         if lines and any(lines.values()):
-            text = job_file.read_text(encoding="utf-8-sig") if job_file is not None and job_file.is_file() else ""
-            file = "the job" if job_file is None else job_file.name
-            shelves.append(
-                [
-                    line
-                    for provider, tables in lines.items()
-                    for line in pricefile.read_tables(tables, provider=provider, file=file, text=text)
-                ]
-            )
-        shelves += [pricefile.read_file(path) for path in behind]
-        return cls(*shelves, _book())
+            found = [line for name, tables in lines.items() for line in pricefile.read_tables(tables, name, job=job)]
+            shelves.append(Lines(found))
+        shelves += [Lines(pricefile.read_file(path)) for path in behind]
+        return cls(*shelves, Book.shipped(), host=host)
+
+    @classmethod
+    def of_job(cls, job: Job, file: Path | None = None, *, host: str | None = None) -> Prices:
+        """The prices that count for a job, as `load` orders them.
+
+        Args:
+            job: with its price file and the prices of its own providers.
+            file: a price file that wins over both.
+            host: where its calls go.
+
+        Raises:
+            RefusedToStart: as `load` does.
+        """
+        lines = {name: table.price for name, table in job.provider.items()}
+        return cls.load(
+            *([file] if file is not None else []),
+            lines=lines,
+            job=job.where,
+            behind=[job.prices] if job.prices is not None else [],
+            host=host,
+        )
 
     def rates(
         self,
@@ -195,9 +212,7 @@ class Prices:
 
     def by_id(self, price_id: str) -> Rates | None:
         """The line that a stored `price_id` names, or None when no file that was read has it."""
-        if not self._ids:
-            self._ids = {line.id: line for shelf in reversed(self._shelves) for line in shelf}
-        return self._ids.get(price_id)
+        return next((line for shelf in self._shelves if (line := shelf.by_id(price_id)) is not None), None)
 
     def lines(self, provider: str | None = None, model: str | None = None) -> list[Rates]:
         """All lines, the nearest first, in the order in which they are written.
@@ -210,9 +225,8 @@ class Prices:
         return [
             line
             for shelf in self._shelves
-            for line in shelf
-            if (provider is None or provider in line.providers)
-            and (model is None or any(_pattern(name).fullmatch(model) for name in line.models))
+            for line in shelf.lines()
+            if (provider is None or provider in line.providers) and (model is None or matches(line.models, model))
         ]
 
     def currency(self, provider: str, model: str, at_us: int) -> str | None:
@@ -240,10 +254,19 @@ class Prices:
 
     def _search(self, provider: str, model: str) -> Iterable[_Groups]:
         for shelf in self._shelves:
-            lines = [line for line in shelf if provider in line.providers]
-            exact = [line for line in lines if model in line.models]
-            others = [line for line in lines if any(_pattern(name).fullmatch(model) for name in line.models)]
-            yield from (_grouped(found) for found in (exact, others) if found)
+            lines = self._here(provider, shelf.named(provider, model))
+            for hosts in dict.fromkeys(line.hosts for line in lines):
+                here = [line for line in lines if line.hosts == hosts]
+                exact = [line for line in here if model in line.models]
+                yield from (_grouped(found) for found in (exact, here) if found)
+
+    def _here(self, provider: str, lines: Sequence[Rates]) -> Sequence[Rates]:
+        """Lines without those of another host, where ours is one of those that have a list of their own."""
+        if not any(line.hosts for line in lines):
+            return lines
+        if all(self._host not in shelf.hosts(provider) for shelf in self._shelves):
+            return lines  # not known, or an address that no list names, such as a gateway's
+        return [line for line in lines if not line.hosts or self._host in line.hosts]
 
     def _within(self, provider: str, model: str, hour: int, asked: Tier) -> tuple[Rates, ...]:
         """The lines a call may be billed by that is sent in this hour or the next."""
@@ -267,11 +290,6 @@ class Prices:
         return found.values()
 
 
-@lru_cache(maxsize=1)
-def _book() -> list[Rates]:
-    return pricefile.read_book()
-
-
 def _valid(groups: Sequence[_Group], at_us: int) -> _Group | None:
     for group in groups:
         if group.from_us <= at_us and (group.to_us is None or at_us < group.to_us):
@@ -290,11 +308,3 @@ def _grouped(lines: Sequence[Rates]) -> _Groups:
         some = tuple((windows, tuple(line for line in group if line.hours == windows)) for windows in hours)
         tiers.setdefault(tier, []).append(_Group(from_us, to_us, always, some))
     return tiers
-
-
-@lru_cache(maxsize=1024)
-def _pattern(name: str) -> re.Pattern[str]:
-    """What a name of a price file stands for; `[0-9]` as in the names of files is read too."""
-    parts = re.split(r"(\[[^\]]+\]|[*?#])", name)
-    wild = {"*": ".*", "?": ".", "#": "[0-9]"}
-    return re.compile("".join(wild.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts))

@@ -55,6 +55,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """Which of the lists of a provider or a seller it is from, for people."""
     models: tuple[str, ...]
     """Names in lower case, or patterns: `*` any text, `?` one character, `#` one digit."""
+    hosts: tuple[str, ...] = ()
+    """It is only for calls to these hosts; empty for any."""
     currency: str
     input: int
     output: int

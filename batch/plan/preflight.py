@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 import pyarrow as pa
@@ -123,8 +124,13 @@ class CheckedJob(msgspec.Struct, frozen=True):
         return self.source.fraction(position)
 
 
-def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
+def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = None) -> CheckedJob:
     """Check everything that can be checked before the first request.
+
+    Args:
+        job: the job.
+        environ: where keys and base URLs come from.
+        prices_file: a price file that wins over those of the job.
 
     Raises:
         RefusedToStart: something is wrong; faults of the job come together.
@@ -133,8 +139,8 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
     place.require(folder, job=job.folder)
     types, kept, kept_labels = _kept(folder, job)
     faults: list[str] = []
-    prices = Prices.load()
     endpoint = _endpoint(job, environ, faults)
+    prices = _prices(job, endpoint, prices_file, faults)
     tools, confinement = tooling.prepare(job, environ, faults)
     labels = labelling.schema_of(job, faults)
     source, variants = _asked(job, tools, types, labels)
@@ -151,7 +157,7 @@ def check_job(job: Job, environ: Mapping[str, str]) -> CheckedJob:
         schema = tables.result_schema(inputs, None, label_columns)
     except InputError as exc:
         faults.append(str(exc))
-    if faults or endpoint is None or schema is None or inputs is None:
+    if faults or endpoint is None or prices is None or schema is None or inputs is None:
         raise JobError(faults, where=job.where)
     needed = set(inputs.names) | variants.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
@@ -213,6 +219,16 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
             f'model.lane = "{job.model.lane}": provider {job.model.provider} has no such lane; it has {lanes}'
         )
     return endpoint
+
+
+def _prices(job: Job, endpoint: Endpoint | None, file: Path | None, faults: list[str]) -> Prices | None:
+    try:
+        return Prices.of_job(job, file, host=None if endpoint is None else urlsplit(endpoint.base_url).hostname)
+    except JobError as exc:
+        faults += exc.faults if exc.where == job.where else [f"{exc.where}: {fault}" for fault in exc.faults]
+    except RefusedToStart as exc:
+        faults.append(str(exc))
+    return None
 
 
 def _unread(source: Source, read: Collection[str], kept: Collection[str]) -> list[str]:

@@ -20,6 +20,7 @@ from batch.core.states import STATES
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.job.options import KINDS
 from batch.ledger.totals import PLANNED, TOTALS
+from batch.money.pricekeys import KEYS as PRICE_KEYS
 from batch.output.columns import CALL_TEXTS, CALLS, INPUT_TEXTS, LABEL_TEXTS, RESULT_TEXTS, RESULTS
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
 from batch.report.forecast_json import KEYS as ESTIMATE
@@ -87,7 +88,7 @@ def groups(
         simulator: its behaviours, and the keys of its scenarios.
     """
     return (
-        Group("keys", "The keys of job.toml.", tuple(_keys())),
+        Group("keys", "The keys of job.toml, and of a price in a price file.", (*_keys(), *_price_keys())),
         Group(
             "columns",
             "The columns of results (one row for each input row and variant) and of calls (one row for each call).",
@@ -181,6 +182,12 @@ def _keys() -> Iterator[Topic]:
         facts = (("takes", key.takes), ("default", key.default), ("example", key.example))
         within = (section, section.removesuffix(".NAME"), section.split(".")[0]) if section else ()
         yield Topic(key.name, "key of job.toml", key.text, facts, (last,) if section else (), within)
+
+
+def _price_keys() -> Iterator[Topic]:
+    for name, key in PRICE_KEYS.items():
+        text = f"{key.means[0].upper()}{key.means[1:]}."
+        yield Topic(f"price.{name}", "key of a price file", text, (), (name,), ("price",))
 
 
 def _columns(table: str, columns: Iterable[Any], texts: dict[str, str]) -> Iterator[Topic]:

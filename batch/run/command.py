@@ -153,7 +153,7 @@ async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Repor
     """The job, checked, with the lock taken; or the report of a command that does nothing."""
     ready: CheckedJob | None = None
     with given.interrupts.giving_up():
-        ready = await to_thread.run_sync(preflight.check_job, job, given.environ)
+        ready = await to_thread.run_sync(preflight.check_job, job, given.environ, given.options.prices)
     if ready is None or given.interrupts.count:  # a thread is waited for, also by who gives up
         return _not_run(lock.folder, "interrupted")
     try:
@@ -168,7 +168,7 @@ async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Repor
             given.on_progress(progress.waiting(exc.holder))
             await _awaited(lock, given.clock)
             # What was read before is old: the other run may have fixed column types, the input may be another.
-            return await to_thread.run_sync(preflight.check_job, job, given.environ)
+            return await to_thread.run_sync(preflight.check_job, job, given.environ, given.options.prices)
         return _not_run(ready.folder, "interrupted", exc.holder)
     return ready
 

@@ -274,3 +274,17 @@ def test_lines_are_listed_by_provider_and_by_name() -> None:
         "glm/glm-3-turbo@2024-06-01",
     ]
     assert len(TABLE.lines()) > len(TABLE.lines("openai")) > 0
+
+
+def test_a_provider_with_a_list_for_each_of_its_addresses_is_billed_by_that_of_the_address() -> None:
+    """Moonshot bills in yuan at one address and in dollars at the other; a gateway's address tells neither."""
+    found = {
+        host: [find(Prices.load(host=host), "moonshot", model) for model in ("moonshot-v1-8k", "kimi-k3")]
+        for host in ("api.moonshot.cn", "api.moonshot.ai", "127.0.0.1", None)
+    }
+    assert {host: [line and line.currency for line in lines] for host, lines in found.items()} == {
+        "api.moonshot.cn": ["CNY", None],
+        "api.moonshot.ai": ["USD", "USD"],
+        "127.0.0.1": ["CNY", "USD"],
+        None: ["CNY", "USD"],
+    }
