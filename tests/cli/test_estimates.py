@@ -38,9 +38,9 @@ def sizes(out: str) -> list[list[int]]:
     return [[int(number.replace(",", "")) for number in found[:3]] for found in SIZE.findall(out)]
 
 
-def told(shell: Shell, *words: str) -> dict[str, Any]:
+def told(by: Cli | Shell, job: Path, *words: str | Path) -> dict[str, Any]:
     """What `estimate --json` says."""
-    said = shell("estimate", shell.folder, "--json", *words)
+    said = by("estimate", job, "--json", *words)
     assert said.code == 0, said.err
     found: dict[str, Any] = json.loads(said.out)
     return found
@@ -104,16 +104,16 @@ def test_what_cannot_be_estimated_is_refused_with_the_reason(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sample_is_bought_as_run_buys_it_and_tells_what_the_rest_takes(mill: Shell, state: Path) -> None:
-    """40 of 240 rows: the other 200 then take what was said of them, by the simulator's books."""
+def test_a_sample_is_bought_as_run_buys_it_and_tells_what_the_rest_takes(mill: Shell, cli: Cli, state: Path) -> None:
+    """40 of 160 rows: the other 120 then take what was said of them, by the simulator's books."""
     texts = ["Tell me about the number {0}.", "为什么这个月的账单比上个月多了 {0} 元？", "Where is order {0}? " * 5]
-    mill.write([{"id": f"r-{number}", "text": texts[number % 3].format(number)} for number in range(240)])
-    before = told(mill)
-    assert (before["rows"]["new"], before["basis"], before["confidence"]) == (240, "guess", None)
-    sampled = told(mill, "--sample", "40")
+    mill.write([{"id": f"r-{number}", "text": texts[number % 3].format(number)} for number in range(160)])
+    before = told(cli, mill.folder)
+    assert (before["rows"]["new"], before["basis"], before["confidence"]) == (160, "guess", None)
+    sampled = told(mill, mill.folder, "--sample", "40")
     assert sampled["sample"]["rows"] == len(books(mill)) == 40
-    assert sampled["rows"]["to_ask"] == 200
-    assert (sampled["rows"]["new"], sampled["rows"]["unchanged"]) == (200, 40)
+    assert sampled["rows"]["to_ask"] == 120
+    assert (sampled["rows"]["new"], sampled["rows"]["unchanged"]) == (120, 40)
     assert (sampled["basis"], sampled["confidence"]) == ("answers", 0.95)
     bought = {entry["client_call_id"] for entry in books(mill)}
 
@@ -125,13 +125,13 @@ def test_a_sample_is_bought_as_run_buys_it_and_tells_what_the_rest_takes(mill: S
 
     assert mill("run", mill.folder).code == 0
     rest = [entry for entry in books(mill) if entry["client_call_id"] not in bought]
-    assert len(rest) == 200
+    assert len(rest) == 120
     for name, key in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
         spent = sum(entry[key] for entry in rest)
         assert sampled[name]["least"] <= spent <= sampled[name]["most"], name
         assert sampled[name]["likely"] == pytest.approx(spent, rel=0.15)
-        width = (before[name]["most"] - before[name]["least"]) / 240
-        assert sampled[name]["most"] - sampled[name]["least"] < width * 200 / 2
+        width = (before[name]["most"] - before[name]["least"]) / 160
+        assert sampled[name]["most"] - sampled[name]["least"] < width * 120 / 2
     likely = float(sampled["cost"]["CNY"]["likely"])
     assert float(sampled["cost"]["CNY"]["least"]) <= likely <= float(sampled["cost"]["CNY"]["most"])
     assert likely == pytest.approx(sum(float(entry["cost"]) for entry in rest), rel=0.15)
@@ -145,7 +145,7 @@ def _rows(mill: Shell, out: str) -> list[str]:
     return found
 
 
-def test_rows_are_told_by_what_becomes_of_them(mill: Shell) -> None:
+def test_rows_are_told_by_what_becomes_of_them(mill: Shell, cli: Cli) -> None:
     """New, changed, to be tried again, failed for good, answered, gone; and nothing was asked for that."""
     rows = mill.rows(12)
     mill.write(rows)
@@ -154,7 +154,7 @@ def test_rows_are_told_by_what_becomes_of_them(mill: Shell) -> None:
     rows[0]["text"] = "Another question."
     rows = [*rows[:10], {"id": "new", "text": "A new one."}, {"id": "new", "text": "The same key."}]
     mill.write(rows)
-    found = told(mill)
+    found = told(cli, mill.folder)
     assert found["rows"] == {
         "to_ask": 2,
         "new": 2,
@@ -169,19 +169,19 @@ def test_rows_are_told_by_what_becomes_of_them(mill: Shell) -> None:
     }
     assert found["input_rows"] == 12
     assert len(books(mill)) == asked
-    said = mill("estimate", mill.folder)
+    said = cli("estimate", mill.folder)
     assert re.search(r"to ask +2 \(2 new, 1 changed\)", said.out), said.out
     assert "2 rows of the table not in the input any more" in said.out
     assert mill("run", mill.folder).code == 1  # the key that stands there twice
-    assert told(mill)["rows"]["failed_for_good"] == 1
-    assert told(mill)["rows"]["to_ask"] == 0
-    assert told(mill)["cost"] in (
+    assert told(cli, mill.folder)["rows"]["failed_for_good"] == 1
+    assert told(cli, mill.folder)["rows"]["to_ask"] == 0
+    assert told(cli, mill.folder)["cost"] in (
         None,
         {"CNY": {"likely": "0.000000000000", "least": "0.000000000000", "most": "0.000000000000"}},
     )
 
 
-def test_what_one_job_taught_another_knows(mill: Shell, state: Path) -> None:
+def test_what_one_job_taught_another_knows(mill: Shell, cli: Cli) -> None:
     """200 answers with tools: `check` tells 19 of 20 prompts of another job within 15 percent of what is billed."""
     shutil.copy(ROOT / "jobs" / "quickstart" / "tools.py", mill.folder / "tools.py")
     mill.sections["tools"] = ['module = "tools.py"']
@@ -192,9 +192,9 @@ def test_what_one_job_taught_another_knows(mill: Shell, state: Path) -> None:
     mill.write(
         [{"id": f"s-{number}", "text": f"Please add {number} to {number + 3} for me, 谢谢。"} for number in range(3)]
     )
-    said = mill("check", mill.folder, "-o", mill.folder / "second")
+    said = cli("check", mill.folder, "-o", mill.folder / "second")
     assert "as 200 answers of earlier runs taught" in said.out
-    found = told(mill, "-o", "second")
+    found = told(cli, mill.folder, "-o", mill.folder / "second")
     assert mill("run", mill.folder, "-o", mill.folder / "second").code == 0
     billed = [entry["prompt_tokens"] for entry in books(mill) if entry["client_call_id"] not in before]
     firsts = [tokens for tokens in billed if tokens < min(billed) + 15]
@@ -205,12 +205,12 @@ def test_what_one_job_taught_another_knows(mill: Shell, state: Path) -> None:
     assert found["input_tokens"]["least"] <= sum(billed) <= found["input_tokens"]["most"]
 
 
-def test_a_damaged_file_of_what_was_learned_is_told_once_and_written_anew(mill: Shell, state: Path) -> None:
+def test_a_damaged_file_of_what_was_learned_is_told_once_and_written_anew(mill: Shell, cli: Cli, state: Path) -> None:
     """Neither a run nor an estimate fails by it."""
     state.mkdir()
     (state / FILE).write_text("{", encoding="utf-8")
     mill.write(mill.rows(3))
-    said = mill("estimate", mill.folder)
+    said = cli("estimate", mill.folder)
     assert said.code == 0
     assert str(state / FILE) in said.out
     ran = mill("run", mill.folder)
@@ -218,10 +218,10 @@ def test_a_damaged_file_of_what_was_learned_is_told_once_and_written_anew(mill: 
     assert ran.err.count("learned_tokens_lost") == 1
     assert json.loads((state / FILE).read_text("utf-8"))["models"]
     assert "learned_tokens_lost" not in mill("run", mill.folder, "--retry", "all").err
-    assert str(state / FILE) not in mill("estimate", mill.folder).out
+    assert str(state / FILE) not in cli("estimate", mill.folder).out
 
 
-def test_an_estimate_is_made_while_a_run_is_at_work(tmp_path: Path, start: Start) -> None:
+def test_an_estimate_is_made_while_a_run_is_at_work(tmp_path: Path, start: Start, cli: Cli) -> None:
     """It reads beside it; a sample is refused like any second run."""
     mill = Shell(tmp_path / "job", start("[latency]\nchat_ms = [400, 400]\n"))
     mill.sections["limits"] = ["concurrency = 2"]
@@ -230,7 +230,7 @@ def test_an_estimate_is_made_while_a_run_is_at_work(tmp_path: Path, start: Start
     try:
         while not (mill.out / "status.json").is_file():
             assert run.poll() is None
-        found = told(mill)
+        found = told(cli, mill.folder)
         assert 0 < found["rows"]["to_ask"] <= 60
         refused = mill("estimate", mill.folder, "--sample", "5")
         assert refused.code == 2
