@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 
 from batch.core.errors import StorageError
-from batch.core.statefolder import StateFile, folder
+from batch.core.statefolder import StateFile, folder, named
 
 ADDERS, TIMES = 4, 25
+
+
+def test_an_environment_without_a_place_names_none() -> None:
+    """What is only useful is not written into the home of whoever runs a program that was handed two variables."""
+    assert named({"ZAI_API_KEY": "k"}) is None
+    assert named({"HOME": "/home/a"}) == folder({"HOME": "/home/a"})
 
 
 @pytest.mark.parametrize(
