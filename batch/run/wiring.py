@@ -19,6 +19,7 @@ from batch.job.options import RunOptions
 from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
 from batch.ledger.reader import LedgerReader, PendingRow
+from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
 from batch.limits.tokens import TokenEstimator
@@ -44,6 +45,7 @@ from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
 from batch.submit.rows import Row
+from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
 
 
@@ -99,14 +101,7 @@ def wire(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=Books(
-            ledger,
-            checked.prices,
-            state.totals,
-            _evidence(checked, reader, ledger),
-            Overtime(reader, ledger),
-            learning.learner,
-        ),
+        books=_books(checked, reader, ledger, totals=state.totals, learner=learning.learner),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
@@ -227,6 +222,13 @@ def _label_rules(checked: CheckedJob) -> LabelRules | None:
         return None
     spec = checked.job.labels
     return LabelRules(checked.asking) if spec is None else LabelRules(checked.asking, spec.reasks, spec.escalate)
+
+
+def _books(
+    checked: CheckedJob, reader: LedgerReader, ledger: Ledger, *, totals: Totals, learner: Learner | None
+) -> Books:
+    evidence_, overtime = _evidence(checked, reader, ledger), Overtime(reader, ledger)
+    return Books(ledger, checked.prices, totals, evidence_, overtime, learner)
 
 
 def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evidence:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from batch.core.statefolder import VARIABLE
+from batch.report.forecast_json import KEYS
 from batch.simulator.books.tokens import of_messages
 from batch.tokens.calibration import FILE
 from tests.cli.conftest import KEY, NO_WAIT, ROOT, Cli, Shell
@@ -109,6 +110,7 @@ def test_a_sample_is_bought_as_run_buys_it_and_tells_what_the_rest_takes(mill: S
     texts = ["Tell me about the number {0}.", "为什么这个月的账单比上个月多了 {0} 元？", "Where is order {0}? " * 5]
     mill.write([{"id": f"r-{number}", "text": texts[number % 3].format(number)} for number in range(160)])
     before = told(cli, mill.folder)
+    assert list(before) == list(KEYS)
     assert (before["rows"]["new"], before["basis"], before["confidence"]) == (160, "guess", None)
     sampled = told(mill, mill.folder, "--sample", "40")
     assert sampled["sample"]["rows"] == len(books(mill)) == 40

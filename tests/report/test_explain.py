@@ -15,7 +15,7 @@ from batch.ledger import totals
 from batch.output import tables
 from batch.plan.continuation import Closing
 from batch.prompts import finish_reasons
-from batch.report import explain, row, status
+from batch.report import explain, forecast_json, row, status
 from batch.report.explain import Topic
 from batch.run import progress, status_files
 from batch.run.command import Report
@@ -73,7 +73,8 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
     assert all(topic.text.endswith(".") for topic in told)
     tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
-    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS, status_files.HEARTBEAT)
+    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS, forecast_json.KEYS)
+    numbers = (*numbers, status_files.HEARTBEAT)
     assert [topic.aliases[0] for topic in told] == [word for table in (*tables, *numbers) for word in table]
 
 
