@@ -95,8 +95,7 @@ def wire(
         schedule.end(model)  # no row begins there
     state, early = RunState(limiter, schedule), EarlyParts(job.output.publish_every_s)
     collecting = start.mode == "collect"
-    settings = _settings(checked, collecting=collecting)
-    learning = Learning(checked, clock)
+    settings, learning = _settings(checked, collecting=collecting), Learning(checked, clock)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
@@ -107,7 +106,6 @@ def wire(
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
-
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools = _executor(checked, stack)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
