@@ -17,7 +17,7 @@ PACKAGE = ROOT / "batch"
 WINGS: dict[str, str] = {
     "core": "*",
     "job": "job labelspec faults keys options providers toolspec",
-    "money": "prices pricekeys rates",
+    "money": "prices advice pricekeys rates",
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes votes quality",

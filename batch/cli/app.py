@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make a ledger that is lost or old again, from results and calls."),
     "prune": ("batch.cli.prune:prune", "Take rows out of the table that are not in the input any more."),
+    "prices": ("batch.cli.prices:prices", "What models cost, by band, tier and hour; whence and since when."),
     "tools": ("batch.cli.tools:tools", "The tools the model will see; call one by hand."),
     "simulate": ("batch.cli.simulate:simulate", "The provider on your own machine: no key, no money."),
     "explain": ("batch.cli.explain:explain", "What any key, column, flag, error, exit code or word means."),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli import jobs, labelling
-from batch.cli.text import count, pairs, say, table
+from batch.cli.text import count, pairs, say, table, wrapped
 from batch.core.clock import Clock
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
+from batch.money.rates import tier_of
 
 if TYPE_CHECKING:
     from batch.job.job import LimitSpec, ModelLimitSpec
@@ -171,27 +172,30 @@ def _tools(checked: CheckedJob) -> str:
 
 
 def _price(checked: CheckedJob) -> str:
-    """The price of each model, one line for each."""
+    """What each model costs, and what is to be said against it."""
     models = labelling.models_asked(checked)
-    return "\n".join(f"{f'{clean(model)}: ' if len(models) > 1 else ''}{_price_of(checked, model)}" for model in models)
+    lines = []
+    for model in models:
+        first, *rest = _price_of(checked, model)
+        lines += [f"{f'{clean(model)}: ' if len(models) > 1 else ''}{first}", *rest]
+    return "\n".join(lines)
 
 
-def _price_of(checked: CheckedJob, model: str) -> str:
-    provider = checked.job.model.provider
-    price = checked.prices.rates(provider, model, Clock().now_us(), prompt_tokens=0, completion_tokens=0)
-    if price is None:
-        return f"no price for {provider}/{clean(model)}: cost will be null; tokens are counted all the same"
-    per_million = [f"{_per_million(price.input)} in", f"{_per_million(price.output)} out"]
-    if price.cached_input != price.input:
-        per_million.insert(1, f"{_per_million(price.cached_input)} cached")
-    return f"{', '.join(per_million)} {price.currency} per million tokens ({price.id})"
+def _price_of(checked: CheckedJob, model: str) -> Iterator[str]:
+    from batch.cli.pricing import terms
+    from batch.money import advice
 
-
-def _per_million(units: int) -> str:
-    from batch.cli.text import decimal
-    from batch.core.records import cost_decimal
-
-    return decimal(cost_decimal(units * 1_000_000))
+    job, now_us = checked.job, Clock().now_us()
+    asked = job.model.parameters.get("service_tier")
+    tier = asked if isinstance(asked, str) else None
+    lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=job.model.lane)
+    if not lines:
+        name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(tier, most=40)}' if tier else ''}"
+        yield f"no price for {name}: cost will be null; tokens are counted all the same"
+        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=tier_of(tier) if tier else None)
+        return
+    yield from terms(lines)
+    yield from (line for text in advice.doubts(lines, advice.day_of(now_us)) for line in wrapped(text, less=14))
 
 
 def _limits(checked: CheckedJob) -> str:

@@ -121,7 +121,7 @@ def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: L
 
     report, settled_here = bought(loaded, options, progress, log_format)
     try:
-        summary.tell(report, loaded, settled_here=settled_here)
+        summary.tell(report, loaded, settled_here=settled_here, prices=options.prices)
     except Unread:
         pass  # the exit code tells of the run, whoever reads the table
     except StorageError:

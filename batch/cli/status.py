@@ -50,6 +50,7 @@ def _lines(current: Status) -> Iterator[str]:
         tokens_text,
         unpriced,
     )
+    from batch.money.prices import Prices
 
     name = clean(str(current.job.get("name", ""))) or current.folder.name
     yield f"{name}: {_SENTENCES[current.state]}"
@@ -72,7 +73,9 @@ def _lines(current: Status) -> Iterator[str]:
             ("tokens", tokens_text(totals) if totals.calls else ""),
             (
                 "cost",
-                cost_text(totals, unpriced(str(current.job.get("provider", "?")), models)) if totals.calls else "",
+                cost_text(totals, unpriced(Prices.load(), str(current.job.get("provider", "?")), models))
+                if totals.calls
+                else "",
             ),
             ("now", _now(current)),
             ("stopped by", clean(current.fault or "", lines=True)),

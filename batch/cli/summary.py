@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from batch.cli.text import count, money, pairs, say, table
+from batch.cli.text import count, money, pairs, say, table, wrapped
 from batch.core.clock import Clock, describe
+from batch.core.errors import RefusedToStart
 from batch.core.flags import FLAGS
 from batch.core.plain import clean, quoted
+from batch.money import advice
 from batch.money.prices import Prices
 
 if TYPE_CHECKING:
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 _MOST_ERRORS: Final = 12
 
 
-def tell(report: Report, job: Job, *, settled_here: int) -> None:
+def tell(report: Report, job: Job, *, settled_here: int, prices: Path | None = None) -> None:
     """Print what a run did.
 
     Args:
         report: of the run.
         job: that was run.
         settled_here: rows settled under this command, those of an earlier command of the same run not counted.
+        prices: the price file of the command.
     """
     if report.state == "nothing_to_do":
         say(_nothing(report, job))
@@ -37,7 +40,7 @@ def tell(report: Report, job: Job, *, settled_here: int) -> None:
     if report.run is None:
         say([f"{clean(job.name)}: {_not_run(report)}. Nothing was sent."])
         return
-    say(_lines(report, job, settled_here))
+    say(_lines(report, job, settled_here, _prices(job, prices)))
 
 
 def _not_run(report: Report) -> str:
@@ -68,11 +71,12 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
     )
 
 
-def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
+def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Iterator[str]:
     totals, planned = report.totals, report.planned
     out = quoted(str(report.folder))
     models = job.model.names or (job.model.name,)
     escalate = job.labels.escalate if job.labels is not None else None
+    asked = (*models, *([escalate] if escalate else []))
     variants = len(models) * max(1, len(job.prompt.variants))
     yield f"{clean(job.name)}: {_STATES.get(report.state, report.state)}"
     yield from pairs(
@@ -83,7 +87,8 @@ def _lines(report: Report, job: Job, settled_here: int) -> Iterator[str]:
             ("allowed", _allowed(report)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
-            ("cost", cost_text(totals, unpriced(job.model.provider, (*models, *([escalate] if escalate else []))))),
+            ("cost", cost_text(totals, unpriced(prices, job.model.provider, asked))),
+            ("", _doubts(totals, prices, job, asked)),
             ("flags", flags_text(totals.flags)),
             ("labels", labels_text(totals)),
             ("time", _time(report, settled_here)),
@@ -262,10 +267,37 @@ def cost_text(totals: Totals, model: str) -> str:
     return "; ".join([amounts, *lacks] if amounts else lacks)
 
 
-def unpriced(provider: str, models: Sequence[str]) -> str:
+def _prices(job: Job, file: Path | None) -> Prices:
+    """The prices that the run had, unless a file is gone meanwhile: the table of a run is told in any case."""
+    try:
+        return Prices.of_job(job, file)
+    except RefusedToStart:
+        return Prices.load()
+
+
+def _doubts(totals: Totals, prices: Prices, job: Job, models: Sequence[str]) -> str:
+    """What is to be said against the prices of a run, and how one is added that is missing."""
+    now_us = Clock().now_us()
+    provider = job.model.provider
+    lines = [line for model in models for line in prices.current(provider, model, now_us)]
+    doubts = advice.doubts(lines, advice.day_of(now_us)) if totals.cost else []
+    texts = [text for doubt in doubts for text in wrapped(doubt, less=12)]
+    if totals.unpriced:
+        without = advice.unpriced(prices, provider, models, now_us)
+        texts += [text for model in without[:1] for text in advice.how_to_add(prices, provider, model)]
+        texts += wrapped(_ELSEWHERE, less=12) if not without else []
+    return "\n".join(texts)
+
+
+_ELSEWHERE: Final = (
+    "Those calls name a model or a tier that has no price: see model_served and service_tier in calls, and "
+    "promptmill prices MODEL"
+)
+
+
+def unpriced(prices: Prices, provider: str, models: Sequence[str]) -> str:
     """The models that have no price today. All of them when each has one: then the bill names another model."""
-    prices, now_us = Prices.load(), Clock().now_us()
-    without = [model for model in models if prices.currency(provider, model, now_us) is None]
+    without = advice.unpriced(prices, provider, models, Clock().now_us())
     return f"{provider}/{', '.join(without or models)}"
 
 

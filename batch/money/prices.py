@@ -233,15 +233,26 @@ class Prices:
         """The currency a model is billed in at a moment; None when it has no price."""
         return next((line.currency for line in self._at(provider, model, at_us, "standard")), None)
 
+    def current(
+        self, provider: str, model: str, at_us: int, *, tier: str | None = None, lane: str = "sync"
+    ) -> tuple[Rates, ...]:
+        """The lines that count on the day of a moment, whatever the hour and the lengths; the rest is as in `rates`."""
+        known = tier_of(tier, lane)
+        group = None if known is None else self._group(provider, model, at_us, known)
+        return () if group is None else (*group.always, *(line for _, lines in group.hours for line in lines))
+
     def _at(self, provider: str, model: str, at_us: int, tier: Tier) -> tuple[Rates, ...]:
         """The lines that count at a moment: one for each band; empty when there are none."""
+        group = self._group(provider, model, at_us, tier)
+        return () if group is None else group.at(at_us)
+
+    def _group(self, provider: str, model: str, at_us: int, tier: Tier) -> _Group | None:
         for tiers in self._groups(provider, model):
             group = _valid(tiers.get(tier, ()), at_us)
-            if group is not None:
-                return group.at(at_us)
-            if any(_valid(groups, at_us) for groups in tiers.values()):
-                return ()  # this list does not publish the tier, and what another one says is not its price
-        return ()
+            # A list that has the model and not the tier does not publish it; what another one says is not its price.
+            if group is not None or any(_valid(groups, at_us) for groups in tiers.values()):
+                return group
+        return None
 
     def _groups(self, provider: str, model: str) -> tuple[_Groups, ...]:
         """What is known of a model: on each shelf the lines of its name, then those of patterns."""

@@ -149,7 +149,6 @@ OPENAI: Final = Service(
             kind="text",
             values=("auto", "default", "flex", "scale", "priority", "fast"),
             soft=True,
-            note="changes the price, and the price table knows the standard one: cost will not be what is billed",
         ),
         "store": YES_OR_NO,
         "metadata": Field(kind="object", most=16, each=Field(kind="text", most=512)),

@@ -57,7 +57,7 @@ def test_the_bill_is_what_the_answers_said(sim: Sim) -> None:
         ("glm-4", "CNY", "300"), ("glm-3-turbo", "CNY", "3"), ("GLM-4-Plus", "CNY", "15"), ("glm-4-air", "CNY", "1.5"),
         ("glm-4-air-250414", "CNY", "1.5"), ("glm-4-airx", "CNY", "30"), ("glm-4-flashx-250414", "CNY", "0.3"),
         ("glm-4-flash-250414", "CNY", "0"), ("GLM-4V-Plus-0111", "CNY", "12"), ("gpt-5-mini", "USD", "4.25"),
-        ("gpt-5-mini-2025-08-07", "USD", "4.25"),
+        ("gpt-5-mini-2025-08-07", "USD", "4.25"), ("glm-4.7", "CNY", "36"), ("gpt-5.5", "USD", "100"),
     ],
 )  # fmt: skip
 def test_a_million_in_and_two_million_out_cost_what_the_list_says(model: str, currency: str, cost: str) -> None:
@@ -73,6 +73,40 @@ def test_costs_are_exact_to_the_last_digit() -> None:
     assert mini is not None
     assert prices.cost(mini, 1, 0, 1) == "0.000000025"
     assert prices.cost(mini, 10**18 + 1, 0) == "250000000000.00000025"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "cost"),
+    [(31_999, 199, "0.06559"), (31_999, 200, "0.098797"), (32_000, 0, "0.128"), (40_000, 1_000, "0.176")],
+)
+def test_a_whole_call_has_the_price_of_its_band(prompt: int, completion: int, cost: str) -> None:
+    """Both ends of each band of GLM-4.7."""
+    price = prices.find("glm-4.7")
+    assert price is not None
+    assert prices.cost(price, prompt, completion) == cost
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "share"),
+    [("flex", "flex", "0.5"), ("priority", "priority", "1.8"), ("fast", "priority", "1.8"), ("auto", "default", "1"),
+     ("scale", "default", "1"), (None, None, "1")],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tier_is_answered_as_it_is_served_and_priced(
+    asked: str | None, served: str | None, share: str, stream: bool, sim: Sim
+) -> None:
+    """The answer names the tier, and the books have its price; one that the model has not is served as usual."""
+    wanted = {} if asked is None else {"service_tier": asked}
+    answer = sim.openai(**wanted, **({"stream": True} if stream else {}))
+    told = json.loads(answer.text.split("data: ")[1]) if stream else answer.json()
+    assert told.get("service_tier") == served
+    (record,) = sim.books()
+    usual = record["prompt_tokens"] * Decimal("0.25") + record["completion_tokens"] * Decimal(2)
+    assert (Decimal(record["cost"]), record["service_tier"]) == (usual * Decimal(share) / 1_000_000, served)
+
+
+def test_a_word_that_is_no_tier_is_refused(sim: Sim) -> None:
+    assert sim.openai(service_tier="turbo").status_code == 400
 
 
 def test_an_unpriced_model_costs_null(sim: Sim) -> None:

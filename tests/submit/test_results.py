@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from batch.core import redaction
-from batch.core.records import Accepted, Failure, Processing, Reply, ToolCall, Usage
+from batch.core.records import Accepted, Call, Failure, Processing, Reply, ToolCall, Usage
 from batch.core.redaction import MASK
-from batch.submit.results import masked_result
+from batch.money.prices import Prices
+from batch.submit.results import masked_result, record_of
+from batch.submit.rows import OpenCall
 
 KEY = "sk-Jh4wQz8nTd1yLs6vKe3m"
 
@@ -80,3 +83,73 @@ def test_a_task_id_is_exact_or_refused() -> None:
 def test_what_holds_no_key_is_the_same_object(result: Any) -> None:
     """FIELD 19. A key that is a word takes nothing away."""
     assert masked_result(result) is result
+
+
+def booked(
+    result: Reply | Failure, *, model: str = "gpt-5-mini", asked: object = None, provider: str = "openai"
+) -> Call:
+    """The record of a call that was sent on a Monday of November 2026, at ten in the morning of Shanghai."""
+    lease = cast("Any", SimpleNamespace(wait_ms=0))
+    call = OpenCall(1, "c-1", row_id="r", model=model, turn=0, attempt=0, lane="sync", lease=lease)
+    call.sent_at_us = 1_795_399_200_000_000
+    return record_of(call, result, provider=provider, prices=Prices.load(), now_us=0, now=0.0, asked_tier=asked)
+
+
+def reply(model: str | None = None, tier: str | None = None, usage: Usage | None = Usage(10**6, 0, 10**6)) -> Reply:
+    return Reply(content="x", finish_reason="stop", model=model, service_tier=tier, usage=usage)
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "price_id"),
+    [
+        (None, None, "openai/gpt-5-mini@2025-08-07"),
+        ("flex", "flex", "openai/gpt-5-mini@2026-10-12/flex"),
+        ("flex", "default", "openai/gpt-5-mini@2025-08-07"),
+        ("priority", None, "openai/gpt-5-mini@2026-10-12/priority"),
+        (None, "priority", "openai/gpt-5-mini@2026-10-12/priority"),
+        (None, "scale", None),
+        (7, None, "openai/gpt-5-mini@2025-08-07"),
+    ],
+)
+def test_the_tier_of_the_answer_counts_and_that_of_the_request_where_it_names_none(
+    asked: object, served: str | None, price_id: str | None
+) -> None:
+    """A full tier is served at the standard price; a tier that no list knows has none."""
+    call = booked(reply(tier=served), asked=asked)
+    assert (call.price_id, call.service_tier) == (price_id, served)
+    assert (call.cost is None) == (price_id is None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "provider", "price_id"),
+    [
+        ("gpt-5-mini", "gpt-5-nano", "openai", "openai/gpt-5-nano@2025-08-07"),
+        ("gpt-5-mini", "gpt-5-mini-2025-08-07", "openai", "openai/gpt-5-mini@2025-08-07"),
+        ("glm-4", "glm-4-20260101", "glm", "glm/glm-4@2024-01-16"),
+        ("glm-4", "zhipu/GLM-4", "glm", "glm/glm-4@2024-01-16"),
+        ("glm-4", "glm-4-super", "glm", None),
+        ("glm-4", "qwen-max", "glm", None),
+        ("glm-4", None, "glm", "glm/glm-4@2024-01-16"),
+    ],
+)
+def test_the_model_that_answered_is_paid_and_a_strange_one_has_no_price(
+    asked: str, served: str | None, provider: str, price_id: str | None
+) -> None:
+    """A snapshot of what was asked for costs the same; of a model that no list has nobody knows the price."""
+    assert booked(reply(model=served), model=asked, provider=provider).price_id == price_id
+
+
+def test_a_call_costs_what_it_did_when_it_was_sent() -> None:
+    """At peak, whenever the answer came."""
+    call = booked(reply("deepseek-flash"), model="deepseek-flash", provider="deepseek")
+    assert (call.cost, call.currency) == (300_000 * 10**6, "USD")
+
+
+def test_what_is_not_known_is_null_and_what_was_refused_costs_nothing() -> None:
+    """Without usage the currency is known all the same."""
+    unknown = booked(reply(usage=None))
+    assert (unknown.cost, unknown.currency, unknown.price_id) == (None, "USD", None)
+    refused = booked(Failure(kind="rate_limit", verdict="retry", message="no"))
+    assert (refused.cost, refused.currency, refused.price_id) == (0, None, None)
+    cut = booked(Failure(kind="transport", verdict="retry", message="cut", answered=False))
+    assert (cut.state, cut.cost, cut.currency) == ("unknown", None, None)

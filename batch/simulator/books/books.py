@@ -26,11 +26,12 @@ class Entry:
         fault: number of the first fault that struck it, else 0.
         stream: whether the answer was to be a stream.
         task: the task it made or asked for.
+        tier: at whose price it is served; empty where the dialect has no tiers.
     """
 
     __slots__ = (
         "at", "billed", "cached_tokens", "client_call_id", "completion_tokens", "delivered", "dialect", "fault",
-        "key_id", "model", "number", "prompt_tokens", "route", "status", "stream", "task",
+        "key_id", "model", "number", "prompt_tokens", "route", "status", "stream", "task", "tier",
     )  # fmt: skip
 
     def __init__(self, number: int, dialect: str, route: str, at: float) -> None:
@@ -58,6 +59,7 @@ class Entry:
         self.fault = 0
         self.stream = False
         self.task: Task | None = None
+        self.tier = ""
 
 
 class Books:
@@ -77,7 +79,7 @@ class Books:
         self._kind = array("I")
         self._calls: list[str | None] = []
         self._tasks: dict[int, Task] = {}
-        self._kinds: dict[tuple[str, str, str, str, int], int] = {}
+        self._kinds: dict[tuple[str, str, str, str, int, str], int] = {}
 
     def __len__(self) -> int:
         """The number of records."""
@@ -85,7 +87,7 @@ class Books:
 
     def add(self, entry: Entry) -> None:
         """Write a record."""
-        kind = (entry.route, entry.dialect, entry.key_id, entry.model, entry.fault)
+        kind = (entry.route, entry.dialect, entry.key_id, entry.model, entry.fault, entry.tier)
         self._kind.append(self._kinds.setdefault(kind, len(self._kinds)))
         if entry.task is not None:
             self._tasks[len(self._at)] = entry.task
@@ -99,7 +101,7 @@ class Books:
     def models(self, currency: str) -> list[str]:
         """The models that a provider of any model lists: those priced in this currency, then those it was asked for."""
         known = (name for name, price in prices.PRICES.items() if price.currency == currency)
-        asked = (model for route, _, _, model, _ in self._kinds if model and route in ("chat", "submit"))
+        asked = (model for route, _, _, model, _, _ in self._kinds if model and route in ("chat", "submit"))
         return list(dict.fromkeys((*known, *asked)))
 
     def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
@@ -115,7 +117,7 @@ class Books:
         for position, at in enumerate(self._at):
             if not begin <= at < end:
                 continue
-            route, _, key_id, model, _ = kinds[self._kind[position]]
+            route, _, key_id, model, _, _ = kinds[self._kind[position]]
             task = self._tasks.get(position) if route == "submit" else None
             tokens = (
                 self._tokens[3 * position] + self._tokens[3 * position + 1] if self._marks[position] & _BILLED else 0
@@ -133,7 +135,7 @@ class Books:
         tokens, kind, tasks = self._tokens, self._kind, self._tasks
         seen: set[tuple[str, str]] = set()
         for position in range(len(at)):
-            route, dialect, key_id, model, fault = kinds[kind[position]]
+            route, dialect, key_id, model, fault, tier = kinds[kind[position]]
             call_id, task = calls[position], tasks.get(position)
             prompt, completion, cached = tokens[3 * position : 3 * position + 3]
             billed = bool(marks[position] & _BILLED)
@@ -144,13 +146,14 @@ class Books:
             if call_id is not None and route in ("chat", "submit"):
                 seen.add((key_id, call_id))
             price = prices.find(model)
-            cost = prices.cost(price, prompt, completion, cached) if price else None
+            cost = prices.cost(price, prompt, completion, cached, tier=tier) if price else None
             yield {
                 "id": f"req_{numbers[position]:012d}",
                 "route": route,
                 "dialect": dialect,
                 "key_id": key_id,
                 "model": model,
+                "service_tier": tier or None,
                 "client_call_id": call_id,
                 "status": statuses[position],
                 "billed": billed,

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from batch.simulator.auth import AuthError, bearer, openai_key
+from batch.simulator.books import prices
 from batch.simulator.books.tokens import of_prompt, text_of
 from batch.simulator.call import Call
 from batch.simulator.chance import mixed
@@ -35,6 +36,10 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MAX_TOKENS = 10_000_000
 _MAX_CHOICES = 128
 _THINKS = re.compile(r"(?:gpt-[5-9]|o[1-9])(?![0-9])", re.IGNORECASE)  # what they think is counted, not shown
+_WORDS = {
+    "tool_choice": ("none", "auto", "required"),
+    "service_tier": ("auto", "default", "flex", "scale", "priority", "fast"),
+}
 _RANGES = {"temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
 
 
@@ -174,6 +179,7 @@ class OpenAI:
                 },
             },
             "system_fingerprint": None,
+            **({"service_tier": call.entry.tier} if call.entry.tier else {}),
         }
 
     def stream(self, ask: Ask, body: dict[str, Any]) -> Stream:
@@ -202,6 +208,8 @@ class OpenAI:
         refusal = _bad_messages(messages) or _bad_parameter(body, messages)
         if refusal is not None:
             return refusal
+        if isinstance(body.get("service_tier"), str):
+            entry.tier = prices.tier_served(model, body["service_tier"])
         functions, forced = checks.offered(body.get("tools"), body.get("tool_choice"))
         limit = body.get("max_completion_tokens")
         return Ask(
@@ -290,6 +298,11 @@ def _bad_messages(messages: Any) -> Reply | None:
     return None
 
 
+def _wrong_words(body: dict[str, Any]) -> list[str]:
+    """The parameters whose word is none of theirs."""
+    return [name for name, words in _WORDS.items() if isinstance(body.get(name), str) and body[name] not in words]
+
+
 def _bad_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Reply | None:
     """The refusal of a parameter out of range, or None."""
     stream, options = body.get("stream"), body.get("stream_options")
@@ -313,9 +326,8 @@ def _bad_parameter(body: dict[str, Any], messages: list[dict[str, Any]]) -> Repl
     bad = checks.bad_tool(body.get("tools"))
     if bad is not None:
         return errors.openai_invalid(f"Invalid '{bad}'.", param=bad)
-    choice = body.get("tool_choice")
-    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
-        return errors.openai_invalid(f"Invalid value: '{choice}'.", param="tool_choice")
+    if wrong := _wrong_words(body):
+        return errors.openai_invalid(f"Invalid value: '{body[wrong[0]]}'.", param=wrong[0])
     form = body.get("response_format")
     if form is not None and not isinstance(form, dict):
         return errors.openai_invalid("Invalid type for 'response_format': expected an object.", param="response_format")

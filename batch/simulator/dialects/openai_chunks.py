@@ -43,6 +43,7 @@ class _Chunks:
     def __init__(self, body: dict[str, Any], wanted: Streaming) -> None:
         self.base = {"id": body.get("id"), "object": "chat.completion.chunk"}
         self.base |= {name: body.get(name) for name in ("created", "model", "system_fingerprint")}
+        self.base |= {name: body[name] for name in ("service_tier",) if name in body}
         self._usage = b',"usage":null' if wanted.usage else b""
         self._filled = bool(wanted.obfuscated)
         self.parts: list[bytes] = []
