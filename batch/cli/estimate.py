@@ -9,13 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import count, decimal, money, pairs, say, say_json, table
+from batch.cli.text import count, decimal, money, pairs, say, say_json, table, wrapped
 from batch.core.clock import describe, iso
 from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean, quoted
@@ -220,10 +221,18 @@ def _rounded(units: float, most: float) -> str:
 
 
 def _cost(found: Forecast, checked: CheckedJob) -> str:
+    """What the calls cost, what speaks against their prices, and how to add those that are missing."""
+    from batch.money import advice
+
+    provider, prices = checked.job.model.provider, checked.prices
     lines = [_amounts(found.cost(lambda priced: priced.now))]
+    rates = [prices.by_id(name) for one in found.models for name in one.priced.price_ids]
+    doubts = advice.doubts([line for line in rates if line is not None], datetime.now(UTC).date())
+    lines += [line for text in doubts for line in wrapped(text, less=18)]
     if found.unpriced:
-        provider, models = checked.job.model.provider, ", ".join(found.unpriced)
-        lines.append(f"unknown for {provider}/{clean(models)}: no price; tokens are told all the same")
+        models = ", ".join(found.unpriced)
+        lines.append(f"unknown for {clean(f'{provider}/{models}')}: no price; tokens are told all the same")
+        lines += advice.how_to_add(prices, provider, found.unpriced[0])
     return "\n".join(line for line in lines if line)
 
 
@@ -240,9 +249,11 @@ def _time(found: Forecast) -> str:
         return ""
     if duration is None:
         return "not known: no limit is set per minute, and no call was timed yet"
-    seconds = duration.seconds
-    ends = f"{describe(seconds.least)} to {describe(seconds.most)}"
-    return f"about {describe(seconds.likely)} ({ends}), held by {duration.limit}"
+    likely, *ends = (
+        describe(value) for value in (duration.seconds.likely, duration.seconds.least, duration.seconds.most)
+    )
+    between = "" if set(ends) == {likely} else f" ({ends[0]} to {ends[1]})"
+    return f"about {likely}{between}, held by {duration.limit}"
 
 
 def _basis(found: Forecast, checked: CheckedJob) -> str:

@@ -262,4 +262,5 @@ def test_models_variants_and_an_unknown_price_are_told_one_by_one(tmp_path: Path
     assert found["calls"] == {"likely": 120, "least": 120, "most": 120}
     text = cli("estimate", job).out
     assert "unknown for glm/no-such-model: no price" in text
+    assert "[[price]]" in text
     assert "by model" in text
