@@ -189,10 +189,8 @@ class TokenModel:
     def _missed(self, taught: Learned, products: Matrix) -> float:
         """The sum of the squared errors over the answers that taught it, each as a part of its size."""
         weights = self._weights
-        both = sum(
-            weight * sum(map(float.__mul__, row, weights)) for weight, row in zip(weights, products, strict=True)
-        )
-        crossed = sum(map(float.__mul__, weights, taught.tokens))
+        both = sum(weight * _dot(row, weights) for weight, row in zip(weights, products, strict=True))
+        crossed = _dot(weights, taught.tokens)
         return max(0.0, taught.squares - 2 * crossed + both)
 
     def likely(self, measure: Measure) -> float:
