@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -171,12 +172,7 @@ class TokenModel:
         taught = learned or Learned()
         self.answers = taught.answers
         self._others = 0.01 if alike else _OTHERS if self.answers else 0.0
-        before = _inverse(
-            [
-                [_SPREAD[row] * _SPREAD[column] * (1.0 if row == column else _TOGETHER) for column in range(_SIZE)]
-                for row in range(_SIZE)
-            ]
-        )
+        before = _before()
         products = _whole(taught.products)
         self._off = _OFF
         for _ in range(3 if self.answers else 1):
@@ -193,10 +189,8 @@ class TokenModel:
     def _missed(self, taught: Learned, products: Matrix) -> float:
         """The sum of the squared errors over the answers that taught it, each as a part of its size."""
         weights = self._weights
-        both = sum(
-            weight * sum(map(float.__mul__, row, weights)) for weight, row in zip(weights, products, strict=True)
-        )
-        crossed = sum(map(float.__mul__, weights, taught.tokens))
+        both = sum(weight * _dot(row, weights) for weight, row in zip(weights, products, strict=True))
+        crossed = _dot(weights, taught.tokens)
         return max(0.0, taught.squares - 2 * crossed + both)
 
     def likely(self, measure: Measure) -> float:
@@ -216,6 +210,16 @@ class TokenModel:
         weights = sum(number * _dot(row, measure) for number, row in zip(measure, self._doubt, strict=True))
         single = self._off**2 * ((likely + _LEAST) ** 2 if squares is None else squares)
         return around(likely, math.sqrt(max(0.0, weights) + single + (self._others * likely) ** 2))
+
+
+@cache
+def _before() -> Matrix:
+    """How sure the weights are before anything is learned: the inverse of their covariance."""
+    places = range(_SIZE)
+    shared = [
+        [_SPREAD[row] * _SPREAD[column] * (1.0 if row == column else _TOGETHER) for column in places] for row in places
+    ]
+    return _inverse(shared)
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:
