@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +33,10 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
     room = os.statvfs(MEMORY)
     if room.f_bavail * room.f_frsize >= ENOUGH_BYTES and not room.f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# What jobs of one user share is not that of whoever runs the tests, and each worker has its own.
+os.environ["PROMPTMILL_STATE"] = tempfile.mkdtemp(prefix="promptmill-state-")
+atexit.register(shutil.rmtree, os.environ["PROMPTMILL_STATE"], ignore_errors=True)
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile(
