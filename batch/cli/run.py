@@ -65,8 +65,7 @@ def run(
             short (of samples).
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
-        max_failed: exit with 0 although rows failed, if they are at most this many (20) or this share of the rows this
-            run settles (0.5%).
+        max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.

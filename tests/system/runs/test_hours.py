@@ -26,7 +26,7 @@ def test_a_run_sends_in_its_hours_only_and_collects_its_tasks_at_any(tmp_path: P
     clock = PatientClock(wall_us=BEFORE_US)
     slow: dict[str, Any] = {"latency": {"chat_ms": [60_000, 90_000], "task_ms": [60_000, 90_000]}}
     world = World(clock, slow)
-    rows(tmp_path, 24)
+    rows(tmp_path, 40)
     told: list[str] = []
 
     async def script() -> None:
@@ -35,15 +35,15 @@ def test_a_run_sends_in_its_hours_only_and_collects_its_tasks_at_any(tmp_path: P
 
     limits = 'concurrency = 6\nhours = "22:00-22:04 Asia/Shanghai; 14:10-14:30"'
     report = virtual(tmp_path, world, job(limits=limits, lane=lane), ENVIRON, script)
-    assert (report.exit_code, report.totals.rows_ok) == (0, 24)
+    assert (report.exit_code, report.totals.rows_ok) == (0, 40)
     assert told[0].startswith("its hours, until 2026-11-30 22:00 Asia/Shanghai, ")
     books = world.app.provider.books.records(clock.monotonic())
     sent = sorted(
         datetime.fromtimestamp(record["at"], tz=UTC) for record in books if record["route"] in ("chat", "submit")
     )
-    assert len(sent) == 24
+    assert len(sent) == 40
     minutes = {moment.minute for moment in sent if moment.hour == 14}
-    assert len([moment for moment in sent if moment.hour == 14]) == 24
+    assert len([moment for moment in sent if moment.hour == 14]) == 40
     assert minutes <= {*range(4), *range(10, 30)}
     assert min(minutes) < 4, "the first window was used"
     assert max(minutes) >= 10, "and the second"
