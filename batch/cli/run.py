@@ -73,7 +73,6 @@ def run(
     """
     sample = _sample(limit, shuffle, seed)
     loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-
     from batch.job.options import MaxFailed, RunOptions, kinds_of
 
     options = RunOptions(

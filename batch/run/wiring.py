@@ -87,8 +87,7 @@ def wire(
     reader = stack.enter_context(EffectsReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
-    limits = msgspec.structs.replace(job.limits, concurrency=checked.most_calls)
-    limiter = Limiter.of(clock, limits, estimator=_estimators(checked))
+    limiter = _limiter(checked, clock)
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = _settings(checked, collecting=collecting), Learning(checked, clock)
@@ -140,6 +139,11 @@ def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
         return Beside(model)
     reader = stack.enter_context(IndexReader(checked.folder.ledger))
     return Beside(model, lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES))
+
+
+def _limiter(checked: CheckedJob, clock: Clock) -> Limiter:
+    limits = msgspec.structs.replace(checked.job.limits, concurrency=checked.most_calls)
+    return Limiter.of(clock, limits, estimator=_estimators(checked))
 
 
 def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, clock: Clock) -> Schedule[Row]:

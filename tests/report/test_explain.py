@@ -12,6 +12,7 @@ from batch.core.errors import RefusedToStart
 from batch.core.states import STATES
 from batch.job import keys, options
 from batch.ledger import totals
+from batch.money import pricekeys
 from batch.output import columns, tables
 from batch.plan.continuation import Closing
 from batch.prompts import finish_reasons
@@ -57,7 +58,7 @@ def test_every_kind_of_error_flag_and_exit_code_is_explained() -> None:
     assert [topic.name for topic in BY_NAME["flags"]] == [*get_args(flags.Flag), FLAG.name]
     codes = sorted(value for name, value in vars(errors).items() if name.startswith("EXIT_"))
     assert [topic.name for topic in BY_NAME["exits"]] == list(map(str, codes))
-    assert [topic.name for topic in BY_NAME["keys"]] == list(keys.KEYS)
+    assert [topic.name for topic in BY_NAME["keys"]] == [*keys.KEYS, *(f"price.{key}" for key in pricekeys.KEYS)]
     raised = {
         value.exit_code
         for value in vars(errors).values()
