@@ -165,7 +165,7 @@ def _lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Itera
 
 def _to_ask(found: Forecast, checked: CheckedJob) -> str:
     survey = found.survey
-    words = {"new": "new", "changed": "changed", "failed": "to try again"}
+    words = {"failed": "to try again", "short": "short of samples"}
     kinds = [f"{survey.asked[kind]:,} {words.get(kind, kind)}" for kind in survey.kinds if survey.asked[kind]]
     kinds += [f"{survey.begun:,} begun by an earlier run"] if survey.begun else []
     alone = [(survey.unchanged, "answered before"), (survey.standing, "failed for good before")]
@@ -173,6 +173,9 @@ def _to_ask(found: Forecast, checked: CheckedJob) -> str:
     several = f", each in {len(checked.variants)} variants" if len(checked.variants) > 1 else ""
     shown = f" ({', '.join(kinds)})" if kinds else ""
     lines = [f"{survey.to_ask:,}{shown}{several}"]
+    samples = checked.job.labels.samples if checked.job.labels is not None else 1
+    if samples > 1 and survey.to_ask:
+        lines.append(f"asked {survey.askings:,} times in all, for labels.samples = {samples}")
     if survey.unaskable:
         lines.append(
             f"{count(survey.unaskable, 'row')} cannot be asked and will fail: promptmill check --full names them"

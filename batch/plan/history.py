@@ -21,7 +21,7 @@ from batch.tokens.calibration import Answers
 MOST_CALLS: Final = 20_000
 _BATCH: Final = 5_000
 _COLUMNS: Final = (
-    *("row_id", "variant", "turn", "purpose", "state", "provider", "model_asked"),
+    *("row_id", "variant", "turn", "sample", "purpose", "state", "provider", "model_asked"),
     *("prompt_tokens", "completion_tokens", "cached_tokens", "latency_ms"),
 )
 _OF_ANOTHER_MODEL: Final = ("escalate",)
@@ -30,8 +30,12 @@ Key = tuple[str, str]
 """(row_id, variant); the variant is empty where the job has none."""
 
 
+_Asking = tuple[str, str, str, int]
+"""(row_id, variant, run, sample)."""
+
+
 class RowCalls(msgspec.Struct):
-    """What one asking of a row came to, so far as its calls were read."""
+    """What one asking of a row came to, so far as its calls were read; a row with several samples has several."""
 
     model: str
     first: int | None = None
@@ -39,13 +43,17 @@ class RowCalls(msgspec.Struct):
     prompt: int = 0
     completion: int = 0
     calls: int = 0
+    turn: int | None = None
+    """The turn of its earliest call that was read; turns are counted through the samples of a row."""
 
 
 class OfModel(msgspec.Struct):
     """What the calls that asked one model came to."""
 
-    rows: list[RowCalls] = []
-    """The rows that begin with this model, each with the calls of its own model."""
+    askings: list[RowCalls] = []
+    """The askings of rows that begin with this model, each with the calls of its own model."""
+    rows: int = 0
+    """Of how many rows these are."""
     beside: Answers = msgspec.field(default_factory=Answers)
     """The calls it was asked in the end, for rows that began with another."""
     completions: list[int] = []
@@ -103,7 +111,7 @@ def read(folder: OutputFolder, provider: str, request: str) -> History:
         drawn = {run.run for run in runs if reader.sample(run.run) is not None}
         for chosen in (same, {run.run for run in runs} - same):
             history = _of_runs(folder, reader, provider, chosen)
-            if any(found.rows for found in history.models.values()):
+            if any(found.askings for found in history.models.values()):
                 history.alike = chosen is same
                 history.drawn = chosen <= drawn
                 return history
@@ -111,26 +119,28 @@ def read(folder: OutputFolder, provider: str, request: str) -> History:
 
 
 def _of_runs(folder: OutputFolder, reader: LedgerReader, provider: str, runs: set[str]) -> History:
-    rows: dict[tuple[str, str, str], RowCalls] = {}
+    askings: dict[_Asking, RowCalls] = {}
     history = History()
     number = 0
     for call in _calls(folder, reader, runs):
         if call["state"] != "answered" or call["prompt_tokens"] is None or call["provider"] != provider:
             continue
-        _take(history, rows, call)
+        _take(history, askings, call)
         number += 1
         if number >= MOST_CALLS:
             break
-    for (row_id, variant, _), row in rows.items():
-        if row.first is not None:
-            history.models.setdefault(row.model, OfModel()).rows.append(row)
-            history.first_tokens.setdefault((row_id, variant), row.first)
+    for (row_id, variant, _, _), asking in askings.items():
+        if asking.first is not None:
+            found = history.models.setdefault(asking.model, OfModel())
+            found.askings.append(asking)
+            found.rows += (row_id, variant) not in history.first_tokens
+            history.first_tokens.setdefault((row_id, variant), asking.first)
     return history
 
 
-def _take(history: History, rows: dict[tuple[str, str, str], RowCalls], call: Mapping[str, Any]) -> None:
-    """Add one answered call to what is known of its model and of its row."""
-    model, purpose = call["model_asked"], call["purpose"]
+def _take(history: History, askings: dict[_Asking, RowCalls], call: Mapping[str, Any]) -> None:
+    """Add one answered call to what is known of its model and of its asking."""
+    model, purpose, turn = call["model_asked"], call["purpose"], call["turn"]
     prompt, completion = call["prompt_tokens"], call["completion_tokens"] or 0
     found = history.models.setdefault(model, OfModel())
     found.completions.append(completion)
@@ -142,12 +152,15 @@ def _take(history: History, rows: dict[tuple[str, str, str], RowCalls], call: Ma
     if purpose in _OF_ANOTHER_MODEL:
         found.beside.add_call(prompt, completion, first=True)
         return
-    row = rows.setdefault((call["row_id"], call["variant"] or "", call["run"]), RowCalls(model))
-    row.calls += 1
-    row.prompt += prompt
-    row.completion += completion
-    if call["turn"] == 0 and purpose in (None, "first", "retry"):
-        row.first = prompt
+    key = (call["row_id"], call["variant"] or "", call["run"], call["sample"])
+    asking = askings.setdefault(key, RowCalls(model))
+    asking.calls += 1
+    asking.prompt += prompt
+    asking.completion += completion
+    if asking.turn is None or turn < asking.turn:
+        # The first call of a later sample is called one, unless that had to be tried again.
+        first = turn == 0 if call["sample"] == 0 else purpose in ("sample", "retry")
+        asking.turn, asking.first = turn, prompt if first and purpose != "reask" else None
 
 
 def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterator[dict[str, Any]]:
@@ -161,7 +174,7 @@ def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterat
                 names = [name for name in _COLUMNS if name in file.schema_arrow.names]
                 for batch in file.iter_batches(_BATCH, columns=names):
                     for call in batch.to_pylist():
-                        yield {"purpose": None, **call, "run": run}
+                        yield {"purpose": None, "sample": 0, **call, "run": run}
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(
                 f"{path}: cannot be read: {' '.join(str(exc).split()).rstrip('.')}. The ledger says that this file of "
@@ -175,6 +188,7 @@ def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterat
             "row_id": row_id,
             "variant": variant,
             "turn": call.turn,
+            "sample": call.sample,
             "purpose": call.purpose,
             "state": call.state,
             "provider": call.provider,

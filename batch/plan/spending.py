@@ -56,6 +56,8 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     rows: int
     """Rows that begin with it; none for a model that is only asked in the end."""
+    askings: int = 0
+    """How often these are asked; as many as there are rows, unless rows get several samples."""
     calls: Range
     prompt: Range
     completion: Range
@@ -95,9 +97,10 @@ def begun(job: Job, model: str, loads: Sequence[Load], known: Known, shape: Shap
     """
     tokens = known.tokens
     first = tokens.of(measure.total(tuple(load.first) for load in loads), squares=sum(load.squares for load in loads))
+    first += _exactly(sum(load.known for load in loads))
     before = known.history.of(model)
-    if before is not None and len(before.rows) >= ENOUGH_ROWS:
-        return _from_answers(model, sum(load.rows for load in loads), first, before, known)
+    if before is not None and before.rows >= ENOUGH_ROWS:
+        return _from_answers(model, loads, first, before, known)
     later = tokens.of(measure.total(tuple(load.later) for load in loads))
     told = known.notes.answers.get(shape)
     learned = told is not None and told.firsts >= _ENOUGH_ANSWERS
@@ -106,15 +109,15 @@ def begun(job: Job, model: str, loads: Sequence[Load], known: Known, shape: Shap
         mean, ratio = told.completion_tokens / told.calls, told.calls / told.firsts
         answer = _within(Range(mean, mean * (1 - _OF_THE_MODEL), mean * (1 + 2 * _OF_THE_MODEL)), job)
         turns = Range(ratio, max(1.0, ratio * 0.7), max(1.0, ratio * 1.5)) if shape != "text" else turns
-    samples = float(getattr(job.labels, "samples", 1))
-    calls = turns.scaled(sum(load.calls for load in loads) * samples)
+    calls = turns.scaled(float(sum(load.calls for load in loads)))
     replayed = answer.scaled(float(sum(load.replays for load in loads)))
     return Spending(
         model=model,
         rows=sum(load.rows for load in loads),
+        askings=sum(load.askings for load in loads),
         calls=calls,
         # A turn sends again what was sent before it, and a little more: a tool's result, why an answer was refused.
-        prompt=_times(first + later + replayed, turns).scaled(samples),
+        prompt=_times(first + later + replayed, turns),
         completion=_times(answer, calls),
         basis="learned" if learned else "guess",
         answers=round(told.calls) if told is not None and learned else 0,
@@ -143,22 +146,23 @@ def in_the_end(job: Job, model: str, rows_of: Sequence[Spending], history: Histo
         rows_of: what the rows take of the models they begin with.
         history: of the output folder.
     """
-    rows = sum(spending.rows for spending in rows_of)
-    each = _exactly(sum(spending.prompt.likely for spending in rows_of) / max(1, rows))
+    askings = sum(spending.askings for spending in rows_of)
+    each = _exactly(sum(spending.prompt.likely for spending in rows_of) / max(1, askings))
     answer = _answer(job, "labels")
     known = history.of(model)
-    asked = sum(len(found.rows) for name, found in history.models.items() if name != model)
+    others = [found for name, found in history.models.items() if name != model]
+    asked = sum(found.rows for found in others)
     basis: Basis = "answers" if asked >= ENOUGH_ROWS else "guess"
     if basis == "answers" and known is not None and known.beside.calls:
         beside = known.beside
-        share = beside.calls / asked
-        calls = around(share * rows, rows * math.sqrt(share / asked + (_unlike(history) * share) ** 2))
+        share = beside.calls / sum(len(found.askings) for found in others)
+        calls = around(share * askings, askings * math.sqrt(share / asked + (_unlike(history) * share) ** 2))
         each = _exactly(beside.prompt_tokens / beside.calls)
         answer = _exactly(beside.completion_tokens / beside.calls)
     elif basis == "answers":
-        calls = Range(0.0, 0.0, rows * min(1.0, _NEVER / asked))
+        calls = Range(0.0, 0.0, askings * min(1.0, _NEVER / asked))
     else:
-        calls = _ESCALATED.scaled(float(rows))
+        calls = _ESCALATED.scaled(float(askings))
     return Spending(
         model=model,
         rows=0,
@@ -174,28 +178,32 @@ def in_the_end(job: Job, model: str, rows_of: Sequence[Spending], history: Histo
     )
 
 
-def _from_answers(model: str, rows: int, first: Range, before: OfModel, known: Known) -> Spending:
+def _from_answers(model: str, loads: Sequence[Load], first: Range, before: OfModel, known: Known) -> Spending:
     """What is told by rows of the job that were answered."""
-    asked, unlike = before.rows, _unlike(known.history)
-    number = len(asked)
+    asked, number, unlike = before.askings, before.rows, _unlike(known.history)
+    rows, askings = sum(load.rows for load in loads), sum(load.askings for load in loads)
+    # The samples of a row are much alike: however many they are, they tell no more than one of it, and none of them
+    # makes up for what another is too long.
+    to_come = _ToCome(askings, askings / math.sqrt(max(1, rows)), number)
     wider = 1.0 + 2.0 / number  # of a few rows even the spread is not well known
     ratio = sum(row.prompt for row in asked) / max(1, sum(row.first or 0 for row in asked))
-    mean_first = max(1.0, sum(row.first or 0 for row in asked) / number)
+    mean_first = max(1.0, sum(row.first or 0 for row in asked) / len(asked))
     missed = _spread([row.prompt - ratio * (row.first or 0) for row in asked], 0.0)
     of_ratio = missed / math.sqrt(number) / mean_first
     base = (first.most - first.likely) / WIDE
     prompt = _about(
         ratio * first.likely,
-        (ratio * base, wider * first.likely * of_ratio, wider * missed * math.sqrt(rows)),
+        (ratio * base, wider * first.likely * of_ratio, wider * missed * to_come.root),
         unlike if any(row.calls > 1 for row in asked) else 0.0,
     )
-    calls = _mean([float(row.calls) for row in asked], rows, wider, unlike)
+    calls = _mean([float(row.calls) for row in asked], to_come, wider, unlike)
     return Spending(
         model=model,
         rows=rows,
-        calls=Range(calls.likely, max(float(rows), calls.least), max(float(rows), calls.most)),
+        askings=askings,
+        calls=Range(calls.likely, max(float(askings), calls.least), max(float(askings), calls.most)),
         prompt=prompt,
-        completion=_mean([float(row.completion) for row in asked], rows, wider, unlike),
+        completion=_mean([float(row.completion) for row in asked], to_come, wider, unlike),
         basis="answers",
         answers=number,
         prompt_basis=known.prompt_basis,
@@ -206,13 +214,23 @@ def _from_answers(model: str, rows: int, first: Range, before: OfModel, known: K
     )
 
 
-def _mean(numbers: list[float], rows: int, wider: float, unlike: float) -> Range:
-    """The sum over rows to come, of what some rows had."""
-    mean = sum(numbers) / len(numbers)
+class _ToCome(NamedTuple):
+    """How much is to be asked, beside how much was."""
+
+    askings: int
+    root: float
+    """The root of the sum of the askings of each row squared."""
+    told_by: int
+    """How many rows were answered."""
+
+
+def _mean(numbers: list[float], to_come: _ToCome, wider: float, unlike: float) -> Range:
+    """The sum over the askings to come, of what some askings had."""
+    mean, askings = sum(numbers) / len(numbers), to_come.askings
     spread = _spread(numbers, mean)
-    doubt = (wider * rows * spread / math.sqrt(len(numbers)), wider * spread * math.sqrt(rows))
-    unseen = mean * rows / len(numbers) / WIDE  # of n rows that are all alike the next one may be another
-    return _about(mean * rows, (*doubt, unseen), unlike if spread else 0.0)
+    doubt = (wider * askings * spread / math.sqrt(to_come.told_by), wider * spread * to_come.root)
+    unseen = mean * askings / to_come.told_by / WIDE  # of n rows that are all alike the next one may be another
+    return _about(mean * askings, (*doubt, unseen), unlike if spread else 0.0)
 
 
 def _about(likely: float, deviations: Sequence[float], unlike: float) -> Range:

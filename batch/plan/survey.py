@@ -23,7 +23,7 @@ from batch.ledger.reader import Entry
 from batch.plan import history
 from batch.plan.gone import Pass
 from batch.plan.history import History
-from batch.plan.kinds import kind_of
+from batch.plan.kinds import kind_of, samples_had
 from batch.plan.preflight import CheckedJob
 from batch.plan.question import Question, question
 from batch.plan.sizes import RowSize, Sizer
@@ -39,9 +39,13 @@ class Load(msgspec.Struct):
     """What is to be asked of one model, of rows whose first prompts fall into one band of its prices."""
 
     rows: int = 0
+    askings: int = 0
+    """How often these rows are asked: once for each sample that they lack."""
     calls: int = 0
+    known: float = 0.0
+    """The tokens of all first calls together whose tokens are known, because the row was asked the same before."""
     first: list[float] = msgspec.field(default_factory=lambda: list(measure.NOTHING))
-    """The counts of all first calls together."""
+    """The counts of all other first calls together."""
     later: list[float] = msgspec.field(default_factory=lambda: list(measure.NOTHING))
     """Of the calls that follow whatever the answers are, without the answers."""
     replays: int = 0
@@ -49,20 +53,31 @@ class Load(msgspec.Struct):
     likely: float = 0.0
     """The likely tokens of all first calls together, before this pass taught anything."""
     squares: float = 0.0
-    """The sum of the likely tokens of each row squared."""
+    """The sum of the likely tokens of each row squared, of rows whose tokens are not known."""
 
-    def add(self, size: RowSize, likely: float) -> None:
-        """Add one row."""
+    def add(self, size: RowSize, likely: float, *, askings: int = 1, known: bool = False) -> None:
+        """Add one row.
+
+        Args:
+            size: of one asking.
+            likely: the tokens of the first call of one.
+            askings: how often it is asked.
+            known: whether those tokens are known.
+        """
         self.rows += 1
-        self.calls += size.calls
-        for place, number in enumerate(size.first):
-            self.first[place] += number
+        self.askings += askings
+        self.calls += askings * size.calls
         if size.calls > 1:
             for place, number in enumerate(size.later):
-                self.later[place] += number
-            self.replays += size.replays
-        self.likely += likely
-        self.squares += likely * likely
+                self.later[place] += askings * number
+            self.replays += askings * size.replays
+        self.likely += askings * likely
+        if known:
+            self.known += askings * likely
+            return
+        for place, number in enumerate(size.first):
+            self.first[place] += askings * number
+        self.squares += (askings * likely) ** 2  # all askings of a row are larger or smaller than likely together
 
 
 class Survey(msgspec.Struct):
@@ -98,6 +113,11 @@ class Survey(msgspec.Struct):
     def to_ask(self) -> int:
         """Rows that will be sent."""
         return sum(self.asked.values()) - self.unaskable + self.begun
+
+    @property
+    def askings(self) -> int:
+        """How often these rows are asked in all; more than there are rows where a row gets several samples."""
+        return sum(load.askings for bands in self.loads.values() for load in bands.values())
 
 
 def unseen(rows: int, part: float | None) -> None:
@@ -170,7 +190,7 @@ class _Look:
                 elif key in self._carried:
                     self.found.begun += 1
                     if asked.request is not None:
-                        self._add(variant.model, self._sizer.row(asked.request))
+                        self._add(variant.model, self._sizer.row(asked.request), self._lacks(entry, asked))
                 else:
                     self._count(variant.model, key, entry, asked)
 
@@ -186,19 +206,35 @@ class _Look:
             if request is None:
                 found.unaskable += 1
             else:
-                self._add(model, self._sizer.row(request))
+                size = self._sizer.row(request)
+                known = self._learn(model, key, size) if kind == "short" else None
+                self._add(model, size, self._lacks(entry, asked), known)
             return
         found.standing += kind == "permanent"
         found.unchanged += kind is None
-        if kind is None and request is not None and (tokens := found.history.first_tokens.pop(key, None)) is not None:
-            taught = found.taught.setdefault(model, Learned())
-            if taught.answers < TAUGHT:
-                taught.learn(self._sizer.row(request).first, tokens)
+        if kind is None and request is not None and key in found.history.first_tokens:
+            self._learn(model, key, self._sizer.row(request))
 
-    def _add(self, model: str, size: RowSize) -> None:
-        likely = self._models[model].likely(size.first)
+    def _learn(self, model: str, key: history.Key, size: RowSize) -> int | None:
+        """Learn from the answer to a row that asks the same still; the tokens of its first call, if they are known."""
+        tokens = self.found.history.first_tokens.pop(key, None)
+        if tokens is not None:
+            taught = self.found.taught.setdefault(model, Learned())
+            if taught.answers < TAUGHT:
+                taught.learn(size.first, tokens)
+        return tokens
+
+    def _lacks(self, entry: Entry | None, asked: Question) -> int:
+        """How often a row is asked: once, or once for each sample that it has not got."""
+        labels = self._checked.job.labels
+        samples = 1 if labels is None else labels.samples
+        return max(0, samples - samples_had(entry, asked.fingerprint, labels).ended)
+
+    def _add(self, model: str, size: RowSize, askings: int, known: int | None = None) -> None:
+        likely = self._models[model].likely(size.first) if known is None else float(known)
         band = bisect_right(self._borders.get(model, []), likely)
-        self.found.loads.setdefault(model, {}).setdefault(band, Load()).add(size, likely)
+        load = self.found.loads.setdefault(model, {}).setdefault(band, Load())
+        load.add(size, likely, askings=askings, known=known is not None)
 
 
 def _index(checked: CheckedJob, stack: ExitStack) -> IndexReader | None:

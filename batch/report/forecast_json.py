@@ -22,7 +22,8 @@ KEYS: Final[dict[str, str]] = {
     "job": "The name of the job.",
     "output": "The output folder that the input was held against.",
     "input_rows": "Rows of the input.",
-    "rows": "Rows by what becomes of them; a row counts once for each variant. to_ask: those that will be sent.",
+    "rows": "Rows by what becomes of them; a row counts once for each variant. to_ask: those that will be sent. short: "
+    "those among them that lack samples. askings: how often they are asked in all, as labels.samples says.",
     "calls": "Calls that the next run will make.",
     "input_tokens": "Tokens that they will send.",
     "output_tokens": "Tokens that they will get.",
@@ -57,6 +58,7 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
         "input_rows": survey.read,
         "rows": {
             "to_ask": survey.to_ask,
+            "askings": survey.askings,
             **{kind: survey.asked[kind] for kind in survey.kinds},
             "begun": survey.begun,
             "cannot_be_asked": survey.unaskable,
@@ -87,6 +89,7 @@ def _model(one: ModelForecast) -> dict[str, Any]:
     return {
         "model": spending.model,
         "rows": spending.rows,
+        "askings": spending.askings,
         **_spent(lambda what: what(spending)),
         **_costs(cost),
         "off_peak_from": None if off_peak is None or off_peak.at_us is None else iso(off_peak.at_us),

@@ -68,10 +68,17 @@ class Learner:
             return
         notes = self._notes.setdefault(call.model_asked, Notes())
         notes.learned.learn(size, usage.prompt_tokens)
-        first = call.turn == 0 and call.purpose in (None, "first", "retry")
         if call.purpose != "escalate":
-            notes.of(self._shape).add_call(usage.prompt_tokens, usage.completion_tokens, first=first)
+            notes.of(self._shape).add_call(usage.prompt_tokens, usage.completion_tokens, first=self._first(call))
         self.answers += 1
+
+    def _first(self, call: Call) -> bool:
+        """Whether it is the first call of an asking; each sample of a row is one."""
+        if call.sample == 0:
+            return call.turn == 0 and call.purpose in (None, "first", "retry")
+        # Turns are counted through the samples. What is tried again for a label is the first turn, unless a user or
+        # tools have more to say, which is rare beside samples.
+        return call.purpose == "sample" or (call.purpose == "retry" and self._shape == "labels")
 
     def take(self) -> dict[str, Notes]:
         """What was learned since this was asked last, by the name under which it is kept."""

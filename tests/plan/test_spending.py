@@ -44,7 +44,7 @@ def by_answers(plain: Job, asked: Sequence[BilledRow], rest: Sequence[BilledRow]
         assert row.calls.first is not None
         learned.learn(row.first, row.calls.first)
     tokens = TokenModel(learned, alike=len(asked) >= 30)
-    history = History(models={"m": OfModel(rows=[row.calls for row in asked])}, drawn=True)
+    history = History(models={"m": OfModel([row.calls for row in asked], len(asked))}, drawn=True)
     sizes = [RowSize(row.first) for row in rest]
     return spending.begun(plain, "m", loads(sizes, tokens), Known(history, Notes(), tokens, "answers"), shape)
 
@@ -96,7 +96,7 @@ def test_of_few_answers_nothing_is_told_and_of_another_job_more_is_allowed_for(p
     rows = [RowCalls("m", 20, 20, 10 + number, 1) for number in range(4)]
 
     def said(number: int, *, alike: bool = True, drawn: bool = False) -> Spending:
-        history = History(models={"m": OfModel(rows=(rows * 10)[:number])}, alike=alike, drawn=drawn)
+        history = History(models={"m": OfModel((rows * 10)[:number], number)}, alike=alike, drawn=drawn)
         return spending.begun(plain, "m", loads(sizes, tokens), Known(history, Notes(), tokens, "guess"), "text")
 
     assert said(4).basis == "guess"
@@ -157,12 +157,12 @@ def test_the_model_that_is_asked_in_the_end_is_counted(tmp_path: Path) -> None:
     known = Known(History(), Notes(), tokens, "guess")
     begun = [spending.begun(wanted, "m", loads([RowSize(SIZE)] * 1_000, tokens), known, "labels")]
     beside = OfModel(beside=Answers(5, 5, 300, 300, 20, 80))
-    often = spending.in_the_end(wanted, "big", begun, History(models={"m": OfModel(rows=rows), "big": beside}))
+    often = spending.in_the_end(wanted, "big", begun, History(models={"m": OfModel(rows, 50), "big": beside}))
     assert often.calls.likely == pytest.approx(100)
     assert often.prompt.likely == pytest.approx(6_000)
     assert often.calls.least < 50
     assert often.calls.most > 150
-    never = spending.in_the_end(wanted, "big", begun, History(models={"m": OfModel(rows=rows)}))
+    never = spending.in_the_end(wanted, "big", begun, History(models={"m": OfModel(rows, 50)}))
     assert never.calls.likely == 0
     assert never.calls.most == pytest.approx(60)
     guessed = spending.in_the_end(wanted, "big", begun, History())
