@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli import jobs
+from batch.cli.sums import shared_text
 from batch.cli.text import count, decimal, money, pairs, say, say_json, table, wrapped
 from batch.core.clock import describe, iso
 from batch.core.errors import EXIT_OK, RefusedToStart
@@ -176,6 +177,8 @@ def _to_ask(found: Forecast, checked: CheckedJob) -> str:
     samples = checked.job.labels.samples if checked.job.labels is not None else 1
     if samples > 1 and survey.to_ask:
         lines.append(f"asked {survey.askings:,} times in all, for labels.samples = {samples}")
+    if survey.shared:
+        lines.append(shared_text(survey.shared))
     if survey.unaskable:
         lines.append(
             f"{count(survey.unaskable, 'row')} cannot be asked and will fail: promptmill check --full names them"

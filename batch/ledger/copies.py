@@ -8,7 +8,7 @@ settles it. It sends nothing and tells nobody: `run.copies` does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -47,6 +47,11 @@ class CopiesReader(LedgerReader):
     def ended(self) -> list[int]:
         """The work numbers of rows that were asked for others too, and have an outcome that nobody has looked at."""
         return [row[0] for row in self._rows(copy_statements.ENDED)]
+
+    def answered(self) -> Iterator[bytes]:
+        """The keys of requests whose answers are kept for rows to come, which an older ledger has no place for."""
+        if self._first(copy_statements.MADE) is not None:
+            yield from (row[0] for row in self._rows(copy_statements.ANSWERED))
 
     def any_ready(self) -> bool:
         """Whether a row waits for an answer that is there."""

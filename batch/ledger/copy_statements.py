@@ -203,6 +203,16 @@ FROM pending
 WHERE state = 4
 GROUP BY variant
 """
+MADE: Final = """
+SELECT 1
+FROM sqlite_master
+WHERE type = 'table' AND name = 'asked'
+"""
+ANSWERED: Final = """
+SELECT key
+FROM asked
+WHERE outcome IS NOT NULL
+"""
 ANY_READY: Final = """
 SELECT 1
 FROM asked

@@ -75,13 +75,17 @@ ORDER BY part
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn what SQLite says into a `StorageError` with the way out."""
+def kept_aside(what: str) -> Iterator[None]:
+    """Turn what SQLite says of a private database into a `StorageError` with the way out.
+
+    Args:
+        what: is kept there, for the message.
+    """
     try:
         yield
     except apsw.Error as exc:
         raise StorageError(
-            f"the ids of the input, kept in a temporary file, cannot be held against the ledger: {reason(exc)}. Make "
+            f"{what}, kept in a temporary file, cannot be held against the ledger: {reason(exc)}. Make "
             "room in the folder for temporary files (TMPDIR), then run the same command again; nothing was changed."
         ) from exc
 
@@ -130,7 +134,7 @@ class Pass:
                 if failure is not None and len(self.unreadable_first) < EXAMPLES:
                     self.unreadable_first.append(failure.message)
         met: dict[str, tuple[int, str]] = {}
-        with _told():
+        with kept_aside("the ids of the input"):
             rows = identify(batch, self._spec, {}, self)
             for row in rows:
                 met |= row.met
@@ -161,7 +165,7 @@ class Pass:
         """
         if not self._has_table:
             return Gone()
-        with _told():
+        with kept_aside("the ids of the input"):
             self._db.execute(_FIND, (msgspec.json.encode(list(variants)).decode(),))
             found: Any = self._db.execute(_COUNT).fetchone()
         return Gone(*found)

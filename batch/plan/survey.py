@@ -11,16 +11,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from typing import Final
 
 import msgspec
 
 from batch.input.batches import SourceBatch
 from batch.job.options import KINDS, ORDINARY, Kind
+from batch.labels.samples import Sampling
+from batch.ledger.copies import key_of
 from batch.ledger.index import Gone, IndexReader
 from batch.ledger.reader import Entry
 from batch.plan import history
+from batch.plan.asked import Asked
 from batch.plan.gone import Pass
 from batch.plan.history import History
 from batch.plan.kinds import kind_of, samples_had
@@ -89,6 +92,8 @@ class Survey(msgspec.Struct):
     """Rows that need work, by reason; a row counts once for each variant."""
     unaskable: int = 0
     """Of the rows that need work, those that fail without being sent."""
+    shared: int = 0
+    """Of the rows that need work, those that are not sent because another one asks the same, and gets the answer."""
     standing: int = 0
     """Rows that failed for good, and are left alone."""
     unchanged: int = 0
@@ -112,7 +117,7 @@ class Survey(msgspec.Struct):
     @property
     def to_ask(self) -> int:
         """Rows that will be sent."""
-        return sum(self.asked.values()) - self.unaskable + self.begun
+        return sum(self.asked.values()) - self.unaskable - self.shared + self.begun
 
     @property
     def askings(self) -> int:
@@ -171,9 +176,16 @@ class _Look:
         self._table = stack.enter_context(Pass(checked.folder.ledger if made else None, checked.job.input))
         self._carried = set() if self._index is None else self._index.carried()
         self._settled = {} if self._index is None else self._index.settled()
+        self._asked: Asked | None = None
+        if checked.job.prompt.dedupe:
+            self._asked = stack.enter_context(closing(Asked.before(checked.folder.ledger if made else None)))
 
     def take(self, batch: SourceBatch) -> None:
         """Look at some rows."""
+        with self._asked or nullcontext():
+            self._take(batch)
+
+    def _take(self, batch: SourceBatch) -> None:
         rows = self._table.take(batch)
         entries = {} if self._index is None else self._index.entries([row.row_id for row in rows])
         self.found.read += len(rows)
@@ -189,8 +201,8 @@ class _Look:
                     self.found.unchanged += 1  # answered by a run that has not published it yet
                 elif key in self._carried:
                     self.found.begun += 1
-                    if asked.request is not None:
-                        self._add(variant.model, self._sizer.row(asked.request), self._lacks(entry, asked))
+                    if asked.request is not None and not self._shared(had := self._had(entry, asked), asked):
+                        self._add(variant.model, self._sizer.row(asked.request), had)
                 else:
                     self._count(variant.model, key, entry, asked)
 
@@ -205,10 +217,10 @@ class _Look:
             found.asked[kind] += 1
             if request is None:
                 found.unaskable += 1
-            else:
+            elif not self._shared(had := self._had(entry, asked), asked):
                 size = self._sizer.row(request)
                 known = self._learn(model, key, size) if kind == "short" else None
-                self._add(model, size, self._lacks(entry, asked), known)
+                self._add(model, size, had, known)
             return
         found.standing += kind == "permanent"
         found.unchanged += kind is None
@@ -224,13 +236,19 @@ class _Look:
                 taught.learn(size.first, tokens)
         return tokens
 
-    def _lacks(self, entry: Entry | None, asked: Question) -> int:
-        """How often a row is asked: once, or once for each sample that it has not got."""
-        labels = self._checked.job.labels
-        samples = 1 if labels is None else labels.samples
-        return max(0, samples - samples_had(entry, asked.fingerprint, labels).ended)
+    def _had(self, entry: Entry | None, asked: Question) -> Sampling:
+        """The samples of a row that are not asked for again."""
+        return samples_had(entry, asked.fingerprint, self._checked.job.labels)
 
-    def _add(self, model: str, size: RowSize, askings: int, known: int | None = None) -> None:
+    def _shared(self, had: Sampling, asked: Question) -> bool:
+        """Whether a row gets the answer of another one, which asks the same; it is counted then."""
+        shared = self._asked is not None and not self._asked.first(key_of(asked.fingerprint, had))
+        self.found.shared += shared
+        return shared
+
+    def _add(self, model: str, size: RowSize, had: Sampling, known: int | None = None) -> None:
+        labels = self._checked.job.labels
+        askings = 1 if labels is None else max(0, labels.samples - had.ended)
         likely = self._models[model].likely(size.first) if known is None else float(known)
         band = bisect_right(self._borders.get(model, []), likely)
         load = self.found.loads.setdefault(model, {}).setdefault(band, Load())

@@ -23,7 +23,8 @@ KEYS: Final[dict[str, str]] = {
     "output": "The output folder that the input was held against.",
     "input_rows": "Rows of the input.",
     "rows": "Rows by what becomes of them; a row counts once for each variant. to_ask: those that will be sent. short: "
-    "those among them that lack samples. askings: how often they are asked in all, as labels.samples says.",
+    "those among them that lack samples. askings: how often they are asked in all, as labels.samples says. shared: "
+    "those that are not sent because another one asks the same, and get its answer (prompt.dedupe).",
     "calls": "Calls that the next run will make.",
     "input_tokens": "Tokens that they will send.",
     "output_tokens": "Tokens that they will get.",
@@ -61,6 +62,7 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
             "askings": survey.askings,
             **{kind: survey.asked[kind] for kind in survey.kinds},
             "begun": survey.begun,
+            "shared": survey.shared,
             "cannot_be_asked": survey.unaskable,
             "unchanged": survey.unchanged,
             "failed_for_good": survey.standing,

@@ -16,6 +16,8 @@ __all__ = ["mill", "state"]
 
 NAMES = ["billing", "delivery", "other"]
 LABELS = f"names = {NAMES!r}"
+DISTINCT = 7
+SHARED = ("--set", "prompt.dedupe=true")
 WORDS = ("My billing is wrong", "The delivery is late and nobody tells me why", "Nothing fits")
 
 
@@ -99,3 +101,49 @@ def test_what_another_job_with_samples_taught_is_told_of_one_asking(mill: Shell,
     assert mill("run", mill.folder).code == 0
     found = told(cli, mill.folder, "-o", mill.folder / "second", "--set", "labels.samples=2")
     assert (found["basis"], found["rows"]["askings"], found["calls"]["likely"]) == ("learned", 20, 20)
+
+
+def questions(rows: int) -> list[dict[str, Any]]:
+    """Rows that ask for so few different things, over and over."""
+    return [{"id": f"r-{n:03d}", "text": f"Tell me about the number {n % DISTINCT}."} for n in range(rows)]
+
+
+@pytest.fixture
+def sharing(mill: Shell) -> Shell:
+    """A job that sends one call at a time."""
+    mill.sections["limits"] = ["concurrency = 1"]
+    return mill
+
+
+def test_rows_that_ask_the_same_are_counted_once_and_told(sharing: Shell, cli: Cli) -> None:
+    """40 rows ask 7 things; what says nothing is not sent, and what was answered is asked again for rows to come."""
+    blank = [{"id": f"b-{n}", "text": " "} for n in range(3)]
+    sharing.write([*questions(40), *blank])
+    found = told(cli, sharing.folder, *SHARED)
+    expected = {"new": 43, "to_ask": 7, "askings": 7, "shared": 33, "cannot_be_asked": 3}
+    assert found["rows"].items() >= expected.items()
+    assert found["calls"] == {"likely": 7, "least": 7, "most": 7}
+    alone = told(cli, sharing.folder)
+    assert (alone["rows"]["to_ask"], alone["rows"]["shared"], alone["calls"]["likely"]) == (40, 0, 40)
+    assert found["input_tokens"]["likely"] == pytest.approx(alone["input_tokens"]["likely"] * 7 / 40, rel=0.05)
+    said = cli("estimate", sharing.folder, *SHARED).out
+    assert re.search(r"to ask +7 \(43 new\)\n +33 rows with the answer of another that asks the same", said), said
+    assert "3 rows cannot be asked and will fail" in said
+    assert sharing("run", sharing.folder, *SHARED).code == 1
+    assert len(books(sharing)) == 7
+    sharing.write([*questions(45), *blank])
+    again = told(cli, sharing.folder, *SHARED)
+    assert again["rows"].items() >= {"to_ask": 5, "shared": 0, "unchanged": 40, "failed_for_good": 3}.items()
+
+
+def test_answers_that_a_killed_run_keeps_for_rows_to_come_are_not_estimated_again(sharing: Shell, cli: Cli) -> None:
+    """What is estimated after the kill is what the next command buys."""
+    sharing.write(questions(40))
+    sharing.more["PROMPTMILL_FAILPOINT"] = "copies.ended:2"
+    assert sharing("run", sharing.folder, *SHARED).code < 0
+    del sharing.more["PROMPTMILL_FAILPOINT"]
+    found = told(cli, sharing.folder, *SHARED)
+    bought = len(books(sharing))
+    assert 0 < found["calls"]["likely"] < DISTINCT
+    assert sharing("run", sharing.folder, *SHARED).code == 0
+    assert len(books(sharing)) - bought == found["calls"]["likely"]
