@@ -17,6 +17,10 @@ from batch.core.hours import Window, tz
 MARGIN_US: Final = MICROSECONDS
 LOOK_AGAIN_S: Final = 30.0
 _MINUTE_US: Final = 60 * MICROSECONDS
+_WEEK_MINUTES: Final = 7 * 24 * 60
+_WEEK_US: Final = _WEEK_MINUTES * _MINUTE_US
+_EXACT_US: Final = 6 * _WEEK_US
+"""So far ahead hours are looked at one by one; what lies behind that is taken to be alike."""
 _FAR_MINUTES: Final = 15 * 24 * 60  # a window of one day of the week that summer time swallows comes a week later
 
 
@@ -64,12 +68,58 @@ class Hours:
             self._opens_us = found * _MINUTE_US
         return self._opens_us
 
+    def first_us(self, from_us: int) -> int:
+        """When a request may leave, at a moment or soonest after it, in microseconds of UTC."""
+        return from_us if self._open(from_us) else self.opens_us(from_us)
+
+    def done_us(self, from_us: int, seconds: float) -> int:
+        """When what takes so many seconds of these hours is done, in microseconds of UTC.
+
+        Args:
+            from_us: when it begins, in microseconds of UTC.
+            seconds: how long requests are to leave.
+        """
+        at_us, left_us, ahead = from_us, round(seconds * MICROSECONDS), True
+        while left_us > 0:
+            begins_us = self.first_us(at_us)
+            at_us = self._shuts_us(begins_us)
+            if begins_us + left_us <= at_us:
+                return begins_us + left_us
+            left_us -= at_us - begins_us
+            if ahead and at_us - from_us > _EXACT_US:
+                ahead = False
+                a_week_us = max(1, self._open_for_us(at_us, at_us + _WEEK_US))
+                at_us += left_us // a_week_us * _WEEK_US
+                left_us %= a_week_us
+        return at_us
+
+    def _open_for_us(self, at_us: int, end_us: int) -> int:
+        """For how long requests may leave between two moments."""
+        open_us = 0
+        while (begins_us := self.first_us(at_us)) < end_us:
+            at_us = min(end_us, self._shuts_us(begins_us))
+            open_us += at_us - begins_us
+        return open_us
+
+    def _shuts_us(self, at_us: int) -> int:
+        """The end of the hours that a moment lies in, at most a week later; the moment itself if it lies in none."""
+        if not self._open(at_us):
+            return at_us
+        minute = at_us // _MINUTE_US
+        later = range(minute + 1, minute + _WEEK_MINUTES)
+        return _MINUTE_US * next((end for end in later if not self._open(end * _MINUTE_US)), minute + _WEEK_MINUTES)
+
     def waits_for(self) -> str:
         """Until when nothing leaves, for people; while nothing may."""
         now_us = self._clock.now_us()
-        opens_us, zone = self.opens_us(now_us), self._windows[0].zone
-        local = datetime.fromtimestamp(opens_us / MICROSECONDS, tz=UTC).astimezone(tz(zone))
-        return f"its hours, until {local:%Y-%m-%d %H:%M} {zone}, {describe((opens_us - now_us) / MICROSECONDS)}"
+        opens_us = self.opens_us(now_us)
+        return f"its hours, until {self.local(opens_us)}, {describe((opens_us - now_us) / MICROSECONDS)}"
+
+    def local(self, at_us: int) -> str:
+        """A moment on the clocks of the first window, with the name of their zone, to the minute."""
+        zone = self._windows[0].zone
+        moment = datetime.fromtimestamp(at_us / MICROSECONDS, tz=UTC).astimezone(tz(zone))
+        return f"{moment:%Y-%m-%d %H:%M} {zone}"
 
     def _open(self, at_us: int) -> bool:
         return any(at_us in window for window in self._windows)

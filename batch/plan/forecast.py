@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
-from batch.core.clock import Clock
+from batch.core.clock import MICROSECONDS, Clock
 from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.limits.hours import Hours
 from batch.plan import pricing, spending
 from batch.plan.preflight import CheckedJob
 from batch.plan.pricing import Money, Priced
@@ -39,8 +40,13 @@ class Duration(msgspec.Struct, frozen=True, kw_only=True):
     """How long a run takes, and what holds it up."""
 
     seconds: Range
+    """From now on, hours in which nothing may leave included."""
+    sending: Range
+    """For how many seconds of that requests may leave."""
     limit: str
     """The key of the limit."""
+    from_us: int = 0
+    """Now, in microseconds of UTC."""
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +56,12 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelForecast, ...]
     duration: Duration | None
     """None where nothing limits the run but how long a call takes, and nobody knows that."""
+    hours: Hours | None = None
+    """When calls may leave; None for always."""
+    begins_us: int = 0
+    """When the first one may, in microseconds of UTC: its prices count."""
+    waits: bool = False
+    """Whether that is later than now."""
     trouble: str | None = None
     """What is wrong with the file of what was learned."""
 
@@ -115,14 +127,22 @@ def forecast(
     escalate = job.labels.escalate if job.labels is not None else None
     if escalate is not None and escalate not in names:
         spendings.append(spending.in_the_end(job, escalate, spendings, found.history))
-    now_us = (clock or Clock()).now_us()
+    clock = clock or Clock()
+    now_us = clock.now_us()
+    hours = Hours(clock, job.limits.hours) if job.limits.hours else None
+    begins_us = now_us if hours is None else hours.first_us(now_us)
     return Forecast(
         survey=found,
         models=tuple(
-            ModelForecast(spending=one, priced=pricing.price(checked, one, found.loads.get(one.model, {}), now_us))
+            ModelForecast(
+                spending=one, priced=pricing.price(checked, one, found.loads.get(one.model, {}), begins_us, hours)
+            )
             for one in spendings
         ),
-        duration=_duration(checked, spendings),
+        duration=_duration(checked, spendings, hours, now_us),
+        hours=hours,
+        begins_us=begins_us,
+        waits=begins_us > now_us,
         trouble=calibration.trouble,
     )
 
@@ -143,7 +163,7 @@ def _tokens(kept: Learned, taught: Learned | None) -> tuple[TokenModel, Basis]:
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
-def _duration(checked: CheckedJob, spendings: Sequence[Spending]) -> Duration | None:
+def _duration(checked: CheckedJob, spendings: Sequence[Spending], hours: Hours | None, now_us: int) -> Duration | None:
     """How long the calls take by the limits of the job and of each model: the tightest of them counts."""
     limits = checked.job.limits
     found = _held(limits, spendings, "limits", checked)
@@ -151,13 +171,28 @@ def _duration(checked: CheckedJob, spendings: Sequence[Spending]) -> Duration | 
         own = limits.model.get(one.model)
         if own is not None:
             found += _held(own, [one], f'limits.model."{one.model}"', checked)
-    return max(found, key=lambda duration: duration.seconds.likely, default=None)
+    if not found:
+        return None
+    sending, limit = max(found, key=lambda one: one[0].likely)
+    return Duration(seconds=_passed(sending, hours, now_us), sending=sending, limit=limit, from_us=now_us)
+
+
+def _passed(sending: Range, hours: Hours | None, now_us: int) -> Range:
+    """How many seconds pass until requests could leave for so long."""
+    if hours is None:
+        return sending
+    return Range(
+        *(
+            (hours.done_us(now_us, seconds) - now_us) / MICROSECONDS
+            for seconds in (sending.likely, sending.least, sending.most)
+        )
+    )
 
 
 def _held(
     limits: LimitSpec | ModelLimitSpec, spendings: Sequence[Spending], section: str, checked: CheckedJob
-) -> list[Duration]:
-    """How long each limit of one section makes these calls take."""
+) -> list[tuple[Range, str]]:
+    """How many seconds each limit of one section makes these calls take, and its key."""
     calls = sum((one.calls for one in spendings), spending.NONE)
     found: dict[str, Range] = {}
     if limits.requests_per_minute:
@@ -169,7 +204,7 @@ def _held(
         slots = min(limits.concurrency, checked.most_calls)
         held = sum((one.calls.scaled(one.latency_s or 0.0) for one in timed), spending.NONE)
         found["concurrency"] = held.scaled(1.0 / slots)
-    return [Duration(seconds=seconds, limit=f"{section}.{name}") for name, seconds in found.items()]
+    return [(seconds, f"{section}.{name}") for name, seconds in found.items()]
 
 
 def _counted(checked: CheckedJob, spendings: Sequence[Spending], calls: Range) -> Range:

@@ -15,6 +15,7 @@ import msgspec
 
 from batch.core.clock import MICROSECONDS
 from batch.core.records import Usage
+from batch.limits.hours import Hours
 from batch.money.prices import Prices
 from batch.plan.preflight import CheckedJob
 from batch.plan.spending import Spending
@@ -60,7 +61,9 @@ def borders(prices: Prices, provider: str, model: str) -> list[int]:
     return sorted({border for line in lines for border in (line.in_from, line.in_below) if border})
 
 
-def price(checked: CheckedJob, spending: Spending, loads: Mapping[int, Load], now_us: int) -> Priced:
+def price(
+    checked: CheckedJob, spending: Spending, loads: Mapping[int, Load], now_us: int, hours: Hours | None = None
+) -> Priced:
     """What the calls of one model cost.
 
     Args:
@@ -68,13 +71,14 @@ def price(checked: CheckedJob, spending: Spending, loads: Mapping[int, Load], no
         spending: what the rows take of the model.
         loads: the rows that begin with it, by band of its prices.
         now_us: the moment whose prices count, in microseconds of UTC.
+        hours: when calls may leave, that moment among them; None for always.
     """
     calls = _Calls(checked, spending, loads)
     found = calls.money(now_us)
     if found is None:
         return Priced(batch=_batch(calls, now_us))
     now, ids = found
-    cheapest = _cheapest_hour(checked, spending, now_us)
+    cheapest = _cheapest_hour(checked, spending, now_us, hours)
     later = calls.money(cheapest, told=True) if cheapest is not None else None
     return Priced(
         now=now,
@@ -167,8 +171,11 @@ def _lengths(spending: Spending) -> list[float]:
     return [length * len(chosen) / whole for length in chosen] if whole else [1.0]
 
 
-def _cheapest_hour(checked: CheckedJob, spending: Spending, now_us: int) -> int | None:
-    """The first hour of the coming week in which a usual call is cheapest; None where all hours cost the same."""
+def _cheapest_hour(checked: CheckedJob, spending: Spending, now_us: int, hours: Hours | None) -> int | None:
+    """The first hour of the coming week in which a usual call is cheapest; None where all hours cost the same.
+
+    Only hours in which calls may leave are looked at.
+    """
     provider, model = checked.job.model.provider, spending.model
     if not any(line.hours for line in checked.prices.lines(provider, model)):
         return None
@@ -178,6 +185,7 @@ def _cheapest_hour(checked: CheckedJob, spending: Spending, now_us: int) -> int 
     best: tuple[int, int] | None = None
     for hour in range(_WEEK_H + 1):
         at_us = now_us if hour == 0 else (now_us // _HOUR_US + hour) * _HOUR_US
+        at_us = at_us if hours is None else hours.first_us(at_us)
         charge = checked.prices.charge(provider, model, at_us, usage, tier=_tier(checked))
         if charge is not None and (best is None or charge.cost < best[0]):
             best = charge.cost, at_us

@@ -28,15 +28,19 @@ KEYS: Final[dict[str, str]] = {
     "calls": "Calls that the next run will make.",
     "input_tokens": "Tokens that they will send.",
     "output_tokens": "Tokens that they will get.",
-    "cost": "By currency, at the prices of now; null where no model has a price.",
-    "cost_off_peak": "By currency, in the cheapest hour of the coming week; null where none is cheaper than this one.",
+    "cost": "By currency, at the prices of now, or of begins_at; null where no model has a price.",
+    "cost_off_peak": "By currency, in the cheapest hour of the coming week in which calls may leave; null where none "
+    "is cheaper than that of cost.",
     "cost_batch": "By currency, by batch files; null where no such price is published.",
     "unpriced": "Models that will be asked and have no price: their calls are not in cost.",
     "confidence": "How often a number lies in its range, by the range's own reckoning; null where the ranges rest on "
     "no answers to rows of this job.",
     "basis": "What the length of answers rests on: answers to rows of this job, answers of the model that earlier jobs "
     "had (learned), or a guess.",
-    "seconds": "How long the run takes; null where nothing limits it but how long a call takes, and that is not known.",
+    "seconds": "How long the run takes from now on, what it waits for limits.hours included; null where nothing limits "
+    "it but how long a call takes, and that is not known.",
+    "sending_seconds": "For how long of that calls may leave; null as for seconds.",
+    "begins_at": "When the first call may leave by limits.hours; null where that is now.",
     "held_by": "The limit that says so.",
     "models": "The same for each model. prompt_basis and prompt_answers: what its tokens of a text rest on.",
     "sample": "What --sample bought before the estimate was made; null without it.",
@@ -75,6 +79,8 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
         "confidence": CONFIDENCE if found.basis == "answers" else None,
         "basis": found.basis,
         "seconds": None if duration is None else _range(duration.seconds),
+        "sending_seconds": None if duration is None else _range(duration.sending),
+        "begins_at": iso(found.begins_us) if found.waits else None,
         "held_by": None if duration is None else duration.limit,
         "models": [_model(one) for one in found.models],
         "sample": None if sample is None else dict(sample),

@@ -48,6 +48,29 @@ def test_it_is_told_when_hours_begin_summer_time_and_days_of_the_week_included(
     assert found.opens_us(us(now)) == us(opens)
 
 
+@pytest.mark.parametrize(
+    ("hours", "now", "seconds", "done"),
+    [
+        ("22:00-08:00 Asia/Shanghai", "2026-11-30T04:00:00", 36_000, "2026-12-01T00:00:00"),
+        ("22:00-08:00 Asia/Shanghai", "2026-11-30T04:00:00", 36_001, "2026-12-01T14:00:01"),
+        ("22:00-08:00 Asia/Shanghai", "2026-11-30T23:00:00", 7_200, "2026-12-01T15:00:00"),
+        ("22:00-08:00 Asia/Shanghai", "2026-11-30T04:00:00", 0, "2026-11-30T04:00:00"),
+        ("mon-fri 09:00-17:00; sat 10:00-11:00", "2026-11-27T16:30:00", 7_200, "2026-11-30T09:30:00"),
+        ("00:00-24:00", "2026-11-30T04:00:30", 1_000_000, "2026-12-11T17:47:10"),
+        # A night with and one without the hour that the clocks skip.
+        ("01:00-05:00 Europe/Berlin", "2026-03-28T12:00:00", 7 * 3_600, "2026-03-30T03:00:00"),
+        # Beyond some weeks whole ones are skipped: 1,000 nights of an hour each.
+        ("22:00-23:00", "2026-01-01T12:00:00", 1_000 * 3_600, "2028-09-26T23:00:00"),
+    ],
+)
+def test_what_takes_hours_is_done_when_so_many_of_them_have_passed(
+    hours: str, now: str, seconds: int, done: str
+) -> None:
+    """Nights, weekends and summer time included."""
+    found = Hours(at(now), windows(hours)).done_us(us(now), seconds)
+    assert datetime.fromtimestamp(found / MICROSECONDS, UTC).isoformat()[:19] == done
+
+
 def test_a_window_ends_a_second_early_for_what_is_let_go_takes_a_moment_to_leave() -> None:
     """And two that touch are one."""
     clock = at("2026-11-30T07:59:58")

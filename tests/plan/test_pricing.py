@@ -7,7 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from batch.core.clock import Clock
 from batch.core.records import Usage
+from batch.job.fieldtypes import windows
+from batch.limits.hours import Hours
 from batch.money.prices import Prices
 from batch.plan import pricing
 from batch.plan.preflight import CheckedJob, check_job
@@ -132,6 +135,19 @@ def test_the_cheapest_hour_of_the_week_stands_beside_the_price_of_now(checked: C
     assert at_peak.off_peak.amount.likely == pytest.approx(amount(at_peak) * 10**12 / 2)
     assert at_peak.off_peak.at_us == MONDAY_US + 10 * HOUR_US
     assert pricing.price(busy, calls, size, MONDAY_US).off_peak is None
+
+
+def test_only_hours_in_which_calls_may_leave_are_looked_at(checked: CheckedJob) -> None:
+    """Cheap from 10 to 14 and dear at all other times: of a job that sends at noon, and of one that sends at night."""
+    cheap = 'hours = ["10:00-14:00 UTC"]'
+    listed = with_lines(checked, ("4", "16", ""), ("2", "8", cheap))
+    calls, size = spending(10, 1_000, 100), loads(b0=(10, 10_000))
+    noon, night = (Hours(Clock(), windows(text)) for text in ("08:00-09:00; 12:30-13:00", "22:00-06:00"))
+    found = pricing.price(listed, calls, size, MONDAY_US + 8 * HOUR_US, noon)
+    assert found.off_peak is not None
+    assert found.off_peak.at_us == MONDAY_US + 12 * HOUR_US + HOUR_US // 2
+    assert pricing.price(listed, calls, size, MONDAY_US, night).off_peak is None
+    assert pricing.price(listed, calls, size, MONDAY_US).off_peak is not None
 
 
 def test_batch_files_have_a_price_where_one_is_published(checked: CheckedJob) -> None:
