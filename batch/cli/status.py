@@ -42,7 +42,6 @@ def status(
 
 
 def _lines(current: Status) -> Iterator[str]:
-    from batch.cli.summary import unpriced
     from batch.cli.sums import (
         calls_text,
         cost_text,
@@ -52,7 +51,6 @@ def _lines(current: Status) -> Iterator[str]:
         shared_text,
         tokens_text,
     )
-    from batch.money.prices import Prices
 
     name = clean(str(current.job.get("name", ""))) or current.folder.name
     yield f"{name}: {_SENTENCES[current.state]}"
@@ -74,12 +72,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("shared", shared_text(totals.rows_copied)),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
-            (
-                "cost",
-                cost_text(totals, unpriced(Prices.load(), str(current.job.get("provider", "?")), models))
-                if totals.calls
-                else "",
-            ),
+            ("cost", cost_text(totals) if totals.calls else ""),
             ("unknown", bounds_text(totals)),
             ("budget", left_text(current.budget)),
             ("now", _now(current)),

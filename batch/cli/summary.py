@@ -100,7 +100,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("shared", shared_text(totals.rows_copied)),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
-            ("cost", cost_text(totals, unpriced(prices, job.model.provider, asked))),
+            ("cost", cost_text(totals)),
             ("", _doubts(totals, prices, job, asked)),
             ("unknown", bounds_text(totals)),
             ("budget", spending.left_text(report.budget)),
@@ -188,12 +188,6 @@ _ELSEWHERE: Final = (
     "Those calls name a model or a tier that has no price: see model_served and service_tier in calls, and "
     "promptmill prices MODEL"
 )
-
-
-def unpriced(prices: Prices, provider: str, models: Sequence[str]) -> str:
-    """The models that have no price today. All of them when each has one: then the bill names another model."""
-    without = advice.unpriced(prices, provider, models, Clock().now_us())
-    return f"{provider}/{', '.join(without or models)}"
 
 
 def _time(report: Report, settled_here: int) -> str:

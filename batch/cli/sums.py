@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batch.ledger.totals import Planned, Totals
 
 _MOST_ERRORS: Final = 12
+_MOST_MODELS: Final = 3
 
 
 def refreshed_text(rows: int) -> str:
@@ -136,18 +137,26 @@ def tokens_text(totals: Totals) -> str:
     return f"{text}; unknown for {count(dark, 'call')}" if dark else text
 
 
-def cost_text(totals: Totals, model: str) -> str:
+def cost_text(totals: Totals) -> str:
     """Exact money by currency, and how many calls it leaves out; never 0 for what is not known."""
     amounts = money(totals.cost)
     dark = totals.unknown + totals.unknown_usage
     lacks = []
     if totals.unpriced:
-        lacks.append(f"unknown for {count(totals.unpriced, 'call')} (no price for {clean(model)})")
+        lacks.append(f"unknown for {count(totals.unpriced, 'call')} (no price{_named(totals.without_price)})")
     if dark:
         lacks.append(f"unknown for {count(dark, 'call')} (possibly billed)")
     if not amounts and not lacks:
         return "0" if totals.calls else ""
     return "; ".join([amounts, *lacks] if amounts else lacks)
+
+
+def _named(calls: Mapping[str, int]) -> str:
+    """The models that most calls are of, for the end of a sentence; empty where none is known."""
+    names = sorted(calls, key=lambda name: -calls[name])
+    shown = ", ".join(clean(name, most=80) for name in names[:_MOST_MODELS])
+    more = f" and {count(len(names) - _MOST_MODELS, 'other model')}" if len(names) > _MOST_MODELS else ""
+    return f" for {shown}{more}" if names else ""
 
 
 def unasked_text(rows: int, empty: int = 0) -> str:

@@ -14,10 +14,13 @@ import msgspec
 
 from batch.core.records import Call, Outcome, cost_decimal
 from batch.job.options import WORDS, Kind
+from batch.money.rates import tier_of
 
 MAX_ERRORS: Final = 1_000
-"""How many kinds of failure are told apart in one run: a server that invents codes must not fill the memory."""
+"""How many kinds of failure, or models without a price, are told apart in one run: a server that invents codes must not
+fill the memory."""
 OTHERS: Final = "others"
+_BOUNDED: Final = ("errors", "without_price")
 _WRITTEN: Final = {"units": "cost", "bounds": "cost_bound"}
 """Fields that are called something else where they are written."""
 
@@ -74,6 +77,8 @@ class Totals(msgspec.Struct):
     """The most tokens that the calls can have taken of which that can be said, and whose tokens are not known."""
     rows_asked: int = 0
     """How many of the settled rows were asked at all."""
+    without_price: dict[str, int] = {}
+    """How many of the `unpriced` calls there are, by `provider/model`; runs of older versions did not say it."""
 
     @property
     def rows(self) -> int:
@@ -115,6 +120,7 @@ class Totals(msgspec.Struct):
             self.reasoning_tokens = _known(self.reasoning_tokens, usage.reasoning_tokens)
         if call.cost is None:
             self.unpriced += 1
+            _count(self.without_price, _priced_as(call), 1)
         elif call.currency is not None:
             self.units[call.currency] = self.units.get(call.currency, 0) + call.cost
 
@@ -177,15 +183,15 @@ class Totals(msgspec.Struct):
         key: str = kind or "unknown"
         if code:
             key += f"/{code}"
-        self._count_error(key, 1)
+        _count(self.errors, key, 1)
 
     def add(self, other: Totals) -> None:
         """Add all counts and sums of other totals."""
         for field in msgspec.structs.fields(Totals):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if field.name == "errors":
+            if field.name in _BOUNDED:
                 for key, value in theirs.items():
-                    self._count_error(key, value)
+                    _count(mine, key, value)
             elif isinstance(mine, dict):
                 for key, value in theirs.items():
                     mine[key] = mine.get(key, 0) + value
@@ -200,10 +206,19 @@ class Totals(msgspec.Struct):
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
 
-    def _count_error(self, key: str, rows: int) -> None:
-        if key not in self.errors and len(self.errors) >= MAX_ERRORS:
-            key = OTHERS
-        self.errors[key] = self.errors.get(key, 0) + rows
+
+def _count(counts: dict[str, int], name: str, number: int) -> None:
+    """Count something under a name that a server may have made up."""
+    if name not in counts and len(counts) >= MAX_ERRORS:
+        name = OTHERS
+    counts[name] = counts.get(name, 0) + number
+
+
+def _priced_as(call: Call) -> str:
+    """What a call would be priced as: provider and model, and a tier that is not the usual one."""
+    name = f"{call.provider}/{call.model_served or call.model_asked}"
+    usual = tier_of(call.service_tier, call.lane) == "standard"
+    return name if usual else f"{name} at service_tier {call.service_tier or 'batch'}"
 
 
 def _known(sum_: int | None, more: int | None) -> int | None:
@@ -287,6 +302,7 @@ TOTALS: Final[dict[str, str]] = {
     "model search, or there is no price.",
     "token_bound": "The most tokens that these calls can have taken, where that can be said.",
     "rows_asked": "How many of the settled rows were asked at all: the others could not be.",
+    "without_price": "How many of the unpriced calls there are, by provider/model, as the answers name them.",
 }
 """What each number of `Totals.public` means, for people."""
 

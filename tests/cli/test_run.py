@@ -87,6 +87,19 @@ def test_unknown_tokens_and_prices_are_never_shown_as_nothing(shell: Shell) -> N
     assert "cost     unknown for 2 calls (no price for glm/no-such-price)" in said.out
 
 
+def test_only_models_without_any_price_are_named_whoever_prices_the_others(shell: Shell) -> None:
+    """By the end of a run and by status, which does not know the price files: the calls themselves tell."""
+    (shell.folder / "mine.toml").write_text(
+        '[[price]]\nproviders = ["glm"]\nmodels = ["ours"]\ncurrency = "CNY"\ninput = 1\noutput = 2\n', encoding="utf-8"
+    )
+    job = shell.write(shell.rows(2)) / "job.toml"
+    job.write_text(job.read_text("utf-8").replace('name = "glm-4"', 'names = ["ours", "nobodys"]'), encoding="utf-8")
+    said = shell("run", ".", "--prices", "mine.toml")
+    named = re.compile(r"cost +[\d.]+ CNY; unknown for 2 calls \(no price for glm/nobodys\)\n")
+    assert named.search(said.out), said.out
+    assert named.search(shell("status", "out").out)
+
+
 def test_a_sample_is_as_large_as_asked_and_the_same_for_the_same_seed(shell: Shell) -> None:
     """Drawn by seed, admitted in the order of the source."""
     shell.write(shell.rows(40))

@@ -49,6 +49,17 @@ def test_every_known_token_is_counted_and_no_unknown_one(made: list[Call]) -> No
         assert getattr(sums, field) == (sum(said) if said else None)
     assert sums.unknown_usage == sum(one.usage is None and one.state == "answered" for one in made)
     assert sums.unpriced == sum(one.usage is not None and one.cost is None for one in made)
+    assert sum(sums.without_price.values()) == sums.unpriced
+
+
+def test_calls_without_a_price_are_told_by_the_model_that_answered_and_by_its_tier() -> None:
+    """A server that makes up a model for every call does not fill the memory."""
+    priceless = msgspec.structs.replace(call(), cost=None, provider="glm", model_asked="m", model_served=None)
+    sums = totals([priceless, msgspec.structs.replace(priceless, model_served="m-2", service_tier="flex")], [])
+    assert sums.without_price == {"glm/m": 1, "glm/m-2 at service_tier flex": 1}
+    made_up = [msgspec.structs.replace(priceless, model_served=f"m-{n}") for n in range(MAX_ERRORS + 5)]
+    many = totals(made_up, [])
+    assert (len(many.without_price), many.without_price["others"]) == (MAX_ERRORS + 1, 5)
 
 
 @given(st.lists(calls, max_size=12))
