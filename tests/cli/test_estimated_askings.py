@@ -38,9 +38,10 @@ def spent(entries: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def test_more_samples_are_estimated_as_the_missing_askings_from_what_the_others_took(mill: Shell, cli: Cli) -> None:
-    """Three, then five: two more askings a row; a new row is asked five times, and answered rows of it not at all."""
+    """Three, then five: two more askings a row, and five of a new row; `check` says how often a row is asked."""
     mill.sections["labels"] = [LABELS, "samples = 3"]
     mill.write(tickets(20))
+    assert "each row asked 3 times" in cli("check", mill.folder).out
     before = told(cli, mill.folder)
     assert (before["rows"]["to_ask"], before["rows"]["askings"]) == (20, 60)
     assert before["calls"]["least"] <= 60 <= before["calls"]["most"]
