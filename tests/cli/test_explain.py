@@ -51,7 +51,7 @@ def test_every_flag_of_every_command_is_told(command: str, cli: Cli) -> None:
     ("words", "told"),
     [
         (["limits.concurrency"], ["key of job.toml", "default  50", "concurrency = 20"]),
-        (["--only"], ["run --only  (flag of promptmill run)", "new, changed, failed"]),
+        (["--only"], ["run --only  (flag of promptmill run)", "new, changed,", "short (of samples)"]),
         (["run", "--if-running"], ["takes    fail, wait, skip", "default  fail"]),
         (["-o"], ["check --output", "run --output", "also  -o"]),
         (["exit", "2"], ["2  (exit code)", "Refused to start"]),

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,8 @@ ATTEMPTS = 2  # as many as a flaky row fails: it fails one night and is answered
 CONCURRENCY = 16
 MODEL = "glm-3-turbo"
 CHEAPER = date(2024, 6, 1)
+BILLED_IN = timezone(timedelta(hours=8))
+"""BigModel's days begin at midnight there."""
 
 
 def price(day: date) -> Decimal:
@@ -356,7 +358,7 @@ class House(Mill):
         booked = bill = Decimal(0)
         unknown, open_ = 0, set()
         for name, call in calls.items():
-            day = datetime.fromtimestamp(call["sent_at"] / 1e6, tz=UTC).date()
+            day = datetime.fromtimestamp(call["sent_at"] / 1e6, tz=BILLED_IN).date()
             theirs = billed.get(name.removesuffix("-late"))
             tokens = theirs["prompt_tokens"] + theirs["completion_tokens"] if theirs else 0
             if call["prompt_tokens"] is None:
@@ -376,7 +378,7 @@ class House(Mill):
         open_ = {name for name in open_ if f"{name}-late" not in calls}
         lost = Decimal(0)
         for name in open_ & billed.keys():
-            day = datetime.fromtimestamp(calls[name]["sent_at"] / 1e6, tz=UTC).date()
+            day = datetime.fromtimestamp(calls[name]["sent_at"] / 1e6, tz=BILLED_IN).date()
             lost += billed[name]["total_tokens"] * price(day)
         assert booked + lost == bill
         assert unknown <= self.risk, f"{unknown} calls possibly billed, at most {self.risk} were at risk"

@@ -96,8 +96,8 @@ def failures(house: House) -> None:
 
 
 def a_price_change_and_a_kill(house: House) -> None:
-    """Night 5: killed at a failpoint and at a moment nobody chose; from midnight on a token costs a fifth."""
-    house.now = datetime(2024, 5, 31, 23, 30, tzinfo=UTC)
+    """Night 5: killed at a failpoint and at a moment nobody chose; from the bill's midnight on a token costs a fifth."""
+    house.now = datetime(2024, 5, 31, 15, 30, tzinfo=UTC)
     dear = house.add("day-5", 160)
     house.put()
     work_id = house.work_id()
@@ -105,12 +105,12 @@ def a_price_change_and_a_kill(house: House) -> None:
     assert night.code == -9, night.said
     house.risk += CONCURRENCY
     house.check(may_change=work_id)
-    house.now = datetime(2024, 6, 1, 0, 1, tzinfo=UTC)
+    house.now = datetime(2024, 5, 31, 16, 1, tzinfo=UTC)
     night = house.night(after=15, then=kill)
     assert (night.code, night.disturbed) == (-9, True), night.said
     house.risk += CONCURRENCY
     house.check(may_change=work_id)
-    house.now = datetime(2024, 6, 1, 0, 10, tzinfo=UTC)
+    house.now = datetime(2024, 5, 31, 16, 10, tzinfo=UTC)
     assert house.night().code == 0
     house.check_end(work_id=work_id)
     prices = {call["price_id"] for call in house.book() if call["row_id"] in dear and call["state"] == "answered"}

@@ -51,6 +51,8 @@ class Mill:
         self.input = "rows.jsonl"
         self.key: str | None = None
         self.user = "{{ question }}"
+        self.prompting: dict[str, Any] = {}
+        """More keys of that section."""
         self.tools: str | None = None
         self.max_turns = 8
         self.coerce = False
@@ -81,7 +83,9 @@ class Mill:
         base = f"{self.url}/api/paas/v4" if self.provider == "glm" else f"{self.url}/v1"
         lines = ['name = "whole"', 'tags = { team = "tests" }', "[input]", f"path = {json.dumps(self.input)}"]
         lines += [f"key = {json.dumps(self.key)}"] if self.key else []
-        lines += ["[prompt]", f"user = {json.dumps(self.user)}", "[model]", f'provider = "{self.provider}"']
+        lines += ["[prompt]", f"user = {json.dumps(self.user)}"]
+        lines += [f"{key} = {_toml(value)}" for key, value in self.prompting.items()]
+        lines += ["[model]", f'provider = "{self.provider}"']
         lines += [f"name = {json.dumps(self.model)}", f'lane = "{self.lane}"', f'base_url = "{base}"']
         lines += [f"parameters.{key} = {_toml(value)}" for key, value in self.parameters.items()]
         if self.tools is not None:
@@ -172,7 +176,8 @@ class Mill:
     def check_books(self, *, at_risk: int = 0) -> None:
         """Our book against the provider's: booked ≤ bill ≤ booked + unknown, call by call and in sum."""
         found = self.calls(
-            "client_call_id, state, prompt_tokens, completion_tokens, cost::VARCHAR, currency, cost_bound::VARCHAR"
+            "client_call_id, state, prompt_tokens, completion_tokens, cost::VARCHAR, currency, cost_bound::VARCHAR, "
+            "model_asked, model_served"
         )
         ours = {row[0]: row[1:] for row in found}
         assert len(ours) == len(found), "a call stands twice in the book"
@@ -180,7 +185,7 @@ class Mill:
         billed = {name: record for name, record in theirs.items() if record["billed"]}
         assert billed.keys() <= ours.keys(), "a billed call is not in our book"
         open_bill = 0
-        for name, (state, prompt, completion, cost, currency, bound) in ours.items():
+        for name, (state, prompt, completion, cost, currency, bound, asked, served) in ours.items():
             if prompt is None:
                 if bound is not None and name in billed:
                     assert Decimal(billed[name]["cost"]) <= Decimal(bound), "the stated bound is none"
@@ -190,6 +195,9 @@ class Mill:
             elif name in billed:
                 assert state == "answered", (state, billed[name])
                 assert (prompt, completion) == (billed[name]["prompt_tokens"], billed[name]["completion_tokens"])
+                if cost is None:
+                    assert served != asked, "a model that was asked for has a price here"
+                    continue
                 assert Decimal(cost) == Decimal(billed[name]["cost"]), name
                 assert currency == billed[name]["currency"]
             else:

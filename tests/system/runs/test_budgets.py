@@ -152,8 +152,9 @@ def test_a_budget_that_ends_in_the_middle_of_a_row_loses_none_of_its_turns(make:
     mill.write([{"n": n} for n in range(100, 110)])
     mill.limits["concurrency"] = 1
     carried: list[int] = []
+    caps = [{"max_cost": "0.05 CNY"}, {"max_cost": "0.08 CNY"}, {"max_cost": "0.11 CNY"}]
     while True:
-        budgets.give(mill, {"max_cost": "0.17 CNY"} if len(carried) < 8 else {}, tmp_path / "state")
+        budgets.give(mill, caps.pop(0) if caps else {}, tmp_path / "state")
         report = mill.run()
         if report.exit_code == 0:
             break

@@ -62,6 +62,7 @@ def test_one_mixed_row_leaves_text_as_it_is(mill: Mill) -> None:
     """FIELD 35: the table has `fine`, not `"fine"` in quotes, and every prompt the value as it came."""
     rows: list[Any] = ["fine", {"k": 1}, "good", 3, None]
     mill.user = "Say {{ v }}"
+    mill.prompting["empty"] = "send"
     mill.write([{"n": n, "v": value} for n, value in enumerate(rows)])
     assert mill.run().exit_code == 0
     found = mill.results("v, input_rest, answer")

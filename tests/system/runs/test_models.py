@@ -102,11 +102,11 @@ class Admissions:
         self._model = model
         monkeypatch.setattr(intake, "admit", self)
 
-    def __call__(self, plan: RangePlan, run: str) -> Any:
+    def __call__(self, plan: RangePlan, run: str, *, shared: bool = False) -> Any:
         assert self.world is not None
         lanes = self.world.app.provider.judge.verdict(60.0)["lanes"]
         self.sent.append(next((lane["requests"] for lane in lanes if lane["model"] == self._model), 0))
-        return admit(plan, run)
+        return admit(plan, run, shared=shared)
 
     def behind(self, rows: int) -> int:
         """How many rows were admitted and not sent, at most, when a range of so many rows was added to them."""

@@ -145,7 +145,7 @@ HOSTILE: list[tuple[str, str | bytes, str]] = [
     ("no key", json.dumps({"question": "Which?"}), "no_key"),
     ("null key", json.dumps({"id": None, "question": "Which one?"}), "no_key"),
     ("same key", json.dumps({"id": "r1", "question": "Again?"}), "duplicate_key"),
-    ("no column", json.dumps({"id": "b3", "question": None}), "render"),
+    ("no column", json.dumps({"id": "b3", "question": None}), "empty"),
     ("not UTF-8", b'{"id": "b4", "question": "\xff"}', "unreadable"),
 ]
 
