@@ -30,8 +30,8 @@ from batch.tools.content import RawResult
 
 START_S: Final = 60.0
 """Seconds until the tools of a new process have to be loaded."""
-CLOSED_S: Final = 0.2
-"""Seconds that a process may take to end by itself after its connection ended."""
+CLOSED_S: Final = 1.0
+"""Seconds that a process may take to end by itself after its connection ended: one that crashes leaves a dump first."""
 END_S: Final = 0.4
 """Seconds that the keeper has for ending everything, before it is ended itself."""
 CROWD_S: Final = 10.0
