@@ -21,6 +21,8 @@ FIRST: Final = 400
 """So many requests are measured one after the other."""
 THEN: Final = 16
 """Of those that follow one of so many is."""
+LONGEST: Final = 100_000
+"""Characters of a request that is measured: more would hold up the event loop, and teach no more."""
 _ABSURD: Final = 50.0
 """A usage so many times larger or smaller than a request can be says nothing of a tokenizer."""
 
@@ -49,6 +51,8 @@ class Learner:
     def size(self, request: Request) -> Measure | None:
         """The counts of a request that is sent now; None when its answer is not wanted."""
         if self._measured >= FIRST and self._chance.random() * THEN >= 1.0:
+            return None
+        if measure.characters(request.messages) > LONGEST:
             return None
         self._measured += 1
         return measure.of_request(request.messages, self._carried(request.model))

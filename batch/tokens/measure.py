@@ -48,6 +48,8 @@ TEXT: Final = slice(2, 13)
 """The classes that a text has by itself."""
 _KEPT: Final = 256
 """Characters from which on a text is likely one that all rows share, such as a system prompt, and is kept."""
+_NOT_KEPT: Final = 32_768
+"""Characters from which on it is not kept: memory must stay flat, whatever the rows hold."""
 
 
 def _table() -> bytes:
@@ -77,7 +79,7 @@ _CLASS_OF: Final = _table()
 
 def of_text(text: str) -> Measure:
     """The counts of one text, alone: of the classes in `TEXT` only."""
-    return _kept(text) if len(text) >= _KEPT else _counted(text)
+    return _kept(text) if _KEPT <= len(text) < _NOT_KEPT else _counted(text)
 
 
 def of_request(messages: Iterable[Message], carried: tuple[float, float] = (0.0, 0.0)) -> Measure:
@@ -100,6 +102,19 @@ def of_request(messages: Iterable[Message], carried: tuple[float, float] = (0.0,
         if calls := message.get("tool_calls"):
             _add(texts, of_text(_json(calls)))
     return (1.0, number, *texts, *carried, pictures)
+
+
+def characters(messages: Iterable[Message]) -> int:
+    """How many characters of text a request has, about: what it takes to count them."""
+    found = 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            found += len(content)
+        elif isinstance(content, list):
+            texts = (part.get("text") for part in content if isinstance(part, dict))
+            found += sum(len(text) for text in texts if isinstance(text, str))
+    return found
 
 
 def total(measures: Iterable[Measure]) -> Measure:

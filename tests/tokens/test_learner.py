@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from batch.core.records import Call, Request, Usage
-from batch.tokens.learner import FIRST, THEN, Learner
+from batch.tokens.learner import FIRST, LONGEST, THEN, Learner
 
 REQUEST = Request(model="m", messages=[{"role": "user", "content": "Where is my parcel?"}])
 CALL = Call(
@@ -82,3 +82,14 @@ def test_what_the_last_model_answers_says_nothing_of_a_rows_calls() -> None:
     notes = found.take()["glm/m"]
     assert notes.learned.answers == 1
     assert notes.answers == {}
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_very_long_request_is_not_measured(parts: bool) -> None:
+    """The event loop would stand still for it, and it teaches no more than a shorter one."""
+    found = learner()
+    for length, measured in ((LONGEST, True), (LONGEST + 1, False)):
+        text = "a" * length
+        content: Any = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {}}] if parts else text
+        request = Request(model="m", messages=[{"role": "user", "content": content}])
+        assert (found.size(request) is not None) is measured

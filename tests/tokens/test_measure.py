@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -87,3 +88,15 @@ def test_counts_of_many_requests_are_one_sum() -> None:
     one, two = (measure.of_request([{"role": "user", "content": text}]) for text in ("a b", "你好 3"))
     assert measure.total([one, two]) == tuple(map(sum, zip(one, two, strict=True)))
     assert measure.total([]) == measure.NOTHING
+
+
+def test_long_texts_leave_nothing_in_memory() -> None:
+    """Rows of a megabyte are counted one after the other; only what rows are likely to share is kept."""
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            measure.of_text(f"{number} " + "word " * 200_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4_000_000
