@@ -134,7 +134,12 @@ class CallContext:
         )
         # What the user says next is not asked for a label yet.
         if self.policy.asking is not None and not row.conversation.follow_ups:
-            request = self.policy.asking.asked(request, late=bool(row.request.follow_ups))
+            return self.policy.asking.asked(request, late=bool(row.request.follow_ups))
+        return request
+
+    def sending(self, row: Row) -> Request:
+        """What the next turn of this row asks, now that it is sent: its answer may teach what it counts for."""
+        request = self.request(row)
         row.size = None if self.learner is None else self.learner.size(request)
         return request
 

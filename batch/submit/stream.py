@@ -25,7 +25,7 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "stream")
-    outgoing = context.dialect.stream(context.request(row), call.call_id)
+    outgoing = context.dialect.stream(context.sending(row), call.call_id)
     stream = Stream(
         context.dialect.folding(),
         context.clock,

@@ -17,7 +17,7 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "sync")
-    outgoing = context.dialect.chat(context.request(row), call.call_id)
+    outgoing = context.dialect.chat(context.sending(row), call.call_id)
     incoming = await context.exchange(row, call, outgoing)
     failpoints.hit("answered.received")
     if isinstance(incoming, Failure):

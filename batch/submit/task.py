@@ -50,7 +50,7 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "task")
-    outgoing = context.dialect.submit(context.request(row), call.call_id)
+    outgoing = context.dialect.submit(context.sending(row), call.call_id)
     incoming = await context.exchange(row, call, outgoing)
     if isinstance(incoming, Failure):
         return call, incoming
