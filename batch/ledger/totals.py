@@ -116,8 +116,10 @@ class Totals(msgspec.Struct):
         self.completion_tokens += usage.completion_tokens
         self.total_tokens += usage.total_tokens
         if call.state == "answered":
-            self.cached_tokens = _known(self.cached_tokens, usage.cached_tokens)
-            self.reasoning_tokens = _known(self.reasoning_tokens, usage.reasoning_tokens)
+            if usage.cached_tokens is not None:
+                self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
+            if usage.reasoning_tokens is not None:
+                self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
         if call.cost is None:
             self.unpriced += 1
             _count(self.without_price, _priced_as(call), 1)

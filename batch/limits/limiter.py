@@ -79,7 +79,7 @@ class Limiter:
         self.concurrency = concurrency
         self.in_flight = 0
         self.rates = RateLimits(requests_per_minute, tokens_per_minute)
-        self._models: dict[str, ModelLimits] = {}
+        self.models: dict[str, ModelLimits] = {}
         self._asked = models or {}
         self._estimator = estimator
         self._adapt = adapt
@@ -113,10 +113,10 @@ class Limiter:
 
     def model(self, name: str) -> ModelLimits:
         """The limits of one model, which begin with the first question for them."""
-        limits = self._models.get(name)
+        limits = self.models.get(name)
         if limits is None:
             asked = self._asked.get(name) or ModelLimitSpec()
-            limits = self._models[name] = ModelLimits(
+            limits = self.models[name] = ModelLimits(
                 self.clock,
                 name,
                 concurrency=min(self.concurrency, asked.concurrency or self.concurrency),
@@ -135,7 +135,7 @@ class Limiter:
             return
         now = self.clock.monotonic()
         self._last_sent = now - since_last_sent_s
-        for rates in (self.rates, *(limits.rates for limits in self._models.values())):
+        for rates in (self.rates, *(limits.rates for limits in self.models.values())):
             rates.sent_before(since_last_sent_s, now)
 
     # -- asking -----------------------------------------------------------------------------------------------------
@@ -155,6 +155,16 @@ class Limiter:
         limit = self.rates.exceeded_by(surely)
         return None if limit is None else (limit, "limits.tokens_per_minute")
 
+    def at_once(self, limits: ModelLimits, row: int, weight: TokenWeight | None = None) -> Lease | None:
+        """A lease for a call of a model that has a slot free, where no other limit is in force; else None.
+
+        None says nothing yet: `acquire` looks at every limit, and waits.
+        """
+        free = not self.waiting and self.in_flight < self.concurrency and not self._closed and self.hours is None
+        if not free or self.rates.in_force or not limits.unlimited:
+            return None
+        return self._grant(limits, row, weight)
+
     async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
 
@@ -167,6 +177,8 @@ class Limiter:
             LimiterClosed: no new sends are taken any more, or none for this model.
         """
         limits = self.model(model)
+        if (lease := self.at_once(limits, row, weight)) is not None:
+            return lease
         if self._closed or limits.closed:
             raise LimiterClosed
         if not self.waiting and limits.wait(weight) == 0.0 and self._job_wait(limits.amount(weight)) == 0.0:
@@ -208,7 +220,7 @@ class Limiter:
         """
         while not self._closed:
             first: ModelLimits | None = None
-            for limits in self._models.values():
+            for limits in self.models.values():
                 if not limits.queue:
                     continue
                 wait_s = limits.wait(limits.queue[0].weight)
@@ -256,7 +268,7 @@ class Limiter:
         before = self.hours.shut_s
         wait_s = self.hours.wait()
         if (passed_s := self.hours.shut_s - before) > 0:
-            for limits in self._models.values():
+            for limits in self.models.values():
                 limits.outage.pass_over(passed_s)
         return wait_s
 
@@ -284,7 +296,7 @@ class Limiter:
     def close(self) -> None:
         """Take no new sends; wake everybody who waits for one with `LimiterClosed`."""
         self._closed = True
-        for limits in self._models.values():
+        for limits in self.models.values():
             limits.close()
 
     def park(self, model: str) -> None:
@@ -323,7 +335,7 @@ class Limiter:
             limits.failed(lease.row, lease.granted_at, observed, why)
         limits.in_flight -= 1
         self.in_flight -= 1
-        if (used := limits.used(lease, usage)) is not None:
+        if lease.weight is not None and (used := limits.used(lease, usage)) is not None:
             lease.settle(used)
         if self.waiting:
             self._serve()
@@ -333,18 +345,3 @@ class Limiter:
         self.model(model).observe_headers(headers)
         if self.waiting:
             self._serve()
-
-    def waits_for(self) -> str | None:
-        """What holds callers back now, for people; None when nothing does."""
-        if self.waiting and self.hours is not None and self.shut_for() > 0:
-            return self.hours.waits_for()
-        found = [(limits, text) for limits in self._models.values() if (text := self._held_by(limits)) is not None]
-        if len(self._models) < 2:
-            return found[0][1] if found else None
-        return "; ".join(f"{limits.name}: {text}" for limits, text in found) or None
-
-    def _held_by(self, limits: ModelLimits) -> str | None:
-        text = limits.waits_for()
-        if text is not None or not limits.queue or self.in_flight >= self.concurrency:
-            return text
-        return self.rates.binding(limits.amount(limits.queue[0].weight), self.clock.monotonic())

@@ -105,6 +105,12 @@ class ModelLimits:
             return None
         return max(self.pause_left(now), probe_in, self.rates.wait(self.amount(weight), now))
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether a call may go at once, and none of its limits but that of calls in flight has to know of it."""
+        held = self.closed or self.paused_until or self.outage.ongoing or self.parked_until is not None
+        return not held and self.in_flight < self.slots.limit and not self.rates.in_force
+
     def pause_left(self, now: float) -> float:
         """The seconds until the provider's pause is over; 0 without one."""
         if self.paused_until <= now:

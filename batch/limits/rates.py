@@ -39,7 +39,7 @@ class RateLimits:
     @property
     def in_force(self) -> bool:
         """Whether there is any limit."""
-        return self.tokens is not None or self.requests.per_minute is not None
+        return self.requests.per_minute is not None or self.tokens is not None
 
     def sent_before(self, seconds: float, now: float) -> None:
         """Continue the windows of another process, whose last request left `seconds` before `now`."""

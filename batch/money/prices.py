@@ -23,6 +23,7 @@ from batch.money.shelves import Book, Lines, Shelf, matches
 
 _CACHE_MAX: Final = 4096
 _HOUR_US: Final = 3600 * MICROSECONDS
+_MINUTE_US: Final = 60 * MICROSECONDS
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -67,6 +68,8 @@ class Prices:
         self._host = host
         self._found: dict[tuple[str, str], tuple[_Groups, ...]] = {}
         self._bounds: dict[tuple[str, str, Tier, int], tuple[Rates, ...]] = {}
+        self._latest: dict[tuple[str, str, Tier], tuple[int, tuple[Rates, ...]]] = {}
+        """By what was asked for: the minute, and the lines that counted in it."""
 
     @classmethod
     def load(
@@ -243,8 +246,15 @@ class Prices:
 
     def _at(self, provider: str, model: str, at_us: int, tier: Tier) -> tuple[Rates, ...]:
         """The lines that count at a moment: one for each band; empty when there are none."""
-        group = self._group(provider, model, at_us, tier)
-        return () if group is None else group.at(at_us)
+        minute = at_us // _MINUTE_US  # prices change at whole minutes, and most calls are of the same one
+        known = self._latest.get((provider, model, tier))
+        if known is None or known[0] != minute:
+            if len(self._latest) >= _CACHE_MAX:
+                self._latest.clear()
+            group = self._group(provider, model, at_us, tier)
+            known = minute, () if group is None else group.at(at_us)
+            self._latest[provider, model, tier] = known
+        return known[1]
 
     def _group(self, provider: str, model: str, at_us: int, tier: Tier) -> _Group | None:
         for tiers in self._groups(provider, model):
@@ -292,8 +302,8 @@ class Prices:
     def _reachable(self, provider: str, model: str, from_us: int, asked: Tier) -> Iterable[Rates]:
         tiers: list[Tier] = [asked] if asked in {"standard", "batch"} else [asked, "standard"]
         found: dict[str, Rates] = {}
-        for minute in range(120):  # prices change at whole minutes
-            at_us = from_us + minute * 60 * MICROSECONDS
+        for minute in range(120):
+            at_us = from_us + minute * _MINUTE_US
             lines = [self._at(provider, model, at_us, tier) for tier in tiers]
             if not all(lines):
                 return ()

@@ -65,6 +65,34 @@ def after_reply(
     return labelled.after_answer(extended, reply, settle, rules, model_asked=model_asked)
 
 
+def plain_end(conversation: Conversation, reply: Reply, rules: Rules, *, model_asked: str) -> Settle | None:
+    """The outcome of a row whose only question is answered by a whole text, found at once; None for any other.
+
+    It is what `judge` and `after_reply` come to, who must be asked where this gives None.
+
+    Args:
+        conversation: before the reply.
+        reply: as the dialect read it.
+        rules: of the job.
+        model_asked: the model that the row asks for.
+    """
+    usage = reply.usage
+    if (
+        reply.finish_reason != "stop"
+        or not reply.content
+        or reply.tool_calls
+        or usage is None
+        or usage.estimated
+        or rules.labels is not None
+        or rules.finish_reasons
+        or conversation.follow_ups
+        or conversation.flags
+        or (reply.model not in (None, model_asked) and replies.other_model(reply, model_asked))
+    ):
+        return None
+    return Settle(status="ok", answer=reply.content, reasoning=reply.reasoning, finish_reason="stop", model=reply.model)
+
+
 def replayed(
     conversation: Conversation, reply: Reply, rules: Rules, *, model_asked: str
 ) -> tuple[Conversation, Action]:

@@ -7,13 +7,15 @@ forced tool is forced once: a model that must call a tool in every turn would ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from batch.providers import history
 
 if TYPE_CHECKING:
     from batch.core.records import Message, Request
     from batch.providers.service import Service
+
+_ASKS: Final = ("system", "user")
 
 
 def write(service: Service, request: Request) -> dict[str, Any]:
@@ -26,9 +28,11 @@ def write(service: Service, request: Request) -> dict[str, Any]:
         key: value for key, value in request.parameters.items() if (nulls or value is not None) and key not in left_out
     }
     body["model"] = request.model
-    messages = history.sendable(service, request)
-    if any(isinstance(message.get("content"), list) for message in messages):
-        messages = [_pictured(message, bare=service.speaks == "glm") for message in messages]
+    messages = request.messages
+    for message in messages:
+        if len(message) != 2 or message.get("role") not in _ASKS or not isinstance(message.get("content"), str):
+            messages = _mended(service, request)  # most requests are a question and nothing else
+            break
     body["messages"] = messages
     if request.tools:
         own = body.get("tools")
@@ -36,6 +40,14 @@ def write(service: Service, request: Request) -> dict[str, Any]:
         if "tool_choice" in body and messages and messages[-1].get("role") == "tool":
             body["tool_choice"] = _relaxed(body["tool_choice"])
     return body
+
+
+def _mended(service: Service, request: Request) -> list[Message]:
+    """The messages of any request, as the service takes them."""
+    messages = history.sendable(service, request)
+    if any(isinstance(message.get("content"), list) for message in messages):
+        return [_pictured(message, bare=service.speaks == "glm") for message in messages]
+    return messages
 
 
 def _pictured(message: Message, *, bare: bool) -> Message:

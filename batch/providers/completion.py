@@ -120,7 +120,7 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
         model=completion.model,
         request_id=completion.request_id or completion.id,
         service_tier=completion.service_tier,
-        tokens=_tokens(choice.logprobs, content),
+        tokens=_tokens(choice.logprobs, content) if choice.logprobs else (),
         usage=None if counted is None else _usage(counted, bool(content or calls or reasoning)),
     )
 
@@ -201,9 +201,9 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
         prompt,
         written,
         prompt + written,  # prices are for the parts; a total that is not their sum is not what the bill is made of
-        _part(cached, prompt),
-        _part(thought, written),
-        _part(stored, prompt),
+        _part(cached, prompt) if cached else cached,
+        _part(thought, written) if thought else thought,
+        _part(stored, prompt) if stored else stored,
         estimated=total != prompt + written,
     )
 

@@ -23,6 +23,7 @@ from batch.core.errors import BatchError, StorageError
 from batch.job.options import RunOptions
 from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
+from batch.limits.holding import held_by
 from batch.plan import continuation
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
@@ -224,7 +225,7 @@ class Run:
         )
 
     def _waits_for(self) -> str | None:
-        purse, held = self._state.purse, self._stages.limiter.waits_for()
+        purse, held = self._state.purse, held_by(self._stages.limiter)
         return held or (None if purse is None else waits_for_money(purse))
 
     def _expected(self) -> int | None:

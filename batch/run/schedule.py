@@ -8,6 +8,7 @@ takes no room from the others. Owned by one event loop; nothing here awaits betw
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from collections import deque
@@ -20,6 +21,9 @@ import anyio
 from batch.core.clock import Clock
 
 R = TypeVar("R")
+
+Idle = deque["asyncio.Future[None]"]
+"""Those of a crew who wait for something to do, by the order in which they came."""
 
 
 class ModelRows(Generic[R]):
@@ -41,7 +45,7 @@ class ModelRows(Generic[R]):
         self.open_limit = open_limit
         self.to_send: deque[R] = deque()
         self.unstarted: deque[R] = deque()
-        self.crew: deque[anyio.Event] = deque()
+        self.crew: Idle = deque()
         self.open = 0
         self.begun = 0
         self.ended = False
@@ -91,9 +95,11 @@ class Schedule(Generic[R]):
         self._to_follow_up: deque[R] = deque()
         self._waiting: list[tuple[float, int, R]] = []
         self._order = count()
-        self._follow_up_crew: deque[anyio.Event] = deque()
+        self._follow_up_crew: Idle = deque()
         self._sooner = anyio.Event()
         self._handed_out = anyio.Event()
+        self._watched = False
+        """Somebody waits for the next row that is handed out."""
         self._closed = False
         self._no_more = False
 
@@ -154,10 +160,10 @@ class Schedule(Generic[R]):
         rows = self.of(self._model_of(row))
         rows.open -= 1
         if rows.open == 0:
-            self._handed_out.set()  # whoever waits for more rows of this model may wait for nothing
+            self._tell()  # whoever waits for more rows of this model may wait for nothing
         if rows.open == 0 and self._over:
             self._wake_all()
-        else:
+        elif rows.crew:
             _wake(rows.crew, 1)
 
     def end(self, model: str) -> None:
@@ -173,7 +179,7 @@ class Schedule(Generic[R]):
         visitors = [row for row in rows.to_send if self.of(self._model_of(row)) is not rows]
         for row in visitors:
             self.done(row)
-        self._handed_out.set()
+        self._tell()
         _wake(rows.crew, math.inf)
         if self._over:
             self._wake_all()
@@ -185,19 +191,19 @@ class Schedule(Generic[R]):
         for rows in self._rows.values():
             rows.unstarted.clear()
             rows.ended = True
-        self._handed_out.set()
+        self._tell()
         if self._over:
             self._wake_all()
 
     def close(self) -> None:
         """Hand nothing out any more: everybody gets None at once. What is left stays in the ledger."""
         self._closed = True
-        self._handed_out.set()
+        self._tell()
         self._wake_all()
 
     def look_again(self) -> None:
         """Have those look who are in `until`: what they wait for may hold, for a reason that no row knows of."""
-        self._handed_out.set()
+        self._tell()
 
     async def has_room(self, model: str, ahead: int) -> bool:
         """Wait until fewer than `ahead` new rows of a model lie here; False when they are not handed out any more."""
@@ -209,20 +215,24 @@ class Schedule(Generic[R]):
         while not (self._closed or self._no_more) and not holds():
             if self._handed_out.is_set():
                 self._handed_out = anyio.Event()  # one for all who wait: whoever comes second must not replace it
+            self._watched = True
             await self._handed_out.wait()
         return not (self._closed or self._no_more)
 
     async def next_to_send(self, model: str) -> R | None:
         """The next row of a model that needs a slot: one already begun before a new one. None when none will come."""
         rows = self.of(model)
-        while not (rows.parked or self._over):
+        while not (rows.parked or self._closed):
             if rows.to_send:
                 return rows.to_send.popleft()
             if rows.unstarted and rows.open < rows.open_limit:
                 rows.open += 1
                 rows.begun += 1
-                self._handed_out.set()
+                if self._watched:
+                    self._tell()
                 return rows.unstarted.popleft()
+            if self._over:
+                break
             await _turn(rows.crew)
         return None
 
@@ -247,6 +257,11 @@ class Schedule(Generic[R]):
             with anyio.move_on_after(max(0.0, self._waiting[0][0] - now)):
                 await self._sooner.wait()
 
+    def _tell(self) -> None:
+        """Have those look who are in `until`."""
+        self._watched = False
+        self._handed_out.set()
+
     @property
     def _over(self) -> bool:
         return self._closed or all(rows.over for rows in self._rows.values())
@@ -256,13 +271,15 @@ class Schedule(Generic[R]):
             _wake(crew, math.inf)
 
 
-async def _turn(idle: deque[anyio.Event]) -> None:
-    turn = anyio.Event()
+async def _turn(idle: Idle) -> None:
+    turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # waited for once a row: no Event, for time
     idle.append(turn)
-    await turn.wait()
+    await turn
 
 
-def _wake(idle: deque[anyio.Event], number: float) -> None:
+def _wake(idle: Idle, number: float) -> None:
     while number > 0 and idle:
-        idle.popleft().set()
-        number -= 1
+        turn = idle.popleft()
+        if not turn.done():  # else whoever waited was cancelled, and its turn is another's
+            turn.set_result(None)
+            number -= 1

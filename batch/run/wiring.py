@@ -44,10 +44,11 @@ from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
 from batch.submit import evidence
-from batch.submit.attempt import Books, CallContext, Policy
+from batch.submit.attempt import Books, CallContext
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
+from batch.submit.policy import Policy
 from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor

@@ -20,6 +20,7 @@ from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation, labelled, steps
 from batch.prompts.judging import judge
+from batch.run import ordinary
 from batch.run.outcomes import outcome_of
 from batch.run.schedule import Schedule
 from batch.run.spending import held_up
@@ -63,6 +64,8 @@ class Worker:
         self._settings = settings
         self._tools = tools
         self._state = state
+        # A budget is asked for every call, and a lane of its own has steps of its own.
+        self._ordinary = settings.lane == "sync" and not settings.collect_only and context.purse is None
         self._chance = random.Random()
         self._pace = task.PollInterval()
         self._streak = Streak()
@@ -72,7 +75,13 @@ class Worker:
         while (row := await self._schedule.next_to_send(model)) is not None:
             asked = row.model
             try:
-                if self._settings.collect_only:
+                if (
+                    self._ordinary
+                    and ordinary.is_ordinary(row)
+                    and (ended := await ordinary.ask(self._context, row, self._settings.rules)) is not None
+                ):
+                    self._asked(row, ended)
+                elif self._settings.collect_only:
                     self._schedule.done(row)  # nothing more is sent for a job that changed
                 elif row.fault is not None:
                     self._unaskable(row, "render", row.fault)
@@ -95,6 +104,13 @@ class Worker:
             except (BudgetReached, StorageError) as fault:  # or what was spent today cannot be noted
                 self._schedule.done(row)
                 self._state.stop("budget" if isinstance(fault, BudgetReached) else "storage", fault)
+
+    def _asked(self, row: Row, ended: Outcome | tuple[OpenCall, Reply | Failure]) -> None:
+        """What became of a row that seemed ordinary."""
+        if isinstance(ended, Outcome):
+            self._after(row, ended)
+        else:
+            self._conclude(row, *ended)
 
     def _hold_up(self, row: Row, why: Failure | BudgetReached) -> None:
         """A row that the budget does not let go: at fault itself, or one too many, and then no other is begun."""

@@ -21,19 +21,20 @@ from batch.core.records import Accepted, Failure, Incoming, Lane, Outcome, Outgo
 from batch.http import headers
 from batch.http.client import Client
 from batch.http.wirelog import WireLog
-from batch.labels.asking import Asking
 from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
+from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from batch.money.prices import Prices
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
 from batch.submit import afford
-from batch.submit.call_ids import LATE, CallIds
+from batch.submit.call_ids import BEGINNING, LATE, CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime, outlasted
+from batch.submit.policy import Policy
 from batch.submit.purse import Purse
-from batch.submit.results import FOREIGN, STOPPED, bounded, failure_of, is_dark, observation_of, record_of
+from batch.submit.results import CUT_SHORT, FOREIGN, NEVER_LEFT, bounded, failure_of, is_dark, observation_of, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 from batch.tokens.learner import Learner
@@ -42,28 +43,6 @@ R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
 _ECHOES: Final = ("x-client-request-id", "x-request-id")
 _encode_reply = msgspec.msgpack.Encoder().encode
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """What of the job every request of it shares."""
-
-    provider: str
-    tools: tuple[dict[str, object], ...]
-    call_timeout_s: float
-    first_chunk_timeout_s: float = 300.0
-    idle_timeout_s: float = 60.0
-    never_sent: frozenset[str] = frozenset()
-    """Parameters that are left out of every request."""
-    asking: Asking | None = None
-    """How a row's last turn is asked for a label; None where none is wanted."""
-
-
-NEVER_LEFT: Final = Failure(
-    kind="transport", verdict="retry", code=STOPPED, sent=False, answered=False, message="cancelled before it left"
-)
-CUT_SHORT: Final = Failure(
-    kind="transport", verdict="retry", code=STOPPED, sent=True, answered=False, message="cancelled before an answer"
-)
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -165,32 +144,48 @@ class CallContext:
             size, held, lease = await afford.afforded(self, row, lane, self.purse)
         else:
             lease = await self.limiter.acquire(row.model, row.work_id, row.weight)
-        number, call_id = self._ids.new()
-        call = OpenCall(
-            number,
-            call_id,
-            row_id=row.pending.row_id,
-            model=row.model,
-            turn=row.conversation.turn,
-            attempt=row.next_attempt,
-            lane=lane,
-            lease=lease,
-        )
-        call.purpose, call.sample = row.purpose, row.conversation.sampling.ended
+        call = self.open_call(row, lane, lease)
         call.size, call.held = size, held
-        row.next_attempt += 1
-        call.sent_at_us, call.started = self.clock.now_us(), self.clock.monotonic()
-        self.ledger.sent(call.number, (row.work_id, call.turn, call.attempt), call.call_id, lane, call.sent_at_us)
         try:
             await self.ledger.committed()
             await lease.depart()
         except anyio.get_cancelled_exc_class():
             self.book(row, call, NEVER_LEFT)
             raise
+        self.leaves(row, call)
+        return call
+
+    def open_call(self, row: Row, lane: Lane, lease: Lease) -> OpenCall:
+        """Put a call into the ledger; its bytes may leave once that is committed.
+
+        Args:
+            row: whose next turn it asks.
+            lane: how it travels.
+            lease: the slot it holds.
+        """
+        number, call_id = self._ids.new()
+        conversation, attempt = row.conversation, row.next_attempt
+        call = OpenCall(
+            number,
+            call_id,
+            row_id=row.pending.row_id,
+            model=lease.model.name,
+            turn=conversation.turn,
+            attempt=attempt,
+            lane=lane,
+            lease=lease,
+        )
+        call.purpose, call.sample = conversation.purpose(attempt), conversation.sampling.ended
+        row.next_attempt = attempt + 1
+        call.sent_at_us, call.started = self.clock.now_us(), lease.granted_at
+        self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
+        return call
+
+    def leaves(self, row: Row, call: OpenCall) -> None:
+        """The bytes of a call leave now."""
         call.started = self.clock.monotonic()
         if row.left_at is None:
             row.left_at = call.started
-        return call
 
     async def exchange(
         self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
@@ -215,8 +210,10 @@ class CallContext:
                 self.book(row, call, CUT_SHORT)
                 self._tell(call, outgoing, CUT_SHORT, stream)
                 raise
-        call.take_times(stream)
-        self._tell(call, outgoing, result, stream)
+        if stream is not None:
+            call.take_times(stream)
+        if self.wire_log is not None:
+            self._tell(call, outgoing, result, stream)
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
             self.limiter.observe_headers(call.model, said)
         return result
@@ -229,20 +226,21 @@ class CallContext:
             result: what the dialect read; its `request_id` is what the service says it answers.
             headers: of the answer, names in lower case; some services echo our id there.
         """
-        named = [name for name in (result.request_id, *map(headers.get, _ECHOES)) if name is not None]
-        if not named or call.call_id.removesuffix(LATE) in named:
+        named = (result.request_id, *map(headers.get, _ECHOES))
+        if call.call_id.removesuffix(LATE) in named:
             return result
-        other = next((name for name in named if self._ids.names_another(call.call_id, name)), None)
-        if other is None:
-            return result
-        return Failure(
-            kind="transport",
-            verdict="retry",
-            code=FOREIGN,
-            answered=False,
-            request_id=other,
-            message=f"the answer names call {other}, not ours ({call.call_id}): something on the way swapped them",
-        )
+        for name in named:
+            if name is not None and name.startswith(BEGINNING) and self._ids.names_another(call.call_id, name):
+                return Failure(
+                    kind="transport",
+                    verdict="retry",
+                    code=FOREIGN,
+                    answered=False,
+                    request_id=name,
+                    message=f"the answer names call {name}, not ours ({call.call_id}): something on the way swapped "
+                    "them",
+                )
+        return result
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
         """Write the exchange down, if that is wanted: of a stream the bytes as they came, however it ended."""

@@ -15,6 +15,9 @@ from typing import Final
 LATE: Final = "-late"
 """Behind the id of an overdue task's second record; the provider knows it under the id without this."""
 
+BEGINNING: Final = "pm-"
+"""With which each of them begins."""
+
 _FORM: Final = re.compile(r"pm-([0-9a-f]{8})[0-9a-f]{8}-[0-9]{1,19}", re.ASCII)
 
 

@@ -24,6 +24,12 @@ FOREIGN: Final = "foreign_reply"
 """Code of calls whose answer named another call of this folder."""
 ENDED: Final = "process_ended"
 """Code of calls that ended with a process of ours."""
+NEVER_LEFT: Final = Failure(
+    kind="transport", verdict="retry", code=STOPPED, sent=False, answered=False, message="cancelled before it left"
+)
+CUT_SHORT: Final = Failure(
+    kind="transport", verdict="retry", code=STOPPED, sent=True, answered=False, message="cancelled before an answer"
+)
 
 _OF_THE_ADDRESS: Final = frozenset({404, 405})
 
@@ -78,7 +84,7 @@ def located(result: R, base_url: str, path: str) -> R:
 
 def state_of(result: Reply | Failure) -> CallState:
     """The state a call ends in; see `records.Call`."""
-    if isinstance(result, Reply):
+    if not isinstance(result, Failure):
         return "answered"
     if not result.sent:
         return "failed"

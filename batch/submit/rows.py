@@ -75,11 +75,6 @@ class Row:
         """Who is asked the next turn: the row's own model, until another is to find its label."""
         return self.conversation.tries.escalated or self.request.model
 
-    @property
-    def purpose(self) -> Purpose:
-        """What the next call is made for."""
-        return self.conversation.purpose(self.next_attempt)
-
     def count_tools(self) -> None:
         """Have its sums say what its conversation knows of tools."""
         self.sums.tool_calls = self.conversation.tool_calls

@@ -10,6 +10,7 @@ import pytest
 from batch.core.clock import MICROSECONDS, HandClock
 from batch.job.fieldtypes import windows
 from batch.limits.hours import LOOK_AGAIN_S, Hours
+from batch.limits.holding import held_by
 from batch.limits.limiter import Limiter
 from batch.limits.outage import MAX_PARK_S
 from tests.support.hand import by_hand
@@ -105,7 +106,7 @@ def test_nothing_leaves_outside_the_hours_and_all_goes_on_within_them() -> None:
             for _ in range(8):
                 group.start_soon(send)
             await clock.sleep(1)
-            assert limiter.waits_for() == "its hours, until 2026-11-30 22:00 UTC, 9 h 59 min"
+            assert held_by(limiter) == "its hours, until 2026-11-30 22:00 UTC, 9 h 59 min"
         return left
 
     left = by_hand(main, at("2026-11-30T12:00:00"))

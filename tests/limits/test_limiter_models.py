@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batch.core.clock import HandClock
 from batch.core.records import LimitHeaders, Usage
 from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.limits.holding import held_by
 from batch.limits.limiter import Limiter, LimiterClosed
 from batch.limits.tokens import TokenEstimator
 from tests.support.callers import most_in_a_window
@@ -107,7 +108,7 @@ def test_a_model_at_its_limit_stops_no_other(rpm: float | None) -> None:
                 for model in models:
                     group.start_soon(calls.work, model, 0.05)
             await clock.sleep(120)
-            assert calls.limits.waits_for() == "a: requests_per_minute; b: requests_per_minute"
+            assert held_by(calls.limits) == "a: requests_per_minute; b: requests_per_minute"
             group.cancel_scope.cancel()
         return {model: len(times) for model, times in calls.departed.items()}
 
@@ -150,7 +151,7 @@ def test_a_slot_of_the_job_goes_to_whoever_came_first_and_may_go() -> None:
             lease.release()
             await clock.sleep(1)
             assert {model: len(times) for model, times in calls.departed.items()} == {"c": 2, "a": 1}
-            assert calls.limits.waits_for() == "b: the provider's pause, 1 min 38 s"
+            assert held_by(calls.limits) == "b: the provider's pause, 1 min 38 s"
         assert len(calls.departed["b"]) == 1
 
     by_hand(main)
@@ -254,14 +255,14 @@ def test_a_parked_model_tells_whoever_waits_for_it_and_nobody_else() -> None:
                 group.start_soon(ask, model)
             await clock.sleep(1)
             calls.limits.observe_headers("a", LimitHeaders(200, None, 0, None, 21_600.0, None))
-            assert calls.limits.waits_for() == "a: its limit, 6 h 00 min"
+            assert held_by(calls.limits) == "a: its limit, 6 h 00 min"
             assert told == []
             calls.limits.park("a")
             await clock.sleep(1)
             assert told == ["a", "a"]
             lease.release()
             await clock.sleep(30_000)
-            assert calls.limits.waits_for() == "a: another run", "its limit is reset, and nobody asks it any more"
+            assert held_by(calls.limits) == "a: another run", "its limit is reset, and nobody asks it any more"
         assert len(calls.departed["b"]) == 2
         with pytest.raises(LimiterClosed):
             await calls.limits.acquire("a")

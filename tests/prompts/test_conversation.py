@@ -14,7 +14,7 @@ from batch.core.records import Failure, Message, Reply, ToolCall, Usage
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
 from batch.labels.tries import LabelRules, Tries
-from batch.prompts.conversation import after_failure, after_reply, after_tools, replayed
+from batch.prompts.conversation import after_failure, after_reply, after_tools, plain_end, replayed
 from batch.prompts.judging import judge
 from batch.prompts.steps import Action, Conversation, Rules, RunTools, Send, Settle, start
 
@@ -22,6 +22,7 @@ ASKED = "glm-4"
 FIRST: list[Message] = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2?"}]
 TOOLS = Rules(max_turns=3, tools=True)
 USAGE = Usage(10, 5, 15)
+NAMED = Rules(labels=LabelRules(Asking(labels=LabelSchema.of_names(["3", "4"]), forms={})))
 
 
 def reply(content: str | None = "3", reason: str = "stop", *, calls: int = 0, **more: Any) -> Reply:
@@ -297,6 +298,42 @@ def talk(*answers: Reply, rules: Rules = TOOLS) -> tuple[Conversation, Action]:
         if isinstance(action, RunTools):
             conversation = after_tools(conversation, action.calls, ["done"] * len(action.calls))
     return conversation, action
+
+
+@given(
+    content=st.sampled_from(["3", "", None]),
+    reason=st.sampled_from(["stop", "eos", "length", "content_filter", "", "odd"]),
+    calls=st.sampled_from([0, 0, 1]),
+    model=st.sampled_from([ASKED, None, f"{ASKED}-0520", "GLM-4", "glm-5", "glm-4-air"]),
+    usage=st.sampled_from([USAGE, None, Usage(10, 5, 15, estimated=True)]),
+    rules=st.sampled_from([Rules(), TOOLS, Rules(served="same"), Rules(finish_reasons={"stop": "length"}), NAMED]),
+    later=st.sampled_from([(), ({"role": "user", "content": "And then?"},)]),
+    flags=st.sampled_from([(), ("truncated",)]),
+)
+def test_the_short_way_ends_a_row_as_the_long_way_does(
+    content: str | None,
+    reason: str,
+    calls: int,
+    model: str | None,
+    usage: Usage | None,
+    rules: Rules,
+    later: tuple[Message, ...],
+    flags: tuple[str, ...],
+) -> None:
+    """What `plain_end` finds is what `judge` lets pass and `after_reply` comes to; most rows are found by it."""
+    answer = reply(content, reason, calls=calls, model=model, usage=usage, reasoning="so")
+    begun = msgspec.structs.replace(start(FIRST, later), flags=flags)
+    found = plain_end(begun, answer, rules, model_asked=ASKED)
+    if found is not None:
+        assert judge(answer, rules) is None
+        conversation, action = after_reply(begun, answer, rules, model_asked=ASKED)
+        assert action == found
+        assert conversation == msgspec.structs.replace(begun, messages=(*begun.messages, answer.message))
+
+
+@pytest.mark.parametrize("model", [ASKED, None, f"{ASKED}-0520"])
+def test_a_whole_text_of_the_model_that_was_asked_needs_no_long_way(model: str | None) -> None:
+    assert plain_end(start(FIRST), reply(model=model), Rules(), model_asked=ASKED) is not None
 
 
 def test_the_user_goes_on_after_each_answer_and_the_last_one_settles_the_row() -> None:
