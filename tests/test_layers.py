@@ -26,7 +26,7 @@ WINGS: dict[str, str] = {
     "input": "source batches content spill",
     "limits": "limiter holding lease outage sockets tokens hours",
     "providers": "registry base stream service parameters message_rules folding",
-    "prompts": "variants template conversation steps labelled judging images finish_reasons",
+    "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
     "submit": "attempt call_ids rows evidence overtime policy sync stream task results retry afford purse slices reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "

@@ -30,7 +30,7 @@ from batch.output.folder import OutputFolder
 from batch.plan import budgeting, kept, labelling, tooling
 from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
-from batch.prompts.template import ROW
+from batch.prompts.inserts import ROW
 from batch.prompts.variants import Variants
 from batch.providers.registry import Endpoint, find, resolve
 from batch.providers.service import Service

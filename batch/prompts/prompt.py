@@ -11,15 +11,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
-
 from batch.core.canonical import loads
 from batch.core.nearest import did_you_mean, suggestion
 from batch.prompts import images
 from batch.prompts.columns import is_sharegpt, messages_of, turns_of
 from batch.prompts.emptiness import is_blank
 from batch.prompts.images import Files
-from batch.prompts.template import ROW, PromptFault, Sandbox, Template
+from batch.prompts.inserts import ROW
+from batch.prompts.template import Environment, PromptFault, Template
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -56,7 +55,7 @@ class Prompt:
         self.pictured = bool(spec.images)
         self._files = Files(folder)
         self._faults: list[str] = []
-        environment = Sandbox(self._files)
+        environment = Environment(self._files)
         self._system = self._compile(environment, "system", spec.system, folder)
         self._user = self._compile(environment, "user", spec.user, folder)
         self._start = [
@@ -77,16 +76,11 @@ class Prompt:
         """What its templates say to every row, without what stands in braces."""
         return [template.plain for template in self._templates]
 
-    def _compile(self, environment: Sandbox, part: str, source: str | None, folder: Path) -> Template | None:
+    def _compile(self, environment: Environment, part: str, source: str | None, folder: Path) -> Template | None:
         if source is None:
             return None
         try:
             return Template(environment, source, part=part, folder=folder, own_row=self._own_row)
-        except jinja2.TemplateSyntaxError as exc:
-            self._faults.append(
-                f"prompt.{part} line {exc.lineno}: {exc.message}. Correct the template; a column whose name has "
-                'blanks, dots or dashes is {{ row["first name"] }}.'
-            )
         except PromptFault as exc:
             self._faults.append(str(exc))
         return None

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.job.job import PromptSpec
+from batch.prompts.inserts import MAX_MESSAGE_BYTES
 from batch.prompts.prompt import Prompt
-from batch.prompts.template import MAX_MESSAGE_BYTES, PromptFault
+from batch.prompts.template import PromptFault
 
 FOLDER = Path("/jobs/label")
 
