@@ -24,11 +24,12 @@ WINGS: dict[str, str] = {
     "http": "client environment headers sse wirelog",
     "ledger": "writer direct reader copies effects published index totals schema wal",
     "input": "source batches content spill",
-    "limits": "limiter holding lease outage sockets tokens hours",
+    "limits": "limiter holding lease outage sockets tokens hours pollrate",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt call_ids rows evidence overtime policy sync stream task results retry afford purse slices reached",
+    "submit": "attempt call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
+    "reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
     "pricing forecast",
     "run": "blocking command progress prune status_files",

@@ -138,6 +138,8 @@ class Processing(msgspec.Struct, frozen=True):
 
     status: str = "PROCESSING"
     wait_s: float = 0.0
+    too_many: bool = False
+    """Whether the poll was refused for its rate or for the load: a word on polls, and none on the task."""
 
 
 class RowRequest(msgspec.Struct, frozen=True):

@@ -43,12 +43,13 @@ from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Settings, Worker
-from batch.submit import evidence
+from batch.submit import evidence, polls
 from batch.submit.attempt import Books, CallContext
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
 from batch.submit.policy import Policy
+from batch.submit.polls import Polls
 from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
@@ -103,9 +104,9 @@ def wire(
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
-    tools = _executor(checked, stack)
+    tools, beside = _executor(checked, stack), _beside(checked, stack)
+    turns = _tool_turns(checked, tools, reader, ledger)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
-    beside = _beside(checked, stack)
     resumer = rows(beside=beside, in_doubt=Effects(reader, ledger).in_doubt)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
@@ -124,7 +125,7 @@ def wire(
         context=context,
         resumer=resumer,
         intake=intake,
-        worker=Worker(context, schedule, settings, tools=_tool_turns(checked, tools, reader, ledger), state=state),
+        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=_polls(reader, ledger, clock)),
         publishing=Publishing(
             publisher, ledger, reader, state=state, early=EarlyParts(job.output.publish_every_s), clock=clock
         ),
@@ -278,6 +279,10 @@ def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evid
     endpoint = checked.endpoint
     kept = reader.meta(evidence.KEY)
     return Evidence(endpoint.base_url, endpoint.key_digest, kept=kept, keep=partial(ledger.note, evidence.KEY))
+
+
+def _polls(reader: LedgerReader, ledger: Ledger, clock: Clock) -> Polls:
+    return Polls(clock, kept=reader.meta(polls.KEY), keep=partial(ledger.note, polls.KEY))
 
 
 def _policy(checked: CheckedJob) -> Policy:

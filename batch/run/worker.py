@@ -30,6 +30,7 @@ from batch.run.tool_turns import ToolTurns
 from batch.submit import afford, retry, stream, sync, task
 from batch.submit.attempt import CallContext
 from batch.submit.overtime import outlasted
+from batch.submit.polls import Polls
 from batch.submit.purse import PurseClosed
 from batch.submit.rows import OpenCall, Row
 
@@ -58,6 +59,7 @@ class Worker:
         *,
         tools: ToolTurns | None,
         state: RunState,
+        polls: Polls | None = None,
     ) -> None:
         self._context = context
         self._schedule = schedule
@@ -67,7 +69,7 @@ class Worker:
         # A budget is asked for every call, and a lane of its own has steps of its own.
         self._ordinary = settings.lane == "sync" and not settings.collect_only and context.purse is None
         self._chance = random.Random()
-        self._pace = task.PollInterval()
+        self._polls = polls or Polls(context.clock)
         self._streak = Streak()
 
     async def send(self, model: str) -> None:
@@ -143,17 +145,23 @@ class Worker:
     async def _submit(self, row: Row) -> None:
         call, result = await task.submit(self._context, row)
         if isinstance(result, Accepted):
-            self._schedule.schedule(row, self._pace.first_s())
+            most_s = self._settings.task_timeout_s
+            self._schedule.schedule(row, self._polls.first(call, row.conversation.sent, most_s=most_s))
         else:
             self._conclude(row, call, result)
 
     async def _poll(self, row: Row, call: OpenCall) -> None:
+        if (early_s := self._polls.early(call)) > 0:
+            self._schedule.schedule(row, early_s)
+            return
         result = await task.poll(self._context, call)
         if isinstance(result, Processing):
-            if self._context.overdue(call, self._settings.task_timeout_s):
+            if result.too_many:
+                self._polls.refused()
+            if (left_s := self._context.left_s(call, self._settings.task_timeout_s)) <= 0:
                 self._give_up(row, call)
             else:
-                self._schedule.schedule(row, max(self._pace.next_s(call.polls), result.wait_s))
+                self._schedule.schedule(row, self._polls.next(call, least_s=result.wait_s, most_s=left_s))
             return
         if isinstance(result, Failure) and result.verdict == "stop" and not task.about_the_task(result):
             # The poll was refused, not the task: the id stays in the ledger for a run with a better key.
@@ -162,7 +170,7 @@ class Worker:
             return
         row.call = None
         if isinstance(result, Reply):
-            self._pace.learn(self._context.clock.monotonic() - call.started)
+            self._polls.finished(call)
         self._conclude(row, call, result)
 
     def _give_up(self, row: Row, call: OpenCall) -> None:

@@ -334,6 +334,6 @@ class CallContext:
             self.purse.release(call.held)
         call.lease.release()
 
-    def overdue(self, call: OpenCall, seconds: float) -> bool:
-        """Whether a task was submitted more than `seconds` ago, by the wall: it may have been in another process."""
-        return self.clock.now_us() - call.sent_at_us > seconds * MICROSECONDS
+    def left_s(self, call: OpenCall, seconds: float) -> float:
+        """How much is left of the seconds since a task was submitted, by the wall: it may have been another process."""
+        return seconds - (self.clock.now_us() - call.sent_at_us) / MICROSECONDS

@@ -6,6 +6,8 @@ what it asks). One worker at a time has a row. What is done with it is `attempt`
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
 from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import PendingRow
@@ -17,6 +19,9 @@ from batch.providers.stream import Stream
 from batch.submit.purse import Reserved
 from batch.submit.retry import History
 from batch.tokens.measure import Measure
+
+if TYPE_CHECKING:
+    from batch.submit.polls import Watch
 
 
 class Row:
@@ -120,6 +125,7 @@ class OpenCall:
         "started",
         "task_id",
         "turn",
+        "watch",
     )
 
     def __init__(
@@ -157,6 +163,8 @@ class OpenCall:
         self.base_url: str | None = None
         self.request_id: str | None = None
         self.polls = 0
+        self.watch: Watch | None = None
+        """How long such tasks take, once it was asked when to poll this one."""
         self.late = False
         self.foreign = 0
         """Polls that were answered for another call."""

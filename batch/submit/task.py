@@ -2,7 +2,7 @@
 
 A task id, once committed, is collected and never bought again: it takes its slot back after a crash, is polled at the
 base URL it was given at, whatever the lane is by then, and outlives even the deadline of its row. Between two polls
-nobody waits: the row lies in the schedule of `schedule`.
+nobody waits: the row lies in the schedule of `schedule`. When it is polled is `polls`' matter.
 """
 
 from __future__ import annotations
@@ -14,32 +14,11 @@ from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Processing, Reply
 from batch.submit.attempt import CallContext
 from batch.submit.results import failure_of, located, masked_result
+from batch.submit.retry import SAYS_NOTHING
 from batch.submit.rows import OpenCall, Row
 
-FIRST_POLL_S: Final = 0.25
-LONGEST_POLL_S: Final = 5.0
-GROWTH: Final = 1.5
 FOREIGN_POLLS: Final = 3  # answered for another call, one after the other
 LONGEST_WAIT_S: Final = 120.0  # of what a refused poll is told to wait
-
-
-class PollInterval:
-    """When to poll next: learns how long tasks take, so that the first poll comes when most are done."""
-
-    def __init__(self) -> None:
-        self._usual_s: float | None = None
-
-    def learn(self, took_s: float) -> None:
-        """A task took this long from submit to success."""
-        self._usual_s = took_s if self._usual_s is None else 0.9 * self._usual_s + 0.1 * took_s
-
-    def first_s(self) -> float:
-        """Seconds from the submit to the first poll."""
-        return FIRST_POLL_S if self._usual_s is None else min(max(0.8 * self._usual_s, 0.05), LONGEST_POLL_S * 2)
-
-    def next_s(self, polls: int) -> float:
-        """Seconds from poll number `polls` (1 for the first) to the next."""
-        return float(min(max(0.1, 0.25 * self.first_s()) * GROWTH ** min(polls, 20), LONGEST_POLL_S))
 
 
 async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | Failure]:
@@ -97,7 +76,8 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
         if own is not result:
             return _foreign(call, own)
     if isinstance(result, Failure) and not about_the_task(result) and not _stops(context, call, result):
-        return Processing(result.code or result.kind, min(result.retry_after_s or 0.0, LONGEST_WAIT_S))
+        wait_s = min(result.retry_after_s or 0.0, LONGEST_WAIT_S)
+        return Processing(result.code or result.kind, wait_s, too_many=result.kind in SAYS_NOTHING)
     if not isinstance(result, Processing):
         failpoints.hit("answered.received")
     return result

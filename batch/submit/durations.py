@@ -1,0 +1,202 @@
+"""How long tasks take: a distribution that is learned from polls, which never tell the moment at which a task ended.
+
+A poll says "not yet" or "done", so of a finished task two times are known: it ran for longer than the first and at most
+as long as the second. Owns counts over such intervals, on a scale where each step is 3 % longer than the one before, so
+that a tenth of a second and an hour are told apart equally well. What lies inside an interval is shared out by what is
+believed already, and old tasks weigh less than new ones. When to poll is `polltimes` and `polls`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final
+
+STEP: Final = 0.03
+"""The width of a bin, in natural logarithms of seconds."""
+FIRST_S: Final = 0.001
+"""Where the first bin begins; whatever is shorter counts in it."""
+BINS: Final = 620  # up to a day and more
+MEMORY: Final = 500.0  # tasks after which an observation has lost most of its weight
+LEAST_WEIGHT: Final = 1e-6
+TAIL: Final = 0.0005  # of the tasks, on either side, that the form leaves out
+
+_HEAVY: Final = 1e9
+
+
+class Shape:
+    """A distribution as it is believed now.
+
+    Args:
+        first: number of the bin that `masses` begins with.
+        masses: the part of all tasks in each bin; they add up to 1.
+    """
+
+    __slots__ = ("first", "masses")
+
+    def __init__(self, first: int, masses: list[float]) -> None:
+        self.first = first
+        self.masses = masses
+
+    @property
+    def edges(self) -> list[float]:
+        """The times between the bins, in seconds: one more than there are bins."""
+        return [edge(self.first + place) for place in range(len(self.masses) + 1)]
+
+    def within(self, low: int, high: int) -> list[float]:
+        """The masses of the bins from `low` to `high`, both included."""
+        return [
+            self.masses[bin_ - self.first] if 0 <= bin_ - self.first < len(self.masses) else 0.0
+            for bin_ in range(low, high + 1)
+        ]
+
+
+class Durations:
+    """What was seen of the tasks of one kind.
+
+    Attributes:
+        weights: what was counted in each bin.
+        total: the sum of them.
+        seen: tasks that were counted here, in all runs that are remembered.
+        each: what the next task weighs: always a little more than the one before, so that old ones fade.
+    """
+
+    __slots__ = ("each", "seen", "total", "weights")
+
+    def __init__(self) -> None:
+        self.weights = [0.0] * BINS
+        self.total = 0.0
+        self.seen = 0
+        self.each = 1.0
+
+    def add(self, after_s: float, by_s: float, shape: Shape | None) -> None:
+        """Count a task.
+
+        Args:
+            after_s: seconds from its submit to the last look that found it unfinished; 0 when there was none.
+            by_s: seconds to the look that found it finished.
+            shape: what is believed of such tasks; None while nothing is.
+        """
+        low, high = bin_of(after_s), bin_of(by_s)
+        parts = _overlaps(after_s, by_s, low, high)
+        # As long as nothing is believed to end in there, one second of it is as good as any other.
+        shares = [part * math.exp(place * STEP) for place, part in enumerate(parts)]
+        if shape is not None:
+            believed = [part * mass for part, mass in zip(parts, shape.within(low, high), strict=True)]
+            if sum(believed) > LEAST_WEIGHT:
+                shares = believed
+        scale = self.each / sum(shares)
+        for bin_, part in enumerate(shares, low):
+            self.weights[bin_] += part * scale
+        self.total += self.each
+        self.seen += 1
+        self.each *= 1.0 + 1.0 / MEMORY
+        if self.each > _HEAVY:
+            self._fade()
+
+    def _fade(self) -> None:
+        self.weights = [weight / self.each for weight in self.weights]
+        self.total /= self.each
+        self.each = 1.0
+
+    @property
+    def counts_for(self) -> float:
+        """How many tasks it knows of, those not counted that have faded."""
+        return self.total / self.each
+
+    def kept(self) -> list[float]:
+        """What another process needs to go on from: number of the first bin, tasks, and a weight for each bin."""
+        filled = [bin_ for bin_, weight in enumerate(self.weights) if weight / self.each > 1e-3]
+        if not filled:
+            return []
+        first, last = filled[0], filled[-1]
+        return [first, self.seen, *(round(weight / self.each, 3) for weight in self.weights[first : last + 1])]
+
+    @classmethod
+    def of(cls, kept: Sequence[float]) -> Durations:
+        """What `kept` gave; anything else is as if nothing was known."""
+        made = cls()
+        if len(kept) > 2 and int(kept[0]) >= 0 and int(kept[0]) + len(kept) - 2 <= BINS:
+            for bin_, weight in enumerate(kept[2:], int(kept[0])):
+                made.weights[bin_] = max(0.0, weight)
+            made.total, made.seen = sum(made.weights), int(kept[1])
+        return made
+
+
+def shape_of(own: Durations, wider: Durations, *, leaning: float) -> Shape | None:
+    """What is to be believed of tasks of one kind, smoothed; None when nothing is known.
+
+    Args:
+        own: what was seen of that kind.
+        wider: what was seen of all kinds together.
+        leaning: how many tasks of its own kind the wider knowledge is worth.
+    """
+    if wider.total <= 0:
+        return None
+    lean, known = leaning / wider.total, own.counts_for
+    weights = [mine / own.each + all_ * lean for mine, all_ in zip(own.weights, wider.weights, strict=True)]
+    filled = [bin_ for bin_, weight in enumerate(weights) if weight > 0]
+    first, last = filled[0], filled[-1]
+    wide = _bandwidth(weights, first, last, min(known + leaning, wider.counts_for))
+    margin = 3 * wide + 1
+    first, last = max(0, first - margin), min(BINS - 1, last + margin)
+    smooth = weights[first : last + 1]
+    for _ in range(3):  # three even means make nearly a bell
+        smooth = _mean(smooth, wide)
+    return _trimmed(first, smooth)
+
+
+def edge(bin_: int) -> float:
+    """The time at which a bin begins, in seconds."""
+    return FIRST_S * math.exp(bin_ * STEP)
+
+
+def bin_of(seconds: float) -> int:
+    """The bin that a time falls into."""
+    if seconds <= FIRST_S:
+        return 0
+    return min(BINS - 1, int(math.log(seconds / FIRST_S) / STEP))
+
+
+def _overlaps(after_s: float, by_s: float, low: int, high: int) -> list[float]:
+    """How much of each bin from `low` to `high` lies in the interval: 1 for all of it, and never nothing at all."""
+    parts = [1.0] * (high - low + 1)
+    if low == high:
+        return parts
+    if after_s > FIRST_S:
+        parts[0] = max(LEAST_WEIGHT, 1.0 - (math.log(after_s / FIRST_S) / STEP - low))
+    parts[-1] = max(LEAST_WEIGHT, min(1.0, math.log(max(by_s, FIRST_S) / FIRST_S) / STEP - high))
+    return parts
+
+
+def _bandwidth(weights: list[float], first: int, last: int, tasks: float) -> int:
+    """How many bins on either side are averaged: fewer, the more tasks are known and the less they differ."""
+    total = sum(weights[first : last + 1])
+    mean = sum(bin_ * weights[bin_] for bin_ in range(first, last + 1)) / total
+    spread = math.sqrt(sum((bin_ - mean) ** 2 * weights[bin_] for bin_ in range(first, last + 1)) / total)
+    return max(1, min(12, round(0.7 * spread / math.pow(max(1.0, tasks), 0.2))))
+
+
+def _mean(values: list[float], wide: int) -> list[float]:
+    """Each value as the mean of those around it, `wide` on either side."""
+    sums = [0.0, *accumulate(values)]
+    count = len(values)
+    return [
+        (sums[min(count, place + wide + 1)] - sums[max(0, place - wide)]) / (2 * wide + 1) for place in range(count)
+    ]
+
+
+def _trimmed(first: int, masses: list[float]) -> Shape:
+    """The shape without its thin ends."""
+    total = sum(masses)
+    low, high, left, right = 0, len(masses) - 1, 0.0, 0.0
+    while low < high and left + masses[low] < TAIL * total:
+        left += masses[low]
+        low += 1
+    while high > low and right + masses[high] < TAIL * total:
+        right += masses[high]
+        high -= 1
+    kept = masses[low : high + 1]
+    whole = sum(kept)
+    return Shape(first + low, [mass / whole for mass in kept])

@@ -1,0 +1,73 @@
+"""`batch.submit.durations`: lengths are learned from polls, which only say between which two moments a task ended."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from batch.submit.durations import Durations, edge, shape_of
+
+
+def middle(durations: Durations) -> float:
+    """The length that half of the tasks are believed to exceed, in seconds."""
+    shape = shape_of(durations, durations, leaning=0.0)
+    assert shape is not None
+    done = 0.0
+    for at, mass in zip(shape.edges[1:], shape.masses, strict=True):
+        done += mass
+        if done >= 0.5:
+            return at
+    raise AssertionError("the masses are no whole")
+
+
+def test_polls_at_odd_times_tell_the_lengths() -> None:
+    """Each task is seen in an interval of 2 s somewhere about its end; the middle comes out within 3 %."""
+    chance, durations = random.Random(1), Durations()
+    for _ in range(1_000):
+        shape = shape_of(durations, durations, leaning=0.0)
+        took = chance.uniform(15.0, 25.0)
+        begin = took - chance.uniform(0.0, 2.0)
+        durations.add(begin, begin + 2.0, shape)
+    assert middle(durations) == pytest.approx(20.0, rel=0.03)
+
+
+def test_an_hour_and_a_hundredth_of_a_second_are_told_alike() -> None:
+    """The scale is one of parts."""
+    for took in (0.01, 3_600.0):
+        durations = Durations()
+        for _ in range(20):
+            durations.add(0.97 * took, took, None)
+        assert middle(durations) == pytest.approx(took, rel=0.06)
+
+
+def test_old_tasks_fade() -> None:
+    """After as many new ones as are remembered, most of the weight is theirs."""
+    durations = Durations()
+    for took in [1.0] * 2_000 + [10.0] * 1_000:
+        durations.add(0.97 * took, took, None)
+    assert middle(durations) == pytest.approx(10.0, rel=0.06)
+    assert durations.counts_for < 600
+
+
+def test_what_is_kept_is_what_was_known() -> None:
+    """In a few hundred bytes."""
+    durations = Durations()
+    for _ in range(50):
+        durations.add(9.0, 11.0, None)
+    again = Durations.of(durations.kept())
+    assert (again.seen, middle(again)) == (50, middle(durations))
+    assert Durations.of([]).kept() == []
+
+
+def test_a_size_that_was_hardly_seen_leans_on_the_model() -> None:
+    """One task of a kind moves what twenty others say only a little."""
+    everything, own = Durations(), Durations()
+    for _ in range(100):
+        everything.add(9.7, 10.0, None)
+    own.add(97.0, 100.0, None)
+    shape = shape_of(own, everything, leaning=20.0)
+    assert shape is not None
+    near = sum(mass for at, mass in zip(shape.edges, shape.masses, strict=False) if at < 50.0)
+    assert 0.9 < near < 1.0
+    assert edge(0) > 0

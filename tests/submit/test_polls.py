@@ -1,0 +1,117 @@
+"""`batch.submit.polls`: tasks are polled a few times each, nearly as well as anybody could who knew how long they take."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any, cast
+
+from batch.core.clock import HandClock
+from batch.submit.polls import Polls
+from tests.support.pollfield import Field, least_extra, usual, usual_by
+
+
+def polls_of(clock: HandClock, **more: Any) -> Polls:
+    return Polls(clock, chance=random.Random(3), **more)
+
+
+def test_tasks_of_10_to_30_s_take_at_most_4_polls_and_8_percent_more_time() -> None:
+    """Once some tasks have ended: within 5 % of the optimum for the distribution that nobody told."""
+    clock = HandClock()
+    seen = Field(polls_of(clock), clock, usual).run(4_000, skip=500)
+    assert seen.each <= 4.0
+    assert seen.extra <= 0.08
+    assert seen.extra <= 1.05 * least_extra(usual_by, polls=seen.each, longest_s=60.0)
+
+
+def test_the_first_tasks_of_all_do_not_spoil_it() -> None:
+    """Nothing is known of the first fifty; over 3,000 tasks that costs little."""
+    clock = HandClock()
+    seen = Field(polls_of(clock), clock, usual).run(3_000)
+    assert seen.each <= 4.1
+    assert seen.extra <= 1.15 * least_extra(usual_by, polls=seen.each, longest_s=60.0)
+
+
+def test_what_was_learned_is_there_for_the_next_process() -> None:
+    """A run that goes on begins with the distribution, not with many polls."""
+    clock = HandClock()
+    kept: list[str] = []
+    polls = polls_of(clock, keep=kept.append)
+    Field(polls, clock, usual).run(1_000)
+    assert kept, "kept while it goes on, not only at the end"
+    again = HandClock()
+    seen = Field(polls_of(again, kept=kept[-1]), again, usual).run(200)
+    assert seen.each <= 4.2
+    assert seen.extra <= 0.09
+    assert len(kept[-1]) < 4_000
+
+
+def test_what_was_kept_and_cannot_be_read_is_as_if_nothing_was() -> None:
+    """A value of a later version ends no run."""
+    clock = HandClock()
+    for kept in ("no json", '{"m": {"all": [1]}}', '{"m": {"x": [900, 3, 1.0]}}'):
+        assert Field(polls_of(clock, kept=kept), clock, usual).run(50).tasks == 50
+
+
+def test_large_and_small_questions_are_learned_apart() -> None:
+    """A model that needs 2 s for one and 60 s for the other is not polled at the mean of both."""
+    clock = HandClock()
+    polls = polls_of(clock)
+    small = Field(polls, clock, lambda chance: chance.uniform(1.5, 2.5))
+    large = Field(polls, clock, lambda chance: chance.uniform(50.0, 70.0), text="word " * 2_000)
+    for _ in range(4):
+        small.run(150)
+        large.run(150)
+    for field in (small, large):
+        seen = field.run(200)
+        assert seen.each <= 4.2
+        assert seen.extra <= 0.08
+
+
+def test_a_service_that_becomes_slower_is_followed() -> None:
+    """Old tasks fade: a few hundred later the times fit again."""
+    clock = HandClock()
+    polls = polls_of(clock)
+    Field(polls, clock, usual).run(1_000)
+    slow = Field(polls, clock, lambda chance: 3 * usual(chance))
+    slow.run(800)
+    seen = slow.run(500)
+    assert seen.each <= 4.3
+    assert seen.extra <= 0.1
+
+
+def test_polls_of_tasks_submitted_together_do_not_bunch() -> None:
+    """400 tasks of one moment: no tenth of a second sees more than a few of their polls."""
+    clock = HandClock()
+    polls = polls_of(clock)
+    Field(polls, clock, usual).run(500)
+    at = Field(polls, clock, usual, slots=400, answer_s=0.0).run(400).at
+    assert at is not None
+    busiest = max(sum(begin <= other < begin + 0.1 for other in at) for begin in at[::7])
+    assert busiest <= 100
+
+
+def test_a_task_that_never_ends_is_polled_ever_more_seldom() -> None:
+    """A day of waiting is a few thousand polls for nobody: one a minute in the end."""
+    clock = HandClock()
+    polls = polls_of(clock)
+    Field(polls, clock, usual).run(300)
+    call: Any = SimpleNamespace(model="glm-4", started=clock.monotonic(), earlier_s=0.0, exchange_began=0.0, watch=None)
+    waits = [polls.first(cast("Any", call), [], most_s=86_400.0)]
+    while clock.monotonic() - call.started < 86_400:
+        clock.advance(waits[-1])
+        call.exchange_began = clock.monotonic()
+        waits.append(polls.next(cast("Any", call), least_s=0.0, most_s=86_400.0))
+    assert len(waits) < 1_600
+    assert max(waits) <= 61
+
+
+def test_what_the_provider_asks_is_waited_and_the_end_of_the_time_is_not_missed() -> None:
+    """Retry-After of a poll counts; the last poll comes when the time of the task is over."""
+    clock = HandClock()
+    polls = polls_of(clock)
+    call: Any = SimpleNamespace(
+        model="glm-4", started=clock.monotonic(), earlier_s=0.0, exchange_began=clock.monotonic(), watch=None
+    )
+    assert 30.0 <= polls.next(cast("Any", call), least_s=30.0, most_s=86_400.0) <= 30.2
+    assert 0.4 <= polls.next(cast("Any", call), least_s=30.0, most_s=0.4) <= 0.6
