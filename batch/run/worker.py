@@ -25,7 +25,7 @@ from batch.run.outcomes import outcome_of
 from batch.run.schedule import Schedule
 from batch.run.spending import held_up
 from batch.run.state import RunState
-from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
+from batch.run.stops import Streak, larger_than_limit, limit_stop, moment, never_in_time, nothing_there, provider_stop
 from batch.run.tool_turns import ToolTurns
 from batch.submit import afford, retry, stream, sync, task
 from batch.submit.attempt import CallContext
@@ -306,11 +306,7 @@ class Worker:
         self._after(row, outcome)
 
     def _too_large(self, row: Row, most: float, key: str) -> None:
-        message = (
-            f"the prompt alone is larger than the whole limit of {most:,.0f} tokens a minute: raise "
-            f"{key} if the provider allows it, or shorten the row"
-        )
-        self._unaskable(row, "tokens_per_minute", message, kind="too_large")
+        self._unaskable(row, "tokens_per_minute", larger_than_limit(most, key), kind="too_large")
 
     def _unaskable(self, row: Row, code: str, why: str, *, kind: FailureKind = "prompt") -> None:
         """The row cannot be sent: its template gives nothing over it any more, or no limit lets it through."""

@@ -9,8 +9,8 @@ import pytest
 
 from batch.core.clock import MICROSECONDS, HandClock
 from batch.job.fieldtypes import windows
-from batch.limits.hours import LOOK_AGAIN_S, Hours
 from batch.limits.holding import held_by
+from batch.limits.hours import LOOK_AGAIN_S, Hours
 from batch.limits.limiter import Limiter
 from batch.limits.outage import MAX_PARK_S
 from tests.support.hand import by_hand
