@@ -28,6 +28,7 @@ class RateLimits:
     Attributes:
         requests: the pace of requests.
         tokens: the budget of tokens; None without a limit.
+        in_force: whether there is any limit.
     """
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
@@ -35,11 +36,7 @@ class RateLimits:
         self.tokens = TokenBudget(tokens_per_minute) if tokens_per_minute is not None else None
         self._asked_rpm = requests_per_minute
         self._asked_tpm = tokens_per_minute
-
-    @property
-    def in_force(self) -> bool:
-        """Whether there is any limit."""
-        return self.requests.per_minute is not None or self.tokens is not None
+        self.in_force = requests_per_minute is not None or tokens_per_minute is not None
 
     def sent_before(self, seconds: float, now: float) -> None:
         """Continue the windows of another process, whose last request left `seconds` before `now`."""
@@ -103,6 +100,7 @@ class RateLimits:
             limit = min(float(tokens), self._asked_tpm or float(tokens))
             if self._adopt_tokens(limit, tokens if headers.remaining_tokens is None else headers.remaining_tokens, now):
                 adopted["tokens_per_minute"] = limit
+        self.in_force = self.in_force or bool(adopted)
         return adopted
 
     def _adopt_tokens(self, limit: float, remaining: int, now: float) -> bool:

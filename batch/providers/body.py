@@ -24,9 +24,9 @@ def write(service: Service, request: Request) -> dict[str, Any]:
     Parameters come first, so that none of them can replace the model or the messages.
     """
     left_out, nulls = service.never_send, service.nulls
-    body: dict[str, Any] = {
-        key: value for key, value in request.parameters.items() if (nulls or value is not None) and key not in left_out
-    }
+    body: dict[str, Any] = {}
+    if given := request.parameters:
+        body = {key: value for key, value in given.items() if (nulls or value is not None) and key not in left_out}
     body["model"] = request.model
     messages = request.messages
     for message in messages:

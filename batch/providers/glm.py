@@ -96,16 +96,16 @@ class Glm:
         self._get: Headers = ()
         self._post: Headers = ()
 
-    def _sign(self) -> None:
+    def _sign(self, signed: Headers) -> None:
         """Have `_get` and `_post` carry what the key's Authorization header is now: a token changes with the time."""
-        signed = self._credentials.headers()
-        if signed is not self._signed:
-            self._signed = signed
-            self._get = (*self._accepts, *signed)
-            self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
+        self._signed = signed
+        self._get = (*self._accepts, *signed)
+        self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
 
     def _headers(self, call_id: str) -> Headers:
-        self._sign()
+        signed = self._credentials.headers()
+        if signed is not self._signed:
+            self._sign(signed)
         header = self.service.call_id_header
         return (*self._post, (header, call_id)) if header else self._post
 
@@ -135,7 +135,9 @@ class Glm:
 
     def poll(self, task_id: str) -> Outgoing:
         """GET /async-result/{id}; the id is opaque and is escaped."""
-        self._sign()
+        signed = self._credentials.headers()
+        if signed is not self._signed:
+            self._sign(signed)
         return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self._get)
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:

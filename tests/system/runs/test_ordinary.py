@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import FrameType
 
 import pytest
 
@@ -48,3 +50,31 @@ def test_a_row_has_the_same_outcome_whichever_way_it_went(
         mill.check_books(at_risk=2)  # without usage, or without choices
         tables.append(both(mill))
     assert tables[0] == tables[1]
+
+
+def calls_made(mill: Mill, rows: int) -> int:
+    """How many Python functions were called, or gone on with, in this thread while a job of so many rows ran."""
+    made = 0
+
+    def count(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal made
+        made += event == "call"
+
+    mill.questions(rows)
+    sys.setprofile(count)
+    try:
+        report = mill.run()
+    finally:
+        sys.setprofile(None)
+    assert report.totals.rows_ok == rows
+    return made
+
+
+def test_an_ordinary_row_takes_few_steps_in_the_thread_of_the_event_loop(make: Make) -> None:
+    """What a row more costs there, polls of the schedule and of the ledger included: at most 100 calls of functions."""
+    few, many = make(name="few"), make(name="many")
+    calls_made(few, 64)  # what is loaded when it is first used
+    few.out, many.out = few.folder / "again", many.folder / "out"
+    each = (calls_made(many, 1_264) - calls_made(few, 64)) / 1_200
+    print(f"{each:.1f} calls a row")
+    assert each <= 100
