@@ -6,10 +6,10 @@ row's life. It knows no queue and no thread (`writer`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-import anyio
 import apsw
 import msgspec
 
@@ -61,9 +61,18 @@ def outcome_record(work_id: int, outcome: Outcome) -> Record:
 
 
 class Group:
-    """The records of one commit, by kind, and the event that tells that it is done."""
+    """The records of one commit, by kind, and those who wait for it.
 
-    __slots__ = ("bytes", "done", "error", "jobs", "records", "rows")
+    Attributes:
+        rows: the values of its records, by kind.
+        jobs: changes that make a transaction of their own.
+        records: how many records it has.
+        bytes: about how large they are.
+        error: what a job raised; its transaction was undone, and its caller gets the error.
+        done: whether it is written, or will never be.
+    """
+
+    __slots__ = ("_waiters", "bytes", "done", "error", "jobs", "records", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _STATEMENTS}
@@ -71,19 +80,32 @@ class Group:
         self.records = 0
         self.bytes = 0
         self.error: Exception | None = None
-        """What a job raised; its transaction was undone, and its caller gets the error."""
-        self.done = anyio.Event()
+        self.done = False
+        self._waiters: list[asyncio.Future[None]] = []
 
     def has_room(self, count: int, size: int) -> bool:
         """Whether this many more records of this many bytes belong into the group."""
         return self.records + count <= GROUP_RECORDS and self.bytes + size <= GROUP_BYTES
 
-    def add(self, records: tuple[Record, ...], size: int) -> None:
+    def add(self, records: Sequence[Record], size: int) -> None:
         """Take records of this many bytes together."""
         for kind, row, _ in records:
             self.rows[kind].append(row)
         self.bytes += size
         self.records += len(records)
+
+    def waiter(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """What to await until `finish`, for a group that is not done."""
+        waiter = loop.create_future()  # one for each who waits: a cancel of one must not reach the others
+        self._waiters.append(waiter)
+        return waiter
+
+    def finish(self) -> None:
+        """Wake all who wait; for the event loop."""
+        self.done = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def write(self, db: apsw.Connection) -> None:
         """Write everything, inside a transaction of the caller's."""

@@ -5,7 +5,7 @@ reads with connections of its own. The file is SQLite in WAL mode with synchrono
 after a kill at any instant; the Parquet files are derived from it.
 
 Records of the hot path (`sent`, `accepted`, `step`, `closed`, `settled`) are queued without waiting and committed in
-groups: the thread takes all that is queued, up to `GROUP_RECORDS` and `GROUP_BYTES`, and commits; there is no timer.
+groups (`queue`): a commit costs the same for one record and for a hundred, so few large ones are what makes it fast.
 Whoever needs durability awaits `committed()`. Whole groups are committed in the order of the queue, and inside a group
 the kinds are written in the order of a row's life. So every committed state is one that really was. A slot that a
 queued `closed` frees may be taken by a call whose `sent` is queued behind it: after a kill the ledger never shows more
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +34,7 @@ from batch.core.records import Call, Outcome
 from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
 from batch.ledger.pages import tells_damage
 from batch.ledger.pruning import prune_slice
+from batch.ledger.queue import GroupQueue
 from batch.ledger.schema import connect, damaged, mark_closed, mark_open, reason, way_out
 
 T = TypeVar("T")
@@ -59,10 +59,7 @@ class Ledger:
             with suppress(apsw.Error):
                 self._db.close()
             raise
-        self._groups: deque[Group] = deque()
-        self._latest: Group | None = None
-        self._wake = threading.Condition()
-        self._closing = False
+        self._queue = GroupQueue()
         self._pruning = True  # a killed run may have left published records behind
         self._wal_pages = 0
         self.broken: StorageError | None = None
@@ -161,8 +158,7 @@ class Ledger:
         Raises:
             StorageError: a commit failed; the run must end.
         """
-        if self._latest is not None:
-            await self._latest.done.wait()
+        await self._queue.done()
         if self.broken is not None:
             raise self.broken
 
@@ -185,11 +181,10 @@ class Ledger:
             self._pruning = True  # `change` may have published something, or may say itself that nothing is left
             result.append(change(db))
 
-        group = Group()
+        group = self._queue.new()
         group.jobs.append(job)
         group.records = GROUP_RECORDS  # nothing joins a transaction that is not its own
-        self._queue(group)
-        await group.done.wait()
+        await group.waiter(self._loop)
         if self.broken is not None:
             raise self.broken
         if group.error is not None:
@@ -215,15 +210,14 @@ class Ledger:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._queue.start()
         self._thread = threading.Thread(target=self._write_groups, name="ledger", daemon=True)
         self._thread.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
         with anyio.CancelScope(shield=True):
+            await self._queue.close()
             await anyio.to_thread.run_sync(self._thread.join)
         self._db.set_wal_hook(None)
         self._db.set_busy_timeout(0)
@@ -241,41 +235,20 @@ class Ledger:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _put(self, *records: Record) -> None:
-        size = sum(record.size for record in records)
-        with self._wake:
-            group = self._groups[-1] if self._groups else None
-            if group is None or not group.has_room(len(records), size):
-                group = Group()
-                self._groups.append(group)
-                self._latest = group
-                self._wake.notify()
-            group.add(records, size)
-
-    def _queue(self, group: Group) -> None:
-        with self._wake:
-            self._groups.append(group)
-            self._latest = group
-            self._wake.notify()
-
-    def _take(self) -> Group | None:
-        """Wait for the next group; prune and checkpoint meanwhile. None when the ledger closes and nothing is left."""
-        while True:
-            with self._wake:
-                if self._groups:
-                    # Left in the queue until it is committed, it would be joined by late records while it is written.
-                    return self._groups.popleft()
-                if self._closing:
-                    return None
-                if not (self._pruning or self._wal_pages > CHECKPOINT_PAGES) or self.broken is not None:
-                    self._wake.wait()
-                    continue
-            self._tidy()
+        self._queue.put(records)
 
     def _write_groups(self) -> None:
-        while (group := self._take()) is not None:
+        while True:
+            untidy = (self._pruning or self._wal_pages > CHECKPOINT_PAGES) and self.broken is None
+            group = self._queue.take(wait=not untidy)
+            if group is None:
+                if self._queue.closed:
+                    return
+                self._tidy()
+                continue
             if self.broken is None:
                 self._commit(group)
-            self._loop.call_soon_threadsafe(group.done.set)
+            self._loop.call_soon_threadsafe(self._queue.written)
             if self.broken is None and self._wal_pages > 4 * CHECKPOINT_PAGES:
                 self._tidy()  # also when it is never idle: the log must not grow for ever
 

@@ -71,7 +71,7 @@ class _SeenLedger(Ledger):
 
 def _threads_work() -> bool:
     """Whether another thread has something in hand that the loop waits for."""
-    writing = any(ledger._latest is not None and not ledger._latest.done.is_set() for ledger in _ledgers)
+    writing = any((latest := ledger._queue.latest) is not None and not latest.done for ledger in _ledgers)
     return writing or any(limiter.borrowed_tokens for limiter in _limiters)
 
 
