@@ -25,6 +25,8 @@ def is_blank(value: Any) -> bool:
 
     Numbers, truth values and bytes say something, zero and false as well; and so does what is nested deeper.
     """
+    if isinstance(value, str):
+        return _is_nothing(value)
     if isinstance(value, dict | list | tuple):
         return all(map(_is_nothing, value.values() if isinstance(value, dict) else value))
     return _is_nothing(value)
@@ -33,6 +35,8 @@ def is_blank(value: Any) -> bool:
 def _is_nothing(value: Any) -> bool:
     if isinstance(value, str):
         text = value.strip()
+        if "!" <= text[:1] <= "~":
+            return False  # what most texts begin with needs no look at each character
         return all(char in _NO_INK or unicodedata.category(char) in _SEEN_NOWHERE for char in text)
     return value is None or value == b""
 
@@ -47,8 +51,10 @@ def asks_nothing(messages: Sequence[Message], follow_ups: Sequence[Message]) -> 
         messages: of the first request.
         follow_ups: what the user says after the answers.
     """
-    said = [message for message in messages if message.get("role") == "user"][-1:]
-    return bool(said) and all(map(_is_blank_message, [*said, *follow_ups]))
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return _is_blank_message(message) and all(map(_is_blank_message, follow_ups))
+    return False
 
 
 def _is_blank_message(message: Message) -> bool:
