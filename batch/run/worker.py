@@ -12,7 +12,7 @@ import random
 
 import msgspec
 
-from batch.core.errors import BudgetReached, FailureKind, StorageError
+from batch.core.errors import BudgetReached, StorageError
 from batch.core.logs import logger
 from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Lane, Outcome, Processing, Reply, ToolCall
 from batch.labels.samples import SAMPLE
@@ -20,7 +20,8 @@ from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation, labelled, steps
 from batch.prompts.judging import judge
-from batch.run.outcomes import outcome_of
+from batch.run.deadlines import Deadlines
+from batch.run.outcomes import outcome_of, too_large, unrendered
 from batch.run.schedule import Schedule
 from batch.run.spending import held_up
 from batch.run.state import RunState
@@ -31,6 +32,7 @@ from batch.submit.attempt import CallContext
 from batch.submit.overtime import outlasted
 from batch.submit.polls import Polls
 from batch.submit.purse import PurseClosed
+from batch.submit.results import never_finished, overdue
 from batch.submit.rows import OpenCall, Row
 
 
@@ -41,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True):
     rules: steps.Rules
     max_attempts: int
     task_timeout_s: float
+    deadline_s: float | None = None
     likelier_url: str | None = None
     """The base URL that was probably meant, should nothing be served at the job's."""
     collect_only: bool = False
@@ -67,6 +70,7 @@ class Worker:
         self._state = state
         self._chance = random.Random()
         self._polls = polls or Polls(context.clock)
+        self._deadlines = Deadlines(context.clock, settings.deadline_s)
         self._streak = Streak()
 
     async def send(self, model: str) -> None:
@@ -77,20 +81,20 @@ class Worker:
                 if self._settings.collect_only:
                     self._schedule.done(row)  # nothing more is sent for a job that changed
                 elif row.fault is not None:
-                    self._unaskable(row, "render", row.fault)
+                    self._settle(row, conversation.after_failure(unrendered(row.fault), retryable=False))
+                elif self._deadlines.over(row):
+                    self._end_overdue(row)
                 elif (settled := labelled.enough(row.conversation, self._settings.rules)) is not None:
                     row.conversation = settled[0]
                     self._settle(row, settled[1])
                 elif self._others_first(row):
-                    self._schedule.schedule(row, LONGEST_PROBE_S)
+                    self._wait(row, LONGEST_PROBE_S)
                 elif (limit := self._context.weigh(row)) is not None:
-                    self._too_large(row, *limit)
+                    self._settle(row, conversation.after_failure(too_large(*limit), retryable=False))
                 elif (why := held_up(self._context.purse, row)) is not None:
                     self._hold_up(row, why)
-                elif self._settings.lane == "task":
-                    await self._submit(row)
-                else:
-                    await self._send(row)
+                elif await self._deadlines.cuts(row, self._ask):
+                    self._end_overdue(row)
                 self._look_for_park(asked)
             except (LimiterClosed, PurseClosed):
                 self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
@@ -121,6 +125,30 @@ class Worker:
             else:
                 await self._run_tools(row, row.replied.tool_calls)
 
+    async def _ask(self, row: Row) -> None:
+        await (self._submit(row) if self._settings.lane == "task" else self._send(row))
+
+    def _wait(self, row: Row, seconds: float) -> None:
+        """Try the row again in so many seconds, or when it has been open for too long."""
+        self._schedule.schedule(row, max(0.0, min(seconds, self._deadlines.left_s(row))))
+
+    async def keep_deadlines(self) -> None:
+        """End the rows whose time is over while they wait for somebody to send them; runs until cancelled."""
+        while self._settings.deadline_s is not None and not self._state.stopping:
+            await self._context.clock.sleep(self._deadlines.every_s)
+            for row in self._schedule.take_ready(self._deadlines.over):
+                self._end_overdue(row)
+
+    def _end_overdue(self, row: Row) -> None:
+        """The row has been open for too long: it fails for now, and the id of its task is polled first next time."""
+        call, row.call = row.call, None
+        failure = overdue(row, None if call is None else call.task_id)
+        settle = conversation.after_failure(failure, retryable=True)
+        if call is None:
+            self._settle(row, settle)
+        else:
+            self._close(row, call, failure, settle, hold=call.turn == row.conversation.began)
+
     async def _send(self, row: Row) -> None:
         lane = stream if self._settings.lane == "stream" else sync
         call, result = await lane.send(self._context, row)
@@ -129,7 +157,7 @@ class Worker:
     async def _submit(self, row: Row) -> None:
         call, result = await task.submit(self._context, row)
         if isinstance(result, Accepted):
-            most_s = self._settings.task_timeout_s
+            most_s = min(self._settings.task_timeout_s, self._deadlines.left_s(row))
             self._schedule.schedule(row, self._polls.first(call, row.conversation.sent, most_s=most_s))
         else:
             self._conclude(row, call, result)
@@ -144,8 +172,11 @@ class Worker:
                 self._polls.refused()
             if (left_s := self._context.left_s(call, self._settings.task_timeout_s)) <= 0:
                 self._give_up(row, call)
+            elif self._deadlines.over(row):
+                self._end_overdue(row)
             else:
-                self._schedule.schedule(row, self._polls.next(call, least_s=result.wait_s, most_s=left_s))
+                most_s = min(left_s, self._deadlines.left_s(row))
+                self._schedule.schedule(row, self._polls.next(call, least_s=result.wait_s, most_s=most_s))
             return
         if isinstance(result, Failure) and result.verdict == "stop" and not task.about_the_task(result):
             # The poll was refused, not the task: the id stays in the ledger for a run with a better key.
@@ -165,14 +196,7 @@ class Worker:
             self._context.abandon(call)
             self._schedule.requeue(row)
             return
-        limit = self._settings.task_timeout_s
-        failure = Failure(
-            kind="timeout",
-            verdict="retry",
-            code="task_timeout",
-            answered=False,
-            message=f"task {call.task_id} not finished after {limit:g} s; its id is kept and polled first next time",
-        )
+        failure = never_finished(call, self._settings.task_timeout_s)
         logger().warning("task_overdue", row_id=row.pending.row_id, task_id=call.task_id, polls=call.polls)
         settle = conversation.after_failure(failure, retryable=True)
         self._close(row, call, failure, settle, hold=call.turn == row.conversation.began)
@@ -238,7 +262,7 @@ class Worker:
             self._schedule.done(row)
             return
         row.history = row.history.after(decision, asked_s)
-        self._schedule.schedule(row, max(decision.wait_s, outage.retry_wait(now)))
+        self._wait(row, max(decision.wait_s, outage.retry_wait(now)))
 
     def _standing(self, row: Row, failure: Failure) -> retry.Standing:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
@@ -288,18 +312,6 @@ class Worker:
         outcome = self._outcome(row, settle, call.lane)
         self._context.book(row, call, result, decision=decision, outcome=outcome, hold=hold)
         self._after(row, outcome)
-
-    def _too_large(self, row: Row, most: float, key: str) -> None:
-        message = (
-            f"the prompt alone is larger than the whole limit of {most:,.0f} tokens a minute: raise "
-            f"{key} if the provider allows it, or shorten the row"
-        )
-        self._unaskable(row, "tokens_per_minute", message, kind="too_large")
-
-    def _unaskable(self, row: Row, code: str, why: str, *, kind: FailureKind = "prompt") -> None:
-        """The row cannot be sent: its template gives nothing over it any more, or no limit lets it through."""
-        failure = Failure(kind=kind, verdict="fail", sent=False, code=code, message=why)
-        self._settle(row, conversation.after_failure(failure, retryable=False))
 
     def _after(self, row: Row, outcome: Outcome) -> None:
         self._state.row_settled(row.pending.part, outcome)

@@ -33,7 +33,7 @@ from batch.submit.call_ids import LATE, CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime, outlasted
 from batch.submit.purse import Purse
-from batch.submit.results import FOREIGN, STOPPED, bounded, failure_of, is_dark, observation_of, record_of
+from batch.submit.results import FOREIGN, STOPPED, bounded, failure_of, is_dark, observation_of, overdue, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 from batch.tokens.learner import Learner
@@ -188,8 +188,7 @@ class CallContext:
             self.book(row, call, NEVER_LEFT)
             raise
         call.started = self.clock.monotonic()
-        if row.left_at is None:
-            row.left_at = call.started
+        row.left(call.started)
         return call
 
     async def exchange(
@@ -212,8 +211,9 @@ class CallContext:
         except anyio.get_cancelled_exc_class():
             if stream is None or not stream.complete:  # else it is an answer, and the next await will know of the stop
                 call.take_times(stream)
-                self.book(row, call, CUT_SHORT)
-                self._tell(call, outgoing, CUT_SHORT, stream)
+                cut = overdue(row) if self.clock.monotonic() >= row.deadline_at else CUT_SHORT
+                self.book(row, call, cut)
+                self._tell(call, outgoing, cut, stream)
                 raise
         call.take_times(stream)
         self._tell(call, outgoing, result, stream)
