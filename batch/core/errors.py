@@ -63,7 +63,8 @@ FAILURES: Final[dict[FailureKind, str]] = {
     "overloaded": "The model is busy. Such calls wait and are sent again.",
     "server": "The provider failed: HTTP 5xx and the like.",
     "transport": "The connection was refused, reset or cut.",
-    "timeout": "No answer came within limits.call_timeout_s, or no result within limits.task_timeout_s.",
+    "timeout": "No answer came within limits.call_timeout_s, no result within limits.task_timeout_s, or the row was "
+    "open for limits.deadline_s.",
     "bad_payload": "What came is no answer: a web page, broken JSON, no choices.",
     "task": "The provider says that the task failed, or that it does not know it.",
     "served_other": 'Another model answered, and the job says model.served = "same".',

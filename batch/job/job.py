@@ -139,6 +139,8 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first_chunk_timeout_s: Seconds = 300.0
     idle_timeout_s: Seconds = 60.0
     task_timeout_s: Seconds = 86_400.0
+    deadline_s: Seconds | None = None
+    """How long a row may be open; None for as long as it takes."""
     max_attempts: Annotated[int, Meta(ge=1, le=1_000, description="a whole number from 1 to 1000")] = 8
     hours: Annotated[
         tuple[Window, ...],

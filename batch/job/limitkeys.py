@@ -43,6 +43,13 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
         "and polled first by the next run.",
         "task_timeout_s = 3600",
     ),
+    "limits.deadline_s": Words(
+        "The seconds that a row may be open, from its first call on: all its turns, tries and waits for limits, and "
+        "an end of the process, included. Then it fails for a passing reason and the next run asks it again; a call in "
+        "flight is possibly billed, and the id of a task is kept and polled first. Tools that run are not cut off. "
+        "Without it a row takes as long as it takes.",
+        "deadline_s = 7200",
+    ),
     "limits.max_attempts": Words(
         "How often one turn is tried. Being turned away for load is no attempt, and neither is what fails while the "
         "provider answers nobody.",

@@ -33,9 +33,9 @@ from batch.plan.admission import InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
 from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
+from batch.run.adoption import Adoption
 from batch.run.copies import Copies
 from batch.run.feeder import Feeder
-from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.submit.attempt import CallContext
@@ -61,7 +61,7 @@ class Intake:
         context: for its ledger and its clock.
         schedule: takes the rows.
         feeders: for each model, what reads its admitted rows back from the spill.
-        resumer: brings back rows that come with the id of an overdue task.
+        adoption: takes up rows that come with the id of an overdue task.
         state: is told what was admitted, and of a fault of the source or the disk.
 
     Attributes:
@@ -78,7 +78,7 @@ class Intake:
         context: CallContext,
         schedule: Schedule[Row],
         feeders: Mapping[str, Feeder],
-        resumer: Resumer,
+        adoption: Adoption,
         state: RunState,
     ) -> None:
         self._copies: Copies | None = None
@@ -88,7 +88,7 @@ class Intake:
         self._context = context
         self._schedule = schedule
         self._feeders = feeders
-        self._resumer = resumer
+        self._adoption = adoption
         self._state = state
         self._model_of = {variant.name: variant.model for variant in checked.variants}
         self._to_begin: Counter[str] = Counter()
@@ -202,7 +202,9 @@ class Intake:
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing
         if kept.adopted:
-            self._resumer.restore(kept.adopted)
+            self._adoption.take_up(
+                (work_id, self._model(row.variant)) for work_id, row in numbered if work_id in kept.adopted
+            )
         self._state.rows_admitted((row.part, row.outcome) for row in admission.rows if not row.refreshed)
         if self._copies is not None:  # after the state knows that their parts wait for them
             self._copies.admitted(Counter(row.variant for work_id, row in numbered if work_id in kept.copies))

@@ -1,6 +1,7 @@
 """What the table says of a row that has ended.
 
-Owns how the end of a conversation and the sums of its row become one outcome. It books nothing and tells nobody.
+Owns how the end of a conversation and the sums of its row become one outcome, and why a row is not sent at all. It
+books nothing and tells nobody.
 """
 
 from __future__ import annotations
@@ -8,10 +9,29 @@ from __future__ import annotations
 from typing import Literal
 
 from batch.core.clock import Clock
-from batch.core.records import Lane, Outcome
+from batch.core.records import Failure, Lane, Outcome
 from batch.core.redaction import redact
 from batch.prompts import labelled, steps
 from batch.submit.rows import Row
+
+
+def unrendered(why: str) -> Failure:
+    """The row cannot be sent: its template gives nothing over it any more."""
+    return Failure(kind="prompt", verdict="fail", sent=False, code="render", message=why)
+
+
+def too_large(most: float, key: str) -> Failure:
+    """The row cannot be sent: no limit lets it through.
+
+    Args:
+        most: tokens a minute, the whole of the limit.
+        key: of the job, that sets it.
+    """
+    message = (
+        f"the prompt alone is larger than the whole limit of {most:,.0f} tokens a minute: raise "
+        f"{key} if the provider allows it, or shorten the row"
+    )
+    return Failure(kind="too_large", verdict="fail", sent=False, code="tokens_per_minute", message=message)
 
 
 def outcome_of(

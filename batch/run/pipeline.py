@@ -126,7 +126,7 @@ class Run:
             state.totals.add(published)
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
-        self._stages.resumer.restore()
+        await self._stages.adoption.begin()
         if state.purse is not None:
             await self._ledger.committed()  # what died with the process before is in the book by now
             await state.purse.open(use_of(self._checked.folder, self._start.run))
@@ -140,6 +140,8 @@ class Run:
         async with anyio.create_task_group() as outer:
             outer.start_soon(stages.schedule.keep_time)
             outer.start_soon(stages.publishing.run)
+            outer.start_soon(stages.adoption.run)
+            outer.start_soon(stages.worker.keep_deadlines)
             if stages.copies is not None:
                 outer.start_soon(stages.copies.run)
             outer.start_soon(self._tick)

@@ -18,6 +18,7 @@ from batch.core.clock import MICROSECONDS
 from batch.core.records import NOTHING, Failure, Reply, RowRequest
 from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
+from batch.limits.lease import Lease
 from batch.prompts import conversation
 from batch.prompts.steps import Rules, RunTools
 from batch.prompts.template import PromptFault
@@ -48,8 +49,8 @@ _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 class Beside(msgspec.Struct, frozen=True):
     """What is known of a row beside what it asks, and also when that is not known any more."""
 
-    model: Callable[[PendingRow], str] = lambda _: ""
-    """The model that it asks."""
+    model_of_variant: Callable[[str], str] = lambda _: ""
+    """The model that the rows of a variant ask."""
     samples: Callable[[PendingRow], Sampling] = lambda _: NO_SAMPLES
     """The samples that earlier runs asked for."""
 
@@ -89,19 +90,25 @@ class Resumer:
         self._rules = rules
         self._request_of = request_of
 
-    def restore(self, only: frozenset[int] | None = None) -> None:
-        """Bring back every open row, or those with these work ids."""
+    def restore(self) -> None:
+        """Bring back every open row at once."""
         for pending in self._reader.open_rows():
-            if only is None or pending.work_id in only:
-                self._schedule.resume(self.rebuild(pending))
+            self._schedule.resume(self.rebuild(pending))
 
-    def rebuild(self, pending: PendingRow) -> Row:
-        """The row as it was, with its dead calls booked and its live task in `row.call`."""
+    def rebuild(self, pending: PendingRow, lease: Lease | None = None) -> Row:
+        """The row as it was, with its dead calls booked and its live task in `row.call`.
+
+        Args:
+            pending: the row.
+            lease: the slot that its task holds already, if it does.
+        """
         row = self._row(pending)
         self._replay_steps(row, self._reader.steps_of(pending.work_id))
         for journaled in self._reader.calls_of(pending.work_id):
             if row.left_at is None:
                 row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
+            if row.open_since is None and not journaled.late:
+                row.open_since = self._context.clock.monotonic() - _since(journaled, self._context)
             # The attempts of a turn that was answered are over, also while its tools still run.
             if journaled.turn == row.conversation.turn and row.replied is None:
                 _count(row, journaled)
@@ -110,7 +117,8 @@ class Resumer:
                 continue
             if journaled.late == GIVEN_UP:
                 continue
-            call = _reopen(row, journaled, self._context)
+            own = lease if journaled.task is not None and lease is not None and lease.model.name == row.model else None
+            call = _reopen(row, journaled, self._context, own)
             if call.task_id is not None:
                 afford.adopt(self._context, row, call)
                 row.call = call
@@ -122,6 +130,10 @@ class Resumer:
             self._context.purse.resume_row(row.work_id)
         return row
 
+    def model_of_variant(self, variant: str) -> str:
+        """The model that the rows of a variant ask first."""
+        return self._beside.model_of_variant(variant)
+
     def _row(self, pending: PendingRow) -> Row:
         """A row whose request cannot be made any more is followed to its answer, but asks nothing more."""
         try:
@@ -129,7 +141,7 @@ class Resumer:
         except PromptFault as exc:
             return Row(
                 pending,
-                msgspec.structs.replace(NOTHING, model=self._beside.model(pending)),
+                msgspec.structs.replace(NOTHING, model=self._beside.model_of_variant(pending.variant)),
                 str(exc),
                 self._beside.samples(pending),
             )
@@ -181,7 +193,7 @@ def _since(journaled: JournaledCall, context: CallContext) -> float:
     return max(0, context.clock.now_us() - journaled.sent_at_us) / MICROSECONDS
 
 
-def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCall:
+def _reopen(row: Row, journaled: JournaledCall, context: CallContext, lease: Lease | None) -> OpenCall:
     call = OpenCall(
         journaled.call,
         journaled.call_id,
@@ -190,7 +202,7 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext) -> OpenCal
         turn=journaled.turn,
         attempt=journaled.attempt,
         lane="task" if journaled.lane == "task" else "sync",
-        lease=context.limiter.adopt(row.model),
+        lease=lease or context.limiter.adopt(row.model),
     )
     call.purpose, call.sample = row.conversation.purpose(journaled.attempt), row.conversation.sampling.ended
     call.sent_at_us = journaled.sent_at_us

@@ -130,8 +130,19 @@ class Schedule(Generic[R]):
         rows.unstarted.extend(new)
         _wake(rows.crew, len(new))
 
-    def resume(self, row: R) -> None:
-        """A row begun in an earlier process: it counts as open from now on."""
+    def expect(self, model: str) -> None:
+        """A row begun in an earlier process will be resumed later: it counts as open from now on."""
+        self.of(model).open += 1
+
+    def resume(self, row: R, *, expected: str | None = None) -> None:
+        """A row begun in an earlier process: it counts as open from now on.
+
+        Args:
+            row: it can go on at once.
+            expected: the model that it was expected for and counts as open for already; None when it was not.
+        """
+        if expected is not None:
+            self.of(expected).open -= 1
         self.of(self._model_of(row)).open += 1
         self.requeue(row)
 
@@ -154,6 +165,16 @@ class Schedule(Generic[R]):
         heapq.heappush(self._waiting, (due, next(self._order), row))
         if self._waiting[0][2] is row:
             self._sooner.set()
+
+    def take_ready(self, wanted: Callable[[R], bool]) -> list[R]:
+        """Take those rows out that wait for somebody to send them, and that are wanted; they stay open."""
+        taken = []
+        for rows in self._rows.values():
+            found = [row for row in rows.to_send if wanted(row)]
+            if found:
+                taken += found
+                rows.to_send = deque(row for row in rows.to_send if not wanted(row))
+        return taken
 
     def done(self, row: R) -> None:
         """An open row has its outcome, or is left to the next run."""

@@ -108,14 +108,6 @@ def limit_stop(model: str, seconds: float, until: str | None) -> ProviderStop:
     )
 
 
-def larger_than_limit(most: float, key: str) -> str:
-    """Why a row is not sent that alone is more than `most` tokens a minute, the limit that `key` of the job sets."""
-    return (
-        f"the prompt alone is larger than the whole limit of {most:,.0f} tokens a minute: raise {key} if the provider "
-        "allows it, or shorten the row"
-    )
-
-
 def never_in_time(failure: Failure, times: int) -> Failure:
     """The failure of a row that was not answered in time so often that it is not asked again.
 

@@ -22,6 +22,7 @@ from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
+from batch.ledger.saved import SavedReader
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
 from batch.limits.tokens import TokenEstimator
@@ -30,6 +31,8 @@ from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.prompts import steps
 from batch.providers.registry import likelier_url
+from batch.run.adoption import Adoption
+from batch.run.conclusion import Settings
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
@@ -42,7 +45,7 @@ from batch.run.schedule import Schedule
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
-from batch.run.worker import Settings, Worker
+from batch.run.worker import Worker
 from batch.submit import evidence, polls
 from batch.submit.attempt import Books, CallContext
 from batch.submit.call_ids import CallIds
@@ -63,7 +66,7 @@ class Stages(msgspec.Struct, frozen=True):
     schedule: Schedule[Row]
     state: RunState
     context: CallContext
-    resumer: Resumer
+    adoption: Adoption
     intake: Intake
     worker: Worker
     publishing: Publishing
@@ -108,14 +111,14 @@ def wire(
     turns = _tool_turns(checked, tools, reader, ledger)
     rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
     resumer = rows(beside=beside, in_doubt=Effects(reader, ledger).in_doubt)
+    saved = stack.enter_context(SavedReader(checked.folder.ledger))
+    adoption = Adoption(saved, resumer, context, schedule=schedule, state=state)
     intake = Intake(
-        checked, start, options, context=context, schedule=schedule, feeders=feeders, resumer=resumer, state=state
+        checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
     )
-    copies = None
-    if checked.job.prompt.dedupe:
-        own = stack.enter_context(CopiesReader(checked.folder.ledger))
-        waiting = partial(Copies, ledger, own, state=state, schedule=schedule, clock=clock)
-        copies = waiting(model_of=partial(_model_of_variant, checked), request_of=request_of, samples_of=beside.samples)
+    waiting = partial(Copies, ledger, state=state, schedule=schedule, clock=clock, request_of=request_of)
+    copies = _copies(checked, stack, waiting, beside)
+    if copies is not None:
         intake.share(copies)
     return Stages(
         reader=reader,
@@ -123,7 +126,7 @@ def wire(
         schedule=schedule,
         state=state,
         context=context,
-        resumer=resumer,
+        adoption=adoption,
         intake=intake,
         worker=Worker(context, schedule, settings, tools=turns, state=state, polls=_polls(reader, ledger, clock)),
         publishing=Publishing(
@@ -136,11 +139,19 @@ def wire(
 
 def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
     """What is known of a row beside what it asks, for the event loop's own thread."""
-    model = partial(_model_of, checked)
+    model = partial(_model_of_variant, checked)
     if (samples := checked.samples) is None:
         return Beside(model)
     reader = stack.enter_context(IndexReader(checked.folder.ledger))
     return Beside(model, lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES))
+
+
+def _copies(checked: CheckedJob, stack: ExitStack, waiting: Callable[..., Copies], beside: Beside) -> Copies | None:
+    """What keeps rows waiting for each other's answers; None where they share none."""
+    if not checked.job.prompt.dedupe:
+        return None
+    reader = stack.enter_context(CopiesReader(checked.folder.ledger))
+    return waiting(reader, model_of=beside.model_of_variant, samples_of=beside.samples)
 
 
 def _limiter(checked: CheckedJob, clock: Clock) -> Limiter:
@@ -186,12 +197,8 @@ def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publishe
     )
 
 
-def _model_of(checked: CheckedJob, pending: PendingRow) -> str:
-    """The model that a row asks, also when nothing else is known of what it asks."""
-    return _model_of_variant(checked, pending.variant)
-
-
 def _model_of_variant(checked: CheckedJob, name: str) -> str:
+    """The model that the rows of a variant ask, also when nothing else is known of what they ask."""
     variant = checked.variants.named(name)
     return checked.job.model.name if variant is None else variant.model
 
@@ -252,6 +259,7 @@ def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
         rules=rules,
         max_attempts=job.limits.max_attempts,
         task_timeout_s=job.limits.task_timeout_s,
+        deadline_s=job.limits.deadline_s,
         likelier_url=likelier_url(checked.endpoint.base_url, checked.endpoint.service),
         collect_only=collecting,
     )

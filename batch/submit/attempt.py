@@ -34,7 +34,17 @@ from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime, outlasted
 from batch.submit.policy import Policy
 from batch.submit.purse import Purse
-from batch.submit.results import CUT_SHORT, FOREIGN, NEVER_LEFT, bounded, failure_of, is_dark, observation_of, record_of
+from batch.submit.results import (
+    CUT_SHORT,
+    FOREIGN,
+    NEVER_LEFT,
+    bounded,
+    failure_of,
+    is_dark,
+    observation_of,
+    overdue,
+    record_of,
+)
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 from batch.tokens.learner import Learner
@@ -184,8 +194,7 @@ class CallContext:
     def leaves(self, row: Row, call: OpenCall) -> None:
         """The bytes of a call leave now."""
         call.started = self.clock.monotonic()
-        if row.left_at is None:
-            row.left_at = call.started
+        row.left(call.started)
 
     async def exchange(
         self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
@@ -207,8 +216,9 @@ class CallContext:
         except anyio.get_cancelled_exc_class():
             if stream is None or not stream.complete:  # else it is an answer, and the next await will know of the stop
                 call.take_times(stream)
-                self.book(row, call, CUT_SHORT)
-                self._tell(call, outgoing, CUT_SHORT, stream)
+                cut = overdue(row) if self.clock.monotonic() >= row.deadline_at else CUT_SHORT
+                self.book(row, call, cut)
+                self._tell(call, outgoing, cut, stream)
                 raise
         if stream is not None:
             call.take_times(stream)

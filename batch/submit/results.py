@@ -16,7 +16,7 @@ from batch.core.redaction import address, masked, masked_value, redact, spares
 from batch.limits.outage import Observation
 from batch.money.prices import Charge, Prices
 from batch.submit.retry import Decision
-from batch.submit.rows import OpenCall
+from batch.submit.rows import OpenCall, Row
 
 STOPPED: Final = "run_stopped"
 """Code of calls that we ended ourselves; like those ended by our death, they do not count against max_attempts."""
@@ -30,6 +30,9 @@ NEVER_LEFT: Final = Failure(
 CUT_SHORT: Final = Failure(
     kind="transport", verdict="retry", code=STOPPED, sent=True, answered=False, message="cancelled before an answer"
 )
+
+DEADLINE: Final = "deadline"
+"""Code of what ended because a row had been open for limits.deadline_s."""
 
 _OF_THE_ADDRESS: Final = frozenset({404, 405})
 
@@ -97,7 +100,7 @@ def observation_of(result: Reply | Failure) -> Observation:
     """What a call tells of the provider's health and limits."""
     if isinstance(result, Reply):
         return "answered"
-    if result.code in (STOPPED, ENDED):
+    if result.code in (STOPPED, ENDED, DEADLINE):
         return "nothing"
     if not result.sent:
         return "unreached"
@@ -118,6 +121,36 @@ def failure_of(exc: WireError) -> Failure:
         sent=exc.sent,
         answered=False,
         wrong_address=exc.wrong_address,
+    )
+
+
+def never_finished(call: OpenCall, seconds: float) -> Failure:
+    """How a call ends whose task is waited for no longer, after so many seconds (`limits.task_timeout_s`)."""
+    return Failure(
+        kind="timeout",
+        verdict="retry",
+        code="task_timeout",
+        answered=False,
+        message=f"task {call.task_id} not finished after {seconds:g} s; its id is kept and polled first next time",
+    )
+
+
+def overdue(row: Row, task_id: str | None = None) -> Failure:
+    """How a row ends that has been open for too long, and the call that it has open then.
+
+    Args:
+        row: which one.
+        task_id: the task that it waits for, if it does.
+    """
+    then = "it is asked again by the next run"
+    if task_id is not None:
+        then = f"the id of task {task_id} is kept, and polled first by the next run"
+    return Failure(
+        kind="timeout",
+        verdict="retry",
+        code=DEADLINE,
+        answered=False,
+        message=f"the row had been open for {row.deadline_s:g} s (limits.deadline_s) and was not done; {then}",
     )
 
 

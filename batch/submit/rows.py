@@ -6,7 +6,10 @@ what it asks). One worker at a time has a row. What is done with it is `attempt`
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from anyio import CancelScope
 
 from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
 from batch.labels.samples import NO_SAMPLES, Sampling
@@ -37,13 +40,16 @@ class Row:
     __slots__ = (
         "call",
         "conversation",
+        "deadline_s",
         "fault",
         "history",
         "left_at",
         "next_attempt",
+        "open_since",
         "pending",
         "replied",
         "request",
+        "scope",
         "size",
         "sums",
         "tool_results",
@@ -72,6 +78,12 @@ class Row:
         """The reply whose tool calls are to be run."""
         self.left_at: float | None = None
         """The monotonic moment at which its first call left; of a call of an earlier process it is reckoned back."""
+        self.open_since: float | None = None
+        """The same moment, but None of a row that only polls for an overdue task of an earlier run so far."""
+        self.deadline_s = math.inf
+        """How long it may be open."""
+        self.scope: CancelScope | None = None
+        """What its deadline cancels: the call that is made now."""
         self.tool_results: dict[int, str] = {}
         """Results of those calls that were journaled before a crash, by place in the turn."""
 
@@ -79,6 +91,20 @@ class Row:
     def model(self) -> str:
         """Who is asked the next turn: the row's own model, until another is to find its label."""
         return self.conversation.tries.escalated or self.request.model
+
+    def left(self, now: float) -> None:
+        """A call left at this monotonic moment."""
+        if self.left_at is None:
+            self.left_at = now
+        if self.open_since is None:
+            self.open_since = now
+            if self.scope is not None:
+                self.scope.deadline = self.deadline_at
+
+    @property
+    def deadline_at(self) -> float:
+        """The monotonic moment at which it has been open for as long as it may; infinity while there is none."""
+        return math.inf if self.open_since is None else self.open_since + self.deadline_s
 
     def count_tools(self) -> None:
         """Have its sums say what its conversation knows of tools."""

@@ -32,11 +32,12 @@ from batch.prompts import steps
 from batch.providers.base import Credentials
 from batch.providers.glm import Glm
 from batch.providers.services.bigmodel import GLM
+from batch.run.conclusion import Settings
 from batch.run.resume import DIED, Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
-from batch.run.worker import Settings, Worker
+from batch.run.worker import Worker
 from batch.submit.attempt import Books, CallContext
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence

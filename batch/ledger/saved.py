@@ -1,0 +1,55 @@
+"""Which rows wait for a task whose id is saved, read from the ledger a few at a time.
+
+A restart may find a hundred thousand of them. Owns these questions; who takes the rows up, and how fast, is the run's
+matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from batch.ledger import statements
+from batch.ledger.reader import LedgerReader, PendingRow
+
+_LIVE: Final = "c.task IS NOT NULL AND c.record IS NULL AND coalesce(c.late, 0) != 2"
+_SAVED: Final = f"""
+SELECT DISTINCT p.work, p.variant
+FROM calls c
+JOIN pending p USING (work)
+WHERE {_LIVE} AND p.state = 0
+ORDER BY p.work
+"""
+_BEGUN: Final = f"""
+SELECT {statements.PENDING}
+FROM pending p
+WHERE state = 0 AND (
+    EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
+    OR EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
+) AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work AND {_LIVE})
+ORDER BY work
+"""
+_ROWS: Final = f"""
+SELECT {statements.PENDING}
+FROM pending
+WHERE work IN (SELECT value FROM json_each(?))
+ORDER BY work
+"""
+
+
+class SavedReader(LedgerReader):
+    """A reader that knows which rows wait for tasks."""
+
+    def saved_tasks(self) -> list[tuple[int, str]]:
+        """Work id and variant of each row that waits for a task of an earlier process, in the order of admission."""
+        return list(self._rows(_SAVED))
+
+    def begun(self) -> list[PendingRow]:
+        """The rows in the middle of a call or conversation that wait for no task."""
+        return [PendingRow(*row) for row in self._rows(_BEGUN)]
+
+    def rows(self, work_ids: Sequence[int]) -> list[PendingRow]:
+        """The admitted rows with these work ids, in their order."""
+        return [PendingRow(*row) for row in self._rows(_ROWS, (msgspec.json.encode(work_ids).decode(),))]

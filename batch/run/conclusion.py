@@ -1,0 +1,209 @@
+"""What follows from what came of a call: the row goes on, waits, or settles, or the run asks nobody any more.
+
+Owns the step from a result to what is booked and what is next, by asking `conversation` and `retry`. Nothing here
+awaits, so a cancel cannot fall between an answer and its record. It sends nothing; when a row is handed out again is
+`schedule`'s.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from batch.core.logs import logger
+from batch.core.records import NO_SUCH_PATH, Failure, Lane, Outcome, Reply
+from batch.labels.samples import SAMPLE
+from batch.prompts import conversation, steps
+from batch.prompts.judging import judge
+from batch.run.deadlines import Deadlines
+from batch.run.outcomes import outcome_of
+from batch.run.schedule import Schedule
+from batch.run.state import RunState
+from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
+from batch.submit import afford, retry
+from batch.submit.attempt import CallContext
+from batch.submit.overtime import outlasted
+from batch.submit.rows import OpenCall, Row
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What of the job the workers, and what follows from their work, need."""
+
+    lane: Lane
+    rules: steps.Rules
+    max_attempts: int
+    task_timeout_s: float
+    deadline_s: float | None = None
+    likelier_url: str | None = None
+    """The base URL that was probably meant, should nothing be served at the job's."""
+    collect_only: bool = False
+    """The job changed: nothing more is sent for its old form, accepted tasks are collected."""
+
+
+class Conclusion:
+    """What follows in one run.
+
+    Args:
+        context: books the calls, and knows the limits.
+        schedule: takes the rows that go on.
+        settings: what of the job counts here.
+        deadlines: say for how long a row may still wait.
+        state: is told of rows that settled, and of what stops the run.
+    """
+
+    def __init__(
+        self,
+        context: CallContext,
+        schedule: Schedule[Row],
+        settings: Settings,
+        *,
+        deadlines: Deadlines,
+        state: RunState,
+    ) -> None:
+        self._context = context
+        self._schedule = schedule
+        self._settings = settings
+        self._deadlines = deadlines
+        self._state = state
+        self._chance = random.Random()
+        self._streak = Streak()
+
+    def conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
+        """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""
+        failure = judge(result, self._settings.rules) if isinstance(result, Reply) else result
+        if failure is not None:
+            self._failed(row, call, result, failure)
+            return
+        assert isinstance(result, Reply)
+        model = call.model
+        if result.usage is None:
+            afford.measure(self._context, row, call)  # what follows is another request
+        row.conversation, action = conversation.after_reply(
+            row.conversation, result, self._settings.rules, model_asked=model
+        )
+        row.history = retry.History()
+        if isinstance(action, steps.Settle):
+            self.close(row, call, result, action)
+            return
+        then = action.then if isinstance(action, steps.Send) else ""
+        if then or result.tokens:  # only of an answer that ends a sample are the tokens looked at again
+            result = msgspec.structs.replace(result, then=then, tokens=result.tokens if then == SAMPLE else ())
+        self._context.book(row, call, result, reply=result)
+        row.replied = result if isinstance(action, steps.RunTools) else None
+        row.next_attempt = 0
+        self._schedule.requeue(row)
+
+    def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
+        now = self._context.clock.monotonic()
+        hours = self._context.limiter.hours
+        asked_s = now if hours is None else now - hours.shut_s  # outside its hours nobody turns a row away
+        model = row.model
+        outage = self._context.limiter.model(model).outage
+        decision = retry.decide(
+            failure,
+            row.history,
+            max_attempts=self._settings.max_attempts,
+            chance=self._chance,
+            now=asked_s,
+            silent_s=outage.silent_for(now),
+            last_ones=not self._schedule.of(model).has_unstarted,
+            standing=self._standing(row, failure),
+        )
+        if failure.wrong_address and decision.action == "stop":
+            # Not the service: nothing was bought there, whatever a 200 looks like.
+            result = failure = msgspec.structs.replace(failure, answered=True)
+        if decision.pause_s:
+            self._context.limiter.pause(model, decision.pause_s)
+        if decision.action == "fail":
+            if not decision.retryable and outlasted(failure):
+                failure = never_in_time(failure, self._context.overtime.times(row.pending) + 1)
+            elif failure.code == NO_SUCH_PATH and not self._context.evidence.address_answered:
+                likelier = self._settings.likelier_url
+                failure = nothing_there(failure, base_url=self._context.base_url, likelier=likelier)
+            settle = conversation.after_failure(failure, retryable=decision.retryable)
+            self.close(row, call, result, settle, decision=decision)
+            return
+        self._context.book(row, call, result, decision=decision)
+        if decision.action in ("park", "stop"):
+            self.stop(failure, silent_s=outage.silent_for(now), only=model if decision.action == "park" else None)
+            self._schedule.done(row)
+            return
+        row.history = row.history.after(decision, asked_s)
+        self.wait(row, max(decision.wait_s, outage.retry_wait(now)))
+
+    def _standing(self, row: Row, failure: Failure) -> retry.Standing:
+        """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
+        evidence, model = self._context.evidence, row.model
+        refused = evidence.record_refusal(model, row.work_id) if failure.verdict == "row_or_key" else 0
+        overtime = self._context.overtime.times(row.pending) if outlasted(failure) else 0
+        return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused, overtime)
+
+    def stop(self, failure: Failure, *, silent_s: float = 0.0, only: str | None = None) -> None:
+        """The provider refused the key or the money, or answers nobody: no more sends, or none to `only` this model."""
+        asked = failure.retry_after_s if only is not None and silent_s <= 0 else None
+        until = None if asked is None else moment(self._context.clock.now_us(), asked)
+        fault = provider_stop(
+            failure,
+            base_url=self._context.base_url,
+            likelier=self._settings.likelier_url,
+            silent_s=silent_s,
+            until=until,
+        )
+        if not self._state.stopping:  # the calls in flight will be refused alike
+            logger().error("provider_stopped", kind=failure.kind, code=failure.code, http_status=failure.http_status)
+        if only is None:
+            self._state.stop("provider", fault)
+        else:
+            self._context.limiter.model(only).park(asked)
+            self._state.park(only, fault)
+
+    def look_for_park(self, model: str) -> None:
+        """Ask a model no more when the headers of an answer said that its limit is used up for long."""
+        limits, clock = self._context.limiter.model(model), self._context.clock
+        if limits.parked_until is not None and not limits.closed:
+            seconds = limits.parked_until - clock.monotonic()
+            self._state.park(model, limit_stop(model, seconds, moment(clock.now_us(), seconds)))
+
+    def close(
+        self,
+        row: Row,
+        call: OpenCall,
+        result: Reply | Failure,
+        settle: steps.Settle,
+        *,
+        decision: retry.Decision | None = None,
+        hold: bool = False,
+    ) -> None:
+        """The call's record and the row's outcome in one commit."""
+        row.count_tools()
+        outcome = self._outcome(row, settle, call.lane)
+        self._context.book(row, call, result, decision=decision, outcome=outcome, hold=hold)
+        self.after(row, outcome)
+
+    def after(self, row: Row, outcome: Outcome) -> None:
+        """A row has its outcome, and it is booked."""
+        self._state.row_settled(row.pending.part, outcome)
+        self._state.row_ended(row.work_id)
+        if self._context.purse is not None:
+            self._context.purse.end_row(row.work_id)
+        self._schedule.done(row)
+        if (fault := self._streak.add(outcome)) is not None:
+            self._state.stop("systematic", fault)
+
+    def _outcome(self, row: Row, settle: steps.Settle, lane: Lane) -> Outcome:
+        keep = self._settings.rules.keep
+        return outcome_of(
+            row, settle, keep=keep, provider=self._context.policy.provider, lane=lane, clock=self._context.clock
+        )
+
+    def settle(self, row: Row, settle: steps.Settle) -> None:
+        """The outcome of a row that ends without a call of its own to be booked."""
+        row.count_tools()
+        outcome = self._outcome(row, settle, self._settings.lane)
+        self._context.ledger.settled(row.work_id, outcome)
+        self.after(row, outcome)
+
+    def wait(self, row: Row, seconds: float) -> None:
+        """Try the row again in so many seconds, or when it has been open for too long."""
+        self._schedule.schedule(row, max(0.0, min(seconds, self._deadlines.left_s(row))))
