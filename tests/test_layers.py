@@ -22,7 +22,7 @@ WINGS: dict[str, str] = {
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client environment headers sse wirelog",
-    "ledger": "writer direct reader copies effects published index totals schema wal saved",
+    "ledger": "writer direct reader copies effects published unpublished pruning index totals schema wal saved",
     "input": "source batches content spill",
     "limits": "limiter holding lease outage sockets tokens hours pollrate",
     "providers": "registry base stream service parameters message_rules folding",

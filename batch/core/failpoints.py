@@ -35,7 +35,7 @@ NAMES: Final = (
     "publish.results_named",
     "publish.rewrite_written",  # the same two for a part that existed before
     "publish.rewrite_named",
-    "publish.committed",  # ledger knows the parts; spill and records not yet pruned
+    "publish.committed",  # ledger knows the parts and has pruned most records; spills and other records are still there
     "publish.spill_removed",
     "prune.part_written",  # temporary file without the rows that leave synced, the leaving ones named in the ledger
     "prune.part_named",  # the index still has them

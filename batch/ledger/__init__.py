@@ -2,7 +2,8 @@
 
 Owns what was admitted, sent, accepted, answered and settled, and where every row stands. One thread writes it, anybody
 may read it. It knows no Parquet and no provider. Doors: `writer` (`Ledger`), `direct` (the same without an event loop),
-`reader` (what the ledger says), `index` (the table, row by row), `published` (which files there should be), `copies`
-(rows that share an answer), `saved` (rows that wait for tasks), `effects` (what tools did), `totals` (sums over rows
-and calls), `schema` and `wal` (the file itself and the log beside it).
+`reader` (what the ledger says), `index` (the table, row by row), `published` (which files there should be),
+`unpublished` (what is to be written to them), `pruning` (what need not be kept after that), `copies` (rows that share
+an answer), `saved` (rows that wait for tasks), `effects` (what tools did), `totals` (sums over rows and calls), `schema`
+and `wal` (the file itself and the log beside it).
 """

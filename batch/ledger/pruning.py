@@ -1,10 +1,11 @@
-"""The removal of records that are published, slice by slice between two commits.
+"""The removal of records that are published: in the transaction that publishes them, or slice by slice between commits.
 
 Owns what may go: everything of a row whose outcome is in the table and whose calls are in the book.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
@@ -13,6 +14,28 @@ import msgspec
 from batch.ledger import statements
 
 PRUNE_ROWS: Final = 1_000  # of one slice: about 5 ms
+DROPPED_AT_ONCE: Final = 20_000
+"""Of more rows the records go slice by slice: a publication holds up every call that is about to leave."""
+
+
+def drop_published(db: apsw.Connection, work_ids: Sequence[int], calls: Sequence[tuple[int, int]]) -> None:
+    """Delete what need not be kept of rows and calls that a publication wrote, and mark the rest as published.
+
+    Args:
+        db: inside the transaction of the publication.
+        work_ids: of the rows that it wrote.
+        calls: number and work id of the calls that it wrote.
+    """
+    going = frozenset(work_ids if len(work_ids) <= DROPPED_AT_ONCE else ())
+    db.executemany(statements.DELETE_CALL, [(call,) for call, work_id in calls if work_id in going])
+    db.executemany(statements.MARK_CALL, [(call,) for call, work_id in calls if work_id not in going])
+    before = db.total_changes()
+    db.executemany(statements.DELETE_WORK, [(work_id,) for work_id in going])
+    if db.total_changes() - before < len(work_ids):
+        # Some have other calls, which wait to be booked or were booked before, or others wait for their outcome.
+        db.executemany(statements.MARK_WORK, [(work_id,) for work_id in work_ids])
+    if db.execute(statements.ANY_STEP).fetchone():
+        db.executemany(statements.DELETE_STEPS, [(work_id,) for work_id in going])
 
 
 def prune_slice(db: apsw.Connection) -> bool:

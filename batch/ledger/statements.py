@@ -64,6 +64,36 @@ LIMIT ?
 """A call is in the book before its row is pruned; a ledger that was made again may have it the other way round. The
 outcome of a row that is asked for others too is kept until it was looked at for them."""
 
+DELETE_CALL: Final = """
+DELETE FROM calls
+WHERE call = ?
+"""
+MARK_CALL: Final = """
+UPDATE calls
+SET published = 1
+WHERE call = ?
+"""
+DELETE_WORK: Final = """
+DELETE FROM pending
+WHERE work = ?
+    AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = pending.work)
+    AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.work = pending.work)
+"""
+MARK_WORK: Final = """
+UPDATE pending
+SET state = 2
+WHERE work = ?
+"""
+ANY_STEP: Final = """
+SELECT 1
+FROM steps
+LIMIT 1
+"""
+DELETE_STEPS: Final = """
+DELETE FROM steps
+WHERE work = ?1 AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.work = ?1)
+"""
+
 OVERTIME: Final = """
 SELECT row_id, variant, fingerprint, times
 FROM overtime
@@ -185,6 +215,18 @@ WHERE part = ? AND state = 1 AND (row_number, variant_no) > (?, ?)
 ORDER BY row_number, variant_no
 LIMIT ?
 """
+SETTLED_ROWS: Final = f"""
+SELECT {PENDING}
+FROM pending
+WHERE part = ? AND state = 1 AND (row_number, variant_no) > (?, ?)
+ORDER BY row_number, variant_no
+LIMIT ?
+"""
+OUTCOMES_OF: Final = """
+SELECT work, outcome
+FROM pending
+WHERE work IN (SELECT value FROM json_each(?))
+"""
 ALL_OUTCOMES: Final = """
 SELECT outcome
 FROM pending
@@ -206,6 +248,19 @@ FROM calls c
 JOIN pending p USING (work)
 WHERE c.record IS NOT NULL AND c.published = 0
 ORDER BY c.call
+"""
+FINAL_CALLS_AFTER: Final = """
+SELECT c.call, c.work, p.row_id, p.row_number, p.variant
+FROM calls c
+JOIN pending p USING (work)
+WHERE c.call > ? AND c.record IS NOT NULL AND c.published = 0
+ORDER BY c.call
+LIMIT ?
+"""
+RECORDS_OF: Final = """
+SELECT call, record
+FROM calls
+WHERE call IN (SELECT value FROM json_each(?))
 """
 KEPT_ROW: Final = f"""
 SELECT {PENDING}

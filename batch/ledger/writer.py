@@ -36,6 +36,7 @@ from batch.ledger.pages import tells_damage
 from batch.ledger.pruning import prune_slice
 from batch.ledger.queue import GroupQueue
 from batch.ledger.schema import connect, damaged, mark_closed, mark_open, reason, way_out
+from batch.ledger.unpublished import Recent
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Ledger:
     """The one writer. Use it as an async context manager inside the event loop that queues the records.
 
     Attributes:
+        recent: what it has recorded and need not be read back to be published.
         broken: the error that ended all writing, or None.
         commits: how many commits were made.
     """
@@ -60,6 +62,7 @@ class Ledger:
                 self._db.close()
             raise
         self._queue = GroupQueue()
+        self.recent = Recent()
         self._pruning = True  # a killed run may have left published records behind
         self._wal_pages = 0
         self.broken: StorageError | None = None
@@ -132,17 +135,18 @@ class Ledger:
         if record is not None:
             blob = encode(record)
             records = [Record("closed", (call, blob), len(blob))]
+            self.recent.add_call(call, record, len(blob))
         if reply is not None:
             records.append(Record("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
         if hold:
             records.append(Record("held", (call,), 40))
         if outcome is not None:
-            records.append(outcome_record(*outcome))
+            records.append(self._outcome(*outcome))
         self._put(*records)
 
     def settled(self, work_id: int, outcome: Outcome) -> None:
         """Record the outcome of a row that has no call of its own."""
-        self._put(outcome_record(work_id, outcome))
+        self._put(self._outcome(work_id, outcome))
 
     def note(self, key: str, value: str) -> None:
         """Record a value that is kept beside the runs; `LedgerReader.meta` reads it."""
@@ -236,6 +240,11 @@ class Ledger:
 
     def _put(self, *records: Record) -> None:
         self._queue.put(records)
+
+    def _outcome(self, work_id: int, outcome: Outcome) -> Record:
+        record = outcome_record(work_id, outcome)
+        self.recent.add_outcome(work_id, outcome, record.size)
+        return record
 
     def _write_groups(self) -> None:
         while True:

@@ -3,8 +3,9 @@
 Owns the order of a publication. It writes the calls that became final, then the parts whose rows are settled, and then
 commits ONE ledger transaction for both. After a kill anywhere before that transaction, everything is written again over
 the same names: the calls part because its number comes from the ledger, a result part because rows replace by key.
-Records are pruned and spills removed only afterwards. Calls may be published later than their rows; until then they
-stay in the ledger. It does not know when to publish. Only a rewrite reads the files back; the ledger is the truth.
+Records leave with that transaction or after it, spills only after it. Calls may be published later than their rows;
+until then they stay in the ledger. It does not know when to publish. Only a rewrite reads the files back; the ledger is
+the truth, and what it says of a row need not be decoded where this process still has it in memory (`unpublished`).
 
 `prepare` and `tidy` run in a thread with a reading connection of their own; `commit` is given to the ledger's writer.
 """
@@ -22,14 +23,14 @@ import pyarrow as pa
 
 from batch.core import failpoints
 from batch.core.errors import StorageError
-from batch.core.records import Call
 from batch.input.spill import Spill
 from batch.ledger import index
 from batch.ledger.effects import forget_other_questions
-from batch.ledger.index import IndexReader
+from batch.ledger.pruning import drop_published
 from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import SLICE, PendingRow
 from batch.ledger.totals import Totals
+from batch.ledger.unpublished import FinalCall, Recent, UnpublishedReader
 from batch.output import files, parts, refresh, tables
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import inputs_of
@@ -48,21 +49,11 @@ _INSERT_CALL_PART: Final = """
 INSERT INTO call_parts(run, number, rows, size, footer)
 VALUES (?, ?, ?, ?, ?)
 """
-_MARK_CALLS: Final = """
-UPDATE calls
-SET published = 1
-WHERE call IN (SELECT value FROM json_each(?))
-"""
-_INSERT_ENTRIES: Final = """
+_INSERT_ENTRY: Final = """
 INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label)
-SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1, p.content, unhex(s.value->>2)
-FROM json_each(?) s
-JOIN pending p ON p.work = s.value->>0
-"""
-_MARK_ROWS: Final = """
-UPDATE pending
-SET state = 2
-WHERE work IN (SELECT value->>0 FROM json_each(?))
+SELECT row_id, variant, row_number, part, fingerprint, ?2, content, ?3
+FROM pending
+WHERE work = ?1
 """
 _INSERT_PARTS: Final = """
 INSERT OR REPLACE INTO parts(part, rows, size, footer)
@@ -92,13 +83,14 @@ class Publication(msgspec.Struct):
     """What one publication has written, and what its transaction records."""
 
     run: str
-    calls: list[int] = []
+    calls: list[tuple[int, int]] = []
+    """Of each call in its file, the number and that of its row."""
     calls_number: int | None = None
     calls_footprint: Footprint | None = None
     parts: dict[int, tuple[int, Footprint]] = {}
     """By part, how many rows its file has now, and what tells it from another."""
-    statuses: dict[int, tuple[int, str | None]] = {}
-    """By work id, the status that the row gets in the index, and as hex digits what was done for its label."""
+    statuses: dict[int, tuple[int, bytes | None]] = {}
+    """By work id, the status that the row gets in the index, and what was done for its label."""
     refreshed: dict[int, int] = {}
     """By part, the last work number of the rows of which only the input columns are new."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -116,6 +108,7 @@ class Publisher:
         tags: the job's tags, which stand beside every call.
         variants: the job's variants in their order; `[None]` when it has none.
         announce: runs a transaction of the ledger, called in the thread of `prepare`.
+        recent: what need not be read back from the ledger; None for nothing.
     """
 
     def __init__(
@@ -128,6 +121,7 @@ class Publisher:
         tags: Mapping[str, str],
         variants: Sequence[str | None] = (None,),
         announce: Callable[[Callable[[apsw.Connection], None]], None],
+        recent: Recent | None = None,
     ) -> None:
         self._announce = announce
         self._folder = folder
@@ -136,7 +130,8 @@ class Publisher:
         self._schema = schema
         self._tags = dict(tags)
         self._variants = list(variants)
-        self._reader = IndexReader(folder.ledger)
+        self._recent = recent or Recent()
+        self._reader = UnpublishedReader(folder.ledger, self._recent)
         self._call_parts = max((n + 1 for run_, n in self._reader.call_parts() if run_ == run), default=0)
         self._booked = 0
 
@@ -165,19 +160,17 @@ class Publisher:
 
     def commit(self, publication: Publication) -> Callable[[apsw.Connection], None]:
         """The one transaction that makes a publication count, as a function for the ledger's writer."""
-        statuses = msgspec.json.encode([(work, *status) for work, status in publication.statuses.items()]).decode()
-        calls = msgspec.json.encode(publication.calls).decode()
+        statuses = [(work, *status) for work, status in publication.statuses.items()]
 
         def change(db: apsw.Connection) -> None:
             if publication.calls_footprint is not None:
                 file = (self._run, publication.calls_number, len(publication.calls))
                 db.execute(_INSERT_CALL_PART, (*file, *publication.calls_footprint))
-                db.execute(_MARK_CALLS, (calls,))
             for part, last in publication.refreshed.items():
                 index.settle_refreshed(db, part, last)
-            db.execute(_INSERT_ENTRIES, (statuses,))
-            db.execute(_MARK_ROWS, (statuses,))
+            db.executemany(_INSERT_ENTRY, statuses)
             forget_other_questions(db, list(publication.statuses))
+            drop_published(db, list(publication.statuses), publication.calls)
             db.executemany(
                 _INSERT_PARTS, [(part, rows, *footprint) for part, (rows, footprint) in publication.parts.items()]
             )
@@ -186,6 +179,10 @@ class Publisher:
                 db.execute(_SET_LAST_SENT, (publication.last_sent_us,))
 
         return change
+
+    def forget(self, publication: Publication) -> None:
+        """Keep nothing in memory of what is published; for the event loop, once the transaction is durable."""
+        self._recent.forget([call for call, _ in publication.calls], publication.statuses)
 
     def tidy(self, *, everything: bool = False) -> None:
         """Remove the spills of ranges that have nothing left to publish.
@@ -216,7 +213,7 @@ class Publisher:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _write_calls(self, publication: Publication) -> None:
-        calls = self._reader.final_calls()
+        calls = self._reader.unpublished_calls()
         first = next(calls, None)
         if first is None:
             return
@@ -224,10 +221,10 @@ class Publisher:
 
         def batches() -> Iterator[pa.RecordBatch]:
             rows: list[tables.CallRow] = []
-            row: tuple[int, str, int, str, Call] | None = first
+            row: FinalCall | None = first
             while row is not None:
-                number, row_id, row_number, variant, call = row
-                publication.calls.append(number)
+                number, work_id, row_id, row_number, variant, call = row
+                publication.calls.append((number, work_id))
                 publication.totals.add_call(call)
                 publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
                 rows.append(tables.CallRow(row_id=row_id, row_number=row_number, variant=variant or None, call=call))
@@ -321,10 +318,10 @@ def _footprint(target: Path) -> Footprint:
         return parts.footprint(target)
 
 
-def _status(row: PendingRow) -> tuple[int, str | None]:
+def _status(row: PendingRow) -> tuple[int, bytes | None]:
     assert row.outcome is not None
     labelling = row.outcome.labelling
-    told = None if labelling is None else _encode(labelling).hex()
+    told = None if labelling is None else _encode(labelling)
     if row.outcome.status == "ok":
         return 0, told
     return 2 if row.outcome.retryable else 1, told

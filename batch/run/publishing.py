@@ -113,6 +113,7 @@ class Publishing:
             prepare = partial(self._publisher.prepare, parts, all_calls=all_calls)
             publication = await to_thread.run_sync(prepare)
             await self._ledger.execute(self._publisher.commit(publication), after="publish.committed")
+            self._publisher.forget(publication)
             await to_thread.run_sync(self._publisher.tidy)
         for part, (rows, _) in publication.parts.items():
             logger().info("part_published", part=part, rows=rows)

@@ -194,6 +194,7 @@ def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publishe
         tags=checked.job.tags,
         variants=checked.variants.names,
         announce=ledger.execute_from_thread,
+        recent=ledger.recent,
     )
 
 

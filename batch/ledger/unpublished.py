@@ -1,0 +1,164 @@
+"""What is settled or final and not published yet: the ledger says which, and memory says what, where it still has it.
+
+A row that this process settled need not be decoded from the ledger to be published a moment later. Owns the memory of
+such outcomes and calls, bounded in bytes, and the reader that takes them from there and everything else (what another
+process left, what found no room) from the ledger. Memory is never asked whether something is there to be published.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from batch.core.records import Call, Outcome
+from batch.ledger import statements
+from batch.ledger.index import IndexReader
+from batch.ledger.reader import SLICE, PendingRow
+
+MOST_BYTES: Final = 64 << 20
+_VALUE_BYTES: Final = 1_000
+"""What a call or an outcome takes in memory beside its long texts: measured at 900 and 700."""
+_CALLS: Final = 5_000
+"""How many calls are read at once."""
+_FIRST_CALL: Final = -(1 << 63)
+
+_call = msgspec.msgpack.Decoder(Call).decode
+_outcome = msgspec.msgpack.Decoder(Outcome).decode
+V = TypeVar("V", Call, Outcome)
+
+
+class FinalCall(NamedTuple):
+    """One call that is final and not published, and the row that it was made for."""
+
+    call: int
+    work_id: int
+    row_id: str
+    row_number: int
+    variant: str
+    record: Call
+
+
+class _Values(Generic[V]):
+    """Values by number, each with its size."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[V, int]] = {}
+
+    def set(self, number: int, value: V, size: int) -> int:
+        """Keep a value, in place of another of this number; returns the bytes that it takes more than that."""
+        before = self._kept.get(number)
+        self._kept[number] = value, size
+        return size if before is None else size - before[1]
+
+    def drop(self, numbers: Iterable[int]) -> int:
+        """Forget values; returns the bytes that they took."""
+        return sum(found[1] for number in numbers if (found := self._kept.pop(number, None)) is not None)
+
+    def get(self, number: int) -> V | None:
+        """The value of this number, or None."""
+        found = self._kept.get(number)
+        return None if found is None else found[0]
+
+
+class Recent:
+    """The calls and outcomes of this process that wait to be published; the event loop writes it, any thread reads it.
+
+    Args:
+        most_bytes: how much it takes; what finds no room is read from the ledger.
+
+    Attributes:
+        bytes: about how much it takes now.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._calls: _Values[Call] = _Values()
+        self._outcomes: _Values[Outcome] = _Values()
+        self._most = most_bytes
+        self.bytes = 0
+
+    def add_call(self, call: int, record: Call, size: int) -> None:
+        """Keep the final state of a call.
+
+        Args:
+            call: number of the call.
+            record: as the ledger has it.
+            size: bytes that it has there.
+        """
+        size += _VALUE_BYTES
+        if self.bytes + size > self._most:
+            self.bytes -= self._calls.drop((call,))
+        else:
+            self.bytes += self._calls.set(call, record, size)
+
+    def add_outcome(self, work_id: int, outcome: Outcome, size: int) -> None:
+        """Keep the outcome of a row.
+
+        Args:
+            work_id: number of the row.
+            outcome: as the ledger has it.
+            size: bytes that it has there.
+        """
+        size += _VALUE_BYTES + sum(map(sys.getsizeof, (outcome.answer, outcome.reasoning, outcome.messages)))
+        if self.bytes + size > self._most:
+            self.bytes -= self._outcomes.drop((work_id,))
+        else:
+            self.bytes += self._outcomes.set(work_id, outcome, size)
+
+    def forget(self, calls: Iterable[int], work_ids: Iterable[int]) -> None:
+        """Forget what is published: the numbers of rows are given again."""
+        self.bytes -= self._calls.drop(calls) + self._outcomes.drop(work_ids)
+
+    def call(self, call: int) -> Call | None:
+        """The final state of a call, or None if it is not here."""
+        return self._calls.get(call)
+
+    def outcome(self, work_id: int) -> Outcome | None:
+        """The outcome of a row, or None if it is not here."""
+        return self._outcomes.get(work_id)
+
+
+class UnpublishedReader(IndexReader):
+    """A reader of what is to be published.
+
+    Args:
+        path: of the ledger.
+        recent: what need not be read from it.
+    """
+
+    def __init__(self, path: Path, recent: Recent) -> None:
+        super().__init__(path)
+        self._recent = recent
+
+    def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:
+        """Settled rows of a part that are not published, in the order of the table.
+
+        Args:
+            part: number of the part.
+            after: row number and variant number of the last row before them.
+            count: how many rows at most.
+        """
+        rows = list(self._rows(statements.SETTLED_ROWS, (part, *after, count)))
+        recent = {row[0]: self._recent.outcome(row[0]) for row in rows}
+        missing = [work_id for work_id, outcome in recent.items() if outcome is None]
+        kept = self._values(statements.OUTCOMES_OF, missing)
+        return [PendingRow._make((*row, recent[row[0]] or _outcome(kept[row[0]]))) for row in rows]
+
+    def unpublished_calls(self) -> Iterator[FinalCall]:
+        """Every final call that is not published, by its number."""
+        last = _FIRST_CALL
+        while rows := list(self._rows(statements.FINAL_CALLS_AFTER, (last, _CALLS))):
+            last = rows[-1][0]
+            recent = {row[0]: self._recent.call(row[0]) for row in rows}
+            missing = [number for number, record in recent.items() if record is None]
+            kept = self._values(statements.RECORDS_OF, missing)
+            yield from (FinalCall._make((*row, recent[row[0]] or _call(kept[row[0]]))) for row in rows)
+
+    def _values(self, statement: str, numbers: list[int]) -> dict[int, Any]:
+        """By number, what the ledger has of these."""
+        if not numbers:
+            return {}
+        return dict(self._rows(statement, (msgspec.json.encode(numbers).decode(),)))
