@@ -76,6 +76,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("unknown", bounds_text(totals)),
             ("budget", left_text(current.budget)),
             ("now", _now(current)),
+            *_oldest(current),
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
             ("left", _left(current)),
@@ -177,6 +178,17 @@ def _now(current: Status) -> str:
     if live.waits_for:
         parts.append(f"waits for {clean(live.waits_for)}")
     return ", ".join(parts)
+
+
+def _oldest(current: Status) -> Iterator[tuple[str, str]]:
+    """The rows that have been open for longest, one a line."""
+    from batch.core.clock import describe
+
+    for place, row in enumerate(current.oldest):
+        variant = f" ({clean(row.variant)})" if row.variant is not None else ""
+        waits = clean(row.waits_for, most=200)
+        told = f"{clean(row.row_id, most=80)}{variant}, open for {describe(row.age_s)}: waits for {waits}"
+        yield "oldest" if place == 0 else "", told
 
 
 def _standing(current: Status) -> Iterator[str]:

@@ -38,6 +38,16 @@ WHERE work IN (SELECT value FROM json_each(?))
 ORDER BY work
 """
 
+_OLDEST: Final = """
+SELECT p.row_id, p.variant, min(c.sent_at), max(CASE WHEN c.record IS NULL THEN c.task END)
+FROM calls c
+JOIN pending p USING (work)
+WHERE p.state = 0
+GROUP BY p.work
+ORDER BY 3
+LIMIT ?
+"""
+
 
 class SavedReader(LedgerReader):
     """A reader that knows which rows wait for tasks."""
@@ -49,6 +59,13 @@ class SavedReader(LedgerReader):
     def begun(self) -> list[PendingRow]:
         """The rows in the middle of a call or conversation that wait for no task."""
         return [PendingRow(*row) for row in self._rows(_BEGUN)]
+
+    def oldest(self, count: int) -> list[tuple[str, str, int, str | None]]:
+        """The open rows whose first calls were sent first: row id, variant, that moment, and the task if one is open.
+
+        The moment is UTC wall time in microseconds.
+        """
+        return list(self._rows(_OLDEST, (count,)))
 
     def rows(self, work_ids: Sequence[int]) -> list[PendingRow]:
         """The admitted rows with these work ids, in their order."""

@@ -83,8 +83,9 @@ def _row(folder: OutputFolder, reader: CopiesReader, row_id: str) -> list[RowVie
     under_way = pending.find(full_id)
     parts = {entry.part for entry in entries.values() if entry.status is not None}
     published = {name: row for part in sorted(parts) for name, row in _published(folder, part, full_id).items()}
-    booked = _booked(folder, reader, full_id)
     kept = reader.kept(full_id)
+    numbers = {row.row_number for row in kept} | {entry.row_number for entry in entries.values()}
+    booked = _booked(folder, reader, full_id, numbers)
     run = next((run.run for run in reversed(reader.runs())), "")
     views = []
     for variant in dict.fromkeys([*published, *under_way, *(name for _, name in entries)]):
@@ -235,19 +236,36 @@ def _calls(reader: LedgerReader, booked: list[dict[str, Any]], kept: list[Pendin
     return booked + [call for call in journaled if call["client_call_id"] not in booked_ids]
 
 
-def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str) -> list[dict[str, Any]]:
-    """The calls of a row that are in the book, oldest first."""
+def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str, numbers: set[int]) -> list[dict[str, Any]]:
+    """The calls of a row that are in the book, oldest first.
+
+    A book has no order by row id, but nearly one by row number: calls are made in the order of the input. So the
+    footers say which row groups can have the row, and only those are read.
+
+    Args:
+        folder: with the book.
+        reader: knows which files it has.
+        row_id: the row.
+        numbers: its row numbers; more than one only where it stands in the ledger under another number than in the
+            table.
+    """
     paths = [str(folder.calls_part(run, number)) for run, number in reader.call_parts()]
     if not paths:
         return []
     # By the schema of now, and with the name of the file: files of older versions lack columns, the run among them.
     book = ds.dataset(paths, _BOOK, format="parquet")
-    found = book.to_table(columns=[*_BOOK.names, "__filename"], filter=pc.field("row_id") == row_id)
+    found = book.to_table(columns=[*_BOOK.names, "__filename"], filter=_calls_of(row_id, numbers))
     rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
     for row in rows:
         folder_name = Path(row.pop("__filename")).parent.name
         row["run"] = row["run"] or folder_name.removeprefix("run=")
     return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0))
+
+
+def _calls_of(row_id: str, numbers: set[int]) -> pc.Expression:
+    """Which calls of the book are those of a row with these row numbers."""
+    named = pc.field("row_id") == row_id
+    return named & pc.field("row_number").isin(sorted(numbers)) if numbers else named
 
 
 def _journaled(reader: LedgerReader, row: PendingRow) -> list[dict[str, Any]]:

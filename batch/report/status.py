@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from batch.core.clock import MICROSECONDS
 from batch.core.errors import StorageError
 from batch.core.flags import FLAGS
 from batch.core.records import COST_DIGITS
 from batch.ledger.index import Gone, gone_of
-from batch.ledger.reader import LedgerReader, RunRow
+from batch.ledger.reader import RunRow
+from batch.ledger.saved import SavedReader
 from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder, holder
 from batch.report.folders import opened
@@ -29,6 +31,7 @@ from batch.report.folders import opened
 FRESH_S: Final = 5.0
 """`status.json` is rewritten every second; older than this it is left over."""
 EXAMPLES: Final = 3
+OLDEST: Final = 5
 
 State = Literal[
     "never",
@@ -48,6 +51,16 @@ State = Literal[
 ]
 
 
+class OldRow(msgspec.Struct, frozen=True):
+    """A row that is open: its first call was sent, and it has no outcome."""
+
+    row_id: str
+    variant: str | None
+    age_s: float
+    """Seconds since its first call."""
+    waits_for: str
+
+
 class Live(msgspec.Struct, frozen=True):
     """The live numbers of a run, which only its process knows."""
 
@@ -60,6 +73,7 @@ class Live(msgspec.Struct, frozen=True):
     waits_for: str | None
     waiting_rows: int = 0
     projected_cost: dict[str, str] = {}
+    oldest: tuple[OldRow, ...] = ()
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -117,6 +131,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the rows of the last run were drawn from all that needed work."""
     unsettled: int = 0
     """Rows admitted and not settled: the next run continues with them."""
+    oldest: tuple[OldRow, ...] = ()
+    """The rows that have been open for longest."""
     table_rows: int = 0
     permanent: int = 0
     retryable: int = 0
@@ -134,7 +150,7 @@ def status_of(out: Path) -> Status:
         StorageError: its ledger or a part cannot be read.
     """
     folder = opened(out)
-    with LedgerReader(folder.ledger) as reader, reader.snapshot():
+    with SavedReader(folder.ledger) as reader, reader.snapshot():
         runs = reader.runs()
         permanent, retryable = reader.standing_failures()
         common: dict[str, Any] = {
@@ -145,6 +161,7 @@ def status_of(out: Path) -> Status:
             "permanent": permanent,
             "retryable": retryable,
             "gone": gone_of(reader),
+            "oldest": _oldest(reader),
         }
         parts = reader.parts()
         last = runs[-1] if runs else None
@@ -165,6 +182,7 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
     if state == "running":
         if locked and _moves(written, folder, last.run):
             state, totals, live = written["state"], _totals(written["totals"]), _live(written)
+            common["oldest"] = live.oldest
         else:
             # After a storage fault the ledger could not be told how the run ended; its file may say it.
             state = "running" if locked else run_file.get("exit_reason") or "killed"
@@ -192,6 +210,20 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
         process=written.get("process"),
         updated_at=written.get("updated_at"),
         **common,
+    )
+
+
+def _oldest(reader: SavedReader) -> tuple[OldRow, ...]:
+    """The oldest open rows of a folder in which no process is at work."""
+    now_us = time.time_ns() // 1000
+    return tuple(
+        OldRow(
+            row_id,
+            variant or None,
+            round(max(0, now_us - sent_us) / MICROSECONDS, 1),
+            "the next run" if task is None else f"the next run, which polls task {task} first",
+        )
+        for row_id, variant, sent_us, task in reader.oldest(OLDEST)
     )
 
 

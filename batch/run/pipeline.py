@@ -29,6 +29,7 @@ from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
 from batch.run.learning import OFTEN
+from batch.run.oldest import oldest
 from batch.run.spending import money_left, use_of, waits_for_money
 from batch.run.whole_pass import follow_input
 from batch.run.wiring import wire
@@ -223,6 +224,7 @@ class Run:
             left_s=None if self._state.stopping else progress.time_left(rate, done, total),
             waits_for=None if self._state.stopping else self._waits_for(),  # nothing is held back any more
             projected=progress.projected(self.totals, done, total),
+            oldest=oldest(stages.schedule, stages.limiter, now),
             budget={} if self._state.purse is None else money_left(self._state.purse),
         )
 

@@ -24,6 +24,16 @@ class BudgetState(TypedDict):
     left: str
 
 
+class OldRow(msgspec.Struct, frozen=True):
+    """One row that is open: its first call was sent, and it has no outcome."""
+
+    row_id: str
+    variant: str | None
+    age_s: float
+    """Seconds since its first call."""
+    waits_for: str
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a run at one moment; times in seconds, `left_s` None while it cannot be said."""
 
@@ -50,6 +60,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     projected: dict[str, Decimal] = {}
     """By currency, what all rows will have cost if the others cost as much as those that are settled; empty while that
     cannot be said."""
+    oldest: tuple[OldRow, ...] = ()
+    """The rows that have been open for longest."""
     budget: dict[str, BudgetState] = {}
     """By key of `[budget]`, its limit and what is left of it, both for people."""
 
@@ -67,6 +79,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "held_back": self.held_back,
             "left_s": None if self.left_s is None else round(self.left_s, 1),
             "waits_for": self.waits_for,
+            "oldest": [msgspec.structs.asdict(row) for row in self.oldest],
             "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
             "budget": self.budget,
             "totals": self.totals.public(),
@@ -86,6 +99,8 @@ PROGRESS: Final[dict[str, str]] = {
     "held_back": "Requests that a limit holds back now.",
     "left_s": "Seconds that are left at this pace; null while that cannot be said.",
     "waits_for": "What all the run waits for now; null when it is at work.",
+    "oldest": "The rows that have been open for longest: row_id, variant (null for the only one), age_s (seconds since "
+    "the first call) and waits_for, what the row waits for now.",
     "projected_cost": "By currency, what all rows will have cost if the others cost as much as those that are settled; "
     "empty while that cannot be said.",
     "budget": "By key of [budget]: its limit, and what is left of it for calls that are not sent yet.",

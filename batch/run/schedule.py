@@ -12,8 +12,8 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from itertools import count
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count, islice
 from typing import Generic, TypeVar
 
 import anyio
@@ -94,6 +94,8 @@ class Schedule(Generic[R]):
         self._needs_slot = needs_slot
         self._to_follow_up: deque[R] = deque()
         self._waiting: list[tuple[float, int, R]] = []
+        self._open_rows: dict[int, R] = {}
+        """All that are open and in memory, those begun first in front."""
         self._order = count()
         self._follow_up_crew: Idle = deque()
         self._sooner = anyio.Event()
@@ -122,6 +124,15 @@ class Schedule(Generic[R]):
         """Rows that wait for a time to be sent again; those whose tasks the provider holds are none."""
         return sum(self._needs_slot(row) for _, _, row in self._waiting)
 
+    def first_begun(self, count: int) -> list[R]:
+        """The open rows that were begun first, so many at most."""
+        return list(islice(self._open_rows.values(), count))
+
+    def due(self, rows: Iterable[R]) -> dict[int, float]:
+        """The monotonic moments at which those of these rows go on that wait for one, by the `id` of the row."""
+        wanted = {id(row) for row in rows}
+        return {id(row): due for due, _, row in self._waiting if id(row) in wanted}
+
     def add(self, model: str, new: list[R]) -> None:
         """New rows for a model, to be begun in this order."""
         if self._no_more:
@@ -144,6 +155,7 @@ class Schedule(Generic[R]):
         if expected is not None:
             self.of(expected).open -= 1
         self.of(self._model_of(row)).open += 1
+        self._open_rows[id(row)] = row
         self.requeue(row)
 
     def requeue(self, row: R) -> None:
@@ -180,6 +192,7 @@ class Schedule(Generic[R]):
         """An open row has its outcome, or is left to the next run."""
         rows = self.of(self._model_of(row))
         rows.open -= 1
+        self._open_rows.pop(id(row), None)
         if rows.open == 0:
             self._tell()  # whoever waits for more rows of this model may wait for nothing
         if rows.open == 0 and self._over:
@@ -251,7 +264,9 @@ class Schedule(Generic[R]):
                 rows.begun += 1
                 if self._watched:
                     self._tell()
-                return rows.unstarted.popleft()
+                row = rows.unstarted.popleft()
+                self._open_rows[id(row)] = row
+                return row
             if self._over:
                 break
             await _turn(rows.crew)
