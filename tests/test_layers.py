@@ -21,7 +21,7 @@ WINGS: dict[str, str] = {
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
-    "http": "client environment headers sse wirelog",
+    "http": "client environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals schema wal saved",
     "input": "source batches content spill",
     "limits": "limiter holding lease outage sockets tokens hours pollrate",

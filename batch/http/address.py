@@ -12,10 +12,12 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import httpx
+
+from batch.http.faults import NotTls
 
 if TYPE_CHECKING:
     from batch.core.records import Incoming
+    from batch.http.urls import Url
 
 PROBE_S: Final = 1.0
 _NO_TLS: Final = frozenset(
@@ -48,10 +50,6 @@ SPEAKS_HTTP: Final = (
 )
 
 
-class NotTls(httpx.ConnectError):
-    """What answered the handshake is no TLS; nothing was sent."""
-
-
 def is_not_tls(error: BaseException | None) -> bool:
     """Whether an error is that of a handshake with a port that speaks no TLS; it may stand in a chain of causes."""
     for _ in range(8):
@@ -63,10 +61,9 @@ def is_not_tls(error: BaseException | None) -> bool:
     return False
 
 
-def with_server(text: str, base_url: str) -> str:
+def with_server(text: str, url: Url) -> str:
     """The error of a connection that never came about, with host and port; what speaks through a proxy has neither."""
-    url = httpx.URL(base_url)
-    server = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+    server = f"{url.host}:{url.port_used}"
     return text if server in text else f"no connection to {server}: {text}"
 
 
@@ -95,8 +92,8 @@ def wants_tls(incoming: Incoming) -> bool:
     return incoming.status == 400 and any(text in incoming.body[:4096] for text in _WANTS_TLS)
 
 
-async def speaks_tls(url: httpx.URL) -> bool:
-    """Whether the port of an http address takes a TLS handshake; some servers close without a word when they get none.
+async def speaks_tls(host: str, port: int) -> bool:
+    """Whether a port of an http address takes a TLS handshake; some servers close without a word when they get none.
 
     Nothing but the handshake is sent.
     """
@@ -105,9 +102,7 @@ async def speaks_tls(url: httpx.URL) -> bool:
     context.verify_mode = ssl.CERT_NONE
     try:
         with anyio.fail_after(PROBE_S):
-            _, writer = await asyncio.open_connection(
-                url.host, url.port or 80, ssl=context, server_hostname=url.host or None
-            )
+            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host or None)
     except (OSError, TimeoutError):
         return False
     writer.transport.abort()

@@ -1,32 +1,24 @@
-"""One HTTP answer while it comes: what is known of it so far, and who takes its body piece by piece.
+"""One HTTP answer: what a whole one is, and who takes the body of one piece by piece.
 
-Owns the promise between a connection and whoever reads a body as it comes (`Taker`), and the error for what is no
-usable answer. It parses nothing, opens nothing and keeps no time: `connection` does.
+Owns the promise between a connection and whoever reads a body as it comes (`Taker`). It parses nothing, opens nothing
+and keeps no time: `connection` does.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import httpx
+from typing import NamedTuple, Protocol
 
 Header = tuple[bytes, bytes]
 
 
-class UnusableAnswer(httpx.RemoteProtocolError):
-    """The server's answer is not HTTP, or is larger than we accept."""
+class Answer(NamedTuple):
+    """A whole answer, as it came."""
 
-
-class NotHttp(UnusableAnswer):
-    """What came does not even begin as an answer in HTTP does: something else listens there."""
-
-
-class Unanswered(httpx.ReadError):
-    """A connection that had been idle was closed before one byte of an answer; whether the request was read is open."""
-
-
-class NeverReached(Unanswered):
-    """The same, and the server had closed it before the request arrived: nothing was read, so nothing was bought."""
+    status: int
+    headers: list[Header]
+    """Names and values, repeated ones too."""
+    body: bytes
+    """Empty when a taker took it."""
 
 
 class Taker(Protocol):
@@ -66,36 +58,3 @@ class Taker(Protocol):
 
     def remainder(self, status: int, body: bytes) -> bytes:
         """The body to be read like any other, once the answer has ended; `body` is what was collected."""
-
-
-class Answer:
-    """One HTTP answer while it is being parsed.
-
-    Attributes:
-        taker: who is offered the body; None collects it here.
-        taking: whether the taker wanted it.
-        passed: bytes of body that went to the taker.
-        status: the HTTP status; 0 before the head is there.
-        headers: names and values as they came, repeated ones too.
-        body: the pieces collected here.
-        size: bytes of body held in memory, here or by the taker.
-        head: bytes of the headers.
-        framed: whether the answer says where it ends (Content-Length or chunks); if not, the connection's end is its.
-        done: whether the whole answer has come.
-        keep: whether the connection may carry another exchange.
-    """
-
-    __slots__ = ("body", "done", "framed", "head", "headers", "keep", "passed", "size", "status", "taker", "taking")
-
-    def __init__(self, taker: Taker | None = None) -> None:
-        self.taker = taker
-        self.taking = False
-        self.passed = 0
-        self.status = 0
-        self.headers: list[Header] = []
-        self.body: list[bytes] = []
-        self.size = 0
-        self.head = 0
-        self.framed = False
-        self.done = False
-        self.keep = False

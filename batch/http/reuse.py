@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import socket
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 SOON_S: Final = 0.5
 """A connection that is closed so soon after an answer was not closed for being idle."""
@@ -23,8 +23,12 @@ MARGIN: Final = 0.8
 """The part that is used of the time for which a server keeps idle connections."""
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux
 _ACKED: Final = 120
-"""Where in the kernel's `tcp_info` the count of acknowledged bytes stands."""
-_COUNT: Final = struct.Struct("=Q").unpack_from
+"""Where `tcp_info` has its counts of acknowledged and of received bytes; its first byte is the state."""
+_SIZE: Final = _ACKED + 16
+_COUNTS: Final = struct.Struct("=QQ").unpack_from
+_ESTABLISHED: Final = 1
+_SO_MEMINFO: Final = 55
+"""Linux; the first number of it is the memory of what was received and not read."""
 
 
 class Habit:
@@ -83,42 +87,63 @@ class Habit:
             self._distrusted_until = now + DISTRUST_S
 
 
-class Delivery:
-    """What the kernel knows of a request that is sent on a connection which had been idle; made just before it is sent.
+class Look(NamedTuple):
+    """What the kernel knows of a connection, without reading from it."""
 
-    Args:
-        raw: the socket of the connection.
+    open: bool
+    """Neither side has ended it."""
+    acked: int
+    """How many bytes the other side has received."""
+    received: int
+    """How many bytes have come from there, read or not."""
+
+
+def look(raw: socket.socket | None) -> Look | None:
+    """What the kernel knows of a connection; None where that cannot be known.
+
+    Unlike `poll` it keeps the interpreter's lock: beside threads that want it, giving it away once a request cost more
+    than anything else in the request.
     """
-
-    __slots__ = ("_before", "_raw")
-
-    def __init__(self, raw: socket.socket) -> None:
-        self._raw = raw
-        self._before = _acknowledged(raw)
-
-    def never_arrived(self, exc: Exception | None) -> bool:
-        """Whether the lost connection had been closed by the server before the request came to it.
-
-        It said so with its last packet, in which it also says how much it has received: nothing of this request. A
-        reset that came instead says neither.
-
-        Args:
-            exc: what the connection was lost with; None or a broken pipe when the server closed it first.
-        """
-        if self._before is None or not (exc is None or isinstance(exc, BrokenPipeError)):
-            return False
-        return _acknowledged(self._raw) == self._before
-
-
-def _acknowledged(raw: socket.socket) -> int | None:
-    """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
-    if _TCP_INFO is None:
+    if raw is None or _TCP_INFO is None:
         return None
     try:
-        info = raw.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKED + 8)
+        info = raw.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _SIZE)
     except (OSError, NotImplementedError):
         return None
-    if len(info) < _ACKED + 8:
+    if len(info) < _SIZE:
         return None
-    count: int = _COUNT(info, _ACKED)[0]
-    return count or None  # a connection that was used before has sent something, where this is counted
+    acked, received = _COUNTS(info, _ACKED)
+    if not acked:
+        return None  # a connection that is open has sent something, where this is counted
+    return Look(info[0] == _ESTABLISHED, acked, received)
+
+
+def holds_nothing(raw: socket.socket) -> bool:
+    """Whether it is certain that the kernel holds no unread byte of a connection, packed or not."""
+    try:
+        return raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO) == 0
+    except (OSError, NotImplementedError):
+        return False
+
+
+def acknowledged(raw: socket.socket | None) -> int | None:
+    """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
+    seen = look(raw)
+    return None if seen is None else seen.acked
+
+
+def never_arrived(raw: socket.socket | None, before: int | None, exc: Exception | None) -> bool:
+    """Whether a lost connection had been closed by the server before the request came to it.
+
+    It said so with its last packet, in which it also says how much it has received: nothing of this request. A reset
+    that came instead says neither.
+
+    Args:
+        raw: the socket.
+        before: how many bytes the server had received before the request, all of those that were sent; None when that
+            is not known.
+        exc: what the connection was lost with; None or a broken pipe when the server closed it first.
+    """
+    if before is None or not (exc is None or isinstance(exc, BrokenPipeError)):
+        return False
+    return acknowledged(raw) == before

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,14 @@ class Timer:
         self._excused = False
         self._wait(seconds)
 
+    def ring_since(self, due: float) -> None:
+        """Time was up at this moment of the event loop: ring as soon as nothing is left to read."""
+        self.cancel()
+        self._excused = False
+        self._due = due
+        self._until = math.inf
+        self._look()
+
     def cancel(self) -> None:
         """Do not ring."""
         if self._handle is not None:
@@ -88,8 +96,59 @@ class Timer:
         self._ring()
 
 
+class Deadlines:
+    """The deadline of every whole answer of one client, under one timer: all have the same time from their request on.
+
+    Args:
+        whole_s: how many seconds that is; None waits for ever.
+    """
+
+    def __init__(self, whole_s: float | None) -> None:
+        self.whole_s = whole_s
+        self._due: dict[Overdue, float] = {}
+        """In the order of their ends, because all have the same time."""
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, exchange: Overdue) -> None:
+        """An exchange begins; its `overdue` is called when its time is up."""
+        if self.whole_s is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._due.pop(exchange, None)
+        self._due[exchange] = due = loop.time() + self.whole_s
+        if self._handle is None:
+            self._handle = loop.call_at(due, self._sweep)
+
+    def stop(self, exchange: Overdue) -> None:
+        """An exchange is over."""
+        if self._due.pop(exchange, None) is not None and not self._due and self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _sweep(self) -> None:
+        """Tell those whose time is up, and wait for the next."""
+        loop = asyncio.get_running_loop()
+        self._handle = None
+        now = loop.time()
+        while self._due:
+            exchange, due = next(iter(self._due.items()))
+            if due > now:
+                if self._handle is None:  # else one that began meanwhile has set it
+                    self._handle = loop.call_at(due, self._sweep)
+                return
+            del self._due[exchange]
+            exchange.overdue(due)
+
+
+class Overdue(Protocol):
+    """An exchange that has a deadline."""
+
+    def overdue(self, due: float) -> None:
+        """Its time was up at this moment of the event loop."""
+
+
 class Waiting:
-    """The waiting times of the exchange on one connection.
+    """The waiting times of one stream.
 
     Args:
         unread: whether something lies in the socket.
@@ -97,25 +156,17 @@ class Waiting:
         lingered: called when a stream did not end its answer after its last chunk.
     """
 
-    __slots__ = ("_deadline", "_expired", "_idle_s", "_last", "_limit_s", "_lingered", "_silence", "_whole_s", "phase")
+    __slots__ = ("_expired", "_idle_s", "_last", "_limit_s", "_lingered", "_silence", "phase")
 
     def __init__(
         self, unread: Callable[[], bool], expired: Callable[[str], None], lingered: Callable[[], None]
     ) -> None:
         self._expired = expired
         self._lingered = lingered
-        self._deadline = Timer(unread, self._too_long)
         self._silence = Timer(unread, self._check_silence)
-        self._whole_s = self._limit_s = self._idle_s = math.inf
+        self._limit_s = self._idle_s = math.inf
         self._last = 0.0
         self.phase: Phase = "first"
-
-    def begin(self, whole_s: float | None) -> None:
-        """An exchange begins; its whole answer is waited for so many seconds, or for ever."""
-        self.phase = "first"
-        if whole_s is not None:
-            self._whole_s = whole_s
-            self._deadline.start(whole_s)
 
     def watch(self, first_s: float, idle_s: float) -> None:
         """From now on, end the exchange when its stream is silent for too long.
@@ -143,7 +194,6 @@ class Waiting:
 
     def stop(self) -> None:
         """The exchange is over."""
-        self._deadline.cancel()
         self._silence.cancel()
 
     def _start(self, phase: Phase, seconds: float) -> None:
@@ -163,6 +213,3 @@ class Waiting:
             self._expired(f"the stream stood still for {self._limit_s:g} s")
         else:
             self._expired(f"no first chunk within {self._limit_s:g} s")
-
-    def _too_long(self) -> None:
-        self._expired(f"no whole answer within {self._whole_s:g} s")

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, Literal
 
-import httpx
 import msgspec
 
 from batch.core import redaction
 from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
 from batch.core.redaction import Secret
+from batch.http import urls
+from batch.http.urls import Url
 from batch.job.providers import ProviderSpec, unknown
 from batch.providers.base import Credentials, Dialect, Signer
 from batch.providers.glm import Glm
@@ -181,27 +182,27 @@ def resolve(
 
 def likelier_url(base_url: str, service: Service) -> str | None:
     """The base URL that was probably meant by one at which nothing is served; None when nothing comes to mind."""
-    url = httpx.URL(base_url)
+    url = urls.parse(base_url)
     path, usual = url.path.rstrip("/"), _usual_path(service)
     for ending in _ENDPOINTS:
         if path.endswith(ending):
-            return str(url.copy_with(path=path.removesuffix(ending))).rstrip("/")
+            return url.with_path(path.removesuffix(ending)).rstrip("/")
     if (twice := re.search(r"(/v\d+)\1$", path)) is not None:
-        return str(url.copy_with(path=path.removesuffix(twice[1])))
+        return url.with_path(path.removesuffix(twice[1]))
     if path == usual:
         return None
     has_version = re.search(r"/v\d[^/]*$", path) is not None
     if service.speaks == "openai" and path and not has_version:
-        return str(url.copy_with(path=f"{path}/{usual.rpartition('/')[2]}"))
-    own = service.base_url is not None and httpx.URL(service.base_url).host == url.host
-    return str(url.copy_with(path=usual)) if not path or own or service.speaks == "glm" else None
+        return url.with_path(f"{path}/{usual.rpartition('/')[2]}")
+    own = service.base_url is not None and urls.parse(service.base_url).host == url.host
+    return url.with_path(usual) if not path or own or service.speaks == "glm" else None
 
 
 def _usual_path(service: Service) -> str:
     """The path of the addresses of a service, or of those that speak as it does."""
     if service.name in PROVIDERS and service.base_url is not None:
-        return httpx.URL(service.base_url).path.rstrip("/")
-    return httpx.URL((GLM if service.speaks == "glm" else OPENAI).base_url or "").path.rstrip("/")
+        return urls.parse(service.base_url).path.rstrip("/")
+    return urls.parse((GLM if service.speaks == "glm" else OPENAI).base_url or "").path.rstrip("/")
 
 
 def hide_keys(environ: Mapping[str, str]) -> None:
@@ -261,8 +262,8 @@ def _checked_url(provider: str, base_url: str | None, origin: str) -> str:
         raise RefusedToStart(f"provider {provider} has no usual address: set model.base_url in the job")
     shown = redaction.redact(redaction.address(base_url))
     try:
-        url: httpx.URL | None = httpx.URL(base_url)
-    except httpx.InvalidURL:
+        url: Url | None = urls.parse(base_url)
+    except ValueError:
         url = None
     if url is None or re.search(r"[^\w.:-]", url.host):  # what is host and what is key in it cannot be told
         raise RefusedToStart(f"base_url in {origin} is no URL: write https://host/path")

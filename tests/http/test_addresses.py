@@ -15,7 +15,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from batch.core.errors import WireError
 from batch.core.records import Outgoing
-from batch.http import transport as module
+from batch.http import dial
 from batch.http.client import Client
 from tests.support.stub import Stub
 
@@ -51,7 +51,7 @@ def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
     async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
 
-    monkeypatch.setattr(module, "_resolve", resolve)
+    monkeypatch.setattr(dial, "_resolve", resolve)
 
 
 def address_of(stub: Stub) -> Address:
@@ -113,8 +113,9 @@ async def test_when_no_address_answers_nothing_was_sent(
 
 async def test_small_packets_are_not_held_back(stub: Stub) -> None:
     """A socket that we opened ourselves is set up like one of the loop's own: without Nagle's delay."""
-    wire = module.KeepAliveTransport()
-    connection = await wire._connect(("http", *address_of(stub)), 5)
+    wire = Client(stub.url, call_timeout_s=5)
+    assert wire._own is not None
+    connection = await wire._own._dialer.connect(wire._own._shared)
     assert connection.transport is not None
     raw = connection.transport.get_extra_info("socket")
     assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -19,7 +19,7 @@ from batch.core.errors import RefusedToStart, WireError
 from batch.core.records import Incoming, Outgoing
 from batch.core.redaction import Secret
 from batch.http.client import Client
-from batch.http.transport import KeepAliveTransport
+from batch.http.transport import Transport
 from tests.support.stub import Exchange, Stub, reply
 
 POST = Outgoing("/chat", (("Authorization", "Bearer k.s"),), b"{}")
@@ -212,7 +212,7 @@ async def test_no_proxy_brings_the_fast_transport_back(no_proxy: str, monkeypatc
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", no_proxy)
     wire = Client("https://far.example/base", call_timeout_s=5)
-    assert isinstance(wire._transport, KeepAliveTransport)
+    assert isinstance(wire._own, Transport)
 
 
 def test_an_unusable_proxy_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from batch.core.errors import WireError
 from batch.core.records import Failure, Outgoing, Reply
-from batch.http import connection
+from batch.http import parsing
 from batch.http.client import Client
 from batch.http.headers import limit_headers, retry_after
 from batch.providers import openai
@@ -280,7 +280,7 @@ async def test_many_large_answers_at_once_are_held_to_a_common_limit(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cap of one answer times the calls in flight would be all the memory there is."""
-    monkeypatch.setattr(connection, "HELD_MAX", 1 << 20)
+    monkeypatch.setattr(parsing, "HELD_MAX", 1 << 20)
     hold = anyio.Event()
 
     async def large(exchange: Exchange) -> None:

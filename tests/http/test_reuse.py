@@ -114,7 +114,7 @@ async def test_a_server_that_keeps_connections_has_them_used_again(stream: bool)
     with serving(serve) as (url, counts):
         wire = Client(url, call_timeout_s=20)
         assert wire._own is not None
-        while not any(habit.trusted for habit in wire._own._habits.values()):
+        while not (wire._own._whole.habit.trusted or wire._own._streamed.habit.trusted):
             assert await calls(wire, 8, at_once=8, stream=stream) == []
         before = counts.connections
         assert await calls(wire, 300, at_once=8, stream=stream) == []

@@ -15,7 +15,7 @@ from batch.core.errors import WireError
 from batch.core.records import Incoming, Outgoing, Reply
 from batch.http import timing
 from batch.http.client import Client
-from batch.http.timing import Timer
+from batch.http.timing import Deadlines, Timer
 from batch.providers.stream import Stream
 from tests.providers.test_folding import DONE, opened, said
 from tests.support.hand import by_hand
@@ -191,5 +191,59 @@ def test_a_timer_that_rings_late_gives_one_second_more_once() -> None:
         clock.advance(100.0)
         await anyio.sleep(0.1)
         assert len(rang) == 1
+
+    by_hand(main)
+
+
+class Exchange:
+    """An exchange that notes when its time was up."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+        self.rang: list[tuple[float, float]] = []
+
+    def overdue(self, due: float) -> None:
+        self.rang.append((due, self._clock.monotonic()))
+
+
+def test_all_deadlines_are_kept_under_one_timer() -> None:
+    """Each to its instant; what is over in time never rings, and when nothing is under way nothing is waited for."""
+
+    async def main(clock: HandClock) -> None:
+        deadlines, begin = Deadlines(5.0), clock.monotonic()
+        first, second, third, fourth = (Exchange(clock) for _ in range(4))
+        for exchange in (first, second, third):
+            deadlines.start(exchange)
+            await anyio.sleep(1.0)
+        deadlines.stop(second)
+        await anyio.sleep(4.5)
+        assert first.rang[0] == pytest.approx((begin + 5.0, begin + 5.0), abs=0.01)
+        assert second.rang == []
+        assert third.rang[0] == pytest.approx((begin + 7.0, begin + 7.0), abs=0.01)
+        deadlines.start(fourth)
+        deadlines.stop(fourth)
+        assert deadlines._handle is None
+        await anyio.sleep(20.0)
+        assert fourth.rang == []
+        deadlines.start(fourth)
+        await anyio.sleep(5.5)
+        assert fourth.rang[0] == pytest.approx((clock.monotonic() - 0.5,) * 2, abs=0.05)
+
+    by_hand(main)
+
+
+def test_a_deadline_that_passed_while_we_slept_gives_a_second_more() -> None:
+    """As every timer; counted from its own end and not from the moment in which all are looked at."""
+
+    async def main(clock: HandClock) -> None:
+        rang: list[float] = []
+        timer = Timer(lambda: False, lambda: rang.append(clock.monotonic()))
+        timer.ring_since(clock.monotonic() - 100.0)
+        await anyio.sleep(timing.EXCUSE_S - 0.1)
+        assert rang == []
+        await anyio.sleep(0.2)
+        assert len(rang) == 1
+        timer.ring_since(clock.monotonic())
+        assert len(rang) == 2
 
     by_hand(main)

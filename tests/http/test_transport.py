@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 from contextlib import ExitStack, suppress
 
 import anyio
 import anyio.lowlevel
-import httpx
 import pytest
 
 from batch.core import failpoints, openfiles
 from batch.core.errors import WireError
 from batch.core.records import Outgoing
-from batch.http import transport as module
+from batch.http import shelf, urls
 from batch.http.client import Client
-from batch.http.transport import KeepAliveTransport
+from batch.http.faults import NotConnected
+from batch.http.head import Heads
+from batch.http.transport import Transport
 from tests.support.stub import Exchange, Stub, reply
 
 POST = Outgoing("/chat", (("Authorization", "Bearer k.s"),), b'{"a":1}')
@@ -182,7 +184,7 @@ async def test_idle_connections_that_the_server_closed_are_not_used(stub: Stub) 
 
 async def test_idle_connections_are_dropped_after_their_time(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection unused for longer than services keep it is a trap."""
-    monkeypatch.setattr(module, "IDLE_S", 0.0)
+    monkeypatch.setattr(shelf, "IDLE_S", 0.0)
     wire = client(stub)
     await wire.exchange(POST)
     await wire.exchange(POST)
@@ -394,34 +396,22 @@ async def test_a_line_break_in_a_header_is_refused_before_sending(stub: Stub) ->
     await wire.aclose()
 
 
-async def test_the_transport_works_under_an_ordinary_httpx_client(stub: Stub) -> None:
-    """It is a public httpx transport, not only ours."""
-    stub.answers = [reply(b'{"a": 1}', "Content-Type: application/json")]
-    async with httpx.AsyncClient(transport=KeepAliveTransport()) as session:
-        for _ in range(2):
-            answer = await session.post(stub.url + "/x?q=1", json={"b": 2})
-            assert answer.json() == {"a": 1}
-    assert stub.exchanges[0].head.startswith(b"POST /base/x?q=1 HTTP/1.1\r\n")
-    assert stub.exchanges[0].body == b'{"b":2}'
-    assert stub.connections == 1
-
-
 async def test_idle_connections_make_room_when_no_more_files_may_be_open(simulator: str) -> None:
     """FIELD 41. And with none idle the call is told why it did not leave; it is asked again like any other."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    near, far = KeepAliveTransport(), KeepAliveTransport()
-    request = httpx.Request("GET", f"{simulator}/_sim/books")
-    assert (await near.handle_async_request(request)).status_code == 200
-    (idle,) = near._idle.values()
-    near._idle = {(("http", "elsewhere", 80), False): idle}
+    url = urls.parse(simulator.rstrip("/"))
+    near, far = (Transport(url, connect_s=5, answer_s=5, max_body_bytes=1 << 20) for _ in range(2))
+    request = Heads(url).sealed(Outgoing("/_sim/books", ()), plain=False)
+    assert (await near.exchange(request)).status == 200
+    near._whole.habit.closed(0.0, asyncio.get_running_loop().time())  # so that the idle one is not used again
     with ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (openfiles.used() + 2, limits[1]))
         with suppress(OSError):
             while True:
                 stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-        with pytest.raises(httpx.ConnectError, match=r"no connection to .* too many files are open\. Raise"):
-            await far.handle_async_request(request)
-        assert (await near.handle_async_request(request)).status_code == 200
-    await near.aclose()
-    await far.aclose()
+        with pytest.raises(NotConnected, match=r"no connection to .* too many files are open\. Raise"):
+            await far.exchange(request)
+        assert (await near.exchange(request)).status == 200
+    for wire in (near, far):
+        await wire.aclose()

@@ -22,7 +22,7 @@ from batch.core import redaction
 from batch.core.clock import Clock
 from batch.core.errors import WireError
 from batch.core.records import Failure, Incoming, Reply, Request
-from batch.http import connection, sse, timing
+from batch.http import parsing, sse, timing
 from batch.http.client import Client
 from batch.providers import registry, stream
 from batch.providers.folding import MAX_TEXT, TRUNCATED
@@ -446,7 +446,7 @@ async def test_a_stream_without_end_is_cut_at_its_cap_in_bounded_memory(kind: st
 
 async def test_all_streams_together_hold_no_more_than_there_is(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that takes more than its part ends; the short one beside it does not."""
-    monkeypatch.setattr(connection, "HELD_MAX", 400_000)
+    monkeypatch.setattr(parsing, "HELD_MAX", 400_000)
     begun, go = anyio.Event(), anyio.Event()
 
     async def fat(exchange: Exchange) -> None:

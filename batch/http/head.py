@@ -1,0 +1,100 @@
+"""Requests as bytes: the line, the headers and the body.
+
+Owns what every request of ours says of itself, and that the part of it which is the same from call to call is written
+once: for each path, key and kind. A call's own id is the last of a dialect's headers and is written each time. It
+sends nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Final
+
+from batch.http import urls
+from batch.http.faults import NotSent
+
+if TYPE_CHECKING:
+    from batch.core.records import Outgoing
+    from batch.http.urls import Url
+
+Headers = tuple[tuple[str, str], ...]
+
+KEPT: Final = 64
+"""Beginnings that are kept: every poll has a path of its own, and tokens change; what is in use comes back at once."""
+
+
+class Sealed:
+    """The bytes of a request. No repr shows them: in a frame they would show the key in a traceback with locals."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Heads:
+    """Writes the requests of one client.
+
+    Args:
+        base: the address of the service.
+    """
+
+    def __init__(self, base: Url) -> None:
+        self._base = base
+        self.common = (("Host", base.server), ("User-Agent", f"promptmill/{_version()}"))
+        """What every request says of itself."""
+        self._begun: dict[tuple[str, bool, bool, Headers], Sealed] = {}
+
+    def sealed(self, outgoing: Outgoing, *, plain: bool) -> Sealed:
+        """A whole request.
+
+        Args:
+            outgoing: the request as a dialect wrote it.
+            plain: ask for an answer that is not packed.
+
+        Raises:
+            NotSent: a header cannot be sent.
+        """
+        headers, body = outgoing.headers, outgoing.body
+        key = (outgoing.path, plain, body is None, headers[:-1])
+        begun = self._begun.get(key)
+        if begun is None:
+            begun = self._begin(key)
+        last = _line(*headers[-1]) if headers else b""
+        if body is None:
+            return Sealed(b"%b%b\r\n" % (begun.data, last))
+        return Sealed(b"%b%bContent-Length: %d\r\n\r\n%b" % (begun.data, last, len(body), body))
+
+    def _begin(self, key: tuple[str, bool, bool, Headers]) -> Sealed:
+        path, plain, get, headers = key
+        try:
+            line = f"{'GET' if get else 'POST'} {urls.target(self._base, path)} HTTP/1.1\r\n".encode("ascii")
+        except ValueError as error:
+            raise NotSent(f"the path of the request is none: {error}") from error
+        lines = [_line(*header) for header in (*self.common, ("Accept-Encoding", coding(plain=plain)), *headers)]
+        begun = Sealed(b"".join((line, *lines)))
+        if len(self._begun) >= KEPT:
+            self._begun.clear()
+        self._begun[key] = begun
+        return begun
+
+
+def coding(*, plain: bool) -> str:
+    """The Accept-Encoding of a request: a server that packs a stream holds it back until there is enough to pack."""
+    return "identity" if plain else "gzip, deflate"
+
+
+def _line(name: str, value: str) -> bytes:
+    line = f"{name}: {value}"
+    if "\n" in line or "\r" in line:
+        raise NotSent("a request header holds a line break")
+    if not line.isascii():
+        raise NotSent(f"the request header {name!r} holds other characters than ASCII")
+    return line.encode("ascii") + b"\r\n"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("promptmill")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "0"
