@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,9 +25,8 @@ TICK_S: Final = 1e-9
 class Clock:
     """The real clock."""
 
-    def monotonic(self) -> float:
-        """Seconds since an arbitrary moment; never goes back. The event loops count from the same moment."""
-        return time.monotonic()
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    """Seconds since an arbitrary moment; never goes back. The event loops count from the same moment."""
 
     def now_us(self) -> int:
         """UTC wall time in microseconds since 1970.

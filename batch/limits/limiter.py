@@ -160,8 +160,15 @@ class Limiter:
 
         None says nothing yet: `acquire` looks at every limit, and waits.
         """
-        free = not self.waiting and self.in_flight < self.concurrency and not self._closed and self.hours is None
-        if not free or self.rates.in_force or not limits.unlimited:
+        if (
+            self.waiting
+            or self.in_flight >= self.concurrency
+            or limits.in_flight >= limits.slots.limit
+            or self._closed
+            or self.hours is not None
+            or self.rates.in_force
+            or limits.held
+        ):
             return None
         return self._grant(limits, row, weight)
 

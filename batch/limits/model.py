@@ -106,10 +106,10 @@ class ModelLimits:
         return max(self.pause_left(now), probe_in, self.rates.wait(self.amount(weight), now))
 
     @property
-    def unlimited(self) -> bool:
-        """Whether a call may go at once, and none of its limits but that of calls in flight has to know of it."""
-        held = self.closed or self.paused_until or self.outage.ongoing or self.parked_until is not None
-        return not held and self.in_flight < self.slots.limit and not self.rates.in_force
+    def held(self) -> bool:
+        """Whether anything but the number of calls in flight may hold a call back, or has to know of it."""
+        parked = self.closed or self.parked_until is not None
+        return parked or self.rates.in_force or self.outage.ongoing or bool(self.paused_until)
 
     def pause_left(self, now: float) -> float:
         """The seconds until the provider's pause is over; 0 without one."""

@@ -160,9 +160,7 @@ def asked(messages: list[Message]) -> list[Message]:
 
 def shown(messages: Sequence[Message]) -> list[Message]:
     """The messages with a `sha256:` hash in place of each picture's bytes, so that no megabytes are kept twice."""
-    return [
-        message if isinstance(message.get("content"), str) else _each_part(message, _hashed) for message in messages
-    ]
+    return [_each_part(message, _hashed) for message in messages]
 
 
 def _each_part(message: Message, change: Callable[[Any], Any]) -> Message:

@@ -5,6 +5,7 @@ Owns what each of them holds. What follows from what is `conversation`'s matter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -83,7 +84,7 @@ class Conversation(msgspec.Struct, frozen=True):
         Args:
             attempt: which one of that turn, from 0.
         """
-        if self.tries.purpose is not None:
+        if self.turn and self.tries.purpose is not None:
             return self.tries.purpose
         if attempt:
             return "retry"
@@ -101,8 +102,12 @@ class Conversation(msgspec.Struct, frozen=True):
         """The part of the conversation that `output.messages` asks for, as JSON text; of pictures, hash and source."""
         if keep == "none":
             return None
-        chosen = self.messages if keep == "all" else self.messages[self.first :]
-        return msgspec.json.encode(images.shown(chosen)).decode()
+        chosen: Sequence[Message] = self.messages if keep == "all" else self.messages[self.first :]
+        for message in chosen:
+            if not isinstance(message.get("content"), str):
+                chosen = images.shown(chosen)
+                break
+        return msgspec.json.encode(chosen).decode()
 
 
 class Send(msgspec.Struct, frozen=True):

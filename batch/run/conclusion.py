@@ -184,7 +184,8 @@ class Conclusion:
     def after(self, row: Row, outcome: Outcome) -> None:
         """A row has its outcome, and it is booked."""
         self._state.row_settled(row.pending.part, outcome)
-        self._state.row_ended(row.work_id)
+        if self._state.ends is not None:
+            self._state.row_ended(row.work_id)
         if self._context.purse is not None:
             self._context.purse.end_row(row.work_id)
         self._schedule.done(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from batch.core.clock import describe
+from batch.limits.holding import held_by
 from batch.limits.limiter import Limiter
 from batch.run.progress import OldRow
 from batch.run.schedule import Schedule
@@ -49,5 +50,5 @@ def _waits_for(row: Row, due: float | None, limiter: Limiter, now: float) -> str
     if left is not None:
         return f"another try in {left}"
     if any(waiter.row == row.work_id for waiter in limiter.model(row.model).queue):
-        return f"a limit: {limiter.waits_for() or 'calls in flight'}"
+        return f"a limit: {held_by(limiter) or 'calls in flight'}"
     return "an answer, or its turn to be sent"

@@ -53,7 +53,8 @@ def outcome_of(
         lane: of its last call, or that of the job when there was none.
         clock: for when that was, and how long it took.
     """
-    row.conversation, settle = labelled.with_votes(row.conversation, settle)
+    if row.conversation.sampling.ended:
+        row.conversation, settle = labelled.with_votes(row.conversation, settle)
     message = settle.error_message
     return Outcome(
         status=settle.status,

@@ -190,7 +190,7 @@ class Schedule(Generic[R]):
 
     def done(self, row: R) -> None:
         """An open row has its outcome, or is left to the next run."""
-        rows = self.of(self._model_of(row))
+        rows = self._rows.get(self._model_of(row), self._first)
         rows.open -= 1
         self._open_rows.pop(id(row), None)
         if rows.open == 0:
@@ -255,7 +255,7 @@ class Schedule(Generic[R]):
 
     async def next_to_send(self, model: str) -> R | None:
         """The next row of a model that needs a slot: one already begun before a new one. None when none will come."""
-        rows = self.of(model)
+        rows = self._rows.get(model, self._first)
         while not (rows.parked or self._closed):
             if rows.to_send:
                 return rows.to_send.popleft()

@@ -122,7 +122,8 @@ class RunState:
         self.totals.add_outcome(outcome)
         self.settled[part] += 1
         self.unsettled[part] -= 1
-        self._look(part)
+        if self.unsettled[part] <= 0:
+            self._look(part)
 
     def _look(self, part: int) -> None:
         """With the last row of a part it can be published whole."""

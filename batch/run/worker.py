@@ -82,7 +82,9 @@ class Worker:
                     self._hold_up(row, why)
                 elif await self._deadlines.cuts(row, self._ask):
                     self._end_overdue(row)
-                self._conclusion.look_for_park(asked)
+                limits = self._context.limiter.models.get(asked)
+                if limits is not None and limits.parked_until is not None:
+                    self._conclusion.look_for_park(asked)
             except (LimiterClosed, PurseClosed):
                 self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
             except (BudgetReached, StorageError) as fault:  # or what was spent today cannot be noted

@@ -25,6 +25,7 @@ from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
+from batch.limits.outage import Observation
 from batch.money.prices import Prices
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
@@ -36,11 +37,10 @@ from batch.submit.policy import Policy
 from batch.submit.purse import Purse
 from batch.submit.results import (
     CUT_SHORT,
-    FOREIGN,
     NEVER_LEFT,
+    answered_for,
     bounded,
     failure_of,
-    is_dark,
     observation_of,
     overdue,
     record_of,
@@ -115,15 +115,17 @@ class CallContext:
 
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
+        conversation, asked = row.conversation, row.request
+        escalated = conversation.tries.escalated
         request = Request(
-            model=row.model,
-            messages=list(row.conversation.sent),
-            parameters=row.request.parameters,
+            model=escalated or asked.model,
+            messages=list(conversation.messages if escalated is None else conversation.sent),
+            parameters=asked.parameters,
             tools=self.policy.tools,
         )
         # What the user says next is not asked for a label yet.
-        if self.policy.asking is not None and not row.conversation.follow_ups:
-            return self.policy.asking.asked(request, late=bool(row.request.follow_ups))
+        if self.policy.asking is not None and not conversation.follow_ups:
+            return self.policy.asking.asked(request, late=bool(asked.follow_ups))
         return request
 
     def sending(self, row: Row) -> Request:
@@ -193,8 +195,9 @@ class CallContext:
 
     def leaves(self, row: Row, call: OpenCall) -> None:
         """The bytes of a call leave now."""
-        call.started = self.clock.monotonic()
-        row.left(call.started)
+        call.started = now = self.clock.monotonic()
+        if row.left_at is None or row.open_since is None:
+            row.left(now)
 
     async def exchange(
         self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
@@ -241,15 +244,7 @@ class CallContext:
             return result
         for name in named:
             if name is not None and name.startswith(BEGINNING) and self._ids.names_another(call.call_id, name):
-                return Failure(
-                    kind="transport",
-                    verdict="retry",
-                    code=FOREIGN,
-                    answered=False,
-                    request_id=name,
-                    message=f"the answer names call {name}, not ours ({call.call_id}): something on the way swapped "
-                    "them",
-                )
+                return answered_for(name, call.call_id)
         return result
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
@@ -309,17 +304,20 @@ class CallContext:
             decision=decision,
             asked_tier=row.request.parameters.get("service_tier"),
         )
-        if is_dark(result) and (bound := afford.bound(self, row, call)) is not None:
+        if record.usage is None and (bound := afford.bound(self, row, call)) is not None:
             record = bounded(record, bound)
         self.tasks -= call.task_id is not None
-        observed = "nothing" if hold else observation_of(result)
+        observed: Observation = "nothing"
         if isinstance(result, Reply):
+            observed = "answered"
             self.evidence.record_answer(call.model)
             self.overtime.clear(row.pending)
-        elif not hold and outlasted(result):
-            if self.overtime.times(row.pending):
-                observed = "nothing"  # what this row outlasts tells nothing of the provider
-            self.overtime.add(row.pending)
+        elif not hold:
+            observed = observation_of(result)
+            if outlasted(result):
+                if self.overtime.times(row.pending):
+                    observed = "nothing"  # what this row outlasts tells nothing of the provider
+                self.overtime.add(row.pending)
         row.sums.add(record)
         if row.size is not None and self.learner is not None:
             self.learner.answered(row.size, record)

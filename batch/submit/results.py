@@ -96,10 +96,8 @@ def state_of(result: Reply | Failure) -> CallState:
     return "failed" if result.kind == "task" else "refused"
 
 
-def observation_of(result: Reply | Failure) -> Observation:
-    """What a call tells of the provider's health and limits."""
-    if isinstance(result, Reply):
-        return "answered"
+def observation_of(result: Failure) -> Observation:
+    """What a call without a reply tells of the provider's health and limits."""
     if result.code in (STOPPED, ENDED, DEADLINE):
         return "nothing"
     if not result.sent:
@@ -109,6 +107,23 @@ def observation_of(result: Reply | Failure) -> Observation:
     if result.kind == "rate_limit" and result.retry_after_s is None:
         return "in_flight"  # no word of a time: too many at once, as far as one can tell
     return _HEARD.get(result.kind, "answered")
+
+
+def answered_for(named: str, call_id: str) -> Failure:
+    """What a call came to whose answer names another one: a proxy swapped two answers, and its own is unknown.
+
+    Args:
+        named: the id of the other call.
+        call_id: its own.
+    """
+    return Failure(
+        kind="transport",
+        verdict="retry",
+        code=FOREIGN,
+        answered=False,
+        request_id=named,
+        message=f"the answer names call {named}, not ours ({call_id}): something on the way swapped them",
+    )
 
 
 def failure_of(exc: WireError) -> Failure:
@@ -174,11 +189,6 @@ class Bound(msgspec.Struct, frozen=True):
     """What that costs; None where there is no price."""
 
 
-def is_dark(result: Reply | Failure) -> bool:
-    """Whether it is not known how many tokens a call took."""
-    return result.usage is None if isinstance(result, Reply) else state_of(result) == "unknown"
-
-
 def record_of(
     call: OpenCall,
     result: Reply | Failure,
@@ -204,7 +214,7 @@ def record_of(
     """
     reply = result if isinstance(result, Reply) else None
     failure = result if isinstance(result, Failure) else None
-    state = state_of(result)
+    state: CallState = "answered" if failure is None else state_of(failure)
     usage = reply.usage if reply is not None else (NO_USAGE if state != "unknown" else None)
     cost, currency, price_id = _charge(call, result, provider, prices, asked_tier)
     return Call(

@@ -21,14 +21,16 @@ from batch.providers.base import Credentials
 from batch.providers.glm import Glm
 from batch.providers.services.bigmodel import GLM
 from batch.run.adoption import IN_HAND, Adoption
+from batch.run.conclusion import Settings
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
-from batch.run.worker import Settings, Worker
-from batch.submit.attempt import Books, CallContext, Policy
+from batch.run.worker import Worker
+from batch.submit.attempt import Books, CallContext
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
+from batch.submit.policy import Policy
 from batch.submit.rows import Row
 from tests.support.hand import by_hand
 from tests.support.ledgers import admitted
