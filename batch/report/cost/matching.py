@@ -1,7 +1,8 @@
 """Brings the lines of a bill and the calls of a book together by the ids of calls, on disk, however many there are.
 
-Owns which ids of a call a bill may name: ours, the provider's for the request, or that of the task. A second record of
-an overdue task belongs to the id of the first. It judges nothing.
+Owns which ids of a call a bill may name: ours, the provider's for the request, or that of the task. Ours counts first:
+a provider that mixes answers up gives one call the id of another. A second record of an overdue task belongs to the id
+of the first. It judges nothing.
 """
 
 from __future__ import annotations
@@ -78,6 +79,13 @@ SET calls = calls + 1,
     bound = coalesce(bound + ?8, bound, ?8),
     bounded = bounded AND (?2 OR ?8 IS NOT NULL)
 WHERE id = ?1
+"""
+_FIND: Final = """
+SELECT id
+FROM bill
+WHERE named AND id IN (?1, ?2, ?3)
+ORDER BY CASE id WHEN ?1 THEN 1 WHEN ?2 THEN 2 ELSE 3 END
+LIMIT 1
 """
 _BILLED: Final = """
 SELECT named, id, line, lines, period, model, prompt, completion, total, cost, currency, calls, known,
@@ -175,7 +183,7 @@ class Matching:
         ):
             prompt, completion, total, cost, currency, bound = numbers
             ids = (call_id.removesuffix(LATE), request_id, task_id)
-            found = self._db.execute("SELECT id FROM bill WHERE named AND id IN (?, ?, ?)", ids).fetchone()
+            found = self._db.execute(_FIND, ids).fetchone()
             booked = None if cost is None else units(cost)
             told: Any = (prompt, completion, total, booked, currency)
             if found is not None:

@@ -111,6 +111,16 @@ def test_calls_that_were_never_answered_agree_with_the_bill_within_their_bound(t
     assert [whole.left for _, whole in found.sorted()] == [0]
 
 
+def test_a_call_that_was_given_the_id_of_another_stays_itself(tmp_path: Path) -> None:
+    """A provider that mixes two tasks up answers the second in the name of the first; both are on the bill."""
+    calls = [spent(0), spent(1, cost=YUAN, request_id="pm-0", task_id="pm-0"), spent(2, request_id="a", task_id="b")]
+    folder = book(tmp_path / "out", calls)
+    rows = [line(0), line(1, cost="1"), line(2, request_id="a"), line(3, request_id="b", cost="0")]
+    found = Reconciliation([folder.root], Query(), written(tmp_path / "bill.csv", rows))
+    assert [(one.kind, one.id) for one in found.differences] == [("missing_here", "b")]
+    assert found.totals()["CNY"].left == 0
+
+
 def test_a_bill_by_day_and_model_is_compared_in_the_zone_of_its_provider(tmp_path: Path) -> None:
     """Several lines of one day add up, each rounded; models are those asked for or those that answered."""
     calls = [spent(n, cost=123_456_789_012, model_served="GLM-4-0520") for n in range(4)]
