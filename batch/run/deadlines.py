@@ -49,9 +49,6 @@ class Deadlines:
             row: whose turn it is.
             ask: waits for a slot, sends, and deals with what comes of it.
         """
-        if self.seconds == math.inf:
-            await ask(row)
-            return False
         self.left_s(row)
         with anyio.CancelScope(deadline=row.deadline_at) as row.scope:
             await ask(row)

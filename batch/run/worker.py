@@ -53,6 +53,8 @@ class Worker:
         self._polls = polls or Polls(context.clock)
         self._deadlines = Deadlines(context.clock, settings.deadline_s)
         self._conclusion = Conclusion(context, schedule, settings, deadlines=self._deadlines, state=state)
+        self._dated = settings.deadline_s is not None
+        self._ask = self._submit if settings.lane == "task" else self._send
 
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
@@ -69,7 +71,7 @@ class Worker:
                     self._schedule.done(row)  # nothing more is sent for a job that changed
                 elif row.fault is not None:
                     self._conclusion.settle(row, conversation.after_failure(unrendered(row.fault), retryable=False))
-                elif self._deadlines.over(row):
+                elif self._dated and self._deadlines.over(row):
                     self._end_overdue(row)
                 elif (settled := labelled.enough(row.conversation, self._settings.rules)) is not None:
                     row.conversation = settled[0]
@@ -80,8 +82,10 @@ class Worker:
                     self._conclusion.settle(row, conversation.after_failure(too_large(*limit), retryable=False))
                 elif (why := held_up(self._context.purse, row)) is not None:
                     self._hold_up(row, why)
-                elif await self._deadlines.cuts(row, self._ask):
+                elif self._dated and await self._deadlines.cuts(row, self._ask):
                     self._end_overdue(row)
+                elif not self._dated:
+                    await self._ask(row)
                 limits = self._context.limiter.models.get(asked)
                 if limits is not None and limits.parked_until is not None:
                     self._conclusion.look_for_park(asked)
@@ -121,12 +125,10 @@ class Worker:
             else:
                 await self._run_tools(row, row.replied.tool_calls)
 
-    async def _ask(self, row: Row) -> None:
-        await (self._submit(row) if self._settings.lane == "task" else self._send(row))
 
     async def keep_deadlines(self) -> None:
         """End the rows whose time is over while they wait for somebody to send them; runs until cancelled."""
-        while self._settings.deadline_s is not None and not self._state.stopping:
+        while self._dated and not self._state.stopping:
             await self._context.clock.sleep(self._deadlines.every_s)
             for row in self._schedule.take_ready(self._deadlines.over):
                 self._end_overdue(row)
