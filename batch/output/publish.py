@@ -38,8 +38,8 @@ from batch.output.standing import with_standing
 CALLS_BATCH: Final = 5_000
 CALLS_OF_A_FILE: Final = 10_000
 """So many calls are worth a file of their own at any time; see `Publisher.prepare`."""
-SLICE_BYTES: Final = 16 << 20
-"""How many bytes of input columns are in memory at once while a part is written."""
+SLICE_BYTES: Final = 4 << 20
+"""How many bytes of input columns, and how many of outcomes, are in memory at once while a part is written."""
 NEW_PART: Final = ("publish.results_written", "publish.results_named")
 OLD_PART: Final = ("publish.rewrite_written", "publish.rewrite_named")
 CALLS_PART: Final = ("publish.calls_written", "publish.calls_named")
@@ -59,11 +59,12 @@ SELECT p.row_id, p.variant, p.row_number, p.part, p.fingerprint, s.value->>1, p.
 FROM json_each(?) s
 JOIN pending p ON p.work = s.value->>0
 """
-_MARK_ROWS: Final = """
+_MARK_ROW: Final = """
 UPDATE pending
 SET state = 2
-WHERE work IN (SELECT value->>0 FROM json_each(?))
+WHERE work = ?
 """
+"""One row a statement: SQLite keeps what a statement overwrites in memory, and outcomes are as large as answers."""
 _INSERT_PARTS: Final = """
 INSERT OR REPLACE INTO parts(part, rows, size, footer)
 VALUES (?, ?, ?, ?)
@@ -176,7 +177,7 @@ class Publisher:
             for part, last in publication.refreshed.items():
                 index.settle_refreshed(db, part, last)
             db.execute(_INSERT_ENTRIES, (statuses,))
-            db.execute(_MARK_ROWS, (statuses,))
+            db.executemany(_MARK_ROW, [(work,) for work in publication.statuses])
             forget_other_questions(db, list(publication.statuses))
             db.executemany(
                 _INSERT_PARTS, [(part, rows, *footprint) for part, (rows, footprint) in publication.parts.items()]
@@ -285,7 +286,7 @@ class Publisher:
     ) -> Iterator[pa.RecordBatch]:
         after = (-1, -1)
         count = self._slice_rows(part)
-        while rows := self._reader.outcomes(part, after=after, count=count):
+        while rows := self._reader.outcomes(part, after=after, count=count, most_bytes=SLICE_BYTES):
             after = (rows[-1].row_number, rows[-1].variant_no)
             rows = with_standing(self._folder.part(part), rows)
             results = []

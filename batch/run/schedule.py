@@ -1,9 +1,10 @@
 """What the workers do next: rows that are ready, rows that wait for a time, and new rows, in this order.
 
 A row that waits (for its back-off, for a task) lies here as a value; nobody sleeps with it in hand. Rows already begun
-go before new ones, and a new one is handed out only while few are open, so conversations finish and what is open stays
-bounded. All of this is counted by model, and each model has senders of its own: one that is held back by its limits
-takes no room from the others. Owned by one event loop; nothing here awaits between looking and taking.
+go before new ones, and a new one is handed out only while few are open and what they say is small together, so
+conversations finish and what is open stays bounded, in rows and in bytes; one row goes however large it is. All of this
+is counted by model, and each model has senders of its own: one that is held back by its limits takes no room from the
+others. Owned by one event loop; nothing here awaits between looking and taking.
 """
 
 from __future__ import annotations
@@ -27,22 +28,41 @@ class ModelRows(Generic[R]):
 
     Args:
         open_limit: rows begun and not finished, at most.
+        open_bytes_limit: bytes of what they say, at most; a single row may have more.
+        size_of: the bytes of what one row says.
 
     Attributes:
         open: rows begun and not finished.
+        open_bytes: what they say.
         begun: new rows handed out so far.
         unstarted: new rows that nobody has begun, in order.
+        unstarted_bytes: what they say.
         parked: nothing is handed out any more; what is left stays in the ledger.
     """
 
-    __slots__ = ("begun", "crew", "ended", "open", "open_limit", "parked", "to_send", "unstarted")
+    __slots__ = (
+        "begun",
+        "crew",
+        "ended",
+        "open",
+        "open_bytes",
+        "open_bytes_limit",
+        "open_limit",
+        "parked",
+        "size_of",
+        "to_send",
+        "unstarted",
+        "unstarted_bytes",
+    )
 
-    def __init__(self, open_limit: int) -> None:
+    def __init__(self, open_limit: int, open_bytes_limit: float, size_of: Callable[[R], int]) -> None:
         self.open_limit = open_limit
+        self.open_bytes_limit = open_bytes_limit
+        self.size_of = size_of
         self.to_send: deque[R] = deque()
         self.unstarted: deque[R] = deque()
         self.crew: deque[anyio.Event] = deque()
-        self.open = 0
+        self.open = self.open_bytes = self.unstarted_bytes = 0
         self.begun = 0
         self.ended = False
         self.parked = False
@@ -50,7 +70,19 @@ class ModelRows(Generic[R]):
     @property
     def has_unstarted(self) -> bool:
         """Whether there is a row that can be begun and was not."""
-        return bool(self.unstarted) and self.open < self.open_limit
+        if not self.unstarted or self.open >= self.open_limit:
+            return False
+        return self.open <= 0 or self.open_bytes + self.size_of(self.unstarted[0]) <= self.open_bytes_limit
+
+    def begin(self) -> R:
+        """Hand out the next new row, which counts as open from now on."""
+        row = self.unstarted.popleft()
+        size = self.size_of(row)
+        self.unstarted_bytes -= size
+        self.open_bytes += size
+        self.open += 1
+        self.begun += 1
+        return row
 
     @property
     def over(self) -> bool:
@@ -67,6 +99,8 @@ class Schedule(Generic[R]):
     Args:
         clock: decides when a waiting row is due.
         open_limits: rows begun and not finished, at most, for each model.
+        open_bytes: bytes of what these rows say, at most, for each model; a single row may have more.
+        size_of: the bytes of what one row says; the same whenever it is asked.
         model_of: the model a row belongs to, among whose open rows it counts; one that is not in `open_limits` counts
             as the first of them.
         sent_to: the model that its next turn asks, whose crew sends it; None when that is always the same one.
@@ -78,12 +112,16 @@ class Schedule(Generic[R]):
         clock: Clock,
         *,
         open_limits: Mapping[str, int],
+        open_bytes: float = math.inf,
+        size_of: Callable[[R], int] = lambda _: 0,
         model_of: Callable[[R], str],
         sent_to: Callable[[R], str] | None = None,
         needs_slot: Callable[[R], bool],
     ) -> None:
         self._clock = clock
-        self._rows: dict[str, ModelRows[R]] = {name: ModelRows(limit) for name, limit in open_limits.items()}
+        self._rows: dict[str, ModelRows[R]] = {
+            name: ModelRows(limit, open_bytes, size_of) for name, limit in open_limits.items()
+        }
         self._first = next(iter(self._rows.values()))
         self._model_of = model_of
         self._sent_to = sent_to or model_of
@@ -122,11 +160,14 @@ class Schedule(Generic[R]):
             return  # they stay in the ledger
         rows = self.of(model)
         rows.unstarted.extend(new)
+        rows.unstarted_bytes += sum(map(rows.size_of, new))
         _wake(rows.crew, len(new))
 
     def resume(self, row: R) -> None:
         """A row begun in an earlier process: it counts as open from now on."""
-        self.of(self._model_of(row)).open += 1
+        rows = self.of(self._model_of(row))
+        rows.open += 1
+        rows.open_bytes += rows.size_of(row)
         self.requeue(row)
 
     def requeue(self, row: R) -> None:
@@ -153,6 +194,7 @@ class Schedule(Generic[R]):
         """An open row has its outcome, or is left to the next run."""
         rows = self.of(self._model_of(row))
         rows.open -= 1
+        rows.open_bytes -= rows.size_of(row)
         if rows.open == 0:
             self._handed_out.set()  # whoever waits for more rows of this model may wait for nothing
         if rows.open == 0 and self._over:
@@ -184,6 +226,7 @@ class Schedule(Generic[R]):
         self._no_more = True
         for rows in self._rows.values():
             rows.unstarted.clear()
+            rows.unstarted_bytes = 0
             rows.ended = True
         self._handed_out.set()
         if self._over:
@@ -199,10 +242,20 @@ class Schedule(Generic[R]):
         """Have those look who are in `until`: what they wait for may hold, for a reason that no row knows of."""
         self._handed_out.set()
 
-    async def has_room(self, model: str, ahead: int) -> bool:
-        """Wait until fewer than `ahead` new rows of a model lie here; False when they are not handed out any more."""
+    async def has_room(self, model: str, ahead: int, ahead_bytes: float = math.inf) -> bool:
+        """Wait until few new rows of a model lie here; False when they are not handed out any more.
+
+        Args:
+            model: whose rows.
+            ahead: there are to be fewer rows than this,
+            ahead_bytes: and what they say is to have fewer bytes than this.
+        """
         rows = self.of(model)
-        return await self.until(lambda: rows.parked or len(rows.unstarted) < ahead) and not rows.parked
+
+        def few() -> bool:
+            return rows.parked or (len(rows.unstarted) < ahead and rows.unstarted_bytes < ahead_bytes)
+
+        return await self.until(few) and not rows.parked
 
     async def until(self, holds: Callable[[], bool]) -> bool:
         """Wait until something holds, looked at after each row handed out; False when no more rows are."""
@@ -218,11 +271,12 @@ class Schedule(Generic[R]):
         while not (rows.parked or self._over):
             if rows.to_send:
                 return rows.to_send.popleft()
-            if rows.unstarted and rows.open < rows.open_limit:
-                rows.open += 1
-                rows.begun += 1
+            if rows.has_unstarted:
+                row = rows.begin()
                 self._handed_out.set()
-                return rows.unstarted.popleft()
+                if rows.crew and rows.has_unstarted:
+                    _wake(rows.crew, 1)  # one large row that ended may make room for several small ones
+                return row
             await _turn(rows.crew)
         return None
 
