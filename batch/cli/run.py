@@ -154,8 +154,11 @@ def _sample(limit: int | None, shuffle: bool, seed: int | None) -> int | None:
 def _execute(job: Job, options: RunOptions, show: Show) -> Report:
     import anyio
 
+    from batch.core import withoutpandas
     from batch.run import command
 
+    if job.tools is None and job.labels is None:  # else code of the job's own is loaded here, which may want it
+        withoutpandas.tell_arrow()
     # A busy event loop may keep the ledger's writer off the interpreter for one interval at every hand-over; the
     # default of 5 ms is felt in each commit. Set here and not in the Python API, which changes nothing of its host.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

@@ -150,6 +150,8 @@ class RowRequest(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
     follow_ups: tuple[Message, ...] = ()
     """User messages sent one by one, each after the answer to the one before it."""
+    bytes: int = 0
+    """About how much memory the messages take; see `prompts.sizes`."""
 
 
 NOTHING: Final = RowRequest([], "")

@@ -11,7 +11,9 @@ source has one in every batch; they are given back as dictionaries.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from bisect import bisect_right
+from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -139,11 +141,12 @@ class Spill:
         """
         self.path = path
         try:
-            self._map = pa.memory_map(str(path))
-            reader = pa.ipc.open_file(self._map)
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            reader = pa.ipc.open_file(pa.py_buffer(self._map))
             self._stored = reader.schema
             self._batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        except (OSError, pa.ArrowException) as exc:
+        except (OSError, ValueError, pa.ArrowException) as exc:  # an empty file cannot be mapped
             raise StorageError(
                 f"{path}: cannot be read: {exc}. Its rows were admitted from it; run the same command again: it finds "
                 "them in the input once more."
@@ -156,6 +159,11 @@ class Spill:
             self._starts.append(self.rows)
             self.rows += batch.num_rows
         self._decoders: dict[tuple[str, ...], RowDecoder] = {}
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Have the system take back the memory of what was read: pages of a mapped file count as ours until then."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def slice(self, start: int, count: int) -> pa.RecordBatch:
         """The rows from `start` to `start + count`, fewer at the end, as one batch of `schema`."""
@@ -174,6 +182,7 @@ class Spill:
         for number, run in groupby(indices, lambda index: bisect_right(self._starts, index) - 1):
             places = pa.array([index - self._starts[number] for index in run], pa.int64())
             batches.append(cast_batch(self._batches[number].take(places), self.schema))
+        self._let_go()
         return pa.Table.from_batches(batches, self.schema)
 
     def records(
@@ -197,12 +206,14 @@ class Spill:
             rests = self._piece(start, count, pa.schema([self._stored.field(REST)])).column(0)
             if rests.null_count < len(rests):
                 _merge(records, rests.to_pylist(), columns)
+        self._let_go()
         return records
 
     def close(self) -> None:
-        """Close the memory map; batches that were given out stay readable."""
+        """Close the memory map; batches that were given out stay readable, and keep it for as long."""
         self._batches = []
-        self._map.close()
+        with suppress(BufferError):
+            self._map.close()
 
     def __enter__(self) -> Self:
         return self

@@ -147,6 +147,10 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description='hours and a time zone, for example "22:00-08:00 Asia/Shanghai"', extra={"read": windows}),
     ] = ()
     """When requests may be sent; empty for always."""
+    max_spill: Annotated[
+        int, Meta(ge=1, le=1 << 50, description='bytes, or a size such as "2GB" (at least 1)', extra={"read": size})
+    ] = 2_000_000_000
+    """What the input of rows that wait may take on the disk."""
     model: Annotated[dict[str, ModelLimitSpec], Meta(description='a table for each model: [limits.model."glm-4"]')] = {}
 
 

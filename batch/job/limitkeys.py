@@ -61,6 +61,11 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
         "when, however long that is. Calls in flight when a window closes finish, and tasks are collected at any hour.",
         'hours = "22:00-08:00 Asia/Shanghai"',
     ),
+    "limits.max_spill": Words(
+        "How much of the disk the input of rows may take that wait to be sent or published. A slow model's rows wait "
+        "there while the others go on; once they take all of it, the others wait for it, too, and status says so.",
+        'max_spill = "10GB"',
+    ),
     "limits.model": Words(
         "Limits of single models, beside those of the whole job: a call leaves when both let it go.",
         '[limits.model."glm-4"]\nrequests_per_minute = 60',

@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 _TAIL: Final = 8
 """The last bytes of a Parquet file: the length of its footer and a magic word."""
 GROUP_ROWS: Final = 10_000
-GROUP_BYTES: Final = 32 * 1024 * 1024
+GROUP_BYTES: Final = 16 * 1024 * 1024
 """A row group is written when it holds this many rows or about this much memory, whichever comes first."""
+READ_ROWS: Final = 1_000
+READ_BYTES: Final = 4 * 1024 * 1024
+"""How much of an old part is in memory at once: this many rows or about this much, whichever is less."""
 
 
 def write_part(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, points: tuple[str, str]) -> int:
@@ -79,7 +82,7 @@ def rewrite_part(
 
     A replacement takes the place of the row with the same `row_id` and `variant`, or is inserted where it belongs:
     by `row_number`, then in the order of `variants`, then variants no longer asked for in the order they had. A column
-    that the old file lacks is null in its rows. In memory are at most one row group of the old file, one batch of
+    that the old file lacks is null in its rows. In memory are at most some rows of the old file, one batch of
     replacements and the row group that is being filled.
 
     Args:
@@ -90,7 +93,7 @@ def rewrite_part(
         points: the failpoints to pass after the sync of the hidden file and after the sync of the folder.
         announce: is told what the new file is before it takes the place of the old one, so that a start after a kill
             can tell either of the two from a third.
-        revise: is given the old rows, a row group at a time, and gives back what they have become.
+        revise: is given the old rows, some at a time, and gives back what they have become.
 
     Returns:
         How many rows the new file has.
@@ -215,7 +218,7 @@ def _old_part(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _conformed(old: pq.ParquetFile, schema: pa.Schema, path: Path) -> Iterator[pa.Table]:
-    """The row groups of an old part, each under the newer schema."""
+    """The rows of an old part under the newer schema, some at a time."""
     places = _places(old.schema_arrow)
     wanted = _places(schema)
     surplus = [name for _, name in places.keys() - wanted.keys()]
@@ -224,16 +227,26 @@ def _conformed(old: pq.ParquetFile, schema: pa.Schema, path: Path) -> Iterator[p
             f"{path}: has columns that the results of this run have not: {', '.join(sorted(surplus))}. Rewriting it "
             "would lose them; give the job an output folder of its own (-o)."
         )
-    for group in range(old.num_row_groups):
+    batches = _read(old)
+    while True:
         try:
-            table = old.read_row_group(group)
+            if (batch := next(batches, None)) is None:
+                return
             columns = [
-                _cast(table.column(places[key]), field.type) if key in places else pa.nulls(table.num_rows, field.type)
+                cast(batch.column(places[key]), field.type) if key in places else pa.nulls(batch.num_rows, field.type)
                 for key, field in zip(wanted, schema, strict=True)
             ]
         except (OSError, pa.ArrowException) as exc:
             raise _damaged(path, exc) from exc
         yield pa.Table.from_arrays(columns, schema=schema)
+
+
+def _read(old: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The rows of a file; a row group of large rows in more pieces than one of small rows."""
+    for number in range(old.num_row_groups):
+        group = old.metadata.row_group(number)
+        rows = max(1, min(READ_ROWS, group.num_rows * READ_BYTES // max(1, group.total_byte_size)))
+        yield from old.iter_batches(rows, row_groups=[number])
 
 
 def _places(schema: pa.Schema) -> dict[tuple[bool, str], int]:
@@ -245,12 +258,6 @@ def _places(schema: pa.Schema) -> dict[tuple[bool, str], int]:
     ours = schema.names[len(inputs) :]
     keys = [*((False, name) for name in inputs), *((True, name) for name in ours)]
     return {key: place for place, key in enumerate(keys)}
-
-
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    if column.type == kind:
-        return column
-    return pa.chunked_array([cast(chunk, kind) for chunk in column.chunks], kind)
 
 
 def _damaged(path: Path, exc: Exception) -> StorageError:

@@ -39,8 +39,8 @@ from batch.output.standing import with_standing
 CALLS_BATCH: Final = 5_000
 CALLS_OF_A_FILE: Final = 10_000
 """So many calls are worth a file of their own at any time; see `Publisher.prepare`."""
-SLICE_BYTES: Final = 16 << 20
-"""How many bytes of input columns are in memory at once while a part is written."""
+SLICE_BYTES: Final = 4 << 20
+"""How many bytes of input columns, and how many of outcomes, are in memory at once while a part is written."""
 NEW_PART: Final = ("publish.results_written", "publish.results_named")
 OLD_PART: Final = ("publish.rewrite_written", "publish.rewrite_named")
 CALLS_PART: Final = ("publish.calls_written", "publish.calls_named")
@@ -55,6 +55,7 @@ SELECT row_id, variant, row_number, part, fingerprint, ?2, content, ?3
 FROM pending
 WHERE work = ?1
 """
+"""One row a statement: SQLite keeps what a statement overwrites in memory, and outcomes are as large as answers."""
 _INSERT_PARTS: Final = """
 INSERT OR REPLACE INTO parts(part, rows, size, footer)
 VALUES (?, ?, ?, ?)
@@ -282,7 +283,7 @@ class Publisher:
     ) -> Iterator[pa.RecordBatch]:
         after = (-1, -1)
         count = self._slice_rows(part)
-        while rows := self._reader.outcomes(part, after=after, count=count):
+        while rows := self._reader.outcomes(part, after=after, count=count, most_bytes=SLICE_BYTES):
             after = (rows[-1].row_number, rows[-1].variant_no)
             rows = with_standing(self._folder.part(part), rows)
             results = []

@@ -16,6 +16,7 @@ row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
@@ -24,7 +25,7 @@ import pyarrow as pa
 
 from batch.core import failpoints
 from batch.core.clock import Clock
-from batch.core.records import Failure, Outcome
+from batch.core.records import Failure, Outcome, RowRequest
 from batch.input.batches import Position, SourceBatch
 from batch.input.content import contents
 from batch.input.source import Source
@@ -44,7 +45,10 @@ from batch.prompts.variants import Variant, Variants
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
 READ_ROWS: Final = 1_000
-
+READ_BYTES: Final = 2 << 20
+"""Of the source, read at once: in memory they lie several times, as text, as values and as columns."""
+KEPT_ROW_BYTES: Final = 16 << 10
+"""A row whose messages are larger is rendered again: that costs little beside sending it, and keeping it would not."""
 
 Needs = Literal["asked", "refreshed", "learned", "nothing"]
 """What a row needs: an answer; its columns written as they are now; the index to learn what they are; nothing."""
@@ -60,6 +64,26 @@ class _Found(msgspec.Struct):
     seen: Seen = {}
     known: list[tuple[str, str, bytes]] = []
     """(row_id, variant, content) that the index is to learn."""
+    requests: list[RowRequest | None] = []
+    """For each row what it asks, as far as that is kept."""
+    rooms: dict[str, float] = {}
+    """By model, how many bytes of that may still be kept."""
+
+    def add(self, row: Admitted, variant: Variant, request: RowRequest | None) -> None:
+        """Take up a row.
+
+        Args:
+            row: the row.
+            variant: in which it is asked.
+            request: what it asks; None when it is not asked.
+        """
+        self.rows.append(row)
+        if request is not None:
+            # Below zero it only falls: when one has no room, none behind it has.
+            cost = request.bytes if request.bytes <= KEPT_ROW_BYTES else math.inf
+            self.rooms[variant.model] = left = self.rooms.get(variant.model, 0) - cost
+            request = request if left >= 0 else None
+        self.requests.append(request)
 
 
 class Numbers(msgspec.Struct):
@@ -126,8 +150,11 @@ class Planner:
         self._position = position
         self._planned = planned
 
-    def next_range(self) -> RangePlan:
+    def next_range(self, rooms: Mapping[str, int] | None = None) -> RangePlan:
         """Read on until a range is full, `SCAN_ROWS` were read, or the source or the limit ends.
+
+        Args:
+            rooms: by model, how many bytes of what its rows ask are kept in the plan; None for none.
 
         Raises:
             InputError: the source cannot be read on.
@@ -135,7 +162,7 @@ class Planner:
         """
         numbers = self._numbers
         planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds), empty=self._job.prompt.empty)
-        found = _Found(msgspec.structs.replace(numbers), planned)
+        found = _Found(msgspec.structs.replace(numbers), planned, rooms=dict(rooms or {}))
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
         rows = found.rows
@@ -148,7 +175,7 @@ class Planner:
             ):
                 if self._enough(planned) or self._stopped():
                     break
-                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in))
+                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in), READ_BYTES)
                 if batch is None:
                     planned.complete = True
                     break
@@ -185,6 +212,7 @@ class Planner:
             next_row_number=found.numbers.row_number,
             next_part=numbers.part + new_part,
             spill=spill,
+            requests=found.requests,
         )
         self._planned = found.planned
         self._numbers = Numbers(
@@ -195,7 +223,7 @@ class Planner:
     def candidates(self) -> Iterator[str]:
         """The row ids that would be admitted, in source order; admits nothing. For drawing a sample."""
         seen: Seen = {}
-        while not self._stopped() and (batch := self._reader.read(READ_ROWS)) is not None:
+        while not self._stopped() and (batch := self._reader.read(READ_ROWS, READ_BYTES)) is not None:
             known = identify(batch, self._job.input, seen, self._ledger)
             entries = self._ledger.entries([row.row_id for row in known])
             for index, (row_id, fault, met) in enumerate(known):
@@ -250,7 +278,8 @@ class Planner:
                     who = (row_id, variant.name, variant.number, idx)
                     refreshed = needs == "refreshed"
                     had = samples_had(entry, asked.fingerprint, self._job.labels)
-                    found.rows.append(Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, had, refreshed))
+                    row = Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, had, refreshed)
+                    found.add(row, variant, asked.request if row.state == 0 else None)
             added = found.rows[first:]
             if added:
                 chosen.append(index)
@@ -265,7 +294,7 @@ class Planner:
         """The position so many rows after the present one."""
         reader = self._source.reader(self._position)
         position = self._position
-        while rows > 0 and (batch := reader.read(rows)) is not None:
+        while rows > 0 and (batch := reader.read(rows, READ_BYTES)) is not None:
             rows -= len(batch.lines)
             position = batch.position
         reader.close()

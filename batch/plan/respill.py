@@ -27,7 +27,7 @@ from batch.ledger.published import PublishedReader
 from batch.ledger.reader import PendingRow
 from batch.output.folder import OutputFolder
 from batch.plan import continuation
-from batch.plan.planner import READ_ROWS
+from batch.plan.planner import READ_BYTES, READ_ROWS
 from batch.plan.preflight import CheckedJob
 from batch.plan.question import question
 from batch.plan.row_ids import Seen, identify
@@ -126,7 +126,7 @@ class _Finder:
         seen: Seen = {}
         source = checked.source.reader()
         try:
-            while self._wanted and (batch := source.read(READ_ROWS)) is not None:
+            while self._wanted and (batch := source.read(READ_ROWS, READ_BYTES)) is not None:
                 chosen: list[int] = []
                 for index, works in self._found(batch, seen):
                     places |= dict.fromkeys(works, written + len(chosen))

@@ -14,9 +14,12 @@ import base64
 import binascii
 import re
 import stat
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from sys import getsizeof
+from threading import Lock
 from typing import Any, Final
 
 from batch.core.records import Message
@@ -24,7 +27,8 @@ from batch.core.records import Message
 MAX_IMAGE_BYTES: Final = 20_000_000  # the largest any service takes; a smaller one is the provider's to refuse
 MAX_TEXT_BYTES: Final = 16 * 1024 * 1024
 MAX_ROW_BYTES: Final = 50_000_000  # of one row's pictures as they go out
-KEPT_BYTES: Final = 64 * 1024 * 1024
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Of texts and pictures that were read and may be asked for again."""
 _URL: Final = re.compile(r"https?://\S+", re.ASCII | re.IGNORECASE)
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]{64,}={0,2}", re.ASCII)
 _LONG: Final = 256
@@ -39,16 +43,22 @@ _MAGIC: Final = (
 
 
 class Files:
-    """Reads the files of one folder, each once.
+    """Reads the files of one folder for all rows of a run, from any thread.
+
+    What was read is kept in the form in which it is sent, so that rows that name one file share its text. Of files
+    that together are larger than a bound, those that were asked for last are kept.
 
     Args:
         folder: nothing outside it is ever opened.
+        most_bytes: memory for what is kept, beside what was read last, which is kept however large it is.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, most_bytes: int = KEPT_BYTES) -> None:
         self._folder = folder
-        self._kept: dict[str, bytes] = {}
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._size = 0
+        self._lock = Lock()
 
     def text(self, name: str) -> str:
         """The text of a file.
@@ -56,19 +66,41 @@ class Files:
         Raises:
             ValueError: it is not there, not inside the folder, too large, or not UTF-8.
         """
+        return self._once("text", name, lambda: self._text(name))
+
+    def picture(self, name: str) -> str:
+        """The `data:` URI of a picture.
+
+        Raises:
+            ValueError: it is not there, not inside the folder, too large, or no picture.
+        """
+        return self._once("picture", name, lambda: data_uri(self._read(name, MAX_IMAGE_BYTES)))
+
+    def _once(self, form: str, name: str, read: Callable[[], str]) -> str:
+        """What is kept of a file in one form, or what is read of it now."""
+        key = form, name
+        with self._lock:
+            if (found := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return found
+            made = self._kept[key] = read()
+            self._size += getsizeof(made)
+            while self._size > self._most_bytes and len(self._kept) > 1:
+                self._size -= getsizeof(self._kept.popitem(last=False)[1])
+            return made
+
+    def _text(self, name: str) -> str:
         try:
-            return self.read(name, MAX_TEXT_BYTES).decode("utf-8-sig")
+            return self._read(name, MAX_TEXT_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as exc:
             raise ValueError(f"file {name!r} is not UTF-8 text (byte {exc.start})") from exc
 
-    def read(self, name: str, max_bytes: int) -> bytes:
+    def _read(self, name: str, max_bytes: int) -> bytes:
         """The bytes of a file that is not larger than `max_bytes`.
 
         Raises:
             ValueError: as `text`.
         """
-        if name in self._kept:
-            return self._kept[name]
         shown = repr(name if len(name) <= 120 else f"{name[:100]}…")
         if not name.strip() or "\0" in name:
             raise ValueError(f"{shown} is no name of a file")
@@ -86,9 +118,6 @@ class Files:
         except (OSError, RuntimeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "a loop of links"
             raise ValueError(f"file {shown} cannot be read from the job's folder: {reason}") from exc
-        if self._size + len(data) <= KEPT_BYTES:
-            self._kept[name] = data
-            self._size += len(data)
         return data
 
 
@@ -141,7 +170,7 @@ def _address(value: Any, files: Files) -> tuple[str, str | None]:
         return data_uri(_decoded(data)), None
     if _encoded(text):
         return data_uri(_decoded(text)), None
-    return data_uri(files.read(text, MAX_IMAGE_BYTES)), text
+    return files.picture(text), text
 
 
 def _encoded(text: str) -> bool:

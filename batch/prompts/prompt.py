@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batch.core.canonical import loads
 from batch.core.nearest import did_you_mean, suggestion
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from batch.job.job import PromptSpec
 
 
+_Said: TypeAlias = "tuple[list[Message], tuple[Message, ...]]"
+"""The messages of a first request, and what the user says after it."""
 _BRACED: Final = re.compile(r"(?<!\{)\{\s*([^{}\n]{1,100}?)\s*\}(?!\})")
 
 
@@ -45,15 +47,19 @@ class Prompt:
         spec: the job's `[prompt]`, or one of its variants laid over it.
         folder: the job's folder, from which `{{ file() }}` and pictures with a path are read.
         columns: of the input, as far as they are known.
+        files: what was read of that folder, shared by all prompts of a job; by default a cache of its own.
     """
 
-    def __init__(self, spec: PromptSpec, folder: Path, columns: Collection[str] = ()) -> None:
+    def __init__(
+        self, spec: PromptSpec, folder: Path, columns: Collection[str] = (), *, files: Files | None = None
+    ) -> None:
         self._own_row = ROW in columns
         self._column = spec.messages
         self._turns = spec.turns
         self._images = spec.images
         self.pictured = bool(spec.images)
-        self._files = Files(folder)
+        self._files = Files(folder) if files is None else files
+        self._last: tuple[Mapping[str, Any], _Said] | None = None
         self._faults: list[str] = []
         environment = Environment(self._files)
         self._system = self._compile(environment, "system", spec.system, folder)
@@ -146,8 +152,11 @@ class Prompt:
         """
         return self.conversation(record)[0]
 
-    def conversation(self, record: Mapping[str, Any]) -> tuple[list[Message], tuple[Message, ...]]:
+    def conversation(self, record: Mapping[str, Any]) -> _Said:
         """The messages of one row and the user messages that follow, one after each answer.
+
+        Several models that are asked the same of a row get one and the same, made once: nobody changes a message, and
+        nobody a record between two of them.
 
         The job's system message comes first, then its start messages, then the user message, the first of the row's
         turns, or the column's own list. Pictures go into the first user message that is the row's own.
@@ -157,6 +166,14 @@ class Prompt:
         """
         if self._faults:
             raise PromptFault(self._faults[0])
+        last = self._last
+        if last is not None and last[0] is record:
+            return last[1]
+        said = self._conversation(record)
+        self._last = record, said
+        return said
+
+    def _conversation(self, record: Mapping[str, Any]) -> _Said:
         messages: list[Message] = []
         follow_ups: list[Message] = []
         if self._system is not None:

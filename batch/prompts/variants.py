@@ -19,7 +19,9 @@ from batch.core.records import Failure, RowRequest
 from batch.job.job import Job, PromptSpec
 from batch.labels.schema import LabelSchema
 from batch.prompts import emptiness, images
+from batch.prompts.images import Files
 from batch.prompts.prompt import Prompt
+from batch.prompts.sizes import size_of
 from batch.prompts.template import PromptFault
 from batch.providers import message_rules, parameters
 from batch.providers.parameters import Finding
@@ -43,6 +45,7 @@ class Variant:
     Attributes:
         columns: the columns it reads.
         texts: those of them that are put into text; the others are pictures.
+        reads_files: what a row asks may be in a file that its prompt or the row names.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Variant:
         }
         self.columns = prompt.columns | frozenset(self._columns.values())
         self.texts = prompt.texts | frozenset(self._columns.values())
+        self.reads_files = prompt.by_row or bool(prompt.files)
         self._lane = job.model.lane
         self._sends_empty = job.prompt.empty == "send"
         self._tools = tools.names
@@ -100,15 +104,16 @@ class Variant:
             PromptFault: it cannot be rendered, or its own parameters are refused.
         """
         messages, follow_ups = self.prompt.conversation(record)
+        size = size_of(messages, follow_ups)
         if not self._columns:
-            return RowRequest(messages, self.model, self._fixed, follow_ups)
+            return RowRequest(messages, self.model, self._fixed, follow_ups, size)
         cells = {name: record.get(column) for name, column in self._columns.items()}
         given = {name: value for name, value in cells.items() if value is not None}
         if self._service is not None:
             for finding in parameters.check(self._service, self.model, given, tools=self._tools, lane=self._lane):
                 if finding.level == "error":
                     raise PromptFault(finding.line())
-        return RowRequest(messages, self.model, {**self._fixed, **given}, follow_ups)
+        return RowRequest(messages, self.model, {**self._fixed, **given}, follow_ups, size)
 
     def says_nothing(self, record: Mapping[str, Any], request: RowRequest | None = None) -> bool:
         """Whether the row is not to be sent because there is nothing in it to be asked.
@@ -227,10 +232,13 @@ def column_of(value: Any) -> str | None:
 
 
 def _prompts(job: Job, columns: Collection[str]) -> list[tuple[str, Prompt]]:
-    base = job.prompt
+    base, files = job.prompt, Files(job.folder)
     if not base.variants:
-        return [("", Prompt(base, job.folder, columns))]
-    return [(name, Prompt(_with_keys_of(base, own), job.folder, columns)) for name, own in base.variants.items()]
+        return [("", Prompt(base, job.folder, columns, files=files))]
+    return [
+        (name, Prompt(_with_keys_of(base, own), job.folder, columns, files=files))
+        for name, own in base.variants.items()
+    ]
 
 
 def _with_keys_of(base: PromptSpec, own: Mapping[str, str]) -> PromptSpec:

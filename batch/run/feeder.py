@@ -1,14 +1,20 @@
-"""Read admitted rows back from the spill and render their messages, a few ahead of the workers.
+"""Hand out admitted rows with their messages, a few ahead of the workers.
 
-Reads the spill, never the source: a row was read once when it was admitted. Runs in a thread of its own, a slice at a
-time, with a reading connection of its own; a slice is bounded in rows and, by the size of the spill, in bytes.
+Planning has made the messages of each row for its fingerprint; those of the first rows of a range are kept in memory,
+as many as there is room for (`keep`, `ready`). All others are read back from the spill and rendered again (`next`), as
+all are by a process that goes on after a kill: in a thread, a slice at a time, with a reading connection of its own; a
+slice is bounded in rows, in bytes of the spill and in bytes of what is rendered. The source is never read: a row was
+read once when it was admitted. What is handed out is what was admitted: a row whose messages are another now, because a
+file that they name was changed, is handed out with a fault.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,7 +27,7 @@ from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variants
 
-SLICE_BYTES: Final = 8 << 20
+SLICE_BYTES: Final = 4 << 20
 MOST_ROWS: Final = 500
 
 
@@ -35,8 +41,23 @@ class ReadyRow(msgspec.Struct, frozen=True):
     """The samples that earlier runs asked for."""
 
 
+class Stretch(NamedTuple):
+    """Rows of a range whose messages are kept from planning, in order."""
+
+    first: int
+    """The work number of the first row of the range."""
+    last: int
+    """The work number up to which every row of this feeder's is among them that is to be asked."""
+    rows: deque[ReadyRow]
+
+
 class Feeder:
     """Hands out admitted rows in order, each once.
+
+    One task asks it for rows, with `ready` or `next`; only `keep` and `request` may be called meanwhile.
+
+    Attributes:
+        kept_bytes: what the rows take that are kept from planning.
 
     Args:
         folder: with the ledger and the spills.
@@ -65,6 +86,8 @@ class Feeder:
         self._after = -1
         self._spill: tuple[int, Spill] | None = None
         self._slice_rows = MOST_ROWS
+        self._kept: deque[tuple[Stretch, frozenset[int]]] = deque()
+        self.kept_bytes = 0
 
     def close(self) -> None:
         """Give back the connection and the open spill."""
@@ -72,19 +95,63 @@ class Feeder:
         if self._spill is not None:
             self._spill[1].close()
             self._spill = None
+        self._kept.clear()
 
-    def next(self, count: int) -> list[ReadyRow]:
-        """Up to `count` rows that were never begun, in the order of admission; empty when all admitted ones were."""
+    def keep(self, stretch: Stretch, *, but: frozenset[int] = frozenset()) -> None:
+        """Take rows of a range that is durable by now.
+
+        Args:
+            stretch: the rows.
+            but: work numbers of those among them that are not handed out: others take care of them.
+        """
+        self._kept.append((stretch, but))
+        self.kept_bytes += sum(ready.request.bytes for ready in stretch.rows)
+
+    def ready(self, count: int, most_bytes: float = math.inf) -> list[ReadyRow]:
+        """The next rows, if they are kept; reads nothing. Empty when `next` is to be asked, or none is left.
+
+        Args:
+            count: rows, at most.
+            most_bytes: of their messages together; a single row may have more.
+        """
+        taken: list[ReadyRow] = []
+        while self._kept and self._kept[0][0].first <= self._after + 1:
+            (_, last, rows), but = self._kept[0]
+            while rows:
+                size = rows[0].request.bytes
+                if len(taken) >= count or (taken and size > most_bytes):
+                    return taken
+                row = rows.popleft()
+                self.kept_bytes -= size
+                # One of them may have been read from the spill by a `next` that found the range before it was kept.
+                if row.row.work_id > self._after and row.row.work_id not in but:
+                    taken.append(row)
+                    most_bytes -= size
+                    self._after = row.row.work_id
+            self._kept.popleft()
+            self._after = max(self._after, last)
+        return taken
+
+    def next(self, count: int, most_bytes: float = math.inf) -> list[ReadyRow]:
+        """The next rows from the spill that come before those that are kept, of rows that were never begun.
+
+        Args:
+            count: rows, at most.
+            most_bytes: of their messages together; a single row may have more.
+        """
         newest = self._reader.next_number("work") - 1
+        before = self._kept[0][0].first if self._kept else math.inf
         pending = self._reader.unsent(self._after, max(1, min(count, MOST_ROWS)), variants=self._only)
-        if not pending:
-            self._after = max(self._after, newest)  # so that the rows of other variants are passed over only once
+        if not pending or pending[0].work_id >= before:
+            # So that the rows of other variants are passed over only once.
+            self._after = int(max(self._after, min(newest, before - 1)))
             return []
         first = pending[0]
         end = first.idx + self._open(first.range)
-        rows = list(takewhile(lambda row: row.range == first.range and row.idx < end, pending))
-        self._after = rows[-1].work_id
-        return self._render(rows)
+        rows = takewhile(lambda row: row.range == first.range and row.idx < end and row.work_id < before, pending)
+        ready = self._render(list(rows), most_bytes)
+        self._after = ready[-1].row.work_id
+        return ready
 
     def request(self, row: PendingRow) -> RowRequest:
         """What one row asks, for going on in the middle of its conversation.
@@ -99,7 +166,8 @@ class Feeder:
         with Spill(self._folder.spill(row.range)) as spill:
             return self._ask(row, spill.records(row.idx, 1, self._columns, keys=self._keys)[0])
 
-    def _render(self, rows: list[PendingRow]) -> list[ReadyRow]:
+    def _render(self, rows: list[PendingRow], most_bytes: float) -> list[ReadyRow]:
+        """The first of these rows with their messages, as far as these have room; at least one."""
         assert self._spill is not None
         first, last = rows[0].idx, rows[-1].idx
         # Resumed ranges have holes; reading the stretch, no longer than a slice, is cheaper than many look-ups.
@@ -112,13 +180,22 @@ class Feeder:
                 fed.append(ReadyRow(row, asked, sampling=earlier.get(row.work_id, NO_SAMPLES)))
             except PromptFault as exc:
                 fed.append(ReadyRow(row, NOTHING, str(exc), earlier.get(row.work_id, NO_SAMPLES)))
+            most_bytes -= fed[-1].request.bytes
+            if most_bytes <= 0:
+                break
         return fed
 
     def _ask(self, row: PendingRow, record: dict[str, Any]) -> RowRequest:
         variant = self._variants.named(row.variant)
         if variant is None:
             raise PromptFault(f"the job has no variant {row.variant!r} any more")
-        return variant.request(record)
+        request = variant.request(record)
+        if variant.reads_files and variant.fingerprint(request) != row.fingerprint:
+            raise PromptFault(
+                "a file that its prompt reads was changed since the row was admitted; nothing was sent. Run the same "
+                "command again: it asks with the file as it is then"
+            )
+        return request
 
     def _open(self, number: int) -> int:
         """Have the spill of this range open; the number of its rows that make a slice is returned."""

@@ -5,15 +5,15 @@ are unsent, and rows are read back from the spill only a little ahead of the wor
 threads.
 
 Unsent rows are counted by model, and one model with few of them is reason enough to admit more, so that a slow model
-does not stop a fast one. The rows that then pile up for the slow one lie on the disk; with `MAX_SPILL_BYTES` of them
-the fast one waits.
+does not stop a fast one. The rows that then pile up for the slow one lie on the disk; once they take all that
+`limits.max_spill` gives them, the fast one waits.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import Final
@@ -35,20 +35,22 @@ from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
 from batch.run.copies import Copies
-from batch.run.feeder import Feeder
+from batch.run.feeder import Feeder, ReadyRow, Stretch
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.submit.attempt import CallContext
 from batch.submit.rows import Row
 
 LOW_WATER: Final = 1_000  # unsent rows of a model below which the next range is admitted, or twice its concurrency
-MAX_SPILL_BYTES: Final = 4 << 30
 LOOK_AGAIN_S: Final = 1.0
 ENOUGH_OF_A_PART: Final = 4
 """A part is written again for the columns of rows that are not asked once they are a fourth of its rows, or the source
 is read: so an input in another order than the table has each part written a few times, not once a range."""
 PARTS_BEHIND: Final = 8  # parts that wait to be written; beyond that nothing more is admitted
-PICTURED_AHEAD: Final = 8  # rows with pictures that wait, rendered, for a worker
+AHEAD_BYTES: Final = 4 << 20
+"""Of rows that wait for a worker, all models together: of large ones a few are enough."""
+KEPT_BYTES: Final = 16 << 20
+"""Of rows that planning has made the messages of and that are not read back from the spill, all models together."""
 
 
 class Intake:
@@ -67,6 +69,7 @@ class Intake:
     Attributes:
         planned: what planning found so far.
         position: how far the source was read.
+        waits_for: why nothing more is admitted although rows are wanted, for people; None when it is.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Intake:
         self._feeders = feeders
         self._adoption = adoption
         self._state = state
+        self._max_spill = checked.job.limits.max_spill
+        self.waits_for: str | None = None
         self._model_of = {variant.name: variant.model for variant in checked.variants}
         self._to_begin: Counter[str] = Counter()
         """By model, the rows admitted that no call was made for when this process took them up."""
@@ -128,6 +133,7 @@ class Intake:
             self._state.stop("storage" if isinstance(exc, StorageError) else "input", exc)
         finally:
             self._all_planned = True
+            self.waits_for = None
             self._tell_feeders()
             self._state.all_refreshed()
 
@@ -141,32 +147,69 @@ class Intake:
             await self._context.ledger.execute(keep_sample(self._start.run, sample))
         planner = await to_thread.run_sync(self._planner, reader, sample)
         while not self._enough and await self._wanted():
-            admission = await to_thread.run_sync(planner.next_range)
+            admission, stretches = await to_thread.run_sync(self._next_range, planner)
             change = admit(admission, self._start.run, shared=self._copies is not None)
             kept = await self._context.ledger.execute(change, after="admitted.committed")
             self.planned, self.position = admission.planned, admission.position
             self._admitted(admission, kept)
+            for model, stretch in stretches.items():
+                self._feeders[model].keep(stretch, but=kept.adopted | kept.copies)
             self._tell_feeders()
             refreshed = any(row.refreshed for row in admission.rows)
-            if refreshed and await to_thread.run_sync(self._spilled) >= MAX_SPILL_BYTES:
+            if refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
                 self._state.all_refreshed()  # they wait for company in their parts, but not for ever
+
+    def _next_range(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch]]:
+        """Plan a range; of each model the rows that need not be read back, as far as there is memory for them."""
+        if self._checked.samples is not None:  # what a row had before is looked up when it is read back
+            return planner.next_range(), {}
+        share = KEPT_BYTES // len(self._feeders)
+        plan = planner.next_range({model: share - feeder.kept_bytes for model, feeder in self._feeders.items()})
+        first, last = plan.first_work, plan.first_work + len(plan.rows) - 1
+        rows: dict[str, deque[ReadyRow]] = {model: deque() for model in self._feeders}
+        ends = dict.fromkeys(self._feeders, last)
+        for place, (row, request) in enumerate(zip(plan.rows, plan.requests, strict=True)):
+            model = self._model(row.variant)
+            if request is not None:
+                rows[model].append(ReadyRow(plan.pending(place), request))
+            elif row.state == 0:
+                ends[model] = min(ends[model], first + place - 1)
+        return plan, {model: Stretch(first, ends[model], rows[model]) for model in rows if rows[model]}
 
     async def _wanted(self) -> bool:
         """Wait until another range is wanted; False when none is any more."""
-        while await self._schedule.until(self._any_hungry):
+        while await self._until_hungry():
             if self._state.parts_behind >= PARTS_BEHIND:
                 await self._context.clock.sleep(LOOK_AGAIN_S)
                 continue
-            # Rows that wait for another's answer are not to be sent; there may be any number of them, on the disk.
-            bounded = self._copies is None or not self._copies.waiting
-            if (bounded and all(map(self._hungry, self._growing))) or await to_thread.run_sync(
-                self._spilled
-            ) < MAX_SPILL_BYTES:
+            if await self._room():
+                self.waits_for = None
                 return True
             if any(self._schedule.of(model).parked for model in self._feeders):
                 return False  # its rows stay on the disk in this run; the others finish what is admitted
+            self.waits_for = self._short_of_disk()
             await self._context.clock.sleep(LOOK_AGAIN_S)
         return False
+
+    async def _room(self) -> bool:
+        """Whether the disk has room for another range; there always is while no model has many rows that wait."""
+        # Rows that wait for another's answer are not to be sent; there may be any number of them, on the disk.
+        bounded = self._copies is None or not self._copies.waiting
+        if bounded and all(map(self._hungry, self._growing)):
+            return True
+        return await to_thread.run_sync(self._spilled) < self._max_spill
+
+    async def _until_hungry(self) -> bool:
+        """Wait until a model wants rows; False when none are handed out any more."""
+        if not self._any_hungry():
+            self.waits_for = None
+        return await self._schedule.until(self._any_hungry)
+
+    def _short_of_disk(self) -> str:
+        """What is said while nothing more is admitted because too much lies on the disk."""
+        slow = [model for model in self._feeders if not self._hungry(model)]
+        whose = f"rows of {', '.join(slow)} that wait" if slow else "rows that wait"
+        return f"room in pending/: {whose} take all of limits.max_spill ({self._max_spill:,} bytes)"
 
     def _any_hungry(self) -> bool:
         """Whether a model wants rows: one that the last range had rows for, unless all of those are parked."""
@@ -216,13 +259,15 @@ class Intake:
 
     async def feed(self, model: str) -> None:
         """Hand admitted rows of a model to the schedule, a few ahead of the workers."""
-        # Pictures are megabytes that lie in memory from here on; texts are not worth counting.
-        pictured = self._checked.variants.pictured
-        ahead = PICTURED_AHEAD if pictured else max(64, self._checked.job.limits.concurrency)
-        while await self._schedule.has_room(model, ahead):
+        ahead, size = max(64, self._checked.job.limits.concurrency), AHEAD_BYTES // len(self._feeders)
+        feeder = self._feeders[model]
+        while await self._schedule.has_room(model, ahead, size):
             last_look = self._all_planned
             self._more[model] = anyio.Event()
-            ready = await to_thread.run_sync(self._feeders[model].next, 2 * ahead)
+            ready = feeder.ready(2 * ahead, size)
+            if not ready:
+                found = await to_thread.run_sync(feeder.next, 2 * ahead, size)
+                ready = found or feeder.ready(2 * ahead, size)  # behind what was on the disk
             if ready:
                 self._schedule.add(model, [Row(item.row, item.request, item.fault, item.sampling) for item in ready])
             elif last_look and self._none_waits(model):

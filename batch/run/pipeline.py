@@ -229,8 +229,9 @@ class Run:
         )
 
     def _waits_for(self) -> str | None:
-        purse, held = self._state.purse, held_by(self._stages.limiter)
-        return held or (None if purse is None else waits_for_money(purse))
+        purse, held = self._state.purse, (held_by(self._stages.limiter), self._stages.intake.waits_for)
+        said = "; ".join(text for text in held if text is not None)
+        return said or (None if purse is None else waits_for_money(purse))
 
     def _expected(self) -> int | None:
         """Rows this run will have settled: those begun before it, and those it plans."""

@@ -1,14 +1,14 @@
 """What the workers do next: rows that are ready, rows that wait for a time, and new rows, in this order.
 
 A row that waits (for its back-off, for a task) lies here as a value; nobody sleeps with it in hand. Rows already begun
-go before new ones, and a new one is handed out only while few are open, so conversations finish and what is open stays
-bounded. All of this is counted by model, and each model has senders of its own: one that is held back by its limits
-takes no room from the others. Owned by one event loop; nothing here awaits between looking and taking.
+go before new ones, and a new one is handed out only while few are open and what they say is small together, so
+conversations finish and what is open stays bounded, in rows and in bytes; one row goes however large it is. All of this
+is counted by model, and each model has senders of its own: one that is held back by its limits takes no room from the
+others. Owned by one event loop; nothing here awaits between looking and taking.
 """
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import math
 from collections import deque
@@ -19,47 +19,9 @@ from typing import Generic, TypeVar
 import anyio
 
 from batch.core.clock import Clock
+from batch.run.modelrows import Idle, ModelRows, turn, wake
 
 R = TypeVar("R")
-
-Idle = deque["asyncio.Future[None]"]
-"""Those of a crew who wait for something to do, by the order in which they came."""
-
-
-class ModelRows(Generic[R]):
-    """The rows of one model that are to be sent, and those who send them.
-
-    Args:
-        open_limit: rows begun and not finished, at most.
-
-    Attributes:
-        open: rows begun and not finished.
-        begun: new rows handed out so far.
-        unstarted: new rows that nobody has begun, in order.
-        parked: nothing is handed out any more; what is left stays in the ledger.
-    """
-
-    __slots__ = ("begun", "crew", "ended", "open", "open_limit", "parked", "to_send", "unstarted")
-
-    def __init__(self, open_limit: int) -> None:
-        self.open_limit = open_limit
-        self.to_send: deque[R] = deque()
-        self.unstarted: deque[R] = deque()
-        self.crew: Idle = deque()
-        self.open = 0
-        self.begun = 0
-        self.ended = False
-        self.parked = False
-
-    @property
-    def has_unstarted(self) -> bool:
-        """Whether there is a row that can be begun and was not."""
-        return bool(self.unstarted) and self.open < self.open_limit
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing of this model is left to be done."""
-        return self.parked or (self.ended and not self.unstarted and self.open == 0)
 
 
 class Schedule(Generic[R]):
@@ -71,6 +33,8 @@ class Schedule(Generic[R]):
     Args:
         clock: decides when a waiting row is due.
         open_limits: rows begun and not finished, at most, for each model.
+        open_bytes: bytes of what these rows say, at most, for each model; a single row may have more.
+        size_of: the bytes of what one row says; the same whenever it is asked.
         model_of: the model a row belongs to, among whose open rows it counts; one that is not in `open_limits` counts
             as the first of them.
         sent_to: the model that its next turn asks, whose crew sends it; None when that is always the same one.
@@ -82,12 +46,16 @@ class Schedule(Generic[R]):
         clock: Clock,
         *,
         open_limits: Mapping[str, int],
+        open_bytes: float = math.inf,
+        size_of: Callable[[R], int] = lambda _: 0,
         model_of: Callable[[R], str],
         sent_to: Callable[[R], str] | None = None,
         needs_slot: Callable[[R], bool],
     ) -> None:
         self._clock = clock
-        self._rows: dict[str, ModelRows[R]] = {name: ModelRows(limit) for name, limit in open_limits.items()}
+        self._rows: dict[str, ModelRows[R]] = {
+            name: ModelRows(limit, open_bytes, size_of) for name, limit in open_limits.items()
+        }
         self._first = next(iter(self._rows.values()))
         self._model_of = model_of
         self._sent_to = sent_to or model_of
@@ -139,7 +107,8 @@ class Schedule(Generic[R]):
             return  # they stay in the ledger
         rows = self.of(model)
         rows.unstarted.extend(new)
-        _wake(rows.crew, len(new))
+        rows.unstarted_bytes += sum(map(rows.size_of, new))
+        wake(rows.crew, len(new))
 
     def expect(self, model: str) -> None:
         """A row begun in an earlier process will be resumed later: it counts as open from now on."""
@@ -154,7 +123,9 @@ class Schedule(Generic[R]):
         """
         if expected is not None:
             self.of(expected).open -= 1
-        self.of(self._model_of(row)).open += 1
+        rows = self.of(self._model_of(row))
+        rows.open += 1
+        rows.open_bytes += rows.size_of(row)
         self._open_rows[id(row)] = row
         self.requeue(row)
 
@@ -166,10 +137,10 @@ class Schedule(Generic[R]):
                 self.done(row)  # it waits in the ledger, or the run would wait for a model that is asked no more
                 return
             rows.to_send.append(row)
-            _wake(rows.crew, 1)
+            wake(rows.crew, 1)
         else:
             self._to_follow_up.append(row)
-            _wake(self._follow_up_crew, 1)
+            wake(self._follow_up_crew, 1)
 
     def schedule(self, row: R, seconds: float) -> None:
         """An open row that can go on in so many seconds."""
@@ -192,13 +163,14 @@ class Schedule(Generic[R]):
         """An open row has its outcome, or is left to the next run."""
         rows = self._rows.get(self._model_of(row), self._first)
         rows.open -= 1
+        rows.open_bytes -= rows.size_of(row)
         self._open_rows.pop(id(row), None)
         if rows.open == 0:
             self._tell()  # whoever waits for more rows of this model may wait for nothing
         if rows.open == 0 and self._over:
             self._wake_all()
         elif rows.crew:
-            _wake(rows.crew, 1)
+            wake(rows.crew, 1)
 
     def end(self, model: str) -> None:
         """No more new rows will come for this model; when all models are done, everybody gets None."""
@@ -214,7 +186,7 @@ class Schedule(Generic[R]):
         for row in visitors:
             self.done(row)
         self._tell()
-        _wake(rows.crew, math.inf)
+        wake(rows.crew, math.inf)
         if self._over:
             self._wake_all()
         return not all(rows.parked for rows in self._rows.values())
@@ -224,6 +196,7 @@ class Schedule(Generic[R]):
         self._no_more = True
         for rows in self._rows.values():
             rows.unstarted.clear()
+            rows.unstarted_bytes = 0
             rows.ended = True
         self._tell()
         if self._over:
@@ -239,10 +212,20 @@ class Schedule(Generic[R]):
         """Have those look who are in `until`: what they wait for may hold, for a reason that no row knows of."""
         self._tell()
 
-    async def has_room(self, model: str, ahead: int) -> bool:
-        """Wait until fewer than `ahead` new rows of a model lie here; False when they are not handed out any more."""
+    async def has_room(self, model: str, ahead: int, ahead_bytes: float = math.inf) -> bool:
+        """Wait until few new rows of a model lie here; False when they are not handed out any more.
+
+        Args:
+            model: whose rows.
+            ahead: there are to be fewer rows than this,
+            ahead_bytes: and what they say is to have fewer bytes than this.
+        """
         rows = self.of(model)
-        return await self.until(lambda: rows.parked or len(rows.unstarted) < ahead) and not rows.parked
+
+        def few() -> bool:
+            return rows.parked or (len(rows.unstarted) < ahead and rows.unstarted_bytes < ahead_bytes)
+
+        return await self.until(few) and not rows.parked
 
     async def until(self, holds: Callable[[], bool]) -> bool:
         """Wait until something holds, looked at after each row handed out; False when no more rows are."""
@@ -259,17 +242,17 @@ class Schedule(Generic[R]):
         while not (rows.parked or self._closed):
             if rows.to_send:
                 return rows.to_send.popleft()
-            if rows.unstarted and rows.open < rows.open_limit:
-                rows.open += 1
-                rows.begun += 1
+            if rows.has_unstarted:
+                row = rows.begin()
+                self._open_rows[id(row)] = row
                 if self._watched:
                     self._tell()
-                row = rows.unstarted.popleft()
-                self._open_rows[id(row)] = row
+                if rows.crew and rows.has_unstarted:
+                    wake(rows.crew, 1)  # one large row that ended may make room for several small ones
                 return row
             if self._over:
                 break
-            await _turn(rows.crew)
+            await turn(rows.crew)
         return None
 
     async def next_follow_up(self) -> R | None:
@@ -277,7 +260,7 @@ class Schedule(Generic[R]):
         while not self._over:
             if self._to_follow_up:
                 return self._to_follow_up.popleft()
-            await _turn(self._follow_up_crew)
+            await turn(self._follow_up_crew)
         return None
 
     async def keep_time(self) -> None:
@@ -304,18 +287,4 @@ class Schedule(Generic[R]):
 
     def _wake_all(self) -> None:
         for crew in (self._follow_up_crew, *(rows.crew for rows in self._rows.values())):
-            _wake(crew, math.inf)
-
-
-async def _turn(idle: Idle) -> None:
-    turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # waited for once a row: no Event, for time
-    idle.append(turn)
-    await turn
-
-
-def _wake(idle: Idle, number: float) -> None:
-    while number > 0 and idle:
-        turn = idle.popleft()
-        if not turn.done():  # else whoever waited was cancelled, and its turn is another's
-            turn.set_result(None)
-            number -= 1
+            wake(crew, math.inf)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -56,6 +57,9 @@ from batch.submit.polls import Polls
 from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
+
+OPEN_BYTES: Final = 12 << 20
+"""Of what open rows ask, all models together; a request takes two or three times as much while it is on its way."""
 
 
 class Stages(msgspec.Struct, frozen=True):
@@ -164,6 +168,8 @@ def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, c
     schedule: Schedule[Row] = Schedule(
         clock,
         open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
+        open_bytes=OPEN_BYTES / len(feeders),
+        size_of=lambda row: row.request.bytes,
         model_of=lambda row: row.request.model,
         sent_to=lambda row: row.model,
         needs_slot=lambda row: row.call is None and row.replied is None,

@@ -82,10 +82,8 @@ class Worker:
                     self._conclusion.settle(row, conversation.after_failure(too_large(*limit), retryable=False))
                 elif (why := held_up(self._context.purse, row)) is not None:
                     self._hold_up(row, why)
-                elif self._dated and await self._deadlines.cuts(row, self._ask):
-                    self._end_overdue(row)
-                elif not self._dated:
-                    await self._ask(row)
+                else:
+                    await self._take_turn(row)
                 limits = self._context.limiter.models.get(asked)
                 if limits is not None and limits.parked_until is not None:
                     self._conclusion.look_for_park(asked)
@@ -125,6 +123,11 @@ class Worker:
             else:
                 await self._run_tools(row, row.replied.tool_calls)
 
+    async def _take_turn(self, row: Row) -> None:
+        if not self._dated:
+            await self._ask(row)
+        elif await self._deadlines.cuts(row, self._ask):
+            self._end_overdue(row)
 
     async def keep_deadlines(self) -> None:
         """End the rows whose time is over while they wait for somebody to send them; runs until cancelled."""

@@ -231,10 +231,22 @@ def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(fol
     whole = msgspec.to_builtins(job, enc_hook=str)
     del whole["output"]["publish_every_s"], whole["limits"]["model"], whole["labels"], whole["prices"]
     del whole["prompt"]["empty"], whole["prompt"]["dedupe"], whole["budget"], whole["limits"]["hours"]
+    del whole["limits"]["max_spill"]
     for name in ("delimiter", "hive_partitioning", "file_column"):
         del whole["input"][name]
     before = blake2b(msgspec.json.encode(whole, order="sorted"), digest_size=16).hexdigest()
     assert job.digest() == before
+
+
+def test_the_room_on_the_disk_is_a_size_and_makes_no_row_need_work(folder: Path) -> None:
+    """Two gigabytes unless the job says otherwise; more of it for one night changes nothing in the job."""
+    job = load(folder, SOUND)
+    assert job.limits.max_spill == 2_000_000_000
+    more = load(folder, f'{SOUND}\n[limits]\nmax_spill = "10 GiB"\n')
+    assert more.limits.max_spill == 10 << 30
+    assert more.digest() == job.digest()
+    (fault,) = faults(folder, f'{SOUND}\n[limits]\nmax_spill = "much"\n')
+    assert fault.startswith("limits.max_spill = ")
 
 
 def several(folder: Path, limits: str) -> Job:

@@ -106,12 +106,12 @@ def test_rows_are_gathered_into_whole_row_groups(tmp_path: Path) -> None:
 
 
 def test_long_texts_make_shorter_row_groups(tmp_path: Path) -> None:
-    """About 32 MB of memory a group, however few rows that is, also when one batch holds it all."""
+    """About 16 MB of memory a group, however few rows that is, also when one batch holds it all."""
     path = tmp_path / "p.parquet"
     text = "x" * (4 * 1024 * 1024)
     write_part(path, SCHEMA, [batch(*[(f"r{n}", n, None, text) for n in range(20)])], points=NEW)
     meta = pq.ParquetFile(path).metadata
-    assert [meta.row_group(n).num_rows for n in range(meta.num_row_groups)] == [7, 7, 6]
+    assert [meta.row_group(n).num_rows for n in range(meta.num_row_groups)] == [3, 3, 3, 3, 3, 3, 2]
 
 
 def test_writing_the_same_part_again_replaces_it(target: Path) -> None:

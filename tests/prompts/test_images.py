@@ -192,6 +192,29 @@ def test_a_file_is_read_once(folder: Path) -> None:
     assert parts_of("photos/cat.png", files, column="photo") == [first]
 
 
+def test_rows_that_name_one_file_share_what_was_read_of_it(folder: Path) -> None:
+    """A thousand rows over one guide of a megabyte hold one megabyte, not a thousand."""
+    (folder / "guide.md").write_text("the guide", encoding="utf-8")
+    files = Files(folder)
+    assert files.text("guide.md") is files.text("guide.md")
+    assert files.picture("photos/cat.png") is files.picture("photos/cat.png")
+
+
+def test_files_that_are_too_much_together_are_read_again_but_for_the_last_ones(folder: Path) -> None:
+    """Memory is bounded; one file that is larger than the bound is kept until the next comes."""
+    for name in "abc":
+        (folder / name).write_text(name * 1_000, encoding="utf-8")
+    files = Files(folder, most_bytes=2_500)
+    first, second = files.text("a"), files.text("b")
+    assert files.text("a") is first
+    third = files.text("c")
+    assert files.text("a") is first
+    assert files.text("c") is third
+    assert files.text("b") is not second
+    tight = Files(folder, most_bytes=10)
+    assert tight.text("a") is tight.text("a")
+
+
 @given(st.binary(max_size=80) | st.text(max_size=80))
 def test_any_cell_is_a_picture_or_a_refusal(value: Any) -> None:
     """Nothing else comes out, whatever goes in."""

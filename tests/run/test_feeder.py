@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from collections import deque
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from batch.ledger.schema import connect
 from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variants
-from batch.run.feeder import MOST_ROWS, SLICE_BYTES, Feeder
+from batch.run.feeder import MOST_ROWS, SLICE_BYTES, Feeder, ReadyRow, Stretch
 from batch.tools.registry import ToolSet
 from tests.support.ledgers import admit
 
@@ -202,6 +203,88 @@ def test_a_row_brought_back_by_the_event_loop_does_not_disturb_the_feeding_threa
             stop.set()
             thread.join()
     assert faults == []
+
+
+def kept(folder: OutputFolder, prompt: Variants, works: range, last: int | None = None) -> Stretch:
+    """These rows as planning keeps them; `last` is the last one of the range."""
+    with LedgerReader(folder.ledger) as reader:
+        rows = reader.unsent(works.start - 1, len(works))
+    ready = [ReadyRow(row, prompt.first.request({"q": f"{row.work_id} kept"})) for row in rows]
+    return Stretch(works.start, works.stop - 1 if last is None else last, deque(ready))
+
+
+def works_of(rows: list[ReadyRow]) -> list[int]:
+    return [one.row.work_id for one in rows]
+
+
+def test_rows_kept_from_planning_come_without_their_spill_and_after_those_before_them(tmp_path: Path) -> None:
+    """What was admitted by an earlier process is on the disk only; it comes first, and nothing comes twice."""
+    folder, prompt = prepared(tmp_path, [5, 10, 5])
+    folder.spill(1).unlink()
+    with closing(Feeder(folder, prompt)) as feeder:
+        feeder.keep(kept(folder, prompt, range(5, 15)), but=frozenset({7}))
+        assert feeder.ready(10) == []
+        assert works_of(feeder.next(3)) == [0, 1, 2]
+        assert works_of(feeder.next(10)) == [3, 4]
+        assert feeder.next(10) == []
+        held = feeder.kept_bytes
+        first = feeder.ready(4)
+        assert works_of(first) == [5, 6, 8, 9]
+        assert {one.request.messages[0]["content"] for one in first} == {f"{n} kept" for n in (5, 6, 8, 9)}
+        assert 0 < feeder.kept_bytes < held
+        assert works_of(feeder.ready(20)) == [10, 11, 12, 13, 14]
+        assert feeder.kept_bytes == 0
+        assert feeder.ready(20) == []
+        assert drained(feeder, 10)[0] == list(range(15, 20))
+
+
+def test_rows_that_were_not_kept_any_more_are_read_from_the_spill_behind_those_that_were(tmp_path: Path) -> None:
+    """The first of a range have room in memory, the others not."""
+    folder, prompt = prepared(tmp_path, [10, 10])
+    with closing(Feeder(folder, prompt)) as feeder:
+        feeder.keep(kept(folder, prompt, range(4)))
+        feeder.keep(kept(folder, prompt, range(10, 13)))
+        handed = []
+        while rows := feeder.ready(3) or feeder.next(3) or feeder.ready(3):
+            handed += works_of(rows)
+    assert handed == list(range(20))
+
+
+def test_a_row_that_was_read_before_its_range_was_kept_comes_once(tmp_path: Path) -> None:
+    """A thread may find a range the moment it is durable, before it is kept."""
+    folder, prompt = prepared(tmp_path, [10])
+    with closing(Feeder(folder, prompt)) as feeder:
+        assert works_of(feeder.next(4)) == [0, 1, 2, 3]
+        feeder.keep(kept(folder, prompt, range(10)))
+        assert works_of(feeder.ready(20)) == list(range(4, 10))
+        assert drained(feeder, 10)[0] == []
+
+
+def test_what_is_handed_out_at_once_is_bounded_by_what_it_says(tmp_path: Path) -> None:
+    """From memory and from the spill; one row goes however large it is."""
+    folder, prompt = prepared(tmp_path, [20], text="x" * 10_000)
+    with closing(Feeder(folder, prompt)) as feeder:
+        assert len(feeder.next(20, 35_000)) == 4
+        assert len(feeder.next(20, 1)) == 1
+        feeder.keep(kept(folder, prompt, range(5, 20)))
+        assert works_of(feeder.ready(20, 3 * prompt.first.request({"q": "5 kept"}).bytes)) == [5, 6, 7]
+        assert works_of(feeder.ready(20, 1)) == [8]
+
+
+def test_a_row_whose_file_was_changed_after_it_was_admitted_is_not_sent(tmp_path: Path) -> None:
+    """What is sent is what was admitted; the next run finds the row changed, and asks with the file as it is."""
+    (tmp_path / "guide.md").write_text("before", encoding="utf-8")
+    folder, prompt = prepared(tmp_path, [4], user="{{ file('guide.md') }} {{ q }}")
+    with closing(connect(folder.ledger)) as db:
+        for number in range(4):
+            fingerprint = prompt.first.fingerprint(prompt.first.request({"q": f"{number} x"}))
+            db.execute("UPDATE pending SET fingerprint=? WHERE work=?", (fingerprint, number))
+    with closing(Feeder(folder, prompt)) as feeder:
+        assert [one.fault for one in feeder.next(2)] == [None, None]
+    (tmp_path / "guide.md").write_text("behind", encoding="utf-8")
+    with closing(Feeder(folder, asking(tmp_path, "{{ file('guide.md') }} {{ q }}"))) as feeder:
+        faults = [one.fault for one in feeder.next(4)]
+    assert all(fault is not None and "was changed since" in fault for fault in faults)
 
 
 def test_a_spill_that_is_gone_is_a_storage_fault(tmp_path: Path) -> None:

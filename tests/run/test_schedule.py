@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Item:
     name: int
     steps: list[str | float] = field(default_factory=list)
     model: str = ""
+    size: int = 0
 
     @property
     def needs_slot(self) -> bool:
@@ -66,6 +68,89 @@ async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
     with anyio.fail_after(5):
         assert await plan.next_to_send("") == Item(2)
     assert (plan.of("").begun, plan.open) == (3, 2)
+
+
+def sized(open_bytes: float) -> Schedule[Item]:
+    return Schedule(
+        Clock(),
+        open_limits={"": 10},
+        open_bytes=open_bytes,
+        size_of=lambda item: item.size,
+        model_of=lambda item: item.model,
+        needs_slot=lambda item: item.needs_slot,
+    )
+
+
+async def test_open_rows_are_bounded_by_what_they_say_and_one_goes_however_large_it_is() -> None:
+    """Ten rows may be open, but not ten of a megabyte each; a row larger than the bound goes alone."""
+    plan = sized(100)
+    large, small = Item(0, size=1_000), [Item(n, size=40) for n in range(1, 5)]
+    plan.add("", [large, *small])
+    assert await plan.next_to_send("") is large
+    assert not plan.of("").has_unstarted
+    with anyio.move_on_after(0.01) as scope:
+        await plan.next_to_send("")
+    assert scope.cancelled_caught
+    plan.done(large)
+    assert [await plan.next_to_send("") for _ in range(2)] == small[:2]
+    assert (plan.of("").open_bytes, plan.of("").unstarted_bytes, plan.of("").has_unstarted) == (80, 80, False)
+    for row in small[:2]:
+        plan.done(row)
+    assert plan.of("").open_bytes == 0
+    plan.begin_no_more()
+    assert plan.of("").unstarted_bytes == 0
+
+
+async def test_a_large_row_that_ends_makes_room_for_all_the_small_ones_that_fit() -> None:
+    """Every sender that waits gets one, although only one row has ended."""
+    plan = sized(100)
+    large = Item(0, size=100)
+    plan.add("", [large])
+    assert await plan.next_to_send("") is large
+    got: list[int] = []
+
+    async def sender() -> None:
+        if (row := await plan.next_to_send("")) is not None:
+            got.append(row.name)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(sender)
+            await anyio.wait_all_tasks_blocked()
+            plan.add("", [Item(n, size=30) for n in range(1, 4)])
+            await anyio.wait_all_tasks_blocked()
+            assert got == []
+            plan.done(large)
+    assert sorted(got) == [1, 2, 3]
+
+
+async def test_rows_brought_back_count_with_what_they_say() -> None:
+    """After a kill no new row joins them before there is room."""
+    plan = sized(100)
+    back = [Item(n, ["send"], size=80) for n in range(2)]
+    for row in back:
+        plan.resume(row)
+    plan.add("", [Item(9, size=10)])
+    assert [await plan.next_to_send("") for _ in back] == back
+    assert not plan.of("").has_unstarted
+    plan.done(back[0])
+    assert plan.of("").has_unstarted
+
+
+async def test_there_is_room_while_few_bytes_wait() -> None:
+    """What is read ahead is bounded by what it says, too."""
+    plan = sized(math.inf)
+    plan.add("", [Item(n, size=50) for n in range(2)])
+    with anyio.fail_after(5):
+        assert await plan.has_room("", 10, 101)
+    with anyio.move_on_after(0.01) as scope:
+        await plan.has_room("", 10, 100)
+    assert scope.cancelled_caught
+    async with anyio.create_task_group() as group:
+        group.start_soon(plan.has_room, "", 10, 100)
+        await anyio.wait_all_tasks_blocked()
+        await plan.next_to_send("")
 
 
 async def test_rows_brought_back_count_as_open_even_above_the_limit() -> None:

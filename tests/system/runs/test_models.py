@@ -117,10 +117,9 @@ class Admissions:
 def test_rows_of_a_slow_model_pile_up_on_the_disk_but_not_without_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, behind: int
 ) -> None:
-    """FIELD 21: with `MAX_SPILL_BYTES` of them the fast model waits for the slow one."""
+    """FIELD 21: with `limits.max_spill` of them the fast model waits for the slow one."""
     monkeypatch.setattr(intake, "LOW_WATER", 20)
-    monkeypatch.setattr(intake, "MAX_SPILL_BYTES", most)
-    limits = f'concurrency = 5\n[limits.model."{SLOW}"]\nrequests_per_minute = 60'
+    limits = f'concurrency = 5\nmax_spill = {most}\n[limits.model."{SLOW}"]\nrequests_per_minute = 60'
     admissions = Admissions(monkeypatch, SLOW)
     report, _ = run(tmp_path, {}, job(limits, rows_per_part=50), rows=400, admissions=admissions)
     assert (report.exit_code, report.totals.rows_ok, len(admissions.sent)) == (0, 800, 9)
@@ -198,10 +197,9 @@ def test_a_model_used_up_for_six_hours_lets_the_others_finish_and_stops_with_the
 ) -> None:
     """FIELD 22: exit 6, and nobody sleeps; the run paused for 21,600 s. The same command goes on later."""
     monkeypatch.setattr(intake, "LOW_WATER", 20)
-    monkeypatch.setattr(intake, "MAX_SPILL_BYTES", spill)
     status, headers = SIX_HOURS[kind]
     told = Told(SLOW, status, **headers)
-    text = job("concurrency = 5", rows_per_part=50)
+    text = job(f"concurrency = 5\nmax_spill = {spill}", rows_per_part=50)
     report, world = run(tmp_path, {}, text, rows=200, down=told)
 
     assert report.exit_code == 6
