@@ -7,7 +7,7 @@ row's life. It knows no queue and no thread (`writer`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -54,10 +54,14 @@ class Record(NamedTuple):
     size: int
 
 
-def outcome_record(work_id: int, outcome: Outcome) -> Record:
+Written = tuple[str, tuple[Any, ...], int]
+"""A record, or the same values in its order."""
+
+
+def outcome_record(work_id: int, outcome: Outcome) -> Written:
     """The record that gives a row its outcome."""
     blob = encode(outcome)
-    return Record("settled", (work_id, blob), len(blob))
+    return "settled", (work_id, blob), len(blob)
 
 
 class Group:
@@ -82,17 +86,6 @@ class Group:
         self.error: Exception | None = None
         self.done = False
         self._waiters: list[asyncio.Future[None]] = []
-
-    def has_room(self, count: int, size: int) -> bool:
-        """Whether this many more records of this many bytes belong into the group."""
-        return self.records + count <= GROUP_RECORDS and self.bytes + size <= GROUP_BYTES
-
-    def add(self, records: Sequence[Record], size: int) -> None:
-        """Take records of this many bytes together."""
-        for kind, row, _ in records:
-            self.rows[kind].append(row)
-        self.bytes += size
-        self.records += len(records)
 
     def waiter(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """What to await until `finish`, for a group that is not done."""

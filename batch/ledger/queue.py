@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from batch.ledger.group import Group, Record
+from batch.ledger.group import GROUP_BYTES, GROUP_RECORDS, Group, Written
 
 
 class GroupQueue:
@@ -36,13 +36,19 @@ class GroupQueue:
         """Begin, in the event loop that fills the groups."""
         self._loop = asyncio.get_running_loop()
 
-    def put(self, records: Sequence[Record]) -> Group:
+    def put(self, records: Sequence[Written]) -> Group:
         """Put records that belong together into a group, which is returned."""
-        size = sum([record.size for record in records])
+        size, count = 0, len(records)
+        for record in records:
+            size += record[2]
         group = self._waiting[-1] if self._waiting else None
-        if group is None or not group.has_room(len(records), size):
+        if group is None or group.records + count > GROUP_RECORDS or group.bytes + size > GROUP_BYTES:
             group = self.new()
-        group.add(records, size)
+        group.records += count
+        group.bytes += size
+        rows = group.rows
+        for kind, row, _ in records:  # some records a row: no function of its own for each
+            rows[kind].append(row)
         return group
 
     def new(self) -> Group:

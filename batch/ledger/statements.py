@@ -216,7 +216,7 @@ ORDER BY row_number, variant_no
 LIMIT ?
 """
 SETTLED_ROWS: Final = f"""
-SELECT {PENDING}
+SELECT {PENDING}, length(outcome)
 FROM pending
 WHERE part = ? AND state = 1 AND (row_number, variant_no) > (?, ?)
 ORDER BY row_number, variant_no

@@ -56,7 +56,11 @@ class _Values(Generic[V]):
 
     def drop(self, numbers: Iterable[int]) -> int:
         """Forget values; returns the bytes that they took."""
-        return sum(found[1] for number in numbers if (found := self._kept.pop(number, None)) is not None)
+        size = 0
+        for number in numbers:
+            if (found := self._kept.pop(number, None)) is not None:
+                size += found[1]
+        return size
 
     def get(self, number: int) -> V | None:
         """The value of this number, or None."""
@@ -133,15 +137,23 @@ class UnpublishedReader(IndexReader):
         super().__init__(path)
         self._recent = recent
 
-    def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:
+    def outcomes(
+        self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE, most_bytes: float = 1e18
+    ) -> list[PendingRow]:
         """Settled rows of a part that are not published, in the order of the table.
 
         Args:
             part: number of the part.
             after: row number and variant number of the last row before them.
             count: how many rows at most.
+            most_bytes: of their outcomes together, as they are kept; a single row may have more.
         """
-        rows = list(self._rows(statements.SETTLED_ROWS, (part, *after, count)))
+        rows = []
+        for *row, size in self._rows(statements.SETTLED_ROWS, (part, *after, count)):
+            rows.append(row)
+            most_bytes -= size
+            if most_bytes <= 0:
+                break
         recent = {row[0]: self._recent.outcome(row[0]) for row in rows}
         missing = [work_id for work_id, outcome in recent.items() if outcome is None]
         kept = self._values(statements.OUTCOMES_OF, missing)

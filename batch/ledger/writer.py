@@ -31,7 +31,7 @@ from batch.core import failpoints
 from batch.core.clock import Clock
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
-from batch.ledger.group import GROUP_RECORDS, Group, Record, encode, outcome_record
+from batch.ledger.group import GROUP_RECORDS, Group, Written, encode, outcome_record
 from batch.ledger.pages import tells_damage
 from batch.ledger.pruning import prune_slice
 from batch.ledger.queue import GroupQueue
@@ -82,7 +82,7 @@ class Ledger:
             lane: how it is sent.
             sent_at_us: UTC wall time in microseconds.
         """
-        self._put(Record("sent", (call, *row, call_id, lane, sent_at_us), 80))
+        self._queue.put((("sent", (call, *row, call_id, lane, sent_at_us), 80),))
 
     def accepted(self, call: int, task_id: str, base_url: str) -> None:
         """Record the task id that the provider gave; the task may be polled once this is committed.
@@ -92,9 +92,9 @@ class Ledger:
             task_id: the id.
             base_url: the address where the task can be polled.
         """
-        self._put(Record("accepted", (call, task_id, base_url), 80))
+        self._queue.put((("accepted", (call, task_id, base_url), 80),))
 
-    def step(self, work_id: int, turn: int, idx: int, value: bytes, *beside: Record) -> None:
+    def step(self, work_id: int, turn: int, idx: int, value: bytes, *beside: Written) -> None:
         """Record a step of a conversation.
 
         Args:
@@ -104,11 +104,11 @@ class Ledger:
             value: the reply or result, encoded.
             beside: what becomes durable in the same commit.
         """
-        self._put(Record("step", (work_id, turn, idx, value), len(value)), *beside)
+        self._queue.put((("step", (work_id, turn, idx, value), len(value)), *beside))
 
-    def record(self, *records: Record) -> None:
+    def record(self, *records: Written) -> None:
         """Record what another module of this wing put into the form of a record."""
-        self._put(*records)
+        self._queue.put(records)
 
     def closed(
         self,
@@ -131,30 +131,32 @@ class Ledger:
             outcome: (work id, outcome): the outcome with which the row settles.
             hold: keep the task id beyond the row's outcome, to poll it first when the row comes again.
         """
-        records = [Record("dropped", (call,), 10)]
-        if record is not None:
+        records: list[Written] = []
+        if record is None:
+            records.append(("dropped", (call,), 10))
+        else:
             blob = encode(record)
-            records = [Record("closed", (call, blob), len(blob))]
+            records.append(("closed", (call, blob), len(blob)))
             self.recent.add_call(call, record, len(blob))
         if reply is not None:
-            records.append(Record("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
+            records.append(("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
         if hold:
-            records.append(Record("held", (call,), 40))
+            records.append(("held", (call,), 40))
         if outcome is not None:
             records.append(self._outcome(*outcome))
-        self._put(*records)
+        self._queue.put(records)
 
     def settled(self, work_id: int, outcome: Outcome) -> None:
         """Record the outcome of a row that has no call of its own."""
-        self._put(self._outcome(work_id, outcome))
+        self._queue.put((self._outcome(work_id, outcome),))
 
     def note(self, key: str, value: str) -> None:
         """Record a value that is kept beside the runs; `LedgerReader.meta` reads it."""
-        self._put(Record("noted", (key, value), len(value)))
+        self._queue.put((("noted", (key, value), len(value)),))
 
     def count_overtime(self, row_id: str, variant: str, fingerprint: bytes, times: int) -> None:
         """Record how often a row, asking what this fingerprint stands for, has outlasted somebody; 0 when answered."""
-        self._put(Record("overtime", (row_id, variant, fingerprint, times), 80))
+        self._queue.put((("overtime", (row_id, variant, fingerprint, times), 80),))
 
     async def committed(self) -> None:
         """Wait until everything that is queued now is durable.
@@ -162,7 +164,8 @@ class Ledger:
         Raises:
             StorageError: a commit failed; the run must end.
         """
-        await self._queue.done()
+        if (group := self._queue.latest) is not None and not group.done:
+            await group.waiter(self._loop)
         if self.broken is not None:
             raise self.broken
 
@@ -238,12 +241,9 @@ class Ledger:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _put(self, *records: Record) -> None:
-        self._queue.put(records)
-
-    def _outcome(self, work_id: int, outcome: Outcome) -> Record:
+    def _outcome(self, work_id: int, outcome: Outcome) -> Written:
         record = outcome_record(work_id, outcome)
-        self.recent.add_outcome(work_id, outcome, record.size)
+        self.recent.add_outcome(work_id, outcome, record[2])
         return record
 
     def _write_groups(self) -> None:

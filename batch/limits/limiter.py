@@ -160,17 +160,9 @@ class Limiter:
 
         None says nothing yet: `acquire` looks at every limit, and waits.
         """
-        if (
-            self.waiting
-            or self.in_flight >= self.concurrency
-            or limits.in_flight >= limits.slots.limit
-            or self._closed
-            or self.hours is not None
-            or self.rates.in_force
-            or limits.held
-        ):
-            return None
-        return self._grant(limits, row, weight)
+        free = self.in_flight < self.concurrency and limits.in_flight < limits.slots.limit and not self.waiting
+        limited = self._closed or self.rates.in_force or self.hours is not None or limits.held
+        return self._grant(limits, row, weight) if free and not limited else None
 
     async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.

@@ -313,11 +313,7 @@ class CallContext:
             self.evidence.record_answer(call.model)
             self.overtime.clear(row.pending)
         elif not hold:
-            observed = observation_of(result)
-            if outlasted(result):
-                if self.overtime.times(row.pending):
-                    observed = "nothing"  # what this row outlasts tells nothing of the provider
-                self.overtime.add(row.pending)
+            observed = self._observed(row, result)
         row.sums.add(record)
         if row.size is not None and self.learner is not None:
             self.learner.answered(row.size, record)
@@ -333,6 +329,14 @@ class CallContext:
         if self.purse is not None and call.held is not None:
             self.purse.booked(record, call.held)
         call.lease.release(observed, record.usage, result.message if isinstance(result, Failure) else "")
+
+    def _observed(self, row: Row, failure: Failure) -> Observation:
+        """What a failed call of a row tells of the provider; what the row outlasted before tells nothing of it."""
+        if not outlasted(failure):
+            return observation_of(failure)
+        before = self.overtime.times(row.pending)
+        self.overtime.add(row.pending)
+        return "nothing" if before else observation_of(failure)
 
     def abandon(self, call: OpenCall) -> None:
         """Give up an old task id that brought nothing; it is in the book as `unknown` already."""
