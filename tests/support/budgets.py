@@ -109,8 +109,9 @@ def hold(mills: Sequence[Mill], books: Sequence[Books], seed: int, state: Path) 
             budget = {}
         spec = BudgetSpec(**_parsed(budget))
     assert codes == [0, 0], f"seed {seed}: still {codes} after {nights} nights"
-    for mill in mills:
+    for mill, book in zip(mills, books, strict=True):
         mill.check_table(rows)
+        mill.check_bill(book())
         assert set(mill.one("status")) == {"ok"}
     return f"seed {seed}: {drawn(seed)[0]}, {rows} rows, {lane}: {nights} nights, {before[0] + before[1]} CNY"
 

@@ -19,6 +19,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from batch.cli import main
+from tests.support import bills
 from tests.support.ledgers import read, without_sums
 from tests.system.faults.disk import Disk, Fault, under
 from tests.system.runs.conftest import KEY, ROOT, Mill
@@ -99,6 +101,8 @@ class Scene:
     """Calls with an answer that an undisturbed command makes."""
     passed: Counter[Any] = field(default_factory=Counter)
     """How often an undisturbed command passes each kind of operation."""
+    since: datetime | None = None
+    """When the books began that are open now."""
 
     def put_back(self) -> None:
         """Folder and books as they were before the command."""
@@ -109,6 +113,7 @@ class Scene:
         request = urllib.request.Request(f"{self.mill.url}/_sim/reset", method="POST")
         with urllib.request.urlopen(request) as answer:
             answer.read()
+        self.since = datetime.now(UTC)
 
     def rehearse(self) -> None:
         """The command undisturbed."""
@@ -243,6 +248,11 @@ def finish(scene: Scene) -> int:
         tokens = book[name]["total_tokens"]
         _expect(tokens is None or tokens == record["total_tokens"], "booked other tokens than billed")
         _expect(tokens is not None or book[name]["task_id"] is None, "a task with a committed id was not collected")
+    open_ = {name for name, call in book.items() if call["total_tokens"] is None}
+    try:
+        bills.agree([scene.mill.out], scene.billed().values(), open_=open_, since=scene.since, by_day=False)
+    except AssertionError as exc:
+        raise Broken(f"the bill: {exc}") from exc
     answered = [call for call in calls if call["state"] == "answered"]
     _expect(len(answered) == scene.answered, f"{len(answered)} answers bought, not {scene.answered}")
     _tidy(scene)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from tests.support import processes
+from tests.support import bills, processes
 
 ROOT = Path(__file__).resolve().parents[3]
 CONCURRENCY = 16
@@ -219,6 +219,8 @@ class Stage:
         unknown = [row for row in ours.values() if row[0] == "unknown"]
         assert len(unknown) <= self.kills * CONCURRENCY, "more calls at risk than slots"
         assert all(row[2] is None for row in unknown), "a task with a committed id was bought again"
+        open_ = {name for name, row in ours.items() if row[0] == "unknown"}
+        bills.agree([self.out], theirs.values(), open_=open_, by_day=False)
         assert not list((self.out / "pending").iterdir()), "pending is empty after a finished run"
         return {"kills": self.kills, "unknown": len(unknown), "calls": len(ours), "billed": len(billed)}
 

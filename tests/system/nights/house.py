@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -34,6 +34,7 @@ from batch.run.command import run
 from batch.simulator.models.completion import Ask
 from batch.simulator.models.speaker import complete
 from tests.simulator.conftest import Gate, Sim
+from tests.support import bills
 from tests.system.nights.cron import Dated
 from tests.system.runs.conftest import Mill
 
@@ -113,6 +114,8 @@ class House(Mill):
         self._keys = 0
         self._edits = 0
         self._templates: dict[str, str] = {}
+        self._moved: list[tuple[float, float]] = []
+        """When each command was started, and how many seconds its date was ahead."""
         self._reader = duckdb.connect(config={"threads": 1})
 
     # -- the source --------------------------------------------------------------------------------------------------
@@ -189,6 +192,7 @@ class House(Mill):
         """
         assert self.sim is not None
         first = self._requests()
+        self._moved.append((time.time(), self.now.timestamp() - time.time()))
         if not (options or failpoint or then or cron):
             return self._within()
         program = (sys.executable, "-m", "tests.system.nights.cron", self.now.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -382,6 +386,21 @@ class House(Mill):
             lost += billed[name]["total_tokens"] * price(day)
         assert booked + lost == bill
         assert unknown <= self.risk, f"{unknown} calls possibly billed, at most {self.risk} were at risk"
+
+    def check_bill(self, records: Sequence[Record] | None = None) -> None:
+        """Of all nights together: the provider's books are a bill that `cost --reconcile` finds right."""
+        book = self.book()
+        names = {call["client_call_id"] for call in book}
+        unknown = {call["client_call_id"] for call in book if call["prompt_tokens"] is None}
+        open_ = {name for name in unknown if f"{name}-late" not in names}
+        bills.agree([self.out], map(self._on_its_day, records or self.books()), open_=open_)
+
+    def _on_its_day(self, record: Record) -> Record:
+        """An entry of the books as the provider had written it at the date of that night, by its prices of that day."""
+        ahead = next(ahead for began, ahead in reversed(self._moved) if began <= record["at"])
+        at = record["at"] + ahead
+        tokens = record["prompt_tokens"] + record["completion_tokens"]
+        return {**record, "at": at, "cost": f"{tokens * price(datetime.fromtimestamp(at, tz=BILLED_IN).date()):f}"}
 
     def _check_runs(self, rows: list[Record]) -> None:
         """`runs/*.json` and `status --json` count what stands in the tables."""

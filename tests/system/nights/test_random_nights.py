@@ -165,6 +165,7 @@ def test_random_nights_lose_nothing_and_pay_nothing_twice(seed: int, tmp_path: P
             walk.check(walk.house.night().code, work_id, replaced=False, steady=False)
         assert walk.house.work_id() == set()
         walk.house.check_nothing_to_do(cron=True)
+        walk.house.check_bill()
     except BaseException:
         print(f"{form}, seed {seed}", *walk.log, sep="\n")
         raise

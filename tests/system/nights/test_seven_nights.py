@@ -31,6 +31,7 @@ def test_seven_nights_leave_each_key_once_and_the_books_exact(
     a_price_change_and_a_kill(house)
     a_file_replaced_in_the_middle(house)
     a_ctrl_c(house)
+    house.check_bill()
 
 
 def first_data(house: House) -> None:

@@ -20,7 +20,7 @@ from batch.job.job import Job
 from batch.job.options import RunOptions
 from batch.run.command import Report, run
 from tests.simulator.conftest import Gate, Sim, Start, start
-from tests.support import processes
+from tests.support import bills, processes
 
 __all__ = ["start"]
 
@@ -210,6 +210,15 @@ class Mill:
         )
         assert booked + unknown == sum(r["prompt_tokens"] + r["completion_tokens"] for r in billed.values())
         assert open_bill <= at_risk or at_risk < 0, f"{open_bill} calls possibly billed"
+        self.check_bill()
+
+    def check_bill(self, records: Sequence[dict[str, Any]] | None = None) -> None:
+        """The provider's books are a bill that `cost --reconcile` finds right, by call, and by day and model."""
+        found = self.calls("client_call_id, prompt_tokens, cost::VARCHAR", "state != 'refused'")
+        names = {name for name, _, _ in found}
+        open_ = {name for name, prompt, _ in found if prompt is None and f"{name}-late" not in names}
+        unpriced = {name for name, prompt, cost in found if prompt is not None and cost is None}
+        bills.agree([self.out], self.books() if records is None else records, open_=open_, unpriced=unpriced)
 
     def check_sums(self) -> None:
         """The sums of each row are those of its calls, where it was admitted once."""
