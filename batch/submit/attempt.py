@@ -1,9 +1,8 @@
 """One attempt of one turn, whatever the lane: lease, journal, send, close the books, release.
 
 Owns the order of these steps, which is the promise: a call is in the ledger before its first byte leaves, its final
-record is queued before its slot is given back, and between a reply and its record there is no place where a cancel
-can fall. The lanes (`direct`, `task`) say only what is sent and read. What follows from a result is `conversation`' and
-`retry`'s.
+record is queued before its slot is given back, and between a reply and its record there is no place where a cancel can
+fall. The lanes say only what is sent and read. What follows from a result is said by `conversation` and `retry`.
 """
 
 from __future__ import annotations
