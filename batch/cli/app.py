@@ -14,17 +14,15 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-from cyclopts import App, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
-
-from batch.cli.help import Formatter
-from batch.cli.text import Unread, columns, is_gone, wrapped
+from batch.cli.text import Unread, columns, is_gone, say, wrapped
 from batch.core import errors, openfiles, process
 from batch.core.errors import BatchError
-from batch.core.nearest import suggestion
 from batch.core.plain import clean
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 DEBUG: Final = "show the traceback of an unexpected error."
 
@@ -54,6 +52,31 @@ COMMANDS: Final = {
 }
 
 _ALL: Final = ", ".join(COMMANDS)
+_HELP: Final = "Turns a file of prompts into a file of answers, at any size, with every token accounted for."
+_ASKED_FOR_HELP: Final = (["--help"], ["-h"])
+
+
+def _list_commands() -> None:
+    """Print what `--help` says of the program, as cyclopts would; loading it takes three times as long as all the rest.
+
+    Raises:
+        Unread: nobody reads it.
+        StorageError: the disk refused.
+    """
+    rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
+    rows += [("--help, -h", "Display this message and exit."), ("--version", "Display application version.")]
+    say(
+        [
+            "Usage: promptmill COMMAND",
+            "",
+            *wrapped(_HELP),
+            "",
+            "Commands:",
+            *columns(rows),
+            "",
+            *_epilogue().split("\n"),
+        ]
+    )
 
 
 def _epilogue() -> str:
@@ -69,9 +92,13 @@ def make_app(asked: str | None = None) -> App:
     Args:
         asked: the command whose help may be asked for: it tells all of its docstring, the others their summary here.
     """
+    from cyclopts import App
+
+    from batch.cli.help import Formatter
+
     app = App(
         name="promptmill",
-        help="Turns a file of prompts into a file of answers, at any size, with every token accounted for.",
+        help=_HELP,
         help_epilogue=_epilogue(),
         help_format="plaintext",
         help_formatter=Formatter(),
@@ -102,12 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # not every TextIO has it
     try:
-        result = make_app(_command(given))(given)
-        code = result if isinstance(result, int) else errors.EXIT_OK
-    except CycloptsError as exc:
-        code = _usage(exc, given)
+        code = errors.EXIT_OK
+        if given in _ASKED_FOR_HELP:
+            _list_commands()
+        else:
+            result = make_app(_command(given))(given)
+            code = result if isinstance(result, int) else code
     except BaseException as exc:
-        code = _fallen(exc, debug=debug)
+        code = _usage(exc, given) if _is_about_usage(exc) else _fallen(exc, debug=debug)
     process.ends_with(code)
     return _flushed(code)
 
@@ -125,7 +154,25 @@ def _command(given: Sequence[str]) -> str | None:
     return next((word for word in given if word in COMMANDS), None)
 
 
-def _usage(exc: CycloptsError, given: Sequence[str]) -> int:
+def _is_about_usage(exc: BaseException) -> bool:
+    """Whether an exception is cyclopts's word on the command line."""
+    if "cyclopts" not in sys.modules:
+        return False
+    from cyclopts import CycloptsError
+
+    return isinstance(exc, CycloptsError)
+
+
+def _usage(exc: BaseException, given: Sequence[str]) -> int:
+    from cyclopts.exceptions import (
+        MissingArgumentError,
+        UnknownCommandError,
+        UnknownOptionError,
+        UnusedCliTokensError,
+    )
+
+    from batch.core.nearest import suggestion
+
     command = _command(given)
     text = str(exc)
     if isinstance(exc, UnusedCliTokensError):

@@ -5,6 +5,7 @@ Owns how a run is connected to a terminal: logs, progress, the table at the end.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -104,6 +105,7 @@ def bought(
     from batch.cli import live
     from batch.core import failpoints, logs
 
+    _load(alone=loaded.tools is None)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     show = live.show(progress)
     jobs.make_room(loaded)
@@ -134,6 +136,12 @@ def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: L
 
 
 _SWITCH_INTERVAL_S: Final = 0.0005
+_COLLECTED: Final = (10_000, 10, 10)
+"""How many objects are made before the collector looks at the young ones, and how often it then looks at the older.
+
+A run makes next to no rubbish that needs a collector, so most of its looks find nothing; what was loaded is frozen, and
+never looked at. Set here and not in the Python API, as the switch interval.
+"""
 _INFO: Final = 20
 _WARNING: Final = 30
 
@@ -149,6 +157,28 @@ def _sample(limit: int | None, shuffle: bool, seed: int | None) -> int | None:
     if seed is not None and not shuffle:
         raise RefusedToStart("--seed decides a draw, so it needs --shuffle and --limit N")
     return (seed or 0) if shuffle else None
+
+
+def _load(*, alone: bool) -> None:
+    """Load the modules of a run; in a process of our own the collector is out of the way meanwhile and afterwards.
+
+    Args:
+        alone: no code of a job's own runs in this process, which may want to hand pyarrow what pandas made.
+    """
+    from batch.core import arrowstart, process
+
+    ours = process.is_ours()
+    if ours:
+        gc.disable()  # what is loaded makes objects by the hundred thousand, and no rubbish
+    try:
+        if alone:
+            arrowstart.without_pandas()
+        from batch.run import command  # noqa: F401
+    finally:
+        if ours:
+            gc.freeze()
+            gc.set_threshold(*_COLLECTED)
+            gc.enable()
 
 
 def _execute(job: Job, options: RunOptions, show: Show) -> Report:

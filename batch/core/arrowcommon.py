@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch.core.arrowtypes import JSON_MARK, NUMBER_MARK, is_json, is_number, type_text
 
@@ -243,6 +242,8 @@ def cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _cast_list(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
+
     offsets = column.offsets
     first = offsets[0].as_py() if len(offsets) else 0
     last = offsets[-1].as_py() if len(offsets) else 0

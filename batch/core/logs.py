@@ -4,17 +4,19 @@ Owns what a log line looks like and how often it comes. It does not know the run
 Rows get no line each: results and calls are in Parquet, the log tells of the run. Of warnings and errors with the same
 name, kind and code the first ten are written, then each power of ten and one a minute; `repeated` is the number held
 back since the last one. Text of prompts and replies never appears. Every logger of the process, those of the standard
-library too, goes through `redaction`.
+library too, goes through `redaction`. structlog is loaded by the first event that is written: it takes a quarter of
+the time that a run needs to start, and most runs have nothing to say.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Literal, TextIO
-
-import structlog
 
 from batch.core.clock import Clock
 from batch.core.plain import clean, escaped_json
@@ -63,10 +65,17 @@ MAX_SORTS: Final = 1_000
 
 LIBRARY: Final = "promptmill"
 """The name of the standard logger for programs that use the package."""
+_fields: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("promptmill_log_fields", default=None)
+_STRUCTLOG: Final = "structlog"
 
 
-class _Lines(structlog.PrintLoggerFactory):
-    """Marks the configuration of structlog that `set_up` made, among those of others."""
+class _Ours:
+    """What the loggers of this process are."""
+
+    lines: Any = None
+    """The factory in the configuration of structlog that `set_up` made, by which it is known among those of others."""
+    awaited: tuple[int, Callable[[], None]] | None = None
+    """The lowest level that `set_up` asked for, and what configures structlog so, when it is loaded."""
 
 
 def _redact_value(value: Any) -> Any:
@@ -111,6 +120,8 @@ class Repeats:
             return {**event, "held_back": total} if total and event.get("event") == "run_finished" else event
         held_back = self.held_back((event.get("event"), event.get("kind"), event.get("code")))
         if held_back is None:
+            import structlog  # noqa: PLC0415 - loaded by now
+
             raise structlog.DropEvent
         if held_back:
             event["repeated"] = held_back
@@ -157,6 +168,25 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
     """
     target = stream or sys.stderr
     repeats = Repeats()
+    _Ours.awaited = level, partial(_configure, form, target, level, repeats=repeats)
+    if _STRUCTLOG in sys.modules:
+        _settle()
+    handler = logging.StreamHandler(target)
+    handler.addFilter(repeats.filter)
+    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _settle() -> None:
+    """Configure structlog as `set_up` asked for, if that has not been done."""
+    awaited, _Ours.awaited = _Ours.awaited, None
+    if awaited is not None:
+        awaited[1]()
+
+
+def _configure(form: Literal["console", "json"], target: TextIO, level: int, *, repeats: Repeats) -> None:
+    import structlog  # noqa: PLC0415 - see the head of the module
+
     last: list[Any]
     if form == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
@@ -166,10 +196,12 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
         last = [
             structlog.dev.ConsoleRenderer(colors=False, pad_event_to=18, sort_keys=False, exception_formatter=plain)
         ]
+    _Ours.lines = structlog.PrintLoggerFactory(target)
     structlog.configure(
         processors=[
             repeats,
             structlog.contextvars.merge_contextvars,
+            _with_bound,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
             _redactor,
@@ -177,13 +209,9 @@ def set_up(form: Literal["console", "json"] = "console", *, stream: TextIO | Non
             _json_line if form == "json" else _console_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Lines(target),
+        logger_factory=_Ours.lines,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(target)
-    handler.addFilter(repeats.filter)
-    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 def _plain_line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
@@ -195,6 +223,8 @@ def _plain_line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
 
 def _for_programs() -> Any:
     """The logger for our own events in a program of somebody else's."""
+    import structlog  # noqa: PLC0415 - see the head of the module
+
     standard = logging.getLogger(LIBRARY)
     standard.addHandler(logging.NullHandler())  # else the standard library would write warnings to stderr unasked
     return structlog.wrap_logger(
@@ -203,6 +233,7 @@ def _for_programs() -> Any:
             structlog.stdlib.filter_by_level,
             Repeats(),
             structlog.contextvars.merge_contextvars,
+            _with_bound,
             _redactor,
             structlog.processors.format_exc_info,
             _plain_line,
@@ -213,10 +244,61 @@ def _for_programs() -> Any:
     )
 
 
-_quiet: Final = _for_programs()
+_quiet: Any = None
+"""The logger for somebody else's program, once it is needed."""
+
+
+class _Unloaded:
+    """A logger before structlog is loaded; an event that is to be written loads it."""
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Tell an event of level INFO."""
+        self._tell(logging.INFO, "info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Tell an event of level WARNING."""
+        self._tell(logging.WARNING, "warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Tell an event of level ERROR."""
+        self._tell(logging.ERROR, "error", event, fields)
+
+    @staticmethod
+    def _tell(level: int, name: str, event: str, fields: dict[str, Any]) -> None:
+        if _Ours.awaited is not None:
+            written = level >= _Ours.awaited[0]
+        else:
+            written = logging.getLogger(LIBRARY).isEnabledFor(level)
+        if written:
+            getattr(_loaded(), name)(event, **fields)
 
 
 def logger() -> Any:
-    """The logger for our own events; `structlog.contextvars` adds the fields of the run."""
-    ours = isinstance(structlog.get_config()["logger_factory"], _Lines)
-    return structlog.get_logger() if ours else _quiet
+    """The logger for our own events; `bound` adds the fields of the run."""
+    return _loaded() if _STRUCTLOG in sys.modules else _Unloaded()
+
+
+def _loaded() -> Any:
+    import structlog  # noqa: PLC0415 - see the head of the module
+
+    global _quiet  # noqa: PLW0603 - made when it is needed
+    _settle()
+    if _Ours.lines is not None and structlog.get_config()["logger_factory"] is _Ours.lines:
+        return structlog.get_logger()
+    if _quiet is None:
+        _quiet = _for_programs()
+    return _quiet
+
+
+@contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Add fields to every event that is told inside, by the tasks that are started there too."""
+    before = _fields.set({**(_fields.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _fields.reset(before)
+
+
+def _with_bound(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {**(_fields.get() or {}), **event}

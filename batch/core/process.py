@@ -99,6 +99,11 @@ def take_signals() -> None:
     _signals.install(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
 
 
+def is_ours() -> bool:
+    """Whether this process was started as the command, so that nobody else's code is in it."""
+    return _signals.taken
+
+
 def loaded() -> None:
     """The modules are loaded and a command begins: a signal interrupts it from now on."""
     _signals.listener = _interrupt

@@ -10,12 +10,12 @@ import ipaddress
 import os
 import re
 import ssl
+import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from batch.core.errors import RefusedToStart
 
@@ -42,7 +42,7 @@ def proxy_for(base_url: str) -> str | None:
         RefusedToStart: the proxy is of a kind that is not supported.
     """
     url = urlsplit(base_url)
-    proxies = getproxies()
+    proxies = _proxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or _bypassed((url.hostname or "").lower(), url.port, proxies.get("no") or ""):
         return None
@@ -56,6 +56,15 @@ def proxy_for(base_url: str) -> str | None:
     if scheme.startswith("socks") and find_spec("socksio") is None:
         raise RefusedToStart(f"{refused}: SOCKS needs the package socksio: pip install socksio")
     return proxy
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies that the environment names, or the settings of a desktop, by scheme; `no` for whom they are not."""
+    if sys.platform not in ("darwin", "win32") and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    from urllib.request import getproxies  # noqa: PLC0415 - brings a whole HTTP client with it
+
+    return getproxies()
 
 
 def _scheme(proxy: str) -> str:

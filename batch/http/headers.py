@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from batch.core.records import LimitHeaders
@@ -195,6 +194,8 @@ def seconds_until(moment: datetime, now: datetime) -> float | None:
 def _http_date(value: str) -> datetime | None:
     if not value or len(value) > 64:
         return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to load, for what few answers are asked
+
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, IndexError, TypeError, OverflowError):

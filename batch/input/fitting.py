@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch.core.arrowcommon import cast, common_type, is_number_pair, is_text_pair, lossless
 from batch.core.arrowtypes import is_json
@@ -76,6 +75,8 @@ def _fits(column: pa.Array, kind: pa.DataType) -> pa.Array | None:
 
 def _exact(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """Which numbers the other kind of number holds; nulls among them."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
+
     floating = column.type if pa.types.is_floating(column.type) else kind
     whole = kind if pa.types.is_integer(kind) else column.type
     high = 1 << _EXACT_BITS[floating.bit_width]
@@ -101,6 +102,8 @@ def _is_text(cell: Any) -> bool:
 
 def _only(column: pa.Array, fits: pa.Array, kind: pa.DataType) -> pa.Array:
     """The column in its new type, with null for what does not fit."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
+
     if not pc.any(pc.and_(fits, column.is_valid())).as_py():
         return pa.nulls(len(column), kind)
     return cast(pc.if_else(fits, column, pa.scalar(None, column.type)), kind)
@@ -108,6 +111,8 @@ def _only(column: pa.Array, fits: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _keep(rests: dict[int, dict[str, Any]], name: str, column: pa.Array, *, but: pa.Array) -> None:
     """Note the cells of a column that do not fit."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
+
     indices = pc.indices_nonzero(pc.invert(but))
     for index, value in zip(indices.to_pylist(), _values(column.take(indices)), strict=True):
         rests.setdefault(index, {})[name] = value

@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batch.core.errors import InputError
 from batch.input.files import File, shown
@@ -89,6 +88,8 @@ class Origin:
             index = columns.schema.get_field_index(name)
             if value is None or index < 0 or not holds_text(columns.schema.field(index)):
                 continue
+            import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
+
             # What the file says and no column of text holds stands in `input_rest`, and in the record.
             silent = pa.array([record is None or record.get(name) is None for record in batch.records])
             filled = pc.fill_null(columns.column(index), value)

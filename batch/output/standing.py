@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch.core.errors import StorageError
@@ -61,6 +60,8 @@ def _rows_at(part: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
                 low, high = statistics.min, statistics.max
             if high < numbers[0] or low > numbers[-1]:
                 continue
+            import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
+
             table = file.read_row_group(group, columns=list(_READ))
             yield from table.filter(pc.is_in(table.column("row_number"), wanted)).to_pylist()
 

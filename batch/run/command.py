@@ -16,12 +16,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 from anyio import to_thread
-from structlog import contextvars
 
 from batch.core import process
 from batch.core.clock import Clock
 from batch.core.errors import BatchError, StorageError, ungrouped
-from batch.core.logs import logger
+from batch.core.logs import bound, logger
 from batch.core.redaction import Unshown
 from batch.job.job import Job
 from batch.job.options import MaxFailed, RunOptions
@@ -262,7 +261,7 @@ class RunCommand:
                 if start is None:
                     return
                 await self._inspection.add_our_columns(reader)
-                with contextvars.bound_contextvars(run=start.run):
+                with bound(run=start.run):
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:
                     return

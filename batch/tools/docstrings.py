@@ -9,23 +9,11 @@ from __future__ import annotations
 import inspect
 import re
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from docstring_parser import Docstring, ParseError, google, numpydoc, rest
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
 
-_GOOGLE: Final = google.GoogleParser(
-    [
-        *google.DEFAULT_SECTIONS,
-        *(
-            google.Section(title, "keyword", google.SectionType.MULTIPLE)
-            for title in ("Keyword Args", "Keyword Arguments")
-        ),
-        *(
-            google.Section(title, "note", google.SectionType.SINGULAR)
-            for title in ("Note", "Notes", "See also", "See Also")
-        ),
-    ]
-)
 _CHINESE: Final = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
 _HEADINGS: Final = {
     **dict.fromkeys(("参数", "参数说明", "输入参数", "入参", "輸入參數", "參數", "Args", "Arguments"), "Args"),
@@ -57,10 +45,7 @@ def read_docstring(text: str | None) -> Texts:
     text = text or ""
     if _CHINESE.search(text):
         text = _in_google_form(text)
-    forms: list[Docstring] = []
-    for parse in (rest.parse, _GOOGLE.parse, numpydoc.parse):
-        with suppress(ParseError):
-            forms.append(parse(text))
+    forms = _parsed(text)
     if not forms:
         return Texts(_paragraphs(inspect.cleandoc(text)), {}, {})
     form = max(forms, key=lambda candidate: len(candidate.meta))  # the form that recognises most of it
@@ -69,6 +54,22 @@ def read_docstring(text: str | None) -> Texts:
         if param.description:
             texts[param.args[0] == "attribute"][param.arg_name] = _one_line(param.description)
     return Texts(_paragraphs(form.description or ""), *texts)
+
+
+def _parsed(text: str) -> list[Docstring]:
+    """The docstring in each form that it can be read in."""
+    from docstring_parser import ParseError, google, numpydoc, rest  # noqa: PLC0415 - for jobs with tools alone
+
+    titles = {
+        **dict.fromkeys(("Keyword Args", "Keyword Arguments"), ("keyword", google.SectionType.MULTIPLE)),
+        **dict.fromkeys(("Note", "Notes", "See also", "See Also"), ("note", google.SectionType.SINGULAR)),
+    }
+    sections = [google.Section(title, key, form) for title, (key, form) in titles.items()]
+    forms: list[Docstring] = []
+    for parse in (rest.parse, google.GoogleParser([*google.DEFAULT_SECTIONS, *sections]).parse, numpydoc.parse):
+        with suppress(ParseError):
+            forms.append(parse(text))
+    return forms
 
 
 def _in_google_form(text: str) -> str:

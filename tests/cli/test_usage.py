@@ -65,6 +65,9 @@ def test_no_flag_of_a_later_step_is_there(cli: Cli) -> None:
         assert cli("run", ".", flag, "x").code == 2
 
 
+FAST = ("cyclopts", "rich", "attr", "attrs", "asyncio", "structlog", "difflib", "email", "inspect")
+"""What the list of commands does without, too: `--help` alone is to come in a blink."""
+MOST_FAST_MODULES = 120
 HEAVY = ("pyarrow", "httpx", "jinja2", "starlette", "uvicorn", "apsw", "msgspec")
 MOST_MODULES = 300
 """Each costs a fraction of a millisecond; `scripts/bench` measures the time itself."""
@@ -85,6 +88,31 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     count, *heavy = done.stderr.split()
     assert heavy == []
     assert int(count) <= MOST_MODULES
+
+
+@pytest.mark.slow
+def test_the_list_of_commands_needs_no_parser_of_commands() -> None:
+    """It is asked for by whoever has forgotten a name, and takes three times as long with cyclopts and rich."""
+    code = (
+        "import sys; from batch.cli import main; main(['--help']); "
+        f"print(len(sys.modules), *(name for name in {HEAVY + FAST!r} if name in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    count, *heavy = done.stderr.split()
+    assert heavy == []
+    assert int(count) <= MOST_FAST_MODULES
+
+
+@pytest.mark.parametrize("columns", ["30", "80", "200"])
+def test_the_list_of_commands_is_what_the_parser_would_print(
+    columns: str, monkeypatch: pytest.MonkeyPatch, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two that print one page must not drift apart."""
+    monkeypatch.setenv("COLUMNS", columns)
+    printed = cli("--help").out
+    assert cli("-h").out == printed
+    app.make_app(None)(["--help"])
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(
