@@ -105,7 +105,7 @@ def bought(
     from batch.cli import live
     from batch.core import failpoints, logs
 
-    _load(alone=loaded.tools is None)
+    _load(alone=loaded.tools is None and loaded.labels is None)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     show = live.show(progress)
     jobs.make_room(loaded)
@@ -184,11 +184,8 @@ def _load(*, alone: bool) -> None:
 def _execute(job: Job, options: RunOptions, show: Show) -> Report:
     import anyio
 
-    from batch.core import withoutpandas
     from batch.run import command
 
-    if job.tools is None and job.labels is None:  # else code of the job's own is loaded here, which may want it
-        withoutpandas.tell_arrow()
     # A busy event loop may keep the ledger's writer off the interpreter for one interval at every hand-over; the
     # default of 5 ms is felt in each commit. Set here and not in the Python API, which changes nothing of its host.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
