@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,8 @@ from batch.core.records import Incoming, Lane, Message, Outcome, Outgoing, RowRe
 from batch.http.client import Client
 from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
+from batch.ledger.group import Group, Written
+from batch.ledger.queue import GroupQueue
 from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
 from batch.limits.limiter import Limiter
@@ -188,16 +190,25 @@ def _reply(content: str | None, finish: str, calls: list[str] | None = None) -> 
     return _json({"model": "glm-4", "request_id": "r", "usage": usage, "task_status": "SUCCESS", "choices": [choice]})
 
 
+class KeepingQueue(GroupQueue):
+    """A queue that remembers what was put into it, one entry for what is committed together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queued: list[Record] = []
+
+    def put(self, records: Sequence[Written]) -> Group:
+        self.queued.append(tuple(records))
+        return super().put(records)
+
+
 class Keeping(Ledger):
-    """A ledger that remembers what was queued, one entry for what is committed together."""
+    """A ledger that remembers what was queued."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.queued: list[Record] = []
-
-    def _put(self, *records: Any) -> None:
-        self.queued.append(records)
-        super()._put(*records)
+        self._queue = kept = KeepingQueue()
+        self.queued = kept.queued
 
     def turn_of(self, call_id: str) -> int:
         """The turn that a call was sent for."""
