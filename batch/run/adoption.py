@@ -88,9 +88,9 @@ class Adoption:
         self._more.set()
 
     async def run(self) -> None:
-        """Take rows up as long as there are some; runs until cancelled."""
+        """Take rows up as long as there are some; runs until the run stops, or is cancelled."""
         try:
-            while True:
+            while not self._state.stopping:  # then the ids are left to the next run
                 if not self._left:
                     self._more = anyio.Event()
                     await self._more.wait()
