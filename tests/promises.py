@@ -98,6 +98,7 @@ PROMISES = (
             "tests/system/runs/test_faults.py::test_every_row_is_ok_in_the_end_and_the_bill_is_bounded",
             "tests/system/runs/test_faults.py::test_usage_that_was_not_said_is_null_and_counted_and_never_zero",
             "tests/system/runs/test_faults.py::test_what_was_booked_is_told_the_same_everywhere",
+            "tests/system/nights/test_month.py::test_thirty_nights_that_were_bought_answer_the_questions_of_the_readme",
             "tests/system/real/test_llama_cpp.py::test_both_lanes_give_the_same_answers_and_book_the_tokens_that_the_server_counts",
             "tests/system/real/test_nginx.py::test_a_gateway_that_closes_after_five_requests_costs_no_call",
         ),

@@ -10,8 +10,8 @@ import pytest
 from batch.core import failpoints
 from tests.system.kills.stage import CHUNKS, Stage, expected_answers, simulator
 
-ROWS = 60
-GROWN = 80
+ROWS = 36
+GROWN = 48
 REWRITES = ("publish.rewrite_written", "publish.rewrite_named")
 TASKS_ONLY = ("accepted.received", "accepted.committed")
 
@@ -43,7 +43,7 @@ def test_a_run_killed_at_a_failpoint_continues_to_the_same_table(
     lane: str, name: str, tmp_path: Path, url: str, answers: dict[int, str]
 ) -> None:
     """Ours: promise 1 and 2, at the first and at a later passing of the point."""
-    stage = Stage(tmp_path / "job", url, lane, rows=ROWS, rows_per_part=20)
+    stage = Stage(tmp_path / "job", url, lane, rows=ROWS, rows_per_part=12)
     assert stage.run(f"{name}:1") == -9, f"{name} was never passed: {stage.said}"
     stage.run(f"{name}:2")
     stage.finish()
@@ -56,7 +56,7 @@ def test_a_rewrite_killed_in_any_step_leaves_the_part_whole(
 ) -> None:
     """Ours: a part that grows is replaced only whole, and its old rows stay where they are."""
     stage = Stage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=1_000)
-    assert stage.run(None, "--limit", "30") == 0, stage.said
+    assert stage.run(None, "--limit", "18") == 0, stage.said
     before = stage.results("n, row_number")
     stage.write_input(GROWN)
     (stage.folder / "job.toml").write_text(

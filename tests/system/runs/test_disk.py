@@ -45,10 +45,12 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def rows(mill: Mill, count: int = 300) -> None:
-    """Rows that do not compress."""
+def rows(mill: Mill, count: int = 100, *, ballast: int = 6_000) -> None:
+    """Rows that do not compress, each with so many bytes."""
     chance = random.Random(7)
-    mill.write([{"n": n, "question": f"What of {n}?", "ballast": chance.randbytes(2_000).hex()} for n in range(count)])
+    mill.write(
+        [{"n": n, "question": f"What of {n}?", "ballast": chance.randbytes(ballast).hex()} for n in range(count)]
+    )
 
 
 @pytest.mark.parametrize(("kib", "lane"), [(16, "sync"), (900, "task"), (1_900, "sync")])
@@ -58,7 +60,7 @@ def test_a_full_disk_ends_the_run_with_advice_and_more_room_finishes_it(
     """Promise 7 and exit code 5; promises 1 and 2 across it."""
     mill = make(lane=lane)
     mill.out = disk(kib) / "out"
-    mill.output = {"rows_per_part": 150}
+    mill.output = {"rows_per_part": 50}
     rows(mill)
     code, said = mill.command()
     assert code == 5, said
@@ -69,8 +71,8 @@ def test_a_full_disk_ends_the_run_with_advice_and_more_room_finishes_it(
     disk(32_000)
     code, said = mill.command()
     assert code == 0, said
-    mill.check_table(300)
-    assert mill.one("n") == list(range(300))
+    mill.check_table(100)
+    assert mill.one("n") == list(range(100))
     mill.check_books(at_risk=2 * 16)
     assert mill.pending() == []
     assert mill.run().state == "nothing_to_do"
@@ -91,7 +93,7 @@ def filled_and_freed(mill: Mill, place: Path, full: Callable[[], object], free: 
     free()
     again, said = command(mill.out, mill.folder)
     assert again == 0, said
-    mill.check_table(100)
+    mill.check_table(40)
     mill.check_books(at_risk=16)
     assert mill.pending() == []
     return code
@@ -102,9 +104,9 @@ def test_a_disk_filled_at_any_of_twenty_points_of_a_run_goes_on_after_space_is_f
     mill = make()
     place = disk(32_000)
     mill.out = place / "out"
-    mill.output = {"rows_per_part": 20}
+    mill.output = {"rows_per_part": 8}
     mill.save()
-    rows(mill, 100)
+    rows(mill, 40, ballast=5_000)
     sizes = [4, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 480, 512]
     codes = [filled_and_freed(mill, place, partial(disk, size), partial(disk, 32_000)) for size in sizes]
     assert codes == [5] * 20
@@ -115,9 +117,9 @@ def test_a_disk_without_room_for_another_file_goes_on_after_some_are_freed(make:
     mill = make()
     place = disk(32_000)
     mill.out = place / "out"
-    mill.output = {"rows_per_part": 20}
+    mill.output = {"rows_per_part": 8}
     mill.save()
-    rows(mill, 100)
+    rows(mill, 40, ballast=5_000)
     codes = [
         filled_and_freed(mill, place, partial(disk, 32_000, files), partial(disk, 32_000)) for files in range(2, 22, 2)
     ]
@@ -134,7 +136,7 @@ def test_a_disk_that_stays_full_says_the_same_again_and_loses_nothing(make: Make
         assert code == 5, said
     disk(32_000)
     assert mill.command()[0] == 0
-    mill.check_table(300)
+    mill.check_table(100)
     mill.check_books(at_risk=2 * 16)
 
 
@@ -149,14 +151,14 @@ runpy.run_module("batch", run_name="__main__", alter_sys=True)
 def test_a_file_that_may_not_grow_is_a_full_disk(limit: int, make: Make) -> None:
     """Exit code 5 without being root: the quota of a file's size."""
     mill = make()
-    mill.output = {"rows_per_part": 150}
+    mill.output = {"rows_per_part": 50}
     rows(mill)
     code, said = mill.command(program=(sys.executable, "-c", LIMITED.format(limit=limit)))
     assert code == 5, said
     assert str(mill.out) in said
     assert "bug" not in said
     assert mill.command()[0] == 0
-    mill.check_table(300)
+    mill.check_table(100)
     mill.check_books(at_risk=16)
     assert mill.pending() == []
 

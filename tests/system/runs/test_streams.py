@@ -125,7 +125,7 @@ def test_a_limit_is_a_line_for_streams_too(mix: Mix, tmp_path: Path) -> None:
     """Slots are held to the end of a stream, and its tokens are counted when its usage comes."""
     clock = PatientClock()
     world = World(clock, {**mix.scenario(), **PACED})
-    mix.write(tmp_path, mix.rows(70.0))
+    mix.write(tmp_path, mix.rows(50.0))
     report = virtual(tmp_path, world, mix.job, ENVIRON)
     assert (report.exit_code, report.totals.rows_failed, report.totals.refused) == (0, 0, 0)
     judge = world.app.provider.judge

@@ -1,0 +1,241 @@
+"""The two cores that things are measured on: programs pinned to one, the stub to the other, and what each run took.
+
+Owns the temporary folder, the stub's process, inputs and job files. Which figures there are is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "bench.0123456789abcdef"
+JOB = """
+name = "bench"
+[input]
+path = "rows.jsonl"
+{input}
+[prompt]
+user = {user}
+[model]
+provider = "{provider}"
+name = "{model}"
+lane = "{lane}"
+base_url = "{url}"
+[limits]
+concurrency = {concurrency}
+{limits}
+"""
+PATHS = {"glm": ("api/paas/v4", "glm-4"), "openai": ("v1", "gpt-5-mini")}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one run of a program took."""
+
+    rows: int
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    began: float
+    """In seconds of the wall clock."""
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, start and end of the program included."""
+        return self.rows / self.wall_s
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds for a thousand rows."""
+        return self.cpu_s / self.rows * 1_000
+
+
+class Machine:
+    """Where things are measured.
+
+    Args:
+        folder: for all that is written, emptied by whoever made it.
+        rounds: how often what takes less than a minute is measured.
+        scale: the share of the rows that is measured, less than 1 to see that all of it works; then no figure counts.
+        peers: by name, the interpreter of an environment that has other programs; empty without `--peers`.
+    """
+
+    def __init__(self, folder: Path, *, rounds: int, scale: float, peers: Mapping[str, Path]) -> None:
+        self.folder = folder
+        self.rounds = rounds
+        self.scale = scale
+        self.peers = peers
+        cores = sorted(os.sched_getaffinity(0))
+        self._mine, self._stubs = cores[0], cores[-1]
+        self.url = ""
+
+    def rows(self, count: int) -> int:
+        """So many rows, or the share of them that is measured."""
+        return max(20, int(count * self.scale))
+
+    # -- the stub ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def stub(self, *, tls: bool = False) -> Iterator[None]:
+        """A stub of its own while a figure is measured; `url` is its root."""
+        file = self.folder / f"port-{time.monotonic_ns()}"
+        certificate = self._certificate() if tls else []
+        command = [sys.executable, str(Path(__file__).with_name("stub.py")), str(file), *certificate]
+        process = subprocess.Popen(["taskset", "-c", str(self._stubs), *command])
+        try:
+            while not file.exists():
+                if process.poll() is not None:
+                    raise SystemExit("bench: the stub did not start; its words are above")
+                time.sleep(0.02)
+            self.url = f"{'https' if tls else 'http'}://localhost:{file.read_text(encoding='ascii')}"
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+    def _certificate(self) -> list[str]:
+        """A certificate for this machine, as files."""
+        paths = [str(self.folder / "certificate.pem"), str(self.folder / "key.pem")]
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        subprocess.run([*command, "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+        return paths
+
+    def seen(self) -> dict[str, Any]:
+        """When each request came to the stub since it was last reset, and what became of its tasks."""
+        return self._told("_seen")
+
+    def count(self) -> tuple[int, float]:
+        """How many requests came since then, and when the first did; however many there are, this takes no time."""
+        found = self._told("_count")
+        return found["posts"], found["first"] or 0.0
+
+    def reset(self) -> None:
+        """Let the stub forget what it has seen."""
+        self._told("_reset")
+
+    def _told(self, what: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/{what}") as answer:  # noqa: S310 - our own stub
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    # -- jobs -------------------------------------------------------------------------------------------------------
+
+    def write_rows(self, rows: int, *, size: int = 400, channel: str = "mail") -> Path:
+        """The input: rows that are all different.
+
+        Args:
+            rows: how many.
+            size: of the text of each, in bytes.
+            channel: what stands in a column that no prompt has.
+        """
+        path = self.folder / "rows.jsonl"
+        ballast = ("the customer writes about an order that has not arrived yet. " * (size // 62 + 1))[:size]
+        with path.open("w", encoding="utf-8") as file:
+            for number in range(rows):
+                record = {"id": number, "text": f"Ticket {number}: {ballast}", "channel": channel}
+                file.write(json.dumps(record) + "\n")
+        return path
+
+    def job(
+        self,
+        kind: str,
+        *,
+        provider: str = "glm",
+        lane: str = "sync",
+        concurrency: int = 64,
+        limits: str = "",
+        user: str = "{{ text }}",
+        keys: str = "",
+    ) -> None:
+        """Write the job over the input.
+
+        Args:
+            kind: the first part of the path, by which the stub knows how to answer.
+            provider: whose dialect is spoken.
+            lane: in which the rows are asked.
+            concurrency: how many are in flight.
+            limits: more lines of `[limits]`.
+            user: the template.
+            keys: more lines of `[input]`.
+        """
+        path, model = PATHS[provider]
+        text = JOB.format(
+            input=keys, user=json.dumps(user), provider=provider, model=model, lane=lane,
+            url=f"{self.url}/{kind}/{path}", concurrency=concurrency, limits=limits,
+        )  # fmt: skip
+        (self.folder / "job.toml").write_text(text, encoding="utf-8")
+
+    @property
+    def out(self) -> Path:
+        """The output folder of the job."""
+        return self.folder / "out"
+
+    # -- programs ---------------------------------------------------------------------------------------------------
+
+    def ours(self, rows: int, *, fresh: bool = True, code: int = 0) -> Spent:
+        """The whole command, as a user gives it, over the job that was written last.
+
+        Args:
+            rows: how many it has to do.
+            fresh: begin with no output folder.
+            code: how it has to end.
+        """
+        if fresh:
+            shutil.rmtree(self.out, ignore_errors=True)
+        return self.run([*self.command(), "--progress", "none"], rows, code=code)
+
+    def command(self) -> list[str]:
+        """The words of the command."""
+        return [sys.executable, "-m", "batch", "run", str(self.folder), "-o", str(self.out)]
+
+    def run(self, command: Sequence[str], rows: int, *, code: int = 0) -> Spent:
+        """Run a program on our core to its end.
+
+        Args:
+            command: the program and its arguments.
+            rows: how many it does.
+            code: how it has to end.
+        """
+        began, at = time.time(), time.perf_counter()
+        process = self.start(command)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - at
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != code:
+            log = (self.folder / "said.txt").read_text(encoding="utf-8")[-2_000:]
+            raise SystemExit(f"bench: {' '.join(command)} ended with {process.returncode}:\n{log}")
+        return Spent(rows, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, began)
+
+    def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a program on our core; what it says is kept in a file, its own state in our folder."""
+        more = {"ZHIPUAI_API_KEY": KEY, "OPENAI_API_KEY": KEY, "ZAI_API_KEY": KEY}
+        more["PROMPTMILL_STATE"] = str(self.folder / "state")
+        if self.url.startswith("https"):
+            more["SSL_CERT_FILE"] = str(self.folder / "certificate.pem")
+        with (self.folder / "said.txt").open("wb") as said:
+            pinned = ["taskset", "-c", str(self._mine), *command]
+            return subprocess.Popen(pinned, env={**os.environ, **more}, stdout=said, stderr=said, cwd=ROOT)
+
+    def kill_after(self, posts: int) -> None:
+        """The whole command, killed once the stub has had so many requests."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        process = self.start([*self.command(), "--progress", "none"])
+        while self.count()[0] < posts:
+            if process.poll() is not None:
+                raise SystemExit("bench: the run was over before it could be killed; raise the number of rows")
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)

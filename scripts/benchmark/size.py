@@ -1,0 +1,103 @@
+"""Figures of size: memory over many rows and long ones, an even pace over millions, continuing, rewriting."""
+
+from __future__ import annotations
+
+import json
+
+from benchmark.figures import Figure, Goal, Value
+from benchmark.machine import Machine
+
+
+def memory(machine: Machine) -> list[Value]:
+    """Peak memory over a million rows with answers of 200 bytes, and how much more that is than 20,000 take."""
+    few, many = machine.rows(20_000), machine.rows(1_000_000)
+    with machine.stub():
+        peaks = []
+        for count in (few, many):
+            machine.write_rows(count)
+            machine.job("short")
+            peaks.append(machine.ours(count).peak_mb)
+    return [
+        Value(f"peak memory over {many:,} rows", peaks[1], "MB", Goal(180, 150, is_least=False)),
+        Value("more than", peaks[1] - peaks[0], "MB", Goal(20, is_least=False), f"{few:,} rows"),
+    ]
+
+
+def long_rows(machine: Machine) -> list[Value]:
+    """Peak memory over 1,000 rows of 100 kB, and over 300 prompts with a file of 1 MB in each."""
+    goal = Goal(200, 160, is_least=False)
+    found = []
+    with machine.stub():
+        count = machine.rows(1_000)
+        machine.write_rows(count, size=100_000)
+        machine.job("now")
+        found.append(Value(f"peak memory over {count:,} rows of 100 kB", machine.ours(count).peak_mb, "MB", goal))
+        count = machine.rows(300)
+        files = machine.folder / "files"
+        files.mkdir(exist_ok=True)
+        with (machine.folder / "rows.jsonl").open("w", encoding="utf-8") as rows:
+            for number in range(count):
+                (files / f"{number}.txt").write_text(f"{number} and on. ".ljust(1_000_000, "x"), encoding="utf-8")
+                rows.write(json.dumps({"id": number, "name": f"files/{number}.txt"}) + "\n")
+        machine.job("now", user="{{ file(name) }}")
+        found.append(Value(f"peak memory over {count:,} prompts of 1 MB", machine.ours(count).peak_mb, "MB", goal))
+    return found
+
+
+def drift(machine: Machine) -> list[Value]:
+    """The rate of the last tenth of two million rows, as a share of that of the first."""
+    count = machine.rows(2_000_000)
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("now")
+        machine.ours(count)
+        posts = sorted(machine.seen()["posts"])
+    tenth = count // 10
+    first, last = posts[tenth - 1] - posts[0], posts[-1] - posts[-tenth]
+    return [Value(f"rate of the last {tenth:,} rows", first / last, "x", Goal(0.97, 1), f"the first {tenth:,}")]
+
+
+def again(machine: Machine) -> list[Value]:
+    """How soon the first new request comes when ten million rows go on half done, and what the command takes then.
+
+    The first half is bought, and not made up: what a ledger holds is the business of the program that writes it.
+    """
+    count = machine.rows(10_000_000)
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("short")
+        machine.kill_after(count // 2)
+        machine.reset()
+        spent = machine.ours(count - count // 2, fresh=False)
+        first = machine.count()[1] - spent.began
+    return [
+        Value(f"first request when {count:,} rows go on half done", first, "s", Goal(3, 1, is_least=False)),
+        Value("peak memory of going on", spent.peak_mb, "MB", Goal(250, is_least=False)),
+    ]
+
+
+def rewrite(machine: Machine) -> list[Value]:
+    """Peak memory when a column of the input changes that nobody asks about, so that every part is written anew."""
+    count = machine.rows(1_000_000)
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("short", keys='key = "id"')
+        machine.ours(count)
+        before = {path: path.stat().st_mtime_ns for path in (machine.out / "results").iterdir()}
+        machine.write_rows(count, channel="web")
+        machine.reset()
+        spent = machine.ours(count, fresh=False)
+        if machine.count()[0]:
+            raise SystemExit("bench: rows were asked again, and nothing but a column beside them had changed")
+    if any(path.exists() and path.stat().st_mtime_ns == at for path, at in before.items()):
+        raise SystemExit("bench: a part was not written anew")
+    return [Value(f"peak memory of rewriting {count:,} rows", spent.peak_mb, "MB", Goal(200, is_least=False))]
+
+
+FIGURES = [
+    Figure("memory", "peak memory, 20,000 to 1,000,000 rows", memory, is_long=True),
+    Figure("long-rows", "peak memory with rows of 100 kB and prompts of 1 MB", long_rows),
+    Figure("drift", "rate of the last 200,000 of 2,000,000 rows beside the first", drift, is_long=True),
+    Figure("again", "going on with 10,000,000 rows, half done", again, is_long=True),
+    Figure("rewrite", "rewriting every part of 1,000,000 rows", rewrite, is_long=True),
+]

@@ -1,0 +1,185 @@
+"""Figures of speed: rows and tasks a second, CPU a row, many in flight, streams, and how soon a command begins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import median as middle
+
+from benchmark import rivals
+from benchmark.figures import Figure, Goal, Value, median
+from benchmark.machine import KEY, Machine, Spent
+
+WIDTH = 64
+HELP = ["-m", "batch", "--help"]
+
+
+def beside(rounds: int, ours: Callable[[], Spent], theirs: Callable[[], Spent]) -> tuple[list[Spent], list[Spent]]:
+    """Both in turn, so often."""
+    found = [(theirs(), ours()) for _ in range(rounds)]
+    return [mine for _, mine in found], [other for other, _ in found]
+
+
+def program(machine: Machine, text: str, kind: str, rows: int, *, python: str, base: str = "api/paas/v4") -> Spent:
+    """A program of others over the input that was written last.
+
+    Args:
+        machine: where.
+        text: the program.
+        kind: the first part of the path, by which the stub knows how to answer.
+        rows: how many it has to do.
+        python: the interpreter that has what it needs.
+        base: the rest of the path.
+    """
+    words = [str(machine.folder / "rows.jsonl"), f"{machine.url}/{kind}/{base}", str(WIDTH), KEY]
+    return machine.run([python, "-c", text, *words], rows)
+
+
+def rows(machine: Machine) -> list[Value]:
+    """Rows a second, JSONL to Parquet, over 20,000 rows, beside the bare loop and lm-deluge."""
+    count = machine.rows(20_000)
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("now", concurrency=WIDTH)
+
+        def bare() -> Spent:
+            return program(machine, rivals.BARE, "now", count, python=sys.executable)
+
+        mine, loops = beside(machine.rounds, lambda: machine.ours(count), bare)
+        found = [
+            median("rows a second on one core", [one.rate for one in mine], "rows/s"),
+            median("CPU seconds for 1,000 rows", [one.cpu for one in mine], "s"),
+            _ratio("rows/s", mine, loops, None, "a bare loop on the same transport that keeps nothing"),
+        ]
+        if "lm-deluge" in machine.peers:
+            found += [_ratio("rows/s", *_deluge(machine, count), Goal(4, 6), "lm-deluge")]
+    return found
+
+
+def _ratio(what: str, mine: list[Spent], theirs: list[Spent], goal: Goal | None, who: str) -> Value:
+    return median(what, [a.rate / b.rate for a, b in zip(mine, theirs, strict=True)], "x", goal, who)
+
+
+def _deluge(machine: Machine, count: int) -> tuple[list[Spent], list[Spent]]:
+    python = str(machine.peers["lm-deluge"])
+    return beside(
+        machine.rounds,
+        lambda: machine.ours(count),
+        lambda: program(machine, rivals.DELUGE, "now", count, python=python, base="v1"),
+    )
+
+
+def cpu(machine: Machine) -> list[Value]:
+    """CPU for 1,000 rows over 200,000 rows, as a share of what lm-deluge takes for 20,000."""
+    return _long_run(machine, tls=False, goal=Goal(0.22, 0.15, is_least=False))
+
+
+def tls(machine: Machine) -> list[Value]:
+    """The same over TLS."""
+    return _long_run(machine, tls=True, goal=Goal(0.27, 0.19, is_least=False))
+
+
+def _long_run(machine: Machine, *, tls: bool, goal: Goal) -> list[Value]:
+    few, many = machine.rows(20_000), machine.rows(200_000)
+    theirs: list[Spent] = []
+    with machine.stub():
+        machine.write_rows(few)
+        machine.job("now", concurrency=WIDTH)
+        if "lm-deluge" in machine.peers:
+            theirs = _deluge(machine, few)[1]
+    with machine.stub(tls=tls):
+        machine.write_rows(many)
+        machine.job("now", concurrency=WIDTH)
+        mine = machine.ours(many)
+    name = " over TLS" if tls else ""
+    found = [Value(f"CPU seconds for 1,000 of {many:,} rows{name}", mine.cpu, "s")]
+    found += [Value(f"peak memory{name}", mine.peak_mb, "MB")]
+    if theirs:
+        share = mine.cpu / middle(one.cpu for one in theirs)
+        found.append(Value(f"CPU a row{name}", share, "x", goal, f"lm-deluge over {few:,} rows"))
+    return found
+
+
+def tasks(machine: Machine) -> list[Value]:
+    """Tasks a second in lane `task` (submit, poll, collect), beside threads on zai-sdk."""
+    count = machine.rows(5_000)
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("tasks", lane="task", concurrency=WIDTH)
+        if "sdk" not in machine.peers:
+            return [median("tasks a second", [machine.ours(count).rate for _ in range(machine.rounds)], "tasks/s")]
+        python = str(machine.peers["sdk"])
+        mine, theirs = beside(
+            machine.rounds,
+            lambda: machine.ours(count),
+            lambda: program(machine, rivals.ZAI, "tasks", count, python=python),
+        )
+    told = median("tasks a second", [one.rate for one in mine], "tasks/s")
+    return [told, _ratio("tasks/s", mine, theirs, Goal(6, 10), "zai-sdk in 64 threads")]
+
+
+def in_flight(machine: Machine) -> list[Value]:
+    """2,000 in flight at 2 s each: the share of 1,000 rows a second, from the first request to the last answer."""
+    count = machine.rows(20_000)
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("late/2000", concurrency=2_000)
+        shares, peaks = [], []
+        for _ in range(min(3, machine.rounds)):
+            machine.reset()
+            peaks.append(machine.ours(count).peak_mb)
+            posts = machine.seen()["posts"]
+            shares.append(100 * count / 1_000 / (max(posts) - min(posts) + 2))
+    return [
+        median("of 1,000 rows/s with 2,000 in flight", shares, "%", Goal(95, 98)),
+        median("peak memory with 2,000 in flight", peaks, "MB", Goal(250, is_least=False)),
+    ]
+
+
+def streams(machine: Machine) -> list[Value]:
+    """Streams of 200 chunks in lane `stream`, at once and dripping, beside the openai package."""
+    count = machine.rows(1_000)
+    python = str(machine.peers.get("sdk", sys.executable))
+    found = []
+    for kind, how in (("stream", "that arrive at once"), ("drip", "a chunk every millisecond")):
+        with machine.stub():
+            machine.write_rows(count)
+            machine.job(kind, provider="openai", lane="stream", concurrency=WIDTH)
+            mine, theirs = beside(
+                min(3, machine.rounds),
+                lambda: machine.ours(count),
+                lambda kind=kind: program(machine, rivals.OPENAI, kind, count, python=python, base="v1"),  # type: ignore[misc]
+            )
+        found.append(_ratio(f"streams/s {how}", mine, theirs, None, "the openai package"))
+    return found
+
+
+def start(machine: Machine) -> list[Value]:
+    """How soon `--help` and the first request come, as multiples of `python -c pass` in the same run."""
+    count = machine.rows(20_000)
+    helps, firsts = [], []
+    with machine.stub():
+        machine.write_rows(count)
+        machine.job("now", concurrency=WIDTH)
+        for _ in range(machine.rounds):
+            bare = min(machine.run([sys.executable, "-c", "pass"], 1).wall_s for _ in range(3))
+            helps.append(min(machine.run([sys.executable, *HELP], 1).wall_s for _ in range(3)) / bare)
+            machine.reset()
+            began = machine.ours(count).began
+            firsts.append((machine.count()[1] - began) / bare)
+    who = "python -c pass"
+    return [
+        median("time of --help", helps, "x", Goal(12, 8, is_least=False), who),
+        median(f"time to the first request of {count:,} rows", firsts, "x", Goal(40, 25, is_least=False), who),
+    ]
+
+
+FIGURES = [
+    Figure("rows", "rows a second, beside a bare loop and lm-deluge", rows),
+    Figure("cpu", "CPU a row over 200,000 rows, beside lm-deluge", cpu, is_long=True),
+    Figure("tls", "the same over TLS", tls, is_long=True),
+    Figure("tasks", "tasks a second, beside zai-sdk", tasks),
+    Figure("in-flight", "2,000 in flight at 2 s", in_flight),
+    Figure("streams", "streams a second, beside the openai package", streams),
+    Figure("start", "--help and the first request, beside a bare python", start),
+]
