@@ -101,22 +101,15 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Callable[[apsw.
         run: the run that admits it.
         shared: whether rows that ask the same share an answer.
     """
-    rows = msgspec.json.encode(
-        [
-            (
-                plan.first_work + place,
-                *(row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part, row.fingerprint.hex()),
-                *(row.content.hex(), row.state),
-            )
-            for place, row in enumerate(plan.rows)
-        ]
-    ).decode()
-    settled = [
-        (plan.first_work + place, _encode(row.outcome))
-        for place, row in enumerate(plan.rows)
-        if row.outcome is not None
+    rows = [
+        (
+            *(work_id, plan.range, row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part),
+            *(row.fingerprint, row.content, row.state, None if row.outcome is None else _encode(row.outcome)),
+        )
+        for work_id, row in enumerate(plan.rows, plan.first_work)
     ]
-    met = msgspec.json.encode([(row_id, *found) for row_id, found in plan.seen.items()]).decode()
+    places = [(row.row_id, row.variant, row.row_number, row.part) for row in plan.rows]
+    met = [(row_id, *found) for row_id, found in plan.seen.items()]
 
     def change(db: apsw.Connection) -> InLedger:
         adopted: list[int] = []
@@ -126,28 +119,17 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Callable[[apsw.
                 "INSERT INTO ranges(range, rows, size, digest) VALUES(?,?,?,?)",
                 (plan.range, spilled_rows(plan.rows), *(plan.spill or (None, None))),
             )
-            db.execute(
-                "INSERT INTO pending"
-                "(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, content, state) "
-                "SELECT value->>0, ?2, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, "
-                "unhex(value->>7), unhex(value->>8), value->>9 "
-                "FROM json_each(?1)",
-                (rows, plan.range),
+            db.executemany(
+                "INSERT INTO pending(work, range, idx, row_id, variant, variant_no, row_number, part, "
+                "fingerprint, content, state, outcome) "
+                "VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+                rows,
             )
-            db.execute(
-                "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
-                "SELECT row_id, variant, row_number, part FROM pending WHERE range=? AND work >= ?",
-                (plan.range, plan.first_work),
-            )
-            db.executemany("UPDATE pending SET outcome=?2 WHERE work=?1", settled)
+            db.executemany("INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) VALUES(?,?,?,?)", places)
             adopted = _adopt_held(db, plan)
             if shared:
                 waiting = copies.share(db, _keys(plan))
-        db.execute(
-            "INSERT OR REPLACE INTO seen(row_id, times, place) "
-            "SELECT value->>0, value->>1, value->>2 FROM json_each(?)",
-            (met,),
-        )
+        db.executemany("INSERT OR REPLACE INTO seen(row_id, times, place) VALUES(?,?,?)", met)
         index.learn_contents(db, plan.known)
         _go_on_from(db, plan, run)
         return InLedger(frozenset(adopted), waiting)
