@@ -102,7 +102,7 @@ def bought(
         RefusedToStart: nothing was sent.
     """
     from batch.cli import live
-    from batch.core import failpoints, logs
+    from batch.core import arrowmemory, failpoints, logs
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     show = live.show(progress)
@@ -110,6 +110,7 @@ def bought(
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     with show:
         show.starting(loaded.name)
+        arrowmemory.use_system()
         _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
     return report, show.settled_here
