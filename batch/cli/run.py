@@ -103,7 +103,7 @@ def bought(
         RefusedToStart: nothing was sent.
     """
     from batch.cli import live
-    from batch.core import failpoints, logs
+    from batch.core import arrowmemory, failpoints, logs
 
     _load(alone=loaded.tools is None and loaded.labels is None)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
@@ -112,6 +112,7 @@ def bought(
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     with show:
         show.starting(loaded.name)
+        arrowmemory.use_system()
         _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
     return report, show.settled_here

@@ -246,7 +246,7 @@ def _read(old: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     for number in range(old.num_row_groups):
         group = old.metadata.row_group(number)
         rows = max(1, min(READ_ROWS, group.num_rows * READ_BYTES // max(1, group.total_byte_size)))
-        yield from old.iter_batches(rows, row_groups=[number])
+        yield from old.iter_batches(rows, row_groups=[number], use_threads=False)
 
 
 def _places(schema: pa.Schema) -> dict[tuple[bool, str], int]:

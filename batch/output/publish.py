@@ -36,7 +36,7 @@ from batch.output.folder import OutputFolder
 from batch.output.input_columns import inputs_of
 from batch.output.standing import with_standing
 
-CALLS_BATCH: Final = 5_000
+CALLS_BATCH: Final = 1_000
 CALLS_OF_A_FILE: Final = 10_000
 """So many calls are worth a file of their own at any time; see `Publisher.prepare`."""
 SLICE_BYTES: Final = 4 << 20

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
-from batch.core.records import Outcome, RowRequest
+from batch.core.records import Outcome
 from batch.input.batches import Position
 from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger import copies, index
-from batch.ledger.reader import PendingRow
 from batch.ledger.totals import Planned
 from batch.plan.row_ids import Seen
+from batch.prompts.variants import Packed
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -64,14 +64,14 @@ class RangePlan(msgspec.Struct, frozen=True):
     next_part: int
     spill: tuple[int, bytes] | None = None
     """Size and digest of the spill, None when no row was admitted."""
-    requests: list[RowRequest | None] = []
+    requests: list[Packed | None] = []
     """For each row what it asks, where that was kept for who hands it out; of each model the first rows have it."""
 
-    def pending(self, place: int) -> PendingRow:
-        """One of its rows as the ledger will have it."""
+    def pending(self, place: int) -> tuple[Any, ...]:
+        """One of its rows as the ledger will have it: the values of a `PendingRow`."""
         row = self.rows[place]
         where = row.row_number, row.part, row.fingerprint, row.variant_no
-        return PendingRow(self.first_work + place, self.range, row.idx, row.row_id, row.variant, *where)
+        return self.first_work + place, self.range, row.idx, row.row_id, row.variant, *where
 
     @property
     def to_send(self) -> int:

@@ -22,7 +22,7 @@ from batch.input.source import Source
 from batch.job.job import InputSpec
 from batch.ledger.index import Gone, Key
 from batch.ledger.schema import reason
-from batch.plan.row_ids import Identified, identify
+from batch.plan.row_ids import Identified, Seen, identify
 
 READ_ROWS: Final = 1_000
 EXAMPLES: Final = 3
@@ -133,7 +133,7 @@ class Pass:
                 self.unreadable += 1
                 if failure is not None and len(self.unreadable_first) < EXAMPLES:
                     self.unreadable_first.append(failure.message)
-        met: dict[str, tuple[int, str]] = {}
+        met: Seen = {}
         with kept_aside("the ids of the input"):
             rows = identify(batch, self._spec, {}, self)
             for row in rows:

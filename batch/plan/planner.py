@@ -16,7 +16,6 @@ row.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
@@ -40,7 +39,7 @@ from batch.plan.admission import Admitted, RangePlan, spilled_rows
 from batch.plan.kinds import kind_of, samples_had
 from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
-from batch.prompts.variants import Variant, Variants
+from batch.prompts.variants import Packed, Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
@@ -64,9 +63,9 @@ class _Found(msgspec.Struct):
     seen: Seen = {}
     known: list[tuple[str, str, bytes]] = []
     """(row_id, variant, content) that the index is to learn."""
-    requests: list[RowRequest | None] = []
+    requests: list[Packed | None] = []
     """For each row what it asks, as far as that is kept."""
-    rooms: dict[str, float] = {}
+    rooms: dict[str, int] = {}
     """By model, how many bytes of that may still be kept."""
 
     def add(self, row: Admitted, variant: Variant, request: RowRequest | None) -> None:
@@ -78,12 +77,12 @@ class _Found(msgspec.Struct):
             request: what it asks; None when it is not asked.
         """
         self.rows.append(row)
-        if request is not None:
-            # Below zero it only falls: when one has no room, none behind it has.
-            cost = request.bytes if request.bytes <= KEPT_ROW_BYTES else math.inf
-            self.rooms[variant.model] = left = self.rooms.get(variant.model, 0) - cost
-            request = request if left >= 0 else None
-        self.requests.append(request)
+        packed = None
+        if request is not None and self.rooms.get(variant.model, 0) > 0:
+            packed = variant.packed(request) if request.bytes <= KEPT_ROW_BYTES else None
+            # When one is not kept, none behind it is.
+            self.rooms[variant.model] = 0 if packed is None else self.rooms[variant.model] - request.bytes
+        self.requests.append(packed)
 
 
 class Numbers(msgspec.Struct):

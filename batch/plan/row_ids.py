@@ -16,8 +16,8 @@ from batch.core.records import Failure
 from batch.input.batches import SourceBatch, input_failure
 from batch.job.job import InputSpec
 
-Seen = dict[str, tuple[int, str]]
-"""By id: how often it was met in this pass, and where first."""
+Seen = dict[str, tuple[int, str | None]]
+"""By id: how often it was met in this pass, and where first; None without a key column, where nobody is told."""
 
 
 class SeenBefore(Protocol):
@@ -37,7 +37,7 @@ class Identified(NamedTuple):
 
 
 def identify(
-    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str]], reader: SeenBefore
+    batch: SourceBatch, spec: InputSpec, seen: Mapping[str, tuple[int, str | None]], reader: SeenBefore
 ) -> list[Identified]:
     """The identity of every row of a batch.
 
@@ -53,7 +53,7 @@ def identify(
     found = []
     for index, (base, wrong) in enumerate(bases):
         before = here.get(base) or seen.get(base) or known.get(base)
-        place = batch.place(index)
+        place = batch.place(index) if spec.key is not None else None
         if before is None:
             row_id, met = base, {base: (1, place)}
         else:
@@ -64,7 +64,7 @@ def identify(
                 times += 1
                 row_id = f"{base}-{times}"
             met = {base: (times, before[1] or place), row_id: (1, place)}
-            if spec.key is not None:
+            if spec.key is not None and place is not None:
                 # What the reader found wrong with the row comes first.
                 wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901 - goes on with the better one
         here.update(met)

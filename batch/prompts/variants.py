@@ -10,7 +10,7 @@ knows no row but the one it is handed.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -27,6 +27,9 @@ from batch.providers import message_rules, parameters
 from batch.providers.parameters import Finding
 from batch.providers.service import Service
 from batch.tools.registry import ToolSet
+
+Packed: TypeAlias = "tuple[Any, ...]"
+"""The messages of a request, packed: their size in bytes, then role and text of each."""
 
 
 class Variant:
@@ -114,6 +117,28 @@ class Variant:
                 if finding.level == "error":
                     raise PromptFault(finding.line())
         return RowRequest(messages, self.model, {**self._fixed, **given}, follow_ups, size)
+
+    def packed(self, request: RowRequest) -> Packed | None:
+        """The messages of a request in as little memory as can be, to wait so; None where they are more than texts.
+
+        What is packed holds nothing that the garbage collector looks at: ten thousand requests that wait as they are
+        cost more of its time than making them again.
+        """
+        if self._columns or request.follow_ups:
+            return None
+        texts: list[str] = []
+        for message in request.messages:
+            content = message.get("content")
+            if len(message) != 2 or type(content) is not str:
+                return None
+            texts += message["role"], content
+        return request.bytes, *texts
+
+    def unpacked(self, packed: Packed) -> RowRequest:
+        """The request that was packed."""
+        texts = iter(packed[1:])
+        messages = [{"role": role, "content": content} for role, content in zip(texts, texts, strict=True)]
+        return RowRequest(messages, self.model, self._fixed, (), packed[0])
 
     def says_nothing(self, record: Mapping[str, Any], request: RowRequest | None = None) -> bool:
         """Whether the row is not to be sent because there is nothing in it to be asked.

@@ -25,7 +25,7 @@ from batch.ledger.index import IndexReader
 from batch.ledger.reader import PendingRow
 from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
-from batch.prompts.variants import Variants
+from batch.prompts.variants import Packed, Variants
 
 SLICE_BYTES: Final = 4 << 20
 MOST_ROWS: Final = 500
@@ -48,7 +48,8 @@ class Stretch(NamedTuple):
     """The work number of the first row of the range."""
     last: int
     """The work number up to which every row of this feeder's is among them that is to be asked."""
-    rows: deque[ReadyRow]
+    rows: deque[tuple[tuple[Any, ...], Packed]]
+    """Of each the values of its `PendingRow`, and what it asks."""
 
 
 class Feeder:
@@ -105,7 +106,7 @@ class Feeder:
             but: work numbers of those among them that are not handed out: others take care of them.
         """
         self._kept.append((stretch, but))
-        self.kept_bytes += sum(ready.request.bytes for ready in stretch.rows)
+        self.kept_bytes += sum(packed[0] for _, packed in stretch.rows)
 
     def ready(self, count: int, most_bytes: float = math.inf) -> list[ReadyRow]:
         """The next rows, if they are kept; reads nothing. Empty when `next` is to be asked, or none is left.
@@ -118,16 +119,16 @@ class Feeder:
         while self._kept and self._kept[0][0].first <= self._after + 1:
             (_, last, rows), but = self._kept[0]
             while rows:
-                size = rows[0].request.bytes
+                size: int = rows[0][1][0]
                 if len(taken) >= count or (taken and size > most_bytes):
                     return taken
-                row = rows.popleft()
+                values, packed = rows.popleft()
                 self.kept_bytes -= size
                 # One of them may have been read from the spill by a `next` that found the range before it was kept.
-                if row.row.work_id > self._after and row.row.work_id not in but:
-                    taken.append(row)
+                if values[0] > self._after and values[0] not in but:
+                    taken.append(self._unpacked(PendingRow(*values), packed))
                     most_bytes -= size
-                    self._after = row.row.work_id
+                    self._after = values[0]
             self._kept.popleft()
             self._after = max(self._after, last)
         return taken
@@ -165,6 +166,11 @@ class Feeder:
             raise PromptFault("its input is lost: it is neither in pending/ nor in the source as it was asked")
         with Spill(self._folder.spill(row.range)) as spill:
             return self._ask(row, spill.records(row.idx, 1, self._columns, keys=self._keys)[0])
+
+    def _unpacked(self, row: PendingRow, packed: Packed) -> ReadyRow:
+        variant = self._variants.named(row.variant)
+        assert variant is not None  # it was planned in this process
+        return ReadyRow(row, variant.unpacked(packed))
 
     def _render(self, rows: list[PendingRow], most_bytes: float) -> list[ReadyRow]:
         """The first of these rows with their messages, as far as these have room; at least one."""

@@ -16,7 +16,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import apsw
@@ -35,7 +35,7 @@ from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
 from batch.run.copies import Copies
-from batch.run.feeder import Feeder, ReadyRow, Stretch
+from batch.run.feeder import Feeder, Stretch
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.submit.attempt import CallContext
@@ -166,12 +166,12 @@ class Intake:
         share = KEPT_BYTES // len(self._feeders)
         plan = planner.next_range({model: share - feeder.kept_bytes for model, feeder in self._feeders.items()})
         first, last = plan.first_work, plan.first_work + len(plan.rows) - 1
-        rows: dict[str, deque[ReadyRow]] = {model: deque() for model in self._feeders}
+        rows: dict[str, deque[Any]] = {model: deque() for model in self._feeders}
         ends = dict.fromkeys(self._feeders, last)
         for place, (row, request) in enumerate(zip(plan.rows, plan.requests, strict=True)):
             model = self._model(row.variant)
             if request is not None:
-                rows[model].append(ReadyRow(plan.pending(place), request))
+                rows[model].append((plan.pending(place), request))
             elif row.state == 0:
                 ends[model] = min(ends[model], first + place - 1)
         return plan, {model: Stretch(first, ends[model], rows[model]) for model in rows if rows[model]}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batch.prompts.sizes import ROW_BYTES, size_of
-from tests.prompts.test_variants import questions
+from tests.prompts.test_variants import only, questions
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,31 @@ def test_prompts_of_one_job_read_a_file_once(tmp_path: Path) -> None:
     )
     row = {"text": "hi"}
     assert short.request(row).messages[0]["content"] is long.request(row).messages[0]["content"]
+
+
+def test_a_request_of_texts_is_packed_and_unpacked_as_it_was() -> None:
+    """Roles, texts, parameters and size; a text is not copied."""
+    asked = only(questions(prompt={"system": "Be brief.", "user": "{{ text }}"}, parameters={"temperature": 0.5}))
+    request = asked.request({"text": "hi"})
+    packed = asked.packed(request)
+    assert packed is not None
+    assert asked.unpacked(packed) == request
+    assert asked.unpacked(packed).messages[1]["content"] is request.messages[1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "model", "row"),
+    [
+        ({"turns": "text"}, {}, {"text": ["one", "two"]}),
+        ({"user": "{{ text }}", "images": ["photo"]}, {}, {"text": "hi", "photo": "https://h/a.png"}),
+        ({"messages": "text"}, {}, {"text": [{"role": "user", "content": "hi", "name": "me"}]}),
+        ({"user": "{{ text }}"}, {"parameters": {"max_tokens": {"column": "most"}}}, {"text": "hi", "most": 5}),
+    ],
+    ids=["later turns", "a picture", "more than role and content", "parameters of its own"],
+)
+def test_a_request_that_is_more_than_texts_is_not_packed(
+    prompt: dict[str, Any], model: dict[str, Any], row: dict[str, Any]
+) -> None:
+    """It is made again from the spill."""
+    asked = only(questions(prompt=prompt, **model))
+    assert asked.packed(asked.request(row)) is None

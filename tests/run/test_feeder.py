@@ -209,7 +209,8 @@ def kept(folder: OutputFolder, prompt: Variants, works: range, last: int | None 
     """These rows as planning keeps them; `last` is the last one of the range."""
     with LedgerReader(folder.ledger) as reader:
         rows = reader.unsent(works.start - 1, len(works))
-    ready = [ReadyRow(row, prompt.first.request({"q": f"{row.work_id} kept"})) for row in rows]
+    asked = [prompt.first.packed(prompt.first.request({"q": f"{row.work_id} kept"})) for row in rows]
+    ready = [(tuple(row)[:9], packed) for row, packed in zip(rows, asked, strict=True) if packed is not None]
     return Stretch(works.start, works.stop - 1 if last is None else last, deque(ready))
 
 
