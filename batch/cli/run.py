@@ -103,7 +103,7 @@ def bought(
         RefusedToStart: nothing was sent.
     """
     from batch.cli import live
-    from batch.core import arrowmemory, failpoints, logs
+    from batch.core import failpoints, logs
 
     _load(alone=loaded.tools is None and loaded.labels is None)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
@@ -112,7 +112,6 @@ def bought(
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     with show:
         show.starting(loaded.name)
-        arrowmemory.use_system()
         _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
     return report, show.settled_here
@@ -166,12 +165,13 @@ def _load(*, alone: bool) -> None:
     Args:
         alone: no code of a job's own runs in this process, which may want to hand pyarrow what pandas made.
     """
-    from batch.core import arrowstart, process
+    from batch.core import arrowmemory, arrowstart, process
 
     ours = process.is_ours()
     if ours:
         gc.disable()  # what is loaded makes objects by the hundred thousand, and no rubbish
     try:
+        arrowmemory.use_system()
         if alone:
             arrowstart.without_pandas()
         from batch.run import command  # noqa: F401

@@ -26,7 +26,9 @@ def test_an_ordinary_run_loads_only_what_it_uses(tmp_path: Path) -> None:
         "import gc, sys\n"
         "from batch.__main__ import main\n"
         "code = main()\n"
-        f"print(code, gc.isenabled(), gc.get_freeze_count() > 10_000, *(n for n in {NOT_NEEDED!r} if n in sys.modules))\n"
+        "import pyarrow as pa\n"
+        "print(code, gc.isenabled(), gc.get_freeze_count() > 10_000, pa.default_memory_pool().backend_name,\n"
+        f"    *(n for n in {NOT_NEEDED!r} if n in sys.modules))\n"
     )
     with scripted(lambda _: reply()) as server:
         (tmp_path / "job.toml").write_text(
@@ -41,4 +43,4 @@ def test_an_ordinary_run_loads_only_what_it_uses(tmp_path: Path) -> None:
             check=True,
             env={"OPENAI_API_KEY": "sk-0123456789abcdef", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         )
-    assert done.stdout.splitlines()[-1].split() == ["0", "True", "True"], done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["0", "True", "True", "system"], done.stdout + done.stderr

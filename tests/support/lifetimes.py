@@ -267,7 +267,7 @@ class Life:
         async with Keeping(self.path) as ledger:
             self.provider.turn_of = ledger.turn_of
             for records in self.records:
-                ledger._put(*records)
+                ledger.record(*records)
             await ledger.committed()
             with EffectsReader(self.path) as replay:
                 if not replay.outcomes(0):
