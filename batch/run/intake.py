@@ -237,22 +237,22 @@ class Intake:
     def _admitted(self, admission: RangePlan, kept: InLedger) -> None:
         """Count a range that is durable, and take up rows that come with the id of an overdue task."""
         numbered = list(enumerate(admission.rows, admission.first_work))
-        to_send = Counter(
-            self._model(row.variant)
-            for work_id, row in numbered
-            if row.state == 0 and work_id not in kept.adopted and work_id not in kept.copies
-        )
+        others = kept.adopted | kept.copies
+        variants = Counter([row.variant for work_id, row in numbered if row.state == 0 and work_id not in others])
+        to_send: Counter[str] = Counter()
+        for variant, rows in variants.items():
+            to_send[self._model(variant)] += rows
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing
         if kept.adopted:
             self._adoption.take_up(
                 (work_id, self._model(row.variant)) for work_id, row in numbered if work_id in kept.adopted
             )
-        self._state.rows_admitted((row.part, row.outcome) for row in admission.rows if not row.refreshed)
+        self._state.rows_admitted([(row.part, row.outcome) for row in admission.rows if not row.refreshed])
         if self._copies is not None:  # after the state knows that their parts wait for them
             self._copies.admitted(Counter(row.variant for work_id, row in numbered if work_id in kept.copies))
         enough = max(1, self._checked.job.output.rows_per_part // ENOUGH_OF_A_PART)
-        self._state.rows_refreshed((row.part for row in admission.rows if row.refreshed), enough=enough)
+        self._state.rows_refreshed([row.part for row in admission.rows if row.refreshed], enough=enough)
         if admission.rows:
             counts = {"rows": len(admission.rows), "read": self.planned.read, "new": self.planned.new}
             logger().info("range_admitted", range=admission.range, **counts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -169,8 +170,8 @@ def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, c
         clock,
         open_limits={model: 2 * limiter.model(model).concurrency for model in dict.fromkeys([*feeders, *beside])},
         open_bytes=OPEN_BYTES / len(feeders),
-        size_of=lambda row: row.request.bytes,
-        model_of=lambda row: row.request.model,
+        size_of=attrgetter("request.bytes"),
+        model_of=attrgetter("request.model"),
         sent_to=lambda row: row.model,
         needs_slot=lambda row: row.call is None and row.replied is None,
     )
