@@ -15,6 +15,7 @@ import urllib.request
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 
 from batch.ledger.writer import Ledger
 from batch.run import command as run_command
+from tests.support import bills
 from tests.support.ledgers import read
 from tests.system.faults.stage import CONCURRENCY, TOOLS, command
 from tests.system.runs.conftest import Mill
@@ -225,14 +227,17 @@ def go_on(history: History, expected: Expected, cut: Cut, *, skip: bool) -> None
     """From one cut to the end, and all that must hold there."""
     history.back_to(cut)
     journaled = {row[0] for row in read(cut.folder / "ledger.db", "SELECT call_id FROM calls WHERE late IS NULL")}
-    before = len(history.books())
+    before, since = len(history.books()), datetime.now(UTC)
     history.play(cut.step + (skip and cut.step + 1 < len(history.steps)))
     assert plain(history.table()) == expected.table
     calls = history.calls()
     book = {call["client_call_id"]: call for call in calls}
     assert len(book) == len(calls), "a call stands twice in the book"
     assert journaled <= book.keys(), "a call that was sent is not in the book"
-    for record in history.books()[before:]:
+    new = history.books()[before:]
+    open_ = {name for name, call in book.items() if call["total_tokens"] is None}
+    bills.agree([history.mill.out], new, open_=open_, since=since, by_day=False)
+    for record in new:
         found = book[record["client_call_id"]]
         assert record["billed"] or not found["total_tokens"]
         assert found["total_tokens"] in (None, record["total_tokens"])
