@@ -68,7 +68,7 @@ class Prices:
         self._host = host
         self._found: dict[tuple[str, str], tuple[_Groups, ...]] = {}
         self._bounds: dict[tuple[str, str, Tier, int], tuple[Rates, ...]] = {}
-        self._latest: dict[tuple[str, str, Tier], tuple[int, tuple[Rates, ...]]] = {}
+        self._latest: dict[tuple[str, str, str | None, str], tuple[int, tuple[Rates, ...]]] = {}
         """By what was asked for: the minute, and the lines that counted in it."""
 
     @classmethod
@@ -145,10 +145,7 @@ class Prices:
             tier: `service_tier` of the answer, else of the request; None is the standard one.
             lane: how the call travelled.
         """
-        known = tier_of(tier, lane)
-        if known is None:
-            return None
-        for line in self._at(provider, model, at_us, known):
+        for line in self._now(provider, model, at_us, tier, lane):
             if line.holds(prompt_tokens, completion_tokens):
                 return line
         return None
@@ -164,16 +161,10 @@ class Prices:
         lane: str = "sync",
     ) -> Charge | None:
         """What a call of these tokens costs, or None when there is no price for it; the rest is as in `rates`."""
-        line = self.rates(
-            provider,
-            model,
-            at_us,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            tier=tier,
-            lane=lane,
-        )
-        return None if line is None else Charge(line.cost(usage), line.currency, line.id)
+        for line in self._now(provider, model, at_us, tier, lane):
+            if line.holds(usage.prompt_tokens, usage.completion_tokens):
+                return Charge(line.cost(usage), line.currency, line.id)
+        return None
 
     def bound(
         self,
@@ -246,14 +237,19 @@ class Prices:
 
     def _at(self, provider: str, model: str, at_us: int, tier: Tier) -> tuple[Rates, ...]:
         """The lines that count at a moment: one for each band; empty when there are none."""
-        minute = at_us // _MINUTE_US  # prices change at whole minutes, and most calls are of the same one
-        known = self._latest.get((provider, model, tier))
+        group = self._group(provider, model, at_us, tier)
+        return () if group is None else group.at(at_us)
+
+    def _now(self, provider: str, model: str, at_us: int, tier: str | None, lane: str) -> tuple[Rates, ...]:
+        """`_at` for a tier as a call names it; prices change at whole minutes, and most calls are of the same one."""
+        asked, minute = (provider, model, tier, lane), at_us // _MINUTE_US
+        known = self._latest.get(asked)
         if known is None or known[0] != minute:
             if len(self._latest) >= _CACHE_MAX:
                 self._latest.clear()
-            group = self._group(provider, model, at_us, tier)
-            known = minute, () if group is None else group.at(at_us)
-            self._latest[provider, model, tier] = known
+            named = tier_of(tier, lane)
+            known = minute, () if named is None else self._at(provider, model, at_us, named)
+            self._latest[asked] = known
         return known[1]
 
     def _group(self, provider: str, model: str, at_us: int, tier: Tier) -> _Group | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from batch.core.canonical import Fingerprint
-from batch.core.records import Failure, RowRequest
+from batch.core.records import Failure, Message, RowRequest
 from batch.job.job import Job, PromptSpec
 from batch.labels.schema import LabelSchema
 from batch.prompts import emptiness, images
@@ -136,8 +136,9 @@ class Variant:
 
     def unpacked(self, packed: Packed) -> RowRequest:
         """The request that was packed."""
-        texts = iter(packed[1:])
-        messages = [{"role": role, "content": content} for role, content in zip(texts, texts, strict=True)]
+        messages: list[Message] = []
+        for place in range(1, len(packed), 2):
+            messages.append({"role": packed[place], "content": packed[place + 1]})  # noqa: PERF401 - once a row
         return RowRequest(messages, self.model, self._fixed, (), packed[0])
 
     def says_nothing(self, record: Mapping[str, Any], request: RowRequest | None = None) -> bool:
@@ -226,6 +227,10 @@ class Variants:
     def named(self, variant: str) -> Variant | None:
         """The variant of this name, if the job has it."""
         return self._named.get(variant)
+
+    def unpacked(self, variant: str, packed: Packed) -> RowRequest:
+        """The request that a variant of the job packed."""
+        return self._named[variant].unpacked(packed)
 
     def check(self, names: Collection[str]) -> list[str]:
         """What is wrong with any of them for an input with these columns, each fault once."""

@@ -126,7 +126,8 @@ class Feeder:
                 self.kept_bytes -= size
                 # One of them may have been read from the spill by a `next` that found the range before it was kept.
                 if values[0] > self._after and values[0] not in but:
-                    taken.append(self._unpacked(PendingRow(*values), packed))
+                    row = PendingRow(*values)
+                    taken.append(ReadyRow(row, self._variants.unpacked(row.variant, packed)))
                     most_bytes -= size
                     self._after = values[0]
             self._kept.popleft()
@@ -166,11 +167,6 @@ class Feeder:
             raise PromptFault("its input is lost: it is neither in pending/ nor in the source as it was asked")
         with Spill(self._folder.spill(row.range)) as spill:
             return self._ask(row, spill.records(row.idx, 1, self._columns, keys=self._keys)[0])
-
-    def _unpacked(self, row: PendingRow, packed: Packed) -> ReadyRow:
-        variant = self._variants.named(row.variant)
-        assert variant is not None  # it was planned in this process
-        return ReadyRow(row, variant.unpacked(packed))
 
     def _render(self, rows: list[PendingRow], most_bytes: float) -> list[ReadyRow]:
         """The first of these rows with their messages, as far as these have room; at least one."""

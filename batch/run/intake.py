@@ -238,9 +238,9 @@ class Intake:
         """Count a range that is durable, and take up rows that come with the id of an overdue task."""
         numbered = list(enumerate(admission.rows, admission.first_work))
         others = kept.adopted | kept.copies
-        variants = Counter([row.variant for work_id, row in numbered if row.state == 0 and work_id not in others])
+        asked = [row.variant for work, row in numbered if not (row.outcome or row.refreshed or work in others)]
         to_send: Counter[str] = Counter()
-        for variant, rows in variants.items():
+        for variant, rows in Counter(asked).items():
             to_send[self._model(variant)] += rows
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing

@@ -50,7 +50,8 @@ async def ask(context: CallContext, row: Row, rules: steps.Rules) -> Outcome | t
         StorageError: the ledger cannot be written.
     """
     limiter, ledger, dialect = context.limiter, context.ledger, context.dialect
-    lease = limiter.at_once(limiter.model(row.request.model), row.work_id)
+    asked = row.request.model
+    lease = limiter.at_once(limiter.models.get(asked) or limiter.model(asked), row.work_id)
     if lease is None:
         return None
     call = context.open_call(row, "sync", lease)

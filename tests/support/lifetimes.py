@@ -25,6 +25,7 @@ from batch.http.client import Client
 from batch.labels.tries import LabelRules
 from batch.ledger.effects import EffectsReader
 from batch.ledger.group import Group, Written
+from batch.ledger.group import Record as Named
 from batch.ledger.queue import GroupQueue
 from batch.ledger.reader import JournaledCall, LedgerReader
 from batch.ledger.writer import Ledger
@@ -198,7 +199,7 @@ class KeepingQueue(GroupQueue):
         self.queued: list[Record] = []
 
     def put(self, records: Sequence[Written]) -> Group:
-        self.queued.append(tuple(records))
+        self.queued.append(tuple(Named(*record) for record in records))
         return super().put(records)
 
 
