@@ -150,13 +150,16 @@ class Connection(AnswerParser, asyncio.Protocol):
             return seen.received == self._came
         return reuse.holds_nothing(self._raw) or not self._unread()  # under TLS what is read is not what came
 
-    def send(self, data: bytes, future: asyncio.Future[Answer], taker: Taker | None = None) -> None:
+    def send(
+        self, data: bytes, future: asyncio.Future[Answer], taker: Taker | None = None, *, body: bytes = b""
+    ) -> None:
         """Start an exchange.
 
         Args:
-            data: the whole request.
+            data: the request, whole but for `body`.
             future: gets the answer, or the error that the exchange ends with.
             taker: takes the body of a stream as it comes.
+            body: what is written behind `data`.
         """
         assert self.transport is not None
         self._begin(taker)
@@ -165,8 +168,10 @@ class Connection(AnswerParser, asyncio.Protocol):
         self.streamed = taker is not None
         if self.reused:
             self._before = self._acked + self._sent if self._acked is not None else reuse.acknowledged(self._raw)
-        self._sent += len(data)
+        self._sent += len(data) + len(body)
         self.transport.write(data)
+        if body:
+            self.transport.write(body)
         self._shared.deadlines.start(self)
         if taker is not None:
             self._waiting = Waiting(self._unread, self._expired, self._lingered)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, str], ...]
 
+APART: Final = 65_536
+"""Bytes from which on a body is written by itself: one write costs less than two, and memory more than a write."""
 KEPT: Final = 64
 """Beginnings that are kept: every poll has a path of its own, and tokens change; what is in use comes back at once."""
 
@@ -26,10 +28,12 @@ KEPT: Final = 64
 class Sealed:
     """The bytes of a request. No repr shows them: in a frame they would show the key in a traceback with locals."""
 
-    __slots__ = ("data",)
+    __slots__ = ("body", "data")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, body: bytes = b"") -> None:
         self.data = data
+        self.body = body
+        """What follows `data`: a large body, which is not copied behind its head."""
 
 
 class Heads:
@@ -63,6 +67,8 @@ class Heads:
         last = _line(*headers[-1]) if headers else b""
         if body is None:
             return Sealed(b"%b%b\r\n" % (begun.data, last))
+        if len(body) > APART:
+            return Sealed(b"%b%bContent-Length: %d\r\n\r\n" % (begun.data, last, len(body)), body)
         return Sealed(b"%b%bContent-Length: %d\r\n\r\n%b" % (begun.data, last, len(body), body))
 
     def _begin(self, key: tuple[str, bool, bool, Headers]) -> Sealed:

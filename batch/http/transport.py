@@ -73,7 +73,7 @@ class Transport:
             shelf = self._streamed if connection.streamed else self._whole
             idle_s = loop.time() - connection.idle_since
             future: asyncio.Future[Answer] = loop.create_future()
-            connection.send(request.data, future, taker)
+            connection.send(request.data, future, taker, body=request.body)
             try:
                 _has_left(taker, asks=asks)
                 answer = await future

@@ -68,6 +68,12 @@ class ModelRows(Generic[R]):
             return False
         return self.open <= 0 or self.open_bytes + self.size_of(self.unstarted[0]) <= self.open_bytes_limit
 
+    @property
+    def held_by_size(self) -> bool:
+        """Whether senders have nothing to do only because of the size of what is open."""
+        idle = bool(self.crew and self.unstarted) and self.open < self.open_limit
+        return idle and not self.has_unstarted
+
     def begin(self) -> R:
         """Hand out the next new row, which counts as open from now on."""
         row = self.unstarted.popleft()

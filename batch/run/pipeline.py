@@ -32,7 +32,7 @@ from batch.run.learning import OFTEN
 from batch.run.oldest import oldest
 from batch.run.spending import money_left, use_of, waits_for_money
 from batch.run.whole_pass import follow_input
-from batch.run.wiring import wire
+from batch.run.wiring import OPEN_BYTES, wire
 
 FOLLOW_UP_WORKERS: Final = 64
 """Polls and tool turns at the same time; the slots bound the rows they are for."""
@@ -229,7 +229,9 @@ class Run:
         )
 
     def _waits_for(self) -> str | None:
-        purse, held = self._state.purse, (held_by(self._stages.limiter), self._stages.intake.waits_for)
+        stages, purse = self._stages, self._state.purse
+        memory = f"memory: open rows ask for {OPEN_BYTES >> 20} MB" if stages.schedule.held_by_size else None
+        held = (held_by(stages.limiter), stages.intake.waits_for, memory)
         said = "; ".join(text for text in held if text is not None)
         return said or (None if purse is None else waits_for_money(purse))
 

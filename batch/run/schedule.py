@@ -88,6 +88,11 @@ class Schedule(Generic[R]):
         return sum(rows.open for rows in self._rows.values())
 
     @property
+    def held_by_size(self) -> bool:
+        """Whether senders of a model have nothing to do only because what its open rows ask is so large."""
+        return any(rows.held_by_size for rows in self._rows.values())
+
+    @property
     def waiting(self) -> int:
         """Rows that wait for a time to be sent again; those whose tasks the provider holds are none."""
         return sum(self._needs_slot(row) for _, _, row in self._waiting)

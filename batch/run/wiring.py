@@ -59,8 +59,8 @@ from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
 
-OPEN_BYTES: Final = 10 << 20
-"""Of what open rows ask, all models together; a request takes two or three times as much while it is on its way."""
+OPEN_BYTES: Final = 64 << 20
+"""Of what open rows ask, all models together; a request takes twice as much while it is on its way."""
 
 
 class Stages(msgspec.Struct, frozen=True):

@@ -125,6 +125,22 @@ async def test_a_large_row_that_ends_makes_room_for_all_the_small_ones_that_fit(
     assert sorted(got) == [1, 2, 3]
 
 
+async def test_it_is_told_that_senders_wait_because_of_what_is_open() -> None:
+    """Else somebody would look in vain for the limit that keeps fewer calls in flight than were asked for."""
+    plan = sized(100)
+    plan.add("", [Item(0, size=80), Item(1, size=80)])
+    first = await plan.next_to_send("")
+    assert first is not None
+    assert not plan.held_by_size, "nobody asks for more"
+    async with anyio.create_task_group() as group:
+        group.start_soon(plan.next_to_send, "")
+        await anyio.wait_all_tasks_blocked()
+        assert plan.held_by_size
+        plan.done(first)
+        await anyio.wait_all_tasks_blocked()
+        assert not plan.held_by_size
+
+
 async def test_rows_brought_back_count_with_what_they_say() -> None:
     """After a kill no new row joins them before there is room."""
     plan = sized(100)
