@@ -174,7 +174,7 @@ def _load(*, alone: bool) -> None:
         arrowmemory.use_system()
         if alone:
             arrowstart.without_pandas()
-        from batch.run import command  # noqa: F401
+        from batch.run import command  # noqa: F401 - loading it is what is wanted
     finally:
         if ours:
             gc.freeze()

@@ -33,8 +33,8 @@ def of(job: Job) -> str:
             del whole["tools"][name]
     if job.labels is None:
         del whole["labels"]
-    # What may be spent, when, and on how much disk makes no row need work: it never was a part of what a run compares.
-    del whole["budget"], whole["limits"]["hours"], whole["limits"]["max_spill"]
+    # What may be spent, when, on how much disk and for how long makes no row need work: none of it was ever compared.
+    del whole["budget"], whole["limits"]["hours"], whole["limits"]["max_spill"], whole["limits"]["deadline_s"]
     for table in whole["provider"].values():
         del table["price"]
         if table["json"] == "none":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from statistics import median as middle
 
 from benchmark import rivals
@@ -148,7 +149,7 @@ def streams(machine: Machine) -> list[Value]:
             mine, theirs = beside(
                 min(3, machine.rounds),
                 lambda: machine.ours(count),
-                lambda kind=kind: program(machine, rivals.OPENAI, kind, count, python=python, base="v1"),  # type: ignore[misc]
+                partial(program, machine, rivals.OPENAI, kind, count, python=python, base="v1"),
             )
         found.append(_ratio(f"streams/s {how}", mine, theirs, None, "the openai package"))
     return found

@@ -95,8 +95,8 @@ async def collected(clock: HandClock, path: Path, saved: int, new: int, *, concu
                 ids=CallIds("r", reader.next_number("call")),
             )
             provider = Provider(clock, schedule)
-            context.client_for = lambda _: provider  # type: ignore[method-assign, assignment, return-value]
-            context.client = provider  # type: ignore[assignment]
+            context.client_for = lambda _: provider  # type: ignore[method-assign, assignment, return-value]  # stands in for the network
+            context.client = provider  # type: ignore[assignment]  # the same
             rules = steps.Rules(max_turns=1, tools=False)
             beside = Beside(lambda _: "glm-4", lambda _: NO_SAMPLES)
             resumer = Resumer(reader, context, schedule, rules, lambda _: ASKED, beside=beside)

@@ -95,7 +95,7 @@ def mill_of(folder: Path, provider: Provider, **limits: Any) -> Mill:
         file.write_text(f'{text}\n[limits.model."{SLOW}"]\nconcurrency = 4\n', encoding="utf-8")
         return mill.folder
 
-    mill.save = with_two_models  # type: ignore[method-assign]
+    mill.save = with_two_models  # type: ignore[method-assign]  # of this one job
     return mill
 
 
