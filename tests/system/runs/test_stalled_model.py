@@ -115,9 +115,7 @@ def wait_for(holds: Any) -> None:
         time.sleep(0.02)
 
 
-def test_a_model_that_answers_nobody_does_not_stop_the_other_and_goes_on_after_a_kill(
-    tmp_path: Path, provider: Provider
-) -> None:
+def test_a_stalled_model_does_not_stop_the_other(tmp_path: Path, provider: Provider) -> None:
     """FIELD 21: the fast model gets all its answers, which are not bought again; the slow one's rows come later."""
     mill = mill_of(tmp_path, provider)
     program = (sys.executable, "-c", FEW)
