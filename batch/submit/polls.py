@@ -41,6 +41,7 @@ LEANING: Final = 20.0
 EARLIER: Final = 0.03  # by up to this part a task is polled before its time, or after it
 LATE_PART: Final = 0.1  # of its age, between two polls of a task that takes longer than all others did
 LONGEST_POLL_S: Final = 60.0
+LATE_POLL_S: Final = 5.0  # of a task that takes longer than all others did, unless theirs lie further apart
 AGAIN_S: Final = 5.0  # between two reckonings of the times of one kind
 LARGEST: Final = 12
 
@@ -178,12 +179,12 @@ class Polls:
         times, factor = self._times(watch.kind), watch.factor
         watch.blind = not times
         if not times:
-            return max(FIRST_POLL_S, watch.growth * age_s) if age_s < LONGEST_POLL_S else age_s * (1 + LATE_PART)
+            return max(FIRST_POLL_S, watch.growth * age_s) if age_s < LONGEST_POLL_S else age_s + LATE_POLL_S
         place = bisect_right(times, (age_s * 1.02 + 0.001) / factor)
         if place < len(times):
             return times[place] * factor
         usual = times[-1] - times[-2] if len(times) > 1 else times[-1]
-        return age_s + min(max(usual, LATE_PART * age_s), LONGEST_POLL_S)
+        return age_s + max(usual, min(LATE_PART * age_s, LATE_POLL_S))
 
     def _watch(self, model: str, size: int) -> Watch:
         models = self._models

@@ -91,8 +91,8 @@ def test_polls_of_tasks_submitted_together_do_not_bunch() -> None:
     assert busiest <= 100
 
 
-def test_a_task_that_never_ends_is_polled_ever_more_seldom() -> None:
-    """A day of waiting is a few thousand polls for nobody: one a minute in the end."""
+def test_a_task_that_never_ends_is_polled_every_few_seconds() -> None:
+    """A task that an earlier process left may be old and ready at any moment; a day of waiting has an end."""
     clock = HandClock()
     polls = polls_of(clock)
     Field(polls, clock, usual).run(300)
@@ -102,8 +102,8 @@ def test_a_task_that_never_ends_is_polled_ever_more_seldom() -> None:
         clock.advance(waits[-1])
         call.exchange_began = clock.monotonic()
         waits.append(polls.next(cast("Any", call), least_s=0.0, most_s=86_400.0))
-    assert len(waits) < 1_600
-    assert max(waits) <= 61
+    assert len(waits) < 18_000
+    assert max(waits) <= 31
 
 
 def test_what_the_provider_asks_is_waited_and_the_end_of_the_time_is_not_missed() -> None:
