@@ -143,6 +143,8 @@ class Polls:
 
     def finished(self, call: OpenCall) -> None:
         """The poll that was made just now brought the result of a task."""
+        if call.earlier_s:
+            return  # it was submitted by another process, and only the wall tells how long ago: nothing to learn from
         watch = call.watch or self._watch(call.model, 0)
         by_s = max(call.exchange_began - call.started + call.earlier_s, watch.after_s)
         kind = watch.kind
