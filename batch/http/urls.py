@@ -18,9 +18,9 @@ _PLAIN: Final = re.compile(
     r"(?P<path>(?:/[A-Za-z0-9_~!$&'()*+,;=:-][A-Za-z0-9._~!$&'()*+,;=:-]*)*/?)",
     re.ASCII,
 )
-_PLAIN_PATH: Final = re.compile(
-    r"/?(?:[A-Za-z0-9_~!$&'()*+,;=:-](?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-F]{2})*/?)*", re.ASCII
-)
+_SEGMENT: Final = r"[A-Za-z0-9_~!$&'()*+,;=:-](?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-F]{2})*"
+# Each segment but the first has a slash in front: were that left open, a long one could be cut in any number of ways.
+_PLAIN_PATH: Final = re.compile(rf"(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?", re.ASCII)
 USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 

@@ -80,6 +80,12 @@ def test_every_path_goes_out_as_httpx_would_write_it(base: str, path: str) -> No
     assert urls.target(urls.parse(base), path) == theirs
 
 
+def test_a_long_path_with_an_odd_end_is_read_at_once() -> None:
+    """The number of ways to read it once doubled with each letter: this one had no end."""
+    path = f"{'a' * 80}/{'b' * 80} "
+    assert urls.target(urls.parse("http://host/v1"), path) == httpx.URL(f"http://host/v1/{path}").raw_path.decode()
+
+
 @pytest.mark.slow
 def test_a_plain_address_needs_no_httpx() -> None:
     """It takes as long to load as all the rest of a command's start."""
