@@ -20,7 +20,6 @@ from batch.core.records import Call, Outcome
 from batch.ledger import readonly, statements, wal
 from batch.ledger.pages import tells_damage
 from batch.ledger.schema import damaged, reason, way_out
-from batch.ledger.slices import within
 from batch.ledger.totals import Planned, Totals
 
 SLICE: Final = 1_000
@@ -296,18 +295,15 @@ class LedgerReader:
         """By part, how many rows it has to publish: settled ones, or such of which the input columns alone are new."""
         return dict(self._rows(statements.SETTLED_BY_PART))
 
-    def outcomes(
-        self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE, most_bytes: float = 1e18
-    ) -> list[PendingRow]:
+    def outcomes(self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE) -> list[PendingRow]:
         """Settled rows of a part that are not published, in the order of the table.
 
         Args:
             part: number of the part.
             after: row number and variant number of the last row before them.
             count: how many rows at most.
-            most_bytes: of their outcomes together, as they are kept; a single row may have more.
         """
-        rows = within(self._rows(statements.OUTCOMES, (part, *after, count)), most_bytes, column=9)
+        rows = self._rows(statements.OUTCOMES, (part, *after, count))
         return [PendingRow._make((*row[:9], _outcome(row[9]))) for row in rows]
 
     def parts(self) -> list[int]:

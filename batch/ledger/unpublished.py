@@ -140,14 +140,7 @@ class UnpublishedReader(IndexReader):
     def outcomes(
         self, part: int, *, after: tuple[int, int] = (-1, -1), count: int = SLICE, most_bytes: float = 1e18
     ) -> list[PendingRow]:
-        """Settled rows of a part that are not published, in the order of the table.
-
-        Args:
-            part: number of the part.
-            after: row number and variant number of the last row before them.
-            count: how many rows at most.
-            most_bytes: of their outcomes together, as they are kept; a single row may have more.
-        """
+        """As `LedgerReader.outcomes`, and of as many bytes at most; a single row may have more."""
         rows = []
         for *row, size in self._rows(statements.SETTLED_ROWS, (part, *after, count)):
             rows.append(row)

@@ -27,19 +27,7 @@ if TYPE_CHECKING:
 
 
 class Compiled:
-    """One template, compiled by Jinja; what it is to the rest says `template.Template`.
-
-    Args:
-        environment: of all templates of the prompt.
-        source: the text of the template.
-        part: where it stands under `prompt` in the job, for example `user` or `start[0]`; errors name it.
-        folder: the job's folder; tracebacks name it.
-        own_row: the input has a column of its own called `row`.
-
-    Attributes:
-        reads: the columns it reads.
-        plain: its text outside of `{{ }}` and `{% %}`.
-        bare: the columns among them that it writes as they are, without a filter.
+    """One template, compiled by Jinja; what goes in and what it is to the rest says `template.Template`.
 
     Raises:
         PromptFault: it includes another template, names a filter that does not exist, or a file that cannot be read.

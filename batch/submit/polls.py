@@ -40,8 +40,8 @@ LEANING: Final = 20.0
 """Tasks of one size are believed to take as long as all of the model, as if so many of them had been seen."""
 EARLIER: Final = 0.03  # by up to this part a task is polled before its time, or after it
 LATE_PART: Final = 0.1  # of its age, between two polls of a task that takes longer than all others did
-LONGEST_POLL_S: Final = 60.0
-LATE_POLL_S: Final = 5.0  # of a task that takes longer than all others did, unless theirs lie further apart
+LATE_POLL_S: Final = 5.0  # at most, unless the polls of others lie further apart
+LONGEST_POLL_S: Final = 60.0  # which they do by this much at most
 AGAIN_S: Final = 5.0  # between two reckonings of the times of one kind
 LARGEST: Final = 12
 
@@ -181,12 +181,12 @@ class Polls:
         times, factor = self._times(watch.kind), watch.factor
         watch.blind = not times
         if not times:
-            return max(FIRST_POLL_S, watch.growth * age_s) if age_s < LONGEST_POLL_S else age_s + LATE_POLL_S
+            return max(FIRST_POLL_S, watch.growth * age_s) if age_s < LONGEST_POLL_S else _late(age_s)
         place = bisect_right(times, (age_s * 1.02 + 0.001) / factor)
         if place < len(times):
             return times[place] * factor
         usual = times[-1] - times[-2] if len(times) > 1 else times[-1]
-        return age_s + max(usual, min(LATE_PART * age_s, LATE_POLL_S))
+        return max(age_s + min(usual, LONGEST_POLL_S), _late(age_s))
 
     def _watch(self, model: str, size: int) -> Watch:
         models = self._models
@@ -243,6 +243,11 @@ def _models(kept: str | None) -> dict[str, _Model]:
             int(size): _Kind(model, Durations.of(weights)) for size, weights in kinds.items() if size.isdigit()
         }
     return models
+
+
+def _late(age_s: float) -> float:
+    """The age at which a task is polled next that is older than any is known to become."""
+    return age_s + min(LATE_PART * age_s, LATE_POLL_S)
 
 
 def _size(messages: Sequence[Message]) -> int:
