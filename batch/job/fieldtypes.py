@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 
@@ -29,9 +30,12 @@ def table_kind(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def meta(kind: Any, attribute: str, default: Any) -> Any:
-    """An attribute of the `Meta` of an annotated type; the default when none says it."""
+    """An attribute of the `Meta` of an annotated type, or of one in `type | None`; the default when none says it."""
+    said = getattr(kind, "__metadata__", ())
+    if get_origin(kind) in (Union, UnionType):
+        said = [item for one in get_args(kind) for item in getattr(one, "__metadata__", ())]
     # The last one wins: an alias such as `Seconds` says less than the field that uses it.
-    values = (getattr(item, attribute, None) for item in reversed(getattr(kind, "__metadata__", ())))
+    values = (getattr(item, attribute, None) for item in reversed(said))
     return next((value for value in values if value is not None), default)
 
 

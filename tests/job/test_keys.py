@@ -51,6 +51,13 @@ def every_name() -> set[str]:
     return found
 
 
+def test_what_a_key_takes_is_said_in_words() -> None:
+    """And not as the type stands in the code: a key that may be left out is told like any other."""
+    told = {key.name: key.takes for key in keys.all_keys()}
+    assert [name for name, takes in told.items() if "Annotated" in takes or "typing." in takes] == []
+    assert told["limits.deadline_s"] == told["limits.call_timeout_s"]
+
+
 def test_every_key_that_a_job_may_have_is_explained_and_no_other() -> None:
     """FIELD 50. Who adds a key adds a line to `batch.job.keys.KEYS`: ("what it means", 'key = an example')."""
     assert set(keys.KEYS) == every_name()
