@@ -22,7 +22,6 @@ from batch.limits.lease import Lease
 from batch.prompts import conversation
 from batch.prompts.steps import Rules, RunTools
 from batch.prompts.template import PromptFault
-from batch.run.schedule import Schedule
 from batch.run.tool_turns import repeats_itself
 from batch.submit import afford, retry
 from batch.submit.attempt import CallContext
@@ -56,12 +55,11 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 class Resumer:
-    """Brings back the open rows of one run, and hands them to its schedule.
+    """Brings back the open rows of one run, each as it was; who takes them up then is `adoption`.
 
     Args:
         reader: the ledger, for the event loop's own thread.
         context: books calls that nobody will answer, and gives saved task ids their slots.
-        schedule: takes the rows.
         rules: how a conversation goes on.
         request_of: what a row asks; it may raise `PromptFault`.
         beside: what else is known of a row.
@@ -73,7 +71,6 @@ class Resumer:
         self,
         reader: LedgerReader,
         context: CallContext,
-        schedule: Schedule[Row],
         rules: Rules,
         request_of: Callable[[PendingRow], RowRequest],
         *,
@@ -86,14 +83,8 @@ class Resumer:
         self._beside = beside or Beside()
         self._reader = reader
         self._context = context
-        self._schedule = schedule
         self._rules = rules
         self._request_of = request_of
-
-    def restore(self) -> None:
-        """Bring back every open row at once."""
-        for pending in self._reader.open_rows():
-            self._schedule.resume(self.rebuild(pending))
 
     def rebuild(self, pending: PendingRow, lease: Lease | None = None) -> Row:
         """The row as it was, with its dead calls booked and its live task in `row.call`.

@@ -114,8 +114,8 @@ def wire(
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
     turns = _tool_turns(checked, tools, reader, ledger)
-    rows = partial(Resumer, reader, context, schedule, settings.rules, request_of, tools=tools)
-    resumer = rows(beside=beside, in_doubt=Effects(reader, ledger).in_doubt)
+    in_doubt = Effects(reader, ledger).in_doubt
+    resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
     saved = stack.enter_context(SavedReader(checked.folder.ledger))
     adoption = Adoption(saved, resumer, context, schedule=schedule, state=state)
     intake = Intake(

@@ -99,7 +99,7 @@ async def collected(clock: HandClock, path: Path, saved: int, new: int, *, concu
             context.client = provider  # type: ignore[assignment]  # the same
             rules = steps.Rules(max_turns=1, tools=False)
             beside = Beside(lambda _: "glm-4", lambda _: NO_SAMPLES)
-            resumer = Resumer(reader, context, schedule, rules, lambda _: ASKED, beside=beside)
+            resumer = Resumer(reader, context, rules, lambda _: ASKED, beside=beside)
             adoption = Adoption(reader, resumer, context, schedule=schedule, state=state)
             state.restore(reader.unsettled_by_part(), {}, planned=0)
             await adoption.begin()

@@ -294,7 +294,9 @@ class Life:
         books = Books(ledger, Prices.load(), state.totals, evidence, Overtime(replay, ledger))
         context = self._context(clock, books, limiter, replay)
         try:
-            Resumer(replay, context, schedule, self.rules, lambda _: request).restore()
+            resumer = Resumer(replay, context, self.rules, lambda _: request)
+            for pending in replay.open_rows():
+                schedule.resume(resumer.rebuild(pending))
             schedule.add("", [Row(pending, request) for pending in replay.unsent(-1, 1)])
             tools = ToolTurns(cast("Executor", self.provider), ToolSet.empty(), ledger, reader=replay)
             worker = Worker(context, schedule, self.settings, tools=tools, state=state)
