@@ -31,7 +31,7 @@ WINGS: dict[str, str] = {
     "submit": "attempt call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
     "reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
-    "pricing forecast",
+    "pricing forecast doctor doctor_provider",
     "run": "blocking command metric_families progress prune status_files",
     "report": "*",
     "cli": "",
