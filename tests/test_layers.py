@@ -28,7 +28,7 @@ WINGS: dict[str, str] = {
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
+    "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
     "reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
     "pricing forecast doctor doctor_provider",

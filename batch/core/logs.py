@@ -45,6 +45,7 @@ EVENTS: Final = frozenset(
         "provider_stopped",
         "stop_requested",
         "task_overdue",
+        "telemetry_failed",
         "tool_process_ended",
         "tools_not_contained",
         "rows_removed",
