@@ -39,6 +39,7 @@ from batch.report.cost.reconcile_public import DIFFERENCE_KEYS
 from batch.report.cost.waste import WASTE
 from batch.report.forecast_json import KEYS as ESTIMATE
 from batch.report.row import STAGES
+from batch.run.metric_families import METRICS
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
 
@@ -274,6 +275,7 @@ _WORDS = (
     ("progress.", "key of status.json and of --progress json", PROGRESS),
     ("estimate.", "key of estimate --json", ESTIMATE),
     ("status.", "key of status.json", HEARTBEAT),
+    ("metrics.", "metric in metrics.prom", METRICS),
     ("by", "what cost --by takes", BY),
     ("waste", "way in which a call is paid for nothing", WASTE),
     ("difference", "how a book and a bill differ", DIFFERENCES),
