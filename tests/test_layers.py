@@ -24,7 +24,7 @@ WINGS: dict[str, str] = {
     "http": "client environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal saved",
     "input": "source batches content spill",
-    "limits": "limiter shares holding lease outage sockets tokens hours pollrate",
+    "limits": "limiter used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",

@@ -13,7 +13,7 @@ from typing import Any, Final, TypedDict
 import msgspec
 
 from batch.ledger.totals import Planned, Totals
-from batch.limits.shares import LimitUse
+from batch.limits.used import LimitUse
 
 WINDOW_S: Final = 30.0
 

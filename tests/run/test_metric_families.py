@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from batch.core.metrics import text_of
 from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
 from batch.ledger.totals import Totals
-from batch.limits.shares import LimitUse
+from batch.limits.used import LimitUse
 from batch.run import progress
 from batch.run.metric_families import LAST_SUCCESS, METRICS, Moment, families
 from tests.support.values import call, refused, unknown
