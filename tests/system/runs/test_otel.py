@@ -147,8 +147,8 @@ def test_a_run_is_one_span_and_sampled_rows_are_spans_below_it(make: Make) -> No
         assert span.kind is SpanKind.CLIENT
         assert (row.start_time or 0) <= (span.start_time or 0) <= (span.end_time or 0) <= (row.end_time or 0)
     assert [span.status.status_code for span in calls].count(StatusCode.ERROR) == 3
-    usage = sum((span.attributes or {}).get("gen_ai.usage.input_tokens", 0) for span in calls)  # type: ignore[misc]  # whole numbers all of them
-    assert usage == report.totals.prompt_tokens
+    usage: list[Any] = [(span.attributes or {}).get("gen_ai.usage.input_tokens", 0) for span in calls]
+    assert sum(usage) == report.totals.prompt_tokens
     told = "".join(span.to_json() for span in SPANS.get_finished_spans()) + str(READER.get_metrics_data())
     answers = [answer for (answer,) in mill.results("answer")]
     assert WORD not in told
