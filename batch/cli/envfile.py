@@ -40,10 +40,10 @@ class Assignment(NamedTuple):
 
 
 def read(path: Path) -> list[Assignment]:
-    """The variables of a file in its order; a name that stands there twice has its last value.
+    r"""The variables of a file in its order; a name that stands there twice has its last value.
 
     Lines are `NAME=value` or `export NAME=value`. A value in single quotes is taken as it is; in double quotes a
-    backslash makes `\\n`, `\\t`, `\\"` and `\\\\`, and the value may go over several lines; without quotes it ends
+    backslash makes `\n`, `\t`, `\"` and `\\`, and the value may go over several lines; without quotes it ends
     before a blank and a `#`. Nothing is expanded: a `$` is a `$`.
 
     Raises:
