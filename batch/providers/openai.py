@@ -23,7 +23,7 @@ from batch.providers.service import LIST, OBJECT, OUR_FIELDS, TEXT, WHOLE, YES_O
 
 if TYPE_CHECKING:
     from batch.core.records import Accepted, Incoming, Lane, Request
-    from batch.providers.base import Signer
+    from batch.providers.base import Headers, Signer
 
 CODES: Final[refusal.Codes] = {
     # codes
@@ -133,6 +133,7 @@ OPENAI: Final = Service(
     base_variable="OPENAI_BASE_URL",
     codes=CODES,
     call_id_header="X-Client-Request-Id",
+    batch_endpoint="/v1/chat/completions",
     nulls=True,
     counts="asked",
     json_word=True,
@@ -197,7 +198,12 @@ class OpenAI:
         self.service = service
         self._credentials = credentials
         self._clock = clock or Clock()
-        self._post = (("Accept", "application/json"), *credentials.headers(), ("Content-Type", "application/json"))
+        self._get: Headers = (("Accept", "application/json"), *credentials.headers())
+        self._post = (*self._get, ("Content-Type", "application/json"))
+
+    def signed(self) -> Headers:
+        """The headers of a request without a body."""
+        return self._get
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
@@ -213,7 +219,7 @@ class OpenAI:
 
     def folding(self) -> Folding:
         """A new `Folding`, which puts the pieces of an answer to `stream` together."""
-        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
+        return Folding(partial(self.refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def _outgoing(self, members: dict[str, Any], call_id: str) -> Outgoing:
         header = self.service.call_id_header
@@ -232,7 +238,7 @@ class OpenAI:
         document = loose_json.parse_object(incoming.body)
         if document is None:
             return refusal.not_json(incoming)
-        result = self._refused(document, incoming) or completion.read_loosely(
+        result = self.refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=replay, unfinished="length" if cut else None
         )
         return _cut(result) if cut and isinstance(result, Reply) else result
@@ -253,7 +259,8 @@ class OpenAI:
         """Not offered: OpenAI has no task lane."""
         raise NotImplementedError(f"provider {self.name} has no task lane: use lane sync")
 
-    def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+    def refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        """The failure that a JSON answer tells of; None when it tells of none."""
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
         envelope = refusal.parse_error(document)
