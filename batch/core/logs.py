@@ -32,6 +32,8 @@ EVENTS: Final = frozenset(
         "range_admitted",
         "part_published",
         "concurrency_lowered",
+        "key_fetched_again",
+        "key_not_fetched",
         "key_not_masked",
         "limit_adopted",
         "parameter_doubted",
