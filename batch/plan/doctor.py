@@ -46,8 +46,8 @@ AREAS: Final[dict[str, str]] = {
     "job": "Whether the job itself is right; promptmill check tells more of it.",
     "disk": "Whether the output folder can be written, and how much room there is.",
     "files": "How many files may be open at once; each call in flight needs one.",
-    "key": "Which variable, file or command the key comes from, and whether the provider takes it. The key itself is never "
-    "shown.",
+    "key": "Which variable, file or command the key comes from, and whether the provider takes it. The key itself is "
+    "never shown.",
     "proxy": "Through which proxy requests go, by HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.",
     "certificates": "Whose certificates are trusted, by SSL_CERT_FILE and SSL_CERT_DIR.",
     "name": "Whether the name of the provider's host can be looked up.",
