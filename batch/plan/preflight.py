@@ -210,18 +210,28 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     }
 
 
+def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
+    """Where the requests of a job go, and with which key.
+
+    Raises:
+        RefusedToStart: the provider, its address or the key is missing or wrong, or the way there.
+    """
+    endpoint = resolve(
+        job.model.provider,
+        base_url=job.model.base_url,
+        api_key_env=job.model.api_key_env,
+        environ=environ,
+        key_form=job.model.key_form,
+        tables=job.provider,
+        source=key_source(job.model, job.provider, job.folder),
+    )
+    environment.check(endpoint.base_url)
+    return endpoint
+
+
 def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoint | None:
     try:
-        endpoint = resolve(
-            job.model.provider,
-            base_url=job.model.base_url,
-            api_key_env=job.model.api_key_env,
-            environ=environ,
-            key_form=job.model.key_form,
-            tables=job.provider,
-            source=key_source(job.model, job.provider, job.folder),
-        )
-        environment.check(endpoint.base_url)
+        endpoint = endpoint_of(job, environ)
     except BatchError as exc:
         faults.append(str(exc))
         return None
