@@ -125,9 +125,11 @@ def endpoint_of(job: Job, environ: Mapping[str, str]) -> tuple[Endpoint | None, 
     except BatchError as exc:
         text = str(exc)
         return None, Finding(next(area for begin, area in _BEGINNINGS if begin in text), "stop", text)
-    if endpoint.key_env_used is None:
+    if endpoint.key_origin is None:
         return endpoint, Finding("key", "ok", "built in" if endpoint.service.built_in_key else "none is sent")
-    return endpoint, Finding("key", "ok", f"from {endpoint.key_env_used}")
+    if endpoint.key_source is not None and (warning := endpoint.key_source.warning()) is not None:
+        return endpoint, Finding("key", "look", warning)
+    return endpoint, Finding("key", "ok", f"from {endpoint.key_origin}")
 
 
 def _python() -> Finding:
