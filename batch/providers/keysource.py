@@ -136,7 +136,8 @@ class KeySource(msgspec.Struct, frozen=True):
         if len(raw) > MOST_BYTES:
             raise RefusedToStart(f"{self.name} prints more than any key: give a command that prints the key alone")
         if code := process.returncode:
-            how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+            name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+            how = f"with exit code {code}" if code > 0 else f"by {name}"
             raise RefusedToStart(
                 f"{self.name} ended {how}. What it said is not shown, because it may hold the key: run it yourself in "
                 f"{clean(str(self.folder), most=200)}"
