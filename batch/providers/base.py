@@ -16,6 +16,8 @@ from batch.core.redaction import MASK, Secret
 if TYPE_CHECKING:
     from batch.core.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request, Verdict
     from batch.providers.folding import Folding
+    from batch.providers.loose_json import Fields
+    from batch.providers.service import Service
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -91,6 +93,21 @@ class Dialect(Protocol):
     @property
     def lanes(self) -> frozenset[Lane]:
         """The lanes this dialect can write for."""
+
+    @property
+    def service(self) -> Service:
+        """The service it speaks to."""
+
+    def signed(self) -> Headers:
+        """The headers of a request without a body."""
+
+    def refused(self, document: Fields, incoming: Incoming) -> Failure | None:
+        """The failure that a JSON answer tells of, whatever was asked; None when it tells of none.
+
+        Args:
+            document: the members of the answer.
+            incoming: the answer.
+        """
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """The request for a complete answer in one exchange."""

@@ -134,6 +134,7 @@ OPENAI: Final = Service(
     header_variables={"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"},
     codes=CODES,
     call_id_header="X-Client-Request-Id",
+    batch_endpoint="/v1/chat/completions",
     nulls=True,
     counts="asked",
     json_word=True,
@@ -205,6 +206,10 @@ class OpenAI:
         self._signed: Headers | None = None
         self._post: Headers = ()
 
+    def signed(self) -> Headers:
+        """The headers of a request without a body."""
+        return (("Accept", "application/json"), *self._credentials.headers(), *self._more)
+
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
         return self._outgoing(body.write(self.service, request), call_id)
@@ -219,7 +224,7 @@ class OpenAI:
 
     def folding(self) -> Folding:
         """A new `Folding`, which puts the pieces of an answer to `stream` together."""
-        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
+        return Folding(partial(self.refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def _outgoing(self, members: dict[str, Any], call_id: str) -> Outgoing:
         signed = self._credentials.headers()
@@ -243,7 +248,7 @@ class OpenAI:
         document = loose_json.parse_object(incoming.body)
         if document is None:
             return refusal.not_json(incoming)
-        result = self._refused(document, incoming) or completion.read_loosely(
+        result = self.refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=replay, unfinished="length" if cut else None
         )
         return _cut(result) if cut and isinstance(result, Reply) else result
@@ -264,7 +269,8 @@ class OpenAI:
         """Not offered: OpenAI has no task lane."""
         raise NotImplementedError(f"provider {self.name} has no task lane: use lane sync")
 
-    def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+    def refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        """The failure that a JSON answer tells of; None when it tells of none."""
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
         envelope = refusal.parse_error(document)
