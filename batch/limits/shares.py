@@ -8,7 +8,8 @@ while another wants one, and is back at its part when its calls have ended.
 A model wants as many slots as it may have at all while somebody waits whom it would let go. One that holds nobody up
 wants what it holds. While rows of it are still to come (`expected`), it wants more than that: all it may have until its
 first call, for two models that start together would else go in the order of their names; from then on a fourth of an
-even part, so that a model that stalls with all it borrowed leaves the others something to go on with.
+even part, so that a model that stalls with all it borrowed leaves the others something to go on with. And who holds a
+slot leaves one for each model that holds none.
 
 For example, 20 slots and two models. While the second has nothing to send, the first takes 18. Now its answers take ten
 minutes. The second has two slots at once, and each that the first gives back, until both have ten.
@@ -39,6 +40,10 @@ def may_take(asking: ModelLimits, models: Collection[ModelLimits], slots: int, f
     if len(models) < 2:
         return True
     parts = _parts(asking, models, slots)
+    # Another may hold more than its part for long: what is left of the slots is then for those who hold none.
+    without = sum(parts[other.name] > 0 for other in models if other is not asking and not other.in_flight)
+    if asking.in_flight and free <= without:
+        return False
     if asking.in_flight < parts[asking.name]:
         return True
     # What the parts leave over, because slots cannot be divided, is anybody's.
