@@ -73,7 +73,8 @@ def test_a_key_from_a_file_is_told_by_its_place_and_one_that_others_can_read_is_
     assert (found.state, found.text) == ("ok", f"from model.key_file {tmp_path / 'some.key'}")
     (tmp_path / "some.key").chmod(0o644)
     found = told(made, {})["key"]
-    assert (found.state, found.text.endswith(f"chmod 600 {tmp_path / 'some.key'}")) == ("look", True)
+    assert (found.state, found.text) == ("look", f"from model.key_file {tmp_path / 'some.key'}")
+    assert found.way_out.endswith(f"chmod 600 {tmp_path / 'some.key'}")
 
 
 def test_without_a_job_keys_are_told_by_name() -> None:
