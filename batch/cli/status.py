@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -35,7 +35,9 @@ def status(
     if json:
         import msgspec
 
-        say_json(msgspec.json.format(msgspec.json.encode(_public(current)), indent=2).decode())
+        from batch.report.status_json import public
+
+        say_json(msgspec.json.format(msgspec.json.encode(public(current)), indent=2).decode())
     else:
         say(_lines(current))
     return EXIT_OK
@@ -222,18 +224,3 @@ def _standing(current: Status) -> Iterator[str]:
 
 def _name(entry: Standing) -> str:
     return clean(f"{entry.kind}/{entry.code}" if entry.code else entry.kind)
-
-
-def _public(current: Status) -> dict[str, Any]:
-    """The status for programs: times as text, costs as exact decimal strings."""
-    import msgspec
-
-    from batch.core.clock import iso
-
-    shown: dict[str, Any] = msgspec.structs.asdict(current)
-    for name in ("started_at", "ended_at"):
-        us = shown.pop(f"{name}_us")
-        shown[name] = None if us is None else iso(us)
-    shown["folder"] = str(current.folder)
-    shown["totals"] = current.totals.public()
-    return shown

@@ -7,7 +7,6 @@ counts come from `status.json`, which it rewrites every second; otherwise the le
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -142,8 +141,31 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     flagged: tuple[Flagged, ...] = ()
 
 
-def status_of(out: Path) -> Status:
+class TableState(msgspec.Struct, frozen=True):
+    """What is counted over the whole table, and so takes longest."""
+
+    standing: tuple[Standing, ...] = ()
+    flagged: tuple[Flagged, ...] = ()
+
+
+def table_state(out: Path) -> TableState:
+    """The failures and flags that stand in the table of an output folder.
+
+    Raises:
+        OutputError: it is no output folder.
+        StorageError: its ledger or a part cannot be read.
+    """
+    folder = opened(out)
+    with SavedReader(folder.ledger) as reader, reader.snapshot():
+        return _table_state(folder, reader.parts(), failures=sum(reader.standing_failures()))
+
+
+def status_of(out: Path, table: TableState | None = None) -> Status:
     """Where the output folder `out` stands.
+
+    Args:
+        out: the output folder; its run may be at work.
+        table: what was counted over the table a moment ago; counted now by default.
 
     Raises:
         OutputError: it is no output folder.
@@ -167,9 +189,8 @@ def status_of(out: Path) -> Status:
         last = runs[-1] if runs else None
         beyond = reader.unpublished() if last is not None and last.state == "running" else Totals()
         common["drawn"] = last is not None and reader.sample(last.run) is not None
-    common["standing"] = _standing(folder, parts if permanent + retryable else [])
-    with suppress(OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
-        common["flagged"] = _flagged(folder, parts)
+    table = table or _table_state(folder, parts, failures=permanent + retryable)
+    common |= {"standing": table.standing, "flagged": table.flagged}
     if last is None:
         return Status(state="never", **common)
     return _with_run(folder, last, beyond, common)
@@ -211,6 +232,14 @@ def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[s
         updated_at=written.get("updated_at"),
         **common,
     )
+
+
+def _table_state(folder: OutputFolder, parts: list[int], *, failures: int) -> TableState:
+    standing = _standing(folder, parts if failures else [])
+    try:
+        return TableState(standing, _flagged(folder, parts))
+    except (OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
+        return TableState(standing)
 
 
 def _oldest(reader: SavedReader) -> tuple[OldRow, ...]:

@@ -1,0 +1,227 @@
+"""All figures of one output folder, each as one object that JSON has.
+
+Owns which figures there are and what stands in each: the shapes that pages are built on. Reads the ledger, the files of
+runs and the published tables, and writes nothing; what was found in a file that is still there is not looked for again,
+so asking once more during a run is cheap. What each figure means is the matter of whoever computes it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from batch.core.clock import MICROSECONDS
+from batch.core.errors import OutputError
+from batch.ledger.reader import LedgerReader, RunRow
+from batch.report import compare_json, label_json, status_json
+from batch.report.compare import Comparison
+from batch.report.cost.public import public as cost_json
+from batch.report.cost.report import CostReport, Query
+from batch.report.cost.savings import Savings
+from batch.report.figures.memory import FileMemory
+from batch.report.figures.outstanding import outstanding
+from batch.report.figures.timeline import Timeline
+from batch.report.folders import opened
+from batch.report.labels import LabelReport
+from batch.report.status import TableState, status_of, table_state
+
+ALL_RUNS: Final = "all"
+"""Stands for all runs of a folder where one can be named."""
+Version = tuple[Any, ...]
+
+
+class Figures:
+    """The figures of one output folder; may be asked by several threads at once.
+
+    Args:
+        out: the output folder; its run may be at work.
+        name: what it is called, as a person typed it; its path by default.
+
+    Raises:
+        OutputError: it is no output folder.
+        StorageError: its ledger cannot be read.
+
+    Attributes:
+        name: what it is called.
+        folder: its layout.
+        memory: what was found in its files.
+    """
+
+    def __init__(self, out: Path, name: str | None = None) -> None:
+        self.folder = opened(out)
+        self.name = str(out) if name is None else name
+        self.memory = FileMemory()
+        self._table: tuple[Version, TableState] | None = None
+
+    # -- how it stands ----------------------------------------------------------------------------------------------
+
+    def version(self) -> Version:
+        """Changes whenever a file of the published tables is added, replaced or taken away."""
+        folders = [self.folder.results, self.folder.calls]
+        with suppress(OSError):
+            folders += sorted(self.folder.calls.iterdir())
+        return tuple(found for folder in folders if (found := _changed_ns(folder)) is not None)
+
+    def status(self) -> dict[str, Any]:
+        """What `promptmill status --json` gives.
+
+        Raises:
+            BatchError: it cannot be read.
+        """
+        version = self.version()
+        if self._table is None or self._table[0] != version:
+            self._table = (version, table_state(self.folder.root))
+        return status_json.public(status_of(self.folder.root, self._table[1]))
+
+    def overview(self, run: str | None = None) -> dict[str, Any]:
+        """How the folder stands, what happened when, and what stands out.
+
+        Args:
+            run: whose rows and calls the figures over time are of; `all` for every run, by default the last one.
+
+        Raises:
+            OutputError: there is no such run.
+            StorageError: a part or the ledger cannot be read.
+        """
+        status = self.status()
+        with LedgerReader(self.folder.ledger) as reader, reader.snapshot():
+            runs, parts, call_parts = reader.runs(), reader.parts(), reader.call_parts()
+        chosen = self._chosen(runs, run)
+        calls = [self.folder.calls_part(of, number) for of, number in call_parts if chosen in (of, None)]
+        table = [self.folder.part(number) for number in parts]
+        timeline = Timeline(calls, table, chosen, self.memory)
+        told = self._run_file(chosen if chosen is not None else runs[-1].run if runs else None)
+        job = dict(told.get("job") or {})
+        return {
+            "at": time.time(),
+            "name": self.name,
+            "run": ALL_RUNS if chosen is None else chosen,
+            "runs": [self._run(found) for found in runs],
+            "status": status,
+            "series": timeline.series(),
+            "latency": timeline.latency(),
+            "call_errors": timeline.errors(),
+            **outstanding(table, self.memory).public(),
+            "limits": status.get("limits") or {},
+            "oldest": status["oldest"],
+            "settings": job,
+            "source": told.get("source") or {},
+            "versions": told.get("versions") or {},
+        }
+
+    # -- tables over all rows -----------------------------------------------------------------------------------------
+
+    def compare(self) -> dict[str, Any]:
+        """What `promptmill compare --json --limit 0` gives.
+
+        Raises:
+            RefusedToStart: there are no two variants.
+            StorageError: a part or the ledger cannot be read.
+        """
+        comparison = Comparison(self.folder.root)
+        comparison.inputs_wanted = False
+        for _ in comparison.rows():
+            pass
+        found: dict[str, Any] = msgspec.to_builtins(compare_json.public(comparison), enc_hook=str)
+        return found
+
+    def labels(self, label: str | None = None, gold: str | None = None) -> dict[str, Any]:
+        """What `promptmill labels --json` gives, the rows behind each cell, and the labels of each run.
+
+        Args:
+            label: the column with the labels; the one there is by default.
+            gold: the column with the truth; the one that the job names by default.
+
+        Raises:
+            RefusedToStart: there are no labels.
+            StorageError: a part or the ledger cannot be read.
+        """
+        report = LabelReport(self.folder.root, label=label, gold=gold)
+        of_runs = LabelReport(self.folder.root, label=label, gold=gold, by="run")
+        table = report.table
+        return {
+            **label_json.public(report),
+            "gold_missing": table.gold_missing,
+            "cells": [
+                {
+                    "truth": truth,
+                    "label": found,
+                    "rows": count,
+                    "filter": {"where": [f"{table.label}:{found}", f"{table.gold}:{truth}"]},
+                }
+                for (truth, found), count in sorted(report.total.pairs.counts.items())
+            ],
+            "runs": [
+                {
+                    "run": group.value,
+                    "rows": group.rows,
+                    "labelled": group.labelled,
+                    "distribution": dict(group.ranked()),
+                    **label_json.estimate("accuracy", group.pairs.accuracy()),
+                }
+                for group in sorted(of_runs.groups, key=lambda group: group.value or "")
+            ],
+        }
+
+    def money(self, by: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What `promptmill cost --json` gives.
+
+        Args:
+            by: what to group by, with names of `cost --by`.
+
+        Raises:
+            RefusedToStart: there is no such thing to group by.
+            StorageError: a file or the ledger cannot be read.
+        """
+        from batch.money.prices import Prices  # noqa: PLC0415 - a large table, for this figure alone
+
+        report = CostReport([self.folder.root], Query(by=by))
+        return cost_json(report, Savings(Prices.load()))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _chosen(self, runs: list[RunRow], run: str | None) -> str | None:
+        """The run that is meant; None for all."""
+        if run == ALL_RUNS or not runs:
+            return None
+        if run is None:
+            return runs[-1].run
+        if run not in (found.run for found in runs):
+            raise OutputError(f"{self.folder.root}: has no run {run!r}. The last one is {runs[-1].run}.")
+        return run
+
+    def _run(self, row: RunRow) -> dict[str, Any]:
+        end_us = row.ended_at_us
+        told = self._run_file(row.run)
+        return {
+            "run": row.run,
+            "state": row.state,
+            "started_at": row.started_at_us / MICROSECONDS,
+            "ended_at": None if end_us is None else end_us / MICROSECONDS,
+            "exit_code": told.get("exit_code"),
+            "rows": row.totals.rows,
+            "failed": row.totals.rows_failed,
+            "calls": row.totals.calls,
+            "cost": {currency: f"{cost:f}" for currency, cost in row.totals.cost.items()},
+            "tags": dict(dict(told.get("job") or {}).get("tags") or {}),
+        }
+
+    def _run_file(self, run: str | None) -> dict[str, Any]:
+        """What a run left for people; empty when that is lost."""
+        if run is None:
+            return {}
+        try:
+            return msgspec.json.decode(self.folder.run_file(run).read_bytes(), type=dict[str, Any])
+        except (OSError, ValueError):
+            return {}
+
+
+def _changed_ns(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
