@@ -74,11 +74,11 @@ function settingSection(overview) {
       ["Started", moment(status.started_at)],
       ["Ended", moment(status.ended_at)],
       ["Exit code", status.exit_code === null || status.exit_code === undefined ? null : String(status.exit_code)],
+      ["Input", overview.source?.path ? [foreign(overview.source.path), overview.source.size ? `, ${short(overview.source.size)}B` : ""] : null],
       ["Table", status.table_rows === undefined ? null : counted(status.table_rows, "row")],
     ]),
     runTable(overview.runs ?? []),
     settingTable("Settings", overview.settings),
-    settingTable("Input", overview.source),
     settingTable("Versions", overview.versions),
   );
 }
@@ -115,12 +115,13 @@ function settingTable(caption, settings) {
     dataTable(caption, [
       { name: "Name", cell: ([name]) => el("code", {}, safeNodes(name)) },
       { name: "Value", kind: "wide", cell: ([, value]) => foreign(jsonLine(value), 400) },
-    ], lines),
+    ], lines, { titled: false }),
   );
 }
 
 function flattened(value, name = "") {
   if (value === null || value === undefined || (typeof value === "object" && Object.keys(value).length === 0)) return [];
+  if (Array.isArray(value) && value.every((one) => one === null)) return [];
   if (typeof value !== "object" || Array.isArray(value)) return [[name, value]];
   return Object.entries(value).flatMap(([key, inner]) => flattened(inner, name ? `${name}.${key}` : key));
 }

@@ -73,7 +73,7 @@ function groupedSection(report, title) {
       { name: "Completion", kind: "number", cell: (group) => short(group.completion_tokens) },
       { name: "Cached", kind: "number", cell: (group) => (group.cached_tokens ? short(group.cached_tokens) : null) },
       { name: "Saved", kind: "number", cell: savedCell },
-    ], groups.slice(0, 400)),
+    ], groups.slice(0, 400), { titled: false }),
     groups.length > 400 ? el("p", { class: "note" }, `${count(groups.length - 400)} more lines: promptmill cost OUT --by ${report.by.join(",")}`) : null,
   );
 }

@@ -32,6 +32,7 @@ function headline(overview) {
       "p",
       { class: "lead" },
       safeNodes(verdict(status)),
+      status.started_at ? [" ", el("span", { class: "note" }, `Started ${moment(status.started_at)}${status.ended_at ? `, ended ${moment(status.ended_at)}` : ""} (${zone()}).`)] : null,
       models ? [" ", el("span", { class: "note" }, "Model ", foreign(models), job.provider ? [" at ", foreign(job.provider)] : null, job.lane ? `, lane ${job.lane}` : null, ".")] : null,
     ),
     status.fault ? el("p", { class: "fault" }, foreign(status.fault, 2000)) : null,

@@ -9,7 +9,7 @@ function startReport(source) {
   const rowLink = (row) => (has.has(row.row_number) ? el("a", { href: `#row-${row.row_number}` }, foreign(row.row_id, 60)) : foreign(row.row_id, 60));
   const sections = [
     moneySection(money),
-    groups.map((report) => groupedSection(report, `Money by ${report.by.join(", ")}`)),
+    groups.filter((report) => report.groups.length > 1 || report.by[0] === "day").map((report) => groupedSection(report, `Money by ${report.by.join(", ")}`)),
     historySection(overview),
     nowSection(overview),
     errorSection(overview, data.meanings, rowLink),

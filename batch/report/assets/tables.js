@@ -6,8 +6,9 @@
  * A table with a caption.
  *
  * columns: each with `name`, `cell` (an item → node, text or null) and optionally `kind`, a class such as `number`.
+ * empty: what is said where there is no item. titled: false where a heading above says the same as the caption.
  */
-function dataTable(caption, columns, items, { empty = null, attributes = {} } = {}) {
+function dataTable(caption, columns, items, { empty = null, titled = true } = {}) {
   if (items.length === 0) return empty ? el("p", { class: "note" }, empty) : null;
   const cells = items.map((item) => columns.map((column) => column.cell(item) ?? null));
   const used = columns.map((column, place) => column.always || cells.some((row) => row[place] !== null && row[place] !== NONE));
@@ -20,8 +21,8 @@ function dataTable(caption, columns, items, { empty = null, attributes = {} } = 
     { class: "scroll" },
     el(
       "table",
-      { class: "data", ...attributes },
-      el("caption", {}, caption),
+      { class: "data" },
+      el("caption", { class: titled ? null : "hidden" }, caption),
       el("thead", {}, el("tr", {}, names)),
       el("tbody", {}, rows),
     ),

@@ -58,6 +58,21 @@ function redrawCharts() {
   for (const chart of charts) if (chart.room.isConnected) draw(chart);
 }
 
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800, 2_419_200, 31_536_000];
+
+/** The times below a chart: days where a step is a day, the day once where it changes, else hours. */
+function timeTicks(_, ticks, __, ___, step) {
+  let day = "";
+  return ticks.map((tick) => {
+    const [date, time] = moment(tick).split(" ");
+    if (step >= 86_400) return date;
+    const changed = date !== day;
+    day = date;
+    const short = step < 60 ? time : time.slice(0, 5);
+    return changed ? `${short}\n${date}` : short;
+  });
+}
+
 function draw(chart) {
   chart.plot?.destroy();
   chart.width = chart.room.clientWidth;
@@ -78,7 +93,7 @@ function draw(chart) {
       cursor: { y: false, drag: { x: false, y: false } },
       legend: { show: true, live: true },
       scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
-      axes: [axis, { ...axis, size: 58, values: (_, ticks) => ticks.map(chart.shown) }],
+      axes: [{ ...axis, incrs: TIME_STEPS, values: timeTicks, size: 40, space: 70 }, { ...axis, size: 58, values: (_, ticks) => ticks.map(chart.shown) }],
       series: [{ label: "time", value: (_, value) => moment(value) }, ...lines],
     },
     [chart.times, ...chart.drawn.map(({ values }) => values)],
