@@ -8,6 +8,7 @@ so asking once more during a run is cheap. What each figure means is the matter 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +23,21 @@ from batch.report.compare import Comparison
 from batch.report.cost.public import public as cost_json
 from batch.report.cost.report import CostReport, Query
 from batch.report.cost.savings import Savings
+from batch.report.figures.downloads import Ending, exported, to_review
+from batch.report.figures.filters import Filter
 from batch.report.figures.memory import FileMemory
+from batch.report.figures.onerow import neighbours, one_row, picture, row_id_of
 from batch.report.figures.outstanding import outstanding
+from batch.report.figures.rows import Page, Rows
+from batch.report.figures.tableview import TableView, steadily, table_view
 from batch.report.figures.timeline import Timeline
 from batch.report.folders import opened
 from batch.report.labels import LabelReport
+from batch.report.review_files import Form
 from batch.report.status import TableState, status_of, table_state
 
+EVERY: Final = Filter()
+FIRST: Final = Page()
 ALL_RUNS: Final = "all"
 """Stands for all runs of a folder where one can be named."""
 Version = tuple[Any, ...]
@@ -112,6 +121,102 @@ class Figures:
             "source": told.get("source") or {},
             "versions": told.get("versions") or {},
         }
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def rows(self, asked: Filter = EVERY, page: Page = FIRST) -> dict[str, Any]:
+        """One page of rows.
+
+        Args:
+            asked: which rows.
+            page: which page of them, and in which order.
+
+        Raises:
+            RefusedToStart: there is no result yet, or filter or page make no sense.
+            StorageError: a part or the ledger cannot be read.
+        """
+        return steadily(self.folder, lambda view: Rows(view, asked, self.memory).page(page))
+
+    def count(self, asked: Filter = EVERY) -> int:
+        """How many rows there are of those that are asked for.
+
+        Raises:
+            RefusedToStart: there is no result yet, or the filter makes no sense.
+            StorageError: a part or the ledger cannot be read.
+        """
+        return steadily(self.folder, lambda view: Rows(view, asked, self.memory).count())
+
+    def row(self, number: int, asked: Filter = EVERY, *, whole: bool = False) -> dict[str, Any]:
+        """What `promptmill show --json` gives of a row, and the numbers of its neighbours among those asked for.
+
+        Args:
+            number: of the row.
+            asked: among which rows its neighbours are looked for.
+            whole: give each text whole, not cut.
+
+        Raises:
+            RefusedToStart: the table has no such row, or the filter makes no sense.
+            StorageError: a part or the ledger cannot be read.
+        """
+
+        def look(view: TableView) -> dict[str, Any]:
+            found = one_row(view.folder, row_id_of(view, number, self.memory), whole=whole)
+            return {**found, **neighbours(Rows(view, asked, self.memory), number, self.memory)}
+
+        return steadily(self.folder, look)
+
+    def row_named(self, row_id: str, *, whole: bool = False) -> dict[str, Any]:
+        """The same of the row with this id, which may be under way and in no table yet; without neighbours.
+
+        Args:
+            row_id: of the row.
+            whole: give each text whole, not cut.
+
+        Raises:
+            RefusedToStart: there is no such row.
+            StorageError: a part or the ledger cannot be read.
+        """
+        return one_row(self.folder, row_id, whole=whole)
+
+    def picture(self, number: int, column: str) -> tuple[str, bytes] | None:
+        """The kind and the bytes of a picture in an input column of a row; None when there is none.
+
+        Args:
+            number: of the row.
+            column: with the bytes.
+
+        Raises:
+            RefusedToStart: the table has no such row.
+            StorageError: a part or the ledger cannot be read.
+        """
+        return steadily(self.folder, lambda view: picture(view.folder, row_id_of(view, number, self.memory), column))
+
+    def download(self, ending: Ending, asked: Filter = EVERY) -> Iterator[bytes]:
+        """The rows that are asked for as a file, some at a time.
+
+        Args:
+            ending: of the file: csv or jsonl.
+            asked: which rows.
+
+        Raises:
+            RefusedToStart: there is no result yet, or the filter makes no sense.
+            StorageError: a part or the ledger cannot be read.
+        """
+        return exported(Rows(table_view(self.folder), asked, self.memory), ending)
+
+    def review(self, form: Form, asked: Filter = EVERY, label: str | None = None) -> Iterator[bytes]:
+        """The rows that are asked for as a file for people who label, some at a time.
+
+        Args:
+            form: of the file.
+            asked: which rows.
+            label: the column with the labels; the one there is by default.
+
+        Raises:
+            RefusedToStart: there is no result yet, or no label, or the filter makes no sense.
+            StorageError: a part or the ledger cannot be read.
+        """
+        return to_review(Rows(table_view(self.folder), asked, self.memory), form, label)
 
     # -- tables over all rows -----------------------------------------------------------------------------------------
 

@@ -7,21 +7,20 @@ footer shows that none of its rows is wanted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from batch.report.figures.memory import identity
+from batch.report.folders import unreadable
 
 _BUFFER: Final = 1 << 20
 
 Ends = Mapping[str, tuple[Any, Any]]
 """By column, the least and the greatest value of a row group; columns of which the footer says nothing are left out."""
-
-
-def opened(path: Path) -> pq.ParquetFile:
-    """The file, to be read with little memory; closed by whoever opens it."""
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
 
 
 def ends(metadata: pq.FileMetaData, group: int) -> dict[str, tuple[Any, Any]]:
@@ -52,15 +51,82 @@ def tables(
         path: the file.
         columns: by name, the type that it has where the file lacks it.
         wanted: says by the ends of a row group whether it is read.
+
+    Raises:
+        StorageError: the file cannot be read.
     """
-    with opened(path) as file:
-        have = [name for name in columns if name in file.schema_arrow.names]
-        for group in range(file.num_row_groups):
-            if not wanted(ends(file.metadata, group)):
-                continue
+    with OpenPart(path) as part:
+        for group in range(part.groups):
+            if wanted(part.ends(group)):
+                yield part.read(group, columns)
+
+
+class OpenPart:
+    """One part of a table, held open: all that is read of it is of one and the same file, even if it is replaced.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StorageError: it cannot be read.
+
+    Attributes:
+        path: the file.
+        identity: tells it from a later file of its name.
+        groups: how many row groups it has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._readable():
+            self._source = pa.OSFile(str(path))
+            try:
+                self.identity = identity(self._source.fileno())
+                self._file = pq.ParquetFile(self._source, pre_buffer=False, buffer_size=_BUFFER)
+            except BaseException:
+                self._source.close()
+                raise
+        self.groups: int = self._file.num_row_groups
+        self._names = set(self._file.schema_arrow.names)
+
+    def rows(self, group: int | None = None) -> int:
+        """How many rows it has, or one of its row groups."""
+        metadata = self._file.metadata
+        return int(metadata.num_rows if group is None else metadata.row_group(group).num_rows)
+
+    def ends(self, group: int) -> dict[str, tuple[Any, Any]]:
+        """The least and the greatest value of each column of a row group."""
+        return ends(self._file.metadata, group)
+
+    def read(self, group: int, columns: Mapping[str, Any]) -> pa.Table:
+        """One row group in these columns, which are null where the file lacks them.
+
+        Args:
+            group: its number.
+            columns: by name, their types.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        have = [name for name in columns if name in self._names]
+        with self._readable():
             # A file without any of the columns has rows all the same.
-            table = file.read_row_group(group, columns=have or ["row_id"], use_threads=False)
-            arrays = [
-                table.column(name) if name in have else pa.nulls(table.num_rows, kind) for name, kind in columns.items()
-            ]
-            yield pa.Table.from_arrays(arrays, names=list(columns))
+            table = self._file.read_row_group(group, columns=have or ["row_id"], use_threads=False)
+        arrays = [
+            table.column(name) if name in have else pa.nulls(table.num_rows, kind) for name, kind in columns.items()
+        ]
+        return pa.Table.from_arrays(arrays, names=list(columns))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as exc:
+            raise unreadable(self.path, exc) from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._source.close()

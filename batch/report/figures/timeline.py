@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 from batch.core.clock import MICROSECONDS
 from batch.output.columns import CALLS, RESULTS
 from batch.report.figures.memory import FileMemory
-from batch.report.figures.parquet import Ends, opened, tables
-from batch.report.figures.parquet import ends as ends_of
+from batch.report.figures.parquet import Ends, OpenPart, tables
 
 MOST_BINS: Final = 1_000
 STEPS_S: Final = (
@@ -185,9 +184,9 @@ def _span_of_rows(path: Path, run: str | None) -> Span:
 def _span(path: Path, names: Iterable[str], wanted: Any) -> Span:
     """First and last moment in some columns, by the footer alone."""
     moments: list[Any] = []
-    with opened(path) as file:
-        for group in range(file.num_row_groups):
-            told = ends_of(file.metadata, group)
+    with OpenPart(path) as part:
+        for group in range(part.groups):
+            told = part.ends(group)
             if wanted(told):
                 moments += [moment for name in names for moment in told.get(name, ()) if moment is not None]
     if not moments:
