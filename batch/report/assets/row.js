@@ -13,7 +13,7 @@ function rowPage(context, answer, query) {
     rowWays(context, answer, back),
     el("h1", {}, "Row ", foreign(first.row_id), " ", el("span", { class: "note" }, `number ${count(first.row_number)}`)),
     ordered.length > 1 ? el("p", { class: "note" }, `${ordered.length} variants, one below another.`) : null,
-    ordered.map((view) => variantOf(view, ordered.length > 1)),
+    ordered.map((view) => variantOf(view, ordered.length > 1, (column) => context.source.picture(context.folder, first.row_number, column))),
   ];
 }
 
@@ -35,7 +35,7 @@ function rowWays(context, answer, back) {
   );
 }
 
-function variantOf(view, several) {
+function variantOf(view, several, pictures = () => null) {
   const outcome = view.outcome;
   const state = outcome?.status ?? view.stage ?? "no outcome yet";
   const name = view.variant ?? "(none)";
@@ -44,7 +44,7 @@ function variantOf(view, several) {
     { class: "variant", "aria-label": several ? `Variant ${name}` : "The row" },
     el("h2", {}, several ? ["Variant ", foreign(name), " "] : "Outcome ", badge(state), view.stage && outcome ? el("span", { class: "note" }, ` ${words(view.stage)}`) : null),
     outcomeFacts(outcome),
-    rowSection("Input", inputOf(view.inputs ?? view.input)),
+    rowSection("Input", inputOf(view, pictures)),
     rowSection("Conversation", conversationOf(view)),
     rowSection("Calls", callTable(view.calls ?? [])),
   );
@@ -80,13 +80,18 @@ function outcomeFacts(outcome) {
   );
 }
 
-function inputOf(inputs) {
-  const pairs = Object.entries(inputs ?? {}).filter(([, value]) => value !== null);
-  return pairs.length ? el("dl", { class: "inputs" }, pairs.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value))])) : null;
+/** The input columns; `pictures` gives the address of the picture that a column holds, or null. */
+function inputOf(view, pictures) {
+  const pairs = Object.entries(view.inputs ?? {}).filter(([, value]) => value !== null);
+  return pairs.length ? el("dl", { class: "inputs" }, pairs.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value, pictures))])) : null;
 }
 
 /** A value of the input: a picture where it is one, else its text. */
-function valueOf(value) {
+function valueOf(value, pictures) {
+  if (value && typeof value.bytes === "number" && "picture" in value) {
+    const address = value.picture ? pictures(value.column) : null;
+    return address ? el("img", { class: "picture", src: address, alt: "a picture of the input" }) : `${counted(value.bytes, "byte")}${value.picture ? `, ${value.picture}` : ""}`;
+  }
   const address = typeof value === "string" ? pictureAddress(value) : null;
   if (address) return el("img", { class: "picture", src: address, alt: "a picture of the input" });
   const text = jsonText(value);

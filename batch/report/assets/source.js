@@ -24,6 +24,11 @@ class ServerSource {
     return `api/${encodeURIComponent(folder)}/rows.${ending}${query ? `?${query}` : ""}`;
   }
 
+  /** The address of a picture that stands in an input column of a row. */
+  picture(folder, number, column) {
+    return `api/${encodeURIComponent(folder)}/picture/${number}?column=${encodeURIComponent(column)}`;
+  }
+
   /** Call `changed` whenever the folder did, and `told` with whether the server is heard; returns what ends it. */
   watch(folder, changed, told) {
     const events = new EventSource(`api/${encodeURIComponent(folder)}/events`);
