@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
     "view": ("batch.cli.view:view", "Look at output folders in a browser, live: rows, labels, money."),
     "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
+    "report": ("batch.cli.report:report", "One HTML file to read, send and print: outcome, money, plots."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make a ledger that is lost or old again, from results and calls."),
     "prune": ("batch.cli.prune:prune", "Take rows out of the table that are not in the input any more."),
     "prices": ("batch.cli.prices:prices", "What models cost, by band, tier and hour; whence and since when."),
