@@ -41,6 +41,7 @@ COMMANDS: Final = {
         "What labels are worth: distribution, agreement, accuracy, drift.",
     ),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
+    "view": ("batch.cli.view:view", "Look at output folders in a browser, live: rows, labels, money."),
     "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
     "report": ("batch.cli.report:report", "One HTML file to read, send and print: outcome, money, plots."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make a ledger that is lost or old again, from results and calls."),

@@ -66,7 +66,7 @@ def listed(table: pa.Table, schema: pa.Schema) -> list[dict[str, Any]]:
                 "labels": of_row,
                 "flags": row["flags"] or [],
                 "error": _error(row),
-                "error_message": row["error_message"],
+                **{name: row[name] for name in ("error_kind", "error_code", "error_message")},
                 "input": {name: row[name] for name in inputs},
                 "answer": row["answer"],
                 "model": row["model"],

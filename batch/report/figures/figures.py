@@ -18,6 +18,7 @@ import msgspec
 from batch.core.clock import MICROSECONDS
 from batch.core.errors import OutputError
 from batch.ledger.reader import LedgerReader, RunRow
+from batch.output.folder import holder
 from batch.report import compare_json, label_json, status_json
 from batch.report.compare import Comparison
 from batch.report.cost.public import public as cost_json
@@ -26,18 +27,21 @@ from batch.report.cost.savings import Savings
 from batch.report.figures.downloads import Ending, exported, to_review
 from batch.report.figures.filters import Filter
 from batch.report.figures.memory import FileMemory
-from batch.report.figures.onerow import neighbours, one_row, picture, row_id_of
+from batch.report.figures.onerow import neighbours, one_row, row_id_of, shortened
 from batch.report.figures.outstanding import outstanding
 from batch.report.figures.rows import Page, Rows
 from batch.report.figures.tableview import TableView, steadily, table_view
 from batch.report.figures.timeline import Timeline
 from batch.report.folders import opened
+from batch.report.label_table import labels_of
 from batch.report.labels import LabelReport
 from batch.report.review_files import Form
 from batch.report.status import TableState, status_of, table_state
 
 EVERY: Final = Filter()
 FIRST: Final = Page()
+DIFFERING: Final = 20
+"""Rows that differ that are shown."""
 ALL_RUNS: Final = "all"
 """Stands for all runs of a folder where one can be named."""
 Version = tuple[Any, ...]
@@ -74,6 +78,10 @@ class Figures:
         with suppress(OSError):
             folders += sorted(self.folder.calls.iterdir())
         return tuple(found for folder in folders if (found := _changed_ns(folder)) is not None)
+
+    def at_work(self) -> bool:
+        """Whether a process works in the folder now."""
+        return holder(self.folder) is not None
 
     def status(self) -> dict[str, Any]:
         """What `promptmill status --json` gives.
@@ -178,19 +186,6 @@ class Figures:
         """
         return one_row(self.folder, row_id, whole=whole)
 
-    def picture(self, number: int, column: str) -> tuple[str, bytes] | None:
-        """The kind and the bytes of a picture in an input column of a row; None when there is none.
-
-        Args:
-            number: of the row.
-            column: with the bytes.
-
-        Raises:
-            RefusedToStart: the table has no such row.
-            StorageError: a part or the ledger cannot be read.
-        """
-        return steadily(self.folder, lambda view: picture(view.folder, row_id_of(view, number, self.memory), column))
-
     def download(self, ending: Ending, asked: Filter = EVERY) -> Iterator[bytes]:
         """The rows that are asked for as a file, some at a time.
 
@@ -221,18 +216,20 @@ class Figures:
     # -- tables over all rows -----------------------------------------------------------------------------------------
 
     def compare(self) -> dict[str, Any]:
-        """What `promptmill compare --json --limit 0` gives.
+        """What `promptmill compare --json --limit 0` gives, and the first rows that differ.
 
         Raises:
             RefusedToStart: there are no two variants.
             StorageError: a part or the ledger cannot be read.
         """
         comparison = Comparison(self.folder.root)
-        comparison.inputs_wanted = False
-        for _ in comparison.rows():
-            pass
-        found: dict[str, Any] = msgspec.to_builtins(compare_json.public(comparison), enc_hook=str)
-        return found
+        examples: list[dict[str, Any]] = []
+        for row in comparison.rows():
+            if row.differs and comparison.inputs_wanted:
+                examples.append(shortened(msgspec.to_builtins(row, enc_hook=str)))
+                comparison.inputs_wanted = len(examples) < DIFFERING
+        sums: dict[str, Any] = msgspec.to_builtins(compare_json.public(comparison), enc_hook=str)
+        return {**sums, "labels": comparison.labels, "gold": comparison.gold, "examples": examples}
 
     def labels(self, label: str | None = None, gold: str | None = None) -> dict[str, Any]:
         """What `promptmill labels --json` gives, the rows behind each cell, and the labels of each run.
@@ -251,6 +248,7 @@ class Figures:
         return {
             **label_json.public(report),
             "gold_missing": table.gold_missing,
+            "columns": labels_of(table.schema),
             "cells": [
                 {
                     "truth": truth,

@@ -1,11 +1,12 @@
 """One row of a table by its number: all that is known of it, and the rows before and behind it.
 
-Owns how a number becomes an id, by the footers of a few parts, and what of a long value a page gets: texts are cut, of
-bytes their number and kind is told. The row itself is put together by `report.row`.
+Owns how a number becomes an id, by the footers of a few parts, and what of a long value a page gets: texts are cut, and
+bytes are a picture or their number alone. The row itself is put together by `report.row`.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,6 @@ import pyarrow.compute as pc
 from batch.core.canonical import without_surrogates
 from batch.core.errors import RefusedToStart
 from batch.output.folder import OutputFolder
-from batch.report import row_json
 from batch.report.figures.memory import FileMemory
 from batch.report.figures.parquet import OpenPart
 from batch.report.figures.rows import NUMBER, Rows
@@ -24,6 +24,8 @@ from batch.report.row import RowView, row_of
 
 LONGEST: Final = 100_000
 """Characters of one text on a page; files of exported rows have all of it."""
+LARGEST_PICTURE: Final = 4_000_000
+"""Bytes of a picture that a page shows."""
 DEEPEST: Final = 50
 PICTURES: Final[dict[str, tuple[bytes, ...]]] = {
     "image/png": (b"\x89PNG\r\n\x1a\n",),
@@ -67,7 +69,7 @@ def row_id_of(view: TableView, number: int, memory: FileMemory) -> str:
 
 
 def one_row(folder: OutputFolder, row_id: str, *, whole: bool = False) -> dict[str, Any]:
-    """All that is known of a row, in each of its variants, under the names that `promptmill show --json` has.
+    """All that is known of a row, with one of `views` for each variant as `promptmill show --json` has it.
 
     Args:
         folder: has the row.
@@ -80,8 +82,13 @@ def one_row(folder: OutputFolder, row_id: str, *, whole: bool = False) -> dict[s
     """
     views = row_of(folder.root, row_id)
     cut = Cut()
-    found = row_json.public([_shown(of, cut, None if whole else LONGEST) for of in views])
-    return {**msgspec.to_builtins(found, enc_hook=str), "cut": cut.texts}
+    shown = [_shown(of, cut, None if whole else LONGEST) for of in views]
+    return {
+        "row_id": shown[0].row_id,
+        "row_number": shown[0].row_number,
+        "views": msgspec.to_builtins(shown, enc_hook=str),
+        "cut": cut.texts,
+    }
 
 
 def neighbours(rows: Rows, number: int, memory: FileMemory) -> dict[str, int | None]:
@@ -102,23 +109,14 @@ def neighbours(rows: Rows, number: int, memory: FileMemory) -> dict[str, int | N
     return {"previous": next(before, None), "next": next(behind, None)}
 
 
-def picture(folder: OutputFolder, row_id: str, column: str) -> tuple[str, bytes] | None:
-    """The kind and the bytes of a picture in an input column of a row; None when there is none that browsers show.
+def shortened(value: Any, longest: int = 2_000) -> Any:
+    """The same value, its texts cut.
 
     Args:
-        folder: has the row.
-        row_id: of the row.
-        column: with the bytes.
-
-    Raises:
-        RefusedToStart: there is no such row.
-        StorageError: a part cannot be read.
+        value: as JSON has it.
+        longest: characters of one text.
     """
-    for of in row_of(folder.root, row_id):
-        value = of.inputs.get(column)
-        if isinstance(value, bytes) and (kind := _picture_kind(value)) is not None:
-            return kind, value
-    return None
+    return _told(value, Cut(), longest)
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------
@@ -150,19 +148,19 @@ def _greatest(entry: PartEntry, memory: FileMemory) -> int | None:
 
 def _shown(of: RowView, cut: Cut, longest: int | None) -> RowView:
     """The row as a page can have it."""
-    columns = {name: _told(value, name, cut, longest) for name, value in of.inputs.items()}
-    outcome = None if of.outcome is None else {n: _told(v, n, cut, longest) for n, v in of.outcome.items()}
+    columns = {name: _told(value, cut, longest) for name, value in of.inputs.items()}
+    outcome = None if of.outcome is None else {n: _told(v, cut, longest) for n, v in of.outcome.items()}
     return msgspec.structs.replace(
         of,
         row_id=without_surrogates(of.row_id),
         inputs=columns,
         outcome=outcome,
-        messages=[_told(message, "", cut, longest) for message in of.messages],
-        calls=[_told(call, "", cut, longest) for call in of.calls],
+        messages=[_told(message, cut, longest) for message in of.messages],
+        calls=[_told(call, cut, longest) for call in of.calls],
     )
 
 
-def _told(value: Any, name: str, cut: Cut, longest: int | None, depth: int = 0) -> Any:
+def _told(value: Any, cut: Cut, longest: int | None, depth: int = 0) -> Any:
     """A value without what no page can show."""
     if isinstance(value, str):
         text: str = without_surrogates(value)
@@ -171,13 +169,16 @@ def _told(value: Any, name: str, cut: Cut, longest: int | None, depth: int = 0) 
         cut.texts += 1
         return f"{text[:longest]}… [cut: {len(text) - longest:,} more characters]"
     if isinstance(value, bytes):
-        return {"bytes": len(value), "picture": _picture_kind(value), "column": name}
+        kind = _picture_kind(value)
+        if kind is not None and len(value) <= LARGEST_PICTURE:
+            return f"data:{kind};base64,{b64encode(value).decode()}"
+        return {"bytes": len(value), "picture": kind}
     if isinstance(value, dict):
         if depth > DEEPEST:
             return "…"
-        return {without_surrogates(str(key)): _told(item, name, cut, longest, depth + 1) for key, item in value.items()}
+        return {without_surrogates(str(key)): _told(item, cut, longest, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return "…" if depth > DEEPEST else [_told(item, name, cut, longest, depth + 1) for item in value]
+        return "…" if depth > DEEPEST else [_told(item, cut, longest, depth + 1) for item in value]
     return value
 
 

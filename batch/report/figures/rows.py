@@ -28,6 +28,8 @@ LARGEST: Final = 500
 ORDERED: Final = 1_000
 """Rows of an order that is not the table's: its first."""
 NUMBER: Final = "row_number"
+ORDERS: Final = {"slowest": "-latency_ms", "dearest": "-cost", "tokens": "-total_tokens", "newest": "-settled_at"}
+"""Other orders that have a name."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ class Page(msgspec.Struct, frozen=True):
     page: int = 1
     size: int = SIZE
     order: str = ""
-    """A column with numbers, by which the least come first; with `-` before it the greatest."""
+    """A name of `ORDERS`; or a column with numbers, by which the least come first; with `-` before it the greatest."""
 
 
 class _Place(NamedTuple):
@@ -79,7 +81,7 @@ class Rows:
             found, more = self._in_order(skip, size, columns)
             ordered_by = NUMBER
         else:
-            places = self._ordered(wanted.order)
+            places = self._ordered(ORDERS.get(wanted.order, wanted.order))
             found, more = self._at(places[skip : skip + size], columns), len(places) > skip + size
             ordered_by = wanted.order
         rows = [row for table in found for row in listed(table, self.view.schema)]
