@@ -212,7 +212,7 @@ def _rows(figures: Figures, overview: dict[str, Any]) -> list[dict[str, Any]]:
     for row_id, why in reasons.items():
         with suppress(RefusedToStart):  # it went from the table since its figures were read
             row = figures.row_named(row_id)
-            views = [_first_messages(view) for view in row.get("variants", [row])]
+            views = [_first_messages(view) for view in row["views"]]
             number = row["row_number"]
             found.append({"row_id": row_id, "row_number": number, "reasons": why, "views": _shortened(views)})
     return found

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,14 @@ FLAGS = (
     "--force-color-profile=srgb",
     "--lang=en-US",
 )
+ARRANGE = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]]
+os.dup2(high[0], 3)
+os.dup2(high[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads descriptor 3 and writes descriptor 4: a step before it brings ours there."""
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, " ": 32}
 
 
@@ -57,9 +66,12 @@ class Browser:
 
         self._process = subprocess.Popen(
             [
-                "/bin/sh",
+                sys.executable,
+                "-I",
                 "-c",
-                f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}',
+                ARRANGE,
+                str(to_browser),
+                str(from_browser),
                 program,
                 *FLAGS,
                 f"--user-data-dir={home}",
@@ -159,6 +171,10 @@ class Browser:
         self.complaints.clear()
         self.call("Page.navigate", url=address)
         self.wait("document.querySelector('main h1, main .failure') && !document.querySelector('main[aria-busy]')")
+
+    def leave(self) -> None:
+        """Go to an empty page, so that no server is asked any more."""
+        self.call("Page.navigate", url="about:blank")
 
     def run(self, expression: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""

@@ -80,7 +80,18 @@ def shown(root: Path, rows: int = 60, *, nasty: bool = True, seconds: int = 3_60
         write_part(folder.part(part), whole, [pa.RecordBatch.from_arrays(arrays, schema=whole)], points=POINTS)
         booked = tables.call_batch(calls[chosen], {"team": "support"}, run=RUN, job="tickets")
         write_part(folder.calls_part(RUN, part), tables.CALL_SCHEMA, [booked], points=POINTS)
-    folder.run_file(RUN).write_text(json.dumps({"run": RUN, "job": _job(), "versions": {"promptmill": "0.1.0"}}))
+    folder.run_file(RUN).write_text(
+        json.dumps(
+            {
+                "run": RUN,
+                "exit_reason": "finished",
+                "started_at": "2026-11-21T02:00:00Z",
+                "exit_code": 1,
+                "job": _job(),
+                "versions": {"promptmill": "0.1.0"},
+            }
+        )
+    )
     rebuild(folder, START_US + seconds * 1_000_000)
     return folder
 

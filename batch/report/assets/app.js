@@ -86,9 +86,7 @@ class App {
     }
     if (name === "rows") return rowsPage(context, await this.source.figure(folder, "rows", query.toString()), query);
     if (name === "row") {
-      const shown = new URLSearchParams(query);
-      shown.delete("of");
-      return rowPage(context, await this.source.figure(folder, `row/${row}`, shown.toString()), query);
+      return rowPage(context, await this.source.figure(folder, `row/${row}`, onlyFilters(query)), query);
     }
     if (name === "compare") {
       const found = variantSections(await this.source.figure(folder, "compare", query.toString()), rowLink);

@@ -119,7 +119,21 @@ function nowSection(overview) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section("Now", { id: "now" }, facts(rows), limitBars(overview), batchTable(overview.batches ?? []), oldestTable(overview.oldest ?? []));
+  return section("Now", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), batchTable(overview.batches ?? []), oldestTable(overview.oldest ?? []));
+}
+
+/** What may be spent, and what is left of it. */
+function budgetTable(budget) {
+  const limits = Object.entries(budget ?? {}).map(([name, found]) => ({ name, ...(typeof found === "object" ? found : { left: found }) }));
+  return dataTable(
+    "Budget",
+    [
+      { name: "Key", cell: (one) => el("code", {}, safeNodes(one.name)) },
+      { name: "Limit", kind: "number", cell: (one) => foreign(one.limit) },
+      { name: "Left", kind: "number", cell: (one) => foreign(one.left) },
+    ],
+    limits,
+  );
 }
 
 /** How much of each limit is used. */

@@ -3,7 +3,7 @@
 // Owns how a conversation is shown. Answers are shown as Markdown, and as they came on demand.
 
 function rowPage(context, answer, query) {
-  const views = rowViews(answer);
+  const { views } = answer;
   const first = views[0];
   const asked = query.get("of");
   const ordered = asked === null ? views : [...views.filter((view) => view.variant === asked), ...views.filter((view) => view.variant !== asked)];
@@ -15,12 +15,6 @@ function rowPage(context, answer, query) {
     ordered.length > 1 ? el("p", { class: "note" }, `${ordered.length} variants, one below another.`) : null,
     ordered.map((view) => variantOf(view, ordered.length > 1, (column) => context.source.picture(context.folder, first.row_number, column))),
   ];
-}
-
-/** The views of a row, however many variants it has. */
-function rowViews(answer) {
-  const found = answer.views ?? answer.variants ?? answer.row?.variants ?? (answer.row ? [answer.row] : [answer]);
-  return Array.isArray(found) ? found : [found];
 }
 
 function rowWays(context, answer, back) {
@@ -134,8 +128,9 @@ function contentOf(content, role) {
   if (content === null || content === undefined || content === "") return null;
   if (Array.isArray(content)) return content.map((part) => partOf(part, role));
   const text = jsonText(content);
+  const pretty = /^\s*[{[]/.test(text) ? prettyJson(text) : text;
+  if (pretty !== text) return foreignBlock(pretty, "code");
   if (role !== "assistant") return foreignBlock(text);
-  if (text.trim().startsWith("{") || text.trim().startsWith("[")) return foreignBlock(prettyJson(text), "code");
   const plain = !/[*_`#>|[\]-]|^\d+[.)]/m.test(text);
   if (plain) return foreignBlock(text);
   return el("div", {}, markdown(text), el("details", { class: "raw" }, el("summary", {}, "As it came"), foreignBlock(text)));
@@ -147,6 +142,7 @@ function partOf(part, role) {
   const image = part?.image_url?.url ?? part?.image_url;
   const address = typeof image === "string" ? pictureAddress(image) : null;
   if (address) return el("img", { class: "picture", src: address, alt: "a picture of the conversation" });
+  if (typeof image === "string") return el("p", { class: "picture-part" }, "Picture ", foreign(part.source ?? image, 300), part.source ? el("span", { class: "note" }, " ", foreign(image, 90)) : null);
   return foreignBlock(jsonText(part), "code");
 }
 

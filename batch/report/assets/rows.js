@@ -24,6 +24,13 @@ const DOWNLOADS = [
   ["review", "Review file"],
 ];
 
+/** The filters of a query, without what says how a list of them is shown. */
+function onlyFilters(query) {
+  const kept = new URLSearchParams(query);
+  for (const name of ["page", "size", "order", "of"]) kept.delete(name);
+  return kept.toString();
+}
+
 /** The address of a page of this folder, with what is asked for in its query. */
 function routeTo(folder, name, query) {
   const text = query ? new URLSearchParams(query).toString() : "";
@@ -32,9 +39,6 @@ function routeTo(folder, name, query) {
 
 function rowsPage(context, rows, query) {
   const { folder, source } = context;
-  const plain = new URLSearchParams(query);
-  plain.delete("page");
-  plain.delete("size");
   return [
     el("h1", {}, "Rows"),
     filterForm(context, rows, query),
@@ -45,7 +49,7 @@ function rowsPage(context, rows, query) {
       "p",
       { class: "downloads" },
       "Take these rows along: ",
-      DOWNLOADS.map(([ending, name]) => [el("a", { href: source.download(folder, ending, plain.toString()), download: "" }, name), " "]),
+      DOWNLOADS.map(([ending, name]) => [el("a", { href: source.download(folder, ending, onlyFilters(query)), download: "" }, name), " "]),
     ),
   ];
 }
