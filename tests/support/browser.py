@@ -48,8 +48,8 @@ KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, 
 
 def found() -> str | None:
     """The browser's program; None when there is none."""
-    names = (os.environ.get("PROMPTMILL_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
+    names = (str(Path(sys.prefix) / "chromium" / "chromium"), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 class Browser:

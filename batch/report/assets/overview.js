@@ -119,7 +119,7 @@ function nowSection(overview) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section("Now", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), batchTable(overview.batches ?? []), oldestTable(overview.oldest ?? []));
+  return section("Now", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
 }
 
 /** What may be spent, and what is left of it. */
@@ -173,16 +173,6 @@ function oldestTable(oldest) {
   );
 }
 
-function batchTable(batches) {
-  if (batches.length === 0) return null;
-  const names = [...new Set(batches.flatMap((batch) => Object.keys(batch)))];
-  return dataTable(
-    "Batches and tasks at the provider",
-    names.map((name) => ({ name: words(name), kind: typeof batches[0][name] === "number" ? "number" : "", cell: (batch) => plainValue(name, batch[name]) })),
-    batches,
-  );
-}
-
 /** A value as JSON has it, as a cell; names that end in `_at` are moments, in `_s` seconds. */
 function plainValue(name, value) {
   if (value === null || value === undefined) return null;
@@ -196,7 +186,7 @@ function plainValue(name, value) {
 function historySection(overview) {
   const { series, latency } = overview;
   if (!series?.t?.length) return section("Over time", { id: "over-time" }, histogramOf(latency));
-  const rate = (values) => values?.map((value) => (value === null ? null : value / series.bin_s));
+  const { times, rate } = ratesOf(series);
   const sum = (values) => {
     let total = 0;
     return values.map((value) => (total += Number(value ?? 0)));
@@ -205,11 +195,11 @@ function historySection(overview) {
   const costs = Object.entries(series.cost ?? {}).map(([currency, values], place) => ({ name: currency, values: sum(values), colour: colours[place % 3], fill: place === 0 }));
   return section(
     "Over time",
-    { id: "over-time", note: `Times are in ${zone()}; each point stands for ${duration(series.bin_s)}.` },
+    { id: "over-time", note: `Times are in ${zone()}.` },
     el(
       "div",
       { class: "charts" },
-      timeChart("Rows a second", series.t, [
+      timeChart("Rows a second", times, [
         { name: "rows", values: rate(series.rows), colour: "blue", fill: true },
         { name: "failed", values: series.failed?.some((value) => value) ? rate(series.failed) : null, colour: "red" },
       ], short),
@@ -217,7 +207,7 @@ function historySection(overview) {
         { name: "median", values: series.latency_p50, colour: "blue" },
         { name: "95 %", values: series.latency_p95, colour: "orange" },
       ], duration),
-      timeChart("Tokens a second", series.t, [
+      timeChart("Tokens a second", times, [
         { name: "prompt", values: rate(series.tokens_in), colour: "blue", fill: true },
         { name: "completion", values: rate(series.tokens_out), colour: "green" },
       ], short),
@@ -225,6 +215,24 @@ function historySection(overview) {
     ),
     histogramOf(latency),
   );
+}
+
+const MOST_RATES = 240;
+const FEWEST_RATES = 30;
+
+/** Times for rates, and how counts become rates: so many bins in one that a few calls are in each, or it looks like a comb. */
+function ratesOf(series) {
+  const calls = (series.calls ?? []).reduce((sum, number) => sum + number, 0);
+  const wanted = Math.max(FEWEST_RATES, Math.min(MOST_RATES, Math.round(calls / 4)));
+  const step = Math.max(1, Math.ceil(series.t.length / wanted));
+  const times = series.t.filter((_, place) => place % step === 0);
+  const rate = (values) => {
+    if (!values) return null;
+    const sums = times.map(() => 0);
+    values.forEach((value, place) => (sums[Math.floor(place / step)] += value ?? 0));
+    return sums.map((sum, place) => sum / (series.bin_s * Math.min(step, values.length - place * step)));
+  };
+  return { times, rate };
 }
 
 function histogramOf(latency) {

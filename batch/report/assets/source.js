@@ -29,12 +29,17 @@ class ServerSource {
     return `api/${encodeURIComponent(folder)}/picture/${number}?column=${encodeURIComponent(column)}`;
   }
 
-  /** Call `changed` whenever the folder did, and `told` with whether the server is heard; returns what ends it. */
+  /**
+   * Call `changed` with the first news of a folder (true) and whenever there are others (false), and `told` with
+   * whether the server is heard; returns what ends it.
+   */
   watch(folder, changed, told) {
     const events = new EventSource(`api/${encodeURIComponent(folder)}/events`);
-    events.onmessage = () => {
+    let last = null;
+    events.onmessage = ({ data }) => {
       told(true);
-      changed();
+      if (data !== last) changed(last === null); // the same again comes after an interruption
+      last = data;
     };
     events.onopen = () => told(true);
     events.onerror = () => told(false);
