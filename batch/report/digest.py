@@ -61,7 +61,9 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
     return {
         "folders": [{"id": "0", "path": figures.name, "job": job.get("name"), "state": overview["status"]["state"]}],
         "figures": found,
-        "meanings": {error["kind"]: FAILURES[error["kind"]] for error in overview["errors"] if error["kind"] in FAILURES},
+        "meanings": {
+            error["kind"]: FAILURES[error["kind"]] for error in overview["errors"] if error["kind"] in FAILURES
+        },
         "left_out": left_out,
         "made_at": time.time(),
         "text_said": "With text of prompts and answers."
