@@ -15,7 +15,8 @@ from batch.core.errors import EXIT_OK
 from batch.core.plain import clean, quoted
 
 if TYPE_CHECKING:
-    from batch.report.status import Standing, Status
+    from batch.report.status import Status
+    from batch.report.tablestate import Standing
 
 _MOST_KINDS: Final = 12
 

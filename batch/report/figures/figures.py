@@ -36,8 +36,11 @@ from batch.report.folders import opened
 from batch.report.label_table import labels_of
 from batch.report.labels import LabelReport
 from batch.report.review_files import Form
-from batch.report.status import TableState, status_of, table_state
+from batch.report.status import status_of
+from batch.report.tablestate import TableState, table_state
 
+MOST_KEPT: Final = 8
+"""Runs whose figures over time are remembered."""
 EVERY: Final = Filter()
 FIRST: Final = Page()
 DIFFERING: Final = 20
@@ -69,6 +72,7 @@ class Figures:
         self.name = str(out) if name is None else name
         self.memory = FileMemory()
         self._table: tuple[Version, TableState] | None = None
+        self._published: dict[str | None, tuple[Version, dict[str, Any]]] = {}
 
     # -- how it stands ----------------------------------------------------------------------------------------------
 
@@ -105,12 +109,15 @@ class Figures:
             StorageError: a part or the ledger cannot be read.
         """
         status = self.status()
+        version = self.version()
         with LedgerReader(self.folder.ledger) as reader, reader.snapshot():
             runs, parts, call_parts = reader.runs(), reader.parts(), reader.call_parts()
         chosen = self._chosen(runs, run)
-        calls = [self.folder.calls_part(of, number) for of, number in call_parts if chosen in (of, None)]
-        table = [self.folder.part(number) for number in parts]
-        timeline = Timeline(calls, table, chosen, self.memory)
+        kept = self._published.get(chosen)
+        if kept is None or kept[0] != version:
+            calls = [self.folder.calls_part(of, number) for of, number in call_parts if chosen in (of, None)]
+            kept = (version, self._of_tables(calls, [self.folder.part(number) for number in parts], chosen))
+            self._published = {**dict(list(self._published.items())[-MOST_KEPT:]), chosen: kept}
         told = self._run_file(chosen if chosen is not None else runs[-1].run if runs else None)
         job = dict(told.get("job") or {})
         return {
@@ -119,15 +126,22 @@ class Figures:
             "run": ALL_RUNS if chosen is None else chosen,
             "runs": [self._run(found) for found in runs],
             "status": status,
-            "series": timeline.series(),
-            "latency": timeline.latency(),
-            "call_errors": timeline.errors(),
-            **outstanding(table, self.memory).public(),
+            **kept[1],
             "limits": status.get("limits") or {},
             "oldest": status["oldest"],
             "settings": job,
             "source": told.get("source") or {},
             "versions": told.get("versions") or {},
+        }
+
+    def _of_tables(self, calls: list[Path], parts: list[Path], run: str | None) -> dict[str, Any]:
+        """What is counted over published files, and so changes with them alone."""
+        timeline = Timeline(calls, parts, run, self.memory)
+        return {
+            "series": timeline.series(),
+            "latency": timeline.latency(),
+            "call_errors": timeline.errors(),
+            **outstanding(parts, self.memory).public(),
         }
 
     # -- rows ---------------------------------------------------------------------------------------------------------

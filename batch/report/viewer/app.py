@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -44,7 +45,7 @@ class Viewer:
     """
 
     def __init__(self, folders: Sequence[Figures], look_s: float | None = None) -> None:
-        self._folders = list(folders)
+        self._folders: list[Figures] = list(folders)
         self._look = {} if look_s is None else {"look_s": look_s}
         self._readers = CapacityLimiter(READERS)
         self._large = CapacityLimiter(1)
@@ -91,8 +92,7 @@ class Viewer:
     async def _overview(self, request: Request) -> Response:
         query = Query(request, ("run",))
         figures = self._figures(request)
-        found = await to_thread.run_sync(lambda: figures.overview(query.one("run")), limiter=self._large)
-        return _json(found)
+        return await self._told_of(lambda: figures.overview(query.one("run")), large=True)
 
     async def _events(self, request: Request) -> Response:
         figures = self._figures(request)
@@ -115,20 +115,20 @@ class Viewer:
 
     async def _rows(self, request: Request) -> Response:
         query, figures = Query(request, ("page", "size", "order"), filters=True), self._figures(request)
-        return _json(await self._read(lambda: figures.rows(query.filter, query.page())))
+        return await self._told_of(lambda: figures.rows(query.filter, query.page()))
 
     async def _count(self, request: Request) -> Response:
         query, figures = Query(request, (), filters=True), self._figures(request)
-        return _json({"total": await self._read(lambda: figures.count(query.filter))})
+        return await self._told_of(lambda: {"total": figures.count(query.filter)})
 
     async def _row(self, request: Request) -> Response:
         query, figures = Query(request, ("whole", "of"), filters=True), self._figures(request)
         number, whole = request.path_params["number"], query.flag("whole")
-        return _json(await self._read(lambda: figures.row(number, query.filter, whole=whole)))
+        return await self._told_of(lambda: figures.row(number, query.filter, whole=whole))
 
     async def _row_named(self, request: Request) -> Response:
         query, figures = Query(request, ("id", "whole")), self._figures(request)
-        return _json(await self._read(lambda: figures.row_named(query.one("id") or "", whole=query.flag("whole"))))
+        return await self._told_of(lambda: figures.row_named(query.one("id") or "", whole=query.flag("whole")))
 
     async def _download(self, request: Request) -> Response:
         figures, ending = self._figures(request), request.path_params["ending"]
@@ -168,7 +168,7 @@ class Viewer:
         """A figure over all rows, computed anew when the tables changed and, during a run, when it is old."""
         key = (figures.folder.root, *question)
 
-        def answer() -> bytes:
+        def answer() -> msgspec.Raw:
             version = figures.version()
             kept = self._kept.get(key)
             old = kept is not None and time.monotonic() - kept[1] > LARGE_AGE_S and figures.at_work()
@@ -178,20 +178,36 @@ class Viewer:
                 self._kept[key] = kept
                 while len(self._kept) > KEPT:
                     del self._kept[next(iter(self._kept))]
-            return kept[2]
+            return msgspec.Raw(kept[2])
 
-        return Response(await to_thread.run_sync(answer, limiter=self._large), media_type=JSON)
+        return await self._told_of(answer, large=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _figures(self, request: Request) -> Figures:
-        number = request.path_params["folder"]
+        number: int = request.path_params["folder"]
         if not 0 <= number < len(self._folders):
             raise NoSuchPage(f"there is no folder {number}: {len(self._folders)} are shown, counted from 0.")
         return self._folders[number]
 
     async def _read(self, find: Callable[[], Any]) -> Any:
         return await to_thread.run_sync(find, limiter=self._readers)
+
+    async def _told_of(self, find: Callable[[], Any], *, large: bool = False) -> Response:
+        """A figure as JSON, made in a thread; what it took of the memory goes back to the system.
+
+        Args:
+            find: computes it.
+            large: it goes over all rows, so one of them is computed at a time.
+        """
+
+        def made() -> Response:
+            try:
+                return _json(find())
+            finally:
+                pa.default_memory_pool().release_unused()
+
+        return await to_thread.run_sync(made, limiter=self._large if large else self._readers)
 
 
 def _told(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
