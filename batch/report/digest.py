@@ -12,10 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from batch.core.errors import FAILURES, RefusedToStart
-from batch.report.compare import Comparison
 from batch.report.figures.figures import Figures
 
 MOST_LABELS: Final = 60
@@ -31,6 +28,7 @@ EXAMPLES: Final = 10
 LONGEST_TEXT: Final = 4_000
 """Characters of one text of a row."""
 MOST_MESSAGES: Final = 30
+_PICTURE: Final = "data:image/"
 _ASKED: Final = ("parameters", "images", "tools", "input")
 """What the settings keep of the request; the rest of it is what the prompts say."""
 
@@ -186,15 +184,9 @@ def _compare(figures: Figures, *, with_text: bool) -> dict[str, Any] | None:
         sums = figures.compare()
     except RefusedToStart:
         return None
-    sums.pop("examples", None)
-    if with_text and sums["rows"]["differing"]:
-        examples = []
-        for row in Comparison(figures.folder.root).rows():
-            if row.differs:
-                examples.append(_shortened(msgspec.to_builtins(row, enc_hook=str)))
-                if len(examples) == EXAMPLES:
-                    break
-        sums["examples"] = examples
+    examples = sums.pop("examples")
+    if with_text:
+        sums["examples"] = _shortened(examples[:EXAMPLES])
     return sums
 
 
@@ -227,7 +219,9 @@ def _first_messages(view: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shortened(value: Any) -> Any:
-    """A value whose texts are cut."""
+    """A value whose texts are cut, and whose larger pictures are told by their size."""
+    if isinstance(value, str) and value.startswith(_PICTURE) and len(value) > LONGEST_TEXT:
+        return f"a picture of {len(value) * 3 // 4:,} bytes"
     if isinstance(value, str):
         more = len(value) - LONGEST_TEXT
         return f"{value[:LONGEST_TEXT]}… ({more:,} more characters)" if more > 0 else value

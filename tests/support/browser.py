@@ -188,7 +188,7 @@ class Browser:
         while not self.run(f"Boolean({condition})"):
             if time.monotonic() > end:
                 raise AssertionError(f"never came true: {condition}; the page says: {self.text()[:2000]}")
-            self.run("new Promise((done) => requestAnimationFrame(done))")
+            time.sleep(0.01)
 
     def text(self, selector: str = "body") -> str:
         """What a person can read there."""

@@ -136,28 +136,15 @@ function budgetTable(budget) {
   );
 }
 
-/** How much of each limit is used. */
+/** How much of each limit is used; nothing when the run does not tell it. */
 function limitBars(overview) {
-  const limits = limitList(overview);
-  return barTable("Share of each limit used", limits, {
-    label: (item) => foreign(item.name),
-    value: (item) => item.share,
-    shown: (item) => [percent(item.share), item.text ? el("span", { class: "note" }, " ", safeNodes(item.text)) : null],
-    kind: "plain",
+  const limits = Array.isArray(overview.limits) ? overview.limits : (overview.status.live?.limits ?? []);
+  return barTable("Share of each limit in use: calls in flight, or what left within the last minute", limits, {
+    label: (one) => [words(one.name), one.model ? [" of ", foreign(one.model)] : null],
+    value: (one) => one.used,
+    most: (one) => one.limit,
+    shown: (one) => `${percent(one.limit ? one.used / one.limit : null)}  ${count(one.used)} of ${count(one.limit)}`,
   });
-}
-
-/** Limits as a list, whether they came as one or by name. */
-function limitList(overview) {
-  const given = overview.limits ?? [];
-  const list = Array.isArray(given) ? given : Object.entries(given).map(([name, value]) => (typeof value === "object" && value ? { name, ...value } : { name, share: value }));
-  return list
-    .filter((item) => typeof item.share === "number")
-    .map((item) => ({
-      name: item.name ?? item.limit,
-      share: item.share,
-      text: item.used !== undefined && item.of !== undefined ? `${item.used} of ${item.of}` : "",
-    }));
 }
 
 function oldestTable(oldest) {

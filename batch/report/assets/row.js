@@ -13,7 +13,7 @@ function rowPage(context, answer, query) {
     rowWays(context, answer, back),
     el("h1", {}, "Row ", foreign(first.row_id), " ", el("span", { class: "note" }, `number ${count(first.row_number)}`)),
     ordered.length > 1 ? el("p", { class: "note" }, `${ordered.length} variants, one below another.`) : null,
-    ordered.map((view) => variantOf(view, ordered.length > 1, (column) => context.source.picture(context.folder, first.row_number, column))),
+    ordered.map((view) => variantOf(view, ordered.length > 1)),
   ];
 }
 
@@ -29,7 +29,7 @@ function rowWays(context, answer, back) {
   );
 }
 
-function variantOf(view, several, pictures = () => null) {
+function variantOf(view, several) {
   const outcome = view.outcome;
   const state = outcome?.status ?? view.stage ?? "no outcome yet";
   const name = view.variant ?? "(none)";
@@ -38,7 +38,7 @@ function variantOf(view, several, pictures = () => null) {
     { class: "variant", "aria-label": several ? `Variant ${name}` : "The row" },
     el("h2", {}, several ? ["Variant ", foreign(name), " "] : "Outcome ", badge(state), view.stage && outcome ? el("span", { class: "note" }, ` ${words(view.stage)}`) : null),
     outcomeFacts(outcome),
-    rowSection("Input", inputOf(view, pictures)),
+    rowSection("Input", inputOf(view)),
     rowSection("Conversation", conversationOf(view)),
     rowSection("Calls", callTable(view.calls ?? [])),
   );
@@ -74,17 +74,15 @@ function outcomeFacts(outcome) {
   );
 }
 
-/** The input columns; `pictures` gives the address of the picture that a column holds, or null. */
-function inputOf(view, pictures) {
+function inputOf(view) {
   const pairs = Object.entries(view.inputs ?? {}).filter(([, value]) => value !== null);
-  return pairs.length ? el("dl", { class: "inputs" }, pairs.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value, pictures))])) : null;
+  return pairs.length ? el("dl", { class: "inputs" }, pairs.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value))])) : null;
 }
 
 /** A value of the input: a picture where it is one, else its text. */
-function valueOf(value, pictures) {
+function valueOf(value) {
   if (value && typeof value.bytes === "number" && "picture" in value) {
-    const address = value.picture ? pictures(value.column) : null;
-    return address ? el("img", { class: "picture", src: address, alt: "a picture of the input" }) : `${counted(value.bytes, "byte")}${value.picture ? `, ${value.picture}` : ""}`;
+    return `${counted(value.bytes, "byte")}${value.picture ? `, ${value.picture}` : ""}`; // too large, or no picture
   }
   const address = typeof value === "string" ? pictureAddress(value) : null;
   if (address) return el("img", { class: "picture", src: address, alt: "a picture of the input" });
@@ -92,13 +90,9 @@ function valueOf(value, pictures) {
   return text.length < 120 && !text.includes("\n") ? foreign(text) : foreignBlock(text);
 }
 
-const PICTURES = [["iVBORw0KGgo", "image/png"], ["/9j/", "image/jpeg"], ["R0lGOD", "image/gif"], ["UklGR", "image/webp"]];
-
-/** The address of a picture that the text itself is; nothing is loaded from elsewhere. */
+/** The text itself where it is the address of a picture that lies in it, else null: nothing is loaded from elsewhere. */
 function pictureAddress(text) {
-  if (/^data:image\/(png|jpeg|gif|webp);base64,/.test(text)) return text;
-  const kind = PICTURES.find(([start]) => text.startsWith(start));
-  return kind && text.length > 60 && /^[A-Za-z0-9+/=]+$/.test(text.slice(0, 400)) ? `data:${kind[1]};base64,${text}` : null;
+  return /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]/.test(text) ? text : null;
 }
 
 /** The conversation; where none is kept, the answer and what was thought before it. */

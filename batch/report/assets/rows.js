@@ -62,12 +62,13 @@ function rowsSaid(rows) {
   return `Page ${count(rows.page)}: ${counted(shown, "row")}${total}.${order}`;
 }
 
-/** The orders that a table can be shown in: that of the table, and by each column with numbers, the greatest first. */
+const ORDERS = { "": "of the table", slowest: "slowest first", dearest: "dearest first", tokens: "most tokens first", newest: "newest first" };
+const ORDERED_BY_NAME = ["row_number", "latency_ms", "cost", "total_tokens"];
+
+/** The orders that a table can be shown in: those that have a name, and by each other column with numbers. */
 function ordersOf(rows) {
-  const common = { "": "of the table", "-latency_ms": "slowest first", "-cost": "dearest first", "-total_tokens": "most tokens first" };
-  const numbers = (rows.columns ?? []).filter((column) => column.kind === "number" && column.name !== "row_number");
-  for (const { name } of numbers) common[`-${name}`] ??= `${name}, greatest first`;
-  return common;
+  const numbers = (rows.columns ?? []).filter((column) => column.kind === "number" && !ORDERED_BY_NAME.includes(column.name));
+  return { ...ORDERS, ...Object.fromEntries(numbers.map(({ name }) => [`-${name}`, `${name}, greatest first`])) };
 }
 
 function filterForm(context, rows, query) {

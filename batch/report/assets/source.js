@@ -24,11 +24,6 @@ class ServerSource {
     return `api/${encodeURIComponent(folder)}/rows.${ending}${query ? `?${query}` : ""}`;
   }
 
-  /** The address of a picture that stands in an input column of a row. */
-  picture(folder, number, column) {
-    return `api/${encodeURIComponent(folder)}/picture/${number}?column=${encodeURIComponent(column)}`;
-  }
-
   /**
    * Call `changed` with the first news of a folder (true) and whenever there are others (false), and `told` with
    * whether the server is heard; returns what ends it.
@@ -38,8 +33,9 @@ class ServerSource {
     let last = null;
     events.onmessage = ({ data }) => {
       told(true);
-      if (data !== last) changed(last === null); // the same again comes after an interruption
-      last = data;
+      const news = JSON.stringify(JSON.parse(data).status ?? null);
+      if (news !== last) changed(last === null); // the same again comes after an interruption
+      last = news;
     };
     events.onopen = () => told(true);
     events.onerror = () => told(false);
