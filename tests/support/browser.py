@@ -148,7 +148,9 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", media="", features=scheme)
-        self.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+        self.call(
+            "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
 
     def open(self, address: str) -> None:
         """Open a page as if for the first time, and wait until its script has put something on it."""
@@ -191,7 +193,11 @@ class Browser:
 
     def focused(self) -> str:
         """The element that has the focus: its kind, and what it says."""
-        return str(self.run("(() => { const one = document.activeElement; return `${one.tagName.toLowerCase()} ${one.getAttribute('aria-label') ?? one.name ?? ''} ${one.textContent}`.trim(); })()"))
+        return str(
+            self.run(
+                "(() => { const one = document.activeElement; return `${one.tagName.toLowerCase()} ${one.getAttribute('aria-label') ?? one.name ?? ''} ${one.textContent}`.trim(); })()"
+            )
+        )
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """Take a picture of the page, all of it or what is on the screen."""
@@ -213,4 +219,3 @@ def started(home: Path) -> Iterator[Browser]:
         yield browser
     finally:
         browser.close()
-
