@@ -19,6 +19,7 @@ from batch.core.clock import MICROSECONDS
 from batch.report.figures.parquet import Ends
 from batch.report.label_table import has_flag, texts
 
+_INT64: Final = 2**63
 _FLAGS: Final = "flags.list.element"
 """How a footer names the elements of the column `flags`."""
 
@@ -151,6 +152,8 @@ class IsWithin(Condition):
         column = table.column(self.columns[0])
         if pa.types.is_timestamp(self._kind):
             column = column.cast(pa.timestamp("us", self._kind.tz)).cast(pa.int64())
+        elif pa.types.is_integer(self._kind) and isinstance(self._least or self._most, float):
+            column = column.cast(pa.float64(), safe=False)
         if self._least is not None:
             return pc.greater_equal(column, pa.scalar(self._least))
         return pc.less_equal(column, pa.scalar(self._most))
@@ -179,13 +182,15 @@ def as_number(text: str, kind: Any) -> Any:
     try:
         number = Decimal(text.strip())
     except InvalidOperation:
-        raise ValueError(text) from None
+        raise ValueError(f"{text!r} is no number") from None
     if not number.is_finite() or not math.isfinite(float(number)):
-        raise ValueError(text)
+        raise ValueError(f"{text!r} is no number that can be compared")
     if pa.types.is_timestamp(kind):
         return int(number * MICROSECONDS)
     if pa.types.is_decimal(kind) and len(number.as_tuple().digits) <= 38 and abs(number) < 10**20:
         return number
+    if pa.types.is_integer(kind) and number == int(number) and -_INT64 <= number < _INT64:
+        return int(number)
     return float(number)
 
 
