@@ -50,7 +50,7 @@ def page() -> Page:
     """The page of `promptmill view`, which asks the server that sent it for its figures."""
     parts = _parts()
     policy = (
-        f"{parts.allowed}; img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        f"{parts.allowed}; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
     needs = "<noscript><p>This page needs JavaScript; it runs nothing but what stands in it.</p></noscript>"

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from batch.core.errors import FAILURES, RefusedToStart
-from batch.report.compare import Comparison
 from batch.report.figures.figures import Figures
-from batch.report.row import row_of
 
 MOST_LABELS: Final = 60
 """Labels of a distribution, the most frequent ones; classes of a confusion matrix, those with the most mistakes."""
@@ -31,6 +28,7 @@ EXAMPLES: Final = 10
 LONGEST_TEXT: Final = 4_000
 """Characters of one text of a row."""
 MOST_MESSAGES: Final = 30
+_PICTURE: Final = "data:image/"
 _ASKED: Final = ("parameters", "images", "tools", "input")
 """What the settings keep of the request; the rest of it is what the prompts say."""
 
@@ -56,7 +54,7 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
         "money_by": [_cut_groups(figures.money(by=(name,))) for name in _groupings(job)],
         "labels": _labels(figures, left_out, with_text=with_text),
         "compare": _compare(figures, with_text=with_text),
-        "rows": _rows(out, overview) if with_text else [],
+        "rows": _rows(figures, overview) if with_text else [],
     }
     return {
         "folders": [{"id": "0", "path": figures.name, "job": job.get("name"), "state": overview["status"]["state"]}],
@@ -186,22 +184,16 @@ def _compare(figures: Figures, *, with_text: bool) -> dict[str, Any] | None:
         sums = figures.compare()
     except RefusedToStart:
         return None
-    sums.pop("examples", None)
-    if with_text and sums["rows"]["differing"]:
-        examples = []
-        for row in Comparison(figures.folder.root).rows():
-            if row.differs:
-                examples.append(_shortened(msgspec.to_builtins(row, enc_hook=str)))
-                if len(examples) == EXAMPLES:
-                    break
-        sums["examples"] = examples
+    examples = sums.pop("examples")
+    if with_text:
+        sums["examples"] = _shortened(examples[:EXAMPLES])
     return sums
 
 
 # -- rows with their text ---------------------------------------------------------------------------------------------
 
 
-def _rows(out: Path, overview: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(figures: Figures, overview: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows that stand out, each once, with all that is known of them and why they are here."""
     reasons: dict[str, list[str]] = {}
     for kind, rows in (("failed", overview["errors"]), ("slow", overview["slowest"]), ("dear", overview["dearest"])):
@@ -211,25 +203,25 @@ def _rows(out: Path, overview: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for row_id, why in reasons.items():
         with suppress(RefusedToStart):  # it went from the table since its figures were read
-            views = row_of(out, row_id)
-            shown = [_shortened(_plain(view)) for view in views]
-            found.append({"row_id": row_id, "row_number": views[0].row_number, "reasons": why, "views": shown})
+            row = figures.row_named(row_id)
+            views = [_first_messages(view) for view in row["views"]]
+            number = row["row_number"]
+            found.append({"row_id": row_id, "row_number": number, "reasons": why, "views": _shortened(views)})
     return found
 
 
-def _plain(view: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(view, enc_hook=str, builtin_types=(bytes,))
-    messages = plain["messages"]
-    plain["messages"] = messages[:MOST_MESSAGES]
-    if len(messages) > MOST_MESSAGES:
-        plain["messages"].append({"role": "…", "content": f"{len(messages) - MOST_MESSAGES} more messages"})
-    return plain
+def _first_messages(view: dict[str, Any]) -> dict[str, Any]:
+    messages = view["messages"]
+    if len(messages) <= MOST_MESSAGES:
+        return view
+    more = {"role": "…", "content": f"{len(messages) - MOST_MESSAGES} more messages"}
+    return {**view, "messages": [*messages[:MOST_MESSAGES], more]}
 
 
 def _shortened(value: Any) -> Any:
-    """A value whose texts are cut, and whose pictures and other bytes are told by their size."""
-    if isinstance(value, bytes):
-        return f"{len(value):,} bytes"
+    """A value whose texts are cut, and whose larger pictures are told by their size."""
+    if isinstance(value, str) and value.startswith(_PICTURE) and len(value) > LONGEST_TEXT:
+        return f"a picture of {len(value) * 3 // 4:,} bytes"
     if isinstance(value, str):
         more = len(value) - LONGEST_TEXT
         return f"{value[:LONGEST_TEXT]}… ({more:,} more characters)" if more > 0 else value
@@ -240,7 +232,7 @@ def _shortened(value: Any) -> Any:
     return value
 
 
-# -- points of half as many ---------------------------------------------------------------------------------------------
+# -- half as many points ----------------------------------------------------------------------------------------------
 
 
 def _pairs(values: list[Any], how: Any) -> list[Any]:
@@ -248,8 +240,6 @@ def _pairs(values: list[Any], how: Any) -> list[Any]:
 
 
 def _added(one: Any, other: Any = 0) -> Any:
-    from decimal import Decimal  # noqa: PLC0415 - amounts alone need it
-
     if isinstance(one, str) or isinstance(other, str):
         return format(Decimal(one or 0) + Decimal(other or 0), "f")
     return (one or 0) + (other or 0)

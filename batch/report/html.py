@@ -58,10 +58,17 @@ def write_report(out: Path, target: Path | None = None, *, with_text: bool = Fal
         raise RefusedToStart(f"{target}: a report is an HTML file. Give a name that ends in .html.")
     path = target_of(folder, target, sources)
     told = digest(out, with_text=with_text)
-    told["version"] = metadata.version("promptmill")
+    told["version"] = _version()
     content = _fitting(told, limited=not with_text)
     _write(path, content)
     return Written(path, len(content), len(told["figures"]["rows"]))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("promptmill")
+    except metadata.PackageNotFoundError:
+        return "(from a checkout)"
 
 
 def _fitting(told: dict[str, Any], *, limited: bool) -> bytes:

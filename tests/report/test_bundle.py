@@ -62,7 +62,7 @@ def test_the_policy_allows_the_one_script_and_the_one_style_of_the_page_and_noth
         "default-src": "'none'",
         "script-src": sha256(script),
         "style-src": sha256(style),
-        "img-src": "data: blob:",
+        "img-src": "data:",
         "connect-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",

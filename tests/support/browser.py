@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,13 +35,21 @@ FLAGS = (
     "--force-color-profile=srgb",
     "--lang=en-US",
 )
+ARRANGE = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]]
+os.dup2(high[0], 3)
+os.dup2(high[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads descriptor 3 and writes descriptor 4: a step before it brings ours there."""
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, " ": 32}
 
 
 def found() -> str | None:
     """The browser's program; None when there is none."""
-    names = (os.environ.get("PROMPTMILL_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
+    names = (str(Path(sys.prefix) / "chromium" / "chromium"), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 class Browser:
@@ -57,9 +66,12 @@ class Browser:
 
         self._process = subprocess.Popen(
             [
-                "/bin/sh",
+                sys.executable,
+                "-I",
                 "-c",
-                f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}',
+                ARRANGE,
+                str(to_browser),
+                str(from_browser),
                 program,
                 *FLAGS,
                 f"--user-data-dir={home}",
@@ -160,6 +172,10 @@ class Browser:
         self.call("Page.navigate", url=address)
         self.wait("document.querySelector('main h1, main .failure') && !document.querySelector('main[aria-busy]')")
 
+    def leave(self) -> None:
+        """Go to an empty page, so that no server is asked any more."""
+        self.call("Page.navigate", url="about:blank")
+
     def run(self, expression: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
@@ -172,7 +188,7 @@ class Browser:
         while not self.run(f"Boolean({condition})"):
             if time.monotonic() > end:
                 raise AssertionError(f"never came true: {condition}; the page says: {self.text()[:2000]}")
-            self.run("new Promise((done) => requestAnimationFrame(done))")
+            time.sleep(0.01)
 
     def text(self, selector: str = "body") -> str:
         """What a person can read there."""

@@ -49,7 +49,7 @@ class App {
     this.unwatch = () => {};
     this.drawBar();
     if (this.route.folder !== null) {
-      this.unwatch = this.source.watch(this.route.folder, () => this.changed(), (heard) => this.told(heard));
+      this.unwatch = this.source.watch(this.route.folder, (first) => this.changed(first), (heard) => this.told(heard));
     }
     this.main.setAttribute("aria-busy", "true");
     const drawn = await this.load(false);
@@ -86,9 +86,7 @@ class App {
     }
     if (name === "rows") return rowsPage(context, await this.source.figure(folder, "rows", query.toString()), query);
     if (name === "row") {
-      const shown = new URLSearchParams(query);
-      shown.delete("of");
-      return rowPage(context, await this.source.figure(folder, `row/${row}`, shown.toString()), query);
+      return rowPage(context, await this.source.figure(folder, `row/${row}`, onlyFilters(query)), query);
     }
     if (name === "compare") {
       const found = variantSections(await this.source.figure(folder, "compare", query.toString()), rowLink);
@@ -141,15 +139,15 @@ class App {
     ];
   }
 
-  /** The folder changed: overviews are asked again, other pages say that they are older. */
-  changed() {
-    if (this.timer || this.main.getAttribute("aria-busy") === "true") return;
+  /** The folder changed: overviews are asked again, other pages say that they are older, unless they are new. */
+  changed(first) {
+    if (this.timer) return;
     if (this.route.name === "overview") {
       this.timer = setTimeout(async () => {
         await this.load(true);
         this.timer = 0;
       }, REFRESH_MS);
-    } else document.getElementById("older")?.removeAttribute("hidden");
+    } else if (!first) document.getElementById("older")?.removeAttribute("hidden");
   }
 
   /** Whether the server is heard. */

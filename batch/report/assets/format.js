@@ -55,7 +55,7 @@ function money(amount, currency) {
   const value = Number(amount);
   let shown = text;
   if (Math.abs(value) >= 1) shown = exact(value.toFixed(2));
-  else if (value !== 0 && text.length > 8) shown = Number(value.toPrecision(3)).toFixed(Math.min(12, 2 - Math.floor(Math.log10(Math.abs(value)))));
+  else if (value !== 0) shown = Number(value.toPrecision(3)).toFixed(Math.min(12, 2 - Math.floor(Math.log10(Math.abs(value)))));
   const unit = currency ? ` ${currency}` : "";
   return el("span", { class: "money", title: `${text}${unit}` }, safeNodes(`${shown}${unit}`));
 }
@@ -70,8 +70,9 @@ function amounts(costs) {
 /** Seconds as people say them: 0.6 s, 12 min 3 s, 3 h 5 min, 2 d 4 h. */
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return NONE;
-  if (seconds < 1) return `${+(seconds * 1000).toPrecision(3)} ms`;
-  if (seconds < 60) return `${+seconds.toPrecision(3)} s`;
+  if (seconds === 0) return "0 s";
+  if (seconds < 0.9995) return `${+(seconds * 1000).toPrecision(3)} ms`;
+  if (seconds < 60) return `${seconds.toPrecision(3)} s`;
   const whole = Math.round(seconds);
   const units = [[86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const first = units.findIndex(([size]) => whole >= size);

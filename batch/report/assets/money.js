@@ -17,10 +17,10 @@ const SAVINGS = [
 /** What all calls of the folder have cost. */
 function moneySection(report) {
   const totals = report.totals ?? [];
-  if (totals.length === 0) return section("Money", { id: "money" }, el("p", { class: "note" }, "No call has ended yet."));
+  if (totals.length === 0) return section("Money paid", { id: "money" }, el("p", { class: "note" }, "No call has ended yet."));
   const priced = totals.filter((total) => total.currency !== null || total.calls);
   return section(
-    "Money",
+    "Money paid",
     { id: "money", note: `All runs of this folder${report.first_sent_at ? `, ${moment(report.first_sent_at)} to ${moment(report.last_sent_at)}` : ""}.` },
     priced.map(moneyTiles),
     unknownFacts(report),

@@ -119,31 +119,32 @@ function nowSection(overview) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section("Now", { id: "now" }, facts(rows), limitBars(overview), batchTable(overview.batches ?? []), oldestTable(overview.oldest ?? []));
+  return section("Now", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
 }
 
-/** How much of each limit is used. */
+/** What may be spent, and what is left of it. */
+function budgetTable(budget) {
+  const limits = Object.entries(budget ?? {}).map(([name, found]) => ({ name, ...(typeof found === "object" ? found : { left: found }) }));
+  return dataTable(
+    "Budget",
+    [
+      { name: "Key", cell: (one) => el("code", {}, safeNodes(one.name)) },
+      { name: "Limit", kind: "number", cell: (one) => foreign(one.limit) },
+      { name: "Left", kind: "number", cell: (one) => foreign(one.left) },
+    ],
+    limits,
+  );
+}
+
+/** How much of each limit is used; nothing when the run does not tell it. */
 function limitBars(overview) {
-  const limits = limitList(overview);
-  return barTable("Share of each limit used", limits, {
-    label: (item) => foreign(item.name),
-    value: (item) => item.share,
-    shown: (item) => [percent(item.share), item.text ? el("span", { class: "note" }, " ", safeNodes(item.text)) : null],
-    kind: "plain",
+  const limits = Array.isArray(overview.limits) ? overview.limits : (overview.status.live?.limits ?? []);
+  return barTable("Share of each limit in use: calls in flight, or what left within the last minute", limits, {
+    label: (one) => [words(one.name), one.model ? [" of ", foreign(one.model)] : null],
+    value: (one) => one.used,
+    most: (one) => one.limit,
+    shown: (one) => `${percent(one.limit ? one.used / one.limit : null)}  ${count(one.used)} of ${count(one.limit)}`,
   });
-}
-
-/** Limits as a list, whether they came as one or by name. */
-function limitList(overview) {
-  const given = overview.limits ?? [];
-  const list = Array.isArray(given) ? given : Object.entries(given).map(([name, value]) => (typeof value === "object" && value ? { name, ...value } : { name, share: value }));
-  return list
-    .filter((item) => typeof item.share === "number")
-    .map((item) => ({
-      name: item.name ?? item.limit,
-      share: item.share,
-      text: item.used !== undefined && item.of !== undefined ? `${item.used} of ${item.of}` : "",
-    }));
 }
 
 function oldestTable(oldest) {
@@ -156,16 +157,6 @@ function oldestTable(oldest) {
       { name: "Waits for", cell: (row) => foreign(row.waits_for) },
     ],
     oldest,
-  );
-}
-
-function batchTable(batches) {
-  if (batches.length === 0) return null;
-  const names = [...new Set(batches.flatMap((batch) => Object.keys(batch)))];
-  return dataTable(
-    "Batches and tasks at the provider",
-    names.map((name) => ({ name: words(name), kind: typeof batches[0][name] === "number" ? "number" : "", cell: (batch) => plainValue(name, batch[name]) })),
-    batches,
   );
 }
 
@@ -182,7 +173,7 @@ function plainValue(name, value) {
 function historySection(overview) {
   const { series, latency } = overview;
   if (!series?.t?.length) return section("Over time", { id: "over-time" }, histogramOf(latency));
-  const rate = (values) => values?.map((value) => (value === null ? null : value / series.bin_s));
+  const { times, rate } = ratesOf(series);
   const sum = (values) => {
     let total = 0;
     return values.map((value) => (total += Number(value ?? 0)));
@@ -191,11 +182,11 @@ function historySection(overview) {
   const costs = Object.entries(series.cost ?? {}).map(([currency, values], place) => ({ name: currency, values: sum(values), colour: colours[place % 3], fill: place === 0 }));
   return section(
     "Over time",
-    { id: "over-time", note: `Times are in ${zone()}; each point stands for ${duration(series.bin_s)}.` },
+    { id: "over-time", note: `Times are in ${zone()}.` },
     el(
       "div",
       { class: "charts" },
-      timeChart("Rows a second", series.t, [
+      timeChart("Rows a second", times, [
         { name: "rows", values: rate(series.rows), colour: "blue", fill: true },
         { name: "failed", values: series.failed?.some((value) => value) ? rate(series.failed) : null, colour: "red" },
       ], short),
@@ -203,7 +194,7 @@ function historySection(overview) {
         { name: "median", values: series.latency_p50, colour: "blue" },
         { name: "95 %", values: series.latency_p95, colour: "orange" },
       ], duration),
-      timeChart("Tokens a second", series.t, [
+      timeChart("Tokens a second", times, [
         { name: "prompt", values: rate(series.tokens_in), colour: "blue", fill: true },
         { name: "completion", values: rate(series.tokens_out), colour: "green" },
       ], short),
@@ -211,6 +202,24 @@ function historySection(overview) {
     ),
     histogramOf(latency),
   );
+}
+
+const MOST_RATES = 240;
+const FEWEST_RATES = 30;
+
+/** Times for rates, and how counts become rates: so many bins in one that a few calls are in each, or it looks like a comb. */
+function ratesOf(series) {
+  const calls = (series.calls ?? []).reduce((sum, number) => sum + number, 0);
+  const wanted = Math.max(FEWEST_RATES, Math.min(MOST_RATES, Math.round(calls / 4)));
+  const step = Math.max(1, Math.ceil(series.t.length / wanted));
+  const times = series.t.filter((_, place) => place % step === 0);
+  const rate = (values) => {
+    if (!values) return null;
+    const sums = times.map(() => 0);
+    values.forEach((value, place) => (sums[Math.floor(place / step)] += value ?? 0));
+    return sums.map((sum, place) => sum / (series.bin_s * Math.min(step, values.length - place * step)));
+  };
+  return { times, rate };
 }
 
 function histogramOf(latency) {

@@ -2,16 +2,17 @@
 //
 // Owns no figure and no page. Widths are in percent, so a plot fits any screen without being drawn again.
 
-/** A table of names, bars and numbers. */
-function barTable(caption, items, { value, label, shown = (item) => count(value(item)), kind = "" }) {
+/** A table of names, bars and numbers; a bar is full at `most` of an item, by default at the largest value. */
+function barTable(caption, items, { value, label, shown, most }) {
   if (items.length === 0) return null;
-  const most = Math.max(...items.map((item) => value(item) ?? 0), 0);
+  const largest = Math.max(...items.map((item) => value(item) ?? 0), 0);
+  const share = (item) => (value(item) ?? 0) / ((most ? most(item) : largest) || 1);
   const rows = items.map((item) =>
     el(
       "tr",
       {},
       el("th", { scope: "row" }, label(item)),
-      el("td", { class: "bar" }, bar(most ? (value(item) ?? 0) / most : 0, kind)),
+      el("td", { class: "bar" }, bar(share(item))),
       el("td", { class: "number" }, shown(item)),
     ),
   );

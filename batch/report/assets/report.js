@@ -38,7 +38,7 @@ function startReport(source) {
 }
 
 function reportRow(row) {
-  return el("details", { class: "row-text", id: `row-${row.row_number}` }, el("summary", {}, "Row ", foreign(row.row_id, 60), ` (${row.reasons.join(", ")})`), rowViews(row).map((view) => variantOf(view, rowViews(row).length > 1)));
+  return el("details", { class: "row-text", id: `row-${row.row_number}` }, el("summary", {}, "Row ", foreign(row.row_id, 60), ` (${row.reasons.join(", ")})`), row.views.map((view) => variantOf(view, row.views.length > 1)));
 }
 
 /** The first thing that Tab reaches: past the bar, to what the page is about. */

@@ -3,7 +3,7 @@
 // Owns how a conversation is shown. Answers are shown as Markdown, and as they came on demand.
 
 function rowPage(context, answer, query) {
-  const views = rowViews(answer);
+  const { views } = answer;
   const first = views[0];
   const asked = query.get("of");
   const ordered = asked === null ? views : [...views.filter((view) => view.variant === asked), ...views.filter((view) => view.variant !== asked)];
@@ -15,12 +15,6 @@ function rowPage(context, answer, query) {
     ordered.length > 1 ? el("p", { class: "note" }, `${ordered.length} variants, one below another.`) : null,
     ordered.map((view) => variantOf(view, ordered.length > 1)),
   ];
-}
-
-/** The views of a row, however many variants it has. */
-function rowViews(answer) {
-  const found = answer.views ?? answer.variants ?? answer.row?.variants ?? (answer.row ? [answer.row] : [answer]);
-  return Array.isArray(found) ? found : [found];
 }
 
 function rowWays(context, answer, back) {
@@ -44,7 +38,7 @@ function variantOf(view, several) {
     { class: "variant", "aria-label": several ? `Variant ${name}` : "The row" },
     el("h2", {}, several ? ["Variant ", foreign(name), " "] : "Outcome ", badge(state), view.stage && outcome ? el("span", { class: "note" }, ` ${words(view.stage)}`) : null),
     outcomeFacts(outcome),
-    rowSection("Input", inputOf(view.inputs ?? view.input)),
+    rowSection("Input", inputOf(view)),
     rowSection("Conversation", conversationOf(view)),
     rowSection("Calls", callTable(view.calls ?? [])),
   );
@@ -80,26 +74,25 @@ function outcomeFacts(outcome) {
   );
 }
 
-function inputOf(inputs) {
-  const pairs = Object.entries(inputs ?? {}).filter(([, value]) => value !== null);
+function inputOf(view) {
+  const pairs = Object.entries(view.inputs ?? {}).filter(([, value]) => value !== null);
   return pairs.length ? el("dl", { class: "inputs" }, pairs.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value))])) : null;
 }
 
 /** A value of the input: a picture where it is one, else its text. */
 function valueOf(value) {
+  if (value && typeof value.bytes === "number" && "picture" in value) {
+    return `${counted(value.bytes, "byte")}${value.picture ? `, ${value.picture}` : ""}`; // too large, or no picture
+  }
   const address = typeof value === "string" ? pictureAddress(value) : null;
   if (address) return el("img", { class: "picture", src: address, alt: "a picture of the input" });
   const text = jsonText(value);
   return text.length < 120 && !text.includes("\n") ? foreign(text) : foreignBlock(text);
 }
 
-const PICTURES = [["iVBORw0KGgo", "image/png"], ["/9j/", "image/jpeg"], ["R0lGOD", "image/gif"], ["UklGR", "image/webp"]];
-
-/** The address of a picture that the text itself is; nothing is loaded from elsewhere. */
+/** The text itself where it is the address of a picture that lies in it, else null: nothing is loaded from elsewhere. */
 function pictureAddress(text) {
-  if (/^data:image\/(png|jpeg|gif|webp);base64,/.test(text)) return text;
-  const kind = PICTURES.find(([start]) => text.startsWith(start));
-  return kind && text.length > 60 && /^[A-Za-z0-9+/=]+$/.test(text.slice(0, 400)) ? `data:${kind[1]};base64,${text}` : null;
+  return /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]/.test(text) ? text : null;
 }
 
 /** The conversation; where none is kept, the answer and what was thought before it. */
@@ -129,8 +122,9 @@ function contentOf(content, role) {
   if (content === null || content === undefined || content === "") return null;
   if (Array.isArray(content)) return content.map((part) => partOf(part, role));
   const text = jsonText(content);
+  const pretty = /^\s*[{[]/.test(text) ? prettyJson(text) : text;
+  if (pretty !== text) return foreignBlock(pretty, "code");
   if (role !== "assistant") return foreignBlock(text);
-  if (text.trim().startsWith("{") || text.trim().startsWith("[")) return foreignBlock(prettyJson(text), "code");
   const plain = !/[*_`#>|[\]-]|^\d+[.)]/m.test(text);
   if (plain) return foreignBlock(text);
   return el("div", {}, markdown(text), el("details", { class: "raw" }, el("summary", {}, "As it came"), foreignBlock(text)));
@@ -142,6 +136,7 @@ function partOf(part, role) {
   const image = part?.image_url?.url ?? part?.image_url;
   const address = typeof image === "string" ? pictureAddress(image) : null;
   if (address) return el("img", { class: "picture", src: address, alt: "a picture of the conversation" });
+  if (typeof image === "string") return el("p", { class: "picture-part" }, "Picture ", foreign(part.source ?? image, 300), part.source ? el("span", { class: "note" }, " ", foreign(image, 90)) : null);
   return foreignBlock(jsonText(part), "code");
 }
 

@@ -4,24 +4,32 @@
 // can be kept, sent and gone back to.
 
 const FILTERS = [
-  { name: "status", label: "Status", options: ["", "ok", "failed"] },
+  { name: "status", label: "Status", options: { "": "any", ok: "ok", failed: "failed" } },
   { name: "label", label: "Label" },
   { name: "flag", label: "Flag" },
   { name: "error", label: "Error", hint: "kind or kind/code" },
   { name: "tag", label: "Tag", hint: "NAME:VALUE" },
   { name: "variant", label: "Variant" },
+  { name: "run", label: "Run" },
   { name: "text", label: "Text", hint: "in input or answer" },
   { name: "where", label: "Column", hint: "COLUMN:VALUE", several: true },
   { name: "min", label: "At least", hint: "COLUMN:NUMBER", several: true },
   { name: "max", label: "At most", hint: "COLUMN:NUMBER", several: true },
-  { name: "order", label: "Order", options: ["", "slowest", "dearest", "tokens"] },
-  { name: "size", label: "Rows a page", options: ["", "25", "50", "100", "200"] },
+  { name: "order", label: "Order", options: {} },
+  { name: "size", label: "Rows a page", options: { "": "50", 25: "25", 100: "100", 200: "200" } },
 ];
 const DOWNLOADS = [
   ["csv", "CSV"],
   ["jsonl", "JSONL"],
   ["review", "Review file"],
 ];
+
+/** The filters of a query, without what says how a list of them is shown. */
+function onlyFilters(query) {
+  const kept = new URLSearchParams(query);
+  for (const name of ["page", "size", "order", "of"]) kept.delete(name);
+  return kept.toString();
+}
 
 /** The address of a page of this folder, with what is asked for in its query. */
 function routeTo(folder, name, query) {
@@ -31,12 +39,9 @@ function routeTo(folder, name, query) {
 
 function rowsPage(context, rows, query) {
   const { folder, source } = context;
-  const plain = new URLSearchParams(query);
-  plain.delete("page");
-  plain.delete("size");
   return [
     el("h1", {}, "Rows"),
-    filterForm(context, query),
+    filterForm(context, rows, query),
     el("p", { class: "note", role: "status" }, rowsSaid(rows)),
     rowTable(context, rows, query),
     pager(folder, rows, query),
@@ -44,7 +49,7 @@ function rowsPage(context, rows, query) {
       "p",
       { class: "downloads" },
       "Take these rows along: ",
-      DOWNLOADS.map(([ending, name]) => [el("a", { href: source.download(folder, ending, plain.toString()), download: "" }, name), " "]),
+      DOWNLOADS.map(([ending, name]) => [el("a", { href: source.download(folder, ending, onlyFilters(query)), download: "" }, name), " "]),
     ),
   ];
 }
@@ -53,14 +58,23 @@ function rowsSaid(rows) {
   const shown = rows.rows.length;
   if (shown === 0) return "No row is like this. Take a filter away.";
   const total = rows.total === null || rows.total === undefined ? "" : ` of ${count(rows.total)}`;
-  const order = rows.ordered_by && rows.ordered_by !== "row_number" ? ` Ordered by ${words(rows.ordered_by)}, the first 1,000 only.` : "";
+  const order = rows.ordered_by && rows.ordered_by !== "row_number" ? ` Ordered by ${words(rows.ordered_by.replace(/^-/, ""))}: the first 1,000 rows of this order.` : "";
   return `Page ${count(rows.page)}: ${counted(shown, "row")}${total}.${order}`;
 }
 
-function filterForm(context, query) {
-  const fields = FILTERS.flatMap((filter) => {
+const ORDERS = { "": "of the table", slowest: "slowest first", dearest: "dearest first", tokens: "most tokens first", newest: "newest first" };
+const ORDERED_BY_NAME = ["row_number", "latency_ms", "cost", "total_tokens"];
+
+/** The orders that a table can be shown in: those that have a name, and by each other column with numbers. */
+function ordersOf(rows) {
+  const numbers = (rows.columns ?? []).filter((column) => column.kind === "number" && !ORDERED_BY_NAME.includes(column.name));
+  return { ...ORDERS, ...Object.fromEntries(numbers.map(({ name }) => [`-${name}`, `${name}, greatest first`])) };
+}
+
+function filterForm(context, rows, query) {
+  const fields = FILTERS.map((filter) => (filter.name === "order" ? { ...filter, options: ordersOf(rows) } : filter)).flatMap((filter) => {
     const values = filter.several ? [...query.getAll(filter.name), ""].slice(0, Math.max(1, query.getAll(filter.name).length)) : [query.get(filter.name) ?? ""];
-    return values.map((value) => filterField(filter, value, context.orders));
+    return values.map((value) => filterField(filter, value));
   });
   const form = el("form", { class: "filters", role: "search", "aria-label": "Filter rows" }, fields, el("div", { class: "actions" }, el("button", { type: "submit" }, "Show"), el("a", { href: routeTo(context.folder, "rows") }, "Take all filters away")));
   form.addEventListener("submit", (event) => {
@@ -75,47 +89,39 @@ function filterForm(context, query) {
 }
 
 function filterField(filter, value) {
-  const id = `filter-${filter.name}`;
-  const options = filter.options && (filter.options.includes(value) ? filter.options : [...filter.options, value]);
+  const options = filter.options && { ...filter.options, ...(value in filter.options ? {} : { [value]: value }) };
   const input = options
-    ? el("select", { name: filter.name }, options.map((option) => el("option", { value: option, selected: option === value }, option || "any")))
-    : el("input", { name: filter.name, value, placeholder: filter.hint, autocomplete: "off", spellcheck: "false", id: filter.several ? null : id });
+    ? el("select", { name: filter.name }, Object.entries(options).map(([option, text]) => el("option", { value: option, selected: option === value }, safeNodes(text))))
+    : el("input", { name: filter.name, value, placeholder: filter.hint, autocomplete: "off", spellcheck: "false" });
   return el("label", {}, el("span", {}, filter.label), input);
 }
-
-const KNOWN_CELLS = {
-  row_number: (row) => count(row.row_number),
-  status: (row) => (row.status ? badge(row.status) : null),
-  label: (row) => foreign(row.label, 80),
-  flags: (row) => (row.flags?.length ? foreign(row.flags.join(", "), 80) : null),
-};
 
 function rowTable(context, rows, query) {
   const link = (row) => el("a", { href: rowRoute(context.folder, row, query) }, foreign(row.row_id, 60));
   const columns = [
-    { name: "No.", kind: "number", cell: KNOWN_CELLS.row_number },
+    { name: "No.", kind: "number", cell: (row) => count(row.row_number) },
     { name: "Row", cell: link, always: true },
     { name: "Variant", cell: (row) => foreign(row.variant, 40) },
-    { name: "Status", cell: KNOWN_CELLS.status },
-    { name: "Label", cell: KNOWN_CELLS.label },
-    { name: "Error", cell: (row) => (row.error_kind ? el("code", {}, safeNodes(row.error_code ? `${row.error_kind}/${row.error_code}` : row.error_kind)) : null) },
-    { name: "Flags", cell: KNOWN_CELLS.flags },
-    { name: "Input", kind: "wide", cell: (row) => inputText(row.input ?? row.inputs) },
+    { name: "Status", cell: (row) => badge(row.status) },
+    { name: "Label", cell: (row) => foreign(row.label, 80) },
+    { name: "Error", cell: (row) => (row.error ? el("code", {}, safeNodes(row.error)) : null) },
+    { name: "Flags", cell: (row) => (row.flags.length ? foreign(row.flags.join(", "), 80) : null) },
+    { name: "Input", kind: "wide", cell: (row) => inputText(row.input) },
     { name: "Answer", kind: "wide", cell: (row) => foreign(row.answer ?? row.error_message, 200) },
-    { name: "Tokens", kind: "number", cell: (row) => count(row.tokens ?? row.total_tokens) },
+    { name: "Tokens", kind: "number", cell: (row) => count(row.tokens) },
     { name: "Cost", kind: "number", cell: (row) => money(row.cost, row.currency) },
     { name: "Took", kind: "number", cell: (row) => duration(row.duration_s) },
   ];
   return dataTable("Rows, in the order of the table", columns, rows.rows);
 }
 
-/** The input of a row in one line: its text, or each column with its name. */
+const MOST_COLUMNS = 6;
+
+/** The input of a row in one line: each column with its name. */
 function inputText(input) {
-  if (input === null || input === undefined) return null;
-  if (typeof input !== "object") return foreign(String(input), 200);
   return Object.entries(input)
     .filter(([, value]) => value !== null)
-    .slice(0, 6)
+    .slice(0, MOST_COLUMNS)
     .map(([name, value]) => [el("span", { class: "name" }, safeNodes(name)), " ", foreign(jsonLine(value), 160), " "]);
 }
 

@@ -24,12 +24,18 @@ class ServerSource {
     return `api/${encodeURIComponent(folder)}/rows.${ending}${query ? `?${query}` : ""}`;
   }
 
-  /** Call `changed` whenever the folder did, and `told` with whether the server is heard; returns what ends it. */
+  /**
+   * Call `changed` with the first news of a folder (true) and whenever there are others (false), and `told` with
+   * whether the server is heard; returns what ends it.
+   */
   watch(folder, changed, told) {
     const events = new EventSource(`api/${encodeURIComponent(folder)}/events`);
-    events.onmessage = () => {
+    let last = null;
+    events.onmessage = ({ data }) => {
       told(true);
-      changed();
+      const news = JSON.stringify(JSON.parse(data).status ?? null);
+      if (news !== last) changed(last === null); // the same again comes after an interruption
+      last = news;
     };
     events.onopen = () => told(true);
     events.onerror = () => told(false);
