@@ -110,7 +110,7 @@ def test_a_figure_over_all_rows_is_remembered_until_the_tables_change(
         ("api/-1/rows", 404, "no such page"),
         ("api/0/nothing", 404, "no such page"),
         ("nothing", 404, "no such page"),
-        ("api/0/rows?stauts=ok", 400, "Did you mean status?"),
+        ("api/0/rows?sttus=ok", 400, "Did you mean status?"),
         ("api/0/rows?page=0", 400, "counted from 1"),
         ("api/0/rows?page=x", 400, "page=x: give a whole number"),
         ("api/0/rows?page=1&page=2", 400, "Give it once"),
