@@ -21,7 +21,7 @@ from batch.report.cost import keys as keys_of_cost
 from batch.report.cost import public, reconcile, reconcile_public, waste
 from batch.report.explain import Topic
 from batch.report.figures import filters
-from batch.run import progress, status_files
+from batch.run import metric_families, progress, status_files
 from batch.run.command import Report
 
 FLAG = Topic("run --limit", "flag of promptmill run", "At most this many.", (), ("--limit", "limit"), ("run",))
@@ -84,7 +84,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert all(topic.text.endswith(".") for topic in told)
     tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
     numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
-    more = (forecast_json.KEYS, status_files.HEARTBEAT)
+    more = (forecast_json.KEYS, status_files.HEARTBEAT, metric_families.METRICS)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
     found = [word for table in (*tables, *numbers, *more, *money, filters.FILTERS) for word in table]
     assert [topic.aliases[0] for topic in told] == found

@@ -127,7 +127,7 @@ class Figures:
             "runs": [self._run(found) for found in runs],
             "status": status,
             **kept[1],
-            "limits": status.get("limits") or {},
+            "limits": (status["live"] or {}).get("limits", []),
             "oldest": status["oldest"],
             "settings": job,
             "source": told.get("source") or {},
