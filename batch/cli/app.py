@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 DEBUG: Final = "show the traceback of an unexpected error."
+ENV_FILE: Final = (
+    "lines of NAME=value, keys and options, under those of the environment; may be repeated, the last one wins."
+)
 
 COMMANDS: Final = {
     "init": ("batch.cli.init:init", "Write a working sample job into a new folder."),
@@ -55,6 +58,9 @@ COMMANDS: Final = {
 
 _ALL: Final = ", ".join(COMMANDS)
 _HELP: Final = "Turns a file of prompts into a file of answers, at any size, with every token accounted for."
+_VARIABLES: Final = (
+    "Every option also has a variable: --max-cost is PROMPTMILL_MAX_COST. `promptmill explain variables` has them all."
+)
 _ASKED_FOR_HELP: Final = (["--help"], ["-h"])
 
 
@@ -85,14 +91,16 @@ def _epilogue() -> str:
     """What stands below the list of commands, as wide as the terminal."""
     codes = columns([(str(code), text) for code, text in errors.EXITS.items()])
     named = wrapped("JOB is a job folder or its job.toml; OUT is the output folder of a run.")
-    return "\n".join([*named, *wrapped(f"--debug, with any command: {DEBUG}"), "", "Exit codes:", *codes])
+    anywhere = [f"--debug, with any command: {DEBUG}", f"--env-file FILE, with any command: {ENV_FILE}", _VARIABLES]
+    return "\n".join([*named, *(line for text in anywhere for line in wrapped(text)), "", "Exit codes:", *codes])
 
 
-def make_app(asked: str | None = None) -> App:
+def make_app(asked: str | None = None, fill: Callable[..., None] | None = None) -> App:
     """The application with all its commands, none of them loaded.
 
     Args:
         asked: the command whose help may be asked for: it tells all of its docstring, the others their summary here.
+        fill: gives the options that no flag gave a value from elsewhere.
     """
     from cyclopts import App
 
@@ -109,6 +117,7 @@ def make_app(asked: str | None = None) -> App:
         exit_on_error=False,
         suppress_keyboard_interrupt=False,
         result_action="return_value",
+        config=None if fill is None else (fill,),
     )
     for position, (name, (target, summary)) in enumerate(COMMANDS.items()):
         said = {} if name == asked else {"help": summary}
@@ -124,8 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     openfiles.raise_to(openfiles.USUAL)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    given = [argument for argument in given if argument != "--debug"]
+    debug = False
+    if given[:1] != ["explain"]:  # there it is a topic
+        debug = "--debug" in given
+        given = [argument for argument in given if argument != "--debug"]
     for stream in (sys.stdout, sys.stderr):
         # Model text holds characters that a terminal's own encoding may not have.
         with contextlib.suppress(AttributeError, ValueError):
@@ -135,12 +146,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given in _ASKED_FOR_HELP:
             _list_commands()
         else:
-            result = make_app(_command(given))(given)
-            code = result if isinstance(result, int) else code
+            code = _obey(given)
     except BaseException as exc:
-        code = _usage(exc, given) if _is_about_usage(exc) else _fallen(exc, debug=debug)
+        code = _usage(exc, given) if _is_about_usage(exc) else _fallen(exc, debug=debug or _debugs())
     process.ends_with(code)
     return _flushed(code)
+
+
+def _obey(given: list[str]) -> int:
+    """Do what a command line says, with its files of variables and the environment, and return the exit code."""
+    from batch.cli import variables
+
+    words, files = variables.split(given) if given[:1] != ["explain"] else (given, [])
+    with variables.laid(files) as current:
+        command = _command(words)
+        app = make_app(command, current.fill)
+        current.warn_of_unknown(command, app, COMMANDS)
+        for text in current.warnings:
+            _say(text)
+        result = app(words)
+    return result if isinstance(result, int) else errors.EXIT_OK
+
+
+def _debugs() -> bool:
+    """Whether a variable asks for tracebacks."""
+    from batch.cli import variables
+
+    return variables.current().debug
 
 
 def _version() -> str:
@@ -189,7 +221,7 @@ def _usage(exc: BaseException, given: Sequence[str]) -> int:
     elif isinstance(exc, MissingArgumentError) and exc.argument is not None:
         name = exc.argument.name
         text = f"{name} needs a value" if name.startswith("-") else f"{command} needs {name}"
-    _say(f"{text}\n  promptmill {f'{command} ' if command else ''}--help tells what there is.")
+    _say(f"{text}{_advice(text)}\n  promptmill {f'{command} ' if command else ''}--help tells what there is.")
     return errors.EXIT_REFUSED
 
 
@@ -204,7 +236,7 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
     if debug and not isinstance(exc, KeyboardInterrupt | SystemExit):
         _say("".join(traceback.format_exception(exc)).rstrip())
     if expected is not None:
-        _say(str(expected))
+        _say(f"{expected}{_advice(str(expected))}")
         return expected.exit_code
     if any(isinstance(leaf, SystemExit) for leaf in leaves):
         code = next(leaf.code for leaf in leaves if isinstance(leaf, SystemExit))
@@ -229,6 +261,13 @@ def _fallen(exc: BaseException, *, debug: bool) -> int:
         f"{'Please report the traceback above.' if debug else 'Run it with --debug for the traceback, and report it.'}"
     )
     return errors.EXIT_BUG
+
+
+def _advice(text: str) -> str:
+    """Which variable gave an option that an error speaks of."""
+    from batch.cli import variables
+
+    return variables.current().advice(text)
 
 
 def _given_up(exc: BaseException) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli import jobs, labelling, spending
+from batch.cli import jobs, labelling, spending, variables
 from batch.cli.text import count, pairs, say, table, wrapped
 from batch.core.clock import Clock
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
@@ -33,6 +33,7 @@ def check(
     /,
     *,
     full: Annotated[bool, Parameter(negative=())] = False,
+    origins: Annotated[bool, Parameter(negative=())] = False,
     output: jobs.OutPath = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
@@ -44,12 +45,14 @@ def check(
     Args:
         job: job folder, or its job.toml.
         full: read all input, and name lines that cannot be read, duplicate keys and rows the prompt fails on.
+        origins: list every key of the job with its value, and whether a flag, a variable, a file or nothing says so.
         output: output folder instead of the job's own; relative to where you are.
         set_: change one key of the job, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
         max_cost: the most a run may cost, such as 50CNY, instead of budget.max_cost.
     """
+    from batch.cli import origins as values
     from batch.plan import preflight
     from batch.report import scan
 
@@ -57,6 +60,8 @@ def check(
     jobs.make_room(loaded)
     checked = preflight.check_job(loaded, os.environ, prices)
     say(_lines(checked))
+    if lines := list(values.lines(loaded, {"--full": full, "--prices": prices}, whole=origins)):
+        say(lines)
     if not full:
         return EXIT_OK
     result = scan.scan(checked)
@@ -145,7 +150,7 @@ def _files(checked: CheckedJob) -> list[str]:
 
 def _key(checked: CheckedJob) -> str:
     if checked.endpoint.key_env_used is not None:
-        return f"from {checked.endpoint.key_env_used}"
+        return f"from {variables.named(checked.endpoint.key_env_used)}"
     return "built in" if checked.job.model.provider == "simulator" else "none is sent"
 
 

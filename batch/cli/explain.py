@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 from cyclopts import Parameter
 
+from batch.cli import variables
 from batch.cli.text import pairs, say, wrapped
 from batch.core.errors import EXIT_OK
 
@@ -29,11 +30,12 @@ def explain(*topic: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
 
     Args:
         topic: limits.concurrency, error_kind, --only, timeout, 2, settled …, or a group: keys, columns, flags, errors,
-            exits, words, simulator.
+            exits, variables, words, simulator.
     """
     from batch.report import explain as report
 
-    there = report.groups(tuple(command_flags()), tuple(_words()), tuple(_simulator()))
+    flags = tuple(command_flags())
+    there = report.groups(flags, tuple(_words()), tuple(_simulator()), tuple(command_variables(flags)))
     asked = " ".join(topic)
     say(_found(report.find(there, asked)) if asked.strip() else _overview(there))
     return EXIT_OK
@@ -41,7 +43,7 @@ def explain(*topic: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
 
 def command_flags() -> Iterator[Topic]:
     """The flags of every command, as its help has them."""
-    from batch.cli.app import COMMANDS, DEBUG, make_app
+    from batch.cli.app import COMMANDS, DEBUG, ENV_FILE, make_app
     from batch.report.explain import Topic
 
     app = make_app()
@@ -53,11 +55,46 @@ def command_flags() -> Iterator[Topic]:
                     f"{command} {name}",
                     f"flag of promptmill {command}",
                     " ".join(str(argument.parameter.help or "").split()),
-                    tuple(_facts(argument)),
+                    (*_facts(argument), ("variable", " or ".join(variables.names(command, name)))),
                     (*argument.names, *(f"{command} {other}" for other in argument.names[1:]), name.lstrip("-")),
                     (command,),
                 )
-    yield Topic("--debug", "flag of any command", DEBUG, (), ("debug",))
+    for name, text, variable in (("--debug", DEBUG, variables.DEBUG), ("--env-file", ENV_FILE, variables.ENV_FILE)):
+        sentence = f"{text[0].upper()}{text[1:]}"
+        yield Topic(name, "flag of any command", sentence, (("variable", variable),), (name.lstrip("-"),))
+
+
+def command_variables(flags: Sequence[Topic]) -> Iterator[Topic]:
+    """The variables that stand for flags, those of ours that stand for none, and those of providers.
+
+    Args:
+        flags: as `command_flags` has them.
+    """
+    from batch.providers.registry import PROVIDERS
+    from batch.report.explain import Topic
+
+    of: dict[str, list[str]] = {}
+    for flag in flags:
+        command, _, name = flag.name.partition(" ")
+        if name:
+            of.setdefault(name, []).append(command)
+    for name, commands in of.items():
+        own, shared = zip(*(variables.names(command, name) for command in commands), strict=True)
+        text = f"As {name} of {', '.join(commands)}."
+        facts = (("for one command", "\n".join(own)), ("explain", f"promptmill explain {commands[0]} {name}"))
+        yield Topic(shared[0], "variable for an option", text, facts, own)
+    for name, text in variables.OTHERS.items():
+        yield Topic(name, "variable", text)
+    keys: dict[str, list[str]] = {}
+    for service in PROVIDERS.values():
+        for name in service.keys:
+            keys.setdefault(name, []).append(service.name)
+    for name, providers in keys.items():
+        yield Topic(name, "variable with a key", f"The API key of provider {' and '.join(providers)}.")
+    for service in PROVIDERS.values():
+        if service.base_variable:
+            text = f"The address of provider {service.name}, where the job has no model.base_url."
+            yield Topic(service.base_variable, "variable with an address", text)
 
 
 def _facts(argument: Any) -> Iterator[tuple[str, str]]:

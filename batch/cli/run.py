@@ -9,7 +9,7 @@ import gc
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
@@ -20,7 +20,7 @@ from batch.core.errors import EXIT_OK, RefusedToStart, StorageError
 if TYPE_CHECKING:
     from batch.cli.live import Show
     from batch.job.job import Job
-    from batch.job.options import RunOptions
+    from batch.job.options import MaxFailed, RunOptions
     from batch.run.command import Report
 
 _PROBE_S: Final = 2.0
@@ -43,6 +43,7 @@ def run(
     max_cost: jobs.MaxCost = None,
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
+    metrics_file: jobs.MetricsPath = None,
     wire_log: Annotated[bool, Parameter(negative=())] = False,
     progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
@@ -68,24 +69,27 @@ def run(
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
+        metrics_file: write OUT/metrics.prom to this .prom file, too, such as one that node_exporter collects.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     sample = _sample(limit, shuffle, seed)
     loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-    from batch.job.options import MaxFailed, RunOptions, kinds_of
+    from batch.job.options import RunOptions, kinds_of
 
+    kinds = kinds_of(only, retry_all=retry == "all")
+    files: dict[str, Any] = {"wire_log": wire_log, "prices": prices, "metrics_file": metrics_file}
     options = RunOptions(
-        limit=limit,
-        sample_seed=sample,
-        kinds=kinds_of(only, retry_all=retry == "all"),
-        max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
-        if_running=if_running,
-        wire_log=wire_log,
-        prices=prices,
+        limit=limit, sample_seed=sample, kinds=kinds, max_failed=_limit(max_failed), if_running=if_running, **files
     )
     return _run(loaded, options, progress, log_format)
+
+
+def _limit(max_failed: str | None) -> MaxFailed | None:
+    from batch.job.options import MaxFailed
+
+    return None if max_failed is None else MaxFailed.of(max_failed)
 
 
 def bought(

@@ -37,6 +37,7 @@ EVENTS: Final = frozenset(
         "parameter_doubted",
         "prompt_doubted",
         "learned_tokens_lost",
+        "metrics_unwritten",
         "tool_changed",
         "provider_answers_again",
         "provider_paused",

@@ -41,6 +41,7 @@ class Document:
         self._text = text
         self._origins: dict[KeyPath, str] = {}
         self._faults: list[str] = []
+        self._lines: dict[KeyPath, int] = {}
 
     def override(self, settings: Iterable[str]) -> None:
         """Lay `section.key=value` settings over the file; one that cannot be read is reported with the other faults."""
@@ -121,13 +122,20 @@ class Document:
         placed.sort(key=lambda pair: pair[0] or 1_000_000)
         return [*(self._described(line, fault) for line, fault in placed), *self._faults]
 
+    def settings(self) -> dict[KeyPath, tuple[Any, str]]:
+        """By key that was given, its value, and where that came from: a flag as it was given, or a line of the file."""
+        given = leaves(self.values, lists=False)
+        return {path: (value, self._flag(path) or f"line {self._line(path)}") for path, value in given}
+
+    def _flag(self, path: KeyPath) -> str | None:
+        """The flag that gave the value of a key, or of a table around it."""
+        around = (path[:depth] for depth in range(len(path), 0, -1))
+        return next((self._origins[part] for part in around if part in self._origins), None)
+
     def _described(self, line: int | None, fault: Fault) -> str:
         if fault.value is NOTHING and (value := self._value(fault.path)) is not NOTHING:
             fault = fault._replace(value=value)
-        for depth in range(len(fault.path), 0, -1):
-            if (origin := self._origins.get(fault.path[:depth])) is not None:
-                return fault.line(origin)
-        return fault.line(f"line {line}" if line else None)
+        return fault.line(self._flag(fault.path) or (f"line {line}" if line else None))
 
     def _value(self, path: KeyPath) -> Any:
         value: Any = self.values
@@ -139,7 +147,7 @@ class Document:
 
     def _line(self, path: KeyPath) -> int | None:
         """The line number of a key, or of the nearest table around it: inline tables have no line of their own."""
-        lines = _key_lines(self._text)
+        lines = self._lines = self._lines or _key_lines(self._text)
         return next((lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in lines), None)
 
 
@@ -209,12 +217,12 @@ def field_value(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]
         return None, [Fault(path, f"expected {wanted(kind)}", value)]
 
 
-def leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Every value inside nested tables and lists, with its path."""
+def leaves(value: Any, path: KeyPath = (), *, lists: bool = True) -> Iterator[tuple[KeyPath, Any]]:
+    """Every value inside nested tables, and inside `lists`, with its path."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from leaves(item, (*path, str(key)))
-    elif isinstance(value, (list, tuple)):
+            yield from leaves(item, (*path, str(key)), lists=lists)
+    elif lists and isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from leaves(item, (*path, str(index)))
     else:

@@ -286,7 +286,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             raise JobError(lines, where=str(file.path))
         job = cls(folder=file.path.parent, **values)
         # Beside the fields: the same job is the same, wherever it is written down.
-        job.__dict__["file"] = file.path
+        job.__dict__.update(file=file.path, document=file)
         return job
 
     @property
@@ -294,6 +294,12 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         """How an error names the job: by its file, or by its name when it was built in code."""
         file = self.__dict__.get("file")
         return f"job {self.name!r}" if file is None else str(file)
+
+    @property
+    def settings(self) -> dict[tuple[str, ...], tuple[Any, str]]:
+        """By key that was given, its value and where that came from (a flag, a line); empty for a job from code."""
+        file = self.__dict__.get("document")
+        return {} if file is None else file.settings()
 
     def request_part(self) -> dict[str, Any]:
         """The part of the job that decides what the model is asked.

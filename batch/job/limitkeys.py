@@ -11,7 +11,8 @@ from batch.job.labelkeys import Words
 
 LIMIT_KEYS: Final[dict[str, Words]] = {
     "limits.concurrency": Words(
-        "The most calls in flight at one time, saved task ids included. After a kill at most so many are in doubt.",
+        "The most calls in flight at one time, saved task ids included. After a kill at most so many are in doubt. Of "
+        "several models each may hold an even part of it, and more while the others do not want it.",
         "concurrency = 20",
     ),
     "limits.requests_per_minute": Words(

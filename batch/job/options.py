@@ -100,6 +100,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Write every exchange with the provider to `OUT/wire/`."""
     prices: Path | Any = None
     """A price file that wins over those of the job and over the book."""
+    metrics_file: Path | Any = None
+    """Where `OUT/metrics.prom` is written, too: the folder of `node_exporter`'s textfile collector."""
 
     def __post_init__(self) -> None:
         """Take what code may say for what the fields hold.
@@ -124,10 +126,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
         if not isinstance(self.wire_log, bool):
             raise RefusedToStart(f"wire_log = {self.wire_log!r}: give True or False")
-        if self.prices is not None:
-            if not isinstance(self.prices, (str, Path)):
-                raise RefusedToStart(f"prices = {self.prices!r}: give the path of a price file, or leave it out")
-            put(self, "prices", Path(self.prices).expanduser())
+        for name, what in (("prices", "a price file"), ("metrics_file", "a file that is written")):
+            if (path := getattr(self, name)) is not None:
+                if not isinstance(path, (str, Path)):
+                    raise RefusedToStart(f"{name} = {path!r}: give the path of {what}, or leave it out")
+                put(self, name, Path(path).expanduser())
 
 
 def _whole(name: str, value: Any) -> int:

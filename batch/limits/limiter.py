@@ -18,7 +18,8 @@ What must be free at the same time, each owned by a module of its own:
 In flight and per minute exist twice, for the job as a whole and for each model (`model`); the others belong to a model.
 Each model has a queue: its callers are served in the order in which they ask, whatever their size, so a large prompt is
 never passed over. Only the heads of the queues look at the budgets. A head that its own model lets go stands in line
-for the job's budgets, in order of arrival; one that its own model holds back stands in nobody's way.
+for the job's budgets, in order of arrival; one that its own model holds back stands in nobody's way, and neither does
+one whose model has its share of the slots (`shares`) while another wants some.
 
 For example, 100 requests per minute for the job, and of its two models one takes 6. Fifty callers of each wait. Every
 ten seconds the first of the slow model is let go by its own limit, came before all who wait now for the other, and is
@@ -30,18 +31,18 @@ One event loop owns a `Limiter`; there is no lock, because nothing awaits betwee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
-from typing import Self
 
 from batch.core.clock import Clock
 from batch.core.records import LimitHeaders, Usage
-from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.job.job import ModelLimitSpec
 from batch.limits.hours import Hours
 from batch.limits.lease import Lease, Waiter
 from batch.limits.model import ModelLimits
 from batch.limits.outage import Observation
 from batch.limits.rates import RateLimits
+from batch.limits.shares import may_take
 from batch.limits.tokens import TokenEstimator, TokenWeight
 
 
@@ -91,26 +92,6 @@ class Limiter:
         self.hours = hours
         self._closed = False
 
-    @classmethod
-    def of(cls, clock: Clock, spec: LimitSpec, *, estimator: Callable[[], TokenEstimator]) -> Self:
-        """The limiter for a job.
-
-        Args:
-            clock: where time comes from.
-            spec: the `[limits]` of the job.
-            estimator: makes what knows how many tokens a model's request counts for.
-        """
-        return cls(
-            clock,
-            concurrency=spec.concurrency,
-            requests_per_minute=spec.requests_per_minute,
-            tokens_per_minute=spec.tokens_per_minute,
-            models=spec.model,
-            estimator=estimator,
-            adapt=spec.adapt,
-            hours=Hours(clock, spec.hours) if spec.hours else None,
-        )
-
     def model(self, name: str) -> ModelLimits:
         """The limits of one model, which begin with the first question for them."""
         limits = self.models.get(name)
@@ -138,6 +119,16 @@ class Limiter:
         for rates in (self.rates, *(limits.rates for limits in self.models.values())):
             rates.sent_before(since_last_sent_s, now)
 
+    def expect(self, models: Collection[str]) -> None:
+        """Rows are still to come for these models and no others: of the slots they are kept a few."""
+        for name in models:
+            self.model(name)
+        for limits in self.models.values():
+            limits.asked = limits.asked and limits.expected
+            limits.expected = limits.name in models
+        if self.waiting:
+            self._serve()
+
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def counts_tokens(self, model: str) -> bool:
@@ -160,9 +151,10 @@ class Limiter:
 
         None says nothing yet: `acquire` looks at every limit, and waits.
         """
-        free = self.in_flight < self.concurrency and limits.in_flight < limits.slots.limit and not self.waiting
+        # Whoever waits for another model is held back by that one's own limits, or by its share of the slots.
+        free = self.in_flight < self.concurrency and limits.in_flight < limits.slots.limit and not limits.queue
         limited = self._closed or self.rates.in_force or self.hours is not None or limits.held
-        return self._grant(limits, row, weight) if free and not limited else None
+        return self._grant(limits, row, weight) if free and not limited and self._shares(limits) else None
 
     async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
@@ -180,7 +172,8 @@ class Limiter:
             return lease
         if self._closed or limits.closed:
             raise LimiterClosed
-        if not self.waiting and limits.wait(weight) == 0.0 and self._job_wait(limits.amount(weight)) == 0.0:
+        free = limits.wait(weight) == 0.0 and self._job_wait(limits.amount(weight)) == 0.0
+        if free and not self.waiting and self._shares(limits):
             return self._grant(limits, row, weight)
         waiter = Waiter(next(self._numbers), self.clock.monotonic(), row=row, weight=weight)
         limits.queue.append(waiter)
@@ -224,7 +217,8 @@ class Limiter:
                     continue
                 wait_s = limits.wait(limits.queue[0].weight)
                 if wait_s == 0.0:
-                    if first is None or limits.queue[0].number < first.queue[0].number:
+                    sooner = first is None or limits.queue[0].number < first.queue[0].number
+                    if sooner and self.in_flight < self.concurrency and self._shares(limits):
                         first = limits
                 elif wait_s is not None:
                     self._look_again(limits.queue[0], wait_s, asking)
@@ -240,6 +234,11 @@ class Limiter:
             self.waiting -= 1
             head.lease = self._grant(first, head.row, head.weight, asked_at=head.asked_at)
             head.wake()
+
+    def _shares(self, limits: ModelLimits) -> bool:
+        """Whether a model may take a slot that is free, for all that the others want."""
+        free = self.concurrency - self.in_flight
+        return len(self.models) == 1 or may_take(limits, self.models.values(), self.concurrency, free)
 
     def _look_again(self, head: Waiter, wait_s: float, asking: Waiter | None) -> None:
         """Have a head look at the budgets in so many seconds, unless it does so before."""
@@ -276,6 +275,7 @@ class Limiter:
     ) -> Lease:
         now = self.clock.monotonic()
         lease = Lease(self, limits, now, 0.0 if asked_at is None else now - asked_at, row=row, weight=weight)
+        limits.asked = True
         self.in_flight += 1
         limits.in_flight += 1
         if limits.rates.in_force or self.rates.in_force:

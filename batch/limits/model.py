@@ -43,6 +43,8 @@ class ModelLimits:
         outage: whether the provider answers at all.
         parked_until: when it may be asked again, in monotonic seconds, if that is too long to wait for; else None.
         queue: who waits to ask this model, in order of arrival.
+        expected: rows are still to come that ask it.
+        asked: a call of it was let go since they were expected.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ModelLimits:
         self.outage = OutageDetector(concurrency)
         self.estimator = estimator
         self.queue: deque[Waiter] = deque()
+        self.expected = self.asked = False
         self.closed = False
         """No new sends are taken."""
         self._adapt = adapt

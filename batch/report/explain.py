@@ -37,8 +37,10 @@ from batch.report.cost.public import COST_KEYS
 from batch.report.cost.reconcile import KINDS as DIFFERENCES
 from batch.report.cost.reconcile_public import DIFFERENCE_KEYS
 from batch.report.cost.waste import WASTE
+from batch.report.figures.filters import FILTERS
 from batch.report.forecast_json import KEYS as ESTIMATE
 from batch.report.row import STAGES
+from batch.run.metric_families import METRICS
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
 
@@ -92,7 +94,10 @@ class Found(NamedTuple):
 
 
 def groups(
-    flags: Sequence[Topic] = (), words: Sequence[Topic] = (), simulator: Sequence[Topic] = ()
+    flags: Sequence[Topic] = (),
+    words: Sequence[Topic] = (),
+    simulator: Sequence[Topic] = (),
+    variables: Sequence[Topic] = (),
 ) -> tuple[Group, ...]:
     """All there is to be told.
 
@@ -100,6 +105,7 @@ def groups(
         flags: those of the commands.
         words: in which the commands tell what they did.
         simulator: its behaviours, and the keys of its scenarios.
+        variables: of the environment, that the commands and providers read.
     """
     return (
         Group("keys", "The keys of job.toml, and of a price in a price file.", (*_keys(), *_price_keys())),
@@ -120,6 +126,17 @@ def groups(
         ),
         Group("errors", "Why a row or a call failed: the kinds in the column error_kind.", tuple(_errors())),
         Group("exits", "What the command ends with.", tuple(_exits())),
+        Group(
+            "variables",
+            "Variables of the environment. An option of a command has one, and another for that command alone, which "
+            "wins: --max-cost is PROMPTMILL_MAX_COST, or PROMPTMILL_RUN_MAX_COST for run. A flag wins over the "
+            "environment, that over the files of --env-file, those over the file env in the config folder, and all of "
+            "them over the job. A variable that is empty counts as not given, in the environment also where a file "
+            "has a value. An option that is on or off takes true or false; one that may be repeated takes several "
+            "values as a command line would, with blanks between and quotes around. In a file a line is NAME=value, "
+            "with or without export and quotes; nothing is expanded.",
+            tuple(variables),
+        ),
         Group(
             "words",
             "What run, status and show say, and what stands in status.json and runs/*.json.",
@@ -259,11 +276,13 @@ _WORDS = (
     ("progress.", "key of status.json and of --progress json", PROGRESS),
     ("estimate.", "key of estimate --json", ESTIMATE),
     ("status.", "key of status.json", HEARTBEAT),
+    ("metrics.", "metric in metrics.prom", METRICS),
     ("by", "what cost --by takes", BY),
     ("waste", "way in which a call is paid for nothing", WASTE),
     ("difference", "how a book and a bill differ", DIFFERENCES),
     ("cost.", "key of cost --json", COST_KEYS),
     ("reconcile.", "key of cost --reconcile --json", DIFFERENCE_KEYS),
+    ("filter", "what rows can be asked for by in the pages and addresses of view", FILTERS),
 )
 """What stands before the word in the name of its topic, what kind of thing it is, and the table with its text."""
 

@@ -55,6 +55,18 @@ class OldRow(msgspec.Struct, frozen=True):
     waits_for: str
 
 
+class UsedLimit(msgspec.Struct, frozen=True):
+    """One limit of a run at work, and how much of it is in use."""
+
+    name: str
+    """As in `[limits]`."""
+    model: str | None
+    """Whose limit it is; None for the job's own."""
+    limit: float
+    used: float
+    """Calls in flight, or what left within the last minute."""
+
+
 class Live(msgspec.Struct, frozen=True):
     """The live numbers of a run, which only its process knows."""
 
@@ -68,6 +80,7 @@ class Live(msgspec.Struct, frozen=True):
     waiting_rows: int = 0
     projected_cost: dict[str, str] = {}
     oldest: tuple[OldRow, ...] = ()
+    limits: tuple[UsedLimit, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,8 +264,14 @@ def _live(written: dict[str, Any]) -> Live:
 
 def _totals(public: dict[str, Any]) -> Totals:
     """Totals from their published form."""
-    units = {
-        name: {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in public.get(name, {}).items()}
-        for name in ("cost", "cost_bound")
+    units = {name: _units(public.get(name, {})) for name in ("cost", "cost_bound")}
+    models = {
+        model: {lane: {**sums, "cost": _units(sums["cost"])} for lane, sums in lanes.items()}
+        for model, lanes in public.get("models", {}).items()
     }
-    return msgspec.convert({**public, **units}, Totals)
+    return msgspec.convert({**public, **units, "models": models}, Totals)
+
+
+def _units(costs: dict[str, str]) -> dict[str, int]:
+    """Costs in the unit of `Totals.units`, from decimal text by currency."""
+    return {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in costs.items()}

@@ -35,6 +35,7 @@ from batch.plan.preflight import CheckedJob
 from batch.run import arguments, collecting, pipeline, progress, status_files
 from batch.run.inspection import Inspection
 from batch.run.interrupts import Interrupts
+from batch.run.metrics_file import MetricsFile
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
 
@@ -130,13 +131,17 @@ async def run(
         StorageError: the ledger cannot be opened.
     """
     arguments.require(job, options, environ, on_progress, signals=signals)
-    env = Unshown(os.environ if environ is None else environ)
-    given = Given(options, env, clock or Clock(), on_progress, Interrupts())
+    env, clock = Unshown(os.environ if environ is None else environ), clock or Clock()
+    lock = RunLock(OutputFolder(job.output.path))
+    metrics = MetricsFile(job, lock, options.metrics_file, clock)
+    given = Given(options, env, clock, on_progress, Interrupts(), metrics)
     with process.heard_by(given.interrupts.received) if signals else nullcontext(), ExitStack() as stack:
-        lock = RunLock(OutputFolder(job.output.path))
         stack.callback(lock.free)
-        ready = await _prepared(job, lock, given)
-        report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+        with metrics.told_of_faults():
+            ready = await _prepared(job, lock, given)
+            report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+        if lock.held:
+            metrics.ended(report.exit_code)
         if signals:
             process.ends_with(report.exit_code)
     return report
@@ -150,6 +155,7 @@ class Given(msgspec.Struct, frozen=True):
     clock: Clock
     on_progress: Callable[[Progress], None]
     interrupts: Interrupts
+    metrics: MetricsFile
 
 
 async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Report:
@@ -224,9 +230,9 @@ class RunCommand:
         self._clock = given.clock
         self._on_progress = given.on_progress
         self._interrupts = given.interrupts
+        self._metrics = given.metrics
         self._current: pipeline.Run | None = None
         self._inspection = Inspection(ready, ledger)
-        self._warned = False
         self._begun = False
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
@@ -272,16 +278,8 @@ class RunCommand:
         now = self._clock.now_us()
         await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), now))
         logger().info("run_started" if start.fresh else "run_continued", mode=start.mode, job=self._ready.job.name)
-        if not self._warned and start.mode != "collect":
-            self._warned = True
-            if (short := self._ready.unmasked_key) is not None:
-                logger().warning("key_not_masked", why=short)
-            if (fewer := self._ready.fewer_calls) is not None:
-                logger().warning("concurrency_lowered", why=fewer)
-            for text in self._ready.warnings:
-                logger().warning("parameter_doubted", doubt=text)
-            for text in self._ready.doubts:
-                logger().warning("prompt_doubted", doubt=text)
+        if start.mode != "collect":
+            self._inspection.tell_doubts()
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
         this = pipeline.Run(
             collecting.checked_for(self._ready, start, reader, self._environ),
@@ -304,6 +302,7 @@ class RunCommand:
             self._current = None
         last = this.snapshot(self._state)
         self._budget = last.budget
+        self._metrics.show(last, write=False)
         self._on_progress(last)
         try:
             end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
@@ -344,4 +343,5 @@ class RunCommand:
             # Told like any other full disk: what is in flight is paid for, and gets its time.
             if self._current is not None:
                 self._current.stop("storage", exc)
+        self._metrics.show(snapshot)
         self._on_progress(snapshot)

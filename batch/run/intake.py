@@ -12,15 +12,12 @@ does not stop a fast one. The rows that then pile up for the slow one lie on the
 from __future__ import annotations
 
 import os
-import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 import anyio
-import apsw
-import msgspec
 from anyio import to_thread
 
 from batch.core.errors import BatchError, StorageError
@@ -35,6 +32,7 @@ from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
 from batch.run.copies import Copies
+from batch.run.drawing import draw, keep_sample
 from batch.run.feeder import Feeder, Stretch
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
@@ -119,6 +117,7 @@ class Intake:
         """Begin with so many rows, by variant, that an earlier process admitted and never sent."""
         for variant, rows in unsent.items():
             self._to_begin[self._model(variant)] += rows
+        self._context.limiter.expect(self._to_begin)
 
     def _model(self, variant: str) -> str:
         return self._model_of.get(variant, self._checked.variants.first.model)
@@ -244,6 +243,7 @@ class Intake:
             to_send[self._model(variant)] += rows
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing
+        self._context.limiter.expect(self._growing)
         if kept.adopted:
             self._adoption.take_up(
                 (work_id, self._model(row.variant)) for work_id, row in numbered if work_id in kept.adopted
@@ -272,11 +272,13 @@ class Intake:
                 self._schedule.add(model, [Row(item.row, item.request, item.fault, item.sampling) for item in ready])
             elif last_look and self._none_waits(model):
                 self._schedule.end(model)
-                return
+                break
             elif last_look:
                 await self._schedule.until(lambda: self._none_waits(model))
             elif not self._all_planned:
                 await self._more[model].wait()
+        self._growing.discard(model)
+        self._context.limiter.expect(self._growing)
 
     def _none_waits(self, model: str) -> bool:
         """Whether no row of a model may still be asked in place of one that fails."""
@@ -320,30 +322,3 @@ class Intake:
         )
         planner.stop_when(lambda: self._state.begins_no_more)
         return planner
-
-
-def draw(ids: Iterator[str], *, count: int, seed: int) -> list[str]:
-    """Draw row ids in one pass, with memory for as many as are drawn (a reservoir).
-
-    Args:
-        ids: all of them, in any order that is always the same.
-        count: how many are drawn.
-        seed: draws the same ones again.
-    """
-    chance = random.Random(seed)
-    chosen: list[str] = []
-    for number, row_id in enumerate(ids):
-        if number < count:
-            chosen.append(row_id)
-        elif (place := chance.randrange(number + 1)) < count:
-            chosen[place] = row_id
-    return chosen
-
-
-def keep_sample(run: str, sample: list[str]) -> Callable[[apsw.Connection], None]:
-    """The transaction that makes a drawn sample durable."""
-
-    def change(db: apsw.Connection) -> None:
-        db.execute("UPDATE runs SET sample=? WHERE run=?", (msgspec.json.encode(sample).decode(), run))
-
-    return change

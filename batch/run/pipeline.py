@@ -21,9 +21,11 @@ from anyio import to_thread
 from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import BatchError, StorageError
 from batch.job.options import RunOptions
+from batch.ledger.model_sums import calls_of
 from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.holding import held_by
+from batch.limits.used import LimitUses
 from batch.plan import continuation
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
@@ -69,6 +71,7 @@ class Run:
         self._on_progress = on_progress
         self._began = clock.monotonic()
         self._meter = progress.Meter()
+        self._limit_uses = LimitUses()
         self._stack = ExitStack()
         self._stages = wire(checked, start, options, ledger=ledger, clock=clock, stack=self._stack)
         self._state = self._stages.state
@@ -226,6 +229,7 @@ class Run:
             projected=progress.projected(self.totals, done, total),
             oldest=oldest(stages.schedule, stages.limiter, now),
             budget={} if self._state.purse is None else money_left(self._state.purse),
+            limits=self._limit_uses.used(stages.limiter, calls_of(self.totals.models), now),
         )
 
     def _waits_for(self) -> str | None:

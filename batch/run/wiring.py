@@ -26,6 +26,7 @@ from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.saved import SavedReader
 from batch.ledger.writer import Ledger
+from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
 from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
@@ -160,8 +161,17 @@ def _copies(checked: CheckedJob, stack: ExitStack, waiting: Callable[..., Copies
 
 
 def _limiter(checked: CheckedJob, clock: Clock) -> Limiter:
-    limits = msgspec.structs.replace(checked.job.limits, concurrency=checked.most_calls)
-    return Limiter.of(clock, limits, estimator=_estimators(checked))
+    limits = checked.job.limits
+    return Limiter(
+        clock,
+        concurrency=checked.most_calls,
+        requests_per_minute=limits.requests_per_minute,
+        tokens_per_minute=limits.tokens_per_minute,
+        models=limits.model,
+        estimator=_estimators(checked),
+        adapt=limits.adapt,
+        hours=Hours(clock, limits.hours) if limits.hours else None,
+    )
 
 
 def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, clock: Clock) -> Schedule[Row]:

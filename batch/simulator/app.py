@@ -20,6 +20,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from batch.simulator.auth import AuthError
+from batch.simulator.batches import desk, paths
+from batch.simulator.books.use import used
 from batch.simulator.call import Call, Dialect
 from batch.simulator.clock import Clock
 from batch.simulator.dialects import errors, glm, openai
@@ -42,6 +44,7 @@ class Simulator:
             (glm.PREFIX, glm.Glm(self.provider)),
             (openai.PREFIX, openai.OpenAI(self.provider)),
         )
+        self._desk = desk.Desk(self.provider, [dialect for _, dialect in self._dialects])
         self._pages = Starlette(
             routes=[
                 Route(HEALTH, self._health),
@@ -72,6 +75,7 @@ class Simulator:
         entry = provider.new_entry("none" if dialect is None else dialect.name, route)
         line: Line = scope["state"][LINE]
         call = Call(entry, method, path, dict(scope["headers"]), b"", line, provider.clock.monotonic())
+        call.query = scope["query_string"].decode("latin-1")
         try:
             reply = await self._reply(call, receive, dialect)
             if provider.scenario.gzip and b"gzip" in call.headers.get(b"accept-encoding", b""):
@@ -85,6 +89,7 @@ class Simulator:
         finally:
             provider.finished(call)
             provider.books.add(entry)
+            desk.deliver(provider, call)
 
     async def _reply(self, call: Call, receive: Any, dialect: Dialect | None) -> Reply:
         body = await _body(receive)
@@ -101,6 +106,8 @@ class Simulator:
             return dialect.dress(call, dialect.unauthorized(error))
         if call.entry.route == "unknown":
             return dialect.dress(call, dialect.no_route(call))
+        if call.entry.route in paths.ROUTES:
+            return dialect.dress(call, await self._desk.serve(call, dialect))
         return dialect.dress(call, await dialect.serve(call))
 
     async def _health(self, _request: Request) -> Response:
@@ -108,6 +115,7 @@ class Simulator:
         return JSONResponse({"status": "ok"})
 
     async def _books(self, request: Request) -> Response:
+        await self._desk.work.settle_all()
         lines = request.query_params.get("format") == "jsonl"
         kind = "application/x-ndjson" if lines else "application/json"
         return StreamingResponse(self._book_chunks(lines), media_type=kind)
@@ -149,7 +157,7 @@ class Simulator:
             return JSONResponse({"error": text}, status_code=400)
         verdict = self.provider.judge.verdict(values["window"])
         if {"from", "to"} & set(request.query_params):
-            verdict |= self.provider.use(values["from"], values["to"])
+            verdict |= used(self.provider, values["from"], values["to"])
         return JSONResponse(verdict)
 
     async def _faults(self, _request: Request) -> Response:
@@ -157,6 +165,8 @@ class Simulator:
 
     async def _reset(self, _request: Request) -> Response:
         self.provider.reset()
+        for file in self.provider.files:
+            file.records = ()
         return JSONResponse({"reset": True})
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from batch.simulator.auth import AuthError
+from batch.simulator.batches.files import StoredFile
+from batch.simulator.batches.form import Form
 from batch.simulator.books.books import Entry
 from batch.simulator.dialects.stream import Stream
 from batch.simulator.in_flight import Place
@@ -32,6 +34,8 @@ class Call:
         place: the place in flight it holds.
         reply_id: id the answer carries.
         request_id: the caller's id as the answer repeats it.
+        query: what follows the path behind a question mark.
+        sends: the file that the answer has the content of.
     """
 
     entry: Entry
@@ -44,6 +48,8 @@ class Call:
     place: Place | None = None
     reply_id: str = ""
     request_id: str = ""
+    query: str = ""
+    sends: StoredFile | None = None
 
 
 class Dialect(Protocol):
@@ -51,9 +57,11 @@ class Dialect(Protocol):
 
     name: str
     content_type: bytes
+    files: Form
+    """How it writes files and batches."""
 
     def route(self, method: str, path: str) -> str:
-        """`chat`, `submit`, `poll`, `models`, or `unknown`."""
+        """`chat`, `submit`, `poll`, `models`, one of files and batches (`paths.ROUTES`), or `unknown`."""
 
     def key_of(self, authorization: str | None) -> str:
         """The id of the key that asks.
@@ -61,6 +69,12 @@ class Dialect(Protocol):
         Raises:
             AuthError: the credentials are missing, malformed, unknown or expired.
         """
+
+    def read(self, call: Call) -> Ask | Reply:
+        """What a chat or submit request, or a line of a batch, asks; or the refusal of one that is not in order."""
+
+    def name_reply(self, call: Call) -> None:
+        """Give the answer to a chat request, or to a line of a batch, its id."""
 
     def refused(self, call: Call, refusal: Refusal) -> Reply:
         """The answer to a request that a limit refuses."""

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 _SPAN = 2.0**64
 _MASK = 2**64 - 1
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def digest64(data: bytes) -> int:
@@ -26,3 +27,13 @@ def mixed(*parts: int) -> int:
 def chance(*parts: int) -> float:
     """A number in [0, 1) that depends on every one of `parts` and on their order."""
     return mixed(*parts) / _SPAN
+
+
+def letters(identity: int, length: int) -> str:
+    """So many letters and digits that stand for an identity."""
+    number = mixed(identity, 1) << 128 | mixed(identity, 2) << 64 | mixed(identity, 3)
+    drawn = []
+    for _ in range(length):
+        number, position = divmod(number, len(_ALPHABET))
+        drawn.append(_ALPHABET[position])
+    return "".join(drawn)

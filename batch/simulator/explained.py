@@ -35,6 +35,7 @@ KEYS = {
     "latency.task_ms": "From a task's submission to its result.",
     "latency.submit_ms": "The answer to a submission.",
     "latency.poll_ms": "The answer to a poll.",
+    "latency.batch_ms": "From a batch's creation to its completion: a tenth for its checks, a tenth for its files.",
     "latency.per_token_ms": "Added for each completion token; a stream spreads it over its chunks.",
     "latency.first_chunk_ms": "Until the first chunk of a stream; without it as chat_ms.",
     "latency.chunk_ms": "Between two chunks of a stream.",
@@ -53,8 +54,15 @@ KEYS = {
     "limits.change.rpm": "What limits.rpm becomes then.",
     "limits.change.tpm": "What limits.tpm becomes then.",
     "limits.change.model": "Whose limits change; without it those of every model without its own.",
+    "batches.window_s": "Seconds after which a batch expires.",
+    "batches.lines": "The most lines that a file may have.",
+    "batches.file_bytes": "The most bytes of an uploaded file; without it 100 MiB in the GLM dialect, 200 MiB in the "
+    "OpenAI dialect.",
+    "batches.enqueued_lines": "The most lines of one key and model in batches that have not ended.",
+    "batches.enqueued_tokens": "The most tokens of their prompts.",
     "fault.behaviour": "[[fault]]: which fault, by its number.",
-    "fault.route": "Strike only chat, submit or poll.",
+    "fault.route": "Strike only one of chat, submit, poll, upload (a file), create (a batch), batch (asking for one), "
+    "content (of a file), and line (one request of a batch).",
     "fault.rate": "The share of requests it strikes, 0 to 1; without it all that the rest leaves.",
     "fault.rows": "Texts looked for in user messages, or numbers of conversations from 1: it strikes only those.",
     "fault.first": "Strike only the first so many attempts of each conversation.",
@@ -106,6 +114,7 @@ def _text(behaviour: Behaviour) -> str:
         behaviour.refuse,
         behaviour.answer,
         behaviour.task,
+        behaviour.batch,
         behaviour.wire,
         behaviour.stream,
     ]
@@ -138,7 +147,7 @@ def _allowed(allowed: Allowed) -> str:
 def _default(name: str) -> str:
     usual = Scenario()
     section, _, key = name.rpartition(".")
-    of: Any = {"": usual, "latency": usual.latency, "limits": usual.limit}.get(section)
+    of: Any = {"": usual, "latency": usual.latency, "limits": usual.limit, "batches": usual.batches}.get(section)
     value = getattr(usual if key == "burst_s" else of, key, None)
     if value is None or value == {}:
         return ""

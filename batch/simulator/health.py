@@ -132,6 +132,22 @@ HABITS: Mapping[int, Habit] = {
         "come, and then the result, as often as it is asked for.",
         ("latency.task_ms",),
     ),
+    14: Habit(
+        "batch files",
+        "A file of lines is uploaded, a batch made of it, and its state asked for; its answers come in a file, in no "
+        "order, and what failed in another. Times are milliseconds in the GLM dialect, whose ids of files that are not "
+        "there are empty texts, and seconds in the OpenAI dialect. What was done of a batch that expires or is "
+        "cancelled is delivered and billed; each line is booked at batch price. A file whose lines are not in order, "
+        "or that the queue has no room for, fails with the numbers of its lines.",
+        (
+            "latency.batch_ms",
+            "batches.window_s",
+            "batches.lines",
+            "batches.file_bytes",
+            "batches.enqueued_lines",
+            "batches.enqueued_tokens",
+        ),
+    ),
     15: Habit(
         "the server's own books",
         "Every request is booked with its status, its tokens, whether it is billed and whether its answer reached the "
@@ -153,8 +169,6 @@ HABITS: Mapping[int, Habit] = {
 """By number. The tests that show each are in `tests/behaviours.toml`."""
 
 ABSENT: Mapping[int, Habit] = {
-    14: Habit("batch files", "Not simulated: promptmill does not use batch files yet."),
-    62: Habit("faults of batch files", "Not simulated: promptmill does not use batch files yet."),
     68: Habit(
         "bad host, bad certificate",
         "Nothing for the simulator to do: a name that does not resolve, or a certificate that is not trusted, ends a "

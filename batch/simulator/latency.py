@@ -21,6 +21,7 @@ class Latency:
         task_ms: from a task's submission to its result.
         submit_ms: the answer to a submission.
         poll_ms: the answer to a poll.
+        batch_ms: from a batch's creation to its completion: a tenth for its checks, a tenth for its files.
         per_token_ms: added to chats and tasks for each completion token; a stream spreads it over its chunks.
         first_chunk_ms: until the first chunk of a stream, its headers included; None takes `chat_ms`.
         chunk_ms: between two chunks; with nothing here and no `per_token_ms` all leave at once.
@@ -30,6 +31,7 @@ class Latency:
     task_ms: tuple[float, float] = (100.0, 300.0)
     submit_ms: tuple[float, float] = (0.0, 0.0)
     poll_ms: tuple[float, float] = (0.0, 0.0)
+    batch_ms: tuple[float, float] = (1_000.0, 4_000.0)
     per_token_ms: float = 0.0
     first_chunk_ms: tuple[float, float] | None = None
     chunk_ms: tuple[float, float] = (0.0, 0.0)

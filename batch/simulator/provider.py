@@ -14,9 +14,10 @@ from weakref import WeakSet
 
 import msgspec
 
+from batch.simulator.batches.batch import Batches
+from batch.simulator.batches.files import Files
 from batch.simulator.books.books import Books, Entry
 from batch.simulator.books.judge import Judge
-from batch.simulator.books.prefixes import Prefixes
 from batch.simulator.call import Call, Dialect
 from batch.simulator.chance import digest64, mixed
 from batch.simulator.clock import Clock
@@ -27,9 +28,8 @@ from batch.simulator.faults.selector import FaultSelector
 from batch.simulator.in_flight import IdsInWork
 from batch.simulator.latency import Waits
 from batch.simulator.limits import Limits, Refusal
-from batch.simulator.models import speaker
-from batch.simulator.models.completion import Ask, Completion, Usage
-from batch.simulator.models.wavering import Wavering
+from batch.simulator.models.completion import Ask, Usage
+from batch.simulator.models.work import Model
 from batch.simulator.scenario import Scenario
 from batch.simulator.tasks import FAIL, PROCESSING, SUCCESS, Task, Tasks
 from batch.simulator.wire import Line, Reply
@@ -52,13 +52,14 @@ class Provider:
         )
         self.judge = Judge(self.limits)
         self.selector = FaultSelector(scenario.faults, scenario.seed)
-        self.tasks = Tasks(scenario.seed, int(clock.wall() * 1000))
-        self._waits = Waits(scenario.latency, seed=scenario.seed, time_factor=scenario.time_factor, clock=clock)
+        self.started = int(clock.wall() * 1000)
+        self.tasks = Tasks(scenario.seed, self.started)
+        self.files, self.batches = Files(), Batches()
+        self.waits = Waits(scenario.latency, seed=scenario.seed, time_factor=scenario.time_factor, clock=clock)
         self._numbers = 0
-        self._prefixes = Prefixes()
+        self.model = Model(scenario)
         self.in_work = IdsInWork(clock.monotonic)
         self._billed: dict[str, int] = {}
-        self._wavering = Wavering(scenario.seed, scenario.wavers)
         # Only a restart needs to know all connections.
         self._lines: WeakSet[Line] | None = WeakSet() if any(f.behaviour == 67 for f in scenario.faults) else None
         self._restarted = -math.inf
@@ -79,17 +80,6 @@ class Provider:
         self.selector.clear()
         self._billed.clear()
 
-    def use(self, begin: float, end: float) -> dict[str, Any]:
-        """What was used of the limits from `begin` to `end`, in seconds since the first request; see `Judge.use`."""
-        now = self.clock.monotonic()
-        uses = self.judge.use(begin, end, now)
-        began = self.limits.began
-        unix = 0.0 if began is None else self.clock.wall() - now + began
-        tokens = self.books.billed(unix + begin, unix + end, now)
-        for use in uses:
-            use["billed_tokens"] = tokens.get((use["key_id"], use["model"]), 0)
-        return {"from": begin, "to": min(end, now - began) if began is not None else begin, "use": uses}
-
     async def chat(self, call: Call, dialect: Dialect, ask: Ask) -> Reply:
         """Serve a chat request, whole or as a stream; either way it is billed whole, whoever stays to read it.
 
@@ -102,25 +92,22 @@ class Provider:
         if isinstance(admitted, Reply):
             return admitted
         entry, conversation, strikes = call.entry, *admitted
-        refused = self._refuse(call, strikes)
+        refused = self.refused_by(call, strikes)
         if refused is not None:
             return refused
-        completion, usage = self._work(entry, ask)
+        completion, usage = self.model.work(entry.key_id, ask)
         life = self._lives
         latency = self.scenario.latency
         if ask.stream is None:
-            await self._waits.wait(latency.chat_ms, conversation, completion.tokens)
+            await self.waits.wait(latency.chat_ms, conversation, completion.tokens)
         else:
-            await self._waits.wait(latency.first_chunk_ms or latency.chat_ms, conversation, 0)
+            await self.waits.wait(latency.first_chunk_ms or latency.chat_ms, conversation, 0)
         if life != self._lives:
             return Reply(0, b"", cut=-1)  # the server went down over it: nothing was finished, nothing is billed
-        entry.billed = True
-        self._billed[entry.key_id] = self._billed.get(entry.key_id, 0) + usage.total_tokens
-        entry.prompt_tokens, entry.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        entry.cached_tokens = usage.cached_tokens
-        body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
+        self.bill(entry, usage)
+        body = self.changed(call, strikes, dialect.answer(call, ask, completion, usage))
         reply = None if ask.stream is None else self._streamed(call, strikes, dialect.stream(ask, body), conversation)
-        return self._wired(call, strikes, reply or Reply(200, msgspec.json.encode(body), (), dialect.content_type))
+        return self.wired(call, strikes, reply or Reply(200, msgspec.json.encode(body), (), dialect.content_type))
 
     def _streamed(self, call: Call, strikes: list[Strike], stream: Stream, conversation: int) -> Reply | None:
         """The stream as it leaves; None when a plain answer is sent in its place."""
@@ -128,11 +115,11 @@ class Provider:
             change = BEHAVIOURS[strike.fault.behaviour].stream
             after = stream if change is None else change(strike, stream)
             if after is not stream:
-                self._applied(call, strike)
+                self.applied(call, strike)
                 stream = after
         if stream.plain:
             return None
-        return stream.reply(self._waits.between_parts(stream.paced, conversation, call.entry.completion_tokens))
+        return stream.reply(self.waits.between_parts(stream.paced, conversation, call.entry.completion_tokens))
 
     async def submit(self, call: Call, dialect: Dialect, ask: Ask, receipt: dict[str, Any]) -> Reply:
         """Make a task of a request, under the call's `reply_id` and `request_id`.
@@ -147,27 +134,27 @@ class Provider:
         if isinstance(admitted, Reply):
             return admitted
         conversation, strikes = admitted
-        refused = self._refuse(call, strikes)
+        refused = self.refused_by(call, strikes)
         if refused is not None:
             return refused
         task = call.entry.task = self._new_task(call, dialect, ask, conversation, strikes)
         if task.ready_at < math.inf and not task.failed:
             self._billed[task.key_id] = self._billed.get(task.key_id, 0) + task.prompt_tokens + task.completion_tokens
-        await self._waits.wait(self.scenario.latency.submit_ms, conversation, 0)
-        return self._wired(call, strikes, Reply(200, msgspec.json.encode(receipt), (), dialect.content_type))
+        await self.waits.wait(self.scenario.latency.submit_ms, conversation, 0)
+        return self.wired(call, strikes, Reply(200, msgspec.json.encode(receipt), (), dialect.content_type))
 
     def _new_task(self, call: Call, dialect: Dialect, ask: Ask, conversation: int, strikes: list[Strike]) -> Task:
-        completion, usage = self._work(call.entry, ask)
-        seconds = self._waits.seconds(self.scenario.latency.task_ms, conversation, completion.tokens)
+        completion, usage = self.model.work(call.entry.key_id, ask)
+        seconds = self.waits.seconds(self.scenario.latency.task_ms, conversation, completion.tokens)
         now = self.clock.monotonic()
         fate = Fate(now, now + seconds, now + seconds)
         for strike in strikes:
             change = BEHAVIOURS[strike.fault.behaviour].task
             if change is not None:
                 fate = change(strike, fate)
-                self._applied(call, strike)
+                self.applied(call, strike)
         if fate.failure is None:
-            body = self._changed(call, strikes, dialect.answer(call, ask, completion, usage))
+            body = self.changed(call, strikes, dialect.answer(call, ask, completion, usage))
             body["task_status"] = SUCCESS
         else:
             body = {"id": call.reply_id, "request_id": call.request_id, "task_status": FAIL, **fate.failure}
@@ -201,19 +188,19 @@ class Provider:
             processing: the body of the answer while there is no result.
         """
         call.entry.task, call.entry.model = task, task.model
-        strikes = self._strikes_on(call, dialect, task.conversation, task.rows, task=task)
-        refused = self._refuse(call, strikes)
+        strikes = self.strikes_on(call, dialect, task.conversation, task.rows, task=task)
+        refused = self.refused_by(call, strikes)
         if refused is not None:
             return refused
-        await self._waits.wait(self.scenario.latency.poll_ms, task.conversation, 0)
+        await self.waits.wait(self.scenario.latency.poll_ms, task.conversation, 0)
         state, body = task.state(self.clock.monotonic()), task.result
         if state == PROCESSING:
             body = msgspec.json.encode(processing)
         elif state == SUCCESS:
             if any(BEHAVIOURS[strike.fault.behaviour].answer for strike in strikes):
-                body = msgspec.json.encode(self._changed(call, strikes, msgspec.json.decode(body)))
+                body = msgspec.json.encode(self.changed(call, strikes, msgspec.json.decode(body)))
             task.shown = True
-        return self._wired(call, strikes, Reply(200, body, (), dialect.content_type))
+        return self.wired(call, strikes, Reply(200, body, (), dialect.content_type))
 
     def invalid(self, call: Call, reason: str) -> None:
         """Count a chat or submit request that is refused before limits are asked: it was sent all the same."""
@@ -251,9 +238,9 @@ class Provider:
         if not self.scenario.faults:
             return conversation, []
         rows = self.selector.rows_of(ask.model, ask.messages)
-        return conversation, self._strikes_on(call, dialect, conversation, rows, ask=ask)
+        return conversation, self.strikes_on(call, dialect, conversation, rows, ask=ask)
 
-    def _strikes_on(
+    def strikes_on(
         self,
         call: Call,
         dialect: Dialect,
@@ -263,8 +250,18 @@ class Provider:
         ask: Ask | None = None,
         task: Task | None = None,
     ) -> list[Strike]:
+        """The faults that strike a request.
+
+        Args:
+            call: the HTTP request, or what stands for a line of a batch.
+            dialect: in which it is written.
+            conversation: 64 bits that stand for what it says.
+            rows: what `FaultSelector.rows_of` said of it.
+            ask: what it asks, if it is a call.
+            task: the task that it asks for.
+        """
         route, key_id = call.entry.route, call.entry.key_id
-        if self._lines is not None:
+        if self._lines is not None and route != "line":
             self._lines.add(call.line)
         if not self.selector.meets(route):
             return []
@@ -289,6 +286,7 @@ class Provider:
         self._restarted = self.clock.monotonic()
         if store == "lost":
             self.tasks.lose(self._restarted)
+            self.batches.lose()
             self.limits.lose_tasks()
         for other in tuple(self._lines or ()):
             if other is not line:
@@ -298,49 +296,52 @@ class Provider:
         if self.scenario.refuse_duplicates and entry.client_call_id is not None:
             self.in_work.begin(entry.key_id, entry.client_call_id, end)
 
-    def _work(self, entry: Entry, ask: Ask) -> tuple[Completion, Usage]:
-        completion = speaker.complete(self._wavering.taken(ask))
-        if self.scenario.escaped_arguments:
-            completion = completion.escaped()
-        cached = self._prefixes.cached(entry.key_id, ask) if self.scenario.cached_prefix else 0
-        reasoning = completion.reasoning_tokens * ask.choices
-        return completion, Usage(ask.prompt_tokens, completion.tokens * ask.choices, cached, reasoning)
-
-    def _refuse(self, call: Call, strikes: list[Strike]) -> Reply | None:
+    def refused_by(self, call: Call, strikes: list[Strike]) -> Reply | None:
+        """The answer of the first fault that refuses a request; None when none does."""
         for strike in strikes:
             refuse = BEHAVIOURS[strike.fault.behaviour].refuse
             reply = None if refuse is None else refuse(strike)
             if reply is not None:
-                self._applied(call, strike)
-                if call.entry.route != "poll":
+                self.applied(call, strike)
+                if call.entry.route in ("chat", "submit"):
                     self.judge.refused(call.entry.key_id, call.entry.model, "fault")
                 if reply.restart:
                     self._restart(reply.restart, call.line)
                 return reply
         return None
 
-    def _changed(self, call: Call, strikes: list[Strike], body: dict[str, Any]) -> dict[str, Any]:
+    def changed(self, call: Call, strikes: list[Strike], body: dict[str, Any]) -> dict[str, Any]:
+        """An answer's body after the faults that change it."""
         for strike in strikes:
             change = BEHAVIOURS[strike.fault.behaviour].answer
             after = body if change is None else change(strike, body)
             if after is not body:
-                self._applied(call, strike)
+                self.applied(call, strike)
                 body = after
         return body
 
-    def _wired(self, call: Call, strikes: list[Strike], reply: Reply) -> Reply:
+    def wired(self, call: Call, strikes: list[Strike], reply: Reply) -> Reply:
+        """A reply after the faults that change how it leaves."""
         for strike in strikes:
             change = BEHAVIOURS[strike.fault.behaviour].wire
             after = reply if change is None else change(strike, reply)
             if after is not reply:
-                self._applied(call, strike)
+                self.applied(call, strike)
                 reply = after
         return reply
 
-    def _applied(self, call: Call, strike: Strike) -> None:
+    def applied(self, call: Call, strike: Strike) -> None:
+        """Log a fault that did its work on a request."""
         entry = call.entry
         entry.fault = entry.fault or strike.fault.behaviour
         self.selector.applied(strike, entry.number, entry.route, entry.client_call_id, self.clock.wall())
+
+    def bill(self, entry: Entry, usage: Usage) -> None:
+        """Write down what an answer is billed."""
+        entry.billed = True
+        self._billed[entry.key_id] = self._billed.get(entry.key_id, 0) + usage.total_tokens
+        entry.prompt_tokens, entry.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+        entry.cached_tokens = usage.cached_tokens
 
     def hex_id(self, number: int) -> str:
         """Sixteen hexadecimal digits for a request's number, unlike those of its neighbours."""

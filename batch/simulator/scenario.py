@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from batch.simulator.batches.form import Rules
 from batch.simulator.dialects.stream import Slices
 from batch.simulator.faults.behaviour import ROUTES, Allowed, Behaviour, Fault
 from batch.simulator.faults.register import BEHAVIOURS
@@ -46,6 +47,7 @@ class Scenario:
         limit: limits of every (key, model) without its own.
         model_limits: limits by model name.
         limit_changes: what becomes of the limits later, by time.
+        batches: what is allowed of batch files.
         burst_s: what request and token buckets hold, in seconds of their limit.
         faults: in the order of the file.
     """
@@ -68,6 +70,7 @@ class Scenario:
     limit: Limit = field(default_factory=Limit)
     model_limits: dict[str, Limit] = field(default_factory=dict)
     limit_changes: tuple[Change, ...] = ()
+    batches: Rules = field(default_factory=Rules)
     burst_s: float = 60.0
     faults: tuple[Fault, ...] = ()
 
@@ -116,6 +119,7 @@ def parse(data: dict[str, Any]) -> Scenario:
         wavers=float(table.number("wavers", 0.0, most=1)),
         obfuscation=stream.flag("obfuscation"),
         latency=_latency(latency),
+        batches=_batches(Table("batches", table.take("batches", {}))),
         burst_s=float(limits.number("burst_s", 60.0)),
         limit=_limit(limits),
         model_limits={name: _model_limit(models, name) for name in names},
@@ -170,12 +174,26 @@ def _latency(table: Table) -> Latency:
         task_ms=table.span("task_ms", usual.task_ms),
         submit_ms=table.span("submit_ms", usual.submit_ms),
         poll_ms=table.span("poll_ms", usual.poll_ms),
+        batch_ms=table.span("batch_ms", usual.batch_ms),
         per_token_ms=float(table.number("per_token_ms", 0.0)),
         first_chunk_ms=table.span("first_chunk_ms", None),
         chunk_ms=table.span("chunk_ms", usual.chunk_ms),
     )
     table.done()
     return latency
+
+
+def _batches(table: Table) -> Rules:
+    usual = Rules()
+    rules = Rules(
+        window_s=float(table.number("window_s", usual.window_s)),
+        lines=table.whole("lines", usual.lines, least=1),
+        file_bytes=table.whole("file_bytes", None, least=1),
+        enqueued_lines=table.whole("enqueued_lines", None, least=1),
+        enqueued_tokens=table.whole("enqueued_tokens", None, least=1),
+    )
+    table.done()
+    return rules
 
 
 def _limit(table: Table) -> Limit:

@@ -52,8 +52,11 @@ def test_every_flag_of_every_command_is_told(command: str, cli: Cli) -> None:
     [
         (["limits.concurrency"], ["key of job.toml", "default  50", "concurrency = 20"]),
         (["--only"], ["run --only  (flag of promptmill run)", "new, changed,", "short (of samples)"]),
-        (["run", "--if-running"], ["takes    fail, wait, skip", "default  fail"]),
-        (["-o"], ["check --output", "run --output", "also  -o"]),
+        (
+            ["run", "--if-running"],
+            ["takes     fail, wait, skip", "default   fail", "PROMPTMILL_RUN_IF_RUNNING or PROMPTMILL_IF_RUNNING"],
+        ),
+        (["-o"], ["check --output", "run --output", "also      -o"]),
         (["exit", "2"], ["2  (exit code)", "Refused to start"]),
         (["70"], ["A bug of ours.", "fault 70  (fault of the simulator)"]),
         (["truncated"], ["flag of an answer", "raise max_tokens"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.cli import app, main
+from batch.cli import app, explain, main, variables
 from batch.core import errors
 from tests.cli.conftest import ROOT, Cli, Shell
 
@@ -42,6 +42,9 @@ def test_variables_of_ours_are_named_where_something_reads_them() -> None:
     named = {name for text in (readme, *scripts) for name in re.findall(r"PROMPTMILL_[A-Z_]+", text)}
     read = {name for text in code for name in re.findall(r'"(PROMPTMILL_[A-Z_]+)"', text)}
     read |= {name for text in scripts for name in re.findall(r"\$\{(PROMPTMILL_[A-Z_]+)", text)}
+    for flag in explain.command_flags():
+        command, _, option = flag.name.partition(" ")
+        read |= {*variables.names(command, option)} if option else set()
     assert named - read == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch.core.clock import HandClock
 from batch.core.records import LimitHeaders, Usage
-from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.job.job import ModelLimitSpec
 from batch.limits.holding import held_by
 from batch.limits.limiter import Limiter, LimiterClosed
 from batch.limits.tokens import TokenEstimator
@@ -23,8 +24,8 @@ MODELS = ("a", "b", "c")
 
 
 def limiter(clock: HandClock, concurrency: int = 50, rpm: float | None = None, **models: ModelLimitSpec) -> Limiter:
-    spec = LimitSpec(concurrency=concurrency, requests_per_minute=rpm, model=models)
-    return Limiter.of(clock, spec, estimator=lambda: TokenEstimator("asked"))
+    estimator = partial(TokenEstimator, "asked")
+    return Limiter(clock, concurrency=concurrency, requests_per_minute=rpm, models=models, estimator=estimator)
 
 
 class Calls:

@@ -17,7 +17,7 @@ from batch.output.folder import OutputFolder
 from batch.plan.planner import Planner
 from batch.prompts.prompt import Prompt
 from batch.prompts.variants import Variants
-from batch.run.intake import draw
+from batch.run.drawing import draw
 from batch.tools.registry import ToolSet
 from tests.support.rows import jsonl, source
 

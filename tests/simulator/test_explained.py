@@ -27,7 +27,7 @@ rpm = 1
 [[fault]]
 behaviour = 33
 """
-TABLES = {"latency", "stream", "limits", "limits.models", "limits.models.NAME", "limits.change", "fault"}
+TABLES = {"latency", "stream", "limits", "limits.models", "limits.models.NAME", "limits.change", "batches", "fault"}
 
 
 def test_every_key_that_is_read_is_explained_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from batch.simulator.faults.register import BEHAVIOURS
+from tests.simulator.filed import DIALECTS, Desk
 from tests.simulator.struck import ADD, fault, raw
 
 if TYPE_CHECKING:
@@ -215,8 +216,12 @@ SMALL: dict[int, dict[str, Any]] = {
 
 
 def everywhere(sim: Sim, rows: int) -> list[httpx.Response]:
-    """Chats in both dialects, with tools and without, whole and streamed, tasks and their polls; what was cut off is left out."""
+    """Chats in both dialects, with tools and without, whole and streamed, tasks, polls, files and batches.
+
+    What was cut off is left out.
+    """
     answers: list[httpx.Response] = []
+    desks = [Desk(sim, dialect) for dialect in DIALECTS]
     for number in range(rows):
         asks = [
             partial(sim.glm, f"row {number}"),
@@ -226,11 +231,21 @@ def everywhere(sim: Sim, rows: int) -> list[httpx.Response]:
             partial(sim.openai, f"What is {number} + 4?", tools=[ADD], stream=True),
             partial(sim.submit, f"row {number}"),
             *[partial(sim.poll, sim.app.provider.tasks.latest("reader") or "1")] * 3,
+            *[partial(desk.upload, desk.lines(3, tools=[ADD])) for desk in desks],
+            *[partial(_batched, desk) for desk in desks],
+            *[partial(desk.ask, "GET", "/batches/batch_1") for desk in desks],
+            *[partial(desk.ask, "GET", "/files/file-1/content") for desk in desks],
         ]
         for ask in asks:
             with suppress(httpx.TransportError, httpx.DecodingError):
                 answers.append(ask())
     return answers
+
+
+def _batched(desk: Desk) -> httpx.Response:
+    """A batch of the file that was uploaded last."""
+    files = [file.id for file in desk.sim.app.provider.files if file.purpose == "batch"]
+    return desk.create(files[-1] if files else "file-1")
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batch.simulator.batches.form import Rules
 from batch.simulator.dialects.stream import Slices
 from batch.simulator.limits import Change, Limit
 from batch.simulator.scenario import Scenario, load, parse
@@ -31,6 +32,7 @@ escaped_arguments = true
 [latency]
 chat_ms = [1, 2]
 task_ms = [3, 4.5]
+batch_ms = [6, 7]
 submit_ms = [5, 6]
 poll_ms = [7, 8]
 per_token_ms = 0.25
@@ -59,6 +61,13 @@ model = "glm-4-air"
 [[limits.change]]
 after_s = 30.5
 in_flight = 20
+
+[batches]
+window_s = 3600
+lines = 10
+file_bytes = 1000
+enqueued_lines = 20
+enqueued_tokens = 5000
 
 [[fault]]
 behaviour = 34
@@ -99,7 +108,13 @@ def test_every_key_is_read() -> None:
     assert (scenario.slices, scenario.obfuscation, scenario.escaped_arguments) == (Slices(3, 200), True, True)
     assert scenario.strict_jwt
     first, second, third = scenario.faults
-    assert (first.behaviour, first.rate, first.routes) == (34, 0.05, ("chat", "submit", "poll"))
+    assert (first.behaviour, first.rate, first.routes) == (
+        34,
+        0.05,
+        ("chat", "submit", "poll", "upload", "create", "batch", "content"),
+    )
+    assert scenario.batches == Rules(3600.0, 10, 1_000, 20, 5_000)
+    assert scenario.latency.batch_ms == (6.0, 7.0)
     assert (second.rows, second.first, second.routes) == (("urgent", 3), 2, ("poll",))
     assert (first.model, second.model) == (None, "glm-4")
     assert second.options == {"status": 503}
@@ -111,6 +126,7 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
     scenario = parse({})
     assert scenario == Scenario()
     assert (scenario.latency.chat_ms, scenario.latency.task_ms) == ((20, 60), (100, 300))
+    assert scenario.batches == Rules(86_400.0, 50_000, None, None, None)
     assert (scenario.limit, scenario.faults, scenario.models, scenario.keys) == (Limit(), (), None, {})
 
 
@@ -118,7 +134,7 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
     ("text", "said"),
     [
         ("sed = 7", "sed = 7: unknown key. Did you mean seed?"),
-        ("zzzzzz = 7", "zzzzzz = 7: unknown key. Known here: cached_prefix, escaped_arguments, fault,"),
+        ("zzzzzz = 7", "zzzzzz = 7: unknown key. Known here: batches, cached_prefix, escaped_arguments, fault,"),
         ("seed = 'x'", "seed = 'x': must be a whole number of at least 0"),
         ("seed = true", "seed = True: must be a whole number"),
         ("time_factor = -1", "time_factor = -1: must be a number of at least 0"),
@@ -136,6 +152,9 @@ def test_an_empty_scenario_is_a_healthy_provider() -> None:
         ("[stream]\nobfuscation = 1", "stream.obfuscation = 1: must be true or false"),
         ("[[fault]]\nbehaviour = 36\nroute = 'submit'", "fault[1].route = 'submit': behaviour 36 strikes only chat"),
         ("[latency]\nchat_ms = [5, 1]", "latency.chat_ms = [5, 1]: must be two numbers, [least, most], with"),
+        ("[batches]\nline = 5", "batches.line = 5: unknown key. Did you mean lines?"),
+        ("[batches]\nwindow_s = -1", "batches.window_s = -1: must be a number of at least 0"),
+        ("[[fault]]\nbehaviour = 62\nroute = 'chat'", "fault[1].route = 'chat': behaviour 62 strikes only create"),
         ("[limits]\nrmp = 5", "limits.rmp = 5: unknown key. Did you mean rpm?"),
         ("[limits]\nrpm = 0", "limits.rpm = 0: must be a whole number of at least 1"),
         ("[limits.models]\n'glm-4.5' = { rpm = 0 }", 'limits.models."glm-4.5".rpm = 0: must be'),

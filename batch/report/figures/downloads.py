@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
 from batch.report.doubt import BELOW, Doubt, doubt
 from batch.report.export import READ_ROWS, WRITERS
@@ -18,9 +18,8 @@ from batch.report.label_table import label_column
 from batch.report.review_files import FORMS, Form
 from batch.report.reviewed import columns_shown, dicts, input_columns, judged_by, reviewed
 
-Ending = Literal["csv", "jsonl"]
 KINDS: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-"""Content types, by ending."""
+"""What a table can be exported as: content types, by the ending of the file."""
 ENDINGS: Final[dict[Form, str]] = {"jsonl": "jsonl", "csv": "csv", "label-studio": "json", "argilla": "json"}
 """How the name of a file with rows to review ends, by its form."""
 
@@ -38,12 +37,12 @@ class _Buffer(io.BytesIO):
         return found
 
 
-def exported(rows: Rows, ending: Ending) -> Iterator[bytes]:
+def exported(rows: Rows, ending: str) -> Iterator[bytes]:
     """The rows with all their columns, as `promptmill export` writes them, some at a time.
 
     Args:
         rows: which.
-        ending: of the file.
+        ending: of the file, one of `KINDS`.
 
     Raises:
         StorageError: a part cannot be read; what came before is no whole file.

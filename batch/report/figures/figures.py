@@ -24,7 +24,7 @@ from batch.report.compare import Comparison
 from batch.report.cost.public import public as cost_json
 from batch.report.cost.report import CostReport, Query
 from batch.report.cost.savings import Savings
-from batch.report.figures.downloads import Ending, exported, to_review
+from batch.report.figures.downloads import exported, to_review
 from batch.report.figures.filters import Filter
 from batch.report.figures.memory import FileMemory
 from batch.report.figures.onerow import neighbours, one_row, row_id_of, shortened
@@ -127,7 +127,7 @@ class Figures:
             "runs": [self._run(found) for found in runs],
             "status": status,
             **kept[1],
-            "limits": status.get("limits") or {},
+            "limits": (status["live"] or {}).get("limits", []),
             "oldest": status["oldest"],
             "settings": job,
             "source": told.get("source") or {},
@@ -200,7 +200,7 @@ class Figures:
         """
         return one_row(self.folder, row_id, whole=whole)
 
-    def download(self, ending: Ending, asked: Filter = EVERY) -> Iterator[bytes]:
+    def download(self, ending: str, asked: Filter = EVERY) -> Iterator[bytes]:
         """The rows that are asked for as a file, some at a time.
 
         Args:

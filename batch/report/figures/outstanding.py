@@ -123,8 +123,8 @@ def _has_failures(told: Ends) -> bool:
 
 def _top(table: pa.Table, name: str) -> list[dict[str, Any]]:
     known = table.filter(pc.is_valid(table.column(name)))
-    chosen: Callable[..., Any] = pc.select_k_unstable
-    rows: list[dict[str, Any]] = known.take(chosen(known, NAMED, [(name, "descending"), ("row_number", "ascending")])).to_pylist()
+    places = pc.select_k_unstable(known, NAMED, [(name, "descending"), ("row_number", "ascending")])
+    rows: list[dict[str, Any]] = known.take(places).to_pylist()
     return rows
 
 

@@ -104,7 +104,7 @@ class Viewer:
         if "folder" not in request.path_params and len(self._folders) > 1:
             raise NoSuchPage("several folders are shown: each has its own metrics, under api/NUMBER/metrics.")
         figures = self._figures(request) if "folder" in request.path_params else self._folders[0]
-        path = figures.folder.root / "metrics.prom"
+        path = figures.folder.metrics
         try:
             content = await self._read(path.read_bytes)
         except OSError as exc:

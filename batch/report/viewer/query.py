@@ -6,7 +6,7 @@ Owns the refusal of everything else, in words a person can act on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, get_args
+from typing import Final
 
 from starlette.requests import Request
 
@@ -16,7 +16,7 @@ from batch.report.figures.downloads import ENDINGS, KINDS
 from batch.report.figures.figures import Figures
 from batch.report.figures.filters import FILTERS, Filter, parse
 from batch.report.figures.rows import SIZE, Page
-from batch.report.review_files import Form
+from batch.report.review_files import FORMS
 
 LONGEST: Final = 10_000
 """Characters of a query."""
@@ -112,12 +112,13 @@ def chosen_form(figures: Figures, ending: str, query: Query) -> tuple[str, str, 
     """
     name = figures.folder.root.name or "results"
     if ending in KINDS:
-        return KINDS[ending], f"{name}.{ending}", lambda: figures.download(ending, query.filter)  # type: ignore[arg-type]
+        return KINDS[ending], f"{name}.{ending}", lambda: figures.download(ending, query.filter)
     if ending != REVIEW:
         raise NoSuchPage(f"rows.{ending}: there are rows.csv, rows.jsonl and rows.{REVIEW}.")
-    form = query.one("format") or "jsonl"
-    if form not in get_args(Form):
-        raise RefusedToStart(f"format={form}: there are {', '.join(get_args(Form))}.")
-    kind = KINDS.get(ENDINGS[form], "application/json")  # type: ignore[index]  # it is one of them
+    asked = query.one("format") or "jsonl"
+    form = next((known for known in FORMS if known == asked), None)
+    if form is None:
+        raise RefusedToStart(f"format={asked}: there are {', '.join(FORMS)}.")
     column = query.one("label_column")
-    return kind, f"{name}-review.{ENDINGS[form]}", lambda: figures.review(form, query.filter, column)  # type: ignore[arg-type,index]
+    kind = KINDS.get(ENDINGS[form], "application/json")
+    return kind, f"{name}-review.{ENDINGS[form]}", lambda: figures.review(form, query.filter, column)

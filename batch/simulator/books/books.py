@@ -20,18 +20,19 @@ class Entry:
     """What is known of one HTTP request while it is served; written to the books at its end.
 
     Attributes:
-        route: `chat`, `submit`, `poll`, `models` or `unknown`.
+        route: `chat`, `submit`, `poll`, `models`, one of files and batches, `line` for one of a batch, or `unknown`.
         dialect: `glm`, `openai` or `none`.
         status: HTTP status; 0 when none was sent.
         fault: number of the first fault that struck it, else 0.
         stream: whether the answer was to be a stream.
         task: the task it made or asked for.
         tier: at whose price it is served; empty where the dialect has no tiers.
+        batch: the batch that it is a line of; empty for anything else.
     """
 
     __slots__ = (
-        "at", "billed", "cached_tokens", "client_call_id", "completion_tokens", "delivered", "dialect", "fault",
-        "key_id", "model", "number", "prompt_tokens", "route", "status", "stream", "task", "tier",
+        "at", "batch", "billed", "cached_tokens", "client_call_id", "completion_tokens", "delivered", "dialect",
+        "fault", "key_id", "model", "number", "prompt_tokens", "route", "status", "stream", "task", "tier",
     )  # fmt: skip
 
     def __init__(self, number: int, dialect: str, route: str, at: float) -> None:
@@ -60,6 +61,7 @@ class Entry:
         self.stream = False
         self.task: Task | None = None
         self.tier = ""
+        self.batch = ""
 
 
 class Books:
@@ -79,15 +81,15 @@ class Books:
         self._kind = array("I")
         self._calls: list[str | None] = []
         self._tasks: dict[int, Task] = {}
-        self._kinds: dict[tuple[str, str, str, str, int, str], int] = {}
+        self._kinds: dict[tuple[str, str, str, str, int, str, str], int] = {}
 
     def __len__(self) -> int:
         """The number of records."""
         return len(self._at)
 
-    def add(self, entry: Entry) -> None:
-        """Write a record."""
-        kind = (entry.route, entry.dialect, entry.key_id, entry.model, entry.fault, entry.tier)
+    def add(self, entry: Entry) -> int:
+        """Write a record, and say at which place."""
+        kind = (entry.route, entry.dialect, entry.key_id, entry.model, entry.fault, entry.tier, entry.batch)
         self._kind.append(self._kinds.setdefault(kind, len(self._kinds)))
         if entry.task is not None:
             self._tasks[len(self._at)] = entry.task
@@ -97,11 +99,23 @@ class Books:
         self._status.append(entry.status)
         self._marks.append(_BILLED * entry.billed | _DELIVERED * entry.delivered | _STREAMED * entry.stream)
         self._calls.append(entry.client_call_id)
+        return len(self._at) - 1
+
+    def deliver(self, places: tuple[int, ...]) -> None:
+        """Note that the records at these places reached their client; those from before a reset are passed over."""
+        for place in places:
+            if place < len(self._marks):
+                self._marks[place] |= _DELIVERED
+
+    def tokens_of(self, places: tuple[int, ...]) -> tuple[int, int, int]:
+        """The sums of prompt, completion and cached tokens of the records at these places."""
+        some = [self._tokens[3 * place : 3 * place + 3] for place in places]
+        return sum(t[0] for t in some), sum(t[1] for t in some), sum(t[2] for t in some)
 
     def models(self, currency: str) -> list[str]:
         """The models that a provider of any model lists: those priced in this currency, then those it was asked for."""
         known = (name for name, price in prices.PRICES.items() if price.currency == currency)
-        asked = (model for route, _, _, model, _, _ in self._kinds if model and route in ("chat", "submit"))
+        asked = (model for route, _, _, model, *_ in self._kinds if model and route in ("chat", "submit"))
         return list(dict.fromkeys((*known, *asked)))
 
     def billed(self, begin: float, end: float, now: float) -> dict[tuple[str, str], int]:
@@ -117,7 +131,9 @@ class Books:
         for position, at in enumerate(self._at):
             if not begin <= at < end:
                 continue
-            route, _, key_id, model, _, _ = kinds[self._kind[position]]
+            route, _, key_id, model, *_ = kinds[self._kind[position]]
+            if route == "line":
+                continue  # has a queue of its own
             task = self._tasks.get(position) if route == "submit" else None
             tokens = (
                 self._tokens[3 * position] + self._tokens[3 * position + 1] if self._marks[position] & _BILLED else 0
@@ -135,7 +151,7 @@ class Books:
         tokens, kind, tasks = self._tokens, self._kind, self._tasks
         seen: set[tuple[str, str]] = set()
         for position in range(len(at)):
-            route, dialect, key_id, model, fault, tier = kinds[kind[position]]
+            route, dialect, key_id, model, fault, tier, batch = kinds[kind[position]]
             call_id, task = calls[position], tasks.get(position)
             prompt, completion, cached = tokens[3 * position : 3 * position + 3]
             billed = bool(marks[position] & _BILLED)
@@ -167,6 +183,7 @@ class Books:
                 "stream": bool(marks[position] & _STREAMED),
                 "at": at[position],
                 "task_id": None if task is None else task.id,
+                "batch_id": batch or None,
                 "fault": fault or None,
                 "duplicate": duplicate,
             }

@@ -129,12 +129,18 @@ def cost(price: Price, prompt_tokens: int, completion_tokens: int, cached_tokens
         cached_tokens: a part of the prompt tokens.
         tier: in which it was served; empty for the standard one.
     """
-    bands = price.tiers[tier or STANDARD]
+    # What goes by batch files costs half of the standard price where nothing else is published.
+    half = tier == "batch" and "batch" not in price.tiers
+    bands = price.tiers[STANDARD if half else tier or STANDARD]
     band = next(band for band in bands if band.fits(prompt_tokens, completion_tokens))
     units = (
         (prompt_tokens - cached_tokens) * band.prompt
         + cached_tokens * band.cached
         + completion_tokens * band.completion
     )
+    if half:
+        units = units * 10 // 2
+        whole, rest = divmod(units, 10 ** (_UNITS + 1))
+        return f"{whole}.{rest:0{_UNITS + 1}d}".rstrip("0").rstrip(".")
     whole, rest = divmod(units, 10**_UNITS)
     return f"{whole}.{rest:0{_UNITS}d}".rstrip("0").rstrip(".")

@@ -14,10 +14,12 @@ import time
 from typing import Any
 
 from batch.simulator.auth import AuthError, bearer, glm_key
+from batch.simulator.batches import paths
+from batch.simulator.batches.form import Form
 from batch.simulator.books.tokens import of_prompt
 from batch.simulator.call import Call
 from batch.simulator.chance import mixed
-from batch.simulator.dialects import checks, errors
+from batch.simulator.dialects import checks, errors, glm_files
 from batch.simulator.dialects.glm_chunks import stream_of
 from batch.simulator.dialects.stream import Stream
 from batch.simulator.limits import Refusal
@@ -51,7 +53,8 @@ _RANGES = {
 def routes() -> list[str]:
     """Every route with its method, as people write it."""
     fixed = [f"{method} {PREFIX}{path}" for method, path in _ROUTES]
-    return [*fixed, f"GET {PREFIX}{_RESULT}ID", f"GET {PREFIX}{_MODEL}NAME"]
+    about_files = paths.shown(PREFIX, retrieves_files=glm_files.GlmFiles.retrieves_files)
+    return [*fixed, f"GET {PREFIX}{_RESULT}ID", f"GET {PREFIX}{_MODEL}NAME", *about_files]
 
 
 class Glm:
@@ -64,6 +67,7 @@ class Glm:
         """Speak for this provider."""
         self._provider = provider
         self._scenario = provider.scenario
+        self.files: Form = glm_files.GlmFiles()
 
     def route(self, method: str, path: str) -> str:
         """The route's name, or `unknown`."""
@@ -71,7 +75,8 @@ class Glm:
             return "poll"
         if method == "GET" and path.startswith(_MODEL) and path != _MODEL:
             return "models"
-        return _ROUTES.get((method, path), "unknown")
+        about_files = paths.route_of(method, path, retrieves_files=self.files.retrieves_files)
+        return about_files or _ROUTES.get((method, path), "unknown")
 
     def key_of(self, authorization: str | None) -> str:
         """The id of the key that asks.
@@ -104,7 +109,7 @@ class Glm:
             return await self._poll(call)
         if call.entry.route == "models":
             return self._models(call.path)
-        ask = self._read(call)
+        ask = self.read(call)
         if isinstance(ask, Reply):
             self._provider.invalid(call, "invalid")
             return ask
@@ -118,9 +123,16 @@ class Glm:
             return errors.glm("1231", request_id=entry.client_call_id)
         return await (self._chat(call, ask) if entry.route == "chat" else self._submit(call, ask))
 
-    async def _chat(self, call: Call, ask: Ask) -> Reply:
+    def name_reply(self, call: Call) -> None:
+        """An id that begins with the time in Beijing; a line's is a number."""
+        if call.entry.route == "line":
+            call.reply_id = str(mixed(self._scenario.seed, call.entry.number) >> 1)
+            return
         stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(call.entry.at + _BEIJING_S))
         call.reply_id = stamp + self._provider.hex_id(call.entry.number)
+
+    async def _chat(self, call: Call, ask: Ask) -> Reply:
+        self.name_reply(call)
         call.request_id = call.request_id or call.reply_id
         return await self._provider.chat(call, self, ask)
 
@@ -198,7 +210,8 @@ class Glm:
         fragments = ask.stream is not None and ask.stream.fragments
         return stream_of(body, self._scenario.slices, older=self._scenario.mode == "2024", fragments=fragments)
 
-    def _read(self, call: Call) -> Ask | Reply:
+    def read(self, call: Call) -> Ask | Reply:
+        """What a request or a line asks, or its refusal; see `Dialect.read`."""
         entry = call.entry
         entry.client_call_id = _header_id(call)
         body = checks.decoded(call.body)
@@ -244,8 +257,8 @@ class Glm:
         for name in ("stream", "tool_stream"):
             if not isinstance(body.get(name), bool | None):
                 return f"{name}: must be true or false"
-        if body.get("stream") and route == "submit":
-            return "stream: a task has no stream"
+        if body.get("stream") and route != "chat":
+            return f"stream: a {'task' if route == 'submit' else 'line'} has no stream"
         thinking = body.get("thinking")
         if thinking is not None and (
             not isinstance(thinking, dict) or thinking.get("type") not in (None, "enabled", "disabled")

@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 
 from batch.simulator.auth import AuthError, bearer, openai_key
+from batch.simulator.batches import paths
+from batch.simulator.batches.form import Form
 from batch.simulator.books import prices
 from batch.simulator.books.tokens import of_prompt, text_of
 from batch.simulator.call import Call
-from batch.simulator.chance import mixed
-from batch.simulator.dialects import checks, errors, logprobs
+from batch.simulator.chance import letters, mixed
+from batch.simulator.dialects import checks, errors, logprobs, openai_files
 from batch.simulator.dialects.openai_chunks import stream_of
 from batch.simulator.dialects.stream import Stream
 from batch.simulator.limits import Gauge, Refusal
@@ -32,7 +34,6 @@ _MODEL = "/models/"
 
 _ROUTES = {("POST", "/chat/completions"): "chat", ("GET", "/models"): "models"}
 _ROLES = {"developer", "system", "user", "assistant", "tool", "function"}
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MAX_TOKENS = 10_000_000
 _MAX_CHOICES = 128
 _THINKS = re.compile(r"(?:gpt-[5-9]|o[1-9])(?![0-9])", re.IGNORECASE)  # what they think is counted, not shown
@@ -45,7 +46,8 @@ _RANGES = {"temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), 
 
 def routes() -> list[str]:
     """Every route with its method, as people write it."""
-    return [*(f"{method} {PREFIX}{path}" for method, path in _ROUTES), f"GET {PREFIX}{_MODEL}NAME"]
+    about_files = paths.shown(PREFIX, retrieves_files=openai_files.OpenAIFiles.retrieves_files)
+    return [*(f"{method} {PREFIX}{path}" for method, path in _ROUTES), f"GET {PREFIX}{_MODEL}NAME", *about_files]
 
 
 class OpenAI:
@@ -58,12 +60,14 @@ class OpenAI:
         """Speak for this provider."""
         self._provider = provider
         self._scenario = provider.scenario
+        self.files: Form = openai_files.OpenAIFiles()
 
     def route(self, method: str, path: str) -> str:
         """The route's name, or `unknown`."""
         if method == "GET" and path.startswith(_MODEL) and path != _MODEL:
             return "models"
-        return _ROUTES.get((method, path), "unknown")
+        about_files = paths.route_of(method, path, retrieves_files=self.files.retrieves_files)
+        return about_files or _ROUTES.get((method, path), "unknown")
 
     def key_of(self, authorization: str | None) -> str:
         """A name for the key that asks.
@@ -121,12 +125,16 @@ class OpenAI:
         """Answer a request on a known route."""
         if call.entry.route == "models":
             return self._models(call.path)
-        ask = self._read(call)
+        ask = self.read(call)
         if isinstance(ask, Reply):
             self._provider.invalid(call, "invalid")
             return ask
-        call.reply_id = "chatcmpl-" + _letters(mixed(self._scenario.seed, call.entry.number), 29)
+        self.name_reply(call)
         return await self._provider.chat(call, self, ask)
+
+    def name_reply(self, call: Call) -> None:
+        """An id of random letters."""
+        call.reply_id = "chatcmpl-" + letters(mixed(self._scenario.seed, call.entry.number), 29)
 
     def _models(self, path: str) -> Reply:
         """All models, or the one that the path names."""
@@ -153,7 +161,7 @@ class OpenAI:
         if completion.calls:
             message["tool_calls"] = [
                 {
-                    "id": "call_" + _letters(mixed(completion.identity, position), 24),
+                    "id": "call_" + letters(mixed(completion.identity, position), 24),
                     "type": "function",
                     "function": {"name": called.name, "arguments": called.arguments},
                 }
@@ -190,7 +198,8 @@ class OpenAI:
             wanted = msgspec.structs.replace(wanted, obfuscated=True)
         return stream_of(body, self._scenario.slices, wanted)
 
-    def _read(self, call: Call) -> Ask | Reply:
+    def read(self, call: Call) -> Ask | Reply:
+        """What a request or a line asks, or its refusal; see `Dialect.read`."""
         entry = call.entry
         given_id = call.headers.get(b"x-client-request-id")
         entry.client_call_id = None if given_id is None else given_id.decode("latin-1")
@@ -206,6 +215,8 @@ class OpenAI:
         if not messages:
             missing = "Missing required parameter: 'messages'."
             return errors.openai_invalid(missing, param="messages", code="missing_required_parameter")
+        if body.get("stream") and entry.route == "line":
+            return errors.openai_invalid("A line of a batch cannot be streamed.", param="stream")
         refusal = _bad_messages(messages) or _bad_parameter(body, messages) or _bad_logprobs(body)
         if refusal is not None:
             return refusal
@@ -257,15 +268,6 @@ def _gauge(unit: bytes, gauge: Gauge | None) -> Headers:
         (b"x-ratelimit-remaining-" + unit, str(gauge.remaining).encode()),
         (b"x-ratelimit-reset-" + unit, errors.duration(gauge.reset_s).encode()),
     )
-
-
-def _letters(identity: int, length: int) -> str:
-    number = mixed(identity, 1) << 128 | mixed(identity, 2) << 64 | mixed(identity, 3)
-    letters = []
-    for _ in range(length):
-        number, position = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[position])
-    return "".join(letters)
 
 
 def _bad_messages(messages: Any) -> Reply | None:

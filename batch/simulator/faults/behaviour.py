@@ -2,15 +2,16 @@
 
 Owns their meaning, and no wire form.
 
-A fault number stands for a `Behaviour`, made of at most five small functions:
+A fault number stands for a `Behaviour`, made of at most six small functions:
 
 - `refuse(strike)` answers in place of the model, before any work, which is not billed; None lets the request pass;
 - `answer(strike, body)` changes the finished answer, which is billed as it would have been;
 - `stream(strike, stream)` changes the events of an answer that is streamed, and passes where none is;
 - `task(strike, fate)` changes when and how a submitted task ends;
+- `batch(strike, fate)` changes how a batch ends and what stands in its files;
 - `wire(strike, reply)` changes how the bytes leave.
 
-The last four give back the very object they got when there was nothing to do; then nothing is logged.
+All but the first give back the very object they got when there was nothing to do; then nothing is logged.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from batch.simulator.models.completion import Ask
 from batch.simulator.tasks import Task
 from batch.simulator.wire import Reply
 
-ROUTES = ("chat", "submit", "poll")
+CALLS = ("chat", "submit", "poll")
+FILE_ROUTES = ("upload", "create", "batch", "content")
+ROUTES = (*CALLS, *FILE_ROUTES, "line")
+"""Where a fault may strike: calls, files and batches, and the lines of batches."""
 DIALECTS = ("glm", "openai")
 
 
@@ -136,6 +140,23 @@ class Fate:
     failure: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BatchFate:
+    """What becomes of a batch.
+
+    Attributes:
+        ends: `completed`, `failed`, `expired` or `cancelled`.
+        share: how many of its lines are done when it expires or is cancelled, 0 to 1.
+        spoilt: how its files are spoilt: `missing`, `repeated`, `unknown`, `errors_only` or `broken`; empty for not.
+        spoilt_share: how many of its lines are, 0 to 1.
+    """
+
+    ends: str = "completed"
+    share: float = 1.0
+    spoilt: str = ""
+    spoilt_share: float = 0.0
+
+
 Allowed = type | range | tuple[Any, ...]
 """Values of an option: whole from 1 (`int`), number from 0 (`float`), text (`str`), one in a range, one of a tuple."""
 
@@ -156,12 +177,13 @@ class Behaviour:
         answer: see the module.
         stream: see the module.
         task: see the module.
+        batch: see the module.
         wire: see the module.
     """
 
     title: str
     routes: tuple[str, ...] = ("chat", "submit")
-    allowed: tuple[str, ...] = ROUTES
+    allowed: tuple[str, ...] = CALLS
     dialects: tuple[str, ...] = DIALECTS
     options: Mapping[str, Allowed] = field(default_factory=dict)
     rate: float | None = None
@@ -170,4 +192,5 @@ class Behaviour:
     answer: Callable[[Strike, dict[str, Any]], dict[str, Any]] | None = None
     stream: Callable[[Strike, Stream], Stream] | None = None
     task: Callable[[Strike, Fate], Fate] | None = None
+    batch: Callable[[Strike, BatchFate], BatchFate] | None = None
     wire: Callable[[Strike, Reply], Reply] | None = None

@@ -23,10 +23,10 @@ import msgspec
 
 from batch.simulator.books.tokens import text_of
 from batch.simulator.chance import chance, digest64
-from batch.simulator.faults.behaviour import Fault, Scene, Strike
+from batch.simulator.faults.behaviour import ROUTES, Fault, Scene, Strike
 from batch.simulator.faults.register import BEHAVIOURS
 
-_ROUTE_NUMBER = {"chat": 0, "submit": 1, "poll": 2}
+_ROUTE_NUMBER = {route: number for number, route in enumerate(ROUTES)}
 
 
 class FaultSelector:
@@ -85,7 +85,7 @@ class FaultSelector:
         """The faults that strike this request, counting it as one attempt.
 
         Args:
-            route: `chat`, `submit` or `poll`.
+            route: one of `ROUTES`.
             dialect: `glm` or `openai`.
             conversation: 64 bits that stand for model and messages.
             rows: what `rows_of` said of it.
@@ -127,7 +127,7 @@ class FaultSelector:
         Args:
             strike: the fault on the request.
             number: of the request.
-            route: `chat`, `submit` or `poll`.
+            route: one of `ROUTES`.
             call_id: the caller's id of the request.
             at: unix seconds.
         """

@@ -13,11 +13,12 @@ import pytest
 from batch.core.errors import OutputError, StorageError
 from batch.report.figures.figures import Figures
 from batch.report.status import status_of
-from tests.cli.conftest import Cli
-from tests.cli.conftest import cli as cli
+from tests.cli.conftest import Cli, cli
 from tests.support.labelled import EARLIER, labelled
 from tests.support.outfolders import RUN, finished
 from tests.support.values import outcome
+
+__all__ = ["cli"]
 
 
 def night(number: int) -> dict[str, Any]:

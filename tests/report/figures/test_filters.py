@@ -28,7 +28,7 @@ def test_every_filter_is_explained_and_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("pairs", "reason"),
     [
-        ([("stauts", "ok")], "there is no filter 'stauts'. Did you mean status?"),
+        ([("sttus", "ok")], "there is no filter 'sttus'. Did you mean status?"),
         ([("status", "ok"), ("status", "failed")], "asked for twice"),
         ([("where", "nothing")], "give a column and a value"),
         ([("where", "subjekt:x")], "Did you mean subject?"),

@@ -223,7 +223,7 @@ def test_a_folder_without_results_says_when_to_look_again(tmp_path: Path) -> Non
 
 def test_what_was_counted_of_a_part_is_forgotten_when_the_part_is_replaced(tmp_path: Path) -> None:
     """A retried row keeps its place, and its part is another file."""
-    rows = [{"text": f"t{n}", "label": "a", "status": "ok"} for n in range(20)]
+    rows: list[dict[str, Any]] = [{"text": f"t{n}", "label": "a", "status": "ok"} for n in range(20)]
     figures = Figures(labelled(tmp_path / "out", rows, part_rows=10).root)
     failed = parse([("status", "failed")])
     assert figures.count(failed) == 0

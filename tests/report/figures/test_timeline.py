@@ -126,7 +126,12 @@ def test_a_file_is_read_once_until_it_is_replaced(tmp_path: Path, monkeypatch: p
     first = Timeline(*files_of(folder), None, memory).series()
     groups: list[Any] = []
     grouped = timeline._grouped
-    monkeypatch.setattr(timeline, "_grouped", lambda *asked: groups.append(asked) or grouped(*asked))
+
+    def counted(*asked: Any) -> list[dict[str, Any]]:
+        groups.append(asked)
+        return grouped(*asked)
+
+    monkeypatch.setattr(timeline, "_grouped", counted)
     assert Timeline(*files_of(folder), None, memory).series() == first
     assert groups == []
     part = folder.part(2)

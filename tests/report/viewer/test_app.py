@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -90,9 +91,14 @@ def test_a_figure_over_all_rows_is_remembered_until_the_tables_change(
     root = Path(view.get("api/folders").json[0]["path"])
     (root / "results" / ".odd").touch()
     (root / "results" / ".odd").unlink()
-    calls: list[None] = []
+    calls: list[Any] = []
     whole = Figures.labels
-    monkeypatch.setattr(Figures, "labels", lambda *asked: calls.append(None) or whole(*asked))
+
+    def counted(*asked: Any) -> dict[str, Any]:
+        calls.append(asked)
+        return whole(*asked)
+
+    monkeypatch.setattr(Figures, "labels", counted)
     assert view.get("api/0/labels?label=label").body == first
     assert len(calls) == 1
 
@@ -104,7 +110,7 @@ def test_a_figure_over_all_rows_is_remembered_until_the_tables_change(
         ("api/-1/rows", 404, "no such page"),
         ("api/0/nothing", 404, "no such page"),
         ("nothing", 404, "no such page"),
-        ("api/0/rows?stauts=ok", 400, "Did you mean status?"),
+        ("api/0/rows?sttus=ok", 400, "Did you mean status?"),
         ("api/0/rows?page=0", 400, "counted from 1"),
         ("api/0/rows?page=x", 400, "page=x: give a whole number"),
         ("api/0/rows?page=1&page=2", 400, "Give it once"),
