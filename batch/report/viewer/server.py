@@ -22,6 +22,8 @@ from batch.report.viewer.guard import Guard, new_token
 HOST: Final = "127.0.0.1"
 _CONNECTIONS: Final = 256
 """More than a few browsers open; whoever comes then is told to come later."""
+_GOODBYE_S: Final = 2.0
+"""So long connections that were closed may take to end."""
 
 
 class Server(uvicorn.Server):
@@ -47,7 +49,9 @@ class Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)
+        # Whoever serves one sees that it is gone and ends; whoever the loop would have to end is told as an error.
+        if tasks := set(self.server_state.tasks):
+            await asyncio.wait(tasks, timeout=_GOODBYE_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
