@@ -119,7 +119,7 @@ function nowSection(overview) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section("Now", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
+  return section(live ? "Now" : "What is left", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
 }
 
 /** What may be spent, and what is left of it. */
