@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from batch.cli.text import say
+from batch.core import process
 from batch.core.errors import EXIT_OK, RefusedToStart
 
 
@@ -57,12 +59,13 @@ def view(
         raise RefusedToStart(
             f"port {port}: {reason}.{there} Give --port another one, or leave it out for a free one."
         ) from exc
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        process.die(EXIT_OK)  # a figure that nobody waits for any more, and that writes nothing
     return EXIT_OK
 
 
 def _open(address: str) -> None:
     """Show the address in a browser, from a thread: some browsers keep whoever starts them waiting."""
-    import threading
     import webbrowser
 
     def show() -> None:

@@ -69,10 +69,10 @@ def test_it_prints_one_address_follows_a_run_and_ends_at_a_signal(shell: Shell) 
             assert shell("run", ".").code == 0
             told = iter(json.loads(line[6:])["status"] for line in events if line.startswith(b"data: "))
             assert next(status for status in told if status["table_rows"] == 9)["state"] in ("running", "finished")
-        assert ask("api/0/rows")["total"] == 9
-        assert len(ask("api/0/overview")["runs"]) == 2  # type: ignore[arg-type]  # a list
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+            assert ask("api/0/rows")["total"] == 9
+            assert len(ask("api/0/overview")["runs"]) == 2  # type: ignore[arg-type]  # a list
+            process.send_signal(signal.SIGTERM)  # while a page listens
+            out, err = process.communicate(timeout=30)
         assert (process.returncode, out, err) == (0, "", "")
     finally:
         process.kill()

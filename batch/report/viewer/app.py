@@ -191,7 +191,7 @@ class Viewer:
         return self._folders[number]
 
     async def _read(self, find: Callable[[], Any]) -> Any:
-        return await to_thread.run_sync(find, limiter=self._readers)
+        return await _in_thread(find, self._readers)
 
     async def _told_of(self, find: Callable[[], Any], *, large: bool = False) -> Response:
         """A figure as JSON, made in a thread; what it took of the memory goes back to the system.
@@ -207,7 +207,18 @@ class Viewer:
             finally:
                 pa.default_memory_pool().release_unused()
 
-        return await to_thread.run_sync(made, limiter=self._large if large else self._readers)
+        response: Response = await _in_thread(made, self._large if large else self._readers)
+        return response
+
+
+async def _in_thread(find: Callable[[], Any], limiter: CapacityLimiter) -> Any:
+    """What a function says; the server may end meanwhile, because nothing here is lost when it does.
+
+    Args:
+        find: is called in a thread.
+        limiter: how many such calls there are at a time.
+    """
+    return await to_thread.run_sync(find, limiter=limiter, abandon_on_cancel=True)
 
 
 def _told(answer: Callable[[Request], Any]) -> Callable[[Request], Any]:

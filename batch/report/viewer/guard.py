@@ -10,9 +10,11 @@ the foreign name in `Host`, and is refused.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -66,7 +68,8 @@ class Guard:
         if "/" not in scope["path"][1:]:
             await _redirect(f"{root}/", guarded)
             return
-        await self._app(inner, receive, guarded)
+        with suppress(asyncio.CancelledError):  # the server ends and has cut the line; there is nobody left to tell
+            await self._app(inner, receive, guarded)
 
     def _refusal(self, scope: Any) -> tuple[int, str] | None:
         hosts = [value for name, value in scope["headers"] if name == b"host"]

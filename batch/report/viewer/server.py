@@ -20,10 +20,9 @@ from batch.report.viewer.app import Viewer
 from batch.report.viewer.guard import Guard, new_token
 
 HOST: Final = "127.0.0.1"
+_LAST_S: Final = 1.0
 _CONNECTIONS: Final = 256
 """More than a few browsers open; whoever comes then is told to come later."""
-_GOODBYE_S: Final = 2.0
-"""So long connections that were closed may take to end."""
 
 
 class Server(uvicorn.Server):
@@ -44,14 +43,13 @@ class Server(uvicorn.Server):
         self._started()
 
     async def shutdown(self, sockets: Any = None) -> None:  # noqa: ARG002 - uvicorn names it
-        """Close every connection at once."""
+        """Close every connection at once, and give what was being answered a moment to see it."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        # Whoever serves one sees that it is gone and ends; whoever the loop would have to end is told as an error.
-        if tasks := set(self.server_state.tasks):
-            await asyncio.wait(tasks, timeout=_GOODBYE_S)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_S)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
