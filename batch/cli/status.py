@@ -69,7 +69,9 @@ def status(
 def _json_line(current: Status) -> str:
     import msgspec
 
-    return escaped_json(msgspec.json.encode(_public(current)).decode())
+    from batch.report import status_json
+
+    return escaped_json(msgspec.json.encode(status_json.public(current)).decode())
 
 
 def _lines(current: Status) -> Iterator[str]:
