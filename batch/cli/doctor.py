@@ -29,7 +29,7 @@ def doctor(
     set_: jobs.Settings = (),
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Look at this machine, and with a job at all that its run needs: what would stop it, and the way out.
+    """What of this machine, or of the folder, key and provider of a job, would stop a run, each with its way out.
 
     With a job, one request that is never billed goes to its provider (its list of models); without one, nothing is
     sent. Nothing is written. Ends with 2 when something would stop a run, else with 0.

@@ -143,7 +143,7 @@ async def run(
                 given = Given(options, env, clock, on_progress, interrupts, metrics, export)
                 ready = await _prepared(job, lock, given)
                 report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
-        if lock.held:
+        if report.state != "skipped":  # else the file is that of the one at work
             metrics.ended(report.exit_code)
         if signals:
             process.ends_with(report.exit_code)
