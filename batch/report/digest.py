@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from batch.core.errors import FAILURES, RefusedToStart
+from batch.report.cost.public import COST_KEYS
 from batch.report.figures.figures import Figures
 
 MOST_LABELS: Final = 60
-"""Labels of a distribution, the most frequent ones; classes of a confusion matrix, those with the most mistakes."""
+"""Labels of a distribution, the most frequent ones."""
+MOST_CLASSES: Final = 24
+"""Classes of a confusion matrix, those with the most mistakes."""
 MOST_DIFFERENT: Final = 200
 """A column with more different values than these may hold text, and is left out where text is not asked for."""
-MOST_GROUPS: Final = 200
+MOST_DAYS: Final = 120
+MOST_GROUPS: Final = 40
+"""Groups of money that are no days."""
 MOST_TAGS: Final = 3
 MOST_RUNS: Final = 30
 MOST_POINTS: Final = 1_000
@@ -27,7 +32,16 @@ EXAMPLES: Final = 10
 """Rows on which variants differ."""
 LONGEST_TEXT: Final = 4_000
 """Characters of one text of a row."""
+LONGEST_NAME: Final = 200
+"""Characters of an id, a label or a setting."""
+MOST_ITEMS: Final = 100
+"""Entries of one setting."""
 MOST_MESSAGES: Final = 30
+_SHOWN: Final = (
+    *("currency", "cost", "wasted_cost", "calls", "prompt_tokens", "completion_tokens", "cached_tokens"),
+    *("saved_by_cache", "saved_by_tier", "saved_off_peak"),
+)
+"""What a report tells of a group of money."""
 _PICTURE: Final = "data:image/"
 _ASKED: Final = ("parameters", "images", "tools", "input")
 """What the settings keep of the request; the rest of it is what the prompts say."""
@@ -48,13 +62,14 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
     left_out: list[str] = []
     overview = _overview(figures.overview(), with_text=with_text)
     job = overview["status"]["job"]
+    rows = _rows(figures, overview) if with_text else []  # looked up by ids that are not cut yet
     found = {
-        "overview": overview,
-        "money": figures.money(),
+        "overview": {name: value if name == "series" else _bounded(value) for name, value in overview.items()},
+        "money": _bounded(figures.money()),
         "money_by": [_cut_groups(figures.money(by=(name,))) for name in _groupings(job)],
         "labels": _labels(figures, left_out, with_text=with_text),
         "compare": _compare(figures, with_text=with_text),
-        "rows": _rows(figures, overview) if with_text else [],
+        "rows": rows,
     }
     return {
         "folders": [{"id": "0", "path": figures.name, "job": job.get("name"), "state": overview["status"]["state"]}],
@@ -129,8 +144,10 @@ def _groupings(job: dict[str, Any]) -> list[str]:
 
 def _cut_groups(money: dict[str, Any]) -> dict[str, Any]:
     """The last days, or the first of other groups; the sums of all stand elsewhere."""
-    groups = money["groups"]
-    return {**money, "groups": groups[-MOST_GROUPS:] if money["by"] == ["day"] else groups[:MOST_GROUPS]}
+    days = money["by"] == ["day"]
+    groups = money["groups"][-MOST_DAYS:] if days else money["groups"][:MOST_GROUPS]
+    shown = [{name: group[name] for name in group if name not in COST_KEYS or name in _SHOWN} for group in groups]
+    return {"by": money["by"], "groups": [_bounded(group) for group in shown]}
 
 
 def _labels(figures: Figures, left_out: list[str], *, with_text: bool) -> dict[str, Any] | None:
@@ -151,21 +168,46 @@ def _labels(figures: Figures, left_out: list[str], *, with_text: bool) -> dict[s
     per_class = labels.get("per_class") or {}
     frequent = list(labels["distribution"])[:MOST_LABELS]
     drift = labels.get("drift")
-    return {
-        **{name: value for name, value in labels.items() if name not in ("cells", "groups")},
-        "distribution": {label: labels["distribution"][label] for label in frequent},
-        "confusion": {
-            truth: {label: count for label, count in row.items() if label in kept}
-            for truth, row in confusion.items()
-            if truth in kept
-        },
-        "per_class": dict(sorted(per_class.items(), key=lambda item: -(item[1]["support"] or 0))[:MOST_LABELS]),
-        "drift": drift and {**drift, "classes": dict(list(drift["classes"].items())[:MOST_LABELS])},
-        "runs": [
-            {**run, "distribution": {label: run["distribution"].get(label, 0) for label in frequent[:8]}}
-            for run in (labels.get("runs") or [])[-MOST_RUNS:]
-        ],
-    }
+    kept_labels: dict[str, Any] = _named_shortly(
+        {
+            **{name: value for name, value in labels.items() if name not in ("cells", "groups")},
+            "distribution": {label: labels["distribution"][label] for label in frequent},
+            "confusion": {
+                truth: {label: count for label, count in row.items() if label in kept}
+                for truth, row in confusion.items()
+                if truth in kept
+            },
+            "classes_left_out": len(confusion.keys() | {label for row in confusion.values() for label in row})
+            - len(kept),
+            "per_class": dict(sorted(per_class.items(), key=lambda item: -(item[1]["support"] or 0))[:MOST_LABELS]),
+            "drift": drift and {**drift, "classes": dict(list(drift["classes"].items())[:MOST_LABELS])},
+            "runs": [
+                {**run, "distribution": {label: run["distribution"].get(label, 0) for label in frequent[:8]}}
+                for run in (labels.get("runs") or [])[-MOST_RUNS:]
+            ],
+        }
+    )
+    return kept_labels
+
+
+def _named_shortly(value: Any) -> Any:
+    """A value whose names and texts are cut; lists stay whole."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_NAME else f"{value[:LONGEST_NAME]}…"
+    if isinstance(value, dict):
+        return {_named_shortly(name): _named_shortly(inner) for name, inner in value.items()}
+    return [_named_shortly(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _bounded(value: Any) -> Any:
+    """The same, and of long lists and objects the first entries only."""
+    if isinstance(value, dict):
+        return {name: _bounded(inner) for name, inner in list(_named_shortly(value).items())[:MOST_ITEMS]}
+    if isinstance(value, list | tuple):
+        more = len(value) - MOST_ITEMS
+        kept = [_bounded(inner) for inner in value[:MOST_ITEMS]]
+        return [*kept, f"and {more:,} more"] if more > 0 and isinstance(value[0], str) else kept
+    return _named_shortly(value)
 
 
 def _most_mistaken(confusion: dict[str, dict[str, int]]) -> set[str]:
@@ -175,7 +217,7 @@ def _most_mistaken(confusion: dict[str, dict[str, int]]) -> set[str]:
         for label, count in row.items():
             for name in (truth, label):
                 mistakes[name] = mistakes.get(name, 0) + (count if truth != label else 0)
-    return set(sorted(mistakes, key=lambda name: (-mistakes[name], name))[:MOST_LABELS])
+    return set(sorted(mistakes, key=lambda name: (-mistakes[name], name))[:MOST_CLASSES])
 
 
 def _compare(figures: Figures, *, with_text: bool) -> dict[str, Any] | None:
@@ -185,6 +227,7 @@ def _compare(figures: Figures, *, with_text: bool) -> dict[str, Any] | None:
     except RefusedToStart:
         return None
     examples = sums.pop("examples")
+    sums = _bounded(sums)
     if with_text:
         sums["examples"] = _shortened(examples[:EXAMPLES])
     return sums

@@ -13,6 +13,7 @@ from batch.core.errors import RefusedToStart, StorageError
 from batch.report import html
 from batch.report.digest import digest
 from batch.report.html import write_report
+from tests.support.labelled import labelled
 from tests.support.shown import NASTY, shown
 
 POINTS = 50_000
@@ -55,6 +56,21 @@ def test_the_report_of_fifty_thousand_points_is_small_enough_for_a_mail(tmp_path
     assert 100 < len(series["t"]) <= 2_000
     assert sum(series["tokens_in"]) == sum(counts["tokens_in"])
     assert sum(map(Decimal, series["cost"]["CNY"])) == POINTS * Decimal("0.000123456789")
+
+
+def test_long_ids_and_many_long_labels_do_not_make_it_large(tmp_path: Path) -> None:
+    """What is a name in one folder is a page of text in another."""
+    rows = [
+        {
+            "text": "t",
+            "row_id": f"{n} " + "id" * 5_000,
+            "label": f"{n % 90:02} " + "label" * 1_000,
+            "gold": f"{n * 7 % 90:02} " + "label" * 1_000,
+        }
+        for n in range(900)
+    ]
+    out = labelled(tmp_path / "out", rows, gold="gold", names=[str(row["label"]) for row in rows]).root
+    assert write_report(out).size <= html.MOST_BYTES
 
 
 def test_nasty_text_stays_text_in_the_file(tmp_path: Path) -> None:

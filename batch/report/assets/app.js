@@ -82,7 +82,7 @@ class App {
     const rowLink = (one) => el("a", { href: rowRoute(folder, one) }, foreign(one.row_id, 60));
     if (name === "overview") {
       const overview = await this.source.figure(folder, "overview", query.toString());
-      return [headline(overview), tiles(overview), nowSection(overview), historySection(overview), errorSection(overview, null, rowLink), extremeSection(overview, rowLink), settingSection(overview)];
+      return [headline(overview), tiles(overview), nowSection(overview), historySection(overview, runChoice(folder, overview)), errorSection(overview, null, rowLink), extremeSection(overview, rowLink), settingSection(overview)];
     }
     if (name === "rows") return rowsPage(context, await this.source.figure(folder, "rows", query.toString()), query);
     if (name === "row") {
@@ -93,8 +93,13 @@ class App {
       return [el("h1", {}, "Compare"), found];
     }
     if (name === "labels") {
-      const labels = await this.source.figure(folder, "labels", query.toString());
-      return [el("h1", {}, "Labels"), labelSections(labels, cellLinkOf(folder, labels))];
+      const form = labelForm(folder, query);
+      try {
+        const labels = await this.source.figure(folder, "labels", query.toString());
+        return [el("h1", {}, "Labels"), form, labelSections(labels, cellLinkOf(folder, labels))];
+      } catch (error) {
+        return [el("h1", {}, "Labels"), form, failure(error, "h2")];
+      }
     }
     return this.moneyPage(folder, query);
   }
@@ -115,26 +120,26 @@ class App {
     const found = await Promise.all(
       this.folders.map(async (folder) => {
         try {
-          return { ...folder, overview: await this.source.figure(folder.id, "overview") };
+          return { ...folder, status: await this.source.figure(folder.id, "status") };
         } catch (error) {
           return { ...folder, error };
         }
       }),
     );
-    const totals = (folder) => folder.overview?.status.totals ?? {};
+    const totals = (folder) => folder.status?.totals ?? {};
     return [
       el("h1", {}, "Folders"),
       dataTable("Output folders, with the figures of their last run", [
         { name: "Folder", cell: (folder) => el("a", { href: routeTo(folder.id, "overview") }, foreign(folder.path, 120)), always: true },
-        { name: "Job", cell: (folder) => foreign(folder.overview?.status.job?.name ?? folder.job, 60) },
-        { name: "State", cell: (folder) => (folder.error ? foreign(folder.error.message, 300) : badge(folder.overview.status.state)) },
+        { name: "Job", cell: (folder) => foreign(folder.status?.job?.name ?? folder.job, 60) },
+        { name: "State", cell: (folder) => (folder.error ? foreign(folder.error.message, 300) : badge(folder.status.state)) },
         { name: "Answered", kind: "number", cell: (folder) => count(totals(folder).rows_ok) },
         { name: "Failed", kind: "number", cell: (folder) => count(totals(folder).rows_failed) },
         { name: "Cost", kind: "number", cell: (folder) => amounts(totals(folder).cost) },
         { name: "Tokens", kind: "number", cell: (folder) => short(totals(folder).total_tokens) },
-        { name: "Rows/s now", kind: "number", cell: (folder) => (folder.overview?.status.live ? short(folder.overview.status.live.rows_per_second) : null) },
-        { name: "Left", kind: "number", cell: (folder) => (folder.overview?.status.live?.left_s ? duration(folder.overview.status.live.left_s) : null) },
-        { name: "Started", cell: (folder) => moment(folder.overview?.status.started_at) },
+        { name: "Rows/s now", kind: "number", cell: (folder) => (folder.status?.live ? short(folder.status.live.rows_per_second) : null) },
+        { name: "Left", kind: "number", cell: (folder) => (folder.status?.live?.left_s ? duration(folder.status.live.left_s) : null) },
+        { name: "Started", cell: (folder) => moment(folder.status?.started_at) },
       ], found),
     ];
   }
@@ -214,6 +219,30 @@ function decoded(part) {
   }
 }
 
+/** Which columns have the labels and their truth, where those of the job are not meant. */
+function labelForm(folder, query) {
+  const field = (name, text) => el("label", {}, el("span", {}, text), el("input", { name, value: query.get(name) ?? "", autocomplete: "off", spellcheck: "false" }));
+  const form = el("form", { class: "filters", "aria-label": "Columns" }, field("label", "Column of labels"), field("gold", "Column of the truth"), el("div", {}, el("button", { type: "submit" }, "Show")));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    location.hash = routeTo(folder, "labels", [...new FormData(form)].filter(([, value]) => value.trim() !== ""));
+  });
+  return form;
+}
+
+const MOST_CHOICES = 8;
+
+/** The runs whose figures over time can be shown; null where there is one. */
+function runChoice(folder, overview) {
+  const runs = overview.runs ?? [];
+  if (runs.length < 2) return null;
+  const names = ["all", ...runs.slice(-MOST_CHOICES).map((run) => run.run).reverse()];
+  const links = names.map((name) =>
+    el("a", { href: routeTo(folder, "overview", { run: name }), "aria-current": name === overview.run ? "true" : null }, name === "all" ? "all runs" : safeNodes(name)),
+  );
+  return el("nav", { class: "choices", "aria-label": "Run" }, "Of ", links);
+}
+
 /** The address of the rows behind a cell of the confusion matrix. */
 function cellLinkOf(folder, labels) {
   const filters = new Map((labels.cells ?? []).map((cell) => [JSON.stringify([cell.truth, cell.label]), cell.filter]));
@@ -225,10 +254,10 @@ function cellLinkOf(folder, labels) {
   };
 }
 
-function failure(error) {
+function failure(error, heading = "h1") {
   if (!(error instanceof NoFigures)) console.error(error);
   const text = error instanceof NoFigures ? error.message : `A bug of ours: ${error.message}`;
-  return el("div", { class: "failure", role: "alert" }, el("h1", {}, "Not here"), el("p", {}, safeNodes(text)));
+  return el("div", { class: "failure", role: "alert" }, el(heading, {}, "Not here"), el("p", {}, safeNodes(text)));
 }
 
 function helpButton() {

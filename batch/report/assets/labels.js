@@ -52,7 +52,7 @@ function truthSection(labels, cellLink) {
   return section(
     "Against the truth",
     { id: "truth" },
-    confusionMatrix(labels.confusion, cellLink),
+    confusionMatrix(labels.confusion, cellLink, labels.classes_left_out),
     el(
       "details",
       { open: classes.length <= 12 },

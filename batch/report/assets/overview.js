@@ -170,9 +170,9 @@ function plainValue(name, value) {
 }
 
 /** The run over time. */
-function historySection(overview) {
+function historySection(overview, choice = null) {
   const { series, latency } = overview;
-  if (!series?.t?.length) return section("Over time", { id: "over-time" }, histogramOf(latency));
+  if (!series?.t?.length) return section("Over time", { id: "over-time" }, choice, histogramOf(latency));
   const { times, rate } = ratesOf(series);
   const booked = overview.status.live ? bookedUntil(series) : Infinity;
   const sum = (values) => {
@@ -185,6 +185,7 @@ function historySection(overview) {
   return section(
     "Over time",
     { id: "over-time", note: `Times are in ${zone()}.` },
+    choice,
     el(
       "div",
       { class: "charts" },

@@ -87,7 +87,7 @@ function histogram(caption, edges, counts, shown) {
 const MOST_CLASSES = 24;
 
 /** Truth against label as a table of counts; a cell leads to its rows where `href` gives an address. */
-function confusionMatrix(confusion, href) {
+function confusionMatrix(confusion, href, leftOut = 0) {
   const all = new Set();
   for (const [truth, labels] of Object.entries(confusion)) {
     all.add(truth);
@@ -103,7 +103,7 @@ function confusionMatrix(confusion, href) {
   const rows = names.map((truth) =>
     el("tr", {}, el("th", { scope: "row" }, foreign(truth, 40)), names.map((label) => matrixCell(truth, label, cell(truth, label), sums[truth], href))),
   );
-  const left = all.size - names.length;
+  const left = all.size - names.length + leftOut;
   return el(
     "div",
     {},
