@@ -227,10 +227,8 @@ def _compare(figures: Figures, *, with_text: bool) -> dict[str, Any] | None:
     except RefusedToStart:
         return None
     examples = sums.pop("examples")
-    sums = _bounded(sums)
-    if with_text:
-        sums["examples"] = _shortened(examples[:EXAMPLES])
-    return sums
+    found: dict[str, Any] = _bounded(sums)
+    return {**found, "examples": _shortened(examples[:EXAMPLES])} if with_text else found
 
 
 # -- rows with their text ---------------------------------------------------------------------------------------------

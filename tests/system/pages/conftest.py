@@ -17,7 +17,8 @@ import pytest
 from tests.support import browser as chromium
 from tests.support import processes
 from tests.support.browser import Browser
-from tests.support.labelled import labelled
+from tests.support.labelled import EARLIER, labelled
+from tests.support.outfolders import RUN
 from tests.support.shown import shown
 from tests.system.kills.stage import simulator
 
@@ -62,17 +63,28 @@ def view(*outs: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three folders: tickets with nasty texts, two variants that differ, and one answer of 10 MB."""
+    """Tickets with nasty texts; two variants that differ; one answer of 10 MB; two nights with two columns of labels."""
     home = tmp_path_factory.mktemp("folders")
     texts = [
         {"text": f"question {n}", "row_id": f"q{n}", "variant": variant, "label": label}
         for n in range(12)
         for variant, label in (("long", "a"), ("short", "b" if n % 3 == 0 else "a"))
     ]
+    nights = [
+        {
+            "text": f"t{n}",
+            "row_id": f"n{n}",
+            "run": RUN if n < 60 else EARLIER,
+            "label": "new" if n < 30 else "old",
+            "label_urgent": n % 2 == 0,
+        }
+        for n in range(120)
+    ]
     return [
         shown(home / "tickets").root,
         labelled(home / "variants", texts).root,
         labelled(home / "huge", [{"text": "x", "answer": "long " * (HUGE // 5), "label": "a"}]).root,
+        labelled(home / "nights", nights).root,
     ]
 
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.browser import Browser
+from tests.support.labelled import EARLIER
+from tests.support.outfolders import RUN
 from tests.support.shown import LABELS, NASTY
 from tests.system.pages.conftest import HUGE, Working, view
 
@@ -101,6 +103,27 @@ def test_variants_are_compared_side_by_side(browser: Browser, address: str) -> N
     assert "66.7 %" in said
     browser.open(f"{address}#/1/row/0?of=short")
     assert browser.text("article.variant h2").startswith("Variant short")
+
+
+def test_labels_of_two_nights_show_their_drift_and_another_column_can_be_chosen(browser: Browser, address: str) -> None:
+    browser.open(f"{address}#/3/labels")
+    assert "Labels whose share moved" in browser.text("#drift")
+    assert "+50.0 points" in browser.text("#drift")
+    browser.run("document.querySelector('input[name=label]').focus()")
+    browser.type("label_urgent")
+    browser.press("Enter")
+    browser.wait("document.querySelector('main').innerText.includes('Column label_urgent')")
+    browser.go("#/3/labels?label=nothing")
+    assert "has no such column" in browser.text(".failure")
+    assert browser.run("document.querySelector('input[name=label]').value") == "nothing"
+
+
+def test_figures_over_time_can_be_those_of_another_run(browser: Browser, address: str) -> None:
+    browser.open(f"{address}#/3/overview")
+    links = browser.run("[...document.querySelectorAll('#over-time .choices a')].map((one) => one.textContent)")
+    assert links == ["all runs", RUN, EARLIER]
+    browser.run("[...document.querySelectorAll('#over-time .choices a')][2].click()")
+    browser.wait(f"document.querySelector('#over-time [aria-current]')?.textContent === {EARLIER!r}")
 
 
 def test_text_that_tries_something_is_shown_as_text(browser: Browser, address: str) -> None:
