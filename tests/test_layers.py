@@ -21,17 +21,17 @@ WINGS: dict[str, str] = {
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
-    "http": "client environment headers sse urls wirelog",
+    "http": "client download environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal saved",
     "input": "source batches content spill",
     "limits": "limiter used holding lease outage sockets tokens hours pollrate",
-    "providers": "registry base stream service parameters message_rules folding",
+    "providers": "registry base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
+    "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
     "reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
-    "pricing forecast",
+    "pricing forecast doctor doctor_provider",
     "run": "blocking command metric_families progress prune status_files",
     "report": "*",
     "cli": "",

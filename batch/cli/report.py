@@ -45,4 +45,5 @@ def report(
 def _lines(done: Written, *, with_text: bool) -> Iterator[str]:
     yield f"{clean(str(done.path))}: {count(-(-done.size // 1000))} kB, opens in any browser without a network"
     if with_text:
-        yield f"It has the text of {count(done.rows, 'row')}: mind who may read it."
+        told = count(done.rows, "row") if done.rows else "no row, for none is in the table yet, but of the prompts"
+        yield f"It has the text of {told}: mind who may read it."

@@ -20,7 +20,7 @@ from batch.core.errors import EXIT_OK, RefusedToStart, StorageError
 if TYPE_CHECKING:
     from batch.cli.live import Show
     from batch.job.job import Job
-    from batch.job.options import MaxFailed, RunOptions
+    from batch.job.options import RunOptions
     from batch.run.command import Report
 
 _PROBE_S: Final = 2.0
@@ -44,6 +44,8 @@ def run(
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
     metrics_file: jobs.MetricsPath = None,
+    otel: Annotated[bool, Parameter(negative=())] = False,
+    otel_rows: Annotated[str, Parameter(negative=())] = "1%",
     wire_log: Annotated[bool, Parameter(negative=())] = False,
     progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
@@ -70,26 +72,40 @@ def run(
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
         metrics_file: write OUT/metrics.prom to this .prom file, too, such as one that node_exporter collects.
+        otel: send metrics and traces by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; no text leaves.
+        otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     sample = _sample(limit, shuffle, seed)
     loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-    from batch.job.options import RunOptions, kinds_of
-
-    kinds = kinds_of(only, retry_all=retry == "all")
-    files: dict[str, Any] = {"wire_log": wire_log, "prices": prices, "metrics_file": metrics_file}
-    options = RunOptions(
-        limit=limit, sample_seed=sample, kinds=kinds, max_failed=_limit(max_failed), if_running=if_running, **files
-    )
+    rows = {"limit": limit, "sample_seed": sample, "if_running": if_running, "prices": prices}
+    told = {"wire_log": wire_log, "metrics_file": metrics_file, "otel": otel}
+    options = _options(only, retry, max_failed, otel_rows, {**rows, **told})
     return _run(loaded, options, progress, log_format)
 
 
-def _limit(max_failed: str | None) -> MaxFailed | None:
-    from batch.job.options import MaxFailed
+def _options(
+    only: str | None, retry: str | None, max_failed: str | None, otel_rows: str, others: dict[str, Any]
+) -> RunOptions:
+    """The options of a run, from what the flags say of them.
 
-    return None if max_failed is None else MaxFailed.of(max_failed)
+    Args:
+        only: of that flag.
+        retry: of that flag.
+        max_failed: of that flag.
+        otel_rows: of that flag.
+        others: those that are values already.
+    """
+    from batch.job.options import MaxFailed, RunOptions, kinds_of, share_of
+
+    return RunOptions(
+        kinds=kinds_of(only, retry_all=retry == "all"),
+        max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
+        otel_rows=share_of(otel_rows, option="--otel-rows"),
+        **others,
+    )
 
 
 def bought(

@@ -1,4 +1,4 @@
-"""Metrics in the text format of Prometheus: written, read back, and several texts put together as one.
+"""Metrics in the text format of Prometheus, written and read back.
 
 Owns the format: names, labels, help texts and numbers, as `node_exporter` and the server itself read them. It does not
 know what is measured, nor where the text goes.
@@ -81,27 +81,6 @@ def label_in(text: str, name: str) -> str | None:
 def begins_as_ours(text: str, prefix: str) -> bool:
     """Whether a text begins with the help of a metric with this prefix, as all that `text_of` writes does."""
     return text.startswith(f"{_BEGINNING}{prefix}")
-
-
-def merged(texts: Iterable[str]) -> str:
-    """Several texts as one, in which each family stands once, as the format wants it; of equal lines one stays.
-
-    Args:
-        texts: each as `text_of` writes it.
-    """
-    families: dict[str, dict[str, None]] = {}
-    for text in texts:
-        head: list[str] = []
-        for line in text.splitlines():
-            if line.startswith("#"):
-                head.append(line)
-            elif line:
-                lines = families.setdefault(line.partition("{")[0].partition(" ")[0], {})
-                if not lines:
-                    lines.update(dict.fromkeys(head))
-                lines[line] = None
-                head = []
-    return "".join(f"{line}\n" for lines in families.values() for line in lines)
 
 
 def _number(value: Number) -> str:

@@ -102,6 +102,13 @@ class Glm:
         self._get = (*self._accepts, *signed)
         self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
 
+    def signed(self) -> Headers:
+        """The headers of a request without a body."""
+        signed = self._credentials.headers()
+        if signed is not self._signed:
+            self._sign(signed)
+        return self._get
+
     def _headers(self, call_id: str) -> Headers:
         signed = self._credentials.headers()
         if signed is not self._signed:
@@ -127,7 +134,7 @@ class Glm:
 
     def folding(self) -> Folding:
         """A new `Folding`, which puts the pieces of an answer to `stream` together."""
-        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
+        return Folding(partial(self.refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """POST /async/chat/completions."""
@@ -135,10 +142,7 @@ class Glm:
 
     def poll(self, task_id: str) -> Outgoing:
         """GET /async-result/{id}; the id is opaque and is escaped."""
-        signed = self._credentials.headers()
-        if signed is not self._signed:
-            self._sign(signed)
-        return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self._get)
+        return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self.signed())
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """The reply to `chat`, or why there is none; an `error` inside HTTP 200 counts before `choices`."""
@@ -149,7 +153,7 @@ class Glm:
         document = loose_json.parse_object(incoming.body)
         if document is None:
             return refusal.not_json(incoming)
-        return self._refused(document, incoming) or completion.read_loosely(
+        return self.refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=self.service.replays_reasoning
         )
 
@@ -165,7 +169,7 @@ class Glm:
         document = loose_json.parse_object(incoming.body)
         if document is None:
             return refusal.not_json(incoming)
-        failure = self._refused(document, incoming)
+        failure = self.refused(document, incoming)
         if failure is not None:
             return failure
         if loose_json.as_text(document.get("task_status")) == "FAIL":
@@ -197,7 +201,7 @@ class Glm:
         state = loose_json.as_text(document.get("task_status"))
         if state == "FAIL":
             return self._failed(document, incoming)
-        failure = self._refused(document, incoming)
+        failure = self.refused(document, incoming)
         if failure is not None:
             lost = incoming.status in (400, 404) and failure.kind in ("bad_request", "model")
             return _lost(failure) if lost else failure
@@ -222,7 +226,8 @@ class Glm:
             return msgspec.structs.replace(failure, kind="server", verdict="retry", wrong_address=False)
         return failure
 
-    def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+    def refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        """The failure that a JSON answer tells of; None when it tells of none."""
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
         envelope = refusal.parse_error(document)
@@ -230,9 +235,12 @@ class Glm:
             return None
         error = envelope or refusal.said_loosely(document)
         kind, verdict = refusal.classify(error, incoming.status, codes=self.service.codes)
-        if error.code == "1003" and self._credentials.renew():
-            verdict = "once"  # with another token; a key that goes out as it is has no other
-            error = msgspec.structs.replace(error, message=error.message + self._skew(incoming))
+        expired = error.code == "1003"
+        refused = (kind, verdict) == ("auth", "stop") and incoming.status == 401
+        if (expired or refused) and self._credentials.renew(expired=expired):
+            verdict = self._credentials.again  # with another token; a key that stands in a variable has no other
+            if expired:
+                error = msgspec.structs.replace(error, message=error.message + self._skew(incoming))
         if error.flat and error.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
             failure = self._failure(("bad_request", "fail"), error, document=document, incoming=incoming)

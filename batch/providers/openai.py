@@ -23,7 +23,7 @@ from batch.providers.service import LIST, OBJECT, OUR_FIELDS, TEXT, WHOLE, YES_O
 
 if TYPE_CHECKING:
     from batch.core.records import Accepted, Incoming, Lane, Request
-    from batch.providers.base import Signer
+    from batch.providers.base import Headers, Signer
 
 CODES: Final[refusal.Codes] = {
     # codes
@@ -131,8 +131,10 @@ OPENAI: Final = Service(
     base_url="https://api.openai.com/v1",
     keys=("OPENAI_API_KEY",),
     base_variable="OPENAI_BASE_URL",
+    header_variables={"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"},
     codes=CODES,
     call_id_header="X-Client-Request-Id",
+    batch_endpoint="/v1/chat/completions",
     nulls=True,
     counts="asked",
     json_word=True,
@@ -187,17 +189,26 @@ class OpenAI:
         service: how it differs from the others; its name is the provider as the records show it.
         credentials: the key, perhaps empty.
         clock: tells the time for Retry-After dates in answers that carry no `Date` header.
+        more: headers that each request has as well, such as who pays for it.
     """
 
     lanes: frozenset[Lane] = frozenset({"sync", "stream"})
 
-    def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, service: Service, credentials: Signer, *, clock: Clock | None = None, more: Headers = ()
+    ) -> None:
         self.name = service.name
         self.counts: Literal["asked", "used"] = service.counts
         self.service = service
         self._credentials = credentials
         self._clock = clock or Clock()
-        self._post = (("Accept", "application/json"), *credentials.headers(), ("Content-Type", "application/json"))
+        self._more = more
+        self._signed: Headers | None = None
+        self._post: Headers = ()
+
+    def signed(self) -> Headers:
+        """The headers of a request without a body."""
+        return (("Accept", "application/json"), *self._credentials.headers(), *self._more)
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
@@ -213,9 +224,14 @@ class OpenAI:
 
     def folding(self) -> Folding:
         """A new `Folding`, which puts the pieces of an answer to `stream` together."""
-        return Folding(partial(self._refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
+        return Folding(partial(self.refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def _outgoing(self, members: dict[str, Any], call_id: str) -> Outgoing:
+        signed = self._credentials.headers()
+        if signed is not self._signed:  # at first, and when the key is another
+            self._signed = signed
+            json = ("Content-Type", "application/json")
+            self._post = (("Accept", "application/json"), *signed, *self._more, json)
         header = self.service.call_id_header
         headers = (*self._post, (header, call_id)) if header else self._post
         return Outgoing("/chat/completions", headers, loose_json.encode(members))
@@ -232,7 +248,7 @@ class OpenAI:
         document = loose_json.parse_object(incoming.body)
         if document is None:
             return refusal.not_json(incoming)
-        result = self._refused(document, incoming) or completion.read_loosely(
+        result = self.refused(document, incoming) or completion.read_loosely(
             document, status=incoming.status, replay_reasoning=replay, unfinished="length" if cut else None
         )
         return _cut(result) if cut and isinstance(result, Reply) else result
@@ -253,7 +269,8 @@ class OpenAI:
         """Not offered: OpenAI has no task lane."""
         raise NotImplementedError(f"provider {self.name} has no task lane: use lane sync")
 
-    def _refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+    def refused(self, document: loose_json.Fields, incoming: Incoming) -> Failure | None:
+        """The failure that a JSON answer tells of; None when it tells of none."""
         if 300 <= incoming.status < 400:
             return refusal.redirected(incoming)
         envelope = refusal.parse_error(document)
@@ -264,6 +281,8 @@ class OpenAI:
         if error.code == "insufficient_quota" and "request_id" in document:
             # Model Studio's envelope, and its word for tokens a minute, at another name's base_url.
             kind, verdict = "rate_limit", "retry"
+        if (kind, verdict) == ("auth", "stop") and incoming.status == 401 and self._credentials.renew(expired=False):
+            verdict = self._credentials.again
         if kind == "rate_limit" and _never_fits(error.message):
             kind, verdict = "too_large", "fail"
         code = error.code or error.type

@@ -83,6 +83,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     """Environment variables that may hold the key, first one set wins."""
     base_variable: str | None = None
+    header_variables: dict[str, str] = {}
+    """Environment variables that are sent with each request, and the header of each."""
     built_in_key: str | None = None
     """Used when no variable is set; None refuses to start, `""` sends none."""
     language: str | None = None
@@ -93,6 +95,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Error codes and types → what went wrong and what it asks for."""
     call_id_header: str | None = None
     """Where our own id of a call travels; GLM has a place for it in the body."""
+    batch_endpoint: str | None = None
+    """The endpoint that lines of its batch files name; None where it takes no such files."""
     never_send: frozenset[str] = frozenset()
     """Members of a body that are left out, whatever the job says; `check` says so."""
     nulls: bool = False

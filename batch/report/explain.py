@@ -31,6 +31,8 @@ from batch.output.columns import (
     RESULTS,
     SAMPLED,
 )
+from batch.plan.doctor import AREAS
+from batch.plan.doctor import STATES as FOUND
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
 from batch.report.cost.keys import BY
 from batch.report.cost.public import COST_KEYS
@@ -276,6 +278,8 @@ _WORDS = (
     ("progress.", "key of status.json and of --progress json", PROGRESS),
     ("estimate.", "key of estimate --json", ESTIMATE),
     ("status.", "key of status.json", HEARTBEAT),
+    ("doctor", "what doctor looks at", AREAS),
+    ("finding", "what doctor says of it", FOUND),
     ("metrics.", "metric in metrics.prom", METRICS),
     ("by", "what cost --by takes", BY),
     ("waste", "way in which a call is paid for nothing", WASTE),

@@ -102,7 +102,12 @@ def _summary(name: str, status: dict[str, Any]) -> str:
 def _write(path: Path, content: bytes) -> None:
     file = AtomicFile(path)
     try:
-        file.open().write(content)
+        stream = file.open()
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise RefusedToStart(f"{path}: cannot be made: {reason}. Choose another place with -o FILE.html.") from exc
+    try:
+        stream.write(content)
         file.commit()
     except OSError as exc:
         reason = exc.strerror or str(exc)

@@ -32,7 +32,8 @@ from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
 from batch.plan.preflight import CheckedJob
-from batch.run import arguments, collecting, pipeline, progress, status_files
+from batch.run import arguments, collecting, otel_export, pipeline, progress, status_files
+from batch.run.arguments import Given
 from batch.run.inspection import Inspection
 from batch.run.interrupts import Interrupts
 from batch.run.metrics_file import MetricsFile
@@ -134,28 +135,19 @@ async def run(
     env, clock = Unshown(os.environ if environ is None else environ), clock or Clock()
     lock = RunLock(OutputFolder(job.output.path))
     metrics = MetricsFile(job, lock, options.metrics_file, clock)
-    given = Given(options, env, clock, on_progress, Interrupts(), metrics)
-    with process.heard_by(given.interrupts.received) if signals else nullcontext(), ExitStack() as stack:
+    interrupts = Interrupts()
+    with process.heard_by(interrupts.received) if signals else nullcontext(), ExitStack() as stack:
         stack.callback(lock.free)
         with metrics.told_of_faults():
-            ready = await _prepared(job, lock, given)
-            report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
-        if lock.held:
+            async with otel_export.wanted(asked=options.otel) as export:
+                given = Given(options, env, clock, on_progress, interrupts, metrics, export)
+                ready = await _prepared(job, lock, given)
+                report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+        if report.state != "skipped":  # else the file is that of the one at work
             metrics.ended(report.exit_code)
         if signals:
             process.ends_with(report.exit_code)
     return report
-
-
-class Given(msgspec.Struct, frozen=True):
-    """What a command was given beside its job."""
-
-    options: RunOptions
-    environ: Mapping[str, str]
-    clock: Clock
-    on_progress: Callable[[Progress], None]
-    interrupts: Interrupts
-    metrics: MetricsFile
 
 
 async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Report:
@@ -231,6 +223,7 @@ class RunCommand:
         self._on_progress = given.on_progress
         self._interrupts = given.interrupts
         self._metrics = given.metrics
+        self._export = given.export
         self._current: pipeline.Run | None = None
         self._inspection = Inspection(ready, ledger)
         self._begun = False
@@ -281,6 +274,9 @@ class RunCommand:
         if start.mode != "collect":
             self._inspection.tell_doubts()
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
+        telemetry = (
+            None if self._export is None else self._export.telemetry(self._ready, start.run, self._options, self._clock)
+        )
         this = pipeline.Run(
             collecting.checked_for(self._ready, start, reader, self._environ),
             start,
@@ -288,6 +284,7 @@ class RunCommand:
             options=self._options,
             clock=self._clock,
             on_progress=self._show,
+            observer=telemetry,
         )
         self._current = this
         try:
@@ -307,6 +304,8 @@ class RunCommand:
         try:
             end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
             status_files.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
+            if telemetry is not None:
+                telemetry.ended(self._state, end.final_code, this.totals)
             status_files.write_run(folder, start.run, reader, job=self._ready.job, end=end)
         except StorageError as exc:
             self._fault = self._fault or exc

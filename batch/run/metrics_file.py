@@ -118,16 +118,17 @@ class MetricsFile:
         )
         text = metrics.text_of(families(self._job, moment), {"batch_job": self._job.name})
         if self._lock.held:
-            self._replace(folder.metrics, text)
+            self._replace(folder.metrics, text, sync=exit_code is not None)
         if self._beside is not None and self._beside.absolute() != folder.metrics.absolute():
-            self._replace(self._beside, text, others=True)
+            self._replace(self._beside, text, others=True, sync=exit_code is not None)
 
-    def _replace(self, path: Path, text: str, *, others: bool = False) -> None:
+    def _replace(self, path: Path, text: str, *, sync: bool, others: bool = False) -> None:
         """Write a file anew; what cannot be done is told once.
 
         Args:
             path: the file.
             text: all of it.
+            sync: whether it is to survive a power cut, too: the last word of a command is.
             others: whether other people's files may lie there, and those of other jobs.
         """
         why = self._not_ours(path) if others else None
@@ -135,7 +136,7 @@ class MetricsFile:
             file = AtomicFile(path)
             try:
                 file.open().write(text.encode())
-                file.seal(sync=False)
+                file.seal(sync=sync)
                 file.rename()
             except OSError as exc:
                 file.abandon()

@@ -35,6 +35,7 @@ from batch.run.oldest import oldest
 from batch.run.spending import money_left, use_of, waits_for_money
 from batch.run.whole_pass import follow_input
 from batch.run.wiring import OPEN_BYTES, wire
+from batch.submit.observer import Observer
 
 FOLLOW_UP_WORKERS: Final = 64
 """Polls and tool turns at the same time; the slots bound the rows they are for."""
@@ -51,6 +52,7 @@ class Run:
         options: what this command adds to the job.
         clock: for every stage.
         on_progress: called about once a second with a snapshot; the one call upward, because who shows it came before.
+        observer: is told of calls, polls and rows; None for nobody.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Run:
         options: RunOptions,
         clock: Clock,
         on_progress: Callable[[progress.Progress], None],
+        observer: Observer | None = None,
     ) -> None:
         self._checked = checked
         self._start = start
@@ -74,6 +77,7 @@ class Run:
         self._limit_uses = LimitUses()
         self._stack = ExitStack()
         self._stages = wire(checked, start, options, ledger=ledger, clock=clock, stack=self._stack)
+        self._stages.context.observer = observer
         self._state = self._stages.state
         # The other call upward: the ledger's thread is the first to know that nothing can be written any more.
         ledger.on_broken(self._state.break_off)

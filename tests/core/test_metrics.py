@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch.core.metrics import Family, Sample, begins_as_ours, label_in, merged, text_of, value_in
+from batch.core.metrics import Family, Sample, begins_as_ours, label_in, text_of, value_in
 
 numbers = st.one_of(
     st.integers(0, 10**15), st.floats(0, 1e15), st.decimals(0, 10**9, places=12, allow_nan=False, allow_infinity=False)
@@ -41,22 +41,3 @@ def test_a_number_is_read_back_and_what_is_damaged_is_none() -> None:
         assert value_in(damaged, "promptmill_a") in (None, 1.5)
     assert begins_as_ours(text, "promptmill_")
     assert not begins_as_ours("name = 'job'", "promptmill_")
-
-
-def test_texts_put_together_have_each_family_once() -> None:
-    """Prometheus refuses a page in which a family is torn in two, or a line stands twice."""
-    one, two = (
-        text_of(
-            [
-                Family("promptmill_a", "gauge", "A.", (Sample(1),)),
-                Family("promptmill_b", "gauge", "B.", (Sample(2),)),
-            ],
-            {"batch_job": job},
-        )
-        for job in ("one", "two")
-    )
-    read = list(text_string_to_metric_families(merged([one, two, one])))
-    assert [(family.name, len(family.samples), family.documentation) for family in read] == [
-        ("promptmill_a", 2, "A."),
-        ("promptmill_b", 2, "B."),
-    ]

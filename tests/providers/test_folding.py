@@ -33,7 +33,7 @@ BOTH = pytest.mark.parametrize("dialect", [GLM, OPENAI], ids=["glm", "openai"])
 
 
 def opened(dialect: Dialect = GLM, *, parser: Parser | None = None) -> Folding:
-    judge = partial(dialect._refused, incoming=Incoming(200, {}, b""))
+    judge = partial(dialect.refused, incoming=Incoming(200, {}, b""))
     return Folding(judge, replay_reasoning=dialect.service.replays_reasoning, parser=parser)
 
 

@@ -217,5 +217,5 @@ def test_a_history_without_a_fault_goes_out_as_it_is(provider: str, messages: li
 def test_messages_of_a_prompt_are_not_even_copied() -> None:
     """The usual request has a system and a user message; there are millions of them."""
     request = Request(model="m", messages=PLAIN[0])
-    service = registry.dialect("openai", base_url=None, key="k")[0].service  # type: ignore[attr-defined]  # it has
+    service = registry.dialect("openai", base_url=None, key="k")[0].service
     assert history.sendable(service, request) is request.messages

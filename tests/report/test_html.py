@@ -77,6 +77,8 @@ def test_nasty_text_stays_text_in_the_file(tmp_path: Path) -> None:
         ("nowhere/a.html", "there is no folder"),
         ("out/results/a.html", "lies among the files of the table"),
         ("folder.html", "is no file"),
+        ("x" * 251 + ".html", "Choose another"),
+        ("/proc/a.html", "cannot be made"),
     ],
 )
 def test_a_file_that_cannot_be_a_report_is_refused_and_nothing_is_touched(

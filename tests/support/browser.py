@@ -172,6 +172,12 @@ class Browser:
         self.call("Page.navigate", url=address)
         self.wait("document.querySelector('main h1, main .failure') && !document.querySelector('main[aria-busy]')")
 
+    def go(self, place: str) -> None:
+        """Go to another place of the page that is open, and wait until it is shown."""
+        busy = "document.querySelector('main').setAttribute('aria-busy', 'true')"
+        self.run(f"{busy}; location.hash = {json.dumps(place)}")
+        self.wait("!document.querySelector('main[aria-busy]')")
+
     def leave(self) -> None:
         """Go to an empty page, so that no server is asked any more."""
         self.call("Page.navigate", url="about:blank")

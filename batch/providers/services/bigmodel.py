@@ -126,6 +126,7 @@ GLM: Final = Service(
     keys=("ZHIPUAI_API_KEY", "ZHIPU_API_KEY", "ZAI_API_KEY"),
     base_variable="ZHIPUAI_BASE_URL",
     codes=CODES,
+    batch_endpoint="/v4/chat/completions",
     # None of them is in BigModel's reference; what is not read there cannot be refused there either.
     never_send=frozenset(
         {

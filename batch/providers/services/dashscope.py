@@ -29,6 +29,7 @@ DASHSCOPE: Final = Service(
         "RequestTimeOut": ("server", "retry"),
     },
     call_id_header="X-Client-Request-Id",
+    batch_endpoint="/v1/chat/completions",
     counts="used",
     partial_header="x-dashscope-partialresponse",
     json_word=True,

@@ -27,6 +27,7 @@ MOONSHOT: Final = Service(
         "resource_not_found_error": ("model", "stop"),
     },
     call_id_header="X-Client-Request-Id",
+    batch_endpoint="/v1/chat/completions",
     counts="asked",
     replays_reasoning=True,
     json_word=True,

@@ -50,16 +50,11 @@ function extremeSection(overview, rowLink) {
     { name: "Row", cell: rowLink },
     { name: "Variant", cell: (row) => foreign(row.variant) },
   ];
-  return section(
-    "Slowest and dearest rows",
-    { id: "extremes" },
-    el(
-      "div",
-      { class: "columns" },
-      dataTable("Slowest", [...shared, { name: "Took", kind: "number", cell: (row) => duration(row.duration_s) }], overview.slowest ?? []),
-      dataTable("Dearest", [...shared, { name: "Cost", kind: "number", cell: (row) => money(row.cost, row.currency) }], overview.dearest ?? []),
-    ),
-  );
+  const tables = [
+    dataTable("Slowest", [...shared, { name: "Took", kind: "number", cell: (row) => duration(row.duration_s) }], overview.slowest ?? []),
+    dataTable("Dearest", [...shared, { name: "Cost", kind: "number", cell: (row) => money(row.cost, row.currency) }], overview.dearest ?? []),
+  ].filter(Boolean);
+  return section("Slowest and dearest rows", { id: "extremes" }, tables.length ? el("div", { class: "columns" }, tables) : null);
 }
 
 /** What the job was set to, and what it ran with. */
@@ -77,7 +72,7 @@ function settingSection(overview) {
       ["Input", overview.source?.path ? [foreign(overview.source.path), overview.source.size ? `, ${short(overview.source.size)}B` : ""] : null],
       ["Table", status.table_rows === undefined ? null : counted(status.table_rows, "row")],
     ]),
-    runTable(overview.runs ?? []),
+    runTable(overview.runs ?? [], status),
     settingTable("Settings", overview.settings),
     settingTable("Versions", overview.versions),
   );
@@ -85,9 +80,11 @@ function settingSection(overview) {
 
 const MOST_RUNS = 30;
 
-/** The runs of the folder, the last one first. */
-function runTable(runs) {
-  const shown = [...runs].reverse().slice(0, MOST_RUNS);
+/** The runs of the folder, the last one first; of that one the status knows more than its entry. */
+function runTable(runs, status) {
+  const { state, totals = {} } = status;
+  const now = { state, rows: (totals.rows_ok ?? 0) + (totals.rows_failed ?? 0), failed: totals.rows_failed, calls: totals.calls, cost: totals.cost };
+  const shown = [...runs].reverse().slice(0, MOST_RUNS).map((run) => (run.run === status.run ? { ...run, ...now } : run));
   return dataTable(
     runs.length > shown.length ? `The last ${MOST_RUNS} of ${count(runs.length)} runs` : "Runs",
     [

@@ -42,7 +42,8 @@ function interval(share, bounds) {
 
 /** Decimal text without needless zeros, but with two decimals at least. */
 function exact(amount) {
-  const [whole, fraction = ""] = String(amount).split(".");
+  const plain = /e/i.test(String(amount)) ? Number(amount).toFixed(12) : String(amount); // 0E-12 is how a zero may come
+  const [whole, fraction = ""] = plain.split(".");
   const sign = whole.startsWith("-") ? "-" : "";
   const digits = whole.replace("-", "").replace(/\B(?=(\d{3})+$)/g, ",");
   return `${sign}${digits}.${fraction.replace(/0+$/, "").padEnd(2, "0")}`;

@@ -64,7 +64,7 @@ function groupedSection(report, title) {
     title,
     { id: `by-${names.join("-").replace(/[^\w-]/g, "-")}` },
     dataTable(title, [
-      ...names.map((name) => ({ name: words(name), cell: (group) => foreign(group[name] ?? "(none)"), always: true })),
+      ...names.map((name) => ({ name: words(name), cell: (group) => groupName(group[name] ?? "(none)"), always: true })),
       { name: "Cost", kind: "number", cell: (group) => money(group.cost, group.currency) },
       { name: "Share", kind: "bar", cell: (group) => (most ? bar(Number(group.cost ?? 0) / most) : null) },
       { name: "For nothing", kind: "number", cell: (group) => (Number(group.wasted_cost) ? money(group.wasted_cost, group.currency) : null) },
@@ -76,6 +76,13 @@ function groupedSection(report, title) {
     ], groups.slice(0, 400), { titled: false }),
     groups.length > 400 ? el("p", { class: "note" }, `${count(groups.length - 400)} more lines: promptmill cost OUT --by ${report.by.join(",")}`) : null,
   );
+}
+
+const SHORT = 24;
+
+/** The value of a group; a short one, such as a day, stays in one line. */
+function groupName(value) {
+  return el("span", { class: String(value).length <= SHORT ? "nowrap" : null }, foreign(value));
 }
 
 function savedCell(group) {

@@ -119,7 +119,7 @@ function nowSection(overview) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section("Now", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
+  return section(live ? "Now" : "What is left", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
 }
 
 /** What may be spent, and what is left of it. */
@@ -174,10 +174,12 @@ function historySection(overview) {
   const { series, latency } = overview;
   if (!series?.t?.length) return section("Over time", { id: "over-time" }, histogramOf(latency));
   const { times, rate } = ratesOf(series);
+  const booked = overview.status.live ? bookedUntil(series) : Infinity;
   const sum = (values) => {
     let total = 0;
-    return values.map((value) => (total += Number(value ?? 0)));
+    return values.map((value, place) => (place > booked ? null : (total += Number(value ?? 0))));
   };
+  const tokens = (values) => rate(values)?.map((value, place) => (times[place] > (series.t[booked] ?? Infinity) ? null : value));
   const colours = ["blue", "green", "orange"];
   const costs = Object.entries(series.cost ?? {}).map(([currency, values], place) => ({ name: currency, values: sum(values), colour: colours[place % 3], fill: place === 0 }));
   return section(
@@ -195,13 +197,18 @@ function historySection(overview) {
         { name: "95 %", values: series.latency_p95, colour: "orange" },
       ], duration),
       timeChart("Tokens a second", times, [
-        { name: "prompt", values: rate(series.tokens_in), colour: "blue", fill: true },
-        { name: "completion", values: rate(series.tokens_out), colour: "green" },
+        { name: "prompt", values: tokens(series.tokens_in), colour: "blue", fill: true },
+        { name: "completion", values: tokens(series.tokens_out), colour: "green" },
       ], short),
       timeChart("Cost, added up", series.t, costs, short),
     ),
     histogramOf(latency),
   );
+}
+
+/** The last bin of a run at work whose calls are in the book; of later ones nothing is known yet, which is not zero. */
+function bookedUntil(series) {
+  return series.calls.findLastIndex((number) => number > 0);
 }
 
 const MOST_RATES = 240;

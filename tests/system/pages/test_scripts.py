@@ -63,6 +63,7 @@ def test_numbers_are_written_as_people_read_them(ours: Browser, name: str, value
         ("9.652800000000", "9.65 CNY"),
         ("0.000588000000", "0.000588 CNY"),
         ("0.0000000000012", "0.000000000001 CNY"),
+        ("0E-12", "0.00 CNY"),
         ("123456.789", "123,456.79 CNY"),
     ],
 )
