@@ -5,7 +5,6 @@ Goes over the columns that are needed in constant memory. It does not know how t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,9 +14,7 @@ import pyarrow.dataset as ds
 
 from batch.core.errors import StorageError
 from batch.core.flags import FLAGS
-from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
-from batch.report.folders import opened
 
 EXAMPLES: Final = 3
 
@@ -49,18 +46,6 @@ class TableState(msgspec.Struct, frozen=True):
 
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
-
-
-def table_state(out: Path) -> TableState:
-    """The failures and flags that stand in the table of an output folder.
-
-    Raises:
-        OutputError: it is no output folder.
-        StorageError: its ledger or a part cannot be read.
-    """
-    folder = opened(out)
-    with LedgerReader(folder.ledger) as reader, reader.snapshot():
-        return counted(folder, reader.parts(), failures=sum(reader.standing_failures()))
 
 
 def counted(folder: OutputFolder, parts: list[int], *, failures: int) -> TableState:

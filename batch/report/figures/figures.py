@@ -19,32 +19,26 @@ from batch.core.clock import MICROSECONDS
 from batch.core.errors import OutputError
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.output.folder import holder
-from batch.report import compare_json, label_json, status_json
-from batch.report.compare import Comparison
-from batch.report.cost.public import public as cost_json
-from batch.report.cost.report import CostReport, Query
-from batch.report.cost.savings import Savings
+from batch.report import status_json
 from batch.report.figures.downloads import exported, to_review
+from batch.report.figures.failures import Failures, failures
 from batch.report.figures.filters import Filter
 from batch.report.figures.memory import FileMemory
-from batch.report.figures.onerow import neighbours, one_row, row_id_of, shortened
+from batch.report.figures.onerow import neighbours, one_row, row_id_of
 from batch.report.figures.outstanding import outstanding
 from batch.report.figures.rows import Page, Rows
-from batch.report.figures.tableview import TableView, steadily, table_view
+from batch.report.figures.tableview import TableView, require_there, steadily, table_view
 from batch.report.figures.timeline import Timeline
+from batch.report.figures.wholetables import comparison, label_figures, spending
 from batch.report.folders import opened
-from batch.report.label_table import labels_of
-from batch.report.labels import LabelReport
 from batch.report.review_files import Form
 from batch.report.status import status_of
-from batch.report.tablestate import TableState, table_state
+from batch.report.tablestate import TableState
 
 MOST_KEPT: Final = 8
 """Runs whose figures over time are remembered."""
 EVERY: Final = Filter()
 FIRST: Final = Page()
-DIFFERING: Final = 20
-"""Rows that differ that are shown."""
 ALL_RUNS: Final = "all"
 """Stands for all runs of a folder where one can be named."""
 Version = tuple[Any, ...]
@@ -71,7 +65,7 @@ class Figures:
         self.folder = opened(out)
         self.name = str(out) if name is None else name
         self.memory = FileMemory()
-        self._table: tuple[Version, TableState] | None = None
+        self._failures: tuple[Version, Failures] | None = None
         self._published: dict[str | None, tuple[Version, dict[str, Any]]] = {}
 
     # -- how it stands ----------------------------------------------------------------------------------------------
@@ -93,10 +87,22 @@ class Figures:
         Raises:
             BatchError: it cannot be read.
         """
+        require_there(self.folder)
         version = self.version()
-        if self._table is None or self._table[0] != version:
-            self._table = (version, table_state(self.folder.root))
-        return status_json.public(status_of(self.folder.root, self._table[1]))
+        if self._failures is None or self._failures[0] != version:
+            with LedgerReader(self.folder.ledger) as reader:
+                parts = [self.folder.part(number) for number in reader.parts()]
+            self._failures = (version, failures(parts, self.memory))
+        return status_json.public(status_of(self.folder.root, self._failures[1].state()))
+
+    def state(self) -> tuple[str, str]:
+        """The name of the job and the state of its last run, without a look at the tables.
+
+        Raises:
+            BatchError: it cannot be read.
+        """
+        found = status_of(self.folder.root, TableState())
+        return str(found.job.get("name") or self.folder.root.name), found.state
 
     def overview(self, run: str | None = None) -> dict[str, Any]:
         """How the folder stands, what happened when, and what stands out.
@@ -141,6 +147,7 @@ class Figures:
             "series": timeline.series(),
             "latency": timeline.latency(),
             "call_errors": timeline.errors(),
+            "errors": failures(parts, self.memory).public(),
             **outstanding(parts, self.memory).public(),
         }
 
@@ -236,14 +243,7 @@ class Figures:
             RefusedToStart: there are no two variants.
             StorageError: a part or the ledger cannot be read.
         """
-        comparison = Comparison(self.folder.root)
-        examples: list[dict[str, Any]] = []
-        for row in comparison.rows():
-            if row.differs and comparison.inputs_wanted:
-                examples.append(shortened(msgspec.to_builtins(row, enc_hook=str)))
-                comparison.inputs_wanted = len(examples) < DIFFERING
-        sums: dict[str, Any] = msgspec.to_builtins(compare_json.public(comparison), enc_hook=str)
-        return {**sums, "labels": comparison.labels, "gold": comparison.gold, "examples": examples}
+        return comparison(self.folder.root)
 
     def labels(self, label: str | None = None, gold: str | None = None) -> dict[str, Any]:
         """What `promptmill labels --json` gives, the rows behind each cell, and the labels of each run.
@@ -256,33 +256,7 @@ class Figures:
             RefusedToStart: there are no labels.
             StorageError: a part or the ledger cannot be read.
         """
-        report = LabelReport(self.folder.root, label=label, gold=gold)
-        of_runs = LabelReport(self.folder.root, label=label, gold=gold, by="run")
-        table = report.table
-        return {
-            **label_json.public(report),
-            "gold_missing": table.gold_missing,
-            "columns": labels_of(table.schema),
-            "cells": [
-                {
-                    "truth": truth,
-                    "label": found,
-                    "rows": count,
-                    "filter": {"where": [f"{table.label}:{found}", f"{table.gold}:{truth}"]},
-                }
-                for (truth, found), count in sorted(report.total.pairs.counts.items())
-            ],
-            "runs": [
-                {
-                    "run": group.value,
-                    "rows": group.rows,
-                    "labelled": group.labelled,
-                    "distribution": dict(group.ranked()),
-                    **label_json.estimate("accuracy", group.pairs.accuracy()),
-                }
-                for group in sorted(of_runs.groups, key=lambda group: group.value or "")
-            ],
-        }
+        return label_figures(self.folder.root, label, gold)
 
     def money(self, by: tuple[str, ...] = ()) -> dict[str, Any]:
         """What `promptmill cost --json` gives.
@@ -294,10 +268,7 @@ class Figures:
             RefusedToStart: there is no such thing to group by.
             StorageError: a file or the ledger cannot be read.
         """
-        from batch.money.prices import Prices  # noqa: PLC0415 - a large table, for this figure alone
-
-        report = CostReport([self.folder.root], Query(by=by))
-        return cost_json(report, Savings(Prices.load()))
+        return spending(self.folder.root, by)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

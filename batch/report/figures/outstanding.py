@@ -1,4 +1,4 @@
-"""The rows of a table that stand out: the slowest, the dearest, and an example of each way to fail.
+"""The rows of a table that stand out: the slowest and the dearest.
 
 Owns how many of each are named. One look at each part, whose few rows are remembered.
 """
@@ -16,19 +16,11 @@ import pyarrow.compute as pc
 
 from batch.output.columns import RESULTS
 from batch.report.figures.memory import FileMemory
-from batch.report.figures.parquet import Ends, tables
+from batch.report.figures.parquet import tables
 
 NAMED: Final = 10
-MOST_KINDS: Final = 1_000
-"""Ways to fail that are told apart; a service may make up codes."""
-MESSAGE: Final = 500
-"""Characters of an error message."""
 _TYPES: Final = {column.name: column.type for column in RESULTS}
 _KEY: Final = ("row_number", "row_id", "variant")
-_FAILURE: Final = ("status", "error_kind", "error_code", "retryable", "error_message")
-
-Way = tuple[str, str | None, bool]
-"""How rows failed: kind, code, and whether they are worth another try."""
 
 
 class Found(msgspec.Struct):
@@ -37,23 +29,16 @@ class Found(msgspec.Struct):
     slowest: list[dict[str, Any]] = []
     dearest: dict[str, list[dict[str, Any]]] = {}
     """By currency."""
-    failed: dict[Way, dict[str, Any]] = {}
 
     def add(self, other: Found) -> None:
         """Add what another part has, which stands behind this in the table."""
         self.slowest = _most([*self.slowest, *other.slowest], "duration_s")
         for currency, rows in other.dearest.items():
             self.dearest[currency] = _most([*self.dearest.get(currency, []), *rows], "cost")
-        for way, entry in other.failed.items():
-            if way in self.failed:
-                self.failed[way] = {**self.failed[way], "count": self.failed[way]["count"] + entry["count"]}
-            elif len(self.failed) < MOST_KINDS:
-                self.failed[way] = entry
 
     def public(self) -> dict[str, Any]:
         """As pages show it; money as text."""
         return {
-            "errors": sorted(self.failed.values(), key=lambda entry: -entry["count"]),
             "slowest": self.slowest,
             "dearest": [
                 {**row, "cost": format(row["cost"], "f")} for _, rows in sorted(self.dearest.items()) for row in rows
@@ -88,37 +73,7 @@ def _of_part(path: Path) -> Found:
                 {**_key(row), "cost": row["cost"].normalize(), "currency": currency} for row in dear if row["cost"]
             ]
         found.add(one)
-    for table in tables(path, {name: _TYPES[name] for name in (*_KEY, *_FAILURE)}, _has_failures):
-        found.add(Found(failed=_failed(table.filter(pc.equal(table.column("status"), "failed")))))
     return found
-
-
-def _failed(table: pa.Table) -> dict[Way, dict[str, Any]]:
-    keys = ["error_kind", "error_code", "retryable"]
-    firsts = [(name, "first") for name in (*_KEY, "error_message")]
-    # Only a few columns are counted by, and "first" must not leave out nulls: a row without a variant has one.
-    options = pc.ScalarAggregateOptions(skip_nulls=False)
-    counted = table.group_by(keys, use_threads=False).aggregate(
-        [([], "count_all"), *((name, how, options) for name, how in firsts)]
-    )
-    ways: dict[Way, dict[str, Any]] = {}
-    for row in counted.slice(0, MOST_KINDS).to_pylist():
-        message = row["error_message_first"]
-        way = (row["error_kind"] or "unknown", row["error_code"], bool(row["retryable"]))
-        ways[way] = {
-            "kind": way[0],
-            "code": way[1],
-            "retryable": way[2],
-            "count": row["count_all"],
-            "message": message if message is None or len(message) <= MESSAGE else f"{message[:MESSAGE]}…",
-            **{name: row[f"{name}_first"] for name in _KEY},
-        }
-    return ways
-
-
-def _has_failures(told: Ends) -> bool:
-    least, _ = told.get("status", ("failed", None))
-    return least is None or least <= "failed"
 
 
 def _top(table: pa.Table, name: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.published import PublishedReader
 from batch.output.folder import OutputFolder
-from batch.report.folders import unreadable
+from batch.report.folders import opened, unreadable
 
 T = TypeVar("T")
 _TRIES: Final = 3
@@ -41,13 +41,25 @@ class TableView(msgspec.Struct, frozen=True):
     """By run, the tags of its job."""
 
 
+def require_there(folder: OutputFolder) -> None:
+    """Refuse a folder that went away, in the words that every command has for one that is not there.
+
+    Raises:
+        OutputError: it is no output folder any more.
+    """
+    if not folder.ledger.is_file():
+        opened(folder.root)
+
+
 def table_view(folder: OutputFolder) -> TableView:
     """Look the table of a folder up.
 
     Raises:
+        OutputError: it is no output folder any more.
         RefusedToStart: it has no part yet.
         StorageError: the ledger or the newest part cannot be read.
     """
+    require_there(folder)
     with PublishedReader(folder.ledger) as reader, reader.snapshot():
         parts = [PartEntry(folder.part(number), found.rows) for number, found in reader.published_parts().items()]
         runs = [run.run for run in reader.runs()]

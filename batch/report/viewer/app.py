@@ -81,9 +81,8 @@ class Viewer:
     async def _list(self, _: Request) -> Response:
         found = []
         for number, figures in enumerate(self._folders):
-            status = await self._read(figures.status)
-            job = str(status["job"].get("name") or figures.folder.root.name)
-            found.append({"id": str(number), "path": figures.name, "job": job, "state": status["state"]})
+            job, state = await self._read(figures.state)
+            found.append({"id": str(number), "path": figures.name, "job": job, "state": state})
         return _json(found)
 
     async def _status(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`batch.report.figures.outstanding`: the slowest, the dearest, and one example of each way to fail."""
+"""`batch.report.figures.outstanding`: the slowest and the dearest rows of the whole table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from batch.core.records import Sums
 from batch.report.figures.memory import FileMemory
-from batch.report.figures.outstanding import MESSAGE, NAMED, outstanding
+from batch.report.figures.outstanding import NAMED, outstanding
 from tests.support.outfolders import finished
 from tests.support.values import outcome
 
@@ -38,21 +38,3 @@ def test_the_ten_with_the_most_are_named_over_all_parts(tmp_path: Path) -> None:
         "cost": f"{values[dearest[0]][0] / 1000:g}",
         "currency": "CNY",
     }
-    assert told["errors"] == []
-
-
-def test_each_way_to_fail_is_counted_with_its_first_row(tmp_path: Path) -> None:
-    """By kind, code and whether it is worth another try; a long message is cut."""
-    server = {"status": "failed", "error_kind": "server", "error_code": "500", "retryable": True}
-    label = {"status": "failed", "error_kind": "label", "error_code": None, "retryable": False}
-    outcomes = [outcome(str(n)) for n in range(30)]
-    for n in (3, 11, 25):
-        outcomes[n] = outcome(None, **server, error_message=f"boom {n} {'x' * 1_000}")
-    outcomes[20] = outcome(None, **label, error_message="no label")
-    folder = finished(tmp_path / "out", pa.table({"t": [str(n) for n in range(30)]}), outcomes, part_rows=10)
-    [first, second] = outstanding(sorted(folder.results.iterdir()), FileMemory()).public()["errors"]
-    assert (first["kind"], first["code"], first["retryable"], first["count"]) == ("server", "500", True, 3)
-    assert (first["row_number"], first["row_id"], first["variant"]) == (3, "r3", None)
-    assert first["message"].startswith("boom 3 xxx")
-    assert len(first["message"]) == MESSAGE + 1
-    assert (second["kind"], second["code"], second["count"], second["message"]) == ("label", None, 1, "no label")
