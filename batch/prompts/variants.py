@@ -239,11 +239,14 @@ class Variants:
 
 
 def old_models(request: Mapping[str, Any]) -> dict[str, str]:
-    """The model of each variant of an old run, from the request part of its job that the run stored."""
+    """The model of each variant of an old run, from the request part of its job that the run stored.
+
+    Of a run whose job is lost, as after `rebuild` without its file, nothing is known but that it asked.
+    """
     names = request.get("names") or []
     prompts = request.get("variants") or {"": None}
     return {
-        _variant(model if names else "", prompt): model for model in names or [request["model"]] for prompt in prompts
+        _variant(model if names else "", prompt): model for model in names or [request.get("model", "")] for prompt in prompts
     }
 
 
