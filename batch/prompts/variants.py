@@ -246,7 +246,9 @@ def old_models(request: Mapping[str, Any]) -> dict[str, str]:
     names = request.get("names") or []
     prompts = request.get("variants") or {"": None}
     return {
-        _variant(model if names else "", prompt): model for model in names or [request.get("model", "")] for prompt in prompts
+        _variant(model if names else "", prompt): model
+        for model in names or [request.get("model", "")]
+        for prompt in prompts
     }
 
 
