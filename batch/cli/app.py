@@ -64,6 +64,7 @@ _VARIABLES: Final = (
 )
 _COMPLETION: Final = "--install-completion [SHELL], alone: let bash, zsh or fish complete all of this."
 _ASKED_FOR_HELP: Final = (["--help"], ["-h"])
+_ASKS: Final = frozenset({"--help", "-h", "--version"})
 
 
 def _list_commands() -> None:
@@ -164,7 +165,10 @@ def _obey(given: list[str]) -> int:
     """Do what a command line says, with its files of variables and the environment, and return the exit code."""
     from batch.cli import variables
 
-    words, files = variables.split(given) if given[:1] != ["explain"] else (given, [])
+    if given[:1] == ["explain"] or _ASKS.intersection(given):
+        result = make_app(_command(given))(given)  # a mistake in a file of variables does not keep help away
+        return result if isinstance(result, int) else errors.EXIT_OK
+    words, files = variables.split(given)
     if words[:1] == ["--install-completion"]:
         from batch.cli import completion
 
