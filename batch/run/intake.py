@@ -155,16 +155,20 @@ class Intake:
             await self._context.ledger.execute(keep_sample(self._start.run, sample))
         planner = await to_thread.run_sync(self._planner, reader, sample)
         while not self._enough and await self._wanted():
-            admission, stretches, change = await to_thread.run_sync(self._next_range, planner)
-            kept = await self._context.ledger.execute(change, after="admitted.committed")
-            self.planned, self.position = admission.planned, admission.position
-            self._admitted(admission, kept)
-            for model, stretch in stretches.items():
-                self._feeders[model].keep(stretch, but=kept.adopted | kept.copies)
-            self._tell_feeders()
-            refreshed = any(map(_refreshed, admission.rows))
-            if refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
-                self._state.all_refreshed()  # they wait for company in their parts, but not for ever
+            await self._admit_range(planner)
+
+    async def _admit_range(self, planner: Planner) -> None:
+        """Plan a range and make it durable; nothing of it but its rows is kept until the next one is planned."""
+        admission, stretches, change = await to_thread.run_sync(self._next_range, planner)
+        kept = await self._context.ledger.execute(change, after="admitted.committed")
+        self.planned, self.position = admission.planned, admission.position
+        self._admitted(admission, kept)
+        for model, stretch in stretches.items():
+            self._feeders[model].keep(stretch, but=kept.adopted | kept.copies)
+        self._tell_feeders()
+        refreshed = any(map(_refreshed, admission.rows))
+        if refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
+            self._state.all_refreshed()  # they wait for company in their parts, but not for ever
 
     def _next_range(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch], Admit]:
         """Plan a range: what is admitted, the rows of each model that need not be read back, and the transaction."""

@@ -79,14 +79,17 @@ class App {
     const { folder, name, row, query } = this.route;
     if (folder === null) return this.folderPage();
     const context = { folder, source: this.source };
+    const openLink = (one) => el("a", { href: routeTo(folder, "row", { id: one.row_id }) }, foreign(one.row_id, 60)); // in no table yet
     const rowLink = (one) => el("a", { href: rowRoute(folder, one) }, foreign(one.row_id, 60));
     if (name === "overview") {
       const overview = await this.source.figure(folder, "overview", query.toString());
-      return [headline(overview), tiles(overview), nowSection(overview), historySection(overview, runChoice(folder, overview)), errorSection(overview, null, rowLink), extremeSection(overview, rowLink), settingSection(overview)];
+      return [headline(overview), tiles(overview), nowSection(overview, openLink), historySection(overview, runChoice(folder, overview)), errorSection(overview, null, rowLink), extremeSection(overview, rowLink), settingSection(overview)];
     }
     if (name === "rows") return rowsPage(context, await this.source.figure(folder, "rows", query.toString()), query);
     if (name === "row") {
-      return rowPage(context, await this.source.figure(folder, `row/${row}`, onlyFilters(query)), query);
+      const id = query.get("id");
+      const found = id === null ? this.source.figure(folder, `row/${row}`, onlyFilters(query)) : this.source.figure(folder, "row", `id=${encodeURIComponent(id)}`);
+      return rowPage(context, await found, query);
     }
     if (name === "compare") {
       const found = variantSections(await this.source.figure(folder, "compare", query.toString()), rowLink);
@@ -207,7 +210,7 @@ function routeOf(hash, folders) {
   const query = new URLSearchParams(text);
   const folder = folders.find((one) => String(one.id) === id);
   if (!folder) return { folder: folders.length === 1 ? String(folders[0].id) : null, name: "overview", row: "", query: new URLSearchParams() };
-  const known = name === "row" ? /^\d+$/.test(row) : PAGES.some(([page]) => page === name);
+  const known = name === "row" ? /^\d+$/.test(row) || query.has("id") : PAGES.some(([page]) => page === name);
   return { folder: String(folder.id), name: known ? name : "overview", row, query };
 }
 

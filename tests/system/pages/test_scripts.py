@@ -11,7 +11,7 @@ from batch.report.bundle import ASSETS
 from tests.support.browser import Browser
 
 OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "app")
-TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, markdown, confusionMatrix, ratesOf, routeOf"
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf"
 
 
 @pytest.fixture
@@ -36,6 +36,9 @@ def called(browser: Browser, name: str, *values: Any) -> Any:
         ("count", [None], "–"),
         ("short", [58139], "58.1 k"),
         ("short", [1_234_567], "1.23 M"),
+        ("moment", ["1970-01-01T00:00:00.000Z"], "–"),
+        ("moment", ["no moment"], "no moment"),
+        ("moment", [1_795_226_400.5], "2026-11-21 02:00:00"),
         ("short", [0], "0"),
         ("percent", [0.5], "50 %"),
         ("percent", [0.00004], "0.004 %"),
