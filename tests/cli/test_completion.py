@@ -16,7 +16,8 @@ from batch.cli.completion_scripts import Shell
 from tests.cli.conftest import Cli
 
 CASES: dict[str, set[str]] = {
-    "promptmill r": {"run", "rebuild", "report"},
+    "promptmill ru": {"run"},
+    "promptmill e": {"estimate", "explain", "export"},
     "promptmill run --la": {"--lane"},
     "promptmill run --lane ": {"sync", "stream", "task"},
     "promptmill run --progress p": {"plain"},
