@@ -30,7 +30,7 @@ WINGS: dict[str, str] = {
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
     "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
     "reached",
-    "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
+    "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey spending "
     "pricing forecast doctor doctor_provider",
     "run": "blocking command metrics_file metric_families progress prune status_files",
     "report": "*",

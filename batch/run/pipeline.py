@@ -28,6 +28,7 @@ from batch.limits.holding import held_by
 from batch.limits.used import LimitUses
 from batch.plan import continuation
 from batch.plan.continuation import RunStart
+from batch.plan.numbers import Least
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
 from batch.run.learning import OFTEN
@@ -138,7 +139,7 @@ class Run:
         if state.purse is not None:
             await self._ledger.committed()  # what died with the process before is in the book by now
             await state.purse.open(use_of(self._checked.folder, self._start.run))
-        self._stages.intake.restore(reader.unsent_by_variant())
+        self._stages.intake.restore(reader.unsent_by_variant(), Least.of(reader))
         if self._stages.copies is not None:
             self._stages.copies.restore()
         self._stages.limiter.start(since)
