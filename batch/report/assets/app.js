@@ -191,11 +191,11 @@ class App {
 
   /** Put nodes on the page; when it is the same page again, what had the focus and what was folded stay. */
   show(nodes, again = false) {
-    const focused = again ? reachable(this.main).indexOf(document.activeElement) : -1;
+    const focused = again && this.main.contains(document.activeElement) ? signOf(document.activeElement) : null;
     const folded = again ? new Map([...this.main.querySelectorAll("details")].map((one) => [one.firstChild.textContent, one.open])) : new Map();
     this.main.replaceChildren(...add(document.createDocumentFragment(), nodes).childNodes);
     for (const one of this.main.querySelectorAll("details")) one.open = folded.get(one.firstChild.textContent) ?? one.open;
-    if (focused >= 0) reachable(this.main)[focused]?.focus({ preventScroll: true });
+    if (focused) reachable(this.main).find((one) => signOf(one) === focused)?.focus({ preventScroll: true });
     this.main.removeAttribute("aria-busy");
     const heading = this.main.querySelector("h1")?.textContent ?? "promptmill";
     document.title = `${heading} · promptmill`;
@@ -267,6 +267,11 @@ function helpButton() {
   const button = el("button", { type: "button", "aria-label": "Keys", title: "Keys (?)" }, "?");
   button.addEventListener("click", () => document.getElementById("help").showModal());
   return button;
+}
+
+/** By what an element is known again when its page was made anew: tables grow meanwhile, so its place says nothing. */
+function signOf(node) {
+  return [node.closest("section")?.id, node.tagName, node.getAttribute("name"), node.textContent].join(" ");
 }
 
 function reachable(node) {
