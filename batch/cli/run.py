@@ -43,6 +43,7 @@ def run(
     max_cost: jobs.MaxCost = None,
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
+    no_wait: Annotated[bool, Parameter(negative=())] = False,
     wire_log: Annotated[bool, Parameter(negative=())] = False,
     progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
@@ -68,6 +69,7 @@ def run(
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
+        no_wait: in lane bulk: end with exit 7 when every request is at the provider; the same command collects.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
@@ -82,6 +84,7 @@ def run(
         kinds=kinds_of(only, retry_all=retry == "all"),
         max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
         if_running=if_running,
+        no_wait=no_wait,
         wire_log=wire_log,
         prices=prices,
     )

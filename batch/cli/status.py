@@ -99,6 +99,7 @@ _SENTENCES: Final = {
     "stopping": "stopping: calls in flight may finish",
     "killed": "not running: it was killed; run the same command to continue",
     "finished": "finished",
+    "waiting": "waiting for batches at the provider; run the same command to collect them",
     "interrupted": "interrupted; run the same command to continue",
     "budget": "stopped by its budget; run the same command to go on with the next run",
     "provider": "stopped, because the provider refused; run the same command to continue",

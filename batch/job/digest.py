@@ -34,7 +34,13 @@ def of(job: Job) -> str:
     if job.labels is None:
         del whole["labels"]
     # What may be spent, when, on how much disk and for how long makes no row need work: none of it was ever compared.
-    del whole["budget"], whole["limits"]["hours"], whole["limits"]["max_spill"], whole["limits"]["deadline_s"]
+    del (
+        whole["budget"],
+        whole["bulk"],
+        whole["limits"]["hours"],
+        whole["limits"]["max_spill"],
+        whole["limits"]["deadline_s"],
+    )
     for table in whole["provider"].values():
         del table["price"]
         if table["json"] == "none":

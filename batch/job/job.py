@@ -23,6 +23,7 @@ from batch.core.hours import Window
 from batch.core.nearest import did_you_mean
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
+from batch.job.bulkspec import BulkSpec
 from batch.job.faults import Fault
 from batch.job.fieldtypes import size, windows
 from batch.job.labelspec import LabelSpec, Name
@@ -94,7 +95,9 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     names: Annotated[
         tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
     ] = ()
-    lane: Annotated[Literal["sync", "stream", "task"], Meta(description='"sync", "stream" or "task"')] = "sync"
+    lane: Annotated[
+        Literal["sync", "stream", "task", "bulk"], Meta(description='"sync", "stream", "task" or "bulk"')
+    ] = "sync"
     served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
     parameters: Annotated[
         dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")
@@ -174,6 +177,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "tools": ToolSpec,
     "labels": LabelSpec,
     "budget": BudgetSpec,
+    "bulk": BulkSpec,
     "output": OutputSpec,
 }
 
@@ -208,6 +212,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     tools: ToolSpec | None = None
     labels: LabelSpec | None = None
     budget: BudgetSpec | None = None
+    bulk: BulkSpec = BulkSpec()
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:

@@ -96,6 +96,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Ask only rows that need work for one of these reasons; see `kinds_of`."""
     max_failed: MaxFailed | Any = None
     if_running: IfRunning = "fail"
+    no_wait: bool = False
+    """In lane `bulk`: end when everything is at the provider, instead of waiting for its batches."""
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
     prices: Path | Any = None
@@ -122,8 +124,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             put(self, "max_failed", MaxFailed.of(str(self.max_failed), option="max_failed ="))
         if self.if_running not in get_args(IfRunning):
             raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
-        if not isinstance(self.wire_log, bool):
-            raise RefusedToStart(f"wire_log = {self.wire_log!r}: give True or False")
+        for name in ("wire_log", "no_wait"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise RefusedToStart(f"{name} = {value!r}: give True or False")
         if self.prices is not None:
             if not isinstance(self.prices, (str, Path)):
                 raise RefusedToStart(f"prices = {self.prices!r}: give the path of a price file, or leave it out")

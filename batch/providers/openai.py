@@ -190,12 +190,12 @@ class OpenAI:
         clock: tells the time for Retry-After dates in answers that carry no `Date` header.
     """
 
-    lanes: frozenset[Lane] = frozenset({"sync", "stream"})
-
     def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
         self.name = service.name
         self.counts: Literal["asked", "used"] = service.counts
         self.service = service
+        own: set[Lane] = {"sync", "stream"}
+        self.lanes: frozenset[Lane] = frozenset(own | ({"bulk"} if service.batch_endpoint else set()))
         self._credentials = credentials
         self._clock = clock or Clock()
         self._get: Headers = (("Accept", "application/json"), *credentials.headers())

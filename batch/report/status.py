@@ -40,6 +40,7 @@ State = Literal[
     "killed",
     "finished",
     "interrupted",
+    "waiting",
     "budget",
     "provider",
     "systematic",

@@ -46,7 +46,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did."""
 
     state: Literal[
-        "finished", "nothing_to_do", "skipped", "interrupted", "budget", "provider", "systematic", "storage", "input"
+        "finished",
+        "nothing_to_do",
+        "skipped",
+        "interrupted",
+        "waiting",
+        "budget",
+        "provider",
+        "systematic",
+        "storage",
+        "input",
     ]
     folder: Path
     """The output folder."""

@@ -25,6 +25,7 @@ from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.saved import SavedReader
+from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
@@ -35,6 +36,8 @@ from batch.plan.preflight import CheckedJob
 from batch.prompts import steps
 from batch.providers.registry import likelier_url
 from batch.run.adoption import Adoption
+from batch.run.bulk import Bulk
+from batch.run.bulk_lines import Lines
 from batch.run.conclusion import Settings
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
@@ -51,6 +54,7 @@ from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Worker
 from batch.submit import evidence, polls
 from batch.submit.attempt import Books, CallContext
+from batch.submit.bulk import BatchExchange
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
@@ -76,6 +80,8 @@ class Stages(msgspec.Struct, frozen=True):
     intake: Intake
     worker: Worker
     publishing: Publishing
+    bulk: Bulk | None
+    """None where no batch file is made, and none is on its way."""
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
@@ -126,6 +132,7 @@ def wire(
     copies = _copies(checked, stack, waiting, beside)
     if copies is not None:
         intake.share(copies)
+    bulk = _bulk(checked, start, options, stack, resumer=resumer, context=context, schedule=schedule, state=state)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -134,12 +141,47 @@ def wire(
         context=context,
         adoption=adoption,
         intake=intake,
-        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=_polls(reader, ledger, clock)),
+        worker=Worker(
+            context, schedule, settings, tools=turns, state=state, polls=_polls(reader, ledger, clock), bulk=bulk
+        ),
+        bulk=bulk,
         publishing=Publishing(
             publisher, ledger, reader, state=state, early=EarlyParts(job.output.publish_every_s), clock=clock
         ),
         copies=copies,
         learning=learning,
+    )
+
+
+def _bulk(
+    checked: CheckedJob,
+    start: RunStart,
+    options: RunOptions,
+    stack: ExitStack,
+    *,
+    resumer: Resumer,
+    context: CallContext,
+    schedule: Schedule[Row],
+    state: RunState,
+) -> Bulk | None:
+    """The batches of a run; None where its lane is another, and none are on their way."""
+    readers = [stack.enter_context(WavesReader(checked.folder.ledger)) for _ in range(2)]
+    if checked.job.model.lane != "bulk" and not readers[0].waves():
+        return None
+    exchange, folder = BatchExchange(context), checked.folder.bulk
+    lines = Lines(readers[1], resumer, context, exchange, schedule=schedule, state=state, folder=folder)
+    return Bulk(
+        readers[0],
+        resumer,
+        context,
+        lines,
+        exchange,
+        schedule=schedule,
+        state=state,
+        folder=folder,
+        run=start.run,
+        spec=checked.job.bulk,
+        no_wait=options.no_wait,
     )
 
 

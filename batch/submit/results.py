@@ -233,6 +233,7 @@ def record_of(
         service_tier=reply.service_tier if reply else None,
         request_id=(reply.request_id if reply else failure.request_id if failure else None) or call.request_id,
         task_id=call.task_id,
+        batch_id=call.batch_id,
         usage=usage,
         finish_reason=reply.finish_reason if reply else None,
         cost=cost,

@@ -129,6 +129,7 @@ class OpenCall:
     __slots__ = (
         "attempt",
         "base_url",
+        "batch_id",
         "call_id",
         "earlier_s",
         "exchange_began",
@@ -186,6 +187,8 @@ class OpenCall:
         self.exchange_began = 0.0
         """When its last exchange began, a poll too."""
         self.task_id: str | None = None
+        self.batch_id: str | None = None
+        """The batch that it was a line of."""
         self.base_url: str | None = None
         self.request_id: str | None = None
         self.polls = 0
