@@ -275,9 +275,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
-        optional = frozenset(
-            {"tools", "labels", "budget", "output", "limits", *(("prompt",) if brings_messages else ())}
-        )
+        optional = frozenset(SECTIONS) - {"input", "model", *(() if brings_messages else ("prompt",))}
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = did_you_mean(["name"])

@@ -1,6 +1,6 @@
 """Lane `bulk` at work: rows go into files, files go to the provider, and answers come back to their rows.
 
-Owns when a wave is closed, and what it does next: upload, create, ask, collect. Rows that wait in a batch lie in the
+Owns what a wave does next: upload, create, ask, collect. Rows that wait in a batch lie in the
 ledger and in no memory. Every step is durable before the next one; where a creation was not answered, the provider's
 list is looked through before anything is created again. It does not know what an answer means: `bulk_lines` does.
 """
@@ -22,18 +22,18 @@ from batch.core.clock import MICROSECONDS
 from batch.core.errors import StorageError
 from batch.core.logs import logger
 from batch.core.records import Failure
-from batch.job.bulkspec import BulkSpec
 from batch.ledger import waves
 from batch.ledger.waves import BUILT, COLLECTED, CREATED, UPLOADED, Told, WaveRow, WavesReader
 from batch.limits.outage import MAX_PARK_S
 from batch.providers.batch_files import Batch
 from batch.run.bulk_lines import Lines
+from batch.run.gathering import Gathering
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.submit import retry
 from batch.submit.attempt import CallContext
-from batch.submit.bulk import BatchExchange, OpenWave, line_call
+from batch.submit.bulk import BatchExchange, OpenWave
 from batch.submit.rows import Row
 
 TICK_S: Final = 0.2
@@ -71,12 +71,12 @@ class Bulk:
         resumer: tells which model the rows of a variant ask.
         context: with the ledger, the clients and the clock.
         lines: conclude what comes back.
+        gathering: the files that are being written.
         exchange: makes the calls about waves.
         schedule: its rows leave, and are waited for.
         state: is told of faults, and when everything waits.
         folder: where the files lie.
         run: the name of the run.
-        spec: how rows are gathered.
         no_wait: end when everything is at the provider.
     """
 
@@ -86,34 +86,29 @@ class Bulk:
         resumer: Resumer,
         context: CallContext,
         lines: Lines,
-        exchange: BatchExchange,
+        gathering: Gathering,
         *,
+        exchange: BatchExchange,
         schedule: Schedule[Row],
         state: RunState,
         folder: Path,
         run: str,
-        spec: BulkSpec,
         no_wait: bool,
     ) -> None:
         self._reader = reader
         self._resumer = resumer
         self._context = context
         self.lines = lines
+        self.gathering = gathering
         self._exchange = exchange
         self._schedule = schedule
         self._state = state
         self._folder = folder
         self._run = run
-        self._spec = spec
         self._no_wait = no_wait
         self._chance = random.Random()
-        self._open: dict[str, OpenWave] = {}
-        self._full: list[OpenWave] = []
         self._works: dict[int, _Work] = {}
         self._collecting = 0
-        self._next = 0
-        self._put_at = 0.0
-        self._most_lines = spec.lines
         self._one_upload = anyio.Lock()
 
     def begin(self) -> None:
@@ -122,12 +117,12 @@ class Bulk:
         Raises:
             StorageError: the ledger cannot be read.
         """
-        self._next = self._reader.next_wave()
+        self.gathering.first = self._reader.next_wave()
         for wave in self._reader.waves():
             self._works[wave.wave] = _Work(wave, doubted=wave.state < CREATED)
         for variant, rows in self._reader.away().items():
             self._schedule.expect_back(self._resumer.model_of_variant(variant), rows)
-        named = {self._path(number).name for number in self._works}
+        named = {self.gathering.path(number).name for number in self._works}
         with suppress(OSError):
             for path in self._folder.iterdir():
                 if path.name not in named:
@@ -142,28 +137,6 @@ class Bulk:
         count, lines = len(away), sum(wave.lines for wave in away)
         return f"{count:,} {'batch' if count == 1 else 'batches'} of {lines:,} requests at the provider"
 
-    async def put(self, row: Row) -> None:
-        """Write the next turn of a row into a file; it leaves memory.
-
-        Raises:
-            StorageError: the disk refused.
-        """
-        while self._full and not self._state.stopping:
-            await self._context.clock.sleep(TICK_S / 4)
-        request = self._context.sending(row)
-        call = line_call(self._context, row)
-        text = self._exchange.files.line(request, call.call_id)
-        wave = self._open.get(row.model)
-        if wave is not None and not wave.fits(len(text), self._most_lines):
-            self._full.append(self._open.pop(row.model))
-            wave = None
-        now = self._put_at = self._context.clock.monotonic()
-        if wave is None:
-            wave = self._open[row.model] = OpenWave(self._next, self._path(self._next), model=row.model, began=now)
-            self._next += 1
-        wave.add(text, call)
-        self._schedule.leave(row)
-
     async def run(self) -> None:
         """Carry the waves until the run stops, or this is cancelled."""
         try:
@@ -175,8 +148,7 @@ class Bulk:
         except StorageError as exc:
             self._state.stop("storage", exc)
         finally:
-            for wave in (*self._open.values(), *self._full):
-                wave.abandon()  # none of its lines is in the ledger: its rows are asked as if nothing had been
+            self.gathering.abandon()
 
     async def finished(self) -> None:
         """Wait until the waves whose last row has settled are written down as collected; not once the run stops."""
@@ -185,31 +157,20 @@ class Bulk:
 
     async def _close_waves(self, start: Callable[[_Work], object]) -> None:
         while not self._state.stopping:
-            now = self._context.clock.monotonic()
-            for model, wave in list(self._open.items()):
-                if self._no_more(model) or now - wave.began >= self._spec.wave_wait_s:
-                    self._full.append(self._open.pop(model))
-            while self._full:
-                start(await self._built(self._full[0]))
-                self._full.pop(0)
-            if self._no_wait and self._all_away(now):
+            self.gathering.close()
+            while self.gathering.full:
+                start(await self._built(self.gathering.full[0]))
+                self.gathering.full.pop(0)
+            if self._no_wait and self._all_away():
                 self._state.stop("waiting")
             await self._context.clock.sleep(TICK_S)
 
-    def _no_more(self, model: str) -> bool:
-        """Whether no row can come for a model without an answer of a batch."""
-        rows = self._schedule.of(model)
-        return rows.ended and not rows.unstarted and not rows.to_send and self._schedule.open == 0
-
-    def _all_away(self, now: float) -> bool:
+    def _all_away(self) -> bool:
         """Whether nothing is left to be done before a batch ends."""
-        if self._open or self._full or not self._works or self._schedule.open:
+        if not self.gathering.empty or not self._works or self._schedule.open:
             return False
-        if not all(work.asked and work.wave.state == CREATED for work in self._works.values()):
-            return False
-        ended = all(self._no_more(model) for model in self._schedule.models)
-        # Rows that wait for another's answer keep a model from its end; then it is quiet that tells.
-        return ended or now - self._put_at >= self._spec.wave_wait_s
+        asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
+        return asked and self.gathering.quiet()
 
     async def _built(self, wave: OpenWave) -> _Work:
         """A file that is whole, known to the ledger with all its calls."""
@@ -256,7 +217,7 @@ class Bulk:
                 return 0.0
         async with self._one_upload:  # a file is in memory while it is uploaded
             if work.wave.state == BUILT:
-                file_id = await self._exchange.upload(work.wave, self._path(work.wave.wave))
+                file_id = await self._exchange.upload(work.wave, self.gathering.path(work.wave.wave))
                 if isinstance(file_id, Failure):
                     return await self._refused(work, file_id)
                 await self._advance(work, "bulk.uploaded", state=UPLOADED, file_id=file_id)
@@ -311,7 +272,7 @@ class Bulk:
         """The provider's queue had no room: the same file is offered again; one that never fits is taken apart."""
         others = any(w.wave.state == CREATED for w in self._works.values() if w is not work)
         if not others and work.wave.lines > 1:
-            self._most_lines = max(1, min(self._most_lines, work.wave.lines // 2))
+            self.gathering.most_lines = max(1, min(self.gathering.most_lines, work.wave.lines // 2))
             message = f"the provider's queue has no room for {work.wave.lines:,} requests: {batch.errors[0].message}"
             failure = Failure(kind="rate_limit", verdict="retry", code=batch.errors[0].code, message=message)
             await self._give_up(work, failure)
@@ -348,8 +309,8 @@ class Bulk:
         await self._advance(work, "bulk.collected", state=COLLECTED)
         del self._works[work.wave.wave]
         with suppress(OSError):
-            self._path(work.wave.wave).unlink(missing_ok=True)
-            if not self._works and not self._open:
+            self.gathering.path(work.wave.wave).unlink(missing_ok=True)
+            if not self._works and self.gathering.empty:
                 self._folder.rmdir()
         logger().info("batch_collected", wave=work.wave.wave, batch=work.wave.batch_id)
 
@@ -368,6 +329,3 @@ class Bulk:
     def _told(self, batch: Batch) -> Told:
         at_s = self._context.clock.now_us() / MICROSECONDS
         return Told(batch.status, at_s, batch.expires_s, batch.total, batch.completed, batch.failed)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"wave-{number:05d}.jsonl"

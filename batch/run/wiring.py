@@ -19,7 +19,6 @@ from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
-from batch.labels.tries import LabelRules
 from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
@@ -33,21 +32,20 @@ from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
-from batch.prompts import steps
-from batch.providers.registry import likelier_url
 from batch.run.adoption import Adoption
 from batch.run.bulk import Bulk
 from batch.run.bulk_lines import Lines
-from batch.run.conclusion import Settings
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
+from batch.run.gathering import Gathering
 from batch.run.intake import Intake
 from batch.run.learning import Learning
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
+from batch.run.settings import settings_of
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -107,7 +105,7 @@ def wire(
     limiter = _limiter(checked, clock)
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
-    settings, learning = _settings(checked, collecting=collecting), Learning(checked, clock)
+    settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
@@ -170,17 +168,18 @@ def _bulk(
         return None
     exchange, folder = BatchExchange(context), checked.folder.bulk
     lines = Lines(readers[1], resumer, context, exchange, schedule=schedule, state=state, folder=folder)
+    gathering = Gathering(context, exchange, schedule=schedule, state=state, folder=folder, spec=checked.job.bulk)
     return Bulk(
         readers[0],
         resumer,
         context,
         lines,
-        exchange,
+        gathering,
+        exchange=exchange,
         schedule=schedule,
         state=state,
         folder=folder,
         run=start.run,
-        spec=checked.job.bulk,
         no_wait=options.no_wait,
     )
 
@@ -302,38 +301,6 @@ def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
     """What makes the estimator of one model."""
     carried = checked.carried
     return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
-
-
-def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
-    job = checked.job
-    rules = steps.Rules(
-        max_turns=job.tools.max_turns if job.tools else 1,
-        tools=collecting or len(checked.tools) > 0,
-        served=job.model.served,
-        keep=job.output.messages,
-        finish_reasons=dict(checked.endpoint.service.finish_reasons),
-        labels=_label_rules(checked, collecting=collecting),
-    )
-    return Settings(
-        lane=job.model.lane,
-        rules=rules,
-        max_attempts=job.limits.max_attempts,
-        task_timeout_s=job.limits.task_timeout_s,
-        deadline_s=job.limits.deadline_s,
-        likelier_url=likelier_url(checked.endpoint.base_url, checked.endpoint.service),
-        collect_only=collecting,
-    )
-
-
-def _label_rules(checked: CheckedJob, *, collecting: bool) -> LabelRules | None:
-    """What is done about labels; of a job that changed only what was asked already is collected, and is a vote."""
-    if checked.asking is None:
-        return None
-    spec = checked.job.labels
-    if spec is None:
-        return LabelRules(checked.asking)
-    samples = 1 if collecting else spec.samples
-    return LabelRules(checked.asking, spec.reasks, spec.escalate, samples, spec.confidence)
 
 
 def _books(

@@ -60,7 +60,7 @@ class Worker:
         if bulk is not None:
             bulk.lines.conclusion = self._conclusion
             if settings.lane == "bulk":
-                self._ask = bulk.put
+                self._ask = bulk.gathering.put
 
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
