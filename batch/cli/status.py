@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batch.report.status import Standing, Status
 
 _MOST_KINDS: Final = 12
+_MOST_BATCHES: Final = 10
 
 
 def status(
@@ -76,6 +77,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("unknown", bounds_text(totals)),
             ("budget", left_text(current.budget)),
             ("now", _now(current)),
+            *_batches(current),
             *_oldest(current),
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
@@ -190,6 +192,20 @@ def _oldest(current: Status) -> Iterator[tuple[str, str]]:
         waits = clean(row.waits_for, most=200)
         told = f"{clean(row.row_id, most=80)}{variant}, open for {describe(row.age_s)}: waits for {waits}"
         yield "oldest" if place == 0 else "", told
+
+
+def _batches(current: Status) -> Iterator[tuple[str, str]]:
+    """The batches that are on their way, one a line."""
+    from batch.core.clock import describe
+
+    for place, batch in enumerate(current.batches[:_MOST_BATCHES]):
+        done = "" if batch.done is None else f", {batch.done:,} done"
+        until = "" if batch.expires_at is None else f", until {batch.expires_at} at the latest"
+        name = clean(batch.batch_id or f"file {batch.wave}", most=80)
+        told = f"{name}: {clean(batch.state)}, {count(batch.lines, 'request')}{done}"
+        yield "batches" if place == 0 else "", f"{told}, {describe(batch.age_s)} old{until}"
+    if rest := current.batches[_MOST_BATCHES:]:
+        yield "", f"and {count(len(rest), 'other')} of {count(sum(batch.lines for batch in rest), 'request')}"
 
 
 def _standing(current: Status) -> Iterator[str]:

@@ -26,6 +26,7 @@ from batch.ledger.reader import RunRow
 from batch.ledger.saved import SavedReader
 from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder, holder
+from batch.report.batches import BatchRow, batches_of
 from batch.report.folders import opened
 
 FRESH_S: Final = 5.0
@@ -134,6 +135,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Rows admitted and not settled: the next run continues with them."""
     oldest: tuple[OldRow, ...] = ()
     """The rows that have been open for longest."""
+    batches: tuple[BatchRow, ...] = ()
+    """The batches that are not collected."""
     table_rows: int = 0
     permanent: int = 0
     retryable: int = 0
@@ -168,6 +171,7 @@ def status_of(out: Path) -> Status:
         last = runs[-1] if runs else None
         beyond = reader.unpublished() if last is not None and last.state == "running" else Totals()
         common["drawn"] = last is not None and reader.sample(last.run) is not None
+    common["batches"] = batches_of(folder.ledger)
     common["standing"] = _standing(folder, parts if permanent + retryable else [])
     with suppress(OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
         common["flagged"] = _flagged(folder, parts)
