@@ -36,7 +36,7 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
 
 # What jobs of one user share is not that of whoever runs the tests, and each worker has its own.
 os.environ["PROMPTMILL_STATE"] = tempfile.mkdtemp(prefix="promptmill-state-")
-os.environ["PROMPTMILL_CONFIG"] = os.path.join(os.environ["PROMPTMILL_STATE"], "no-config")
+os.environ["PROMPTMILL_CONFIG"] = f"{os.environ['PROMPTMILL_STATE']}/no-config"
 atexit.register(shutil.rmtree, os.environ["PROMPTMILL_STATE"], ignore_errors=True)
 
 # How long an example takes says how busy the machine is, and nothing about the code.

@@ -132,12 +132,14 @@ PROMISES = (
     ),
     Promise(
         8,
-        "Secrets never land in logs, ledger, results, reports or error texts.",
+        "Secrets never land in logs, ledger, results, reports or error texts. No telemetry, no update check.",
         (
             "tests/system/runs/test_refusals.py::test_the_key_is_nowhere_even_when_the_provider_echoes_it",
             "tests/system/runs/test_refusals.py::test_the_key_is_nowhere_wherever_in_its_answer_the_provider_echoes_it",
             "tests/system/runs/test_refusals.py::test_the_key_of_a_run_in_good_health_is_nowhere_either",
             "tests/system/faults/test_keys.py::test_a_key_that_comes_in_by_this_way_is_found_nowhere",
+            "tests/system/runs/test_quiet.py::test_a_run_as_a_process_connects_to_its_provider_alone",
+            "tests/system/runs/test_quiet.py::test_every_other_command_speaks_to_nobody",
         ),
         "scripts/keys, 15 ways in, 12 forms: 1,329 texts and files, the key in 0 of them",
     ),

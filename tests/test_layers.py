@@ -22,17 +22,18 @@ WINGS: dict[str, str] = {
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
-    "ledger": "writer direct reader copies effects published unpublished pruning index totals schema wal saved waves",
+    "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
+    "saved waves",
     "input": "source batches content spill",
-    "limits": "limiter holding lease outage sockets tokens hours pollrate",
+    "limits": "limiter used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt call_ids rows evidence overtime policy polls sync stream task bulk results retry afford purse slices "
-    "reached",
+    "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
+    "afford purse slices reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
-    "pricing forecast",
-    "run": "blocking command progress prune status_files",
+    "pricing forecast doctor doctor_provider",
+    "run": "blocking command metric_families progress prune status_files",
     "report": "*",
     "cli": "",
 }

@@ -56,8 +56,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {
         "batch/py.typed",
         "batch/money/prices.toml",
-        "batch/cli/sample/job.toml",
-        "batch/cli/sample/tools.txt",
+        "batch/cli/samples/tools/job.toml",
+        "batch/cli/samples/tools/tools.txt",
+        "batch/cli/samples/nightly/in/2026-11-28.jsonl",
+        "batch/cli/samples/nightly/nightly.env",
+        "batch/cli/samples/nightly/crontab",
     } <= ours
     assert {name for name in names if name.startswith("batch/")} == ours
     about = {name.partition("/")[2] for name in names - ours}

@@ -37,6 +37,7 @@ COMMANDS: Final = {
         "What the next run will take: rows, tokens, money, time; --sample buys a few rows.",
     ),
     "run": ("batch.cli.run:run", "Run a job, or continue it: answers land in the output folder."),
+    "doctor": ("batch.cli.doctor:doctor", "What of this machine, or for a job, would stop a run, and the way out."),
     "status": ("batch.cli.status:status", "Where an output folder stands: rows, calls, money, failures."),
     "show": ("batch.cli.show:show", "One row whole: input, conversation, calls, cost, error."),
     "labels": (

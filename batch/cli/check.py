@@ -149,8 +149,9 @@ def _files(checked: CheckedJob) -> list[str]:
 
 
 def _key(checked: CheckedJob) -> str:
-    if checked.endpoint.key_env_used is not None:
-        return f"from {variables.named(checked.endpoint.key_env_used)}"
+    sent = "".join(f"\n{variables.named(name)} is sent along" for name in checked.endpoint.header_names)
+    if (origin := checked.endpoint.key_origin) is not None:
+        return f"from {variables.named(origin)}{sent}"
     return "built in" if checked.job.model.provider == "simulator" else "none is sent"
 
 

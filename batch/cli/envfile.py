@@ -39,33 +39,37 @@ class Assignment(NamedTuple):
     line: int
 
 
-def read(path: Path) -> list[Assignment]:
-    """The variables of a file in its order; a name that stands there twice has its last value.
+def read(path: Path, *, option: str = "--env-file ") -> list[Assignment]:
+    r"""The variables of a file in its order; a name that stands there twice has its last value.
 
     Lines are `NAME=value` or `export NAME=value`. A value in single quotes is taken as it is; in double quotes a
-    backslash makes `\\n`, `\\t`, `\\"` and `\\\\`, and the value may go over several lines; without quotes it ends
+    backslash makes `\n`, `\t`, `\"` and `\\`, and the value may go over several lines; without quotes it ends
     before a blank and a `#`. Nothing is expanded: a `$` is a `$`.
+
+    Args:
+        path: the file.
+        option: what stands before its path in errors.
 
     Raises:
         RefusedToStart: the file cannot be read, or a line of it is none of these; no text of the file is in the error.
     """
-    shown, raw = clean(str(path), most=200), b""
+    shown, raw = f"{option}{clean(str(path), most=200)}", b""
     try:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
         text = raw.decode("utf-8-sig")
     except FileNotFoundError as exc:
-        raise RefusedToStart(f"--env-file {shown}: there is no such file.") from exc
+        raise RefusedToStart(f"{shown}: there is no such file.") from exc
     except IsADirectoryError as exc:
-        raise RefusedToStart(f"--env-file {shown}: is a folder. Give a file with lines of NAME=value.") from exc
+        raise RefusedToStart(f"{shown}: is a folder. Give a file with lines of NAME=value.") from exc
     except OSError as exc:
-        raise RefusedToStart(f"--env-file {shown}: cannot be read: {exc.strerror}. Check its permissions.") from exc
+        raise RefusedToStart(f"{shown}: cannot be read: {exc.strerror}. Check its permissions.") from exc
     except UnicodeDecodeError as exc:
         line = raw.count(b"\n", 0, exc.start) + 1
         # Not `from exc`: its repr has the bytes of the file.
-        raise RefusedToStart(f"--env-file {shown}, line {line}: is not UTF-8. Save the file as UTF-8.") from None
+        raise RefusedToStart(f"{shown}, line {line}: is not UTF-8. Save the file as UTF-8.") from None
     if len(raw) > MOST_BYTES:
-        raise RefusedToStart(f"--env-file {shown}: is larger than 1 MB, so it is no file of variables.")
+        raise RefusedToStart(f"{shown}: is larger than 1 MB, so it is no file of variables.")
     found = {each.name: each for each in _assignments(text.replace("\r\n", "\n"), shown)}
     return list(found.values())
 
@@ -116,4 +120,4 @@ def _value(written: str, shown: str, line: int) -> str:
 
 
 def _wrong(shown: str, line: int, why: str) -> RefusedToStart:
-    return RefusedToStart(f"--env-file {shown}, line {line}: {why}.")
+    return RefusedToStart(f"{shown}, line {line}: {why}.")

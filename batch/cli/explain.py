@@ -92,6 +92,8 @@ def command_variables(flags: Sequence[Topic]) -> Iterator[Topic]:
     for name, providers in keys.items():
         yield Topic(name, "variable with a key", f"The API key of provider {' and '.join(providers)}.")
     for service in PROVIDERS.values():
+        for name, header in service.header_variables.items():
+            yield Topic(name, "variable with a header", f"Sent to provider {service.name} as the header {header}.")
         if service.base_variable:
             text = f"The address of provider {service.name}, where the job has no model.base_url."
             yield Topic(service.base_variable, "variable with an address", text)

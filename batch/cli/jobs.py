@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 JobPath = Annotated[Path, Parameter(negative=())]
 OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())]
 PricesPath = Annotated[Path | None, Parameter(name="--prices", negative=())]
+MetricsPath = Annotated[Path | None, Parameter(negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 LaneName = Annotated[Literal["sync", "stream", "task", "bulk"] | None, Parameter(negative=())]
 

@@ -9,7 +9,7 @@ import gc
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
@@ -44,6 +44,9 @@ def run(
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
     no_wait: Annotated[bool, Parameter(negative=())] = False,
+    metrics_file: jobs.MetricsPath = None,
+    otel: Annotated[bool, Parameter(negative=())] = False,
+    otel_rows: Annotated[str, Parameter(negative=())] = "1%",
     wire_log: Annotated[bool, Parameter(negative=())] = False,
     progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
@@ -70,25 +73,41 @@ def run(
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
         no_wait: in lane bulk: end with exit 7 when every request is at the provider; the same command collects.
+        metrics_file: write OUT/metrics.prom to this .prom file, too, such as one that node_exporter collects.
+        otel: send metrics and traces by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; no text leaves.
+        otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     sample = _sample(limit, shuffle, seed)
     loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-    from batch.job.options import MaxFailed, RunOptions, kinds_of
+    rows = {"limit": limit, "sample_seed": sample, "if_running": if_running, "prices": prices}
+    told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
+    options = _options(only, retry, max_failed, otel_rows, {**rows, **told})
+    return _run(loaded, options, progress, log_format)
 
-    options = RunOptions(
-        limit=limit,
-        sample_seed=sample,
+
+def _options(
+    only: str | None, retry: str | None, max_failed: str | None, otel_rows: str, others: dict[str, Any]
+) -> RunOptions:
+    """The options of a run, from what the flags say of them.
+
+    Args:
+        only: of that flag.
+        retry: of that flag.
+        max_failed: of that flag.
+        otel_rows: of that flag.
+        others: those that are values already.
+    """
+    from batch.job.options import MaxFailed, RunOptions, kinds_of, share_of
+
+    return RunOptions(
         kinds=kinds_of(only, retry_all=retry == "all"),
         max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
-        if_running=if_running,
-        no_wait=no_wait,
-        wire_log=wire_log,
-        prices=prices,
+        otel_rows=share_of(otel_rows, option="--otel-rows"),
+        **others,
     )
-    return _run(loaded, options, progress, log_format)
 
 
 def bought(

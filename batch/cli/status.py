@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,27 +12,48 @@ from cyclopts import Parameter
 
 from batch.cli.spending import bounds_text, left_text
 from batch.cli.text import count, pairs, say, say_json
-from batch.core.errors import EXIT_OK
-from batch.core.plain import clean, quoted
+from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.core.plain import clean, escaped_json, quoted
 
 if TYPE_CHECKING:
     from batch.report.status import Standing, Status
 
 _MOST_KINDS: Final = 12
 _MOST_BATCHES: Final = 10
+_EVERY_S: Final = 2.0
+_LONGEST_S: Final = 86_400
 
 
 def status(
-    out: Annotated[Path, Parameter(negative=())], /, *, json: Annotated[bool, Parameter(negative=())] = False
+    out: Annotated[Path, Parameter(negative=())],
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    watch: Annotated[bool, Parameter(negative=())] = False,
+    every: Annotated[float | None, Parameter(negative=())] = None,
 ) -> int:
     """Where an output folder stands: its last run, what it waits for, and the failures that stand in the table.
 
     Args:
         out: the output folder of a run.
-        json: one JSON object on stdout, for programs.
+        json: one JSON object on stdout, for programs; with --watch one in a line for each change.
+        watch: look again and again until nobody is at work in the folder, then end with the exit code of the run; a
+            terminal is painted over, anything else gets a line for each change. Ctrl-C ends it (4), and not the run.
+        every: with --watch: seconds between two looks; 2 by default.
     """
     from batch.report.status import status_of
 
+    if every is not None and not watch:
+        raise RefusedToStart("--every says how often --watch looks, so it needs --watch")
+    if every is not None and not 0.1 <= every <= _LONGEST_S:
+        raise RefusedToStart(f"--every {every:g}: give seconds between 0.1 and {_LONGEST_S:,}")
+    if watch:
+        from batch.cli import watching
+
+        told = watching.paints() and not json
+        one = _json_line if json else watching.line
+        painter = watching.Screen(_lines) if told else watching.Changes(one)
+        return watching.watch(partial(status_of, out), painter, _EVERY_S if every is None else every)
     current = status_of(out)
     if json:
         import msgspec
@@ -40,6 +62,12 @@ def status(
     else:
         say(_lines(current))
     return EXIT_OK
+
+
+def _json_line(current: Status) -> str:
+    import msgspec
+
+    return escaped_json(msgspec.json.encode(_public(current)).decode())
 
 
 def _lines(current: Status) -> Iterator[str]:

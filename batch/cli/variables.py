@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_origin
 
@@ -81,9 +81,11 @@ class Variables:
         """
         for name in reversed(files or list(filter(None, [self._environ.get(ENV_FILE, "").strip()]))):
             self._lay(Path(name).expanduser())
-        folder = configfolder.folder(self._environ)
-        if folder is not None and (file := folder / configfolder.FILE).exists():
-            self._lay(file)
+        if (folder := configfolder.folder(self._environ)) is None:
+            return
+        with suppress(PermissionError):  # the home is another user's, as under sudo: there is nothing of ours in it
+            if (file := folder / configfolder.FILE).exists():
+                self._lay(file, option="")
 
     def take_away(self) -> None:
         """Leave the environment as it was before `lay`."""
@@ -185,9 +187,9 @@ class Variables:
             hint = did_you_mean([f"{PREFIX}{end}" for end in near]) or "`promptmill explain variables` has all."
             self.warnings.append(f"{clean(name, most=80)} ({self.place(name)}) is read by nothing. {hint}")
 
-    def _lay(self, file: Path) -> None:
+    def _lay(self, file: Path, *, option: str = "--env-file ") -> None:
         shown, secret = clean(str(file), most=200), False
-        for name, value, line in envfile.read(file):
+        for name, value, line in envfile.read(file, option=option):
             if name == ENV_FILE:
                 self.warnings.append(f"{shown}, line {line}: {name} counts in the environment alone; it is left out.")
                 continue

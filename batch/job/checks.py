@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from batch.core.nearest import suggestion
 from batch.job.document import leaves
-from batch.job.faults import KEYS_FROM_ENVIRONMENT, Fault, is_api_key
+from batch.job.faults import NO_KEYS_HERE, Fault, is_api_key
+from batch.job.providers import keys_beside
 
 BATCH_FILE: Final = "openai-batch"
 
@@ -80,6 +81,8 @@ def _model_faults(model: dict[str, Any] | None) -> list[Fault]:
     """What is wrong across the keys of `[model]`."""
     if model is None:
         return []
+    if beside := keys_beside(model):
+        return [Fault(("model", way), text) for way, text in beside]
     name, names = model.get("name"), model.get("names") or ()
     if not name and not names:
         return [Fault(("model", "name"), 'missing: name a model, for example name = "glm-4"')]
@@ -137,7 +140,7 @@ def _parameter_faults(parameters: dict[str, Any]) -> list[Fault]:
     faults = [Fault((*section, key), "is set by promptmill itself: take it out") for key in _OURS if key in parameters]
     for path, value in leaves(parameters):
         if is_api_key(path[0]):
-            faults.append(Fault((*section, *path), KEYS_FROM_ENVIRONMENT))
+            faults.append(Fault((*section, *path), NO_KEYS_HERE))
         elif isinstance(value, float) and not math.isfinite(value):
             faults.append(Fault((*section, *path), "has no form in JSON: give a number"))
         elif not isinstance(value, (str, int, float, bool)):

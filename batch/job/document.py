@@ -19,7 +19,7 @@ import msgspec
 from batch.core.errors import JobError
 from batch.core.nearest import did_you_mean, nearest, suggestion
 from batch.core.plain import clean
-from batch.job.faults import KEYS_FROM_ENVIRONMENT, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
+from batch.job.faults import NO_KEYS_HERE, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
 from batch.job.fieldtypes import Misread, from_text, meta, table_kind, wanted
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _named(
 def _unknown(key: str, known: Mapping[str, Any], kinds: Kinds, *, section: KeyPath = ()) -> str:
     """What to say about an unknown key: the nearest name, the section it belongs in, or all names there are."""
     if is_api_key(key):
-        return KEYS_FROM_ENVIRONMENT
+        return NO_KEYS_HERE
     where = f"[{dotted(section)}]" if section else "the job"
     homes = [
         other

@@ -25,9 +25,9 @@ _API_KEY: Final = re.compile(
 )
 _SECRET_TEXT: Final = re.compile(r"\b(sk-|Bearer )\S|[0-9A-Za-z]{16,}\.[0-9A-Za-z]{8,}|[0-9a-f]{32}|://[^/@\s]+@")
 _ADDRESS: Final = ("base_url",)
-KEYS_FROM_ENVIRONMENT: Final = (
-    "keys come only from the environment, never from the job file: take it out and set the provider's variable "
-    "(ZAI_API_KEY, OPENAI_API_KEY, …), or name another one with model.api_key_env"
+NO_KEYS_HERE: Final = (
+    "keys never stand in a job: take it out and set the provider's variable (ZAI_API_KEY, OPENAI_API_KEY, …), or name "
+    "another one with api_key_env, a file with key_file, or a command with key_command"
 )
 
 

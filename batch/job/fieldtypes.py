@@ -6,9 +6,10 @@ Owns the reading of annotated types of structs, nothing of any job file.
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 
@@ -68,6 +69,37 @@ def windows(text: str) -> tuple[Window, ...]:
         return tuple(Window.parse(part) for part in text.split(";"))
     except ValueError as exc:
         raise Misread(str(exc)) from None
+
+
+def command(text: str) -> tuple[str, ...]:
+    """The words of a command line, split as a shell splits them; nothing is expanded.
+
+    Raises:
+        Misread: a quote is not closed, or there is no word.
+    """
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        raise Misread("has a quote that is not closed") from None
+    if not words:
+        raise Misread('is empty: give a command, for example "pass show zai"')
+    return words
+
+
+if TYPE_CHECKING:
+    KeyFile = Any  # a text will do where a job is built in code
+else:
+    KeyFile = Annotated[
+        Path | None,
+        msgspec.Meta(description='the path of a file that holds the key alone, for example "secrets/zai.key"'),
+    ]
+KeyCommand = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1)], ...],
+    msgspec.Meta(
+        description='a command that prints the key: "pass show zai", or a list ["sh", "-c", "…"]',
+        extra={"read": command},
+    ),
+]
 
 
 def from_text(kind: type, value: Any) -> Any:

@@ -6,7 +6,7 @@ input can be read, `batch.prompts` whether the templates compile.
 
 A `Job` may also be built in code: what a value may be in a file it may be there, a text for a path above all; relative
 paths are taken from `folder`, as they are from the job's folder in a file, and the same checks run. API keys never
-stand in a job: they come from the environment.
+stand in a job: they come from a variable, a file or a command.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
 from batch.job.faults import Fault
-from batch.job.fieldtypes import size, windows
+from batch.job.fieldtypes import KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
 from batch.job.providers import ProviderSpec
 from batch.job.toolspec import ToolSpec
@@ -110,6 +110,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
         Meta(description='the NAME of an environment variable, for example "ZAI_API_KEY"; never the key itself'),
     ] = None
+    key_file: KeyFile = None
+    key_command: KeyCommand = ()
     key_form: Annotated[Literal["raw", "jwt"], Meta(description='"raw" or "jwt"')] = "raw"
 
 

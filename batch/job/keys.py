@@ -108,6 +108,17 @@ KEYS: Final[dict[str, Words]] = {
         "never stand in a job.",
         'api_key_env = "MY_ZAI_KEY"',
     ),
+    "model.key_file": Words(
+        "A file that holds the API key alone, instead of a variable. A relative path starts at the job's folder. It is "
+        "read at the start of a run, and again when the service refuses the key.",
+        'key_file = "~/.secrets/zai.key"',
+    ),
+    "model.key_command": Words(
+        "A command that prints the API key, instead of a variable, such as a password manager. No shell reads it, it "
+        "runs in the job's folder and has 30 s. What it prints and complains of is never shown. It runs when a job is "
+        "checked or run, and again when the service refuses the key: one that is good for an hour will do for a week.",
+        'key_command = "pass show zai"',
+    ),
     "model.key_form": Words(
         'How a GLM key is sent: "raw" as it is, "jwt" as a short-lived token signed with it.',
         'key_form = "jwt"',

@@ -102,6 +102,12 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Write every exchange with the provider to `OUT/wire/`."""
     prices: Path | Any = None
     """A price file that wins over those of the job and over the book."""
+    otel: bool = False
+    """Send metrics and traces by OpenTelemetry."""
+    otel_rows: Fraction | Any = Fraction(1, 100)
+    """The share of the rows that are traced: a text such as `"1%"`, or a number from 0 to 1."""
+    metrics_file: Path | Any = None
+    """Where `OUT/metrics.prom` is written, too: the folder of `node_exporter`'s textfile collector."""
 
     def __post_init__(self) -> None:
         """Take what code may say for what the fields hold.
@@ -124,13 +130,33 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             put(self, "max_failed", MaxFailed.of(str(self.max_failed), option="max_failed ="))
         if self.if_running not in get_args(IfRunning):
             raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
-        for name in ("wire_log", "no_wait"):
-            if not isinstance(value := getattr(self, name), bool):
-                raise RefusedToStart(f"{name} = {value!r}: give True or False")
-        if self.prices is not None:
-            if not isinstance(self.prices, (str, Path)):
-                raise RefusedToStart(f"prices = {self.prices!r}: give the path of a price file, or leave it out")
-            put(self, "prices", Path(self.prices).expanduser())
+        for name in ("wire_log", "no_wait", "otel"):
+            if not isinstance(getattr(self, name), bool):
+                raise RefusedToStart(f"{name} = {getattr(self, name)!r}: give True or False")
+        put(self, "otel_rows", share_of(self.otel_rows, option="otel_rows ="))
+        for name, what in (("prices", "a price file"), ("metrics_file", "a file that is written")):
+            if (path := getattr(self, name)) is not None:
+                if not isinstance(path, (str, Path)):
+                    raise RefusedToStart(f"{name} = {path!r}: give the path of {what}, or leave it out")
+                put(self, name, Path(path).expanduser())
+
+
+def share_of(given: Any, *, option: str) -> Fraction:
+    """A share of all rows.
+
+    Args:
+        given: a text such as `1%`, or a number from 0 to 1.
+        option: how the error calls the option.
+
+    Raises:
+        RefusedToStart: it is neither.
+    """
+    match = _PERCENT.fullmatch(given.strip()) if isinstance(given, str) else None
+    if match is not None and (share := Fraction(match[1]) / 100) <= 1:
+        return share
+    if isinstance(given, (int, float, Fraction)) and not isinstance(given, bool) and 0 <= given <= 1:
+        return Fraction(given)
+    raise RefusedToStart(f"{option} {given}: give a share of the rows, such as 1% (0% to 100%)")
 
 
 def _whole(name: str, value: Any) -> int:

@@ -19,6 +19,14 @@ PROVIDER_KEYS: Final[dict[str, Words]] = {
         "The name of the environment variable with its key. Without it no key is sent.",
         'api_key_env = "MYCORP_KEY"',
     ),
+    "provider.NAME.key_file": Words(
+        "A file that holds its key alone, instead of a variable. See model.key_file.",
+        'key_file = "mycorp.key"',
+    ),
+    "provider.NAME.key_command": Words(
+        "A command that prints its key, instead of a variable. See model.key_command.",
+        'key_command = ["vault", "read", "-field=key", "secret/mycorp"]',
+    ),
     "provider.NAME.call_id_header": Words(
         "The header that carries our id of a call. Without it that of the dialect.",
         'call_id_header = "X-Request-Id"',

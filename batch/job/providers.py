@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from batch.core.nearest import suggestion
+from batch.job.fieldtypes import KeyCommand, KeyFile
 
 BUILT_IN: Final = ("glm", "zai", "openai", "dashscope", "deepseek", "moonshot", "vllm", "simulator")
 """The providers that need no table; a table of such a name would hide one of them."""
@@ -40,6 +41,8 @@ class ProviderSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None,
         Meta(description='the NAME of an environment variable, for example "MYCORP_KEY"; never the key itself'),
     ] = None
+    key_file: KeyFile = None
+    key_command: KeyCommand = ()
     call_id_header: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None,
         Meta(description='the name of a header, for example "X-Request-Id"'),
@@ -90,12 +93,19 @@ def faults(tables: Any, asked: Any) -> list[tuple[tuple[str, ...], str]]:
         if isinstance(header, str) and header.lower() in _HEADERS:
             text = "is a header that a request needs for itself: name another"
             errors.append((("provider", name, "call_id_header"), text))
+        errors += [(("provider", name, way), text) for way, text in keys_beside(table)]
         if isinstance(left_out, (list, tuple)) and (needed := sorted(_ASKED.intersection(map(str, left_out)))):
             text = f"{' and '.join(needed)} cannot be left out of a request: take it out"
             errors.append((("provider", name, "never_send"), text))
     if isinstance(asked, str) and asked and asked not in BUILT_IN and asked not in tables:
         errors.append((("model", "provider"), unknown(asked, tables)))
     return errors
+
+
+def keys_beside(table: Any) -> list[tuple[str, str]]:
+    """The ways to a key in one table that stand beside another one, each with what to say of it."""
+    ways = [name for name in ("api_key_env", "key_file", "key_command") if _member(table, name)]
+    return [(way, f"stands beside {ways[0]}, and a key comes from one place: keep one of them") for way in ways[1:]]
 
 
 def unknown(asked: str, tables: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from batch.core.records import Call, Outcome, cost_decimal
 from batch.job.options import WORDS, Kind
-from batch.money.rates import tier_of
+from batch.ledger.model_sums import ModelSums, add_models, priced_as, public_models
 
 MAX_ERRORS: Final = 1_000
 """How many kinds of failure, or models without a price, are told apart in one run: a server that invents codes must not
@@ -79,6 +79,8 @@ class Totals(msgspec.Struct):
     """How many of the settled rows were asked at all."""
     without_price: dict[str, int] = {}
     """How many of the `unpriced` calls there are, by `provider/model`; runs of older versions did not say it."""
+    models: dict[str, dict[str, ModelSums]] = {}
+    """What calls came to by the model they asked and the lane they took; runs of older versions did not say it."""
 
     @property
     def rows(self) -> int:
@@ -103,6 +105,11 @@ class Totals(msgspec.Struct):
         """Add one final call."""
         self.calls += 1
         setattr(self, call.state, getattr(self, call.state) + 1)
+        try:  # not a function: this runs for every call
+            sums = self.models[call.model_asked][call.lane]
+        except KeyError:
+            sums = self.models.setdefault(call.model_asked, {}).setdefault(call.lane, ModelSums())
+        sums.calls[call.state] = sums.calls.get(call.state, 0) + 1
         self.polls += call.polls
         if call.purpose not in (None, "first", "retry"):
             self.purposes[call.purpose] = self.purposes.get(call.purpose, 0) + 1
@@ -115,16 +122,21 @@ class Totals(msgspec.Struct):
         self.prompt_tokens += usage.prompt_tokens
         self.completion_tokens += usage.completion_tokens
         self.total_tokens += usage.total_tokens
+        sums.prompt_tokens += usage.prompt_tokens
+        sums.completion_tokens += usage.completion_tokens
         if call.state == "answered":
             if usage.cached_tokens is not None:
                 self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
+                sums.cached_tokens = (sums.cached_tokens or 0) + usage.cached_tokens
             if usage.reasoning_tokens is not None:
                 self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
+                sums.reasoning_tokens = (sums.reasoning_tokens or 0) + usage.reasoning_tokens
         if call.cost is None:
             self.unpriced += 1
-            _count(self.without_price, _priced_as(call), 1)
+            _count(self.without_price, priced_as(call), 1)
         elif call.currency is not None:
             self.units[call.currency] = self.units.get(call.currency, 0) + call.cost
+            sums.units[call.currency] = sums.units.get(call.currency, 0) + call.cost
 
     def _add_bound(self, call: Call) -> None:
         """Add what can be said of a call whose tokens are not known."""
@@ -198,7 +210,9 @@ class Totals(msgspec.Struct):
         """Add all counts and sums of other totals."""
         for field in msgspec.structs.fields(Totals):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if field.name in _BOUNDED:
+            if field.name == "models":
+                add_models(mine, theirs)
+            elif field.name in _BOUNDED:
                 for key, value in theirs.items():
                     _count(mine, key, value)
             elif isinstance(mine, dict):
@@ -212,6 +226,7 @@ class Totals(msgspec.Struct):
         shown = {_WRITTEN.get(name, name): value for name, value in msgspec.structs.asdict(self).items()}
         for name, costs in (("cost", self.cost), ("cost_bound", self.cost_bound)):
             shown[name] = {currency: f"{cost:f}" for currency, cost in costs.items()}
+        shown["models"] = public_models(self.models)
         shown["errors"] = dict(sorted(self.errors.items(), key=lambda item: -item[1])[:100])
         return shown
 
@@ -221,13 +236,6 @@ def _count(counts: dict[str, int], name: str, number: int) -> None:
     if name not in counts and len(counts) >= MAX_ERRORS:
         name = OTHERS
     counts[name] = counts.get(name, 0) + number
-
-
-def _priced_as(call: Call) -> str:
-    """What a call would be priced as: provider and model, and a tier that is not the usual one."""
-    name = f"{call.provider}/{call.model_served or call.model_asked}"
-    usual = tier_of(call.service_tier, call.lane) == "standard"
-    return name if usual else f"{name} at service_tier {call.service_tier or 'batch'}"
 
 
 def _known(sum_: int | None, more: int | None) -> int | None:
@@ -312,6 +320,7 @@ TOTALS: Final[dict[str, str]] = {
     "token_bound": "The most tokens that these calls can have taken, where that can be said.",
     "rows_asked": "How many of the settled rows were asked at all: the others could not be.",
     "without_price": "How many of the unpriced calls there are, by provider/model, as the answers name them.",
+    "models": "By the model that was asked and the lane: calls by state, tokens and cost, as above for all together.",
 }
 """What each number of `Totals.public` means, for people."""
 

@@ -2,6 +2,6 @@
 
 It knows no row but by its number, and sends nothing. Doors: `limiter` (the only place that waits), `lease` (what a call
 gets there), `tokens` (what a request counts for), `outage` (what a call tells about the provider), `holding` (what
-callers wait for, in words), `hours` (of the day), `sockets` (how many calls there are open files for), `pollrate` (of
-polls for tasks).
+callers wait for, in words), `used` (how much of each limit is in use), `hours` (of the day), `sockets` (how many
+calls there are open files for), `pollrate` (of polls for tasks).
 """

@@ -38,18 +38,21 @@ def may_take(asking: ModelLimits, models: Collection[ModelLimits], slots: int, f
     """
     if len(models) < 2:
         return True
-    parts = _parts(asking, models, slots)
-    if asking.in_flight < parts[asking.name]:
-        return True
-    # What the parts leave over, because slots cannot be divided, is anybody's.
-    missing = sum(max(0, parts[other.name] - other.in_flight) for other in models if other is not asking)
+    even, held = slots // len(models), asking.in_flight
+    wanted = {limits.name: _wanted(limits, even, asks=limits is asking) for limits in models}
+    parts = _parts(wanted, slots)
+    # Whoever holds less comes first. So what cannot be divided goes round, and where a model that stalled holds more
+    # than its part, another that has its own cannot take the last slot of one that has none.
+    above = held >= parts[asking.name]
+    missing = 0
+    for other in models:
+        first = min(wanted[other.name], max(parts[other.name], held) if above else held)
+        missing += max(0, first - other.in_flight) if other is not asking else 0
     return free > missing
 
 
-def _parts(asking: ModelLimits, models: Collection[ModelLimits], slots: int) -> dict[str, int]:
-    """How many slots each model may hold while others want some."""
-    even = slots // len(models)
-    wanted = {limits.name: _wanted(limits, even, asks=limits is asking) for limits in models}
+def _parts(wanted: dict[str, int], slots: int) -> dict[str, int]:
+    """How many slots each model may hold while others want some, of those that it wants."""
     parts, left = dict.fromkeys(wanted, 0), slots
     for done, name in enumerate(sorted(wanted, key=wanted.__getitem__)):
         parts[name] = min(wanted[name], left // (len(wanted) - done))

@@ -104,6 +104,11 @@ class TokenBudget:
             self._held = True
         return max(line_wait, self._paced_until - BURST_S - now, 0.0)
 
+    def used(self, now: float) -> float:
+        """The tokens that count within the minute that ends now, reservations of calls in flight included."""
+        self._forget(now)
+        return self._sum
+
     def take(self, amount: float, now: float) -> Grant:
         """Reserve `amount` and let it leave; the caller has asked `wait` first."""
         amount = min(amount, self._room)

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _FULL_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_HIDDEN_IN_OUT: Final = (".status.json.tmp", ".ledger.db.tmp", ".ledger.db.rebuilt", ".ledger.db.salvaged")
+_HIDDEN_IN_OUT: Final = (
+    ".status.json.tmp",
+    ".metrics.prom.tmp",
+    ".ledger.db.tmp",
+    ".ledger.db.rebuilt",
+    ".ledger.db.salvaged",
+)
 
 
 def write_json(path: Path, value: Any) -> None:

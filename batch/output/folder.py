@@ -35,6 +35,7 @@ class OutputFolder:
         self.bulk = root / "bulk"
         self.ledger = root / "ledger.db"
         self.status = root / "status.json"
+        self.metrics = root / "metrics.prom"
         self.lock = root / ".lock"
         self.strays = root / ".strays"
         self.wire = root / "wire"
@@ -142,6 +143,11 @@ class RunLock:
             self._file.truncate(0)
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
         return self
+
+    @property
+    def held(self) -> bool:
+        """Whether it is this process's now."""
+        return self._file is not None
 
     def free(self) -> None:
         """Give the lock back; does nothing when it is not held."""

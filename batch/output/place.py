@@ -19,7 +19,7 @@ from batch.output.folder import OutputFolder
 LONGEST: Final = 470
 """Bytes of the longest path: SQLite takes no file with more than 512, and its own files beside ours need the rest."""
 _FOLDERS: Final = frozenset({"results", "calls", "runs"})
-_OURS: Final = _FOLDERS | {"pending", "wire", "status.json"}
+_OURS: Final = _FOLDERS | {"pending", "wire", "status.json", "metrics.prom"}
 _NAMED: Final = 3
 """How many files of others a refusal names."""
 

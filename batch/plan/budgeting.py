@@ -131,9 +131,10 @@ def _packs(spec: BudgetSpec, endpoint: Endpoint, now_us: int, faults: list[str])
     own = [grant for grant in spec.grants if grant.key is None or grant.key == in_use]
     if spec.grants and not own:
         others = ", ".join(dict.fromkeys(str(grant.key) for grant in spec.grants))
+        origin = endpoint.key_origin or "nowhere"
         faults.append(
-            f"budget.grants: all packs belong to {others}, and the key in use comes from {in_use or 'nowhere'}: add a "
-            "pack for it, or correct key"
+            f"budget.grants: all packs belong to {others}, and the key in use comes from {origin}: add a pack for it, "
+            "or correct key"
         )
     good = [grant for grant in own if grant.until is None or now_us < end_us(grant.until, GRANT_ZONE)]
     if own and not good:

@@ -32,7 +32,7 @@ from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.inserts import ROW
 from batch.prompts.variants import Variants
-from batch.providers.registry import Endpoint, find, resolve
+from batch.providers.registry import Endpoint, find, key_source, resolve
 from batch.providers.service import Service
 from batch.tools.confinement import Confinement
 from batch.tools.registry import ToolSet
@@ -98,7 +98,7 @@ class CheckedJob(msgspec.Struct, frozen=True):
         if self.endpoint.key_masked:
             return None
         return (
-            f"the key in {self.endpoint.key_env_used} has fewer than {redaction.SHORTEST} characters and cannot be "
+            f"the key in {self.endpoint.key_origin} has fewer than {redaction.SHORTEST} characters and cannot be "
             "told from words, so it is not masked where a provider or a tool says it: a real key should be longer"
         )
 
@@ -181,7 +181,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         budget=budget,
         asking=asking,
         label_columns=label_columns,
-        warnings=(*warnings, *tooling.unset(job, environ)),
+        warnings=(*warnings, *tooling.unset(job, environ), *_key_warnings(endpoint)),
         doubts=(*variants.doubts(source.names), *doubts, *budgeting.doubts(budget)),
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
@@ -210,17 +210,28 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     }
 
 
+def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
+    """Where the requests of a job go, and with which key.
+
+    Raises:
+        RefusedToStart: the provider, its address or the key is missing or wrong, or the way there.
+    """
+    endpoint = resolve(
+        job.model.provider,
+        base_url=job.model.base_url,
+        api_key_env=job.model.api_key_env,
+        environ=environ,
+        key_form=job.model.key_form,
+        tables=job.provider,
+        source=key_source(job.model, job.provider, job.folder),
+    )
+    environment.check(endpoint.base_url)
+    return endpoint
+
+
 def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoint | None:
     try:
-        endpoint = resolve(
-            job.model.provider,
-            base_url=job.model.base_url,
-            api_key_env=job.model.api_key_env,
-            environ=environ,
-            key_form=job.model.key_form,
-            tables=job.provider,
-        )
-        environment.check(endpoint.base_url)
+        endpoint = endpoint_of(job, environ)
     except BatchError as exc:
         faults.append(str(exc))
         return None
@@ -235,6 +246,11 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
             "all sent before the first is booked. Take it out, or choose another lane; budget.max_rows is kept"
         )
     return endpoint
+
+
+def _key_warnings(endpoint: Endpoint) -> list[str]:
+    warning = endpoint.key_source.warning() if endpoint.key_source is not None else None
+    return [] if warning is None else [warning]
 
 
 def _labels(job: Job, endpoint: Endpoint | None, variants: Variants, tools: ToolSet) -> list[str]:

@@ -14,7 +14,7 @@ from batch.core import redaction
 from batch.core.redaction import MASK, Secret
 
 if TYPE_CHECKING:
-    from batch.core.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request
+    from batch.core.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request, Verdict
     from batch.providers.folding import Folding
     from batch.providers.loose_json import Fields
     from batch.providers.service import Service
@@ -30,11 +30,19 @@ def bearer(token: str) -> Headers:
 class Signer(Protocol):
     """Makes the Authorization header of each request."""
 
+    @property
+    def again(self) -> Verdict:
+        """What to do after a refusal when `renew` says that another try is worth it."""
+
     def headers(self) -> Headers:
         """The Authorization header, or nothing without a key; the same object for as long as it is the same header."""
 
-    def renew(self) -> bool:
-        """Replace what was sent, because the service calls it expired; whether a newer one can be sent from now on."""
+    def renew(self, *, expired: bool) -> bool:
+        """Replace what was sent, because the service refused it; whether a newer one can be sent from now on.
+
+        Args:
+            expired: the service says that it was good once.
+        """
 
 
 class Credentials:
@@ -42,6 +50,8 @@ class Credentials:
 
     Making one registers the key for masking.
     """
+
+    again: Verdict = "stop"
 
     __slots__ = ("_headers",)
 
@@ -59,8 +69,8 @@ class Credentials:
         """The Authorization header, or nothing without a key."""
         return self._headers
 
-    def renew(self) -> bool:
-        """False: a key that has expired stays so."""
+    def renew(self, *, expired: bool) -> bool:  # noqa: ARG002 - it is the same key either way
+        """False: a key that was refused stays so."""
         return False
 
 

@@ -235,9 +235,12 @@ class Glm:
             return None
         error = envelope or refusal.said_loosely(document)
         kind, verdict = refusal.classify(error, incoming.status, codes=self.service.codes)
-        if error.code == "1003" and self._credentials.renew():
-            verdict = "once"  # with another token; a key that goes out as it is has no other
-            error = msgspec.structs.replace(error, message=error.message + self._skew(incoming))
+        expired = error.code == "1003"
+        refused = (kind, verdict) == ("auth", "stop") and incoming.status == 401
+        if (expired or refused) and self._credentials.renew(expired=expired):
+            verdict = self._credentials.again  # with another token; a key that stands in a variable has no other
+            if expired:
+                error = msgspec.structs.replace(error, message=error.message + self._skew(incoming))
         if error.flat and error.code == "500" and incoming.status == 200:
             # `{"code":500,"msg":"404 NOT_FOUND","success":false}`: no such route, not a fault that passes.
             failure = self._failure(("bad_request", "fail"), error, document=document, incoming=incoming)

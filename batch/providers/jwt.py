@@ -22,6 +22,7 @@ from batch.providers.base import Headers, bearer
 
 if TYPE_CHECKING:
     from batch.core.clock import Clock
+    from batch.core.records import Verdict
 
 LIFE_MS: Final = 210_000
 REUSED_S: Final = 180.0
@@ -46,6 +47,8 @@ class SignedTokens:
     Raises:
         RefusedToStart: the key has not the form `id.secret`.
     """
+
+    again: Verdict = "once"
 
     __slots__ = ("_clock", "_headers", "_id", "_made", "_made_us", "_secret", "_young")
 
@@ -85,12 +88,18 @@ class SignedTokens:
             self._made, self._made_us = now, now_us
         return self._headers
 
-    def renew(self) -> bool:
+    def renew(self, *, expired: bool) -> bool:
         """Make another token for the next request, unless the last one was made only a moment ago.
 
+        Args:
+            expired: the service calls the token expired; another one helps against nothing else.
+
         Returns:
-            False once ten tokens in a row were refused while they were young: another one would be, too.
+            False for any other refusal, and once ten tokens in a row were refused while they were young: another one
+            would be, too.
         """
+        if not expired:
+            return False
         age = self._clock.monotonic() - self._made
         if self._headers and age >= JUST_MADE_S:
             self._headers = ()

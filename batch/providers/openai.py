@@ -131,6 +131,7 @@ OPENAI: Final = Service(
     base_url="https://api.openai.com/v1",
     keys=("OPENAI_API_KEY",),
     base_variable="OPENAI_BASE_URL",
+    header_variables={"OPENAI_ORG_ID": "OpenAI-Organization", "OPENAI_PROJECT_ID": "OpenAI-Project"},
     codes=CODES,
     call_id_header="X-Client-Request-Id",
     batch_endpoint="/v1/chat/completions",
@@ -188,9 +189,12 @@ class OpenAI:
         service: how it differs from the others; its name is the provider as the records show it.
         credentials: the key, perhaps empty.
         clock: tells the time for Retry-After dates in answers that carry no `Date` header.
+        more: headers that each request has as well, such as who pays for it.
     """
 
-    def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, service: Service, credentials: Signer, *, clock: Clock | None = None, more: Headers = ()
+    ) -> None:
         self.name = service.name
         self.counts: Literal["asked", "used"] = service.counts
         self.service = service
@@ -198,12 +202,13 @@ class OpenAI:
         self.lanes: frozenset[Lane] = frozenset(own | ({"bulk"} if service.batch_endpoint else set()))
         self._credentials = credentials
         self._clock = clock or Clock()
-        self._get: Headers = (("Accept", "application/json"), *credentials.headers())
-        self._post = (*self._get, ("Content-Type", "application/json"))
+        self._more = more
+        self._signed: Headers | None = None
+        self._post: Headers = ()
 
     def signed(self) -> Headers:
         """The headers of a request without a body."""
-        return self._get
+        return (("Accept", "application/json"), *self._credentials.headers(), *self._more)
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions; our id of the call travels in a header, usually `X-Client-Request-Id`."""
@@ -222,6 +227,11 @@ class OpenAI:
         return Folding(partial(self.refused, incoming=NO_HEADERS), replay_reasoning=self.service.replays_reasoning)
 
     def _outgoing(self, members: dict[str, Any], call_id: str) -> Outgoing:
+        signed = self._credentials.headers()
+        if signed is not self._signed:  # at first, and when the key is another
+            self._signed = signed
+            json = ("Content-Type", "application/json")
+            self._post = (("Accept", "application/json"), *signed, *self._more, json)
         header = self.service.call_id_header
         headers = (*self._post, (header, call_id)) if header else self._post
         return Outgoing("/chat/completions", headers, loose_json.encode(members))
@@ -271,6 +281,8 @@ class OpenAI:
         if error.code == "insufficient_quota" and "request_id" in document:
             # Model Studio's envelope, and its word for tokens a minute, at another name's base_url.
             kind, verdict = "rate_limit", "retry"
+        if (kind, verdict) == ("auth", "stop") and incoming.status == 401 and self._credentials.renew(expired=False):
+            verdict = self._credentials.again
         if kind == "rate_limit" and _never_fits(error.message):
             kind, verdict = "too_large", "fail"
         code = error.code or error.type

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
-from typing import Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -21,9 +23,11 @@ from batch.core.redaction import Secret
 from batch.http import urls
 from batch.http.urls import Url
 from batch.job.providers import ProviderSpec, unknown
-from batch.providers.base import Credentials, Dialect, Signer
+from batch.providers.base import Credentials, Dialect, Headers, Signer
+from batch.providers.fetchedkey import FetchedKey
 from batch.providers.glm import Glm
 from batch.providers.jwt import SignedTokens
+from batch.providers.keysource import KeySource
 from batch.providers.openai import OPENAI, OpenAI
 from batch.providers.service import Service
 from batch.providers.services.bigmodel import GLM, SIMULATOR, ZAI
@@ -31,6 +35,9 @@ from batch.providers.services.dashscope import DASHSCOPE
 from batch.providers.services.deepseek import DEEPSEEK
 from batch.providers.services.moonshot import MOONSHOT
 from batch.providers.services.vllm import VLLM
+
+if TYPE_CHECKING:
+    from batch.job.job import ModelSpec
 
 KeyForm = Literal["raw", "jwt"]
 """How a key goes out: as it is, or as short-lived tokens made from it (GLM keys only)."""
@@ -55,12 +62,21 @@ class Endpoint(msgspec.Struct, frozen=True):
     dialect: Dialect
     base_url: str
     key_env_used: str | None
-    """The variable the key came from; None when it is built in or there is none."""
+    """The variable the key came from; None when it is built in, fetched, or there is none."""
     service: Service
     key_digest: bytes = b""
     """A hash of the key, by which a folder knows one key from another without keeping it."""
     key_masked: bool = True
     """Whether the key is long enough to be masked in texts; see `redaction.SHORTEST`."""
+    key_source: KeySource | None = None
+    """The file or the command the key came from."""
+    header_names: tuple[str, ...] = ()
+    """The variables that are sent along in headers."""
+
+    @property
+    def key_origin(self) -> str | None:
+        """What to call the place the key came from; None when it is built in or there is none."""
+        return self.key_env_used if self.key_source is None else self.key_source.name
 
 
 def known_providers() -> tuple[str, ...]:
@@ -97,15 +113,10 @@ def dialect(
     key_form: KeyForm = "raw",
     clock: Clock | None = None,
     origin: str = "model.base_url",
+    signer: Signer | None = None,
+    more: Headers = (),
 ) -> tuple[Dialect, str]:
     """The dialect of a service for a given key, and its base URL without a slash at the end.
-
-    Args:
-        provider: a name of `known_providers`, or a service.
-        base_url: None takes the service's own address.
-        key: None takes the key that is built in, if there is one; empty sends none.
-        key_form: how the key goes out.
-        clock: handed to the dialect.
 
     Args:
         provider: its name, or what it is.
@@ -114,6 +125,8 @@ def dialect(
         key_form: how the key goes out.
         clock: handed to the dialect.
         origin: what the address is called in errors: a key of the job or a variable.
+        signer: signs with the key, where it does not go out as `key_form` says.
+        more: headers that each request has as well.
 
     Raises:
         RefusedToStart: the name is unknown, the base URL is missing or no plain http(s) URL, the key is missing
@@ -131,9 +144,9 @@ def dialect(
             f'model.key_form = "jwt" is for keys of BigModel and Z.ai, and provider {service.name} takes its key as it '
             'is: set key_form = "raw" or leave it out'
         )
-    credentials: Signer = SignedTokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key)
+    credentials = signer or (SignedTokens(key, clock or Clock()) if key_form == "jwt" else Credentials(key))
     if service.speaks == "openai":
-        return OpenAI(service, credentials, clock=clock), address
+        return OpenAI(service, credentials, clock=clock, more=more), address
     return Glm(service, credentials, clock=clock), address
 
 
@@ -146,6 +159,7 @@ def resolve(
     key_form: KeyForm = "raw",
     clock: Clock | None = None,
     tables: Tables | None = None,
+    source: KeySource | None = None,
 ) -> Endpoint:
     """The endpoint a job asks for, with key and address from the job or the usual environment variables.
 
@@ -157,14 +171,15 @@ def resolve(
         key_form: from the job.
         clock: handed to the dialect.
         tables: from the job.
+        source: a file or a command that has the key; no variable is looked at then.
 
     Raises:
-        RefusedToStart: as `dialect`, naming the variables when none of them is set.
+        RefusedToStart: as `dialect` and `KeySource.fetch`, naming the variables when none of them is set.
     """
     service = find(provider, tables)
-    names = (api_key_env,) if api_key_env else service.keys
+    names = () if source is not None else (api_key_env,) if api_key_env else service.keys
     key_variable = next((name for name in names if environ.get(name, "").strip()), None)
-    if key_variable is None and (api_key_env or service.built_in_key is None):
+    if source is None and key_variable is None and (api_key_env or service.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
     address, origin = base_url, "model.base_url"
     if not address and service.base_variable and (address := environ.get(service.base_variable, "").strip()):
@@ -173,11 +188,53 @@ def resolve(
         origin = f"provider.{service.name}.base_url"
     hide_keys(environ)
     key = _checked_key(Secret(environ[key_variable]), key_variable) if key_variable else None
+    signer: Signer | None = None
+    if source is not None:
+        key = _fetched(source, environ)
+        if key_form == "raw":
+            signer = FetchedKey(key, partial(_fetched, source, environ, again=True), clock or Clock())
+    given = {name: value for name in service.header_variables if (value := environ.get(name, "").strip())}
     spoken, checked_address = dialect(
-        service, base_url=address or None, key=key, key_form=key_form, clock=clock, origin=origin
+        service,
+        base_url=address or None,
+        key=key,
+        key_form=key_form,
+        clock=clock,
+        origin=origin,
+        signer=signer,
+        more=tuple((service.header_variables[name], _header_value(value, name)) for name, value in given.items()),
     )
-    digest = blake2b((key or "").encode(), digest_size=16).digest()
-    return Endpoint(spoken, checked_address, key_variable, service, digest, key is None or redaction.can_mask(key))
+    identity = (source.identity if source is not None else "") or key or ""
+    digest = blake2b(identity.encode(), digest_size=16).digest()
+    masked = key is None or redaction.can_mask(key)
+    return Endpoint(spoken, checked_address, key_variable, service, digest, masked, source, tuple(given))
+
+
+def key_source(model: ModelSpec, tables: Tables, folder: Path) -> KeySource | None:
+    """The file or the command that has the key of a job's provider; None where a variable has it.
+
+    Args:
+        model: the job's `[model]`; what it says of a key wins over the table of its provider.
+        tables: of the job.
+        folder: of the job: relative paths start here, and here a command runs.
+    """
+    table = None if model.api_key_env else tables.get(model.provider)
+    for section, spec in (("model", model), (f"provider.{model.provider}", table)):
+        if spec is not None and spec.key_file is not None:
+            return KeySource(f"{section}.key_file", file=folder / spec.key_file.expanduser())
+        if spec is not None and spec.key_command:
+            return KeySource(f"{section}.key_command", command=spec.key_command, folder=folder)
+    return None
+
+
+def _fetched(source: KeySource, environ: Mapping[str, str], *, again: bool = False) -> str:
+    return _checked_key(source.fetch(environ, again=again), source.name)
+
+
+def _header_value(value: str, name: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise RefusedToStart(f"{name} holds characters that no header can carry: copy it again")
+    return value
 
 
 def likelier_url(base_url: str, service: Service) -> str | None:
@@ -228,6 +285,7 @@ def _described(name: str, table: ProviderSpec) -> Service:
         name=name,
         base_url=table.base_url,
         keys=(table.api_key_env,) if table.api_key_env else (),
+        header_variables={},
         base_variable=None,
         built_in_key=None if table.api_key_env else "",
         call_id_header=table.call_id_header or like.call_id_header,
@@ -243,7 +301,10 @@ def _described(name: str, table: ProviderSpec) -> Service:
 
 def _no_key(provider: str, names: tuple[str, ...]) -> str:
     which = " or ".join(names)
-    return f"provider {provider} needs an API key and {which} is not set: export it, or name another with api_key_env"
+    return (
+        f"provider {provider} needs an API key and {which} is not set: export it, name another with api_key_env, or "
+        "use key_file or key_command"
+    )
 
 
 def _checked_key(key: str, where: str) -> str:
@@ -268,7 +329,7 @@ def _checked_url(provider: str, base_url: str | None, origin: str) -> str:
     if url is None or re.search(r"[^\w.:-]", url.host):  # what is host and what is key in it cannot be told
         raise RefusedToStart(f"base_url in {origin} is no URL: write https://host/path")
     if url.userinfo or "@" in url.path:
-        text = "holds a user name or password, which would be shown: keys come from the environment only"
+        text = "holds a user name or password, which would be shown: keys go into the key's variable"
         raise RefusedToStart(f"base_url in {origin} {text}")
     if url.query or url.fragment or "?" in base_url or "#" in base_url:
         text = (

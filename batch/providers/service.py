@@ -83,6 +83,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     """Environment variables that may hold the key, first one set wins."""
     base_variable: str | None = None
+    header_variables: dict[str, str] = {}
+    """Environment variables that are sent with each request, and the header of each."""
     built_in_key: str | None = None
     """Used when no variable is set; None refuses to start, `""` sends none."""
     language: str | None = None

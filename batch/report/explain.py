@@ -31,6 +31,8 @@ from batch.output.columns import (
     RESULTS,
     SAMPLED,
 )
+from batch.plan.doctor import AREAS
+from batch.plan.doctor import STATES as FOUND
 from batch.prompts.finish_reasons import TEXTS as FINISH_REASONS
 from batch.report.cost.keys import BY
 from batch.report.cost.public import COST_KEYS
@@ -39,6 +41,7 @@ from batch.report.cost.reconcile_public import DIFFERENCE_KEYS
 from batch.report.cost.waste import WASTE
 from batch.report.forecast_json import KEYS as ESTIMATE
 from batch.report.row import STAGES
+from batch.run.metric_families import METRICS
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
 
@@ -274,6 +277,9 @@ _WORDS = (
     ("progress.", "key of status.json and of --progress json", PROGRESS),
     ("estimate.", "key of estimate --json", ESTIMATE),
     ("status.", "key of status.json", HEARTBEAT),
+    ("doctor", "what doctor looks at", AREAS),
+    ("finding", "what doctor says of it", FOUND),
+    ("metrics.", "metric in metrics.prom", METRICS),
     ("by", "what cost --by takes", BY),
     ("waste", "way in which a call is paid for nothing", WASTE),
     ("difference", "how a book and a bill differ", DIFFERENCES),

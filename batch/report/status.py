@@ -261,11 +261,17 @@ def _live(written: dict[str, Any]) -> Live:
 
 def _totals(public: dict[str, Any]) -> Totals:
     """Totals from their published form."""
-    units = {
-        name: {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in public.get(name, {}).items()}
-        for name in ("cost", "cost_bound")
+    units = {name: _units(public.get(name, {})) for name in ("cost", "cost_bound")}
+    models = {
+        model: {lane: {**sums, "cost": _units(sums["cost"])} for lane, sums in lanes.items()}
+        for model, lanes in public.get("models", {}).items()
     }
-    return msgspec.convert({**public, **units}, Totals)
+    return msgspec.convert({**public, **units, "models": models}, Totals)
+
+
+def _units(costs: dict[str, str]) -> dict[str, int]:
+    """Costs in the unit of `Totals.units`, from decimal text by currency."""
+    return {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in costs.items()}
 
 
 def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:

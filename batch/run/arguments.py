@@ -1,18 +1,38 @@
 """What a program hands to `run`: refused at once where it can only be a mistake, with what to write instead.
 
-Owns the checks of types and of the thread. What an option may be is the matter of `job.options`, what a job may be that
-of `job.job`.
+Owns the checks of types and of the thread, and the value in which all of it goes on. What an option may be is the
+matter of `job.options`, what a job may be that of `job.job`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
+from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
 from batch.job.job import Job
 from batch.job.options import RunOptions
+from batch.run.interrupts import Interrupts
+from batch.run.metrics_file import MetricsFile
+from batch.run.otel_export import Export
+from batch.run.progress import Progress
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What a command was given beside its job."""
+
+    options: RunOptions
+    environ: Mapping[str, str]
+    clock: Clock
+    on_progress: Callable[[Progress], None]
+    interrupts: Interrupts
+    metrics: MetricsFile
+    export: Export | None = None
+    """Where metrics and traces go; None where none are wanted."""
 
 
 def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: Any) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 import msgspec
 
 from batch.core.errors import RefusedToStart
+from batch.job.job import ModelSpec
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
 from batch.ledger.reader import LedgerReader
 from batch.plan import continuation
 from batch.plan.preflight import CheckedJob
 from batch.prompts.variants import old_models
-from batch.providers.registry import resolve
+from batch.providers.registry import key_source, resolve
 
 
 def checked_for(
@@ -46,7 +47,10 @@ def checked_for(
     endpoint = ready.endpoint
     if old["provider"] != job.model.provider:
         try:
-            endpoint = resolve(old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider)
+            source = key_source(ModelSpec(provider=old["provider"]), job.provider, job.folder)
+            endpoint = resolve(
+                old["provider"], base_url=None, api_key_env=None, environ=environ, tables=job.provider, source=source
+            )
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
     labels = LabelSchema.of_request(old["labels"]) if old.get("labels") else None

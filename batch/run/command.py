@@ -32,9 +32,11 @@ from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight
 from batch.plan.preflight import CheckedJob
-from batch.run import arguments, collecting, pipeline, progress, status_files
+from batch.run import arguments, collecting, otel_export, pipeline, progress, status_files
+from batch.run.arguments import Given
 from batch.run.inspection import Inspection
 from batch.run.interrupts import Interrupts
+from batch.run.metrics_file import MetricsFile
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
 
@@ -132,26 +134,22 @@ async def run(
         StorageError: the ledger cannot be opened.
     """
     arguments.require(job, options, environ, on_progress, signals=signals)
-    env = Unshown(os.environ if environ is None else environ)
-    given = Given(options, env, clock or Clock(), on_progress, Interrupts())
-    with process.heard_by(given.interrupts.received) if signals else nullcontext(), ExitStack() as stack:
-        lock = RunLock(OutputFolder(job.output.path))
+    env, clock = Unshown(os.environ if environ is None else environ), clock or Clock()
+    lock = RunLock(OutputFolder(job.output.path))
+    metrics = MetricsFile(job, lock, options.metrics_file, clock)
+    interrupts = Interrupts()
+    with process.heard_by(interrupts.received) if signals else nullcontext(), ExitStack() as stack:
         stack.callback(lock.free)
-        ready = await _prepared(job, lock, given)
-        report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+        with metrics.told_of_faults():
+            async with otel_export.wanted(asked=options.otel) as export:
+                given = Given(options, env, clock, on_progress, interrupts, metrics, export)
+                ready = await _prepared(job, lock, given)
+                report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+        if report.state != "skipped":  # else the file is that of the one at work
+            metrics.ended(report.exit_code)
         if signals:
             process.ends_with(report.exit_code)
     return report
-
-
-class Given(msgspec.Struct, frozen=True):
-    """What a command was given beside its job."""
-
-    options: RunOptions
-    environ: Mapping[str, str]
-    clock: Clock
-    on_progress: Callable[[Progress], None]
-    interrupts: Interrupts
 
 
 async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Report:
@@ -226,9 +224,10 @@ class RunCommand:
         self._clock = given.clock
         self._on_progress = given.on_progress
         self._interrupts = given.interrupts
+        self._metrics = given.metrics
+        self._export = given.export
         self._current: pipeline.Run | None = None
         self._inspection = Inspection(ready, ledger)
-        self._warned = False
         self._begun = False
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
@@ -274,17 +273,12 @@ class RunCommand:
         now = self._clock.now_us()
         await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), now))
         logger().info("run_started" if start.fresh else "run_continued", mode=start.mode, job=self._ready.job.name)
-        if not self._warned and start.mode != "collect":
-            self._warned = True
-            if (short := self._ready.unmasked_key) is not None:
-                logger().warning("key_not_masked", why=short)
-            if (fewer := self._ready.fewer_calls) is not None:
-                logger().warning("concurrency_lowered", why=fewer)
-            for text in self._ready.warnings:
-                logger().warning("parameter_doubted", doubt=text)
-            for text in self._ready.doubts:
-                logger().warning("prompt_doubted", doubt=text)
+        if start.mode != "collect":
+            self._inspection.tell_doubts()
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
+        telemetry = (
+            None if self._export is None else self._export.telemetry(self._ready, start.run, self._options, self._clock)
+        )
         this = pipeline.Run(
             collecting.checked_for(self._ready, start, reader, self._environ),
             start,
@@ -292,6 +286,7 @@ class RunCommand:
             options=self._options,
             clock=self._clock,
             on_progress=self._show,
+            observer=telemetry,
         )
         self._current = this
         try:
@@ -306,10 +301,13 @@ class RunCommand:
             self._current = None
         last = this.snapshot(self._state)
         self._budget = last.budget
+        self._metrics.show(last, write=False)
         self._on_progress(last)
         try:
             end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
             status_files.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
+            if telemetry is not None:
+                telemetry.ended(self._state, end.final_code, this.totals)
             status_files.write_run(folder, start.run, reader, job=self._ready.job, end=end)
         except StorageError as exc:
             self._fault = self._fault or exc
@@ -346,4 +344,5 @@ class RunCommand:
             # Told like any other full disk: what is in flight is paid for, and gets its time.
             if self._current is not None:
                 self._current.stop("storage", exc)
+        self._metrics.show(snapshot)
         self._on_progress(snapshot)

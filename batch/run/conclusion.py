@@ -191,6 +191,8 @@ class Conclusion:
         if self._context.purse is not None:
             self._context.purse.end_row(row.work_id)
         self._schedule.done(row)
+        if self._context.observer is not None:
+            self._context.observer.settled(row, outcome)
         if (fault := self._streak.add(outcome)) is not None:
             self._state.stop("systematic", fault)
 

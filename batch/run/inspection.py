@@ -41,6 +41,22 @@ class Inspection:
     def __init__(self, checked: CheckedJob, ledger: Ledger) -> None:
         self._checked = checked
         self._ledger = ledger
+        self._doubts_told = False
+
+    def tell_doubts(self) -> None:
+        """Log what is to be said against the job, once a command: it starts all the same."""
+        if self._doubts_told:
+            return
+        self._doubts_told = True
+        checked = self._checked
+        if (short := checked.unmasked_key) is not None:
+            logger().warning("key_not_masked", why=short)
+        if (fewer := checked.fewer_calls) is not None:
+            logger().warning("concurrency_lowered", why=fewer)
+        for text in checked.warnings:
+            logger().warning("parameter_doubted", doubt=text)
+        for text in checked.doubts:
+            logger().warning("prompt_doubted", doubt=text)
 
     async def compare_files(self) -> None:
         """Tidy up the files, and have the ledger know those that it does not know yet.

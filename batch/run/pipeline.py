@@ -21,9 +21,11 @@ from anyio import to_thread
 from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import BatchError, StorageError
 from batch.job.options import RunOptions
+from batch.ledger.model_sums import calls_of
 from batch.ledger.totals import Totals
 from batch.ledger.writer import Ledger
 from batch.limits.holding import held_by
+from batch.limits.used import LimitUses
 from batch.plan import continuation
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
@@ -33,6 +35,7 @@ from batch.run.oldest import oldest
 from batch.run.spending import money_left, use_of, waits_for_money
 from batch.run.whole_pass import follow_input
 from batch.run.wiring import OPEN_BYTES, wire
+from batch.submit.observer import Observer
 
 FOLLOW_UP_WORKERS: Final = 64
 """Polls and tool turns at the same time; the slots bound the rows they are for."""
@@ -49,6 +52,7 @@ class Run:
         options: what this command adds to the job.
         clock: for every stage.
         on_progress: called about once a second with a snapshot; the one call upward, because who shows it came before.
+        observer: is told of calls, polls and rows; None for nobody.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Run:
         options: RunOptions,
         clock: Clock,
         on_progress: Callable[[progress.Progress], None],
+        observer: Observer | None = None,
     ) -> None:
         self._checked = checked
         self._start = start
@@ -69,8 +74,10 @@ class Run:
         self._on_progress = on_progress
         self._began = clock.monotonic()
         self._meter = progress.Meter()
+        self._limit_uses = LimitUses()
         self._stack = ExitStack()
         self._stages = wire(checked, start, options, ledger=ledger, clock=clock, stack=self._stack)
+        self._stages.context.observer = observer
         self._state = self._stages.state
         # The other call upward: the ledger's thread is the first to know that nothing can be written any more.
         ledger.on_broken(self._state.break_off)
@@ -232,6 +239,7 @@ class Run:
             projected=progress.projected(self.totals, done, total),
             oldest=oldest(stages.schedule, stages.limiter, now),
             budget={} if self._state.purse is None else money_left(self._state.purse),
+            limits=self._limit_uses.used(stages.limiter, calls_of(self.totals.models), now),
         )
 
     def _waits_for(self) -> str | None:

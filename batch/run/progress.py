@@ -13,6 +13,7 @@ from typing import Any, Final, TypedDict
 import msgspec
 
 from batch.ledger.totals import Planned, Totals
+from batch.limits.used import LimitUse
 
 WINDOW_S: Final = 30.0
 
@@ -64,6 +65,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The rows that have been open for longest."""
     budget: dict[str, BudgetState] = {}
     """By key of `[budget]`, its limit and what is left of it, both for people."""
+    limits: tuple[LimitUse, ...] = ()
+    """How much of each limit is in use."""
 
     def public(self) -> dict[str, Any]:
         """As written to `status.json` and printed by `--progress json`."""
@@ -82,6 +85,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "oldest": [msgspec.structs.asdict(row) for row in self.oldest],
             "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
             "budget": self.budget,
+            "limits": [msgspec.structs.asdict(limit) for limit in self.limits],
             "totals": self.totals.public(),
         }
 
@@ -104,6 +108,8 @@ PROGRESS: Final[dict[str, str]] = {
     "projected_cost": "By currency, what all rows will have cost if the others cost as much as those that are settled; "
     "empty while that cannot be said.",
     "budget": "By key of [budget]: its limit, and what is left of it for calls that are not sent yet.",
+    "limits": "How much of each limit is in use: name, model (null for a limit of all the job), limit, and used: calls "
+    "in flight, or the requests or tokens of the last minute.",
     "totals": "Counts and sums of the run so far.",
 }
 """What each key of `Progress.public` means, for people."""

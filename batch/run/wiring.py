@@ -51,7 +51,8 @@ from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Worker
 from batch.submit import evidence, polls
-from batch.submit.attempt import Books, CallContext
+from batch.submit.attempt import CallContext
+from batch.submit.books import Books
 from batch.submit.bulk import BatchExchange
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence

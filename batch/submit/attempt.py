@@ -20,20 +20,17 @@ from batch.core.records import Accepted, Failure, Incoming, Lane, Outcome, Outgo
 from batch.http import headers
 from batch.http.client import Client
 from batch.http.wirelog import WireLog
-from batch.ledger.totals import Totals
-from batch.ledger.writer import Ledger
 from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from batch.limits.outage import Observation
-from batch.money.prices import Prices
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
 from batch.submit import afford
+from batch.submit.books import Books
 from batch.submit.call_ids import BEGINNING, LATE, CallIds
-from batch.submit.evidence import Evidence
-from batch.submit.overtime import Overtime, outlasted
+from batch.submit.observer import Observer
+from batch.submit.overtime import outlasted
 from batch.submit.policy import Policy
-from batch.submit.purse import Purse
 from batch.submit.results import (
     CUT_SHORT,
     NEVER_LEFT,
@@ -46,25 +43,11 @@ from batch.submit.results import (
 )
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
-from batch.tokens.learner import Learner
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
 _ECHOES: Final = ("x-client-request-id", "x-request-id")
 _encode_reply = msgspec.msgpack.Encoder().encode
-
-
-class Books(msgspec.Struct, frozen=True):
-    """Where calls are booked: the ledger, the price lists, the sums of the run, and who learns from earlier calls."""
-
-    ledger: Ledger
-    prices: Prices
-    totals: Totals
-    evidence: Evidence
-    overtime: Overtime
-    learner: Learner | None = None
-    purse: Purse | None = None
-    """What the run may spend; None for a job without a budget."""
 
 
 class CallContext:
@@ -106,6 +89,8 @@ class CallContext:
         self.prices = books.prices
         self.wire_log = wire_log
         self.learner = books.learner
+        self.observer: Observer | None = None
+        """Told of calls, polls and rows; None where nobody listens."""
         self.ids = ids
         self.tasks = 0
         """Tasks whose ids are saved and whose results have not come."""
@@ -306,13 +291,12 @@ class CallContext:
         if record.usage is None and (bound := afford.bound(self, row, call)) is not None:
             record = bounded(record, bound)
         self.tasks -= call.task_id is not None
-        observed: Observation = "nothing"
         if isinstance(result, Reply):
-            observed = "answered"
+            observed: Observation = "answered"
             self.evidence.record_answer(call.model)
             self.overtime.clear(row.pending)
-        elif not hold:
-            observed = self._observed(row, result)
+        else:
+            observed = "nothing" if hold else self._observed(row, result)
         row.sums.add(record)
         if row.size is not None and self.learner is not None:
             self.learner.answered(row.size, record)
@@ -328,6 +312,8 @@ class CallContext:
         if self.purse is not None and call.held is not None:
             self.purse.booked(record, call.held)
         call.lease.release(observed, record.usage, result.message if isinstance(result, Failure) else "")
+        if self.observer is not None:
+            self.observer.booked(row, record)
 
     def _observed(self, row: Row, failure: Failure) -> Observation:
         """What a failed call of a row tells of the provider; what the row outlasted before tells nothing of it."""

@@ -64,6 +64,7 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     except WireError as exc:
         failure = failure_of(exc)
         context.limiter.model(call.model).polled(failure.message)
+        _tell(context, call, failure.kind)
         if context.wire_log is not None:
             context.wire_log(call, outgoing, failure, b"")
         return Processing("unreachable")
@@ -71,6 +72,7 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
     result = masked_result(context.dialect.read_poll(incoming))
+    _tell(context, call, result.kind if isinstance(result, Failure) and not about_the_task(result) else None)
     if not isinstance(result, Processing):
         own = context.own(call, result, incoming.headers)
         if own is not result:
@@ -81,6 +83,11 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     if not isinstance(result, Processing):
         failpoints.hit("answered.received")
     return result
+
+
+def _tell(context: CallContext, call: OpenCall, error: str | None) -> None:
+    if context.observer is not None:
+        context.observer.polled(call, context.clock.monotonic() - (call.exchange_began or 0.0), error)
 
 
 def _foreign(call: OpenCall, failure: Reply | Failure) -> Failure | Processing:

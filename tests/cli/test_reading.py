@@ -137,7 +137,7 @@ def done(shell: Shell) -> Shell:
     """A finished run: one row with a tool, one that failed for a passing reason, one for good."""
     shell.sections["limits"] = ["max_attempts = 1"]
     shell.sections["tools"] = ['module = "tools.py"']
-    source = Path(__file__).resolve().parents[2] / "batch" / "cli" / "sample" / "tools.txt"
+    source = Path(__file__).resolve().parents[2] / "batch" / "cli" / "samples" / "tools" / "tools.txt"
     shutil.copy(source, shell.folder / "tools.py")
     rows = [
         {"id": "sum-1", "text": "What is 9007199254740993 plus 1?"},

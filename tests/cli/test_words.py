@@ -86,7 +86,7 @@ def test_every_state_has_a_sentence_where_it_is_printed() -> None:
         ("behaviour 7", ["Places in flight for each key and model. What is more", "limits.in_flight"]),
         ("behaviour 1", ["POST /api/paas/v4/chat/completions\n", "GET /v1/models\n"]),
         ("behaviour 18", ["fault 18  (fault of the simulator)"]),
-        ("behaviours", ["  behaviour 1 ", "  behaviour 17 ", "  fault 18 ", "  behaviour 62 ", "  fault 72 "]),
+        ("behaviours", ["  behaviour 1 ", "  behaviour 17 ", "  fault 18 ", "  fault 62 ", "  fault 72 "]),
     ],
 )
 def test_words_and_behaviours_are_told_by_the_word_at_hand(words: str, told: list[str], cli: Cli) -> None:

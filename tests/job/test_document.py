@@ -191,10 +191,10 @@ def test_all_mistakes_are_reported_in_one_go_in_the_order_of_the_file(folder: Pa
     ],
 )
 def test_an_api_key_in_the_file_is_refused_and_never_shown(folder: Path, line: str, path: str) -> None:
-    """design.md 4: keys come only from the environment; promise 8: secrets never land in error texts."""
+    """design.md 4: keys never stand in a job; promise 8: secrets never land in error texts."""
     found = faults(folder, SOUND + line + "\n")
     assert len(found) == 1
-    assert found[0].startswith(f"{path} = **** (line 12): keys come only from the environment")
+    assert found[0].startswith(f"{path} = **** (line 12): keys never stand in a job")
     assert "abc123" not in str(found)
 
 

@@ -68,8 +68,16 @@ def test_where_a_service_stands_is_not_what_is_asked(tmp_path: Path) -> None:
             'provider.mycorp.call_id_header = "authorization" (line 14): is a header that a request needs',
         ),
         (OWN + TABLE + "call_id_header = 'X Y'", 'provider.mycorp.call_id_header = "X Y" (line 14): expected the name'),
-        (OWN + TABLE + "api_key = 'sk-1'", "provider.mycorp.api_key = **** (line 14): keys come only from the environ"),
+        (OWN + TABLE + "api_key = 'sk-1'", "provider.mycorp.api_key = **** (line 14): keys never stand in a job"),
         (OWN + TABLE + "api_key_env = 'a b'", 'provider.mycorp.api_key_env = "a b" (line 14): expected the NAME of an'),
+        (
+            OWN + TABLE + "api_key_env = 'K'\nkey_file = 'k'",
+            'provider.mycorp.key_file = "k" (line 15): stands beside api_key_env, and a key comes from one place',
+        ),
+        (
+            OWN + TABLE + "key_command = '\"'",
+            'provider.mycorp.key_command = "\\"" (line 14): has a quote that is not closed',
+        ),
         (
             OWN + "[provider.mycorp]",
             "provider.mycorp.base_url (line 12): is missing: add base_url to [provider.mycorp]",

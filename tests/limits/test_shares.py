@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 import anyio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch.core.clock import HandClock
@@ -75,6 +75,12 @@ calls = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    [("a", 0.0, 0.0), *[("a", 0.5, 0.0)] * 3, ("b", 0.0, 0.0), ("b", 0.5, 0.0), ("c", 0.0, 0.0), ("c", 0.5, 0.0)],
+    {"a", "c"},
+    5,
+    False,
+)
 @given(calls, st.sets(st.sampled_from(MODELS), min_size=1, max_size=2), st.integers(3, 20), st.booleans())
 def test_models_that_never_answer_keep_no_call_of_another_waiting_for_ever(
     asked: list[tuple[str, float, float]], stalled: set[str], slots: int, adapt: bool
@@ -103,6 +109,7 @@ def test_models_that_never_answer_keep_no_call_of_another_waiting_for_ever(
 
 
 @settings(max_examples=60, deadline=None)
+@example({"a": 5.0, "b": 5.0, "c": 5.0}, {}, 8)
 @given(
     st.dictionaries(st.sampled_from(MODELS), st.sampled_from([5.0, 7.0, 600.0]), min_size=1),
     st.dictionaries(st.sampled_from(MODELS), st.integers(1, 12)),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batch.core.errors import RefusedToStart
 from batch.core.records import Request
+from batch.job.job import ModelSpec
 from batch.job.providers import ProviderSpec
 from batch.providers import registry
 from batch.providers.base import Credentials
+from batch.providers.keysource import KeySource
 from batch.providers.registry import Endpoint
 
 
@@ -203,3 +207,60 @@ def test_a_whole_endpoint_is_refused_with_what_to_write(ending: str, variable: b
     place = "OPENAI_BASE_URL" if variable else "model.base_url"
     with pytest.raises(RefusedToStart, match=rf"{place} is .*write 'http://h:8000/v1'"):
         endpoint("openai", key | ({"OPENAI_BASE_URL": asked} if variable else {}), base_url=None if variable else asked)
+
+
+def test_who_pays_is_sent_to_openai_and_to_no_other_service() -> None:
+    """As OpenAI's own clients do; an empty variable is none."""
+    environ = {
+        "OPENAI_API_KEY": "a",
+        "OPENAI_ORG_ID": " org-1\n",
+        "OPENAI_PROJECT_ID": "proj-2",
+        "MOONSHOT_API_KEY": "b",
+    }
+
+    def sent(found: Endpoint) -> dict[str, str]:
+        headers = dict(found.dialect.chat(Request(model="m", messages=[]), "c").headers)
+        return {name: value for name, value in headers.items() if name.startswith("OpenAI-")}
+
+    found = endpoint("openai", environ)
+    assert sent(found) == {"OpenAI-Organization": "org-1", "OpenAI-Project": "proj-2"}
+    assert found.header_names == ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+    assert sent(endpoint("openai", {**environ, "OPENAI_ORG_ID": ""})) == {"OpenAI-Project": "proj-2"}
+    table = {"mine": ProviderSpec(base_url="http://h/v1", api_key_env="OPENAI_API_KEY")}
+    mine = registry.resolve("mine", base_url=None, api_key_env=None, environ=environ, tables=table)
+    assert sent(mine) == sent(endpoint("moonshot", environ)) == {}
+
+
+def test_a_key_comes_from_where_the_job_or_the_table_of_its_provider_says(tmp_path: Path) -> None:
+    """The job wins over the table; a variable that the job names wins over the table's file."""
+    (tmp_path / "a.key").write_text("from-a-file\n")
+    table = {"mine": ProviderSpec(base_url="http://h/v1", key_file=Path("a.key"))}
+
+    def source(**model: Any) -> KeySource | None:
+        return registry.key_source(ModelSpec(provider="mine", name="m", **model), table, tmp_path)
+
+    found = source()
+    assert found is not None
+    assert found.name == f"provider.mine.key_file {tmp_path / 'a.key'}"
+    assert source(api_key_env="X") is None
+    own = source(key_command=("echo", "x"))
+    assert own is not None
+    assert (own.name, own.folder) == ("model.key_command echo", tmp_path)
+    ends = registry.resolve(
+        "mine", base_url=None, api_key_env=None, environ={"OPENAI_API_KEY": "x"}, tables=table, source=found
+    )
+    assert (bearer(ends), ends.key_env_used, ends.key_origin) == ("Bearer from-a-file", None, found.name)
+
+
+def test_a_fetched_key_that_cannot_be_one_is_refused_unshown(tmp_path: Path) -> None:
+    """As one from a variable."""
+    (tmp_path / "a.key").write_text("two words-canary\n")
+    with pytest.raises(RefusedToStart, match="model.key_file .* holds characters that no API key has") as caught:
+        registry.resolve(
+            "openai",
+            base_url=None,
+            api_key_env=None,
+            environ={},
+            source=KeySource("model.key_file", file=tmp_path / "a.key"),
+        )
+    assert "canary" not in str(caught.value)

@@ -14,13 +14,14 @@ from batch.job import keys, options
 from batch.ledger import totals
 from batch.money import pricekeys
 from batch.output import columns, tables
+from batch.plan import doctor
 from batch.plan.continuation import Closing
 from batch.prompts import finish_reasons
 from batch.report import explain, forecast_json, row, status
 from batch.report.cost import keys as keys_of_cost
 from batch.report.cost import public, reconcile, reconcile_public, waste
 from batch.report.explain import Topic
-from batch.run import progress, status_files
+from batch.run import metric_families, progress, status_files
 from batch.run.command import Report
 
 FLAG = Topic("run --limit", "flag of promptmill run", "At most this many.", (), ("--limit", "limit"), ("run",))
@@ -83,7 +84,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert all(topic.text.endswith(".") for topic in told)
     tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
     numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
-    more = (forecast_json.KEYS, status_files.HEARTBEAT)
+    more = (forecast_json.KEYS, status_files.HEARTBEAT, doctor.AREAS, doctor.STATES, metric_families.METRICS)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
     found = [word for table in (*tables, *numbers, *more, *money) for word in table]
     assert [topic.aliases[0] for topic in told] == found

@@ -26,7 +26,8 @@ from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.worker import Worker
-from batch.submit.attempt import Books, CallContext
+from batch.submit.attempt import CallContext
+from batch.submit.books import Books
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime

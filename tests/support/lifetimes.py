@@ -41,7 +41,8 @@ from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
 from batch.run.worker import Worker
-from batch.submit.attempt import Books, CallContext
+from batch.submit.attempt import CallContext
+from batch.submit.books import Books
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime

@@ -215,11 +215,11 @@ def test_a_provider_without_batch_files_is_told(make: Make) -> None:
 
 def mill_command(mill: Mill) -> tuple[int, str]:
     """The command over the job file as it lies there."""
-    import anyio  # noqa: PLC0415
+    import anyio
 
-    from batch.core.errors import RefusedToStart  # noqa: PLC0415
-    from batch.job.job import Job  # noqa: PLC0415
-    from batch.run.command import run  # noqa: PLC0415
+    from batch.core.errors import RefusedToStart
+    from batch.job.job import Job
+    from batch.run.command import run
 
     try:
         anyio.run(lambda: run(Job.load(mill.folder), environ=mill.environ))
