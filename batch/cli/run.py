@@ -80,12 +80,10 @@ def run(
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
-    sample = _sample(limit, shuffle, seed)
+    rows = {"limit": limit, "sample_seed": _sample(limit, shuffle, seed), "if_running": if_running, "prices": prices}
     loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-    rows = {"limit": limit, "sample_seed": sample, "if_running": if_running, "prices": prices}
     told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
-    options = _options(only, retry, max_failed, otel_rows, {**rows, **told})
-    return _run(loaded, options, progress, log_format)
+    return _run(loaded, _options(only, retry, max_failed, otel_rows, {**rows, **told}), progress, log_format)
 
 
 def _options(

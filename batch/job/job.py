@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from batch.core.errors import JobError
 from batch.core.hours import Window
 from batch.core.nearest import did_you_mean
+from batch.core.records import Lane
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
@@ -95,9 +96,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     names: Annotated[
         tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
     ] = ()
-    lane: Annotated[
-        Literal["sync", "stream", "task", "bulk"], Meta(description='"sync", "stream", "task" or "bulk"')
-    ] = "sync"
+    lane: Annotated[Lane, Meta(description='"sync", "stream", "task" or "bulk"')] = "sync"
     served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
     parameters: Annotated[
         dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")

@@ -124,13 +124,6 @@ KEYS: Final[dict[str, Words]] = {
         'key_form = "jwt"',
     ),
     **LIMIT_KEYS,
-    # -- bulk
-    "bulk.wave_wait_s": Words(
-        "In lane bulk: how long a file of requests that is not full waits for more of them, such as the next turns of "
-        "conversations. When no more can come it goes up at once.",
-        "wave_wait_s = 600",
-    ),
-    "bulk.lines": Words("In lane bulk: the most requests of one file; each file has at most 32 MB.", "lines = 10_000"),
     # -- tools
     "tools.module": Words(
         "The Python file with the functions that the model may call, each marked with @tool.",
@@ -181,6 +174,13 @@ KEYS: Final[dict[str, Words]] = {
     ),
     **LABEL_KEYS,
     **BUDGET_KEYS,
+    # -- bulk
+    "bulk.wave_wait_s": Words(
+        "In lane bulk: how long a file of requests that is not full waits for more of them, such as the next turns of "
+        "conversations. When no more can come it goes up at once.",
+        "wave_wait_s = 600",
+    ),
+    "bulk.lines": Words("In lane bulk: the most requests of one file; each file has at most 32 MB.", "lines = 10_000"),
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

@@ -44,14 +44,16 @@ LOCK_AGAIN_S: Final = 0.5
 """How long a command that waits for another leaves between two tries."""
 
 
-Ended = Literal["finished", "nothing_to_do", "skipped", "interrupted", "waiting"]
-Stopped = Literal["budget", "provider", "systematic", "storage", "input"]
+State = Literal[
+    "finished", "nothing_to_do", "skipped", "interrupted", "waiting", "budget", "provider", "systematic", "storage",
+    "input",
+]  # fmt: skip
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did."""
 
-    state: Ended | Stopped
+    state: State
     folder: Path
     """The output folder."""
     run: str | None

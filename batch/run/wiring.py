@@ -99,7 +99,6 @@ def wire(
         clock: for every stage.
         stack: closes what is opened here, when the run is over.
     """
-    job = checked.job
     reader = stack.enter_context(EffectsReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
@@ -122,8 +121,7 @@ def wire(
     turns = _tool_turns(checked, tools, reader, ledger)
     in_doubt = Effects(reader, ledger).in_doubt
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
-    saved = stack.enter_context(SavedReader(checked.folder.ledger))
-    adoption = Adoption(saved, resumer, context, schedule=schedule, state=state)
+    adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
     )
@@ -131,6 +129,7 @@ def wire(
     copies = _copies(checked, stack, waiting, beside)
     if copies is not None:
         intake.share(copies)
+    early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
     bulk = _bulk(checked, start, options, stack, resumer=resumer, context=context, schedule=schedule, state=state)
     return Stages(
         reader=reader,
@@ -140,16 +139,16 @@ def wire(
         context=context,
         adoption=adoption,
         intake=intake,
-        worker=Worker(
-            context, schedule, settings, tools=turns, state=state, polls=_polls(reader, ledger, clock), bulk=bulk
-        ),
+        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=polls_of, bulk=bulk),
         bulk=bulk,
-        publishing=Publishing(
-            publisher, ledger, reader, state=state, early=EarlyParts(job.output.publish_every_s), clock=clock
-        ),
+        publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
     )
+
+
+def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
+    return stack.enter_context(SavedReader(checked.folder.ledger))
 
 
 def _bulk(

@@ -212,8 +212,7 @@ def record_of(
         decision: what was decided after a failed attempt, to be known again after a crash.
         asked_tier: the `service_tier` of the request, which counts where the answer names none.
     """
-    reply = result if isinstance(result, Reply) else None
-    failure = result if isinstance(result, Failure) else None
+    reply, failure = (result, None) if isinstance(result, Reply) else (None, result)
     state: CallState = "answered" if failure is None else state_of(failure)
     usage = reply.usage if reply is not None else (NO_USAGE if state != "unknown" else None)
     cost, currency, price_id = _charge(call, result, provider, prices, asked_tier)

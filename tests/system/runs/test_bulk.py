@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import anyio
 import pytest
 
+from batch.core.errors import RefusedToStart
+from batch.job.job import Job
+from batch.report.status import status_of
+from batch.run.command import run
 from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
 from tests.system.runs.conftest import Mill
@@ -147,8 +151,15 @@ def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make:
     report = mill.run(no_wait=True)
     assert (report.state, report.exit_code, report.totals.rows) == ("waiting", 7, 0)
     assert mill.runs()[-1]["exit_code"] == 7
+    waiting = status_of(mill.out)
+    assert waiting.state == "waiting"
+    assert [(batch.lines, batch.state, batch.batch_id is not None) for batch in waiting.batches] == [
+        (50, "validating", True),
+        (20, "validating", True),
+    ]
     report = mill.run()
     assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 70)
+    assert status_of(mill.out).batches == ()
     assert batches(mill) == 2
     mill.check_table(70)
     mill.check_books()
@@ -196,7 +207,7 @@ def test_a_budget_of_money_and_batches_do_not_go_together(make: Make) -> None:
     mill.parameters = {"max_tokens": 10}
     mill.questions(3)
     mill.more += '[budget]\nmax_cost = "1 CNY"\n'
-    with pytest.raises(Exception, match="cannot be kept in batches"):
+    with pytest.raises(RefusedToStart, match="cannot be kept in batches"):
         mill.run()
 
 
@@ -204,25 +215,9 @@ def test_a_provider_without_batch_files_is_told(make: Make) -> None:
     """With the lanes that it has."""
     mill = make()
     mill.questions(1)
-    folder: Any = mill.save()
+    folder = mill.save()
     text = (folder / "job.toml").read_text("utf-8").replace('provider = "glm"', 'provider = "deepseek"')
     (folder / "job.toml").write_text(text, encoding="utf-8")
     mill.environ["DEEPSEEK_API_KEY"] = "sk-0123456789abcdef"
-    code, said = mill_command(mill)
-    assert code == 2
-    assert "has no such lane; it has stream, sync" in said
-
-
-def mill_command(mill: Mill) -> tuple[int, str]:
-    """The command over the job file as it lies there."""
-    import anyio
-
-    from batch.core.errors import RefusedToStart
-    from batch.job.job import Job
-    from batch.run.command import run
-
-    try:
+    with pytest.raises(RefusedToStart, match="has no such lane; it has stream, sync"):
         anyio.run(lambda: run(Job.load(mill.folder), environ=mill.environ))
-    except RefusedToStart as exc:
-        return 2, str(exc)
-    return 0, ""
