@@ -33,7 +33,7 @@ from batch.run.schedule import Schedule
 from batch.run.state import RunState
 from batch.submit import retry
 from batch.submit.attempt import CallContext
-from batch.submit.bulk import BatchExchange, OpenWave
+from batch.submit.bulk import FILE_LOST, BatchExchange, OpenWave
 from batch.submit.rows import Row
 
 TICK_S: Final = 0.2
@@ -219,7 +219,8 @@ class Bulk:
             if work.wave.state == BUILT:
                 file_id = await self._exchange.upload(work.wave, self.gathering.path(work.wave.wave))
                 if isinstance(file_id, Failure):
-                    return await self._refused(work, file_id)
+                    lost = file_id.code == FILE_LOST
+                    return await (self._give_up(work, file_id) if lost else self._refused(work, file_id))
                 await self._advance(work, "bulk.uploaded", state=UPLOADED, file_id=file_id)
         made = await self._exchange.create(work.wave)
         failpoints.hit("bulk.answered")
@@ -244,8 +245,7 @@ class Bulk:
             work.lost += batch.kind == "task"
             if work.lost >= LOST_AFTER:
                 lost = msgspec.structs.replace(batch, code="batch_lost", verdict="retry", answered=False)
-                await self._give_up(work, lost)
-                return 0.0
+                return await self._give_up(work, lost)
             return await self._refused(work, batch)
         work.tries, work.lost, work.refused_since = 0, 0, None
         await self._tell(work, batch)
@@ -275,8 +275,7 @@ class Bulk:
             self.gathering.most_lines = max(1, min(self.gathering.most_lines, work.wave.lines // 2))
             message = f"the provider's queue has no room for {work.wave.lines:,} requests: {batch.errors[0].message}"
             failure = Failure(kind="rate_limit", verdict="retry", code=batch.errors[0].code, message=message)
-            await self._give_up(work, failure)
-            return 0.0
+            return await self._give_up(work, failure)
         await self._advance(work, None, state=UPLOADED, batch_id=None)
         return FULL_QUEUE_S
 
@@ -289,8 +288,7 @@ class Bulk:
             conclusion.stop(failure)
             return TICK_S
         if failure.verdict == "fail" and work.wave.state < CREATED:
-            await self._give_up(work, failure)
-            return 0.0
+            return await self._give_up(work, failure)
         work.refused_since = now if work.refused_since is None else work.refused_since
         elsewhere = any(w.wave.state == CREATED for w in self._works.values())
         if failure.verdict == "park" or (now - work.refused_since > MAX_PARK_S and not elsewhere):
@@ -299,10 +297,16 @@ class Bulk:
         work.tries += 1
         return max(retry.backoff(work.tries, self._chance), failure.retry_after_s or 0.0)
 
-    async def _give_up(self, work: _Work, failure: Failure) -> None:
-        await self.lines.give_up(work.wave, failure)
-        if not self._state.stopping:
-            await self._collected(work)
+    async def _give_up(self, work: _Work, failure: Failure) -> float:
+        """End every line of a wave in one way; 0 seconds, for nothing is left to be waited for."""
+        self._collecting += 1
+        try:
+            await self.lines.give_up(work.wave, failure)
+            if not self._state.stopping:
+                await self._collected(work)
+        finally:
+            self._collecting -= 1
+        return 0.0
 
     async def _collected(self, work: _Work) -> None:
         await self._context.ledger.committed()

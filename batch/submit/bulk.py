@@ -28,6 +28,8 @@ from batch.submit.rows import Row
 
 FILE_BYTES: Final = 32 << 20
 """A file is closed before it is larger than this: while it is uploaded it lies in memory."""
+FILE_LOST: Final = "file_lost"
+"""Code of calls whose file was lost before it was uploaded."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
 _PAGES: Final = 200
@@ -145,9 +147,14 @@ class BatchExchange:
             path: its file.
 
         Raises:
-            StorageError: the file cannot be read, or is not as it was written.
+            StorageError: the file cannot be read.
         """
         data = await to_thread.run_sync(_read, path, wave)
+        if data is None:
+            message = (
+                f"{path.name} is gone, or not as it was written: nothing of it was sent, and its rows go into another"
+            )
+            return Failure(kind="transport", verdict="retry", code=FILE_LOST, message=message, sent=False)
         outgoing = self.files.upload(path.name, data)
         del data
         incoming = await self._exchange(wave, outgoing)
@@ -238,14 +245,12 @@ def _refusal(failure: Failure, wave: WaveRow, outgoing: Outgoing) -> Failure:
     return msgspec.structs.replace(told, message=redact(told.message))
 
 
-def _read(path: Path, wave: WaveRow) -> bytes:
+def _read(path: Path, wave: WaveRow) -> bytes | None:
+    """The file of a wave; None when it is gone, or not as it was written."""
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        return None
     except OSError as exc:
         raise refused(path, exc) from exc
-    if sha256(data).hexdigest() != wave.digest:
-        raise StorageError(
-            f"{path}: is not as it was written, so it is not sent. Put it back as it was, and run the same "
-            "command again."
-        )
-    return data
+    return data if sha256(data).hexdigest() == wave.digest else None

@@ -221,3 +221,34 @@ def test_a_provider_without_batch_files_is_told(make: Make) -> None:
     mill.environ["DEEPSEEK_API_KEY"] = "sk-0123456789abcdef"
     with pytest.raises(RefusedToStart, match="has no such lane; it has stream, sync"):
         anyio.run(lambda: run(Job.load(mill.folder), environ=mill.environ))
+
+
+def test_a_changed_prompt_first_collects_what_was_asked_before(make: Make, start: Start) -> None:
+    """The batches of the old prompt are collected and booked, and the new one asks every row."""
+    mill = make()
+    slow = start("[latency]\nbatch_ms = [1500, 1500]\n")
+    mill.sim, mill.url = slow, f"http://127.0.0.1:{slow.port}"
+    mill.questions(20)
+    assert mill.run(no_wait=True).state == "waiting"
+    mill.user = "Please: {{ question }}"
+    assert mill.run().totals.rows_ok == 20
+    mill.check_table(20)
+    mill.check_books()
+    assert len(mill.books()) == 40
+    assert [run["exit_reason"] for run in mill.runs()] == ["waiting", "job_changed", "finished"]
+
+
+def test_a_file_that_is_lost_before_it_went_up_costs_nothing(make: Make) -> None:
+    """Killed right after it was built; somebody clears the folder; its rows go into another file."""
+    mill = make()
+    mill.questions(20)
+    code, said = mill.command(failpoint="bulk.built")
+    assert code == -9, said
+    (mill.out / "bulk" / "wave-00000.jsonl").unlink()
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 20)
+    assert mill.calls("state, error_code, count(*)", "true GROUP BY ALL ORDER BY ALL") == [
+        ("answered", None, 20),
+        ("failed", "file_lost", 20),
+    ]
+    mill.check_books()
