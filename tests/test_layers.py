@@ -33,7 +33,7 @@ WINGS: dict[str, str] = {
     "afford purse slices reached",
     "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
     "pricing forecast doctor doctor_provider",
-    "run": "blocking command metric_families progress prune status_files",
+    "run": "blocking command metrics_file metric_families progress prune status_files",
     "report": "*",
     "cli": "",
 }

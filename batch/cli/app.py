@@ -60,6 +60,7 @@ _HELP: Final = "Turns a file of prompts into a file of answers, at any size, wit
 _VARIABLES: Final = (
     "Every option also has a variable: --max-cost is PROMPTMILL_MAX_COST. `promptmill explain variables` has them all."
 )
+_COMPLETION: Final = "--install-completion [SHELL], alone: let bash, zsh or fish complete all of this."
 _ASKED_FOR_HELP: Final = (["--help"], ["-h"])
 
 
@@ -90,7 +91,12 @@ def _epilogue() -> str:
     """What stands below the list of commands, as wide as the terminal."""
     codes = columns([(str(code), text) for code, text in errors.EXITS.items()])
     named = wrapped("JOB is a job folder or its job.toml; OUT is the output folder of a run.")
-    anywhere = [f"--debug, with any command: {DEBUG}", f"--env-file FILE, with any command: {ENV_FILE}", _VARIABLES]
+    anywhere = [
+        f"--debug, with any command: {DEBUG}",
+        f"--env-file FILE, with any command: {ENV_FILE}",
+        _VARIABLES,
+        _COMPLETION,
+    ]
     return "\n".join([*named, *(line for text in anywhere for line in wrapped(text)), "", "Exit codes:", *codes])
 
 
@@ -157,6 +163,10 @@ def _obey(given: list[str]) -> int:
     from batch.cli import variables
 
     words, files = variables.split(given) if given[:1] != ["explain"] else (given, [])
+    if words[:1] == ["--install-completion"]:
+        from batch.cli import completion
+
+        return completion.install(words[1:], os.environ)
     with variables.laid(files) as current:
         command = _command(words)
         app = make_app(command, current.fill)

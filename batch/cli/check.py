@@ -159,7 +159,8 @@ def _address(checked: CheckedJob) -> str:
     service = checked.endpoint.service
     own = checked.job.provider.get(service.name)
     if own is None:
-        return checked.endpoint.base_url
+        variable = checked.endpoint.base_env_used
+        return f"{checked.endpoint.base_url}{f', from {variables.named(variable)}' if variable else ''}"
     parts = [f"speaks {own.speaks}"]
     if own.call_id_header:
         parts.append(f"call id in {own.call_id_header}")

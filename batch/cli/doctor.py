@@ -64,8 +64,8 @@ def _found(path: Path | None, output: Path | None, settings: tuple[str, ...]) ->
     except RefusedToStart as exc:
         yield Finding("job", "stop", str(exc), "Correct it; promptmill check tells when it is right.")
         return
-    yield from doctor.of_job(job, os.environ)
-    endpoint, key = doctor.endpoint_of(job, os.environ)
+    endpoint, key = doctor.endpoint_of(job, os.environ)  # once: a command that prints the key may take its time
+    yield from doctor.of_job(job, os.environ, endpoint)
     yield key
     if endpoint is not None:
         import anyio

@@ -59,6 +59,10 @@ def command_flags() -> Iterator[Topic]:
                     (*argument.names, *(f"{command} {other}" for other in argument.names[1:]), name.lstrip("-")),
                     (command,),
                 )
+    text = (
+        "Writes the completion of a shell to where it looks for it: bash, zsh, fish, or without a name that of $SHELL."
+    )
+    yield Topic("--install-completion", "flag without a command", text, (), ("install-completion", "completion"))
     for name, text, variable in (("--debug", DEBUG, variables.DEBUG), ("--env-file", ENV_FILE, variables.ENV_FILE)):
         sentence = f"{text[0].upper()}{text[1:]}"
         yield Topic(name, "flag of any command", sentence, (("variable", variable),), (name.lstrip("-"),))

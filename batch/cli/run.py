@@ -9,6 +9,7 @@ import gc
 import os
 import socket
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +19,9 @@ from batch.cli import jobs
 from batch.core.errors import EXIT_OK, RefusedToStart, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from batch.cli.live import Show
     from batch.job.job import Job
     from batch.job.options import RunOptions
@@ -81,8 +85,9 @@ def run(
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     rows = {"limit": limit, "sample_seed": _sample(limit, shuffle, seed), "if_running": if_running, "prices": prices}
-    loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
     told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
+    with _telling(metrics_file):
+        loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
     return _run(loaded, _options(only, retry, max_failed, otel_rows, {**rows, **told}), progress, log_format)
 
 
@@ -108,6 +113,19 @@ def _options(
     )
 
 
+@contextmanager
+def _telling(metrics_file: Path | None, loaded: Job | None = None) -> Iterator[None]:
+    """Have a refusal before the run stand in its metrics, as one by the run itself does."""
+    try:
+        yield
+    except RefusedToStart as exc:
+        from batch.core.clock import Clock
+        from batch.run.metrics_file import refused
+
+        refused(exc.exit_code, loaded, metrics_file, Clock())
+        raise
+
+
 def bought(
     loaded: Job, options: RunOptions, progress: ProgressForm, log_format: Literal["console", "json"] = "console"
 ) -> tuple[Report, int]:
@@ -128,11 +146,13 @@ def bought(
     _load(alone=loaded.tools is None and loaded.labels is None)
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
     show = live.show(progress)
-    jobs.make_room(loaded)
+    with _telling(options.metrics_file, loaded):
+        jobs.make_room(loaded)
     logs.set_up(log_format, stream=show.log, level=_INFO if log_format == "json" else _WARNING)
     with show:
         show.starting(loaded.name)
-        _find_simulator(loaded, options)
+        with _telling(options.metrics_file, loaded):
+            _find_simulator(loaded, options)
         report = _execute(loaded, options, show)
     return report, show.settled_here
 

@@ -90,7 +90,8 @@ EXIT_BUG: Final = 70
 EXITS: Final[dict[int, str]] = {
     EXIT_OK: "every row of this run is ok, or no more failed than --max-failed allows; or there was nothing to do",
     EXIT_ROWS_FAILED: "finished, but rows failed; for check, tools and rebuild: what was looked at is not sound",
-    EXIT_REFUSED: "refused to start: the command, the job, the input, the key or the output folder is wrong",
+    EXIT_REFUSED: "refused to start: the command, the job, the input, the key or the output folder is wrong; "
+    "for doctor: something would stop a run",
     EXIT_BUDGET: "stopped by a budget; the same command goes on with the next run",
     EXIT_INTERRUPTED: "interrupted; the same command continues",
     EXIT_STORAGE: "the disk refused a write",

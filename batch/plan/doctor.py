@@ -46,7 +46,8 @@ AREAS: Final[dict[str, str]] = {
     "job": "Whether the job itself is right; promptmill check tells more of it.",
     "disk": "Whether the output folder can be written, and how much room there is.",
     "files": "How many files may be open at once; each call in flight needs one.",
-    "key": "Which variable the key comes from, and whether the provider takes it. The key itself is never shown.",
+    "key": "Which variable, file or command the key comes from, and whether the provider takes it. The key itself is "
+    "never shown.",
     "proxy": "Through which proxy requests go, by HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.",
     "certificates": "Whose certificates are trusted, by SSL_CERT_FILE and SSL_CERT_DIR.",
     "name": "Whether the name of the provider's host can be looked up.",
@@ -98,13 +99,17 @@ def keys_found(environ: Mapping[str, str]) -> Finding:
     return Finding("keys", "look", f"none in {usual}", "Export the key of your provider under its name.")
 
 
-def of_job(job: Job, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """What a job needs of this machine, the way to its provider included; see `endpoint_of` for the key."""
+def of_job(job: Job, environ: Mapping[str, str], endpoint: Endpoint | None) -> Iterator[Finding]:
+    """What a job needs of this machine, the way to its provider included.
+
+    Args:
+        job: the job.
+        environ: where keys and addresses come from.
+        endpoint: as `endpoint_of` has it; without one, nothing is said of the way there, nor of the job itself.
+    """
     yield _disk(OutputFolder(job.output.path), job)
     yield _files(job.limits.concurrency)
-    try:
-        endpoint = preflight.endpoint_of(job, environ)
-    except BatchError:
+    if endpoint is None:
         return
     yield _proxy(endpoint)
     yield from _certificates(endpoint)
@@ -125,9 +130,12 @@ def endpoint_of(job: Job, environ: Mapping[str, str]) -> tuple[Endpoint | None, 
     except BatchError as exc:
         text = str(exc)
         return None, Finding(next(area for begin, area in _BEGINNINGS if begin in text), "stop", text)
-    if endpoint.key_env_used is None:
+    if endpoint.key_origin is None:
         return endpoint, Finding("key", "ok", "built in" if endpoint.service.built_in_key else "none is sent")
-    return endpoint, Finding("key", "ok", f"from {endpoint.key_env_used}")
+    source = endpoint.key_source
+    if source is not None and (warning := source.warning()) is not None:
+        return endpoint, Finding("key", "look", f"from {source.name}", warning)
+    return endpoint, Finding("key", "ok", f"from {endpoint.key_origin}")
 
 
 def _python() -> Finding:

@@ -140,7 +140,7 @@ def _answer(endpoint: Endpoint, incoming: Incoming, failure: Failure | None) -> 
     """What an answer that lists no models says of the key and the address."""
     if failure is None:
         return Finding("answer", "ok", f"HTTP {incoming.status}; it lists no models")
-    where, key = endpoint.base_url, endpoint.key_env_used or "the key"
+    where, key = endpoint.base_url, endpoint.key_origin or "the key"
     text = f"HTTP {failure.http_status or incoming.status}: {failure.message}"
     if failure.kind == "auth":
         way_out = f"Look at {key}: it is not the key of this provider, has expired, or was copied in part."

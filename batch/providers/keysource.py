@@ -107,6 +107,8 @@ class KeySource(msgspec.Struct, frozen=True):
 
     def _run(self, environ: Mapping[str, str]) -> bytes:
         program = clean(self.command[0], most=120)
+        # At a terminal it may ask there, and Ctrl-C reaches it; else it can be ended with all that it started.
+        alone = not os.isatty(0)
         try:
             process = subprocess.Popen(  # noqa: S603 - the job names it, and a job's tools run anyway
                 self.command,
@@ -115,7 +117,7 @@ class KeySource(msgspec.Struct, frozen=True):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it may say the key, and a terminal may be a file
-                process_group=0,
+                process_group=0 if alone else None,
             )
         except FileNotFoundError:
             raise RefusedToStart(
@@ -130,11 +132,12 @@ class KeySource(msgspec.Struct, frozen=True):
                 f"{self.name} took longer than {COMMAND_S:g} s and was ended: run it yourself, and unlock what it wants"
             ) from None
         finally:
-            _end(process)
+            _end(process, group=alone)
         if len(raw) > MOST_BYTES:
             raise RefusedToStart(f"{self.name} prints more than any key: give a command that prints the key alone")
         if code := process.returncode:
-            how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+            name = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+            how = f"with exit code {code}" if code > 0 else f"by {name}"
             raise RefusedToStart(
                 f"{self.name} ended {how}. What it said is not shown, because it may hold the key: run it yourself in "
                 f"{clean(str(self.folder), most=200)}"
@@ -172,11 +175,11 @@ def _output(process: subprocess.Popen[bytes]) -> bytes:
     return raw
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command that is still at work, with all that it started."""
+def _end(process: subprocess.Popen[bytes], *, group: bool) -> None:
+    """End a command that is still at work, and with its `group` all that it started."""
     if process.poll() is None:
         with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
     if process.stdout is not None:
         process.stdout.close()

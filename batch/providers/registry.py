@@ -49,7 +49,6 @@ PROVIDERS: Final[dict[str, Service]] = {
 Tables = Mapping[str, ProviderSpec]
 """The `[provider.NAME]` tables of a job."""
 
-
 _ADDED: Final = ("/async/chat/completions", "/chat/completions")
 """What the dialects put behind a base URL."""
 _ENDPOINTS: Final = (*_ADDED, "/completions", "/responses", "/messages", "/embeddings", "/models")
@@ -72,6 +71,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """The file or the command the key came from."""
     header_names: tuple[str, ...] = ()
     """The variables that are sent along in headers."""
+    base_env_used: str | None = None
+    """The variable the address came from; None when it is the job's, or the service's own."""
 
     @property
     def key_origin(self) -> str | None:
@@ -181,9 +182,9 @@ def resolve(
     key_variable = next((name for name in names if environ.get(name, "").strip()), None)
     if source is None and key_variable is None and (api_key_env or service.built_in_key is None):
         raise RefusedToStart(_no_key(provider, names))
-    address, origin = base_url, "model.base_url"
-    if not address and service.base_variable and (address := environ.get(service.base_variable, "").strip()):
-        origin = service.base_variable
+    address, origin, variable = base_url, "model.base_url", service.base_variable
+    if not address and variable and (address := environ.get(variable, "").strip()):
+        origin = variable
     elif not address:
         origin = f"provider.{service.name}.base_url"
     hide_keys(environ)
@@ -207,7 +208,8 @@ def resolve(
     identity = (source.identity if source is not None else "") or key or ""
     digest = blake2b(identity.encode(), digest_size=16).digest()
     masked = key is None or redaction.can_mask(key)
-    return Endpoint(spoken, checked_address, key_variable, service, digest, masked, source, tuple(given))
+    used = variable if origin == variable else None
+    return Endpoint(spoken, checked_address, key_variable, service, digest, masked, source, tuple(given), used)
 
 
 def key_source(model: ModelSpec, tables: Tables, folder: Path) -> KeySource | None:

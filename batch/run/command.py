@@ -305,11 +305,11 @@ class RunCommand:
         self._budget = last.budget
         self._metrics.show(last, write=False)
         self._on_progress(last)
+        end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
+        if telemetry is not None:
+            telemetry.ended(self._state, end.final_code, this.totals)
         try:
-            end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
             status_files.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
-            if telemetry is not None:
-                telemetry.ended(self._state, end.final_code, this.totals)
             status_files.write_run(folder, start.run, reader, job=self._ready.job, end=end)
         except StorageError as exc:
             self._fault = self._fault or exc

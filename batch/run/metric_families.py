@@ -5,7 +5,7 @@ Owns names, labels and help texts. It is handed a snapshot, as `status.json` is,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -72,9 +72,7 @@ def families(job: Job, moment: Moment) -> list[Family]:
         moment: what is known of its command.
     """
     found: dict[str, list[Sample]] = {name: [] for name in METRICS}
-    for name, value in _of_command(moment):
-        if value is not None:
-            found[name].append(Sample(value))
+    found.update(_of_command(moment))
     progress = moment.progress
     totals = Totals() if progress is None else progress.totals
     _rows(found, totals, progress)
@@ -85,19 +83,31 @@ def families(job: Job, moment: Moment) -> list[Family]:
     for limit in () if progress is None else progress.limits:
         share = round(limit.used / limit.limit, 4) if limit.limit else 0.0
         found["promptmill_limit_used_ratio"].append(Sample(share, {"limit": limit.name, "model": limit.model or ""}))
+    return _families(found)
+
+
+def families_of_refusal(moment: Moment) -> list[Family]:
+    """The metrics of a command that could not even read its job."""
+    return _families(_of_command(moment))
+
+
+def _families(found: Mapping[str, list[Sample]]) -> list[Family]:
     return [
         Family(name, "counter" if name.endswith(_COUNTERS) else "gauge", METRICS[name], tuple(samples))
         for name, samples in found.items()
     ]
 
 
-def _of_command(moment: Moment) -> Iterator[tuple[str, float | None]]:
+def _of_command(moment: Moment) -> dict[str, list[Sample]]:
     last = moment.last_success_s
-    yield LAST_SUCCESS, None if last is None else round(last, 3)
-    yield "promptmill_last_run_timestamp_seconds", round(moment.at_s, 3)
-    yield "promptmill_running", int(moment.exit_code is None)
-    yield "promptmill_run_exit_code", moment.exit_code
-    yield "promptmill_run_duration_seconds", round(moment.elapsed_s, 3)
+    values = {
+        LAST_SUCCESS: None if last is None else round(last, 3),
+        "promptmill_last_run_timestamp_seconds": round(moment.at_s, 3),
+        "promptmill_running": int(moment.exit_code is None),
+        "promptmill_run_exit_code": moment.exit_code,
+        "promptmill_run_duration_seconds": round(moment.elapsed_s, 3),
+    }
+    return {name: [] if value is None else [Sample(value)] for name, value in values.items()}
 
 
 def _rows(found: Mapping[str, list[Sample]], totals: Totals, progress: Progress | None) -> None:

@@ -24,7 +24,7 @@ from batch.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, BatchError, S
 from batch.core.logs import logger
 from batch.job.job import Job
 from batch.output.folder import Busy, OutputFolder, RunLock
-from batch.run.metric_families import LAST_SUCCESS, PREFIX, Moment, families
+from batch.run.metric_families import LAST_SUCCESS, PREFIX, Moment, families, families_of_refusal
 from batch.run.progress import Progress
 
 EVERY_S: Final = 15.0
@@ -131,18 +131,9 @@ class MetricsFile:
             sync: whether it is to survive a power cut, too: the last word of a command is.
             others: whether other people's files may lie there, and those of other jobs.
         """
-        why = self._not_ours(path) if others else None
+        why = (self._not_ours(path) if others else None) or _written(path, text, sync=sync)
         if why is None:
-            file = AtomicFile(path)
-            try:
-                file.open().write(text.encode())
-                file.seal(sync=sync)
-                file.rename()
-            except OSError as exc:
-                file.abandon()
-                why = f"there is no folder {path.parent}" if isinstance(exc, FileNotFoundError) else exc.strerror
-            else:
-                return
+            return
         if path not in self._told:
             self._told.add(path)
             logger().warning("metrics_unwritten", path=str(path), why=f"{why}; the run goes on without it")
@@ -163,6 +154,44 @@ class MetricsFile:
         if job not in (None, self._job.name):
             return f"it has the metrics of the job {job!r}: give each job a file of its own, or delete it"
         return None
+
+
+def refused(exit_code: int, job: Job | None, beside: Path | None, clock: Clock) -> None:
+    """Tell of a command that was refused before its run was asked for.
+
+    Args:
+        exit_code: of its process.
+        job: what was to be run; None where it could not even be read: then only a file that has metrics of it already
+            can be told, under the name of the job that stands there.
+        beside: the other file; None for none.
+        clock: for the times.
+    """
+    if job is not None:
+        MetricsFile(job, RunLock(OutputFolder(job.output.path)), beside, clock).ended(exit_code)
+        return
+    old = None if beside is None else _text(beside)
+    name = None if old is None or not metrics.begins_as_ours(old, PREFIX) else metrics.label_in(old, "batch_job")
+    if beside is None or old is None or name is None:
+        return
+    success_s = metrics.value_in(old, LAST_SUCCESS)
+    moment = Moment(clock.now_us() / MICROSECONDS, 0.0, exit_code, success_s, None)
+    if (
+        why := _written(beside, metrics.text_of(families_of_refusal(moment), {"batch_job": name}), sync=True)
+    ) is not None:
+        logger().warning("metrics_unwritten", path=str(beside), why=why)
+
+
+def _written(path: Path, text: str, *, sync: bool) -> str | None:
+    """Write a file anew; why that was not possible, else None."""
+    file = AtomicFile(path)
+    try:
+        file.open().write(text.encode())
+        file.seal(sync=sync)
+        file.rename()
+    except OSError as exc:
+        file.abandon()
+        return f"there is no folder {path.parent}" if isinstance(exc, FileNotFoundError) else exc.strerror or str(exc)
+    return None
 
 
 _FOREIGN: Final = "what lies there is no file of metrics, and is left as it is: give --metrics-file another path"

@@ -31,6 +31,8 @@ _NS: Final = 1_000
 """Nanoseconds of a microsecond."""
 _CALLS_MAX: Final = 1_000
 """Calls of one sampled row that are told."""
+_LONGEST: Final = 80
+"""Characters of a name that a server may have made up."""
 Attributes = dict[str, str | int | float | bool]
 
 
@@ -233,7 +235,7 @@ class Telemetry:
             "promptmill.lane": call.lane,
         }
         if call.model_served is not None:
-            about["gen_ai.response.model"] = call.model_served
+            about["gen_ai.response.model"] = call.model_served[:_LONGEST]
         if call.state != "answered":
             about["error.type"] = call.error_kind or call.state
         return about
@@ -243,7 +245,7 @@ class Telemetry:
         told: Attributes = {"promptmill.attempt": call.attempt, "promptmill.turn": call.turn}
         usage = call.usage
         if call.finish_reason is not None:
-            told["gen_ai.response.finish_reasons"] = [call.finish_reason]  # type: ignore[assignment]  # a list of texts
+            told["gen_ai.response.finish_reasons"] = [call.finish_reason[:_LONGEST]]  # type: ignore[assignment]  # a list of texts
         if usage is None:
             return told
         told["gen_ai.usage.input_tokens"] = usage.prompt_tokens

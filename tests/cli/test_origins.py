@@ -47,6 +47,21 @@ def test_what_is_not_in_the_job_file_is_told_with_its_origin(
     }
 
 
+def test_the_origin_of_key_and_address_is_told(
+    alone: Shell, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both may come from variables, and these from a file."""
+    file = tmp_path / "some.env"
+    file.write_text("ZHIPUAI_BASE_URL=http://127.0.0.1:9/v4\n")
+    monkeypatch.setenv("ZAI_API_KEY", "b" * 20)
+    job = alone.write(alone.rows(1))
+    text = (job / "job.toml").read_text()
+    (job / "job.toml").write_text("\n".join(line for line in text.splitlines() if not line.startswith("base_url")))
+    said = cli("check", job, "--env-file", file).out
+    assert f"http://127.0.0.1:9/v4, from ZHIPUAI_BASE_URL ({file}, line 1)\n" in said
+    assert "  from ZHIPUAI_API_KEY\n" in said
+
+
 def test_nothing_is_said_where_the_job_says_all(job: Path, cli: Cli) -> None:
     """As before: most jobs need no such lines."""
     said = cli("check", job).out

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from batch.job.job import Job
@@ -44,7 +45,8 @@ def mounted(tmp_path: Path) -> Iterator[Mounted]:
 
 
 def told(made: Job, environ: dict[str, str] = ENVIRON) -> dict[str, Finding]:
-    found = [*doctor.of_machine(environ), *doctor.of_job(made, environ), doctor.endpoint_of(made, environ)[1]]
+    endpoint, key = doctor.endpoint_of(made, environ)
+    found = [*doctor.of_machine(environ), *doctor.of_job(made, environ, endpoint), key]
     assert {finding.area for finding in found} <= set(AREAS)
     assert all(one.way_out or one.state == "ok" or one.area in OWN_WORDS for one in found)
     return {finding.area: finding for finding in found}
@@ -59,6 +61,19 @@ def test_a_machine_that_is_well_says_so(tmp_path: Path) -> None:
     assert found["key"].text == "from ZAI_API_KEY"
     assert sorted(tmp_path.rglob("*")) == before
     assert KEY not in str(found)
+
+
+def test_a_key_from_a_file_is_told_by_its_place_and_one_that_others_can_read_is_looked_at(tmp_path: Path) -> None:
+    """As `check` tells it."""
+    made = job(tmp_path)
+    (tmp_path / "some.key").write_text(KEY)
+    (tmp_path / "some.key").chmod(0o600)
+    made = msgspec.structs.replace(made, model=msgspec.structs.replace(made.model, key_file=tmp_path / "some.key"))
+    found = told(made, {})["key"]
+    assert (found.state, found.text) == ("ok", f"from model.key_file {tmp_path / 'some.key'}")
+    (tmp_path / "some.key").chmod(0o644)
+    found = told(made, {})["key"]
+    assert (found.state, found.text.endswith(f"chmod 600 {tmp_path / 'some.key'}")) == ("look", True)
 
 
 def test_without_a_job_keys_are_told_by_name() -> None:
@@ -95,6 +110,21 @@ def test_a_variable_that_cannot_be_used_is_told_as_what_it_is_for(
     found = told(Job.load(tmp_path), {**ENVIRON, variable: value})[area]
     assert found.state == "stop"
     assert variable in found.text
+
+
+def test_a_key_in_a_file_is_told_by_the_file_and_others_who_may_read_it(tmp_path: Path) -> None:
+    """And a file that is not there stops a run."""
+    job(tmp_path)
+    text = (tmp_path / "job.toml").read_text().replace("[model]", '[model]\nkey_file = "my.key"')
+    (tmp_path / "job.toml").write_text(text)
+    missing = told(Job.load(tmp_path), {})["key"]
+    assert (missing.state, "there is no such file" in missing.text) == ("stop", True)
+    (tmp_path / "my.key").write_text(KEY)
+    (tmp_path / "my.key").chmod(0o644)
+    found = told(Job.load(tmp_path), {})["key"]
+    assert (found.state, "my.key" in found.text, "chmod 600" in found.way_out) == ("look", True, True)
+    (tmp_path / "my.key").chmod(0o600)
+    assert told(Job.load(tmp_path), {})["key"].state == "ok"
 
 
 @pytest.mark.slow

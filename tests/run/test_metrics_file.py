@@ -10,6 +10,7 @@ import anyio
 import pytest
 import structlog
 
+from batch.cli.app import main
 from batch.core.clock import HandClock
 from batch.core.errors import BatchError, StorageError
 from batch.job.job import Job
@@ -112,6 +113,38 @@ def test_a_job_that_is_refused_on_its_first_night_says_so_beside(tmp_path: Path)
         go(tmp_path, "http://127.0.0.1:9", metrics_file=beside, key="")
     assert read(beside.read_text())["promptmill_run_exit_code"] == {NONE: 2}
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_cannot_be_read_is_told_in_a_file_that_knows_it(
+    tmp_path: Path, provider: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody edited it in the evening: the file beside says so at once, and keeps the last success."""
+    beside = tmp_path / "m.prom"
+    go(tmp_path, provider, metrics_file=beside)
+    before = read(beside.read_text())
+    (tmp_path / "job.toml").write_text("[input]\npaht = 'x'\n")
+    assert main(["run", str(tmp_path), "--metrics-file", str(beside)]) == 2
+    found = read(beside.read_text())
+    assert found[LAST_SUCCESS] == before[LAST_SUCCESS]
+    assert (found["promptmill_run_exit_code"], found["promptmill_running"]) == ({NONE: 2}, {NONE: 0})
+    text = beside.read_text()
+    assert text.count("batch_job=") == text.count(f'batch_job="{tmp_path.name}"')
+    for other in ("none.prom", "job.toml"):
+        assert main(["run", str(tmp_path), "--metrics-file", str(tmp_path / other)]) == 2
+    assert not (tmp_path / "none.prom").exists()
+    assert (tmp_path / "job.toml").read_text().startswith("[input]")
+    capsys.readouterr()
+
+
+def test_a_simulator_that_is_not_there_is_told_in_the_folder(
+    tmp_path: Path, provider: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command refuses that before a run is asked for."""
+    go(tmp_path, provider)
+    settings = ["--set", "model.provider=simulator", "--set", "model.base_url=http://127.0.0.1:9"]
+    assert main(["run", str(tmp_path), "--progress", "none", *settings]) == 2
+    assert "promptmill simulate" in capsys.readouterr().err
+    assert metrics(tmp_path)["promptmill_run_exit_code"] == {NONE: 2}
 
 
 def spoilt(folder: Path) -> dict[str, tuple[Path, str]]:

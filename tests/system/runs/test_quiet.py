@@ -102,6 +102,18 @@ def test_a_run_in_this_process_speaks_to_its_provider_alone(mill: Mill) -> None:
     assert [event for event, _ in seen if event != "socket.connect"] == []
 
 
+def test_doctor_asks_its_provider_one_unpaid_question_and_nobody_without_a_job(mill: Mill) -> None:
+    """A list of models, in whose books nothing is billed."""
+    with watched() as seen:
+        assert main(["doctor"]) == 0
+    assert seen == []
+    with watched() as seen:
+        assert main(["doctor", str(mill.save())]) == 0
+    assert mill.sim is not None
+    assert {arguments[1] for event, arguments in seen if event == "socket.connect"} == {("127.0.0.1", mill.sim.port)}
+    assert [(record["route"], record["billed"]) for record in mill.sim.books()] == [("models", False)]
+
+
 def test_every_other_command_speaks_to_nobody(mill: Mill, tmp_path: Path) -> None:
     """A command that is added says here what it speaks to."""
     assert mill.run().exit_code == 0
