@@ -1,8 +1,8 @@
 """Lane `bulk` at work: rows go into files, files go to the provider, and answers come back to their rows.
 
-Owns what a wave does next: upload, create, ask, collect. Rows that wait in a batch lie in the
-ledger and in no memory. Every step is durable before the next one; where a creation was not answered, the provider's
-list is looked through before anything is created again. It does not know what an answer means: `bulk_lines` does.
+Owns what a wave does next: upload, create, ask, collect. Rows that wait in a batch lie in the ledger and in no memory.
+Every step is durable before the next one; where a creation was not answered, the provider's list is looked through
+before anything is created again. It does not know what an answer means: `bulk_lines` does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ POLL_PART: Final = 0.1
 """A batch is asked for again when it is older by this part of its age."""
 FULL_QUEUE_S: Final = 10.0
 LOST_AFTER: Final = 3
-"""Answers that a batch is not known, after which it is given up."""
+"""Answers that a batch, or a file of it, is not known, after which it is given up."""
 _QUEUE_FULL: Final = frozenset({"token_limit_exceeded", "request_limit_exceeded"})
 
 
@@ -143,10 +143,11 @@ class Bulk:
             async with anyio.create_task_group() as group:
                 for work in list(self._works.values()):
                     group.start_soon(self._carry, work)
-                await self._close_waves(lambda work: group.start_soon(self._carry, work))
+                try:
+                    await self._close_waves(lambda work: group.start_soon(self._carry, work))
+                except StorageError as exc:  # here and not outside, where it would come in a group
+                    self._state.stop("storage", exc)
                 group.cancel_scope.cancel()
-        except StorageError as exc:
-            self._state.stop("storage", exc)
         finally:
             self.gathering.abandon()
 
@@ -242,14 +243,10 @@ class Bulk:
         """Ask for a batch, and collect it if it has ended; seconds until the next time."""
         batch = await self._exchange.retrieve(work.wave)
         if isinstance(batch, Failure):
-            work.lost += batch.kind == "task"
-            if work.lost >= LOST_AFTER:
-                lost = msgspec.structs.replace(batch, code="batch_lost", verdict="retry", answered=False)
-                return await self._give_up(work, lost)
-            return await self._refused(work, batch)
-        work.tries, work.lost, work.refused_since = 0, 0, None
+            return await self._not_had(work, batch)
         await self._tell(work, batch)
         if not batch.final:
+            work.tries, work.lost, work.refused_since = 0, 0, None
             work.asked = True
             age_s = (self._context.clock.now_us() - work.wave.made_at_us) / MICROSECONDS
             return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s))
@@ -261,12 +258,21 @@ class Bulk:
         try:
             failure = await self.lines.collect(work.wave, batch)
             if failure is not None:
-                return await self._refused(work, failure)
+                return await self._not_had(work, failure)
             if not self._state.stopping:
                 await self._collected(work)
         finally:
             self._collecting -= 1
         return 0.0
+
+    async def _not_had(self, work: _Work, failure: Failure) -> float:
+        """A batch or a file of its answers was not had; one that is not known, time and again, is given up."""
+        work.lost += failure.kind == "task"
+        if work.lost >= LOST_AFTER:
+            # What was done of it may have been billed, and nobody will ever see it.
+            lost = msgspec.structs.replace(failure, code="batch_lost", verdict="retry", answered=False)
+            return await self._give_up(work, lost)
+        return await self._refused(work, failure)
 
     async def _queue_full(self, work: _Work, batch: Batch) -> float:
         """The provider's queue had no room: the same file is offered again; one that never fits is taken apart."""

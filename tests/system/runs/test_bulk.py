@@ -252,3 +252,35 @@ def test_a_file_that_is_lost_before_it_went_up_costs_nothing(make: Make) -> None
         ("failed", "file_lost", 20),
     ]
     mill.check_books()
+
+
+def test_a_batch_that_the_provider_has_forgotten_is_bought_once_more(make: Make, start: Start) -> None:
+    """Its lines may have been billed: they are booked as unknown, each row once, and asked again."""
+    mill = make()
+    slow = start("[latency]\nbatch_ms = [60000, 60000]\n")
+    mill.sim, mill.url = slow, f"http://127.0.0.1:{slow.port}"
+    mill.questions(10)
+    assert mill.run(no_wait=True).state == "waiting"
+    slow.app.provider.batches.lose()
+    mill.lane = "sync"
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.unknown) == (0, 10, 10)
+    assert mill.calls("state, error_code, lane, count(*)", "true GROUP BY ALL ORDER BY ALL") == [
+        ("answered", None, "sync", 10),
+        ("unknown", "batch_lost", "bulk", 10),
+    ]
+
+
+def test_a_disk_that_takes_no_file_stops_the_run_with_the_way_out(make: Make) -> None:
+    """A file lies where the folder of batch files should be; once it is gone, the same command goes on."""
+    mill = make()
+    mill.questions(3)
+    mill.run()
+    mill.questions(10)
+    (mill.out / "bulk").write_text("in the way", encoding="utf-8")
+    report = mill.run()
+    assert (report.state, report.exit_code) == ("storage", 5)
+    assert "run the same command again" in str(report.fault)
+    (mill.out / "bulk").unlink()
+    assert mill.run().totals.rows_ok == 10
+    mill.check_books()
