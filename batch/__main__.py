@@ -16,6 +16,7 @@ def main() -> int:
     """Run the command line of this process and return its exit code."""
     process.open_streams()
     process.take_signals()
+    process.share_memory()
     # The interpreter puts the system's handlers back long before it has taken its modules apart.
     atexit.register(_ignore_signals)
     from batch.cli import main as command  # noqa: PLC0415 - takes as long as a short command

@@ -48,7 +48,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Ours: prices, the sample job and the mark of types are in; tests, jobs, scripts and caches are out."""
+    """Ours: prices, the sample job, the pages and the mark of types are in; tests, jobs, scripts and caches are out."""
     with zipfile.ZipFile(wheel) as packed:
         names = set(packed.namelist())
     ours = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*") if path.is_file()}
@@ -61,6 +61,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "batch/cli/samples/nightly/in/2026-11-28.jsonl",
         "batch/cli/samples/nightly/nightly.env",
         "batch/cli/samples/nightly/crontab",
+        "batch/report/assets/app.js",
+        "batch/report/assets/page.css",
+        "batch/report/assets/vendor/uPlot.iife.min.js",
+        "batch/report/assets/vendor/uPlot.LICENSE",
     } <= ours
     assert {name for name in names if name.startswith("batch/")} == ours
     about = {name.partition("/")[2] for name in names - ours}

@@ -45,7 +45,9 @@ COMMANDS: Final = {
         "What labels are worth: distribution, agreement, accuracy, drift.",
     ),
     "compare": ("batch.cli.compare:compare", "Where several models or prompts over the same rows differ."),
+    "view": ("batch.cli.view:view", "Look at output folders in a browser, live: rows, labels, money."),
     "export": ("batch.cli.export:export", "The table as CSV, XLSX or JSONL, for a spreadsheet."),
+    "report": ("batch.cli.report:report", "One HTML file to read, send and print: outcome, money, plots."),
     "rebuild": ("batch.cli.rebuild:rebuild", "Make a ledger that is lost or old again, from results and calls."),
     "prune": ("batch.cli.prune:prune", "Take rows out of the table that are not in the input any more."),
     "prices": ("batch.cli.prices:prices", "What models cost, by band, tier and hour; whence and since when."),
@@ -62,6 +64,7 @@ _VARIABLES: Final = (
 )
 _COMPLETION: Final = "--install-completion [SHELL], alone: let bash, zsh or fish complete all of this."
 _ASKED_FOR_HELP: Final = (["--help"], ["-h"])
+_ASKS: Final = frozenset({"--help", "-h", "--version"})
 
 
 def _list_commands() -> None:
@@ -162,7 +165,10 @@ def _obey(given: list[str]) -> int:
     """Do what a command line says, with its files of variables and the environment, and return the exit code."""
     from batch.cli import variables
 
-    words, files = variables.split(given) if given[:1] != ["explain"] else (given, [])
+    if given[:1] == ["explain"] or _ASKS.intersection(given):
+        result = make_app(_command(given))(given)  # a mistake in a file of variables does not keep help away
+        return result if isinstance(result, int) else errors.EXIT_OK
+    words, files = variables.split(given)
     if words[:1] == ["--install-completion"]:
         from batch.cli import completion
 

@@ -69,8 +69,10 @@ def compare(
     if json and limit != 0:
         _json_rows(comparison, limit, everything=all_)
     elif json:
+        from batch.report.compare_json import public
+
         _whole(comparison, 0, everything=False)
-        say_json(_encoded(_public(comparison)))
+        say_json(_encoded(public(comparison)))
     else:
         rows = _whole(comparison, SHOWN if limit is None else limit, everything=all_)
         say(_lines(comparison, rows, everything=all_))
@@ -105,22 +107,6 @@ def _encoded(value: Any) -> str:
     import msgspec
 
     return msgspec.json.encode(value, enc_hook=str).decode()
-
-
-def _public(comparison: Comparison) -> dict[str, Any]:
-    import msgspec
-
-    pairs = [{**msgspec.structs.asdict(pair), "share": pair.share} for pair in comparison.pairs]
-    rows = {"read": comparison.rows_read, "complete": comparison.complete, "differing": comparison.differing}
-    variants = [
-        {
-            **msgspec.structs.asdict(sums),
-            "accuracy": sums.accuracy.value,
-            "accuracy_interval": sums.accuracy.interval,
-        }
-        for sums in comparison.variants
-    ]
-    return {"folder": str(comparison.folder.root), "rows": rows, "variants": variants, "pairs": pairs}
 
 
 # -- for people -------------------------------------------------------------------------------------------------------

@@ -211,9 +211,9 @@ def _load(*, alone: bool) -> None:
     if ours:
         gc.disable()  # what is loaded makes objects by the hundred thousand, and no rubbish
     try:
-        arrowmemory.use_system()
         if alone:
-            arrowstart.without_pandas()
+            arrowstart.load()
+        arrowmemory.use_system()
         from batch.run import command  # noqa: F401 - loading it is what is wanted
     finally:
         if ours:

@@ -47,10 +47,9 @@ def show(
     if json:
         import msgspec
 
-        first = views[0]
-        several = {"row_id": first.row_id, "row_number": first.row_number, "variants": views}
-        shown = first if len(views) == 1 else several
-        say_json(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+        from batch.report.row_json import public
+
+        say_json(msgspec.json.format(msgspec.json.encode(public(views)), indent=2).decode())
     else:
         say(_lines(views) if len(views) == 1 else _variants(views))
     return EXIT_OK

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -16,7 +16,8 @@ from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean, escaped_json, quoted
 
 if TYPE_CHECKING:
-    from batch.report.status import Standing, Status
+    from batch.report.status import Status
+    from batch.report.tablestate import Standing
 
 _MOST_KINDS: Final = 12
 _MOST_BATCHES: Final = 10
@@ -58,7 +59,9 @@ def status(
     if json:
         import msgspec
 
-        say_json(msgspec.json.format(msgspec.json.encode(_public(current)), indent=2).decode())
+        from batch.report.status_json import public
+
+        say_json(msgspec.json.format(msgspec.json.encode(public(current)), indent=2).decode())
     else:
         say(_lines(current))
     return EXIT_OK
@@ -67,7 +70,9 @@ def status(
 def _json_line(current: Status) -> str:
     import msgspec
 
-    return escaped_json(msgspec.json.encode(_public(current)).decode())
+    from batch.report import status_json
+
+    return escaped_json(msgspec.json.encode(status_json.public(current)).decode())
 
 
 def _lines(current: Status) -> Iterator[str]:
@@ -267,18 +272,3 @@ def _standing(current: Status) -> Iterator[str]:
 
 def _name(entry: Standing) -> str:
     return clean(f"{entry.kind}/{entry.code}" if entry.code else entry.kind)
-
-
-def _public(current: Status) -> dict[str, Any]:
-    """The status for programs: times as text, costs as exact decimal strings."""
-    import msgspec
-
-    from batch.core.clock import iso
-
-    shown: dict[str, Any] = msgspec.structs.asdict(current)
-    for name in ("started_at", "ended_at"):
-        us = shown.pop(f"{name}_us")
-        shown[name] = None if us is None else iso(us)
-    shown["folder"] = str(current.folder)
-    shown["totals"] = current.totals.public()
-    return shown

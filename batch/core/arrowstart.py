@@ -1,7 +1,9 @@
-"""The start of pyarrow in a process that has no use for pandas.
+"""The start of pyarrow in a process that has no use for pandas and numpy.
 
-Owns one thing: pyarrow looks for pandas when its first array is made, and where that is installed it is loaded, which
-takes longer than all the rest of a run's start. It is found again by whoever asks for it afterwards.
+Owns one thing: pyarrow looks for numpy when it is loaded, and for pandas when its first array is made. Where they are
+installed they are loaded, which takes longer than all the rest of a run's start, and memory. They are found again by
+whoever asks for them afterwards, but pyarrow itself has done without numpy then and goes on so: no array of one becomes
+one of the other.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from batch.core import arrowmemory
+
 
 class _Hidden:
-    """A finder of modules that finds no pandas."""
+    """A finder of modules that finds neither."""
 
     @staticmethod
     def find_spec(
@@ -20,18 +24,19 @@ class _Hidden:
         path: Sequence[str] | None = None,  # noqa: ARG004 - as it is called
         target: ModuleType | None = None,  # noqa: ARG004 - as it is called
     ) -> None:
-        """Refuse pandas, and leave everything else to the other finders."""
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas is not wanted here", name=name)
+        """Refuse the two, and leave everything else to the other finders."""
+        if name in ("numpy", "pandas"):
+            raise ModuleNotFoundError(f"{name} is not wanted here", name=name)
 
 
-def without_pandas() -> None:
-    """Load pyarrow and have it look for pandas in vain; it looks again when a table is to become a frame."""
-    if "pandas" in sys.modules:
+def load() -> None:
+    """Load pyarrow and have it look for both in vain; nothing happens where it is loaded, or one of them."""
+    if not sys.modules.keys().isdisjoint(("numpy", "pandas", "pyarrow")):
         return
     hidden = _Hidden()
     sys.meta_path.insert(0, hidden)
     try:
+        arrowmemory.use_system()
         import pyarrow as pa  # noqa: PLC0415 - here it is loaded
 
         pa.array([None])

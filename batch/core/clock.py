@@ -21,6 +21,9 @@ import anyio
 MICROSECONDS: Final = 1_000_000
 TICK_S: Final = 1e-9
 
+Moment = tuple[int, float]
+"""One moment by both times: UTC microseconds, and monotonic seconds."""
+
 
 class Clock:
     """The real clock."""

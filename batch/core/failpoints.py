@@ -53,7 +53,8 @@ NAMES: Final = (
     "run.closed",
 )
 
-_armed: dict[str, int] = {}
+armed: dict[str, int] = {}
+"""Those that are armed, and how often each is still passed: what is done once a row looks before it calls `hit`."""
 
 
 def arm(spec: str | None) -> None:
@@ -62,20 +63,20 @@ def arm(spec: str | None) -> None:
     Raises:
         ValueError: no point has this name.
     """
-    _armed.clear()
+    armed.clear()
     if not spec:
         return
     name, _, count = spec.partition(":")
     if name not in NAMES:
         raise ValueError(f"{VARIABLE}: no failpoint is called {name!r}")
-    _armed[name] = int(count or 1)
+    armed[name] = int(count or 1)
 
 
 def hit(name: str) -> None:
     """Pass the point of this name: when it is armed and its count is reached, the process dies here."""
-    if _armed and name in _armed:
-        _armed[name] -= 1
-        if _armed[name] <= 0:
+    if armed and name in armed:
+        armed[name] -= 1
+        if armed[name] <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

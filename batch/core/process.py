@@ -21,6 +21,8 @@ from batch.core.errors import EXIT_INTERRUPTED
 Listener = Callable[[], None]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ARENA_MAX: Final = -8
+"""What `mallopt` calls the number of pools (`M_ARENA_MAX` in malloc.h)."""
 
 
 def open_streams() -> None:
@@ -38,6 +40,18 @@ def open_streams() -> None:
             mode = "r" if number == 0 else "w"
             stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - open as long as the process
             setattr(sys, name, stream)
+
+
+def share_memory() -> None:
+    """Have the threads of this process share two pools of memory, where the C library is glibc; elsewhere do nothing.
+
+    It gives each thread a pool of its own, eight for each core, and what one thread gave back is then of no use to the
+    others: over 50,000 rows that came to 16 MB.
+    """
+    with suppress(OSError, AttributeError, ImportError):
+        import ctypes  # noqa: PLC0415 - not every Python has it
+
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 
 
 def die(code: int) -> NoReturn:

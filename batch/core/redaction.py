@@ -142,7 +142,8 @@ class Masker:
         self._awkward = any('"' in mark or "\\" in mark for mark in self._marks)
 
 
-_process = Masker()
+process = Masker()
+"""That of this process."""
 
 
 def can_mask(secret: str) -> bool:
@@ -152,22 +153,17 @@ def can_mask(secret: str) -> bool:
 
 def hide(secret: str) -> None:
     """Mask this value, in all its forms, wherever text leaves the process."""
-    _process.hide(secret)
+    process.hide(secret)
 
 
 def hide_from(beginning: str) -> None:
     """Mask every word that begins so: tokens that are made anew all the time and share their beginning."""
-    _process.hide_from(beginning)
+    process.hide_from(beginning)
 
 
 def masked(text: str) -> str:
     """What a stranger wrote, without the keys of this process; the same object when none was in it."""
-    return _process.masked(text)
-
-
-def spares(json_text: bytes) -> bool:
-    """Whether `masked` would change no text of this JSON; quicker than to look at each."""
-    return _process.spares(json_text)
+    return process.masked(text)
 
 
 def masked_value(value: Any, struct: Callable[[Any], Any]) -> Any:

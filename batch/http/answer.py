@@ -6,12 +6,14 @@ and keeps no time: `connection` does.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 Header = tuple[bytes, bytes]
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A whole answer, as it came."""
 
     status: int

@@ -108,16 +108,16 @@ class Client:
         try:
             if self._own is not None:
                 request = self._heads.sealed(outgoing, plain=stream is not None)
-                status, raw, body = await self._own.exchange(request, stream, asks=outgoing.body is not None)
+                answer = await self._own.exchange(request, stream, asks=outgoing.body is not None)
             else:
                 assert self._foreign is not None
-                status, raw, body = await self._foreign.exchange(outgoing, stream)
+                answer = await self._foreign.exchange(outgoing, stream)
         except ExchangeFault as fault:
             if await self._met_tls(fault):
                 raise WireError(address.SPEAKS_TLS, kind="transport", sent=True, wrong_address=True) from fault
             raise self._told(fault) from fault
         self._answered = True
-        headers = _single(raw)
+        status, headers, body = answer.status, _single(answer.headers), answer.body
         if (coding := headers.get("content-encoding")) is not None:
             body = decoded(body, coding, cap=self._max_body)
         if stream is not None and not stream.taken:

@@ -40,7 +40,7 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self._raw: Any = None  # the socket: some event loops make a new object each time they are asked for it
+        self._raw: reuse.Handle | None = None
         self._watch: Any = None
         self._acked: int | None = None
         """What the kernel counted as acknowledged and not sent by us, when the connection was new; None under TLS."""
@@ -65,10 +65,10 @@ class Connection(AnswerParser, asyncio.Protocol):
         """The connection is open (`asyncio.Protocol`)."""
         self.transport = transport  # type: ignore[assignment]  # a socket's is a Transport
         self._shared.open.add(self)
-        self._raw = transport.get_extra_info("socket")
+        self._raw = reuse.handle_of(transport.get_extra_info("socket"))
         if self._raw is not None and _poll is not None:
             self._watch = _poll()
-            self._watch.register(self._raw.fileno(), _READABLE)
+            self._watch.register(self._raw[3], _READABLE)
         if transport.get_extra_info("ssl_object") is None and (seen := reuse.look(self._raw)) is not None:
             self._acked, self._came = seen.acked, seen.received
 
@@ -78,9 +78,11 @@ class Connection(AnswerParser, asyncio.Protocol):
         if self._future is None:
             self.abort()  # nobody asked: whatever it is, the next answer on this connection could be a lie
             return
-        if not self._received and self._before is not None and reuse.acknowledged(self._raw) == self._before:
-            self.fail(LineLost("the server sent something before the request came to it, which is no answer to it"))
-            return
+        if not self._received and self._before is not None:
+            seen = reuse.look(self._raw)
+            if seen is not None and seen.acked == self._before:
+                self.fail(LineLost("the server sent something before the request came to it, which is no answer to it"))
+                return
         error = self._parse(data)
         if self._taker is not None:
             error = self._pass_on(self._taker) or error
@@ -162,7 +164,7 @@ class Connection(AnswerParser, asyncio.Protocol):
             body: what is written behind `data`.
         """
         assert self.transport is not None
-        self._begin(taker)
+        self._taker = taker
         self._before = None
         self._future = future
         self.streamed = taker is not None

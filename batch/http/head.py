@@ -8,7 +8,9 @@ sends nothing.
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from batch.http import urls
 from batch.http.faults import NotSent
@@ -25,15 +27,19 @@ KEPT: Final = 64
 """Beginnings that are kept: every poll has a path of its own, and tokens change; what is in use comes back at once."""
 
 
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """The bytes of a request. No repr shows them: in a frame they would show the key in a traceback with locals."""
 
-    __slots__ = ("body", "data")
+    data: bytes
+    body: bytes = b""
+    """What follows `data`: a large body, which is not copied behind its head."""
 
-    def __init__(self, data: bytes, body: bytes = b"") -> None:
-        self.data = data
-        self.body = body
-        """What follows `data`: a large body, which is not copied behind its head."""
+    def __repr__(self) -> str:
+        return f"Sealed({len(self.data) + len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """For `rich`, which asks for the fields of what it shows: none."""
+        return []
 
 
 class Heads:

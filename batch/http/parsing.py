@@ -78,11 +78,14 @@ class AnswerParser:
         self._parser: Any = httptools.HttpResponseParser(self)
         self._pieces: list[bytes] = []  # body of a stream that was parsed and not passed on yet
         self.idle_max = math.inf
-        self._begin(None)
+        self._size = 0  # bytes of body held in memory, here or by the taker
+        self._forget()
 
-    def _begin(self, taker: Taker | None) -> None:
-        """An exchange begins: forget the answer before."""
-        self._taker = taker
+    def _forget(self) -> None:
+        """No exchange is under way: hold nothing of the one before, and be ready for the next."""
+        self._shared.held -= self._size
+        self._pieces.clear()
+        self._taker: Taker | None = None
         self._taking = False
         self._head_done = False
         self._done = False
@@ -90,18 +93,10 @@ class AnswerParser:
         self._keep = False
         self._status = 0
         self._received = 0
-        self._size = 0  # bytes of body held in memory, here or by the taker
+        self._size = 0
         self._passed = 0  # bytes of body that went to the taker
         self._headers: list[Header] = []
         self._body: list[bytes] = []
-
-    def _forget(self) -> None:
-        """An exchange is over: hold nothing of it any more."""
-        self._taker = None
-        self._pieces.clear()
-        self._shared.held -= self._size
-        self._size = 0
-        self._body = []
 
     def _parse(self, data: bytes) -> UnusableAnswer | None:
         """Parse the next bytes; return what is wrong with them."""

@@ -8,10 +8,13 @@ while. It opens and closes nothing.
 
 from __future__ import annotations
 
+import _socket  # its sockets are those of `socket` without the Python around them: twice a request
 import math
 import socket
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 SOON_S: Final = 0.5
 """A connection that is closed so soon after an answer was not closed for being idle."""
@@ -39,7 +42,7 @@ class Habit:
     close after every stream.
     """
 
-    __slots__ = ("_careful", "_distrusted_until", "_trial", "idle_max", "trusted")
+    __slots__ = ("_careful", "distrusted_until", "idle_max", "trial", "trusted")
 
     def __init__(self, *, streamed: bool) -> None:
         self.trusted = False
@@ -47,30 +50,28 @@ class Habit:
         self.idle_max = math.inf
         """For how many seconds idle connections are used again, as far as was seen."""
         self._careful = streamed
-        self._trial: object = None
-        self._distrusted_until = -math.inf
-
-    def keeps(self, now: float) -> bool:
-        """Whether a connection is worth keeping after an answer."""
-        return now >= self._distrusted_until
+        self.trial: object = None
+        """The connection that is tried now."""
+        self.distrusted_until = -math.inf
+        """Until then no connection is kept, nor used again, in seconds of the event loop."""
 
     def may_use(self, idle_s: float, now: float) -> bool:
         """Whether a connection that was idle for so long may carry the next request."""
-        if now < self._distrusted_until or idle_s >= self.idle_max:
+        if now < self.distrusted_until or idle_s >= self.idle_max:
             return False
-        return self.trusted or not self._careful or self._trial is None
+        return self.trusted or not self._careful or self.trial is None
 
     def try_it(self, connection: object, idle_s: float) -> float:
         """Use a connection that was idle for so long; for how many more seconds it must be kept open before."""
         if self.trusted:
             return 0.0
-        self._trial = connection
+        self.trial = connection
         return PROOF_S - idle_s
 
     def trial_over(self, connection: object) -> None:
         """What was made of a connection is over; another one may be tried."""
-        if self._trial is connection:
-            self._trial = None
+        if self.trial is connection:
+            self.trial = None
 
     def answered(self) -> None:
         """A request on a connection that was used before was answered."""
@@ -84,10 +85,10 @@ class Habit:
             self.trusted, self._careful = False, True
         else:
             self._careful = True
-            self._distrusted_until = now + DISTRUST_S
+            self.distrusted_until = now + DISTRUST_S
 
 
-class Look(NamedTuple):
+class Look(msgspec.Struct, frozen=True, gc=False):
     """What the kernel knows of a connection, without reading from it."""
 
     open: bool
@@ -98,7 +99,16 @@ class Look(NamedTuple):
     """How many bytes have come from there, read or not."""
 
 
-def look(raw: socket.socket | None) -> Look | None:
+Handle = tuple[int, int, int, int]
+"""Family, type, protocol and file number of a socket that belongs to an event loop."""
+
+
+def handle_of(raw: socket.socket | None) -> Handle | None:
+    """What `look` needs of a socket; some event loops give a new object each time they are asked for it."""
+    return None if raw is None else (raw.family, raw.type, raw.proto, raw.fileno())
+
+
+def look(raw: Handle | None) -> Look | None:
     """What the kernel knows of a connection; None where that cannot be known.
 
     Unlike `poll` it keeps the interpreter's lock: beside threads that want it, giving it away once a request cost more
@@ -106,10 +116,13 @@ def look(raw: socket.socket | None) -> Look | None:
     """
     if raw is None or _TCP_INFO is None:
         return None
+    borrowed = _socket.socket(*raw)
     try:
-        info = raw.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _SIZE)
-    except (OSError, NotImplementedError):
+        info = borrowed.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _SIZE)
+    except OSError:
         return None
+    finally:
+        borrowed.detach()  # else it would close what belongs to the event loop
     if len(info) < _SIZE:
         return None
     acked, received = _COUNTS(info, _ACKED)
@@ -118,21 +131,26 @@ def look(raw: socket.socket | None) -> Look | None:
     return Look(info[0] == _ESTABLISHED, acked, received)
 
 
-def holds_nothing(raw: socket.socket) -> bool:
+def holds_nothing(raw: Handle | None) -> bool:
     """Whether it is certain that the kernel holds no unread byte of a connection, packed or not."""
-    try:
-        return raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO) == 0
-    except (OSError, NotImplementedError):
+    if raw is None:
         return False
+    borrowed = _socket.socket(*raw)
+    try:
+        return borrowed.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO) == 0
+    except OSError:
+        return False
+    finally:
+        borrowed.detach()
 
 
-def acknowledged(raw: socket.socket | None) -> int | None:
+def acknowledged(raw: Handle | None) -> int | None:
     """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
     seen = look(raw)
     return None if seen is None else seen.acked
 
 
-def never_arrived(raw: socket.socket | None, before: int | None, exc: Exception | None) -> bool:
+def never_arrived(raw: Handle | None, before: int | None, exc: Exception | None) -> bool:
     """Whether a lost connection had been closed by the server before the request came to it.
 
     It said so with its last packet, in which it also says how much it has received: nothing of this request. A reset

@@ -34,7 +34,7 @@ class Shelf:
 
     def keep(self, connection: Connection, now: float) -> None:
         """Keep a connection for the next request, unless its server is known to close it at once."""
-        if not self.habit.keeps(now):
+        if now < self.habit.distrusted_until:
             connection.abort()
             return
         connection.reused = True

@@ -69,27 +69,36 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         while True:
-            connection = self._ready(loop.time()) or await self._tried() or await self._dialer.connect(self._shared)
-            shelf = self._streamed if connection.streamed else self._whole
+            now = loop.time()
+            connection = self._whole.take(now) if self._whole.habit.trusted else None
+            if connection is None:
+                connection = self._streamed.take(now) if self._streamed.habit.trusted else None
+            if connection is None:  # the server is not known to keep them, or all are in use
+                connection = await self._tried() or await self._dialer.connect(self._shared)
+            habit = (self._streamed if connection.streamed else self._whole).habit
             idle_s = loop.time() - connection.idle_since
             future: asyncio.Future[Answer] = loop.create_future()
             connection.send(request.data, future, taker, body=request.body)
             try:
-                _has_left(taker, asks=asks)
+                if taker is not None:
+                    taker.sent()
+                if asks and failpoints.armed:
+                    failpoints.hit("sent.left")  # a process that dies here does not know what came
                 answer = await future
             except NeverReached:
-                shelf.habit.closed(idle_s, loop.time())
+                habit.closed(idle_s, loop.time())
                 continue  # on another connection: nobody has read it, so nothing was bought
             except Unanswered:
-                shelf.habit.closed(idle_s, loop.time())
+                habit.closed(idle_s, loop.time())
                 raise
             except BaseException:
                 connection.abort()  # cancelled: an answer still to come must not meet the next request
                 raise
             finally:
-                shelf.habit.trial_over(connection)
-            if connection.reused:
-                shelf.habit.answered()
+                if habit.trial is not None:
+                    habit.trial_over(connection)
+            if connection.reused and not habit.trusted:
+                habit.answered()
             if not connection.closed:
                 (self._whole if taker is None else self._streamed).keep(connection, loop.time())
             return answer
@@ -102,13 +111,6 @@ class Transport:
             self._emptied = asyncio.get_running_loop().create_future()
             with anyio.move_on_after(1):  # a TLS peer that never answers must not hold up the exit
                 await self._emptied
-
-    def _ready(self, now: float) -> Connection | None:
-        """A connection that may be used at once, because the server is known to keep them."""
-        whole, streamed = self._whole, self._streamed
-        if whole.habit.trusted and (connection := whole.take(now)) is not None:
-            return connection
-        return streamed.take(now) if streamed.habit.trusted else None
 
     async def _tried(self) -> Connection | None:
         """A connection of a server that is not known to keep any, once it was kept for a moment."""
@@ -148,14 +150,3 @@ class Transport:
         self._streamed.lost(connection, now)
         if not self._shared.open and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
-
-
-def _has_left(taker: Taker | None, *, asks: bool) -> None:
-    """The request has been handed to the operating system; what asks for something passes a failpoint then.
-
-    A process that dies there has sent and does not know what came.
-    """
-    if taker is not None:
-        taker.sent()
-    if asks:
-        failpoints.hit("sent.left")

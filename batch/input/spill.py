@@ -180,8 +180,13 @@ class Spill:
         # From each batch by itself: to take from all at once, Arrow first puts all text of the spill together.
         batches = []
         for number, run in groupby(indices, lambda index: bisect_right(self._starts, index) - 1):
-            places = pa.array([index - self._starts[number] for index in run], pa.int64())
-            batches.append(cast_batch(self._batches[number].take(places), self.schema))
+            places = [index - self._starts[number] for index in run]
+            first, batch = places[0], self._batches[number]
+            if places == list(range(first, first + len(places))):  # nearly always: all rows of a range settle
+                batch = batch.slice(first, len(places))
+            else:
+                batch = batch.take(pa.array(places, pa.int64()))
+            batches.append(cast_batch(batch, self.schema))
         self._let_go()
         return pa.Table.from_batches(batches, self.schema)
 

@@ -74,9 +74,10 @@ class Group:
         bytes: about how large they are.
         error: what a job raised; its transaction was undone, and its caller gets the error.
         done: whether it is written, or will never be.
+        waiters: what those await who wait for it.
     """
 
-    __slots__ = ("_waiters", "bytes", "done", "error", "jobs", "records", "rows")
+    __slots__ = ("bytes", "done", "error", "jobs", "records", "rows", "waiters")
 
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _STATEMENTS}
@@ -85,18 +86,18 @@ class Group:
         self.bytes = 0
         self.error: Exception | None = None
         self.done = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[asyncio.Future[None]] = []
 
     def waiter(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """What to await until `finish`, for a group that is not done."""
         waiter = loop.create_future()  # one for each who waits: a cancel of one must not reach the others
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         return waiter
 
     def finish(self) -> None:
         """Wake all who wait; for the event loop."""
         self.done = True
-        for waiter in self._waiters:
+        for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,7 +28,6 @@ _FIRST_CALL: Final = -(1 << 63)
 
 _call = msgspec.msgpack.Decoder(Call).decode
 _outcome = msgspec.msgpack.Decoder(Outcome).decode
-V = TypeVar("V", Call, Outcome)
 
 
 class FinalCall(NamedTuple):
@@ -42,32 +41,6 @@ class FinalCall(NamedTuple):
     record: Call
 
 
-class _Values(Generic[V]):
-    """Values by number, each with its size."""
-
-    def __init__(self) -> None:
-        self._kept: dict[int, tuple[V, int]] = {}
-
-    def set(self, number: int, value: V, size: int) -> int:
-        """Keep a value, in place of another of this number; returns the bytes that it takes more than that."""
-        before = self._kept.get(number)
-        self._kept[number] = value, size
-        return size if before is None else size - before[1]
-
-    def drop(self, numbers: Iterable[int]) -> int:
-        """Forget values; returns the bytes that they took."""
-        size = 0
-        for number in numbers:
-            if (found := self._kept.pop(number, None)) is not None:
-                size += found[1]
-        return size
-
-    def get(self, number: int) -> V | None:
-        """The value of this number, or None."""
-        found = self._kept.get(number)
-        return None if found is None else found[0]
-
-
 class Recent:
     """The calls and outcomes of this process that wait to be published; the event loop writes it, any thread reads it.
 
@@ -79,8 +52,9 @@ class Recent:
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._calls: _Values[Call] = _Values()
-        self._outcomes: _Values[Outcome] = _Values()
+        self._calls: dict[int, tuple[Call, int]] = {}
+        """By number, each with its size."""
+        self._outcomes: dict[int, tuple[Outcome, int]] = {}
         self._most = most_bytes
         self.bytes = 0
 
@@ -92,11 +66,12 @@ class Recent:
             record: as the ledger has it.
             size: bytes that it has there.
         """
+        if (before := self._calls.pop(call, None)) is not None:
+            self.bytes -= before[1]
         size += _VALUE_BYTES
-        if self.bytes + size > self._most:
-            self.bytes -= self._calls.drop((call,))
-        else:
-            self.bytes += self._calls.set(call, record, size)
+        if self.bytes + size <= self._most:
+            self._calls[call] = record, size
+            self.bytes += size
 
     def add_outcome(self, work_id: int, outcome: Outcome, size: int) -> None:
         """Keep the outcome of a row.
@@ -106,23 +81,31 @@ class Recent:
             outcome: as the ledger has it.
             size: bytes that it has there.
         """
+        if (before := self._outcomes.pop(work_id, None)) is not None:
+            self.bytes -= before[1]
         size += _VALUE_BYTES + sum(map(sys.getsizeof, (outcome.answer, outcome.reasoning, outcome.messages)))
-        if self.bytes + size > self._most:
-            self.bytes -= self._outcomes.drop((work_id,))
-        else:
-            self.bytes += self._outcomes.set(work_id, outcome, size)
+        if self.bytes + size <= self._most:
+            self._outcomes[work_id] = outcome, size
+            self.bytes += size
 
     def forget(self, calls: Iterable[int], work_ids: Iterable[int]) -> None:
         """Forget what is published: the numbers of rows are given again."""
-        self.bytes -= self._calls.drop(calls) + self._outcomes.drop(work_ids)
+        for call in calls:
+            if (record := self._calls.pop(call, None)) is not None:
+                self.bytes -= record[1]
+        for work_id in work_ids:
+            if (outcome := self._outcomes.pop(work_id, None)) is not None:
+                self.bytes -= outcome[1]
 
     def call(self, call: int) -> Call | None:
         """The final state of a call, or None if it is not here."""
-        return self._calls.get(call)
+        found = self._calls.get(call)
+        return None if found is None else found[0]
 
     def outcome(self, work_id: int) -> Outcome | None:
         """The outcome of a row, or None if it is not here."""
-        return self._outcomes.get(work_id)
+        found = self._outcomes.get(work_id)
+        return None if found is None else found[0]
 
 
 class UnpublishedReader(IndexReader):

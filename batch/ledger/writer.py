@@ -143,12 +143,15 @@ class Ledger:
         if hold:
             records.append(("held", (call,), 40))
         if outcome is not None:
-            records.append(self._outcome(*outcome))
+            records.append(settled := outcome_record(*outcome))
+            self.recent.add_outcome(*outcome, settled[2])
         self._queue.put(records)
 
     def settled(self, work_id: int, outcome: Outcome) -> None:
         """Record the outcome of a row that has no call of its own."""
-        self._queue.put((self._outcome(work_id, outcome),))
+        record = outcome_record(work_id, outcome)
+        self.recent.add_outcome(work_id, outcome, record[2])
+        self._queue.put((record,))
 
     def note(self, key: str, value: str) -> None:
         """Record a value that is kept beside the runs; `LedgerReader.meta` reads it."""
@@ -164,10 +167,19 @@ class Ledger:
         Raises:
             StorageError: a commit failed; the run must end.
         """
-        if (group := self._queue.latest) is not None and not group.done:
-            await group.waiter(self._loop)
+        if (waiter := self.uncommitted()) is not None:
+            await waiter
         if self.broken is not None:
             raise self.broken
+
+    def uncommitted(self) -> asyncio.Future[None] | None:
+        """What `committed` awaits before it looks at `broken`; None when everything is durable."""
+        group = self._queue.latest
+        if group is None or group.done:
+            return None
+        waiter = self._loop.create_future()  # one for each who waits: a cancel of one must not reach the others
+        group.waiters.append(waiter)
+        return waiter
 
     # -- cold path ----------------------------------------------------------------------------------------------
 
@@ -240,11 +252,6 @@ class Ledger:
         self._on_broken = call
 
     # -- inside -------------------------------------------------------------------------------------------------
-
-    def _outcome(self, work_id: int, outcome: Outcome) -> Written:
-        record = outcome_record(work_id, outcome)
-        self.recent.add_outcome(work_id, outcome, record[2])
-        return record
 
     def _write_groups(self) -> None:
         while True:

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import msgspec
 
 from batch.core.records import Usage
 from batch.limits.outage import Observation
@@ -24,46 +25,31 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S: Final = 1.0  # a stale lease waits at most so long before it asks its budgets again
 
 
-class Lease:
-    """The right to send one call, and the slot it takes. Give it back once; a second time is harmless.
+class Lease(msgspec.Struct, eq=False):
+    """The right to send one call, and the slot it takes. Give it back once; a second time is harmless."""
 
-    Args:
-        limiter: who granted it, and takes it back.
-        model: whose slot it holds besides the job's.
-        granted_at: monotonic seconds.
-        waited_s: how long its caller was held back.
-        row: which row the call is for.
-        weight: what the call counts for; None counts no tokens.
-    """
-
-    __slots__ = ("_limiter", "granted_at", "grants", "model", "open", "probe", "row", "wait_ms", "weight")
-
-    def __init__(
-        self,
-        limiter: Limiter,
-        model: ModelLimits,
-        granted_at: float,
-        waited_s: float,
-        *,
-        row: int,
-        weight: TokenWeight | None,
-    ) -> None:
-        self._limiter = limiter
-        self.model = model
-        self.granted_at = granted_at
-        self.wait_ms = int(waited_s * 1000)
-        self.row = row
-        self.weight = weight
-        self.grants: tuple[Grant | None, Grant | None] = (None, None)
-        """The tokens reserved for it: the model's and the job's."""
-        self.probe = False
-        """Its call asks, during an outage, whether the provider answers again."""
-        self.open = True
-        """Its slot is still taken."""
+    limiter: Limiter
+    """Who granted it, and takes it back."""
+    model: ModelLimits
+    """Whose slot it holds besides the job's."""
+    granted_at: float
+    """In monotonic seconds."""
+    wait_ms: int = 0
+    """How long its caller was held back."""
+    row: int = 0
+    """Which row the call is for."""
+    weight: TokenWeight | None = None
+    """What the call counts for; None counts no tokens."""
+    grants: tuple[Grant | None, Grant | None] = (None, None)
+    """The tokens reserved for it: the model's and the job's."""
+    probe: bool = False
+    """Its call asks, during an outage, whether the provider answers again."""
+    open: bool = True
+    """Its slot is still taken."""
 
     def taken(self) -> None:
         """The provider took the call and works on it; the slot stays with it."""
-        self._limiter.record_success(self)
+        self.limiter.record_success(self)
 
     def release(self, observed: Observation = "nothing", usage: Usage | None = None, why: str = "") -> None:
         """Free the slot. Call it right after the outcome's record was queued, with no await in between.
@@ -73,16 +59,14 @@ class Lease:
             usage: the tokens it was billed for, if that is known.
             why: of a call that failed.
         """
-        if self.open:
-            self.open = False
-            self._limiter.freed(self, observed, usage, why)
+        self.limiter.take_back(self, observed, usage, why)
 
     def settle(self, amount: float) -> None:
         """Correct what it has reserved, of its model and of the job, to `amount` tokens."""
-        now = self._limiter.clock.monotonic()
+        now = self.limiter.clock.monotonic()
         of_model, of_job = self.grants
         self.model.rates.settle(of_model, amount, now)
-        self._limiter.rates.settle(of_job, amount, now)
+        self.limiter.rates.settle(of_job, amount, now)
 
     async def depart(self) -> None:
         """Return when the bytes of the call may leave: nearly always at once.
@@ -90,7 +74,7 @@ class Lease:
         It waits when departures would bunch, and when the grant has gone stale: then for the pause and the tokens
         again, keeping the slot.
         """
-        clock, model, job = self._limiter.clock, self.model.rates, self._limiter.rates
+        clock, model, job = self.limiter.clock, self.model.rates, self.limiter.rates
         while True:
             if model.requests.per_minute is not None:
                 await model.requests.leave(clock.monotonic())
@@ -106,11 +90,11 @@ class Lease:
     async def _grant_again(self) -> None:
         """Give the tokens back and reserve them anew, once the model's pause is over and they may go."""
         self.settle(0.0)
-        clock, model, job = self._limiter.clock, self.model, self._limiter.rates
+        clock, model, job = self.limiter.clock, self.model, self.limiter.rates
         while True:
             now = clock.monotonic()
             amount = model.amount(self.weight)
-            shut_s = self._limiter.shut_for()
+            shut_s = self.limiter.shut_for()
             wait_s = max(
                 shut_s, model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now)
             )

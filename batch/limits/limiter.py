@@ -21,10 +21,6 @@ never passed over. Only the heads of the queues look at the budgets. A head that
 for the job's budgets, in order of arrival; one that its own model holds back stands in nobody's way, and neither does
 one whose model has its share of the slots (`shares`) while another wants some.
 
-For example, 100 requests per minute for the job, and of its two models one takes 6. Fifty callers of each wait. Every
-ten seconds the first of the slow model is let go by its own limit, came before all who wait now for the other, and is
-next; the other 94 go to the fast model.
-
 One event loop owns a `Limiter`; there is no lock, because nothing awaits between reading a budget and spending it.
 """
 
@@ -153,8 +149,12 @@ class Limiter:
         """
         # Whoever waits for another model is held back by that one's own limits, or by its share of the slots.
         free = self.in_flight < self.concurrency and limits.in_flight < limits.slots.limit and not limits.queue
-        limited = self._closed or self.rates.in_force or self.hours is not None or limits.held
-        return self._grant(limits, row, weight) if free and not limited and self._shares(limits) else None
+        limited = self._closed or self.rates.in_force or self.hours is not None or limits.closed
+        if limited or not free or limits.parked_until is not None or limits.paused_until:
+            return None
+        if limits.rates.in_force or limits.outage.ongoing or (len(self.models) > 1 and not self._shares(limits)):
+            return None
+        return self._grant(limits, row, weight)
 
     async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
@@ -263,8 +263,7 @@ class Limiter:
         """
         if self.hours is None:
             return 0.0
-        before = self.hours.shut_s
-        wait_s = self.hours.wait()
+        before, wait_s = self.hours.shut_s, self.hours.wait()
         if (passed_s := self.hours.shut_s - before) > 0:
             for limits in self.models.values():
                 limits.outage.pass_over(passed_s)
@@ -274,7 +273,7 @@ class Limiter:
         self, limits: ModelLimits, row: int, weight: TokenWeight | None, *, asked_at: float | None = None
     ) -> Lease:
         now = self.clock.monotonic()
-        lease = Lease(self, limits, now, 0.0 if asked_at is None else now - asked_at, row=row, weight=weight)
+        lease = Lease(self, limits, now, 0 if asked_at is None else int((now - asked_at) * 1000), row, weight)
         limits.asked = True
         self.in_flight += 1
         limits.in_flight += 1
@@ -290,7 +289,7 @@ class Limiter:
         limits = self.model(model)
         self.in_flight += 1
         limits.in_flight += 1
-        return Lease(self, limits, self.clock.monotonic(), 0.0, row=0, weight=None)
+        return Lease(self, limits, self.clock.monotonic())
 
     def close(self) -> None:
         """Take no new sends; wake everybody who waits for one with `LimiterClosed`."""
@@ -315,15 +314,20 @@ class Limiter:
         if lease.model.answered(lease.granted_at):
             self._serve()
 
-    def freed(self, lease: Lease, observed: Observation, usage: Usage | None, why: str = "") -> None:
-        """Take a lease back; called by `Lease.release` only.
+    def take_back(
+        self, lease: Lease, observed: Observation = "nothing", usage: Usage | None = None, why: str = ""
+    ) -> None:
+        """Free the slot of a lease; a second time is harmless. Nothing may await between its record and this.
 
         Args:
-            lease: it counts no longer.
+            lease: given back.
             observed: what its call told about the provider.
             usage: the tokens it was billed for, if that is known.
             why: of a call that failed.
         """
+        if not lease.open:
+            return
+        lease.open = False
         limits = lease.model
         if lease.probe:
             limits.outage.probing = False

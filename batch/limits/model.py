@@ -108,12 +108,6 @@ class ModelLimits:
             return None
         return max(self.pause_left(now), probe_in, self.rates.wait(self.amount(weight), now))
 
-    @property
-    def held(self) -> bool:
-        """Whether anything but the number of calls in flight may hold a call back, or has to know of it."""
-        parked = self.closed or self.parked_until is not None
-        return parked or self.rates.in_force or self.outage.ongoing or bool(self.paused_until)
-
     def pause_left(self, now: float) -> float:
         """The seconds until the provider's pause is over; 0 without one."""
         if self.paused_until <= now:
@@ -139,7 +133,7 @@ class ModelLimits:
 
     def answered(self, granted_at: float) -> bool:
         """The provider took a call that was granted then; whether there is more room than before."""
-        ended = self.outage.answered(granted_at)
+        ended = not self.outage.calm and self.outage.answered(granted_at)
         if ended:
             self.slots.restore()
             logger().info("provider_answers_again", **self._which)

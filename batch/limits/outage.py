@@ -55,6 +55,8 @@ class OutageDetector:
         self._refill = max(1.0, concurrency / 10)
         self._budget = self._capacity
         self._budget_at = 0.0
+        self.calm = True
+        """The last call was answered, and the budget for retries is full: another answer changes nothing."""
         self.last_error = ""
         """Of the last call that failed, as far as it fits into a line."""
         self.ongoing = False
@@ -81,6 +83,7 @@ class OutageDetector:
         self._silent_since = None
         self._interval_s = FIRST_PROBE_S
         self._budget = min(self._capacity, self._budget + GIVEN_BACK)
+        self.calm = self._budget == self._capacity
         return ended
 
     def failed(self, row: int, now: float, *, how: Observation, why: str = "") -> bool:
@@ -95,6 +98,7 @@ class OutageDetector:
         Returns:
             Whether an outage began with it.
         """
+        self.calm = False
         self.last_error = why[:LONGEST_WHY]
         if self._silent_since is None:
             self._silent_since = now
@@ -134,6 +138,7 @@ class OutageDetector:
         """Take one retry from the budget, and tell how many seconds it must wait for its turn."""
         self._budget = min(self._capacity, self._budget + max(0.0, now - self._budget_at) * self._refill)
         self._budget_at = now
+        self.calm = False
         # Below zero it is a debt, and each retry waits until the refill has paid for it: so they leave one by one.
         self._budget -= 1.0
         return max(0.0, -self._budget / self._refill)

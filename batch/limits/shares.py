@@ -8,7 +8,8 @@ while another wants one, and is back at its part when its calls have ended.
 A model wants as many slots as it may have at all while somebody waits whom it would let go. One that holds nobody up
 wants what it holds. While rows of it are still to come (`expected`), it wants more than that: all it may have until its
 first call, for two models that start together would else go in the order of their names; from then on a fourth of an
-even part, so that a model that stalls with all it borrowed leaves the others something to go on with.
+even part, so that a model that stalls with all it borrowed leaves the others something to go on with. And who holds a
+slot leaves one for each model that holds none.
 
 For example, 20 slots and two models. While the second has nothing to send, the first takes 18. Now its answers take ten
 minutes. The second has two slots at once, and each that the first gives back, until both have ten.

@@ -161,7 +161,9 @@ class Prices:
         lane: str = "sync",
     ) -> Charge | None:
         """What a call of these tokens costs, or None when there is no price for it; the rest is as in `rates`."""
-        for line in self._now(provider, model, at_us, tier, lane):
+        known = self._latest.get((provider, model, tier, lane))  # once a call: `_now` where that is of another minute
+        current = known is not None and known[0] == at_us // _MINUTE_US
+        for line in known[1] if known and current else self._now(provider, model, at_us, tier, lane):
             if line.holds(usage.prompt_tokens, usage.completion_tokens):
                 return Charge(line.cost(usage), line.currency, line.id)
         return None

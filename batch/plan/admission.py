@@ -71,7 +71,7 @@ class RangePlan(msgspec.Struct, frozen=True):
         """One of its rows as the ledger will have it: the values of a `PendingRow`."""
         row = self.rows[place]
         where = row.row_number, row.part, row.fingerprint, row.variant_no
-        return self.first_work + place, self.range, row.idx, row.row_id, row.variant, *where
+        return self.first_work + place, self.range, row.idx, row.row_id, row.variant, *where, None
 
     @property
     def to_send(self) -> int:
@@ -93,7 +93,11 @@ def spilled_rows(rows: list[Admitted]) -> int:
     return rows[-1].idx + 1 if rows else 0
 
 
-def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Callable[[apsw.Connection], InLedger]:
+Admit = Callable[[apsw.Connection], InLedger]
+"""A transaction that admits a range."""
+
+
+def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
     """The transaction that makes a range durable: places, pending rows, the pass and its position, all or nothing.
 
     Args:

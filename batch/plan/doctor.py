@@ -52,6 +52,7 @@ AREAS: Final[dict[str, str]] = {
     "certificates": "Whose certificates are trusted, by SSL_CERT_FILE and SSL_CERT_DIR.",
     "name": "Whether the name of the provider's host can be looked up.",
     "connection": "Whether a connection to the provider comes about, TLS included.",
+    "TLS": "How the connection is secured, and until when the provider's certificate is valid.",
     "clock": "Whether the clock of this machine agrees with the provider's (the Date header of its answer).",
     "answer": "What the provider says to one request that is never billed: its list of models, or a request without a "
     "model where it has no list.",

@@ -8,7 +8,9 @@ chat request without a model: credentials are looked at before the body is, and 
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -22,12 +24,15 @@ from batch.core.errors import WireError
 from batch.core.records import NO_SUCH_PATH, Failure, Incoming, Outgoing, Request
 from batch.http import environment, urls
 from batch.http.client import Client
+from batch.http.urls import Url
 from batch.job.job import Job
 from batch.plan.doctor import Finding
 from batch.providers.registry import Endpoint, likelier_url
 
 ANSWER_S: Final = 20.0
 NAME_S: Final = 10.0
+SOON_S: Final = 14 * 86_400.0
+"""A certificate that ends within that time is worth a look."""
 APART_S: Final = 30.0
 """Seconds by which two clocks may differ: the header has whole seconds, and takes its time."""
 WRONG_S: Final = 300.0
@@ -59,6 +64,8 @@ async def of_provider(job: Job, endpoint: Endpoint, clock: Clock) -> AsyncIterat
             incoming = await client.exchange(_catalogue(job, endpoint))
             took_s = clock.monotonic() - began
             yield Finding("connection", "ok", f"to {endpoint.base_url}, answered after {describe(took_s)}")
+            if url.scheme == "https" and not proxied and (secured := await _tls(url, clock)) is not None:
+                yield secured
             if (compared := _clock(incoming.headers, began_us + int(took_s / 2 * MICROSECONDS))) is not None:
                 yield compared
             models = _models(incoming)
@@ -102,6 +109,31 @@ async def _name(host: str) -> Finding:
 
 def _look_up(host: str) -> list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str | int, ...]]]:
     return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)  # type: ignore[return-value]  # no bytes among them
+
+
+async def _tls(url: Url, clock: Clock) -> Finding | None:
+    """How connections are secured, by one more of them; None where it did not come about a second time."""
+    shaken = None
+    with anyio.move_on_after(NAME_S), suppress(OSError):
+        shaken = await to_thread.run_sync(_handshake, url.host, url.port_used, abandon_on_cancel=True)
+    if shaken is None:
+        return None
+    version, ends = shaken
+    left_s = ssl.cert_time_to_seconds(ends) - clock.now_us() / MICROSECONDS
+    text = f"{version}, the certificate is valid until {ends}"
+    if left_s < SOON_S:
+        return Finding("TLS", "look", text, f"It ends in {describe(left_s)}: whoever runs the server must renew it.")
+    return Finding("TLS", "ok", text)
+
+
+def _handshake(host: str, port: int) -> tuple[str, str] | None:
+    context = environment.certificates()
+    with (
+        socket.create_connection((host, port), NAME_S) as plain,
+        context.wrap_socket(plain, server_hostname=host) as tls,
+    ):
+        ends = (tls.getpeercert() or {}).get("notAfter")
+        return (tls.version() or "TLS", ends) if isinstance(ends, str) else None
 
 
 def _empty(job: Job, endpoint: Endpoint) -> Outgoing:

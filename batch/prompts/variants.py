@@ -199,7 +199,8 @@ class Variants:
                 variant = _variant(model if job.model.names else "", name)
                 shared: dict[str, Any] = {"service": service, "labels": labels, "model": model}
                 self._all.append(Variant(job, tools, prompt, **shared, name=variant, number=len(self._all)))
-        self._named = {variant.name: variant for variant in self._all}
+        self.by_name = {variant.name: variant for variant in self._all}
+        """By name, the empty one for a job of one."""
         self.columns: frozenset[str] = frozenset().union(*(variant.columns for variant in self._all))
         self.texts: frozenset[str] = frozenset().union(*(variant.texts for variant in self._all))
         self.files = {name: digest for _, prompt in prompts for name, digest in prompt.files.items()}
@@ -226,11 +227,7 @@ class Variants:
 
     def named(self, variant: str) -> Variant | None:
         """The variant of this name, if the job has it."""
-        return self._named.get(variant)
-
-    def unpacked(self, variant: str, packed: Packed) -> RowRequest:
-        """The request that a variant of the job packed."""
-        return self._named[variant].unpacked(packed)
+        return self.by_name.get(variant)
 
     def check(self, names: Collection[str]) -> list[str]:
         """What is wrong with any of them for an input with these columns, each fault once."""
@@ -242,11 +239,16 @@ class Variants:
 
 
 def old_models(request: Mapping[str, Any]) -> dict[str, str]:
-    """The model of each variant of an old run, from the request part of its job that the run stored."""
+    """The model of each variant of an old run, from the request part of its job that the run stored.
+
+    Of a run whose job is lost, as after `rebuild` without its file, nothing is known but that it asked.
+    """
     names = request.get("names") or []
     prompts = request.get("variants") or {"": None}
     return {
-        _variant(model if names else "", prompt): model for model in names or [request["model"]] for prompt in prompts
+        _variant(model if names else "", prompt): model
+        for model in names or [request.get("model", "")]
+        for prompt in prompts
     }
 
 

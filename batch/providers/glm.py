@@ -109,28 +109,26 @@ class Glm:
             self._sign(signed)
         return self._get
 
-    def _headers(self, call_id: str) -> Headers:
-        signed = self._credentials.headers()
+    def _asking(self, path: str, request: Request, call_id: str, *, stream: bool = False) -> Outgoing:
+        service, signed = self.service, self._credentials.headers()
         if signed is not self._signed:
             self._sign(signed)
-        header = self.service.call_id_header
-        return (*self._post, (header, call_id)) if header else self._post
-
-    def _body(self, request: Request, call_id: str, *, stream: bool = False) -> bytes:
-        members = body.write(self.service, request)
+        header = service.call_id_header
+        members = body.write(service, request)
         if stream:
             members["stream"] = True
-        if "request_id" not in self.service.never_send:
+        if "request_id" not in service.never_send:
             members["request_id"] = call_id
-        return loose_json.encode(members)
+        headers = (*self._post, (header, call_id)) if header else self._post
+        return Outgoing(path, headers, loose_json.encode(members))
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions."""
-        return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id))
+        return self._asking("/chat/completions", request, call_id)
 
     def stream(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions, answered in pieces; the usage comes with the last of them, unasked."""
-        return Outgoing("/chat/completions", self._headers(call_id), self._body(request, call_id, stream=True))
+        return self._asking("/chat/completions", request, call_id, stream=True)
 
     def folding(self) -> Folding:
         """A new `Folding`, which puts the pieces of an answer to `stream` together."""
@@ -138,7 +136,7 @@ class Glm:
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """POST /async/chat/completions."""
-        return Outgoing("/async/chat/completions", self._headers(call_id), self._body(request, call_id))
+        return self._asking("/async/chat/completions", request, call_id)
 
     def poll(self, task_id: str) -> Outgoing:
         """GET /async-result/{id}; the id is opaque and is escaped."""

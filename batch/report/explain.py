@@ -39,6 +39,7 @@ from batch.report.cost.public import COST_KEYS
 from batch.report.cost.reconcile import KINDS as DIFFERENCES
 from batch.report.cost.reconcile_public import DIFFERENCE_KEYS
 from batch.report.cost.waste import WASTE
+from batch.report.figures.filters import FILTERS
 from batch.report.forecast_json import KEYS as ESTIMATE
 from batch.report.row import STAGES
 from batch.run.metric_families import METRICS
@@ -285,6 +286,7 @@ _WORDS = (
     ("difference", "how a book and a bill differ", DIFFERENCES),
     ("cost.", "key of cost --json", COST_KEYS),
     ("reconcile.", "key of cost --reconcile --json", DIFFERENCE_KEYS),
+    ("filter", "what rows can be asked for by in the pages and addresses of view", FILTERS),
 )
 """What stands before the word in the name of its topic, what kind of thing it is, and the table with its text."""
 

@@ -102,7 +102,7 @@ def _write(path: Path, schema: pa.Schema, parts: Sequence[Path], *, failed: bool
     writer: Writer | None = None
     rows = 0
     try:
-        writer = _WRITERS[path.suffix.lower()](stream, schema)
+        writer = WRITERS[path.suffix.lower()](stream, schema)
         for batch in _batches(parts, schema, failed=failed):
             writer.rows(batch)
             rows += batch.num_rows
@@ -305,8 +305,9 @@ class Csv:
         return '"' + text.replace('"', '""') + '"'
 
 
-_WRITERS: Final[dict[str, Callable[[IO[bytes], pa.Schema], Writer]]] = {
+WRITERS: Final[dict[str, Callable[[IO[bytes], pa.Schema], Writer]]] = {
     ".csv": Csv,
     ".jsonl": _Jsonl,
     ".xlsx": sheet.Sheet,
 }
+"""What writes each format, by the ending of the file."""

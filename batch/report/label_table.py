@@ -125,8 +125,7 @@ def texts(column: Any) -> Any:
     """A column of names, truth values or numbers as texts; null stays null."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
+        column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_null(kind):
         return pa.nulls(len(column), pa.string())
     return column if kind == pa.string() else column.cast(pa.string())

@@ -20,24 +20,20 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.core.arrowtypes import is_json
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
 from batch.core.flags import TIE
-from batch.labels.votes import count_votes
 from batch.report.doubt import BELOW, REASONS, Doubt, Judged, Reason, doubt
-from batch.report.export import plain, target_of
-from batch.report.label_table import MOST_CLASSES, LabelTable, has_flag, input_fields, part_batches, texts
-from batch.report.review_files import FORMS, Doubtful, Form, Result
+from batch.report.export import target_of
+from batch.report.label_table import MOST_CLASSES, LabelTable, has_flag, part_batches, texts
+from batch.report.review_files import FORMS, Doubtful, Form
+from batch.report.reviewed import columns_shown, dicts, input_columns, reviewed
 
 JUDGED_ROWS: Final = 65_536
 READ_ROWS: Final = 500
 SPARE: Final = 1_000
 """Rows beyond those that are wanted that are kept before the least doubtful ones are dropped."""
 _JUDGED: Final = ("row_id", "row_number", "status", "flags", "error_kind", "retryable", "agreement", "confidence")
-_SHOWN: Final = ("row_id", "row_number", "variant", "model_asked", "answer", "error_message", "agreement", "confidence")
-_LABEL: Final = "\0label"
-"""Where a row has its label as text, beside its columns."""
 _ENDINGS: Final[dict[str, Form]] = {".jsonl": "jsonl", ".csv": "csv"}
 
 
@@ -117,7 +113,7 @@ class _Finder:
     """Goes over the table and gives the doubtful rows, in its order."""
 
     def __init__(self, table: LabelTable, below: float) -> None:
-        self.inputs = [field for field in input_fields(table.schema) if not _is_bytes(field.type)]
+        self.inputs = input_columns(table.schema)
         self.names: list[str] = [field.name for field in self.inputs]
         self.classes: set[str] = set(table.names)
         self.reasons: Counter[Reason] = Counter()
@@ -182,14 +178,13 @@ class _Finder:
     def _whole(self, part: Path, places: list[int], doubts: list[Doubt]) -> Iterator[Doubtful]:
         rows = groupby(self._read(part, places), key=lambda row: row["row_id"])
         for why, (_, group) in zip(doubts, rows, strict=True):
-            yield _row(list(group), why, self.names)
+            yield reviewed(list(group), why, self.names)
 
     def _read(self, part: Path, places: list[int]) -> Iterator[dict[str, Any]]:
         """The results at these places of a part."""
         table = self._table
         fields = {field.name: field for field in self.inputs}
-        ours = [name for name in _SHOWN if name in table.schema.names]
-        columns = list(dict.fromkeys([*fields, *ours, table.label]))
+        columns = list(columns_shown(table.schema, table.label))
         start = first = 0
         for batch in part_batches(part, table.schema, columns, rows=READ_ROWS):
             end = start + batch.num_rows
@@ -198,7 +193,7 @@ class _Finder:
                 last += 1
             if last > first:
                 taken = batch.take(pa.array([place - start for place in places[first:last]], pa.int64()))
-                yield from _dicts(taken, fields, table.label)
+                yield from dicts(taken, fields, table.label)
             start, first = end, last
 
 
@@ -214,57 +209,6 @@ def _failed(columns: dict[str, Any]) -> Any:
     readable = pc.fill_null(pc.not_equal(columns["error_kind"], "input"), fill_value=True)
     lasting = pc.invert(pc.fill_null(columns["retryable"], fill_value=False))
     return pc.and_(failed, pc.and_(readable, lasting))
-
-
-def _dicts(batch: pa.RecordBatch, fields: dict[str, pa.Field], label: str) -> Iterator[dict[str, Any]]:
-    columns = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        values = plain(column)
-        if name in fields and is_json(fields[name]):
-            values = [_loaded(value) for value in values]
-        columns[name] = values
-    columns[_LABEL] = texts(batch.column(label)).to_pylist()
-    for cells in zip(*columns.values(), strict=True):
-        yield dict(zip(columns, cells, strict=True))
-
-
-def _loaded(text: Any) -> Any:
-    """JSON text as what it says; text that is none stays text."""
-    try:
-        return text if text is None else msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return text
-
-
-def _row(results: list[dict[str, Any]], why: Doubt, inputs: Sequence[str]) -> Doubtful:
-    first = results[0]
-    labels = count_votes(row[_LABEL] for row in results)
-    return Doubtful(
-        row_id=first["row_id"],
-        row_number=first["row_number"],
-        reasons=why.reasons,
-        certainty=why.certainty,
-        label=labels.majority,
-        results=tuple(
-            Result(
-                variant=row["variant"],
-                model=row["model_asked"],
-                label=row[_LABEL],
-                agreement=row.get("agreement"),
-                confidence=row.get("confidence"),
-                answer=row["answer"],
-                error=row["error_message"],
-            )
-            for row in results
-        ),
-        input={name: first[name] for name in inputs},
-    )
-
-
-def _is_bytes(kind: Any) -> bool:
-    types = pa.types
-    every = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
-    return any(is_one(kind) for is_one in every)
 
 
 # -- in which order ---------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from batch.core import canonical
 from batch.core.errors import RefusedToStart, StorageError
 from batch.core.nearest import suggestion
 from batch.core.records import Call, cost_decimal
@@ -224,9 +225,10 @@ def _messages(text: str | None) -> list[dict[str, Any]]:
     if not text:
         return []
     try:
-        return msgspec.json.decode(text, type=list[dict[str, Any]])
-    except msgspec.DecodeError:
+        found = canonical.loads(text)  # a model may have said half a surrogate pair, or nested without end
+    except ValueError:
         return []
+    return [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
 
 
 def _calls(reader: LedgerReader, booked: list[dict[str, Any]], kept: list[PendingRow]) -> list[dict[str, Any]]:

@@ -7,19 +7,13 @@ counts come from `status.json`, which it rewrites every second; otherwise the le
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from batch.core.clock import MICROSECONDS
-from batch.core.errors import StorageError
-from batch.core.flags import FLAGS
 from batch.core.records import COST_DIGITS
 from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import RunRow
@@ -28,10 +22,10 @@ from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder, holder
 from batch.report.batches import BatchRow, batches_of
 from batch.report.folders import opened
+from batch.report.tablestate import Flagged, Standing, TableState, counted
 
 FRESH_S: Final = 5.0
 """`status.json` is rewritten every second; older than this it is left over."""
-EXAMPLES: Final = 3
 OLDEST: Final = 5
 
 State = Literal[
@@ -63,6 +57,18 @@ class OldRow(msgspec.Struct, frozen=True):
     waits_for: str
 
 
+class UsedLimit(msgspec.Struct, frozen=True):
+    """One limit of a run at work, and how much of it is in use."""
+
+    name: str
+    """As in `[limits]`."""
+    model: str | None
+    """Whose limit it is; None for the job's own."""
+    limit: float
+    used: float
+    """Calls in flight, or what left within the last minute."""
+
+
 class Live(msgspec.Struct, frozen=True):
     """The live numbers of a run, which only its process knows."""
 
@@ -76,28 +82,7 @@ class Live(msgspec.Struct, frozen=True):
     waiting_rows: int = 0
     projected_cost: dict[str, str] = {}
     oldest: tuple[OldRow, ...] = ()
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """The failed rows of the table that share kind, code and whether they are worth another try."""
-
-    kind: str
-    code: str | None
-    retryable: bool
-    rows: int
-    examples: tuple[str, ...]
-    """The ids of the first few."""
-    message: str | None
-    """The error message of the first."""
-
-
-class Flagged(msgspec.Struct, frozen=True):
-    """The rows of the table that share a flag."""
-
-    flag: str
-    rows: int
-    examples: tuple[str, ...]
-    """The ids of the first few."""
+    limits: tuple[UsedLimit, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,8 +131,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     flagged: tuple[Flagged, ...] = ()
 
 
-def status_of(out: Path) -> Status:
+def status_of(out: Path, table: TableState | None = None) -> Status:
     """Where the output folder `out` stands.
+
+    Args:
+        out: the output folder; its run may be at work.
+        table: what was counted over the table a moment ago; counted now by default.
 
     Raises:
         OutputError: it is no output folder.
@@ -169,29 +158,48 @@ def status_of(out: Path) -> Status:
         }
         parts = reader.parts()
         last = runs[-1] if runs else None
-        beyond = reader.unpublished() if last is not None and last.state == "running" else Totals()
+        signs = _signs(folder, last)
+        if last is not None and last.state == "running" and not signs.moving:
+            # Only now: while a process tells its totals itself, those of thousands of calls need not be read.
+            signs = signs._replace(beyond=reader.unpublished())
         common["drawn"] = last is not None and reader.sample(last.run) is not None
     common["batches"] = batches_of(folder.ledger)
-    common["standing"] = _standing(folder, parts if permanent + retryable else [])
-    with suppress(OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
-        common["flagged"] = _flagged(folder, parts)
+    table = table or counted(folder, parts, failures=permanent + retryable)
+    common |= {"standing": table.standing, "flagged": table.flagged}
     if last is None:
         return Status(state="never", **common)
-    return _with_run(folder, last, beyond, common)
+    return _with_run(folder, last, signs, common)
 
 
-def _with_run(folder: OutputFolder, last: RunRow, beyond: Totals, common: dict[str, Any]) -> Status:
-    state, totals, planned, live = last.state, last.totals, last.planned, None
-    run_file, written = _json(folder.run_file(last.run)), _json(folder.status)
+class _Signs(NamedTuple):
+    """Signs of life of the last run."""
+
+    written: dict[str, Any]
+    locked: bool
+    moving: bool
+    """Whether `status.json` is of this run, says that it works, and was written just now."""
+    beyond: Totals
+    """What the run did after it published last, where its process does not tell it."""
+
+
+def _signs(folder: OutputFolder, last: RunRow | None) -> _Signs:
+    written = _json(folder.status)
     locked = holder(folder) is not None
+    moving = last is not None and locked and _moves(written, folder, last.run)
+    return _Signs(written, locked, moving, Totals())
+
+
+def _with_run(folder: OutputFolder, last: RunRow, signs: _Signs, common: dict[str, Any]) -> Status:
+    state, totals, planned, live = last.state, last.totals, last.planned, None
+    run_file, written, locked = _json(folder.run_file(last.run)), signs.written, signs.locked
     if state == "running":
-        if locked and _moves(written, folder, last.run):
+        if signs.moving:
             state, totals, live = written["state"], _totals(written["totals"]), _live(written)
             common["oldest"] = live.oldest
         else:
             # After a storage fault the ledger could not be told how the run ended; its file may say it.
             state = "running" if locked else run_file.get("exit_reason") or "killed"
-            totals.add(beyond)
+            totals.add(signs.beyond)
         planned = msgspec.structs.replace(planned, unread=not planned.complete)
     if live is None:
         planned = msgspec.structs.replace(planned, left=max(planned.left or 0, common["unsettled"]))
@@ -272,45 +280,3 @@ def _totals(public: dict[str, Any]) -> Totals:
 def _units(costs: dict[str, str]) -> dict[str, int]:
     """Costs in the unit of `Totals.units`, from decimal text by currency."""
     return {currency: int(Decimal(value).scaleb(COST_DIGITS)) for currency, value in costs.items()}
-
-
-def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
-    """The failed rows of the table by kind and code, the most frequent first; constant memory."""
-    if not parts:
-        return ()
-    counts: dict[tuple[str, str | None, bool], int] = {}
-    examples: dict[tuple[str, str | None, bool], list[str]] = {}
-    messages: dict[tuple[str, str | None, bool], str | None] = {}
-    columns = ["row_id", "error_kind", "error_code", "retryable", "error_message"]
-    try:
-        table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
-        for batch in table.to_batches(columns=columns, filter=pc.field("status") == "failed", batch_readahead=2):
-            for row_id, kind, code, again, message in zip(*(column.to_pylist() for column in batch), strict=True):
-                key = (kind or "unknown", code, bool(again))
-                counts[key] = counts.get(key, 0) + 1
-                if counts[key] <= EXAMPLES:
-                    examples.setdefault(key, []).append(row_id)
-                    messages.setdefault(key, message)
-    except (OSError, pa.ArrowException) as exc:
-        raise StorageError(f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist.") from exc
-    return tuple(
-        Standing(*key, number, tuple(examples[key]), messages[key])
-        for key, number in sorted(counts.items(), key=lambda item: -item[1])
-    )
-
-
-def _flagged(folder: OutputFolder, parts: list[int]) -> tuple[Flagged, ...]:
-    """The flags that rows of the table have, in the order of `core.flags`; constant memory."""
-    if not parts:
-        return ()
-    counts: dict[str, int] = {}
-    examples: dict[str, list[str]] = {}
-    table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
-    any_flag = pc.list_value_length(pc.field("flags")) > 0
-    for batch in table.to_batches(columns=["row_id", "flags"], filter=any_flag, batch_readahead=2):
-        for row_id, flags in zip(*(column.to_pylist() for column in batch), strict=True):
-            for flag in flags:
-                counts[flag] = counts.get(flag, 0) + 1
-                if counts[flag] <= EXAMPLES:
-                    examples.setdefault(flag, []).append(row_id)
-    return tuple(Flagged(flag, counts[flag], tuple(examples[flag])) for flag in FLAGS if flag in counts)

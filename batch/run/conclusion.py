@@ -198,9 +198,9 @@ class Conclusion:
 
     def _outcome(self, row: Row, settle: steps.Settle, lane: Lane) -> Outcome:
         keep = self._settings.rules.keep
-        return outcome_of(
-            row, settle, keep=keep, provider=self._context.policy.provider, lane=lane, clock=self._context.clock
-        )
+        ended = self._context.clock.now_us(), self._context.clock.monotonic()
+        provider = self._context.policy.provider
+        return outcome_of(row, settle, keep=keep, provider=provider, lane=lane, ended=ended)
 
     def settle(self, row: Row, settle: steps.Settle) -> None:
         """The outcome of a row that ends without a call of its own to be booked."""

@@ -50,6 +50,8 @@ class Stretch(NamedTuple):
     """The work number up to which every row of this feeder's is among them that is to be asked."""
     rows: deque[tuple[tuple[Any, ...], Packed]]
     """Of each the values of its `PendingRow`, and what it asks."""
+    bytes: int
+    """What all of them ask."""
 
 
 class Feeder:
@@ -106,7 +108,7 @@ class Feeder:
             but: work numbers of those among them that are not handed out: others take care of them.
         """
         self._kept.append((stretch, but))
-        self.kept_bytes += sum(packed[0] for _, packed in stretch.rows)
+        self.kept_bytes += stretch.bytes
 
     def ready(self, count: int, most_bytes: float = math.inf) -> list[ReadyRow]:
         """The next rows, if they are kept; reads nothing. Empty when `next` is to be asked, or none is left.
@@ -116,8 +118,9 @@ class Feeder:
             most_bytes: of their messages together; a single row may have more.
         """
         taken: list[ReadyRow] = []
+        variants = self._variants.by_name
         while self._kept and self._kept[0][0].first <= self._after + 1:
-            (_, last, rows), but = self._kept[0]
+            (_, last, rows, _), but = self._kept[0]
             while rows:
                 size: int = rows[0][1][0]
                 if len(taken) >= count or (taken and size > most_bytes):
@@ -126,8 +129,9 @@ class Feeder:
                 self.kept_bytes -= size
                 # One of them may have been read from the spill by a `next` that found the range before it was kept.
                 if values[0] > self._after and values[0] not in but:
-                    row = PendingRow(*values)
-                    taken.append(ReadyRow(row, self._variants.unpacked(row.variant, packed)))
+                    row = tuple.__new__(PendingRow, values)  # once a row: without the Python call of its own `_make`
+                    variant = variants[row.variant]
+                    taken.append(ReadyRow(row, variant.unpacked(packed)))
                     most_bytes -= size
                     self._after = values[0]
             self._kept.popleft()

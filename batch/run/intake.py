@@ -15,6 +15,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from operator import attrgetter
 from typing import Any, Final
 
 import anyio
@@ -26,7 +27,7 @@ from batch.input.batches import Position
 from batch.job.options import RunOptions
 from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
-from batch.plan.admission import InLedger, RangePlan, admit
+from batch.plan.admission import Admit, InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
 from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
@@ -49,6 +50,14 @@ AHEAD_BYTES: Final = 4 << 20
 """Of rows that wait for a worker, all models together: of large ones a few are enough."""
 KEPT_BYTES: Final = 16 << 20
 """Of rows that planning has made the messages of and that are not read back from the spill, all models together."""
+
+
+_refreshed = attrgetter("refreshed")
+
+
+def _bytes_of(rows: deque[Any]) -> int:
+    """What the packed requests among these rows take."""
+    return sum(packed[0] for _, packed in rows)
 
 
 class Intake:
@@ -146,20 +155,28 @@ class Intake:
             await self._context.ledger.execute(keep_sample(self._start.run, sample))
         planner = await to_thread.run_sync(self._planner, reader, sample)
         while not self._enough and await self._wanted():
-            admission, stretches = await to_thread.run_sync(self._next_range, planner)
-            change = admit(admission, self._start.run, shared=self._copies is not None)
-            kept = await self._context.ledger.execute(change, after="admitted.committed")
-            self.planned, self.position = admission.planned, admission.position
-            self._admitted(admission, kept)
-            for model, stretch in stretches.items():
-                self._feeders[model].keep(stretch, but=kept.adopted | kept.copies)
-            self._tell_feeders()
-            refreshed = any(row.refreshed for row in admission.rows)
-            if refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
-                self._state.all_refreshed()  # they wait for company in their parts, but not for ever
+            await self._admit_range(planner)
 
-    def _next_range(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch]]:
-        """Plan a range; of each model the rows that need not be read back, as far as there is memory for them."""
+    async def _admit_range(self, planner: Planner) -> None:
+        """Plan a range and make it durable; nothing of it but its rows is kept until the next one is planned."""
+        admission, stretches, change = await to_thread.run_sync(self._next_range, planner)
+        kept = await self._context.ledger.execute(change, after="admitted.committed")
+        self.planned, self.position = admission.planned, admission.position
+        self._admitted(admission, kept)
+        for model, stretch in stretches.items():
+            self._feeders[model].keep(stretch, but=kept.adopted | kept.copies)
+        self._tell_feeders()
+        refreshed = any(map(_refreshed, admission.rows))
+        if refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
+            self._state.all_refreshed()  # they wait for company in their parts, but not for ever
+
+    def _next_range(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch], Admit]:
+        """Plan a range: what is admitted, the rows of each model that need not be read back, and the transaction."""
+        plan, stretches = self._planned(planner)
+        return plan, stretches, admit(plan, self._start.run, shared=self._copies is not None)
+
+    def _planned(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch]]:
+        """The next range; of each model the rows that need not be read back, as far as there is memory for them."""
         if self._checked.samples is not None:  # what a row had before is looked up when it is read back
             return planner.next_range(), {}
         share = KEPT_BYTES // len(self._feeders)
@@ -173,7 +190,7 @@ class Intake:
                 rows[model].append((plan.pending(place), request))
             elif row.state == 0:
                 ends[model] = min(ends[model], first + place - 1)
-        return plan, {model: Stretch(first, ends[model], rows[model]) for model in rows if rows[model]}
+        return plan, {model: Stretch(first, ends[model], kept, _bytes_of(kept)) for model, kept in rows.items() if kept}
 
     async def _wanted(self) -> bool:
         """Wait until another range is wanted; False when none is any more."""

@@ -56,7 +56,10 @@ async def ask(context: CallContext, row: Row, rules: steps.Rules) -> Outcome | t
         return None
     call = context.open_call(row, "sync", lease)
     try:
-        await ledger.committed()
+        if (commit := ledger.uncommitted()) is not None:
+            await commit
+        if ledger.broken is not None:
+            raise ledger.broken
         await lease.depart()
     except anyio.get_cancelled_exc_class():
         context.book(row, call, NEVER_LEFT)
@@ -64,7 +67,8 @@ async def ask(context: CallContext, row: Row, rules: steps.Rules) -> Outcome | t
     context.leaves(row, call)
     outgoing = dialect.chat(context.sending(row), call.call_id)
     incoming = await context.exchange(row, call, outgoing)
-    failpoints.hit("answered.received")
+    if failpoints.armed:
+        failpoints.hit("answered.received")
     # From here to the booking nothing awaits, so no cancel can fall between an answer and its record.
     if isinstance(incoming, Failure):
         return call, incoming
@@ -76,8 +80,7 @@ async def ask(context: CallContext, row: Row, rules: steps.Rules) -> Outcome | t
         return call, result
     messages = (*row.conversation.messages, result.message)
     row.conversation = msgspec.structs.replace(row.conversation, messages=messages)
-    outcome = outcome_of(
-        row, settle, keep=rules.keep, provider=context.policy.provider, lane="sync", clock=context.clock
-    )
+    ended = context.clock.now_us(), context.clock.monotonic()
+    outcome = outcome_of(row, settle, keep=rules.keep, provider=context.policy.provider, lane="sync", ended=ended)
     context.book(row, call, result, outcome=outcome)
     return outcome

@@ -139,10 +139,16 @@ def _over_otlp(sdk_trace: Any, sdk_metrics: Any) -> Export:
     # What the environment says of the service counts more than we do.
     resource = Resource(named).merge(Resource.create()) if _named() else Resource.create(named)
     tracers = sdk_trace.TracerProvider(resource=resource, shutdown_on_exit=False)
-    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_TIMEOUT_S)))
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_TIMEOUT_S))
+    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_timeout("TRACES"))))
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_timeout("METRICS")))
     meters = sdk_metrics.MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
     return Export(meters, tracers, own=True)
+
+
+def _timeout(signal: str) -> float | None:
+    """Seconds for one export; None where the environment says it, which is read by the SDK."""
+    said = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}TIMEOUT") for infix in ("", f"{signal}_"))
+    return None if said else _TIMEOUT_S
 
 
 def _named() -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from batch.core.clock import Clock
+from batch.core.clock import Moment
 from batch.core.records import Failure, Lane, Outcome
 from batch.core.redaction import redact
 from batch.prompts import labelled, steps
@@ -41,7 +41,7 @@ def outcome_of(
     keep: Literal["turns", "all", "none"],
     provider: str,
     lane: Lane,
-    clock: Clock,
+    ended: Moment,
 ) -> Outcome:
     """The outcome of a row.
 
@@ -51,7 +51,7 @@ def outcome_of(
         keep: how much of the conversation the table has.
         provider: who was asked.
         lane: of its last call, or that of the job when there was none.
-        clock: for when that was, and how long it took.
+        ended: when that was.
     """
     if row.conversation.sampling.ended:
         row.conversation, settle = labelled.with_votes(row.conversation, settle)
@@ -62,7 +62,7 @@ def outcome_of(
         lane=lane,
         provider=provider,
         model_asked=row.model,
-        settled_at_us=clock.now_us(),
+        settled_at_us=ended[0],
         answer=settle.answer,
         reasoning=settle.reasoning,
         finish_reason=settle.finish_reason,
@@ -77,5 +77,5 @@ def outcome_of(
         labelling=settle.labelling,
         confidence=settle.confidence,
         keeps_answer=settle.keeps_answer,
-        latency_ms=None if row.left_at is None else int((clock.monotonic() - row.left_at) * 1000),
+        latency_ms=None if row.left_at is None else int((ended[1] - row.left_at) * 1000),
     )

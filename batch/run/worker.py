@@ -65,31 +65,16 @@ class Worker:
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
         while (row := await self._schedule.next_to_send(model)) is not None:
-            asked = row.model
+            short = self._ordinary and ordinary.is_ordinary(row)
+            asked = row.request.model if short else row.model
             try:
-                if (
-                    self._ordinary
-                    and ordinary.is_ordinary(row)
-                    and (ended := await ordinary.ask(self._context, row, self._settings.rules)) is not None
-                ):
-                    self._asked(row, ended)
-                elif self._settings.collect_only:
-                    self._schedule.done(row)  # nothing more is sent for a job that changed
-                elif row.fault is not None:
-                    self._conclusion.settle(row, conversation.after_failure(unrendered(row.fault), retryable=False))
-                elif self._dated and self._deadlines.over(row):
-                    self._end_overdue(row)
-                elif (settled := labelled.enough(row.conversation, self._settings.rules)) is not None:
-                    row.conversation = settled[0]
-                    self._conclusion.settle(row, settled[1])
-                elif self._others_first(row):
-                    self._conclusion.wait(row, LONGEST_PROBE_S)
-                elif (limit := self._context.weigh(row)) is not None:
-                    self._conclusion.settle(row, conversation.after_failure(too_large(*limit), retryable=False))
-                elif (why := held_up(self._context.purse, row)) is not None:
-                    self._hold_up(row, why)
+                ended = await ordinary.ask(self._context, row, self._settings.rules) if short else None
+                if isinstance(ended, Outcome):
+                    self._conclusion.after(row, ended)
+                elif ended is not None:  # it only seemed ordinary
+                    self._conclusion.conclude(row, *ended)
                 else:
-                    await self._take_turn(row)
+                    await self._go_on(row)
                 limits = self._context.limiter.models.get(asked)
                 if limits is not None and limits.parked_until is not None:
                     self._conclusion.look_for_park(asked)
@@ -99,12 +84,25 @@ class Worker:
                 self._schedule.done(row)
                 self._state.stop("budget" if isinstance(fault, BudgetReached) else "storage", fault)
 
-    def _asked(self, row: Row, ended: Outcome | tuple[OpenCall, Reply | Failure]) -> None:
-        """What became of a row that seemed ordinary."""
-        if isinstance(ended, Outcome):
-            self._conclusion.after(row, ended)
+    async def _go_on(self, row: Row) -> None:
+        """Take the next step of a row that is not ordinary: its next turn, or its end before it is sent."""
+        if self._settings.collect_only:
+            self._schedule.done(row)  # nothing more is sent for a job that changed
+        elif row.fault is not None:
+            self._conclusion.settle(row, conversation.after_failure(unrendered(row.fault), retryable=False))
+        elif self._dated and self._deadlines.over(row):
+            self._end_overdue(row)
+        elif (settled := labelled.enough(row.conversation, self._settings.rules)) is not None:
+            row.conversation = settled[0]
+            self._conclusion.settle(row, settled[1])
+        elif self._others_first(row):
+            self._conclusion.wait(row, LONGEST_PROBE_S)
+        elif (limit := self._context.weigh(row)) is not None:
+            self._conclusion.settle(row, conversation.after_failure(too_large(*limit), retryable=False))
+        elif (why := held_up(self._context.purse, row)) is not None:
+            self._hold_up(row, why)
         else:
-            self._conclusion.conclude(row, *ended)
+            await self._take_turn(row)
 
     def _hold_up(self, row: Row, why: Failure | BudgetReached) -> None:
         """A row that the budget does not let go: at fault itself, or one too many, and then no other is begun."""

@@ -29,7 +29,6 @@ from batch.submit import afford
 from batch.submit.books import Books
 from batch.submit.call_ids import BEGINNING, LATE, CallIds
 from batch.submit.observer import Observer
-from batch.submit.overtime import outlasted
 from batch.submit.policy import Policy
 from batch.submit.results import (
     CUT_SHORT,
@@ -37,7 +36,6 @@ from batch.submit.results import (
     answered_for,
     bounded,
     failure_of,
-    observation_of,
     overdue,
     record_of,
 )
@@ -180,8 +178,12 @@ class CallContext:
     def leaves(self, row: Row, call: OpenCall) -> None:
         """The bytes of a call leave now."""
         call.started = now = self.clock.monotonic()
-        if row.left_at is None or row.open_since is None:
-            row.left(now)
+        if row.left_at is None:
+            row.left_at = now
+        if row.open_since is None:
+            row.open_since = now
+            if row.scope is not None:
+                row.scope.deadline = row.deadline_at
 
     async def exchange(
         self, row: Row, call: OpenCall, outgoing: Outgoing, *, stream: Stream | None = None
@@ -283,7 +285,7 @@ class CallContext:
             result,
             provider=self.policy.provider,
             prices=self.prices,
-            now_us=self.clock.now_us(),
+            now_us=self.clock.now_us() if outcome is None else outcome.settled_at_us,
             now=self.clock.monotonic(),
             decision=decision,
             asked_tier=row.request.parameters.get("service_tier"),
@@ -291,37 +293,27 @@ class CallContext:
         if record.usage is None and (bound := afford.bound(self, row, call)) is not None:
             record = bounded(record, bound)
         self.tasks -= call.task_id is not None
+        observed: Observation = "answered" if isinstance(result, Reply) else "nothing"
         if isinstance(result, Reply):
-            observed: Observation = "answered"
-            self.evidence.record_answer(call.model)
-            self.overtime.clear(row.pending)
-        else:
-            observed = "nothing" if hold else self._observed(row, result)
+            if call.model not in self.evidence.answered:
+                self.evidence.record_answer(call.model)
+            if self.overtime.counted:
+                self.overtime.clear(row.pending)
+        elif not hold:
+            observed = self.overtime.observation_of(row.pending, result)
         row.sums.add(record)
         if row.size is not None and self.learner is not None:
             self.learner.answered(row.size, record)
             row.size = None
-        self.ledger.closed(
-            call.number,
-            record,
-            reply=None if reply is None else (row.work_id, call.turn, _encode_reply(reply)),
-            outcome=None if outcome is None else (row.work_id, outcome),
-            hold=hold,
-        )
+        step = None if reply is None else (row.work_id, call.turn, _encode_reply(reply))
+        settled = None if outcome is None else (row.work_id, outcome)
+        self.ledger.closed(call.number, record, reply=step, outcome=settled, hold=hold)
         self._books.totals.add_call(record)
         if self.purse is not None and call.held is not None:
             self.purse.booked(record, call.held)
-        call.lease.release(observed, record.usage, result.message if isinstance(result, Failure) else "")
+        self.limiter.take_back(call.lease, observed, record.usage, "" if isinstance(result, Reply) else result.message)
         if self.observer is not None:
             self.observer.booked(row, record)
-
-    def _observed(self, row: Row, failure: Failure) -> Observation:
-        """What a failed call of a row tells of the provider; what the row outlasted before tells nothing of it."""
-        if not outlasted(failure):
-            return observation_of(failure)
-        before = self.overtime.times(row.pending)
-        self.overtime.add(row.pending)
-        return "nothing" if before else observation_of(failure)
 
     def abandon(self, call: OpenCall) -> None:
         """Give up an old task id that brought nothing; it is in the book as `unknown` already."""

@@ -35,14 +35,15 @@ class Evidence:
         self._key_digest = key_digest
         self._kept: set[str] = set(msgspec.json.decode(kept, type=list[str])) if kept else set()
         self._keep = keep
-        self._answered: set[str] = set()  # models of this process, so that the hot path makes no hash
+        self.answered: set[str] = set()
+        """Models of this process, so that the hot path makes no hash."""
         self._refused: dict[str, set[int]] = {}
 
     def record_answer(self, model: str) -> None:
         """A reply or an accepted task came for this model."""
-        if model in self._answered:
+        if model in self.answered:
             return
-        self._answered.add(model)
+        self.answered.add(model)
         new = {self._digest(self._base_url), self._digest(self._base_url, self._key_digest.hex(), model)}
         if not new <= self._kept:
             self._kept |= new
@@ -58,11 +59,11 @@ class Evidence:
     @property
     def address_answered(self) -> bool:
         """Whether anything was ever answered at the address."""
-        return bool(self._answered) or self._digest(self._base_url) in self._kept
+        return bool(self.answered) or self._digest(self._base_url) in self._kept
 
     def model_answered(self, model: str) -> bool:
         """Whether this model was ever answered under this key."""
-        return model in self._answered or self._digest(self._base_url, self._key_digest.hex(), model) in self._kept
+        return model in self.answered or self._digest(self._base_url, self._key_digest.hex(), model) in self._kept
 
     @staticmethod
     def _digest(*parts: str) -> str:

@@ -11,6 +11,8 @@ from typing import Final
 from batch.core.records import Failure
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.writer import Ledger
+from batch.limits.outage import Observation
+from batch.submit.results import observation_of
 
 GATEWAY_TIMEOUTS: Final = frozenset({504, 524})
 """Statuses with which a gateway says that the service took longer than it waits."""
@@ -31,20 +33,29 @@ class Overtime:
 
     def __init__(self, reader: LedgerReader, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._times = reader.overtime()
+        self.counted = reader.overtime()
+        """By row and variant, the fingerprint that was asked and how often; empty nearly always."""
 
     def times(self, row: PendingRow) -> int:
         """How often this row, asking what it asks now, has outlasted somebody."""
-        fingerprint, times = self._times.get((row.row_id, row.variant), (row.fingerprint, 0))
+        fingerprint, times = self.counted.get((row.row_id, row.variant), (row.fingerprint, 0))
         return times if fingerprint == row.fingerprint else 0
 
     def add(self, row: PendingRow) -> None:
         """Count one more attempt."""
         times = self.times(row) + 1
-        self._times[row.row_id, row.variant] = (row.fingerprint, times)
+        self.counted[row.row_id, row.variant] = (row.fingerprint, times)
         self._ledger.count_overtime(row.row_id, row.variant, row.fingerprint, times)
+
+    def observation_of(self, row: PendingRow, failure: Failure) -> Observation:
+        """What a failed call of a row tells of the provider; what the row outlasted before tells nothing of it."""
+        if not outlasted(failure):
+            return observation_of(failure)
+        before = self.times(row)
+        self.add(row)
+        return "nothing" if before else observation_of(failure)
 
     def clear(self, row: PendingRow) -> None:
         """The row was answered."""
-        if self._times and self._times.pop((row.row_id, row.variant), None) is not None:
+        if self.counted.pop((row.row_id, row.variant), None) is not None:
             self._ledger.count_overtime(row.row_id, row.variant, row.fingerprint, 0)

@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from batch.core import redaction
 from batch.core.errors import FailureKind, WireError
 from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
-from batch.core.redaction import address, masked, masked_value, redact, spares
+from batch.core.redaction import address, masked, masked_value, redact
 from batch.limits.outage import Observation
 from batch.money.prices import Charge, Prices
 from batch.submit.retry import Decision
@@ -48,7 +49,7 @@ def masked_result(result: R) -> R:
     After decoding, so that an echo escaped as JSON does or cut over the chunks of a stream is one text by now; the
     bytes of a reply are never touched. A task id must stay as it is to be asked for: one that holds a key is refused.
     """
-    if not isinstance(result, Failure) and spares(_encode(result)):
+    if not isinstance(result, Failure) and redaction.process.spares(_encode(result)):
         return result  # nearly always, and much quicker than to look at every text
     if isinstance(result, Accepted) and masked(result.task_id) is not result.task_id:
         return Failure(
@@ -240,7 +241,7 @@ def record_of(
         price_id=price_id,
         answered_at_us=now_us if state != "unknown" and not (failure and not failure.sent) else None,
         wait_ms=call.lease.wait_ms,
-        latency_ms=call.latency_ms(now) if state != "unknown" else None,
+        latency_ms=int((now - call.started + call.earlier_s) * 1000) if state != "unknown" else None,
         first_chunk_ms=call.first_chunk_ms,
         polls=call.polls,
         longest_gap_ms=call.longest_gap_ms,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 from anyio import CancelScope
 
 from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
@@ -92,15 +93,6 @@ class Row:
         """Who is asked the next turn: the row's own model, until another is to find its label."""
         return self.conversation.tries.escalated or self.request.model
 
-    def left(self, now: float) -> None:
-        """A call left at this monotonic moment."""
-        if self.left_at is None:
-            self.left_at = now
-        if self.open_since is None:
-            self.open_since = now
-            if self.scope is not None:
-                self.scope.deadline = self.deadline_at
-
     @property
     def deadline_at(self) -> float:
         """The monotonic moment at which it has been open for as long as it may; infinity while there is none."""
@@ -112,101 +104,53 @@ class Row:
         self.sums.tool_errors = self.conversation.tool_errors
 
 
-class OpenCall:
-    """A call between its `sent` record and its final one.
+class OpenCall(msgspec.Struct, eq=False):
+    """A call between its `sent` record and its final one."""
 
-    Args:
-        number: its number in the ledger.
-        call_id: the `client_call_id`.
-        row_id: whose call it is.
-        model: who is asked.
-        turn: which turn of the conversation, from 0.
-        attempt: which attempt at that turn, from 0.
-        lane: how it travels.
-        lease: the slot it holds.
-    """
-
-    __slots__ = (
-        "attempt",
-        "base_url",
-        "batch_id",
-        "call_id",
-        "earlier_s",
-        "exchange_began",
-        "first_chunk_ms",
-        "foreign",
-        "held",
-        "lane",
-        "late",
-        "lease",
-        "longest_gap_ms",
-        "model",
-        "number",
-        "polls",
-        "purpose",
-        "request_id",
-        "row_id",
-        "sample",
-        "sent_at_us",
-        "size",
-        "started",
-        "task_id",
-        "turn",
-        "watch",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        call_id: str,
-        *,
-        row_id: str,
-        model: str,
-        turn: int,
-        attempt: int,
-        lane: Lane,
-        lease: Lease,
-    ) -> None:
-        self.number = number
-        self.call_id = call_id
-        self.row_id = row_id
-        self.model = model
-        self.turn = turn
-        self.attempt = attempt
-        self.purpose: Purpose = "first"
-        """What it is made for."""
-        self.sample = 0
-        """Which sample of the row it belongs to, from 0."""
-        self.lane: Lane = lane
-        self.lease = lease
-        self.sent_at_us = 0
-        self.started = 0.0
-        """The monotonic moment at which it left, or in which this process took it over."""
-        self.earlier_s = 0.0
-        """How long it was under way before that, by the wall: the clock of another process is not ours."""
-        self.exchange_began = 0.0
-        """When its last exchange began, a poll too."""
-        self.task_id: str | None = None
-        self.batch_id: str | None = None
-        """The batch that it was a line of."""
-        self.base_url: str | None = None
-        self.request_id: str | None = None
-        self.polls = 0
-        self.watch: Watch | None = None
-        """How long such tasks take, once it was asked when to poll this one."""
-        self.late = False
-        self.foreign = 0
-        """Polls that were answered for another call."""
-        self.size: CallSize | None = None
-        """What it can come to, where that was looked at."""
-        self.held: Reserved | None = None
-        """What it holds of the budget of the run."""
-        self.first_chunk_ms: int | None = None
-        self.longest_gap_ms: int | None = None
-
-    def latency_ms(self, now: float) -> int:
-        """For how long it has been under way at a monotonic moment."""
-        return int((now - self.started + self.earlier_s) * 1000)
+    number: int
+    """Its number in the ledger."""
+    call_id: str
+    """The `client_call_id`."""
+    row_id: str
+    """Whose call it is."""
+    model: str
+    """Who is asked."""
+    turn: int
+    """Which turn of the conversation, from 0."""
+    attempt: int
+    """Which attempt at that turn, from 0."""
+    lane: Lane
+    """How it travels."""
+    lease: Lease
+    """The slot it holds."""
+    purpose: Purpose = "first"
+    """What it is made for."""
+    sample: int = 0
+    """Which sample of the row it belongs to, from 0."""
+    sent_at_us: int = 0
+    started: float = 0.0
+    """The monotonic moment at which it left, or in which this process took it over."""
+    earlier_s: float = 0.0
+    """How long it was under way before that, by the wall: the clock of another process is not ours."""
+    exchange_began: float = 0.0
+    """When its last exchange began, a poll too."""
+    task_id: str | None = None
+    batch_id: str | None = None
+    """The batch that it was a line of."""
+    base_url: str | None = None
+    request_id: str | None = None
+    polls: int = 0
+    watch: Watch | None = None
+    """How long such tasks take, once it was asked when to poll this one."""
+    late: bool = False
+    foreign: int = 0
+    """Polls that were answered for another call."""
+    size: CallSize | None = None
+    """What it can come to, where that was looked at."""
+    held: Reserved | None = None
+    """What it holds of the budget of the run."""
+    first_chunk_ms: int | None = None
+    longest_gap_ms: int | None = None
 
     def take_times(self, stream: Stream | None) -> None:
         """Note the times of a stream, whole or not."""

@@ -16,7 +16,7 @@ from batch.cli.completion_scripts import Shell
 from tests.cli.conftest import Cli
 
 CASES: dict[str, set[str]] = {
-    "promptmill r": {"run", "rebuild"},
+    "promptmill r": {"run", "rebuild", "report"},
     "promptmill run --la": {"--lane"},
     "promptmill run --lane ": {"sync", "stream", "task", "bulk"},
     "promptmill run --progress p": {"plain"},

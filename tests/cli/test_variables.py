@@ -78,13 +78,15 @@ def test_a_flag_wins_over_the_environment_that_over_a_file_that_over_the_config_
 def test_a_wrong_line_of_the_config_folder_is_refused(
     job: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Named as in any other file, but for the flag that nobody gave."""
+    """Named as in any other file, but for the flag that nobody gave; help is to be had all the same."""
     config = tmp_path / "config"
     config.mkdir()
     (config / "env").write_text("PROMPTMILL_LANE=task\nwhat is this\n")
     monkeypatch.setenv("PROMPTMILL_CONFIG", str(config))
     said = cli("check", job)
     assert (said.code, said.err.split(":")[1]) == (2, f" {config}/env, line 2")
+    for words in (("check", "--help"), ("--version",), ("explain", "exits"), ("--help",)):
+        assert (cli(*words).code, cli(*words).err) == (0, "")
 
 
 def test_what_a_file_said_is_gone_when_the_command_is(job: Path, cli: Cli, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ LOOKS = (
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logging is the process's own: put back what the test changed."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     hide(KEY)
     root = logging.getLogger()
     before = (list(root.handlers), root.level)

@@ -23,7 +23,7 @@ ODD = 'se/cr+et=w"ith\\all:14'
 @pytest.fixture(autouse=True)
 def _own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys of the process are those of one test."""
-    monkeypatch.setattr(redaction, "_process", Masker())
+    monkeypatch.setattr(redaction, "process", Masker())
 
 
 def escaped(text: str, *, upper: bool = False) -> str:
@@ -92,7 +92,7 @@ def test_a_key_shorter_than_twelve_characters_masks_nothing(word: str) -> None:
 def test_the_longer_of_two_keys_is_masked_whole() -> None:
     """One key may begin with another; what is left of the longer one would give it away."""
     for order in (("abcdefgh1234", "abcdefgh1234567890"), ("abcdefgh1234567890", "abcdefgh1234")):
-        redaction._process = Masker()
+        redaction.process = Masker()
         for secret in order:
             hide(secret)
         assert redact("x abcdefgh1234567890 y abcdefgh1234") == f"x {MASK} y {MASK}"
@@ -169,7 +169,7 @@ def test_of_an_address_scheme_host_and_path_are_shown(url: str, shown: str) -> N
 def test_a_hidden_value_never_comes_out(before: str, after: str, secret: str) -> None:
     """By value, wherever it stands."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redaction, "_process", Masker())
+        patch.setattr(redaction, "process", Masker())
         hide(secret)
         assert secret not in redact(before + secret + after).replace(MASK, "\0")
 
@@ -178,7 +178,7 @@ def test_a_hidden_value_never_comes_out(before: str, after: str, secret: str) ->
 def test_a_text_without_a_key_is_given_back_as_it_is(text: str) -> None:
     """Not a character of an answer is touched."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redaction, "_process", Masker())
+        patch.setattr(redaction, "process", Masker())
         hide(KEY)
         assert masked(text) is text
 

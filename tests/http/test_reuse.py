@@ -232,7 +232,7 @@ def test_what_is_learned_of_a_server() -> None:
     habit.answered()
     assert habit.try_it(one, 0.0) == 0.0
     habit.closed(0.01, 10.0)
-    assert habit.keeps(10.0)
+    assert habit.distrusted_until <= 10.0
     assert habit.try_it(one, 0.0) == reuse.PROOF_S
     assert not habit.may_use(1.0, 10.0), "one at a time now"
     habit.trial_over(two)
@@ -240,9 +240,9 @@ def test_what_is_learned_of_a_server() -> None:
     habit.trial_over(one)
     assert habit.may_use(1.0, 10.0)
     habit.closed(0.01, 11.0)
-    assert not habit.keeps(40.9)
+    assert habit.distrusted_until > 40.9
     assert not habit.may_use(1.0, 40.9)
-    assert habit.keeps(41.1)
+    assert habit.distrusted_until <= 41.1
     habit.try_it(one, 1.0)
     habit.trial_over(one)
     habit.answered()

@@ -90,6 +90,7 @@ async def test_as_many_connections_as_calls_in_flight_and_no_more(stub: Stub) ->
 async def test_that_it_left_is_known_once_and_before_the_answer(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies between the two has sent, and says so."""
     events: list[str] = []
+    monkeypatch.setitem(failpoints.armed, "sent.left", 1)
     monkeypatch.setattr(failpoints, "hit", events.append)
 
     async def answer(exchange: Exchange) -> None:

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from batch.job.job import Job
@@ -61,19 +60,6 @@ def test_a_machine_that_is_well_says_so(tmp_path: Path) -> None:
     assert found["key"].text == "from ZAI_API_KEY"
     assert sorted(tmp_path.rglob("*")) == before
     assert KEY not in str(found)
-
-
-def test_a_key_from_a_file_is_told_by_its_place_and_one_that_others_can_read_is_looked_at(tmp_path: Path) -> None:
-    """As `check` tells it."""
-    made = job(tmp_path)
-    (tmp_path / "some.key").write_text(KEY)
-    (tmp_path / "some.key").chmod(0o600)
-    made = msgspec.structs.replace(made, model=msgspec.structs.replace(made.model, key_file=tmp_path / "some.key"))
-    found = told(made, {})["key"]
-    assert (found.state, found.text) == ("ok", f"from model.key_file {tmp_path / 'some.key'}")
-    (tmp_path / "some.key").chmod(0o644)
-    found = told(made, {})["key"]
-    assert (found.state, found.text.endswith(f"chmod 600 {tmp_path / 'some.key'}")) == ("look", True)
 
 
 def test_without_a_job_keys_are_told_by_name() -> None:

@@ -8,6 +8,7 @@ import shlex
 import ssl
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 
@@ -87,7 +88,7 @@ async def test_an_expired_certificate_is_said_with_both_ways_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Set-up 3 of ten: it must be renewed, or the clock is wrong."""
-    both = expired(tmp_path)
+    both = made(tmp_path, "190101000000Z", "200101000000Z")
     monkeypatch.setenv("SSL_CERT_FILE", str(both))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(both)
@@ -98,8 +99,27 @@ async def test_an_expired_certificate_is_said_with_both_ways_out(
     assert "renewed, or the clock of this machine be set" in found.text
 
 
-def expired(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that was good until 2020, and its key, in one file."""
+@pytest.mark.slow
+@pytest.mark.parametrize(("days", "state"), [(3, "look"), (300, "ok")])
+async def test_a_certificate_that_ends_soon_is_worth_a_look(
+    days: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the night on which it has ended."""
+    ends = datetime.fromtimestamp(Clock().now_us() / 1e6, tz=UTC) + timedelta(days=days)
+    both = made(tmp_path, "240101000000Z", f"{ends:%y%m%d%H%M%S}Z")
+    monkeypatch.setenv("SSL_CERT_FILE", str(both))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(both)
+    async with Stub(tls=context) as server:
+        server.answers = [reply(MODELS)]
+        found = await told(job(server.url))
+    assert (found["answer"].state, found["TLS"].state) == ("ok", state)
+    assert found["TLS"].text.startswith("TLSv1.")
+    assert f"{ends:%b}" in found["TLS"].text
+
+
+def made(folder: Path, begins: str, ends: str) -> Path:
+    """A certificate for 127.0.0.1 that is valid between two times, and its key, in one file."""
     (folder / "ca.cnf").write_text(
         "[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\nserial = serial\nnew_certs_dir = .\ndefault_md = sha256\n"
         "policy = p\ncopy_extensions = copy\n[p]\ncommonName = supplied\n"
@@ -110,7 +130,7 @@ def expired(folder: Path) -> Path:
     signing = "ca -batch -config ca.cnf -selfsign -keyfile key.pem -in asked.csr -out cert.pem -notext"
     for line in (
         f"{asking} -addext subjectAltName=IP:127.0.0.1",
-        f"{signing} -startdate 190101000000Z -enddate 200101000000Z",
+        f"{signing} -startdate {begins} -enddate {ends}",
     ):
         subprocess.run(["openssl", *shlex.split(line)], cwd=folder, check=True, capture_output=True)
     both = folder / "both.pem"

@@ -34,7 +34,7 @@ def test_a_key_is_never_in_the_environment_of_a_tool(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of any provider, of the job's own, named by `api_key_env`, or a copy of one; asked for, it is refused."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     redaction.hide(SECRET)
     text = SOUND.replace('name = "glm-4"', 'name = "glm-4"\napi_key_env = "OURS"')
     text += '\n[provider.mycorp]\nbase_url = "http://h/v1"\napi_key_env = "THEIRS"\n[tools]\nmodule = "tools.py"\n'

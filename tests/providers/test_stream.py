@@ -581,7 +581,7 @@ async def test_what_came_is_kept_once_and_as_it_was_for_the_wire_log(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of a stream that broke off."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     redaction.hide(KEY)
     stub.answers = [WHOLE, writing(CHUNKED, chunked(*FRAMES[:2], last=False), then=Exchange.reset)]
     async with calling(stub.url) as call:

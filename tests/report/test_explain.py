@@ -21,6 +21,7 @@ from batch.report import explain, forecast_json, row, status
 from batch.report.cost import keys as keys_of_cost
 from batch.report.cost import public, reconcile, reconcile_public, waste
 from batch.report.explain import Topic
+from batch.report.figures import filters
 from batch.run import metric_families, progress, status_files
 from batch.run.command import Report
 
@@ -86,7 +87,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
     more = (forecast_json.KEYS, status_files.HEARTBEAT, doctor.AREAS, doctor.STATES, metric_families.METRICS)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
-    found = [word for table in (*tables, *numbers, *more, *money) for word in table]
+    found = [word for table in (*tables, *numbers, *more, *money, filters.FILTERS) for word in table]
     assert [topic.aliases[0] for topic in told] == found
 
 
@@ -105,7 +106,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
         ("70", ["70", "fault 70"]),
         ("flood of headers", ["fault 70"]),
         ("[tools]", [key for key in keys.KEYS if key.startswith("tools.")]),
-        ("run", ["results.run", "calls.run", "runs.run", "progress.run", "by run", "run --limit"]),
+        ("run", ["results.run", "calls.run", "runs.run", "progress.run", "by run", "filter run", "run --limit"]),
         ("model", ["model", "limits.model", "results.model"]),
         ("errors", list(errors.FAILURES)),
         ("error", list(errors.FAILURES)),

@@ -210,8 +210,9 @@ def kept(folder: OutputFolder, prompt: Variants, works: range, last: int | None 
     with LedgerReader(folder.ledger) as reader:
         rows = reader.unsent(works.start - 1, len(works))
     asked = [prompt.first.packed(prompt.first.request({"q": f"{row.work_id} kept"})) for row in rows]
-    ready = [(tuple(row)[:9], packed) for row, packed in zip(rows, asked, strict=True) if packed is not None]
-    return Stretch(works.start, works.stop - 1 if last is None else last, deque(ready))
+    ready = [(tuple(row), packed) for row, packed in zip(rows, asked, strict=True) if packed is not None]
+    size = sum(packed[0] for _, packed in ready)
+    return Stretch(works.start, works.stop - 1 if last is None else last, deque(ready), size)
 
 
 def works_of(rows: list[ReadyRow]) -> list[int]:

@@ -20,7 +20,7 @@ KEY = "sk-Jh4wQz8nTd1yLs6vKe3m"
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     """One key, and one that is a word."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     redaction.hide(KEY)
     redaction.hide("stop")
 

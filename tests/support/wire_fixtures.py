@@ -62,4 +62,5 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def when_sent(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Do something in the moment when a request has left."""
+    monkeypatch.setitem(failpoints.armed, "sent.left", 1)
     monkeypatch.setattr(failpoints, "hit", lambda _: act())

@@ -30,7 +30,7 @@ def test_it_sees_the_basic_variables_and_the_named_ones() -> None:
 
 def test_a_key_is_left_out_by_its_name_and_by_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that stands in a variable of another name, or inside of an address."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     redaction.hide(SECRET)
     environ = {"ZAI_API_KEY": "other", "COPY": SECRET, "URL": f"https://u:{SECRET}@h/", "TZ": SECRET, "FINE": "fine"}
     assert dict(visible(environ, environ, keys={"ZAI_API_KEY"})) == {"FINE": "fine"}

@@ -12,7 +12,7 @@ SECRET = "Zq7kPw3mVx9tRb2c"
 
 @pytest.fixture(autouse=True)
 def _hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     redaction.hide(SECRET)
 
 

@@ -381,7 +381,7 @@ async def test_a_key_that_a_tool_finds_goes_neither_to_the_model_nor_into_the_jo
     form: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FIELD 18. In a result, in a value, in an error, and across the place where either is cut."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     secret = "Zq7kPw3mVx9tRb2c"
     redaction.hide(secret)
     told = form(secret)

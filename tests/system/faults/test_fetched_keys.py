@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,9 +42,7 @@ def look_through(folder: Path, told: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lane", ["sync", "stream"])
-def test_a_key_that_ends_in_the_middle_of_a_run_is_fetched_again_and_every_row_is_answered(
-    lane: str, tmp_path: Path
-) -> None:
+def test_a_key_that_ends_in_mid_run_is_fetched_again(lane: str, tmp_path: Path) -> None:
     """A token that is good for an hour, in a run of a week: no row fails, and the run does not stop."""
     job = tmp_path / "job"
 
@@ -106,3 +105,27 @@ def test_what_pays_is_sent_along_to_openai_alone(tmp_path: Path, monkeypatch: py
         code, told = said("check", tmp_path / "job")
         assert code == 2
         assert "OPENAI_PROJECT_ID holds characters that no header can carry" in told
+
+
+def test_a_key_in_a_file_of_variables_signs_a_run_and_is_found_nowhere_though_the_provider_echoes_it(
+    tmp_path: Path,
+) -> None:
+    """With the wire log; and afterwards the environment has it no more."""
+
+    def answer(asked: Asked) -> Answer:
+        return completion(json.dumps({"content": f"your key is {asked.key}"}))
+
+    way = Way(answer, rows=3)
+    file = tmp_path / "some.env"
+    file.write_text(f"export OPENAI_API_KEY='{OLD}'\nPROMPTMILL_WIRE_LOG=true\nPROMPTMILL_PROGRESS=none\n")
+    file.chmod(0o600)
+    with service(way, tmp_path / "job") as asked:
+        code, told = said("run", tmp_path / "job", "--env-file", file)
+        assert "OPENAI_API_KEY" not in os.environ
+    assert code == 0, told
+    assert {one.key for one in asked} == {OLD}
+    assert list((tmp_path / "job" / "out" / "wire").iterdir())
+    with duckdb.connect() as table:
+        found = table.execute(f"SELECT DISTINCT answer FROM '{tmp_path}/job/out/results/*.parquet'").fetchall()
+    assert found == [("your key is [masked]",)]
+    look_through(tmp_path / "job", told)

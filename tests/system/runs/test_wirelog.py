@@ -55,7 +55,7 @@ def _json(value: Any) -> bytes:
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     """One key is hidden, as making its credentials does."""
-    monkeypatch.setattr(redaction, "_process", redaction.Masker())
+    monkeypatch.setattr(redaction, "process", redaction.Masker())
     redaction.hide(KEY)
 
 

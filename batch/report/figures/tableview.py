@@ -1,0 +1,122 @@
+"""The result table of an output folder at one moment: which parts it has, their columns, and the tags of its runs.
+
+Owns what is looked up before rows are read, and that a table which changes meanwhile is looked up again: a run at work
+replaces parts, and `prune` takes some away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.core.errors import RefusedToStart, StorageError
+from batch.ledger.published import PublishedReader
+from batch.output.folder import OutputFolder
+from batch.report.folders import opened, unreadable
+
+T = TypeVar("T")
+_TRIES: Final = 4
+_MOMENT_S: Final = 0.1
+
+
+class PartEntry(msgspec.Struct, frozen=True):
+    """One part as the ledger knows it."""
+
+    path: Path
+    rows: int
+
+
+class TableView(msgspec.Struct, frozen=True):
+    """The table as it was found."""
+
+    folder: OutputFolder
+    parts: list[PartEntry]
+    schema: pa.Schema
+    """The columns of the newest part, which has all of them."""
+    tags: dict[str, dict[str, str]]
+    """By run, the tags of its job."""
+
+
+def require_there(folder: OutputFolder) -> None:
+    """Refuse a folder that went away, in the words that every command has for one that is not there.
+
+    Raises:
+        OutputError: it is no output folder any more.
+    """
+    if not folder.ledger.is_file():
+        opened(folder.root)
+
+
+def table_view(folder: OutputFolder) -> TableView:
+    """Look the table of a folder up.
+
+    Raises:
+        OutputError: it is no output folder any more.
+        RefusedToStart: it has no part yet.
+        StorageError: the ledger or the newest part cannot be read.
+    """
+    require_there(folder)
+    with PublishedReader(folder.ledger) as reader, reader.snapshot():
+        parts = [PartEntry(folder.part(number), found.rows) for number, found in reader.published_parts().items()]
+        runs = [run.run for run in reader.runs()]
+    if not parts:
+        raise RefusedToStart(f"{folder.root}: has no results yet. Look again once a part is published.")
+    try:
+        schema = pq.read_schema(parts[-1].path)
+    except (OSError, pa.ArrowException) as exc:
+        raise unreadable(parts[-1].path, exc) from exc
+    return TableView(folder, parts, schema, {run: _tags(folder, run) for run in runs})
+
+
+def steadily(folder: OutputFolder, look: Callable[[TableView], T]) -> T:
+    """What is found in the table; it is looked at again when the table changed meanwhile.
+
+    Args:
+        folder: has the table.
+        look: reads what is wanted of it.
+
+    Raises:
+        RefusedToStart: there is no result yet, or what is asked for does not exist.
+        StorageError: a part or the ledger cannot be read, and that is no passing state.
+    """
+    for attempt in range(_TRIES - 1):
+        before = _parts(folder)
+        try:
+            return look(table_view(folder))
+        except Changed:
+            pass
+        except StorageError:
+            # A part is gone a moment before the ledger says so.
+            time.sleep(_MOMENT_S)
+            if attempt and _parts(folder) == before:
+                raise
+    return look(table_view(folder))
+
+
+class Changed(StorageError):
+    """A part was replaced between two looks at it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: was replaced while it was read. Ask again.")
+
+
+def _parts(folder: OutputFolder) -> list[int]:
+    """The parts that the ledger names now."""
+    require_there(folder)
+    with PublishedReader(folder.ledger) as reader:
+        return reader.parts()
+
+
+def _tags(folder: OutputFolder, run: str) -> dict[str, str]:
+    """The tags of the job of a run, which its file has; empty when that is lost."""
+    try:
+        job: Any = msgspec.json.decode(folder.run_file(run).read_bytes())["job"]
+        return {str(name): str(value) for name, value in job["tags"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}

@@ -1,0 +1,23 @@
+"""Where an output folder stands, as one object that JSON has, for programs and pages.
+
+Owns its form: times as text, costs as exact decimal text. It finds nothing out: `status` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batch.core.clock import iso
+from batch.report.status import Status
+
+
+def public(current: Status) -> dict[str, Any]:
+    """The status under the names that `promptmill status --json` has."""
+    shown: dict[str, Any] = msgspec.to_builtins(current, enc_hook=str)
+    for name in ("started_at", "ended_at"):
+        us = shown.pop(f"{name}_us")
+        shown[name] = None if us is None else iso(us)
+    shown["totals"] = current.totals.public()
+    return shown

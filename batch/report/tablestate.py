@@ -1,0 +1,108 @@
+"""Counts what stands in the whole table of an output folder: its failures by kind and code, and its flags.
+
+Goes over the columns that are needed in constant memory. It does not know how the run stands (`status`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from batch.core.errors import StorageError
+from batch.core.flags import FLAGS
+from batch.output.folder import OutputFolder
+
+EXAMPLES: Final = 3
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The failed rows of the table that share kind, code and whether they are worth another try."""
+
+    kind: str
+    code: str | None
+    retryable: bool
+    rows: int
+    examples: tuple[str, ...]
+    """The ids of the first few."""
+    message: str | None
+    """The error message of the first."""
+
+
+class Flagged(msgspec.Struct, frozen=True):
+    """The rows of the table that share a flag."""
+
+    flag: str
+    rows: int
+    examples: tuple[str, ...]
+    """The ids of the first few."""
+
+
+class TableState(msgspec.Struct, frozen=True):
+    """What is counted over the whole table, and so takes longest."""
+
+    standing: tuple[Standing, ...] = ()
+    flagged: tuple[Flagged, ...] = ()
+
+
+def counted(folder: OutputFolder, parts: list[int], *, failures: int) -> TableState:
+    """The failures and flags of these parts.
+
+    Args:
+        folder: has the parts.
+        parts: their numbers.
+        failures: how many rows failed; where none did, none is looked for.
+
+    Raises:
+        StorageError: a part with failures cannot be read.
+    """
+    standing = _standing(folder, parts if failures else [])
+    try:
+        return TableState(standing, _flagged(folder, parts))
+    except (OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
+        return TableState(standing)
+
+
+def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
+    """The failed rows of the table by kind and code, the most frequent first; constant memory."""
+    if not parts:
+        return ()
+    counts: dict[tuple[str, str | None, bool], int] = {}
+    examples: dict[tuple[str, str | None, bool], list[str]] = {}
+    messages: dict[tuple[str, str | None, bool], str | None] = {}
+    columns = ["row_id", "error_kind", "error_code", "retryable", "error_message"]
+    try:
+        table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
+        for batch in table.to_batches(columns=columns, filter=pc.field("status") == "failed", batch_readahead=2):
+            for row_id, kind, code, again, message in zip(*(column.to_pylist() for column in batch), strict=True):
+                key = (kind or "unknown", code, bool(again))
+                counts[key] = counts.get(key, 0) + 1
+                if counts[key] <= EXAMPLES:
+                    examples.setdefault(key, []).append(row_id)
+                    messages.setdefault(key, message)
+    except (OSError, pa.ArrowException) as exc:
+        raise StorageError(f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist.") from exc
+    return tuple(
+        Standing(*key, number, tuple(examples[key]), messages[key])
+        for key, number in sorted(counts.items(), key=lambda item: -item[1])
+    )
+
+
+def _flagged(folder: OutputFolder, parts: list[int]) -> tuple[Flagged, ...]:
+    """The flags that rows of the table have, in the order of `core.flags`; constant memory."""
+    if not parts:
+        return ()
+    counts: dict[str, int] = {}
+    examples: dict[str, list[str]] = {}
+    table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
+    any_flag = pc.list_value_length(pc.field("flags")) > 0
+    for batch in table.to_batches(columns=["row_id", "flags"], filter=any_flag, batch_readahead=2):
+        for row_id, flags in zip(*(column.to_pylist() for column in batch), strict=True):
+            for flag in flags:
+                counts[flag] = counts.get(flag, 0) + 1
+                if counts[flag] <= EXAMPLES:
+                    examples.setdefault(flag, []).append(row_id)
+    return tuple(Flagged(flag, counts[flag], tuple(examples[flag])) for flag in FLAGS if flag in counts)

@@ -1,0 +1,165 @@
+"""The scripts of the pages by themselves: how numbers are written, and what becomes of Markdown and of foreign text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from batch.report.bundle import ASSETS
+from tests.support.browser import Browser
+
+OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "app")
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf"
+
+
+@pytest.fixture
+def ours(browser: Browser) -> Browser:
+    """The browser with the functions of the pages on an empty page."""
+    texts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in OURS]
+    last = texts[-1].partition("\nconst source = sourceOfPage()")[0]  # what starts the pages is left out
+    browser.run(f"(() => {{ {' '.join([*texts[:-1], last])}\nObject.assign(globalThis, {{ {TAKEN} }}); }})()")
+    return browser
+
+
+def called(browser: Browser, name: str, *values: Any) -> Any:
+    """What a function gives: a value, or the HTML of an element."""
+    words = ", ".join(json.dumps(value) for value in values)
+    return browser.run(f"(() => {{ const found = {name}({words}); return found?.outerHTML ?? found; }})()")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "shown"),
+    [
+        ("count", [1319], "1,319"),
+        ("count", [None], "–"),
+        ("short", [58139], "58.1 k"),
+        ("short", [1_234_567], "1.23 M"),
+        ("moment", ["1970-01-01T00:00:00.000Z"], "–"),
+        ("moment", ["no moment"], "no moment"),
+        ("moment", [1_795_226_400.5], "2026-11-21 02:00:00"),
+        ("short", [0], "0"),
+        ("percent", [0.5], "50 %"),
+        ("percent", [0.00004], "0.004 %"),
+        ("percent", [0.99999], "99.9 %"),
+        ("percent", [1], "100 %"),
+        ("exact", ["1234567.120000000000"], "1,234,567.12"),
+        ("exact", ["0.000000000001"], "0.000000000001"),
+        ("exact", ["-1234.5"], "-1,234.50"),
+        ("duration", [0], "0 s"),
+        ("duration", [0.0634], "63.4 ms"),
+        ("duration", [1.004], "1.00 s"),
+        ("duration", [75], "1 min 15 s"),
+        ("duration", [7205], "2 h"),
+        ("duration", [183_600], "2 d 3 h"),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(ours: Browser, name: str, values: list[Any], shown: str) -> None:
+    assert called(ours, name, *values) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0.000000000000", "0.00 CNY"),
+        ("9.652800000000", "9.65 CNY"),
+        ("0.000588000000", "0.000588 CNY"),
+        ("0.0000000000012", "0.000000000001 CNY"),
+        ("0E-12", "0.00 CNY"),
+        ("123456.789", "123,456.79 CNY"),
+    ],
+)
+def test_money_is_rounded_to_be_read_and_exact_in_its_title(ours: Browser, amount: str, shown: str) -> None:
+    assert ours.run(f"money({amount!r}, 'CNY').textContent") == shown
+    assert ours.run(f"money({amount!r}, 'CNY').title") == called(ours, "exact", amount) + " CNY"
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a *b* **c** ~~d~~ `e*f*`", "<p>a <em>b</em> <strong>c</strong> <del>d</del> <code>e*f*</code></p>"),
+        ("2 * 3 * 4 snake_case_name", "<p>2 * 3 * 4 snake_case_name</p>"),
+        (r"\*no\*", "<p>*no*</p>"),
+        ("- a\n- b\n  - c", "<ul><li>a</li><li><p>b</p><ul><li>c</li></ul></li></ul>"),
+        ("3. a\n4. b", '<ol start="3"><li>a</li><li>b</li></ol>'),
+        ("> a\n> b", "<blockquote><p>a<br>b</p></blockquote>"),
+        ("---", "<hr>"),
+        ("<b>x</b> &amp;", "<p>&lt;b&gt;x&lt;/b&gt; &amp;amp;</p>"),
+        ("[a](javascript:x)", "<p>a (javascript:x)</p>"),
+        ("[a](data:text/html,x)", "<p>a (data:text/html,x)</p>"),
+        ("**never closed", "<p>**never closed</p>"),
+    ],
+)
+def test_markdown_becomes_elements_of_ours_and_nothing_else(ours: Browser, text: str, html: str) -> None:
+    assert called(ours, "markdown", text) == f'<div class="markdown" dir="auto">{html}</div>'
+
+
+def test_a_link_tells_its_address_and_gives_nothing_away(ours: Browser) -> None:
+    made = called(ours, "markdown", "[the *site*](https://example.org/a?b=1&c)")
+    assert 'href="https://example.org/a?b=1&amp;c" rel="noopener noreferrer nofollow" target="_blank"' in made
+    assert "<em>site</em></a>" in made
+    assert "<img" not in called(ours, "markdown", "![picture](https://example.org/a.png)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 99_000,
+        "*a " * 33_000,
+        "`" * 99_001,
+        "> " * 49_000,
+        "# " + "#" * 99_000 + "x",
+        "|" + "-" * 99_000 + "\n|" * 9,
+        "- \n" * 33_000,
+        "_a" * 49_000,
+        "](" * 49_000,
+    ],
+    ids=lambda text: text[:3],
+)
+def test_markdown_that_is_made_to_be_slow_is_not(ours: Browser, text: str) -> None:
+    """A hundred thousand characters; what grew with their square would take minutes."""
+    took = ours.run(
+        f"(() => {{ const start = performance.now(); markdown({json.dumps(text)}); return performance.now() - start; }})()"
+    )
+    assert took < 5_000
+
+
+def test_signs_that_steer_are_shown_by_their_number_and_halves_too(ours: Browser) -> None:
+    made = ours.run("foreign('a\\u202eb\\u0000\\ud800c😀').textContent")
+    assert made == "aU+202EbU+0000U+D800c😀"
+    assert ours.run("foreign('a\\tb\\nc').textContent") == "a\tb\nc"
+    assert ours.run("cut('ab😀', 3)") == "ab", "no half of a sign"
+
+
+def test_a_large_matrix_keeps_the_classes_with_the_most_mistakes(ours: Browser) -> None:
+    confusion = {f"c{n:02}": {f"c{n:02}": 5} for n in range(60)}
+    confusion["c59"]["c58"] = 3
+    made = called(ours, "confusionMatrix", confusion, None)
+    assert "c59" in made
+    assert "36 more are left out" in made
+
+
+def test_rates_hold_several_calls_in_each_bin_and_lose_none(ours: Browser) -> None:
+    series = {"t": list(range(0, 1000, 1)), "bin_s": 1, "calls": [1] * 1000, "rows": [2] * 1000}
+    rates = ours.run(
+        f"(() => {{ const {{ times, rate }} = ratesOf({json.dumps(series)}); return [times.length, rate({series['rows']})]; }})()"
+    )
+    assert rates[0] <= 250
+    assert set(rates[1]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("address", "route"),
+    [
+        ("", ["0", "overview"]),
+        ("#/0/rows?status=failed", ["0", "rows"]),
+        ("#/7/rows", ["0", "overview"]),
+        ("#/0/nothing", ["0", "overview"]),
+        ("#/0/row/x", ["0", "overview"]),
+        ("#/%zz/rows", ["0", "overview"]),
+    ],
+)
+def test_an_address_that_means_nothing_leads_to_the_overview(ours: Browser, address: str, route: list[str]) -> None:
+    found = ours.run(f"routeOf({address!r}, [{{ id: '0' }}])")
+    assert [found["folder"], found["name"]] == route
