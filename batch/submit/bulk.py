@@ -123,7 +123,7 @@ def no_slot(context: CallContext, work_id: int, model: str) -> Lease:
         model: which it asks.
     """
     now = context.clock.monotonic()
-    lease = Lease(context.limiter, context.limiter.model(model), now, 0.0, row=work_id, weight=None)
+    lease = Lease(context.limiter, context.limiter.model(model), now, 0, row=work_id, weight=None)
     lease.open = False
     return lease
 

@@ -211,6 +211,15 @@ def test_a_budget_of_money_and_batches_do_not_go_together(make: Make) -> None:
         mill.run()
 
 
+def test_not_to_wait_is_refused_where_nothing_is_waited_for(make: Make) -> None:
+    """It would do nothing in another lane."""
+    mill = make()
+    mill.questions(1)
+    mill.lane = "task"
+    with pytest.raises(RefusedToStart, match="leave it out, or give --lane bulk"):
+        mill.run(no_wait=True)
+
+
 def test_a_provider_without_batch_files_is_told(make: Make) -> None:
     """With the lanes that it has."""
     mill = make()
