@@ -61,7 +61,7 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
         )
     if options.no_wait and job.model.lane != "bulk":
         raise RefusedToStart(
-            f"--no-wait (no_wait) is for lane bulk, whose answers may take a day, and this job has lane {job.model.lane}: "
+            f"--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane {job.model.lane}: "
             "leave it out, or give --lane bulk"
         )
     if environ is not None and not isinstance(environ, Mapping):
