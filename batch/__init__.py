@@ -37,6 +37,7 @@ from batch.core.errors import (
 
 if TYPE_CHECKING:
     from batch.job.budgetspec import BudgetSpec, GrantSpec
+    from batch.job.bulkspec import BulkSpec
     from batch.job.job import (
         InputSpec,
         Job,
@@ -58,6 +59,7 @@ __all__ = [
     "BatchError",
     "BudgetReached",
     "BudgetSpec",
+    "BulkSpec",
     "GrantSpec",
     "InputError",
     "InputSpec",
@@ -85,6 +87,7 @@ __all__ = [
 
 _LAZY: Final = {
     "BudgetSpec": "batch.job.budgetspec",
+    "BulkSpec": "batch.job.bulkspec",
     "GrantSpec": "batch.job.budgetspec",
     "InputSpec": "batch.job.job",
     "Job": "batch.job.job",

@@ -16,22 +16,23 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job labelspec faults keys options providers toolspec budgetspec",
+    "job": "job labelspec faults keys options providers toolspec budgetspec bulkspec",
     "money": "prices advice pricekeys rates bounds days pots",
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
-    "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal saved",
+    "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
+    "saved waves",
     "input": "source batches content spill",
     "limits": "limiter used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task results retry afford purse slices "
-    "reached",
-    "plan": "preflight kept continuation planner question admission respill gone tooling budgeting sizes survey spending "
-    "pricing forecast doctor doctor_provider",
+    "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
+    "afford purse slices reached",
+    "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "
+    "spending pricing forecast doctor doctor_provider",
     "run": "blocking command metrics_file metric_families progress prune status_files",
     "report": "*",
     "cli": "",

@@ -12,7 +12,7 @@ from tests.test_behaviours import ROOT, exists, named_by
 LINES: dict[int, dict[str, Any]] = {
     int(number): line for number, line in tomllib.loads((ROOT / "tests/seeds.toml").read_text(encoding="utf-8")).items()
 }
-LATER = {"estimate": "estimate.py", "batch files": "submit/bulk.py"}
+LATER = {"estimate": "estimate.py"}
 """What is still to come, and the module it comes with if that is one of its own."""
 
 

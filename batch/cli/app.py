@@ -165,6 +165,7 @@ def _obey(given: list[str]) -> int:
     """Do what a command line says, with its files of variables and the environment, and return the exit code."""
     from batch.cli import variables
 
+    variables.forget()
     if given[:1] == ["explain"] or _ASKS.intersection(given):
         result = make_app(_command(given))(given)  # a mistake in a file of variables does not keep help away
         return result if isinstance(result, int) else errors.EXIT_OK

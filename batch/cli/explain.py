@@ -77,16 +77,19 @@ def command_variables(flags: Sequence[Topic]) -> Iterator[Topic]:
     from batch.providers.registry import PROVIDERS
     from batch.report.explain import Topic
 
-    of: dict[str, list[str]] = {}
+    of: dict[str, list[tuple[str, str, str]]] = {}
     for flag in flags:
-        command, _, name = flag.name.partition(" ")
-        if name:
-            of.setdefault(name, []).append(command)
-    for name, commands in of.items():
-        own, shared = zip(*(variables.names(command, name) for command in commands), strict=True)
-        text = f"As {name} of {', '.join(commands)}."
-        facts = (("for one command", "\n".join(own)), ("explain", f"promptmill explain {commands[0]} {name}"))
-        yield Topic(shared[0], "variable for an option", text, facts, own)
+        command, _, option = flag.name.partition(" ")
+        if option:
+            own, *shared = variables.names(command, option)
+            of.setdefault((*shared, own)[0], []).append((command, option, own))
+    for name, stands_for in of.items():
+        (first, option, own), *_ = stands_for
+        text = f"As {option} of {', '.join(command for command, _, _ in stands_for)}."
+        owns = tuple(own for _, _, own in stands_for if own != name)
+        facts = (("for one command", "\n".join(owns)),) if owns else ()
+        look = ("explain", f"promptmill explain {first} {option}")
+        yield Topic(name, "variable for an option", text, (*facts, look), owns)
     for name, text in variables.OTHERS.items():
         yield Topic(name, "variable", text)
     keys: dict[str, list[str]] = {}

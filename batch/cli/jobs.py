@@ -15,7 +15,7 @@ OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())
 PricesPath = Annotated[Path | None, Parameter(name="--prices", negative=())]
 MetricsPath = Annotated[Path | None, Parameter(negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
-LaneName = Annotated[Literal["sync", "stream", "task"] | None, Parameter(negative=())]
+LaneName = Annotated[Literal["sync", "stream", "task", "bulk"] | None, Parameter(negative=())]
 
 MaxCost = Annotated[str | None, Parameter(negative=())]
 

@@ -36,6 +36,9 @@ def report(
         with_text: also the text of the rows that failed, took longest or cost most, and of those on which variants
             differ; each text is cut after 4,000 characters.
     """
+    from batch.core import arrowmemory
+
+    arrowmemory.use_system()
     from batch.report.html import write_report
 
     say(_lines(write_report(out, output, with_text=with_text), with_text=with_text))

@@ -47,6 +47,7 @@ def run(
     max_cost: jobs.MaxCost = None,
     max_failed: Annotated[str | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     if_running: Annotated[Literal["fail", "wait", "skip"], Parameter(negative=())] = "fail",
+    no_wait: Annotated[bool, Parameter(negative=())] = False,
     metrics_file: jobs.MetricsPath = None,
     otel: Annotated[bool, Parameter(negative=())] = False,
     otel_rows: Annotated[str, Parameter(negative=())] = "1%",
@@ -75,6 +76,7 @@ def run(
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
+        no_wait: in lane bulk: end with exit 7 when every request is at the provider; the same command collects.
         metrics_file: write OUT/metrics.prom to this .prom file, too, such as one that node_exporter collects.
         otel: send metrics and traces by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; no text leaves.
         otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.
@@ -82,13 +84,11 @@ def run(
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
-    sample = _sample(limit, shuffle, seed)
+    rows = {"limit": limit, "sample_seed": _sample(limit, shuffle, seed), "if_running": if_running, "prices": prices}
+    told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
     with _telling(metrics_file):
         loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-    rows = {"limit": limit, "sample_seed": sample, "if_running": if_running, "prices": prices}
-    told = {"wire_log": wire_log, "metrics_file": metrics_file, "otel": otel}
-    options = _options(only, retry, max_failed, otel_rows, {**rows, **told})
-    return _run(loaded, options, progress, log_format)
+    return _run(loaded, _options(only, retry, max_failed, otel_rows, {**rows, **told}), progress, log_format)
 
 
 def _options(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batch.report.tablestate import Standing
 
 _MOST_KINDS: Final = 12
+_MOST_BATCHES: Final = 10
 _EVERY_S: Final = 2.0
 _LONGEST_S: Final = 86_400
 
@@ -109,6 +110,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("unknown", bounds_text(totals)),
             ("budget", left_text(current.budget)),
             ("now", _now(current)),
+            *_batches(current),
             *_oldest(current),
             ("stopped by", clean(current.fault or "", lines=True)),
             ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
@@ -132,6 +134,7 @@ _SENTENCES: Final = {
     "stopping": "stopping: calls in flight may finish",
     "killed": "not running: it was killed; run the same command to continue",
     "finished": "finished",
+    "waiting": "waiting for batches at the provider; run the same command to collect them",
     "interrupted": "interrupted; run the same command to continue",
     "budget": "stopped by its budget; run the same command to go on with the next run",
     "provider": "stopped, because the provider refused; run the same command to continue",
@@ -222,6 +225,20 @@ def _oldest(current: Status) -> Iterator[tuple[str, str]]:
         waits = clean(row.waits_for, most=200)
         told = f"{clean(row.row_id, most=80)}{variant}, open for {describe(row.age_s)}: waits for {waits}"
         yield "oldest" if place == 0 else "", told
+
+
+def _batches(current: Status) -> Iterator[tuple[str, str]]:
+    """The batches that are on their way, one a line."""
+    from batch.core.clock import describe
+
+    for place, batch in enumerate(current.batches[:_MOST_BATCHES]):
+        done = "" if batch.done is None else f", {batch.done:,} done"
+        until = "" if batch.expires_at is None else f", until {batch.expires_at} at the latest"
+        name = clean(batch.batch_id or f"file {batch.wave}", most=80)
+        told = f"{name}: {clean(batch.state)}, {count(batch.lines, 'request')}{done}"
+        yield "batches" if place == 0 else "", f"{told}, {describe(batch.age_s)} old{until}"
+    if rest := current.batches[_MOST_BATCHES:]:
+        yield "", f"and {count(len(rest), 'other')} of {count(sum(batch.lines for batch in rest), 'request')}"
 
 
 def _standing(current: Status) -> Iterator[str]:

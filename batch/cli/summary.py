@@ -123,6 +123,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
 _STATES: Final = {
     "finished": "finished",
     "interrupted": "interrupted",
+    "waiting": "waiting for batches",
     "budget": "stopped by its budget",
     "provider": "stopped, because the provider refused",
     "systematic": "stopped, because row after row failed the same way",
@@ -202,6 +203,8 @@ def _next(report: Report, out: str) -> Iterator[str]:
     again = totals.rows_retryable
     if report.state == "interrupted":
         yield "Run the same command to continue."
+    elif report.state == "waiting":
+        yield "Run the same command to collect the batches; those that are not done are left with the provider again."
     elif report.state == "budget":
         yield "Run the same command to go on with the next run."
     elif again:

@@ -47,15 +47,30 @@ _TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE: Final = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
-def names(command: str, option: str) -> tuple[str, str]:
-    """The variables of an option: the one of this command alone, which wins, and the one of all that have it.
+OTHERWISE: Final = frozenset(
+    {
+        ("compare", "--limit"),
+        ("cost", "--by"),
+        ("cost", "--prices"),
+        ("labels", "--by"),
+        ("report", "--output"),
+        ("simulate", "--port"),
+        ("view", "--port"),
+    }
+)
+"""Options that mean something else than those of the same name: a limit for `run` must not shorten what is compared."""
+
+
+def names(command: str, option: str) -> tuple[str, ...]:
+    """The variables of an option: the one of this command alone, which wins, and the one of all that mean the same.
 
     Args:
         command: its name.
         option: its long name, such as `--max-cost`.
     """
     plain = option.lstrip("-").upper().replace("-", "_")
-    return f"{PREFIX}{command.upper()}_{plain}", f"{PREFIX}{plain}"
+    own = f"{PREFIX}{command.upper()}_{plain}"
+    return (own,) if (command, option) in OTHERWISE else (own, f"{PREFIX}{plain}")
 
 
 class Variables:
@@ -245,6 +260,11 @@ _now: Final = [Variables({})]
 def current() -> Variables:
     """Those of the command line that this process is at, or was at last."""
     return _now[0]
+
+
+def forget() -> None:
+    """Let no variable of an earlier command line of this process count any more."""
+    _now[0] = Variables({})
 
 
 def named(name: str) -> str:

@@ -36,9 +36,10 @@ def view(
         raise RefusedToStart(f"--port {port}: a port is a number from 0 to 65535")
     if not outs:
         raise RefusedToStart("no output folder is named. Give one or several: promptmill view OUT")
-    from batch.core import arrowmemory
+    from batch.core import arrowmemory, arrowstart
 
-    arrowmemory.use_system()
+    arrowstart.load("pyarrow.compute", "pyarrow.parquet", "pyarrow.dataset")
+    arrowmemory.use_system()  # where numpy was loaded already
     from batch.report.figures.figures import Figures
     from batch.report.viewer.server import serve
 

@@ -1,13 +1,14 @@
 """The start of pyarrow in a process that has no use for pandas and numpy.
 
-Owns one thing: pyarrow looks for numpy when it is loaded, and for pandas when its first array is made. Where they are
-installed they are loaded, which takes longer than all the rest of a run's start, and memory. They are found again by
-whoever asks for them afterwards, but pyarrow itself has done without numpy then and goes on so: no array of one becomes
-one of the other.
+Owns one thing: pyarrow looks for numpy when it is loaded, and for pandas when its first array is made, or the first
+moment with a zone told. Where they are installed they are loaded, which takes memory, and longer than all the rest of a
+run's start. They are found again by whoever asks for them afterwards, but pyarrow itself has done without numpy then
+and goes on so: no array of one becomes one of the other.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -29,8 +30,12 @@ class _Hidden:
             raise ModuleNotFoundError(f"{name} is not wanted here", name=name)
 
 
-def load() -> None:
-    """Load pyarrow and have it look for both in vain; nothing happens where it is loaded, or one of them."""
+def load(*modules: str) -> None:
+    """Load pyarrow and have it look for both in vain; nothing happens where it is loaded, or one of them.
+
+    Args:
+        modules: parts of it that are needed, too, and look for themselves.
+    """
     if not sys.modules.keys().isdisjoint(("numpy", "pandas", "pyarrow")):
         return
     hidden = _Hidden()
@@ -40,5 +45,8 @@ def load() -> None:
         import pyarrow as pa  # noqa: PLC0415 - here it is loaded
 
         pa.array([None])
+        pa.scalar(0, pa.timestamp("us", "UTC")).as_py()
+        for name in modules:
+            importlib.import_module(name)
     finally:
         sys.meta_path.remove(hidden)

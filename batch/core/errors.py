@@ -84,6 +84,7 @@ EXIT_BUDGET: Final = 3
 EXIT_INTERRUPTED: Final = 4
 EXIT_STORAGE: Final = 5
 EXIT_PROVIDER: Final = 6
+EXIT_WAITING: Final = 7
 EXIT_BUG: Final = 70
 
 EXITS: Final[dict[int, str]] = {
@@ -95,6 +96,7 @@ EXITS: Final[dict[int, str]] = {
     EXIT_INTERRUPTED: "interrupted; the same command continues",
     EXIT_STORAGE: "the disk refused a write",
     EXIT_PROVIDER: "the provider refused the key, the money or the model",
+    EXIT_WAITING: "waiting: batches are at the provider (--no-wait); the same command collects them",
     EXIT_BUG: "a bug of ours",
 }
 """What each exit code means, for people."""

@@ -29,6 +29,15 @@ NAMES: Final = (
     "settled.committed",
     "copies.ended",  # the answer of a row that was asked for others too is kept for them, or the next of them is asked
     "copies.settled",  # some of these have it
+    "bulk.written",  # the file of a batch is whole, and the ledger does not know it
+    "bulk.built",  # the ledger knows it with all its calls, nothing was sent
+    "bulk.uploaded",
+    "bulk.answered",  # the batch is made, and the ledger does not know it
+    "bulk.created",
+    "bulk.ended",  # it was found to have ended
+    "bulk.downloaded",  # a file of answers is on the disk
+    "bulk.line",  # a line of it was concluded
+    "bulk.collected",
     "publish.calls_written",  # temporary file of the calls part synced
     "publish.calls_named",
     "publish.results_written",

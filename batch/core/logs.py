@@ -24,6 +24,11 @@ from batch.core.redaction import redact
 
 EVENTS: Final = frozenset(
     {
+        "batch_file_built",
+        "batch_created",
+        "batch_adopted",
+        "batch_refused",
+        "batch_collected",
         "model_parked",
         "spill_lost",
         "run_awaited",

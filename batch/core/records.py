@@ -20,7 +20,7 @@ LANES: Final[dict[Lane, str]] = {
     "sync": "One request, one whole answer.",
     "stream": "One request whose answer comes in pieces: silence is noticed sooner than with sync.",
     "task": "The request is submitted and its result is asked for later, where the provider has asynchronous tasks.",
-    "bulk": "Whole files of requests at once. Kept for later: no job can choose it yet.",
+    "bulk": "Whole files of requests at once, at half the price; the answers may take a day.",
 }
 """How requests travel, for people."""
 Message = dict[str, Any]

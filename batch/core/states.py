@@ -9,7 +9,8 @@ from typing import Final
 
 STATES: Final[dict[str, str]] = {
     "never": "No run has begun in this output folder.",
-    "waiting": "The command waits until another run in the same output folder ends (--if-running wait).",
+    "waiting": "The command waits until another run in the same output folder ends (--if-running wait), or a run has "
+    "ended while batches are at the provider (--no-wait): the same command collects them.",
     "skipped": "Another run was at work in the output folder, and the command did nothing (--if-running skip).",
     "nothing_to_do": "Job and input are those of the last finished run, and no row needs work: nothing was sent.",
     "running": "A process is at work. In status.json this can be left over from one that was killed.",

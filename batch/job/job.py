@@ -21,8 +21,10 @@ from msgspec import Meta, Struct
 from batch.core.errors import JobError
 from batch.core.hours import Window
 from batch.core.nearest import did_you_mean
+from batch.core.records import Lane
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
+from batch.job.bulkspec import BulkSpec
 from batch.job.faults import Fault
 from batch.job.fieldtypes import KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
@@ -94,7 +96,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     names: Annotated[
         tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
     ] = ()
-    lane: Annotated[Literal["sync", "stream", "task"], Meta(description='"sync", "stream" or "task"')] = "sync"
+    lane: Annotated[Lane, Meta(description='"sync", "stream", "task" or "bulk"')] = "sync"
     served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
     parameters: Annotated[
         dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")
@@ -176,6 +178,7 @@ SECTIONS: Final[dict[str, type[Struct]]] = {
     "tools": ToolSpec,
     "labels": LabelSpec,
     "budget": BudgetSpec,
+    "bulk": BulkSpec,
     "output": OutputSpec,
 }
 
@@ -210,6 +213,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     tools: ToolSpec | None = None
     labels: LabelSpec | None = None
     budget: BudgetSpec | None = None
+    bulk: BulkSpec = BulkSpec()
     output: OutputSpec = OutputSpec()
 
     def __post_init__(self) -> None:
@@ -272,9 +276,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
-        optional = frozenset(
-            {"tools", "labels", "budget", "output", "limits", *(("prompt",) if brings_messages else ())}
-        )
+        optional = frozenset(SECTIONS) - {"input", "model", *(() if brings_messages else ("prompt",))}
         values, fields, faults = file.sections(SECTIONS, TOP, optional=optional, tables=TABLES)
         values.setdefault("name", file.path.parent.name or "job")
         nearly = did_you_mean(["name"])

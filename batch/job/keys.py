@@ -85,7 +85,8 @@ KEYS: Final[dict[str, Words]] = {
     ),
     "model.lane": Words(
         'How a request travels: "sync" is one request and one reply, "stream" the reply in pieces, "task" a submit, '
-        "then polls (glm and zai). Changing it asks no answered row again.",
+        'then polls (glm and zai), "bulk" files of requests at half the price, whose answers may take a day (glm, zai, '
+        "openai, dashscope, moonshot). Changing it asks no answered row again.",
         'lane = "task"',
     ),
     "model.served": Words(
@@ -173,6 +174,13 @@ KEYS: Final[dict[str, Words]] = {
     ),
     **LABEL_KEYS,
     **BUDGET_KEYS,
+    # -- bulk
+    "bulk.wave_wait_s": Words(
+        "In lane bulk: how long a file of requests that is not full waits for more of them, such as the next turns of "
+        "conversations. When no more can come it goes up at once.",
+        "wave_wait_s = 600",
+    ),
+    "bulk.lines": Words("In lane bulk: the most requests of one file; each file has at most 32 MB.", "lines = 10_000"),
     # -- output
     "output.path": Words(
         "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",

@@ -96,6 +96,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Ask only rows that need work for one of these reasons; see `kinds_of`."""
     max_failed: MaxFailed | Any = None
     if_running: IfRunning = "fail"
+    no_wait: bool = False
+    """In lane `bulk`: end when everything is at the provider, instead of waiting for its batches."""
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
     prices: Path | Any = None
@@ -128,7 +130,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             put(self, "max_failed", MaxFailed.of(str(self.max_failed), option="max_failed ="))
         if self.if_running not in get_args(IfRunning):
             raise RefusedToStart(f"if_running = {self.if_running!r}: give one of {', '.join(get_args(IfRunning))}")
-        for name in ("wire_log", "otel"):
+        for name in ("wire_log", "no_wait", "otel"):
             if not isinstance(getattr(self, name), bool):
                 raise RefusedToStart(f"{name} = {getattr(self, name)!r}: give True or False")
         put(self, "otel_rows", share_of(self.otel_rows, option="otel_rows ="))

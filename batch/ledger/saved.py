@@ -29,6 +29,7 @@ WHERE state = 0 AND (
     EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
     OR EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
 ) AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work AND {_LIVE})
+    AND NOT EXISTS (SELECT 1 FROM calls c JOIN lines USING (call) WHERE c.work = p.work AND c.record IS NULL)
 ORDER BY work
 """
 _ROWS: Final = f"""
@@ -57,7 +58,7 @@ class SavedReader(LedgerReader):
         return list(self._rows(_SAVED))
 
     def begun(self) -> list[PendingRow]:
-        """The rows in the middle of a call or conversation that wait for no task."""
+        """The rows in the middle of a call or conversation that wait for no task and in no batch."""
         return [PendingRow(*row) for row in self._rows(_BEGUN)]
 
     def oldest(self, count: int) -> list[tuple[str, str, int, str | None]]:

@@ -28,11 +28,11 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import copy_statements, effect_statements, wal
+from batch.ledger import copy_statements, effect_statements, wal, wave_tables
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
 
 _BUSY_MS: Final = 10_000
@@ -192,7 +192,7 @@ ALTER TABLE entries ADD COLUMN label BLOB;
 """
 """From version 3 to 4."""
 
-UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3)
+UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3, wave_tables.TABLES)
 """The ways from version 1 to 2, from 2 to 3, and so on."""
 
 OVERTIME: Final = """
@@ -319,7 +319,7 @@ def _set_up(db: apsw.Connection) -> None:
     version = db.pragma("user_version")
     if version < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-        for statements in (SCHEMA, LEAVING, *ADDED) if version == 0 else UPGRADES[version - 1 :]:
+        for statements in (SCHEMA, LEAVING, wave_tables.TABLES, *ADDED) if version == 0 else UPGRADES[version - 1 :]:
             db.execute(statements)
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)

@@ -211,7 +211,7 @@ CALL_TEXTS: Final = {
     "service_tier": "The tier it was served in, where the provider tells.",
     "request_id": "The provider's id of it, to be named to its support.",
     "task_id": "The provider's id of the task.",
-    "batch_id": "Always null so far: kept for the provider's batch files.",
+    "batch_id": "The provider's id of the batch that the call was a line of; null in other lanes.",
     "prompt_tokens": "Tokens of the request; 0 when it was refused or never left, null when it is not known.",
     "completion_tokens": "Tokens the model wrote, those of its reasoning included.",
     "total_tokens": "Both together.",

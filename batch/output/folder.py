@@ -32,6 +32,7 @@ class OutputFolder:
         self.calls = root / "calls"
         self.runs = root / "runs"
         self.pending = root / "pending"
+        self.bulk = root / "bulk"
         self.ledger = root / "ledger.db"
         self.status = root / "status.json"
         self.metrics = root / "metrics.prom"

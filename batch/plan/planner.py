@@ -37,6 +37,7 @@ from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
 from batch.plan.kinds import kind_of, samples_had
+from batch.plan.numbers import Least, Numbers
 from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
 from batch.prompts.variants import Packed, Variant, Variants
@@ -85,15 +86,6 @@ class _Found(msgspec.Struct):
         self.requests.append(packed)
 
 
-class Numbers(msgspec.Struct):
-    """The next free numbers; one planner owns them."""
-
-    row_number: int
-    part: int
-    range: int
-    work_id: int
-
-
 class Planner:
     """Plans one run's pass over the source. Not thread-safe: one call at a time."""
 
@@ -118,7 +110,6 @@ class Planner:
         self._outputs = frozenset(outputs)
         self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
         self._clock = clock
-        self._numbers = Numbers(*(reader.next_number(what) for what in ("row_number", "part", "range", "work")))
         self._carried = reader.carried()
         self._limit: int | None = None
         self._sample: frozenset[str] | None = None
@@ -143,8 +134,15 @@ class Planner:
         self._sample = frozenset(sample) if sample is not None else None
         self._kinds = kinds
 
-    def start(self, position: Position, planned: Planned) -> None:
-        """Where the last durable range of this run ended, or the beginning."""
+    def start(self, position: Position, planned: Planned, least: Least = Least()) -> None:  # noqa: B008 - it is frozen
+        """Go on where the last durable range of this run ended, or from the beginning.
+
+        Args:
+            position: where that is in the source.
+            planned: what was found before it.
+            least: the numbers that were free when the run began.
+        """
+        self._numbers = Numbers.of(self._ledger, least)
         self._reader = self._source.reader(position)
         self._position = position
         self._planned = planned

@@ -82,12 +82,12 @@ class Glm:
         clock: tells the time for reset times in answers that carry no `Date` header.
     """
 
-    lanes: frozenset[Lane] = frozenset({"sync", "stream", "task"})
-
     def __init__(self, service: Service, credentials: Signer, *, clock: Clock | None = None) -> None:
         self.name = service.name
         self.counts: Literal["asked", "used"] = service.counts
         self.service = service
+        own: set[Lane] = {"sync", "stream", "task"}
+        self.lanes: frozenset[Lane] = frozenset(own | ({"bulk"} if service.batch_endpoint else set()))
         self._credentials = credentials
         self._clock = clock or Clock()
         accepts: Headers = (("Accept", "application/json"),)

@@ -192,14 +192,14 @@ class OpenAI:
         more: headers that each request has as well, such as who pays for it.
     """
 
-    lanes: frozenset[Lane] = frozenset({"sync", "stream"})
-
     def __init__(
         self, service: Service, credentials: Signer, *, clock: Clock | None = None, more: Headers = ()
     ) -> None:
         self.name = service.name
         self.counts: Literal["asked", "used"] = service.counts
         self.service = service
+        own: set[Lane] = {"sync", "stream"}
+        self.lanes: frozenset[Lane] = frozenset(own | ({"bulk"} if service.batch_endpoint else set()))
         self._credentials = credentials
         self._clock = clock or Clock()
         self._more = more

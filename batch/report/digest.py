@@ -7,6 +7,7 @@ lists. The figures themselves are those of `report.figures`, which the pages of 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +22,9 @@ MOST_LABELS: Final = 60
 MOST_CLASSES: Final = 24
 """Classes of a confusion matrix, those with the most mistakes."""
 MOST_DIFFERENT: Final = 200
-"""A column with more different values than these may hold text, and is left out where text is not asked for."""
+FEW_DIFFERENT: Final = 10
+LONGEST_LABEL: Final = 60
+"""A column with more different values than these, or longer ones, may hold text: it is told where text is asked for."""
 MOST_DAYS: Final = 120
 MOST_GROUPS: Final = 40
 """Groups of money that are no days."""
@@ -67,7 +70,7 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
         "overview": {name: value if name == "series" else _bounded(value) for name, value in overview.items()},
         "money": _bounded(figures.money()),
         "money_by": [_cut_groups(figures.money(by=(name,))) for name in _groupings(job)],
-        "labels": _labels(figures, left_out, with_text=with_text),
+        "labels": _labels(figures, job, left_out, with_text=with_text),
         "compare": _compare(figures, with_text=with_text),
         "rows": rows,
     }
@@ -150,7 +153,7 @@ def _cut_groups(money: dict[str, Any]) -> dict[str, Any]:
     return {"by": money["by"], "groups": [_bounded(group) for group in shown]}
 
 
-def _labels(figures: Figures, left_out: list[str], *, with_text: bool) -> dict[str, Any] | None:
+def _labels(figures: Figures, job: dict[str, Any], left_out: list[str], *, with_text: bool) -> dict[str, Any] | None:
     """The figures of the labels; None where there are none."""
     try:
         labels = figures.labels()
@@ -158,9 +161,9 @@ def _labels(figures: Figures, left_out: list[str], *, with_text: bool) -> dict[s
         if "several" in str(exc):
             left_out.append(f"Labels are left out: {str(exc).split(': ', 1)[-1]}")
         return None
-    if len(labels["distribution"]) > MOST_DIFFERENT and not with_text:
+    if not with_text and _may_be_text(labels, (job.get("labels") or {}).get("names") or ()):
         left_out.append(
-            f"The labels of {labels['label']} are left out: more than {MOST_DIFFERENT} different values may be text."
+            f"The labels of {labels['label']} are left out: values that are long, or many, may be text of answers."
         )
         return None
     confusion = labels.get("confusion") or {}
@@ -188,6 +191,13 @@ def _labels(figures: Figures, left_out: list[str], *, with_text: bool) -> dict[s
         }
     )
     return kept_labels
+
+
+def _may_be_text(labels: dict[str, Any], declared: Sequence[str]) -> bool:
+    """Whether labels or truths that the job does not name may be sentences: long ones, or many that come once."""
+    unnamed = {*labels["distribution"], *(labels.get("confusion") or {})} - set(declared)
+    many = len(unnamed) > FEW_DIFFERENT and len(unnamed) > labels["labelled"] / 2
+    return many or len(unnamed) > MOST_DIFFERENT or any(len(value) > LONGEST_LABEL for value in unnamed)
 
 
 def _named_shortly(value: Any) -> Any:

@@ -131,7 +131,8 @@ def groups(
         Group(
             "variables",
             "Variables of the environment. An option of a command has one, and another for that command alone, which "
-            "wins: --max-cost is PROMPTMILL_MAX_COST, or PROMPTMILL_RUN_MAX_COST for run. A flag wins over the "
+            "wins: --max-cost is PROMPTMILL_MAX_COST, or PROMPTMILL_RUN_MAX_COST for run. One that means another "
+            "thing than those of the same name has only the variable of its command. A flag wins over the "
             "environment, that over the files of --env-file, those over the file env in the config folder, and all of "
             "them over the job. A variable that is empty counts as not given, in the environment also where a file "
             "has a value. An option that is on or off takes true or false; one that may be repeated takes several "

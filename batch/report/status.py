@@ -20,6 +20,7 @@ from batch.ledger.reader import RunRow
 from batch.ledger.saved import SavedReader
 from batch.ledger.totals import Planned, Totals
 from batch.output.folder import OutputFolder, holder
+from batch.report.batches import BatchRow, batches_of
 from batch.report.folders import opened
 from batch.report.tablestate import Flagged, Standing, TableState, counted
 
@@ -34,6 +35,7 @@ State = Literal[
     "killed",
     "finished",
     "interrupted",
+    "waiting",
     "budget",
     "provider",
     "systematic",
@@ -118,6 +120,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Rows admitted and not settled: the next run continues with them."""
     oldest: tuple[OldRow, ...] = ()
     """The rows that have been open for longest."""
+    batches: tuple[BatchRow, ...] = ()
+    """The batches that are not collected."""
     table_rows: int = 0
     permanent: int = 0
     retryable: int = 0
@@ -159,6 +163,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             # Only now: while a process tells its totals itself, those of thousands of calls need not be read.
             signs = signs._replace(beyond=reader.unpublished())
         common["drawn"] = last is not None and reader.sample(last.run) is not None
+    common["batches"] = batches_of(folder.ledger)
     table = table or counted(folder, parts, failures=permanent + retryable)
     common |= {"standing": table.standing, "flagged": table.flagged}
     if last is None:

@@ -46,7 +46,7 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
         signals: whether the run is to hear signals, which Python gives to the main thread only.
 
     Raises:
-        RefusedToStart: an argument has another type.
+        RefusedToStart: an argument has another type, or an option is for another lane.
         RuntimeError: signals are wanted in another thread.
     """
     if not isinstance(job, Job):
@@ -58,6 +58,11 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
         raise RefusedToStart(
             f"options: {_type(options)} is given, where RunOptions are wanted, such as RunOptions(limit=10); leave it "
             "out for none"
+        )
+    if options.no_wait and job.model.lane != "bulk":
+        raise RefusedToStart(
+            f"--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane {job.model.lane}: "
+            "leave it out, or give --lane bulk"
         )
     if environ is not None and not isinstance(environ, Mapping):
         raise RefusedToStart(

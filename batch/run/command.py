@@ -44,12 +44,16 @@ LOCK_AGAIN_S: Final = 0.5
 """How long a command that waits for another leaves between two tries."""
 
 
+State = Literal[
+    "finished", "nothing_to_do", "skipped", "interrupted", "waiting", "budget", "provider", "systematic", "storage",
+    "input",
+]  # fmt: skip
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a command did."""
 
-    state: Literal[
-        "finished", "nothing_to_do", "skipped", "interrupted", "budget", "provider", "systematic", "storage", "input"
-    ]
+    state: State
     folder: Path
     """The output folder."""
     run: str | None

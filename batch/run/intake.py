@@ -29,6 +29,7 @@ from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
 from batch.plan.admission import Admit, InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
+from batch.plan.numbers import Least
 from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
@@ -102,6 +103,7 @@ class Intake:
         self._state = state
         self._max_spill = checked.job.limits.max_spill
         self.waits_for: str | None = None
+        self._least = Least()
         self._model_of = {variant.name: variant.model for variant in checked.variants}
         self._to_begin: Counter[str] = Counter()
         """By model, the rows admitted that no call was made for when this process took them up."""
@@ -122,8 +124,14 @@ class Intake:
         """Let rows that ask what another one asks wait for its answer, among these."""
         self._copies = copies
 
-    def restore(self, unsent: Mapping[str, int]) -> None:
-        """Begin with so many rows, by variant, that an earlier process admitted and never sent."""
+    def restore(self, unsent: Mapping[str, int], least: Least) -> None:
+        """Begin with so many rows, by variant, that an earlier process admitted and never sent.
+
+        Args:
+            unsent: by variant, how many.
+            least: the numbers that are free before anything is published.
+        """
+        self._least = least
         for variant, rows in unsent.items():
             self._to_begin[self._model(variant)] += rows
         self._context.limiter.expect(self._to_begin)
@@ -322,7 +330,7 @@ class Intake:
         """The planner of this pass."""
         planner = self._new_planner(reader)
         planner.restrict(limit=self._options.limit, sample=sample, kinds=self._options.kinds)
-        planner.start(self._start.position, self._start.planned)
+        planner.start(self._start.position, self._start.planned, self._least)
         return planner
 
     def _new_planner(self, reader: IndexReader) -> Planner:

@@ -28,6 +28,7 @@ class ModelRows(Generic[R]):
     Attributes:
         open: rows begun and not finished.
         open_bytes: what they say.
+        away: rows begun that lie in the ledger until they come back, as those in a batch.
         begun: new rows handed out so far.
         unstarted: new rows that nobody has begun, in order.
         unstarted_bytes: what they say.
@@ -35,6 +36,7 @@ class ModelRows(Generic[R]):
     """
 
     __slots__ = (
+        "away",
         "begun",
         "crew",
         "ended",
@@ -57,7 +59,7 @@ class ModelRows(Generic[R]):
         self.unstarted: deque[R] = deque()
         self.crew: Idle = deque()
         self.open = self.open_bytes = self.unstarted_bytes = 0
-        self.begun = 0
+        self.begun = self.away = 0
         self.ended = False
         self.parked = False
 
@@ -87,7 +89,7 @@ class ModelRows(Generic[R]):
     @property
     def over(self) -> bool:
         """Whether nothing of this model is left to be done."""
-        return self.parked or (self.ended and not self.unstarted and self.open == 0)
+        return self.parked or (self.ended and not self.unstarted and self.open == 0 and self.away == 0)
 
 
 async def turn(idle: Idle) -> None:

@@ -28,6 +28,7 @@ from batch.limits.holding import held_by
 from batch.limits.used import LimitUses
 from batch.plan import continuation
 from batch.plan.continuation import RunStart
+from batch.plan.numbers import Least
 from batch.plan.preflight import CheckedJob
 from batch.run import progress
 from batch.run.learning import OFTEN
@@ -134,11 +135,13 @@ class Run:
             state.totals.add(published)
         # What an earlier run began is settled by this one, too, but is not among what this one plans.
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
+        if self._stages.bulk is not None:
+            await to_thread.run_sync(self._stages.bulk.begin)
         await self._stages.adoption.begin()
         if state.purse is not None:
             await self._ledger.committed()  # what died with the process before is in the book by now
             await state.purse.open(use_of(self._checked.folder, self._start.run))
-        self._stages.intake.restore(reader.unsent_by_variant())
+        self._stages.intake.restore(reader.unsent_by_variant(), Least.of(reader))
         if self._stages.copies is not None:
             self._stages.copies.restore()
         self._stages.limiter.start(since)
@@ -149,6 +152,8 @@ class Run:
             outer.start_soon(stages.schedule.keep_time)
             outer.start_soon(stages.publishing.run)
             outer.start_soon(stages.adoption.run)
+            if stages.bulk is not None:
+                outer.start_soon(stages.bulk.run)
             outer.start_soon(stages.worker.keep_deadlines)
             if stages.copies is not None:
                 outer.start_soon(stages.copies.run)
@@ -164,6 +169,8 @@ class Run:
                             inner.start_soon(stages.worker.send, model, name=f"send-{model}-{n}")
                     for n in range(min(stages.limiter.concurrency, FOLLOW_UP_WORKERS)):
                         inner.start_soon(stages.worker.follow_up, name=f"follow-up-{n}")
+            if stages.bulk is not None:
+                await stages.bulk.finished()
             self._state.stop_if_done()
             outer.cancel_scope.cancel()
 
@@ -239,7 +246,8 @@ class Run:
     def _waits_for(self) -> str | None:
         stages, purse = self._stages, self._state.purse
         memory = f"memory: open rows ask for {OPEN_BYTES >> 20} MB" if stages.schedule.held_by_size else None
-        held = (held_by(stages.limiter), stages.intake.waits_for, memory)
+        batches = None if stages.bulk is None else stages.bulk.waits_for
+        held = (held_by(stages.limiter), stages.intake.waits_for, memory, batches)
         said = "; ".join(text for text in held if text is not None)
         return said or (None if purse is None else waits_for_money(purse))
 

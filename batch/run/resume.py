@@ -86,12 +86,13 @@ class Resumer:
         self._rules = rules
         self._request_of = request_of
 
-    def rebuild(self, pending: PendingRow, lease: Lease | None = None) -> Row:
+    def rebuild(self, pending: PendingRow, lease: Lease | None = None, *, in_batch: int | None = None) -> Row:
         """The row as it was, with its dead calls booked and its live task in `row.call`.
 
         Args:
             pending: the row.
             lease: the slot that its task holds already, if it does.
+            in_batch: number of the call that a batch has answered; it becomes `row.call`, too.
         """
         row = self._row(pending)
         self._replay_steps(row, self._reader.steps_of(pending.work_id))
@@ -108,9 +109,13 @@ class Resumer:
                 continue
             if journaled.late == GIVEN_UP:
                 continue
-            own = lease if journaled.task is not None and lease is not None and lease.model.name == row.model else None
+            answered = journaled.call == in_batch
+            live = journaled.task is not None or answered
+            own = lease if live and lease is not None and (answered or lease.model.name == row.model) else None
             call = _reopen(row, journaled, self._context, own)
-            if call.task_id is not None:
+            if answered:
+                row.call = call
+            elif call.task_id is not None:
                 afford.adopt(self._context, row, call)
                 row.call = call
                 self._context.tasks += 1
@@ -192,7 +197,7 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext, lease: Lea
         model=row.model,
         turn=journaled.turn,
         attempt=journaled.attempt,
-        lane="task" if journaled.lane == "task" else "sync",
+        lane="task" if journaled.lane == "task" else "bulk" if journaled.lane == "bulk" else "sync",
         lease=lease or context.limiter.adopt(row.model),
     )
     call.purpose, call.sample = row.conversation.purpose(journaled.attempt), row.conversation.sampling.ended

@@ -177,6 +177,23 @@ class Schedule(Generic[R]):
         elif rows.crew:
             wake(rows.crew, 1)
 
+    def leave(self, row: R) -> None:
+        """An open row goes into the ledger, and comes back later: no memory is kept of it."""
+        self.of(self._model_of(row)).away += 1
+        self.done(row)
+
+    def expect_back(self, model: str, rows: int) -> None:
+        """So many rows of a model lie in the ledger, and come back later."""
+        self.of(model).away += rows
+
+    def come_back(self, row: R) -> None:
+        """A row that had left is open again, in the hands of whoever brings it."""
+        rows = self.of(self._model_of(row))
+        rows.away -= 1
+        rows.open += 1
+        rows.open_bytes += rows.size_of(row)
+        self._open_rows[id(row)] = row
+
     def end(self, model: str) -> None:
         """No more new rows will come for this model; when all models are done, everybody gets None."""
         self.of(model).ended = True

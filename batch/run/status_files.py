@@ -15,7 +15,7 @@ import apsw
 import msgspec
 
 from batch.core.clock import iso
-from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BatchError
+from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_WAITING, BatchError
 from batch.job.job import Job
 from batch.job.options import MaxFailed
 from batch.ledger.reader import LedgerReader, RunRow
@@ -81,6 +81,8 @@ class RunEnd(msgspec.Struct, frozen=True):
             return self.fault.exit_code
         if self.state == "interrupted":
             return EXIT_INTERRUPTED
+        if self.state == "waiting":
+            return EXIT_WAITING
         return EXIT_ROWS_FAILED if self.totals.rows_failed and not self.within_max_failed else EXIT_OK
 
     @property

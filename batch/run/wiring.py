@@ -19,12 +19,12 @@ from batch.core.records import RowRequest
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
-from batch.labels.tries import LabelRules
 from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.saved import SavedReader
+from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
@@ -32,19 +32,20 @@ from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
-from batch.prompts import steps
-from batch.providers.registry import likelier_url
 from batch.run.adoption import Adoption
-from batch.run.conclusion import Settings
+from batch.run.bulk import Bulk
+from batch.run.bulk_lines import Lines
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
+from batch.run.gathering import Gathering
 from batch.run.intake import Intake
 from batch.run.learning import Learning
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
+from batch.run.settings import settings_of
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -52,6 +53,7 @@ from batch.run.worker import Worker
 from batch.submit import evidence, polls
 from batch.submit.attempt import CallContext
 from batch.submit.books import Books
+from batch.submit.bulk import BatchExchange
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
@@ -77,6 +79,8 @@ class Stages(msgspec.Struct, frozen=True):
     intake: Intake
     worker: Worker
     publishing: Publishing
+    bulk: Bulk | None
+    """None where no batch file is made, and none is on its way."""
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
@@ -95,14 +99,13 @@ def wire(
         clock: for every stage.
         stack: closes what is opened here, when the run is over.
     """
-    job = checked.job
     reader = stack.enter_context(EffectsReader(checked.folder.ledger))
     feeders = _feeders(checked, stack)
     publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
     limiter = _limiter(checked, clock)
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
-    settings, learning = _settings(checked, collecting=collecting), Learning(checked, clock)
+    settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
@@ -118,8 +121,7 @@ def wire(
     turns = _tool_turns(checked, tools, reader, ledger)
     in_doubt = Effects(reader, ledger).in_doubt
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
-    saved = stack.enter_context(SavedReader(checked.folder.ledger))
-    adoption = Adoption(saved, resumer, context, schedule=schedule, state=state)
+    adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
     )
@@ -127,6 +129,8 @@ def wire(
     copies = _copies(checked, stack, waiting, beside)
     if copies is not None:
         intake.share(copies)
+    early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
+    bulk = _bulk(checked, start, options, stack, resumer=resumer, context=context, schedule=schedule, state=state)
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -135,12 +139,48 @@ def wire(
         context=context,
         adoption=adoption,
         intake=intake,
-        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=_polls(reader, ledger, clock)),
-        publishing=Publishing(
-            publisher, ledger, reader, state=state, early=EarlyParts(job.output.publish_every_s), clock=clock
-        ),
+        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=polls_of, bulk=bulk),
+        bulk=bulk,
+        publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
+    )
+
+
+def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
+    return stack.enter_context(SavedReader(checked.folder.ledger))
+
+
+def _bulk(
+    checked: CheckedJob,
+    start: RunStart,
+    options: RunOptions,
+    stack: ExitStack,
+    *,
+    resumer: Resumer,
+    context: CallContext,
+    schedule: Schedule[Row],
+    state: RunState,
+) -> Bulk | None:
+    """The batches of a run; None where its lane is another, and none are on their way."""
+    readers = [stack.enter_context(WavesReader(checked.folder.ledger)) for _ in range(2)]
+    if checked.job.model.lane != "bulk" and not readers[0].waves():
+        return None
+    exchange, folder = BatchExchange(context), checked.folder.bulk
+    lines = Lines(readers[1], resumer, context, exchange, schedule=schedule, state=state, folder=folder)
+    gathering = Gathering(context, exchange, schedule=schedule, state=state, folder=folder, spec=checked.job.bulk)
+    return Bulk(
+        readers[0],
+        resumer,
+        context,
+        lines,
+        gathering,
+        exchange=exchange,
+        schedule=schedule,
+        state=state,
+        folder=folder,
+        run=start.run,
+        no_wait=options.no_wait,
     )
 
 
@@ -261,38 +301,6 @@ def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
     """What makes the estimator of one model."""
     carried = checked.carried
     return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
-
-
-def _settings(checked: CheckedJob, *, collecting: bool) -> Settings:
-    job = checked.job
-    rules = steps.Rules(
-        max_turns=job.tools.max_turns if job.tools else 1,
-        tools=collecting or len(checked.tools) > 0,
-        served=job.model.served,
-        keep=job.output.messages,
-        finish_reasons=dict(checked.endpoint.service.finish_reasons),
-        labels=_label_rules(checked, collecting=collecting),
-    )
-    return Settings(
-        lane=job.model.lane,
-        rules=rules,
-        max_attempts=job.limits.max_attempts,
-        task_timeout_s=job.limits.task_timeout_s,
-        deadline_s=job.limits.deadline_s,
-        likelier_url=likelier_url(checked.endpoint.base_url, checked.endpoint.service),
-        collect_only=collecting,
-    )
-
-
-def _label_rules(checked: CheckedJob, *, collecting: bool) -> LabelRules | None:
-    """What is done about labels; of a job that changed only what was asked already is collected, and is a vote."""
-    if checked.asking is None:
-        return None
-    spec = checked.job.labels
-    if spec is None:
-        return LabelRules(checked.asking)
-    samples = 1 if collecting else spec.samples
-    return LabelRules(checked.asking, spec.reasks, spec.escalate, samples, spec.confidence)
 
 
 def _books(

@@ -14,6 +14,7 @@ from batch.limits.limiter import LimiterClosed
 from batch.limits.outage import LONGEST_PROBE_S
 from batch.prompts import conversation, labelled
 from batch.run import ordinary
+from batch.run.bulk import Bulk
 from batch.run.conclusion import Conclusion, Settings
 from batch.run.deadlines import Deadlines
 from batch.run.outcomes import too_large, unrendered
@@ -41,6 +42,7 @@ class Worker:
         tools: ToolTurns | None,
         state: RunState,
         polls: Polls | None = None,
+        bulk: Bulk | None = None,
     ) -> None:
         self._context = context
         self._schedule = schedule
@@ -55,6 +57,10 @@ class Worker:
         self._conclusion = Conclusion(context, schedule, settings, deadlines=self._deadlines, state=state)
         self._dated = settings.deadline_s is not None
         self._ask = self._submit if settings.lane == "task" else self._send
+        if bulk is not None:
+            bulk.lines.conclusion = self._conclusion
+            if settings.lane == "bulk":
+                self._ask = bulk.gathering.put
 
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""

@@ -89,7 +89,7 @@ class CallContext:
         self.learner = books.learner
         self.observer: Observer | None = None
         """Told of calls, polls and rows; None where nobody listens."""
-        self._ids = ids
+        self.ids = ids
         self.tasks = 0
         """Tasks whose ids are saved and whose results have not come."""
         self._clients: dict[str, Client] = {}
@@ -157,7 +157,7 @@ class CallContext:
             lane: how it travels.
             lease: the slot it holds.
         """
-        number, call_id = self._ids.new()
+        number, call_id = self.ids.new()
         conversation, attempt = row.conversation, row.next_attempt
         call = OpenCall(
             number,
@@ -229,7 +229,7 @@ class CallContext:
         if call.call_id.removesuffix(LATE) in named:
             return result
         for name in named:
-            if name is not None and name.startswith(BEGINNING) and self._ids.names_another(call.call_id, name):
+            if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):
                 return answered_for(name, call.call_id)
         return result
 

@@ -213,8 +213,7 @@ def record_of(
         decision: what was decided after a failed attempt, to be known again after a crash.
         asked_tier: the `service_tier` of the request, which counts where the answer names none.
     """
-    reply = result if isinstance(result, Reply) else None
-    failure = result if isinstance(result, Failure) else None
+    reply, failure = (result, None) if isinstance(result, Reply) else (None, result)
     state: CallState = "answered" if failure is None else state_of(failure)
     usage = reply.usage if reply is not None else (NO_USAGE if state != "unknown" else None)
     cost, currency, price_id = _charge(call, result, provider, prices, asked_tier)
@@ -234,6 +233,7 @@ def record_of(
         service_tier=reply.service_tier if reply else None,
         request_id=(reply.request_id if reply else failure.request_id if failure else None) or call.request_id,
         task_id=call.task_id,
+        batch_id=call.batch_id,
         usage=usage,
         finish_reason=reply.finish_reason if reply else None,
         cost=cost,

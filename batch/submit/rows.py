@@ -135,6 +135,8 @@ class OpenCall(msgspec.Struct, eq=False):
     exchange_began: float = 0.0
     """When its last exchange began, a poll too."""
     task_id: str | None = None
+    batch_id: str | None = None
+    """The batch that it was a line of."""
     base_url: str | None = None
     request_id: str | None = None
     polls: int = 0

@@ -16,9 +16,10 @@ from batch.cli.completion_scripts import Shell
 from tests.cli.conftest import Cli
 
 CASES: dict[str, set[str]] = {
-    "promptmill r": {"run", "rebuild", "report"},
+    "promptmill ru": {"run"},
+    "promptmill e": {"estimate", "explain", "export"},
     "promptmill run --la": {"--lane"},
-    "promptmill run --lane ": {"sync", "stream", "task"},
+    "promptmill run --lane ": {"sync", "stream", "task", "bulk"},
     "promptmill run --progress p": {"plain"},
     "promptmill check la": {"la bels", "labels"},
     "promptmill check labels --ori": {"--origins"},  # a job that is called like a command

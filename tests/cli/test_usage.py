@@ -126,7 +126,7 @@ def test_the_list_of_commands_is_what_the_parser_would_print(
         (["run", ".", "--lmit", "3"], "there is no option --lmit. Did you mean --limit?\n"),
         (["run", ".", "--limit", "many"], "--limit"),
         (["run", ".", "--limit", "0"], "--limit 0"),
-        (["run", ".", "--lane", "bulk"], '"sync", "stream"'),
+        (["run", ".", "--lane", "boat"], '"sync", "stream"'),
         (["run", ".", "--progress", "loud"], "--progress"),
         (["run", ".", "--shuffle"], "--limit N"),
         (["run", ".", "--limit", "3", "--seed", "1"], "--shuffle"),

@@ -30,12 +30,34 @@ def env_file(folder: Path, *lines: str, mode: int = 0o600) -> Path:
 def test_every_option_of_every_command_has_variables_and_no_two_share_one() -> None:
     """But for options of the same name; the two forms are never taken for each other, nor for a variable of ours."""
     told = [flag.name.partition(" ") for flag in explain.command_flags() if " " in flag.name]
-    pairs = [variables.names(command, option) for command, _, option in told]
-    own, shared = Counter(name for name, _ in pairs), {name for _, name in pairs}
+    every = [variables.names(command, option) for command, _, option in told]
+    own, shared = Counter(first for first, *_ in every), {name for _, *more in every for name in more}
     assert max(own.values()) == 1
     assert not own.keys() & shared
     assert not (own.keys() | shared) & variables.OTHERS.keys()
     assert variables.names("run", "--max-cost") == ("PROMPTMILL_RUN_MAX_COST", "PROMPTMILL_MAX_COST")
+    assert variables.names("compare", "--limit") == ("PROMPTMILL_COMPARE_LIMIT",)
+
+
+def test_options_that_share_a_variable_mean_the_same() -> None:
+    """Whoever gives a new command an option of an old name says here that it means the same, or in `OTHERWISE` not."""
+    found: dict[str, set[str]] = {}
+    for flag in explain.command_flags():
+        command, _, option = flag.name.partition(" ")
+        if option and len(variables.names(command, option)) > 1:
+            found.setdefault(option, set()).add(command)
+    assert {option: commands for option, commands in found.items() if len(commands) > 1} == {
+        "--output": {"check", "estimate", "run", "doctor"},
+        "--set": {"check", "estimate", "run", "doctor", "tools"},
+        "--lane": {"check", "estimate", "run"},
+        "--prices": {"check", "estimate", "run", "prices"},
+        "--max-cost": {"check", "run"},
+        "--json": {"estimate", "doctor", "status", "show", "labels", "compare", "prices", "cost"},
+        "--variant": {"show", "compare"},
+        "--label": {"labels", "compare"},
+        "--gold": {"labels", "compare"},
+        "--provider": {"prices", "cost"},
+    }
 
 
 def test_a_flag_wins_over_the_environment_that_over_a_file_that_over_the_config_folder_that_over_the_job(
@@ -196,6 +218,9 @@ def test_debug_by_variable_is_debug_by_flag(cli: Cli, monkeypatch: pytest.Monkey
     """For a cron line that nobody wants to change."""
     monkeypatch.setenv("PROMPTMILL_DEBUG", "1")
     assert "Traceback" in cli("status", tmp_path / "nix").err
+    assert (
+        "Traceback" not in cli("explain", "nothing-of-ours").err
+    )  # it reads none, also not that of the command before
 
 
 @pytest.mark.slow

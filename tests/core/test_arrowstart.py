@@ -14,9 +14,11 @@ def test_numpy_and_pandas_are_not_loaded_with_pyarrow_and_are_there_for_whoever_
     program = (
         "import sys\n"
         "from batch.core import arrowstart\n"
-        "arrowstart.load()\n"
+        "arrowstart.load('pyarrow.compute')\n"
         "import pyarrow as pa\n"
         "table = pa.table({'a': pa.array([1, 2, None])})\n"
+        "assert pa.scalar(0, pa.timestamp('us', 'UTC')).as_py().year == 1970\n"
+        "import pyarrow.compute\n"
         "print([name for name in ('numpy', 'pandas') if name in sys.modules], pa.default_memory_pool().backend_name)\n"
         "print(any(type(one).__name__ == '_Hidden' for one in sys.meta_path))\n"
         "import pyarrow.compute as pc\n"

@@ -52,8 +52,8 @@ def folder(tmp_path: Path) -> Path:
         ('name = "glm-4"', 'nam = "x"', 'model.nam = "x" (line 11): unknown key. Did you mean name?'),
         (
             'name = "glm-4"',
-            'name = "x"\nlane = "bulk"',
-            'model.lane = "bulk" (line 12): expected "sync", "stream" or "task"',
+            'name = "x"\nlane = "boat"',
+            'model.lane = "boat" (line 12): expected "sync", "stream", "task" or "bulk"',
         ),
         ('name = "glm-4"', 'name = "x"\nserved = true', 'model.served = true (line 12): expected "any" or "same"'),
         ('name = "glm-4"', 'name = "x"\nparameters = 1', "model.parameters = 1 (line 12): expected a table"),
@@ -245,10 +245,10 @@ def test_files_that_are_not_there_or_not_text_are_explained(folder: Path) -> Non
 def test_a_wrong_flag_is_named_as_a_flag_and_not_as_a_line(folder: Path) -> None:
     """Else people look for it in the file."""
     found = faults(
-        folder, SOUND, overrides=["limits.foo=3", "model.name.x=1", "=5", "a b=1"], lane="bulk", output=Path("{x}")
+        folder, SOUND, overrides=["limits.foo=3", "model.name.x=1", "=5", "a b=1"], lane="boat", output=Path("{x}")
     )
     assert found == [
-        'model.lane = "bulk" (--lane bulk): expected "sync", "stream" or "task"',
+        'model.lane = "boat" (--lane boat): expected "sync", "stream", "task" or "bulk"',
         found[1],
         found[2],
         "--set model.name.x=1: model.name is no table, so nothing can be set in it",

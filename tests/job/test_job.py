@@ -177,7 +177,7 @@ def test_a_job_built_in_code_is_checked_and_resolved_like_a_file(tmp_path: Path)
             folder=tmp_path,
             input=InputSpec(path="rows.jsonl", max_row_bytes=-1),
             prompt=PromptSpec(user=""),
-            model=ModelSpec(provider="glm", name="glm-4", lane="bulk"),  # type: ignore[arg-type]  # the fault
+            model=ModelSpec(provider="glm", name="glm-4", lane="boat"),  # type: ignore[arg-type]  # the fault
             limits=LimitSpec(concurrency=0),
             output={"path": "x"},  # type: ignore[arg-type]  # the fault
         )
@@ -231,7 +231,7 @@ def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(fol
     whole = msgspec.to_builtins(job, enc_hook=str)
     del whole["output"]["publish_every_s"], whole["limits"]["model"], whole["labels"], whole["prices"]
     del whole["prompt"]["empty"], whole["prompt"]["dedupe"], whole["budget"], whole["limits"]["hours"]
-    del whole["limits"]["max_spill"], whole["limits"]["deadline_s"]
+    del whole["limits"]["max_spill"], whole["limits"]["deadline_s"], whole["bulk"]
     del whole["model"]["key_file"], whole["model"]["key_command"]
     for name in ("delimiter", "hive_partitioning", "file_column"):
         del whole["input"][name]

@@ -122,6 +122,8 @@ def test_a_ledger_of_any_older_format_gets_the_tables_of_today(version: int, tmp
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         if version < 3:
             db.execute("DROP TABLE leaving")
+        db.execute("DROP TABLE waves")
+        db.execute("DROP TABLE lines")
         db.pragma("user_version", version)
     assert len(UPGRADES) == SCHEMA_VERSION - 1
     connect(path).close()

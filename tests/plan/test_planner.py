@@ -14,6 +14,7 @@ from batch.job.options import ORDINARY
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
+from batch.plan.numbers import Least
 from batch.plan.planner import Planner
 from batch.prompts.prompt import Prompt
 from batch.prompts.variants import Variants
@@ -58,7 +59,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def planner(tmp_path: Path, ledger: Any) -> Planner:
+def planner(tmp_path: Path, ledger: Any, least: Least = Least()) -> Planner:
     path = jsonl(tmp_path, "".join(f'{{"q": "{n}"}}\n' for n in range(ROWS)))
     job = Job(
         name="plan",
@@ -71,8 +72,20 @@ def planner(tmp_path: Path, ledger: Any) -> Planner:
     folder.prepare()
     how = {"spilled": ["q"], "outputs": ["q"], "reader": ledger, "clock": HandClock()}
     made = Planner(job, source(path, key="q"), Variants(job, ToolSet.empty()), folder, **how)
-    made.start(Position(), Planned())
+    made.start(Position(), Planned(), least)
     return made
+
+
+def test_a_number_that_was_free_when_the_run_began_is_not_given_again_after_pruning(tmp_path: Path) -> None:
+    """Ours: what was settled before a kill is published and pruned before the first range of the next process is planned.
+
+    Under the old numbers its rows were taken for rows that had been handed out, and were left over by an exit of 0.
+    """
+    made = planner(tmp_path, Ledger(), Least(range=1, work_id=8))
+    found = made.next_range()
+    assert (found.range, found.first_work) == (1, 8)
+    after = made.next_range()
+    assert (after.range, after.first_work) == (2, 8 + len(found.rows))
 
 
 def test_a_draw_renders_only_rows_that_were_answered(tmp_path: Path, rendered: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch.core.errors import FAILURES, OutputError
-from batch.report.digest import LONGEST_TEXT, MOST_DIFFERENT, coarser, digest
+from batch.report.digest import LONGEST_TEXT, coarser, digest
 from tests.support.labelled import labelled
 from tests.support.shown import LABELS, NASTY, SECRET_PROMPT, shown
 
@@ -61,21 +61,45 @@ def test_a_long_text_is_cut_and_says_how_much_is_missing(tmp_path: Path) -> None
     assert text == "x" * LONGEST_TEXT + "… (5,000 more characters)"
 
 
-def test_a_column_with_too_many_values_may_be_text_and_is_left_out(tmp_path: Path) -> None:
-    rows = [{"text": "t", "label": f"a sentence of the answer {n}"} for n in range(MOST_DIFFERENT + 1)]
-    out = labelled(tmp_path / "out", rows).root
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"a sentence of the answer {n % 201}" for n in range(1_000)],
+        [f"a sentence of the answer {n}" for n in range(12)],
+        ["a sentence of the answer" + " that goes on and on" * 3] * 5,
+    ],
+    ids=["many", "each once", "long"],
+)
+def test_a_column_whose_values_may_be_sentences_is_left_out(tmp_path: Path, values: list[str]) -> None:
+    out = labelled(tmp_path / "out", [{"text": "t", "label": value} for value in values]).root
     told = digest(out)
     assert told["figures"]["labels"] is None
-    assert "more than 200 different values" in told["left_out"][0]
+    assert "may be text of answers" in told["left_out"][0]
     assert "a sentence" not in json.dumps(told)
-    assert digest(out, with_text=True)["figures"]["labels"]["labelled"] == MOST_DIFFERENT + 1
+    assert digest(out, with_text=True)["figures"]["labels"]["labelled"] == len(values)
+
+
+def test_a_truth_that_may_be_a_sentence_of_the_input_is_left_out_too(tmp_path: Path) -> None:
+    """The column that labels are held against is input."""
+    rows = [
+        {"text": "t", "label": "a", "expected": f"{PROSE} and everything that was written of it, word by word, {n}"}
+        for n in range(5)
+    ]
+    out = labelled(tmp_path / "out", rows, gold="expected", names=["a"]).root
+    assert digest(out)["figures"]["labels"] is None
+
+
+def test_names_that_the_job_declares_are_no_text_however_many_they_are(tmp_path: Path) -> None:
+    names = [f"class {n}" for n in range(250)]
+    out = labelled(tmp_path / "out", [{"text": "t", "label": name} for name in names], names=names).root
+    assert digest(out)["figures"]["labels"]["labelled"] == 250
 
 
 def test_of_many_classes_those_with_the_most_mistakes_stay(tmp_path: Path) -> None:
     """Seventy-seven classes of a bank: a matrix of all is nothing to read, and too large."""
     rows = [{"text": "t", "label": f"c{n:03}", "gold": f"c{n:03}"} for n in range(150)]
     rows += [{"text": "t", "label": "c149", "gold": "c148"}] * 3
-    out = labelled(tmp_path / "out", rows, gold="gold").root
+    out = labelled(tmp_path / "out", rows, gold="gold", names=sorted({row["label"] for row in rows})).root
     labels = digest(out)["figures"]["labels"]
     assert labels["confusion"]["c148"] == {"c148": 1, "c149": 3}
     assert (len(labels["confusion"]), labels["classes_left_out"]) == (24, 126)

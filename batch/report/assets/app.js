@@ -79,14 +79,17 @@ class App {
     const { folder, name, row, query } = this.route;
     if (folder === null) return this.folderPage();
     const context = { folder, source: this.source };
+    const openLink = (one) => el("a", { href: routeTo(folder, "row", { id: one.row_id }) }, foreign(one.row_id, 60)); // in no table yet
     const rowLink = (one) => el("a", { href: rowRoute(folder, one) }, foreign(one.row_id, 60));
     if (name === "overview") {
       const overview = await this.source.figure(folder, "overview", query.toString());
-      return [headline(overview), tiles(overview), nowSection(overview), historySection(overview, runChoice(folder, overview)), errorSection(overview, null, rowLink), extremeSection(overview, rowLink), settingSection(overview)];
+      return [headline(overview), tiles(overview), nowSection(overview, openLink), historySection(overview, runChoice(folder, overview)), errorSection(overview, null, rowLink), extremeSection(overview, rowLink), settingSection(overview)];
     }
     if (name === "rows") return rowsPage(context, await this.source.figure(folder, "rows", query.toString()), query);
     if (name === "row") {
-      return rowPage(context, await this.source.figure(folder, `row/${row}`, onlyFilters(query)), query);
+      const id = query.get("id");
+      const found = id === null ? this.source.figure(folder, `row/${row}`, onlyFilters(query)) : this.source.figure(folder, "row", `id=${encodeURIComponent(id)}`);
+      return rowPage(context, await found, query);
     }
     if (name === "compare") {
       const found = variantSections(await this.source.figure(folder, "compare", query.toString()), rowLink);
@@ -188,11 +191,11 @@ class App {
 
   /** Put nodes on the page; when it is the same page again, what had the focus and what was folded stay. */
   show(nodes, again = false) {
-    const focused = again ? reachable(this.main).indexOf(document.activeElement) : -1;
+    const focused = again && this.main.contains(document.activeElement) ? signOf(document.activeElement) : null;
     const folded = again ? new Map([...this.main.querySelectorAll("details")].map((one) => [one.firstChild.textContent, one.open])) : new Map();
     this.main.replaceChildren(...add(document.createDocumentFragment(), nodes).childNodes);
     for (const one of this.main.querySelectorAll("details")) one.open = folded.get(one.firstChild.textContent) ?? one.open;
-    if (focused >= 0) reachable(this.main)[focused]?.focus({ preventScroll: true });
+    if (focused) reachable(this.main).find((one) => signOf(one) === focused)?.focus({ preventScroll: true });
     this.main.removeAttribute("aria-busy");
     const heading = this.main.querySelector("h1")?.textContent ?? "promptmill";
     document.title = `${heading} · promptmill`;
@@ -207,7 +210,7 @@ function routeOf(hash, folders) {
   const query = new URLSearchParams(text);
   const folder = folders.find((one) => String(one.id) === id);
   if (!folder) return { folder: folders.length === 1 ? String(folders[0].id) : null, name: "overview", row: "", query: new URLSearchParams() };
-  const known = name === "row" ? /^\d+$/.test(row) : PAGES.some(([page]) => page === name);
+  const known = name === "row" ? /^\d+$/.test(row) || query.has("id") : PAGES.some(([page]) => page === name);
   return { folder: String(folder.id), name: known ? name : "overview", row, query };
 }
 
@@ -264,6 +267,11 @@ function helpButton() {
   const button = el("button", { type: "button", "aria-label": "Keys", title: "Keys (?)" }, "?");
   button.addEventListener("click", () => document.getElementById("help").showModal());
   return button;
+}
+
+/** By what an element is known again when its page was made anew: tables grow meanwhile, so its place says nothing. */
+function signOf(node) {
+  return [node.closest("section")?.id, node.tagName, node.getAttribute("name"), node.textContent].join(" ");
 }
 
 function reachable(node) {

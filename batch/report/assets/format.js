@@ -88,6 +88,7 @@ function moment(value) {
   if (value === null || value === undefined) return NONE;
   const date = new Date(typeof value === "number" ? value * 1000 : value);
   if (Number.isNaN(date.getTime())) return String(value);
+  if (date.getTime() < 86_400_000) return NONE; // not known: a ledger that was made again begins at zero
   const two = (number) => String(number).padStart(2, "0");
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;

@@ -105,8 +105,8 @@ function moneyBelow(status) {
   return said.flatMap((one, place) => (place ? ["; ", one] : [one]));
 }
 
-/** What the run does now, and what it may spend; nothing when it is over and had no limit. */
-function nowSection(overview) {
+/** What the run does now, and what it may spend; `rowLink` leads to a row by its id. Null when it is over, without a limit. */
+function nowSection(overview, rowLink) {
   const { status } = overview;
   const live = status.live;
   const rows = live
@@ -119,7 +119,7 @@ function nowSection(overview) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section(live ? "Now" : "What is left", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? []));
+  return section(live ? "Now" : "What is left", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? [], rowLink));
 }
 
 /** What may be spent, and what is left of it. */
@@ -147,11 +147,11 @@ function limitBars(overview) {
   });
 }
 
-function oldestTable(oldest) {
+function oldestTable(oldest, rowLink) {
   return dataTable(
     "Rows that have been open for longest",
     [
-      { name: "Row", cell: (row) => foreign(row.row_id) },
+      { name: "Row", cell: rowLink },
       { name: "Variant", cell: (row) => foreign(row.variant) },
       { name: "Open for", kind: "number", cell: (row) => duration(row.age_s) },
       { name: "Waits for", cell: (row) => foreign(row.waits_for) },

@@ -11,7 +11,7 @@ function startReport(source) {
     moneySection(money),
     groups.filter((report) => report.groups.length > 1 || report.by[0] === "day").map((report) => groupedSection(report, `Money by ${report.by.join(", ")}`)),
     historySection(overview),
-    nowSection(overview),
+    nowSection(overview, (row) => foreign(row.row_id, 60)),
     errorSection(overview, data.meanings, rowLink),
     labelSections(labels, () => null),
     variantSections(compare, rowLink),

@@ -9,6 +9,7 @@ function rowPage(context, answer, query) {
   const ordered = asked === null ? views : [...views.filter((view) => view.variant === asked), ...views.filter((view) => view.variant !== asked)];
   const back = new URLSearchParams(query);
   back.delete("of");
+  back.delete("id");
   return [
     rowWays(context, answer, back),
     el("h1", {}, "Row ", foreign(first.row_id), " ", el("span", { class: "note" }, `number ${count(first.row_number)}`)),

@@ -27,7 +27,7 @@ const DOWNLOADS = [
 /** The filters of a query, without what says how a list of them is shown. */
 function onlyFilters(query) {
   const kept = new URLSearchParams(query);
-  for (const name of ["page", "size", "order", "of"]) kept.delete(name);
+  for (const name of ["page", "size", "order", "of", "id"]) kept.delete(name);
   return kept.toString();
 }
 
@@ -49,9 +49,14 @@ function rowsPage(context, rows, query) {
       "p",
       { class: "downloads" },
       "Take these rows along: ",
-      DOWNLOADS.map(([ending, name]) => [el("a", { href: source.download(folder, ending, onlyFilters(query)), download: "" }, name), " "]),
+      DOWNLOADS.filter(([ending]) => ending !== "review" || hasLabels(rows)).map(([ending, name]) => [el("a", { href: source.download(folder, ending, onlyFilters(query)), download: "" }, name), " "]),
     ),
   ];
+}
+
+/** Whether there is anything to review. */
+function hasLabels(rows) {
+  return (rows.columns ?? []).some((column) => column.ours && /^label($|_)/.test(column.name));
 }
 
 function rowsSaid(rows) {

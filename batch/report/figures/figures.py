@@ -130,7 +130,7 @@ class Figures:
             "at": time.time(),
             "name": self.name,
             "run": ALL_RUNS if chosen is None else chosen,
-            "runs": [self._run(found) for found in runs],
+            "runs": [*(self._run(found) for found in runs[:-1]), *(self._last(found, status) for found in runs[-1:])],
             "status": status,
             **kept[1],
             "limits": (status["live"] or {}).get("limits", []),
@@ -297,6 +297,15 @@ class Figures:
             "cost": {currency: f"{cost:f}" for currency, cost in row.totals.cost.items()},
             "tags": dict(dict(told.get("job") or {}).get("tags") or {}),
         }
+
+    def _last(self, row: RunRow, status: dict[str, Any]) -> dict[str, Any]:
+        """The last run, as its status tells it: the ledger knows what is published, and not that a run was killed."""
+        found = self._run(row)
+        if status["run"] != row.run:  # it began just now
+            return found
+        totals = status["totals"]
+        rows = {"rows": totals["rows_ok"] + totals["rows_failed"], "failed": totals["rows_failed"]}
+        return {**found, **rows, "state": status["state"], "calls": totals["calls"], "cost": totals["cost"]}
 
     def _run_file(self, run: str | None) -> dict[str, Any]:
         """What a run left for people; empty when that is lost."""

@@ -6,6 +6,7 @@ replaces parts, and `prune` takes some away.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,7 +21,8 @@ from batch.output.folder import OutputFolder
 from batch.report.folders import opened, unreadable
 
 T = TypeVar("T")
-_TRIES: Final = 3
+_TRIES: Final = 4
+_MOMENT_S: Final = 0.1
 
 
 class PartEntry(msgspec.Struct, frozen=True):
@@ -83,12 +85,16 @@ def steadily(folder: OutputFolder, look: Callable[[TableView], T]) -> T:
         RefusedToStart: there is no result yet, or what is asked for does not exist.
         StorageError: a part or the ledger cannot be read, and that is no passing state.
     """
-    for _ in range(_TRIES - 1):
-        view = table_view(folder)
+    for attempt in range(_TRIES - 1):
+        before = _parts(folder)
         try:
-            return look(view)
+            return look(table_view(folder))
+        except Changed:
+            pass
         except StorageError:
-            if _same(view, folder):
+            # A part is gone a moment before the ledger says so.
+            time.sleep(_MOMENT_S)
+            if attempt and _parts(folder) == before:
                 raise
     return look(table_view(folder))
 
@@ -100,10 +106,11 @@ class Changed(StorageError):
         super().__init__(f"{path}: was replaced while it was read. Ask again.")
 
 
-def _same(view: TableView, folder: OutputFolder) -> bool:
-    """Whether the ledger still names the same parts: then what could not be read cannot be the next time, either."""
-    now = table_view(folder)
-    return [part.path for part in now.parts] == [part.path for part in view.parts]
+def _parts(folder: OutputFolder) -> list[int]:
+    """The parts that the ledger names now."""
+    require_there(folder)
+    with PublishedReader(folder.ledger) as reader:
+        return reader.parts()
 
 
 def _tags(folder: OutputFolder, run: str) -> dict[str, str]:

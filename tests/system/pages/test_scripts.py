@@ -10,8 +10,11 @@ import pytest
 from batch.report.bundle import ASSETS
 from tests.support.browser import Browser
 
-OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "app")
-TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, markdown, confusionMatrix, ratesOf, routeOf"
+OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "row", "app")
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf"
+
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 
 
 @pytest.fixture
@@ -36,6 +39,9 @@ def called(browser: Browser, name: str, *values: Any) -> Any:
         ("count", [None], "–"),
         ("short", [58139], "58.1 k"),
         ("short", [1_234_567], "1.23 M"),
+        ("moment", ["1970-01-01T00:00:00.000Z"], "–"),
+        ("moment", ["no moment"], "no moment"),
+        ("moment", [1_795_226_400.5], "2026-11-21 02:00:00"),
         ("short", [0], "0"),
         ("percent", [0.5], "50 %"),
         ("percent", [0.00004], "0.004 %"),
@@ -127,6 +133,51 @@ def test_signs_that_steer_are_shown_by_their_number_and_halves_too(ours: Browser
     assert made == "aU+202EbU+0000U+D800c😀"
     assert ours.run("foreign('a\\tb\\nc').textContent") == "a\tb\nc"
     assert ours.run("cut('ab😀', 3)") == "ab", "no half of a sign"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            {"role": "assistant", "reasoning_content": "hm <b>", "content": "It is **4**."},
+            ["What the model thought", "hm &lt;b&gt;", "<strong>4</strong>", "As it came"],
+        ),
+        (
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c1", "function": {"name": "add", "arguments": '{"a": 2}'}}],
+            },
+            ["calls <code>add</code>", "c1", '"a": 2'],
+        ),
+        ({"role": "tool", "tool_call_id": "c1", "content": '{"sum":4}'}, ["answers", "c1", '"sum": 4']),
+        ({"role": "tool", "content": '{"sum":53195444847186410}'}, ["53195444847186410"]),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": PIXEL}}],
+            },
+            ["what?", f'src="{PIXEL}"'],
+        ),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "sha256:60"}, "source": "a.png"}]},
+            ["Picture", "a.png", "sha256:60"],
+        ),
+        ({"role": "<i>", "content": {"odd": [1]}}, ["&lt;i&gt;", '"odd"']),
+    ],
+    ids=["reasoning", "tool call", "tool result", "large number", "picture", "picture elsewhere", "odd"],
+)
+def test_a_message_is_shown_with_all_that_is_in_it(ours: Browser, message: dict[str, Any], said: list[str]) -> None:
+    made = called(ours, "messageOf", message)
+    for text in said:
+        assert text in made
+
+
+def test_a_picture_that_lies_elsewhere_is_told_and_not_loaded(ours: Browser) -> None:
+    part = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    made = called(ours, "messageOf", {"role": "user", "content": [part]})
+    assert "https://example.org/a.png" in made
+    assert "<img" not in made
 
 
 def test_a_large_matrix_keeps_the_classes_with_the_most_mistakes(ours: Browser) -> None:

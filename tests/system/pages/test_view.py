@@ -233,6 +233,13 @@ def test_pages_follow_a_run_at_work_and_its_end(browser: Browser, working: Worki
     browser.wait("document.querySelector('h1 .badge')")
     assert browser.text("h1 .badge").lower() == "running"
     assert "Waits for" in browser.text("#now")
+    opened = "(() => { const link = document.querySelector('#now table a'); link.click(); return link.textContent; })()"
+    row = browser.run(opened)  # it may be in no table yet
+    browser.wait(f"document.querySelector('h1').textContent.startsWith('Row ' + {row!r})")
+    browser.press("u")
+    browser.wait("document.querySelector('h1').textContent === 'Rows'")
+    browser.press("1")
+    browser.wait("document.querySelector('h1 .badge')")
     answered = "Number(document.querySelector('.tile-value').textContent.replaceAll(',', ''))"
     before = browser.run(answered)
     browser.run("document.querySelector('#settings summary').focus()")

@@ -165,7 +165,7 @@ class Mill:
     def books(self) -> list[dict[str, Any]]:
         """What the provider says it was asked, polls left out."""
         assert self.sim is not None
-        return [record for record in self.sim.books() if record["route"] in ("chat", "submit")]
+        return [record for record in self.sim.books() if record["route"] in ("chat", "submit", "line")]
 
     def check_table(self, count: int) -> None:
         """One row per key, numbered without a gap in the order of the files."""

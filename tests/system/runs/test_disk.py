@@ -8,12 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 
+from batch.ledger.index import IndexReader
+from batch.run.intake import Intake
 from tests.system.faults.stage import command
 from tests.system.runs.conftest import Make, Mill
 
@@ -172,3 +176,30 @@ def test_a_folder_that_may_not_be_written_is_told_by_name(make: Make, tmp_path: 
     code, said = mill.command()
     assert code == 2, said
     assert f"{tmp_path / 'file'} is a file" in said
+
+
+def test_what_is_published_before_the_next_range_is_planned_takes_no_rows_along(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: the next range of a continued run got the numbers of rows that were published and pruned meanwhile.
+
+    Its rows were taken for those, and 8 of them were left over by an exit of 0.
+    """
+    mill = make()
+    mill.output = {"rows_per_part": 8}
+    mill.write([{"n": n, "question": f"What of {n}?", "ballast": "x" * (90_000 if n > 7 else 10)} for n in range(40)])
+    code, said = mill.command(program=(sys.executable, "-c", LIMITED.format(limit=400_000)))
+    assert code == 5, said
+    with apsw.Connection(str(mill.out / "ledger.db")) as ledger:
+        assert ledger.execute("SELECT (SELECT count(*) FROM ranges), (SELECT count(*) FROM parts)").get == (1, 0)
+    before = Intake._sample
+
+    def late(self: Intake, reader: IndexReader) -> list[str] | None:
+        while reader.next_number("work"):  # until they are pruned, as on a machine on which this thread waits for long
+            time.sleep(0.01)
+        return before(self, reader)
+
+    monkeypatch.setattr(Intake, "_sample", late)
+    assert mill.run().exit_code == 0
+    mill.check_table(40)
+    assert mill.run().state == "nothing_to_do"

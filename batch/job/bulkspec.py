@@ -1,0 +1,16 @@
+"""The section `[bulk]` of a job: how requests are gathered into batch files. Owns the shape of that section."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class BulkSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How requests are gathered into batch files, in lane `bulk`."""
+
+    wave_wait_s: Annotated[float, Meta(gt=0, le=86_400, description="seconds, more than 0, for example 60")] = 60.0
+    """For how long a file that is not full waits for more requests."""
+    lines: Annotated[int, Meta(ge=1, le=50_000, description="a whole number of lines from 1 to 50000")] = 50_000
+    """The most requests of a file."""

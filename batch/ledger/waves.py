@@ -1,0 +1,231 @@
+"""Batch files in the ledger: which waves there are, how far each has come, and which calls are lines of it.
+
+A wave is one batch file: its lines are calls, and it is written down with all of them in one transaction before
+anything is uploaded. Owns the statements over the two tables, and how they are read. What is done with a wave is
+`run.bulk`'s.
+
+`waves.state`: 0 built (the file is whole, and nothing was sent), 1 uploaded, 2 created, 3 collected. `told` is what the
+provider said of the batch last. A line is forgotten with its wave; a call that is open and a line waits in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from batch.ledger import statements
+from batch.ledger.reader import LedgerReader, PendingRow
+
+BUILT, UPLOADED, CREATED, COLLECTED = range(4)
+SLICE: Final = 500
+
+_INSERT_WAVE: Final = """
+INSERT INTO waves(wave, run, model, base_url, state, lines, size, digest, made_at)
+VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)
+"""
+_INSERT_LINE: Final = """
+INSERT OR REPLACE INTO lines(call, wave, line)
+VALUES (?, ?, ?)
+"""
+_SET: Final = """
+UPDATE waves
+SET state = ?2, file = ?3, batch = ?4, told = ?5
+WHERE wave = ?1
+"""
+_FORGET_LINES: Final = """
+DELETE FROM lines
+WHERE wave = ?
+"""
+_WAVES: Final = """
+SELECT wave, run, model, base_url, state, lines, size, digest, made_at, file, batch, told
+FROM waves
+WHERE state < 3
+ORDER BY wave
+"""
+_OPEN: Final = """
+FROM lines l
+JOIN calls c USING (call)
+JOIN pending p USING (work)
+WHERE l.wave = ?1 AND c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
+"""
+_OPEN_BY_VARIANT: Final = """
+SELECT p.variant, count(*)
+FROM lines l
+JOIN calls c USING (call)
+JOIN pending p USING (work)
+WHERE c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
+GROUP BY p.variant
+"""
+_OPEN_AFTER: Final = f"""
+SELECT l.call, c.call_id, l.line, {", ".join(f"p.{name.strip()}" for name in statements.PENDING.split(","))}
+{_OPEN} AND l.call > ?2
+ORDER BY l.call
+LIMIT ?3
+"""
+_OPEN_OF: Final = f"""
+SELECT l.call, c.call_id, l.line, {", ".join(f"p.{name.strip()}" for name in statements.PENDING.split(","))}
+{_OPEN} AND c.call_id IN (SELECT value FROM json_each(?2))
+ORDER BY l.call
+"""
+_KNOWN_OF: Final = """
+SELECT count(*)
+FROM lines l
+JOIN calls c USING (call)
+WHERE l.wave = ?1 AND c.call_id IN (SELECT value FROM json_each(?2))
+"""
+_HAS_TABLE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'waves'"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the provider said of a batch last; times in seconds since 1970."""
+
+    status: str
+    at_s: float
+    expires_s: float | None = None
+    total: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+
+
+class WaveRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One wave that is not collected."""
+
+    wave: int
+    run: str
+    model: str
+    base_url: str
+    state: int
+    lines: int
+    size: int
+    digest: str
+    made_at_us: int
+    file_id: str | None = None
+    batch_id: str | None = None
+    told: Told | None = None
+
+
+class LineRow(msgspec.Struct, frozen=True):
+    """One line that is open: its call, its place in the file (from 1), and its row."""
+
+    call: int
+    call_id: str
+    line: int
+    row: PendingRow
+
+
+class LineCall(msgspec.Struct, frozen=True):
+    """One call that goes into a wave, as the ledger has it."""
+
+    number: int
+    work_id: int
+    turn: int
+    attempt: int
+    call_id: str
+    sent_at_us: int
+
+
+class WavesReader(LedgerReader):
+    """A reader that knows the waves."""
+
+    def waves(self) -> list[WaveRow]:
+        """The waves that are not collected, in the order in which they were made; none in an older ledger."""
+        if self._first(_HAS_TABLE) is None:
+            return []
+        return [_wave(row) for row in self._rows(_WAVES)]
+
+    def next_wave(self) -> int:
+        """The first free number."""
+        row = self._first(statements.highest("wave", "waves"))
+        return int(row[0]) + 1 if row and row[0] is not None else 0
+
+    def away(self) -> dict[str, int]:
+        """By variant, how many rows wait in a wave."""
+        return dict(self._rows(_OPEN_BY_VARIANT))
+
+    def open_of(self, wave: int, call_ids: Sequence[str]) -> dict[str, LineRow]:
+        """Those of these calls that are open lines of a wave, by call id."""
+        rows = self._rows(_OPEN_OF, (wave, msgspec.json.encode(call_ids).decode()))
+        return {line.call_id: line for line in _lines(rows)}
+
+    def known_of(self, wave: int, call_ids: Sequence[str]) -> int:
+        """How many of these are lines of a wave, open or not, and not published."""
+        return int(self._first(_KNOWN_OF, (wave, msgspec.json.encode(call_ids).decode()))[0])
+
+    def open_after(self, wave: int, call: int, count: int = SLICE) -> list[LineRow]:
+        """The open lines of a wave behind a call, in the order of the file.
+
+        Args:
+            wave: its number.
+            call: number of the call; -1 begins at the beginning.
+            count: lines, at most.
+        """
+        return list(_lines(self._rows(_OPEN_AFTER, (wave, call, count))))
+
+
+def build(wave: WaveRow, calls: Sequence[LineCall]) -> Callable[[apsw.Connection], None]:
+    """The transaction that writes a wave down with its calls: from now on it is to be sent.
+
+    Args:
+        wave: the wave.
+        calls: its lines, in the order of the file.
+    """
+
+    def change(db: apsw.Connection) -> None:
+        db.execute(
+            _INSERT_WAVE,
+            (wave.wave, wave.run, wave.model, wave.base_url, wave.lines, wave.size, wave.digest, wave.made_at_us),
+        )
+        db.executemany(
+            statements.INSERT_CALL,
+            ((c.number, c.work_id, c.turn, c.attempt, c.call_id, "bulk", c.sent_at_us) for c in calls),
+        )
+        db.executemany(_INSERT_LINE, ((c.number, wave.wave, n) for n, c in enumerate(calls, 1)))
+
+    return change
+
+
+def advance(wave: WaveRow) -> Callable[[apsw.Connection], None]:
+    """The transaction that writes down how far a wave has come.
+
+    Args:
+        wave: as it is now; one that is collected has no open line.
+    """
+
+    def change(db: apsw.Connection) -> None:
+        told = None if wave.told is None else msgspec.json.encode(wave.told)
+        db.execute(_SET, (wave.wave, wave.state, wave.file_id, wave.batch_id, told))
+        if wave.state == COLLECTED:
+            db.execute(_FORGET_LINES, (wave.wave,))
+
+    return change
+
+
+def _wave(row: tuple[Any, ...]) -> WaveRow:
+    wave, run, model, base_url, state, lines, size, digest, made_at, file, batch, told = row
+    known: Told | None = None
+    if told is not None:
+        with suppress(msgspec.DecodeError):
+            known = msgspec.json.decode(told, type=Told)
+    return WaveRow(
+        wave=wave,
+        run=run,
+        model=model,
+        base_url=base_url,
+        state=state,
+        lines=lines,
+        size=size,
+        digest=digest,
+        made_at_us=made_at,
+        file_id=file,
+        batch_id=batch,
+        told=known,
+    )
+
+
+def _lines(rows: Iterator[Any]) -> Iterator[LineRow]:
+    for row in rows:
+        yield LineRow(row[0], row[1], row[2], PendingRow(*row[3:]))

@@ -1,0 +1,256 @@
+"""Lane `bulk`: one file of requests, from its first line to the file of its answers.
+
+Owns the file as it grows and the exchanges about it; each is one request and what came of it. Calls are written down
+with their wave in one transaction before anything is uploaded, so a file that was not finished never was. When a wave
+goes on, and what follows from its lines, is `run.bulk`'s.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from anyio import to_thread
+
+from batch.core.durable import AtomicFile
+from batch.core.errors import StorageError, WireError
+from batch.core.records import Failure, Incoming, Outgoing
+from batch.core.redaction import redact
+from batch.http.download import Download
+from batch.ledger.waves import LineCall, WaveRow
+from batch.limits.lease import Lease
+from batch.providers.batch_files import Batch, BatchFiles
+from batch.submit.attempt import CallContext
+from batch.submit.results import failure_of, located
+from batch.submit.rows import Row
+
+FILE_BYTES: Final = 32 << 20
+"""A file is closed before it is larger than this: while it is uploaded it lies in memory."""
+FILE_LOST: Final = "file_lost"
+"""Code of calls whose file was lost before it was uploaded."""
+IDLE_S: Final = 120.0
+"""Seconds without a byte after which a download is given up."""
+_PAGES: Final = 200
+_EARLY_S: Final = 3_600.0
+"""How much older than its intent a batch may look that is looked for: the clocks may differ."""
+
+
+class OpenWave:
+    """A batch file that is still being written.
+
+    Args:
+        number: of the wave.
+        path: where the file will lie.
+        model: that of all its lines.
+        began: monotonic seconds.
+
+    Attributes:
+        calls: its lines so far, in their order.
+        size: their bytes.
+    """
+
+    def __init__(self, number: int, path: Path, *, model: str, began: float) -> None:
+        self.number = number
+        self.path = path
+        self.model = model
+        self.began = began
+        self.calls: list[LineCall] = []
+        self.size = 0
+        self._hash = sha256()
+        self._file = AtomicFile(path)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            self._out = self._file.open()
+        except OSError as exc:
+            raise refused(path, exc) from exc
+
+    def fits(self, size: int, lines: int) -> bool:
+        """Whether a line of so many bytes still fits into a file of at most so many lines."""
+        return len(self.calls) < lines and (not self.calls or self.size + size <= FILE_BYTES)
+
+    def add(self, text: bytes, call: LineCall) -> None:
+        """Write a line.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        try:
+            self._out.write(text)
+        except OSError as exc:
+            raise refused(self.path, exc) from exc
+        self._hash.update(text)
+        self.size += len(text)
+        self.calls.append(call)
+
+    def seal(self) -> str:
+        """Make the file durable and return the hash of it; nothing more is added.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        try:
+            self._file.commit()
+        except OSError as exc:
+            raise refused(self.path, exc) from exc
+        return self._hash.hexdigest()
+
+    def abandon(self) -> None:
+        """Leave nothing behind: no line of it was written down."""
+        self._file.abandon()
+
+
+def refused(path: Path, exc: OSError) -> StorageError:
+    """The error of a batch file that the disk refused."""
+    return StorageError(f"{path}: {exc.strerror}. Free space or mend the disk, then run the same command again.")
+
+
+def line_call(context: CallContext, row: Row) -> LineCall:
+    """The call that asks the next turn of a row in a batch."""
+    number, call_id = context.ids.new()
+    attempt = row.next_attempt
+    row.next_attempt = attempt + 1
+    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, context.clock.now_us())
+
+
+def no_slot(context: CallContext, work_id: int, model: str) -> Lease:
+    """What a call in a batch has in place of a slot: it takes none, for the provider counts such calls apart.
+
+    Args:
+        context: with the limits.
+        work_id: number of the row.
+        model: which it asks.
+    """
+    now = context.clock.monotonic()
+    lease = Lease(context.limiter, context.limiter.model(model), now, 0, row=work_id, weight=None)
+    lease.open = False
+    return lease
+
+
+class BatchExchange:
+    """The exchanges about waves.
+
+    Args:
+        context: its clients, by base URL, and its dialect.
+    """
+
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+        self.files = BatchFiles(context.dialect)
+
+    async def upload(self, wave: WaveRow, path: Path) -> str | Failure:
+        """The id of the file of a wave, uploaded now.
+
+        Args:
+            wave: which one.
+            path: its file.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        data = await to_thread.run_sync(_read, path, wave)
+        if data is None:
+            message = (
+                f"{path.name} is gone, or not as it was written: nothing of it was sent, and its rows go into another"
+            )
+            return Failure(kind="transport", verdict="retry", code=FILE_LOST, message=message, sent=False)
+        outgoing = self.files.upload(path.name, data)
+        del data
+        incoming = await self._exchange(wave, outgoing)
+        if isinstance(incoming, Failure):
+            return incoming
+        result = self.files.read_upload(incoming)
+        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+
+    async def create(self, wave: WaveRow) -> Batch | Failure:
+        """The batch of a wave, made now of the file that was uploaded."""
+        assert wave.file_id is not None
+        outgoing = self.files.create(wave.file_id, metadata(wave))
+        incoming = await self._exchange(wave, outgoing)
+        if isinstance(incoming, Failure):
+            return incoming
+        result = self.files.read_batch(incoming)
+        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+
+    async def find(self, wave: WaveRow) -> Batch | Failure | None:
+        """The batch of a wave whose creation may have been done unheard; None when there is none.
+
+        The list is read back to the time at which the wave was written down.
+        """
+        wanted, after = metadata(wave), None
+        for _ in range(_PAGES):
+            outgoing = self.files.page(after)
+            incoming = await self._exchange(wave, outgoing)
+            if isinstance(incoming, Failure):
+                return incoming
+            page = self.files.read_page(incoming)
+            if isinstance(page, Failure):
+                return _refusal(page, wave, outgoing)
+            batches, more = page
+            for batch in batches:
+                if all(batch.metadata.get(name) == value for name, value in wanted.items()):
+                    return batch
+            oldest = batches[-1].created_s if batches else None
+            if not more or (oldest is not None and oldest < wave.made_at_us / 1e6 - _EARLY_S):
+                return None
+            after = batches[-1].id
+        return None
+
+    async def retrieve(self, wave: WaveRow) -> Batch | Failure:
+        """The batch of a wave as it stands."""
+        assert wave.batch_id is not None
+        outgoing = self.files.retrieve(wave.batch_id)
+        incoming = await self._exchange(wave, outgoing)
+        if isinstance(incoming, Failure):
+            return incoming
+        result = self.files.read_batch(incoming)
+        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+
+    async def download(self, wave: WaveRow, file_id: str, path: Path) -> Failure | None:
+        """Bring a file of a wave to the disk; what is wrong, or None when it is whole.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        outgoing = self.files.content(file_id)
+        try:
+            with path.open("wb") as file:
+                taker = Download(file, self._context.clock, first_s=self._context.policy.call_timeout_s, idle_s=IDLE_S)
+                try:
+                    client = self._context.client_for(wave.base_url)
+                    incoming = await client.exchange(outgoing, stream=taker)
+                except WireError as exc:
+                    if taker.fault is not None:
+                        raise taker.fault from exc
+                    return failure_of(exc)
+        except OSError as exc:
+            raise refused(path, exc) from exc
+        return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave, outgoing)
+
+    async def _exchange(self, wave: WaveRow, outgoing: Outgoing) -> Incoming | Failure:
+        try:
+            return await self._context.client_for(wave.base_url).exchange(outgoing)
+        except WireError as exc:
+            return failure_of(exc)
+
+
+def metadata(wave: WaveRow) -> dict[str, str]:
+    """What a batch carries by which it is known again."""
+    return {"promptmill_run": wave.run, "promptmill_wave": str(wave.wave), "promptmill_file": wave.digest}
+
+
+def _refusal(failure: Failure, wave: WaveRow, outgoing: Outgoing) -> Failure:
+    told: Failure = located(failure, wave.base_url, outgoing.path)  # type: ignore[assignment]  # it gives back its kind
+    return msgspec.structs.replace(told, message=redact(told.message))
+
+
+def _read(path: Path, wave: WaveRow) -> bytes | None:
+    """The file of a wave; None when it is gone, or not as it was written."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise refused(path, exc) from exc
+    return data if sha256(data).hexdigest() == wave.digest else None
