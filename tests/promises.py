@@ -67,6 +67,7 @@ PROMISES = (
         "Switching lane, limits or price never re-buys an answer; changing what is asked does.",
         (
             "tests/system/runs/test_again.py::test_a_change_that_asks_nothing_else_buys_nothing",
+            "tests/system/runs/test_lanes.py::test_a_job_moved_from_lane_to_lane_half_way_buys_each_row_once",
             "tests/system/runs/test_again.py::test_a_changed_template_asks_every_row_again_and_keeps_its_place",
             "tests/system/runs/test_again.py::test_an_edited_row_runs_alone_and_keeps_its_place",
         ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
 from tests.system.runs.conftest import Mill
 from tests.system.runs.test_bulk import NOW, TOOLS, batches
+from tests.system.runs.test_stops import until
 
 SLOW = "[latency]\nbatch_ms = [4000, 4000]\nchat_ms = [0, 0]\n"
 """A third of the lines of a batch is done when it is cancelled after one and a half seconds."""
@@ -145,10 +148,60 @@ def test_not_to_wait_still_waits_for_what_is_cancelled(make: Make) -> None:
     mill = make(SLOW.replace("4000", "6000"), deadline="2.5")
     mill.questions(40)
     assert mill.run(no_wait=True).exit_code == 7
-    while status_of(mill.out).batches[0].age_s < 2.5:
-        pass
+    until(lambda: status_of(mill.out).batches[0].age_s >= 2.5, "the end of its time")
     report = mill.run(no_wait=True)
     assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 40)
     assert set(mill.one("lane")) == {"bulk", "sync"}
     mill.check_books()
     assert sum(bool(record["billed"]) for record in mill.books()) == 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_job_moved_from_lane_to_lane_half_way_buys_each_row_once(make: Make, number: int) -> None:
+    """Stopped in sync, in task and with a batch on its way; the last lane collects what the others have under way."""
+    mill = make("[latency]\nchat_ms = [30, 30]\ntask_ms = [200, 200]\nbatch_ms = [2000, 2000]\n", lane="sync", lines=10)
+    mill.limits["concurrency"] = 4
+    mill.questions(80)
+    for lane, route in (("sync", "chat"), ("task", "submit")):
+        mill.lane = lane
+        process = mill.start()
+        until(partial(asked, mill, route, 18), f"18 calls of lane {lane}")
+        process.send_signal(number)
+        said = "".join(process.communicate(timeout=120))
+        assert process.returncode == (4 if number == signal.SIGINT else -9), said
+    mill.lane = "bulk"
+    code, said = mill.command(
+        "--limit", "20", "--no-wait", failpoint="bulk.created:2" if number == signal.SIGKILL else ""
+    )
+    assert code == (7 if number == signal.SIGINT else -9), said
+    mill.lane = "sync"
+    states = [mill.run().state for _ in range(3)]
+    assert states[-1] == "nothing_to_do"
+    mill.check_table(80)
+    assert set(mill.one("status")) == {"ok"}
+    assert Counter(mill.one("lane")).keys() == {"sync", "task", "bulk"}
+    assert Counter(mill.one("lane"))["bulk"] == 20
+    mill.check_books(at_risk=8 if number == signal.SIGKILL else 0)
+    billed = {record["client_call_id"] for record in mill.books() if record["billed"]}
+    in_doubt = {name for (name,) in mill.calls("client_call_id", "state = 'unknown'")}
+    assert len(billed - in_doubt) == 80
+    assert mill.calls("count(*)", "state = 'unknown' AND lane = 'bulk'") == [(0,)]
+
+
+def asked(mill: Mill, route: str, least: int) -> bool:
+    """Whether the provider has had so many requests of a kind."""
+    return sum(record["route"] == route for record in mill.books()) >= least
+
+
+def test_a_cancellation_that_is_refused_or_not_heard_is_made_again(make: Make) -> None:
+    """No row is sent another way before its batch has ended."""
+    refused = fault(28, route="cancel", first=1, status=503) + fault(34, route="cancel", rate=0.5)
+    mill = make(refused + SLOW.replace("4000", "8000"), deadline="1.5", lines=10)
+    mill.questions(20)
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 20)
+    mill.check_books()
+    assert sum(bool(record["billed"]) for record in mill.books()) == 20
+    assert mill.sim is not None
+    routes = [record["status"] for record in mill.sim.books() if record["route"] == "cancel"]
+    assert routes.count(503) >= 2
