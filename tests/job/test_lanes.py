@@ -8,14 +8,15 @@ import msgspec
 import pytest
 
 from batch.core.errors import JobError
-from batch.job.job import BulkSpec, InputSpec, Job, ModelSpec, PromptSpec
+from batch.job.bulkspec import BulkSpec
+from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
 from tests.support.jobtext import SOUND, faults, load
 
 
 def built(lane: object, deadline: object = None) -> Job:
     """A job from code."""
     model = ModelSpec(provider="glm", name="glm-4", lane=lane)  # type: ignore[arg-type]  # what a program may write
-    bulk = BulkSpec(deadline=deadline)  # type: ignore[arg-type]
+    bulk = BulkSpec(deadline=deadline)  # type: ignore[arg-type]  # the same
     return Job(name="a", input=InputSpec(path="a"), prompt=PromptSpec(user="{{ a }}"), model=model, bulk=bulk)
 
 
