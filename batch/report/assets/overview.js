@@ -100,8 +100,12 @@ function moneyBelow(status) {
   const projected = status.live?.projected_cost ?? {};
   if (Object.keys(projected).length) said.push(el("span", {}, amounts(projected), " when done"));
   if (totals.unknown) said.push(el("span", {}, `${counted(totals.unknown, "call")} possibly billed beyond it`));
-  const without = Object.values(totals.without_price ?? {}).reduce((sum, number) => sum + number, totals.unpriced ?? 0);
-  if (without) said.push(el("span", {}, `${counted(without, "call")} without a known price`));
+  if (totals.unknown_usage) said.push(el("span", {}, `${counted(totals.unknown_usage, "answer")} billed without a word on tokens`));
+  if (Object.keys(totals.cost_bound ?? {}).length) {
+    const both = totals.unbounded ? [", and of ", counted(totals.unbounded, "call"), " nothing can be said"] : [];
+    said.push(el("span", {}, "at most ", amounts(totals.cost_bound), " for these", both));
+  }
+  if (totals.unpriced) said.push(el("span", {}, `${counted(totals.unpriced, "call")} without a known price`));
   return said.flatMap((one, place) => (place ? ["; ", one] : [one]));
 }
 
