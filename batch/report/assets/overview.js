@@ -188,7 +188,7 @@ function historySection(overview, choice = null) {
   const costs = Object.entries(series.cost ?? {}).map(([currency, values], place) => ({ name: currency, values: sum(values), colour: colours[place % 3], fill: place === 0 }));
   return section(
     "Over time",
-    { id: "over-time", note: `Times are in ${zone()}.` },
+    { id: "over-time", note: `Times are in ${zone()}.${notBooked(overview)}` },
     choice,
     el(
       "div",
@@ -209,6 +209,12 @@ function historySection(overview, choice = null) {
     ),
     histogramOf(latency),
   );
+}
+
+/** What the figures over time do not have yet, though the large ones do: calls that are in a ledger alone. */
+function notBooked({ series, status, run }) {
+  const missing = run === status.run ? (status.totals?.calls ?? 0) - series.calls.reduce((sum, number) => sum + number, 0) : 0;
+  return missing > 0 ? ` The last ${counted(missing, "call")} are in no file yet, and not in these charts.` : "";
 }
 
 /** The last bin of a run at work whose calls are in the book; of later ones nothing is known yet, which is not zero. */

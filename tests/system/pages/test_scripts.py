@@ -11,7 +11,7 @@ from batch.report.bundle import ASSETS
 from tests.support.browser import Browser
 
 OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "compare", "money", "details", "row", "app")
-TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, moneySection, groupedSection"
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, inputOf, moneySection, groupedSection"
 
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
@@ -278,3 +278,33 @@ def test_a_bar_with_a_long_name_keeps_to_the_page_of_a_phone(ours: Browser) -> N
         "barTable('Bars', [1], { label: () => foreign('balance_not_updated_after_cheque_or_cash_deposit'), value: () => 1, shown: () => '9,999  99.9 %' }))); })()"
     )
     assert ours.wide() == 0
+
+
+def test_the_input_of_a_wide_row_is_folded_so_that_its_answer_is_near(ours: Browser) -> None:
+    shown = "(view) => { const home = el('div', {}, inputOf(view)); return [home.querySelectorAll('dt').length, home.querySelector('summary')?.textContent ?? null, home.querySelectorAll('details dt').length]; }"
+    assert ours.run(f"({shown})({json.dumps({'inputs': {f'c{n}': n for n in range(300)}})})") == [
+        300,
+        "280 more columns",
+        280,
+    ]
+    assert ours.run(f"({shown})({json.dumps({'inputs': {f'c{n}': n for n in range(20)}})})") == [20, None, 0]
+
+
+def test_currencies_are_held_against_themselves_and_refused_calls_are_no_third_one(ours: Browser) -> None:
+    """A cent is not a fourteenth of a jiao; and what was refused was paid in no currency."""
+    usd = {
+        "currency": "USD",
+        "cost": "0.001",
+        "calls": 4,
+        "wasted_cost": "0",
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
+    cny, free = {**usd, "currency": "CNY", "cost": "0.2"}, {**usd, "currency": None, "cost": "0.0", "calls": 3}
+    said = called(ours, "moneySection", {"totals": [cny, usd, free]})
+    assert said.count(">Paid<") == 2
+    assert "3 calls that were refused or have no price" in said
+    assert called(ours, "moneySection", {"totals": [free]}).count(">Paid<") == 1
+    groups = [{**one, "model": name} for name, one in (("a", cny), ("b", usd), ("c", free))]
+    bars = called(ours, "groupedSection", {"by": ["model"], "groups": groups}, "By model")
+    assert bars.count('width="100.00%"') == 2
