@@ -52,6 +52,13 @@ JOIN calls c USING (call)
 JOIN pending p USING (work)
 WHERE l.wave = ?1 AND c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
 """
+_OPEN_WORKS: Final = """
+SELECT c.work
+FROM lines l
+JOIN calls c USING (call)
+JOIN pending p USING (work)
+WHERE c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
+"""
 _OPEN_BY_VARIANT: Final = """
 SELECT p.variant, count(*)
 FROM lines l
@@ -145,6 +152,10 @@ class WavesReader(LedgerReader):
     def away(self) -> dict[str, int]:
         """By variant, how many rows wait in a wave."""
         return dict(self._rows(_OPEN_BY_VARIANT))
+
+    def works_away(self) -> Iterator[int]:
+        """The work numbers of these rows."""
+        return (row[0] for row in self._rows(_OPEN_WORKS))
 
     def open_of(self, wave: int, call_ids: Sequence[str]) -> dict[str, LineRow]:
         """Those of these calls that are open lines of a wave, by call id."""
