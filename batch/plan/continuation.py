@@ -28,7 +28,7 @@ Closing = Literal["job_changed", "input_changed", "selection_changed"]
 """Why a run is only brought to its end, with another to follow; what it closes as."""
 CLOSINGS: Final[frozenset[str]] = frozenset(get_args(Closing))
 OPEN: Final = frozenset({"running", "waiting"})
-"""States of a run that the next command goes on with: its process was killed, or it left its batches to be collected."""
+"""States of a run that the next command goes on with: it was killed, or it left its batches to be collected."""
 
 
 class Identity(msgspec.Struct, frozen=True):
