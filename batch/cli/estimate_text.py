@@ -48,7 +48,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
             ("answer tokens", _number(found.total(lambda one: one.completion))),
             ("cost", _cost(found, checked)),
             ("off-peak", _off_peak(found)),
-            ("batch files", _amounts(found.cost(lambda priced: priced.batch))),
+            ("batch files", _amounts(found.cost(lambda priced: priced.batch)) if job.model.lane != "bulk" else ""),
             ("time", _time(found)),
             ("rests on", _basis(found, checked)),
         ]

@@ -106,6 +106,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("budget", spending.left_text(report.budget)),
             ("flags", flags_text(totals.flags)),
             ("labels", labels_text(totals)),
+            ("batches", _batches(report)),
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
             ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
@@ -189,6 +190,17 @@ _ELSEWHERE: Final = (
     "Those calls name a model or a tier that has no price: see model_served and service_tier in calls, and "
     "promptmill prices MODEL"
 )
+
+
+def _batches(report: Report) -> str:
+    """What is left with the provider."""
+    if report.state != "waiting":
+        return ""
+    from batch.output.folder import OutputFolder
+    from batch.report.batches import batches_of
+
+    batches = batches_of(OutputFolder(report.folder).ledger)
+    return f"{count(len(batches), 'batch', 'batches')} of {count(sum(b.lines for b in batches), 'request')}"
 
 
 def _time(report: Report, settled_here: int) -> str:

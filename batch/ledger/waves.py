@@ -46,6 +46,12 @@ FROM waves
 WHERE state < 3
 ORDER BY wave
 """
+_WAVE_OF: Final = """
+SELECT w.wave, w.run, w.model, w.base_url, w.state, w.lines, w.size, w.digest, w.made_at, w.file, w.batch, w.told
+FROM lines l
+JOIN waves w USING (wave)
+WHERE l.call = ?
+"""
 _OPEN: Final = """
 FROM lines l
 JOIN calls c USING (call)
@@ -143,6 +149,11 @@ class WavesReader(LedgerReader):
         if self._first(_HAS_TABLE) is None:
             return []
         return [_wave(row) for row in self._rows(_WAVES)]
+
+    def wave_of(self, call: int) -> WaveRow | None:
+        """The wave of which a call is a line, if that is not collected."""
+        found = None if self._first(_HAS_TABLE) is None else self._first(_WAVE_OF, (call,))
+        return None if found is None else _wave(found)
 
     def next_wave(self) -> int:
         """The first free number."""

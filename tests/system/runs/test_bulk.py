@@ -11,6 +11,7 @@ import pytest
 
 from batch.core.errors import RefusedToStart
 from batch.job.job import Job
+from batch.report.row import row_of
 from batch.report.status import status_of
 from batch.run.command import run
 from tests.simulator.conftest import Start
@@ -157,6 +158,10 @@ def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make:
         (50, "validating", True),
         (20, "validating", True),
     ]
+    first = waiting.batches[0].batch_id
+    assert waiting.oldest[0].waits_for == f"batch {first}, validating"
+    (row,) = row_of(mill.out, waiting.oldest[0].row_id)
+    assert [(call["state"], call["batch_id"]) for call in row.calls] == [("open", first)]
     report = mill.run()
     assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 70)
     assert status_of(mill.out).batches == ()
