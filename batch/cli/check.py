@@ -200,9 +200,12 @@ def _price_of(checked: CheckedJob, model: str) -> Iterator[str]:
     tier = asked if isinstance(asked, str) else None
     lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=job.model.lane)
     if not lines:
-        name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(tier, most=40)}' if tier else ''}"
+        named = tier or "batch" if job.model.lane == "bulk" else tier
+        name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(named, most=40)}' if named else ''}"
         yield f"no price for {name}: cost will be null; tokens are counted all the same"
-        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=tier_of(tier) if tier else None)
+        yield from advice.how_to_add(
+            checked.prices, job.model.provider, model, tier=tier_of(tier, job.model.lane) if named else None
+        )
         return
     yield from terms(lines)
     yield from (line for text in advice.doubts(lines, advice.day_of(now_us)) for line in wrapped(text, less=14))

@@ -134,7 +134,8 @@ def _cost(found: Forecast, checked: CheckedJob) -> str:
     if found.unpriced:
         models = ", ".join(found.unpriced)
         lines.append(f"unknown for {clean(f'{provider}/{models}')}: no price; tokens are told all the same")
-        lines += advice.how_to_add(prices, provider, found.unpriced[0])
+        tier = advice.tier_key(checked.job.model.lane)
+        lines += advice.how_to_add(prices, provider, found.unpriced[0], tier=tier)
     return "\n".join(line for line in lines if line)
 
 

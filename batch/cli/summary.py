@@ -175,13 +175,13 @@ def _prices(job: Job, file: Path | None) -> Prices:
 def _doubts(totals: Totals, prices: Prices, job: Job, models: Sequence[str]) -> str:
     """What is to be said against the prices of a run, and how one is added that is missing."""
     now_us = Clock().now_us()
-    provider = job.model.provider
-    lines = [line for model in models for line in prices.current(provider, model, now_us)]
+    provider, lane = job.model.provider, job.model.lane
+    lines = [line for model in models for line in prices.current(provider, model, now_us, lane=lane)]
     doubts = advice.doubts(lines, advice.day_of(now_us)) if totals.cost else []
     texts = [text for doubt in doubts for text in wrapped(doubt, less=12)]
     if totals.unpriced:
-        without = advice.unpriced(prices, provider, models, now_us)
-        texts += [text for model in without[:1] for text in advice.how_to_add(prices, provider, model)]
+        without, tier = advice.unpriced(prices, provider, models, now_us, lane=lane), advice.tier_key(lane)
+        texts += [text for model in without[:1] for text in advice.how_to_add(prices, provider, model, tier=tier)]
         texts += wrapped(_ELSEWHERE, less=12) if not without else []
     return "\n".join(texts)
 
