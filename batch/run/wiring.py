@@ -181,6 +181,7 @@ def _bulk(
         folder=folder,
         run=start.run,
         no_wait=options.no_wait,
+        sends=checked.job.model.lane == "bulk",
     )
 
 

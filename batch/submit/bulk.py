@@ -30,6 +30,8 @@ FILE_BYTES: Final = 32 << 20
 """A file is closed before it is larger than this: while it is uploaded it lies in memory."""
 FILE_LOST: Final = "file_lost"
 """Code of calls whose file was lost before it was uploaded."""
+NOT_SENT: Final = "not_sent"
+"""Code of calls whose lane was changed before their file was sent."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
 _PAGES: Final = 200

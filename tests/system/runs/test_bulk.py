@@ -16,7 +16,7 @@ from batch.report.status import status_of
 from batch.run.command import run
 from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
-from tests.system.runs.conftest import Mill
+from tests.system.runs.conftest import ID, KEY, SECRET, Mill
 
 NOW = "[latency]\nbatch_ms = [0, 0]\nchat_ms = [0, 0]\n"
 PLUS = {"glm": "glm-4-plus", "openai": "gpt-4o-mini"}
@@ -270,6 +270,28 @@ def test_another_lane_collects_what_waits_in_batches(make: Make, start: Start) -
     while report.state != "finished":
         report = mill.run()
     assert Counter(mill.one("lane")) == {"bulk": 40, "sync": 20}
+    mill.check_books()
+
+
+def test_a_file_that_was_never_sent_is_not_sent_in_another_lane(make: Make, start: Start) -> None:
+    """Who is refused batch files gets the rows of the file that lies ready by asking them one by one."""
+    mill = make()
+    mill.sim = start(f'keys = {{ "{ID}" = "{SECRET}" }}\n{NOW}')
+    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    mill.questions(30)
+    mill.environ["ZHIPUAI_API_KEY"] = f"{ID}.another-secret"
+    report = mill.run()
+    assert (report.state, report.exit_code) == ("provider", 6)
+    assert [batch.state for batch in status_of(mill.out).batches] == ["to be uploaded"]
+    mill.environ["ZHIPUAI_API_KEY"] = KEY
+    mill.lane = "sync"
+    assert mill.run().totals.rows_ok == 30
+    assert batches(mill) == 0
+    assert mill.calls("lane, state, error_code, count(*)", "true GROUP BY ALL ORDER BY ALL") == [
+        ("bulk", "failed", "not_sent", 30),
+        ("sync", "answered", None, 30),
+    ]
+    mill.check_table(30)
     mill.check_books()
 
 
