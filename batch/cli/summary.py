@@ -194,12 +194,14 @@ _ELSEWHERE: Final = (
 
 def _batches(report: Report) -> str:
     """What is left with the provider."""
-    if report.state != "waiting":
+    if report.state == "finished":
         return ""
     from batch.output.folder import OutputFolder
     from batch.report.batches import batches_of
 
     batches = batches_of(OutputFolder(report.folder).ledger)
+    if not batches:
+        return ""
     return f"{count(len(batches), 'batch', 'batches')} of {count(sum(b.lines for b in batches), 'request')}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
@@ -271,6 +272,27 @@ def test_another_lane_collects_what_waits_in_batches(make: Make, start: Start) -
         report = mill.run()
     assert Counter(mill.one("lane")) == {"bulk": 40, "sync": 20}
     mill.check_books()
+
+
+def test_a_night_in_which_much_goes_wrong_is_billed_as_it_is_booked_and_at_half_price(make: Make) -> None:
+    """Batches of 50, a line in fifty fails at first, one batch expires half done, and answers come in no order."""
+    mill = make(
+        fault(28, route="line", rate=0.02, first=1, status=503)
+        + fault(62, form="expired", rows=["wave-00002"], share=0.4),
+        lines=50,
+    )
+    mill.questions(300)
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 300)
+    mill.check_table(300)
+    mill.check_books()
+    mill.check_sums()
+    states = dict(mill.calls("state, count(*)", "true GROUP BY ALL"))
+    assert states["answered"] == 300
+    assert states["refused"] > 0, "lines that failed"
+    assert states["failed"] > 0, "lines that nobody came to"
+    standard = Decimal(report.totals.total_tokens) * 5 / 1_000_000
+    assert report.totals.cost == {"CNY": standard / 2}
 
 
 def test_a_file_that_was_never_sent_is_not_sent_in_another_lane(make: Make, start: Start) -> None:
