@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from batch.cli import jobs, labelling, spending, variables
-from batch.cli.text import count, pairs, say, table, wrapped
-from batch.core.clock import Clock
+from batch.cli.text import count, pairs, say, table
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
-from batch.money.rates import tier_of
 
 if TYPE_CHECKING:
     from batch.job.job import LimitSpec, ModelLimitSpec
@@ -71,6 +68,8 @@ def check(
 
 
 def _lines(checked: CheckedJob) -> Iterator[str]:
+    from batch.cli import pricing
+
     job = checked.job
     yield f"{clean(job.name)}: {job.folder}"
     yield from pairs(
@@ -89,7 +88,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ),
             ("address", _address(checked)),
             ("API key", _key(checked)),
-            ("price", _price(checked)),
+            ("price", pricing.of_job(checked)),
             ("limits", _limits(checked)),
             ("budget", spending.budget_text(checked)),
             ("tools", _tools(checked)),
@@ -180,34 +179,6 @@ def _tools(checked: CheckedJob) -> str:
         f"{name} (effects: {spec.policy} when cut off)" if tool is not None and tool.effects and spec else name
         for name, tool in found
     )
-
-
-def _price(checked: CheckedJob) -> str:
-    """What each model costs, and what is to be said against it."""
-    models = labelling.models_asked(checked)
-    lines = []
-    for model, lane in product(models, lanes := checked.job.model.lanes):
-        first, *rest = _price_of(checked, model, lane)
-        named = clean(model) if len(lanes) == 1 else f"{clean(model)}, lane {lane}"
-        lines += [f"{f'{named}: ' if len(models) + len(lanes) > 2 else ''}{first}", *rest]
-    return "\n".join(lines)
-
-
-def _price_of(checked: CheckedJob, model: str, lane: str) -> Iterator[str]:
-    from batch.cli.pricing import terms
-    from batch.money import advice
-
-    job, now_us = checked.job, Clock().now_us()
-    asked = job.model.parameters.get("service_tier")
-    tier = asked if isinstance(asked, str) else None
-    lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=lane)
-    if not lines:
-        name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(tier, most=40)}' if tier else ''}"
-        yield f"no price for {name}: cost will be null; tokens are counted all the same"
-        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=tier_of(tier) if tier else None)
-        return
-    yield from terms(lines)
-    yield from (line for text in advice.doubts(lines, advice.day_of(now_us)) for line in wrapped(text, less=14))
 
 
 def _limits(checked: CheckedJob) -> str:

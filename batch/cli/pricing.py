@@ -5,15 +5,21 @@ Owns these words. Which price counts, and what is to be said against it, is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
-from batch.cli.text import decimal
+from batch.cli import labelling
+from batch.cli.text import decimal, wrapped
+from batch.core.clock import Clock
 from batch.core.plain import clean
 from batch.core.records import COST_UNIT, cost_decimal
+from batch.money import advice
+from batch.money.rates import tier_of
 
 if TYPE_CHECKING:
     from batch.money.rates import Rates
+    from batch.plan.preflight import CheckedJob
 
 PER_MILLION = 1_000_000
 
@@ -82,3 +88,29 @@ def amount(units: int, per: int = PER_MILLION) -> str:
     whole, rest = divmod(units * per, COST_UNIT)
     text = f"{whole}.{rest:012}".rstrip("0")
     return text.rstrip(".")
+
+
+def of_job(checked: CheckedJob) -> str:
+    """What each model costs, and what is to be said against it."""
+    models = labelling.models_asked(checked)
+    lines = []
+    for model, lane in product(models, lanes := checked.job.model.lanes):
+        first, *rest = _terms_of(checked, model, lane)
+        named = clean(model) if len(lanes) == 1 else f"{clean(model)}, lane {lane}"
+        lines += [f"{f'{named}: ' if len(models) + len(lanes) > 2 else ''}{first}", *rest]
+    return "\n".join(lines)
+
+
+def _terms_of(checked: CheckedJob, model: str, lane: str) -> Iterator[str]:
+    job, now_us = checked.job, Clock().now_us()
+    asked = job.model.parameters.get("service_tier")
+    tier = asked if isinstance(asked, str) else advice.tier_key(lane)
+    lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=lane)
+    if not lines:
+        name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(tier, most=40)}' if tier else ''}"
+        yield f"no price for {name}: cost will be null; tokens are counted all the same"
+        word = tier_of(tier, lane) if tier else None
+        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=word)
+        return
+    yield from terms(lines)
+    yield from (line for text in advice.doubts(lines, advice.day_of(now_us)) for line in wrapped(text, less=14))

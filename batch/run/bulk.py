@@ -32,9 +32,11 @@ from batch.run.overdue import BatchDeadline
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
+from batch.run.stops import or_without_batches
+from batch.run.wave_work import WaveWork, waits_for
 from batch.submit import retry
 from batch.submit.attempt import CallContext
-from batch.submit.bulk import FILE_LOST, QUEUE_FULL, BatchExchange, OpenWave
+from batch.submit.bulk import FILE_LOST, NOT_SENT, QUEUE_FULL, BatchExchange, OpenWave
 from batch.submit.rows import Row
 
 TICK_S: Final = 0.2
@@ -45,22 +47,6 @@ POLL_PART: Final = 0.1
 FULL_QUEUE_S: Final = 10.0
 LOST_AFTER: Final = 3
 """Answers that a batch, or a file of it, is not known, after which it is given up."""
-
-
-class _Work:
-    """One wave on its way."""
-
-    __slots__ = ("asked", "doubted", "lost", "refused_since", "tries", "wave")
-
-    def __init__(self, wave: WaveRow, *, doubted: bool) -> None:
-        self.wave = wave
-        self.doubted = doubted
-        """A creation may have been done unheard."""
-        self.asked = False
-        """Its batch was asked for in this process, and had not ended."""
-        self.tries = 0
-        self.lost = 0
-        self.refused_since: float | None = None
 
 
 class Bulk:
@@ -79,6 +65,7 @@ class Bulk:
         folder: where the files lie.
         run: the name of the run.
         no_wait: end when everything is at the provider.
+        sends: whether the lane is bulk still; else only what is at the provider is collected.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between the rows, the ledger and the provider
@@ -96,6 +83,7 @@ class Bulk:
         folder: Path,
         run: str,
         no_wait: bool,
+        sends: bool,
     ) -> None:
         self._reader = reader
         self._resumer = resumer
@@ -109,8 +97,9 @@ class Bulk:
         self._folder = folder
         self._run = run
         self._no_wait = no_wait
+        self._sends = sends
         self._chance = random.Random()
-        self._works: dict[int, _Work] = {}
+        self._works: dict[int, WaveWork] = {}
         self._collecting = 0
         self._one_upload = anyio.Lock()
 
@@ -122,9 +111,13 @@ class Bulk:
         """
         self.gathering.first = self._reader.next_wave()
         for wave in self._reader.waves():
-            self._works[wave.wave] = _Work(wave, doubted=wave.state < CREATED)
+            self._works[wave.wave] = WaveWork(wave, doubted=wave.state == UPLOADED)
         for variant, rows in self._reader.away().items():
             self._schedule.expect_back(self._resumer.model_of_variant(variant), rows)
+        purse = self._context.purse
+        if purse is not None and purse.spec.max_rows is not None:
+            for work_id in self._reader.works_away():
+                purse.resume_row(work_id)
         named = {self.gathering.path(number).name for number in self._works}
         with suppress(OSError):
             for path in self._folder.iterdir():
@@ -134,11 +127,7 @@ class Bulk:
     @property
     def waits_for(self) -> str | None:
         """What is waited for, for people; None when no batch is at the provider."""
-        away = [work.wave for work in self._works.values() if work.wave.state == CREATED]
-        if not away:
-            return None
-        count, lines = len(away), sum(wave.lines for wave in away)
-        return f"{count:,} {'batch' if count == 1 else 'batches'} of {lines:,} requests at the provider"
+        return waits_for(self._works.values())
 
     async def run(self) -> None:
         """Carry the waves until the run stops, or this is cancelled."""
@@ -159,7 +148,7 @@ class Bulk:
         while self._collecting and not self._state.stopping:
             await self._context.clock.sleep(TICK_S / 4)
 
-    async def _close_waves(self, start: Callable[[_Work], object]) -> None:
+    async def _close_waves(self, start: Callable[[WaveWork], object]) -> None:
         while not self._state.stopping:
             self.gathering.close()
             while self.gathering.full:
@@ -176,7 +165,7 @@ class Bulk:
         asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
         return asked and self.gathering.quiet()
 
-    async def _built(self, wave: OpenWave) -> _Work:
+    async def _built(self, wave: OpenWave) -> WaveWork:
         """A file that is whole, known to the ledger with all its calls."""
         digest = await to_thread.run_sync(wave.seal)
         failpoints.hit("bulk.written")
@@ -192,11 +181,11 @@ class Bulk:
             made_at_us=self._context.clock.now_us(),
         )
         await self._context.ledger.execute(waves.build(row, wave.calls), after="bulk.built")
-        work = self._works[row.wave] = _Work(row, doubted=False)
+        work = self._works[row.wave] = WaveWork(row, doubted=False)
         logger().info("batch_file_built", wave=row.wave, model=row.model, lines=row.lines, bytes=row.size)
         return work
 
-    async def _carry(self, work: _Work) -> None:
+    async def _carry(self, work: WaveWork) -> None:
         """Take one wave to its end, step by step."""
         try:
             while not self._state.stopping and work.wave.state != COLLECTED:
@@ -206,7 +195,7 @@ class Bulk:
         except StorageError as exc:
             self._state.stop("storage", exc)
 
-    async def _send(self, work: _Work) -> float:
+    async def _send(self, work: WaveWork) -> float:
         """Bring a wave to the provider; seconds to wait before the next try, 0 when there is one at once."""
         if (shut_s := self._context.limiter.shut_for()) > 0:
             return min(shut_s, LONGEST_POLL_S)
@@ -219,6 +208,10 @@ class Bulk:
                 logger().info("batch_adopted", wave=work.wave.wave, batch=known.id)
                 await self._created(work, known)
                 return 0.0
+        if not self._sends:
+            message = "the lane was changed before the file of this request was sent"
+            unsent = Failure(kind="transport", verdict="retry", code=NOT_SENT, message=message, sent=False)
+            return await self._give_up(work, unsent)
         if self._deadline.over(work.wave):
             return await self._give_up(work, self._deadline.unsent(work.wave))
         async with self._one_upload:  # a file is in memory while it is uploaded
@@ -232,26 +225,28 @@ class Bulk:
         failpoints.hit("bulk.answered")
         if isinstance(made, Failure):
             work.doubted = made.sent and not made.answered
-            if made.kind == "task":  # the file is not known any more
+            if made.kind == "task":  # the file is not known any more, or there is nothing that makes batches
                 await self._advance(work, None, state=BUILT, file_id=None)
+                work.lost += 1
+                made = msgspec.structs.replace(made, verdict="stop" if work.lost >= LOST_AFTER else made.verdict)
             return await self._refused(work, made)
         await self._created(work, made)
         return 0.0
 
-    async def _created(self, work: _Work, batch: Batch) -> None:
-        work.tries, work.refused_since = 0, None
+    async def _created(self, work: WaveWork, batch: Batch) -> None:
+        work.went_well()
         self._context.evidence.record_answer(work.wave.model)
         await self._advance(work, "bulk.created", state=CREATED, batch_id=batch.id, told=self._told(batch))
         logger().info("batch_created", wave=work.wave.wave, batch=batch.id, lines=work.wave.lines)
 
-    async def _ask(self, work: _Work) -> float:
+    async def _ask(self, work: WaveWork) -> float:
         """Ask for a batch, and collect it if it has ended; seconds until the next time."""
         batch = await self._exchange.retrieve(work.wave)
         if isinstance(batch, Failure):
             return await self._not_had(work, batch)
         await self._tell(work, batch)
         if not batch.final:
-            work.tries, work.lost, work.refused_since = 0, 0, None
+            work.went_well()
             work.asked = (left_s := self._deadline.left_s(work.wave)) > 0  # one that is cancelled is waited for
             if not work.asked:
                 wait_s = await self._deadline.cancel(work.wave, batch)
@@ -273,7 +268,7 @@ class Bulk:
             self._collecting -= 1
         return 0.0
 
-    async def _not_had(self, work: _Work, failure: Failure) -> float:
+    async def _not_had(self, work: WaveWork, failure: Failure) -> float:
         """A batch or a file of its answers was not had; one that is not known, time and again, is given up."""
         work.lost += failure.kind == "task"
         if work.lost >= LOST_AFTER:
@@ -282,7 +277,7 @@ class Bulk:
             return await self._give_up(work, lost)
         return await self._refused(work, failure)
 
-    async def _queue_full(self, work: _Work, batch: Batch) -> float:
+    async def _queue_full(self, work: WaveWork, batch: Batch) -> float:
         """The provider's queue had no room: the same file is offered again; one that never fits is taken apart."""
         others = any(w.wave.state == CREATED for w in self._works.values() if w is not work)
         if not others and work.wave.lines > 1:
@@ -293,25 +288,24 @@ class Bulk:
         await self._advance(work, None, state=UPLOADED, batch_id=None)
         return FULL_QUEUE_S
 
-    async def _refused(self, work: _Work, failure: Failure) -> float:
+    async def _refused(self, work: WaveWork, failure: Failure) -> float:
         """What an exchange about a wave came to; seconds until it is tried again."""
         conclusion, now = self.lines.conclusion, self._context.clock.monotonic()
         assert conclusion is not None
         logger().warning("batch_refused", wave=work.wave.wave, kind=failure.kind, code=failure.code)
         if failure.verdict in ("stop", "row_or_key") or failure.wrong_address:
-            conclusion.stop(failure)
+            conclusion.stop(failure if work.wave.state == CREATED else or_without_batches(failure))
             return TICK_S
         if failure.verdict == "fail" and work.wave.state < CREATED:
             return await self._give_up(work, failure)
-        work.refused_since = now if work.refused_since is None else work.refused_since
-        elsewhere = any(w.wave.state == CREATED for w in self._works.values())
-        if failure.verdict == "park" or (now - work.refused_since > MAX_PARK_S and not elsewhere):
+        refused_s = work.refused(failure, now)
+        elsewhere = any(w.wave.state == CREATED and w.failure is None for w in self._works.values())
+        if failure.verdict == "park" or (refused_s > MAX_PARK_S and not elsewhere):
             conclusion.stop(failure)
             return TICK_S
-        work.tries += 1
         return max(retry.backoff(work.tries, self._chance), failure.retry_after_s or 0.0)
 
-    async def _give_up(self, work: _Work, failure: Failure) -> float:
+    async def _give_up(self, work: WaveWork, failure: Failure) -> float:
         """End every line of a wave in one way; 0 seconds, for nothing is left to be waited for."""
         self._collecting += 1
         try:
@@ -322,7 +316,7 @@ class Bulk:
             self._collecting -= 1
         return 0.0
 
-    async def _collected(self, work: _Work) -> None:
+    async def _collected(self, work: WaveWork) -> None:
         await self._context.ledger.committed()
         await self._advance(work, "bulk.collected", state=COLLECTED)
         del self._works[work.wave.wave]
@@ -332,13 +326,13 @@ class Bulk:
                 self._folder.rmdir()
         logger().info("batch_collected", wave=work.wave.wave, batch=work.wave.batch_id)
 
-    async def _tell(self, work: _Work, batch: Batch) -> None:
+    async def _tell(self, work: WaveWork, batch: Batch) -> None:
         """Keep what the provider says of a batch, where it says something new."""
         told, before = self._told(batch), work.wave.told
         if before is None or msgspec.structs.replace(told, at_s=before.at_s) != before:
             await self._advance(work, None, told=told)
 
-    async def _advance(self, work: _Work, after: str | None, **changes: object) -> None:
+    async def _advance(self, work: WaveWork, after: str | None, **changes: object) -> None:
         """Make a step of a wave durable."""
         wave = msgspec.structs.replace(work.wave, **changes)
         await self._context.ledger.execute(waves.advance(wave), after=after)

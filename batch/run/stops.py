@@ -87,6 +87,14 @@ def nothing_there(failure: Failure, *, base_url: str, likelier: str | None) -> F
     return msgspec.structs.replace(failure, message=message)
 
 
+def or_without_batches(failure: Failure) -> Failure:
+    """The failure of an exchange about a batch file, with the way out for who is refused these alone."""
+    if failure.http_status not in (403, 404):
+        return failure
+    more = "If only batch files are refused, --lane sync asks the same rows without them."
+    return msgspec.structs.replace(failure, message=f"{sentence(failure.message)} {more}")
+
+
 def moment(now_us: int, seconds: float) -> str | None:
     """The wall time in so many seconds, for people; None when it is so far away that nobody waits for it."""
     return iso(now_us + int(seconds * MICROSECONDS)) if seconds < FAR_S else None

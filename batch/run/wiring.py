@@ -186,6 +186,7 @@ def _bulk(
         folder=folder,
         run=start.run,
         no_wait=options.no_wait,
+        sends=checked.job.model.first_lane == "bulk",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from batch.core.records import NO_SUCH_PATH, Failure, Outcome, Sums
 from batch.http.address import SPEAKS_HTTP, SPEAKS_TLS
-from batch.run.stops import EARLY_FAILURES, LATER_FAILURES, Streak, provider_stop, sentence
+from batch.run.stops import EARLY_FAILURES, LATER_FAILURES, Streak, or_without_batches, provider_stop, sentence
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,10 @@ def test_where_the_scheme_is_wrong_no_other_path_is_advised(sign: str) -> None:
     said = str(provider_stop(failed, base_url="https://h/v1", likelier="https://h/api/paas/v4"))
     assert "perhaps" not in said
     assert "Correct base_url, then run" in said
+
+
+@pytest.mark.parametrize(("status", "told"), [(403, True), (404, True), (401, False)])
+def test_who_is_refused_batch_files_alone_is_told_the_way_without_them(status: int, told: bool) -> None:
+    """A key without rights to batches may ask all the same; one that is not known may not."""
+    failed = or_without_batches(failure(kind="auth", http_status=status))
+    assert ("--lane sync asks the same rows without them" in str(provider_stop(failed, base_url="http://h"))) is told
