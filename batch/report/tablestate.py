@@ -85,8 +85,8 @@ def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
                     messages.setdefault(key, message)
     except (OSError, pa.ArrowException) as exc:
         raise StorageError(
-            f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist: restore them from a backup. "
-            f"If there is none, the next run asks their rows again after: promptmill rebuild {folder.root}"
+            f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist: restore them from a "
+            f"backup. If there is none, the next run asks their rows again after: promptmill rebuild {folder.root}"
         ) from exc
     return tuple(
         Standing(*key, number, tuple(examples[key]), messages[key])
