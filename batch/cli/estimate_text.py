@@ -49,6 +49,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
             ("cost", _cost(found, checked)),
             ("off-peak", _off_peak(found)),
             ("batch files", _amounts(found.cost(lambda priced: priced.batch))),
+            ("lanes", _lanes(checked)),
             ("time", _time(found)),
             ("rests on", _basis(found, checked)),
         ]
@@ -95,6 +96,14 @@ def _number(found: Range) -> str:
 
     likely, least, most = round(found.likely), math.floor(found.least), math.ceil(found.most)
     return f"{likely:,}" if least == likely == most else f"about {likely:,} ({least:,} to {most:,})"
+
+
+def _lanes(checked: CheckedJob) -> str:
+    """Of a job with two lanes, where between the two costs it ends."""
+    lanes = checked.job.model.lanes
+    if len(lanes) == 1:
+        return ""
+    return f"{' then '.join(lanes)}: batch files for what a batch answers, cost for what it leaves to {lanes[-1]}"
 
 
 def _amounts(amounts: dict[str, Range]) -> str:

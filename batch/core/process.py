@@ -1,4 +1,4 @@
-"""The three standard streams of this process, and the signals that end it.
+"""The three standard streams of this process, the signals that end it, and how its threads share memory.
 
 Owns the opening of streams that are missing, and the one handler of SIGINT, SIGTERM and SIGHUP: it is set once and
 never changed, so there is no moment in which the system's own way of dying counts. What a signal means at the moment is

@@ -103,6 +103,27 @@ def test_quit_stays_what_the_system_makes_of_it() -> None:
     assert python(program, before="ulimit -c 0;").returncode == -signal.SIGQUIT
 
 
+@pytest.mark.slow
+def test_threads_share_two_pools_of_memory() -> None:
+    """Where the C library has pools for threads at all; it tells of them itself."""
+    program = (
+        "import ctypes, sys, threading\nfrom batch.core import process\n"
+        "if sys.argv[1] == 'shared': process.share_memory()\n"
+        "told = getattr(ctypes.CDLL(None), 'malloc_stats', None)\nif told is None: sys.exit(9)\n"
+        "meet = threading.Barrier(9)\n"
+        "def work():\n    kept = [bytes(2_000) for _ in range(2_000)]\n    meet.wait()\n    meet.wait()\n"
+        "threads = [threading.Thread(target=work) for _ in range(8)]\n"
+        "for one in threads: one.start()\n"
+        "meet.wait()\ntold()\nmeet.wait()\n"
+        "for one in threads: one.join()\n"
+    )
+    alone, shared = python(program, "alone"), python(program, "shared")
+    if alone.returncode == 9:
+        pytest.skip("this C library tells nothing of its pools")
+    assert (alone.returncode, shared.returncode) == (0, 0)
+    assert shared.stderr.count("Arena ") <= 2 < alone.stderr.count("Arena ")
+
+
 def test_a_listener_leaves_the_handlers_of_its_host_as_they_were() -> None:
     """FIELD 43. From Python, promptmill is a guest in somebody else's process, and ends nothing but its run."""
     before = [signal.getsignal(number) for number in process.SIGNALS]

@@ -85,7 +85,7 @@ calls = st.lists(
 def test_models_that_never_answer_keep_no_call_of_another_waiting_for_ever(
     asked: list[tuple[str, float, float]], stalled: set[str], slots: int, adapt: bool
 ) -> None:
-    """Whoever asks first, and however many; and no more than the slots are ever held."""
+    """FIELD 21: whoever asks first, and however many; and no more than the slots are ever held."""
     answered: list[str] = []
 
     async def call(clock: HandClock, limits: Limiter, model: str, after_s: float, service_s: float) -> None:
@@ -118,7 +118,7 @@ def test_models_that_never_answer_keep_no_call_of_another_waiting_for_ever(
 def test_busy_models_hold_even_parts_and_all_slots_are_used(
     service_s: dict[str, float], most: dict[str, int], slots: int
 ) -> None:
-    """However long their calls take: what a model of few slots leaves is divided evenly among the others."""
+    """FIELD 21: however long their calls take: what a model of few slots leaves is divided evenly among the others."""
     busy = list(service_s)
     caps = {model: min(slots, most.get(model, slots)) for model in busy}
 
@@ -157,7 +157,7 @@ def test_a_model_alone_has_all_slots_and_one_that_is_awaited_is_kept_a_few() -> 
 
 
 def test_what_a_model_borrowed_comes_back_call_by_call() -> None:
-    """It stalls with 18 of 20 slots: the other goes on with two, and has each that becomes free, until both have ten."""
+    """FIELD 21: stalled with 18 of 20 slots, it leaves the other two, and each that becomes free, until both have ten."""
 
     async def story(crews: Crews, start: Callable[[str], None]) -> None:
         crews.limits.expect(["a", "b"])
