@@ -66,6 +66,10 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
     overview = _overview(figures.overview(), with_text=with_text)
     job = overview["status"]["job"]
     rows = _rows(figures, overview) if with_text else []  # looked up by ids that are not cut yet
+    if overview["status"].get("live"):
+        left_out.append(
+            "The run is at work: its sections are of moments some seconds apart, so sums may differ a little."
+        )
     found = {
         "overview": {name: value if name == "series" else _bounded(value) for name, value in overview.items()},
         "money": _bounded(figures.money()),

@@ -84,7 +84,10 @@ def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
                     examples.setdefault(key, []).append(row_id)
                     messages.setdefault(key, message)
     except (OSError, pa.ArrowException) as exc:
-        raise StorageError(f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist.") from exc
+        raise StorageError(
+            f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist: restore them from a "
+            f"backup. If there is none, the next run asks their rows again after: promptmill rebuild {folder.root}"
+        ) from exc
     return tuple(
         Standing(*key, number, tuple(examples[key]), messages[key])
         for key, number in sorted(counts.items(), key=lambda item: -item[1])

@@ -77,7 +77,7 @@ function tiles(overview) {
       ),
       el("span", {}, `${count(failed)} failed, ${count(left)} left`),
     ),
-    tile("Cost of this run", amounts(totals.cost), moneyBelow(status)),
+    tile("Cost of this run", costOf(totals), moneyBelow(status)),
     tile(
       "Tokens",
       short(totals.total_tokens ?? 0),
@@ -91,6 +91,12 @@ function tiles(overview) {
       live?.left_s ? `, about ${duration(live.left_s)} left` : null,
     ),
   );
+}
+
+/** What the run has cost; zero where all its calls are known to have cost nothing. */
+function costOf(totals) {
+  const free = totals.calls > 0 && !totals.unknown && !totals.unknown_usage && !totals.unpriced;
+  return Object.keys(totals.cost ?? {}).length === 0 && free ? money("0", null) : amounts(totals.cost);
 }
 
 /** What stands below the cost: what is expected, what is left of a limit, what is not known. */
@@ -190,7 +196,7 @@ function historySection(overview, choice = null) {
     "Over time",
     { id: "over-time", note: `Times are in ${zone()}.${notBooked(overview)}` },
     choice,
-    el(
+    series.t.length < 2 ? el("p", { class: "note" }, `All of it came within ${duration(series.bin_s)}: too soon for charts over time.`) : el(
       "div",
       { class: "charts" },
       timeChart("Rows a second", times, [
@@ -211,10 +217,10 @@ function historySection(overview, choice = null) {
   );
 }
 
-/** What the figures over time do not have yet, though the large ones do: calls that are in a ledger alone. */
+/** What the figures over time do not have yet, though the large ones do: calls whose file came a moment ago, or is still to come. */
 function notBooked({ series, status, run }) {
   const missing = run === status.run ? (status.totals?.calls ?? 0) - series.calls.reduce((sum, number) => sum + number, 0) : 0;
-  return missing > 0 ? ` The last ${counted(missing, "call")} are in no file yet, and not in these charts.` : "";
+  return missing > 0 ? ` The last ${counted(missing, "call")} are not in these charts yet.` : "";
 }
 
 /** The last bin of a run at work whose calls are in the book; of later ones nothing is known yet, which is not zero. */

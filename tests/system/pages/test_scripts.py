@@ -10,8 +10,21 @@ import pytest
 from batch.report.bundle import ASSETS
 from tests.support.browser import Browser
 
-OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "compare", "money", "details", "row", "app")
-TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, inputOf, moneySection, groupedSection"
+OURS = (
+    "dom",
+    "format",
+    "markdown",
+    "plots",
+    "tables",
+    "overview",
+    "compare",
+    "money",
+    "details",
+    "timechart",
+    "row",
+    "app",
+)
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, inputOf, historySection, costOf, moneySection, groupedSection"
 
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
@@ -308,3 +321,21 @@ def test_currencies_are_held_against_themselves_and_refused_calls_are_no_third_o
     groups = [{**one, "model": name} for name, one in (("a", cny), ("b", usd), ("c", free))]
     bars = called(ours, "groupedSection", {"by": ["model"], "groups": groups}, "By model")
     assert bars.count('width="100.00%"') == 2
+
+
+def test_a_run_whose_calls_were_all_refused_has_cost_nothing_and_one_with_doubt_is_not_said_to(ours: Browser) -> None:
+    shown = "(totals) => el('p', {}, costOf(totals)).textContent"
+    assert ours.run(f"({shown})({{calls: 9, cost: {{}}}})") == "0.00"
+    assert ours.run(f"({shown})({{calls: 9, unknown: 1, cost: {{}}}})") == "–"
+    assert ours.run(f"({shown})({{calls: 0, cost: {{}}}})") == "–"
+    assert ours.run(f"({shown})({{calls: 9, unknown: 1, cost: {{CNY: '2'}}}})") == "2.00 CNY"
+
+
+def test_a_run_that_was_over_at_once_says_why_it_has_no_charts(ours: Browser) -> None:
+    series = {"t": [1_796_000_000], "bin_s": 1, "calls": [9], "rows": [9], "failed": [9]}
+    status = {"run": "r", "totals": {"calls": 12}, "live": None}
+    said = called(ours, "historySection", {"series": series, "latency": None, "status": status, "run": "r"})
+    assert "All of it came within 1.00 s: too soon for charts over time." in said
+    assert "The last 3 calls are not in these charts yet." in said
+    said = called(ours, "historySection", {"series": series, "latency": None, "status": status, "run": "all"})
+    assert "not in these charts" not in said

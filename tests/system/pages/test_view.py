@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from batch.report.digest import digest
 from tests.support.browser import Browser
 from tests.support.labelled import EARLIER
 from tests.support.outfolders import RUN
@@ -233,6 +234,9 @@ def test_pages_follow_a_run_at_work_and_its_end(browser: Browser, working: Worki
     browser.wait("document.querySelector('h1 .badge')")
     assert browser.text("h1 .badge").lower() == "running"
     assert "Waits for" in browser.text("#now")
+    assert digest(working.out)["left_out"] == [
+        "The run is at work: its sections are of moments some seconds apart, so sums may differ a little."
+    ]
     opened = "(() => { const link = document.querySelector('#now table a'); link.click(); return link.textContent; })()"
     row = browser.run(opened)  # it may be in no table yet
     browser.wait(f"document.querySelector('h1').textContent.startsWith('Row ' + {row!r})")
