@@ -139,7 +139,7 @@ RESULT_TEXTS: Final = {
     "total_tokens": "prompt_tokens and completion_tokens together.",
     "cached_tokens": "The part of prompt_tokens that the provider had in its cache; null when it never said.",
     "reasoning_tokens": "The part of completion_tokens that was reasoning; null when the provider never said.",
-    "cost": "The exact sum over the calls whose cost is known; null when there is no price.",
+    "cost": "The exact sum over the calls whose cost is known; null when none is, refused calls aside.",
     "currency": "Of the cost.",
     "provider": "Who was asked.",
     "model_asked": "The model asked for.",
