@@ -16,7 +16,7 @@ import msgspec
 
 from batch.core.errors import StorageError
 from batch.core.labelling import Labelling
-from batch.core.records import Call, Outcome
+from batch.core.records import Call, Lane, Outcome
 from batch.ledger import readonly, statements, wal
 from batch.ledger.pages import tells_damage
 from batch.ledger.schema import damaged, reason, way_out
@@ -83,7 +83,7 @@ class JournaledCall(NamedTuple):
     turn: int
     attempt: int
     call_id: str
-    lane: str
+    lane: Lane
     sent_at_us: int
     task: str | None
     base_url: str | None

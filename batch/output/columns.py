@@ -144,7 +144,7 @@ RESULT_TEXTS: Final = {
     "provider": "Who was asked.",
     "model_asked": "The model asked for.",
     "model": "The model that answered, as the provider names it.",
-    "lane": "How the requests travelled: sync, stream, task or bulk.",
+    "lane": "How the requests travelled, the last of them where two lanes did: sync, stream, task or bulk.",
     "fingerprint": "A hash of what was asked. A row is asked again when it changes.",
     "deduplicated_from": "The row_id of the row that was asked and whose answer this one shares (prompt.dedupe); "
     "null of a row that was asked itself.",

@@ -205,7 +205,7 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext, lease: Lea
         model=row.model,
         turn=journaled.turn,
         attempt=journaled.attempt,
-        lane="task" if journaled.lane == "task" else "bulk" if journaled.lane == "bulk" else "sync",
+        lane=journaled.lane,
         lease=lease or context.limiter.adopt(row.model),
     )
     call.purpose, call.sample = row.conversation.purpose(journaled.attempt), row.conversation.sampling.ended

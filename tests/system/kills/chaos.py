@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from tests.system.kills.effects import POINTS, Agents
@@ -32,7 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name), CHUNKS) as url:
             answers = expected_answers(Path(name) / "calm", url, lane, ROWS)
             when = iter(moments(asked.seed, 100 * asked.kills, 400))
-            figures = {"kills": 0, "unknown": 0, "calls": 0, "billed": 0}
+            figures: Counter[str] = Counter()
             folders = 0
             while figures["kills"] < asked.kills:
                 stage = Stage(Path(name) / f"job-{folders}", url, lane, rows=ROWS, rows_per_part=200)
@@ -40,8 +41,7 @@ def main() -> None:
                 while figures["kills"] + stage.kills < asked.kills and stage.run_and_kill(next(when)) is None:
                     pass
                 stage.finish()
-                for figure, count in stage.verify(answers).items():
-                    figures[figure] += count
+                figures.update(stage.verify(answers))
             print(
                 f"{lane}: {figures['kills']} kills over {folders} folders of {ROWS} rows; 0 rows lost, 0 doubled; "
                 f"{figures['calls']} calls in the book, {figures['billed']} billed; {figures['unknown']} unknown, "
