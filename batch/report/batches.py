@@ -37,7 +37,8 @@ class BatchRow(msgspec.Struct, frozen=True):
         """Where its rows wait, for people."""
         if self.batch_id is None:
             return f"a batch file, {self.state}"
-        return f"batch {self.batch_id}, {self.state.replace('_', ' ')}"
+        said = "" if self.batch_id.startswith("batch") else "batch "
+        return f"{said}{self.batch_id}, {self.state.replace('_', ' ')}"
 
 
 def batches_of(ledger: Path) -> tuple[BatchRow, ...]:

@@ -242,6 +242,8 @@ class BatchExchange:
                     if taker.fault is not None:
                         raise taker.fault from exc
                     return failure_of(exc)
+                if taker.fault is not None:  # an answer that came in one piece is whole all the same
+                    raise taker.fault
         except OSError as exc:
             raise refused(path, exc) from exc
         return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave, outgoing)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import errno
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from batch.core.clock import Clock
 from batch.core.errors import StorageError
+from batch.http.client import Client
 from batch.ledger.waves import LineCall, WaveRow
+from batch.providers import registry
 from batch.submit import bulk
-from batch.submit.bulk import OpenWave, metadata
+from batch.submit.bulk import BatchExchange, OpenWave, metadata
+from tests.support.stub import Stub, reply
 
 WAVE = WaveRow(
     wave=12, run="r", model="m", base_url="http://x", state=0, lines=2, size=9, digest="d" * 64, made_at_us=1
@@ -55,6 +61,23 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(tmp_path: Path) -
         OpenWave(0, tmp_path / "bulk" / "w.jsonl", model="m", began=0.0)
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno in (errno.ENOTDIR, errno.EEXIST)
+
+
+@pytest.mark.parametrize("size", [10, 60_000, 3_000_000])
+async def test_answers_for_which_the_disk_has_no_room_are_no_whole_file(stub: Stub, tmp_path: Path, size: int) -> None:
+    """What came is cut off, however it came: lines that are missing in it would be bought again."""
+    stub.answers = [reply(b"x" * size)]
+    (tmp_path / "output.jsonl").symlink_to("/dev/full")
+    wire = Client(stub.url, call_timeout_s=20)
+    context: Any = SimpleNamespace(
+        dialect=registry.dialect("glm", base_url=stub.url, key="id123456.secret456789")[0],
+        clock=Clock(),
+        policy=SimpleNamespace(call_timeout_s=20.0),
+        client_for=lambda _: wire,
+    )
+    with pytest.raises(StorageError, match="No space left"):
+        await BatchExchange(context).download(WAVE, "file-1", tmp_path / "output.jsonl")
+    await wire.aclose()
 
 
 def test_a_batch_carries_what_tells_it_from_every_other() -> None:

@@ -9,6 +9,7 @@ const SENTENCES = {
   killed: "It is not running: it was killed. Run the same command to continue.",
   finished: "It has finished.",
   interrupted: "It was interrupted. Run the same command to continue.",
+  waiting: "Its batches are at the provider. Run the same command to collect them.",
   budget: "It was stopped by its budget. Run the same command to go on with the next run.",
   provider: "It was stopped, because the provider refused. Run the same command to continue.",
   systematic: "It was stopped, because row after row failed the same way. Correct the job and run it again.",
@@ -129,7 +130,7 @@ function nowSection(overview, rowLink) {
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
-  return section(live ? "Now" : "What is left", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), oldestTable(overview.oldest ?? [], rowLink));
+  return section(live ? "Now" : "What is left", { id: "now" }, facts(rows), budgetTable(status.budget), limitBars(overview), batchTable(status.batches ?? []), oldestTable(overview.oldest ?? [], rowLink));
 }
 
 /** What may be spent, and what is left of it. */
@@ -155,6 +156,23 @@ function limitBars(overview) {
     most: (one) => one.limit,
     shown: (one) => `${percent(one.limit ? one.used / one.limit : null)}  ${count(one.used)} of ${count(one.limit)}`,
   });
+}
+
+/** The files of requests of lane bulk that are on their way. */
+function batchTable(batches) {
+  return dataTable(
+    "Batches that are not collected",
+    [
+      { name: "Batch", cell: (batch) => (batch.batch_id ? foreign(batch.batch_id) : `file ${batch.wave}`) },
+      { name: "Model", cell: (batch) => foreign(batch.model) },
+      { name: "State", cell: (batch) => foreign(words(batch.state)) },
+      { name: "Requests", kind: "number", cell: (batch) => count(batch.lines) },
+      { name: "Done", kind: "number", cell: (batch) => (batch.done === null ? NONE : count(batch.done)) },
+      { name: "Age", kind: "number", cell: (batch) => duration(batch.age_s) },
+      { name: "Ends by", cell: (batch) => (batch.expires_at ? moment(batch.expires_at) : NONE) },
+    ],
+    batches,
+  );
 }
 
 function oldestTable(oldest, rowLink) {

@@ -160,7 +160,7 @@ def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make:
         (20, "validating", True),
     ]
     first = waiting.batches[0].batch_id
-    assert waiting.oldest[0].waits_for == f"batch {first}, validating"
+    assert waiting.oldest[0].waits_for == f"{first}, validating"
     (row,) = row_of(mill.out, waiting.oldest[0].row_id)
     assert [(call["state"], call["batch_id"]) for call in row.calls] == [("open", first)]
     report = mill.run()
