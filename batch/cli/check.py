@@ -199,12 +199,13 @@ def _price_of(checked: CheckedJob, model: str, lane: str) -> Iterator[str]:
 
     job, now_us = checked.job, Clock().now_us()
     asked = job.model.parameters.get("service_tier")
-    tier = asked if isinstance(asked, str) else None
+    tier = asked if isinstance(asked, str) else advice.tier_key(lane)
     lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=lane)
     if not lines:
         name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(tier, most=40)}' if tier else ''}"
         yield f"no price for {name}: cost will be null; tokens are counted all the same"
-        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=tier_of(tier) if tier else None)
+        word = tier_of(tier, lane) if tier else None
+        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=word)
         return
     yield from terms(lines)
     yield from (line for text in advice.doubts(lines, advice.day_of(now_us)) for line in wrapped(text, less=14))

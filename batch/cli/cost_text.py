@@ -21,7 +21,7 @@ from batch.report.cost.exchange import Exchange
 from batch.report.cost.public import totals
 from batch.report.cost.report import CostReport, Group
 from batch.report.cost.savings import Savings
-from batch.report.cost.sums import Sums
+from batch.report.cost.sums import Sums, Unpriced
 from batch.report.cost.waste import WASTE
 from batch.report.cost.zones import PERIODS
 
@@ -289,20 +289,22 @@ def _unpriced(report: CostReport) -> Iterator[str]:
     yield f"Without a price, so in no sum: {count(sum(report.unpriced.values()), 'call')}."
     ranked = sorted(report.unpriced.items(), key=lambda item: -item[1])
     for whose, calls in ranked[:_UNPRICED_SHOWN]:
-        yield f"  {calls:,} of {clean(whose.model or '?')} ({clean(whose.provider or '?')})"
+        by = ", by batch files" if whose.batch else ""
+        yield f"  {calls:,} of {clean(whose.model or '?')} ({clean(whose.provider or '?')}{by})"
     if len(ranked) > _UNPRICED_SHOWN:
         yield f"  … {count(len(ranked) - _UNPRICED_SHOWN, 'more model')}: --json has all of them"
     whose = ranked[0][0]
     yield from wrapped("Write down what it costs, a million tokens each, and reckon anew with --prices FILE:")
-    yield from (f"  {line}" for line in _price_lines(whose.provider or "", whose.model or ""))
+    yield from (f"  {line}" for line in _price_lines(whose))
 
 
-def _price_lines(provider: str, model: str) -> list[str]:
+def _price_lines(whose: Unpriced) -> list[str]:
     return [
         "[[price]]",
-        f'providers = ["{clean(provider)}"]',
-        f'models = ["{clean(model).lower()}"]',
+        f'providers = ["{clean(whose.provider or "")}"]',
+        f'models = ["{clean(whose.model or "").lower()}"]',
         'currency = "…"',
+        *(['tier = "batch"'] if whose.batch else []),
         'input = "…"',
         'output = "…"',
         'source = "…"',

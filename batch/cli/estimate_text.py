@@ -48,7 +48,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
             ("answer tokens", _number(found.total(lambda one: one.completion))),
             ("cost", _cost(found, checked)),
             ("off-peak", _off_peak(found)),
-            ("batch files", _amounts(found.cost(lambda priced: priced.batch))),
+            ("batch files", _amounts(found.cost(lambda priced: priced.batch)) if job.model.lane != "bulk" else ""),
             ("lanes", _lanes(checked)),
             ("time", _time(found)),
             ("rests on", _basis(found, checked)),
@@ -143,7 +143,8 @@ def _cost(found: Forecast, checked: CheckedJob) -> str:
     if found.unpriced:
         models = ", ".join(found.unpriced)
         lines.append(f"unknown for {clean(f'{provider}/{models}')}: no price; tokens are told all the same")
-        lines += advice.how_to_add(prices, provider, found.unpriced[0])
+        tier = advice.tier_key(checked.job.model.lanes[-1])
+        lines += advice.how_to_add(prices, provider, found.unpriced[0], tier=tier)
     return "\n".join(line for line in lines if line)
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TextIO, cast
+from typing import TYPE_CHECKING, Final, Literal, Self, TextIO, cast
 
 from batch.cli.text import count, money
 from batch.core.clock import describe, iso
@@ -63,8 +63,10 @@ class Show:
         changed, self._state = snapshot.state != self._state, snapshot.state
         with contextlib.suppress(OSError, ValueError):
             self.update(snapshot, changed=changed)
-            if changed and (sentence := _SENTENCES.get(snapshot.state)):
-                self.tell(sentence.format(other=clean(snapshot.waits_for or "")))
+            if changed and not snapshot.run:
+                self.tell(_ANOTHER.format(other=clean(snapshot.waits_for or "")))
+            elif changed and (sentence := _SENTENCES.get(snapshot.state)):
+                self.tell(sentence)
             if changed:
                 self._tell_stop(snapshot)
 
@@ -128,7 +130,7 @@ class Plain(Show):
         """See `Show`."""
         self._started()
         now = time.monotonic()
-        if snapshot.state == "waiting":
+        if not snapshot.run:
             return  # the sentence says it all
         if changed or now >= self._next:
             self._next = now + EVERY_S
@@ -268,7 +270,7 @@ def _joined(parts: Iterable[str]) -> str:
 
 def _done(snapshot: Progress) -> Iterator[str]:
     """What was done so far, the most important first; what is not known is not shown as a number."""
-    if snapshot.state == "waiting":
+    if not snapshot.run:
         return  # there is no run yet
     totals = snapshot.totals
     # As far as the source was read; more may have settled since the snapshot's planning.
@@ -336,8 +338,8 @@ def _left(tasks: int) -> str:
     return f"{count(tasks, 'task')} {stay} with the provider: the same command collects {them}."
 
 
-_SENTENCES: Final[dict[str, Any]] = {
-    "waiting": "{other} is at work in the output folder: waiting until it ends. Ctrl-C gives up.",
+_ANOTHER: Final = "{other} is at work in the output folder: waiting until it ends. Ctrl-C gives up."
+_SENTENCES: Final[dict[str, str]] = {
     "selection_changed": "other rows are asked for than before the kill: what had been sent is closed, the run goes on "
     "with a look at all rows.",
     "job_changed": "the job was changed: what it had sent before is closed, the run goes on with the new one.",

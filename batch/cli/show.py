@@ -123,13 +123,20 @@ def _says_it_again(view: RowView) -> bool:
 
 
 def _state(view: RowView) -> str:
-    now = {"waiting": "admitted, waits to be sent", "under way": "in the middle of a call or conversation"}
+    now = {"waiting": "admitted, waits to be sent", "under way": _under_way(view)}
     status = view.outcome["status"] if view.outcome is not None else None
     if view.stage == "settled":
         return f"{status}; settled, not in the table yet"
     if view.stage is None:
         return status or "has a place and no outcome; the next run asks it"
     return f"{status}; asked again: {now[view.stage]}" if status else now[view.stage]
+
+
+def _under_way(view: RowView) -> str:
+    call = next((call for call in view.calls if call["state"] == "open" and call["lane"] == "bulk"), None)
+    if call is None:
+        return "in the middle of a call or conversation"
+    return f"waits in {clean(call['batch_id'])}" if call["batch_id"] else "waits in a file for its batch"
 
 
 def _outcome(outcome: dict[str, Any]) -> Iterator[str]:
@@ -222,7 +229,7 @@ def _calls(calls: list[dict[str, Any]]) -> list[str]:
         get = call.get
         error = "/".join(str(part) for part in (get("error_kind"), get("error_code")) if part)
         paid = get("cost")
-        ids = " ".join(str(part) for part in (get("client_call_id"), get("task_id")) if part)
+        ids = " ".join(str(part) for part in (get("client_call_id"), get("task_id"), get("batch_id")) if part)
         rows.append(
             (
                 str(get("turn")),

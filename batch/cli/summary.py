@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from batch.cli import spending
@@ -106,6 +107,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("budget", spending.left_text(report.budget)),
             ("flags", flags_text(totals.flags)),
             ("labels", labels_text(totals)),
+            ("batches", _batches(report)),
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
             ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
@@ -174,13 +176,17 @@ def _prices(job: Job, file: Path | None) -> Prices:
 def _doubts(totals: Totals, prices: Prices, job: Job, models: Sequence[str]) -> str:
     """What is to be said against the prices of a run, and how one is added that is missing."""
     now_us = Clock().now_us()
-    provider = job.model.provider
-    lines = [line for model in models for line in prices.current(provider, model, now_us)]
+    provider, lanes = job.model.provider, job.model.lanes
+    ways = product(models, lanes)
+    lines = [line for model, lane in ways for line in prices.current(provider, model, now_us, lane=lane)]
     doubts = advice.doubts(lines, advice.day_of(now_us)) if totals.cost else []
     texts = [text for doubt in doubts for text in wrapped(doubt, less=12)]
     if totals.unpriced:
-        without = advice.unpriced(prices, provider, models, now_us)
-        texts += [text for model in without[:1] for text in advice.how_to_add(prices, provider, model)]
+        missing = ((lane, advice.unpriced(prices, provider, models, now_us, lane=lane)) for lane in lanes)
+        without = next(((lane, models[0]) for lane, models in missing if models), None)
+        if without is not None:
+            tier = advice.tier_key(without[0])
+            texts += advice.how_to_add(prices, provider, without[1], tier=tier)
         texts += wrapped(_ELSEWHERE, less=12) if not without else []
     return "\n".join(texts)
 
@@ -189,6 +195,17 @@ _ELSEWHERE: Final = (
     "Those calls name a model or a tier that has no price: see model_served and service_tier in calls, and "
     "promptmill prices MODEL"
 )
+
+
+def _batches(report: Report) -> str:
+    """What is left with the provider."""
+    if report.state != "waiting":
+        return ""
+    from batch.output.folder import OutputFolder
+    from batch.report.batches import batches_of
+
+    batches = batches_of(OutputFolder(report.folder).ledger)
+    return f"{count(len(batches), 'batch', 'batches')} of {count(sum(b.lines for b in batches), 'request')}"
 
 
 def _time(report: Report, settled_here: int) -> str:

@@ -40,7 +40,8 @@ ORDER BY work
 """
 
 _OLDEST: Final = """
-SELECT p.row_id, p.variant, min(c.sent_at), max(CASE WHEN c.record IS NULL THEN c.task END)
+SELECT p.row_id, p.variant, min(c.sent_at), max(CASE WHEN c.record IS NULL THEN c.task END),
+    max(CASE WHEN c.record IS NULL AND c.lane = 'bulk' THEN c.call END)
 FROM calls c
 JOIN pending p USING (work)
 WHERE p.state = 0
@@ -61,8 +62,8 @@ class SavedReader(LedgerReader):
         """The rows in the middle of a call or conversation that wait for no task and in no batch."""
         return [PendingRow(*row) for row in self._rows(_BEGUN)]
 
-    def oldest(self, count: int) -> list[tuple[str, str, int, str | None]]:
-        """The open rows whose first calls were sent first: row id, variant, that moment, and the task if one is open.
+    def oldest(self, count: int) -> list[tuple[str, str, int, str | None, int | None]]:
+        """The open rows whose first calls were sent first: row id, variant, that moment, open task, open batch call.
 
         The moment is UTC wall time in microseconds.
         """

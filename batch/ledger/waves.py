@@ -46,11 +46,24 @@ FROM waves
 WHERE state < 3
 ORDER BY wave
 """
+_WAVE_OF: Final = """
+SELECT w.wave, w.run, w.model, w.base_url, w.state, w.lines, w.size, w.digest, w.made_at, w.file, w.batch, w.told
+FROM lines l
+JOIN waves w USING (wave)
+WHERE l.call = ?
+"""
 _OPEN: Final = """
 FROM lines l
 JOIN calls c USING (call)
 JOIN pending p USING (work)
 WHERE l.wave = ?1 AND c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
+"""
+_OPEN_WORKS: Final = """
+SELECT c.work
+FROM lines l
+JOIN calls c USING (call)
+JOIN pending p USING (work)
+WHERE c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
 """
 _OPEN_BY_VARIANT: Final = """
 SELECT p.variant, count(*)
@@ -137,6 +150,11 @@ class WavesReader(LedgerReader):
             return []
         return [_wave(row) for row in self._rows(_WAVES)]
 
+    def wave_of(self, call: int) -> WaveRow | None:
+        """The wave of which a call is a line, if that is not collected."""
+        found = None if self._first(_HAS_TABLE) is None else self._first(_WAVE_OF, (call,))
+        return None if found is None else _wave(found)
+
     def next_wave(self) -> int:
         """The first free number."""
         row = self._first(statements.highest("wave", "waves"))
@@ -145,6 +163,10 @@ class WavesReader(LedgerReader):
     def away(self) -> dict[str, int]:
         """By variant, how many rows wait in a wave."""
         return dict(self._rows(_OPEN_BY_VARIANT))
+
+    def works_away(self) -> Iterator[int]:
+        """The work numbers of these rows."""
+        return (row[0] for row in self._rows(_OPEN_WORKS))
 
     def open_of(self, wave: int, call_ids: Sequence[str]) -> dict[str, LineRow]:
         """Those of these calls that are open lines of a wave, by call id."""

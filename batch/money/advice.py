@@ -43,9 +43,22 @@ def doubts(lines: Iterable[Rates], today: date) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def unpriced(prices: Prices, provider: str, models: Sequence[str], at_us: int) -> list[str]:
-    """Those of some models that have no standard price at a moment."""
-    return [model for model in models if prices.currency(provider, model, at_us) is None]
+def unpriced(prices: Prices, provider: str, models: Sequence[str], at_us: int, *, lane: str = "sync") -> list[str]:
+    """Those of some models that have no price at a moment, the standard one or that of batch files.
+
+    Args:
+        prices: the price lists.
+        provider: its name.
+        models: their names.
+        at_us: the moment, in microseconds of UTC.
+        lane: how calls travel; `bulk` asks for the price of batch files.
+    """
+    return [model for model in models if not prices.current(provider, model, at_us, lane=lane)]
+
+
+def tier_key(lane: str) -> str | None:
+    """The tier that a price of this lane has in a price file; None for the standard one."""
+    return "batch" if lane == "bulk" else None
 
 
 def snippet(prices: Prices, provider: str, model: str, *, tier: str | None = None) -> list[str]:

@@ -44,6 +44,10 @@ class _Group(msgspec.Struct, frozen=True):
     hours: tuple[tuple[tuple[Window, ...], tuple[Rates, ...]], ...]
     """Those of some hours; `always` counts at all others."""
 
+    @property
+    def free(self) -> bool:
+        return all(line.free for lines in (self.always, *(some for _, some in self.hours)) for line in lines)
+
     def at(self, at_us: int) -> tuple[Rates, ...]:
         for windows, lines in self.hours:
             if any(at_us in window for window in windows):
@@ -257,6 +261,9 @@ class Prices:
     def _group(self, provider: str, model: str, at_us: int, tier: Tier) -> _Group | None:
         for tiers in self._groups(provider, model):
             group = _valid(tiers.get(tier, ()), at_us)
+            if group is None and tier == "batch":
+                standard = _valid(tiers.get("standard", ()), at_us)
+                group = standard if standard is not None and standard.free else None  # no batch costs more than that
             # A list that has the model and not the tier does not publish it; what another one says is not its price.
             if group is not None or any(_valid(groups, at_us) for groups in tiers.values()):
                 return group

@@ -95,6 +95,11 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         """The first of its providers: the one in the id."""
         return self.providers[0]
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing costs anything."""
+        return not (self.input or self.output or self.cached_input or self.cache_write or self.per_request)
+
     def cost(self, usage: Usage) -> int:
         """The exact cost of a call by this line, in 10⁻¹² of the currency unit.
 

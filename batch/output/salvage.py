@@ -122,7 +122,9 @@ def reconcile(db: apsw.Connection, kept: Kept) -> None:
     db.execute("DELETE FROM steps WHERE work NOT IN (SELECT work FROM pending)")
     db.execute("UPDATE pending SET carried=1 WHERE state < 2")
     # None counts as having seen the whole source: what left the table is only found by looking again.
-    db.execute("UPDATE runs SET complete=0, state=CASE state WHEN 'running' THEN 'killed' ELSE state END")
+    db.execute(
+        "UPDATE runs SET complete=0, state=CASE WHEN state IN ('running', 'waiting') THEN 'killed' ELSE state END"
+    )
     db.execute(
         "DELETE FROM held WHERE EXISTS (SELECT 1 FROM rows r WHERE r.row_id=held.row_id AND r.variant=held.variant "
         "AND r.fingerprint=held.fingerprint AND r.status=0)"

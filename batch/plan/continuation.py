@@ -27,6 +27,8 @@ accepted tasks are collected."""
 Closing = Literal["job_changed", "input_changed", "selection_changed"]
 """Why a run is only brought to its end, with another to follow; what it closes as."""
 CLOSINGS: Final[frozenset[str]] = frozenset(get_args(Closing))
+OPEN: Final = frozenset({"running", "waiting"})
+"""States of a run that the next command goes on with: it was killed, or it left its batches to be collected."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -61,6 +63,18 @@ class RunStart(msgspec.Struct, frozen=True):
     """A row for it must be added to the ledger; False when a killed run goes on."""
     closes_as: Closing | None = None
     """In the modes `finish` and `collect`."""
+    collects: int = 0
+    """Rows of the source that wait in batches, when a run is brought to its end because the input changed."""
+
+    def rest(self, options: RunOptions) -> RunOptions | None:
+        """What the command asks of the run that follows this one, None when nothing is left of its limit.
+
+        The rows of batches are part of it: the command that collects buys no more than the one that sent.
+        """
+        if options.limit is None or not self.collects:
+            return options
+        left = options.limit - self.collects
+        return msgspec.structs.replace(options, limit=left) if left > 0 else None
 
 
 def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options: RunOptions) -> RunStart | None:
@@ -78,7 +92,12 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
     if last is None:
         return new
     new = msgspec.structs.replace(new, run=_name(now_us, after=last.run))
-    crashed = last.state == "running"
+    # One that left its batches to be collected has left everything as a killed one does, and goes on in the same way.
+    crashed = last.state in OPEN
+    if last.state == "waiting" and options.limit is None and _only_source_changed(last, identity):
+        # New rows do not wait for batches. Rows in these are passed over, whatever became of them in the source: the
+        # command after this run's end has to look at them.
+        return msgspec.structs.replace(new, planned=Planned(empty=identity.empty, given_up=True))
     if crashed or reader.carried():
         if last.request != identity.request:
             return _closing(last, new, "job_changed", crashed=crashed)
@@ -104,6 +123,7 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
 
     def change(db: apsw.Connection) -> None:
         if start.fresh:
+            _leave_behind(db)
             kept = db.execute("SELECT request, source FROM runs ORDER BY run DESC LIMIT 1").fetchone()
             old = start.mode in ("collect", "finish") and kept is not None
             request, source = kept if old and kept else (identity.request, identity.source_text)
@@ -122,7 +142,9 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
             )
             db.execute("DELETE FROM seen")
             db.execute("DELETE FROM shared")  # results of pure tools are those of one run
-        elif start.mode == "continue":
+        else:
+            db.execute("UPDATE runs SET state='running', ended_at=NULL WHERE run=?", (start.run,))
+        if start.mode == "continue":
             # It goes on as the job is now: in another lane, say. The next command compares with that.
             db.execute("UPDATE runs SET digest=? WHERE run=?", (identity.digest, start.run))
         if start.mode in ("collect", "finish"):
@@ -132,6 +154,12 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
         copies.begin(db, shared=identity.shared)
 
     return change
+
+
+def _leave_behind(db: apsw.Connection) -> None:
+    """What a run still has that waited for its batches belongs to the new one, which plans the rest anew."""
+    drop_unsent(db)
+    db.execute("UPDATE pending SET carried=1 WHERE state=0")
 
 
 def drop_unsent(db: apsw.Connection) -> None:
@@ -176,12 +204,13 @@ def close(
         planned = msgspec.json.decode(db.execute("SELECT planned FROM runs WHERE run=?", (run,)).get, type=Planned)
         planned.left = int(db.execute("SELECT count(*) FROM pending WHERE state IN (0, 4)").get)
         planned.unread = not (planned.complete or all_read)
-        drop_unsent(db)
-        if halves:
-            drop_half_conversations(db)
-        copies.forget_gone(db, answers=reason == "finished")
-        db.execute("DELETE FROM shared")
-        db.execute("UPDATE pending SET carried=1 WHERE state=0")
+        if reason != "waiting":  # that one goes on where it is, and not where its pass over the source began
+            drop_unsent(db)
+            if halves:
+                drop_half_conversations(db)
+            copies.forget_gone(db, answers=reason == "finished")
+            db.execute("DELETE FROM shared")
+            db.execute("UPDATE pending SET carried=1 WHERE state=0")
         db.execute(
             "UPDATE runs SET state=?, ended_at=?, planned=? WHERE run=?",
             (reason, now_us, msgspec.json.encode(planned).decode(), run),
@@ -194,8 +223,14 @@ def close(
 def _closing(last: RunRow, new: RunStart, reason: Closing, *, crashed: bool) -> RunStart:
     mode: Mode = "collect" if reason == "job_changed" else "finish"
     if crashed:
-        return RunStart(last.run, mode, _position(last), last.planned, fresh=False, closes_as=reason)
+        sent = last.planned.source_rows if last.state == "waiting" and mode == "finish" else 0
+        position = _position(last)
+        return RunStart(last.run, mode, position, last.planned, fresh=False, closes_as=reason, collects=sent)
     return RunStart(new.run, mode, new.position, new.planned, fresh=True, closes_as=reason)
+
+
+def _only_source_changed(last: RunRow, identity: Identity) -> bool:
+    return last.request == identity.request and last.source != identity.source_text
 
 
 def _left_behind(reader: LedgerReader, last: RunRow, options: RunOptions) -> bool:
@@ -211,7 +246,7 @@ def _nothing_to_do(reader: LedgerReader, last: RunRow, identity: Identity, kinds
     """Whether the last run did all that is asked for, over this job and this source."""
     if last.digest != identity.digest or last.source != identity.source_text or identity.by_row:
         return False
-    if last.state != "finished" or not last.complete or reader.sample(last.run) is not None:
+    if last.state != "finished" or not last.complete or last.planned.given_up or reader.sample(last.run) is not None:
         return False
     if last.planned.left_out and not (kinds & ORDINARY) <= set(last.planned.kinds):
         return False

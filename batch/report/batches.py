@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from batch.core.clock import MICROSECONDS, iso
-from batch.ledger.waves import BUILT, CREATED, UPLOADED, WavesReader
+from batch.ledger.waves import BUILT, CREATED, UPLOADED, WaveRow, WavesReader
 
 BEFORE: Final = {BUILT: "to be uploaded", UPLOADED: "to be created"}
 
@@ -31,6 +32,13 @@ class BatchRow(msgspec.Struct, frozen=True):
     expires_at: str | None
     """When the provider gives it up at the latest."""
 
+    @property
+    def text(self) -> str:
+        """Where its rows wait, for people."""
+        if self.batch_id is None:
+            return f"a batch file, {self.state}"
+        return f"batch {self.batch_id}, {self.state.replace('_', ' ')}"
+
 
 def batches_of(ledger: Path) -> tuple[BatchRow, ...]:
     """The batches that a ledger knows, in the order in which they were made.
@@ -40,6 +48,11 @@ def batches_of(ledger: Path) -> tuple[BatchRow, ...]:
     """
     with WavesReader(ledger) as reader:
         waves = reader.waves()
+    return rows_of(waves)
+
+
+def rows_of(waves: Iterable[WaveRow]) -> tuple[BatchRow, ...]:
+    """What is told of these waves."""
     now_us = time.time_ns() // 1000
     rows = []
     for wave in waves:

@@ -22,6 +22,7 @@ from batch.core.records import Call, cost_decimal
 from batch.input.spill import Spill
 from batch.ledger.copies import CopiesReader
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
+from batch.ledger.waves import WavesReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.report.folders import opened, unreadable
@@ -60,6 +61,10 @@ class RowView(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of the book of account, in the order they were made; those not final yet have state `open`."""
 
 
+class _Reader(CopiesReader, WavesReader):
+    """Knows which rows wait for another's answer, and which for a batch."""
+
+
 def row_of(out: Path, row_id: str) -> list[RowView]:
     """The row with this id, or with the only id that begins with it: one view for each variant, in the table's order.
 
@@ -69,14 +74,14 @@ def row_of(out: Path, row_id: str) -> list[RowView]:
         StorageError: a part or the ledger cannot be read.
     """
     folder = opened(out)
-    with CopiesReader(folder.ledger) as reader:
+    with _Reader(folder.ledger) as reader:
         try:
             return _row(folder, reader, row_id)
         except (OSError, pa.ArrowException) as exc:
             raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
 
 
-def _row(folder: OutputFolder, reader: CopiesReader, row_id: str) -> list[RowView]:
+def _row(folder: OutputFolder, reader: _Reader, row_id: str) -> list[RowView]:
     pending = _Pending(reader)
     entries = reader.entries([row_id])
     full_id = row_id if entries or pending.find(row_id) else _resolve(folder, reader, pending, row_id)
@@ -235,7 +240,7 @@ def _messages(text: str | None) -> list[dict[str, Any]]:
     return [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
 
 
-def _calls(reader: LedgerReader, booked: list[dict[str, Any]], kept: list[PendingRow]) -> list[dict[str, Any]]:
+def _calls(reader: _Reader, booked: list[dict[str, Any]], kept: list[PendingRow]) -> list[dict[str, Any]]:
     """All calls of a row; those in the book are still in the ledger until the row is pruned."""
     booked_ids = {call["client_call_id"] for call in booked}
     journaled = [call for row in kept for call in _journaled(reader, row)]
@@ -274,15 +279,17 @@ def _calls_of(row_id: str, numbers: set[int]) -> pc.Expression:
     return named & pc.field("row_number").isin(sorted(numbers)) if numbers else named
 
 
-def _journaled(reader: LedgerReader, row: PendingRow) -> list[dict[str, Any]]:
+def _journaled(reader: _Reader, row: PendingRow) -> list[dict[str, Any]]:
     """The calls that the ledger has of a row."""
-    return [_of_ledger(call) for call in reader.calls_of(row.work_id)]
+    return [_of_ledger(call, reader) for call in reader.calls_of(row.work_id)]
 
 
-def _of_ledger(call: JournaledCall) -> dict[str, Any]:
+def _of_ledger(call: JournaledCall, reader: _Reader) -> dict[str, Any]:
     if call.record is None:
         shown = {"client_call_id": call.call_id, "turn": call.turn, "attempt": call.attempt, "lane": call.lane}
-        return {**shown, "state": "open", "task_id": call.task, "sent_at": _when(call.sent_at_us)}
+        wave = reader.wave_of(call.call) if call.lane == "bulk" else None
+        ids = {"task_id": call.task, "batch_id": None if wave is None else wave.batch_id}
+        return {**shown, "state": "open", **ids, "sent_at": _when(call.sent_at_us)}
     record: Call = call.record
     shown = {
         name: getattr(record, name)

@@ -19,8 +19,9 @@ from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import RunRow
 from batch.ledger.saved import SavedReader
 from batch.ledger.totals import Planned, Totals
+from batch.ledger.waves import WavesReader
 from batch.output.folder import OutputFolder, holder
-from batch.report.batches import BatchRow, batches_of
+from batch.report.batches import BatchRow, batches_of, rows_of
 from batch.report.folders import opened
 from batch.report.tablestate import Flagged, Standing, TableState, counted
 
@@ -131,6 +132,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     flagged: tuple[Flagged, ...] = ()
 
 
+class _Reader(SavedReader, WavesReader):
+    """Knows which rows wait for tasks, and which for batches."""
+
+
 def status_of(out: Path, table: TableState | None = None) -> Status:
     """Where the output folder `out` stands.
 
@@ -143,7 +148,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
         StorageError: its ledger or a part cannot be read.
     """
     folder = opened(out)
-    with SavedReader(folder.ledger) as reader, reader.snapshot():
+    with _Reader(folder.ledger) as reader, reader.snapshot():
         runs = reader.runs()
         permanent, retryable = reader.standing_failures()
         common: dict[str, Any] = {
@@ -226,7 +231,7 @@ def _with_run(folder: OutputFolder, last: RunRow, signs: _Signs, common: dict[st
     )
 
 
-def _oldest(reader: SavedReader) -> tuple[OldRow, ...]:
+def _oldest(reader: _Reader) -> tuple[OldRow, ...]:
     """The oldest open rows of a folder in which no process is at work."""
     now_us = time.time_ns() // 1000
     return tuple(
@@ -234,10 +239,17 @@ def _oldest(reader: SavedReader) -> tuple[OldRow, ...]:
             row_id,
             variant or None,
             round(max(0, now_us - sent_us) / MICROSECONDS, 1),
-            "the next run" if task is None else f"the next run, which polls task {task} first",
+            _waits_for(reader, task, call),
         )
-        for row_id, variant, sent_us, task in reader.oldest(OLDEST)
+        for row_id, variant, sent_us, task, call in reader.oldest(OLDEST)
     )
+
+
+def _waits_for(reader: _Reader, task: str | None, call: int | None) -> str:
+    wave = None if call is None else reader.wave_of(call)
+    if wave is not None:
+        return rows_of([wave])[0].text
+    return "the next run" if task is None else f"the next run, which polls task {task} first"
 
 
 def _moves(written: dict[str, Any], folder: OutputFolder, run: str) -> bool:

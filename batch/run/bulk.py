@@ -125,6 +125,10 @@ class Bulk:
             self._works[wave.wave] = _Work(wave, doubted=wave.state < CREATED)
         for variant, rows in self._reader.away().items():
             self._schedule.expect_back(self._resumer.model_of_variant(variant), rows)
+        purse = self._context.purse
+        if purse is not None and purse.spec.max_rows is not None:
+            for work_id in self._reader.works_away():
+                purse.resume_row(work_id)
         named = {self.gathering.path(number).name for number in self._works}
         with suppress(OSError):
             for path in self._folder.iterdir():

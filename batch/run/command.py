@@ -242,8 +242,7 @@ class RunCommand:
             RefusedToStart: files are missing, changed, or not named by the ledger; or the input cannot be read.
             StorageError: the disk refused.
         """
-        ready = self._ready
-        inspection = self._inspection
+        ready, inspection = self._ready, self._inspection
         for text in ready.changed_tools:
             logger().warning("tool_changed", why=text)
         await inspection.compare_files()
@@ -268,19 +267,21 @@ class RunCommand:
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:
                     return
+                if (rest := start.rest(self._options)) is None:
+                    self._state = "finished"
+                    return
+                self._options = rest
 
     async def _one(self, start: continuation.RunStart, reader: LedgerReader) -> None:
         self._begun = True
         folder = self._ready.folder
-        now = self._clock.now_us()
-        await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), now))
+        await self._ledger.execute(continuation.start_transaction(start, self._ready.identity(), self._clock.now_us()))
         logger().info("run_started" if start.fresh else "run_continued", mode=start.mode, job=self._ready.job.name)
         if start.mode != "collect":
             self._inspection.tell_doubts()
         status_files.write_run(folder, start.run, reader, job=self._ready.job)
-        telemetry = (
-            None if self._export is None else self._export.telemetry(self._ready, start.run, self._options, self._clock)
-        )
+        export = self._export
+        telemetry = export.telemetry(self._ready, start.run, self._options, self._clock) if export else None
         this = pipeline.Run(
             collecting.checked_for(self._ready, start, reader, self._environ),
             start,
@@ -315,8 +316,7 @@ class RunCommand:
             self._fault = self._fault or exc
         if isinstance(self._fault, StorageError):
             return  # told already
-        fault = {"fault": str(self._fault)} if self._fault is not None else {}
-        totals = this.totals
+        totals, fault = this.totals, {"fault": str(self._fault)} if self._fault is not None else {}
         logger().info("run_finished", state=self._state, rows=totals.rows, failed=totals.rows_failed, **fault)
 
     def report(self, elapsed_s: float) -> Report:

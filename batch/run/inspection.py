@@ -22,7 +22,7 @@ from batch.ledger.writer import Ledger
 from batch.output import files, integrity, labelled, parts, removal, tables
 from batch.output.folder import OutputFolder
 from batch.output.integrity import Compared
-from batch.plan import preflight, respill
+from batch.plan import continuation, preflight, respill
 from batch.plan.kept import INPUTS
 from batch.plan.preflight import CheckedJob
 
@@ -134,7 +134,7 @@ class Inspection:
         if found is None:
             return
         last = reader.runs()[-1]
-        change = found.transaction(last.run if last.state == "running" else None, now_us)
+        change = found.transaction(last.run if last.state in continuation.OPEN else None, now_us)
         await self._ledger.execute(change)
         counts = {"ranges": len(found.ranges), "found": len(found.places), "without_input": found.without}
         logger().warning("spill_lost", folder=str(self._checked.folder.pending), **counts)

@@ -21,7 +21,7 @@ from batch.ledger.reader import LedgerReader
 from batch.output import integrity, removal
 from batch.output.folder import OutputFolder, RunLock
 from batch.output.removal import Execute
-from batch.plan import preflight
+from batch.plan import continuation, preflight
 from batch.plan.gone import Pass
 from batch.prompts.variants import old_models
 from batch.run.inspection import tidy_files
@@ -96,7 +96,7 @@ def _prune(folder: OutputFolder, job: Job, met: Pass, execute: Execute, *, agree
 def _require_settled(folder: OutputFolder) -> None:
     with LedgerReader(folder.ledger) as reader:
         last = next(reversed(reader.runs()), None)
-        if (last is not None and last.state == "running") or reader.carried():
+        if (last is not None and last.state in continuation.OPEN) or reader.carried():
             raise RefusedToStart(
                 f"{folder.root}: the last run did not end, and rows of it are under way. Run the job again first, then "
                 "prune; nothing was removed."

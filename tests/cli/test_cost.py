@@ -101,7 +101,7 @@ def test_calls_in_no_currency_stand_with_the_only_one_of_their_group(tmp_path: P
         ("two", "USD", "0.000001000000", 1),
         ("two", None, None, 1),
     ]
-    assert told["unpriced"] == [{"provider": "glm", "model": "three", "calls": 1}]
+    assert told["unpriced"] == [{"provider": "glm", "model": "three", "batch": False, "calls": 1}]
     said = cli("cost", out).out
     assert "Without a price, so in no sum: 1 call.\n  1 of three (glm)\n" in said
     assert 'models = ["three"]' in said

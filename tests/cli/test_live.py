@@ -13,6 +13,7 @@ from rich.console import Console
 from batch.cli import live
 from batch.cli.live import ECHO, Plain, Rich
 from batch.ledger.totals import Totals
+from batch.run import progress
 from tests.run.test_progress import snapshot
 
 WHY = "the provider, which has not answered for 12 s: no connection to 127.0.0.1:8311: Connection refused"
@@ -145,3 +146,15 @@ def test_without_a_terminal_a_start_is_told_only_when_it_takes_long(
             said += capsys.readouterr().err
     assert "slow: looking at the job" in said
     assert "quick" not in said
+
+
+def test_a_run_that_leaves_its_batches_is_not_taken_for_one_that_waits_for_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both are called waiting; only the second waits for a process to end."""
+    for said in (snapshot(state="waiting", done=0, expected=40), progress.waiting("process 12")):
+        with Plain() as show:
+            show(said)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "0/40 rows (0 %) · waiting" in first
+    assert "another run (process 12) is at work in the output folder" in second

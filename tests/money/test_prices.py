@@ -176,6 +176,16 @@ def test_a_tier_has_its_own_price_and_one_that_is_not_published_has_none(book: P
     assert (flex.cost, flex.currency) == (8_000_000, "USD")
 
 
+def test_what_is_free_is_free_by_batch_files_too(book: Path) -> None:
+    """No batch costs more than the same calls by themselves; other tiers may, and a price that is not 0 says nothing."""
+    table = written(book, PRICE + "input = 0\noutput = 0\n")
+    for tier, lane, expected in ((None, "bulk", 0), ("batch", "sync", 0), ("priority", "sync", None)):
+        line = find(table, "p", "m", tier=tier, lane=lane)
+        assert (line and line.input) == expected, (tier, lane)
+    paid = written(book, PRICE + "input = 0\noutput = 1\n")
+    assert find(paid, "p", "m", lane="bulk") is None
+
+
 def test_hours_count_when_a_call_is_sent_then_and_the_line_without_hours_at_all_others(book: Path) -> None:
     """02:00 UTC on a Monday is ten o'clock in Shanghai, at 12:00 UTC work is over; on Sunday there is none."""
     table = written(

@@ -159,6 +159,17 @@ def test_batch_files_have_a_price_where_one_is_published(checked: CheckedJob) ->
     assert pricing.price(with_lines(checked, ("2", "8", "")), calls, size, MONDAY_US).batch is None
 
 
+def test_a_job_in_lane_bulk_costs_what_batch_files_cost(checked: CheckedJob) -> None:
+    """Its calls have that price, or none where none is published."""
+    calls, size = spending(10, 1_000, 100), loads(b0=(10, 10_000))
+    model = msgspec.structs.replace(checked.job.model, lane="bulk")
+    bulk = msgspec.structs.replace(checked, job=msgspec.structs.replace(checked.job, model=model))
+    priced = pricing.price(with_lines(bulk, ("2", "8", ""), ("1", "4", 'tier = "batch"')), calls, size, MONDAY_US)
+    assert priced.now is not None
+    assert priced.now == priced.batch
+    assert pricing.price(with_lines(bulk, ("2", "8", "")), calls, size, MONDAY_US).now is None
+
+
 def test_without_a_price_for_all_calls_there_is_none(checked: CheckedJob) -> None:
     """An unknown model, and a band that the list leaves out: null, never the part that is known."""
     unknown = msgspec.structs.replace(spending(10, 1_000, 100), model="no-such-model")

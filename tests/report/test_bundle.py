@@ -124,7 +124,7 @@ def test_no_name_is_declared_twice_in_the_scripts_of_a_page() -> None:
     declared = [
         name
         for path in sorted(bundle.ASSETS.glob("*.js"))
-        for name in re.findall(r"^(?:const|let|function|async function|class) (\w+)", path.read_text("utf-8"), re.M)
+        for name in re.findall(r"^(?:const|let|function|async function|class) (\w+)", path.read_text("utf-8"), re.MULTILINE)
     ]
     assert len(declared) > 100
     assert [name for name, times in Counter(declared).items() if times > 1] == []

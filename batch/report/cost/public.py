@@ -62,7 +62,7 @@ def public(report: CostReport, savings: Savings, exchange: Exchange | None = Non
         "groups": [_object(report, group, savings) for group in report.groups],
         "totals": [_object(report, group, savings) for group in totals(report)],
         "unpriced": [
-            {"provider": whose.provider, "model": whose.model, "calls": calls}
+            {"provider": whose.provider, "model": whose.model, "batch": whose.batch, "calls": calls}
             for whose, calls in sorted(report.unpriced.items(), key=lambda item: -item[1])
         ],
         "converted": None if exchange is None else _converted(report, exchange),

@@ -112,6 +112,8 @@ class Unpriced(msgspec.Struct, frozen=True):
 
     provider: str | None
     model: str | None
+    batch: bool
+    """Whether they went by batch files, which have a price of their own."""
 
 
 Groups = dict[tuple[tuple[str | None, ...], str | None], Sums]
@@ -213,12 +215,14 @@ class Summing:
             sums.lines.setdefault((price_id, provider or "", lane or ""), Line()).add(line)
 
     def _count_unpriced(self, calls: pa.Table, standing: Any) -> None:
-        missing = calls.select(["provider", "model_served", "model_asked"]).filter(pc.equal(standing, _UNPRICED))
+        missing = calls.select(["provider", "model_served", "model_asked", "lane"]).filter(
+            pc.equal(standing, _UNPRICED)
+        )
         if not len(missing):
             return
         pairs = zip(*(whole(missing.column(name)).to_pylist() for name in missing.column_names), strict=True)
-        for provider, served, asked in pairs:
-            key = Unpriced(provider, served or asked)
+        for provider, served, asked, lane in pairs:
+            key = Unpriced(provider, served or asked, lane == "bulk")
             self.unpriced[key] = self.unpriced.get(key, 0) + 1
 
 

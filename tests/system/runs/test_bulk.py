@@ -11,6 +11,7 @@ import pytest
 
 from batch.core.errors import RefusedToStart
 from batch.job.job import Job
+from batch.report.row import row_of
 from batch.report.status import status_of
 from batch.run.command import run
 from tests.simulator.conftest import Start
@@ -157,12 +158,102 @@ def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make:
         (50, "validating", True),
         (20, "validating", True),
     ]
+    first = waiting.batches[0].batch_id
+    assert waiting.oldest[0].waits_for == f"batch {first}, validating"
+    (row,) = row_of(mill.out, waiting.oldest[0].row_id)
+    assert [(call["state"], call["batch_id"]) for call in row.calls] == [("open", first)]
     report = mill.run()
     assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 70)
     assert status_of(mill.out).batches == ()
     assert batches(mill) == 2
     mill.check_table(70)
     mill.check_books()
+
+
+def slowly(mill: Mill, start: Start, batch_ms: int = 1500) -> None:
+    """Against a simulator whose batches take so long."""
+    mill.sim = start(f"[latency]\nbatch_ms = [{batch_ms}, {batch_ms}]\n")
+    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+
+
+@pytest.mark.parametrize("how", ["limit", "drawn", "max_rows"])
+def test_the_command_that_collects_buys_no_more_than_was_asked(make: Make, start: Start, how: str) -> None:
+    """A limit holds for both halves of a run: what it sends, and what it collects."""
+    mill = make()
+    slowly(mill, start)
+    mill.questions(90)
+    asked = {"limit": {"limit": 40}, "drawn": {"limit": 40, "sample_seed": 7}, "max_rows": {}}[how]
+    if how == "max_rows":
+        mill.more += "[budget]\nmax_rows = 40\n"
+    assert mill.run(no_wait=True, **asked).state == "waiting"
+    report = mill.run(no_wait=True, **asked)
+    while report.state == "waiting":
+        report = mill.run(no_wait=True, **asked)
+    assert report.totals.rows_ok == 40
+    assert len(mill.books()) == 40
+    assert len(mill.runs()) == 1
+    assert mill.run(limit=10).totals.rows_ok == 10  # and now it goes on behind them
+    assert len(mill.results()) == 50
+
+
+def test_a_larger_limit_adds_to_what_waits(make: Make, start: Start) -> None:
+    """The second command asks for more rows, and gets as many as it says."""
+    mill = make()
+    slowly(mill, start)
+    mill.questions(90)
+    assert mill.run(no_wait=True, limit=40).state == "waiting"
+    assert mill.run(limit=60).totals.rows_ok == 60
+    assert mill.run().totals.rows_ok == 30
+    mill.check_table(90)
+    mill.check_books()
+
+
+def test_new_rows_do_not_wait_for_the_batches_of_old_ones(make: Make, start: Start) -> None:
+    """The source has grown while a batch is on its way: its new rows go, and the changed one is asked again later."""
+    mill = make()
+    mill.key = "n"
+    slowly(mill, start, 3000)
+    rows = mill.questions(40)
+    assert mill.run(no_wait=True).state == "waiting"
+    rows[3]["question"] = "What is the capital of Peru?"
+    mill.write(rows + [{"n": n, "question": f"Who was number {n}?"} for n in range(40, 60)])
+    report = mill.run(no_wait=True)
+    assert (report.state, report.totals.rows) == ("waiting", 0)
+    assert sum(batch.lines for batch in status_of(mill.out).batches) == 60
+    assert mill.run().fault is None
+    assert mill.run().fault is None  # whatever became of rows that had been on their way is known now
+    assert mill.run().state == "nothing_to_do"
+    assert len(mill.books()) == 61
+    assert mill.one("question")[3] == "What is the capital of Peru?"
+    mill.check_table(60)
+    mill.check_books()
+
+
+def test_a_limit_counts_what_waits_also_when_the_source_has_grown(make: Make, start: Start) -> None:
+    """The command that collects 30 of 30 rows sends none of the new ones."""
+    mill = make()
+    mill.key = "n"
+    slowly(mill, start)
+    rows = mill.questions(40)
+    assert mill.run(no_wait=True, limit=30).state == "waiting"
+    mill.write(rows + [{"n": n, "question": f"Who was number {n}?"} for n in range(40, 60)])
+    report = mill.run(limit=30)
+    assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 30)
+    assert mill.run(limit=30).totals.rows_ok == 30
+    mill.check_table(60)
+    mill.check_books()
+
+
+def test_rows_that_share_an_answer_wait_beside_a_batch(make: Make, start: Start) -> None:
+    """They are sent by nobody, and get theirs from the command that collects."""
+    mill = make()
+    mill.prompting = {"dedupe": True}
+    slowly(mill, start)
+    mill.write([{"n": n, "question": f"Tell me of number {n % 10}."} for n in range(50)])
+    assert mill.run(no_wait=True).state == "waiting"
+    report = mill.run()
+    assert (report.state, report.totals.rows_ok, report.totals.rows_copied) == ("finished", 50, 40)
+    assert len(mill.books()) == 10
 
 
 def test_another_lane_collects_what_waits_in_batches(make: Make, start: Start) -> None:
@@ -244,7 +335,7 @@ def test_a_changed_prompt_first_collects_what_was_asked_before(make: Make, start
     mill.check_table(20)
     mill.check_books()
     assert len(mill.books()) == 40
-    assert [run["exit_reason"] for run in mill.runs()] == ["waiting", "job_changed", "finished"]
+    assert [run["exit_reason"] for run in mill.runs()] == ["job_changed", "finished"]
 
 
 def test_a_file_that_is_lost_before_it_went_up_costs_nothing(make: Make) -> None:
