@@ -45,6 +45,7 @@ PROMISES = (
         "Nothing paid twice that can be known: saved task ids are collected, at most `concurrency` calls are at risk.",
         (
             "tests/system/kills/test_failpoints.py::test_a_run_in_batches_killed_at_a_failpoint_buys_nothing_twice",
+            "tests/system/kills/test_failpoints.py::test_a_run_killed_while_its_rows_change_lane_buys_nothing_twice",
             "tests/system/kills/test_failpoints.py::test_a_run_killed_at_a_failpoint_continues_to_the_same_table",
             "tests/system/kills/test_random_kills.py::test_a_run_killed_again_and_again_loses_nothing_and_pays_nothing_twice",
             "tests/system/runs/test_stops.py::test_tasks_are_left_with_their_ids_and_collected_by_the_next_run",
@@ -66,6 +67,7 @@ PROMISES = (
         "Switching lane, limits or price never re-buys an answer; changing what is asked does.",
         (
             "tests/system/runs/test_again.py::test_a_change_that_asks_nothing_else_buys_nothing",
+            "tests/system/runs/test_lanes.py::test_a_job_moved_from_lane_to_lane_half_way_buys_each_row_once",
             "tests/system/runs/test_again.py::test_a_changed_template_asks_every_row_again_and_keeps_its_place",
             "tests/system/runs/test_again.py::test_an_edited_row_runs_alone_and_keeps_its_place",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -78,7 +79,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
             ("key", job.input.key or "none: a row is known by its content"),
             (
                 "models" if len(_models(checked)) > 1 else "model",
-                f"{job.model.provider}/{clean(', '.join(_models(checked)))}, lane {job.model.lane}",
+                f"{job.model.provider}/{clean(', '.join(_models(checked)))}, {jobs.way(job)}",
             ),
             ("prompts", clean(", ".join(job.prompt.variants))),
             ("variants", _variants(checked)),
@@ -185,25 +186,25 @@ def _price(checked: CheckedJob) -> str:
     """What each model costs, and what is to be said against it."""
     models = labelling.models_asked(checked)
     lines = []
-    for model in models:
-        first, *rest = _price_of(checked, model)
-        lines += [f"{f'{clean(model)}: ' if len(models) > 1 else ''}{first}", *rest]
+    for model, lane in product(models, lanes := checked.job.model.lanes):
+        first, *rest = _price_of(checked, model, lane)
+        named = clean(model) if len(lanes) == 1 else f"{clean(model)}, lane {lane}"
+        lines += [f"{f'{named}: ' if len(models) + len(lanes) > 2 else ''}{first}", *rest]
     return "\n".join(lines)
 
 
-def _price_of(checked: CheckedJob, model: str) -> Iterator[str]:
+def _price_of(checked: CheckedJob, model: str, lane: str) -> Iterator[str]:
     from batch.cli.pricing import terms
     from batch.money import advice
 
     job, now_us = checked.job, Clock().now_us()
     asked = job.model.parameters.get("service_tier")
-    tier = asked if isinstance(asked, str) else advice.tier_key(job.model.lane)
-    lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=job.model.lane)
+    tier = asked if isinstance(asked, str) else advice.tier_key(lane)
+    lines = checked.prices.current(job.model.provider, model, now_us, tier=tier, lane=lane)
     if not lines:
         name = f"{job.model.provider}/{clean(model)}{f' at service_tier {clean(tier, most=40)}' if tier else ''}"
         yield f"no price for {name}: cost will be null; tokens are counted all the same"
-        word = tier_of(tier, job.model.lane) if tier else None
-        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=word)
+        yield from advice.how_to_add(checked.prices, job.model.provider, model, tier=tier and tier_of(tier, lane))
         return
     yield from terms(lines)
     yield from (line for text in advice.doubts(lines, advice.day_of(now_us)) for line in wrapped(text, less=14))

@@ -49,6 +49,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
             ("cost", _cost(found, checked)),
             ("off-peak", _off_peak(found)),
             ("batch files", _amounts(found.cost(lambda priced: priced.batch)) if job.model.lane != "bulk" else ""),
+            ("lanes", _lanes(checked)),
             ("time", _time(found)),
             ("rests on", _basis(found, checked)),
         ]
@@ -97,6 +98,14 @@ def _number(found: Range) -> str:
     return f"{likely:,}" if least == likely == most else f"about {likely:,} ({least:,} to {most:,})"
 
 
+def _lanes(checked: CheckedJob) -> str:
+    """Of a job with two lanes, where between the two costs it ends."""
+    lanes = checked.job.model.lanes
+    if len(lanes) == 1:
+        return ""
+    return f"{' then '.join(lanes)}: batch files for what a batch answers, cost for what it leaves to {lanes[-1]}"
+
+
 def _amounts(amounts: dict[str, Range]) -> str:
     return "\n".join(_amount(currency, amount) for currency, amount in sorted(amounts.items()))
 
@@ -134,7 +143,7 @@ def _cost(found: Forecast, checked: CheckedJob) -> str:
     if found.unpriced:
         models = ", ".join(found.unpriced)
         lines.append(f"unknown for {clean(f'{provider}/{models}')}: no price; tokens are told all the same")
-        tier = advice.tier_key(checked.job.model.lane)
+        tier = advice.tier_key(checked.job.model.lanes[-1])
         lines += advice.how_to_add(prices, provider, found.unpriced[0], tier=tier)
     return "\n".join(line for line in lines if line)
 

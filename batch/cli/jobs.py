@@ -15,7 +15,9 @@ OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())
 PricesPath = Annotated[Path | None, Parameter(name="--prices", negative=())]
 MetricsPath = Annotated[Path | None, Parameter(negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
-LaneName = Annotated[Literal["sync", "stream", "task", "bulk"] | None, Parameter(negative=())]
+LaneName = Annotated[
+    Literal["sync", "stream", "task", "bulk", "bulk,sync", "bulk,stream", "bulk,task"] | None, Parameter(negative=())
+]
 
 MaxCost = Annotated[str | None, Parameter(negative=())]
 
@@ -32,6 +34,16 @@ def make_room(job: Job) -> None:
     openfiles.raise_to(sockets.wanted(job.limits.concurrency))
     # Before there is an event loop: one that gets no files leaves things behind that write to stderr on their own.
     sockets.calls(job.limits.concurrency, loop=False)
+
+
+def way(job: Job) -> str:
+    """How the requests of a job travel, for people: `lane bulk, each batch for 6 h 00 min at most, then lane sync`."""
+    from batch.core.clock import describe
+
+    first, *then = (f"lane {lane}" for lane in job.model.lanes)
+    deadline = job.bulk.deadline if job.model.first_lane == "bulk" else None
+    limit = [] if deadline is None else [f"each batch for {describe(deadline)} at most"]
+    return ", ".join([first, *limit, *(f"then {lane}" for lane in then)])
 
 
 def load(

@@ -231,12 +231,15 @@ def _batches(current: Status) -> Iterator[tuple[str, str]]:
     """The batches that are on their way, one a line."""
     from batch.core.clock import describe
 
+    deadline = current.job.get("batch_deadline_s")
     for place, batch in enumerate(current.batches[:_MOST_BATCHES]):
         done = "" if batch.done is None else f", {batch.done:,} done"
         until = "" if batch.expires_at is None else f", until {batch.expires_at} at the latest"
+        over = "over its time of" if deadline is not None and batch.age_s >= deadline else "cancelled at"
+        limit = "" if deadline is None else f", {over} {describe(deadline)}"
         name = clean(batch.batch_id or f"file {batch.wave}", most=80)
         told = f"{name}: {clean(batch.state)}, {count(batch.lines, 'request')}{done}"
-        yield "batches" if place == 0 else "", f"{told}, {describe(batch.age_s)} old{until}"
+        yield "batches" if place == 0 else "", f"{told}, {describe(batch.age_s)} old{limit}{until}"
     if rest := current.batches[_MOST_BATCHES:]:
         yield "", f"and {count(len(rest), 'other')} of {count(sum(batch.lines for batch in rest), 'request')}"
 

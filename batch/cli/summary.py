@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from batch.cli import spending
@@ -175,13 +176,17 @@ def _prices(job: Job, file: Path | None) -> Prices:
 def _doubts(totals: Totals, prices: Prices, job: Job, models: Sequence[str]) -> str:
     """What is to be said against the prices of a run, and how one is added that is missing."""
     now_us = Clock().now_us()
-    provider, lane = job.model.provider, job.model.lane
-    lines = [line for model in models for line in prices.current(provider, model, now_us, lane=lane)]
+    provider, lanes = job.model.provider, job.model.lanes
+    ways = product(models, lanes)
+    lines = [line for model, lane in ways for line in prices.current(provider, model, now_us, lane=lane)]
     doubts = advice.doubts(lines, advice.day_of(now_us)) if totals.cost else []
     texts = [text for doubt in doubts for text in wrapped(doubt, less=12)]
     if totals.unpriced:
-        without, tier = advice.unpriced(prices, provider, models, now_us, lane=lane), advice.tier_key(lane)
-        texts += [text for model in without[:1] for text in advice.how_to_add(prices, provider, model, tier=tier)]
+        missing = ((lane, advice.unpriced(prices, provider, models, now_us, lane=lane)) for lane in lanes)
+        without = next(((lane, models[0]) for lane, models in missing if models), None)
+        if without is not None:
+            tier = advice.tier_key(without[0])
+            texts += advice.how_to_add(prices, provider, without[1], tier=tier)
         texts += wrapped(_ELSEWHERE, less=12) if not without else []
     return "\n".join(texts)
 

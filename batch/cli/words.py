@@ -22,6 +22,7 @@ LINES: Final[dict[str, str]] = {
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "budget": "Of check: the limits of [budget] and what is left of those that runs share. Of run and status: what is "
     "left of each.",
+    "batches": "Batch files that the provider has, each with its id, how far it is and how old; their rows wait for them.",
     "cache": "Of cost: tokens that came from the provider's cache, and what they would have cost more at the full "
     "price.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
@@ -43,6 +44,7 @@ LINES: Final[dict[str, str]] = {
     "kept": "Of rebuild: what the old ledger still knew of work under way, and the new one has.",
     "key": "Of check: the column that names a row (input.key).",
     "labels": "How labels are asked for; after a run, the calls beyond the first it took, and the rows that have none.",
+    "lanes": "Of estimate: of a job with two lanes, where between the two costs it ends.",
     "left": "What is known to remain: rows begun and not done, and whether there is input that was not looked at.",
     "left out": "Of run: rows that need work and that --only left out.",
     "limits": "Of check: the limits of the job, then those of single models.",

@@ -34,6 +34,7 @@ NAMES: Final = (
     "bulk.uploaded",
     "bulk.answered",  # the batch is made, and the ledger does not know it
     "bulk.created",
+    "bulk.cancelled",  # the provider was told to cancel it, for its time is over
     "bulk.ended",  # it was found to have ended
     "bulk.downloaded",  # a file of answers is on the disk
     "bulk.line",  # a line of it was concluded

@@ -298,9 +298,13 @@ class Sums(msgspec.Struct, array_like=True):
                 self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
             if usage.reasoning_tokens is not None:
                 self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
-        if call.cost is not None:
+        if call.cost is not None and call.currency is not None:
             self.cost = (self.cost or 0) + call.cost
-            self.currency = call.currency or self.currency
+            self.currency = call.currency
+        elif self.currency is None:
+            # What was refused costs nothing in no currency: that makes no zero of what is not known beside it.
+            lost = call.cost is None or (self.cost is None and self.calls > 1)
+            self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

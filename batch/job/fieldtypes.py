@@ -20,6 +20,9 @@ class Misread(ValueError):
     """A text that is not what a field takes; the message says what is wrong and what to write."""
 
 
+_DURATION: Final = re.compile(
+    r"^\s*(?:(\d{1,4})\s*d)?\s*(?:(\d{1,5})\s*h)?\s*(?:(\d{1,6})\s*min)?\s*(?:(\d{1,8})\s*s)?\s*$"
+)
 _SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
 
 
@@ -57,6 +60,19 @@ def size(text: str) -> int:
     step = 1024 if match[3] else 1000
     scale: int = step ** " kmg".index((match[2] or " ").lower())
     return int(match[1]) * scale
+
+
+def duration(text: str) -> float:
+    """The seconds that a text such as `6h`, `1h 30min` or `2d` stands for.
+
+    Raises:
+        ValueError: the text is no duration.
+    """
+    match = _DURATION.match(text)
+    if match is None or not any(match.groups()):
+        raise ValueError(f"{text!r} is no duration")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def windows(text: str) -> tuple[Window, ...]:

@@ -21,13 +21,13 @@ from msgspec import Meta, Struct
 from batch.core.errors import JobError
 from batch.core.hours import Window
 from batch.core.nearest import did_you_mean
-from batch.core.records import Lane
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
 from batch.job.faults import Fault
 from batch.job.fieldtypes import KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
+from batch.job.lanes import LaneChoice, Laned
 from batch.job.providers import ProviderSpec
 from batch.job.toolspec import ToolSpec
 
@@ -88,7 +88,7 @@ class PromptSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether rows that ask the same are asked once."""
 
 
-class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelSpec(Laned, Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who is asked, and how."""
 
     provider: Annotated[Name, Meta(description='a provider, for example "glm"')]
@@ -96,7 +96,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     names: Annotated[
         tuple[Name, ...], Meta(description='a list of models, each asked for every row: ["glm-4", "glm-3-turbo"]')
     ] = ()
-    lane: Annotated[Lane, Meta(description='"sync", "stream", "task" or "bulk"')] = "sync"
+    lane: LaneChoice = "sync"
     served: Annotated[Literal["any", "same"], Meta(description='"any" or "same"')] = "any"
     parameters: Annotated[
         dict[str, Any], Meta(description="a table sent with each request: { temperature = 0.1 }")

@@ -86,7 +86,10 @@ KEYS: Final[dict[str, Words]] = {
     "model.lane": Words(
         'How a request travels: "sync" is one request and one reply, "stream" the reply in pieces, "task" a submit, '
         'then polls (glm and zai), "bulk" files of requests at half the price, whose answers may take a day (glm, zai, '
-        "openai, dashscope, moonshot). Changing it asks no answered row again.",
+        "openai, dashscope, moonshot). "
+        '["bulk", "sync"] (or stream or task as the second) sends what a batch did not answer the other way: lines '
+        "that failed for a passing reason, and what it had not done when it expired or bulk.deadline was over. "
+        "Changing the lane asks no answered row again.",
         'lane = "task"',
     ),
     "model.served": Words(
@@ -179,6 +182,12 @@ KEYS: Final[dict[str, Words]] = {
         "In lane bulk: how long a file of requests that is not full waits for more of them, such as the next turns of "
         "conversations. When no more can come it goes up at once.",
         "wave_wait_s = 600",
+    ),
+    "bulk.deadline": Words(
+        "How long the provider has for a batch, from the moment its file was made. Then it is told to cancel it; when "
+        "nothing of it can change any more, its answers are collected, and the rows without one go on in the second of "
+        "two lanes, or fail for now in lane bulk alone. Without it a batch has as long as the provider takes.",
+        'deadline = "6h"',
     ),
     "bulk.lines": Words("In lane bulk: the most requests of one file; each file has at most 32 MB.", "lines = 10_000"),
     # -- output

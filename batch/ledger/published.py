@@ -35,6 +35,10 @@ class PublishedFile(NamedTuple):
 class PublishedReader(LedgerReader):
     """A reader that knows about files, too."""
 
+    def part_rows(self) -> dict[int, int]:
+        """How many rows each published part has; a ledger of any format tells it."""
+        return dict(self._rows(statements.PART_ROWS))
+
     def published_parts(self) -> dict[int, PublishedFile]:
         """Every published part of the result table."""
         rows = self._rows(statements.PUBLISHED_PARTS)

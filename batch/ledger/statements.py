@@ -290,6 +290,11 @@ WHERE range = ?
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
+PART_ROWS: Final = """
+SELECT part, rows
+FROM parts
+ORDER BY part
+"""
 PUBLISHED_PARTS: Final = """
 SELECT part, rows, size, footer, next_size, next_footer
 FROM parts

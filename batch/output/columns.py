@@ -139,12 +139,12 @@ RESULT_TEXTS: Final = {
     "total_tokens": "prompt_tokens and completion_tokens together.",
     "cached_tokens": "The part of prompt_tokens that the provider had in its cache; null when it never said.",
     "reasoning_tokens": "The part of completion_tokens that was reasoning; null when the provider never said.",
-    "cost": "The exact sum over the calls whose cost is known; null when there is no price.",
+    "cost": "The exact sum over the calls whose cost is known; null when none is, refused calls aside.",
     "currency": "Of the cost.",
     "provider": "Who was asked.",
     "model_asked": "The model asked for.",
     "model": "The model that answered, as the provider names it.",
-    "lane": "How the requests travelled: sync, stream or task.",
+    "lane": "How the requests travelled: sync, stream, task or bulk.",
     "fingerprint": "A hash of what was asked. A row is asked again when it changes.",
     "deduplicated_from": "The row_id of the row that was asked and whose answer this one shares (prompt.dedupe); "
     "null of a row that was asked itself.",
@@ -200,7 +200,7 @@ CALL_TEXTS: Final = {
     "escalate: because of that another model was asked. sample: the first call of another asking of the row. Null in "
     "calls of older versions.",
     "provider": "Who was asked.",
-    "lane": "How it travelled: sync, stream or task.",
+    "lane": "How it travelled: sync, stream, task or bulk.",
     "state": "answered: a reply came. refused: the provider said no. failed: it never left, or its task failed. "
     "unknown: it left and no answer came, so it may have been billed.",
     "http_status": "Of the answer; null when none came.",

@@ -329,7 +329,7 @@ class Planner:
         return Outcome(
             status="failed",
             sums=asked.sums,
-            lane=self._job.model.lane,
+            lane=self._job.model.first_lane,
             provider=self._job.model.provider,
             model_asked=variant.model,
             settled_at_us=self._clock.now_us(),

@@ -235,12 +235,11 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
     except BatchError as exc:
         faults.append(str(exc))
         return None
-    if job.model.lane not in endpoint.dialect.lanes:
-        lanes = ", ".join(sorted(endpoint.dialect.lanes))
-        faults.append(
-            f'model.lane = "{job.model.lane}": provider {job.model.provider} has no such lane; it has {lanes}'
-        )
-    if job.model.lane == "bulk" and job.budget is not None and job.budget.bounds_calls:
+    for lane in job.model.lanes:
+        if lane not in endpoint.dialect.lanes:
+            lanes = ", ".join(sorted(endpoint.dialect.lanes))
+            faults.append(f'model.lane = "{lane}": provider {job.model.provider} has no such lane; it has {lanes}')
+    if "bulk" in job.model.lanes and job.budget is not None and job.budget.bounds_calls:
         faults.append(
             'model.lane = "bulk": a limit of [budget] on money or tokens cannot be kept in batches, whose requests are '
             "all sent before the first is booked. Take it out, or choose another lane; budget.max_rows is kept"

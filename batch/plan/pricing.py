@@ -74,7 +74,7 @@ def price(
         hours: when calls may leave, that moment among them; None for always.
     """
     calls = _Calls(checked, spending, loads)
-    lane = checked.job.model.lane
+    lane = checked.job.model.lanes[-1]
     found = calls.money(now_us, lane=lane)
     if found is None:
         return Priced(batch=_batch(calls, now_us))
@@ -187,7 +187,9 @@ def _cheapest_hour(checked: CheckedJob, spending: Spending, now_us: int, hours: 
     for hour in range(_WEEK_H + 1):
         at_us = now_us if hour == 0 else (now_us // _HOUR_US + hour) * _HOUR_US
         at_us = at_us if hours is None else hours.first_us(at_us)
-        charge = checked.prices.charge(provider, model, at_us, usage, tier=_tier(checked), lane=checked.job.model.lane)
+        charge = checked.prices.charge(
+            provider, model, at_us, usage, tier=_tier(checked), lane=checked.job.model.lanes[-1]
+        )
         if charge is not None and (best is None or charge.cost < best[0]):
             best = charge.cost, at_us
     return None if best is None or best[1] == now_us else best[1]

@@ -75,7 +75,7 @@ class Variant:
         self.columns = prompt.columns | frozenset(self._columns.values())
         self.texts = prompt.texts | frozenset(self._columns.values())
         self.reads_files = prompt.by_row or bool(prompt.files)
-        self._lane = job.model.lane
+        self._lane = job.model.lanes[-1]  # the rules of bulk are those of sync
         self._sends_empty = job.prompt.empty == "send"
         self._tools = tools.names
         part = labels.request_part() if labels is not None else None

@@ -34,10 +34,11 @@ FINAL: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _MILLISECONDS: Final = 10**11
 """From here on a time is in milliseconds: as seconds it would be three thousand years away."""
 _ERRORS_MAX: Final = 1_000
-_TASK: Final = {
+UNDONE: Final = {
     "batch_expired": "the batch expired before it came to this line; nothing was bought",
     "batch_cancelled": "the batch was cancelled before it came to this line; nothing was bought",
 }
+"""By code of a line that was never done, what is said of it."""
 
 
 class BatchError(msgspec.Struct, frozen=True):
@@ -227,7 +228,7 @@ def absent(batch: Batch, *, found: int, asked: int) -> Failure:
         return _failed(batch)
     if batch.status in ("expired", "cancelled") and (done is None or done <= found < asked):
         code = f"batch_{batch.status}"
-        return Failure(kind="task", verdict="retry", code=code, message=_TASK[code])
+        return Failure(kind="task", verdict="retry", code=code, message=UNDONE[code])
     message = f"batch {batch.id} is {batch.status} and has no line for this request, which may have been billed"
     return Failure(kind="task", verdict="retry", code="line_missing", answered=False, message=message)
 
@@ -242,8 +243,8 @@ def _without_response(document: loose_json.Fields, error: loose_json.Fields | No
     """The failure of a line that has no answer."""
     code = loose_json.as_text(error.get("code")) if error is not None else None
     said = loose_json.as_text(error.get("message")) if error is not None else loose_json.as_text(document.get("error"))
-    if code in _TASK:
-        return Failure(kind="task", verdict="retry", code=code, message=_TASK[code])
+    if code in UNDONE:
+        return Failure(kind="task", verdict="retry", code=code, message=UNDONE[code])
     message = f"the line has no answer: {loose_json.excerpt(said or 'no reason given')}"
     return Failure(
         kind="task", verdict="retry", code=loose_json.excerpt(code)[:64] if code else "line_failed", message=message

@@ -99,6 +99,8 @@ class KeySource(msgspec.Struct, frozen=True):
                 raw = handle.read(MOST_BYTES + 1)
         except FileNotFoundError:
             raise RefusedToStart(f"{self.name}: there is no such file") from None
+        except IsADirectoryError:
+            raise RefusedToStart(f"{self.name} is a folder: name the file in it that holds the key alone") from None
         except OSError as exc:
             raise RefusedToStart(f"{self.name} cannot be read: {exc.strerror}. Check its permissions") from None
         if len(raw) > MOST_BYTES:

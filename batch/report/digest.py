@@ -150,7 +150,7 @@ def _cut_groups(money: dict[str, Any]) -> dict[str, Any]:
     days = money["by"] == ["day"]
     groups = money["groups"][-MOST_DAYS:] if days else money["groups"][:MOST_GROUPS]
     shown = [{name: group[name] for name in group if name not in COST_KEYS or name in _SHOWN} for group in groups]
-    return {"by": money["by"], "groups": [_bounded(group) for group in shown]}
+    return {"by": money["by"], "zones": money["zones"], "groups": [_bounded(group) for group in shown]}
 
 
 def _labels(figures: Figures, job: dict[str, Any], left_out: list[str], *, with_text: bool) -> dict[str, Any] | None:

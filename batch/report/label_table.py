@@ -180,7 +180,7 @@ def label_column(schema: pa.Schema, chosen: str | None, root: Path) -> str:
         )
     raise RefusedToStart(
         f"{root}: has no labels: the job of its runs has no section [labels]. Add one (promptmill explain labels) and "
-        "run again, or say which column has them, for instance --label answer"
+        "run again, or name the column that has them, for instance answer, by --label or in the field of the page"
     )
 
 

@@ -25,7 +25,7 @@ from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.ledger.waves import WavesReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
-from batch.report.folders import opened
+from batch.report.folders import opened, unreadable
 
 MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000
@@ -188,8 +188,12 @@ def _resolve(folder: OutputFolder, reader: LedgerReader, pending: _Pending, star
 
 def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, dict[str, Any]]:
     """The rows of one part of the table that have this id, by variant."""
-    table = ds.dataset(str(folder.part(part)), format="parquet")
-    rows: list[dict[str, Any]] = table.to_table(filter=pc.field("row_id") == row_id).to_pylist(maps_as_pydicts="lossy")
+    path = folder.part(part)
+    try:
+        table = ds.dataset(str(path), format="parquet").to_table(filter=pc.field("row_id") == row_id)
+    except (OSError, pa.ArrowException) as exc:
+        raise unreadable(path, exc) from exc
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
     return {row["variant"] or "": row for row in rows}
 
 

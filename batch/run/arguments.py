@@ -59,10 +59,10 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
             f"options: {_type(options)} is given, where RunOptions are wanted, such as RunOptions(limit=10); leave it "
             "out for none"
         )
-    if options.no_wait and job.model.lane != "bulk":
+    if options.no_wait and "bulk" not in job.model.lanes:
         raise RefusedToStart(
-            f"--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane {job.model.lane}: "
-            "leave it out, or give --lane bulk"
+            "--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane "
+            f"{job.model.lane_text}: leave it out, or give --lane bulk"
         )
     if environ is not None and not isinstance(environ, Mapping):
         raise RefusedToStart(

@@ -28,6 +28,7 @@ from batch.limits.outage import MAX_PARK_S
 from batch.providers.batch_files import Batch
 from batch.run.bulk_lines import Lines
 from batch.run.gathering import Gathering
+from batch.run.overdue import BatchDeadline
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
@@ -35,7 +36,7 @@ from batch.run.stops import or_without_batches
 from batch.run.wave_work import WaveWork, waits_for
 from batch.submit import retry
 from batch.submit.attempt import CallContext
-from batch.submit.bulk import FILE_LOST, NOT_SENT, BatchExchange, OpenWave
+from batch.submit.bulk import FILE_LOST, NOT_SENT, QUEUE_FULL, BatchExchange, OpenWave
 from batch.submit.rows import Row
 
 TICK_S: Final = 0.2
@@ -46,7 +47,6 @@ POLL_PART: Final = 0.1
 FULL_QUEUE_S: Final = 10.0
 LOST_AFTER: Final = 3
 """Answers that a batch, or a file of it, is not known, after which it is given up."""
-_QUEUE_FULL: Final = frozenset({"token_limit_exceeded", "request_limit_exceeded"})
 
 
 class Bulk:
@@ -59,6 +59,7 @@ class Bulk:
         lines: conclude what comes back.
         gathering: the files that are being written.
         exchange: makes the calls about waves.
+        deadline: says which batches take too long.
         schedule: its rows leave, and are waited for.
         state: is told of faults, and when everything waits.
         folder: where the files lie.
@@ -76,6 +77,7 @@ class Bulk:
         gathering: Gathering,
         *,
         exchange: BatchExchange,
+        deadline: BatchDeadline,
         schedule: Schedule[Row],
         state: RunState,
         folder: Path,
@@ -89,6 +91,7 @@ class Bulk:
         self.lines = lines
         self.gathering = gathering
         self._exchange = exchange
+        self._deadline = deadline
         self._schedule = schedule
         self._state = state
         self._folder = folder
@@ -209,6 +212,8 @@ class Bulk:
             message = "the lane was changed before the file of this request was sent"
             unsent = Failure(kind="transport", verdict="retry", code=NOT_SENT, message=message, sent=False)
             return await self._give_up(work, unsent)
+        if self._deadline.over(work.wave):
+            return await self._give_up(work, self._deadline.unsent(work.wave))
         async with self._one_upload:  # a file is in memory while it is uploaded
             if work.wave.state == BUILT:
                 file_id = await self._exchange.upload(work.wave, self.gathering.path(work.wave.wave))
@@ -242,12 +247,15 @@ class Bulk:
         await self._tell(work, batch)
         if not batch.final:
             work.went_well()
-            work.asked = True
+            work.asked = (left_s := self._deadline.left_s(work.wave)) > 0  # one that is cancelled is waited for
+            if not work.asked:
+                wait_s = await self._deadline.cancel(work.wave, batch)
+                return await self._refused(work, wait_s) if isinstance(wait_s, Failure) else wait_s
             age_s = (self._context.clock.now_us() - work.wave.made_at_us) / MICROSECONDS
-            return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s))
+            return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s), left_s)
         work.asked = False
         failpoints.hit("bulk.ended")
-        if batch.status == "failed" and any(error.code in _QUEUE_FULL for error in batch.errors):
+        if batch.status == "failed" and any(error.code in QUEUE_FULL for error in batch.errors):
             return await self._queue_full(work, batch)
         self._collecting += 1
         try:

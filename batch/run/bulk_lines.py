@@ -18,6 +18,7 @@ from batch.core.records import Failure, Reply
 from batch.ledger.waves import LineRow, WaveRow, WavesReader
 from batch.providers.batch_files import Batch, Line, absent
 from batch.run.conclusion import Conclusion
+from batch.run.overdue import BatchDeadline
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
@@ -42,6 +43,7 @@ class Lines:
         resumer: brings back a row.
         context: books calls.
         exchange: downloads files.
+        deadline: says which batches took too long.
         schedule: takes the rows that go on.
         state: says whether the run is to end.
         folder: where downloads lie meanwhile.
@@ -54,10 +56,12 @@ class Lines:
         context: CallContext,
         exchange: BatchExchange,
         *,
+        deadline: BatchDeadline,
         schedule: Schedule[Row],
         state: RunState,
         folder: Path,
     ) -> None:
+        self._deadline = deadline
         self._reader = reader
         self._resumer = resumer
         self._context = context
@@ -118,7 +122,7 @@ class Lines:
                     known = await to_thread.run_sync(self._reader.open_of, wave.wave, ids)
                     found += await to_thread.run_sync(self._reader.known_of, wave.wave, ids)
                     for call_id, line_row in known.items():
-                        await self._conclude(line_row, batch.id, lines[call_id].result)
+                        await self._conclude(line_row, wave, batch.id, lines[call_id].result)
                     await self._slice_done()
         except OSError as exc:
             raise refused(path, exc) from exc
@@ -132,11 +136,11 @@ class Lines:
             if not some:
                 return
             for line in some:
-                await self._conclude(line, batch_id, result(line))
+                await self._conclude(line, wave, batch_id, result(line))
             after = some[-1].call
             await self._slice_done()
 
-    async def _conclude(self, line: LineRow, batch_id: str | None, result: Result) -> None:
+    async def _conclude(self, line: LineRow, wave: WaveRow, batch_id: str | None, result: Result) -> None:
         """What follows for one row; nothing awaits between the row and its record."""
         if self._state.stopping:
             return  # it lies in the ledger as before, for the next run
@@ -149,7 +153,8 @@ class Lines:
             return
         call.batch_id = batch_id
         self._schedule.come_back(row)
-        self.conclusion.conclude(row, call, masked_result(result))
+        result = masked_result(self._deadline.renamed(wave, result))
+        self.conclusion.conclude(row, call, result, last=self._deadline.over(wave))
         failpoints.hit("bulk.line")
 
     async def _slice_done(self) -> None:

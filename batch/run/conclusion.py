@@ -23,6 +23,7 @@ from batch.run.state import RunState
 from batch.run.stops import Streak, limit_stop, moment, never_in_time, nothing_there, provider_stop
 from batch.submit import afford, retry
 from batch.submit.attempt import CallContext
+from batch.submit.bulk import STAYS
 from batch.submit.overtime import outlasted
 from batch.submit.rows import OpenCall, Row
 
@@ -30,7 +31,8 @@ from batch.submit.rows import OpenCall, Row
 class Settings(msgspec.Struct, frozen=True):
     """What of the job the workers, and what follows from their work, need."""
 
-    lane: Lane
+    lanes: tuple[Lane, ...]
+    """How a request travels, and how what a batch did not answer does."""
     rules: steps.Rules
     max_attempts: int
     task_timeout_s: float
@@ -39,6 +41,10 @@ class Settings(msgspec.Struct, frozen=True):
     """The base URL that was probably meant, should nothing be served at the job's."""
     collect_only: bool = False
     """The job changed: nothing more is sent for its old form, accepted tasks are collected."""
+
+    def lane_of(self, row: Row) -> Lane:
+        """How the next turn of a row travels."""
+        return self.lanes[-1 if row.left_batches else 0]
 
 
 class Conclusion:
@@ -69,11 +75,18 @@ class Conclusion:
         self._chance = random.Random()
         self._streak = Streak()
 
-    def conclude(self, row: Row, call: OpenCall, result: Reply | Failure) -> None:
-        """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between."""
+    def conclude(self, row: Row, call: OpenCall, result: Reply | Failure, *, last: bool = False) -> None:
+        """Book the call and do what follows; nothing here awaits, so a cancel cannot fall between.
+
+        Args:
+            row: whose call it is.
+            call: the call.
+            result: what came of it.
+            last: a row that was not answered goes into no other batch, not even where the job has no other lane.
+        """
         failure = judge(result, self._settings.rules) if isinstance(result, Reply) else result
         if failure is not None:
-            self._failed(row, call, result, failure)
+            self._failed(row, call, result, failure, last=last)
             return
         assert isinstance(result, Reply)
         model = call.model
@@ -94,7 +107,7 @@ class Conclusion:
         row.next_attempt = 0
         self._schedule.requeue(row)
 
-    def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure) -> None:
+    def _failed(self, row: Row, call: OpenCall, result: Reply | Failure, failure: Failure, *, last: bool) -> None:
         now = self._context.clock.monotonic()
         hours = self._context.limiter.hours
         asked_s = now if hours is None else now - hours.shut_s  # outside its hours nobody turns a row away
@@ -110,6 +123,8 @@ class Conclusion:
             last_ones=not self._schedule.of(model).has_unstarted,
             standing=self._standing(row, failure),
         )
+        if call.lane == "bulk":
+            decision = self._after_batch(row, failure, decision, last=last)
         if failure.wrong_address and decision.action == "stop":
             # Not the service: nothing was bought there, whatever a 200 looks like.
             result = failure = msgspec.structs.replace(failure, answered=True)
@@ -129,10 +144,21 @@ class Conclusion:
             self.stop(failure, silent_s=outage.silent_for(now), only=model if decision.action == "park" else None)
             self._schedule.done(row)
             return
-        row.history = row.history.after(decision, asked_s)
+        moves = call.lane == "bulk" and self._settings.lane_of(row) != "bulk"
+        row.history = retry.History() if moves else row.history.after(decision, asked_s)
         # What goes into a batch takes nothing from calls that are answered at once, so it need not leave one by one.
-        turn_s = 0.0 if self._settings.lane == "bulk" else outage.retry_wait(now)
+        turn_s = 0.0 if self._settings.lane_of(row) == "bulk" else outage.retry_wait(now)
         self.wait(row, max(decision.wait_s, turn_s))
+
+    def _after_batch(self, row: Row, failure: Failure, decision: retry.Decision, *, last: bool) -> retry.Decision:
+        """What follows where a batch did not answer a row: another lane with attempts of its own, if there is one."""
+        passing = decision.action == "again" or (decision.action == "fail" and decision.retryable)
+        if not passing or failure.code in STAYS:
+            return decision
+        row.left_batches = True
+        if self._settings.lane_of(row) != "bulk":
+            return msgspec.structs.replace(decision, action="again", wait_s=0.0, counted=False, once=None)
+        return msgspec.structs.replace(decision, action="fail", retryable=True) if last else decision
 
     def _standing(self, row: Row, failure: Failure) -> retry.Standing:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
@@ -205,7 +231,7 @@ class Conclusion:
     def settle(self, row: Row, settle: steps.Settle) -> None:
         """The outcome of a row that ends without a call of its own to be booked."""
         row.count_tools()
-        outcome = self._outcome(row, settle, self._settings.lane)
+        outcome = self._outcome(row, settle, self._settings.lane_of(row))
         self._context.ledger.settled(row.work_id, outcome)
         self.after(row, outcome)
 

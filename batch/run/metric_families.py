@@ -123,8 +123,8 @@ def _rows(found: Mapping[str, list[Sample]], totals: Totals, progress: Progress 
 
 def _by_model(job: Job, totals: Totals) -> dict[str, dict[str, ModelSums]]:
     """Sums by model and lane; what an older version did of the same run stands under no name."""
-    lane: str = job.model.lane
-    models = {name: {lane: ModelSums()} for name in job.model.names or (job.model.name,)}
+    names = job.model.names or (job.model.name,)
+    models = {name: {str(lane): ModelSums() for lane in job.model.lanes} for name in names}
     add_models(models, totals.models)
     rest = ModelSums(
         calls={state: getattr(totals, state) for state in CALL_STATES},

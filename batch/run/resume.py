@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from batch.core.clock import MICROSECONDS
-from batch.core.records import NOTHING, Failure, Reply, RowRequest
+from batch.core.records import NOTHING, Call, Failure, Reply, RowRequest
 from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.limits.lease import Lease
@@ -25,6 +25,7 @@ from batch.prompts.template import PromptFault
 from batch.run.tool_turns import repeats_itself
 from batch.submit import afford, retry
 from batch.submit.attempt import CallContext
+from batch.submit.bulk import STAYS
 from batch.submit.results import ENDED, STOPPED
 from batch.submit.rows import OpenCall, Row
 from batch.tools.execute import Executor
@@ -106,6 +107,7 @@ class Resumer:
                 _count(row, journaled)
             if journaled.record is not None:
                 row.sums.add(journaled.record)
+                row.left_batches |= _left_batches(journaled.record)
                 continue
             if journaled.late == GIVEN_UP:
                 continue
@@ -182,6 +184,12 @@ def _count(row: Row, journaled: JournaledCall) -> None:
     history = row.history
     once = history.once if record.once is None else (*history.once, record.once)
     row.history = retry.History(history.attempts + counted, once)
+
+
+def _left_batches(record: Call) -> bool:
+    """Whether a batch did not answer this call, so that its row left it for another lane."""
+    failed = record.lane == "bulk" and record.error_kind is not None
+    return failed and record.error_code not in STAYS
 
 
 def _since(journaled: JournaledCall, context: CallContext) -> float:

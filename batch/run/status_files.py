@@ -38,8 +38,8 @@ RUN_FILE: Final[dict[str, str]] = {
     "fault": "The error that ended the run; null when it ended by itself or was interrupted.",
     "max_failed": "What --max-failed allowed; null without it.",
     "within_max_failed": "Whether as few rows failed as that; null without it.",
-    "job": "What the job was: name, folder, provider, models, prompts, lane, tags, labels (their names and the column "
-    "with the truth), and request: what decides answers.",
+    "job": "What the job was: name, folder, provider, models, prompts, lane, time for a batch, tags, labels (names "
+    "and the column with the truth), and request: what decides answers.",
     "source": "The input as it was: its files, their sizes and times.",
     "complete": "Whether the input was read to its end.",
     "planned": "What the run found in the input, in rows: promptmill explain planned.",
@@ -172,7 +172,8 @@ def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dic
             "models": list(job.model.names or (job.model.name,)),
             "prompts": list(job.prompt.variants),
             "variants": [name or None for name in old_models(job.request_part())],
-            "lane": job.model.lane,
+            "lane": job.model.lane_text,
+            "batch_deadline_s": job.bulk.deadline,
             "tags": job.tags,
             "labels": None if job.labels is None else {"gold": job.labels.gold, "names": list(job.labels.names)},
             "request": msgspec.json.decode(row.request),

@@ -42,6 +42,7 @@ from batch.run.feeder import Feeder, earlier_samples
 from batch.run.gathering import Gathering
 from batch.run.intake import Intake
 from batch.run.learning import Learning
+from batch.run.overdue import BatchDeadline
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
@@ -164,10 +165,13 @@ def _bulk(
 ) -> Bulk | None:
     """The batches of a run; None where its lane is another, and none are on their way."""
     readers = [stack.enter_context(WavesReader(checked.folder.ledger)) for _ in range(2)]
-    if checked.job.model.lane != "bulk" and not readers[0].waves():
+    if "bulk" not in checked.job.model.lanes and not readers[0].waves():
         return None
     exchange, folder = BatchExchange(context), checked.folder.bulk
-    lines = Lines(readers[1], resumer, context, exchange, schedule=schedule, state=state, folder=folder)
+    deadline = BatchDeadline(exchange, context.clock, checked.job.bulk.deadline)
+    lines = Lines(
+        readers[1], resumer, context, exchange, deadline=deadline, schedule=schedule, state=state, folder=folder
+    )
     gathering = Gathering(context, exchange, schedule=schedule, state=state, folder=folder, spec=checked.job.bulk)
     return Bulk(
         readers[0],
@@ -176,12 +180,13 @@ def _bulk(
         lines,
         gathering,
         exchange=exchange,
+        deadline=deadline,
         schedule=schedule,
         state=state,
         folder=folder,
         run=start.run,
         no_wait=options.no_wait,
-        sends=checked.job.model.lane == "bulk",
+        sends="bulk" in checked.job.model.lanes,
     )
 
 

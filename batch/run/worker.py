@@ -7,6 +7,8 @@ from a result `conclusion`'s; limits belong to `submit`, parts to `pipeline`, th
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from batch.core.errors import BudgetReached, StorageError
 from batch.core.logs import logger
 from batch.core.records import Accepted, Failure, Outcome, Processing, Reply, ToolCall
@@ -51,16 +53,14 @@ class Worker:
         self._state = state
         # A budget and a deadline are looked at in every call, and another lane has steps of its own.
         looked_at = settings.collect_only or context.purse is not None or settings.deadline_s is not None
-        self._ordinary = settings.lane == "sync" and not looked_at
+        self._ordinary = settings.lanes == ("sync",) and not looked_at
         self._polls = polls or Polls(context.clock)
         self._deadlines = Deadlines(context.clock, settings.deadline_s)
         self._conclusion = Conclusion(context, schedule, settings, deadlines=self._deadlines, state=state)
         self._dated = settings.deadline_s is not None
-        self._ask = self._submit if settings.lane == "task" else self._send
+        self._bulk = bulk
         if bulk is not None:
             bulk.lines.conclusion = self._conclusion
-            if settings.lane == "bulk":
-                self._ask = bulk.gathering.put
 
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
@@ -150,8 +150,18 @@ class Worker:
         else:
             self._conclusion.close(row, call, failure, settle, hold=call.turn == row.conversation.began)
 
-    async def _send(self, row: Row) -> None:
-        lane = stream if self._settings.lane == "stream" else sync
+    async def _ask(self, row: Row) -> None:
+        """Send the next turn of a row the way it travels now."""
+        lane = self._settings.lane_of(row)
+        if lane == "bulk":
+            assert self._bulk is not None
+            await self._bulk.gathering.put(row)
+        elif lane == "task":
+            await self._submit(row)
+        else:
+            await self._send(row, stream if lane == "stream" else sync)
+
+    async def _send(self, row: Row, lane: ModuleType) -> None:
         call, result = await lane.send(self._context, row)
         self._conclusion.conclude(row, call, result)
 

@@ -32,6 +32,12 @@ FILE_LOST: Final = "file_lost"
 """Code of calls whose file was lost before it was uploaded."""
 NOT_SENT: Final = "not_sent"
 """Code of calls whose lane was changed before their file was sent."""
+OVERDUE: Final = "batch_overdue"
+"""Code of calls whose batch had not come to them in the time of `[bulk] deadline`."""
+QUEUE_FULL: Final = frozenset({"token_limit_exceeded", "request_limit_exceeded"})
+"""Codes of a batch for which the provider's queue had no room."""
+STAYS: Final = QUEUE_FULL | {FILE_LOST}
+"""Codes after which a row goes into another batch, also where another lane could take it: it was never offered."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
 _PAGES: Final = 200
@@ -203,6 +209,16 @@ class BatchExchange:
         """The batch of a wave as it stands."""
         assert wave.batch_id is not None
         outgoing = self.files.retrieve(wave.batch_id)
+        incoming = await self._exchange(wave, outgoing)
+        if isinstance(incoming, Failure):
+            return incoming
+        result = self.files.read_batch(incoming)
+        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+
+    async def cancel(self, wave: WaveRow) -> Batch | Failure:
+        """Tell the provider to cancel the batch of a wave; the batch as it stands then, which may take its time."""
+        assert wave.batch_id is not None
+        outgoing = self.files.cancel(wave.batch_id)
         incoming = await self._exchange(wave, outgoing)
         if isinstance(incoming, Failure):
             return incoming

@@ -45,6 +45,7 @@ class Row:
         "fault",
         "history",
         "left_at",
+        "left_batches",
         "next_attempt",
         "open_since",
         "pending",
@@ -79,6 +80,8 @@ class Row:
         """The reply whose tool calls are to be run."""
         self.left_at: float | None = None
         """The monotonic moment at which its first call left; of a call of an earlier process it is reckoned back."""
+        self.left_batches = False
+        """A batch did not answer it: it goes into no other, where the job has another lane."""
         self.open_since: float | None = None
         """The same moment, but None of a row that only polls for an overdue task of an earlier run so far."""
         self.deadline_s = math.inf

@@ -88,12 +88,15 @@ def test_calls_in_no_currency_stand_with_the_only_one_of_their_group(tmp_path: P
         BookCall(call(3, model_asked="two", currency="USD", **at), 3),
         BookCall(unknown(4, model_asked="two", **at), 4),
         BookCall(call(5, model_asked="three", cost=None, currency=None, **at), 5),
+        BookCall(refused(6, model_asked="three", **at), 5),  # which makes no zero of what is not known
+        BookCall(refused(7, model_asked="four", **at), 6),
     ]
     out = book(tmp_path / "out", calls).root
     told = json.loads(cli("cost", out, "--by", "model", "--json").out)
     assert [(g["model"], g["currency"], g["cost"], g["calls"]) for g in told["groups"]] == [
+        ("four", None, "0.000000000000", 1),
         ("one", "CNY", "0.000001000000", 2),
-        ("three", None, None, 1),
+        ("three", None, None, 2),
         ("two", "CNY", "0.000001000000", 1),
         ("two", "USD", "0.000001000000", 1),
         ("two", None, None, 1),

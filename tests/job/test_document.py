@@ -12,6 +12,8 @@ from batch.job.faults import Fault
 from batch.job.job import Job
 from tests.support.jobtext import SOUND, faults, load
 
+LANES = '"sync", "stream", "task" or "bulk", or bulk and what takes over from it: ["bulk", "sync"]'
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -248,7 +250,7 @@ def test_a_wrong_flag_is_named_as_a_flag_and_not_as_a_line(folder: Path) -> None
         folder, SOUND, overrides=["limits.foo=3", "model.name.x=1", "=5", "a b=1"], lane="boat", output=Path("{x}")
     )
     assert found == [
-        'model.lane = "boat" (--lane boat): expected "sync", "stream", "task" or "bulk"',
+        'model.lane = "boat" (--lane boat): expected ' + LANES,
         found[1],
         found[2],
         "--set model.name.x=1: model.name is no table, so nothing can be set in it",

@@ -122,10 +122,27 @@ def test_the_sums_of_a_row_are_null_until_one_call_was_known() -> None:
     assert (sums.prompt_tokens, sums.cost, sums.currency, sums.last_answer_us) == (None, None, None, None)
     assert sums.first_sent_at_us == 1_000
     sums.add(refused(1))
-    assert (sums.prompt_tokens, sums.cost, sums.currency) == (0, 0, None)
+    assert (sums.prompt_tokens, sums.cost, sums.currency) == (0, None, None)
     sums.add(call(2, turn=1, usage=Usage(3, 4, 7)))
     assert (sums.calls, sums.turns, sums.total_tokens, sums.cached_tokens) == (3, 2, 7, 0)
     assert (sums.cost, sums.currency, sums.first_sent_at_us) == (1_000_000, "CNY", 1_000)
+
+
+def test_a_refused_call_makes_no_zero_of_a_cost_that_nobody_knows() -> None:
+    """An answer of a model without a price costs something, however often the row was refused before or after it."""
+    unpriced = call(1, cost=None, currency=None, price_id=None)
+    for made, cost in (
+        ([refused(0), refused(1)], 0),
+        ([refused(0), unpriced], None),
+        ([unpriced, refused(0)], None),
+        ([refused(0), unpriced, refused(2)], None),
+        ([refused(0), unpriced, call(2)], 1_000_000),
+        ([call(2), unpriced, refused(0)], 1_000_000),
+    ):
+        sums = Sums()
+        for one in made:
+            sums.add(one)
+        assert sums.cost == cost, made
 
 
 @given(st.lists(calls, max_size=10))

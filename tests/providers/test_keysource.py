@@ -53,7 +53,7 @@ def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
     """With what to do."""
     with pytest.raises(RefusedToStart, match=r"nix: there is no such file"):
         KeySource("model.key_file", file=tmp_path / "nix").fetch({})
-    with pytest.raises(RefusedToStart, match=r"cannot be read: Is a directory"):
+    with pytest.raises(RefusedToStart, match=r"is a folder: name the file in it"):
         KeySource("model.key_file", file=tmp_path).fetch({})
 
 

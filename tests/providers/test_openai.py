@@ -91,7 +91,7 @@ def test_the_flat_error_of_vllm_is_understood() -> None:
 
 def test_there_is_no_task_lane() -> None:
     """Asking for it is a bug of the caller, not a request."""
-    assert OPENAI.lanes == {"sync", "stream"}
+    assert OPENAI.lanes == {"sync", "stream", "bulk"}
     with pytest.raises(NotImplementedError, match="no task lane"):
         OPENAI.submit(Request(model="m", messages=[]), "c")
 

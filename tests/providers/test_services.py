@@ -284,7 +284,7 @@ def test_a_table_makes_a_service_without_code(speaks: Any) -> None:
     assert "X-Client-Request-Id" not in headers
     assert found.dialect.counts == table.counts
     assert outgoing.body == (NULL_SENT if speaks == "openai" else NULL_LEFT_OUT).replace(b',"logprobs":true', b"")
-    assert found.dialect.lanes == ({"sync", "stream", "task"} if speaks == "glm" else {"sync", "stream"})
+    assert found.dialect.lanes == ({"sync", "stream", "task", "bulk"} if speaks == "glm" else {"sync", "stream"})
 
 
 def test_a_table_without_a_variable_sends_no_key() -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
@@ -116,3 +117,16 @@ def test_no_script_of_ours_makes_markup_of_text() -> None:
             "DOMParser",
         ):
             assert way not in code, f"{path.name}: {way}"
+
+
+def test_no_name_is_declared_twice_in_the_scripts_of_a_page() -> None:
+    """They share one scope: a second `const` of one name, and no script of the page runs at all."""
+    declared = [
+        name
+        for path in sorted(bundle.ASSETS.glob("*.js"))
+        for name in re.findall(
+            r"^(?:const|let|function|async function|class) (\w+)", path.read_text("utf-8"), re.MULTILINE
+        )
+    ]
+    assert len(declared) > 100
+    assert [name for name, times in Counter(declared).items() if times > 1] == []

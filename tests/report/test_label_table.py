@@ -61,7 +61,9 @@ def test_of_several_columns_one_must_be_chosen(tmp_path: Path) -> None:
 def test_an_input_column_that_is_called_label_is_no_label(tmp_path: Path) -> None:
     """A table without labels says how to get some, or which column to name instead."""
     out = finished(tmp_path / "out", pa.table({"label": ["x", "y"]})).root
-    with pytest.raises(RefusedToStart, match=r"has no labels: .* no section \[labels\].* --label answer"):
+    with pytest.raises(
+        RefusedToStart, match=r"has no labels: .* no section \[labels\].* for instance answer, by --label"
+    ):
         LabelTable(out)
     assert LabelTable(out, label="answer").label == "answer"
 

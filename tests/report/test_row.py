@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.core.errors import StorageError
 from batch.output import parts
 from batch.report.row import row_of
 from tests.support.outfolders import RUN, finished
@@ -42,4 +43,11 @@ def test_only_the_row_groups_that_can_have_the_row_are_read(tmp_path: Path, monk
     [view] = row_of(tmp_path / "out", "r1234")
     assert [call["row_id"] for call in view.calls] == ["r1234"]
     with pytest.raises(Exception, match="read"):
+        row_of(tmp_path / "out", "r3")
+
+
+def test_a_damaged_part_is_named_with_the_way_out(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "out", pa.table({"text": [f"t{n}" for n in range(2_000)]}))
+    blank_other_groups(folder.part(0), -1)
+    with pytest.raises(StorageError, match=r"part-00000\.parquet: cannot be read: .*restore it from a backup.*rebuild"):
         row_of(tmp_path / "out", "r3")

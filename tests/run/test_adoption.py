@@ -107,7 +107,7 @@ async def collected(clock: HandClock, path: Path, saved: int, new: int, *, concu
             assert (limiter.in_flight, context.tasks, schedule.open) == (saved, saved, saved)
             schedule.add("glm-4", [Row(pending, ASKED) for pending in reader.unsent(-1, new)])
             schedule.end("glm-4")
-            settings = Settings(lane="sync", rules=rules, max_attempts=2, task_timeout_s=86_400.0)
+            settings = Settings(lanes=("sync",), rules=rules, max_attempts=2, task_timeout_s=86_400.0)
             worker = Worker(context, schedule, settings, tools=None, state=state)
             most = 0
 

@@ -212,7 +212,7 @@ def test_a_committed_task_is_collected_and_never_bought_again(tmp_path: Path) ->
     life, expected = lived(tmp_path, Script([([], 0)], lane="task", polls=2))
     accepted = next(n for n, records in enumerate(life.records) if records[0].kind == "accepted")
     life.kill(accepted + 1)
-    life.settings = msgspec.structs.replace(life.settings, lane="sync")
+    life.settings = msgspec.structs.replace(life.settings, lanes=("sync",))
     outcome = life.go_on()
     assert told(outcome) == expected
     (call,) = life.calls()

@@ -111,7 +111,7 @@ def test_every_key_is_read() -> None:
     assert (first.behaviour, first.rate, first.routes) == (
         34,
         0.05,
-        ("chat", "submit", "poll", "upload", "create", "batch", "content"),
+        ("chat", "submit", "poll", "upload", "create", "batch", "content", "cancel"),
     )
     assert scenario.batches == Rules(3600.0, 10, 1_000, 20, 5_000)
     assert scenario.latency.batch_ms == (6.0, 7.0)

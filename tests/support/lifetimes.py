@@ -241,7 +241,9 @@ class Life:
         self.provider = Provider(script)
         self.records: list[Record] = []
         self.rules = steps.Rules(max_turns=max_turns, tools=True, keep="turns", labels=script.labels)
-        self.settings = Settings(lane=script.lane, rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0)
+        self.settings = Settings(
+            lanes=(script.lane,), rules=self.rules, max_attempts=max_attempts, task_timeout_s=86_400.0
+        )
         self.processes = 0
         self.died: Counter[int] = Counter()
         self._base = admitted(folder / "base.db", 1)

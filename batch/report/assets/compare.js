@@ -42,14 +42,18 @@ function pairTable(pairs) {
   ], pairs);
 }
 
-/** One row with its answers beside one another. */
+const MOST_INPUTS = 8;
+
+/** One row with its answers beside one another; of a wide table the first columns, for the page of the row has all. */
 function differenceOf(row, rowLink) {
-  const inputs = Object.entries(row.inputs ?? {}).filter(([, value]) => value !== null);
+  const all = Object.entries(row.inputs ?? {}).filter(([, value]) => value !== null);
+  const inputs = all.slice(0, MOST_INPUTS);
   return el(
     "article",
     { class: "difference" },
     el("h3", {}, "Row ", rowLink(row)),
     inputs.length ? facts(inputs.map(([name, value]) => [safeNodes(name), foreign(jsonLine(value), 300)])) : null,
+    all.length > inputs.length ? el("p", { class: "note" }, `${counted(all.length - inputs.length, "more column")} on the page of the row.`) : null,
     el("div", { class: "answers" }, (row.answers ?? []).map((answer) =>
       el(
         "div",

@@ -69,7 +69,7 @@ function settingSection(overview) {
       ["Started", moment(status.started_at)],
       ["Ended", moment(status.ended_at)],
       ["Exit code", status.exit_code === null || status.exit_code === undefined ? null : String(status.exit_code)],
-      ["Input", overview.source?.path ? [foreign(overview.source.path), overview.source.size ? `, ${short(overview.source.size)}B` : ""] : null],
+      ["Input", overview.source?.path ? [foreign(overview.source.path), overview.source.size ? `, ${bytes(overview.source.size)}` : ""] : null],
       ["Table", status.table_rows === undefined ? null : counted(status.table_rows, "row")],
     ]),
     runTable(overview.runs ?? [], status),

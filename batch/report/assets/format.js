@@ -26,6 +26,12 @@ function short(number) {
   return size >= 1000 ? NUMBER.format(Math.round(number)) : String(+number.toPrecision(3));
 }
 
+/** A size in bytes: 1,958 B, 15.8 kB. */
+function bytes(number) {
+  const text = short(number);
+  return /[a-z]$/i.test(text) ? `${text}B` : `${text} B`;
+}
+
 /** A share from 0 to 1 in percent; small ones keep a digit that is not zero. */
 function percent(share) {
   if (share === null || share === undefined) return NONE;

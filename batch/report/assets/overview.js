@@ -101,8 +101,12 @@ function moneyBelow(status) {
   const projected = status.live?.projected_cost ?? {};
   if (Object.keys(projected).length) said.push(el("span", {}, amounts(projected), " when done"));
   if (totals.unknown) said.push(el("span", {}, `${counted(totals.unknown, "call")} possibly billed beyond it`));
-  const without = Object.values(totals.without_price ?? {}).reduce((sum, number) => sum + number, totals.unpriced ?? 0);
-  if (without) said.push(el("span", {}, `${counted(without, "call")} without a known price`));
+  if (totals.unknown_usage) said.push(el("span", {}, `${counted(totals.unknown_usage, "answer")} billed without a word on tokens`));
+  if (Object.keys(totals.cost_bound ?? {}).length) {
+    const both = totals.unbounded ? [", and of ", counted(totals.unbounded, "call"), " nothing can be said"] : [];
+    said.push(el("span", {}, "at most ", amounts(totals.cost_bound), " for these", both));
+  }
+  if (totals.unpriced) said.push(el("span", {}, `${counted(totals.unpriced, "call")} without a known price`));
   return said.flatMap((one, place) => (place ? ["; ", one] : [one]));
 }
 
@@ -202,7 +206,7 @@ function historySection(overview, choice = null) {
   const costs = Object.entries(series.cost ?? {}).map(([currency, values], place) => ({ name: currency, values: sum(values), colour: colours[place % 3], fill: place === 0 }));
   return section(
     "Over time",
-    { id: "over-time", note: `Times are in ${zone()}.` },
+    { id: "over-time", note: `Times are in ${zone()}.${notBooked(overview)}` },
     choice,
     el(
       "div",
@@ -223,6 +227,12 @@ function historySection(overview, choice = null) {
     ),
     histogramOf(latency),
   );
+}
+
+/** What the figures over time do not have yet, though the large ones do: calls that are in a ledger alone. */
+function notBooked({ series, status, run }) {
+  const missing = run === status.run ? (status.totals?.calls ?? 0) - series.calls.reduce((sum, number) => sum + number, 0) : 0;
+  return missing > 0 ? ` The last ${counted(missing, "call")} are in no file yet, and not in these charts.` : "";
 }
 
 /** The last bin of a run at work whose calls are in the book; of later ones nothing is known yet, which is not zero. */

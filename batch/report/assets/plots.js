@@ -16,7 +16,7 @@ function barTable(caption, items, { value, label, shown, most }) {
       el("td", { class: "number" }, shown(item)),
     ),
   );
-  return el("table", { class: "bars" }, el("caption", {}, caption), el("tbody", {}, rows));
+  return el("div", { class: "scroll" }, el("table", { class: "bars" }, el("caption", {}, caption), el("tbody", {}, rows)));
 }
 
 /** One bar; a share from 0 to 1 of the room there is. */

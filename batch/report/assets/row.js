@@ -75,9 +75,15 @@ function outcomeFacts(outcome) {
   );
 }
 
+const MOST_UNFOLDED = 20;
+
+/** The columns of the input; of a wide table the first ones, the others folded, so that the answer is not far below. */
 function inputOf(view) {
   const pairs = Object.entries(view.inputs ?? {}).filter(([, value]) => value !== null);
-  return pairs.length ? el("dl", { class: "inputs" }, pairs.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value))])) : null;
+  const listed = (some) => el("dl", { class: "inputs" }, some.map(([name, value]) => [el("dt", {}, safeNodes(name)), el("dd", {}, valueOf(value))]));
+  if (pairs.length <= MOST_UNFOLDED) return pairs.length ? listed(pairs) : null;
+  const rest = pairs.slice(MOST_UNFOLDED);
+  return [listed(pairs.slice(0, MOST_UNFOLDED)), el("details", {}, el("summary", {}, counted(rest.length, "more column")), listed(rest))];
 }
 
 /** A value of the input: a picture where it is one, else its text. */

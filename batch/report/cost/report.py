@@ -194,6 +194,9 @@ def _settled(summing: Summing) -> dict[tuple[tuple[str | None, ...], str | None]
     for values, known in currencies.items():
         if len(known) == 1 and (alone := found.pop((values, None), None)) is not None:
             found[values, known[0]] = total_of([found[values, known[0]], alone])
+    for place, sums in found.items():
+        if place[1] is None and (sums.unpriced or sums.unmeasured or sums.unknown):
+            found[place] = msgspec.structs.replace(sums, cost=None)  # refused calls make no zero of what is not known
     return found
 
 

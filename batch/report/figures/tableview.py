@@ -63,7 +63,7 @@ def table_view(folder: OutputFolder) -> TableView:
     """
     require_there(folder)
     with PublishedReader(folder.ledger) as reader, reader.snapshot():
-        parts = [PartEntry(folder.part(number), found.rows) for number, found in reader.published_parts().items()]
+        parts = [PartEntry(folder.part(number), rows) for number, rows in reader.part_rows().items()]
         runs = [run.run for run in reader.runs()]
     if not parts:
         raise RefusedToStart(f"{folder.root}: has no results yet. Look again once a part is published.")

@@ -28,7 +28,7 @@ from batch.simulator.wire import Reply
 
 CALLS = ("chat", "submit", "poll")
 FILE_ROUTES = ("upload", "create", "batch", "content")
-ROUTES = (*CALLS, *FILE_ROUTES, "line")
+ROUTES = (*CALLS, *FILE_ROUTES, "line", "cancel")
 """Where a fault may strike: calls, files and batches, and the lines of batches."""
 DIALECTS = ("glm", "openai")
 

@@ -20,7 +20,7 @@ _SUBMIT = ("submit",)
 _POLL = ("poll",)
 _CHAT = ("chat",)
 _CREATE = ("create",)
-_HTTP = (*CALLS, *FILE_ROUTES)
+_HTTP = (*CALLS, *FILE_ROUTES, "cancel")
 _LINES = (*CALLS, "line")
 
 BEHAVIOURS: Mapping[int, Behaviour] = {

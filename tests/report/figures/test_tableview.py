@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from batch.report.figures.figures import Figures
 from batch.report.figures.tableview import Changed, TableView, steadily, table_view
 from tests.support.outfolders import finished
 
+FROZEN = Path(__file__).parents[2] / "frozen"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> OutputFolder:
@@ -27,6 +30,20 @@ def test_a_table_is_its_parts_as_the_ledger_names_them(folder: OutputFolder) -> 
     view = table_view(folder)
     assert [(part.path.name, part.rows) for part in view.parts] == [(f"part-0000{n}.parquet", 10) for n in range(4)]
     assert view.schema.names[0] == "t"
+
+
+@pytest.mark.parametrize("name", ["finished", "format-2/finished", "format-3/finished", "format-4/finished"])
+def test_a_folder_of_an_older_format_shows_its_rows(tmp_path: Path, name: str) -> None:
+    """Nothing is written into it: only a run brings a ledger to today's format."""
+    with zipfile.ZipFile(FROZEN / f"{name}.zip") as packed:
+        packed.extractall(tmp_path)
+    figures = Figures(tmp_path / "out")
+    ledger = (tmp_path / "out" / "ledger.db").read_bytes()
+    assert figures.count() == 15
+    assert len(figures.rows()["rows"]) == 15
+    assert figures.row(3)["views"][0]["outcome"]["status"] == "ok"
+    assert figures.overview()["status"]["table_rows"] == 15
+    assert (tmp_path / "out" / "ledger.db").read_bytes() == ledger
 
 
 def test_a_part_that_left_the_table_meanwhile_is_no_damage(folder: OutputFolder) -> None:

@@ -45,6 +45,7 @@ KEPT = {
     "pending",
     ".strays",
     "ledger.db",
+    "metrics.prom",
     "status.json",
     ".lock",
     "ledger.db-wal",

@@ -72,6 +72,7 @@ class Stage:
     max_attempts: int = 8
     publish_every_s: float = 0.1
     """Soon, so that parts are published early as well as whole."""
+    deadline_s: float | None = None
     kills: int = 0
     refusals: int = 0
     out: Path = field(init=False)
@@ -94,7 +95,7 @@ class Stage:
             user = "{{{{ question }}}}"
             [model]
             provider = "glm"
-            name = "{"glm-4-plus" if self.lane == "bulk" else "glm-4"}"
+            name = "{"glm-4-plus" if self.lane.startswith("bulk") else "glm-4"}"
             lane = "{self.lane}"
             base_url = "{self.url}/api/paas/v4"
             [limits]
@@ -103,6 +104,7 @@ class Stage:
             [bulk]
             lines = 10
             wave_wait_s = 0.2
+            {"" if self.deadline_s is None else f"deadline = {self.deadline_s}"}
             [tools]
             module = "tools.py"
             policy = "rerun"
@@ -225,7 +227,13 @@ class Stage:
         open_ = {name for name, row in ours.items() if row[0] == "unknown"}
         bills.agree([self.out], theirs.values(), open_=open_, by_day=False)
         assert not list((self.out / "pending").iterdir()), "pending is empty after a finished run"
-        return {"kills": self.kills, "unknown": len(unknown), "calls": len(ours), "billed": len(billed)}
+        return {
+            "kills": self.kills,
+            "unknown": len(unknown),
+            "calls": len(ours),
+            "billed": len(billed),
+            "unknown_billed": sum(ours[call_id][0] == "unknown" for call_id in billed),
+        }
 
 
 def expected_answers(folder: Path, url: str, lane: str, rows: int) -> dict[int, str]:

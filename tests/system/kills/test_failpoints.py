@@ -23,6 +23,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def slow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Batches of which a third is done when their time is over."""
+    scenario = "[latency]\nbatch_ms = [2500, 2500]\nchat_ms = [5, 20]\n"
+    with simulator(tmp_path_factory.mktemp("slow"), scenario) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory, url: str) -> dict[int, str]:
     return expected_answers(tmp_path_factory.mktemp("calm") / "job", url, "sync", GROWN)
 
@@ -40,7 +48,16 @@ def points() -> list[tuple[str, str]]:
 
 def in_batches() -> list[str]:
     """Every step of a batch, and two of the rows in it; what follows is the same in every lane."""
-    return [name for name in failpoints.NAMES if name.startswith(("bulk.", "answered.committed", "settled."))]
+    return [
+        name
+        for name in failpoints.NAMES
+        if name.startswith(("bulk.", "answered.committed", "settled.")) and name != "bulk.cancelled"
+    ]
+
+
+def between_lanes() -> list[str]:
+    """Every step of a batch whose time is over, and the first of the calls that take over from it."""
+    return ["bulk.cancelled", "bulk.ended", "bulk.downloaded", "bulk.line", "bulk.collected", "sent.committed"]
 
 
 @pytest.mark.parametrize(("lane", "name"), points())
@@ -67,6 +84,23 @@ def test_a_run_in_batches_killed_at_a_failpoint_buys_nothing_twice(
     figures = stage.verify(answers)
     assert figures["unknown"] == 0
     assert figures["billed"] == ROWS + ROWS // 2, "a sum takes two turns, any other row one"
+
+
+@pytest.mark.parametrize("name", between_lanes())
+def test_a_run_killed_while_its_rows_change_lane_buys_nothing_twice(
+    name: str, tmp_path: Path, slow_url: str, answers: dict[int, str]
+) -> None:
+    """Ours: cancelled, waited for, collected, then sent, whenever it is killed; what is at risk are calls of `sync`."""
+    stage = Stage(tmp_path / "job", slow_url, "bulk,sync", rows=ROWS, rows_per_part=12, deadline_s=1.0)
+    assert stage.run(f"{name}:1") == -9, f"{name} was never passed: {stage.said}"
+    stage.run(f"{name}:2")
+    stage.finish()
+    figures = stage.verify(answers)
+    assert figures["billed"] - (ROWS + ROWS // 2) == figures["unknown_billed"]
+    book = f"read_parquet('{stage.out}/calls/*/*.parquet')"
+    lanes = dict(stage.query(f"SELECT lane, count(*) FILTER (state = 'unknown') FROM {book} GROUP BY lane"))
+    assert lanes.keys() == {"bulk", "sync"}
+    assert lanes["bulk"] == 0, "a line of a batch is never in doubt"
 
 
 @pytest.mark.parametrize("name", [*REWRITES, "publish.calls_named", "publish.committed"])

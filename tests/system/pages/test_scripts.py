@@ -10,8 +10,8 @@ import pytest
 from batch.report.bundle import ASSETS
 from tests.support.browser import Browser
 
-OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "row", "app")
-TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf"
+OURS = ("dom", "format", "markdown", "plots", "tables", "overview", "compare", "money", "details", "row", "app")
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, inputOf, moneySection, groupedSection"
 
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
@@ -50,6 +50,8 @@ def called(browser: Browser, name: str, *values: Any) -> Any:
         ("exact", ["1234567.120000000000"], "1,234,567.12"),
         ("exact", ["0.000000000001"], "0.000000000001"),
         ("exact", ["-1234.5"], "-1,234.50"),
+        ("bytes", [1958], "1,958 B"),
+        ("bytes", [15_810], "15.8 kB"),
         ("duration", [0], "0 s"),
         ("duration", [0.0634], "63.4 ms"),
         ("duration", [1.004], "1.00 s"),
@@ -211,3 +213,98 @@ def test_rates_hold_several_calls_in_each_bin_and_lose_none(ours: Browser) -> No
 def test_an_address_that_means_nothing_leads_to_the_overview(ours: Browser, address: str, route: list[str]) -> None:
     found = ours.run(f"routeOf({address!r}, [{{ id: '0' }}])")
     assert [found["folder"], found["name"]] == route
+
+
+def test_what_a_run_does_not_know_of_its_cost_is_said_once_each_with_its_bound(ours: Browser) -> None:
+    """`unpriced` counts the calls that `without_price` names."""
+    totals = {
+        "rows_ok": 3,
+        "cost": {"USD": "0.5"},
+        "unknown": 8,
+        "unknown_usage": 1,
+        "unbounded": 5,
+        "cost_bound": {"USD": "0.02"},
+        "unpriced": 116,
+        "without_price": {"openai/m": 116},
+    }
+    said = called(ours, "tiles", {"status": {"totals": totals}})
+    text = ours.run(
+        f"(() => {{ const made = document.createElement('div'); made.innerHTML = {json.dumps(said)}; return made.textContent; }})()"
+    )
+    assert (
+        "8 calls possibly billed beyond it; 1 answer billed without a word on tokens; "
+        "at most 0.0200 USD for these, and of 5 calls nothing can be said; 116 calls without a known price"
+    ) in text
+
+
+def test_money_by_day_says_whose_midnight_and_what_doubt_comes_to(ours: Browser) -> None:
+    sums = {
+        "currency": "CNY",
+        "cost": "1",
+        "calls": 9,
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "unbounded_calls": 2,
+    }
+    report = {
+        "by": ["day"],
+        "zones": {"Asia/Shanghai": ["glm"]},
+        "groups": [{**sums, "day": "2026-12-01"}],
+        "totals": [{**sums, "unknown_calls": 3, "unknown_at_most": "0.070000000000"}],
+        "unpublished_calls": 4,
+        "calls_without_row": 5,
+    }
+    assert "In the time of the bill: Asia/Shanghai (glm)." in called(ours, "groupedSection", report, "By day")
+    assert "Asia/Shanghai" not in called(ours, "groupedSection", {**report, "by": ["model"]}, "By model")
+    said = called(ours, "moneySection", report)
+    for fact in ("0.0700 CNY", "2 calls of which nothing", "4 calls, counted here all the same", "5 answered calls of"):
+        assert fact in said
+
+
+def test_a_row_of_a_wide_table_is_compared_by_its_first_columns(ours: Browser) -> None:
+    """Three hundred columns of each row would bury what differs."""
+    row = {"inputs": {f"c{n}": n for n in range(300)}, "answers": []}
+    made = ours.run(f"differenceOf({json.dumps(row)}, () => 'r').textContent")
+    assert "c7" in made
+    assert "c8" not in made
+    assert "292 more columns on the page of the row." in made
+
+
+def test_a_bar_with_a_long_name_keeps_to_the_page_of_a_phone(ours: Browser) -> None:
+    ours.look(width=390)
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    ours.run(
+        f"(() => {{ document.head.append(el('style', {{}}, {json.dumps(style)})); document.body.replaceChildren(el('main', {{}}, "
+        "barTable('Bars', [1], { label: () => foreign('balance_not_updated_after_cheque_or_cash_deposit'), value: () => 1, shown: () => '9,999  99.9 %' }))); })()"
+    )
+    assert ours.wide() == 0
+
+
+def test_the_input_of_a_wide_row_is_folded_so_that_its_answer_is_near(ours: Browser) -> None:
+    shown = "(view) => { const home = el('div', {}, inputOf(view)); return [home.querySelectorAll('dt').length, home.querySelector('summary')?.textContent ?? null, home.querySelectorAll('details dt').length]; }"
+    assert ours.run(f"({shown})({json.dumps({'inputs': {f'c{n}': n for n in range(300)}})})") == [
+        300,
+        "280 more columns",
+        280,
+    ]
+    assert ours.run(f"({shown})({json.dumps({'inputs': {f'c{n}': n for n in range(20)}})})") == [20, None, 0]
+
+
+def test_currencies_are_held_against_themselves_and_refused_calls_are_no_third_one(ours: Browser) -> None:
+    """A cent is not a fourteenth of a jiao; and what was refused was paid in no currency."""
+    usd = {
+        "currency": "USD",
+        "cost": "0.001",
+        "calls": 4,
+        "wasted_cost": "0",
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
+    cny, free = {**usd, "currency": "CNY", "cost": "0.2"}, {**usd, "currency": None, "cost": "0.0", "calls": 3}
+    said = called(ours, "moneySection", {"totals": [cny, usd, free]})
+    assert said.count(">Paid<") == 2
+    assert "3 calls that were refused or have no price" in said
+    assert called(ours, "moneySection", {"totals": [free]}).count(">Paid<") == 1
+    groups = [{**one, "model": name} for name, one in (("a", cny), ("b", usd), ("c", free))]
+    bars = called(ours, "groupedSection", {"by": ["model"], "groups": groups}, "By model")
+    assert bars.count('width="100.00%"') == 2

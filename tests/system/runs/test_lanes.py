@@ -1,0 +1,207 @@
+"""Two lanes together: what a batch does not answer goes on in another, and is bought once."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from batch.report.status import status_of
+from tests.simulator.conftest import Start
+from tests.simulator.struck import fault
+from tests.system.runs.conftest import Mill
+from tests.system.runs.test_bulk import NOW, TOOLS, batches
+from tests.system.runs.test_stops import until
+
+SLOW = "[latency]\nbatch_ms = [4000, 4000]\nchat_ms = [0, 0]\n"
+"""A third of the lines of a batch is done when it is cancelled after one and a half seconds."""
+
+SOON = "[latency]\nbatch_ms = [300, 300]\nchat_ms = [0, 0]\n"
+
+Make = Callable[..., Mill]
+
+
+@pytest.fixture
+def make(tmp_path: Path, start: Start) -> Make:
+    """A job in lane bulk and another, against a simulator of its own."""
+
+    def begin(scenario: str = NOW, *, lane: str = "bulk,sync", deadline: str = "", lines: int = 50) -> Mill:
+        mill = Mill(tmp_path / "job", start(scenario), lane=lane, model="glm-4-plus")
+        mill.more = f"[bulk]\nlines = {lines}\nwave_wait_s = 0.3\n"
+        mill.more += f"deadline = {deadline}\n" if deadline else ""
+        return mill
+
+    return begin
+
+
+def cancels(mill: Mill) -> int:
+    """How many batches the provider was told to cancel, and did."""
+    assert mill.sim is not None
+    return sum(record["route"] == "cancel" and record["status"] == 200 for record in mill.sim.books())
+
+
+@pytest.mark.parametrize("lane", ["bulk,sync", "bulk,stream", "bulk,task"])
+def test_what_a_batch_has_not_done_in_time_goes_on_in_the_other_lane(make: Make, lane: str) -> None:
+    """Cancelled, waited for, collected, and only then sent: each row is bought once, and its call says how."""
+    mill = make(SLOW, lane=lane, deadline="1.5")
+    mill.questions(60)
+    report = mill.run()
+    assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 60)
+    mill.check_table(60)
+    mill.check_books()
+    mill.check_sums()
+    assert (batches(mill), cancels(mill)) == (2, 2)
+    answered = dict(mill.calls("lane, count(*)", "state = 'answered' GROUP BY ALL"))
+    other = lane.removeprefix("bulk,")
+    assert answered.keys() == {"bulk", other}
+    assert sum(answered.values()) == 60
+    left = mill.calls("lane, state, error_code, count(*), sum(total_tokens)", "state != 'answered' GROUP BY ALL")
+    assert left == [("bulk", "failed", "batch_overdue", answered[other], 0)]
+    assert Counter(mill.one("lane")) == answered
+    assert sum(bool(record["billed"]) for record in mill.books()) == 60
+
+
+def test_a_deadline_without_another_lane_fails_the_rest_for_now(make: Make) -> None:
+    """The answers that are there are in the table; the same command asks the others once more."""
+    mill = make(SLOW, lane="bulk", deadline="1.5")
+    mill.questions(40)
+    report = mill.run()
+    assert (report.state, report.exit_code, batches(mill)) == ("finished", 1, 1)
+    ok, failed = report.totals.rows_ok, report.totals.rows_failed
+    assert 0 < ok < 40
+    assert (ok + failed, report.totals.rows_retryable) == (40, failed)
+    said = [text for code, text in mill.results("error_code, error_message") if code == "batch_overdue"]
+    assert len(said) == failed
+    assert "after 1.5 s, the time that [bulk] deadline gives; nothing was bought" in said[0]
+    mill.check_books()
+    mill.lane = "sync"
+    assert mill.run().totals.rows_ok == failed
+    mill.check_table(40)
+    mill.check_books()
+    assert sum(bool(record["billed"]) for record in mill.books()) == 40
+
+
+def test_lines_that_failed_and_batches_that_expired_go_on_in_the_other_lane(make: Make) -> None:
+    """No second batch is made of them; what failed for good stays failed."""
+    refused = fault(65, route="line", rows=["number 7."])
+    scenario = fault(28, route="line", rate=0.2, first=1, status=503) + refused + SOON
+    mill = make(scenario + fault(62, form="expired", rows=["wave-00001"], share=0.3))
+    mill.questions(100)
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.rows_failed) == (99, 1)
+    assert mill.one("error_kind")[7] == "content_filter"
+    assert batches(mill) == 2
+    left = dict(mill.calls("error_kind, count(*)", "lane = 'bulk' AND state != 'answered' GROUP BY ALL"))
+    assert left.keys() == {"server", "task", "content_filter"}
+    assert Counter(mill.one("lane"))["sync"] == left["server"] + left["task"]
+    mill.check_table(100)
+    mill.check_books()
+
+
+def test_a_row_that_may_be_tried_once_is_tried_once_in_each_lane(make: Make) -> None:
+    """What a batch did not do counts as no attempt of the lane that takes over."""
+    mill = make(fault(62, form="expired", rows=["wave-00000"], share=0.3) + SOON)
+    mill.limits["max_attempts"] = 1
+    mill.questions(30)
+    assert mill.run().totals.rows_ok == 30
+    mill.check_books()
+
+
+def test_a_conversation_that_left_its_batch_goes_on_where_it_is(make: Make) -> None:
+    """Its tools run, and no later turn of it goes into a batch; the others go on wave by wave."""
+    mill = make(SLOW, deadline="1.5")
+    mill.tools = TOOLS
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
+    report = mill.run()
+    assert report.totals.rows_ok == 20
+    assert all(str(3 * n) in answer for n, answer in mill.results())
+    mill.check_books()
+    back = mill.calls(
+        "count(*)",
+        "turn = 1 AND lane = 'bulk' AND row_id IN (SELECT row_id FROM "
+        f"read_parquet('{mill.out}/calls/*/*.parquet') WHERE turn = 0 AND lane = 'sync')",
+    )
+    assert back == [(0,)]
+    assert sum(bool(record["billed"]) for record in mill.books()) == 40
+
+
+def test_a_file_that_could_not_be_sent_in_time_goes_on_without_a_batch(make: Make) -> None:
+    """The provider has no room for it; nothing was bought, and nothing is cancelled."""
+    mill = make("[batches]\nenqueued_lines = 1\n" + NOW, deadline="2")
+    mill.questions(2)
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 2)
+    assert mill.calls("lane, state, error_code, count(*)", "true GROUP BY ALL ORDER BY ALL") == [
+        ("bulk", "failed", "batch_overdue", 2),
+        ("sync", "answered", None, 2),
+    ]
+    assert cancels(mill) == 0
+    mill.check_books()
+
+
+def test_not_to_wait_still_waits_for_what_is_cancelled(make: Make) -> None:
+    """At night everything is left with the provider; in the morning what it has not done is bought at once."""
+    mill = make(SLOW.replace("4000", "6000"), deadline="2.5")
+    mill.questions(40)
+    assert mill.run(no_wait=True).exit_code == 7
+    until(lambda: status_of(mill.out).batches[0].age_s >= 2.5, "the end of its time")
+    report = mill.run(no_wait=True)
+    assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 40)
+    assert set(mill.one("lane")) == {"bulk", "sync"}
+    mill.check_books()
+    assert sum(bool(record["billed"]) for record in mill.books()) == 40
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_job_moved_from_lane_to_lane_half_way_buys_each_row_once(make: Make, number: int) -> None:
+    """Stopped in sync, in task and with a batch on its way; the last lane collects what the others have under way."""
+    mill = make("[latency]\nchat_ms = [30, 30]\ntask_ms = [200, 200]\nbatch_ms = [2000, 2000]\n", lane="sync", lines=10)
+    mill.limits["concurrency"] = 4
+    mill.questions(80)
+    for lane, route in (("sync", "chat"), ("task", "submit")):
+        mill.lane = lane
+        process = mill.start()
+        until(partial(asked, mill, route, 18), f"18 calls of lane {lane}")
+        process.send_signal(number)
+        said = "".join(process.communicate(timeout=120))
+        assert process.returncode == (4 if number == signal.SIGINT else -9), said
+    mill.lane = "bulk"
+    code, said = mill.command(
+        "--limit", "20", "--no-wait", failpoint="bulk.created:2" if number == signal.SIGKILL else ""
+    )
+    assert code == (7 if number == signal.SIGINT else -9), said
+    mill.lane = "sync"
+    states = [mill.run().state for _ in range(3)]
+    assert states[-1] == "nothing_to_do"
+    mill.check_table(80)
+    assert set(mill.one("status")) == {"ok"}
+    assert Counter(mill.one("lane")).keys() == {"sync", "task", "bulk"}
+    assert Counter(mill.one("lane"))["bulk"] == 20
+    mill.check_books(at_risk=8 if number == signal.SIGKILL else 0)
+    billed = {record["client_call_id"] for record in mill.books() if record["billed"]}
+    in_doubt = {name for (name,) in mill.calls("client_call_id", "state = 'unknown'")}
+    assert len(billed - in_doubt) == 80
+    assert mill.calls("count(*)", "state = 'unknown' AND lane = 'bulk'") == [(0,)]
+
+
+def asked(mill: Mill, route: str, least: int) -> bool:
+    """Whether the provider has had so many requests of a kind."""
+    return [record["route"] for record in mill.books()].count(route) >= least
+
+
+def test_a_cancellation_that_is_refused_or_not_heard_is_made_again(make: Make) -> None:
+    """No row is sent another way before its batch has ended."""
+    refused = fault(28, route="cancel", first=1, status=503) + fault(34, route="cancel", rate=0.5)
+    mill = make(refused + SLOW.replace("4000", "8000"), deadline="1.5", lines=10)
+    mill.questions(20)
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 20)
+    mill.check_books()
+    assert sum(bool(record["billed"]) for record in mill.books()) == 20
+    assert mill.sim is not None
+    routes = [record["status"] for record in mill.sim.books() if record["route"] == "cancel"]
+    assert routes.count(503) >= 2
