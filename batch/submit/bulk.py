@@ -30,14 +30,14 @@ FILE_BYTES: Final = 32 << 20
 """A file is closed before it is larger than this: while it is uploaded it lies in memory."""
 FILE_LOST: Final = "file_lost"
 """Code of calls whose file was lost before it was uploaded."""
+NOT_SENT: Final = "not_sent"
+"""Code of calls whose lane was changed before their file was sent."""
 OVERDUE: Final = "batch_overdue"
 """Code of calls whose batch had not come to them in the time of `[bulk] deadline`."""
 QUEUE_FULL: Final = frozenset({"token_limit_exceeded", "request_limit_exceeded"})
 """Codes of a batch for which the provider's queue had no room."""
 STAYS: Final = QUEUE_FULL | {FILE_LOST}
 """Codes after which a row goes into another batch, also where another lane could take it: it was never offered."""
-NOT_SENT: Final = "not_sent"
-"""Code of calls whose lane was changed before their file was sent."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
 _PAGES: Final = 200
