@@ -23,7 +23,6 @@ LINES: Final[dict[str, str]] = {
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "budget": "Of check: the limits of [budget] and what is left of those that runs share. Of run and status: what is "
     "left of each.",
-    "batches": "Batch files that the provider has, each with its id, how far it is and how old; their rows wait for them.",
     "cache": "Of cost: tokens that came from the provider's cache, and what they would have cost more at the full "
     "price.",
     "calls": "How many calls ended and how: answered, refused, failed, unknown.",
