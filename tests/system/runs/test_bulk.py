@@ -43,8 +43,11 @@ Make = Callable[..., Mill]
 def make(tmp_path: Path, start: Start) -> Make:
     """A job in lane bulk, against a simulator of its own."""
 
-    def begin(scenario: str = "", *, provider: str = "glm", lines: int = 50, wait_s: float = 0.3) -> Mill:
-        mill = Mill(tmp_path / "job", start(scenario + NOW), provider=provider, lane="bulk", model=PLUS[provider])
+    def begin(
+        scenario: str = "", *, provider: str = "glm", lines: int = 50, wait_s: float = 0.3, batch_ms: int = 0
+    ) -> Mill:
+        sim = start(scenario + NOW.replace("batch_ms = [0, 0]", f"batch_ms = [{batch_ms}, {batch_ms}]"))
+        mill = Mill(tmp_path / "job", sim, provider=provider, lane="bulk", model=PLUS[provider])
         mill.more = f"[bulk]\nlines = {lines}\nwave_wait_s = {wait_s}\n"
         return mill
 
@@ -275,11 +278,12 @@ def test_another_lane_collects_what_waits_in_batches(make: Make, start: Start) -
 
 
 def test_a_night_in_which_much_goes_wrong_is_billed_as_it_is_booked_and_at_half_price(make: Make) -> None:
-    """Batches of 50, a line in fifty fails at first, one batch expires, and answers come in no order."""
+    """Batches of 50, a line in fifty fails at first, one batch expires half done, and answers come in no order."""
     mill = make(
         fault(28, route="line", rate=0.02, first=1, status=503)
         + fault(62, form="expired", rows=["wave-00002"], share=0.4),
         lines=50,
+        batch_ms=400,
     )
     mill.questions(300)
     report = mill.run()
@@ -290,6 +294,8 @@ def test_a_night_in_which_much_goes_wrong_is_billed_as_it_is_booked_and_at_half_
     states = dict(mill.calls("state, count(*)", "true GROUP BY ALL"))
     assert states["answered"] == 300
     assert states["refused"] > 0, "lines that failed"
+    undone = mill.calls("count(*)", "error_code = 'batch_expired'")
+    assert 0 < undone[0][0] < 50, "lines of the batch that expired which nobody came to"
     standard = Decimal(report.totals.total_tokens) * 5 / 1_000_000
     assert report.totals.cost == {"CNY": standard / 2}
 
