@@ -146,8 +146,9 @@ class Conclusion:
             return
         moves = call.lane == "bulk" and self._settings.lane_of(row) != "bulk"
         row.history = retry.History() if moves else row.history.after(decision, asked_s)
-        # What goes into a batch takes nothing from calls that are answered at once, so it need not leave one by one.
-        turn_s = 0.0 if self._settings.lane_of(row) == "bulk" else outage.retry_wait(now)
+        # What goes into a batch takes nothing from calls that are answered at once, so it need not leave one by one;
+        # and what a batch did not do says nothing of whether the provider answers such calls.
+        turn_s = 0.0 if "bulk" in (call.lane, self._settings.lane_of(row)) else outage.retry_wait(now)
         self.wait(row, max(decision.wait_s, turn_s))
 
     def _after_batch(self, row: Row, failure: Failure, decision: retry.Decision, *, last: bool) -> retry.Decision:
