@@ -29,6 +29,8 @@ EVENTS: Final = frozenset(
         "batch_adopted",
         "batch_refused",
         "batch_collected",
+        "batch_cancelled",
+        "batch_not_cancelled",
         "model_parked",
         "spill_lost",
         "run_awaited",
