@@ -102,6 +102,16 @@ def test_lines_that_failed_and_batches_that_expired_go_on_in_the_other_lane(make
     mill.check_books()
 
 
+def test_rows_that_a_batch_left_behind_do_not_leave_one_by_one(make: Make) -> None:
+    """Retries of calls take turns, 200 of them for more than a minute; a failed line says nothing against other calls."""
+    mill = make(fault(28, route="line", status=503) + NOW)
+    mill.questions(200)
+    assert mill.run().totals.rows_ok == 200
+    first, last = mill.calls("epoch(min(sent_at)), epoch(max(sent_at))", "lane = 'sync'")[0]
+    assert last - first < 30
+    mill.check_books()
+
+
 def test_a_row_that_may_be_tried_once_is_tried_once_in_each_lane(make: Make) -> None:
     """What a batch did not do counts as no attempt of the lane that takes over."""
     mill = make(fault(62, form="expired", rows=["wave-00000"], share=0.3) + SOON)
