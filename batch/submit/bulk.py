@@ -174,17 +174,13 @@ class BatchExchange:
     async def create(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave, made now of the file that was uploaded."""
         assert wave.file_id is not None
-        outgoing = self.files.create(wave.file_id, metadata(wave))
-        incoming = await self._exchange(wave, outgoing)
-        if isinstance(incoming, Failure):
-            return incoming
-        result = self.files.read_batch(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return await self._batch(wave, self.files.create(wave.file_id, metadata(wave)))
 
     async def find(self, wave: WaveRow) -> Batch | Failure | None:
         """The batch of a wave whose creation may have been done unheard; None when there is none.
 
-        The list is read back to the time at which the wave was written down.
+        The list is read back to the time at which the wave was written down. One that goes on for longer than anybody
+        reads says nothing: a batch that is made anew would be bought twice.
         """
         wanted, after = metadata(wave), None
         for _ in range(_PAGES):
@@ -202,28 +198,21 @@ class BatchExchange:
             oldest = batches[-1].created_s if batches else None
             if not more or (oldest is not None and oldest < wave.made_at_us / 1e6 - _EARLY_S):
                 return None
+            if batches[-1].id == after:
+                return None  # the same page again: the service does not turn pages, and has shown what it shows
             after = batches[-1].id
-        return None
+        message = f"{wave.base_url}: the list of batches goes on after {_PAGES} pages"
+        return Failure(kind="server", verdict="retry", code="endless_list", message=message)
 
     async def retrieve(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave as it stands."""
         assert wave.batch_id is not None
-        outgoing = self.files.retrieve(wave.batch_id)
-        incoming = await self._exchange(wave, outgoing)
-        if isinstance(incoming, Failure):
-            return incoming
-        result = self.files.read_batch(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return await self._batch(wave, self.files.retrieve(wave.batch_id))
 
     async def cancel(self, wave: WaveRow) -> Batch | Failure:
         """Tell the provider to cancel the batch of a wave; the batch as it stands then, which may take its time."""
         assert wave.batch_id is not None
-        outgoing = self.files.cancel(wave.batch_id)
-        incoming = await self._exchange(wave, outgoing)
-        if isinstance(incoming, Failure):
-            return incoming
-        result = self.files.read_batch(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return await self._batch(wave, self.files.cancel(wave.batch_id))
 
     async def download(self, wave: WaveRow, file_id: str, path: Path) -> Failure | None:
         """Bring a file of a wave to the disk; what is wrong, or None when it is whole.
@@ -247,6 +236,14 @@ class BatchExchange:
         except OSError as exc:
             raise refused(path, exc) from exc
         return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave, outgoing)
+
+    async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
+        """The batch that a request about a wave is answered with."""
+        incoming = await self._exchange(wave, outgoing)
+        if isinstance(incoming, Failure):
+            return incoming
+        result = self.files.read_batch(incoming)
+        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
 
     async def _exchange(self, wave: WaveRow, outgoing: Outgoing) -> Incoming | Failure:
         try:

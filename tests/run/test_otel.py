@@ -51,7 +51,7 @@ def test_what_raises_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "no spans today" in lines[0]
 
 
-def test_an_end_without_a_beginning_is_nothing(tmp_path: Path) -> None:
+def test_an_end_without_a_beginning_is_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A run that was only closed has none."""
     told = Telemetry(
         job(tmp_path),
@@ -63,6 +63,7 @@ def test_an_end_without_a_beginning_is_nothing(tmp_path: Path) -> None:
         clock=HandClock(),
     )
     told.ended("finished", 0, Totals())
+    assert not [record for record in caplog.records if "telemetry_failed" in record.getMessage()]
     told.began("run")
     told.ended("finished", None, Totals())
 

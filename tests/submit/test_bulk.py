@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import time
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 
 from batch.core.clock import Clock
 from batch.core.errors import StorageError
+from batch.core.records import Failure
 from batch.http.client import Client
 from batch.ledger.waves import LineCall, WaveRow
 from batch.providers import registry
@@ -78,6 +81,30 @@ async def test_answers_for_which_the_disk_has_no_room_are_no_whole_file(stub: St
     with pytest.raises(StorageError, match="No space left"):
         await BatchExchange(context).download(WAVE, "file-1", tmp_path / "output.jsonl")
     await wire.aclose()
+
+
+def page(*ids: str) -> bytes:
+    """A page of batches of somebody else's, made now, with more behind it."""
+    made = int(time.time())
+    listed = [{"id": name, "status": "completed", "created_at": made, "metadata": {}} for name in ids]
+    return reply(json.dumps({"object": "list", "data": listed, "has_more": True}).encode())
+
+
+@pytest.mark.parametrize(("turns", "asked"), [(True, 3), (False, 2)])
+async def test_a_list_of_batches_without_end_is_no_word_that_a_batch_is_not_there(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, turns: bool, asked: int
+) -> None:
+    """Nothing is made anew then; a service that shows its first page for ever has shown all that it shows."""
+    monkeypatch.setattr(bulk, "_PAGES", 3)
+    stub.answers = [page(f"b-{number if turns else 0}") for number in range(3)]
+    wire = Client(stub.url, call_timeout_s=20)
+    context: Any = SimpleNamespace(
+        dialect=registry.dialect("glm", base_url=stub.url, key="id123456.secret456789")[0], client_for=lambda _: wire
+    )
+    found = await BatchExchange(context).find(WAVE)
+    await wire.aclose()
+    assert isinstance(found, Failure) is turns
+    assert len(stub.exchanges) == asked
 
 
 def test_a_batch_carries_what_tells_it_from_every_other() -> None:
