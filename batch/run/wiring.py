@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -64,6 +64,9 @@ from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
 
+if TYPE_CHECKING:
+    from batch.run.fleet.crew import Crew
+
 OPEN_BYTES: Final = 64 << 20
 """Of what open rows ask, all models together; a request takes twice as much while it is on its way."""
 
@@ -85,6 +88,8 @@ class Stages(msgspec.Struct, frozen=True):
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
+    crew: Crew | None
+    """The workers; None where this process makes the exchanges itself."""
 
 
 def wire(
@@ -107,10 +112,9 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
-    context = CallContext(
-        _policy(checked),
-        checked.endpoint.dialect,
-        checked.endpoint.base_url,
+    context, crew = _context(
+        checked,
+        options,
         books=_books(checked, state, reader, ledger, learner=learning.learner),
         limiter=limiter,
         clock=clock,
@@ -145,7 +149,20 @@ def wire(
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
+        crew=crew,
     )
+
+
+def _context(checked: CheckedJob, options: RunOptions, **others: Any) -> tuple[CallContext, Crew | None]:
+    """What an attempt needs, and the workers if there are to be several; they are no more than calls at a time."""
+    endpoint, workers = checked.endpoint, min(options.workers, checked.most_calls)
+    if workers == 1:
+        return CallContext(_policy(checked), endpoint.dialect, endpoint.base_url, **others), None
+    from batch.run.fleet.context import FleetContext  # noqa: PLC0415 - hardly anybody needs it
+
+    tables = checked.job.provider
+    context = FleetContext(workers, tables, _policy(checked), endpoint.dialect, endpoint.base_url, **others)
+    return context, context.crew
 
 
 def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
