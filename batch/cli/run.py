@@ -82,8 +82,7 @@ def run(
         otel: send metrics and traces by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; no text leaves.
         otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
-        workers: so many processes of this machine make the exchanges, when one processor is too few; auto: one less
-            than there are processors. Answers, books and limits stay the same.
+        workers: so many processes exchange requests and answers; auto: one less than this machine has processors.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """

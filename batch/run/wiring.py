@@ -10,13 +10,12 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from batch.core.clock import Clock
 from batch.core.records import RowRequest
-from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
 from batch.ledger.copies import CopiesReader
@@ -35,6 +34,7 @@ from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
 from batch.run.bulk import Bulk
 from batch.run.bulk_lines import Lines
+from batch.run.calling import context_of
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
@@ -58,7 +58,6 @@ from batch.submit.bulk import BatchExchange
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
-from batch.submit.policy import Policy
 from batch.submit.polls import Polls
 from batch.submit.rows import Row
 from batch.tokens.learner import Learner
@@ -112,14 +111,15 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
-    context, crew = _context(
+    context, crew = context_of(
         checked,
-        options,
+        start,
+        workers=options.workers,
+        wire_log=options.wire_log,
         books=_books(checked, state, reader, ledger, learner=learning.learner),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
-        wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
@@ -151,18 +151,6 @@ def wire(
         learning=learning,
         crew=crew,
     )
-
-
-def _context(checked: CheckedJob, options: RunOptions, **others: Any) -> tuple[CallContext, Crew | None]:
-    """What an attempt needs, and the workers if there are to be several; they are no more than calls at a time."""
-    endpoint, workers = checked.endpoint, min(options.workers, checked.most_calls)
-    if workers == 1:
-        return CallContext(_policy(checked), endpoint.dialect, endpoint.base_url, **others), None
-    from batch.run.fleet.context import FleetContext  # noqa: PLC0415 - hardly anybody needs it
-
-    tables = checked.job.provider
-    context = FleetContext(workers, tables, _policy(checked), endpoint.dialect, endpoint.base_url, **others)
-    return context, context.crew
 
 
 def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
@@ -341,20 +329,3 @@ def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evid
 
 def _polls(reader: LedgerReader, ledger: Ledger, clock: Clock) -> Polls:
     return Polls(clock, kept=reader.meta(polls.KEY), keep=partial(ledger.note, polls.KEY))
-
-
-def _policy(checked: CheckedJob) -> Policy:
-    limits = checked.job.limits
-    return Policy(
-        checked.job.model.provider,
-        checked.tools.schemas(),
-        limits.call_timeout_s,
-        limits.first_chunk_timeout_s,
-        limits.idle_timeout_s,
-        never_sent=checked.endpoint.service.never_send,
-        asking=checked.asking,
-    )
-
-
-def _wire_log(checked: CheckedJob, start: RunStart, clock: Clock) -> WireLog:
-    return WireLog(checked.folder.wire, start.run, base_url=checked.endpoint.base_url, clock=clock)

@@ -223,7 +223,7 @@ class CallContext:
     def carry(
         self,
         row: Row,  # noqa: ARG002 - a fleet looks at it, as at the call
-        call: OpenCall,  # noqa: ARG002
+        call: OpenCall,  # noqa: ARG002 - likewise
         outgoing: Outgoing,
         stream: Stream | None,
     ) -> Coroutine[Any, Any, Incoming]:

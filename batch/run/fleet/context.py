@@ -7,25 +7,28 @@ and an answer that comes after all is booked as a further record of its call, wh
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import anyio
 import msgspec
 
+from batch.core.clock import Clock
 from batch.core.errors import StorageError
 from batch.core.logs import logger
 from batch.core.records import Accepted, Failure, Incoming, Outgoing, Reply
 from batch.http.client import Client
+from batch.http.wirelog import WireLog
 from batch.job.providers import ProviderSpec
 from batch.ledger.late import late_call
 from batch.limits.lease import Lease
-from batch.providers.base import Dialect
+from batch.limits.limiter import Limiter
+from batch.providers.registry import Endpoint
 from batch.providers.stream import Stream
 from batch.run.fleet.crew import Crew, WorkerLost
 from batch.run.fleet.messages import Done, Hello
 from batch.run.fleet.remote import FarClient, FarStream
 from batch.submit.attempt import CallContext
-from batch.submit.call_ids import LATE
+from batch.submit.books import Books
+from batch.submit.call_ids import LATE, CallIds
 from batch.submit.policy import Policy
 from batch.submit.results import masked_result, record_of
 from batch.submit.rows import OpenCall, Row
@@ -44,38 +47,53 @@ class FleetContext(CallContext):
     """The context of a run with workers.
 
     Args:
-        workers: how many.
-        tables: the job's own providers.
-        policy: see `CallContext`, as all others.
-        dialect: likewise.
-        base_url: likewise.
-        others: likewise, by name.
+        fleet: how many workers, and the job's own providers.
+        policy: as for `CallContext`, like all that follow.
+        endpoint: where requests go, and how they are written.
+        books: where calls are booked.
+        limiter: when they may leave.
+        clock: for every time in the books.
+        ids: for new calls.
+        wire_log: is told of every exchange.
     """
 
     streams: type[Stream] = FarStream
 
     def __init__(
         self,
-        workers: int,
-        tables: dict[str, ProviderSpec],
+        fleet: tuple[int, dict[str, ProviderSpec]],
         policy: Policy,
-        dialect: Dialect,
-        base_url: str,
-        **others: Any,
+        endpoint: Endpoint,
+        *,
+        books: Books,
+        limiter: Limiter,
+        clock: Clock,
+        ids: CallIds,
+        wire_log: WireLog | None = None,
     ) -> None:
+        workers, tables = fleet
         hello = Hello(
             0,
             policy.provider,
             {name: keyless(table) for name, table in tables.items()},
-            base_url,
+            endpoint.base_url,
             policy.call_timeout_s,
             policy.first_chunk_timeout_s,
             policy.idle_timeout_s,
-            keep_raw=others["wire_log"] is not None,
+            keep_raw=wire_log is not None,
         )
-        self.crew = Crew(workers, hello, clock=others["clock"], late=self._late)
+        self.crew = Crew(workers, hello, clock=clock, late=self._late)
         self._lost: dict[int, _Lost] = {}
-        super().__init__(policy, dialect, base_url, **others)
+        super().__init__(
+            policy,
+            endpoint.dialect,
+            endpoint.base_url,
+            books=books,
+            limiter=limiter,
+            clock=clock,
+            ids=ids,
+            wire_log=wire_log,
+        )
 
     def client_for(self, base_url: str | None) -> Client:
         """The client for a base URL, whose exchanges are made by the workers."""
@@ -123,13 +141,13 @@ class FleetContext(CallContext):
             logger().warning("late_task", row_id=lost.call.row_id, task_id=result.task_id)
 
     def _read(self, call: OpenCall, done: Done) -> Reply | Accepted | Failure | None:
-        result: Reply | Accepted | Failure | None = None
         if done.stream is not None:
-            result = done.stream.reply
-        elif done.incoming is not None:
-            task = call.lane == "task"
-            result = self.dialect.read_submit(done.incoming) if task else self.dialect.read_chat(done.incoming)
-        return result if result is None else masked_result(result)
+            return None if done.stream.reply is None else masked_result(done.stream.reply)
+        if done.incoming is None:
+            return None
+        if call.lane == "task":
+            return masked_result(self.dialect.read_submit(done.incoming))
+        return masked_result(self.dialect.read_chat(done.incoming))
 
     async def _book_late(self, lost: _Lost, reply: Reply) -> None:
         row, call = lost.row, lost.call

@@ -1,7 +1,7 @@
 """The workers of one run, as the core sees them: who there is, who gets which errand, and who is lost.
 
-Owns the incarnations of workers with their epochs, and every errand that somebody waits for: each is answered, or raises
-`WorkerLost`, on every path. What an answer means, and what follows from a loss, it does not know.
+Owns the incarnations of workers with their epochs, and every errand that somebody waits for: each is answered, or
+raises `WorkerLost`, on every path. What an answer means, and what follows from a loss, it does not know.
 """
 
 from __future__ import annotations

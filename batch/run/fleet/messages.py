@@ -111,7 +111,6 @@ ToWorker = Hello | Take | Cancel | Leave
 ToCore = Report | Alive
 
 
-
 def _plain(value: Any) -> str:
     """A key as the text that it is, for it goes out in the headers of an errand: over a line that is ours alone."""
     if isinstance(value, str):

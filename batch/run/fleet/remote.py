@@ -6,7 +6,7 @@ own, very large ones, and all of them once there are no workers any more. It boo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from batch.core.errors import WireError
 from batch.core.records import Failure, Incoming, Outgoing, Reply
@@ -14,9 +14,6 @@ from batch.http.client import Client
 from batch.providers.stream import Stream
 from batch.run.fleet.crew import Crew, WorkerLost
 from batch.run.fleet.messages import Done, StreamEnd
-
-if TYPE_CHECKING:
-    from batch.http.answer import Taker
 
 LARGEST: Final = 8 << 20
 """Bytes of a request that is handed to a worker; copying a larger one costs more than sending it."""
@@ -68,7 +65,7 @@ class FarClient(Client):
         super().__init__(base_url, call_timeout_s=call_timeout_s)
         self._crew = crew
 
-    async def exchange(self, outgoing: Outgoing, *, stream: Taker | None = None) -> Incoming:
+    async def exchange(self, outgoing: Outgoing, *, stream: Any = None) -> Incoming:
         """Send one request and return its whole answer, whatever its status; see `Client`.
 
         A poll whose worker is lost is made by another one: it buys nothing.
