@@ -7,9 +7,10 @@ raises `WorkerLost`, on every path. What an answer means, and what follows from 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 import msgspec
@@ -35,6 +36,18 @@ STARTS: Final = 5
 """Workers in a row that ended without one answer; then there is no further one."""
 START_S: Final = 60.0
 """How long a process may take until it is ready; on a machine that is busy, loading takes its time."""
+
+
+class Started(Protocol):
+    """A worker that has begun to start, wherever it is; see `process.WorkerProcess`."""
+
+    line: socket.socket
+
+    def how_it_ended(self) -> str:
+        """In words, once its line has ended."""
+
+    def end(self) -> None:
+        """End it, whatever it is doing."""
 
 
 class WorkerLost(WireError):
@@ -69,7 +82,7 @@ class Member:
     def __init__(
         self,
         epoch: int,
-        process: WorkerProcess,
+        process: Started,
         told: Callable[[Member, messages.ToCore], None],
         ended: Callable[[Member], None],
         now: float,
@@ -118,6 +131,7 @@ class Crew:
         hello: what each of them works with.
         clock: for all times.
         late: called with what a worker reports whose epoch is over, by ticket.
+        begin: starts a worker; it may raise OSError.
     """
 
     def __init__(
@@ -127,11 +141,13 @@ class Crew:
         *,
         clock: Clock,
         late: Callable[[int, messages.Done], None] = lambda *_: None,
+        begin: Callable[[], Started] = WorkerProcess,
     ) -> None:
         self._size = size
         self._hello = hello
         self._clock = clock
         self._late = late
+        self._begin = begin
         self._epochs = count(1)
         self._tickets = count(1)
         self.members: list[Member] = []
@@ -243,7 +259,7 @@ class Crew:
         """Keep one worker: start another when its epoch is over."""
         while not self.given_up:
             try:
-                process = WorkerProcess()
+                process = self._begin()
             except OSError as error:
                 self._give_up(f"no process can be started: {error}")
                 return
