@@ -176,7 +176,7 @@ def workers_of(given: Any, *, option: str) -> int:
         RefusedToStart: it is none of these.
     """
     if given == "auto":
-        return max(1, processors() - 1)
+        return min(max(1, processors() - 1), MOST_WORKERS)
     text = str(given).strip()
     if not isinstance(given, bool) and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS:
         return int(text)

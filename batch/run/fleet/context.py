@@ -7,6 +7,7 @@ and an answer that comes after all is booked as a further record of its call, wh
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
 import anyio
 import msgspec
@@ -23,7 +24,7 @@ from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from batch.providers.registry import Endpoint
 from batch.providers.stream import Stream
-from batch.run.fleet.crew import Crew, WorkerLost
+from batch.run.fleet.crew import LOOK_S, Crew, WorkerLost
 from batch.run.fleet.messages import Done, Hello
 from batch.run.fleet.remote import FarClient, FarStream
 from batch.submit.attempt import CallContext
@@ -32,6 +33,9 @@ from batch.submit.call_ids import LATE, CallIds
 from batch.submit.policy import Policy
 from batch.submit.results import masked_result, record_of
 from batch.submit.rows import OpenCall, Row
+
+UNKNOWN_S: Final = 30.0
+"""How long an exchange is believed to take at most while none was answered."""
 
 
 class _Lost(msgspec.Struct, eq=False):
@@ -120,13 +124,18 @@ class FleetContext(CallContext):
             # Before the call is booked, so that its slot is never free in between.
             slot = self.limiter.adopt(call.model)
             self._lost[lost.ticket] = _Lost(row, call, slot)
-            longest_s = min(self.crew.longest_s or self.policy.call_timeout_s, self.policy.call_timeout_s)
-            self.crew.start(self._free_later, slot, longest_s - (self.clock.monotonic() - call.started))
+            self.crew.start(self._free_later, slot, call.started)
             raise
 
-    async def _free_later(self, slot: Lease, seconds: float) -> None:
-        await self.clock.sleep(max(0.0, seconds))
-        slot.release()
+    async def _free_later(self, slot: Lease, left_at: float) -> None:
+        """Keep a slot for as long as exchanges of this run take at most, as far as is known by then."""
+        while slot.open:
+            most_s = min(self.crew.longest_s or UNKNOWN_S, self.policy.call_timeout_s)
+            left_s = left_at + most_s - self.clock.monotonic()
+            if left_s <= 0:
+                slot.release()
+            else:
+                await self.clock.sleep(min(left_s, LOOK_S))
 
     def _late(self, ticket: int, done: Done) -> None:
         """A worker whose epoch is over reports what came of one of its calls."""
@@ -138,7 +147,7 @@ class FleetContext(CallContext):
         if isinstance(result, Reply):
             self.crew.start(self._book_late, lost, result)
         elif isinstance(result, Accepted):
-            logger().warning("late_task", row_id=lost.call.row_id, task_id=result.task_id)
+            logger().warning("task_came_late", row_id=lost.call.row_id, task_id=result.task_id)
 
     def _read(self, call: OpenCall, done: Done) -> Reply | Accepted | Failure | None:
         if done.stream is not None:
@@ -166,7 +175,7 @@ class FleetContext(CallContext):
         with anyio.CancelScope(shield=True), suppress(StorageError):  # the ledger itself ends the run
             await self.ledger.execute(late_call(row.pending, number, record))
         self._books.totals.add_call(record)
-        logger().warning("late_answer", row_id=call.row_id, call_id=call.call_id)
+        logger().warning("answer_came_late", row_id=call.row_id, call_id=call.call_id)
         if self.observer is not None:
             self.observer.booked(row, record)
 

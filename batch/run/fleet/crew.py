@@ -7,6 +7,7 @@ raises `WorkerLost`, on every path. What an answer means, and what follows from 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -29,6 +30,9 @@ from batch.submit.results import ENDED, STOPPED
 
 SILENT_S: Final = 5.0
 """A worker that says nothing for so long is over."""
+QUIET_S: Final = 2.0
+"""One that says nothing for so long gets errands only when all others are as quiet."""
+QUIET: Final = 1 << 30  # more than anybody has to do
 LOOK_S: Final = 0.5
 LATE_LOOK_S: Final = 1.0
 """When the core itself looks so much too late, it was stopped, and knows nothing of how long others were silent."""
@@ -177,11 +181,11 @@ class Crew:
             WireError: no worker sent it in time; `WorkerLost` when its worker is gone.
         """
         departed_at = self._clock.monotonic()
-        member = self._freest()
+        member = self._freest(departed_at)
         if member is None:
             with anyio.move_on_after(VALID_S):
                 await self._someone.wait()
-            if (member := self._freest()) is None:
+            if (member := self._freest(departed_at)) is None:
                 raise not_taken()
         ticket = next(self._tickets)
         errand = messages.Errand(
@@ -198,12 +202,15 @@ class Crew:
                 member.answered, self._fruitless = True, 0
         return done
 
-    def _freest(self) -> Member | None:
-        """The worker that has the least to do, of those that are there."""
+    def _freest(self, now: float) -> Member | None:
+        """The worker that has the least to do, of those that are there and, if possible, were heard of lately."""
         best: Member | None = None
+        least = math.inf
         for member in self.members:
-            if member.ready and (best is None or len(member.waiting) < len(best.waiting)):
-                best = member
+            if member.ready:
+                load = len(member.waiting) + (QUIET if now - member.heard_at > QUIET_S else 0)
+                if load < least:
+                    best, least = member, load
         return best
 
     def _told(self, member: Member, message: messages.ToCore) -> None:
@@ -225,6 +232,9 @@ class Crew:
             waiter = member.waiting.pop(ticket, None)
             if waiter is not None and not waiter.done():
                 waiter.set_exception(not_taken())
+            elif ticket in member.lost:
+                member.lost.discard(ticket)
+                asyncio.get_running_loop().call_soon(self._late, ticket, messages.Done(ticket))
 
     # -- workers ------------------------------------------------------------------------------------------------------
 

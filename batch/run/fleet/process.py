@@ -17,8 +17,10 @@ from typing import Final
 _BOOT: Final = (
     "import json, sys\n"
     "sys.path[:] = json.loads(sys.argv[1])\n"
+    "from batch.core import process\n"
+    "process.die_with_parent(int(sys.argv[3]))\n"  # before all that takes time
     "from batch.run.fleet.worker_main import main\n"
-    "main(int(sys.argv[2]), int(sys.argv[3]))\n"
+    "main(int(sys.argv[2]))\n"
 )
 END_S: Final = 0.1
 """How long a process may take to end whose line has ended."""

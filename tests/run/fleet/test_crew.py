@@ -165,12 +165,8 @@ def test_an_errand_tells_when_it_departed_and_where_it_goes() -> None:
         world.ask(1)
         await world.until(lambda: bool(world.peers[0].errands))
         (errand,) = world.peers[0].errands
-        assert (errand.departed_at, errand.base_url, errand.path, errand.body) == (
-            pytest.approx(at),
-            "http://h/v4",
-            "/chat",
-            b"{}",
-        )
+        assert errand.departed_at == pytest.approx(at)
+        assert (errand.base_url, errand.path, errand.body) == ("http://h/v4", "/chat", b"{}")
 
     with_crew(test, size=1)
 

@@ -16,7 +16,7 @@ from batch.run.fleet.worker import VALID_S, FarEnd
 from tests.support.stub import Exchange, Stub, reply
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":%s}]}\n\n'
-STREAM = CHUNK % (b"Hel", b"null") + CHUNK % (b"lo", b'"stop"') + b"data: [DONE]\n\n"
+STREAM = CHUNK % (b"Good ", b"null") + CHUNK % (b"day", b'"stop"') + b"data: [DONE]\n\n"
 
 
 class Near:
@@ -137,7 +137,7 @@ def test_a_stream_is_put_together_where_it_arrives() -> None:
         end = near.done[1].stream
         assert end is not None
         assert end.reply is not None
-        assert (end.reply.content, end.reply.finish_reason, end.received) == ("Hello", "stop", STREAM)
+        assert (end.reply.content, end.reply.finish_reason, end.received) == ("Good day", "stop", STREAM)
         near.say(messages.Take([near.errand(2, streamed=True)]))
         await near.until(lambda: 2 in near.done)
         refused = near.done[2]
