@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from batch.cli.text import Unread, columns, is_gone, say, wrapped
-from batch.core import errors, openfiles, process
+from batch.core import errors, openfiles, process, versions
 from batch.core.errors import BatchError
 from batch.core.plain import clean
 
@@ -192,12 +192,7 @@ def _debugs() -> bool:
 
 
 def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("promptmill")
-    except metadata.PackageNotFoundError:
-        return "unknown: not installed, run from a checkout"
+    return versions.installed("promptmill") or "unknown: not installed, run from a checkout"
 
 
 def _command(given: Sequence[str]) -> str | None:
