@@ -260,7 +260,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Sums(msgspec.Struct, array_like=True):
-    """Running totals over the calls of one row; a sum of tokens is None until one call's tokens are known."""
+    """Running totals over the calls of one row; what is known of none but refused calls is None."""
 
     calls: int = 0
     unknown_calls: int = 0
@@ -289,15 +289,7 @@ class Sums(msgspec.Struct, array_like=True):
             self.first_sent_at_us = call.sent_at_us
         if call.answered_at_us is not None:
             self.last_answer_us = call.answered_at_us
-        if call.usage is not None:
-            usage = call.usage
-            self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
-            self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
-            self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
-            if usage.cached_tokens is not None:
-                self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
-            if usage.reasoning_tokens is not None:
-                self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
+        self._add_tokens(call)
         if call.cost is not None and call.currency is not None:
             self.cost = (self.cost or 0) + call.cost
             self.currency = call.currency
@@ -305,6 +297,27 @@ class Sums(msgspec.Struct, array_like=True):
             # What was refused costs nothing in no currency: that makes no zero of what is not known beside it.
             lost = call.cost is None or (self.cost is None and self.calls > 1)
             self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
+
+    def _add_tokens(self, call: Call) -> None:
+        usage = call.usage
+        if usage is not None and usage == NO_USAGE and call.state != "answered":
+            if self.calls == 1:
+                self.prompt_tokens = self.completion_tokens = self.total_tokens = 0
+                self.cached_tokens = self.reasoning_tokens = 0
+            return
+        if not (self.prompt_tokens or self.completion_tokens):
+            # The zeros of refused calls are no word on a call that was not refused.
+            self.prompt_tokens = self.completion_tokens = self.total_tokens = None
+            self.cached_tokens = self.reasoning_tokens = None
+        if usage is None:
+            return
+        self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
+        self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
+        self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
+        if usage.cached_tokens is not None:
+            self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
+        if usage.reasoning_tokens is not None:
+            self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

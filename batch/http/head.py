@@ -7,11 +7,11 @@ sends nothing.
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from batch.core import versions
 from batch.http import urls
 from batch.http.faults import NotSent
 
@@ -51,7 +51,7 @@ class Heads:
 
     def __init__(self, base: Url) -> None:
         self._base = base
-        self.common = (("Host", base.server), ("User-Agent", f"promptmill/{_version()}"))
+        self.common = (("Host", base.server), ("User-Agent", f"promptmill/{versions.installed('promptmill') or '0'}"))
         """What every request says of itself."""
         self._begun: dict[tuple[str, bool, bool, Headers], Sealed] = {}
 
@@ -103,10 +103,3 @@ def _line(name: str, value: str) -> bytes:
     if not line.isascii():
         raise NotSent(f"the request header {name!r} holds other characters than ASCII")
     return line.encode("ascii") + b"\r\n"
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("promptmill")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "0"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from typing import Any, Final
 
 import apsw
 import msgspec
 
+from batch.core import versions
 from batch.core.clock import iso
 from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_WAITING, BatchError
 from batch.job.job import Job
@@ -46,7 +46,7 @@ RUN_FILE: Final[dict[str, str]] = {
     "totals": "Counts and sums of its rows and calls: promptmill explain totals.",
     "table": "rows of the whole table; permanent and retryable: how many of them failed for good, or for a passing "
     "reason.",
-    "versions": "Of promptmill and of what it stands on.",
+    "versions": "Of promptmill and of what it stands on; null where a package is not installed.",
 }
 """What each key of a run's file means, for people."""
 
@@ -185,9 +185,9 @@ def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dic
         "totals": (row.totals if end is None else end.totals).public(),
         "table": {"rows": reader.table_rows(), "permanent": permanent, "retryable": retryable},
         "versions": {
-            "promptmill": metadata.version("promptmill"),
+            "promptmill": versions.installed("promptmill"),
             "python": platform.python_version(),
-            "pyarrow": metadata.version("pyarrow"),
+            "pyarrow": versions.installed("pyarrow"),
             "sqlite": apsw.sqlite_lib_version(),
         },
     }

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from batch.core import exactjson
 from batch.core.canonical import without_surrogates
 from batch.core.errors import BatchError, OutputError, StorageError
 from batch.report import bundle
@@ -254,6 +255,6 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _encoded(value: Any) -> bytes:
     try:
-        return msgspec.json.encode(value, enc_hook=str)
+        return exactjson.encoded(value)
     except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 cannot carry
-        return msgspec.json.encode(without_surrogates(msgspec.to_builtins(value, enc_hook=str)))
+        return exactjson.encoded(without_surrogates(exactjson.builtins(value)))
