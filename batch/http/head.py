@@ -27,7 +27,7 @@ KEPT: Final = 64
 """Beginnings that are kept: every poll has a path of its own, and tokens change; what is in use comes back at once."""
 
 
-class Sealed(msgspec.Struct, frozen=True):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """The bytes of a request. No repr shows them: in a frame they would show the key in a traceback with locals."""
 
     data: bytes

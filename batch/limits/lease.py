@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S: Final = 1.0  # a stale lease waits at most so long before it asks its budgets again
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease(msgspec.Struct, eq=False, gc=False):
     """The right to send one call, and the slot it takes. Give it back once; a second time is harmless."""
 
     limiter: Limiter
