@@ -112,7 +112,6 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
         )
         for work_id, row in enumerate(plan.rows, plan.first_work)
     ]
-    places = [(row.row_id, row.variant, row.row_number, row.part) for row in plan.rows]
     met = [(row_id, *found) for row_id, found in plan.seen.items()]
 
     def change(db: apsw.Connection) -> InLedger:
@@ -129,7 +128,6 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
                 "VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
                 rows,
             )
-            db.executemany("INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) VALUES(?,?,?,?)", places)
             adopted = _adopt_held(db, plan)
             if shared:
                 waiting = copies.share(db, _keys(plan))
