@@ -122,6 +122,7 @@ def wire(
     turns = _tool_turns(checked, tools, reader, ledger)
     in_doubt = Effects(reader, ledger).in_doubt
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
+    resumer.requests_of = None if collecting else next(iter(feeders.values())).requests
     adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
