@@ -28,6 +28,7 @@ from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
+from batch.limits.sharing import Sharing
 from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
@@ -47,6 +48,7 @@ from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.settings import settings_of
+from batch.run.sharing import shared_budgets
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -85,6 +87,8 @@ class Stages(msgspec.Struct, frozen=True):
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
+    sharing: Sharing
+    """What it has of the budgets that other jobs use, too."""
 
 
 def wire(
@@ -146,6 +150,7 @@ def wire(
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
+        sharing=shared_budgets(checked, limiter, stack),
     )
 
 
