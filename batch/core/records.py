@@ -300,24 +300,21 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
 
     def _add_tokens(self, call: Call) -> None:
         usage = call.usage
-        if usage is not None and usage == NO_USAGE and call.state != "answered":
-            if self.calls == 1:
-                self.prompt_tokens = self.completion_tokens = self.total_tokens = 0
-                self.cached_tokens = self.reasoning_tokens = 0
+        refused = usage == NO_USAGE and call.state != "answered"
+        if refused and self.calls > 1:
             return
-        if not (self.prompt_tokens or self.completion_tokens):
+        if not refused and not (self.prompt_tokens or self.completion_tokens):
             # The zeros of refused calls are no word on a call that was not refused.
             self.prompt_tokens = self.completion_tokens = self.total_tokens = None
             self.cached_tokens = self.reasoning_tokens = None
-        if usage is None:
-            return
-        self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
-        self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
-        self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
-        if usage.cached_tokens is not None:
-            self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
-        if usage.reasoning_tokens is not None:
-            self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
+        if usage is not None:
+            self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
+            self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
+            self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
+            if usage.cached_tokens is not None:
+                self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
+            if usage.reasoning_tokens is not None:
+                self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -351,10 +348,3 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
     keeps_answer: bool = False
     """Whether no answer of now says the label, so that the one that stands in the table stays there."""
-
-
-class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a row stands for ever: its number in the table and the part that holds it."""
-
-    row_number: int
-    part: int
