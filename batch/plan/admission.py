@@ -73,11 +73,6 @@ class RangePlan(msgspec.Struct, frozen=True):
         where = row.row_number, row.part, row.fingerprint, row.variant_no
         return self.first_work + place, self.range, row.idx, row.row_id, row.variant, *where, None
 
-    @property
-    def to_send(self) -> int:
-        """Rows that will be asked."""
-        return sum(row.state == 0 for row in self.rows)
-
 
 class InLedger(NamedTuple):
     """What became of the rows of a range that was made durable, by their work numbers."""

@@ -31,6 +31,7 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
+from batch.labels.samples import NO_SAMPLES
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
@@ -70,13 +71,7 @@ class _Found(msgspec.Struct):
     """By model, how many bytes of that may still be kept."""
 
     def add(self, row: Admitted, variant: Variant, request: RowRequest | None) -> None:
-        """Take up a row.
-
-        Args:
-            row: the row.
-            variant: in which it is asked.
-            request: what it asks; None when it is not asked.
-        """
+        """Take up a row in one variant; `request` is what it asks, None when it is not asked."""
         self.rows.append(row)
         packed = None
         if request is not None and self.rooms.get(variant.model, 0) > 0:
@@ -223,7 +218,7 @@ class Planner:
         while not self._stopped() and (batch := self._reader.read(READ_ROWS, READ_BYTES)) is not None:
             known = identify(batch, self._job.input, seen, self._ledger)
             entries = self._ledger.entries([row.row_id for row in known])
-            for index, (row_id, fault, met) in enumerate(known):
+            for index, (row_id, fault, met, _) in enumerate(known):
                 seen.update(met)
                 if any(self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants):
                     yield row_id
@@ -248,10 +243,10 @@ class Planner:
         known = identify(batch, self._job.input, found.seen, self._ledger)
         entries = self._ledger.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
-        hashes = contents(batch, self._outputs)
-        planned = found.planned
+        hashes = contents(batch, self._outputs, [row.form for row in known])
+        planned, carried, numbers = found.planned, self._carried, found.numbers
         chosen: list[int] = []
-        for index, (row_id, fault, met) in enumerate(known):
+        for index, (row_id, fault, met, _) in enumerate(known):
             if self._enough(planned):
                 # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
                 # another limit or none.
@@ -260,28 +255,33 @@ class Planner:
             planned.read += 1
             if self._sample is not None and row_id not in self._sample:
                 continue
-            place = places.get(row_id, (found.numbers.row_number, self._numbers.part))
-            idx, first = spilled_rows(found.rows), len(found.rows)
+            place = places.get(row_id) or (numbers.row_number, self._numbers.part)
+            idx, content = spilled_rows(found.rows), hashes[index]
+            added = asks = False
             for variant in self._variants:
-                if (row_id, variant.name) in self._carried:
+                name = variant.name
+                if carried and (row_id, name) in carried:
                     continue
-                entry = entries.get((row_id, variant.name))
+                entry = entries.get((row_id, name))
                 asked = _asked(variant, entry, batch, index, fault)
-                needs = self._needs(entry, asked.fingerprint, hashes[index], planned)
-                if needs == "learned":
-                    found.known.append((row_id, variant.name, hashes[index]))
-                elif needs != "nothing":
-                    outcome = self._unaskable(variant, asked) if needs == "asked" else None
-                    who = (row_id, variant.name, variant.number, idx)
-                    refreshed = needs == "refreshed"
-                    had = samples_had(entry, asked.fingerprint, self._job.labels)
-                    row = Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, had, refreshed)
-                    found.add(row, variant, asked.request if row.state == 0 else None)
-            added = found.rows[first:]
+                needs = self._needs(entry, asked.fingerprint, content, planned)
+                if needs == "asked":
+                    added = asks = True
+                    outcome = None if asked.fault is None else self._unaskable(variant, asked, asked.fault)
+                    had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
+                    who = (row_id, name, variant.number, idx)
+                    row = Admitted(*who, *place, asked.fingerprint, content, outcome, had)
+                    found.add(row, variant, asked.request if outcome is None else None)
+                elif needs == "refreshed":
+                    added = True
+                    who = (row_id, name, variant.number, idx)
+                    found.add(Admitted(*who, *place, asked.fingerprint, content, refreshed=True), variant, None)
+                elif needs == "learned":
+                    found.known.append((row_id, name, content))
             if added:
                 chosen.append(index)
-                planned.source_rows += not all(row.refreshed for row in added)
-                found.numbers.row_number += row_id not in places
+                planned.source_rows += asks
+                numbers.row_number += row_id not in places
         return chosen, len(known)
 
     def _enough(self, planned: Planned) -> bool:
@@ -306,9 +306,11 @@ class Planner:
             content: the hash of its output columns now.
             planned: where it is counted.
         """
-        kind = kind_of(entry, fingerprint, self._job.labels)
+        kind = "new" if entry is None else kind_of(entry, fingerprint, self._job.labels)
         if kind in self._kinds:
-            planned.new += kind == "new"
+            if kind == "new":  # nearly all rows of nearly all runs
+                planned.new += 1
+                return "asked"
             planned.changed += kind == "changed"
             planned.retried += kind in ("failed", "permanent")
             planned.short += kind == "short"
@@ -322,10 +324,8 @@ class Planner:
         planned.unchanged += kind is None and not refreshed
         return "refreshed" if refreshed else "learned" if entry.content is None else "nothing"
 
-    def _unaskable(self, variant: Variant, asked: Question) -> Outcome | None:
-        """The outcome of a row that cannot be asked; None of one that can."""
-        if (fault := asked.fault) is None:
-            return None
+    def _unaskable(self, variant: Variant, asked: Question, fault: Failure) -> Outcome:
+        """The outcome of a row that cannot be asked."""
         return Outcome(
             status="failed",
             sums=asked.sums,
