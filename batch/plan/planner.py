@@ -17,7 +17,7 @@ row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import pyarrow as pa
@@ -37,7 +37,7 @@ from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
-from batch.plan.kinds import kind_of, samples_had
+from batch.plan.kinds import Needs, kind_of, samples_had
 from batch.plan.numbers import Least, Numbers
 from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
@@ -45,14 +45,13 @@ from batch.prompts.variants import Packed, Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
+FIRST_ROWS: Final = 500
+"""Rows of the first range of a process: they are sent while the other rows of their part are planned."""
 READ_ROWS: Final = 1_000
 READ_BYTES: Final = 2 << 20
 """Of the source, read at once: in memory they lie several times, as text, as values and as columns."""
 KEPT_ROW_BYTES: Final = 16 << 10
 """A row whose messages are larger is rendered again: that costs little beside sending it, and keeping it would not."""
-
-Needs = Literal["asked", "refreshed", "learned", "nothing"]
-"""What a row needs: an answer; its columns written as they are now; the index to learn what they are; nothing."""
 
 
 class _Found(msgspec.Struct):
@@ -110,6 +109,10 @@ class Planner:
         self._sample: frozenset[str] | None = None
         self._kinds = ORDINARY
         self._stopped: Callable[[], bool] = lambda: False
+        # Rows of a batch are sent together, and a small part is planned at once.
+        self._begins_small = job.output.rows_per_part > 2 * FIRST_ROWS and "bulk" not in job.model.lanes
+        self._in_part = 0
+        """Rows of the source that the part of the next range has from the one before."""
 
     def stop_when(self, stopped: Callable[[], bool]) -> None:
         """Ask this between batches of rows, from the thread that reads, and read no further once it is true."""
@@ -158,16 +161,13 @@ class Planner:
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
         rows = found.rows
+        most = FIRST_ROWS if self._begins_small else self._job.output.rows_per_part - self._in_part
         scanned = size = 0
         try:
-            while (
-                (taken_in := spilled_rows(rows)) < self._job.output.rows_per_part
-                and size < RANGE_BYTES
-                and scanned < SCAN_ROWS
-            ):
+            while (taken_in := spilled_rows(rows)) < most and size < RANGE_BYTES and scanned < SCAN_ROWS:
                 if self._enough(planned) or self._stopped():
                     break
-                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in), READ_BYTES)
+                batch = self._reader.read(min(READ_ROWS, most - taken_in), READ_BYTES)
                 if batch is None:
                     planned.complete = True
                     break
@@ -191,7 +191,8 @@ class Planner:
     def _plan(self, found: _Found, spill: tuple[int, bytes] | None) -> RangePlan:
         """The plan of what was found; the next one goes on behind it."""
         numbers, rows = self._numbers, found.rows
-        new_part = any(row.part == numbers.part for row in rows)
+        new_part = self._in_part > 0 or any(row.part == numbers.part for row in rows)
+        goes_on = self._begins_small and new_part and not (found.planned.complete or self._enough(found.planned))
         plan = RangePlan(
             range=numbers.range,
             first_work=numbers.work_id,
@@ -203,13 +204,15 @@ class Planner:
             planned=found.planned,
             next_row_number=found.numbers.row_number,
             next_part=numbers.part + new_part,
+            goes_on=goes_on,
             spill=spill,
             requests=found.requests,
         )
         self._planned = found.planned
-        self._numbers = Numbers(
-            found.numbers.row_number, plan.next_part, numbers.range + bool(rows), numbers.work_id + len(rows)
-        )
+        part = plan.part if goes_on else plan.next_part
+        self._numbers = Numbers(found.numbers.row_number, part, numbers.range + bool(rows), numbers.work_id + len(rows))
+        self._in_part = spilled_rows(rows) if goes_on else 0
+        self._begins_small = self._begins_small and not rows
         return plan
 
     def candidates(self) -> Iterator[str]:
