@@ -72,8 +72,15 @@ class Lease(msgspec.Struct, eq=False, gc=False):
         if self.slice is not None and self.model.shared is not None:
             self.model.shared.settle(self.slice, amount)
 
+    def may_depart(self) -> bool:
+        """Whether the bytes of the call may leave at once, which they nearly always may; if not, await `depart`."""
+        limiter, model = self.limiter, self.model
+        if model.rates.requests.per_minute is not None or limiter.rates.requests.per_minute is not None:
+            return False
+        return limiter.clock.monotonic() - self.granted_at <= GRANT_S
+
     async def depart(self) -> None:
-        """Return when the bytes of the call may leave: nearly always at once.
+        """Return when the bytes of the call may leave.
 
         It waits when departures would bunch, and when the grant has gone stale: then for the pause and the tokens
         again, keeping the slot.
