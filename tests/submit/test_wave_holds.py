@@ -130,6 +130,6 @@ def test_a_run_that_counts_rows_alone_holds_nothing() -> None:
         holds.add(0, None)
         holds.hand_over(0, row(1), call(0))
         holds.end(0)
-        assert not (holds.counts or holds.short or box.under_way)
+        assert (holds.counts, holds.short, box.under_way) == (False, False, 0)
 
     by_hand(main)
