@@ -8,7 +8,7 @@ ended is known by `bulk`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -28,6 +28,7 @@ from batch.submit.attempt import CallContext
 from batch.submit.bulk import BatchExchange, no_slot, refused
 from batch.submit.results import masked_result
 from batch.submit.rows import Row
+from batch.submit.wave_holds import WaveHolds
 
 SLICE: Final = 500
 """Lines that are brought back together, at most."""
@@ -62,6 +63,9 @@ class Lines:
         schedule: takes the rows that go on.
         state: says whether the run is to end.
         folder: where downloads lie meanwhile.
+
+    Attributes:
+        holds: what lines hold of the budget.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Lines:
         self._resumer = resumer
         self._context = context
         self._exchange = exchange
+        self.holds = WaveHolds(context)
         self._schedule = schedule
         self._state = state
         self._folder = folder
@@ -117,6 +122,19 @@ class Lines:
 
             await self._rest(wave, batch.id, result)
         return None
+
+    def hold(self, wave: WaveRow) -> None:
+        """Have the open lines of a wave that an earlier process sent hold what they can come to; before the run begins.
+
+        Raises:
+            StorageError: the ledger or a spill cannot be read.
+        """
+        after, most = -1, _slice_of(wave)
+        while lines := self._reader.open_after(wave.wave, after, most):
+            after = lines[-1].call
+            for line, known in zip(lines, self._known(lines), strict=True):
+                sent_at_us = next(call.sent_at_us for call in known.journal.calls if call.call == line.call)
+                self.holds.adopt(wave.wave, self._resumer.as_asked(line.row, known), sent_at_us)
 
     async def give_up(self, wave: WaveRow, failure: Failure) -> None:
         """Conclude every open line of a wave with one failure."""
@@ -161,12 +179,14 @@ class Lines:
 
     def _with_rows(self, lines: list[tuple[LineRow, Result]]) -> list[Back]:
         """These lines with what is known of their rows, read at once."""
-        rows = [line.row for line, _ in lines]
+        known = self._known([line for line, _ in lines])
+        return [Back(line, one, result) for (line, result), one in zip(lines, known, strict=True)]
+
+    def _known(self, lines: Sequence[LineRow]) -> list[Known]:
+        rows = [line.row for line in lines]
         journals = self._reader.journals([row.work_id for row in rows])
-        asked = self._resumer.requests(rows)
         return [
-            Back(line, Known(request, journals[line.row.work_id]), result)
-            for (line, result), request in zip(lines, asked, strict=True)
+            Known(asked, journals[row.work_id]) for row, asked in zip(rows, self._resumer.requests(rows), strict=True)
         ]
 
     async def _conclude(self, some: list[Back], wave: WaveRow, batch_id: str | None) -> None:
@@ -189,6 +209,7 @@ class Lines:
         if call is None:
             return
         call.batch_id = batch_id
+        self.holds.hand_over(wave.wave, row, call)
         self._schedule.come_back(row)
         result = masked_result(self._deadline.renamed(wave, back.result))
         self.conclusion.conclude(row, call, result, last=self._deadline.over(wave))

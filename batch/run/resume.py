@@ -115,8 +115,7 @@ class Resumer:
         """
         if known is None:
             known = self._read(pending)
-        row = self._row(pending, known.asked)
-        self._replay_steps(row, known.journal.steps)
+        row = self.as_asked(pending, known)
         for journaled in known.journal.calls:
             if row.left_at is None:
                 row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
@@ -151,6 +150,12 @@ class Resumer:
     def model_of_variant(self, variant: str) -> str:
         """The model that the rows of a variant ask first."""
         return self._beside.model_of_variant(variant)
+
+    def as_asked(self, pending: PendingRow, known: Known) -> Row:
+        """The row as it stood when its last call was made; nothing is booked."""
+        row = self._row(pending, known.asked)
+        self._replay_steps(row, known.journal.steps)
+        return row
 
     def requests(self, rows: Sequence[PendingRow]) -> list[RowRequest | PromptFault]:
         """What each of these rows asks, or why that cannot be said; any thread may ask."""

@@ -177,7 +177,8 @@ def _bulk(
     lines = Lines(
         readers[1], resumer, context, exchange, deadline=deadline, schedule=schedule, state=state, folder=folder
     )
-    gathering = Gathering(context, exchange, schedule=schedule, state=state, folder=folder, spec=checked.job.bulk)
+    spec = checked.job.bulk
+    gathering = Gathering(context, exchange, lines.holds, schedule=schedule, state=state, folder=folder, spec=spec)
     return Bulk(
         readers[0],
         resumer,

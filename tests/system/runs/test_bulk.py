@@ -345,16 +345,6 @@ def test_a_full_queue_is_waited_for_and_a_file_that_never_fits_is_cut(make: Make
     mill.check_books()
 
 
-def test_a_budget_of_money_and_batches_do_not_go_together(make: Make) -> None:
-    """Said before anything is sent, with what to do."""
-    mill = make()
-    mill.parameters = {"max_tokens": 10}
-    mill.questions(3)
-    mill.more += '[budget]\nmax_cost = "1 CNY"\n'
-    with pytest.raises(RefusedToStart, match="cannot be kept in batches"):
-        mill.run()
-
-
 def test_not_to_wait_is_refused_where_nothing_is_waited_for(make: Make) -> None:
     """It would do nothing in another lane."""
     mill = make()
