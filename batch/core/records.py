@@ -92,8 +92,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
-"""What to do after a failure: try again with growing waits, try again once, fail the row, stop the run, or wait until a
-given time.
+"""What to do after a failure: try again with growing waits, or once; fail the row; stop the run; wait until a time.
 
 `row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
@@ -281,33 +280,20 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
     def add(self, call: Call) -> None:
         """Add one final call to the sums."""
         self.calls += 1
-        if call.state == "unknown":
-            self.unknown_calls += 1
+        self.unknown_calls += call.state == "unknown"
         if call.state == "answered":
             self.turns = max(self.turns, call.turn + 1)
         if self.first_sent_at_us is None:
             self.first_sent_at_us = call.sent_at_us
         if call.answered_at_us is not None:
             self.last_answer_us = call.answered_at_us
-        self._add_tokens(call)
-        if call.cost is not None and call.currency is not None:
-            self.cost = (self.cost or 0) + call.cost
-            self.currency = call.currency
-        elif self.currency is None:
-            # What was refused costs nothing in no currency: that makes no zero of what is not known beside it.
-            lost = call.cost is None or (self.cost is None and self.calls > 1)
-            self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
-
-    def _add_tokens(self, call: Call) -> None:
         usage = call.usage
         refused = usage == NO_USAGE and call.state != "answered"
-        if refused and self.calls > 1:
-            return
-        if not refused and not (self.prompt_tokens or self.completion_tokens):
+        if self.calls == 1 or not (refused or self.prompt_tokens or self.completion_tokens):
             # The zeros of refused calls are no word on a call that was not refused.
-            self.prompt_tokens = self.completion_tokens = self.total_tokens = None
-            self.cached_tokens = self.reasoning_tokens = None
-        if usage is not None:
+            self.prompt_tokens = self.completion_tokens = self.total_tokens = 0 if refused else None
+            self.cached_tokens = self.reasoning_tokens = 0 if refused else None
+        if usage is not None and not refused:
             self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
             self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
             self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
@@ -315,6 +301,13 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
                 self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
             if usage.reasoning_tokens is not None:
                 self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
+        if call.cost is not None and call.currency is not None:
+            self.cost = (self.cost or 0) + call.cost
+            self.currency = call.currency
+        elif self.currency is None:
+            # What was refused costs nothing in no currency: that makes no zero of what is not known beside it.
+            lost = call.cost is None or (self.cost is None and self.calls > 1)
+            self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):

@@ -129,7 +129,7 @@ def test_the_list_of_commands_is_what_the_parser_would_print(
         (["run", ".", "--lane", "boat"], '"sync", "stream"'),
         (["run", ".", "--lane", "sync,bulk"], "Did you mean 'bulk,sync'?"),
         (["run", ".", "--progress", "loud"], "--progress"),
-        (["run", ".", "--progress", "plian"], "Did you mean plain?"),
+        (["run", ".", "--progress", "plan"], "Did you mean plain?"),
         (["run", ".", "--shuffle"], "--limit N"),
         (["run", ".", "--limit", "3", "--seed", "1"], "--shuffle"),
         (["run", "a", "b"], "unexpected argument: b"),

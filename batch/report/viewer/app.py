@@ -27,6 +27,7 @@ from batch.report import bundle
 from batch.report.figures.figures import Figures
 from batch.report.viewer.events import events
 from batch.report.viewer.query import NoSuchPage, Query, chosen_form
+from batch.run.metrics_file import as_of_now
 
 READERS: Final = 4
 """Reads of rows at a time."""
@@ -106,7 +107,7 @@ class Viewer:
         figures = self._figures(request) if "folder" in request.path_params else self._folders[0]
         path = figures.folder.metrics
         try:
-            content = await self._read(path.read_bytes)
+            content = await self._read(partial(as_of_now, figures.folder))
         except OSError as exc:
             raise NoSuchPage(f"{path}: cannot be read: {exc.strerror}. A run writes it while it is at work.") from exc
         return Response(content, media_type=METRICS)
