@@ -86,7 +86,7 @@ class PoolFile:
         self._lock_path = folder / f"{self._name}.lock"
         self._lock: int | None = None
         _tidy(folder, now_us / MICROSECONDS - OLD_S)
-        self._alive = os.open(self._member_path(member), os.O_RDWR | os.O_CREAT, _OURS_ALONE)
+        self._alive: int | None = os.open(self._member_path(member), os.O_RDWR | os.O_CREAT, _OURS_ALONE)
         fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextmanager
@@ -166,10 +166,12 @@ class PoolFile:
         return False
 
     def close(self) -> None:
-        """Be a member no more."""
-        with suppress(OSError):
-            self._member_path(self.member).unlink(missing_ok=True)
-        os.close(self._alive)
+        """Be a member no more; a second time is harmless."""
+        if self._alive is not None:
+            with suppress(OSError):
+                self._member_path(self.member).unlink(missing_ok=True)
+            os.close(self._alive)
+            self._alive = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +109,10 @@ async def _work(folder: Path, job: Job, member: str, clock: HandClock) -> None:
 
 def die(shared: SharedLimits) -> None:
     """What a kill does: the system lets go of the locks, and nobody clears anything away."""
-    import os
-
-    os.close(shared._file._alive)
+    file = shared._file
+    assert file._alive is not None
+    os.close(file._alive)
+    file._alive = None
     shared.alone = "killed"
 
 
