@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batch.core.clock import Clock
 from batch.http.wirelog import WireLog
+from batch.job.options import RunOptions
 from batch.limits.limiter import Limiter
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 def context_of(
     checked: CheckedJob,
     start: RunStart,
+    options: RunOptions,
     *,
-    workers: int,
-    wire_log: bool,
     books: Books,
     limiter: Limiter,
     clock: Clock,
@@ -38,15 +38,15 @@ def context_of(
     Args:
         checked: the job.
         start: which run it is.
-        workers: how many processes make the exchanges; they are no more than calls at a time.
-        wire_log: whether every exchange is written down.
+        options: say how many processes make the exchanges (no more than calls at a time), and whether each is written
+            down.
         books: where calls are booked.
         limiter: when they may leave.
         clock: for every time in the books.
         ids: for new calls.
     """
-    endpoint, policy, workers = checked.endpoint, _policy(checked), min(workers, checked.most_calls)
-    log = _wire_log(checked, start, clock) if wire_log else None
+    endpoint, policy, workers = checked.endpoint, _policy(checked), min(options.workers, checked.most_calls)
+    log = _wire_log(checked, start, clock) if options.wire_log else None
     if workers == 1:
         context = CallContext(
             policy,

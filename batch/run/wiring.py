@@ -27,6 +27,7 @@ from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
+from batch.limits.sharing import Sharing
 from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
@@ -47,6 +48,7 @@ from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.settings import settings_of
+from batch.run.sharing import shared_budgets
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -89,6 +91,8 @@ class Stages(msgspec.Struct, frozen=True):
     learning: Learning
     crew: Crew | None
     """The workers; None where this process makes the exchanges itself."""
+    sharing: Sharing
+    """What it has of the budgets that other jobs use, too."""
 
 
 def wire(
@@ -111,21 +115,14 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
-    context, crew = context_of(
-        checked,
-        start,
-        workers=options.workers,
-        wire_log=options.wire_log,
-        books=_books(checked, state, reader, ledger, learner=learning.learner),
-        limiter=limiter,
-        clock=clock,
-        ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
-    )
+    books = _books(checked, state, reader, ledger, learner=learning.learner)
+    ids = CallIds(reader.runs()[0].run, reader.next_number("call"))
+    context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids)
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
-    turns = _tool_turns(checked, tools, reader, ledger)
-    in_doubt = Effects(reader, ledger).in_doubt
+    turns, in_doubt = _tool_turns(checked, tools, reader, ledger), Effects(reader, ledger).in_doubt
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
+    resumer.requests_of = None if collecting else next(iter(feeders.values())).requests
     adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
@@ -150,6 +147,7 @@ def wire(
         copies=copies,
         learning=learning,
         crew=crew,
+        sharing=shared_budgets(checked, limiter, stack),
     )
 
 
@@ -177,7 +175,8 @@ def _bulk(
     lines = Lines(
         readers[1], resumer, context, exchange, deadline=deadline, schedule=schedule, state=state, folder=folder
     )
-    gathering = Gathering(context, exchange, schedule=schedule, state=state, folder=folder, spec=checked.job.bulk)
+    spec = checked.job.bulk
+    gathering = Gathering(context, exchange, lines.holds, schedule=schedule, state=state, folder=folder, spec=spec)
     return Bulk(
         readers[0],
         resumer,

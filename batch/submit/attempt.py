@@ -30,21 +30,15 @@ from batch.submit.books import Books
 from batch.submit.call_ids import BEGINNING, LATE, CallIds
 from batch.submit.observer import Observer
 from batch.submit.policy import Policy
-from batch.submit.results import (
-    CUT_SHORT,
-    NEVER_LEFT,
-    answered_for,
-    bounded,
-    failure_of,
-    overdue,
-    record_of,
-)
+from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, bounded, failure_of, overdue, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
-_ECHOES: Final = ("x-client-request-id", "x-request-id")
+_OURS: Final = "x-client-request-id"
+_THEIRS: Final = "x-request-id"
+"""Headers in which services echo our id of a call."""
 _encode_reply = msgspec.msgpack.Encoder().encode
 
 
@@ -145,7 +139,8 @@ class CallContext:
         call.size, call.held = size, held
         try:
             await self.ledger.committed()
-            await lease.depart()
+            if not lease.may_depart():
+                await lease.depart()
         except anyio.get_cancelled_exc_class():
             self.book(row, call, NEVER_LEFT)
             raise
@@ -171,10 +166,12 @@ class CallContext:
             attempt=attempt,
             lane=lane,
             lease=lease,
+            purpose=conversation.purpose(attempt),
+            sample=conversation.sampling.ended,
+            sent_at_us=self.clock.now_us(),
+            started=lease.granted_at,
         )
-        call.purpose, call.sample = conversation.purpose(attempt), conversation.sampling.ended
         row.next_attempt = attempt + 1
-        call.sent_at_us, call.started = self.clock.now_us(), lease.granted_at
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
         return call
 
@@ -220,13 +217,7 @@ class CallContext:
             self.limiter.observe_headers(call.model, said)
         return result
 
-    def carry(
-        self,
-        row: Row,  # noqa: ARG002 - a fleet looks at it, as at the call
-        call: OpenCall,  # noqa: ARG002 - likewise
-        outgoing: Outgoing,
-        stream: Stream | None,
-    ) -> Coroutine[Any, Any, Incoming]:
+    def carry(self, _: Row, __: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Coroutine[Any, Any, Incoming]:
         """Have one request go and its answer come, as `http.client` does; a fleet has another process do it."""
         return self.client.exchange(outgoing, stream=stream)
 
@@ -238,8 +229,8 @@ class CallContext:
             result: what the dialect read; its `request_id` is what the service says it answers.
             headers: of the answer, names in lower case; some services echo our id there.
         """
-        named = (result.request_id, *map(headers.get, _ECHOES))
-        if call.call_id.removesuffix(LATE) in named:
+        named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
+        if call.call_id in named or call.call_id.removesuffix(LATE) in named:
             return result
         for name in named:
             if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):
