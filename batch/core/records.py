@@ -92,8 +92,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
-"""What to do after a failure: try again with growing waits, try again once, fail the row, stop the run, or wait until a
-given time.
+"""What to do after a failure: try again with growing waits, or once; fail the row; stop the run; wait until a time.
 
 `row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
@@ -260,7 +259,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
 
 
 class Sums(msgspec.Struct, array_like=True, gc=False):
-    """Running totals over the calls of one row; a sum of tokens is None until one call's tokens are known."""
+    """Running totals over the calls of one row; what is known of none but refused calls is None."""
 
     calls: int = 0
     unknown_calls: int = 0
@@ -281,16 +280,20 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
     def add(self, call: Call) -> None:
         """Add one final call to the sums."""
         self.calls += 1
-        if call.state == "unknown":
-            self.unknown_calls += 1
+        self.unknown_calls += call.state == "unknown"
         if call.state == "answered":
             self.turns = max(self.turns, call.turn + 1)
         if self.first_sent_at_us is None:
             self.first_sent_at_us = call.sent_at_us
         if call.answered_at_us is not None:
             self.last_answer_us = call.answered_at_us
-        if call.usage is not None:
-            usage = call.usage
+        usage = call.usage
+        refused = usage == NO_USAGE and call.state != "answered"
+        if self.calls == 1 or not (refused or self.prompt_tokens or self.completion_tokens):
+            # The zeros of refused calls are no word on a call that was not refused.
+            self.prompt_tokens = self.completion_tokens = self.total_tokens = 0 if refused else None
+            self.cached_tokens = self.reasoning_tokens = 0 if refused else None
+        if usage is not None and not refused:
             self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
             self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
             self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
@@ -338,10 +341,3 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
     keeps_answer: bool = False
     """Whether no answer of now says the label, so that the one that stands in the table stays there."""
-
-
-class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a row stands for ever: its number in the table and the part that holds it."""
-
-    row_number: int
-    part: int

@@ -159,6 +159,15 @@ class ConcurrencyLimit:
             self._raise(self._probe_step)
             self._probe_step *= 2
 
+    def adopt(self, level: int) -> None:
+        """Continue at a level that somebody else has found out by the same way."""
+        if not self._adapt:
+            return
+        self.starting = False
+        self.limit = max(1, min(self.concurrency, level))
+        self._ceiling = max(self.limit + 1, self._ceiling)
+        self._answers_at_level = 0
+
     def restore(self) -> None:
         """Return to the limit before the refusals: everything was refused for a while, so they measured nothing."""
         self._raise(max(0, self._limit_before - self.limit))

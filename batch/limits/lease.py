@@ -42,6 +42,8 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     """What the call counts for; None counts no tokens."""
     grants: tuple[Grant | None, Grant | None] = (None, None)
     """The tokens reserved for it: the model's and the job's."""
+    slice: Grant | None = None
+    """The tokens reserved for it in a budget that other jobs share."""
     probe: bool = False
     """Its call asks, during an outage, whether the provider answers again."""
     open: bool = True
@@ -67,6 +69,8 @@ class Lease(msgspec.Struct, eq=False, gc=False):
         of_model, of_job = self.grants
         self.model.rates.settle(of_model, amount, now)
         self.limiter.rates.settle(of_job, amount, now)
+        if self.slice is not None and self.model.shared is not None:
+            self.model.shared.settle(self.slice, amount)
 
     def may_depart(self) -> bool:
         """Whether the bytes of the call may leave at once, which they nearly always may; if not, await `depart`."""
@@ -105,11 +109,15 @@ class Lease(msgspec.Struct, eq=False, gc=False):
             wait_s = max(
                 shut_s, model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now)
             )
+            if wait_s <= 0 and model.shared is not None:
+                wait_s = model.shared.wait(amount, now)
             if wait_s <= 0:
                 break
             await clock.sleep(min(wait_s, LOOK_AGAIN_S))
         self.granted_at = now
         self.grants = (model.rates.take_tokens(amount, now), job.take_tokens(amount, now))
+        if model.shared is not None:
+            self.slice = model.shared.take(amount, now)
 
 
 class Waiter:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from batch.core import exactjson
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
 from batch.core.version import VERSION
@@ -77,7 +78,7 @@ def _fitting(told: dict[str, Any], *, limited: bool) -> bytes:
 def _page(told: dict[str, Any]) -> bytes:
     status = told["figures"]["overview"]["status"]
     name = str(status["job"].get("name") or Path(status["folder"]).name)
-    figures = msgspec.json.encode(told, enc_hook=str).decode()
+    figures = exactjson.encoded(told).decode()
     return bundle.report(f"{name}: report of a run", figures, _summary(name, status)).html
 
 
