@@ -137,6 +137,7 @@ class Run:
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         if self._stages.bulk is not None:
             await to_thread.run_sync(self._stages.bulk.begin)
+            await self._stages.bulk.find_lost()
         await self._stages.adoption.begin()
         if state.purse is not None:
             await self._ledger.committed()  # what died with the process before is in the book by now

@@ -53,14 +53,14 @@ class Worker:
         self._state = state
         # A budget and a deadline are looked at in every call, and another lane has steps of its own.
         looked_at = settings.collect_only or context.purse is not None or settings.deadline_s is not None
-        self._ordinary = settings.lanes == ("sync",) and not looked_at
+        self._ordinary = settings.lanes == ("sync",) and not looked_at and bulk is None
         self._polls = polls or Polls(context.clock)
         self._deadlines = Deadlines(context.clock, settings.deadline_s)
         self._conclusion = Conclusion(context, schedule, settings, deadlines=self._deadlines, state=state)
         self._dated = settings.deadline_s is not None
         self._bulk = bulk
         if bulk is not None:
-            bulk.lines.conclusion = self._conclusion
+            bulk.concludes(self._conclusion)
 
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
@@ -152,6 +152,8 @@ class Worker:
 
     async def _ask(self, row: Row) -> None:
         """Send the next turn of a row the way it travels now."""
+        if self._bulk is not None and await self._bulk.takes(row):
+            return
         lane = self._settings.lane_of(row)
         if lane == "bulk":
             assert self._bulk is not None
