@@ -25,7 +25,7 @@ WINGS: dict[str, str] = {
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
     "saved waves orphans",
     "input": "source batches content spill",
-    "limits": "limiter used holding lease outage sockets tokens hours pollrate",
+    "limits": "limiter sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
