@@ -98,8 +98,7 @@ def hold(mills: Sequence[Mill], books: Sequence[Books], seed: int, state: Path, 
             give(mill, budget, state)
         seen = [len(book()) for book in books]
         if kills and nights == 1 and lane.startswith("bulk"):
-            for place, mill in enumerate(mills):
-                mill.command(failpoint=STEPS[(seed // 5 + place) % len(STEPS)])
+            kill_each(mills, books, seed, seen)
         reports = together(mills)
         codes = [report.exit_code for report in reports]
         for place, book in enumerate(books):
@@ -132,6 +131,21 @@ def hold(mills: Sequence[Mill], books: Sequence[Books], seed: int, state: Path, 
         mill.check_bill(book())
         assert set(mill.one("status")) == {"ok"}
     return f"seed {seed}: {drawn(seed)[0]}, {rows} rows, {lane}: {nights} nights, {before[0] + before[1]} CNY"
+
+
+def kill_each(mills: Sequence[Mill], books: Sequence[Books], seed: int, seen: list[int]) -> None:
+    """Kill each job's command at a step of a batch, one after the other by seed; the next command goes on.
+
+    Args:
+        mills: the jobs.
+        books: of their providers.
+        seed: of the trial.
+        seen: how much of each book is of runs before; a command that never came to its step was a run of its own.
+    """
+    for place, mill in enumerate(mills):
+        code = mill.command(failpoint=STEPS[(seed // 5 + place) % len(STEPS)])[0]
+        if code != -9:
+            seen[place] = len(books[place]())
 
 
 def _parsed(budget: dict[str, Any]) -> dict[str, Any]:
