@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -303,3 +303,37 @@ def test_a_night_by_cron_has_its_labels_in_the_morning(
     mill.check_books()
     code, said = told("2026-12-01 22:00")
     assert (code, "nothing to do" in said) == (0, True)
+
+
+@pytest.mark.parametrize("point", ["bulk.cancelled", "bulk.line", "sent.committed"])
+def test_killed_and_of_another_mind_it_buys_nothing_twice(make: Make, point: str) -> None:
+    """Taken back, killed, with hours left again, and once more without: what is at risk are calls of lane sync."""
+    mill = make()
+    mill.clock = None  # type: ignore[assignment]  # a process has the real one
+    handed_over = mill.more
+
+    def by(hours: float) -> None:
+        moment = datetime.now(UTC) + timedelta(hours=hours)
+        mill.more = handed_over.replace("08:00 UTC", f"{moment:%Y-%m-%d %H:%M:%S} UTC")
+
+    by(10)
+    mill.questions(40)
+    assert mill.run(no_wait=True).state == "waiting"
+    mill.bring(0.5)
+    by(0.1)
+    code, said = mill.command(failpoint=point)
+    assert code == -9, said
+    by(10)
+    code, said = mill.command("--no-wait")
+    assert code in (0, 7), said
+    mill.bring(0.5)
+    by(0.1)
+    code, said = mill.command()
+    assert code == 0, said
+    mill.check_table(40)
+    assert set(mill.one("status")) == {"ok"}
+    unknown = {name for (name,) in mill.calls("client_call_id", "state = 'unknown'")}
+    billed = {record["client_call_id"] for record in mill.books() if record["billed"]}
+    assert len(billed - unknown) == 40
+    assert mill.calls("count(*)", "state = 'unknown' AND lane = 'bulk'") == [(0,)]
+    mill.check_books(at_risk=16)
