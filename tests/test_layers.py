@@ -16,7 +16,7 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job labelspec faults keys options providers toolspec budgetspec bulkspec",
+    "job": "job labelspec faults keys lanes options providers toolspec budgetspec bulkspec",
     "money": "prices advice pricekeys rates bounds days pots",
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
@@ -32,7 +32,7 @@ WINGS: dict[str, str] = {
     "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
     "afford purse slices reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "
-    "spending pricing forecast doctor doctor_provider",
+    "spending pricing forecast doctor doctor_provider timely",
     "run": "blocking command metrics_file metric_families progress prune status_files",
     "report": "*",
     "cli": "",

@@ -16,6 +16,7 @@ LINES: Final[dict[str, str]] = {
     "unanimous. Missing where no row was asked several times.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
     "answer tokens": "Of estimate: tokens that the next run will get, those of thinking included.",
+    "auto": "In lane auto: by when all is to be done, what was decided for that, and why.",
     "batch and flex": "Of cost: what the calls at prices of batch files or of the flex tier would have cost more at "
     "the standard ones.",
     "batch files": "Of estimate: what the same calls cost by batch files, where such a price is published.",

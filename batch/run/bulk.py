@@ -19,6 +19,7 @@ from batch.core.errors import StorageError
 from batch.core.logs import logger
 from batch.ledger import waves
 from batch.ledger.waves import BUILT, CREATED, UPLOADED, WaveRow, WavesReader
+from batch.run.auto import Auto
 from batch.run.carrying import TICK_S, Carrier
 from batch.run.conclusion import Conclusion
 from batch.run.gathering import Gathering
@@ -48,6 +49,7 @@ class Bulk:
         folder: where the files lie.
         run: the name of the run.
         no_wait: end when everything is at the provider.
+        auto: decides which batches are taken back; None where the lane is no such.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between the rows, the ledger and the provider
@@ -65,6 +67,7 @@ class Bulk:
         folder: Path,
         run: str,
         no_wait: bool,
+        auto: Auto | None = None,
     ) -> None:
         self._reader = reader
         self._resumer = resumer
@@ -79,6 +82,12 @@ class Bulk:
         self._folder = folder
         self._run = run
         self._no_wait = no_wait
+        self.auto = auto
+
+    @property
+    def decided(self) -> str | None:
+        """What lane `auto` has decided and why, for people; None in another lane."""
+        return None if self.auto is None else self.auto.text()
 
     def concludes(self, conclusion: Conclusion) -> None:
         """Have what comes back be concluded; said before the run begins."""
@@ -168,6 +177,8 @@ class Bulk:
 
     async def _close_waves(self, start: Callable[[WaveWork], object]) -> None:
         while not self._state.stopping:
+            if self.auto is not None:
+                self.auto.look()
             # What comes back now gives money back, of which else many small files would be made.
             self.gathering.close(short=self.gathering.short > 0 and not self._carrier.collecting)
             while self.gathering.full:
@@ -182,7 +193,7 @@ class Bulk:
         if not self.gathering.empty or not self._works or self._schedule.open > self.gathering.short:
             return False
         asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
-        return asked and self.gathering.quiet()
+        return asked and self.gathering.quiet() and (self.auto is None or self.auto.may_leave)
 
     async def _built(self, wave: OpenWave) -> WaveWork:
         """A file that is whole, known to the ledger with all its calls."""

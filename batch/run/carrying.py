@@ -166,6 +166,7 @@ class Carrier:
             return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s), left_s)
         work.asked = False
         failpoints.hit("bulk.ended")
+        self._deadline.learn(work.wave, batch)
         if batch.status == "failed" and any(error.code in QUEUE_FULL for error in batch.errors):
             return await self._queue_full(work, batch)
         self.collecting += 1
