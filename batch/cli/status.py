@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from batch.cli.spending import bounds_text, left_text
-from batch.cli.text import count, pairs, say, say_json
+from batch.cli.text import count, pairs, say, say_json, wrapped
 from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean, escaped_json, quoted
 
@@ -110,6 +110,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("unknown", bounds_text(totals)),
             ("budget", left_text(current.budget)),
             ("now", _now(current)),
+            ("auto", "\n".join(wrapped(clean(current.auto or ""), less=12))),
             *_batches(current),
             *_oldest(current),
             ("stopped by", clean(current.fault or "", lines=True)),

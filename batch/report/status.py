@@ -116,6 +116,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     live: Live | None = None
     budget: dict[str, Any] = {}
     """By key of `[budget]`, limit and what is left of it, as the last process said it."""
+    auto: str | None = None
+    """What lane `auto` had decided, as the last process said it; None in another lane."""
     fault: str | None = None
     drawn: bool = False
     """Whether the rows of the last run were drawn from all that needed work."""
@@ -224,6 +226,7 @@ def _with_run(folder: OutputFolder, last: RunRow, signs: _Signs, common: dict[st
         totals=totals,
         live=live,
         budget=written.get("budget", {}) if written.get("run") == last.run else {},
+        auto=written.get("auto") if written.get("run") == last.run else None,
         fault=ended.get("fault"),
         exit_code=ended.get("exit_code"),
         exit_reason=ended.get("exit_reason"),

@@ -279,6 +279,21 @@ class Schedule(Generic[R]):
             await turn(rows.crew)
         return None
 
+    def begin(self, model: str) -> R | None:
+        """The next new row of a model, however many are open, for whoever keeps none of them; None without one."""
+        rows = self.of(model)
+        if self._closed or rows.parked or not rows.unstarted:
+            return None
+        row = rows.begin()
+        self._open_rows[id(row)] = row
+        if self._watched:
+            self._tell()
+        return row
+
+    def over(self, model: str) -> bool:
+        """Whether nothing of a model is handed out any more."""
+        return self._over or self.of(model).parked
+
     async def next_follow_up(self) -> R | None:
         """The next row to poll or to run tools for. None when there will be none."""
         while not self._over:
