@@ -6,6 +6,7 @@ takes it for the whole.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -14,11 +15,14 @@ import msgspec
 import pyarrow as pa
 
 from batch.core.errors import StorageError
+from batch.output.folder import OutputFolder, holder
 from batch.report.folders import unreadable
 
 T = TypeVar("T")
 
 MOST_NAMED: Final = 3
+MAGIC: Final = b"PAR1"
+"""How a Parquet file begins and ends."""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -39,6 +43,29 @@ def missing(root: Path, file: Path, why: StorageError) -> Missing:
         why: as `folders.unreadable` words it.
     """
     return Missing(str(file.relative_to(root)) if file.is_relative_to(root) else str(file), str(why))
+
+
+def opening(folder: OutputFolder, files: Sequence[Path]) -> tuple[list[Path], tuple[Missing, ...]]:
+    """Those of some files that are there as whole Parquet files, and the others; no page of them is read.
+
+    Args:
+        folder: of the files. While a run is at work in it none is looked at: it replaces files.
+        files: all of them.
+    """
+    if holder(folder) is not None:
+        return list(files), ()
+    there, lost = [], []
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                begin = opened.read(4)
+                opened.seek(-4, os.SEEK_END)
+                if begin != MAGIC or opened.read() != MAGIC:
+                    raise OSError("it is cut short, or no Parquet file any more")  # noqa: TRY301 - told as the system's
+            there.append(file)
+        except OSError as exc:
+            lost.append(missing(folder.root, file, unreadable(file, exc)))
+    return there, tuple(lost)
 
 
 def without_lost(

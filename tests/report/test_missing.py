@@ -14,6 +14,7 @@ from batch.core.errors import EXIT_STORAGE
 from batch.report.missing import Missing, warning
 from tests.cli.conftest import Cli, cli
 from tests.support.shown import shown
+from tests.support.viewing import viewing
 
 __all__ = ["cli"]
 
@@ -146,3 +147,34 @@ def test_of_many_files_the_first_few_are_named() -> None:
         "incomplete: the figures are of what can be read; 5 files cannot: results/part-00000.parquet, "
         "results/part-00001.parquet, results/part-00002.parquet and 2 more. reason 0"
     )
+
+
+@pytest.mark.parametrize("damage", [lose, tear])
+def test_the_pages_show_what_is_there_and_name_what_is_not(damage: Callable[[Path], None], out: Path) -> None:
+    """Ours: each of them was one error. What is taken along is whole, or refused."""
+    [calls] = out.glob("calls/*/part-00000.parquet")
+    part = out / "results" / "part-00001.parquet"
+    data = part.read_bytes()
+    with viewing(out) as view:
+        before = {page: view.get(f"api/0/{page}").json for page in ("overview", "rows")}
+        assert before["overview"]["missing"] == before["rows"]["missing"] == []
+        assert before["rows"]["total"] == ROWS
+        damage(part)
+        damage(calls)
+        lost = [str(path.relative_to(out)) for path in (part, calls)]
+        overview = view.get("api/0/overview").json
+        assert [one["path"] for one in overview["missing"]] == lost
+        assert [one["path"] for one in overview["status"]["missing"]] == lost[:1]
+        assert overview["status"]["totals"] == before["overview"]["status"]["totals"]
+        rows = view.get("api/0/rows").json
+        assert (rows["total"], [one["path"] for one in rows["missing"]]) == (ROWS - PART, lost[:1])
+        assert [one["path"] for one in view.get("api/0/money").json["missing"]] == [lost[1], lost[0]]
+        refused = view.get("api/0/rows.csv")
+        assert (refused.status, lost[0] in refused.json["error"]) == (503, True)
+        part.write_bytes(data)
+        assert view.get("api/0/rows").json["total"] == ROWS
+        assert len(view.get("api/0/rows.csv").body.splitlines()) > ROWS
+        for path in out.glob("results/*"):
+            path.unlink()
+        assert view.get("api/0/rows").status == 503
+        assert view.get("api/0/overview").status == 200
