@@ -46,7 +46,7 @@ function missingNote(files) {
   if (files.length === 0) return null;
   const named = files.slice(0, 3).map((file) => file.path).join(", ");
   const more = files.length > 3 ? ` and ${count(files.length - 3)} more` : "";
-  return el("p", { class: "fault", role: "alert" }, `Incomplete: ${counted(files.length, "file")} cannot be read, and what stands in ${files.length === 1 ? "it" : "them"} is in no figure here: `, foreign(named, 500), `${more}. `, foreign(files[0].reason, 1000));
+  return el("p", { class: "fault", role: "alert" }, `Incomplete: ${counted(files.length, "file")} cannot be read, and what is counted over rows or calls is without ${files.length === 1 ? "it" : "them"}: `, foreign(named, 500), `${more}. `, foreign(files[0].reason, 1000));
 }
 
 /** Whether it worked, in one sentence. */
