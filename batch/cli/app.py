@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TextIO, get_args, get_origin
 
 from batch.cli.text import Unread, columns, is_gone, say, wrapped
-from batch.core import errors, openfiles, process, versions
+from batch.core import errors, openfiles, process
 from batch.core.errors import BatchError
 from batch.core.plain import clean
+from batch.core.version import VERSION
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -120,7 +121,7 @@ def make_app(asked: str | None = None, fill: Callable[..., None] | None = None) 
         help_epilogue=_epilogue(),
         help_format="plaintext",
         help_formatter=Formatter(),
-        version=_version,
+        version=VERSION,
         print_error=False,
         exit_on_error=False,
         suppress_keyboard_interrupt=False,
@@ -189,10 +190,6 @@ def _debugs() -> bool:
     from batch.cli import variables
 
     return variables.current().debug
-
-
-def _version() -> str:
-    return versions.installed("promptmill") or "unknown: not installed, run from a checkout"
 
 
 def _command(given: Sequence[str]) -> str | None:

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from batch.core import exactjson, versions
+from batch.core import exactjson
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
+from batch.core.version import VERSION
 from batch.ledger.reader import LedgerReader
 from batch.report import bundle
 from batch.report.digest import coarser, digest
@@ -58,7 +59,7 @@ def write_report(out: Path, target: Path | None = None, *, with_text: bool = Fal
         raise RefusedToStart(f"{target}: a report is an HTML file. Give a name that ends in .html.")
     path = target_of(folder, target, sources)
     told = digest(out, with_text=with_text)
-    told["version"] = versions.installed("promptmill") or "(from a checkout)"
+    told["version"] = VERSION
     content = _fitting(told, limited=not with_text)
     _write(path, content)
     return Written(path, len(content), len(told["figures"]["rows"]))

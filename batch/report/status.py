@@ -85,6 +85,8 @@ class Live(msgspec.Struct, frozen=True):
     projected_cost: dict[str, str] = {}
     oldest: tuple[OldRow, ...] = ()
     limits: tuple[UsedLimit, ...] = ()
+    shared_with: int | None = None
+    """How many other jobs keep to the same limits now; None where nothing is shared."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

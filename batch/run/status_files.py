@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import apsw
 import msgspec
+import pyarrow as pa
 
-from batch.core import versions
 from batch.core.clock import iso
 from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_WAITING, BatchError
+from batch.core.version import VERSION
 from batch.job.job import Job
 from batch.job.options import MaxFailed
 from batch.ledger.reader import LedgerReader, RunRow
@@ -46,7 +47,7 @@ RUN_FILE: Final[dict[str, str]] = {
     "totals": "Counts and sums of its rows and calls: promptmill explain totals.",
     "table": "rows of the whole table; permanent and retryable: how many of them failed for good, or for a passing "
     "reason.",
-    "versions": "Of promptmill and of what it stands on; null where a package is not installed.",
+    "versions": "Of promptmill and of what it stands on.",
 }
 """What each key of a run's file means, for people."""
 
@@ -185,9 +186,9 @@ def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dic
         "totals": (row.totals if end is None else end.totals).public(),
         "table": {"rows": reader.table_rows(), "permanent": permanent, "retryable": retryable},
         "versions": {
-            "promptmill": versions.installed("promptmill"),
+            "promptmill": VERSION,
             "python": platform.python_version(),
-            "pyarrow": versions.installed("pyarrow"),
+            "pyarrow": pa.__version__,
             "sqlite": apsw.sqlite_lib_version(),
         },
     }
