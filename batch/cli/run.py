@@ -77,7 +77,7 @@ def run(
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
         if_running: when another run is at work in the output folder: fail (exit 2), wait for it, or skip (exit 0).
-        no_wait: in lane bulk: end with exit 7 when every request is at the provider; the same command collects.
+        no_wait: in lane bulk or auto: end with exit 7 when all is at the provider; the same command collects.
         metrics_file: write OUT/metrics.prom to this .prom file, too, such as one that node_exporter collects.
         otel: send metrics and traces by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; no text leaves.
         otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.

@@ -30,6 +30,8 @@ EVENTS: Final = frozenset(
         "batch_refused",
         "batch_collected",
         "batch_cancelled",
+        "batch_taken_back",
+        "due_set",
         "batch_not_cancelled",
         "model_parked",
         "spill_lost",

@@ -99,7 +99,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_failed: MaxFailed | Any = None
     if_running: IfRunning = "fail"
     no_wait: bool = False
-    """In lane `bulk`: end when everything is at the provider, instead of waiting for its batches."""
+    """In lane `bulk` or `auto`: end when everything is at the provider, instead of waiting for its batches."""
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
     workers: int | Any = 1

@@ -23,7 +23,6 @@ from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.saved import SavedReader
-from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
@@ -33,17 +32,15 @@ from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
+from batch.run.batching import Between, bulk_of
 from batch.run.bulk import Bulk
-from batch.run.bulk_lines import Lines
 from batch.run.calling import context_of
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
-from batch.run.gathering import Gathering
 from batch.run.intake import Intake
 from batch.run.learning import Learning
-from batch.run.overdue import BatchDeadline
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
@@ -56,7 +53,6 @@ from batch.run.worker import Worker
 from batch.submit import evidence, polls
 from batch.submit.attempt import CallContext
 from batch.submit.books import Books
-from batch.submit.bulk import BatchExchange
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
@@ -132,7 +128,7 @@ def wire(
     if copies is not None:
         intake.share(copies)
     early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
-    bulk = _bulk(checked, start, options, stack, resumer=resumer, context=context, schedule=schedule, state=state)
+    bulk = bulk_of(checked, start, options, stack, beside=Between(ledger, resumer, context, schedule, state))
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -153,45 +149,6 @@ def wire(
 
 def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
     return stack.enter_context(SavedReader(checked.folder.ledger))
-
-
-def _bulk(
-    checked: CheckedJob,
-    start: RunStart,
-    options: RunOptions,
-    stack: ExitStack,
-    *,
-    resumer: Resumer,
-    context: CallContext,
-    schedule: Schedule[Row],
-    state: RunState,
-) -> Bulk | None:
-    """The batches of a run; None where its lane is another, and none are on their way."""
-    readers = [stack.enter_context(WavesReader(checked.folder.ledger)) for _ in range(2)]
-    if "bulk" not in checked.job.model.lanes and not readers[0].waves():
-        return None
-    exchange, folder = BatchExchange(context), checked.folder.bulk
-    deadline = BatchDeadline(exchange, context.clock, checked.job.bulk.deadline)
-    lines = Lines(
-        readers[1], resumer, context, exchange, deadline=deadline, schedule=schedule, state=state, folder=folder
-    )
-    spec = checked.job.bulk
-    gathering = Gathering(context, exchange, lines.holds, schedule=schedule, state=state, folder=folder, spec=spec)
-    return Bulk(
-        readers[0],
-        resumer,
-        context,
-        lines,
-        gathering,
-        exchange=exchange,
-        deadline=deadline,
-        schedule=schedule,
-        state=state,
-        folder=folder,
-        run=start.run,
-        no_wait=options.no_wait,
-        sends=checked.job.model.first_lane == "bulk",
-    )
 
 
 def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
