@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def prune(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     job: jobs.JobPath,
     /,
     *,

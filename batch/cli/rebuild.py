@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from batch.cli import jobs
 from batch.cli.text import count, pairs, say
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from batch.output.rebuild import Rebuilt
 
 
-def rebuild(out: Annotated[Path, Parameter(negative=())], /) -> int:
+def rebuild(out: jobs.Out, /) -> int:
     """Make the ledger of an output folder again, when it is lost, old, or does not go with the files beside it.
 
     Reads every answer and every call that was published, verifies them, and keeps what the old ledger still holds: ids

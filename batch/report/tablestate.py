@@ -86,7 +86,7 @@ def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
     except (OSError, pa.ArrowException) as exc:
         raise StorageError(
             f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist: restore them from a "
-            f"backup. If there is none, the next run asks their rows again after: promptmill rebuild {folder.root}"
+            f"backup. If there is none, the next run asks their rows again after: promptmill rebuild {folder.text}"
         ) from exc
     return tuple(
         Standing(*key, number, tuple(examples[key]), messages[key])

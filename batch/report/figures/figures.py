@@ -93,7 +93,7 @@ class Figures:
             with LedgerReader(self.folder.ledger) as reader:
                 parts = [self.folder.part(number) for number in reader.parts()]
             self._failures = (version, failures(parts, self.memory))
-        return status_json.public(status_of(self.folder.root, self._failures[1].state()))
+        return status_json.public(status_of(self.folder.place, self._failures[1].state()))
 
     def state(self) -> tuple[str, str]:
         """The name of the job and the state of its last run, without a look at the tables.
@@ -101,8 +101,8 @@ class Figures:
         Raises:
             BatchError: it cannot be read.
         """
-        found = status_of(self.folder.root, TableState())
-        return str(found.job.get("name") or self.folder.root.name), found.state
+        found = status_of(self.folder.place, TableState())
+        return str(found.job.get("name") or self.folder.place.name), found.state
 
     def overview(self, run: str | None = None) -> dict[str, Any]:
         """How the folder stands, what happened when, and what stands out.
@@ -243,7 +243,7 @@ class Figures:
             RefusedToStart: there are no two variants.
             StorageError: a part or the ledger cannot be read.
         """
-        return comparison(self.folder.root)
+        return comparison(self.folder.place)
 
     def labels(self, label: str | None = None, gold: str | None = None) -> dict[str, Any]:
         """What `promptmill labels --json` gives, the rows behind each cell, and the labels of each run.
@@ -256,7 +256,7 @@ class Figures:
             RefusedToStart: there are no labels.
             StorageError: a part or the ledger cannot be read.
         """
-        return label_figures(self.folder.root, label, gold)
+        return label_figures(self.folder.place, label, gold)
 
     def money(self, by: tuple[str, ...] = ()) -> dict[str, Any]:
         """What `promptmill cost --json` gives.
@@ -268,7 +268,7 @@ class Figures:
             RefusedToStart: there is no such thing to group by.
             StorageError: a file or the ledger cannot be read.
         """
-        return spending(self.folder.root, by)
+        return spending(self.folder.place, by)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class Figures:
         if run is None:
             return runs[-1].run
         if run not in (found.run for found in runs):
-            raise OutputError(f"{self.folder.root}: has no run {run!r}. The last one is {runs[-1].run}.")
+            raise OutputError(f"{self.folder.text}: has no run {run!r}. The last one is {runs[-1].run}.")
         return run
 
     def _run(self, row: RunRow) -> dict[str, Any]:

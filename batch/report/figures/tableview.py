@@ -50,7 +50,7 @@ def require_there(folder: OutputFolder) -> None:
         OutputError: it is no output folder any more.
     """
     if not folder.ledger.is_file():
-        opened(folder.root)
+        opened(folder.place)
 
 
 def table_view(folder: OutputFolder) -> TableView:
@@ -66,7 +66,7 @@ def table_view(folder: OutputFolder) -> TableView:
         parts = [PartEntry(folder.part(number), rows) for number, rows in reader.part_rows().items()]
         runs = [run.run for run in reader.runs()]
     if not parts:
-        raise RefusedToStart(f"{folder.root}: has no results yet. Look again once a part is published.")
+        raise RefusedToStart(f"{folder.text}: has no results yet. Look again once a part is published.")
     try:
         schema = pq.read_schema(parts[-1].path)
     except (OSError, pa.ArrowException) as exc:
