@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from batch.cli import jobs
 from batch.cli.text import count, pairs, say
+from batch.core import places
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
@@ -39,7 +40,7 @@ def rebuild(out: jobs.Out, /) -> int:
 
 def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
     kept = made.kept
-    yield f"{clean(str(out))}: the ledger was made again; the next run asks only for what is not in the table."
+    yield f"{clean(places.text(out))}: the ledger was made again; the next run asks only for what is not in the table."
     under_way = [
         count(kept.accepted, "accepted task") if kept.accepted else "",
         count(kept.settled, "settled row") if kept.settled else "",

@@ -195,6 +195,10 @@ class Objects:
         obstore = storeclient.loaded(self.place)
         self._tried("removed", name, lambda: obstore.delete(self._store(), self._key(name)), absent=None)
 
+    def close(self) -> None:
+        """Close the connections; the next request opens one."""
+        self._client = None
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _key(self, name: str) -> str:

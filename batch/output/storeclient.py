@@ -19,6 +19,8 @@ from batch.core.places import Place
 
 _CONNECT_S: Final = 5
 _REQUEST_S: Final = 120
+_IDLE_S: Final = 5
+"""An idle connection is closed before a store does it, which would be found by a request that fails."""
 _SECRETS: Final = (
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY",
     "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_SECRET", "GOOGLE_SERVICE_ACCOUNT_KEY",
@@ -72,6 +74,7 @@ def connected(place: Place, environ: Mapping[str, str]) -> Any:
             "allow_http": bool(endpoint and endpoint.startswith("http://")),
             "connect_timeout": timedelta(seconds=_CONNECT_S),
             "timeout": timedelta(seconds=_REQUEST_S),
+            "pool_idle_timeout": timedelta(seconds=_IDLE_S),
         },
         # Tries are ours to count, and to tell of: of one that was made again unseen, a `Taken` could be its own.
         "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=_REQUEST_S)},

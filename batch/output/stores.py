@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from batch.core import places, statefolder
 from batch.core.durable import AtomicFile
-from batch.core.errors import StorageError
+from batch.core.errors import OutputError, StorageError
 from batch.core.logs import logger
 from batch.core.places import Place
 from batch.output.lease import Lease, NoLease, ObjectLease
@@ -305,8 +305,13 @@ def store_of(path: Path) -> Store:
 
     Args:
         path: absolute, or a place in an object store.
+
+    Raises:
+        OutputError: it names a bucket, and nothing in it.
     """
     place = places.place_of(path)
+    if place is not None and not place.key:
+        raise OutputError(f"{place.text}: is a whole bucket. Give the output a place in it: {place.text}/NAME")
     return OnDisk(path) if place is None else InStore(place, working_copy(place))
 
 
