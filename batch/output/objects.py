@@ -123,17 +123,18 @@ class Objects:
 
         return self._tried("read", name, get, absent=None)
 
-    def tag(self, name: str) -> Tag | None:
-        """The tag of an object; None where there is none.
+    def look(self, name: str) -> tuple[Listed, Tag] | None:
+        """An object as a list has it, and its whole tag; None where there is none.
 
         Raises:
             StorageError: the store cannot be reached, or refuses.
         """
         obstore = storeclient.loaded(self.place)
 
-        def head() -> Tag:
+        def head() -> tuple[Listed, Tag]:
             found = obstore.head(self._store(), self._key(name))
-            return Tag(found["e_tag"] or "", found["version"])
+            tag = Tag(found["e_tag"] or "", found["version"])
+            return Listed(tag.e_tag, found["size"]), tag
 
         return self._tried("read", name, head, absent=None)
 

@@ -97,7 +97,7 @@ def reason(exc: BaseException) -> str:
     status = re.search(r"status code: (\d{3}(?: [A-Za-z]+)*)", text)
     system = re.search(r'(?:message|error): "([^"]{3,120})"', text)
     found = [match[1] for match in (code, status, system) if match is not None][:2]
-    said = " ".join((text.splitlines() or [""])[0].split())[-80:]
+    said = " ".join((text.splitlines() or [""])[0].split()).rpartition(" - ")[2][:120]
     return redaction.redact(", ".join(found) or said or type(exc).__name__)
 
 

@@ -201,8 +201,8 @@ class InStore:
             tag = self._objects.create(name, path) if old is None else self._objects.replace(name, path, Tag.parse(old))
         except Taken:
             # A write that was made again because its answer was lost finds itself there.
-            found = self._objects.list(name).get(name)
-            ours = None if found is None else self.same(path, found)
+            found = self._objects.look(name)
+            ours = None if found is None else self.same(path, found[0])
             if ours is None:
                 raise StorageError(
                     f"{self.text}/{name}: was written by somebody else, so the store took nothing from this run. Is "
@@ -239,13 +239,13 @@ class InStore:
                 return None
         except OSError:
             return None
-        tag = self._objects.tag(name)
-        return tag.text if tag is not None and tag.e_tag == listed.e_tag else None
+        found = self._objects.look(name)
+        return found[1].text if found is not None and found[1].e_tag == listed.e_tag else None
 
     def tag(self, path: Path) -> str | None:
         """See `Store`."""
-        found = self._objects.tag(self._name(path))
-        return None if found is None else found.text
+        found = self._objects.look(self._name(path))
+        return None if found is None else found[1].text
 
     def fetch(self, path: Path) -> None:
         """See `Store`."""

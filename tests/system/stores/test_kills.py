@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, url: str) -> dict[int, str
 
 
 def command(stage: StoreStage, *words: str) -> subprocess.CompletedProcess[str]:
-    process = processes.start([sys.executable, "-m", "batch", *words], env={**processes.os.environ, **stage.environ()})
+    process = processes.start([sys.executable, "-m", "batch", *words], env={**os.environ, **stage.environ()})
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
