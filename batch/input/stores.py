@@ -19,6 +19,8 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import pyarrow as pa
+
 from batch.core import places, redaction
 from batch.core.clock import Clock
 from batch.core.errors import InputError, StorageError
@@ -96,6 +98,7 @@ class _Object(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = self._open()
+        self._size = int(_asked(path, self._file.size))
 
     def _open(self) -> Any:
         return _asked(self._path, lambda: _system(_place(self._path).scheme).open_input_file(_key(self._path)))
@@ -122,10 +125,13 @@ class _Object(io.RawIOBase):
         """
         view = memoryview(buffer).cast("B")
         place = self.tell()
+        count = min(len(view), self._size - place)
+        if count <= 0:
+            return 0  # some stores refuse to read at the end
 
         def read() -> bytes:
             self._file.seek(place)
-            data: bytes = self._file.read(len(view))
+            data: bytes = self._file.read(count)
             return data
 
         data = _asked(self._path, read)
@@ -201,7 +207,7 @@ def _asked(path: Path, request: Callable[[], _T]) -> _T:
             return request()
         except FileNotFoundError:
             raise InputError(f"{shown(path)}: there is no such object any more. Put the file back.") from None
-        except OSError as exc:
+        except (OSError, pa.ArrowException) as exc:
             why = _reason(exc)
             if _FINAL.search(str(exc)):
                 raise InputError(f"{shown(path)}: cannot be read: {why}. {_WAYS_OUT[_place(path).scheme]}.") from exc
@@ -215,7 +221,7 @@ def _asked(path: Path, request: Callable[[], _T]) -> _T:
     raise AssertionError
 
 
-def _reason(exc: OSError) -> str:
+def _reason(exc: Exception) -> str:
     """What a client says, without its preface and the number of the request."""
     text = " ".join(str(exc).split())
     text = re.sub(r"^When .*?: (?:AWS Error )?", "", text)

@@ -7,6 +7,7 @@ masked in every text. It does not know which requests are made (`objects`).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,7 +85,15 @@ def connected(place: Place, environ: Mapping[str, str]) -> Any:
         more: dict[str, Any] = {"region": region} | ({"endpoint": endpoint} if endpoint else {})
         return store.S3Store(place.bucket, **more, **how)
     if place.scheme == "gs":
-        emulated: dict[str, Any] = {"base_url": endpoint, "skip_signature": True} if endpoint else {}
+        # An emulator has no accounts, and is told to the client as one.
+        nobody = {
+            "gcs_base_url": endpoint,
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+        }
+        emulated: dict[str, Any] = {"service_account_key": json.dumps(nobody)} if endpoint else {}
         return store.GCSStore(place.bucket, **emulated, **how)
     own: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
     return store.AzureStore(place.bucket, **own, **how)

@@ -24,6 +24,9 @@ class StoreStage(Stage):
     store: Seaweed = field(kw_only=True)
     name: str = field(default_factory=lambda: f"stage-{uuid.uuid4().hex}")
 
+    url_of_store: str = ""
+    """What the command is told instead of the store's own address."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.place = f"s3://{BUCKET}/{self.name}/out"
@@ -46,7 +49,8 @@ class StoreStage(Stage):
 
     def environ(self) -> dict[str, str]:
         """The store's, and a state folder of this machine."""
-        return {**self.store.environ, "PROMPTMILL_STATE": str(self.state)}
+        own = {"AWS_ENDPOINT_URL": self.url_of_store} if self.url_of_store else {}
+        return {**self.store.environ, **own, "PROMPTMILL_STATE": str(self.state)}
 
     def fetch(self) -> None:
         """Look at what is in the store: it and the working copy have the same tables."""
