@@ -41,6 +41,8 @@ class Held(msgspec.Struct, frozen=True):
     host: str
     since_us: int
     renewed_us: int
+    written: int
+    """How often the holder has written it: no two contents are the same, so each has a tag of its own."""
     free: bool = False
 
 
@@ -111,6 +113,7 @@ class ObjectLease:
         self._clock = clock or Clock()
         self._tag: Tag | None = None
         self._since_us = 0
+        self._written = 0
         self._heard = 0.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -228,8 +231,9 @@ class ObjectLease:
 
     def _content(self, *, free: bool = False) -> bytes:
         now_us = self._clock.now_us()
+        self._written += 1
         return msgspec.json.encode(
-            Held(self._owner, os.getpid(), socket.gethostname(), self._since_us, now_us, free), order="deterministic"
+            Held(self._owner, os.getpid(), socket.gethostname(), self._since_us, now_us, self._written, free)
         )
 
     def _lost_to(self, content: bytes) -> str:
@@ -249,4 +253,4 @@ def _held(content: bytes) -> Held | None:
         return None
 
 
-_NOBODY: Final = Held("", 0, "another machine", 0, 0)
+_NOBODY: Final = Held("", 0, "another machine", 0, 0, 0)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from batch.core.clock import HandClock
+from batch.core.clock import MICROSECONDS, HandClock
 from batch.core.errors import StorageError
 from batch.core.places import Place
 from batch.output.lease import NAME, RENEWED_S, SILENT_S, HeldElsewhere, ObjectLease
-from batch.output.objects import Objects
+from batch.output.objects import Objects, Tag
+from batch.output.storeclient import Taken
 from tests.support.seaweed import BUCKET, Seaweed
 
 
@@ -74,14 +76,18 @@ def test_a_holder_that_only_seems_silent_is_seen_to_be_alive(objects: Objects) -
     first = lease(objects, "one", clock)
     first.acquire()
 
+    watched: list[float] = []
+
     class Renewing(HandClock):
         def pause(self, seconds: float) -> None:
             assert seconds > RENEWED_S
+            watched.append(seconds)
             first.renew()
 
-    ahead = Renewing(clock.monotonic() + 10 * SILENT_S)
+    ahead = Renewing(1.0, clock.now_us() + int(10 * SILENT_S * MICROSECONDS))
     with pytest.raises(HeldElsewhere):
         lease(objects, "two", ahead).acquire()
+    assert watched
     assert first.lost is None
     first.renew()
 
@@ -104,8 +110,15 @@ def test_a_renewal_whose_answer_was_lost_is_known_as_ours(objects: Objects, monk
     first = lease(objects, "one", clock)
     first.acquire()
     clock.advance(RENEWED_S)
-    objects.replace(NAME, first._content(), first._tag)  # type: ignore[arg-type]  # it is held
-    first.renew()
+
+    def unheard(name: str, data: bytes | Path, old: Tag) -> Tag:
+        replace(name, data, old)
+        raise Taken
+
+    replace = objects.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "replace", unheard)
+        first.renew()
     assert first.lost is None
     clock.advance(RENEWED_S)
     first.renew()
