@@ -17,7 +17,7 @@ import structlog
 import uvloop
 
 from batch.core import logs
-from tests.support import leftovers
+from tests.support import leftovers, signalling
 from tests.support.seaweed import Seaweed, program, served
 
 HERE = Path(__file__).parent
@@ -46,6 +46,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 leftovers.watch()
+signalling.unshield()
 uvloop.new_event_loop().close()  # the first one of a process opens a pipe for all that follow
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import count, decimal, pairs, say, say_json, table
-from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.cli.text import count, decimal, incomplete, pairs, say, say_json, table
+from batch.core.errors import RefusedToStart
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ def show(
     if json:
         import msgspec
 
+        from batch.core import exactjson
         from batch.report.row_json import public
 
-        say_json(msgspec.json.format(msgspec.json.encode(public(views)), indent=2).decode())
+        say_json(msgspec.json.format(exactjson.encoded(public(views)), indent=2).decode())
     else:
         say(_lines(views) if len(views) == 1 else _variants(views))
-    return EXIT_OK
+    return incomplete(views[0].missing, "the calls")
 
 
 def _named(views: list[RowView], variant: str) -> RowView:
@@ -253,7 +254,7 @@ def _when(moment: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    import msgspec
+    from batch.core import exactjson
 
     if isinstance(value, Decimal):
         value = f"{value:f}"
@@ -262,5 +263,5 @@ def _cell(value: Any) -> str:
     elif isinstance(value, bytes):
         value = f"{len(value):,} bytes"
     elif not isinstance(value, str):
-        value = msgspec.json.encode(value, enc_hook=str).decode()
+        value = exactjson.encoded(value).decode()
     return clean(value, lines=True, most=_MOST) or "(empty)"

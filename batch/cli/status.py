@@ -11,9 +11,9 @@ from cyclopts import Parameter
 
 from batch.cli import jobs
 from batch.cli.spending import bounds_text, left_text
-from batch.cli.text import count, pairs, say, say_json
+from batch.cli.text import count, pairs, say, say_json, wrapped
 from batch.core import places
-from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.core.errors import EXIT_OK, EXIT_STORAGE, RefusedToStart
 from batch.core.plain import clean, escaped_json, quoted
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def status(
         say_json(msgspec.json.format(msgspec.json.encode(public(current)), indent=2).decode())
     else:
         say(_lines(current))
-    return EXIT_OK
+    return EXIT_STORAGE if current.missing else EXIT_OK
 
 
 def _json_line(current: Status) -> str:
@@ -111,6 +111,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("unknown", bounds_text(totals)),
             ("budget", left_text(current.budget)),
             ("now", _now(current)),
+            ("auto", "\n".join(wrapped(clean(current.auto or ""), less=12))),
             *_batches(current),
             *_oldest(current),
             ("stopped by", clean(current.fault or "", lines=True)),
@@ -124,6 +125,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("flags", _flags(current)),
             ("labels", labels_text(totals)),
             ("samples", _samples(current)),
+            ("missing", _missing(current)),
         ]
     )
     yield from _standing(current)
@@ -185,6 +187,12 @@ def _flags(current: Status) -> str:
     return flags_text(counts, {entry.flag: entry.examples[0] for entry in current.flagged})
 
 
+def _missing(current: Status) -> str:
+    from batch.report.missing import warning
+
+    return clean(warning(current.missing, "the failures and flags told here"))
+
+
 def _samples(current: Status) -> str:
     short = current.planned.short
     return f"{count(short, 'row')} short of samples when this run began: asked for the missing ones" if short else ""
@@ -194,9 +202,9 @@ def _left(current: Status) -> str:
     from batch.cli.sums import left_text
 
     if current.live is not None or current.run is None:
-        return f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""
+        return f"{count(current.begun, 'row')} begun and not settled" if current.begun else ""
     finished = current.state == "finished"
-    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.unsettled)
+    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.begun)
 
 
 def _now(current: Status) -> str:
@@ -212,6 +220,8 @@ def _now(current: Status) -> str:
         parts.append(f"{count(live.waiting_rows, 'row')} to be tried again")
     if live.left_s is not None:
         parts.append(f"left {describe(live.left_s)}")
+    if live.shared_with:
+        parts.append(f"limits shared with {count(live.shared_with, 'other job')}")
     if live.waits_for:
         parts.append(f"waits for {clean(live.waits_for)}")
     return ", ".join(parts)
@@ -269,7 +279,7 @@ def _standing(current: Status) -> Iterator[str]:
     unlabelled = sum(entry.rows for entry in current.standing if entry.kind == "label")
     if unlabelled and current.state == "finished":
         yield unlabelled_text(unlabelled)
-    if current.permanent > unasked + unlabelled and current.state == "finished":
+    if current.permanent > unasked + unlabelled and current.state == "finished" and not current.missing:
         others = current.permanent - unasked - unlabelled
         yield f"--retry all asks the {count(others, 'row')} that failed for good, too."
 

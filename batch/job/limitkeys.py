@@ -62,6 +62,12 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
         "when, however long that is. Calls in flight when a window closes finish, and tasks are collected at any hour.",
         'hours = "22:00-08:00 Asia/Shanghai"',
     ),
+    "limits.share": Words(
+        'Who keeps to these limits: "key", all jobs of yours that ask the same model at the same address with the same '
+        "key at a time, together: the smallest limit that one of them declares holds for all, and what one does not "
+        'use is the others\'. "none", this job alone. A concurrency that is not given is shared with nobody.',
+        'share = "none"',
+    ),
     "limits.max_spill": Words(
         "How much of the disk the input of rows may take that wait to be sent or published. A slow model's rows wait "
         "there while the others go on; once they take all of it, the others wait for it, too, and status says so.",

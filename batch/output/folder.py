@@ -14,8 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
+from anyio import to_thread
+
 from batch.core import openfiles
-from batch.core.clock import iso
+from batch.core.clock import Clock, iso
 from batch.core.durable import sync_folder
 from batch.core.errors import OutputError, StorageError
 from batch.ledger.reader import LedgerReader
@@ -191,6 +193,18 @@ class RunLock:
     def lost(self) -> StorageError | None:
         """Why it is not this process's any more, although it did not give it back; None as long as it is."""
         return self._lease.lost
+
+    async def wait(self, clock: Clock) -> None:
+        """Take the lock as soon as it is free.
+
+        Raises:
+            StorageError: the lock file cannot be made.
+        """
+        while True:
+            await clock.sleep(self.folder.store.again_s)
+            with suppress(Busy):
+                await to_thread.run_sync(self.take)
+                return
 
     @property
     def held(self) -> bool:

@@ -32,6 +32,9 @@ _KEPT: Final = {
     "pending": "work",
     "calls": "call",
     "steps": "work, turn, idx",
+    "waves": "wave",
+    "lines": "call",
+    "orphans": "id",
     "held": "row_id, variant",
     "overtime": "row_id, variant",
     "effects": "row_id, variant, fingerprint, turn, idx",
@@ -62,6 +65,8 @@ class Kept(msgspec.Struct):
     """What of an old ledger goes on."""
 
     readable: bool = False
+    batches: int = 0
+    """Batches that are collected by the next run."""
     accepted: int = 0
     """Task ids that are polled by the next run."""
     settled: int = 0
@@ -109,6 +114,11 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
 
 def reconcile(db: apsw.Connection, kept: Kept) -> None:
     """Bring the old ledger's open rows and calls together with the published files in `rows` and `book`."""
+    # An admitted row has its place in its record alone until it is published.
+    db.execute(
+        "INSERT OR IGNORE INTO old_entries(row_id, variant, row_number, part) "
+        "SELECT row_id, variant, row_number, part FROM pending"
+    )
     # Not asked, only to be written anew: what their parts hold is known by now, and the next pass finds them again.
     db.execute("DELETE FROM pending WHERE state=3 OR (state > 0 AND outcome IS NULL)")
     _close_published(db)
@@ -120,6 +130,7 @@ def reconcile(db: apsw.Connection, kept: Kept) -> None:
     )
     db.execute("DELETE FROM calls WHERE work NOT IN (SELECT work FROM pending)")
     db.execute("DELETE FROM steps WHERE work NOT IN (SELECT work FROM pending)")
+    db.execute("DELETE FROM lines WHERE call NOT IN (SELECT call FROM calls)")
     db.execute("UPDATE pending SET carried=1 WHERE state < 2")
     # None counts as having seen the whole source: what left the table is only found by looking again.
     db.execute(
@@ -131,6 +142,7 @@ def reconcile(db: apsw.Connection, kept: Kept) -> None:
     )
     _give_places(db)
     kept.accepted = _count(db, "calls WHERE record IS NULL AND task IS NOT NULL") + _count(db, "held")
+    kept.batches = _count(db, "waves WHERE state < 3")
     kept.settled = _count(db, "pending WHERE state=1")
     kept.begun = _count(db, "pending WHERE state=0")
     kept.places = _count(
@@ -181,10 +193,6 @@ def _give_places(db: apsw.Connection) -> None:
     db.execute(
         "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
         "SELECT row_id, variant, row_number, part FROM old_entries"
-    )
-    db.execute(
-        "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
-        "SELECT row_id, variant, row_number, part FROM pending"
     )
     # A row that only the book knows goes where its number belongs: into the part that is missing there, else, when it
     # had been pruned, beside its neighbours.

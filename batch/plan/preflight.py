@@ -17,6 +17,7 @@ import pyarrow as pa
 from batch.core import canonical, redaction, statefolder
 from batch.core.clock import Clock
 from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
+from batch.core.records import Lane
 from batch.http import environment
 from batch.input.batches import Position
 from batch.input.source import Source
@@ -27,7 +28,7 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import place, tables
 from batch.output.folder import OutputFolder
-from batch.plan import budgeting, kept, labelling, tooling
+from batch.plan import budgeting, kept, labelling, timely, tooling
 from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.inserts import ROW
@@ -78,6 +79,14 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """The columns of labels, those of earlier runs included."""
     state: Path | None = None
     """The folder of what the jobs of this user share; None where the environment names no place for it."""
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes of the job that its provider has: lane `auto` goes without batches where there are none."""
+        lanes = self.job.model.lanes
+        if not self.job.model.decides:
+            return lanes
+        return tuple(lane for lane in lanes if lane in self.endpoint.dialect.lanes)
 
     @property
     def carried(self) -> str:
@@ -182,7 +191,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         asking=asking,
         label_columns=label_columns,
         warnings=(*warnings, *tooling.unset(job, environ), *_key_warnings(endpoint)),
-        doubts=(*variants.doubts(source.names), *doubts, *budgeting.doubts(budget)),
+        doubts=(*variants.doubts(source.names), *doubts, *budgeting.doubts(budget), *_auto(job, endpoint)),
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
@@ -236,15 +245,18 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
         faults.append(str(exc))
         return None
     for lane in job.model.lanes:
-        if lane not in endpoint.dialect.lanes:
+        if lane not in endpoint.dialect.lanes and not job.model.decides:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))
             faults.append(f'model.lane = "{lane}": provider {job.model.provider} has no such lane; it has {lanes}')
-    if "bulk" in job.model.lanes and job.budget is not None and job.budget.bounds_calls:
-        faults.append(
-            'model.lane = "bulk": a limit of [budget] on money or tokens cannot be kept in batches, whose requests are '
-            "all sent before the first is booked. Take it out, or choose another lane; budget.max_rows is kept"
-        )
     return endpoint
+
+
+def _auto(job: Job, endpoint: Endpoint) -> list[str]:
+    """What to say of lane `auto` where it can decide nothing."""
+    late = timely.passed(job, Clock().now_us())
+    if not job.model.decides or "bulk" in endpoint.dialect.lanes:
+        return [] if late is None else [late]
+    return [f"lane auto: provider {job.model.provider} has no batch files, so all goes by lane sync, at full price"]
 
 
 def _key_warnings(endpoint: Endpoint) -> list[str]:

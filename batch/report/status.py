@@ -23,6 +23,7 @@ from batch.ledger.waves import WavesReader
 from batch.output.folder import OutputFolder, holder
 from batch.report.batches import BatchRow, batches_of, rows_of
 from batch.report.folders import opened
+from batch.report.missing import Missing
 from batch.report.tablestate import Flagged, Standing, TableState, counted
 
 FRESH_S: Final = 5.0
@@ -84,6 +85,8 @@ class Live(msgspec.Struct, frozen=True):
     projected_cost: dict[str, str] = {}
     oldest: tuple[OldRow, ...] = ()
     limits: tuple[UsedLimit, ...] = ()
+    shared_with: int | None = None
+    """How many other jobs keep to the same limits now; None where nothing is shared."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,11 +117,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     live: Live | None = None
     budget: dict[str, Any] = {}
     """By key of `[budget]`, limit and what is left of it, as the last process said it."""
+    auto: str | None = None
+    """What lane `auto` had decided, as the last process said it; None in another lane."""
     fault: str | None = None
     drawn: bool = False
     """Whether the rows of the last run were drawn from all that needed work."""
     unsettled: int = 0
     """Rows admitted and not settled: the next run continues with them."""
+    begun: int = 0
+    """Those of them for which something was sent already."""
     oldest: tuple[OldRow, ...] = ()
     """The rows that have been open for longest."""
     batches: tuple[BatchRow, ...] = ()
@@ -130,6 +137,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the table that are not in the input any more, when it was last read to its end."""
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    """Parts of the table that cannot be read: `standing` and `flagged` know nothing of their rows."""
 
 
 class _Reader(SavedReader, WavesReader):
@@ -156,6 +165,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             "runs": len(runs),
             "table_rows": reader.table_rows(),
             "unsettled": sum(reader.unsettled_by_part().values()),
+            "begun": reader.count_begun(),
             "permanent": permanent,
             "retryable": retryable,
             "gone": gone_of(reader),
@@ -170,7 +180,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
         common["drawn"] = last is not None and reader.sample(last.run) is not None
     common["batches"] = batches_of(folder.ledger)
     table = table or counted(folder, parts, failures=permanent + retryable)
-    common |= {"standing": table.standing, "flagged": table.flagged}
+    common |= {"standing": table.standing, "flagged": table.flagged, "missing": table.missing}
     if last is None:
         return Status(state="never", **common)
     return _with_run(folder, last, signs, common)
@@ -219,6 +229,7 @@ def _with_run(folder: OutputFolder, last: RunRow, signs: _Signs, common: dict[st
         totals=totals,
         live=live,
         budget=written.get("budget", {}) if written.get("run") == last.run else {},
+        auto=written.get("auto") if written.get("run") == last.run else None,
         fault=ended.get("fault"),
         exit_code=ended.get("exit_code"),
         exit_reason=ended.get("exit_reason"),

@@ -65,8 +65,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The rows that have been open for longest."""
     budget: dict[str, BudgetState] = {}
     """By key of `[budget]`, its limit and what is left of it, both for people."""
+    shared_with: int | None = None
+    """How many other jobs keep to the same limits now; None where they are this job's alone."""
     limits: tuple[LimitUse, ...] = ()
     """How much of each limit is in use."""
+    auto: str | None = None
+    """What lane `auto` has decided and why; None in another lane."""
 
     def public(self) -> dict[str, Any]:
         """As written to `status.json` and printed by `--progress json`."""
@@ -82,9 +86,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "held_back": self.held_back,
             "left_s": None if self.left_s is None else round(self.left_s, 1),
             "waits_for": self.waits_for,
+            "auto": self.auto,
             "oldest": [msgspec.structs.asdict(row) for row in self.oldest],
             "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
             "budget": self.budget,
+            "shared_with": self.shared_with,
             "limits": [msgspec.structs.asdict(limit) for limit in self.limits],
             "totals": self.totals.public(),
         }
@@ -103,6 +109,7 @@ PROGRESS: Final[dict[str, str]] = {
     "held_back": "Requests that a limit holds back now.",
     "left_s": "Seconds that are left at this pace; null while that cannot be said.",
     "waits_for": "What all the run waits for now; null when it is at work.",
+    "auto": "In lane auto: what it has decided so far, and why; null in another lane.",
     "oldest": "The rows that have been open for longest: row_id, variant (null for the only one), age_s (seconds since "
     "the first call) and waits_for, what the row waits for now.",
     "projected_cost": "By currency, what all rows will have cost if the others cost as much as those that are settled; "
@@ -110,6 +117,8 @@ PROGRESS: Final[dict[str, str]] = {
     "budget": "By key of [budget]: its limit, and what is left of it for calls that are not sent yet.",
     "limits": "How much of each limit is in use: name, model (null for a limit of all the job), limit, and used: calls "
     "in flight, or the requests or tokens of the last minute.",
+    "shared_with": "How many other jobs of yours keep to the same limits at the moment, and share them "
+    "(limits.share); null where nothing is shared.",
     "totals": "Counts and sums of the run so far.",
 }
 """What each key of `Progress.public` means, for people."""

@@ -7,8 +7,8 @@ fall. The lanes say only what is sent and read. What follows from a result is sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import anyio
 import msgspec
@@ -30,21 +30,15 @@ from batch.submit.books import Books
 from batch.submit.call_ids import BEGINNING, LATE, CallIds
 from batch.submit.observer import Observer
 from batch.submit.policy import Policy
-from batch.submit.results import (
-    CUT_SHORT,
-    NEVER_LEFT,
-    answered_for,
-    bounded,
-    failure_of,
-    overdue,
-    record_of,
-)
+from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, bounded, failure_of, overdue, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
-_ECHOES: Final = ("x-client-request-id", "x-request-id")
+_OURS: Final = "x-client-request-id"
+_THEIRS: Final = "x-request-id"
+"""Headers in which services echo our id of a call."""
 _encode_reply = msgspec.msgpack.Encoder().encode
 
 
@@ -61,6 +55,9 @@ class CallContext:
         ids: for new calls, and to know a reply that names another one.
         wire_log: is told of every exchange, polls too, with what came of it; None for no wire log.
     """
+
+    streams: type[Stream] = Stream
+    """Takes the answers that come in pieces."""
 
     def __init__(
         self,
@@ -142,7 +139,8 @@ class CallContext:
         call.size, call.held = size, held
         try:
             await self.ledger.committed()
-            await lease.depart()
+            if not lease.may_depart():
+                await lease.depart()
         except anyio.get_cancelled_exc_class():
             self.book(row, call, NEVER_LEFT)
             raise
@@ -168,10 +166,12 @@ class CallContext:
             attempt=attempt,
             lane=lane,
             lease=lease,
+            purpose=conversation.purpose(attempt),
+            sample=conversation.sampling.ended,
+            sent_at_us=self.clock.now_us(),
+            started=lease.granted_at,
         )
-        call.purpose, call.sample = conversation.purpose(attempt), conversation.sampling.ended
         row.next_attempt = attempt + 1
-        call.sent_at_us, call.started = self.clock.now_us(), lease.granted_at
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
         return call
 
@@ -199,7 +199,7 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = await self.client.exchange(outgoing, stream=stream)
+            result = await self.carry(row, call, outgoing, stream)
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
@@ -217,6 +217,10 @@ class CallContext:
             self.limiter.observe_headers(call.model, said)
         return result
 
+    def carry(self, _: Row, __: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Coroutine[Any, Any, Incoming]:
+        """Have one request go and its answer come, as `http.client` does; a fleet has another process do it."""
+        return self.client.exchange(outgoing, stream=stream)
+
     def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:
         """The result, unless it names another call of this folder: a proxy swapped two answers, and ours is unknown.
 
@@ -225,8 +229,8 @@ class CallContext:
             result: what the dialect read; its `request_id` is what the service says it answers.
             headers: of the answer, names in lower case; some services echo our id there.
         """
-        named = (result.request_id, *map(headers.get, _ECHOES))
-        if call.call_id.removesuffix(LATE) in named:
+        named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
+        if call.call_id in named or call.call_id.removesuffix(LATE) in named:
             return result
         for name in named:
             if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):

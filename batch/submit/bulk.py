@@ -7,6 +7,7 @@ goes on, and what follows from its lines, is `run.bulk`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,9 @@ STAYS: Final = QUEUE_FULL | {FILE_LOST}
 """Codes after which a row goes into another batch, also where another lane could take it: it was never offered."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
+RUN: Final = "promptmill_run"
+FILE: Final = "promptmill_file"
+"""Members of the metadata of a batch: the run that made it, and the hash of its file."""
 _PAGES: Final = 200
 _EARLY_S: Final = 3_600.0
 """How much older than its intent a batch may look that is looked for: the clocks may differ."""
@@ -114,12 +118,19 @@ def refused(path: Path, exc: OSError) -> StorageError:
     return StorageError(f"{path}: {exc.strerror}. Free space or mend the disk, then run the same command again.")
 
 
-def line_call(context: CallContext, row: Row) -> LineCall:
-    """The call that asks the next turn of a row in a batch."""
+def line_call(context: CallContext, row: Row, at_us: int | None = None) -> LineCall:
+    """The call that asks the next turn of a row in a batch.
+
+    Args:
+        context: numbers the calls.
+        row: which one.
+        at_us: when it counts as sent; None for now.
+    """
     number, call_id = context.ids.new()
     attempt = row.next_attempt
     row.next_attempt = attempt + 1
-    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, context.clock.now_us())
+    at_us = context.clock.now_us() if at_us is None else at_us
+    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, at_us)
 
 
 def no_slot(context: CallContext, work_id: int, model: str) -> Lease:
@@ -165,11 +176,11 @@ class BatchExchange:
             return Failure(kind="transport", verdict="retry", code=FILE_LOST, message=message, sent=False)
         outgoing = self.files.upload(path.name, data)
         del data
-        incoming = await self._exchange(wave, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing)
         if isinstance(incoming, Failure):
             return incoming
         result = self.files.read_upload(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
     async def create(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave, made now of the file that was uploaded."""
@@ -182,26 +193,43 @@ class BatchExchange:
         The list is read back to the time at which the wave was written down. One that goes on for longer than anybody
         reads says nothing: a batch that is made anew would be bought twice.
         """
-        wanted, after = metadata(wave), None
+        wanted = metadata(wave)
+
+        def is_it(batch: Batch) -> bool:
+            return all(batch.metadata.get(name) == value for name, value in wanted.items())
+
+        found = await self.listed(wave.base_url, wave.made_at_us, is_it)
+        return found if isinstance(found, Failure) else next(filter(is_it, found), None)
+
+    async def listed(
+        self, base_url: str, since_us: int, enough: Callable[[Batch], bool] = lambda _: False
+    ) -> list[Batch] | Failure:
+        """The batches of the key that were made since a moment, and some more, the newest first.
+
+        Args:
+            base_url: where.
+            since_us: the moment, in microseconds of UTC.
+            enough: whether nothing behind a batch need be read any more.
+        """
+        found: list[Batch] = []
+        after = None
         for _ in range(_PAGES):
             outgoing = self.files.page(after)
-            incoming = await self._exchange(wave, outgoing)
+            incoming = await self._exchange(base_url, outgoing)
             if isinstance(incoming, Failure):
                 return incoming
             page = self.files.read_page(incoming)
             if isinstance(page, Failure):
-                return _refusal(page, wave, outgoing)
+                return _refusal(page, base_url, outgoing)
             batches, more = page
-            for batch in batches:
-                if all(batch.metadata.get(name) == value for name, value in wanted.items()):
-                    return batch
+            found += batches
             oldest = batches[-1].created_s if batches else None
-            if not more or (oldest is not None and oldest < wave.made_at_us / 1e6 - _EARLY_S):
-                return None
+            if not more or (oldest is not None and oldest < since_us / 1e6 - _EARLY_S) or any(map(enough, batches)):
+                return found
             if batches[-1].id == after:
-                return None  # the same page again: the service does not turn pages, and has shown what it shows
+                return found  # the same page again: the service does not turn pages, and has shown what it shows
             after = batches[-1].id
-        message = f"{wave.base_url}: the list of batches goes on after {_PAGES} pages"
+        message = f"{base_url}: the list of batches goes on after {_PAGES} pages"
         return Failure(kind="server", verdict="retry", code="endless_list", message=message)
 
     async def retrieve(self, wave: WaveRow) -> Batch | Failure:
@@ -222,6 +250,7 @@ class BatchExchange:
         """
         outgoing = self.files.content(file_id)
         try:
+            path.parent.mkdir(exist_ok=True)
             with path.open("wb") as file:
                 taker = Download(file, self._context.clock, first_s=self._context.policy.call_timeout_s, idle_s=IDLE_S)
                 try:
@@ -235,30 +264,30 @@ class BatchExchange:
                     raise taker.fault
         except OSError as exc:
             raise refused(path, exc) from exc
-        return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave, outgoing)
+        return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave.base_url, outgoing)
 
     async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
         """The batch that a request about a wave is answered with."""
-        incoming = await self._exchange(wave, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing)
         if isinstance(incoming, Failure):
             return incoming
         result = self.files.read_batch(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
-    async def _exchange(self, wave: WaveRow, outgoing: Outgoing) -> Incoming | Failure:
+    async def _exchange(self, base_url: str, outgoing: Outgoing) -> Incoming | Failure:
         try:
-            return await self._context.client_for(wave.base_url).exchange(outgoing)
+            return await self._context.client_for(base_url).exchange(outgoing)
         except WireError as exc:
             return failure_of(exc)
 
 
 def metadata(wave: WaveRow) -> dict[str, str]:
     """What a batch carries by which it is known again."""
-    return {"promptmill_run": wave.run, "promptmill_wave": str(wave.wave), "promptmill_file": wave.digest}
+    return {RUN: wave.run, "promptmill_wave": str(wave.wave), FILE: wave.digest}
 
 
-def _refusal(failure: Failure, wave: WaveRow, outgoing: Outgoing) -> Failure:
-    told: Failure = located(failure, wave.base_url, outgoing.path)  # type: ignore[assignment]  # it gives back its kind
+def _refusal(failure: Failure, base_url: str, outgoing: Outgoing) -> Failure:
+    told: Failure = located(failure, base_url, outgoing.path)  # type: ignore[assignment]  # it gives back its kind
     return msgspec.structs.replace(told, message=redact(told.message))
 
 

@@ -37,7 +37,16 @@ function headline(overview) {
       models ? [" ", el("span", { class: "note" }, "Model ", foreign(models), job.provider ? [" at ", foreign(job.provider)] : null, job.lane ? `, lane ${job.lane}` : null, ".")] : null,
     ),
     status.fault ? el("p", { class: "fault" }, foreign(status.fault, 2000)) : null,
+    missingNote(overview.missing ?? []),
   );
+}
+
+/** That figures are without what stands in files which cannot be read; null where there is none. */
+function missingNote(files) {
+  if (files.length === 0) return null;
+  const named = files.slice(0, 3).map((file) => file.path).join(", ");
+  const more = files.length > 3 ? ` and ${count(files.length - 3)} more` : "";
+  return el("p", { class: "fault", role: "alert" }, `Incomplete: ${counted(files.length, "file")} cannot be read, and what is counted over rows or calls is without ${files.length === 1 ? "it" : "them"}: `, foreign(named, 500), `${more}. `, foreign(files[0].reason, 1000));
 }
 
 /** Whether it worked, in one sentence. */
@@ -126,7 +135,7 @@ function nowSection(overview, rowLink) {
         ["Calls in flight", count(live.in_flight)],
         ["Tasks at the provider", live.waiting_tasks ? count(live.waiting_tasks) : null],
         ["Held back by limits", live.held_back ? count(live.held_back) : null],
-        ["Rows that wait to be published", live.waiting_rows ? count(live.waiting_rows) : null],
+        ["Rows that wait for another try", live.waiting_rows ? count(live.waiting_rows) : null],
         ["Figures of", moment(status.updated_at)],
       ]
     : [];
