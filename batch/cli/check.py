@@ -200,11 +200,11 @@ def _output(checked: CheckedJob) -> str:
     from batch.cli import sums
     from batch.report import scan
 
-    root, output = checked.folder.root, checked.job.output
-    lines = [f"{root} ({'exists, without answers' if root.exists() else 'new'})"]
+    root, output, text = checked.folder.root, checked.job.output, checked.folder.text
+    lines = [f"{text} ({'exists, without answers' if root.exists() else 'new'})"]
     if checked.folder.ledger.exists():
-        lines = [f"{root} (has answers already: only what is new, changed or worth another try is asked)"]
-        gone = sums.gone_text(scan.gone_before(checked.folder), root, str(checked.job.folder))
+        lines = [f"{text} (has answers already: only what is new, changed or worth another try is asked)"]
+        gone = sums.gone_text(scan.gone_before(checked.folder), checked.folder.place, str(checked.job.folder))
         lines += [f"when the input was last read whole: {gone}"] if gone else []
     parts = count(output.rows_per_part, "row")
     return "\n".join([*lines, f"parts of {parts}, each readable first after {output.publish_every_s:g} s"])
@@ -308,7 +308,7 @@ def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:
         if number:
             yield f"  {count(number, 'row')} {what}{f', the first {len(first)}' if number > len(first) else ''}:"
             yield from (f"    {clean(text, most=300)}" for text in first)
-    if gone := sums.gone_text(result.gone, checked.folder.root, str(checked.job.folder)):
+    if gone := sums.gone_text(result.gone, checked.folder.place, str(checked.job.folder)):
         yield from (f"  {line}" for line in gone.split("\n"))
     if result.short:
         yield f"  {count(result.short, 'row')} short of samples: asked for the missing ones"

@@ -7,12 +7,12 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from batch.cli import jobs
 from batch.cli.text import count, money, say, say_json, table
 from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean, quoted
@@ -34,7 +34,7 @@ NO_NAME: Final = "(none)"
 
 
 def compare(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     /,
     *,
     variant: Annotated[tuple[str, ...], Parameter(negative=(), allow_leading_hyphen=True)] = (),
@@ -115,7 +115,7 @@ def _encoded(value: Any) -> str:
 def _lines(comparison: Comparison, rows: Sequence[Compared], *, everything: bool) -> Iterator[str]:
     lacking = comparison.rows_read - comparison.complete
     rest = f", {lacking:,} without a result in some of them" if lacking else ""
-    yield f"{comparison.folder.root}: {len(comparison.variants)} variants of {count(comparison.rows_read, 'row')}{rest}"
+    yield f"{comparison.folder.text}: {len(comparison.variants)} variants of {count(comparison.rows_read, 'row')}{rest}"
     yield from table(
         [("variant", "ok", "failed", "tokens", "cost", "latency", ""), *map(_sums, comparison.variants)],
         right=frozenset({1, 2, 3, 4, 5}),
@@ -182,7 +182,7 @@ def _listed(comparison: Comparison, rows: Sequence[Compared], *, everything: boo
     yield ""
     if total > len(rows):
         yield f"{count(total - len(rows), 'more row', 'more rows')}: --limit N shows more, --json all of them."
-    out = quoted(str(comparison.folder.root))
+    out = quoted(comparison.folder.text)
     yield f"promptmill show {out} {quoted(rows[0].row_id)} tells all of one row."
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from batch.cli import jobs
 from batch.cli.text import incomplete, say, say_json
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, RefusedToStart
 
@@ -20,7 +21,7 @@ Place = Parameter(negative=())
 
 
 def cost(
-    *outs: Annotated[Path, Place],
+    *outs: jobs.Out,
     by: Annotated[tuple[str, ...], Word] = (),
     since: Annotated[str | None, Word] = None,
     until: Annotated[str | None, Word] = None,

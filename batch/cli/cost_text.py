@@ -64,7 +64,7 @@ def lines(
 
 
 def _title(report: CostReport) -> str:
-    folders = [clean(str(folder.folder.root)) for folder in report.folders]
+    folders = [clean(folder.folder.text) for folder in report.folders]
     where = folders[0] if len(folders) == 1 else count(len(folders), "folder")
     calls = sum(sums.calls for sums in report.totals.values())
     if report.first_us is None or report.last_us is None:

@@ -40,7 +40,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
         [
             ("sample", _sample(bought)),
             ("input", f"{count(survey.read, 'row')} in {clean(checked.source.stat.path)}"),
-            ("output", str(checked.folder.root)),
+            ("output", checked.folder.text),
             ("to ask", _to_ask(found, checked)),
             ("gone", _gone(found)),
             ("calls", _number(found.total(lambda one: one.calls))),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from batch.cli import jobs
 from batch.cli.text import count, say
 from batch.core.errors import EXIT_OK
 from batch.core.plain import clean
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def export(
-    out: Annotated[Path, Parameter(negative=())],
-    file: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
+    file: jobs.File,
     /,
     *,
     columns: Annotated[tuple[str, ...], Parameter(negative=(), allow_leading_hyphen=True)] = (),

@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from batch.core import places
+from batch.core.errors import RefusedToStart
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batch.job.job import Job
 
+
+def typed_place(_: Any, tokens: Sequence[Any]) -> Path:
+    """A path, or a place in an object store, as it was typed: a `Path` alone would not see a slash too few.
+
+    Raises:
+        RefusedToStart: the name of a place is misspelt.
+    """
+    given = str(tokens[0].value)
+    if (why := places.wrong(given)) is not None:
+        raise RefusedToStart(f"{given}: {why}.")
+    return Path(given)
+
+
+def typed_file(_: Any, tokens: Sequence[Any]) -> Path:
+    """A file of this machine, as it was typed.
+
+    Raises:
+        RefusedToStart: it names a place in an object store.
+    """
+    given = str(tokens[0].value)
+    if places.is_store(Path(given)):
+        raise RefusedToStart(f"{given}: is written to a file of this machine. Name one, and copy it there afterwards.")
+    return Path(given)
+
+
 JobPath = Annotated[Path, Parameter(negative=())]
-OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=())]
+Out = Annotated[Path, Parameter(negative=(), converter=typed_place)]
+File = Annotated[Path, Parameter(negative=(), converter=typed_file)]
+OutPath = Annotated[Path | None, Parameter(name=["--output", "-o"], negative=(), converter=typed_place)]
 PricesPath = Annotated[Path | None, Parameter(name="--prices", negative=())]
 MetricsPath = Annotated[Path | None, Parameter(negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from batch.cli import jobs
 from batch.cli.figures import cut, decimals, filled, grid, in_percent, in_short
 from batch.cli.text import count, pairs, say, say_json
 from batch.core.errors import EXIT_OK, RefusedToStart
@@ -28,7 +29,7 @@ Word = Parameter(negative=(), allow_leading_hyphen=True)
 
 
 def labels(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     /,
     *,
     label: Annotated[str | None, Word] = None,
@@ -90,7 +91,7 @@ def _report(out: Path, label: str | None, gold: str | None, by: str | None, *, j
 
 def _lines(report: LabelReport) -> Iterator[str]:
     table, total = report.table, report.total
-    yield f"{table.folder.root}: the labels in column {clean(table.label)}"
+    yield f"{table.folder.text}: the labels in column {clean(table.label)}"
     yield from _whole(report)
     yield from _distribution(total)
     yield from _accuracy(report)

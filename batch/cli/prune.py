@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from batch.cli import jobs
 from batch.cli.text import count, pairs, say
+from batch.core import places
 from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def prune(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     job: jobs.JobPath,
     /,
     *,
@@ -46,7 +47,7 @@ def prune(
     if max_gone is not None and max_gone < 0:
         raise RefusedToStart(f"--max-gone {max_gone}: give a number of rows, 0 or more")
     failpoints.arm(os.environ.get(failpoints.VARIABLE))
-    loaded = jobs.load(job, output=folders.opened(out).root)
+    loaded = jobs.load(job, output=folders.opened(out).place)
     agree = partial(_agree, yes=yes, max_gone=max_gone)
     done = pruning.prune(loaded, agree=agree)
     say(_lines(out, done))
@@ -89,11 +90,11 @@ def _kinds(found: Found) -> str:
 def _lines(out: Path, done: Pruned) -> Iterator[str]:
     found = done.found
     if done.removed:
-        yield f"{clean(str(out))}: {count(done.removed, 'row')} removed from the table"
+        yield f"{clean(places.text(out))}: {count(done.removed, 'row')} removed from the table"
     elif found.gone.total:
-        yield f"{clean(str(out))}: nothing was removed"
+        yield f"{clean(places.text(out))}: nothing was removed"
     else:
-        yield f"{clean(str(out))}: nothing to remove, every row of the table is in the input"
+        yield f"{clean(places.text(out))}: nothing to remove, every row of the table is in the input"
     yield from pairs(
         [
             ("input", f"{count(found.input_rows, 'row')} read"),

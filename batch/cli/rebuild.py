@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from batch.cli import jobs
 from batch.cli.text import count, pairs, say
+from batch.core import places
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batch.output.rebuild import Rebuilt
 
 
-def rebuild(out: Annotated[Path, Parameter(negative=())], /) -> int:
+def rebuild(out: jobs.Out, /) -> int:
     """Make the ledger of an output folder again, when it is lost, old, or does not go with the files beside it.
 
     Reads every answer and every call that was published, verifies them, and keeps what the old ledger still holds: ids
@@ -41,7 +41,7 @@ def rebuild(out: Annotated[Path, Parameter(negative=())], /) -> int:
 
 def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
     kept = made.kept
-    yield f"{clean(str(out))}: the ledger was made again; the next run asks only for what is not in the table."
+    yield f"{clean(places.text(out))}: the ledger was made again; the next run asks only for what is not in the table."
     under_way = [
         count(kept.batches, "batch", "batches") if kept.batches else "",
         count(kept.accepted, "accepted task") if kept.accepted else "",

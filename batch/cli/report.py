@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from batch.cli.jobs import OutPath
+from batch.cli import jobs
 from batch.cli.text import count, say
 from batch.core.errors import EXIT_OK
 from batch.core.plain import clean
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def report(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     /,
     *,
-    output: OutPath = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], negative=(), converter=jobs.typed_file)] = None,
     with_text: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Write a report as one HTML file: what ran, whether it worked, what it cost; plots and tables in it.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from batch.cli import jobs
 from batch.cli.text import count, decimal, incomplete, pairs, say, say_json, table
 from batch.core.errors import RefusedToStart
 from batch.core.plain import clean
@@ -24,7 +24,7 @@ _MOST: Final = 20_000
 
 
 def show(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     row_id: Annotated[str, Parameter(negative=(), allow_leading_hyphen=True)],
     /,
     *,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
+from batch.cli import jobs
 from batch.cli.spending import bounds_text, left_text
 from batch.cli.text import count, pairs, say, say_json, wrapped
+from batch.core import places
 from batch.core.errors import EXIT_OK, EXIT_STORAGE, RefusedToStart
 from batch.core.plain import clean, escaped_json, quoted
 
@@ -26,7 +27,7 @@ _LONGEST_S: Final = 86_400
 
 
 def status(
-    out: Annotated[Path, Parameter(negative=())],
+    out: jobs.Out,
     /,
     *,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -114,7 +115,7 @@ def _lines(current: Status) -> Iterator[str]:
             *_batches(current),
             *_oldest(current),
             ("stopped by", clean(current.fault or "", lines=True)),
-            ("table", f"{count(current.table_rows, 'row')} in {current.folder / 'results'}"),
+            ("table", f"{count(current.table_rows, 'row')} in {places.text(current.folder / 'results')}"),
             ("left", _left(current)),
             ("gone", gone_text(current.gone, current.folder, str(current.job.get("folder", "JOB")))),
             (
@@ -268,7 +269,7 @@ def _standing(current: Status) -> Iterator[str]:
         yield f"  {count(sum(entry.rows for entry in rest), 'row')} of {count(len(rest), 'other kind')}"
     if current.standing:
         example = quoted(current.standing[0].examples[0])
-        yield f"promptmill show {quoted(str(current.folder))} {example} tells all of one row."
+        yield f"promptmill show {quoted(places.text(current.folder))} {example} tells all of one row."
     if current.retryable and current.state == "finished":
         yield f"Run the same command again to try {count(current.retryable, 'row')} again."
     unasked = sum(entry.rows for entry in current.standing if entry.kind == "input")

@@ -23,6 +23,7 @@ from batch.cli.sums import (
     unlabelled_text,
 )
 from batch.cli.text import count, pairs, say, wrapped
+from batch.core import places
 from batch.core.clock import Clock, describe
 from batch.core.errors import RefusedToStart
 from batch.core.plain import clean, quoted
@@ -64,13 +65,13 @@ def _not_run(report: Report) -> str:
 
 
 def _nothing(report: Report, job: Job) -> Iterator[str]:
-    out = quoted(str(report.folder))
+    out = quoted(places.text(report.folder))
     permanent, again = report.standing
     reason = "no row is worth another try" if not again else "what --only leaves out was not asked for"
     yield f"{clean(job.name)}: nothing to do. Job and input are those of the last finished run, and {reason}."
     yield from pairs(
         [
-            ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
+            ("table", f"{count(report.table_rows, 'row')} in {places.text(report.folder / 'results')}"),
             (
                 "failed",
                 f"{count(permanent, 'row')} for good: asked again when what is asked changes, or with --retry all\n"
@@ -86,7 +87,7 @@ def _nothing(report: Report, job: Job) -> Iterator[str]:
 
 def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Iterator[str]:
     totals, planned = report.totals, report.planned
-    out = quoted(str(report.folder))
+    out = quoted(places.text(report.folder))
     models = job.model.names or (job.model.name,)
     escalate = job.labels.escalate if job.labels is not None else None
     asked = (*models, *([escalate] if escalate else []))
@@ -111,7 +112,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("batches", _batches(report)),
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),
-            ("table", f"{count(report.table_rows, 'row')} in {report.results}"),
+            ("table", f"{count(report.table_rows, 'row')} in {places.text(report.folder / 'results')}"),
             ("gone", gone_text(report.gone, report.folder, str(job.folder))),
             ("one row", f"promptmill show {out} ROW_ID" if report.table_rows else ""),
             ("variants", f"promptmill compare {out}" if report.table_rows and variants > 1 else ""),

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batch.cli.text import count, money, table
+from batch.core import places
 from batch.core.flags import FLAGS
 from batch.core.plain import clean, quoted
 
@@ -103,7 +104,7 @@ def gone_text(gone: Gone, out: Path, job: str) -> str:
         return ""
     return (
         f"{', '.join(kind for kind in kinds if kind)}: they stay\n"
-        f"promptmill prune {quoted(str(out))} {quoted(job)} takes them out"
+        f"promptmill prune {quoted(places.text(out))} {quoted(job)} takes them out"
     )
 
 

@@ -34,6 +34,12 @@ OTHERS: Final[dict[str, str]] = {
     configfolder.VARIABLE: "The folder whose file env holds variables for every command, such as a key or a default. "
     "Without it promptmill in $XDG_CONFIG_HOME, or ~/.config/promptmill. promptmill never writes there.",
     ENV_FILE: "A file of variables, as --env-file names it. It is read from the environment itself alone.",
+    "AWS_ACCESS_KEY_ID": "With AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where there is one, the key for s3://. "
+    "AWS_REGION says where the bucket is; AWS_ENDPOINT_URL_S3, else AWS_ENDPOINT_URL, names a server of one's own.",
+    "AZURE_STORAGE_ACCOUNT_NAME": "With AZURE_STORAGE_ACCOUNT_KEY, the account for az://. AZURE_STORAGE_ENDPOINT "
+    "names a server of one's own.",
+    "GOOGLE_APPLICATION_CREDENTIALS": "The file with the credentials for gs:// places. STORAGE_EMULATOR_HOST names an "
+    "emulator, which needs none.",
     DEBUG: "As --debug, with any command: true or false.",
 }
 """The variables of ours that are no option of a command: what each is for."""

@@ -6,18 +6,18 @@ import errno
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from batch.cli import jobs
 from batch.cli.text import say
-from batch.core import process
+from batch.core import places, process
 from batch.core.errors import EXIT_OK, RefusedToStart
 
 
 def view(
-    *outs: Annotated[Path, Parameter(negative=())],
+    *outs: jobs.Out,
     port: Annotated[int, Parameter(negative=())] = 0,
     open_: Annotated[bool, Parameter(name="--open", negative=())] = False,
 ) -> int:
@@ -43,7 +43,7 @@ def view(
     from batch.report.figures.figures import Figures
     from batch.report.viewer.server import serve
 
-    folders = {out.expanduser().resolve(): out for out in reversed(outs)}
+    folders = {out if places.is_store(out) else out.expanduser().resolve(): out for out in reversed(outs)}
     figures = [Figures(out) for out in reversed(folders.values())]
 
     def told(address: str) -> None:

@@ -43,6 +43,10 @@ class Clock:
         """Wait for this many seconds; may return late, never early."""
         await anyio.sleep(max(0.0, seconds))
 
+    def pause(self, seconds: float) -> None:
+        """Have this thread wait for this many seconds; never on the event loop."""
+        time.sleep(max(0.0, seconds))
+
 
 class HandClock(Clock):
     """A clock for tests: starts at `start` and moves by `advance`, or by its own loop when all tasks wait.
@@ -65,6 +69,10 @@ class HandClock(Clock):
     def advance(self, seconds: float) -> None:
         """Move time forward by hand."""
         self._now += seconds
+
+    def pause(self, seconds: float) -> None:
+        """Move time forward: nothing else happens in a thread that waits."""
+        self.advance(seconds)
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """An event loop whose time is this clock and which jumps to its next timer instead of waiting for it."""

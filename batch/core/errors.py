@@ -94,7 +94,7 @@ EXITS: Final[dict[int, str]] = {
     "for doctor: something would stop a run",
     EXIT_BUDGET: "stopped by a budget; the same command goes on with the next run",
     EXIT_INTERRUPTED: "interrupted; the same command continues",
-    EXIT_STORAGE: "the disk refused a write",
+    EXIT_STORAGE: "the disk refused a write, or an object store did not answer; the same command goes on",
     EXIT_PROVIDER: "the provider refused the key, the money or the model",
     EXIT_WAITING: "waiting: batches are at the provider (--no-wait); the same command collects them",
     EXIT_BUG: "a bug of ours",

@@ -42,10 +42,12 @@ NAMES: Final = (
     "bulk.found",  # batches that were lost with the ledger are known again
     "publish.calls_written",  # temporary file of the calls part synced
     "publish.calls_named",
+    "publish.calls_put",  # the store has it, where the output is in one
     "publish.results_written",
     "publish.results_named",
     "publish.rewrite_written",  # the same two for a part that existed before
     "publish.rewrite_named",
+    "publish.results_put",  # either of the two, as calls_put
     "publish.committed",  # ledger knows the parts and has pruned most records; spills and other records are still there
     "publish.spill_removed",
     "prune.part_written",  # temporary file without the rows that leave synced, the leaving ones named in the ledger

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from batch.core import places
 from batch.core.errors import InputError
 from batch.core.nearest import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Kind = Literal["jsonl", "parquet", "csv"]
 Packing = Literal["gzip", "zstd"]
@@ -101,8 +102,8 @@ def find(path: Path) -> Found:
     _require_plain(shown(path), state)
     form = reads(path.name)
     if form is None:
-        raise InputError(f"{shown(path)}: {_refused(path.name)}")
-    return Found(path, single=True, files=(_file(path, shown(path.name), state, form),))
+        raise InputError(f"{shown(path)}: {refused(path.name)}")
+    return Found(path, single=True, files=(File(path, shown(path.name), *_signs(state), *form),))
 
 
 def reads(name: str) -> tuple[Kind, Packing | None] | None:
@@ -118,30 +119,15 @@ def reads(name: str) -> tuple[Kind, Packing | None] | None:
 
 def shown(path: Path | str) -> str:
     """A path as text that can be written anywhere: bytes that are no UTF-8 become escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = places.text(path) if isinstance(path, Path) else path
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Found:
-    """Check the entries that a folder or a pattern gives, and bring the files among them into order.
-
-    Args:
-        path: the input path.
-        base: the folder from which names are shown.
-        entries: the paths, in any order.
-        verb: `holds` or `matches`, for errors.
-
-    Raises:
-        InputError: as for `find`.
-    """
-    files: list[File] = []
-    others: list[str] = []
+    """The files among the entries that a folder or a pattern on this machine gives; see `collected`."""
     names: dict[tuple[int, int], str] = {}
-    for entry in sorted(set(entries), key=os.fsencode):
-        name = shown(entry.relative_to(base))
-        form = reads(entry.name)
-        if form is None:
-            others.append(name)
-            continue
+
+    def look(entry: Path, name: str) -> tuple[int, int, int]:
         state = _state(entry)
         if state is None:
             raise InputError(f"{shown(entry)}: is a symbolic link to a file that is not there. Take it out.")
@@ -151,13 +137,48 @@ def _collected(path: Path, base: Path, entries: Iterator[Path], verb: str) -> Fo
                 f"{shown(path)}: {twin} and {name} are one file under two names, so its rows would be asked twice. "
                 "Take one out, or name a narrower path."
             )
-        files.append(_file(entry, name, state, form))
+        return _signs(state)
+
+    return collected(path, base, entries, verb, look=look, hidden=lambda: _hidden(base))
+
+
+def collected(
+    path: Path,
+    base: Path,
+    entries: Iterable[Path],
+    verb: str,
+    *,
+    look: Callable[[Path, str], tuple[int, int, int]],
+    hidden: Callable[[], str],
+) -> Found:
+    """Check the entries that a folder or a pattern gives, and bring the files among them into order.
+
+    Args:
+        path: the input path.
+        base: the folder from which names are shown.
+        entries: the paths, in any order.
+        verb: `holds` or `matches`, for errors.
+        look: gives size, time and inode of an entry with its name, or refuses it.
+        hidden: what is said of names that were passed over, when nothing is left.
+
+    Raises:
+        InputError: as for `find`.
+    """
+    files: list[File] = []
+    others: list[str] = []
+    for entry in sorted(set(entries), key=os.fsencode):
+        name = shown(entry.relative_to(base))
+        form = reads(entry.name)
+        if form is None:
+            others.append(name)
+            continue
+        files.append(File(entry, name, *look(entry, name), *form))
     rows = [file for file in files if file.kind != "csv"]
     if rows and len(rows) < len(files):
         others = sorted([*others, *(file.name for file in files if file.kind == "csv")])
         files = rows
     if not files:
-        what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else _hidden(base)
+        what = f"it {verb} {', '.join(others[:3])}{' …' if len(others) > 3 else ''}; " if others else hidden()
         raise InputError(f"{shown(path)}: {verb} no file that can be read; {what}supported are {SUPPORTED}.")
     first = files[0]
     if mixed := next((file for file in files if file.kind != first.kind), None):
@@ -263,7 +284,8 @@ def _require_plain(name: str, state: os.stat_result) -> None:
         raise InputError(f"{name}: is {what}, no regular file. Write the rows into a file first.")
 
 
-def _refused(name: str) -> str:
+def refused(name: str) -> str:
+    """Why a file of this name is not read, and what to do about it."""
     ending = Path(name).suffix
     way_out = _WAYS_OUT.get(ending.lower())
     what = f"{ending} is not supported" if ending else "a name without an ending is not supported"
@@ -288,5 +310,5 @@ def _node(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _file(path: Path, name: str, state: os.stat_result, form: tuple[Kind, Packing | None]) -> File:
-    return File(path, name, state.st_size, state.st_mtime_ns, state.st_ino, *form)
+def _signs(state: os.stat_result) -> tuple[int, int, int]:
+    return state.st_size, state.st_mtime_ns, state.st_ino

@@ -8,13 +8,14 @@ the last line says so, and nothing that came out before is lost.
 from __future__ import annotations
 
 import io
-import os
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import pyarrow as pa
 
 from batch.core.errors import InputError
+from batch.input import stores
+from batch.input.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,14 +101,14 @@ class Lines:
             InputError: the file cannot be opened, or is UTF-16, Parquet or compressed.
         """
         self._patience = patience
-        self._shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        self._shown = shown(path)
         self._limit = limit
         self._identify = identify
         self._number = line
         self._damage: str | None = None
         self._file: io.BufferedReader[Any] | None = None
         try:
-            self._file = file = io.BufferedReader(path.open("rb", buffering=0), _CHUNK)
+            self._file = file = io.BufferedReader(stores.raw(path), _CHUNK)
             head = file.peek(_HEAD)[:_HEAD]
             reason = _no_text(head, path) if packing is None else _other_packing(head, packing)
             if packing is not None and head and reason is None:
@@ -234,7 +235,7 @@ class _Unpacked(io.RawIOBase):
 
     def _open(self) -> Any:
         # Opened here, because Arrow cannot open names that are no UTF-8.
-        self._file = self._path.open("rb", buffering=0)
+        self._file = stores.raw(self._path)
         return pa.CompressedInputStream(pa.PythonFile(self._file, mode="r"), self._packing)
 
     def _shut(self) -> None:

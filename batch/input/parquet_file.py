@@ -14,9 +14,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.core import places
 from batch.core.arrowcommon import cast_batch
 from batch.core.arrowtypes import decoded, is_text_bytes
 from batch.core.errors import InputError
+from batch.input import stores
 from batch.input.files import shown
 
 if TYPE_CHECKING:
@@ -140,6 +142,9 @@ class ParquetRows:
             str(path).encode()
         except UnicodeEncodeError:
             self._opened = path.open("rb")
+            return self._opened
+        if places.is_store(path):
+            self._opened = pa.PythonFile(stores.raw(path), mode="r")  # which tells a store that fails from a bad file
         else:
             self._opened = pa.OSFile(str(path), "rb")
         return self._opened
@@ -159,12 +164,12 @@ def _refused(path: Path, exc: Exception) -> InputError:
     if isinstance(exc, OSError) and exc.errno is not None:
         return InputError(f"{shown(path)}: cannot be read: {os.strerror(exc.errno)}.")
     size = 0
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), stores.raw(path) as file:
         if file.read(4) == b"PARE":
             return InputError(
                 f"{shown(path)}: is an encrypted Parquet file. Decrypt it first; keys cannot be given here."
             )
-        size = path.stat().st_size
+        size = file.seek(0, os.SEEK_END)
     why = "it is empty" if not size else first_line(exc)
     return BrokenFileError(
         path,

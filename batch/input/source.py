@@ -24,9 +24,10 @@ from typing import Any, Protocol
 import msgspec
 import pyarrow as pa
 
+from batch.core import places
 from batch.core.arrowtypes import field_of, type_name
 from batch.core.errors import InputError
-from batch.input import openai_batch, origin
+from batch.input import openai_batch, origin, stores
 from batch.input.batches import Position, SourceBatch
 from batch.input.csvheader import header
 from batch.input.csvreader import CsvReader
@@ -150,7 +151,7 @@ class Source:
                 column is missing; the type of a column cannot be cast without loss to the one kept; or a column of
                 bytes is no text.
         """
-        found = find(spec.path)
+        found = (stores.find if places.is_store(spec.path) else find)(spec.path)
         kept = pa.schema([field_of(name, text) for name, text in (fixed_types or {}).items()])
         if found.files[0].kind == "parquet":
             key = {spec.key} if spec.key is not None else set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 
 import msgspec
 
+from batch.core import places
 from batch.core.hours import Window
 from batch.core.moments import Moment
 
@@ -74,6 +75,21 @@ def duration(text: str) -> float:
         raise ValueError(f"{text!r} is no duration")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def place(text: str) -> str:
+    """The text of a path, or of the name of a place in an object store.
+
+    Raises:
+        Misread: the name of a place is misspelt.
+    """
+    if (why := places.wrong(text)) is not None:
+        raise Misread(why)
+    return text
+
+
+PLACE: Final = {"read": place}
+"""What is said beside the type of a field that holds a path or a place."""
 
 
 def windows(text: str) -> tuple[Window, ...]:

@@ -11,13 +11,13 @@ stand in a job: they come from a variable, a file or a command.
 
 from __future__ import annotations
 
-import os.path
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct
 
+from batch.core import places
 from batch.core.errors import JobError
 from batch.core.hours import Window
 from batch.core.nearest import did_you_mean
@@ -25,7 +25,7 @@ from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
 from batch.job.faults import Fault
-from batch.job.fieldtypes import KeyCommand, KeyFile, size, windows
+from batch.job.fieldtypes import PLACE, KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
 from batch.job.lanes import LaneChoice, Laned
 from batch.job.providers import ProviderSpec
@@ -45,7 +45,10 @@ Seconds = Annotated[float, Meta(gt=0, le=31_536_000, description="seconds, more 
 class InputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the rows come from."""
 
-    path: Annotated[AnyPath, Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"')]
+    path: Annotated[
+        AnyPath,
+        Meta(description='a file, a folder or a pattern: "tickets.parquet", "in/**/*.jsonl.gz"', extra=PLACE),
+    ]
     key: Annotated[Name | None, Meta(description="the name of the column that identifies a row")] = None
     format: Annotated[Literal["rows", "openai-batch"], Meta(description='"rows" or "openai-batch"')] = "rows"
     max_row_bytes: Annotated[
@@ -161,7 +164,7 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class OutputSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the answers go, and which columns of the input stand beside them."""
 
-    path: Annotated[AnyPath, Meta(description='a folder, for example "out/{name}"')] = Path("out/{name}")
+    path: Annotated[AnyPath, Meta(description='a folder, for example "out/{name}"', extra=PLACE)] = Path("out/{name}")
     rows_per_part: Annotated[int, Meta(ge=1, le=10_000_000, description="a whole number of rows, at least 1")] = 10_000
     columns: Annotated[tuple[Name, ...] | None, Meta(description='a list of input columns: ["ticket_id"]')] = None
     messages: Annotated[Literal["turns", "all", "none"], Meta(description='"turns", "all" or "none"')] = "turns"
@@ -231,18 +234,18 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         folder = self.folder.expanduser().absolute()
         put(self, "folder", folder)
         out = Path(str(self.output.path).replace("{name}", self.name))
-        put(self, "input", resolve(self.input, path=_from(folder, self.input.path)))
+        put(self, "input", resolve(self.input, path=places.beside(folder, self.input.path)))
         if self.input.format == checks.BATCH_FILE:
             put(self, "input", resolve(self.input, key="custom_id"))
             if self.prompt.user is None and self.prompt.messages is None and self.prompt.turns is None:
                 put(self, "prompt", resolve(self.prompt, messages="messages"))
         if not self.model.name and self.model.names:
             put(self, "model", resolve(self.model, name=self.model.names[0]))
-        put(self, "output", resolve(self.output, path=_from(folder, out)))
-        put(self, "prices", self.prices and _from(folder, self.prices))
+        put(self, "output", resolve(self.output, path=places.beside(folder, out)))
+        put(self, "prices", self.prices and places.beside(folder, self.prices))
         if self.tools is not None:
-            module = None if self.tools.module is None else _from(folder, self.tools.module)
-            put(self, "tools", resolve(self.tools, module=module, folder=_from(folder, self.tools.folder)))
+            module = None if self.tools.module is None else places.beside(folder, self.tools.module)
+            put(self, "tools", resolve(self.tools, module=module, folder=places.beside(folder, self.tools.folder)))
 
     @classmethod
     def load(
@@ -273,7 +276,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         if max_cost is not None:
             file.put(("budget", "max_cost"), max_cost, origin=f"--max-cost {max_cost}")
         if output is not None:
-            file.put(("output", "path"), str(output.expanduser().absolute()), origin=f"-o {output}")
+            file.put(("output", "path"), places.text(places.absolute(output)), origin=f"-o {places.text(output)}")
         source = file.values.get("input")
         brings_messages = isinstance(source, dict) and source.get("format") == checks.BATCH_FILE
         optional = frozenset(SECTIONS) - {"input", "model", *(() if brings_messages else ("prompt",))}
@@ -320,7 +323,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             "messages": self.prompt.messages,
             **self._more_asked(),
             "input": {
-                "path": str(self.input.path),
+                "path": places.text(self.input.path),
                 "key": self.input.key,
                 "types": self.input.types,
                 **digest.later(self.input),
@@ -343,8 +346,3 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
     def digest(self) -> str:
         """A hash of the whole job, as 32 hex digits; equal digests mean that nothing in the job changed."""
         return digest.of(self)
-
-
-def _from(folder: Path, path: Path) -> Path:
-    # Not resolve(): a symbolic link in the way is the user's own name for the place, and stays in texts.
-    return Path(os.path.normpath((folder / path.expanduser()).absolute()))

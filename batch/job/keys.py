@@ -35,7 +35,8 @@ KEYS: Final[dict[str, Words]] = {
     # -- input
     "input.path": Words(
         "Where the rows come from: Parquet, or JSONL or CSV, plain or packed with gzip or zstd. Files are read in the "
-        "order of their names. A relative path starts at the job's folder.",
+        "order of their names. A relative path starts at the job's folder; s3://, gs:// and az:// name objects in a "
+        "store.",
         'path = "tickets.parquet"',
     ),
     "input.key": Words(
@@ -199,7 +200,8 @@ KEYS: Final[dict[str, Words]] = {
     "bulk.lines": Words("In lane bulk: the most requests of one file; each file has at most 32 MB.", "lines = 10_000"),
     # -- output
     "output.path": Words(
-        "The output folder; {name} stands for the job's name. A relative path starts at the job's folder.",
+        "The output folder; {name} stands for the job's name. A relative path starts at the job's folder; a place in "
+        "an object store is s3://bucket/prefix, with pip install 'promptmill[stores]'.",
         'path = "out/{name}"',
     ),
     "output.rows_per_part": Words("How many rows one Parquet file of results holds.", "rows_per_part = 50_000"),

@@ -6,14 +6,17 @@ file of somebody else's. Opens no file but the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
 
 from batch.ledger import index_statements, statements
 from batch.ledger.reader import LedgerReader, PendingRow
+
+_OBJECT: Final = "object:"
+"""What keys of `meta` begin with that hold the tag of a published file in an object store."""
 
 
 class Footprint(NamedTuple):
@@ -53,6 +56,16 @@ class PublishedReader(LedgerReader):
         return {
             (run, number): PublishedFile(count, _footprint(size, footer)) for run, number, count, size, footer in rows
         }
+
+    def tags(self) -> dict[str, str]:
+        """The tags that an object store gave published files, by name; empty for an output on a disk."""
+        rows = self._rows("SELECT key, value FROM meta WHERE key >= ?1 AND key < ?1 || char(1114111)", (_OBJECT,))
+        return {key.removeprefix(_OBJECT): tag for key, tag in rows}
+
+    def tag(self, name: str) -> str | None:
+        """The tag that an object store gave a published file; None where there is none."""
+        found: str | None = self.meta(f"{_OBJECT}{name}")
+        return found
 
     def still_unpublished_calls(self, call_ids: Sequence[str]) -> int:
         """How many of these calls are final and wait to be published."""
@@ -97,6 +110,25 @@ def replaced(db: apsw.Connection, part: int, footprint: Footprint, *, rows: int 
         rows: how many it has; None when they are as many as before.
     """
     db.execute(index_statements.REPLACE_PART, (part, rows, *footprint))
+
+
+def record_tags(db: apsw.Connection, tags: Mapping[str, str | None]) -> None:
+    """Have the ledger know the tags of published files.
+
+    Args:
+        db: inside a transaction.
+        tags: by name of the file; None for one that is removed.
+    """
+    db.executemany(
+        "INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)",
+        [(f"{_OBJECT}{name}", tag) for name, tag in tags.items() if tag is not None],
+    )
+    db.executemany("DELETE FROM meta WHERE key=?", [(f"{_OBJECT}{name}",) for name, tag in tags.items() if tag is None])
+
+
+def forget_tags(db: apsw.Connection) -> None:
+    """Forget all tags of published files; inside a transaction."""
+    db.execute("DELETE FROM meta WHERE key >= ?1 AND key < ?1 || char(1114111)", (_OBJECT,))
 
 
 def _footprint(size: int | None, footer: bytes | None) -> Footprint | None:

@@ -12,24 +12,37 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Self
+
+from anyio import to_thread
 
 from batch.core import openfiles
 from batch.core.clock import Clock, iso
 from batch.core.durable import sync_folder
 from batch.core.errors import OutputError, StorageError
 from batch.ledger.reader import LedgerReader
+from batch.output import stores
+from batch.output.lease import SILENT_S, HeldElsewhere
+from batch.output.storeclient import StoreRefused
 
-_LOCK_AGAIN_S: Final = 0.5
-"""How long a command that waits for another leaves between two tries."""
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class OutputFolder:
-    """The paths of one output folder, `OUT`."""
+    """The paths of one output folder, `OUT`.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Attributes:
+        place: the path, as a job or a command line has it.
+        store: where the files lie for their readers.
+        root: the folder in which they are made; the same as `place`, unless that is in an object store.
+        text: `place`, for people.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.store = stores.store_of(place)
+        self.text = self.store.text
+        self.root = root = self.store.folder
         self.results = root / "results"
         self.calls = root / "calls"
         self.runs = root / "runs"
@@ -88,19 +101,34 @@ class Busy(OutputError):
         process: its id, or None when it is not known.
         since_us: when it took the lock, or None. The holder writes the lock file once, so its age says so; when that
             file is gone, the ledger does.
-        holder: both as text.
+        holder: all that is known as text.
     """
 
-    def __init__(self, root: Path, process: int | None, since_us: int | None) -> None:
+    def __init__(
+        self, folder: OutputFolder, process: int | None, since_us: int | None, elsewhere: HeldElsewhere | None = None
+    ) -> None:
+        """Say who is at work.
+
+        Args:
+            folder: where.
+            process: its id, or None.
+            since_us: when it took the lock, or None.
+            elsewhere: what the lock in the store says, where that is what keeps us out.
+        """
         self.process = process
         self.since_us = since_us
         said = [f"process {process}"] if process is not None else []
         said += [f"since {iso(since_us)}"] if since_us is not None else []
+        more = ""
+        if elsewhere is not None:
+            said.insert(0, f"host {elsewhere.holder.host}")
+            said.append(f"heard of {elsewhere.silent_s:.0f} s ago")
+            more = f" A run that died there is in nobody's way {SILENT_S:.0f} s after it was heard of last."
         self.holder = ", ".join(said)
         holder = f" ({self.holder})" if said else ""
         super().__init__(
-            f"{root}: another run is at work here{holder}. Wait for it (--if-running wait does), or give -o another "
-            "folder."
+            f"{folder.text}: another run is at work here{holder}. Wait for it (--if-running wait does), or give -o "
+            f"another folder.{more}"
         )
 
 
@@ -108,11 +136,12 @@ class RunLock:
     """The lock that keeps a second process out of an output folder; the system frees it when this process dies.
 
     It is on two things: the file that everybody sees, and the folder itself, because a file can be deleted while it is
-    locked and then locks nobody out.
+    locked and then locks nobody out. Where the folder is the working copy of a store, the store has one more (`lease`).
     """
 
     def __init__(self, folder: OutputFolder) -> None:
         self.folder = folder
+        self._lease = folder.store.lease()
         self._file: IO[str] | None = None
         self._root: int | None = None
 
@@ -125,7 +154,7 @@ class RunLock:
         """
         path = self.folder.lock
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.store.prepare()
             self._root = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             self._file = path.open("a+", encoding="utf-8")
         except OSError as exc:
@@ -140,11 +169,30 @@ class RunLock:
             self.free()
             if exc.errno not in _HELD:
                 raise StorageError(f"{path}: this file system cannot lock: {exc.strerror}.") from exc
-            raise Busy(self.folder.root, process, since_us) from exc
+            raise Busy(self.folder, process, since_us) from exc
         with suppress(OSError):  # only a courtesy to whoever is refused; a full disk is reported better by what follows
             self._file.truncate(0)
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
+        self._take_lease()
         return self
+
+    def _take_lease(self) -> None:
+        try:
+            self._lease.take()
+        except HeldElsewhere as exc:
+            self.free()
+            raise Busy(self.folder, exc.holder.process, exc.holder.since_us, exc) from exc
+        except StoreRefused as exc:
+            self.free()
+            raise OutputError(str(exc)) from exc
+        except BaseException:
+            self.free()
+            raise
+
+    @property
+    def lost(self) -> StorageError | None:
+        """Why it is not this process's any more, although it did not give it back; None as long as it is."""
+        return self._lease.lost
 
     async def wait(self, clock: Clock) -> None:
         """Take the lock as soon as it is free.
@@ -153,9 +201,9 @@ class RunLock:
             StorageError: the lock file cannot be made.
         """
         while True:
-            await clock.sleep(_LOCK_AGAIN_S)
+            await clock.sleep(self.folder.store.again_s)
             with suppress(Busy):
-                self.take()
+                await to_thread.run_sync(self.take)
                 return
 
     @property
@@ -165,6 +213,7 @@ class RunLock:
 
     def free(self) -> None:
         """Give the lock back; does nothing when it is not held."""
+        self._lease.free()
         if self._file is not None:
             self._file.close()
             self._file = None

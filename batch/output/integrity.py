@@ -144,10 +144,10 @@ def refused(folder: OutputFolder, faults: list[str]) -> OutputError:
     more = [f"… and {len(faults) - MOST_NAMED:,} more"] if len(faults) > MOST_NAMED else []
     lines = "\n".join(f"  {fault}" for fault in [*faults[:MOST_NAMED], *more])
     return OutputError(
-        f"{folder.root}: the ledger and the files beside it do not belong together, so answers that were paid for "
+        f"{folder.text}: the ledger and the files beside it do not belong together, so answers that were paid for "
         f"could be bought again:\n{lines}\n"
         "Put back what was lost or changed, just as it was; or have the ledger made again from what is there:\n"
-        f"  promptmill rebuild {shlex.quote(str(folder.root))}"
+        f"  promptmill rebuild {shlex.quote(folder.text)}"
     )
 
 

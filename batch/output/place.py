@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from batch.core import places
 from batch.core.errors import OutputError
 from batch.core.plain import clean
 from batch.output.folder import OutputFolder
@@ -84,7 +85,7 @@ def unusable(path: Path) -> str | None:
 
 def shown(path: Path) -> str:
     """A path in a message, however long it is."""
-    return clean(str(path), most=200)
+    return clean(places.text(path), most=200)
 
 
 def _is_ours(folder: OutputFolder, names: set[str]) -> bool:

@@ -35,6 +35,7 @@ from batch.output import files, parts, refresh, tables
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import inputs_of
 from batch.output.standing import with_standing
+from batch.output.uploads import Uploads
 
 CALLS_BATCH: Final = 1_000
 CALLS_OF_A_FILE: Final = 10_000
@@ -133,6 +134,7 @@ class Publisher:
         self._variants = list(variants)
         self._recent = recent or Recent()
         self._reader = UnpublishedReader(folder.ledger, self._recent)
+        self._uploads = Uploads.of(folder)
         self._call_parts = max((n + 1 for run_, n in self._reader.call_parts() if run_ == run), default=0)
         self._booked = 0
 
@@ -175,6 +177,7 @@ class Publisher:
             db.executemany(
                 _INSERT_PARTS, [(part, rows, *footprint) for part, (rows, footprint) in publication.parts.items()]
             )
+            self._uploads.record(db)
             _add_totals(db, self._run, publication.totals)
             if publication.last_sent_us is not None:
                 db.execute(_SET_LAST_SENT, (publication.last_sent_us,))
@@ -183,6 +186,7 @@ class Publisher:
 
     def forget(self, publication: Publication) -> None:
         """Keep nothing in memory of what is published; for the event loop, once the transaction is durable."""
+        self._uploads.recorded()
         self._recent.forget([call for call, _ in publication.calls], publication.statuses)
 
     def tidy(self, *, everything: bool = False) -> None:
@@ -237,9 +241,9 @@ class Publisher:
                 yield self._call_batch(rows)
 
         target = self._folder.calls_part(self._run, self._call_parts)
-        files.make_folder(target.parent)
         parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
         publication.calls_footprint = _footprint(target)
+        self._uploads.put(target, "publish.calls_put")
         self._call_parts += 1
         self._booked += len(publication.calls)
 
@@ -268,6 +272,7 @@ class Publisher:
             else:
                 rows = parts.write_part(target, self._schema, batches, points=NEW_PART)
             publication.parts[part] = rows, _footprint(target)
+            self._uploads.put(target, "publish.results_put")
         finally:
             for spill in spills.values():
                 spill.close()

@@ -25,9 +25,10 @@ from batch.core.errors import OutputError, StorageError
 from batch.labels.schema import label_columns
 from batch.ledger import wal
 from batch.ledger.orphans import LOST
+from batch.ledger.published import forget_tags, record_tags
 from batch.ledger.schema import connect, mark_closed, reason, way_out
 from batch.ledger.totals import Planned
-from batch.output import files, reindex, salvage
+from batch.output import files, mirror, reindex, salvage
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import input_schema
 from batch.output.integrity import batch_files, parquet_files, run_files
@@ -69,9 +70,10 @@ def rebuild(folder: OutputFolder, now_us: int) -> Rebuilt:
         OutputError: there is nothing here to make a ledger of.
         StorageError: the disk refused; the old ledger is where it was.
     """
+    mirror.fetch_all(folder)
     published = [*parquet_files(folder.results), *parquet_files(folder.calls), *run_files(folder), *batch_files(folder)]
     if not published and not folder.ledger.exists():
-        raise OutputError(f"{folder.root}: is no output folder: it has no ledger, no results, no calls and no runs.")
+        raise OutputError(f"{folder.text}: is no output folder: it has no ledger, no results, no calls and no runs.")
     folder.prepare()
     files.remove_hidden(folder.root)
     work = folder.root / ".ledger.db.rebuilt"
@@ -79,6 +81,7 @@ def rebuild(folder: OutputFolder, now_us: int) -> Rebuilt:
         with closing(connect(work)) as db:
             db.pragma("temp_store", "file")
             made = _fill(folder, db)
+            _send(folder, db)
             mark_closed(db)
             db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         old = _put_in_place(folder, work, now_us)
@@ -89,6 +92,15 @@ def rebuild(folder: OutputFolder, now_us: int) -> Rebuilt:
             "was taken away."
         ) from exc
     return msgspec.structs.replace(made, old=old)
+
+
+def _send(folder: OutputFolder, db: apsw.Connection) -> None:
+    """Readers see what was made of the files, before a ledger says so."""
+    tags = mirror.send_all(folder)
+    db.execute("BEGIN IMMEDIATE")
+    forget_tags(db)
+    record_tags(db, tags)
+    db.execute("COMMIT")
 
 
 def _fill(folder: OutputFolder, db: apsw.Connection) -> Rebuilt:

@@ -23,6 +23,7 @@ from batch.ledger.index import Key
 from batch.ledger.published import Footprint, announced, replaced
 from batch.output import files, merge, parts
 from batch.output.folder import OutputFolder
+from batch.output.uploads import Uploads
 
 POINTS: Final = ("prune.part_written", "prune.part_named")
 
@@ -67,8 +68,11 @@ def remove(folder: OutputFolder, part: int, keys: Collection[Key], execute: Exec
     )
     with files.translated(target):
         footprint = parts.footprint(target)
+    uploads = Uploads.of(folder, target)
+    uploads.put(target, "publish.results_put")
 
     def commit(db: apsw.Connection) -> None:
+        uploads.record(db)
         index.forget_entries(db, part)
         replaced(db, part, footprint, rows=left)
 
@@ -115,9 +119,16 @@ def _drop(folder: OutputFolder, part: int, keys: Collection[Key], execute: Execu
 
     execute(forget)
     failpoints.hit("prune.committed")
+    uploads = Uploads.of(folder, folder.part(part))
     remove_file(folder, part)
+    uploads.remove(folder.part(part))
     failpoints.hit("prune.part_removed")
-    execute(lambda db: index.forget_leaving(db, part))
+
+    def forget_leaving(db: apsw.Connection) -> None:
+        uploads.record(db)
+        index.forget_leaving(db, part)
+
+    execute(forget_leaving)
 
 
 def remove_file(folder: OutputFolder, part: int) -> None:

@@ -179,7 +179,7 @@ def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterat
             raise StorageError(
                 f"{path}: cannot be read: {' '.join(str(exc).split()).rstrip('.')}. The ledger says that this file of "
                 f"calls exists: restore it from a backup, or have the folder looked through: promptmill rebuild "
-                f"{folder.root}"
+                f"{folder.text}"
             ) from exc
     last = max(runs, default="")
     for _, row_id, _, variant, call in reader.final_calls():

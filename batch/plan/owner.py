@@ -31,7 +31,7 @@ def require_own(folder: OutputFolder, job: Job, reader: LedgerReader) -> None:
     if moved or all(before.get(key) == value for key, value in asked.items()):
         return
     raise OutputError(
-        f"{folder.root}: this folder belongs to job {name!r} ({home}), and this is job {job.name!r}. Give -o another "
+        f"{folder.text}: this folder belongs to job {name!r} ({home}), and this is job {job.name!r}. Give -o another "
         f"folder, or set output.path. If it is that job under a new name, change the name alone, run it, then the rest."
     )
 

@@ -146,7 +146,7 @@ def _folder_faults(job: Job, spec: ToolSpec) -> list[str]:
     """What is wrong with the folder in which the model may write."""
     if not spec.shipped:
         return []
-    files, out = (path.resolve() for path in (spec.folder, job.output.path))
+    files, out = (path.resolve() for path in (spec.folder, OutputFolder(job.output.path).root))
     if job.folder.resolve().is_relative_to(files):
         return ["tools.folder: the job itself is in it, and the model would write there: give it one of its own"]
     if spec.module is not None and spec.module.resolve().is_relative_to(files):

@@ -190,7 +190,7 @@ class Comparison:
         return [name for name in asked if name in present] + [name for name in present if name not in asked]
 
     def _refuse(self, present: Sequence[str | None], chosen: Sequence[str]) -> None:
-        root, have = self.folder.root, ", ".join(name for name in present if name is not None)
+        root, have = self.folder.text, ", ".join(name for name in present if name is not None)
         for name in chosen:
             if name not in present:
                 raise RefusedToStart(f"{root}: no row has a variant {name!r}. It has {have or 'none'}.")
@@ -212,7 +212,7 @@ class Comparison:
         Raises:
             RefusedToStart: one that was named does not exist, or a truth was named and there are no labels.
         """
-        root = self.folder.root
+        root = self.folder.text
         truth, _ = gold_of(schema, gold, last_gold(self.folder, run), root)
         named = label is not None or gold is not None
         if truth is None or not (named or labels_of(schema)):
@@ -234,7 +234,7 @@ class Comparison:
         names = [field.name for field in fields]
         for name in chosen:
             if name not in names:
-                raise RefusedToStart(f"no input column {name!r} in {self.folder.root}. It has {', '.join(names)}.")
+                raise RefusedToStart(f"no input column {name!r} in {self.folder.text}. It has {', '.join(names)}.")
         return list(chosen) or [field.name for field in fields if _readable(field.type)]
 
 

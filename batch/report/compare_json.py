@@ -24,4 +24,4 @@ def public(comparison: Comparison) -> dict[str, Any]:
         }
         for sums in comparison.variants
     ]
-    return {"folder": str(comparison.folder.root), "rows": rows, "variants": variants, "pairs": pairs}
+    return {"folder": comparison.folder.text, "rows": rows, "variants": variants, "pairs": pairs}

@@ -84,7 +84,7 @@ def export(out: Path, target: Path, *, columns: Sequence[str] = (), failed: bool
         parts = [folder.part(number) for number in reader.parts()]
         sources = {run.source for run in reader.runs()}
     if not parts:
-        raise RefusedToStart(f"{folder.root}: has no results yet. Export once a part is published.")
+        raise RefusedToStart(f"{folder.text}: has no results yet. Export once a part is published.")
     path = target_of(folder, target, sources)
     if path.suffix.lower() not in FORMATS:
         raise RefusedToStart(f"{target}: the ending of the file says its format: {', '.join(FORMATS)}.")
@@ -148,7 +148,7 @@ def target_of(folder: OutputFolder, target: Path, sources: Collection[str]) -> P
         raise RefusedToStart(f"{target}: there is no folder {path.parent}. Make it first.")
     inside = {folder.results, folder.calls, folder.runs, folder.pending}
     if {place.resolve() for place in inside}.intersection(path.parents):
-        raise RefusedToStart(f"{target}: lies among the files of the table. Choose a place beside {folder.root}.")
+        raise RefusedToStart(f"{target}: lies among the files of the table. Choose a place beside {folder.text}.")
     for source in sources:
         try:
             read = Path(msgspec.json.decode(source)["path"])
@@ -171,7 +171,7 @@ def _chosen(folder: OutputFolder, part: Path, columns: Sequence[str]) -> pa.Sche
         for name in names:
             if name not in schema.names:
                 hint = suggestion(name, schema.names, f"It has: {', '.join(schema.names)}.")
-                raise RefusedToStart(f"{folder.root}: the table has no column {name!r}. {hint}")
+                raise RefusedToStart(f"{folder.text}: the table has no column {name!r}. {hint}")
         chosen += names
     return pa.schema([schema.field(name) for name in dict.fromkeys(chosen)]) if chosen else schema
 

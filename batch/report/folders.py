@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from batch.core import places
 from batch.core.errors import BatchError, OutputError, StorageError
 from batch.core.nearest import did_you_mean, nearest
 from batch.job.job import Job
@@ -28,12 +29,13 @@ def opened(out: Path) -> OutputFolder:
     Raises:
         OutputError: there is none at this path, or its ledger is lost or damaged.
     """
-    root = out.expanduser().absolute()
-    folder = OutputFolder(root)
-    _require_folder(out)
+    folder = OutputFolder(places.absolute(out))
+    _require_folder(out, folder)
     if holder(folder) is None:
         integrity.require_trusted(folder)
     if not folder.ledger.is_file():
+        if folder.store.elsewhere:
+            raise OutputError(f"{folder.text}: {folder.store.absent}")
         raise OutputError(f"{place.shown(out)}: is no output folder, it holds no ledger.db.{_meant(out)}")
     with LedgerReader(folder.ledger) as reader:
         if reader.made:
@@ -47,8 +49,10 @@ def rebuildable(out: Path) -> OutputFolder:
     Raises:
         OutputError: there is no such folder.
     """
-    _require_folder(out)
-    folder = OutputFolder(out.expanduser().absolute())
+    folder = OutputFolder(places.absolute(out))
+    if folder.store.elsewhere:
+        return folder  # what is there is found under the lock
+    _require_folder(out, folder)
     if not _is_output(folder):
         raise OutputError(
             f"{place.shown(out)}: is no output folder: it has no ledger, no results, no calls and no runs.{_meant(out)}"
@@ -56,12 +60,11 @@ def rebuildable(out: Path) -> OutputFolder:
     return folder
 
 
-def _require_folder(out: Path) -> None:
-    root = out.expanduser().absolute()
-    if (reason := place.unusable(root)) is not None:
+def _require_folder(out: Path, folder: OutputFolder) -> None:
+    if (reason := place.unusable(folder.root)) is not None:
         raise OutputError(f"{place.shown(out)}: {reason}{_meant(out)}")
-    if not root.exists():
-        raise OutputError(f"{place.shown(out)}: there is no such folder.{_meant(out)}")
+    if not folder.root.exists():
+        raise OutputError(f"{place.shown(out)}: {folder.store.absent}{_meant(out)}")
 
 
 def unreadable(part: Path, exc: Exception) -> StorageError:
@@ -85,6 +88,8 @@ def _meant(out: Path) -> str:
 
     A job's path is easily taken for that of its output, and so are the folder above an output folder and one in it.
     """
+    if places.is_store(out):
+        return ""
     root = out.expanduser().absolute()
     with suppress(OSError, ValueError):
         job, has_run = _job_at(root)

@@ -59,7 +59,7 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
     survey, duration = found.survey, found.duration
     return {
         "job": checked.job.name,
-        "output": str(checked.folder.root),
+        "output": checked.folder.text,
         "input_rows": survey.read,
         "rows": {
             "to_ask": survey.to_ask,

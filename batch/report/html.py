@@ -52,7 +52,8 @@ def write_report(out: Path, target: Path | None = None, *, with_text: bool = Fal
     """
     folder = opened(out)
     if target is None:
-        target = folder.root.with_name(f"{folder.root.name}-report.html")
+        name = f"{folder.place.name}-report.html"
+        target = Path(name) if folder.store.elsewhere else folder.root.with_name(name)
     with LedgerReader(folder.ledger) as reader:
         sources = {run.source for run in reader.runs()}
     if target.suffix.lower() not in ENDINGS:

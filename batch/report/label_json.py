@@ -16,7 +16,7 @@ def public(report: LabelReport) -> dict[str, Any]:
     """All that a report tells, as one object."""
     table = report.table
     return {
-        "folder": str(table.folder.root),
+        "folder": table.folder.text,
         "label": table.label,
         "gold": table.gold,
         "by": report.by,

@@ -63,11 +63,11 @@ class LabelTable:
             runs = reader.runs()
         self.sources = {run.source for run in runs}
         if not self.parts:
-            raise RefusedToStart(f"{self.folder.root}: has no results yet. Look again once a part is published.")
+            raise RefusedToStart(f"{self.folder.text}: has no results yet. Look again once a part is published.")
         self.schema = schema_of(self.parts[-1])
         job = _job(self.folder, runs[-1].run) if runs else {}
         self.variants = len(job.get("variants") or ()) > 1
-        root = self.folder.root
+        root = self.folder.text
         self.label = label_column(self.schema, label, root)
         self.names = _names(job) if self.label == _LABEL else []
         self.gold, self.gold_missing = gold_of(self.schema, gold, _named_gold(job), root)
@@ -152,7 +152,7 @@ def ours(schema: pa.Schema) -> list[str]:
 # -- which column -----------------------------------------------------------------------------------------------------
 
 
-def label_column(schema: pa.Schema, chosen: str | None, root: Path) -> str:
+def label_column(schema: pa.Schema, chosen: str | None, root: str) -> str:
     """The column with the labels.
 
     Args:
@@ -184,7 +184,7 @@ def label_column(schema: pa.Schema, chosen: str | None, root: Path) -> str:
     )
 
 
-def gold_of(schema: pa.Schema, chosen: str | None, named: str | None, root: Path) -> tuple[str | None, str | None]:
+def gold_of(schema: pa.Schema, chosen: str | None, named: str | None, root: str) -> tuple[str | None, str | None]:
     """The column with the truth, and why the one that the job names is not read; both None without either.
 
     Args:
@@ -206,7 +206,7 @@ def gold_of(schema: pa.Schema, chosen: str | None, named: str | None, root: Path
         return None, str(exc)
 
 
-def gold_column(schema: pa.Schema, chosen: str, root: Path) -> str:
+def gold_column(schema: pa.Schema, chosen: str, root: str) -> str:
     """The column with the truth, by the name that it has in the input.
 
     Args:
@@ -252,7 +252,7 @@ def _counts(kind: Any) -> bool:
     return not types.is_nested(kind) and not any(is_one(kind) for is_one in binary)
 
 
-def _found(schema: pa.Schema, name: str, root: Path, flag: str) -> str:
+def _found(schema: pa.Schema, name: str, root: str, flag: str) -> str:
     """The column of this name, if its values can be counted."""
     if name not in schema.names:
         more = ", …" if len(schema.names) > _NAMES_SHOWN else ""

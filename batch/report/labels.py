@@ -203,7 +203,7 @@ class LabelReport:
             yield from _grouped(columns, batch.num_rows)
 
     def _refuse(self, classes: int, groups: int) -> None:
-        root, table = self.table.folder.root, self.table
+        root, table = self.table.folder.text, self.table
         if classes > MOST_CLASSES:
             which = f"{table.label} and {table.gold} have" if table.gold is not None else f"{table.label} has"
             raise RefusedToStart(

@@ -172,7 +172,7 @@ class _Finder:
     def _refuse(self) -> None:
         if len(self.classes) > MOST_CLASSES:
             raise RefusedToStart(
-                f"{self._table.folder.root}: {self._table.label} has more than {MOST_CLASSES:,} different values, "
+                f"{self._table.folder.text}: {self._table.label} has more than {MOST_CLASSES:,} different values, "
                 "which are no labels. Choose another column with --label."
             )
 

@@ -82,7 +82,7 @@ def row_of(out: Path, row_id: str) -> list[RowView]:
         try:
             return _row(folder, reader, row_id)
         except (OSError, pa.ArrowException) as exc:
-            raise StorageError(f"{folder.root}: the table cannot be read: {exc}.") from exc
+            raise StorageError(f"{folder.text}: the table cannot be read: {exc}.") from exc
 
 
 def _row(folder: OutputFolder, reader: _Reader, row_id: str) -> list[RowView]:
@@ -188,7 +188,7 @@ def _resolve(folder: OutputFolder, reader: LedgerReader, pending: _Pending, star
     ids = list(dict.fromkeys(ids))
     otherwise = f"Row ids here look like {', '.join(ids[:3])}." if ids else "It has no rows yet."
     hint = suggestion(start, ids, otherwise, most=3, cutoff=0.7)
-    raise RefusedToStart(f"{folder.root}: no row is called {start!r}. {hint}")
+    raise RefusedToStart(f"{folder.text}: no row is called {start!r}. {hint}")
 
 
 def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, dict[str, Any]]:

@@ -161,7 +161,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
         runs = reader.runs()
         permanent, retryable = reader.standing_failures()
         common: dict[str, Any] = {
-            "folder": folder.root,
+            "folder": folder.place,
             "runs": len(runs),
             "table_rows": reader.table_rows(),
             "unsettled": sum(reader.unsettled_by_part().values()),

@@ -28,7 +28,7 @@ from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
-from batch.output import integrity
+from batch.output import integrity, mirror
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight, timely
 from batch.plan.preflight import CheckedJob
@@ -144,7 +144,7 @@ async def run(
             async with otel_export.wanted(asked=options.otel) as export:
                 given = Given(options, env, clock, on_progress, interrupts, metrics, export)
                 ready = await _prepared(job, lock, given)
-                report = await _runs(ready, given) if isinstance(ready, CheckedJob) else ready
+                report = await _runs(ready, lock, given) if isinstance(ready, CheckedJob) else ready
         if report.state != "skipped":  # else the file is that of the one at work
             metrics.ended(report.exit_code)
         if signals:
@@ -160,7 +160,7 @@ async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Repor
     if ready is None or given.interrupts.count:  # a thread is waited for, also by who gives up
         return _not_run(lock.folder, "interrupted")
     try:
-        lock.take()
+        await to_thread.run_sync(lock.take)
     except Busy as exc:
         if given.options.if_running == "fail":
             raise
@@ -176,13 +176,14 @@ async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Repor
     return ready
 
 
-async def _runs(ready: CheckedJob, given: Given) -> Report:
+async def _runs(ready: CheckedJob, lock: RunLock, given: Given) -> Report:
     """Do the runs of a command in a folder that is locked."""
     began = given.clock.monotonic()
     await to_thread.run_sync(integrity.require_trusted, ready.folder)
+    await to_thread.run_sync(mirror.require_ledger, ready.folder)
     ready.folder.prepare()
     async with Ledger(ready.folder.ledger) as ledger:
-        command = RunCommand(ready, ledger, given)
+        command = RunCommand(ready, ledger, lock, given)
         with given.interrupts.giving_up():
             await command.inspect()
         await command.go()
@@ -193,7 +194,7 @@ def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], hol
     """The report of a command that did nothing, because another is at work or a signal came first."""
     return Report(
         state=state,
-        folder=folder.root,
+        folder=folder.place,
         run=None,
         totals=Totals(),
         planned=Planned(),
@@ -207,8 +208,9 @@ def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], hol
 class RunCommand:
     """The runs of one command, one after the other."""
 
-    def __init__(self, ready: CheckedJob, ledger: Ledger, given: Given) -> None:
+    def __init__(self, ready: CheckedJob, ledger: Ledger, lock: RunLock, given: Given) -> None:
         self._ready = ready
+        self._lock = lock
         self._ledger = ledger
         self._environ = given.environ
         self._options = given.options
@@ -315,7 +317,7 @@ class RunCommand:
             last = reader.runs()[-1] if self._begun else None
             return Report(
                 state=self._state,
-                folder=self._ready.folder.root,
+                folder=self._ready.folder.place,
                 run=last.run if last else None,
                 totals=last.totals if last else Totals(),
                 planned=last.planned if last else Planned(),
@@ -337,5 +339,7 @@ class RunCommand:
             # Told like any other full disk: what is in flight is paid for, and gets its time.
             if self._current is not None:
                 self._current.stop("storage", exc)
+        if self._lock.lost is not None and self._current is not None:
+            self._current.stop("storage", self._lock.lost)
         self._metrics.show(snapshot)
         self._on_progress(snapshot)

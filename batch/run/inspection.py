@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio import to_thread
 
+from batch.core.errors import OutputError
 from batch.core.logs import logger
 from batch.ledger import index
 from batch.ledger.published import Footprint, announced
 from batch.ledger.reader import LedgerReader
 from batch.ledger.writer import Ledger
-from batch.output import files, integrity, labelled, parts, removal, tables
+from batch.output import files, integrity, labelled, mirror, parts, removal, tables
 from batch.output.folder import OutputFolder
 from batch.output.integrity import Compared
+from batch.output.uploads import Uploads
 from batch.plan import continuation, preflight, respill
 from batch.plan.kept import INPUTS
 from batch.plan.preflight import CheckedJob
@@ -65,11 +67,13 @@ class Inspection:
             OutputError: files are missing, changed, or not named by the ledger.
             StorageError: the disk refused.
         """
-        compared, hidden, aside = await to_thread.run_sync(tidy_files, self._checked.folder)
+        compared, hidden, aside, uploads = await to_thread.run_sync(tidy_files, self._checked.folder)
         if hidden or aside:
             logger().info("strays_removed", files=len(hidden), set_aside=aside)
         if compared.news:
             await self._ledger.execute(compared.transaction())
+        if uploads.news:
+            await self._ledger.execute(uploads.record)
 
     async def add_columns(self, reader: LedgerReader) -> None:
         """Columns of the input or of labels that are new since the last run, or wider, are so in every old part, once.
@@ -120,8 +124,12 @@ class Inspection:
 
     async def _widen(self, reader: LedgerReader) -> None:
         for part in reader.parts():
+            target = self._checked.folder.part(part)
+            uploads = Uploads.of(self._checked.folder, target)
             widened = await to_thread.run_sync(_widen, self._checked, part, self._ledger)
+            await to_thread.run_sync(uploads.put, target, "publish.results_put")
             await self._ledger.execute(Compared(parts={part: widened}).transaction())
+            await self._ledger.execute(uploads.record)
 
     async def restore_spills(self, reader: LedgerReader, now_us: int) -> None:
         """Read rows whose spill is lost from the source again.
@@ -149,6 +157,8 @@ class Tidied(NamedTuple):
     """Half-written files that were removed."""
     aside: list[str]
     """Files that were set aside, by their new names."""
+    uploads: Uploads
+    """What the ledger is to learn of files in a store, if anything."""
 
 
 def tidy_files(folder: OutputFolder) -> Tidied:
@@ -159,11 +169,17 @@ def tidy_files(folder: OutputFolder) -> Tidied:
         StorageError: the disk refused.
     """
     hidden = files.remove_hidden(folder.root)
-    compared = integrity.compare(folder)
+    fetched = mirror.fetch(folder)
+    try:
+        compared = integrity.compare(folder)
+    except OutputError:
+        fetched.take_back()
+        raise
     aside = files.set_aside(compared.halves, folder.root)
     for part in compared.removed:
         removal.remove_file(folder, part)
-    return Tidied(compared, hidden, aside)
+    mirror.settle(folder, fetched, compared)
+    return Tidied(compared, hidden, aside, fetched.uploads)
 
 
 def _lacks(checked: CheckedJob, part: int) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from batch.core import places
 from batch.core.errors import OutputError, RefusedToStart
 from batch.job.job import Job
 from batch.ledger import index
@@ -62,16 +63,17 @@ def prune(job: Job, *, agree: Callable[[Found], bool]) -> Pruned:
     folder = OutputFolder(job.output.path)
     if not folder.ledger.is_file():
         raise OutputError(
-            f"{folder.root}: is no output folder, it holds no ledger.db. Give the output folder of a run."
+            f"{folder.text}: is no output folder, it holds no ledger.db. Give the output folder of a run."
         )
     with RunLock(folder):
         integrity.require_trusted(folder)
         source = preflight.open_source(job)
         with DirectLedger(folder.ledger) as ledger:
             _require_settled(folder)
-            compared = tidy_files(folder).compared
-            if compared.news:
-                ledger.execute(compared.transaction())
+            tidied = tidy_files(folder)
+            if tidied.compared.news:
+                ledger.execute(tidied.compared.transaction())
+            ledger.execute(tidied.uploads.record)
             with Pass(folder.ledger, job.input) as met:
                 met.read(source)
                 _require_readable(met, job)
@@ -98,7 +100,7 @@ def _require_settled(folder: OutputFolder) -> None:
         last = next(reversed(reader.runs()), None)
         if (last is not None and last.state in continuation.OPEN) or reader.carried():
             raise RefusedToStart(
-                f"{folder.root}: the last run did not end, and rows of it are under way. Run the job again first, then "
+                f"{folder.text}: the last run did not end, and rows of it are under way. Run the job again first, then "
                 "prune; nothing was removed."
             )
 
@@ -108,8 +110,8 @@ def _require_readable(met: Pass, job: Job) -> None:
         lines = "\n".join(f"  {text}" for text in met.unreadable_first)
         rows = "1 row" if met.unreadable == 1 else f"{met.unreadable:,} rows"
         raise RefusedToStart(
-            f"{job.input.path}: {rows} of the input cannot be read, so it cannot be told which rows of the table are "
-            f"gone. Mend the input or take them out of it; nothing was removed:\n{lines}"
+            f"{places.text(job.input.path)}: {rows} of the input cannot be read, so it cannot be told which rows of "
+            f"the table are gone. Mend the input or take them out of it; nothing was removed:\n{lines}"
         )
 
 

@@ -123,6 +123,7 @@ def write_run(folder: OutputFolder, run: str, reader: LedgerReader, *, job: Job,
     """
     row = next(found for found in reader.runs() if found.run == run)
     files.write_json(folder.run_file(run), _run(row, reader, job, end))
+    folder.store.send(folder.run_file(run))
 
 
 def repair_last(folder: OutputFolder, reader: LedgerReader, *, job: Job) -> None:
@@ -149,6 +150,7 @@ def repair_last(folder: OutputFolder, reader: LedgerReader, *, job: Job) -> None
         # The job may be another by now; what it was stands in the file.
         begun = {name: told[name] for name in ("job", "versions") if name in told}
         files.write_json(folder.run_file(last.run), {**_run(last, reader, job, None), **begun})
+        folder.store.send(folder.run_file(last.run))
 
 
 def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dict[str, Any]:

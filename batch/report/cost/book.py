@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from batch.core import places
 from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output import tables
@@ -171,7 +172,7 @@ def open_folders(outs: Sequence[Path]) -> list[BookFolder]:
         raise RefusedToStart("no output folder is named. Give one or several: promptmill cost OUT")
     known: dict[Path, BookFolder] = {}
     for out in outs:
-        real = out.expanduser().resolve()
+        real = out if places.is_store(out) else out.expanduser().resolve()
         if real not in known:
             known[real] = BookFolder(out)
     return list(known.values())

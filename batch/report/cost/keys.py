@@ -187,7 +187,7 @@ class _Folder:
 
     def values(self, stretch: Stretch) -> Any:
         """The same path for all."""
-        return as_names(pa.repeat(pa.scalar(str(stretch.folder.folder.root)), len(stretch.calls)))
+        return as_names(pa.repeat(pa.scalar(stretch.folder.folder.text), len(stretch.calls)))
 
 
 class _Tag:

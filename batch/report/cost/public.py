@@ -53,7 +53,7 @@ COST_KEYS: Final[dict[str, str]] = {
 def public(report: CostReport, savings: Savings, exchange: Exchange | None = None) -> dict[str, Any]:
     """All that a report tells, as one object: an object for each group and currency, and one for each total."""
     return {
-        "folders": [str(folder.folder.root) for folder in report.folders],
+        "folders": [folder.folder.text for folder in report.folders],
         "by": [key.name for key in report.keys],
         "zones": {zone: sorted(providers) for zone, providers in sorted(report.zones.items())},
         "first_sent_at": None if report.first_us is None else iso(report.first_us),

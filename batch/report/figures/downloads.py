@@ -71,7 +71,7 @@ def to_review(rows: Rows, form: Form, label: str | None = None) -> Iterator[byte
         StorageError: a part cannot be read; what came before is no whole file.
     """
     schema = rows.view.schema
-    column = label_column(schema, label, rows.view.folder.root)
+    column = label_column(schema, label, rows.view.folder.text)
     return _reviewed(rows, FORMS[form], column)
 
 

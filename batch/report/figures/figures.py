@@ -96,7 +96,7 @@ class Figures:
             self._failures = (version, parts, failures(opening(self.folder, parts)[0], self.memory))
         _, parts, found = self._failures
         state = msgspec.structs.replace(found.state(), missing=opening(self.folder, parts)[1])
-        return status_json.public(status_of(self.folder.root, state))
+        return status_json.public(status_of(self.folder.place, state))
 
     def state(self) -> tuple[str, str]:
         """The name of the job and the state of its last run, without a look at the tables.
@@ -104,8 +104,8 @@ class Figures:
         Raises:
             BatchError: it cannot be read.
         """
-        found = status_of(self.folder.root, TableState())
-        return str(found.job.get("name") or self.folder.root.name), found.state
+        found = status_of(self.folder.place, TableState())
+        return str(found.job.get("name") or self.folder.place.name), found.state
 
     def overview(self, run: str | None = None) -> dict[str, Any]:
         """How the folder stands, what happened when, and what stands out.
@@ -256,7 +256,7 @@ class Figures:
             RefusedToStart: there are no two variants.
             StorageError: a part or the ledger cannot be read.
         """
-        return comparison(self.folder.root)
+        return comparison(self.folder.place)
 
     def labels(self, label: str | None = None, gold: str | None = None) -> dict[str, Any]:
         """What `promptmill labels --json` gives, the rows behind each cell, and the labels of each run.
@@ -269,7 +269,7 @@ class Figures:
             RefusedToStart: there are no labels.
             StorageError: a part or the ledger cannot be read.
         """
-        return label_figures(self.folder.root, label, gold)
+        return label_figures(self.folder.place, label, gold)
 
     def money(self, by: tuple[str, ...] = ()) -> dict[str, Any]:
         """What `promptmill cost --json` gives.
@@ -281,7 +281,7 @@ class Figures:
             RefusedToStart: there is no such thing to group by.
             StorageError: a file or the ledger cannot be read.
         """
-        return spending(self.folder.root, by)
+        return spending(self.folder.place, by)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -292,7 +292,7 @@ class Figures:
         if run is None:
             return runs[-1].run
         if run not in (found.run for found in runs):
-            raise OutputError(f"{self.folder.root}: has no run {run!r}. The last one is {runs[-1].run}.")
+            raise OutputError(f"{self.folder.text}: has no run {run!r}. The last one is {runs[-1].run}.")
         return run
 
     def _run(self, row: RunRow) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def row_id_of(view: TableView, number: int, memory: FileMemory) -> str:
                 if len(found):
                     return str(found[0].as_py())
         break
-    raise RefusedToStart(f"{view.folder.root}: no row of the table has the number {number}.")
+    raise RefusedToStart(f"{view.folder.text}: no row of the table has the number {number}.")
 
 
 def one_row(folder: OutputFolder, row_id: str, *, whole: bool = False) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def one_row(folder: OutputFolder, row_id: str, *, whole: bool = False) -> dict[s
         RefusedToStart: there is no such row.
         StorageError: a part or the ledger cannot be read.
     """
-    views = row_of(folder.root, row_id)
+    views = row_of(folder.place, row_id)
     cut = Cut()
     shown = [_shown(of, cut, None if whole else LONGEST) for of in views]
     return {

@@ -53,7 +53,7 @@ def require_there(folder: OutputFolder) -> None:
         OutputError: it is no output folder any more.
     """
     if not folder.ledger.is_file():
-        opened(folder.root)
+        opened(folder.place)
 
 
 def table_view(folder: OutputFolder) -> TableView:
@@ -69,7 +69,7 @@ def table_view(folder: OutputFolder) -> TableView:
         parts = [PartEntry(folder.part(number), rows) for number, rows in reader.part_rows().items()]
         runs = [run.run for run in reader.runs()]
     if not parts:
-        raise RefusedToStart(f"{folder.root}: has no results yet. Look again once a part is published.")
+        raise RefusedToStart(f"{folder.text}: has no results yet. Look again once a part is published.")
     there, lost = opening(folder, [entry.path for entry in parts])
     if not there:
         raise StorageError(lost[0].reason)

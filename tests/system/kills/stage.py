@@ -134,10 +134,15 @@ class Stage:
             **os.environ,
             "ZHIPUAI_API_KEY": f"{self.key_id}.SecretSecret1234",
             "PROMPTMILL_FAILPOINT": failpoint or "",
+            **self.environ(),
         }
         command = [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options]
         command += ["--workers", str(self.workers)]
         return processes.start(command, env=environ)
+
+    def environ(self) -> dict[str, str]:
+        """More variables of the command."""
+        return {}
 
     def run(self, failpoint: str | None = None, *options: str) -> int:
         """Run to its end, whatever it is; minus nine when it was killed."""

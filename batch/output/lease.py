@@ -1,0 +1,256 @@
+"""The lock of an output that lies in an object store: an object that its holder writes anew again and again.
+
+Owns who holds it, how it is renewed every 20 seconds by compare-and-swap, and when it may be taken from a holder that
+is silent: after 120 seconds, or at once from an earlier process with the same working copy, which the lock of the
+operating system shows to be dead. Two machines need not agree about the time: before a silent lock is taken it is
+watched for longer than a renewal takes. It guards nothing by itself, the conditions of each write do (`objects`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+import msgspec
+
+from batch.core.clock import MICROSECONDS, Clock
+from batch.core.errors import StorageError
+from batch.core.logs import logger
+from batch.output.objects import Objects, Tag
+from batch.output.storeclient import StoreRefused, Taken
+
+NAME: Final = ".lock"
+RENEWED_S: Final = 20.0
+SILENT_S: Final = 120.0
+WATCHED_S: Final = RENEWED_S + 5.0
+_GIVEN_UP_S: Final = 100.0
+"""A holder that could not renew it for so long gives up, some time before another may take it."""
+_AGAIN_S: Final = 5.0
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What stands in the object."""
+
+    owner: str
+    """The working copy that the holder writes from."""
+    process: int
+    host: str
+    since_us: int
+    renewed_us: int
+    written: int
+    """How often the holder has written it: no two contents are the same, so each has a tag of its own."""
+    free: bool = False
+
+
+class HeldElsewhere(Exception):
+    """Somebody else holds the lock.
+
+    Attributes:
+        holder: who.
+        silent_s: since when nothing was heard of it, by its own time and ours.
+    """
+
+    def __init__(self, holder: Held, silent_s: float) -> None:
+        super().__init__(holder.host)
+        self.holder = holder
+        self.silent_s = silent_s
+
+
+class Lease(Protocol):
+    """A lock beside the lock of the operating system."""
+
+    lost: StorageError | None
+    """Why it is not ours any more, when that was found."""
+
+    def take(self) -> None:
+        """Take it, or say who holds it."""
+        ...
+
+    def free(self) -> None:
+        """Give it back; harmless when it is not held."""
+        ...
+
+
+class NoLease:
+    """Of an output folder on this machine, where the lock of the operating system is all."""
+
+    lost: StorageError | None = None
+
+    def take(self) -> None:
+        """See `Lease`."""
+
+    def free(self) -> None:
+        """See `Lease`."""
+
+
+class ObjectLease:
+    """The lock of one place in an object store.
+
+    Args:
+        objects: those of the place.
+        owner: names the working copy; whoever has it holds the lock of the operating system.
+        beat: is called after each renewal, and before it is given back.
+        clock: the times that are written down, and the wait while a silent lock is watched.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        owner: Callable[[], str],
+        *,
+        beat: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.lost: StorageError | None = None
+        self._objects = objects
+        self._name_of_owner = owner
+        self._owner = ""
+        self._beat = beat
+        self._clock = clock or Clock()
+        self._tag: Tag | None = None
+        self._since_us = 0
+        self._written = 0
+        self._heard = 0.0
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> None:
+        """Take the lock, and have it renewed from now on.
+
+        Raises:
+            HeldElsewhere: another machine, or another working copy, holds it.
+            StorageError: the store cannot be reached, refuses, or does not keep conditions.
+        """
+        self.acquire()
+        self._stopped.clear()
+        self._thread = threading.Thread(target=self._renewing, name="store lock", daemon=True)
+        self._thread.start()
+
+    def acquire(self) -> None:
+        """Take the lock once, without renewing it; see `take`."""
+        self._owner, self._since_us = self._name_of_owner(), self._clock.now_us()
+        try:
+            self._tag = self._objects.create(NAME, self._content())
+        except Taken:
+            self._tag = self._taken_over()
+        self._heard = self._clock.monotonic()
+        self._require_conditions()
+
+    def renew(self) -> None:
+        """Write it anew, as a sign of life.
+
+        Raises:
+            StorageError: it is not ours any more, or the store cannot be reached.
+        """
+        assert self._tag is not None
+        content = self._content()
+        try:
+            self._tag = self._objects.replace(NAME, content, self._tag)
+        except Taken:
+            found = self._objects.read(NAME)
+            # A write whose answer was lost is ours all the same.
+            if found is None or found[0] != content:
+                self.lost = StorageError(self._lost_to(found[0] if found else b""))
+                raise self.lost from None
+            self._tag = found[1]
+        self._heard = self._clock.monotonic()
+
+    def free(self) -> None:
+        """Say that nobody holds it, if it is ours; whoever comes next need not wait."""
+        if self._thread is not None:
+            self._stopped.set()
+            self._thread.join()
+            self._thread = None
+        if self._tag is None:
+            return
+        with suppress(StorageError, Taken):  # it is taken over in time
+            if self.lost is None:
+                self._beat()
+                self._objects.replace(NAME, self._content(free=True), self._tag)
+        self._tag = None
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _taken_over(self) -> Tag:
+        found = self._objects.read(NAME)
+        if found is None:
+            return self._swapped(None)
+        held = _held(found[0])
+        if held is not None and not held.free and held.owner != self._owner:
+            silent_s = (self._clock.now_us() - held.renewed_us) / MICROSECONDS
+            if silent_s < SILENT_S:
+                raise HeldElsewhere(held, max(0.0, silent_s))
+            logger().warning("store_lock_watched", host=held.host, process=held.process, seconds=WATCHED_S)
+            self._clock.pause(WATCHED_S)
+            again = self._objects.read(NAME)
+            if again is None or again[1].e_tag != found[1].e_tag:
+                raise HeldElsewhere(held if again is None else _held(again[0]) or held, 0.0)
+        return self._swapped(found[1])
+
+    def _swapped(self, old: Tag | None) -> Tag:
+        content = self._content()
+        try:
+            return self._objects.create(NAME, content) if old is None else self._objects.replace(NAME, content, old)
+        except Taken:
+            found = self._objects.read(NAME)
+            if found is not None and found[0] == content:
+                return found[1]
+            held = _held(found[0]) if found is not None else None
+            raise HeldElsewhere(held or _NOBODY, 0.0) from None
+
+    def _require_conditions(self) -> None:
+        """Refuse a store that takes a second object of one name: it could not keep a second writer out either."""
+        try:
+            self._objects.create(NAME, self._content())
+        except Taken:
+            return
+        raise StoreRefused(
+            f"{self._objects.place.text}: this store does not keep conditions (If-None-Match): it wrote over an object "
+            "that was to be made only if it were not there. Two runs could overwrite each other; give a place in a "
+            "store that does."
+        )
+
+    def _renewing(self) -> None:
+        wait_s = RENEWED_S
+        while not self._stopped.wait(wait_s):
+            try:
+                self.renew()
+                wait_s = RENEWED_S
+                self._beat()
+            except StorageError as exc:
+                if self.lost is not None:
+                    return
+                if self._clock.monotonic() - self._heard > _GIVEN_UP_S:
+                    self.lost = exc
+                    return
+                wait_s = _AGAIN_S
+
+    def _content(self, *, free: bool = False) -> bytes:
+        now_us = self._clock.now_us()
+        self._written += 1
+        return msgspec.json.encode(
+            Held(self._owner, os.getpid(), socket.gethostname(), self._since_us, now_us, self._written, free)
+        )
+
+    def _lost_to(self, content: bytes) -> str:
+        held = _held(content)
+        who = "another" if held is None or held.owner == self._owner else f"process {held.process} on {held.host}"
+        return (
+            f"{self._objects.place.text}: {who} has taken over this output, for nothing was heard of this run for "
+            f"{SILENT_S:.0f} s. It ends here and writes nothing there any more. What was answered is in the ledger of "
+            "this machine; run the same command again when the other run has ended."
+        )
+
+
+def _held(content: bytes) -> Held | None:
+    try:
+        return msgspec.json.decode(content, type=Held)
+    except msgspec.MsgspecError:
+        return None
+
+
+_NOBODY: Final = Held("", 0, "another machine", 0, 0, 0)

@@ -1,0 +1,135 @@
+"""The lock of an output in an object store: taken, renewed, given back, taken over."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from batch.core.clock import MICROSECONDS, HandClock
+from batch.core.errors import StorageError
+from batch.core.places import Place
+from batch.output.lease import NAME, RENEWED_S, SILENT_S, HeldElsewhere, ObjectLease
+from batch.output.objects import Objects, Tag
+from batch.output.storeclient import Taken
+from tests.support.seaweed import BUCKET, Seaweed
+
+
+@pytest.fixture
+def objects(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
+    for name, value in seaweed.environ.items():
+        monkeypatch.setenv(name, value)
+    made = Objects(Place("s3", BUCKET, f"lease-{uuid.uuid4().hex}"), HandClock())
+    yield made
+    made.close()
+
+
+def lease(objects: Objects, owner: str, clock: HandClock) -> ObjectLease:
+    return ObjectLease(objects, lambda: owner, clock=clock)
+
+
+def test_a_second_machine_is_kept_out_and_told_who_is_at_work(objects: Objects) -> None:
+    clock = HandClock()
+    lease(objects, "one", clock).acquire()
+    clock.advance(30)
+    with pytest.raises(HeldElsewhere) as told:
+        lease(objects, "two", clock).acquire()
+    assert told.value.silent_s == 30
+    assert told.value.holder.host
+
+
+def test_whoever_comes_after_it_was_given_back_need_not_wait(objects: Objects) -> None:
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+    first.free()
+    lease(objects, "two", clock).acquire()
+
+
+def test_the_next_process_with_the_same_working_copy_takes_it_at_once(objects: Objects) -> None:
+    """After kill -9 nobody gave it back; that its process is dead is shown by the lock of the operating system."""
+    clock = HandClock()
+    lease(objects, "one", clock).acquire()
+    lease(objects, "one", clock).acquire()
+
+
+def test_a_silent_lock_is_taken_over_after_two_minutes_and_not_before(objects: Objects) -> None:
+    clock = HandClock()
+    first, second = lease(objects, "one", clock), lease(objects, "two", clock)
+    first.acquire()
+    clock.advance(SILENT_S - 1)
+    with pytest.raises(HeldElsewhere):
+        second.acquire()
+    clock.advance(1)
+    second.acquire()
+    with pytest.raises(StorageError, match="has taken over this output"):
+        first.renew()
+    assert first.lost is not None
+
+
+def test_a_holder_that_only_seems_silent_is_seen_to_be_alive(objects: Objects) -> None:
+    """The clocks of two machines need not agree: what was written meanwhile counts."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+
+    watched: list[float] = []
+
+    class Renewing(HandClock):
+        def pause(self, seconds: float) -> None:
+            assert seconds > RENEWED_S
+            watched.append(seconds)
+            first.renew()
+
+    ahead = Renewing(1.0, clock.now_us() + int(10 * SILENT_S * MICROSECONDS))
+    with pytest.raises(HeldElsewhere):
+        lease(objects, "two", ahead).acquire()
+    assert watched
+    assert first.lost is None
+    first.renew()
+
+
+def test_a_renewed_lock_is_not_silent(objects: Objects) -> None:
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+    for _ in range(12):
+        clock.advance(RENEWED_S)
+        first.renew()
+    with pytest.raises(HeldElsewhere) as told:
+        lease(objects, "two", clock).acquire()
+    assert told.value.silent_s == 0
+
+
+def test_a_renewal_whose_answer_was_lost_is_known_as_ours(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store took it, the client tried again, and was refused by its own first try."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+    clock.advance(RENEWED_S)
+
+    def unheard(name: str, data: bytes | Path, old: Tag) -> Tag:
+        replace(name, data, old)
+        raise Taken
+
+    replace = objects.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "replace", unheard)
+        first.renew()
+    assert first.lost is None
+    clock.advance(RENEWED_S)
+    first.renew()
+
+
+def test_the_thread_beats_until_the_lock_is_given_back(objects: Objects) -> None:
+    clock, beats = HandClock(), list[int]()
+    first = ObjectLease(objects, lambda: "one", clock=clock, beat=lambda: beats.append(1))
+    first.take()
+    first.free()
+    assert beats == [1], "the last beat comes before it is given back"
+    found = objects.read(NAME)
+    assert found is not None
+    assert msgspec.json.decode(found[0])["free"] is True

@@ -1,0 +1,88 @@
+"""A network that fails on the way to an HTTP server: answers that get lost, refusals, headers that do not arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class Halfway:
+    """What becomes of the requests that pass; by default nothing.
+
+    Attributes:
+        lose: how many answers to writes are still lost, after the server has done what was asked.
+        refuse: how many requests are still answered with 503, unseen by the server.
+        without_conditions: whether a write is said to be taken although its condition did not hold.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.lose = 0
+        self.refuse = 0
+        self.without_conditions = False
+        self.passed: list[str] = []
+
+
+@contextlib.contextmanager
+def halfway(url: str) -> Iterator[Halfway]:
+    """A server of this process that hands every request on to another one."""
+    way, target = Halfway(), urlsplit(url)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _pass(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            way.passed.append(f"{self.command} {self.path}")
+            self.close_connection = True
+            if way.refuse:
+                way.refuse -= 1
+                self._answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
+                return
+            headers = dict(self.headers.items())
+            there = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
+            with contextlib.closing(there):
+                there.request(self.command, self.path, body, headers)
+                answer = there.getresponse()
+                data = answer.read()
+            if answer.status == HTTPStatus.PRECONDITION_FAILED and way.without_conditions:
+                self._answer(HTTPStatus.OK, b"", {"ETag": '"taken"'})
+                return
+            if self.command == "PUT" and way.lose:
+                way.lose -= 1
+                return  # and the connection is closed
+            self._answer(answer.status, data, dict(answer.getheaders()))
+
+        def _answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            dropped = {"content-length", "transfer-encoding", "connection", "date", "server"}
+            for name, value in headers.items():
+                if name.lower() not in dropped:
+                    self.send_header(name, value)
+            size = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(data))
+            self.send_header("Content-Length", size)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    for method in ("GET", "PUT", "HEAD", "DELETE", "POST"):
+        setattr(Handler, f"do_{method}", Handler._pass)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        way.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="halfway")
+        thread.start()
+        try:
+            yield way
+        finally:
+            server.shutdown()
+            thread.join()
