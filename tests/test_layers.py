@@ -16,7 +16,7 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job labelspec faults keys options providers toolspec budgetspec bulkspec",
+    "job": "job endpointspec labelspec faults keys options providers toolspec budgetspec bulkspec",
     "money": "prices advice pricekeys rates bounds days pots",
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
@@ -25,11 +25,11 @@ WINGS: dict[str, str] = {
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
     "saved waves",
     "input": "source batches content spill",
-    "limits": "limiter sharing used holding lease outage sockets tokens hours pollrate",
-    "providers": "registry base batch_files stream service parameters message_rules folding",
+    "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
+    "providers": "registry pool base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
+    "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
     "afford purse slices reached",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "
     "spending pricing forecast doctor doctor_provider",

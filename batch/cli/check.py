@@ -14,7 +14,8 @@ from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
-    from batch.job.job import LimitSpec, ModelLimitSpec
+    from batch.job.endpointspec import ModelLimitSpec
+    from batch.job.job import LimitSpec
     from batch.plan.preflight import CheckedJob
     from batch.report.scan import Scan
 

@@ -257,6 +257,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     where nothing can be said."""
     token_bound: int | None = None
     """The same in tokens of prompt and answer together."""
+    endpoint: str | None = None
+    """Where it went, of several addresses; None where there was one."""
 
 
 class Sums(msgspec.Struct, array_like=True):
@@ -338,6 +340,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
     keeps_answer: bool = False
     """Whether no answer of now says the label, so that the one that stands in the table stays there."""
+    endpoint: str | None = None
+    """Where its last call went, of several addresses; None where there was one."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

@@ -22,6 +22,7 @@ GROUP_BYTES: Final = 8 << 20
 
 _STATEMENTS: Final = {
     "sent": statements.INSERT_CALL,
+    "place": statements.SET_PLACE,
     "accepted": statements.SET_TASK,
     "closed": statements.SET_RECORD,
     "intended": effect_statements.INTEND,

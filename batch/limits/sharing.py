@@ -36,14 +36,14 @@ class Sharing:
         self.budgets: list[SharedLimits] = []
 
     def join(
-        self, limits: ModelLimits, parts: tuple[str, ...], *, job_rates: RateLimits, concurrency: int | None
+        self, limits: ModelLimits, parts: tuple[str, ...], *, job_rates: RateLimits | None, concurrency: int | None
     ) -> None:
         """Have the limits of one model be shared with all jobs that ask the same.
 
         Args:
             limits: of the model.
             parts: the address, a hash of the key, and the model: who has the same shares the budget.
-            job_rates: those of the whole job.
+            job_rates: those of the whole job; None where they are not declared for this key.
             concurrency: the calls in flight that the job declares for the model; None where it declares none.
         """
         if self._folder is None:

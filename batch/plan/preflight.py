@@ -32,6 +32,7 @@ from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.inserts import ROW
 from batch.prompts.variants import Variants
+from batch.providers.pool import resolve_all
 from batch.providers.registry import Endpoint, find, key_source, resolve
 from batch.providers.service import Service
 from batch.tools.confinement import Confinement
@@ -76,6 +77,10 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """How rows are asked for their labels; None where none is wanted."""
     label_columns: pa.Schema = pa.schema([])
     """The columns of labels, those of earlier runs included."""
+    endpoints: dict[str, Endpoint] = {}
+    """The addresses by name, where there are several; the first is `endpoint`."""
+    prices_at: dict[str, Prices] = {}
+    """What counts at each of them: a provider may bill otherwise at another host."""
     state: Path | None = None
     """The folder of what the jobs of this user share; None where the environment names no place for it."""
 
@@ -144,8 +149,10 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     place.require(folder, job=job.folder)
     types, old_inputs, old_labels = kept.kept_columns(folder, job)
     faults: list[str] = []
-    endpoint = _endpoint(job, environ, faults)
+    endpoints = resolve_all(job.model, job.provider, folder=job.folder, environ=environ, faults=faults)
+    endpoint = _endpoint(job, environ, faults, endpoints)
     prices = _prices(job, endpoint, prices_file, faults)
+    prices_at = {name: _prices(job, one, prices_file, []) or prices for name, one in endpoints.items()}
     tools, confinement = tooling.prepare(job, environ, faults)
     labels = labelling.schema_of(job, faults)
     faults += tooling.unshared(job, tools)
@@ -186,6 +193,8 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
+        endpoints=endpoints,
+        prices_at={name: one for name, one in prices_at.items() if one is not None},
         state=statefolder.named(environ),
     )
 
@@ -211,7 +220,7 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
 
 
 def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
-    """Where the requests of a job go, and with which key.
+    """Where the requests of a job go that has one address, and with which key.
 
     Raises:
         RefusedToStart: the provider, its address or the key is missing or wrong, or the way there.
@@ -229,12 +238,21 @@ def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
     return endpoint
 
 
-def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoint | None:
+def _endpoint(
+    job: Job, environ: Mapping[str, str], faults: list[str], endpoints: Mapping[str, Endpoint]
+) -> Endpoint | None:
     try:
-        endpoint = endpoint_of(job, environ)
+        if len(endpoints) < len(job.model.endpoints):
+            return None  # told already
+        endpoint = next(iter(endpoints.values())) if endpoints else endpoint_of(job, environ)
+        for one in endpoints.values():
+            environment.check(one.base_url)
     except BatchError as exc:
         faults.append(str(exc))
         return None
+    grants = job.budget.grants if job.budget is not None else ()
+    if grants and len({one.key_digest for one in endpoints.values()}) > 1:
+        faults.append("budget.grants: packs belong to one key, and model.endpoints have several: take one of both out")
     for lane in job.model.lanes:
         if lane not in endpoint.dialect.lanes:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))

@@ -173,7 +173,7 @@ class Bulk:
             wave=wave.number,
             run=self._run,
             model=wave.model,
-            base_url=self._context.base_url,
+            base_url=self._exchange.next_target(wave.model).stored,
             state=BUILT,
             lines=len(wave.calls),
             size=wave.size,
@@ -235,7 +235,7 @@ class Bulk:
 
     async def _created(self, work: WaveWork, batch: Batch) -> None:
         work.went_well()
-        self._context.evidence.record_answer(work.wave.model)
+        self._exchange.target(work.wave).evidence.record_answer(work.wave.model)
         await self._advance(work, "bulk.created", state=CREATED, batch_id=batch.id, told=self._told(batch))
         logger().info("batch_created", wave=work.wave.wave, batch=batch.id, lines=work.wave.lines)
 

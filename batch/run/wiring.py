@@ -33,6 +33,7 @@ from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
+from batch.run.addresses import shared_budgets, targets_of
 from batch.run.adoption import Adoption
 from batch.run.bulk import Bulk
 from batch.run.bulk_lines import Lines
@@ -48,7 +49,6 @@ from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.settings import settings_of
-from batch.run.sharing import shared_budgets
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -111,16 +111,18 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
+    books = _books(checked, state, reader, ledger, learner=learning.learner)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=_books(checked, state, reader, ledger, learner=learning.learner),
+        books=books,
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
+    context.spread(targets_of(checked, books.evidence))
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
     turns = _tool_turns(checked, tools, reader, ledger)
@@ -213,17 +215,19 @@ def _copies(checked: CheckedJob, stack: ExitStack, waiting: Callable[..., Copies
 
 
 def _limiter(checked: CheckedJob, clock: Clock) -> Limiter:
-    limits = checked.job.limits
-    return Limiter(
+    limits, counts, carried = checked.job.limits, checked.endpoint.dialect.counts, checked.carried
+    limiter = Limiter(
         clock,
         concurrency=checked.most_calls,
         requests_per_minute=limits.requests_per_minute,
         tokens_per_minute=limits.tokens_per_minute,
         models=limits.model,
-        estimator=_estimators(checked),
+        estimator=lambda: TokenEstimator(counts, carried=carried),
         adapt=limits.adapt,
         hours=Hours(clock, limits.hours) if limits.hours else None,
     )
+    limiter.endpoints = checked.job.model.endpoints
+    return limiter
 
 
 def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, clock: Clock) -> Schedule[Row]:
@@ -306,12 +310,6 @@ def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
         )
         for model, names in variants.items()
     }
-
-
-def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
-    """What makes the estimator of one model."""
-    carried = checked.carried
-    return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
 
 
 def _books(

@@ -7,7 +7,7 @@ fall. The lanes say only what is sent and read. What follows from a result is sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import anyio
@@ -41,6 +41,7 @@ from batch.submit.results import (
 )
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
+from batch.submit.targets import Target
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
@@ -77,6 +78,9 @@ class CallContext:
         self.policy = policy
         self.dialect = dialect
         self.base_url = base_url
+        self.target = Target(dialect, base_url, books.prices, books.evidence)
+        """Where calls go; the first of several."""
+        self.targets: dict[str | None, Target] = {None: self.target}
         self.ledger = books.ledger
         self.limiter = limiter
         self.clock = clock
@@ -94,6 +98,11 @@ class CallContext:
         """Tasks whose ids are saved and whose results have not come."""
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
+
+    def spread(self, targets: Sequence[Target]) -> None:
+        """Have calls go to several addresses, the first of which is its own; none leaves it with that."""
+        if targets:
+            self.target, self.targets = targets[0], {one.name: one for one in targets}
 
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
@@ -173,6 +182,10 @@ class CallContext:
         row.next_attempt = attempt + 1
         call.sent_at_us, call.started = self.clock.now_us(), lease.granted_at
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
+        if lease.place is not None:
+            call.target = self.targets[lease.place.endpoint]
+            row.endpoint = call.target.name
+            self.ledger.goes_to(number, call.target.stored)
         return call
 
     def leaves(self, row: Row, call: OpenCall) -> None:
@@ -199,7 +212,8 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = await self.client.exchange(outgoing, stream=stream)
+            client = self.client if call.target is None else self.client_for(call.target.base_url)
+            result = await client.exchange(outgoing, stream=stream)
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
@@ -214,7 +228,7 @@ class CallContext:
         if self.wire_log is not None:
             self._tell(call, outgoing, result, stream)
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
-            self.limiter.observe_headers(call.model, said)
+            self.limiter.observe_headers(call.model, said, call.lease.place)
         return result
 
     def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:
@@ -284,7 +298,7 @@ class CallContext:
             call,
             result,
             provider=self.policy.provider,
-            prices=self.prices,
+            prices=self.prices if call.target is None else call.target.prices,
             now_us=self.clock.now_us() if outcome is None else outcome.settled_at_us,
             now=self.clock.monotonic(),
             decision=decision,
@@ -295,8 +309,9 @@ class CallContext:
         self.tasks -= call.task_id is not None
         observed: Observation = "answered" if isinstance(result, Reply) else "nothing"
         if isinstance(result, Reply):
-            if call.model not in self.evidence.answered:
-                self.evidence.record_answer(call.model)
+            evidence = self.evidence if call.target is None else call.target.evidence
+            if call.model not in evidence.answered:
+                evidence.record_answer(call.model)
             if self.overtime.counted:
                 self.overtime.clear(row.pending)
         elif not hold:

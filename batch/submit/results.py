@@ -249,6 +249,7 @@ def record_of(
         once=decision.once if decision is not None else None,
         sample=call.sample,
         purpose=call.purpose,
+        endpoint=None if call.target is None else call.target.name,
     )
 
 
