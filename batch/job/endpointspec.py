@@ -57,7 +57,7 @@ def endpoint_faults(model: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     endpoints: Sequence[EndpointSpec] = model.get("endpoints") or ()
     where = ("model", "endpoints")
     if not endpoints:
-        return [(where, "is an empty list: name an address, or leave it out")] if model.get("endpoints") == () else []
+        return []
     faults: list[tuple[tuple[str, ...], str]] = []
     if model.get("base_url"):
         faults.append((("model", "base_url"), "stands beside endpoints, which have an address each: keep one of them"))

@@ -18,6 +18,11 @@ from batch.limits.rates import RateLimits
 from batch.limits.shared import VISIT_S, SharedLimits
 
 
+def remote(state: Path) -> str | None:
+    """The kind of file system of a state folder on another machine, where no limits are shared; else None."""
+    return poolfile.remote(state / poolfile.FOLDER)
+
+
 class Sharing:
     """All shared budgets of one run: joined before it sends, kept up while it does, left at its end.
 

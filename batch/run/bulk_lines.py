@@ -152,6 +152,8 @@ class Lines:
         if call is None:
             return
         call.batch_id = batch_id
+        if (target := self._exchange.target(wave)).name is not None:
+            call.target, row.endpoint = target, target.name
         self._schedule.come_back(row)
         result = masked_result(self._deadline.renamed(wave, result))
         self.conclusion.conclude(row, call, result, last=self._deadline.over(wave))
