@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 
 from batch.core.clock import HandClock
 from batch.simulator.scenario import parse
+from tests.simulator.conftest import Start
+from tests.support import processes
 from tests.support.virtual import PatientClock, World, answering, beside, resetting
 from tests.system.runs.conftest import ENVIRON, KEY
 
@@ -241,3 +246,33 @@ def test_two_jobs_of_one_key_share_the_limit_of_each_address(tmp_path: Path) -> 
     assert not list((tmp_path / "state").rglob("*.member")), "who has ended holds nothing any more"
     kept = ds.dataset(folders[0] / "out" / "calls", format="parquet", partitioning=None).to_table(["wait_ms"])
     assert pc.max(kept.column("wait_ms")).as_py() > 1_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["accepted.committed:6", "sent.committed:9"])
+def test_after_a_kill_ids_are_asked_for_with_the_key_they_were_made_with(
+    tmp_path: Path, start: Start, point: str
+) -> None:
+    """Two keys at one address, and a process that is killed: the book still names who was asked, nothing is bought twice."""
+    sim = start("[latency]\nchat_ms = [20, 40]\ntask_ms = [300, 600]\n")
+    rows(tmp_path, 40)
+    keys = ('name = "first"', 'name = "second", api_key_env = "OTHER_KEY"')
+    (tmp_path / "job.toml").write_text(job([sim.port, sim.port], *keys, lane="task"), encoding="utf-8")
+    own = {**ENVIRON, "OTHER_KEY": KEY.replace("0123", "9876", 1), "PROMPTMILL_STATE": str(tmp_path / "state")}
+    command = [sys.executable, "-m", "batch", "run", str(tmp_path), "--progress", "none"]
+    for failpoint, code in ((point, -9), ("", 0)):
+        environ = {**os.environ, **own, "PROMPTMILL_FAILPOINT": failpoint}
+        process = processes.start(command, env=environ)
+        said = process.communicate(timeout=120)
+        assert process.returncode == code, said
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{sim.port}/_sim/books") as answer:
+        books = json.load(answer)
+    assert len({line["key_id"] for line in books}) == 2
+    assert all(line["status"] == 200 for line in books), "no id was asked for with the other key"
+    calls = counts(tmp_path, "calls", "endpoint", "state")
+    assert all(name in ("first", "second") for name, _ in calls), "that of a call that died is known, too"
+    assert sum(number for (_, state), number in calls.items() if state == "answered") == 40
+    unknown = sum(number for (_, state), number in calls.items() if state == "unknown")
+    assert 40 <= sum(line["billed"] for line in books) <= 40 + unknown
+    assert not list((tmp_path / "state").rglob("*.member"))
