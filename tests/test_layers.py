@@ -29,8 +29,8 @@ WINGS: dict[str, str] = {
     "providers": "registry pool base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
-    "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
-    "afford purse slices reached",
+    "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "
+    "retry afford purse slices reached wave_holds",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "
     "spending pricing forecast doctor doctor_provider",
     "run": "blocking command metrics_file metric_families progress prune status_files",

@@ -193,9 +193,9 @@ def _left(current: Status) -> str:
     from batch.cli.sums import left_text
 
     if current.live is not None or current.run is None:
-        return f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""
+        return f"{count(current.begun, 'row')} begun and not settled" if current.begun else ""
     finished = current.state == "finished"
-    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.unsettled)
+    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.begun)
 
 
 def _now(current: Status) -> str:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from batch.core.records import Lane
 from batch.job.fieldtypes import Misread
 
-_WAY: Final = 'two lanes are "bulk" and one of "sync", "stream" and "task", for example ["bulk", "sync"]'
+_WAY: Final = 'two lanes are "bulk" and one of "sync", "stream" and "task", for example ["bulk", "{}"]'
 
 
 def read_lanes(text: str) -> str | tuple[str, ...]:
@@ -26,7 +26,7 @@ def read_lanes(text: str) -> str | tuple[str, ...]:
         return text
     names = tuple(part.strip() for part in text.split(","))
     if len(names) != 2 or set(names) - set(get_args(Lane)):
-        raise Misread(f"is no pair of lanes: {_WAY}")
+        raise Misread(f"is no pair of lanes: {_WAY.format('sync')}")
     return names
 
 
@@ -34,7 +34,8 @@ def fault_of(lane: LaneChoice | None) -> str | None:
     """What is wrong with two lanes; None where nothing is."""
     if not isinstance(lane, tuple) or (lane[0] == "bulk" and lane[1] != "bulk"):
         return None
-    return f"cannot go from one to the other: {_WAY}"
+    behind = lane[0] if lane[1] == "bulk" and lane[0] != "bulk" else "sync"
+    return f"cannot go from one to the other: {_WAY.format(behind)}"
 
 
 class Laned(Struct, frozen=True, kw_only=True):

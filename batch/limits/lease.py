@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S: Final = 1.0  # a stale lease waits at most so long before it asks its budgets again
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease(msgspec.Struct, eq=False, gc=False):
     """The right to send one call, and the slot it takes. Give it back once; a second time is harmless."""
 
     limiter: Limiter
@@ -106,8 +106,15 @@ class Lease(msgspec.Struct, eq=False):
         self.grants = tuple(take(rates, amount, now) for rates in self._rates)
         self.slice = None if shared is None else shared.take(amount, now)
 
+    def may_depart(self) -> bool:
+        """Whether the bytes of the call may leave at once, which they nearly always may; if not, await `depart`."""
+        limiter, model = self.limiter, self.model
+        if model.rates.requests.per_minute is not None or limiter.rates.requests.per_minute is not None:
+            return False
+        return limiter.clock.monotonic() - self.granted_at <= GRANT_S
+
     async def depart(self) -> None:
-        """Return when the bytes of the call may leave: nearly always at once.
+        """Return when the bytes of the call may leave.
 
         It waits when departures would bunch, and when the grant has gone stale: then for the pause and the tokens
         again, keeping the slot.

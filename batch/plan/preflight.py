@@ -149,10 +149,8 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     place.require(folder, job=job.folder)
     types, old_inputs, old_labels = kept.kept_columns(folder, job)
     faults: list[str] = []
-    endpoints = resolve_all(job.model, job.provider, folder=job.folder, environ=environ, faults=faults)
-    endpoint = _endpoint(job, environ, faults, endpoints)
+    endpoint, endpoints = _endpoint(job, environ, faults)
     prices = _prices(job, endpoint, prices_file, faults)
-    prices_at = {name: _prices(job, one, prices_file, []) or prices for name, one in endpoints.items()}
     tools, confinement = tooling.prepare(job, environ, faults)
     labels = labelling.schema_of(job, faults)
     faults += tooling.unshared(job, tools)
@@ -178,9 +176,8 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         raise JobError(faults, where=job.where)
     needed = set(inputs.names) | variants.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
-    rows = source.rows
     kept_types = {**(types or {}), **source.types}
-    found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
+    found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, source.rows, spilled, kept_types)
     asking = labelling.asking_of(job, labels, endpoint.service, variants) if labels is not None else None
     doubts = labelling.doubts(job, asking, variants) if asking is not None else ()
     return CheckedJob(
@@ -194,7 +191,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
         endpoints=endpoints,
-        prices_at={name: one for name, one in prices_at.items() if one is not None},
+        prices_at={name: _prices(job, one, prices_file, []) or prices for name, one in endpoints.items()},
         state=statefolder.named(environ),
     )
 
@@ -238,18 +235,18 @@ def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
     return endpoint
 
 
-def _endpoint(
-    job: Job, environ: Mapping[str, str], faults: list[str], endpoints: Mapping[str, Endpoint]
-) -> Endpoint | None:
+def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> tuple[Endpoint | None, dict[str, Endpoint]]:
+    """Where the requests of a job go: the first or only address, and all by name where there are several."""
+    endpoints = resolve_all(job.model, job.provider, folder=job.folder, environ=environ, faults=faults)
+    if len(endpoints) < len(job.model.endpoints):
+        return None, {}  # told already
     try:
-        if len(endpoints) < len(job.model.endpoints):
-            return None  # told already
         endpoint = next(iter(endpoints.values())) if endpoints else endpoint_of(job, environ)
         for one in endpoints.values():
             environment.check(one.base_url)
     except BatchError as exc:
         faults.append(str(exc))
-        return None
+        return None, {}
     grants = job.budget.grants if job.budget is not None else ()
     if grants and len({one.key_digest for one in endpoints.values()}) > 1:
         faults.append("budget.grants: packs belong to one key, and model.endpoints have several: take one of both out")
@@ -257,12 +254,7 @@ def _endpoint(
         if lane not in endpoint.dialect.lanes:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))
             faults.append(f'model.lane = "{lane}": provider {job.model.provider} has no such lane; it has {lanes}')
-    if "bulk" in job.model.lanes and job.budget is not None and job.budget.bounds_calls:
-        faults.append(
-            'model.lane = "bulk": a limit of [budget] on money or tokens cannot be kept in batches, whose requests are '
-            "all sent before the first is booked. Take it out, or choose another lane; budget.max_rows is kept"
-        )
-    return endpoint
+    return endpoint, endpoints
 
 
 def _key_warnings(endpoint: Endpoint) -> list[str]:

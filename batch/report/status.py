@@ -121,6 +121,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the rows of the last run were drawn from all that needed work."""
     unsettled: int = 0
     """Rows admitted and not settled: the next run continues with them."""
+    begun: int = 0
+    """Those of them for which something was sent already."""
     oldest: tuple[OldRow, ...] = ()
     """The rows that have been open for longest."""
     batches: tuple[BatchRow, ...] = ()
@@ -158,6 +160,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             "runs": len(runs),
             "table_rows": reader.table_rows(),
             "unsettled": sum(reader.unsettled_by_part().values()),
+            "begun": reader.count_begun(),
             "permanent": permanent,
             "retryable": retryable,
             "gone": gone_of(reader),

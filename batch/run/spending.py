@@ -59,7 +59,7 @@ def purse_of(checked: CheckedJob, run: str, clock: Clock) -> Purse | None:
         run=run,
         packs=[msgspec.structs.replace(pack) for pack in budget.packs],
     )
-    purse.other_prices = list(checked.prices_at.values())[1:]
+    purse.prices = list(checked.prices_at.values()) or purse.prices
     return purse
 
 

@@ -111,30 +111,28 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
-    books = _books(checked, state, reader, ledger, learner=learning.learner)
     context = CallContext(
         _policy(checked),
         checked.endpoint.dialect,
         checked.endpoint.base_url,
-        books=books,
+        books=_books(checked, state, reader, ledger, learner=learning.learner),
         limiter=limiter,
         clock=clock,
         ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
         wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
     )
-    context.spread(targets_of(checked, books.evidence))
+    context.spread(targets_of(checked, context.evidence))
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
-    turns = _tool_turns(checked, tools, reader, ledger)
-    in_doubt = Effects(reader, ledger).in_doubt
+    turns, in_doubt = _tool_turns(checked, tools, reader, ledger), Effects(reader, ledger).in_doubt
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
+    resumer.requests_of = None if collecting else next(iter(feeders.values())).requests
     adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
     )
     waiting = partial(Copies, ledger, state=state, schedule=schedule, clock=clock, request_of=request_of)
-    copies = _copies(checked, stack, waiting, beside)
-    if copies is not None:
+    if (copies := _copies(checked, stack, waiting, beside)) is not None:
         intake.share(copies)
     early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
     bulk = _bulk(checked, start, options, stack, resumer=resumer, context=context, schedule=schedule, state=state)
@@ -179,7 +177,8 @@ def _bulk(
     lines = Lines(
         readers[1], resumer, context, exchange, deadline=deadline, schedule=schedule, state=state, folder=folder
     )
-    gathering = Gathering(context, exchange, schedule=schedule, state=state, folder=folder, spec=checked.job.bulk)
+    spec = checked.job.bulk
+    gathering = Gathering(context, exchange, lines.holds, schedule=schedule, state=state, folder=folder, spec=spec)
     return Bulk(
         readers[0],
         resumer,

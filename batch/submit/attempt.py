@@ -45,7 +45,9 @@ from batch.submit.targets import Target
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
-_ECHOES: Final = ("x-client-request-id", "x-request-id")
+_OURS: Final = "x-client-request-id"
+_THEIRS: Final = "x-request-id"
+"""Headers in which services echo our id of a call."""
 _encode_reply = msgspec.msgpack.Encoder().encode
 
 
@@ -151,7 +153,8 @@ class CallContext:
         call.size, call.held = size, held
         try:
             await self.ledger.committed()
-            await lease.depart()
+            if not lease.may_depart():
+                await lease.depart()
         except anyio.get_cancelled_exc_class():
             self.book(row, call, NEVER_LEFT)
             raise
@@ -177,10 +180,12 @@ class CallContext:
             attempt=attempt,
             lane=lane,
             lease=lease,
+            purpose=conversation.purpose(attempt),
+            sample=conversation.sampling.ended,
+            sent_at_us=self.clock.now_us(),
+            started=lease.granted_at,
         )
-        call.purpose, call.sample = conversation.purpose(attempt), conversation.sampling.ended
         row.next_attempt = attempt + 1
-        call.sent_at_us, call.started = self.clock.now_us(), lease.granted_at
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
         if lease.place is not None:
             call.target = self.targets[lease.place.endpoint]
@@ -239,8 +244,8 @@ class CallContext:
             result: what the dialect read; its `request_id` is what the service says it answers.
             headers: of the answer, names in lower case; some services echo our id there.
         """
-        named = (result.request_id, *map(headers.get, _ECHOES))
-        if call.call_id.removesuffix(LATE) in named:
+        named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
+        if call.call_id in named or call.call_id.removesuffix(LATE) in named:
             return result
         for name in named:
             if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):
@@ -291,27 +296,28 @@ class CallContext:
             result: what came of it.
             decision: what was decided after a failed attempt; None for one that we ended ourselves.
             reply: the reply to go on from, journaled when the conversation goes on.
-            outcome: what the row settles with. Its sums are the row's own, so this call is counted in them, too.
+            outcome: what the row settles with. Its sums are the row's own: this call is counted in them.
             hold: keep the task id beyond the row's outcome, to be polled first when the row comes again.
         """
         record = record_of(
             call,
             result,
             provider=self.policy.provider,
-            prices=self.prices if call.target is None else call.target.prices,
+            prices=(target := call.target or self.target).prices,
             now_us=self.clock.now_us() if outcome is None else outcome.settled_at_us,
             now=self.clock.monotonic(),
             decision=decision,
             asked_tier=row.request.parameters.get("service_tier"),
         )
+        if target.name is not None:
+            record = msgspec.structs.replace(record, endpoint=target.name)
         if record.usage is None and (bound := afford.bound(self, row, call)) is not None:
             record = bounded(record, bound)
         self.tasks -= call.task_id is not None
         observed: Observation = "answered" if isinstance(result, Reply) else "nothing"
         if isinstance(result, Reply):
-            evidence = self.evidence if call.target is None else call.target.evidence
-            if call.model not in evidence.answered:
-                evidence.record_answer(call.model)
+            if call.model not in target.evidence.answered:
+                target.evidence.record_answer(call.model)
             if self.overtime.counted:
                 self.overtime.clear(row.pending)
         elif not hold:
@@ -321,8 +327,8 @@ class CallContext:
             self.learner.answered(row.size, record)
             row.size = None
         step = None if reply is None else (row.work_id, call.turn, _encode_reply(reply))
-        settled = None if outcome is None else (row.work_id, outcome)
-        self.ledger.closed(call.number, record, reply=step, outcome=settled, hold=hold)
+        ended = None if outcome is None else (row.work_id, outcome)
+        self.ledger.closed(call.number, record, reply=step, outcome=ended, hold=hold)
         self._books.totals.add_call(record)
         if self.purse is not None and call.held is not None:
             self.purse.booked(record, call.held)

@@ -115,12 +115,19 @@ def refused(path: Path, exc: OSError) -> StorageError:
     return StorageError(f"{path}: {exc.strerror}. Free space or mend the disk, then run the same command again.")
 
 
-def line_call(context: CallContext, row: Row) -> LineCall:
-    """The call that asks the next turn of a row in a batch."""
+def line_call(context: CallContext, row: Row, at_us: int | None = None) -> LineCall:
+    """The call that asks the next turn of a row in a batch.
+
+    Args:
+        context: numbers the calls.
+        row: which one.
+        at_us: when it counts as sent; None for now.
+    """
     number, call_id = context.ids.new()
     attempt = row.next_attempt
     row.next_attempt = attempt + 1
-    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, context.clock.now_us())
+    at_us = context.clock.now_us() if at_us is None else at_us
+    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, at_us)
 
 
 def no_slot(context: CallContext, work_id: int, model: str) -> Lease:

@@ -12,7 +12,7 @@ It does not know when requests may leave by the provider's limits, and it sends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import anyio
@@ -24,9 +24,9 @@ from batch.core.errors import BudgetReached
 from batch.core.records import Call, Lane
 from batch.job.budgetspec import BudgetSpec
 from batch.ledger.totals import Totals
-from batch.money.bounds import CallSize, most_of
+from batch.money.bounds import CallSize, dearest
 from batch.money.pots import CALLS, Held, PotBook
-from batch.money.prices import Charge, Prices
+from batch.money.prices import Prices
 from batch.submit import reached
 from batch.submit.slices import LOOK_AGAIN_S, Slice, Use, day_pot, day_slice, unit_of
 
@@ -78,8 +78,6 @@ class Purse:
         self.totals = totals
         self.currency = next((amount.currency for amount in spec.amounts.values()), "")
         """Of its limits of money; empty where it has none."""
-        self.other_prices: Sequence[Prices] = ()
-        """Those of other addresses that a call may go to."""
         self.packs = list(packs)
         self.cost = 0
         """What calls under way can cost."""
@@ -95,7 +93,8 @@ class Purse:
         self._begun: set[int] = set()
         self._days: dict[str, Slice] = {}
         self._provider = provider
-        self._prices = prices
+        self.prices = [prices]
+        """Those of each address that a call may go to."""
         self._clock = clock
         self._book = book
         self._run = run
@@ -182,12 +181,25 @@ class Purse:
             tier: what the request asked for.
             sent_at_us: when it was sent.
         """
-        cost = tokens = 0
-        if size is not None:
-            charge = self._dearest(size, model, lane, tier, sent_at_us)
-            cost = charge.cost if charge is not None and charge.currency == self.currency else 0
-            tokens = size.tokens
+        cost, tokens = self.most_of(size, model=model, lane=lane, tier=tier, at_us=sent_at_us)
         return self._hold(sent_at_us, cost, tokens, [pots[0] for pots in self._pots(sent_at_us) if pots])
+
+    def most_of(
+        self, size: CallSize | None, *, model: str, lane: Lane, tier: str | None, at_us: int
+    ) -> tuple[int, int]:
+        """Cost and tokens that a call can come to that was sent; nothing of one whose request is not known any more.
+
+        Args:
+            size: of the request.
+            model: who was asked.
+            lane: how it travelled.
+            tier: what the request asked for.
+            at_us: when it was sent.
+        """
+        if size is None:
+            return 0, 0
+        charge = dearest(self.prices, self.currency, self._provider, model, size, at_us=at_us, lane=lane, tier=tier)
+        return (0 if charge is None else charge.cost), size.tokens
 
     def stale(self, held: Reserved) -> bool:
         """Whether a call waited so long since that it must ask again: for the price of now, or out of another day."""
@@ -229,19 +241,10 @@ class Purse:
         """The most a call can cost, in 10⁻¹² of the budget's currency; 0 where no money is counted."""
         if not self.currency:
             return 0
-        charge = self._dearest(size, model, lane, tier, now_us)
-        if charge is None or charge.currency != self.currency:
+        charge = dearest(self.prices, self.currency, self._provider, model, size, at_us=now_us, lane=lane, tier=tier)
+        if charge is None:
             raise BudgetReached(reached.without_price(self._provider, model, size, self.currency))
         return charge.cost
-
-    def _dearest(self, size: CallSize, model: str, lane: Lane, tier: str | None, at_us: int) -> Charge | None:
-        """The most it can cost at any address it may go to; None where one of them has no price."""
-        charges = [
-            most_of(prices, self._provider, model, size, at_us=at_us, lane=lane, tier=tier)
-            for prices in (self._prices, *self.other_prices)
-        ]
-        known = [charge for charge in charges if charge is not None and charge.currency == self.currency]
-        return max(known, key=lambda charge: charge.cost) if len(known) == len(charges) else None
 
     def _hold(self, at_us: int, cost: int, tokens: int, slices: Iterable[Slice]) -> Reserved:
         held = Reserved(at_us, cost, tokens, tuple(slices))
