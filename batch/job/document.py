@@ -214,7 +214,7 @@ def field_value(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]
     except Misread as exc:
         return None, [Fault(path, str(exc), value)]
     except (msgspec.ValidationError, ValueError, TypeError) as exc:
-        why = f" ({exc})" if meta(kind, "extra", {}).get("why") else ""
+        why = f" ({tell(exc)})" if (tell := meta(kind, "extra", {}).get("why")) is not None else ""
         return None, [Fault(path, f"expected {wanted(kind)}{why}", value)]
 
 

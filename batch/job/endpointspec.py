@@ -5,6 +5,7 @@ Owns their shape, and the rules between the addresses of one job. What the keys 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -46,6 +47,16 @@ class EndpointSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def called(self) -> str:
         """Its name, in the book and to people."""
         return self.name or urlsplit(self.base_url).netloc
+
+
+def misread(exc: Exception) -> str:
+    """What of a list of addresses does not fit, in words."""
+    text, _, place = str(exc).partition(" - at ")
+    where = re.sub(r"^`\$\[(\d+)\]\.?(.*)`$", lambda found: f"{found[2] or 'all'} of number {int(found[1]) + 1}", place)
+    form = "must be http:// or https:// and a host, without a password, ? or #"
+    if "regex" in text:
+        text = form if where.startswith("base_url") else "has another form"
+    return f"{where}: {text[:1].lower()}{text[1:]}" if where else text
 
 
 def endpoint_faults(model: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:

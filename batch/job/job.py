@@ -24,7 +24,7 @@ from batch.core.nearest import did_you_mean
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
-from batch.job.endpointspec import EndpointSpec, ModelLimitSpec
+from batch.job.endpointspec import EndpointSpec, ModelLimitSpec, misread
 from batch.job.faults import Fault
 from batch.job.fieldtypes import KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
@@ -118,7 +118,7 @@ class ModelSpec(Laned, Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             description="a list of addresses, each with base_url and perhaps name, a key, limits and weight: "
             '[{ base_url = "https://a.example/v1", limits = { requests_per_minute = 60 } }]',
-            extra={"why": True},
+            extra={"why": misread},
         ),
     ] = ()
 

@@ -83,6 +83,8 @@ class PooledLimits(ModelLimits):
 
     def wait(self, weight: TokenWeight | None) -> float | None:
         """The seconds until one of them lets another call go: 0 now, None until something changes."""
+        if (parked_until := self.parked_until) is not None:
+            return None if parked_until == math.inf else parked_until - self._clock.monotonic()
         own = super().wait(weight)
         if own is None or own > 0.0:
             return own
@@ -107,8 +109,9 @@ class PooledLimits(ModelLimits):
     @property
     def parked_until(self) -> float | None:
         """When one of them may be asked again, while all are asked no more; None while one is."""
-        times = [one.parked_until for one in self.members]
-        return None if None in times else min((time for time in times if time is not None), default=None)
+        now = self._clock.monotonic()
+        times = [one.parked_until for one in self.members if one.parked_until is not None and one.parked_until > now]
+        return min(times, default=None) if len(times) == len(self.members) else None
 
     @parked_until.setter
     def parked_until(self, _: float | None) -> None:
