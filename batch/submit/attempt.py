@@ -189,7 +189,7 @@ class CallContext:
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
         if lease.place is not None:
             call.target = self.targets[lease.place.endpoint]
-            row.endpoint = call.target.name
+            call.base_url, row.endpoint = call.target.base_url, call.target.name
             self.ledger.goes_to(number, call.target.stored)
         return call
 
