@@ -87,11 +87,9 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
                 "parameters",
                 ", ".join(f"{clean(name)} = {_short(value)}" for name, value in job.model.parameters.items()),
             ),
-            *(
-                _endpoints(checked)
-                if checked.endpoints
-                else [("address", _address(checked)), ("API key", _key(checked))]
-            ),
+            ("addresses", _endpoints(checked)),
+            ("address", "" if checked.endpoints else _address(checked)),
+            ("API key", "" if checked.endpoints else _key(checked)),
             ("price", pricing.of_job(checked)),
             ("limits", _limits(checked)),
             ("budget", spending.budget_text(checked)),
@@ -159,7 +157,7 @@ def _key(checked: CheckedJob) -> str:
     return "built in" if checked.job.model.provider == "simulator" else "none is sent"
 
 
-def _endpoints(checked: CheckedJob) -> list[tuple[str, str]]:
+def _endpoints(checked: CheckedJob) -> str:
     """A line for each address: its name, where it is, whence its key, and what limits it."""
     lines = []
     for spec, (name, one) in zip(checked.job.model.endpoints, checked.endpoints.items(), strict=True):
@@ -168,7 +166,7 @@ def _endpoints(checked: CheckedJob) -> list[tuple[str, str]]:
         weight = f", weight {spec.weight:g}" if spec.weight != 1 else ""
         limits = "".join(f", {rate}" for rate in _rates(spec.limits))
         lines.append(f"{clean(name)}: {one.base_url}, {origin}{limits}{weight}")
-    return [("addresses", "\n".join(lines))]
+    return "\n".join(lines)
 
 
 def _address(checked: CheckedJob) -> str:
