@@ -52,8 +52,7 @@ class Sharing:
             concurrency: the calls in flight that the job declares for the model; None where it declares none.
         """
         if self._folder is None:
-            self._alone("the environment names no place for it")
-            return
+            return  # a program that names no place for it has asked for nothing
         if (kind := poolfile.remote(self._folder)) is not None:
             self._alone(f"{self._folder} lies on another machine ({kind})")
             return
