@@ -48,7 +48,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
             ("answer tokens", _number(found.total(lambda one: one.completion))),
             ("cost", _cost(found, checked)),
             ("off-peak", _off_peak(found)),
-            ("batch files", _amounts(found.cost(lambda priced: priced.batch)) if job.model.lane != "bulk" else ""),
+            ("batch files", _amounts(found.cost(lambda priced: priced.batch)) if checked.lanes != ("bulk",) else ""),
             ("lanes", _lanes(checked)),
             ("time", _time(found)),
             ("rests on", _basis(found, checked)),
@@ -100,9 +100,11 @@ def _number(found: Range) -> str:
 
 def _lanes(checked: CheckedJob) -> str:
     """Of a job with two lanes, where between the two costs it ends."""
-    lanes = checked.job.model.lanes
+    lanes, by = checked.lanes, checked.job.bulk.by
     if len(lanes) == 1:
         return ""
+    if checked.job.model.decides:
+        return f"auto: batch files if these bring all by {by}, cost if all has to be bought in lane sync, or between"
     return f"{' then '.join(lanes)}: batch files for what a batch answers, cost for what it leaves to {lanes[-1]}"
 
 

@@ -16,7 +16,8 @@ PricesPath = Annotated[Path | None, Parameter(name="--prices", negative=())]
 MetricsPath = Annotated[Path | None, Parameter(negative=())]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 LaneName = Annotated[
-    Literal["sync", "stream", "task", "bulk", "bulk,sync", "bulk,stream", "bulk,task"] | None, Parameter(negative=())
+    Literal["sync", "stream", "task", "bulk", "auto", "bulk,sync", "bulk,stream", "bulk,task"] | None,
+    Parameter(negative=()),
 ]
 
 MaxCost = Annotated[str | None, Parameter(negative=())]
@@ -40,6 +41,8 @@ def way(job: Job) -> str:
     """How the requests of a job travel, for people: `lane bulk, each batch for 6 h 00 min at most, then lane sync`."""
     from batch.core.clock import describe
 
+    if job.model.decides:
+        return f"lane auto: batch files first, lane sync for what would not be done by {job.bulk.by}"
     first, *then = (f"lane {lane}" for lane in job.model.lanes)
     deadline = job.bulk.deadline if job.model.first_lane == "bulk" else None
     limit = [] if deadline is None else [f"each batch for {describe(deadline)} at most"]

@@ -313,6 +313,7 @@ def _doing(snapshot: Progress) -> Iterator[str]:
     yield f"{count(snapshot.waiting_tasks, 'task')} waiting" if snapshot.waiting_tasks else ""
     yield f"{count(snapshot.waiting_rows, 'row')} to be tried again" if snapshot.waiting_rows else ""
     yield f"waits for {clean(redact(snapshot.waits_for))}" if snapshot.waits_for else ""
+    yield f"auto: {clean(snapshot.auto)}" if snapshot.auto and snapshot.state in _MOVING else ""
 
 
 def _percent(done: int, expected: int) -> int:

@@ -107,6 +107,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("budget", spending.left_text(report.budget)),
             ("flags", flags_text(totals.flags)),
             ("labels", labels_text(totals)),
+            ("auto", "\n".join(wrapped(clean(report.auto or ""), less=12))),
             ("batches", _batches(report)),
             ("time", _time(report, settled_here)),
             ("left", left_text(planned, finished=report.state == "finished", drawn=report.drawn)),

@@ -16,7 +16,7 @@ from batch.core.nearest import suggestion
 from batch.job.document import leaves
 from batch.job.endpointspec import endpoint_faults
 from batch.job.faults import NO_KEYS_HERE, Fault, is_api_key
-from batch.job.lanes import fault_of
+from batch.job.lanes import fault_of, fault_of_by
 from batch.job.providers import keys_beside
 
 BATCH_FILE: Final = "openai-batch"
@@ -36,6 +36,8 @@ def faults_across_fields(fields: dict[str, dict[str, Any]]) -> list[Fault]:
     if prompt is not None:
         faults += _prompt_faults(prompt, brings_messages=brings_messages)
     faults += _model_faults(fields.get("model"))
+    if (by := fault_of_by(fields.get("model", {}).get("lane"), fields.get("bulk", {}))) is not None:
+        faults.append(Fault(*by))
     labels = fields.get("labels")
     faults += _label_faults(labels, fields.get("model") or {})
     faults += _limit_faults(fields.get("limits", {}).get("model") or {}, fields.get("model"), labels or {})

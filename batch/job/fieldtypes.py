@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 import msgspec
 
 from batch.core.hours import Window
+from batch.core.moments import Moment
 
 
 class Misread(ValueError):
@@ -83,6 +84,18 @@ def windows(text: str) -> tuple[Window, ...]:
     """
     try:
         return tuple(Window.parse(part) for part in text.split(";"))
+    except ValueError as exc:
+        raise Misread(str(exc)) from None
+
+
+def moment(text: str) -> Moment:
+    """The moment that a text such as `08:00 Asia/Shanghai` stands for.
+
+    Raises:
+        Misread: it is none, or its zone is missing or not known; the message says what to write.
+    """
+    try:
+        return Moment.parse(text)
     except ValueError as exc:
         raise Misread(str(exc)) from None
 

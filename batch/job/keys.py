@@ -89,6 +89,7 @@ KEYS: Final[dict[str, Words]] = {
         "openai, dashscope, moonshot). "
         '["bulk", "sync"] (or stream or task as the second) sends what a batch did not answer the other way: lines '
         "that failed for a passing reason, and what it had not done when it expired or bulk.deadline was over. "
+        '"auto" does the same so that all is done by bulk.by: it decides itself when a batch is waited for no longer. '
         "Changing the lane asks no answered row again.",
         'lane = "task"',
     ),
@@ -199,6 +200,12 @@ KEYS: Final[dict[str, Words]] = {
         "nothing of it can change any more, its answers are collected, and the rows without one go on in the second of "
         "two lanes, or fail for now in lane bulk alone. Without it a batch has as long as the provider takes.",
         'deadline = "6h"',
+    ),
+    "bulk.by": Words(
+        "In lane auto: when all rows are to be done. A time with its zone is the next one after the run began, also "
+        "where the run goes on later; a day with it is that moment alone. What a batch would not bring by then is "
+        "taken back from it in time, and bought in lane sync; rows for which no batch has time go there at once.",
+        'by = "08:00 Asia/Shanghai"',
     ),
     "bulk.lines": Words("In lane bulk: the most requests of one file; each file has at most 32 MB.", "lines = 10_000"),
     # -- output

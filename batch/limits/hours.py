@@ -72,6 +72,10 @@ class Hours:
         """When a request may leave, at a moment or soonest after it, in microseconds of UTC."""
         return from_us if self._open(from_us) else self.opens_us(from_us)
 
+    def open_s(self, from_us: int, until_us: int) -> float:
+        """For how many seconds requests may leave between two moments, in microseconds of UTC; none the other way."""
+        return self._open_for_us(from_us, until_us) / MICROSECONDS
+
     def done_us(self, from_us: int, seconds: float) -> int:
         """When what takes so many seconds of these hours is done, in microseconds of UTC.
 

@@ -12,14 +12,16 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Final, Self
 
 from batch.core import openfiles
-from batch.core.clock import iso
+from batch.core.clock import Clock, iso
 from batch.core.durable import sync_folder
 from batch.core.errors import OutputError, StorageError
 from batch.ledger.reader import LedgerReader
 
+_LOCK_AGAIN_S: Final = 0.5
+"""How long a command that waits for another leaves between two tries."""
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
@@ -143,6 +145,18 @@ class RunLock:
             self._file.truncate(0)
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
         return self
+
+    async def wait(self, clock: Clock) -> None:
+        """Take the lock as soon as it is free.
+
+        Raises:
+            StorageError: the lock file cannot be made.
+        """
+        while True:
+            await clock.sleep(_LOCK_AGAIN_S)
+            with suppress(Busy):
+                self.take()
+                return
 
     @property
     def held(self) -> bool:

@@ -6,5 +6,6 @@ provider checked together), `kept` (the columns of earlier runs), `continuation`
 table a pass does not meet), `tooling` (the tools of a job, loaded and confined), `budgeting` (the budget of a job,
 checked), `sizes` (what the requests of a row are made of), `survey` (the input held against the table, row by row, for
 an estimate), `spending`, `pricing` and `forecast` (the calls, tokens, money and time that the rows to be asked will
-take), `doctor` and `doctor_provider` (what of this machine, and on the way to the provider, would stop a run).
+take), `doctor` and `doctor_provider` (what of this machine, and on the way to the provider, would stop a run), `timely`
+(whether its time has passed).
 """

@@ -27,7 +27,7 @@ from batch.job.job import Job
 from batch.limits import sharing, sockets
 from batch.output import place
 from batch.output.folder import OutputFolder
-from batch.plan import preflight
+from batch.plan import addressing, preflight
 from batch.providers.pool import resolve_all
 from batch.providers.registry import Endpoint, key_names
 
@@ -146,7 +146,7 @@ def endpoints_of(job: Job, environ: Mapping[str, str]) -> list[tuple[Endpoint | 
 def endpoint_of(job: Job, environ: Mapping[str, str]) -> tuple[Endpoint | None, Finding]:
     """Where the job's requests go, with its key; None where one of them is missing or wrong, as the finding says."""
     try:
-        endpoint = preflight.endpoint_of(job, environ)
+        endpoint = addressing.endpoint_of(job, environ)
     except BatchError as exc:
         return None, _wrong(exc)
     return _key_of(endpoint)

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from batch.core import canonical, redaction, statefolder
 from batch.core.clock import Clock
-from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
-from batch.http import environment
+from batch.core.errors import InputError, JobError, RefusedToStart
+from batch.core.records import Lane
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
@@ -27,13 +27,12 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import place, tables
 from batch.output.folder import OutputFolder
-from batch.plan import budgeting, kept, labelling, tooling
+from batch.plan import addressing, budgeting, kept, labelling, timely, tooling
 from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.inserts import ROW
 from batch.prompts.variants import Variants
-from batch.providers.pool import resolve_all
-from batch.providers.registry import Endpoint, find, key_source, resolve
+from batch.providers.registry import Endpoint, find
 from batch.providers.service import Service
 from batch.tools.confinement import Confinement
 from batch.tools.registry import ToolSet
@@ -83,6 +82,14 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """What counts at each of them: a provider may bill otherwise at another host."""
     state: Path | None = None
     """The folder of what the jobs of this user share; None where the environment names no place for it."""
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes of the job that its provider has: lane `auto` goes without batches where there are none."""
+        lanes = self.job.model.lanes
+        if not self.job.model.decides:
+            return lanes
+        return tuple(lane for lane in lanes if lane in self.endpoint.dialect.lanes)
 
     @property
     def carried(self) -> str:
@@ -149,7 +156,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     place.require(folder, job=job.folder)
     types, old_inputs, old_labels = kept.kept_columns(folder, job)
     faults: list[str] = []
-    endpoint, endpoints = _endpoint(job, environ, faults)
+    endpoint, endpoints = addressing.endpoints_of(job, environ, faults)
     prices = _prices(job, endpoint, prices_file, faults)
     tools, confinement = tooling.prepare(job, environ, faults)
     labels = labelling.schema_of(job, faults)
@@ -186,7 +193,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         asking=asking,
         label_columns=label_columns,
         warnings=(*warnings, *tooling.unset(job, environ), *_key_warnings(endpoint)),
-        doubts=(*variants.doubts(source.names), *doubts, *budgeting.doubts(budget)),
+        doubts=(*variants.doubts(source.names), *doubts, *budgeting.doubts(budget), *_auto(job, endpoint)),
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
@@ -216,45 +223,12 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
     }
 
 
-def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
-    """Where the requests of a job go that has one address, and with which key.
-
-    Raises:
-        RefusedToStart: the provider, its address or the key is missing or wrong, or the way there.
-    """
-    endpoint = resolve(
-        job.model.provider,
-        base_url=job.model.base_url,
-        api_key_env=job.model.api_key_env,
-        environ=environ,
-        key_form=job.model.key_form,
-        tables=job.provider,
-        source=key_source(job.model, job.provider, job.folder),
-    )
-    environment.check(endpoint.base_url)
-    return endpoint
-
-
-def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> tuple[Endpoint | None, dict[str, Endpoint]]:
-    """Where the requests of a job go: the first or only address, and all by name where there are several."""
-    endpoints = resolve_all(job.model, job.provider, folder=job.folder, environ=environ, faults=faults)
-    if len(endpoints) < len(job.model.endpoints):
-        return None, {}  # told already
-    try:
-        endpoint = next(iter(endpoints.values())) if endpoints else endpoint_of(job, environ)
-        for one in endpoints.values():
-            environment.check(one.base_url)
-    except BatchError as exc:
-        faults.append(str(exc))
-        return None, {}
-    grants = job.budget.grants if job.budget is not None else ()
-    if grants and len({one.key_digest for one in endpoints.values()}) > 1:
-        faults.append("budget.grants: packs belong to one key, and model.endpoints have several: take one of both out")
-    for lane in job.model.lanes:
-        if lane not in endpoint.dialect.lanes:
-            lanes = ", ".join(sorted(endpoint.dialect.lanes))
-            faults.append(f'model.lane = "{lane}": provider {job.model.provider} has no such lane; it has {lanes}')
-    return endpoint, endpoints
+def _auto(job: Job, endpoint: Endpoint) -> list[str]:
+    """What to say of lane `auto` where it can decide nothing."""
+    late = timely.passed(job, Clock().now_us())
+    if not job.model.decides or "bulk" in endpoint.dialect.lanes:
+        return [] if late is None else [late]
+    return [f"lane auto: provider {job.model.provider} has no batch files, so all goes by lane sync, at full price"]
 
 
 def _key_warnings(endpoint: Endpoint) -> list[str]:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from batch.core.errors import EXITS, FAILURES, RefusedToStart
 from batch.core.flags import FLAGS
 from batch.core.nearest import did_you_mean, nearest
-from batch.core.records import CALL_STATES, LANES
+from batch.core.records import CALL_STATES
 from batch.core.states import STATES
+from batch.job import lanes
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.job.options import KINDS
 from batch.ledger.totals import PLANNED, TOTALS
@@ -271,7 +272,7 @@ _WORDS = (
     ("reason", "why a row is asked", KINDS),
     ("stage", "how far a row is", STAGES),
     ("call", "how a call ended", CALL_STATES),
-    ("lane", "how requests travel", LANES),
+    ("lane", "how requests travel", lanes.TEXTS),
     ("finish_reason", "how an answer ended", FINISH_REASONS),
     ("runs.", "key of runs/*.json", RUN_FILE),
     ("planned.", "number in runs/*.json", PLANNED),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from anyio import to_thread
@@ -30,7 +30,7 @@ from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
 from batch.output import integrity
 from batch.output.folder import Busy, OutputFolder, RunLock
-from batch.plan import continuation, preflight
+from batch.plan import continuation, preflight, timely
 from batch.plan.preflight import CheckedJob
 from batch.run import arguments, collecting, otel_export, pipeline, progress, status_files
 from batch.run.arguments import Given
@@ -39,10 +39,6 @@ from batch.run.interrupts import Interrupts
 from batch.run.metrics_file import MetricsFile
 from batch.run.progress import Progress
 from batch.run.status_files import RunEnd
-
-LOCK_AGAIN_S: Final = 0.5
-"""How long a command that waits for another leaves between two tries."""
-
 
 State = Literal[
     "finished", "nothing_to_do", "skipped", "interrupted", "waiting", "budget", "provider", "systematic", "storage",
@@ -68,6 +64,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     table_rows: int
     budget: dict[str, progress.BudgetState] = {}
     """By key of `[budget]`, its limit and what is left of it."""
+    auto: str | None = None
+    """What lane `auto` decided and why; None in another lane."""
     drawn: bool = False
     """Whether the rows were drawn from all that need work."""
     gone: Gone = Gone()
@@ -171,20 +169,11 @@ async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Repor
         logger().info("run_awaited", process=exc.process)
         with given.interrupts.giving_up():
             given.on_progress(progress.waiting(exc.holder))
-            await _awaited(lock, given.clock)
+            await lock.wait(given.clock)
             # What was read before is old: the other run may have fixed column types, the input may be another.
             return await to_thread.run_sync(preflight.check_job, job, given.environ, given.options.prices)
         return _not_run(ready.folder, "interrupted", exc.holder)
     return ready
-
-
-async def _awaited(lock: RunLock, clock: Clock) -> None:
-    """Take the lock as soon as it is free."""
-    while True:
-        await clock.sleep(LOCK_AGAIN_S)
-        with suppress(Busy):
-            lock.take()
-            return
 
 
 async def _runs(ready: CheckedJob, given: Given) -> Report:
@@ -233,7 +222,7 @@ class RunCommand:
         self._begun = False
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
-        self._budget: dict[str, progress.BudgetState] = {}
+        self._last: Progress | None = None
 
     async def inspect(self) -> None:
         """Look at the folder before a run is opened in it, and put right what a killed process left half done.
@@ -262,6 +251,8 @@ class RunCommand:
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
                 if start is None:
                     return
+                if start.fresh and start.closes_as is None:
+                    timely.require_time(ready.job, self._clock.now_us())
                 await self._inspection.add_our_columns(reader)
                 with bound(run=start.run):
                     await self._one(start, reader)
@@ -302,8 +293,7 @@ class RunCommand:
                 logger().error("storage_failed", error=str(exc))
         finally:
             self._current = None
-        last = this.snapshot(self._state)
-        self._budget = last.budget
+        last = self._last = this.snapshot(self._state)
         self._metrics.show(last, write=False)
         self._on_progress(last)
         end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
@@ -332,7 +322,8 @@ class RunCommand:
                 elapsed_s=elapsed_s,
                 standing=reader.standing_failures(),
                 table_rows=reader.table_rows(),
-                budget=self._budget,
+                budget={} if self._last is None else self._last.budget,
+                auto=None if self._last is None else self._last.auto,
                 drawn=self._options.sample_seed is not None,
                 gone=gone_of(reader),
                 fault=self._fault,

@@ -18,6 +18,7 @@ from batch.prompts import conversation, steps
 from batch.prompts.judging import judge
 from batch.run.deadlines import Deadlines
 from batch.run.elsewhere import leave
+from batch.run.experience import Experience
 from batch.run.outcomes import outcome_of
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
@@ -58,6 +59,7 @@ class Conclusion:
         settings: what of the job counts here.
         deadlines: say for how long a row may still wait.
         state: is told of rows that settled, and of what stops the run.
+        experience: is told how long calls take; None where nobody asks.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Conclusion:
         *,
         deadlines: Deadlines,
         state: RunState,
+        experience: Experience | None = None,
     ) -> None:
+        self._experience = experience
         self._context = context
         self._schedule = schedule
         self._settings = settings
@@ -86,17 +90,27 @@ class Conclusion:
             result: what came of it.
             last: a row that was not answered goes into no other batch, not even where the job has no other lane.
         """
-        failure = judge(result, self._settings.rules) if isinstance(result, Reply) else result
+        rules = self._settings.rules
+        if isinstance(result, Reply):
+            end = conversation.plain_end(row.conversation, result, rules, model_asked=call.model)
+            if end is not None:  # as nearly always; what follows comes to the same, step by step
+                messages = (*row.conversation.messages, result.message)
+                row.conversation = msgspec.structs.replace(row.conversation, messages=messages)
+                row.history = retry.History()
+                self.close(row, call, result, end)
+                return
+        failure = judge(result, rules) if isinstance(result, Reply) else result
         if failure is not None:
             self._failed(row, call, result, failure, last=last)
             return
         assert isinstance(result, Reply)
         model = call.model
+        if self._experience is not None and call.lane != "bulk":
+            tokens = None if result.usage is None else result.usage.total_tokens
+            self._experience.learn_call(model, self._context.clock.monotonic() - call.started, tokens)
         if result.usage is None:
             afford.measure(self._context, row, call)  # what follows is another request
-        row.conversation, action = conversation.after_reply(
-            row.conversation, result, self._settings.rules, model_asked=model
-        )
+        row.conversation, action = conversation.after_reply(row.conversation, result, rules, model_asked=model)
         row.history = retry.History()
         if isinstance(action, steps.Settle):
             self.close(row, call, result, action)

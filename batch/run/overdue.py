@@ -1,8 +1,8 @@
 """Batches that take too long: the provider is told to cancel them, and what they have not done leaves them.
 
-Owns when a batch is over its time by `[bulk] deadline`, and how it is cancelled. It is waited for like any other batch
-until the provider says that nothing of it will change any more: only then is known which lines were done, and are paid
-for. What becomes of a row whose line was not is `conclusion`'s.
+Owns when a batch is over its time by `[bulk] deadline`, or because lane `auto` takes it back, and how it is cancelled.
+It is waited for like any other batch until the provider says that nothing of it will change any more: only then is
+known which lines were done, and are paid for. What becomes of a row whose line was not is `conclusion`'s.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from batch.core.logs import logger
 from batch.core.records import Failure, Reply
 from batch.ledger.waves import WaveRow
 from batch.providers.batch_files import UNDONE, Batch
+from batch.run.auto import Auto
 from batch.submit import retry
 from batch.submit.bulk import OVERDUE, BatchExchange
 
@@ -33,19 +34,25 @@ class BatchDeadline:
         exchange: tells the provider to cancel.
         clock: the wall counts, for a batch is older than a process.
         deadline_s: how old a batch may become; None for as old as it likes.
+        auto: decides which batches are taken back; None where the lane is no such.
     """
 
-    def __init__(self, exchange: BatchExchange, clock: Clock, deadline_s: float | None) -> None:
+    def __init__(
+        self, exchange: BatchExchange, clock: Clock, deadline_s: float | None, auto: Auto | None = None
+    ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._deadline_s = math.inf if deadline_s is None else deadline_s
+        self._auto = auto
         self._chance = random.Random()
         self._tries: dict[int, int] = {}
         self._since: dict[int, float] = {}
+        self._learned: set[int] = set()
 
     def left_s(self, wave: WaveRow) -> float:
         """Seconds until a batch is over its time; none or fewer when it is."""
-        return self._deadline_s - (self._clock.now_us() - wave.made_at_us) / MICROSECONDS
+        left_s = self._deadline_s - (self._clock.now_us() - wave.made_at_us) / MICROSECONDS
+        return left_s if self._auto is None else min(left_s, self._auto.left_s(wave))
 
     def over(self, wave: WaveRow) -> bool:
         """Whether a batch is over its time."""
@@ -53,20 +60,16 @@ class BatchDeadline:
 
     def unsent(self, wave: WaveRow) -> Failure:
         """What the lines of a file come to that was not sent in time."""
-        message = (
-            f"its file of {wave.lines:,} requests could not be sent within {self._said}, the time that [bulk] deadline "
-            "gives; nothing was bought"
-        )
+        within = self._within(wave, "within")
+        message = f"its file of {wave.lines:,} requests could not be sent {within}; nothing was bought"
         return Failure(kind="task", verdict="retry", code=OVERDUE, message=message, sent=False)
 
     def renamed(self, wave: WaveRow, result: Reply | Failure) -> Reply | Failure:
         """What a line came to; one that its batch did not come to says that it was given no more time."""
         if not isinstance(result, Failure) or result.code not in UNDONE or not self.over(wave):
             return result
-        message = (
-            f"batch {wave.batch_id} had not come to this line after {self._said}, the time that [bulk] deadline gives; "
-            "nothing was bought"
-        )
+        after = self._within(wave, "after")
+        message = f"batch {wave.batch_id} had not come to this line {after}; nothing was bought"
         return Failure(kind="task", verdict="retry", code=OVERDUE, message=message)
 
     async def cancel(self, wave: WaveRow, batch: Batch) -> float | Failure:
@@ -95,6 +98,19 @@ class BatchDeadline:
             return FIRST_POLL_S / 2
         return min(LONGEST_POLL_S, max(FIRST_POLL_S / 2, (now - since) / 10))
 
-    @property
-    def _said(self) -> str:
-        return describe(self._deadline_s)
+    def learn(self, wave: WaveRow, batch: Batch) -> None:
+        """A batch has ended: how long it took is known, and how long it took to cancel it if it was."""
+        if self._auto is None or wave.wave in self._learned:
+            return
+        self._learned.add(wave.wave)
+        if batch.completed and batch.created_s is not None and batch.ended_s is not None:
+            self._auto.experience.learn_batch(wave.model, max(0.0, batch.ended_s - batch.created_s))
+        if (since := self._since.pop(wave.wave, None)) is not None:
+            self._auto.experience.learn_cancel(self._clock.monotonic() - since)
+
+    def _within(self, wave: WaveRow, word: str) -> str:
+        """The time that a batch had, for people, behind the word that fits."""
+        age_s = (self._clock.now_us() - wave.made_at_us) / MICROSECONDS
+        if self._auto is not None and age_s < self._deadline_s:
+            return f"before it was taken back after {describe(age_s)}, so that all is done {self._auto.due}"
+        return f"{word} {describe(self._deadline_s)}, the time that [bulk] deadline gives"

@@ -137,6 +137,7 @@ class Run:
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         if self._stages.bulk is not None:
             await to_thread.run_sync(self._stages.bulk.begin)
+            await self._stages.bulk.find_lost()
         await self._stages.adoption.begin()
         if state.purse is not None:
             await self._ledger.committed()  # what died with the process before is in the book by now
@@ -159,6 +160,9 @@ class Run:
             if stages.copies is not None:
                 outer.start_soon(stages.copies.run)
             outer.start_soon(self._tick)
+            if stages.crew is not None:
+                outer.start_soon(stages.crew.run)
+                await stages.crew.ready()
             with self._state.sending:
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(stages.intake.plan)
@@ -168,6 +172,8 @@ class Run:
                         # As many as its slots: all of them may wait, and yet keep nobody else from sending.
                         for n in range(stages.limiter.model(model).concurrency):
                             inner.start_soon(stages.worker.send, model, name=f"send-{model}-{n}")
+                    for model in stages.schedule.models if stages.worker.fills_files else ():
+                        inner.start_soon(stages.worker.fill_files, model, name=f"files-{model}")
                     for n in range(min(stages.limiter.concurrency, FOLLOW_UP_WORKERS)):
                         inner.start_soon(stages.worker.follow_up, name=f"follow-up-{n}")
             if stages.bulk is not None:
@@ -242,6 +248,7 @@ class Run:
             oldest=oldest(stages.schedule, stages.limiter, now),
             budget={} if self._state.purse is None else money_left(self._state.purse),
             shared_with=stages.sharing.others,
+            auto=None if stages.bulk is None else stages.bulk.decided,
             limits=self._limit_uses.used(stages.limiter, calls_of(self.totals.models), now),
         )
 

@@ -69,6 +69,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How many other jobs keep to the same limits now; None where they are this job's alone."""
     limits: tuple[LimitUse, ...] = ()
     """How much of each limit is in use."""
+    auto: str | None = None
+    """What lane `auto` has decided and why; None in another lane."""
 
     def public(self) -> dict[str, Any]:
         """As written to `status.json` and printed by `--progress json`."""
@@ -84,6 +86,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "held_back": self.held_back,
             "left_s": None if self.left_s is None else round(self.left_s, 1),
             "waits_for": self.waits_for,
+            "auto": self.auto,
             "oldest": [msgspec.structs.asdict(row) for row in self.oldest],
             "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
             "budget": self.budget,
@@ -106,6 +109,7 @@ PROGRESS: Final[dict[str, str]] = {
     "held_back": "Requests that a limit holds back now.",
     "left_s": "Seconds that are left at this pace; null while that cannot be said.",
     "waits_for": "What all the run waits for now; null when it is at work.",
+    "auto": "In lane auto: what it has decided so far, and why; null in another lane.",
     "oldest": "The rows that have been open for longest: row_id, variant (null for the only one), age_s (seconds since "
     "the first call) and waits_for, what the row waits for now.",
     "projected_cost": "By currency, what all rows will have cost if the others cost as much as those that are settled; "

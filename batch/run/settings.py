@@ -24,7 +24,7 @@ def settings_of(checked: CheckedJob, *, collecting: bool) -> Settings:
         labels=_label_rules(checked, collecting=collecting),
     )
     return Settings(
-        lanes=job.model.lanes,
+        lanes=checked.lanes,
         rules=rules,
         max_attempts=job.limits.max_attempts,
         task_timeout_s=job.limits.task_timeout_s,

@@ -10,13 +10,12 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from batch.core.clock import Clock
 from batch.core.records import RowRequest
-from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
 from batch.ledger.copies import CopiesReader
@@ -24,7 +23,6 @@ from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.saved import SavedReader
-from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
@@ -35,16 +33,15 @@ from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
 from batch.run.addresses import shared_budgets, targets_of
 from batch.run.adoption import Adoption
+from batch.run.batching import Between, bulk_of
 from batch.run.bulk import Bulk
-from batch.run.bulk_lines import Lines
+from batch.run.calling import context_of
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
-from batch.run.gathering import Gathering
 from batch.run.intake import Intake
 from batch.run.learning import Learning
-from batch.run.overdue import BatchDeadline
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
@@ -56,15 +53,16 @@ from batch.run.worker import Worker
 from batch.submit import evidence, polls
 from batch.submit.attempt import CallContext
 from batch.submit.books import Books
-from batch.submit.bulk import BatchExchange
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
-from batch.submit.policy import Policy
 from batch.submit.polls import Polls
 from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
+
+if TYPE_CHECKING:
+    from batch.run.fleet.crew import Crew
 
 OPEN_BYTES: Final = 64 << 20
 """Of what open rows ask, all models together; a request takes twice as much while it is on its way."""
@@ -87,6 +85,8 @@ class Stages(msgspec.Struct, frozen=True):
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
+    crew: Crew | None
+    """The workers; None where this process makes the exchanges itself."""
     sharing: Sharing
     """What it has of the budgets that other jobs use, too."""
 
@@ -111,16 +111,9 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
-    context = CallContext(
-        _policy(checked),
-        checked.endpoint.dialect,
-        checked.endpoint.base_url,
-        books=_books(checked, state, reader, ledger, learner=learning.learner),
-        limiter=limiter,
-        clock=clock,
-        ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
-        wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
-    )
+    books = _books(checked, state, reader, ledger, learner=learning.learner)
+    ids = CallIds(reader.runs()[0].run, reader.next_number("call"))
+    context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids)
     context.spread(targets_of(checked, context.evidence))
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
@@ -135,7 +128,7 @@ def wire(
     if (copies := _copies(checked, stack, waiting, beside)) is not None:
         intake.share(copies)
     early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
-    bulk = _bulk(checked, start, options, stack, resumer=resumer, context=context, schedule=schedule, state=state)
+    bulk = bulk_of(checked, start, options, stack, beside=Between(ledger, resumer, context, schedule, state))
     return Stages(
         reader=reader,
         limiter=limiter,
@@ -149,51 +142,13 @@ def wire(
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
+        crew=crew,
         sharing=shared_budgets(checked, limiter, stack),
     )
 
 
 def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
     return stack.enter_context(SavedReader(checked.folder.ledger))
-
-
-def _bulk(
-    checked: CheckedJob,
-    start: RunStart,
-    options: RunOptions,
-    stack: ExitStack,
-    *,
-    resumer: Resumer,
-    context: CallContext,
-    schedule: Schedule[Row],
-    state: RunState,
-) -> Bulk | None:
-    """The batches of a run; None where its lane is another, and none are on their way."""
-    readers = [stack.enter_context(WavesReader(checked.folder.ledger)) for _ in range(2)]
-    if "bulk" not in checked.job.model.lanes and not readers[0].waves():
-        return None
-    exchange, folder = BatchExchange(context), checked.folder.bulk
-    deadline = BatchDeadline(exchange, context.clock, checked.job.bulk.deadline)
-    lines = Lines(
-        readers[1], resumer, context, exchange, deadline=deadline, schedule=schedule, state=state, folder=folder
-    )
-    spec = checked.job.bulk
-    gathering = Gathering(context, exchange, lines.holds, schedule=schedule, state=state, folder=folder, spec=spec)
-    return Bulk(
-        readers[0],
-        resumer,
-        context,
-        lines,
-        gathering,
-        exchange=exchange,
-        deadline=deadline,
-        schedule=schedule,
-        state=state,
-        folder=folder,
-        run=start.run,
-        no_wait=options.no_wait,
-        sends=checked.job.model.first_lane == "bulk",
-    )
 
 
 def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
@@ -326,20 +281,3 @@ def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evid
 
 def _polls(reader: LedgerReader, ledger: Ledger, clock: Clock) -> Polls:
     return Polls(clock, kept=reader.meta(polls.KEY), keep=partial(ledger.note, polls.KEY))
-
-
-def _policy(checked: CheckedJob) -> Policy:
-    limits = checked.job.limits
-    return Policy(
-        checked.job.model.provider,
-        checked.tools.schemas(),
-        limits.call_timeout_s,
-        limits.first_chunk_timeout_s,
-        limits.idle_timeout_s,
-        never_sent=checked.endpoint.service.never_send,
-        asking=checked.asking,
-    )
-
-
-def _wire_log(checked: CheckedJob, start: RunStart, clock: Clock) -> WireLog:
-    return WireLog(checked.folder.wire, start.run, base_url=checked.endpoint.base_url, clock=clock)

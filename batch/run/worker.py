@@ -8,6 +8,7 @@ from a result `conclusion`'s; limits belong to `submit`, parts to `pipeline`, th
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Final
 
 from batch.core.errors import BudgetReached, StorageError
 from batch.core.logs import logger
@@ -31,6 +32,9 @@ from batch.submit.purse import PurseClosed
 from batch.submit.results import never_finished, overdue
 from batch.submit.rows import OpenCall, Row
 
+GATHER_S: Final = 0.05
+"""How long whoever brings rows into batch files waits for the next ones."""
+
 
 class Worker:
     """Works on rows until the schedule has none; both crews of a run share one."""
@@ -53,36 +57,63 @@ class Worker:
         self._state = state
         # A budget and a deadline are looked at in every call, and another lane has steps of its own.
         looked_at = settings.collect_only or context.purse is not None or settings.deadline_s is not None
-        self._ordinary = settings.lanes == ("sync",) and not looked_at
+        self._ordinary = settings.lanes == ("sync",) and not looked_at and bulk is None
         self._polls = polls or Polls(context.clock)
         self._deadlines = Deadlines(context.clock, settings.deadline_s)
-        self._conclusion = Conclusion(context, schedule, settings, deadlines=self._deadlines, state=state)
+        self._auto = None if bulk is None else bulk.auto
+        learned = None if self._auto is None else self._auto.experience
+        self._conclusion = Conclusion(
+            context, schedule, settings, deadlines=self._deadlines, state=state, experience=learned
+        )
         self._dated = settings.deadline_s is not None
         self._bulk = bulk
         if bulk is not None:
-            bulk.lines.conclusion = self._conclusion
+            bulk.concludes(self._conclusion)
 
     async def send(self, model: str) -> None:
         """One of the crew that sends to a model: takes rows that need a slot, one at a time."""
         while (row := await self._schedule.next_to_send(model)) is not None:
-            short = self._ordinary and ordinary.is_ordinary(row)
-            asked = row.request.model if short else row.model
-            try:
-                ended = await ordinary.ask(self._context, row, self._settings.rules) if short else None
-                if isinstance(ended, Outcome):
-                    self._conclusion.after(row, ended)
-                elif ended is not None:  # it only seemed ordinary
-                    self._conclusion.conclude(row, *ended)
-                else:
-                    await self._go_on(row)
-                limits = self._context.limiter.models.get(asked)
-                if limits is not None and limits.parked_until is not None:
-                    self._conclusion.look_for_park(asked)
-            except (LimiterClosed, PurseClosed):
-                self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
-            except (BudgetReached, StorageError) as fault:  # or what was spent today cannot be noted
-                self._schedule.done(row)
-                self._state.stop("budget" if isinstance(fault, BudgetReached) else "storage", fault)
+            await self._step(row)
+
+    async def fill_files(self, model: str) -> None:
+        """Bring the new rows of a model into batch files, where what these leave has a lane of its own.
+
+        A file takes no slot, so it waits for nobody who does: rows that batches left behind may keep all that send busy
+        for hours.
+        """
+        while not self._schedule.over(model):
+            into_files = self._auto is None or not self._auto.straight(model)
+            row = self._schedule.begin(model) if into_files else None
+            if row is None:
+                await self._context.clock.sleep(GATHER_S)
+            else:
+                await self._step(row)
+
+    @property
+    def fills_files(self) -> bool:
+        """Whether new rows go into batch files, and others into another lane."""
+        return len(self._settings.lanes) > 1 and not self._settings.collect_only
+
+    async def _step(self, row: Row) -> None:
+        """Take the next step of a row that is to be sent."""
+        short = self._ordinary and ordinary.is_ordinary(row)
+        asked = row.request.model if short else row.model
+        try:
+            ended = await ordinary.ask(self._context, row, self._settings.rules) if short else None
+            if isinstance(ended, Outcome):
+                self._conclusion.after(row, ended)
+            elif ended is not None:  # it only seemed ordinary
+                self._conclusion.conclude(row, *ended)
+            else:
+                await self._go_on(row)
+            limits = self._context.limiter.models.get(asked)
+            if limits is not None and limits.parked_until is not None:
+                self._conclusion.look_for_park(asked)
+        except (LimiterClosed, PurseClosed):
+            self._schedule.done(row)  # it stays in the ledger as it is; the next run goes on from there
+        except (BudgetReached, StorageError) as fault:  # or what was spent today cannot be noted
+            self._schedule.done(row)
+            self._state.stop("budget" if isinstance(fault, BudgetReached) else "storage", fault)
 
     async def _go_on(self, row: Row) -> None:
         """Take the next step of a row that is not ordinary: its next turn, or its end before it is sent."""
@@ -152,7 +183,12 @@ class Worker:
 
     async def _ask(self, row: Row) -> None:
         """Send the next turn of a row the way it travels now."""
+        if self._bulk is not None and await self._bulk.takes(row):
+            return
         lane = self._settings.lane_of(row)
+        if lane == "bulk" and self._auto is not None and self._auto.straight(row.model):
+            row.left_batches = True
+            lane = self._settings.lane_of(row)
         if lane == "bulk":
             assert self._bulk is not None
             await self._bulk.gathering.put(row)

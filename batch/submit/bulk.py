@@ -7,6 +7,7 @@ goes on, and what follows from its lines, is `run.bulk`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,9 @@ STAYS: Final = QUEUE_FULL | {FILE_LOST}
 """Codes after which a row goes into another batch, also where another lane could take it: it was never offered."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
+RUN: Final = "promptmill_run"
+FILE: Final = "promptmill_file"
+"""Members of the metadata of a batch: the run that made it, and the hash of its file."""
 _PAGES: Final = 200
 _EARLY_S: Final = 3_600.0
 """How much older than its intent a batch may look that is looked for: the clocks may differ."""
@@ -164,12 +168,12 @@ class BatchExchange:
         self._turns += 1
         return self._context.targets[names[(self._turns - 1) % len(names)]]
 
-    def target(self, wave: WaveRow) -> Target:
-        """Where the batch of a wave is."""
-        return target_at(wave.base_url, self._context.targets, self._context.target)
+    def target(self, place: str) -> Target:
+        """Where the batch of a wave is, by what the wave has as its address."""
+        return target_at(place, self._context.targets, self._context.target)
 
-    def _files(self, wave: WaveRow) -> BatchFiles:
-        target = self.target(wave)
+    def _files(self, place: str) -> BatchFiles:
+        target = self.target(place)
         return self.files if target is self._context.target else BatchFiles(target.dialect)
 
     async def upload(self, wave: WaveRow, path: Path) -> str | Failure:
@@ -188,19 +192,19 @@ class BatchExchange:
                 f"{path.name} is gone, or not as it was written: nothing of it was sent, and its rows go into another"
             )
             return Failure(kind="transport", verdict="retry", code=FILE_LOST, message=message, sent=False)
-        files = self._files(wave)
+        files = self._files(wave.base_url)
         outgoing = files.upload(path.name, data)
         del data
-        incoming = await self._exchange(wave, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing)
         if isinstance(incoming, Failure):
             return incoming
         result = files.read_upload(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
     async def create(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave, made now of the file that was uploaded."""
         assert wave.file_id is not None
-        return await self._batch(wave, self._files(wave).create(wave.file_id, metadata(wave)))
+        return await self._batch(wave, self._files(wave.base_url).create(wave.file_id, metadata(wave)))
 
     async def find(self, wave: WaveRow) -> Batch | Failure | None:
         """The batch of a wave whose creation may have been done unheard; None when there is none.
@@ -208,37 +212,54 @@ class BatchExchange:
         The list is read back to the time at which the wave was written down. One that goes on for longer than anybody
         reads says nothing: a batch that is made anew would be bought twice.
         """
-        wanted, after, files = metadata(wave), None, self._files(wave)
+        wanted = metadata(wave)
+
+        def is_it(batch: Batch) -> bool:
+            return all(batch.metadata.get(name) == value for name, value in wanted.items())
+
+        found = await self.listed(wave.base_url, wave.made_at_us, is_it)
+        return found if isinstance(found, Failure) else next(filter(is_it, found), None)
+
+    async def listed(
+        self, base_url: str, since_us: int, enough: Callable[[Batch], bool] = lambda _: False
+    ) -> list[Batch] | Failure:
+        """The batches of the key that were made since a moment, and some more, the newest first.
+
+        Args:
+            base_url: where.
+            since_us: the moment, in microseconds of UTC.
+            enough: whether nothing behind a batch need be read any more.
+        """
+        found: list[Batch] = []
+        after, files = None, self._files(base_url)
         for _ in range(_PAGES):
             outgoing = files.page(after)
-            incoming = await self._exchange(wave, outgoing)
+            incoming = await self._exchange(base_url, outgoing)
             if isinstance(incoming, Failure):
                 return incoming
             page = files.read_page(incoming)
             if isinstance(page, Failure):
-                return _refusal(page, wave, outgoing)
+                return _refusal(page, base_url, outgoing)
             batches, more = page
-            for batch in batches:
-                if all(batch.metadata.get(name) == value for name, value in wanted.items()):
-                    return batch
+            found += batches
             oldest = batches[-1].created_s if batches else None
-            if not more or (oldest is not None and oldest < wave.made_at_us / 1e6 - _EARLY_S):
-                return None
+            if not more or (oldest is not None and oldest < since_us / 1e6 - _EARLY_S) or any(map(enough, batches)):
+                return found
             if batches[-1].id == after:
-                return None  # the same page again: the service does not turn pages, and has shown what it shows
+                return found  # the same page again: the service does not turn pages, and has shown what it shows
             after = batches[-1].id
-        message = f"{self.target(wave).base_url}: the list of batches goes on after {_PAGES} pages"
+        message = f"{stored_parts(base_url)[0]}: the list of batches goes on after {_PAGES} pages"
         return Failure(kind="server", verdict="retry", code="endless_list", message=message)
 
     async def retrieve(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave as it stands."""
         assert wave.batch_id is not None
-        return await self._batch(wave, self._files(wave).retrieve(wave.batch_id))
+        return await self._batch(wave, self._files(wave.base_url).retrieve(wave.batch_id))
 
     async def cancel(self, wave: WaveRow) -> Batch | Failure:
         """Tell the provider to cancel the batch of a wave; the batch as it stands then, which may take its time."""
         assert wave.batch_id is not None
-        return await self._batch(wave, self._files(wave).cancel(wave.batch_id))
+        return await self._batch(wave, self._files(wave.base_url).cancel(wave.batch_id))
 
     async def download(self, wave: WaveRow, file_id: str, path: Path) -> Failure | None:
         """Bring a file of a wave to the disk; what is wrong, or None when it is whole.
@@ -246,13 +267,14 @@ class BatchExchange:
         Raises:
             StorageError: the disk refused.
         """
-        files = self._files(wave)
+        files = self._files(wave.base_url)
         outgoing = files.content(file_id)
         try:
+            path.parent.mkdir(exist_ok=True)
             with path.open("wb") as file:
                 taker = Download(file, self._context.clock, first_s=self._context.policy.call_timeout_s, idle_s=IDLE_S)
                 try:
-                    client = self._context.client_for(self.target(wave).base_url)
+                    client = self._context.client_for(self.target(wave.base_url).base_url)
                     incoming = await client.exchange(outgoing, stream=taker)
                 except WireError as exc:
                     if taker.fault is not None:
@@ -262,30 +284,30 @@ class BatchExchange:
                     raise taker.fault
         except OSError as exc:
             raise refused(path, exc) from exc
-        return None if taker.taken else _refusal(files.read_refusal(incoming), wave, outgoing)
+        return None if taker.taken else _refusal(files.read_refusal(incoming), wave.base_url, outgoing)
 
     async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
         """The batch that a request about a wave is answered with."""
-        incoming = await self._exchange(wave, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing)
         if isinstance(incoming, Failure):
             return incoming
-        result = self._files(wave).read_batch(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        result = self.files.read_batch(incoming)
+        return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
-    async def _exchange(self, wave: WaveRow, outgoing: Outgoing) -> Incoming | Failure:
+    async def _exchange(self, base_url: str, outgoing: Outgoing) -> Incoming | Failure:
         try:
-            return await self._context.client_for(self.target(wave).base_url).exchange(outgoing)
+            return await self._context.client_for(self.target(base_url).base_url).exchange(outgoing)
         except WireError as exc:
             return failure_of(exc)
 
 
 def metadata(wave: WaveRow) -> dict[str, str]:
     """What a batch carries by which it is known again."""
-    return {"promptmill_run": wave.run, "promptmill_wave": str(wave.wave), "promptmill_file": wave.digest}
+    return {RUN: wave.run, "promptmill_wave": str(wave.wave), FILE: wave.digest}
 
 
-def _refusal(failure: Failure, wave: WaveRow, outgoing: Outgoing) -> Failure:
-    told: Failure = located(failure, stored_parts(wave.base_url)[0], outgoing.path)  # type: ignore[assignment]  # it gives back its kind
+def _refusal(failure: Failure, base_url: str, outgoing: Outgoing) -> Failure:
+    told: Failure = located(failure, stored_parts(base_url)[0], outgoing.path)  # type: ignore[assignment]  # it gives back its kind
     return msgspec.structs.replace(told, message=redact(told.message))
 
 

@@ -19,7 +19,7 @@ CASES: dict[str, set[str]] = {
     "promptmill ru": {"run"},
     "promptmill e": {"estimate", "explain", "export"},
     "promptmill run --la": {"--lane"},
-    "promptmill run --lane ": {"sync", "stream", "task", "bulk", "bulk,sync", "bulk,stream", "bulk,task"},
+    "promptmill run --lane ": {"sync", "stream", "task", "bulk", "auto", "bulk,sync", "bulk,stream", "bulk,task"},
     "promptmill run --progress p": {"plain"},
     "promptmill check la": {"la bels", "labels"},
     "promptmill check labels --ori": {"--origins"},  # a job that is called like a command

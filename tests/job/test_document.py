@@ -12,7 +12,7 @@ from batch.job.faults import Fault
 from batch.job.job import Job
 from tests.support.jobtext import SOUND, faults, load
 
-LANES = '"sync", "stream", "task" or "bulk", or bulk and what takes over from it: ["bulk", "sync"]'
+LANES = '"sync", "stream", "task" or "bulk", or "auto", or bulk and what takes over: ["bulk", "sync"]'
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from batch.core import errors, flags, records
 from batch.core.errors import RefusedToStart
 from batch.core.states import STATES
-from batch.job import keys, options
+from batch.job import keys, lanes, options
 from batch.ledger import totals
 from batch.money import pricekeys
 from batch.output import columns, tables
@@ -76,6 +76,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert list(options.KINDS) == list(get_args(options.Kind))
     assert list(records.CALL_STATES) == list(get_args(records.CallState))
     assert list(records.LANES) == list(get_args(records.Lane))
+    assert list(lanes.TEXTS) == [*records.LANES, lanes.AUTO]
     assert list(row.STAGES) == list(get_args(row.Stage))
     assert set(finish_reasons.TEXTS) == {*finish_reasons.MEANINGS.values(), finish_reasons.UNKNOWN}
     assert list(totals.PLANNED) == list(totals.Planned.__struct_fields__)
@@ -83,7 +84,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert list(progress.PROGRESS) == list(progress.waiting("").public())
     told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
     assert all(topic.text.endswith(".") for topic in told)
-    tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, records.LANES, finish_reasons.TEXTS)
+    tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, lanes.TEXTS, finish_reasons.TEXTS)
     numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
     more = (forecast_json.KEYS, status_files.HEARTBEAT, doctor.AREAS, doctor.STATES, metric_families.METRICS)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)

@@ -16,6 +16,7 @@ import anyio
 import duckdb
 import pytest
 
+from batch.core.clock import Clock
 from batch.job.job import Job
 from batch.job.options import RunOptions
 from batch.run.command import Report, run
@@ -61,6 +62,7 @@ class Mill:
         self.parameters: dict[str, Any] = {}
         self.output: dict[str, Any] = {}
         self.more = ""
+        self.clock: Clock | None = None
         self.environ = dict(ENVIRON)
         self.environ["HOME"] = os.environ.get("HOME", "/")
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,9 @@ class Mill:
 
     def run(self, **wishes: Any) -> Report:
         """Through the Python API, in this process."""
-        begin = partial(run, Job.load(self.save()), options=RunOptions(**wishes), environ=self.environ)
+        begin = partial(
+            run, Job.load(self.save()), options=RunOptions(**wishes), environ=self.environ, clock=self.clock
+        )
         return anyio.run(begin, backend_options={"use_uvloop": True})
 
     def start(self, *options: str, failpoint: str = "", program: Sequence[str] = ()) -> subprocess.Popen[str]:
