@@ -20,8 +20,11 @@ def limiter_of(clock: HandClock, *endpoints: EndpointSpec, concurrency: int = 12
     return limiter, limits
 
 
-def end(name: str, weight: float = 1.0, **limits: float) -> EndpointSpec:
-    return EndpointSpec(base_url=f"http://{name}/v1", weight=weight, limits=ModelLimitSpec(**limits))  # type: ignore[arg-type]
+def end(
+    name: str, weight: float = 1.0, *, concurrency: int | None = None, requests_per_minute: float | None = None
+) -> EndpointSpec:
+    limits = ModelLimitSpec(concurrency=concurrency, requests_per_minute=requests_per_minute)
+    return EndpointSpec(base_url=f"http://{name}/v1", weight=weight, limits=limits)
 
 
 def taken(limiter: Limiter, count: int) -> list[Lease]:
