@@ -38,11 +38,11 @@ from batch.core.errors import (
 if TYPE_CHECKING:
     from batch.job.budgetspec import BudgetSpec, GrantSpec
     from batch.job.bulkspec import BulkSpec
+    from batch.job.endpointspec import EndpointSpec, ModelLimitSpec
     from batch.job.job import (
         InputSpec,
         Job,
         LimitSpec,
-        ModelLimitSpec,
         ModelSpec,
         OutputSpec,
         PromptSpec,
@@ -60,6 +60,7 @@ __all__ = [
     "BudgetReached",
     "BudgetSpec",
     "BulkSpec",
+    "EndpointSpec",
     "GrantSpec",
     "InputError",
     "InputSpec",
@@ -88,12 +89,13 @@ __all__ = [
 _LAZY: Final = {
     "BudgetSpec": "batch.job.budgetspec",
     "BulkSpec": "batch.job.bulkspec",
+    "EndpointSpec": "batch.job.endpointspec",
     "GrantSpec": "batch.job.budgetspec",
     "InputSpec": "batch.job.job",
     "Job": "batch.job.job",
     "LabelSpec": "batch.job.labelspec",
     "LimitSpec": "batch.job.job",
-    "ModelLimitSpec": "batch.job.job",
+    "ModelLimitSpec": "batch.job.endpointspec",
     "ModelSpec": "batch.job.job",
     "OutputSpec": "batch.job.job",
     "PromptSpec": "batch.job.job",

@@ -11,7 +11,8 @@ import pytest
 
 import batch
 from batch.core import errors
-from batch.job.job import SECTIONS, TABLES, ModelLimitSpec
+from batch.job.endpointspec import ModelLimitSpec
+from batch.job.job import SECTIONS, TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 

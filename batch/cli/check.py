@@ -14,7 +14,8 @@ from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
-    from batch.job.job import LimitSpec, ModelLimitSpec
+    from batch.job.endpointspec import ModelLimitSpec
+    from batch.job.job import LimitSpec
     from batch.plan.preflight import CheckedJob
     from batch.report.scan import Scan
 
@@ -86,8 +87,9 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
                 "parameters",
                 ", ".join(f"{clean(name)} = {_short(value)}" for name, value in job.model.parameters.items()),
             ),
-            ("address", _address(checked)),
-            ("API key", _key(checked)),
+            ("addresses", _endpoints(checked)),
+            ("address", "" if checked.endpoints else _address(checked)),
+            ("API key", "" if checked.endpoints else _key(checked)),
             ("price", pricing.of_job(checked)),
             ("limits", _limits(checked)),
             ("budget", spending.budget_text(checked)),
@@ -155,6 +157,18 @@ def _key(checked: CheckedJob) -> str:
     return "built in" if checked.job.model.provider == "simulator" else "none is sent"
 
 
+def _endpoints(checked: CheckedJob) -> str:
+    """A line for each address: its name, where it is, whence its key, and what limits it."""
+    lines = []
+    for spec, (name, one) in zip(checked.job.model.endpoints, checked.endpoints.items(), strict=True):
+        origin = "no key" if one.key_origin is None else f"key from {variables.named(one.key_origin)}"
+        origin = "key built in" if one.key_origin is None and one.service.built_in_key else origin
+        weight = f", weight {spec.weight:g}" if spec.weight != 1 else ""
+        limits = "".join(f", {rate}" for rate in _rates(spec.limits))
+        lines.append(f"{clean(name)}: {one.base_url}, {origin}{limits}{weight}")
+    return "\n".join(lines)
+
+
 def _address(checked: CheckedJob) -> str:
     service = checked.endpoint.service
     own = checked.job.provider.get(service.name)
@@ -186,6 +200,7 @@ def _limits(checked: CheckedJob) -> str:
     limits = checked.job.limits
     lines = [f"{', '.join(_rates(limits))}, {count(limits.max_attempts, 'attempt')} a turn"]
     lines += [f"{clean(name)}: {', '.join(_rates(own)) or 'none of its own'}" for name, own in limits.model.items()]
+    lines += [] if limits.share == "none" else ["shared with your other jobs of the same key and model (limits.share)"]
     lines += [f"sends only in {'; '.join(map(str, limits.hours))}"] if limits.hours else []
     return "\n".join(lines)
 

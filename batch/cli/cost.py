@@ -43,9 +43,9 @@ def cost(
 
     Args:
         outs: output folders of runs; the runs may be at work.
-        by: what to group by, several with commas: model, served, provider, lane, hour, day, week, month, job, run,
-            folder, tag:NAME, variant, purpose, status, label, or a column of the input (column:NAME if it is called
-            like one of these). Status, label and columns are those that the row has now.
+        by: what to group by, several with commas: model, served, provider, endpoint, lane, hour, day, week, month, job,
+            run, folder, tag:NAME, variant, purpose, status, label, or a column of the input (column:NAME if it is
+            called like one of these). Status, label and columns are those that the row has now.
         since: only calls sent from this day (2026-10-01), month (2026-10), year or moment on.
         until: only calls sent until then; the day, month or year still belongs to it, a moment does not.
         tz: the zone of days and hours, such as UTC; by default that of each provider's bill.

@@ -15,7 +15,9 @@ from batch.core.errors import EXIT_OK, EXIT_REFUSED
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
+    from batch.job.job import Job
     from batch.plan.doctor import Finding
+    from batch.providers.registry import Endpoint
 
 _WORDS: Final = {"ok": "ok", "look": "look", "stop": "STOP"}
 _BESIDE: Final = 22
@@ -64,19 +66,25 @@ def _found(path: Path | None, output: Path | None, settings: tuple[str, ...]) ->
     except RefusedToStart as exc:
         yield Finding("job", "stop", str(exc), "Correct it; promptmill check tells when it is right.")
         return
-    endpoint, key = doctor.endpoint_of(job, os.environ)  # once: a command that prints the key may take its time
-    yield from doctor.of_job(job, os.environ, endpoint)
-    yield key
-    if endpoint is not None:
-        import anyio
+    found = doctor.endpoints_of(job, os.environ)  # once: a command that prints the key may take its time
+    yield from doctor.of_job(job, os.environ, found[0][0])
+    for endpoint, key in found:
+        yield key
+        if endpoint is not None:
+            yield from _asked(job, endpoint)
 
-        from batch.core.clock import Clock
-        from batch.plan.doctor_provider import of_provider
 
-        async def ask() -> list[Finding]:
-            return [finding async for finding in of_provider(job, endpoint, Clock())]
+def _asked(job: Job, endpoint: Endpoint) -> list[Finding]:
+    """What a request to one address tells."""
+    import anyio
 
-        yield from anyio.run(ask)
+    from batch.core.clock import Clock
+    from batch.plan.doctor_provider import of_provider
+
+    async def ask() -> list[Finding]:
+        return [finding async for finding in of_provider(job, endpoint, Clock())]
+
+    return anyio.run(ask)
 
 
 def _lines(findings: list[Finding]) -> Iterator[str]:

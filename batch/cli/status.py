@@ -220,7 +220,7 @@ def _now(current: Status) -> str:
         parts.append(f"{count(live.waiting_rows, 'row')} to be tried again")
     if live.left_s is not None:
         parts.append(f"left {describe(live.left_s)}")
-    if live.shared_with:
+    if live.shared_with and "shared with" not in (live.waits_for or ""):
         parts.append(f"limits shared with {count(live.shared_with, 'other job')}")
     if live.waits_for:
         parts.append(f"waits for {clean(live.waits_for)}")

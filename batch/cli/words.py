@@ -12,6 +12,7 @@ LINES: Final[dict[str, str]] = {
     "API key": "Of check: which environment variable the key comes from. The key itself is never shown.",
     "accuracy": "Of labels: the share of valid labels that are the truth, of the rows whose truth is known.",
     "address": "Of check: where requests go, and how a provider of the job's own is spoken to.",
+    "addresses": "Of check: each of several addresses (model.endpoints), whence its key comes, and its own limits.",
     "agreement": "Of labels: which part of the askings of a row said its label, on average, and how many rows were "
     "unanimous. Missing where no row was asked several times.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",

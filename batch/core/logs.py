@@ -54,6 +54,7 @@ EVENTS: Final = frozenset(
         "metrics_unwritten",
         "tool_changed",
         "provider_answers_again",
+        "endpoint_left_out",
         "limits_not_shared",
         "provider_paused",
         "provider_silent",

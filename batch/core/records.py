@@ -256,6 +256,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     where nothing can be said."""
     token_bound: int | None = None
     """The same in tokens of prompt and answer together."""
+    endpoint: str | None = None
+    """Where it went, of several addresses; None where there was one."""
 
 
 class Sums(msgspec.Struct, array_like=True, gc=False):
@@ -341,3 +343,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
     keeps_answer: bool = False
     """Whether no answer of now says the label, so that the one that stands in the table stays there."""
+    endpoint: str | None = None
+    """Where its last call went, of several addresses; None where there was one."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from batch.core.nearest import suggestion
 from batch.job.document import leaves
+from batch.job.endpointspec import endpoint_faults
 from batch.job.faults import NO_KEYS_HERE, Fault, is_api_key
 from batch.job.lanes import fault_of, fault_of_by
 from batch.job.providers import keys_beside
@@ -86,6 +87,8 @@ def _model_faults(model: dict[str, Any] | None) -> list[Fault]:
         return []
     if beside := keys_beside(model):
         return [Fault(("model", way), text) for way, text in beside]
+    if errors := endpoint_faults(model):
+        return [Fault(*error) for error in errors]
     if (text := fault_of(model.get("lane"))) is not None:
         return [Fault(("model", "lane"), text)]
     name, names = model.get("name"), model.get("names") or ()

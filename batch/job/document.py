@@ -213,8 +213,9 @@ def field_value(path: KeyPath, value: Any, kind: Any) -> tuple[Any, list[Fault]]
         return msgspec.convert(value, kind, strict=True, dec_hook=from_text), []
     except Misread as exc:
         return None, [Fault(path, str(exc), value)]
-    except (msgspec.ValidationError, ValueError, TypeError):
-        return None, [Fault(path, f"expected {wanted(kind)}", value)]
+    except (msgspec.ValidationError, ValueError, TypeError) as exc:
+        why = f" ({tell(exc)})" if (tell := meta(kind, "extra", {}).get("why")) is not None else ""
+        return None, [Fault(path, f"expected {wanted(kind)}{why}", value)]
 
 
 def leaves(value: Any, path: KeyPath = (), *, lists: bool = True) -> Iterator[tuple[KeyPath, Any]]:

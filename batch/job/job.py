@@ -24,6 +24,7 @@ from batch.core.nearest import did_you_mean
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
+from batch.job.endpointspec import EndpointSpec, ModelLimitSpec, misread
 from batch.job.faults import Fault
 from batch.job.fieldtypes import PLACE, KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
@@ -115,20 +116,14 @@ class ModelSpec(Laned, Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_file: KeyFile = None
     key_command: KeyCommand = ()
     key_form: Annotated[Literal["raw", "jwt"], Meta(description='"raw" or "jwt"')] = "raw"
-
-
-class ModelLimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fast one model of several is asked, within the limits of the job."""
-
-    concurrency: Annotated[
-        Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="a whole number from 1 to 10000")
-    ] = None
-    requests_per_minute: Annotated[
-        Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
-    ] = None
-    tokens_per_minute: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
-    ] = None
+    endpoints: Annotated[
+        tuple[EndpointSpec, ...],
+        Meta(
+            description="a list of addresses, each with base_url and perhaps name, a key, limits and weight: "
+            '[{ base_url = "https://a.example/v1", limits = { requests_per_minute = 60 } }]',
+            extra={"why": misread},
+        ),
+    ] = ()
 
 
 class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

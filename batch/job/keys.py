@@ -128,6 +128,17 @@ KEYS: Final[dict[str, Words]] = {
         'How a GLM key is sent: "raw" as it is, "jwt" as a short-lived token signed with it.',
         'key_form = "jwt"',
     ),
+    "model.endpoints": Words(
+        "Several addresses that are asked in place of one: the provider's with several keys, or servers of your own. "
+        "Each has a base_url, and may have a name (host and port without one), api_key_env, key_file or key_command "
+        "(else the job's own way to the key), limits (concurrency, requests_per_minute and tokens_per_minute, of each "
+        "model there) and a weight. A call goes where there is room, in proportion to the weights. An address that "
+        "does not answer is left alone but for a probe now and then, one that refuses its key for the whole run; the "
+        "others go on. Tasks and batches are asked for where they were made. The column endpoint tells which one was "
+        "asked.",
+        'endpoints = [{ base_url = "http://10.0.0.7:8000/v1" }, '
+        '{ base_url = "http://10.0.0.8:8000/v1", limits = { requests_per_minute = 600 } }]',
+    ),
     **LIMIT_KEYS,
     # -- tools
     "tools.module": Words(

@@ -22,6 +22,7 @@ GROUP_BYTES: Final = 8 << 20
 
 _STATEMENTS: Final = {
     "sent": statements.INSERT_CALL,
+    "place": statements.SET_PLACE,
     "lined": wave_tables.INSERT_LINE,
     "claimed": orphan_table.CLAIM,
     "accepted": statements.SET_TASK,

@@ -14,6 +14,11 @@ INSERT_CALL: Final = """
 INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 """
+SET_PLACE: Final = """
+UPDATE calls
+SET base_url = ?2
+WHERE call = ?1
+"""
 SET_TASK: Final = """
 UPDATE calls
 SET task = ?2, base_url = ?3

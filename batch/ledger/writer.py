@@ -94,6 +94,10 @@ class Ledger:
         """
         self._queue.put((("accepted", (call, task_id, base_url), 80),))
 
+    def goes_to(self, call: int, place: str) -> None:
+        """Record to which of several addresses a call leaves; committed before its bytes go, as `sent` is."""
+        self._queue.put((("place", (call, place), 80),))
+
     def step(self, work_id: int, turn: int, idx: int, value: bytes, *beside: Written) -> None:
         """Record a step of a conversation.
 

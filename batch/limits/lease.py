@@ -15,10 +15,12 @@ import msgspec
 
 from batch.core.records import Usage
 from batch.limits.outage import Observation
+from batch.limits.rates import RateLimits
 from batch.limits.requests import GRANT_S
 from batch.limits.tokens import Grant, TokenWeight
 
 if TYPE_CHECKING:
+    from batch.limits.endpoints import EndpointLimits
     from batch.limits.limiter import Limiter
     from batch.limits.model import ModelLimits
 
@@ -40,8 +42,10 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     """Which row the call is for."""
     weight: TokenWeight | None = None
     """What the call counts for; None counts no tokens."""
-    grants: tuple[Grant | None, Grant | None] = (None, None)
-    """The tokens reserved for it: the model's and the job's."""
+    place: EndpointLimits | None = None
+    """Where it goes, of several addresses; None where there is one."""
+    grants: tuple[Grant | None, ...] = ()
+    """The tokens reserved for it: of the model, the job, and the address."""
     slice: Grant | None = None
     """The tokens reserved for it in a budget that other jobs share."""
     probe: bool = False
@@ -65,12 +69,42 @@ class Lease(msgspec.Struct, eq=False, gc=False):
 
     def settle(self, amount: float) -> None:
         """Correct what it has reserved, of its model and of the job, to `amount` tokens."""
-        now = self.limiter.clock.monotonic()
-        of_model, of_job = self.grants
-        self.model.rates.settle(of_model, amount, now)
-        self.limiter.rates.settle(of_job, amount, now)
-        if self.slice is not None and self.model.shared is not None:
-            self.model.shared.settle(self.slice, amount)
+        now, shared = self.limiter.clock.monotonic(), self.where.shared
+        for rates, grant in zip(self._rates, self.grants, strict=False):
+            rates.settle(grant, amount, now)
+        if self.slice is not None and shared is not None:
+            shared.settle(self.slice, amount)
+
+    def put(self, place: EndpointLimits) -> None:
+        """Count it where it goes, of several addresses."""
+        if self.open and self.place is None:
+            self.place = place
+            place.in_flight += 1
+
+    @property
+    def where(self) -> ModelLimits:
+        """The limits of the model where it goes: what its call tells is learned of these."""
+        return self.place or self.model
+
+    @property
+    def _rates(self) -> tuple[RateLimits, ...]:
+        """The limits per minute that it keeps to."""
+        own = (self.model.rates, self.limiter.rates)
+        return own if self.place is None else (*own, self.place.rates)
+
+    def reserve(self, now: float, *, anew: bool = False) -> None:
+        """Choose the address, where there are several, and take the request and its tokens out of all limits.
+
+        Args:
+            now: monotonic seconds.
+            anew: the request is counted already, and only its tokens are taken again.
+        """
+        if self.place is None and (place := self.model.choose(self.weight)) is not None:
+            self.put(place)
+        amount, shared = self.model.amount(self.weight), self.where.shared
+        take = RateLimits.take_tokens if anew else RateLimits.take
+        self.grants = tuple(take(rates, amount, now) for rates in self._rates)
+        self.slice = None if shared is None else shared.take(amount, now)
 
     def may_depart(self) -> bool:
         """Whether the bytes of the call may leave at once, which they nearly always may; if not, await `depart`."""
@@ -85,12 +119,11 @@ class Lease(msgspec.Struct, eq=False, gc=False):
         It waits when departures would bunch, and when the grant has gone stale: then for the pause and the tokens
         again, keeping the slot.
         """
-        clock, model, job = self.limiter.clock, self.model.rates, self.limiter.rates
+        clock = self.limiter.clock
         while True:
-            if model.requests.per_minute is not None:
-                await model.requests.leave(clock.monotonic())
-            if job.requests.per_minute is not None:
-                await job.requests.leave(clock.monotonic())
+            for rates in self._rates:
+                if rates.requests.per_minute is not None:
+                    await rates.requests.leave(clock.monotonic())
             passed_at = clock.monotonic()
             if passed_at - self.granted_at <= GRANT_S:
                 return
@@ -101,23 +134,19 @@ class Lease(msgspec.Struct, eq=False, gc=False):
     async def _grant_again(self) -> None:
         """Give the tokens back and reserve them anew, once the model's pause is over and they may go."""
         self.settle(0.0)
-        clock, model, job = self.limiter.clock, self.model, self.limiter.rates
+        clock, where = self.limiter.clock, self.where
         while True:
             now = clock.monotonic()
-            amount = model.amount(self.weight)
-            shut_s = self.limiter.shut_for()
-            wait_s = max(
-                shut_s, model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now)
-            )
-            if wait_s <= 0 and model.shared is not None:
-                wait_s = model.shared.wait(amount, now)
+            amount = self.model.amount(self.weight)
+            waits = (rates.token_wait(amount, now) for rates in self._rates)
+            wait_s = max(self.limiter.shut_for(), where.pause_left(now), *waits)
+            if wait_s <= 0 and where.shared is not None:
+                wait_s = where.shared.wait(amount, now)
             if wait_s <= 0:
                 break
             await clock.sleep(min(wait_s, LOOK_AGAIN_S))
         self.granted_at = now
-        self.grants = (model.rates.take_tokens(amount, now), job.take_tokens(amount, now))
-        if model.shared is not None:
-            self.slice = model.shared.take(amount, now)
+        self.reserve(now, anew=True)
 
 
 class Waiter:

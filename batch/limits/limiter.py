@@ -27,12 +27,13 @@ One event loop owns a `Limiter`: nothing awaits between reading a budget and spe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 
 from batch.core.clock import Clock
 from batch.core.records import LimitHeaders, Usage
-from batch.job.job import ModelLimitSpec
+from batch.job.endpointspec import EndpointSpec, ModelLimitSpec
+from batch.limits.endpoints import limits_of
 from batch.limits.hours import Hours
 from batch.limits.lease import Lease, Waiter
 from batch.limits.model import ModelLimits
@@ -86,24 +87,25 @@ class Limiter:
         self.waiting = 0
         """How many callers are held back now."""
         self.hours = hours
+        self.endpoints: Sequence[EndpointSpec] = ()
+        """The addresses that each model is asked at; empty for one."""
         self._closed = False
 
     def model(self, name: str) -> ModelLimits:
         """The limits of one model, which begin with the first question for them."""
         limits = self.models.get(name)
         if limits is None:
-            asked = self._asked.get(name) or ModelLimitSpec()
-            limits = self.models[name] = ModelLimits(
+            limits = self.models[name] = limits_of(
                 self.clock,
                 name,
-                concurrency=min(self.concurrency, asked.concurrency or self.concurrency),
-                rates=RateLimits(asked.requests_per_minute, asked.tokens_per_minute),
+                self._asked.get(name) or ModelLimitSpec(concurrency=self.concurrency),
+                most=self.concurrency,
                 estimator=None if self._estimator is None else self._estimator(),
                 adapt=self._adapt,
+                endpoints=self.endpoints,
             )
             if self._last_sent is not None:
-                now = self.clock.monotonic()
-                limits.rates.sent_before(now - self._last_sent, now)
+                limits.sent_before(self.clock.monotonic() - self._last_sent, self.clock.monotonic())
         return limits
 
     def start(self, since_last_sent_s: float | None) -> None:
@@ -111,8 +113,9 @@ class Limiter:
         if since_last_sent_s is not None:
             now = self.clock.monotonic()
             self._last_sent = now - since_last_sent_s
-            for rates in (self.rates, *(limits.rates for limits in self.models.values())):
-                rates.sent_before(since_last_sent_s, now)
+            self.rates.sent_before(since_last_sent_s, now)
+            for limits in self.models.values():
+                limits.sent_before(since_last_sent_s, now)
 
     def expect(self, models: Collection[str]) -> None:
         """Rows are still to come for these models and no others: of the slots they are kept a few."""
@@ -122,8 +125,6 @@ class Limiter:
             limits.asked, limits.expected = limits.asked and limits.expected, limits.name in models
         if self.waiting:
             self._serve()
-
-    # -- asking -----------------------------------------------------------------------------------------------------
 
     def counts_tokens(self, model: str) -> bool:
         """Whether requests for this model must say what they count for."""
@@ -149,11 +150,9 @@ class Limiter:
         limited = self._closed or self.rates.in_force or self.hours is not None or limits.closed
         if limited or not free or limits.parked_until is not None or limits.paused_until:
             return None
-        if limits.rates.in_force or limits.in_flight >= limits.most:
+        if limits.rates.in_force or limits.in_flight >= limits.most or limits.outage.ongoing:
             return None
-        if limits.outage.ongoing or (len(self.models) > 1 and not self._shares(limits)):
-            return None
-        return self._grant(limits, row, weight)
+        return self._grant(limits, row, weight) if len(self.models) == 1 or self._shares(limits) else None
 
     async def acquire(self, model: str = "", row: int = 0, weight: TokenWeight | None = None) -> Lease:
         """Wait until everything is free at once: a slot, the pace, the tokens of `weight`. In order of arrival.
@@ -265,7 +264,8 @@ class Limiter:
         before, wait_s = self.hours.shut_s, self.hours.wait()
         if (passed_s := self.hours.shut_s - before) > 0:
             for limits in self.models.values():
-                limits.outage.pass_over(passed_s)
+                for one in (limits, *limits.members):
+                    one.outage.pass_over(passed_s)
         return wait_s
 
     def _grant(
@@ -277,11 +277,9 @@ class Limiter:
         self.in_flight += 1
         limits.in_flight += 1
         if limits.rates.in_force or self.rates.in_force:
-            amount = limits.amount(weight)
-            lease.grants = (limits.rates.take(amount, now), self.rates.take(amount, now))
-            lease.slice = None if limits.shared is None else limits.shared.take(amount, now)
-        if limits.outage.ongoing:
-            limits.outage.probing = lease.probe = True
+            lease.reserve(now)
+        if (where := lease.place or limits).outage.ongoing:
+            where.outage.probing = lease.probe = True
         return lease
 
     def adopt(self, model: str = "") -> Lease:
@@ -304,14 +302,14 @@ class Limiter:
 
     # -- learning from calls ----------------------------------------------------------------------------------------
 
-    def pause(self, model: str, seconds: float) -> None:
-        """Grant nothing for this model for the next `seconds`; a shorter pause never cuts a longer one."""
-        self.model(model).pause(seconds)
+    def pause(self, model: str, seconds: float, where: ModelLimits | None = None) -> None:
+        """Grant nothing for this model, perhaps at one address only; a shorter pause never cuts a longer one."""
+        (where or self.model(model)).pause(seconds)
         self._serve()  # whoever stood behind it for the job's budgets may go
 
     def record_success(self, lease: Lease) -> None:
         """The provider took a call: an outage is over, and there may be room for more calls in flight."""
-        if lease.model.answered(lease.granted_at):
+        if lease.where.answered(lease.granted_at):
             self._serve()
 
     def take_back(
@@ -328,7 +326,7 @@ class Limiter:
         if not lease.open:
             return
         lease.open = False
-        limits = lease.model
+        limits = lease.place or lease.model
         if lease.probe:
             limits.outage.probing = False
         # While the slot still counts: the cap is measured by how many calls were there, this one among them.
@@ -336,15 +334,17 @@ class Limiter:
             limits.answered(lease.granted_at)
         elif observed != "nothing":
             limits.failed(lease.row, lease.granted_at, observed, why)
-        limits.in_flight -= 1
+        lease.model.in_flight -= 1
         self.in_flight -= 1
-        if lease.weight is not None and (used := limits.used(lease, usage)) is not None:
+        if lease.place is not None:
+            limits.in_flight -= 1
+        if lease.weight is not None and (used := lease.model.used(lease, usage)) is not None:
             lease.settle(used)
         if self.waiting:
             self._serve()
 
-    def observe_headers(self, model: str, headers: LimitHeaders) -> None:
-        """Obey the rate-limit headers of an answer of this model."""
-        self.model(model).observe_headers(headers)
+    def observe_headers(self, model: str, headers: LimitHeaders, where: ModelLimits | None = None) -> None:
+        """Obey the rate-limit headers of an answer of this model, perhaps at one address only."""
+        (where or self.model(model)).observe_headers(headers)
         if self.waiting:
             self._serve()

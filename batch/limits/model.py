@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from batch.core.clock import Clock, describe
 from batch.core.logs import logger
@@ -22,6 +22,9 @@ from batch.limits.outage import LONGEST_WHY, MAX_PARK_S, Observation, OutageDete
 from batch.limits.rates import RateLimits, pause_of
 from batch.limits.shared import MANY, SharedLimits
 from batch.limits.tokens import TokenEstimator, TokenWeight
+
+if TYPE_CHECKING:
+    from batch.limits.endpoints import EndpointLimits
 
 TOLD_S: Final = 1.0
 """A silence that is shorter is told without its length: it has only just been noticed."""
@@ -79,6 +82,10 @@ class ModelLimits:
         self._adapt = adapt
         self._poll_error: str | None = None
 
+    def sent_before(self, seconds: float, now: float) -> None:
+        """Continue the windows of another process, whose last request left `seconds` before `now`."""
+        self.rates.sent_before(seconds, now)
+
     # -- what it counts for, and whether it may go --------------------------------------------------------------------
 
     def weight(self, messages: Iterable[Message], parameters: Mapping[str, Any]) -> TokenWeight | None:
@@ -91,7 +98,7 @@ class ModelLimits:
 
     def used(self, lease: Lease, usage: Usage | None) -> float | None:
         """How many tokens a call counted for in the end, and learn from it; None when its reservation stays."""
-        nothing = lease.slice is None and lease.grants == (None, None)
+        nothing = lease.slice is None and not any(lease.grants)
         if nothing or lease.weight is None or self.estimator is None:
             return None
         if usage is None or not usage.total_tokens:
@@ -128,11 +135,22 @@ class ModelLimits:
             self.paused_until = 0.0
         return max(0.0, self.paused_until - now)
 
+    def silent_for(self, now: float) -> float:
+        """The seconds since the provider answered; 0 while it does."""
+        return self.outage.silent_for(now)
+
     def close(self) -> None:
         """Take no new sends; wake everybody who waits for one."""
         self.closed = True
         for waiter in self.queue:
             waiter.wake()
+
+    members: Sequence[EndpointLimits] = ()
+    """The addresses it is asked at, where there are several."""
+
+    def choose(self, weight: TokenWeight | None) -> EndpointLimits | None:  # noqa: ARG002 - there is one address
+        """Where the next call goes; None where there is one address."""
+        return None
 
     # -- what calls teach ---------------------------------------------------------------------------------------------
 

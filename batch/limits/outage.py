@@ -119,6 +119,11 @@ class OutageDetector:
             self._next_probe_at = now + self._interval_s
         return self.ongoing
 
+    @property
+    def failing(self) -> bool:
+        """Whether calls have failed since the last answer."""
+        return self._failures > 0
+
     def pass_over(self, seconds: float) -> None:
         """Leave out a time in which nobody was asked."""
         if self._silent_since is not None:

@@ -20,11 +20,11 @@ from batch.core.logs import logger
 from batch.limits import poolfile
 from batch.limits.pool import AHEAD_S, LATE_S, Member, Pool
 from batch.limits.poolfile import PoolFile
+from batch.limits.rates import RateLimits
 from batch.limits.tokens import LIMIT_S, Grant
 
 if TYPE_CHECKING:
     from batch.limits.model import ModelLimits
-    from batch.limits.rates import RateLimits
 
 VISIT_S: Final = 0.5
 AGAIN_S: Final = 0.02
@@ -45,7 +45,7 @@ class SharedLimits:
         file: of the budget.
         clock: where time comes from; its monotonic seconds are those of the machine.
         limits: of the model, as this job has them; they are told what the others leave.
-        job_rates: those of the whole job.
+        job_rates: those of the whole job; None where they are not declared for this key.
         job: its name, for the others.
         concurrency: the calls in flight that the job declares for the model; None where it declares none.
         boot: the start of this machine.
@@ -61,7 +61,7 @@ class SharedLimits:
         clock: Clock,
         limits: ModelLimits,
         *,
-        job_rates: RateLimits,
+        job_rates: RateLimits | None,
         job: str,
         concurrency: int | None,
         boot: str | None = None,
@@ -69,7 +69,7 @@ class SharedLimits:
         self._file = file
         self._clock = clock
         self._limits = limits
-        self._job_rates = job_rates
+        self._job_rates = job_rates or RateLimits(None, None)
         self._job = job
         self._concurrency = concurrency
         self._boot = poolfile.boot_id() if boot is None else boot

@@ -18,6 +18,11 @@ from batch.limits.rates import RateLimits
 from batch.limits.shared import VISIT_S, SharedLimits
 
 
+def remote(state: Path) -> str | None:
+    """The kind of file system of a state folder on another machine, where no limits are shared; else None."""
+    return poolfile.remote(state / poolfile.FOLDER)
+
+
 class Sharing:
     """All shared budgets of one run: joined before it sends, kept up while it does, left at its end.
 
@@ -36,19 +41,18 @@ class Sharing:
         self.budgets: list[SharedLimits] = []
 
     def join(
-        self, limits: ModelLimits, parts: tuple[str, ...], *, job_rates: RateLimits, concurrency: int | None
+        self, limits: ModelLimits, parts: tuple[str, ...], *, job_rates: RateLimits | None, concurrency: int | None
     ) -> None:
         """Have the limits of one model be shared with all jobs that ask the same.
 
         Args:
             limits: of the model.
             parts: the address, a hash of the key, and the model: who has the same shares the budget.
-            job_rates: those of the whole job.
+            job_rates: those of the whole job; None where they are not declared for this key.
             concurrency: the calls in flight that the job declares for the model; None where it declares none.
         """
         if self._folder is None:
-            self._alone("the environment names no place for it")
-            return
+            return  # a program that names no place for it has asked for nothing
         if (kind := poolfile.remote(self._folder)) is not None:
             self._alone(f"{self._folder} lies on another machine ({kind})")
             return

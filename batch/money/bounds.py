@@ -9,7 +9,7 @@ each message, which the service puts around it. An answer has at most `max_token
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +80,34 @@ def most_of(
     """
     lengths = {"prompt_tokens": size.prompt, "completion_tokens": size.completion or 0}
     return prices.bound(provider, model, at_us, **lengths, tier=tier, lane=lane)
+
+
+def dearest(
+    prices: Sequence[Prices],
+    currency: str,
+    provider: str,
+    model: str,
+    size: CallSize,
+    *,
+    at_us: int,
+    lane: Lane,
+    tier: str | None,
+) -> Charge | None:
+    """The most that a call can cost at any of several addresses; None where one of them has no price for it.
+
+    Args:
+        prices: the price lists, one for each address.
+        currency: a price in another one is none.
+        provider: whose list counts.
+        model: who is asked.
+        size: of the request.
+        at_us: when it is sent.
+        lane: how it travels.
+        tier: what the request asks for as `service_tier`.
+    """
+    charges = [most_of(one, provider, model, size, at_us=at_us, lane=lane, tier=tier) for one in prices]
+    known = [charge for charge in charges if charge is not None and charge.currency == currency]
+    return max(known, key=lambda charge: charge.cost) if len(known) == len(charges) else None
 
 
 def most_tokens(parameters: Mapping[str, Any]) -> int | None:

@@ -59,6 +59,7 @@ RESULTS: Final = (
     Column("model_asked", TEXT, "outcome"),
     Column("model", TEXT, "outcome"),
     Column("lane", TEXT, "outcome"),
+    Column("endpoint", TEXT, "outcome"),
     Column("fingerprint", TEXT, "made"),
     Column("deduplicated_from", TEXT, "outcome"),
     Column("error_kind", TEXT, "outcome"),
@@ -85,6 +86,7 @@ CALLS: Final = (
     Column("sample", _INT, "call"),
     Column("purpose", TEXT, "call"),
     Column("provider", TEXT, "call"),
+    Column("endpoint", TEXT, "call"),
     Column("lane", TEXT, "call"),
     Column("state", TEXT, "call"),
     Column("http_status", _INT, "call"),
@@ -145,6 +147,7 @@ RESULT_TEXTS: Final = {
     "model_asked": "The model asked for.",
     "model": "The model that answered, as the provider names it.",
     "lane": "How the requests travelled, the last of them where two lanes did: sync, stream, task or bulk.",
+    "endpoint": "Which of several addresses was asked last (model.endpoints); null where the job has one.",
     "fingerprint": "A hash of what was asked. A row is asked again when it changes.",
     "deduplicated_from": "The row_id of the row that was asked and whose answer this one shares (prompt.dedupe); "
     "null of a row that was asked itself.",
@@ -200,6 +203,8 @@ CALL_TEXTS: Final = {
     "escalate: because of that another model was asked. sample: the first call of another asking of the row. Null in "
     "calls of older versions.",
     "provider": "Who was asked.",
+    "endpoint": "Which of several addresses it went to (model.endpoints); null where the job had one, and in calls of "
+    "older versions.",
     "lane": "How it travelled: sync, stream, task or bulk.",
     "state": "answered: a reply came. refused: the provider said no. failed: it never left, or its task failed. "
     "unknown: it left and no answer came, so it may have been billed.",

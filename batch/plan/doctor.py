@@ -24,10 +24,11 @@ from batch.core import openfiles, redaction, statefolder
 from batch.core.errors import BatchError, OutputError
 from batch.http import environment
 from batch.job.job import Job
-from batch.limits import sockets
+from batch.limits import sharing, sockets
 from batch.output import place
 from batch.output.folder import OutputFolder
-from batch.plan import preflight
+from batch.plan import addressing, preflight
+from batch.providers.pool import resolve_all
 from batch.providers.registry import Endpoint, key_names
 
 State = Literal["ok", "look", "stop"]
@@ -124,13 +125,39 @@ def of_job(job: Job, environ: Mapping[str, str], endpoint: Endpoint | None) -> I
         yield Finding("job", "ok", f"{job.name}: nothing in it stops a run")
 
 
+def endpoints_of(job: Job, environ: Mapping[str, str]) -> list[tuple[Endpoint | None, Finding]]:
+    """Where the job's requests go, each with its key; None where one is missing or wrong, as its finding says."""
+    if not job.model.endpoints:
+        return [endpoint_of(job, environ)]
+    faults: list[str] = []
+    found = resolve_all(job.model, job.provider, folder=job.folder, environ=environ, faults=faults)
+    told: list[tuple[Endpoint | None, Finding]] = []
+    for name, endpoint in found.items():
+        try:
+            environment.check(endpoint.base_url)
+        except BatchError as exc:
+            told.append((None, _wrong(exc)))
+            continue
+        _, finding = _key_of(endpoint)
+        told.append((endpoint, msgspec.structs.replace(finding, text=f"{name}: {finding.text}")))
+    return told + [(None, _wrong(fault)) for fault in faults]
+
+
 def endpoint_of(job: Job, environ: Mapping[str, str]) -> tuple[Endpoint | None, Finding]:
     """Where the job's requests go, with its key; None where one of them is missing or wrong, as the finding says."""
     try:
-        endpoint = preflight.endpoint_of(job, environ)
+        endpoint = addressing.endpoint_of(job, environ)
     except BatchError as exc:
-        text = str(exc)
-        return None, Finding(next(area for begin, area in _BEGINNINGS if begin in text), "stop", text)
+        return None, _wrong(exc)
+    return _key_of(endpoint)
+
+
+def _wrong(exc: object) -> Finding:
+    text = str(exc)
+    return Finding(next(area for begin, area in _BEGINNINGS if begin in text), "stop", text)
+
+
+def _key_of(endpoint: Endpoint) -> tuple[Endpoint, Finding]:
     if endpoint.key_origin is None:
         return endpoint, Finding("key", "ok", "built in" if endpoint.service.built_in_key else "none is sent")
     source = endpoint.key_source
@@ -204,6 +231,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _state(environ: Mapping[str, str]) -> Finding:
     folder = statefolder.folder(environ)
     reason = _unwritable(folder)
+    if reason is None and (kind := sharing.remote(folder)) is not None:
+        way_out = f"Name one on this machine in {statefolder.VARIABLE}, and jobs of one key share their limits."
+        return Finding("state", "look", f"{folder}: lies on another machine ({kind})", way_out)
     if reason is None:
         return Finding("state", "ok", str(folder))
     way_out = f"Give yourself the rights, or name another folder in {statefolder.VARIABLE}: budgets of a day need it."

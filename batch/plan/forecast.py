@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from batch.core.clock import MICROSECONDS, Clock
-from batch.job.job import LimitSpec, ModelLimitSpec
+from batch.job.endpointspec import ModelLimitSpec
+from batch.job.job import LimitSpec
 from batch.limits.hours import Hours
 from batch.plan import pricing, spending
 from batch.plan.preflight import CheckedJob

@@ -16,9 +16,8 @@ import pyarrow as pa
 
 from batch.core import canonical, redaction, statefolder
 from batch.core.clock import Clock
-from batch.core.errors import BatchError, InputError, JobError, RefusedToStart
+from batch.core.errors import InputError, JobError, RefusedToStart
 from batch.core.records import Lane
-from batch.http import environment
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
@@ -28,12 +27,12 @@ from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import place, tables
 from batch.output.folder import OutputFolder
-from batch.plan import budgeting, kept, labelling, timely, tooling
+from batch.plan import addressing, budgeting, kept, labelling, timely, tooling
 from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.inserts import ROW
 from batch.prompts.variants import Variants
-from batch.providers.registry import Endpoint, find, key_source, resolve
+from batch.providers.registry import Endpoint, find
 from batch.providers.service import Service
 from batch.tools.confinement import Confinement
 from batch.tools.registry import ToolSet
@@ -77,6 +76,10 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """How rows are asked for their labels; None where none is wanted."""
     label_columns: pa.Schema = pa.schema([])
     """The columns of labels, those of earlier runs included."""
+    endpoints: dict[str, Endpoint] = {}
+    """The addresses by name, where there are several; the first is `endpoint`."""
+    prices_at: dict[str, Prices] = {}
+    """What counts at each of them: a provider may bill otherwise at another host."""
     state: Path | None = None
     """The folder of what the jobs of this user share; None where the environment names no place for it."""
 
@@ -153,7 +156,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
     place.require(folder, job=job.folder)
     types, old_inputs, old_labels = kept.kept_columns(folder, job)
     faults: list[str] = []
-    endpoint = _endpoint(job, environ, faults)
+    endpoint, endpoints = addressing.endpoints_of(job, environ, faults)
     prices = _prices(job, endpoint, prices_file, faults)
     tools, confinement = tooling.prepare(job, environ, faults)
     labels = labelling.schema_of(job, faults)
@@ -180,9 +183,8 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         raise JobError(faults, where=job.where)
     needed = set(inputs.names) | variants.columns
     spilled = tuple(name for name in source.schema.names if name in needed or name == "input_rest")
-    rows = source.rows
     kept_types = {**(types or {}), **source.types}
-    found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, rows, spilled, kept_types)
+    found = (job, folder, source, variants, tools, endpoint, prices, inputs, schema, source.rows, spilled, kept_types)
     asking = labelling.asking_of(job, labels, endpoint.service, variants) if labels is not None else None
     doubts = labelling.doubts(job, asking, variants) if asking is not None else ()
     return CheckedJob(
@@ -195,6 +197,8 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         most_calls=sockets.calls(job.limits.concurrency),
         changed_tools=tuple(tooling.changed(tools, folder)),
         confinement=confinement,
+        endpoints=endpoints,
+        prices_at={name: _prices(job, one, prices_file, []) or prices for name, one in endpoints.items()},
         state=statefolder.named(environ),
     )
 
@@ -217,38 +221,6 @@ def kept_meta(checked: CheckedJob) -> dict[str, bytes | str]:
         tooling.TOOLS: msgspec.json.encode(checked.tools.sources()).decode(),
         tables.LABELS: checked.label_columns.serialize().to_pybytes(),
     }
-
-
-def endpoint_of(job: Job, environ: Mapping[str, str]) -> Endpoint:
-    """Where the requests of a job go, and with which key.
-
-    Raises:
-        RefusedToStart: the provider, its address or the key is missing or wrong, or the way there.
-    """
-    endpoint = resolve(
-        job.model.provider,
-        base_url=job.model.base_url,
-        api_key_env=job.model.api_key_env,
-        environ=environ,
-        key_form=job.model.key_form,
-        tables=job.provider,
-        source=key_source(job.model, job.provider, job.folder),
-    )
-    environment.check(endpoint.base_url)
-    return endpoint
-
-
-def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoint | None:
-    try:
-        endpoint = endpoint_of(job, environ)
-    except BatchError as exc:
-        faults.append(str(exc))
-        return None
-    for lane in job.model.lanes:
-        if lane not in endpoint.dialect.lanes and not job.model.decides:
-            lanes = ", ".join(sorted(endpoint.dialect.lanes))
-            faults.append(f'model.lane = "{lane}": provider {job.model.provider} has no such lane; it has {lanes}')
-    return endpoint
 
 
 def _auto(job: Job, endpoint: Endpoint) -> list[str]:

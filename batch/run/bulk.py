@@ -203,7 +203,7 @@ class Bulk:
             wave=wave.number,
             run=self._run,
             model=wave.model,
-            base_url=self._context.base_url,
+            base_url=self.gathering.next_place(wave.model),
             state=BUILT,
             lines=len(wave.calls),
             size=wave.size,

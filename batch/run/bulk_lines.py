@@ -212,6 +212,8 @@ class Lines:
         if call is None:
             return
         call.batch_id = batch_id
+        if (target := self._exchange.target(wave.base_url)).name is not None:
+            call.target, row.endpoint = target, target.name
         self.holds.hand_over(wave.wave, row, call)
         self._schedule.come_back(row)
         result = masked_result(self._deadline.renamed(wave, back.result))

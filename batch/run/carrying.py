@@ -146,7 +146,7 @@ class Carrier:
 
     async def _created(self, work: WaveWork, batch: Batch) -> None:
         work.went_well()
-        self._context.evidence.record_answer(work.wave.model)
+        self._exchange.target(work.wave.base_url).evidence.record_answer(work.wave.model)
         await self._advance(work, "bulk.created", state=CREATED, batch_id=batch.id, told=self._told(batch))
         logger().info("batch_created", wave=work.wave.wave, batch=batch.id, lines=work.wave.lines)
 

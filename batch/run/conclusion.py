@@ -17,6 +17,7 @@ from batch.labels.samples import SAMPLE
 from batch.prompts import conversation, steps
 from batch.prompts.judging import judge
 from batch.run.deadlines import Deadlines
+from batch.run.elsewhere import leave
 from batch.run.experience import Experience
 from batch.run.outcomes import outcome_of
 from batch.run.schedule import Schedule
@@ -27,6 +28,7 @@ from batch.submit.attempt import CallContext
 from batch.submit.bulk import STAYS
 from batch.submit.overtime import outlasted
 from batch.submit.rows import OpenCall, Row
+from batch.submit.targets import Target
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -125,44 +127,48 @@ class Conclusion:
         now = self._context.clock.monotonic()
         hours = self._context.limiter.hours
         asked_s = now if hours is None else now - hours.shut_s  # outside its hours nobody turns a row away
-        model = row.model
-        outage = self._context.limiter.model(model).outage
+        model, target = row.model, call.target or self._context.target
+        limits = self._context.limiter.model(model)
         decision = retry.decide(
             failure,
             row.history,
             max_attempts=self._settings.max_attempts,
             chance=self._chance,
             now=asked_s,
-            silent_s=outage.silent_for(now),
+            silent_s=limits.silent_for(now),
             last_ones=not self._schedule.of(model).has_unstarted,
-            standing=self._standing(row, failure),
+            standing=self._standing(row, call, failure),
         )
+        if call.lease.place is not None:
+            decision = leave(limits.members, call.lease.place, failure, decision)
         if call.lane == "bulk":
             decision = self._after_batch(row, failure, decision, last=last)
         if failure.wrong_address and decision.action == "stop":
             # Not the service: nothing was bought there, whatever a 200 looks like.
             result = failure = msgspec.structs.replace(failure, answered=True)
         if decision.pause_s:
-            self._context.limiter.pause(model, decision.pause_s)
+            self._context.limiter.pause(model, decision.pause_s, call.lease.place)
         if decision.action == "fail":
             if not decision.retryable and outlasted(failure):
                 failure = never_in_time(failure, self._context.overtime.times(row.pending) + 1)
-            elif failure.code == NO_SUCH_PATH and not self._context.evidence.address_answered:
-                likelier = self._settings.likelier_url
-                failure = nothing_there(failure, base_url=self._context.base_url, likelier=likelier)
+            elif failure.code == NO_SUCH_PATH and not target.evidence.address_answered:
+                likelier = self._likelier(target)
+                failure = nothing_there(failure, base_url=target.base_url, likelier=likelier)
             settle = conversation.after_failure(failure, retryable=decision.retryable)
             self.close(row, call, result, settle, decision=decision)
             return
         self._context.book(row, call, result, decision=decision)
         if decision.action in ("park", "stop"):
-            self.stop(failure, silent_s=outage.silent_for(now), only=model if decision.action == "park" else None)
+            only = model if decision.action == "park" else None
+            self.stop(failure, silent_s=limits.silent_for(now), only=only, target=target)
             self._schedule.done(row)
             return
         moves = call.lane == "bulk" and self._settings.lane_of(row) != "bulk"
         row.history = retry.History() if moves else row.history.after(decision, asked_s)
         # What goes into a batch takes nothing from calls that are answered at once, so it need not leave one by one;
         # and what a batch did not do says nothing of whether the provider answers such calls.
-        turn_s = 0.0 if "bulk" in (call.lane, self._settings.lane_of(row)) else outage.retry_wait(now)
+        bulk = "bulk" in (call.lane, self._settings.lane_of(row))
+        turn_s = 0.0 if bulk else call.lease.where.outage.retry_wait(now)
         self.wait(row, max(decision.wait_s, turn_s))
 
     def _after_batch(self, row: Row, failure: Failure, decision: retry.Decision, *, last: bool) -> retry.Decision:
@@ -175,21 +181,34 @@ class Conclusion:
             return msgspec.structs.replace(decision, action="again", wait_s=0.0, counted=False, once=None)
         return msgspec.structs.replace(decision, action="fail", retryable=True) if last else decision
 
-    def _standing(self, row: Row, failure: Failure) -> retry.Standing:
+    def _likelier(self, target: Target) -> str | None:
+        return self._settings.likelier_url if target.name is None else target.likelier_url
+
+    def _standing(self, row: Row, call: OpenCall, failure: Failure) -> retry.Standing:
         """What is known of the key, the model and the address; a refusal that may be theirs is counted by row."""
-        evidence, model = self._context.evidence, row.model
+        evidence, model = (call.target or self._context.target).evidence, row.model
         refused = evidence.record_refusal(model, row.work_id) if failure.verdict == "row_or_key" else 0
         overtime = self._context.overtime.times(row.pending) if outlasted(failure) else 0
         return retry.Standing(evidence.address_answered, evidence.model_answered(model), refused, overtime)
 
-    def stop(self, failure: Failure, *, silent_s: float = 0.0, only: str | None = None) -> None:
-        """The provider refused the key or the money, or answers nobody: no more sends, or none to `only` this model."""
+    def stop(
+        self, failure: Failure, *, silent_s: float = 0.0, only: str | None = None, target: Target | None = None
+    ) -> None:
+        """The provider refused the key or the money, or answers nobody: no more sends, or none to `only` this model.
+
+        Args:
+            failure: the last one.
+            silent_s: for how long nobody was answered.
+            only: the model that is asked no more; None for all.
+            target: where it was asked last; None for the first address.
+        """
+        target = target or self._context.target
         asked = failure.retry_after_s if only is not None and silent_s <= 0 else None
         until = None if asked is None else moment(self._context.clock.now_us(), asked)
         fault = provider_stop(
             failure,
-            base_url=self._context.base_url,
-            likelier=self._settings.likelier_url,
+            base_url=target.base_url,
+            likelier=self._likelier(target),
             silent_s=silent_s,
             until=until,
         )

@@ -69,6 +69,10 @@ class Gathering:
         """Where the file of a wave lies."""
         return self._folder / f"wave-{number:05d}.jsonl"
 
+    def next_place(self, model: str) -> str:
+        """Where the next batch of a model goes, as the ledger keeps it."""
+        return self._exchange.next_target(model).stored
+
     @property
     def empty(self) -> bool:
         """Whether no line waits to be sent."""

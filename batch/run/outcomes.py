@@ -77,5 +77,6 @@ def outcome_of(
         labelling=settle.labelling,
         confidence=settle.confidence,
         keeps_answer=settle.keeps_answer,
+        endpoint=row.endpoint,
         latency_ms=None if row.left_at is None else int((ended[1] - row.left_at) * 1000),
     )

@@ -29,6 +29,7 @@ from batch.submit.attempt import CallContext
 from batch.submit.bulk import STAYS
 from batch.submit.results import ENDED, STOPPED
 from batch.submit.rows import OpenCall, Row
+from batch.submit.targets import target_at
 from batch.tools.execute import Executor
 
 DIED: Final = Failure(
@@ -250,6 +251,13 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext, lease: Lea
     call.started = context.clock.monotonic()
     call.earlier_s = _since(journaled, context)
     call.task_id = journaled.task
-    call.base_url = journaled.base_url
+    if journaled.base_url is not None:
+        target = target_at(journaled.base_url, context.targets, context.target)
+        call.base_url = target.base_url
+        if target.name is not None:
+            call.target, row.endpoint = target, target.name
+            place = next((one for one in call.lease.model.members if one.endpoint == target.name), None)
+            if place is not None:
+                call.lease.put(place)
     call.late = bool(journaled.late)
     return call

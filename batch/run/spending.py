@@ -49,7 +49,7 @@ def purse_of(checked: CheckedJob, run: str, clock: Clock) -> Purse | None:
         return None
     spec = budget.spec
     shared = spec.per_day is not None or bool(spec.grants)
-    return Purse(
+    purse = Purse(
         spec,
         provider=checked.job.model.provider,
         prices=checked.prices,
@@ -59,6 +59,8 @@ def purse_of(checked: CheckedJob, run: str, clock: Clock) -> Purse | None:
         run=run,
         packs=[msgspec.structs.replace(pack) for pack in budget.packs],
     )
+    purse.prices = list(checked.prices_at.values()) or purse.prices
+    return purse
 
 
 def held_up(purse: Purse | None, row: Row) -> Failure | BudgetReached | None:

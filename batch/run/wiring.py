@@ -31,6 +31,7 @@ from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
 from batch.plan.preflight import CheckedJob
+from batch.run.addresses import shared_budgets, targets_of
 from batch.run.adoption import Adoption
 from batch.run.batching import Between, bulk_of
 from batch.run.bulk import Bulk
@@ -45,7 +46,6 @@ from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.settings import settings_of
-from batch.run.sharing import shared_budgets
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -114,6 +114,7 @@ def wire(
     books = _books(checked, state, reader, ledger, learner=learning.learner)
     ids = CallIds(reader.runs()[0].run, reader.next_number("call"))
     context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids)
+    context.spread(targets_of(checked, context.evidence))
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
     turns, in_doubt = _tool_turns(checked, tools, reader, ledger), Effects(reader, ledger).in_doubt
@@ -124,8 +125,7 @@ def wire(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
     )
     waiting = partial(Copies, ledger, state=state, schedule=schedule, clock=clock, request_of=request_of)
-    copies = _copies(checked, stack, waiting, beside)
-    if copies is not None:
+    if (copies := _copies(checked, stack, waiting, beside)) is not None:
         intake.share(copies)
     early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
     bulk = bulk_of(checked, start, options, stack, beside=Between(ledger, resumer, context, schedule, state))
@@ -169,17 +169,19 @@ def _copies(checked: CheckedJob, stack: ExitStack, waiting: Callable[..., Copies
 
 
 def _limiter(checked: CheckedJob, clock: Clock) -> Limiter:
-    limits = checked.job.limits
-    return Limiter(
+    limits, counts, carried = checked.job.limits, checked.endpoint.dialect.counts, checked.carried
+    limiter = Limiter(
         clock,
         concurrency=checked.most_calls,
         requests_per_minute=limits.requests_per_minute,
         tokens_per_minute=limits.tokens_per_minute,
         models=limits.model,
-        estimator=_estimators(checked),
+        estimator=lambda: TokenEstimator(counts, carried=carried),
         adapt=limits.adapt,
         hours=Hours(clock, limits.hours) if limits.hours else None,
     )
+    limiter.endpoints = checked.job.model.endpoints
+    return limiter
 
 
 def _schedule(checked: CheckedJob, feeders: Collection[str], limiter: Limiter, clock: Clock) -> Schedule[Row]:
@@ -262,12 +264,6 @@ def _feeders(checked: CheckedJob, stack: ExitStack) -> dict[str, Feeder]:
         )
         for model, names in variants.items()
     }
-
-
-def _estimators(checked: CheckedJob) -> Callable[[], TokenEstimator]:
-    """What makes the estimator of one model."""
-    carried = checked.carried
-    return lambda: TokenEstimator(checked.endpoint.dialect.counts, carried=carried)
 
 
 def _books(

@@ -81,7 +81,7 @@ def bound(context: CallContext, row: Row, call: OpenCall) -> Bound | None:
     if size is None or not size.known:
         return None
     charge = bounds.most_of(
-        context.prices,
+        (call.target or context.target).prices,
         context.policy.provider,
         call.model,
         size,

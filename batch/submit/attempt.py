@@ -7,7 +7,7 @@ fall. The lanes say only what is sent and read. What follows from a result is sa
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -33,6 +33,7 @@ from batch.submit.policy import Policy
 from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, bounded, failure_of, overdue, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
+from batch.submit.targets import Target
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
@@ -74,6 +75,9 @@ class CallContext:
         self.policy = policy
         self.dialect = dialect
         self.base_url = base_url
+        self.target = Target(dialect, base_url, books.prices, books.evidence)
+        """Where calls go; the first of several."""
+        self.targets: dict[str | None, Target] = {None: self.target}
         self.ledger = books.ledger
         self.limiter = limiter
         self.clock = clock
@@ -91,6 +95,11 @@ class CallContext:
         """Tasks whose ids are saved and whose results have not come."""
         self._clients: dict[str, Client] = {}
         self.client = self.client_for(base_url)
+
+    def spread(self, targets: Sequence[Target]) -> None:
+        """Have calls go to several addresses, the first of which is its own; none leaves it with that."""
+        if targets:
+            self.target, self.targets = targets[0], {one.name: one for one in targets}
 
     def request(self, row: Row) -> Request:
         """What the next turn of this row asks."""
@@ -173,6 +182,10 @@ class CallContext:
         )
         row.next_attempt = attempt + 1
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
+        if lease.place is not None:
+            call.target = self.targets[lease.place.endpoint]
+            call.base_url, row.endpoint = call.target.base_url, call.target.name
+            self.ledger.goes_to(number, call.target.stored)
         return call
 
     def leaves(self, row: Row, call: OpenCall) -> None:
@@ -214,12 +227,13 @@ class CallContext:
         if self.wire_log is not None:
             self._tell(call, outgoing, result, stream)
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
-            self.limiter.observe_headers(call.model, said)
+            self.limiter.observe_headers(call.model, said, call.lease.place)
         return result
 
-    def carry(self, _: Row, __: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Coroutine[Any, Any, Incoming]:
+    def carry(self, _: Row, call: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Coroutine[Any, Any, Incoming]:
         """Have one request go and its answer come, as `http.client` does; a fleet has another process do it."""
-        return self.client.exchange(outgoing, stream=stream)
+        client = self.client if call.target is None else self.client_for(call.target.base_url)
+        return client.exchange(outgoing, stream=stream)
 
     def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:
         """The result, unless it names another call of this folder: a proxy swapped two answers, and ours is unknown.
@@ -281,26 +295,28 @@ class CallContext:
             result: what came of it.
             decision: what was decided after a failed attempt; None for one that we ended ourselves.
             reply: the reply to go on from, journaled when the conversation goes on.
-            outcome: what the row settles with. Its sums are the row's own, so this call is counted in them, too.
+            outcome: what the row settles with. Its sums are the row's own: this call is counted in them.
             hold: keep the task id beyond the row's outcome, to be polled first when the row comes again.
         """
         record = record_of(
             call,
             result,
             provider=self.policy.provider,
-            prices=self.prices,
+            prices=(target := call.target or self.target).prices,
             now_us=self.clock.now_us() if outcome is None else outcome.settled_at_us,
             now=self.clock.monotonic(),
             decision=decision,
             asked_tier=row.request.parameters.get("service_tier"),
         )
+        if target.name is not None:
+            record = msgspec.structs.replace(record, endpoint=target.name)
         if record.usage is None and (bound := afford.bound(self, row, call)) is not None:
             record = bounded(record, bound)
         self.tasks -= call.task_id is not None
         observed: Observation = "answered" if isinstance(result, Reply) else "nothing"
         if isinstance(result, Reply):
-            if call.model not in self.evidence.answered:
-                self.evidence.record_answer(call.model)
+            if call.model not in target.evidence.answered:
+                target.evidence.record_answer(call.model)
             if self.overtime.counted:
                 self.overtime.clear(row.pending)
         elif not hold:
@@ -310,8 +326,8 @@ class CallContext:
             self.learner.answered(row.size, record)
             row.size = None
         step = None if reply is None else (row.work_id, call.turn, _encode_reply(reply))
-        settled = None if outcome is None else (row.work_id, outcome)
-        self.ledger.closed(call.number, record, reply=step, outcome=settled, hold=hold)
+        ended = None if outcome is None else (row.work_id, outcome)
+        self.ledger.closed(call.number, record, reply=step, outcome=ended, hold=hold)
         self._books.totals.add_call(record)
         if self.purse is not None and call.held is not None:
             self.purse.booked(record, call.held)

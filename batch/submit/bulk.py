@@ -26,6 +26,7 @@ from batch.providers.batch_files import Batch, BatchFiles
 from batch.submit.attempt import CallContext
 from batch.submit.results import failure_of, located
 from batch.submit.rows import Row
+from batch.submit.targets import Target, stored_parts, target_at
 
 FILE_BYTES: Final = 32 << 20
 """A file is closed before it is larger than this: while it is uploaded it lies in memory."""
@@ -157,6 +158,23 @@ class BatchExchange:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self.files = BatchFiles(context.dialect)
+        self._turns = 0
+
+    def next_target(self, model: str) -> Target:
+        """Where the next batch goes: to each address in turn, but for those that are out."""
+        members = self._context.limiter.model(model).members
+        names: list[str | None] = [one.endpoint for one in members if not one.out]
+        names = names or [*self._context.targets]
+        self._turns += 1
+        return self._context.targets[names[(self._turns - 1) % len(names)]]
+
+    def target(self, place: str) -> Target:
+        """Where the batch of a wave is, by what the wave has as its address."""
+        return target_at(place, self._context.targets, self._context.target)
+
+    def _files(self, place: str) -> BatchFiles:
+        target = self.target(place)
+        return self.files if target is self._context.target else BatchFiles(target.dialect)
 
     async def upload(self, wave: WaveRow, path: Path) -> str | Failure:
         """The id of the file of a wave, uploaded now.
@@ -174,18 +192,19 @@ class BatchExchange:
                 f"{path.name} is gone, or not as it was written: nothing of it was sent, and its rows go into another"
             )
             return Failure(kind="transport", verdict="retry", code=FILE_LOST, message=message, sent=False)
-        outgoing = self.files.upload(path.name, data)
+        files = self._files(wave.base_url)
+        outgoing = files.upload(path.name, data)
         del data
         incoming = await self._exchange(wave.base_url, outgoing)
         if isinstance(incoming, Failure):
             return incoming
-        result = self.files.read_upload(incoming)
+        result = files.read_upload(incoming)
         return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
     async def create(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave, made now of the file that was uploaded."""
         assert wave.file_id is not None
-        return await self._batch(wave, self.files.create(wave.file_id, metadata(wave)))
+        return await self._batch(wave, self._files(wave.base_url).create(wave.file_id, metadata(wave)))
 
     async def find(self, wave: WaveRow) -> Batch | Failure | None:
         """The batch of a wave whose creation may have been done unheard; None when there is none.
@@ -212,13 +231,13 @@ class BatchExchange:
             enough: whether nothing behind a batch need be read any more.
         """
         found: list[Batch] = []
-        after = None
+        after, files = None, self._files(base_url)
         for _ in range(_PAGES):
-            outgoing = self.files.page(after)
+            outgoing = files.page(after)
             incoming = await self._exchange(base_url, outgoing)
             if isinstance(incoming, Failure):
                 return incoming
-            page = self.files.read_page(incoming)
+            page = files.read_page(incoming)
             if isinstance(page, Failure):
                 return _refusal(page, base_url, outgoing)
             batches, more = page
@@ -229,18 +248,18 @@ class BatchExchange:
             if batches[-1].id == after:
                 return found  # the same page again: the service does not turn pages, and has shown what it shows
             after = batches[-1].id
-        message = f"{base_url}: the list of batches goes on after {_PAGES} pages"
+        message = f"{stored_parts(base_url)[0]}: the list of batches goes on after {_PAGES} pages"
         return Failure(kind="server", verdict="retry", code="endless_list", message=message)
 
     async def retrieve(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave as it stands."""
         assert wave.batch_id is not None
-        return await self._batch(wave, self.files.retrieve(wave.batch_id))
+        return await self._batch(wave, self._files(wave.base_url).retrieve(wave.batch_id))
 
     async def cancel(self, wave: WaveRow) -> Batch | Failure:
         """Tell the provider to cancel the batch of a wave; the batch as it stands then, which may take its time."""
         assert wave.batch_id is not None
-        return await self._batch(wave, self.files.cancel(wave.batch_id))
+        return await self._batch(wave, self._files(wave.base_url).cancel(wave.batch_id))
 
     async def download(self, wave: WaveRow, file_id: str, path: Path) -> Failure | None:
         """Bring a file of a wave to the disk; what is wrong, or None when it is whole.
@@ -248,13 +267,14 @@ class BatchExchange:
         Raises:
             StorageError: the disk refused.
         """
-        outgoing = self.files.content(file_id)
+        files = self._files(wave.base_url)
+        outgoing = files.content(file_id)
         try:
             path.parent.mkdir(exist_ok=True)
             with path.open("wb") as file:
                 taker = Download(file, self._context.clock, first_s=self._context.policy.call_timeout_s, idle_s=IDLE_S)
                 try:
-                    client = self._context.client_for(wave.base_url)
+                    client = self._context.client_for(self.target(wave.base_url).base_url)
                     incoming = await client.exchange(outgoing, stream=taker)
                 except WireError as exc:
                     if taker.fault is not None:
@@ -264,7 +284,7 @@ class BatchExchange:
                     raise taker.fault
         except OSError as exc:
             raise refused(path, exc) from exc
-        return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave.base_url, outgoing)
+        return None if taker.taken else _refusal(files.read_refusal(incoming), wave.base_url, outgoing)
 
     async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
         """The batch that a request about a wave is answered with."""
@@ -276,7 +296,7 @@ class BatchExchange:
 
     async def _exchange(self, base_url: str, outgoing: Outgoing) -> Incoming | Failure:
         try:
-            return await self._context.client_for(base_url).exchange(outgoing)
+            return await self._context.client_for(self.target(base_url).base_url).exchange(outgoing)
         except WireError as exc:
             return failure_of(exc)
 
@@ -287,7 +307,7 @@ def metadata(wave: WaveRow) -> dict[str, str]:
 
 
 def _refusal(failure: Failure, base_url: str, outgoing: Outgoing) -> Failure:
-    told: Failure = located(failure, base_url, outgoing.path)  # type: ignore[assignment]  # it gives back its kind
+    told: Failure = located(failure, stored_parts(base_url)[0], outgoing.path)  # type: ignore[assignment]  # it gives back its kind
     return msgspec.structs.replace(told, message=redact(told.message))
 
 

@@ -39,6 +39,12 @@ class Evidence:
         """Models of this process, so that the hot path makes no hash."""
         self._refused: dict[str, set[int]] = {}
 
+    def beside(self, base_url: str, key_digest: bytes) -> Evidence:
+        """What is known of another address or key of the same folder."""
+        other = Evidence(base_url, key_digest, kept=None, keep=self._keep)
+        other._kept = self._kept  # one list in the ledger, so one set
+        return other
+
     def record_answer(self, model: str) -> None:
         """A reply or an accepted task came for this model."""
         if model in self.answered:

@@ -24,7 +24,7 @@ from batch.core.errors import BudgetReached
 from batch.core.records import Call, Lane
 from batch.job.budgetspec import BudgetSpec
 from batch.ledger.totals import Totals
-from batch.money.bounds import CallSize, most_of
+from batch.money.bounds import CallSize, dearest
 from batch.money.pots import CALLS, Held, PotBook
 from batch.money.prices import Prices
 from batch.submit import reached
@@ -93,7 +93,8 @@ class Purse:
         self._begun: set[int] = set()
         self._days: dict[str, Slice] = {}
         self._provider = provider
-        self._prices = prices
+        self.prices = [prices]
+        """Those of each address that a call may go to."""
         self._clock = clock
         self._book = book
         self._run = run
@@ -197,8 +198,8 @@ class Purse:
         """
         if size is None:
             return 0, 0
-        charge = most_of(self._prices, self._provider, model, size, at_us=at_us, lane=lane, tier=tier)
-        return (charge.cost if charge is not None and charge.currency == self.currency else 0), size.tokens
+        charge = dearest(self.prices, self.currency, self._provider, model, size, at_us=at_us, lane=lane, tier=tier)
+        return (0 if charge is None else charge.cost), size.tokens
 
     def stale(self, held: Reserved) -> bool:
         """Whether a call waited so long since that it must ask again: for the price of now, or out of another day."""
@@ -240,8 +241,8 @@ class Purse:
         """The most a call can cost, in 10⁻¹² of the budget's currency; 0 where no money is counted."""
         if not self.currency:
             return 0
-        charge = most_of(self._prices, self._provider, model, size, at_us=now_us, lane=lane, tier=tier)
-        if charge is None or charge.currency != self.currency:
+        charge = dearest(self.prices, self.currency, self._provider, model, size, at_us=now_us, lane=lane, tier=tier)
+        if charge is None:
             raise BudgetReached(reached.without_price(self._provider, model, size, self.currency))
         return charge.cost
 

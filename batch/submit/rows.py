@@ -26,6 +26,7 @@ from batch.tokens.measure import Measure
 
 if TYPE_CHECKING:
     from batch.submit.polls import Watch
+    from batch.submit.targets import Target
 
 
 class Row:
@@ -42,6 +43,7 @@ class Row:
         "call",
         "conversation",
         "deadline_s",
+        "endpoint",
         "fault",
         "history",
         "left_at",
@@ -78,6 +80,8 @@ class Row:
         """The task of this row that the provider holds, to be polled."""
         self.replied: Reply | None = None
         """The reply whose tool calls are to be run."""
+        self.endpoint: str | None = None
+        """Where its last call went, of several addresses."""
         self.left_at: float | None = None
         """The monotonic moment at which its first call left; of a call of an earlier process it is reckoned back."""
         self.left_batches = False
@@ -137,6 +141,8 @@ class OpenCall(msgspec.Struct, eq=False):
     """How long it was under way before that, by the wall: the clock of another process is not ours."""
     exchange_began: float = 0.0
     """When its last exchange began, a poll too."""
+    target: Target | None = None
+    """Where it goes, of several addresses; None where there is one."""
     task_id: str | None = None
     batch_id: str | None = None
     """The batch that it was a line of."""

@@ -24,9 +24,10 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "stream")
-    outgoing = context.dialect.stream(context.sending(row), call.call_id)
+    target = call.target or context.target
+    outgoing = target.dialect.stream(context.sending(row), call.call_id)
     stream = context.streams(
-        context.dialect.folding(),
+        target.dialect.folding(),
         context.clock,
         first_s=context.policy.first_chunk_timeout_s,
         idle_s=context.policy.idle_timeout_s,
@@ -37,7 +38,7 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     if not stream.taken:
         if isinstance(incoming, Failure):
             return call, incoming
-        whole = located(masked_result(context.dialect.read_chat(incoming)), context.base_url, outgoing.path)
+        whole = located(masked_result(target.dialect.read_chat(incoming)), target.base_url, outgoing.path)
         return call, context.own(call, whole, incoming.headers)
     result = masked_result(stream.end(clean=not isinstance(incoming, Failure)))
     result = context.own(call, result, {} if isinstance(incoming, Failure) else incoming.headers)

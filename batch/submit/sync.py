@@ -17,10 +17,11 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "sync")
-    outgoing = context.dialect.chat(context.sending(row), call.call_id)
+    target = call.target or context.target
+    outgoing = target.dialect.chat(context.sending(row), call.call_id)
     incoming = await context.exchange(row, call, outgoing)
     failpoints.hit("answered.received")
     if isinstance(incoming, Failure):
         return call, incoming
-    result = located(masked_result(context.dialect.read_chat(incoming)), context.base_url, outgoing.path)
+    result = located(masked_result(target.dialect.read_chat(incoming)), target.base_url, outgoing.path)
     return call, context.own(call, result, incoming.headers)

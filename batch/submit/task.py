@@ -29,20 +29,21 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
         StorageError: the ledger cannot be written.
     """
     call = await context.start_call(row, "task")
-    outgoing = context.dialect.submit(context.sending(row), call.call_id)
+    target = call.target or context.target
+    outgoing = target.dialect.submit(context.sending(row), call.call_id)
     incoming = await context.exchange(row, call, outgoing)
     if isinstance(incoming, Failure):
         return call, incoming
-    result = located(masked_result(context.dialect.read_submit(incoming)), context.base_url, outgoing.path)
+    result = located(masked_result(target.dialect.read_submit(incoming)), target.base_url, outgoing.path)
     result = context.own(call, result, incoming.headers)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
-        context.evidence.record_answer(call.model)
+        target.evidence.record_answer(call.model)
         call.task_id = result.task_id
         context.tasks += 1
         call.request_id = result.request_id
-        call.base_url = context.base_url
-        context.ledger.accepted(call.number, result.task_id, context.base_url)
+        call.base_url = target.base_url
+        context.ledger.accepted(call.number, result.task_id, target.stored)
         row.call = call
         call.lease.taken()
         await context.ledger.committed()
@@ -56,8 +57,8 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     """
     assert call.task_id is not None
     call.polls += 1
-    client = context.client_for(call.base_url)
-    outgoing = context.dialect.poll(call.task_id)
+    client, dialect = context.client_for(call.base_url), (call.target or context.target).dialect
+    outgoing = dialect.poll(call.task_id)
     call.exchange_began = context.clock.monotonic()
     try:
         incoming = await client.exchange(outgoing)
@@ -71,7 +72,7 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     context.limiter.model(call.model).polled(None)
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
-    result = masked_result(context.dialect.read_poll(incoming))
+    result = masked_result(dialect.read_poll(incoming))
     _tell(context, call, result.kind if isinstance(result, Failure) and not about_the_task(result) else None)
     if not isinstance(result, Processing):
         own = context.own(call, result, incoming.headers)
@@ -111,7 +112,7 @@ def _foreign(call: OpenCall, failure: Reply | Failure) -> Failure | Processing:
 def _stops(context: CallContext, call: OpenCall, failure: Failure) -> bool:
     """Whether a refused poll is about the key or the address, so that no other would fare better."""
     if failure.verdict == "row_or_key":
-        return not context.evidence.model_answered(call.model)
+        return not (call.target or context.target).evidence.model_answered(call.model)
     return failure.verdict == "stop"
 
 

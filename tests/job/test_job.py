@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from batch.core.errors import JobError
-from batch.job.job import InputSpec, Job, LimitSpec, ModelLimitSpec, ModelSpec, OutputSpec, PromptSpec
+from batch.job.endpointspec import ModelLimitSpec
+from batch.job.job import InputSpec, Job, LimitSpec, ModelSpec, OutputSpec, PromptSpec
 from batch.job.labelspec import LabelSpec
 from batch.job.toolspec import ToolSpec
 from tests.support.jobtext import SOUND, faults, load
@@ -232,7 +233,7 @@ def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(fol
     del whole["output"]["publish_every_s"], whole["limits"]["model"], whole["labels"], whole["prices"]
     del whole["prompt"]["empty"], whole["prompt"]["dedupe"], whole["budget"], whole["limits"]["hours"]
     del whole["limits"]["max_spill"], whole["limits"]["deadline_s"], whole["limits"]["share"], whole["bulk"]
-    del whole["model"]["key_file"], whole["model"]["key_command"]
+    del whole["model"]["key_file"], whole["model"]["key_command"], whole["model"]["endpoints"]
     for name in ("delimiter", "hive_partitioning", "file_column"):
         del whole["input"][name]
     before = blake2b(msgspec.json.encode(whole, order="sorted"), digest_size=16).hexdigest()

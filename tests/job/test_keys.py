@@ -75,6 +75,8 @@ def test_the_example_of_a_key_is_taken_and_changes_something(name: str, tmp_path
         "model": {"provider": "vllm", "name": "m" if name == "model.name" else "glm-4", "base_url": "http://h"},
         "provider": {"mycorp": {"base_url": "http://h", "speaks": "glm"}},
     }
+    if name == "model.endpoints":
+        del values["model"]["base_url"]
     if name.startswith("tools.") and name not in {"tools.module", "tools.shipped"}:
         values["tools"] = {"module": "other.py"}
     if name in ("labels.reasks", "labels.escalate", "labels.samples", "labels.confidence", "labels.gold"):

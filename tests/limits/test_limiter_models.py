@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch.core.clock import HandClock
 from batch.core.records import LimitHeaders, Usage
-from batch.job.job import ModelLimitSpec
+from batch.job.endpointspec import ModelLimitSpec
 from batch.limits.holding import held_by
 from batch.limits.limiter import Limiter, LimiterClosed
 from batch.limits.tokens import TokenEstimator

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch.core.clock import HandClock
-from batch.job.job import ModelLimitSpec
+from batch.job.endpointspec import ModelLimitSpec
 from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from tests.support.hand import by_hand

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batch.core.clock import HandClock
-from batch.job.job import ModelLimitSpec
+from batch.job.endpointspec import ModelLimitSpec
 from batch.limits.limiter import Limiter
 from batch.limits.tokens import TokenEstimator
 from batch.limits.used import LimitUses

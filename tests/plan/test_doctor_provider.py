@@ -16,9 +16,9 @@ import pytest
 
 from batch.core.clock import Clock
 from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
+from batch.plan.addressing import endpoint_of
 from batch.plan.doctor import AREAS, Finding
 from batch.plan.doctor_provider import of_provider
-from batch.plan.preflight import endpoint_of
 from tests.support.stub import Stub, reply
 from tests.support.wire_fixtures import _no_proxy, anyio_backend, certificate, stub
 

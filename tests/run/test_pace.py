@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch.core.clock import HandClock
-from batch.job.job import ModelLimitSpec
+from batch.job.endpointspec import ModelLimitSpec
 from batch.limits.limiter import Limiter
 from batch.run.experience import Experience
 from batch.run.pace import USED, Pace

@@ -20,6 +20,7 @@ from batch.ledger.waves import LineCall, WaveRow
 from batch.providers import registry
 from batch.submit import bulk
 from batch.submit.bulk import BatchExchange, OpenWave, metadata
+from batch.submit.targets import Target
 from tests.support.stub import Stub, reply
 
 WAVE = WaveRow(
@@ -66,18 +67,21 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(tmp_path: Path) -
     assert caught.value.__cause__.errno in (errno.ENOTDIR, errno.EEXIST)
 
 
+def context_of(stub: Stub, **more: Any) -> Any:
+    """What an exchange of batches needs of a run at one address."""
+    dialect, _ = registry.dialect("glm", base_url=stub.url, key="id123456.secret456789")
+    nothing: Any = None
+    target = Target(dialect, WAVE.base_url, nothing, nothing)
+    return SimpleNamespace(dialect=dialect, target=target, targets={None: target}, **more)
+
+
 @pytest.mark.parametrize("size", [10, 60_000, 3_000_000])
 async def test_answers_for_which_the_disk_has_no_room_are_no_whole_file(stub: Stub, tmp_path: Path, size: int) -> None:
     """What came is cut off, however it came: lines that are missing in it would be bought again."""
     stub.answers = [reply(b"x" * size)]
     (tmp_path / "output.jsonl").symlink_to("/dev/full")
     wire = Client(stub.url, call_timeout_s=20)
-    context: Any = SimpleNamespace(
-        dialect=registry.dialect("glm", base_url=stub.url, key="id123456.secret456789")[0],
-        clock=Clock(),
-        policy=SimpleNamespace(call_timeout_s=20.0),
-        client_for=lambda _: wire,
-    )
+    context = context_of(stub, clock=Clock(), policy=SimpleNamespace(call_timeout_s=20.0), client_for=lambda _: wire)
     with pytest.raises(StorageError, match="No space left"):
         await BatchExchange(context).download(WAVE, "file-1", tmp_path / "output.jsonl")
     await wire.aclose()
@@ -98,9 +102,7 @@ async def test_a_list_of_batches_without_end_is_no_word_that_a_batch_is_not_ther
     monkeypatch.setattr(bulk, "_PAGES", 3)
     stub.answers = [page(f"b-{number if turns else 0}") for number in range(3)]
     wire = Client(stub.url, call_timeout_s=20)
-    context: Any = SimpleNamespace(
-        dialect=registry.dialect("glm", base_url=stub.url, key="id123456.secret456789")[0], client_for=lambda _: wire
-    )
+    context = context_of(stub, client_for=lambda _: wire)
     found = await BatchExchange(context).find(WAVE)
     await wire.aclose()
     assert isinstance(found, Failure) is turns

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,24 +149,41 @@ def virtual(
     script: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> Report:
     """Run the job that `job(port)` writes against the world, with `script` beside it."""
-    reports: list[Report] = []
+    return beside([world], {folder: lambda ports: job(ports[0])}, environ, script)[0]
+
+
+def beside(
+    worlds: Sequence[World],
+    jobs: Mapping[Path, Callable[[list[int]], str]],
+    environ: Mapping[str, str],
+    script: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> list[Report]:
+    """Run several jobs at a time, each written by its function of the worlds' ports, with `script` beside them."""
+    reports: dict[Path, Report] = {}
+    clock = worlds[0].clock
+
+    async def one(folder: Path) -> None:
+        reports[folder] = await run(Job.load(folder), environ=environ, clock=clock)
 
     async def main() -> None:
         _limiters.append(anyio.to_thread.current_default_thread_limiter())
-        server = await world.serve()
-        (folder / "job.toml").write_text(job(world.port), encoding="utf-8")
+        servers = [await world.serve() for world in worlds]
         async with anyio.create_task_group() as group:
             if script is not None:
                 group.start_soon(script)
-            reports.append(await run(Job.load(folder), environ=environ, clock=world.clock))
+            async with anyio.create_task_group() as runs:
+                for folder, job in jobs.items():
+                    (folder / "job.toml").write_text(job([world.port for world in worlds]), encoding="utf-8")
+                    runs.start_soon(one, folder)
             group.cancel_scope.cancel()
-        server.close()
+        for server in servers:
+            server.close()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "Ledger", _SeenLedger)
         try:
-            anyio.run(main, backend_options={"loop_factory": world.clock.new_loop})
+            anyio.run(main, backend_options={"loop_factory": clock.new_loop})
         finally:
             _ledgers.clear()
             _limiters.clear()
-    return reports[0]
+    return [reports[folder] for folder in jobs]

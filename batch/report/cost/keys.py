@@ -23,6 +23,7 @@ BY: Final[dict[str, str]] = {
     "model": "The model that was asked for.",
     "served": "The model that answered, as the provider names it; where none did, the one that was asked for.",
     "provider": "Who was asked.",
+    "endpoint": "Which of several addresses it went to (model.endpoints).",
     "lane": "How the call travelled.",
     "day": "The day on which it was sent, in the zone of the provider's bill or that of --tz.",
     "hour": "The hour, with the offset of that zone.",
@@ -39,7 +40,10 @@ BY: Final[dict[str, str]] = {
 """What calls can be grouped by, besides tags and columns: what each name stands for, for people."""
 TAG: Final = "tag:"
 COLUMN: Final = "column:"
-_OF_CALL: Final = {"model": "model_asked", **{name: name for name in ("provider", "lane", "job", "run", "variant")}}
+_OF_CALL: Final = {
+    "model": "model_asked",
+    **{name: name for name in ("provider", "endpoint", "lane", "job", "run", "variant")},
+}
 _OF_CALL["purpose"] = "purpose"
 _SHOWN: Final = 30
 

@@ -105,7 +105,10 @@ def test_the_groups_are_the_whole_whatever_they_are_made_by(
 def test_calls_stand_under_what_they_and_their_rows_are(tmp_path: Path) -> None:
     """Each name of `--by` has its values; null is a value; a row that is in no table has none."""
     calls = [
-        BookCall(call(0, sent_at_us=OCTOBER_US, model_served="a-0520", model_asked="a", purpose="first"), 0),
+        BookCall(
+            call(0, sent_at_us=OCTOBER_US, model_served="a-0520", model_asked="a", purpose="first", endpoint="gpu"),
+            0,
+        ),
         BookCall(
             call(1, sent_at_us=OCTOBER_US + DAY_US, model_asked="b", lane="task", purpose="retry"), 1, "v", RUNS[1]
         ),
@@ -121,6 +124,7 @@ def test_calls_stand_under_what_they_and_their_rows_are(tmp_path: Path) -> None:
         "model": ["a", "b", "b"],
         "served": ["a-0520", "b", "b"],
         "provider": ["glm", "glm", "openai"],
+        "endpoint": ["gpu", None, None],
         "lane": ["sync", "task", "sync"],
         "day": ["2026-10-01", "2026-10-02", "2026-11-09"],
         "hour": ["2026-10-01T00:00+08:00", "2026-10-02T00:00+08:00", "2026-11-09T16:00+00:00"],
