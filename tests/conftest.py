@@ -17,7 +17,7 @@ import structlog
 import uvloop
 
 from batch.core import logs
-from tests.support import leftovers
+from tests.support import leftovers, signalling
 
 HERE = Path(__file__).parent
 SLOW_FOLDERS = ("system",)
@@ -45,6 +45,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 leftovers.watch()
+signalling.unshield()
 uvloop.new_event_loop().close()  # the first one of a process opens a pipe for all that follow
 
 

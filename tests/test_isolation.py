@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import leftovers, processes
+from tests.support import leftovers, processes, signalling
 from tests.support.processes import ROOT
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -86,6 +86,20 @@ while sys.argv[1] == "wait":
     time.sleep(0.01)
 sys.exit(int(sys.argv[1]))
 """
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", signalling.STOPS)
+def test_signals_reach_what_tests_start_though_the_tests_ignore_them(number: int) -> None:
+    """Started by `nohup … &`, every test that interrupts a command hung until its time was up."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        signalling.unshield()
+        os.kill(os.getpid(), number)
+        done = subprocess.run(["sh", "-c", f"kill -{int(number)} $$; echo alive"], capture_output=True, check=False)
+    finally:
+        signal.signal(number, before)
+    assert (done.returncode, done.stdout) == (-number, b"")
 
 
 @pytest.mark.slow

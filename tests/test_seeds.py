@@ -12,8 +12,6 @@ from tests.test_behaviours import ROOT, exists, named_by
 LINES: dict[int, dict[str, Any]] = {
     int(number): line for number, line in tomllib.loads((ROOT / "tests/seeds.toml").read_text(encoding="utf-8")).items()
 }
-LATER = {"estimate": "estimate.py"}
-"""What is still to come, and the module it comes with if that is one of its own."""
 
 
 def test_every_seed_has_its_line_and_no_other_has() -> None:
@@ -24,22 +22,15 @@ def test_every_seed_has_its_line_and_no_other_has() -> None:
 
 @pytest.mark.parametrize("number", LINES)
 def test_what_shows_a_seed_exists(number: int) -> None:
-    """A test of that name, or a folder with a job in it; what is missing is said in so many words."""
+    """A test of that name, or a folder with a job in it."""
     line = LINES[number]
-    assert not line.keys() - {"title", "shown", "later"}, "unknown field"
+    assert not line.keys() - {"title", "shown"}, "unknown field"
     shown = named_by(line, "shown")
-    assert shown or "later" in line
+    assert shown
     assert len(set(shown)) == len(shown)
     for named in shown:
         there = (ROOT / named / "job.toml").is_file() if named.startswith("jobs/") else exists(named)
         assert there, f"{named} does not exist"
-
-
-@pytest.mark.parametrize("number", [number for number, line in LINES.items() if "later" in line])
-def test_what_is_to_come_is_not_there_yet(number: int) -> None:
-    """With the module the line gets its tests, or says what else it waits for."""
-    module = LATER[LINES[number]["later"]]
-    assert not (ROOT / "batch" / module).exists(), f"{module} is there: name the tests"
 
 
 def test_every_job_of_the_project_shows_a_seed_or_is_one_of_the_two_that_label() -> None:

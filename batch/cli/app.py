@@ -14,12 +14,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO, get_args, get_origin
 
 from batch.cli.text import Unread, columns, is_gone, say, wrapped
 from batch.core import errors, openfiles, process
 from batch.core.errors import BatchError
 from batch.core.plain import clean
+from batch.core.version import VERSION
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -120,7 +121,7 @@ def make_app(asked: str | None = None, fill: Callable[..., None] | None = None) 
         help_epilogue=_epilogue(),
         help_format="plaintext",
         help_formatter=Formatter(),
-        version=_version,
+        version=VERSION,
         print_error=False,
         exit_on_error=False,
         suppress_keyboard_interrupt=False,
@@ -191,15 +192,6 @@ def _debugs() -> bool:
     return variables.current().debug
 
 
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("promptmill")
-    except metadata.PackageNotFoundError:
-        return "unknown: not installed, run from a checkout"
-
-
 def _command(given: Sequence[str]) -> str | None:
     return next((word for word in given if word in COMMANDS), None)
 
@@ -215,6 +207,7 @@ def _is_about_usage(exc: BaseException) -> bool:
 
 def _usage(exc: BaseException, given: Sequence[str]) -> int:
     from cyclopts.exceptions import (
+        CoercionError,
         MissingArgumentError,
         UnknownCommandError,
         UnknownOptionError,
@@ -237,6 +230,10 @@ def _usage(exc: BaseException, given: Sequence[str]) -> int:
     elif isinstance(exc, MissingArgumentError) and exc.argument is not None:
         name = exc.argument.name
         text = f"{name} needs a value" if name.startswith("-") else f"{command} needs {name}"
+    elif isinstance(exc, CoercionError) and get_origin(exc.target_type) is Literal and exc.token is not None:
+        choices = [choice for choice in get_args(exc.target_type) if isinstance(choice, str)]
+        told, listed = text.partition(" Choose from: ")[0], ", ".join(f'"{choice}"' for choice in choices)
+        text = f"{told} Choose from: {listed}. {suggestion(exc.token.value, choices)}".rstrip()
     _say(f"{text}{_advice(text)}\n  promptmill {f'{command} ' if command else ''}--help tells what there is.")
     return errors.EXIT_REFUSED
 

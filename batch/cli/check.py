@@ -288,9 +288,9 @@ def _content(message: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    import msgspec
+    from batch.core import exactjson
 
-    return clean(msgspec.json.encode(value).decode(), most=60)
+    return clean(exactjson.encoded(value).decode(), most=60)
 
 
 def _full(result: Scan, checked: CheckedJob) -> Iterator[str]:

@@ -104,9 +104,9 @@ def _json_rows(comparison: Comparison, limit: int | None, *, everything: bool) -
 
 
 def _encoded(value: Any) -> str:
-    import msgspec
+    from batch.core import exactjson
 
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    return exactjson.encoded(value).decode()
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -257,4 +257,6 @@ def _name(variant: str | None) -> str:
 
 
 def _value(value: Any) -> str:
-    return clean(" ".join(str(value)[: 4 * VALUE].split()), most=VALUE)
+    from batch.report.sheet import text_of
+
+    return clean(" ".join(text_of(value)[: 4 * VALUE].split()), most=VALUE)

@@ -176,7 +176,7 @@ def _run(loaded: Job, options: RunOptions, progress: ProgressForm, log_format: L
 
 
 _SWITCH_INTERVAL_S: Final = 0.0005
-_COLLECTED: Final = (10_000, 10, 10)
+_COLLECTED: Final = (100_000, 10, 10)
 """How many objects are made before the collector looks at the young ones, and how often it then looks at the older.
 
 A run makes next to no rubbish that needs a collector, so most of its looks find nothing; what was loaded is frozen, and

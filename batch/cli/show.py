@@ -47,9 +47,10 @@ def show(
     if json:
         import msgspec
 
+        from batch.core import exactjson
         from batch.report.row_json import public
 
-        say_json(msgspec.json.format(msgspec.json.encode(public(views)), indent=2).decode())
+        say_json(msgspec.json.format(exactjson.encoded(public(views)), indent=2).decode())
     else:
         say(_lines(views) if len(views) == 1 else _variants(views))
     return EXIT_OK
@@ -253,7 +254,7 @@ def _when(moment: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    import msgspec
+    from batch.core import exactjson
 
     if isinstance(value, Decimal):
         value = f"{value:f}"
@@ -262,5 +263,5 @@ def _cell(value: Any) -> str:
     elif isinstance(value, bytes):
         value = f"{len(value):,} bytes"
     elif not isinstance(value, str):
-        value = msgspec.json.encode(value, enc_hook=str).decode()
+        value = exactjson.encoded(value).decode()
     return clean(value, lines=True, most=_MOST) or "(empty)"

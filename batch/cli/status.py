@@ -194,9 +194,9 @@ def _left(current: Status) -> str:
     from batch.cli.sums import left_text
 
     if current.live is not None or current.run is None:
-        return f"{count(current.unsettled, 'row')} begun and not settled" if current.unsettled else ""
+        return f"{count(current.begun, 'row')} begun and not settled" if current.begun else ""
     finished = current.state == "finished"
-    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.unsettled)
+    return left_text(current.planned, finished=finished, drawn=current.drawn, begun=current.begun)
 
 
 def _now(current: Status) -> str:
@@ -212,6 +212,8 @@ def _now(current: Status) -> str:
         parts.append(f"{count(live.waiting_rows, 'row')} to be tried again")
     if live.left_s is not None:
         parts.append(f"left {describe(live.left_s)}")
+    if live.shared_with:
+        parts.append(f"limits shared with {count(live.shared_with, 'other job')}")
     if live.waits_for:
         parts.append(f"waits for {clean(live.waits_for)}")
     return ", ".join(parts)

@@ -246,7 +246,12 @@ def record_id(record: Mapping[str, Any], *, but: str | None = None) -> str:
     """
     if but is not None:
         record = {name: value for name, value in record.items() if name != but}
-    return blake2b(canonical(record), digest_size=_DIGEST).hexdigest()
+    return form_id(canonical(record))
+
+
+def form_id(form: bytes) -> str:
+    """The identity of a record of which the canonical form is at hand."""
+    return blake2b(form, digest_size=_DIGEST).hexdigest()
 
 
 def bad_line_id(raw: bytes | Iterable[bytes]) -> str:

@@ -51,6 +51,7 @@ EVENTS: Final = frozenset(
         "metrics_unwritten",
         "tool_changed",
         "provider_answers_again",
+        "limits_not_shared",
         "provider_paused",
         "provider_silent",
         "provider_stopped",

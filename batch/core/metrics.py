@@ -72,6 +72,22 @@ def value_in(text: str, name: str) -> float | None:
     return None
 
 
+def with_value(text: str, name: str, value: Number) -> str:
+    """A text in which every number of a family is this one.
+
+    Args:
+        text: metrics.
+        name: of the family.
+        value: the number.
+    """
+    lines = []
+    for line in text.splitlines(keepends=True):
+        match = _SAMPLE.fullmatch(line.rstrip("\n"))
+        known = match is not None and match[1] == name
+        lines.append(f"{line[: match.start(3)]}{_number(value)}\n" if match is not None and known else line)
+    return "".join(lines)
+
+
 def label_in(text: str, name: str) -> str | None:
     """The value of a label where it first stands in a text; None where it does not."""
     match = re.search(rf'^[^#\n]*[{{,]{re.escape(name)}="((?:[^"\\]|\\.)*)"', text, re.MULTILINE)

@@ -21,6 +21,8 @@ _WORD: Final = re.compile(r"[\w.~/:@+-]+")
 def nearest(asked: str, known: Iterable[str], *, most: int = 1, cutoff: float = CUTOFF) -> list[str]:
     """The known names that are most like the one asked for, the likest first; upper and lower case do not count.
 
+    A list with commas is nearest to the list of the same words in another order.
+
     Args:
         asked: as a person wrote it.
         known: the names there are; it is itself never proposed.
@@ -30,8 +32,13 @@ def nearest(asked: str, known: Iterable[str], *, most: int = 1, cutoff: float = 
     spelt: dict[str, list[str]] = {}
     for name in dict.fromkeys(known):
         spelt.setdefault(name.casefold(), []).append(name)
-    close = difflib.get_close_matches(asked.casefold(), spelt, n=most + 1, cutoff=cutoff)
-    return [name for word in close for name in spelt[word] if name != asked][:most]
+    reordered = [name for name in spelt if "," in name and _words(name) == _words(asked.casefold())]
+    close = [*reordered, *difflib.get_close_matches(asked.casefold(), spelt, n=most + 1, cutoff=cutoff)]
+    return [name for word in dict.fromkeys(close) for name in spelt[word] if name != asked][:most]
+
+
+def _words(listed: str) -> list[str]:
+    return sorted(word.strip() for word in listed.split(","))
 
 
 def did_you_mean(names: Sequence[str]) -> str:

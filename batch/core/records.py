@@ -35,7 +35,7 @@ def cost_decimal(cost: int) -> Decimal:
     return Decimal(f"{cost}E-{COST_DIGITS}")  # exact at any length; scaleb would round to the context's 28 digits
 
 
-class Usage(msgspec.Struct, frozen=True, array_like=True):
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Tokens one call was billed for, as the provider counted them.
 
     The buckets nest, they do not add up: `cached_tokens` and `cache_write_tokens` are part of `prompt_tokens`,
@@ -56,7 +56,7 @@ NO_USAGE: Final = Usage(0, 0, 0, 0, 0, 0)
 """The usage of a call that was refused or never sent: known to be nothing."""
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A call of a tool that the model asks for; `arguments` is its JSON text, unchanged."""
 
     id: str
@@ -64,14 +64,14 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class TokenChance(msgspec.Struct, frozen=True, array_like=True):
+class TokenChance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One token of an answer: how many bytes of UTF-8 it is, and the logarithm of its probability, at most 0."""
 
     size: int
     logprob: float
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One complete reply of a model, the same for every dialect and lane."""
 
     content: str | None
@@ -92,8 +92,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
-"""What to do after a failure: try again with growing waits, try again once, fail the row, stop the run, or wait until a
-given time.
+"""What to do after a failure: try again with growing waits, or once; fail the row; stop the run; wait until a time.
 
 `row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
@@ -102,7 +101,7 @@ NO_SUCH_PATH: Final = "no_such_path"
 """Code of a refusal that says nothing of the model: at this path, which begins with base_url, nothing is served."""
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a call, and perhaps its row, failed.
 
     `sent` is False when the request certainly never left, True when the provider may have done the work. `answered` is
@@ -125,7 +124,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     bought."""
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The provider took a task: from now on it is paid for and its result must be collected."""
 
     task_id: str
@@ -133,7 +132,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
-class Processing(msgspec.Struct, frozen=True):
+class Processing(msgspec.Struct, frozen=True, gc=False):
     """A task that is not finished; `wait_s` is how long the service asks us to wait before the next poll."""
 
     status: str = "PROCESSING"
@@ -142,7 +141,7 @@ class Processing(msgspec.Struct, frozen=True):
     """Whether the poll was refused for its rate or for the load: a word on polls, and none on the task."""
 
 
-class RowRequest(msgspec.Struct, frozen=True):
+class RowRequest(msgspec.Struct, frozen=True, gc=False):
     """What one row asks in one variant: the first request, and the messages that follow whatever the answer is."""
 
     messages: list[Message]
@@ -158,7 +157,7 @@ NOTHING: Final = RowRequest([], "")
 """Stands for the request of a row that has none: it is not known yet, or the row cannot be asked."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is asked in one turn of a conversation; the fingerprint of a row is made from that of its first turn."""
 
     model: str
@@ -168,7 +167,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Tool schemas in the OpenAI form `{"type": "function", "function": {...}}`."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request as a dialect wrote it; `path` follows the base URL; without a `body` it is a GET."""
 
     path: str
@@ -176,7 +175,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     body: bytes | None = None
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """One complete HTTP answer: header names in lower case, the first of repeated headers, the body unpacked."""
 
     status: int
@@ -184,7 +183,7 @@ class Incoming(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class LimitHeaders(msgspec.Struct, frozen=True):
+class LimitHeaders(msgspec.Struct, frozen=True, gc=False):
     """The `x-ratelimit-*` headers of one answer; None where the service gave nothing that can be read."""
 
     limit_requests: int | None = None
@@ -209,7 +208,7 @@ CALL_STATES: Final[dict[CallState, str]] = {
 """How a call may end, for people."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One call in its final state: the record that becomes one row of the table `calls`.
 
     `answered`: a reply came. `refused`: the provider said no. `failed`: the call never left, or the provider says that
@@ -259,8 +258,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The same in tokens of prompt and answer together."""
 
 
-class Sums(msgspec.Struct, array_like=True):
-    """Running totals over the calls of one row; a sum of tokens is None until one call's tokens are known."""
+class Sums(msgspec.Struct, array_like=True, gc=False):
+    """Running totals over the calls of one row; what is known of none but refused calls is None."""
 
     calls: int = 0
     unknown_calls: int = 0
@@ -281,16 +280,20 @@ class Sums(msgspec.Struct, array_like=True):
     def add(self, call: Call) -> None:
         """Add one final call to the sums."""
         self.calls += 1
-        if call.state == "unknown":
-            self.unknown_calls += 1
+        self.unknown_calls += call.state == "unknown"
         if call.state == "answered":
             self.turns = max(self.turns, call.turn + 1)
         if self.first_sent_at_us is None:
             self.first_sent_at_us = call.sent_at_us
         if call.answered_at_us is not None:
             self.last_answer_us = call.answered_at_us
-        if call.usage is not None:
-            usage = call.usage
+        usage = call.usage
+        refused = usage == NO_USAGE and call.state != "answered"
+        if self.calls == 1 or not (refused or self.prompt_tokens or self.completion_tokens):
+            # The zeros of refused calls are no word on a call that was not refused.
+            self.prompt_tokens = self.completion_tokens = self.total_tokens = 0 if refused else None
+            self.cached_tokens = self.reasoning_tokens = 0 if refused else None
+        if usage is not None and not refused:
             self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
             self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
             self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
@@ -307,7 +310,7 @@ class Sums(msgspec.Struct, array_like=True):
             self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """The final state of a row: what stands in the result table beside its input columns."""
 
     status: Literal["ok", "failed"]
@@ -338,10 +341,3 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
     keeps_answer: bool = False
     """Whether no answer of now says the label, so that the one that stands in the table stays there."""
-
-
-class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a row stands for ever: its number in the table and the part that holds it."""
-
-    row_number: int
-    part: int

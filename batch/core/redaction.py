@@ -118,7 +118,18 @@ class Masker:
             self._compile()
         if self._awkward or b"\\\\" in json_text:
             return False
-        lowered = json_text.lower()
+        return not any(map(json_text.lower().__contains__, self._marks_utf8))
+
+    def spares_texts(self, texts: str) -> bool:
+        """Whether none of these texts can hold a secret, in whatever form: they stand in one, line by line."""
+        if self._fresh:
+            self._compile()
+        if "\\" in texts:
+            return False
+        try:
+            lowered = texts.encode().lower()  # bytes are searched faster than a text with one wide character
+        except UnicodeEncodeError:
+            return False
         return not any(map(lowered.__contains__, self._marks_utf8))  # once an answer: a generator is twice as slow
 
     def _compile(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 Header = tuple[bytes, bytes]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A whole answer, as it came."""
 
     status: int

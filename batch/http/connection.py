@@ -65,10 +65,10 @@ class Connection(AnswerParser, asyncio.Protocol):
         """The connection is open (`asyncio.Protocol`)."""
         self.transport = transport  # type: ignore[assignment]  # a socket's is a Transport
         self._shared.open.add(self)
-        self._raw = reuse.handle_of(transport.get_extra_info("socket"))
+        self._raw = reuse.borrow(transport.get_extra_info("socket"))
         if self._raw is not None and _poll is not None:
             self._watch = _poll()
-            self._watch.register(self._raw[3], _READABLE)
+            self._watch.register(self._raw.fileno(), _READABLE)
         if transport.get_extra_info("ssl_object") is None and (seen := reuse.look(self._raw)) is not None:
             self._acked, self._came = seen.acked, seen.received
 
@@ -108,6 +108,8 @@ class Connection(AnswerParser, asyncio.Protocol):
                 self._finish()
             else:
                 self.fail(self._lost(exc))
+        reuse.give_back(self._raw)  # the event loop closes it next
+        self._raw = None
         self._shared.open.discard(self)
         self._shared.on_lost(self)
 

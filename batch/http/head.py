@@ -7,11 +7,11 @@ sends nothing.
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from batch.core.version import VERSION
 from batch.http import urls
 from batch.http.faults import NotSent
 
@@ -27,7 +27,7 @@ KEPT: Final = 64
 """Beginnings that are kept: every poll has a path of its own, and tokens change; what is in use comes back at once."""
 
 
-class Sealed(msgspec.Struct, frozen=True):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """The bytes of a request. No repr shows them: in a frame they would show the key in a traceback with locals."""
 
     data: bytes
@@ -51,9 +51,12 @@ class Heads:
 
     def __init__(self, base: Url) -> None:
         self._base = base
-        self.common = (("Host", base.server), ("User-Agent", f"promptmill/{_version()}"))
+        self.common = (("Host", base.server), ("User-Agent", f"promptmill/{VERSION}"))
         """What every request says of itself."""
         self._begun: dict[tuple[str, bool, bool, Headers], Sealed] = {}
+        self._again: tuple[str, bool, Headers] | None = None
+        """What the request with a body before this one was written for, if all of its headers were, and how."""
+        self._whole = Sealed(b"")
 
     def sealed(self, outgoing: Outgoing, *, plain: bool) -> Sealed:
         """A whole request.
@@ -65,17 +68,19 @@ class Heads:
         Raises:
             NotSent: a header cannot be sent.
         """
-        headers, body = outgoing.headers, outgoing.body
-        key = (outgoing.path, plain, body is None, headers[:-1])
-        begun = self._begun.get(key)
-        if begun is None:
-            begun = self._begin(key)
-        last = _line(*headers[-1]) if headers else b""
-        if body is None:
-            return Sealed(b"%b%b\r\n" % (begun.data, last))
+        path, headers, body = outgoing.path, outgoing.headers, outgoing.body
+        again = self._again  # the dialects give the same headers again where none of them has the id of a call
+        if again is not None and headers is again[2] and path == again[0] and plain is again[1] and body is not None:
+            head = self._whole
+        else:
+            begun = self._begun.get(key := (path, plain, body is None, headers[:-1])) or self._begin(key)
+            head = Sealed(begun.data + (_line(*headers[-1]) if headers else b""))
+            if body is None:
+                return Sealed(head.data + b"\r\n")
+            self._again, self._whole = (path, plain, headers), head
         if len(body) > APART:
-            return Sealed(b"%b%bContent-Length: %d\r\n\r\n" % (begun.data, last, len(body)), body)
-        return Sealed(b"%b%bContent-Length: %d\r\n\r\n%b" % (begun.data, last, len(body), body))
+            return Sealed(b"%bContent-Length: %d\r\n\r\n" % (head.data, len(body)), body)
+        return Sealed(b"%bContent-Length: %d\r\n\r\n%b" % (head.data, len(body), body))
 
     def _begin(self, key: tuple[str, bool, bool, Headers]) -> Sealed:
         path, plain, get, headers = key
@@ -103,10 +108,3 @@ def _line(name: str, value: str) -> bytes:
     if not line.isascii():
         raise NotSent(f"the request header {name!r} holds other characters than ASCII")
     return line.encode("ascii") + b"\r\n"
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("promptmill")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "0"

@@ -25,10 +25,10 @@ DISTRUST_S: Final = 30.0
 MARGIN: Final = 0.8
 """The part that is used of the time for which a server keeps idle connections."""
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux
-_ACKED: Final = 120
-"""Where `tcp_info` has its counts of acknowledged and of received bytes; its first byte is the state."""
-_SIZE: Final = _ACKED + 16
-_COUNTS: Final = struct.Struct("=QQ").unpack_from
+_TCP: Final = socket.IPPROTO_TCP
+_SEEN: Final = struct.Struct("=B119xQQ")
+"""What `tcp_info` begins with: the state, and far behind it how many bytes were acknowledged and received."""
+_SIZE: Final = _SEEN.size
 _ESTABLISHED: Final = 1
 _SO_MEMINFO: Final = 55
 """Linux; the first number of it is the memory of what was received and not read."""
@@ -99,69 +99,77 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     """How many bytes have come from there, read or not."""
 
 
-Handle = tuple[int, int, int, int]
-"""Family, type, protocol and file number of a socket that belongs to an event loop."""
+Handle = _socket.socket
+"""A socket of our own over the file of one that belongs to an event loop."""
+
+_borrowed: Final[set[Handle]] = set()
+"""All that are not given back: one that was collected, with an event loop that was given up, would close the file."""
 
 
-def handle_of(raw: socket.socket | None) -> Handle | None:
-    """What `look` needs of a socket; some event loops give a new object each time they are asked for it."""
-    return None if raw is None else (raw.family, raw.type, raw.proto, raw.fileno())
+def borrow(raw: socket.socket | None) -> Handle | None:
+    """What `look` needs of a socket of an event loop, made once a connection; `give_back` it before that closes it."""
+    if raw is None:
+        return None
+    handle = _socket.socket(raw.family, raw.type, raw.proto, raw.fileno())
+    _borrowed.add(handle)
+    return handle
 
 
-def look(raw: Handle | None) -> Look | None:
+def give_back(handle: Handle | None) -> None:
+    """Look at a socket no more; its file stays as it is."""
+    if handle is not None:
+        handle.detach()
+        _borrowed.discard(handle)
+
+
+def look(handle: Handle | None) -> Look | None:
     """What the kernel knows of a connection; None where that cannot be known.
 
     Unlike `poll` it keeps the interpreter's lock: beside threads that want it, giving it away once a request cost more
     than anything else in the request.
     """
-    if raw is None or _TCP_INFO is None:
+    if handle is None or _TCP_INFO is None:
         return None
-    borrowed = _socket.socket(*raw)
     try:
-        info = borrowed.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _SIZE)
+        info = handle.getsockopt(_TCP, _TCP_INFO, _SIZE)
     except OSError:
         return None
-    finally:
-        borrowed.detach()  # else it would close what belongs to the event loop
     if len(info) < _SIZE:
         return None
-    acked, received = _COUNTS(info, _ACKED)
+    state, acked, received = _SEEN.unpack(info)
     if not acked:
         return None  # a connection that is open has sent something, where this is counted
-    return Look(info[0] == _ESTABLISHED, acked, received)
+    return Look(state == _ESTABLISHED, acked, received)
 
 
-def holds_nothing(raw: Handle | None) -> bool:
+def holds_nothing(handle: Handle | None) -> bool:
     """Whether it is certain that the kernel holds no unread byte of a connection, packed or not."""
-    if raw is None:
+    if handle is None:
         return False
-    borrowed = _socket.socket(*raw)
     try:
-        return borrowed.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO) == 0
+        return handle.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO) == 0
     except OSError:
         return False
-    finally:
-        borrowed.detach()
 
 
-def acknowledged(raw: Handle | None) -> int | None:
+def acknowledged(handle: Handle | None) -> int | None:
     """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
-    seen = look(raw)
+    seen = look(handle)
     return None if seen is None else seen.acked
 
 
-def never_arrived(raw: Handle | None, before: int | None, exc: Exception | None) -> bool:
+def never_arrived(handle: Handle | None, before: int | None, exc: Exception | None) -> bool:
     """Whether a lost connection had been closed by the server before the request came to it.
 
     It said so with its last packet, in which it also says how much it has received: nothing of this request. A reset
     that came instead says neither.
 
     Args:
-        raw: the socket.
+        handle: of the connection.
         before: how many bytes the server had received before the request, all of those that were sent; None when that
             is not known.
         exc: what the connection was lost with; None or a broken pipe when the server closed it first.
     """
     if before is None or not (exc is None or isinstance(exc, BrokenPipeError)):
         return False
-    return acknowledged(raw) == before
+    return acknowledged(handle) == before

@@ -57,7 +57,9 @@ class Shelf:
             if not connection.usable():
                 habit.closed(idle_s, now)
             elif idle_s < connection.idle_max:
-                if not habit.may_use(idle_s, now):
+                # Of a server that is trusted `may_use` asks no more than this, and here it is asked once a request.
+                known = habit.trusted and now >= habit.distrusted_until and idle_s < habit.idle_max
+                if not known and not habit.may_use(idle_s, now):
                     return None
                 del stack[connection]
                 return connection

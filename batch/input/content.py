@@ -7,8 +7,9 @@ the same hash for a row of the source and for the row of the table that was made
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,12 +21,14 @@ from batch.input.json_columns import REST, RowDecoder
 _BYTES: Final = 8
 
 
-def contents(batch: SourceBatch, names: Collection[str]) -> list[bytes]:
+def contents(batch: SourceBatch, names: Collection[str], forms: Sequence[bytes | None] | None = None) -> list[bytes]:
     """The hash (8 bytes) of each row of a batch.
 
     Args:
         batch: as the source gave it.
         names: the columns that are written to the table, of those the source has.
+        forms: the canonical form of each row's record, where it is at hand: nearly always that is what is hashed.
+            None when no row's is.
     """
     schema = batch.columns.schema
     if REST in names and REST in schema.names:
@@ -34,7 +37,13 @@ def contents(batch: SourceBatch, names: Collection[str]) -> list[bytes]:
             # Some value has no column or does not fit it: only the columns say what will stand where.
             return contents_of(batch.columns.select([name for name in schema.names if name in names]))
     wanted = [name for name in schema.names if name in names and name != REST]
-    return [_hash({}) if record is None else _hash({name: record[name] for name in wanted}) for record in batch.records]
+    found = []
+    for record, form in zip(batch.records, forms or repeat(None), strict=False):
+        if form is not None and record is not None and len(record) == len(wanted):  # it has these columns, and no other
+            found.append(blake2b(form, digest_size=_BYTES).digest())
+        else:
+            found.append(_hash({} if record is None else {name: record[name] for name in wanted}))
+    return found
 
 
 def contents_of(columns: pa.RecordBatch) -> list[bytes]:

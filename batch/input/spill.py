@@ -27,7 +27,7 @@ from batch.core.errors import StorageError
 from batch.input.json_columns import REST, RowDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 MAX_ROWS: Final = 1_000
@@ -175,20 +175,24 @@ class Spill:
         Raises:
             IndexError: there is no such row.
         """
-        if indices and not 0 <= min(indices) <= max(indices) < self.rows:
-            raise IndexError(f"{self.path} has {self.rows} rows")
-        # From each batch by itself: to take from all at once, Arrow first puts all text of the spill together.
-        batches = []
-        for number, run in groupby(indices, lambda index: bisect_right(self._starts, index) - 1):
-            places = [index - self._starts[number] for index in run]
-            first, batch = places[0], self._batches[number]
-            if places == list(range(first, first + len(places))):  # nearly always: all rows of a range settle
-                batch = batch.slice(first, len(places))
-            else:
-                batch = batch.take(pa.array(places, pa.int64()))
-            batches.append(cast_batch(batch, self.schema))
+        batches = [cast_batch(batch, self.schema) for batch in self._at(indices, self._stored.names)]
         self._let_go()
         return pa.Table.from_batches(batches, self.schema)
+
+    def _at(self, indices: list[int], names: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the rows at these indexes, in their order, from each stored batch by itself.
+
+        To take from all at once, Arrow first puts all text of the spill together.
+        """
+        if indices and not 0 <= min(indices) <= max(indices) < self.rows:
+            raise IndexError(f"{self.path} has {self.rows} rows")
+        for number, run in groupby(indices, lambda index: bisect_right(self._starts, index) - 1):
+            places = [index - self._starts[number] for index in run]
+            first, batch = places[0], self._batches[number].select(names)
+            if places == list(range(first, first + len(places))):  # nearly always: all rows of a range settle
+                yield batch.slice(first, len(places))
+            else:
+                yield batch.take(pa.array(places, pa.int64()))
 
     def records(
         self, start: int, count: int, columns: list[str] | None = None, *, keys: Collection[str] = ()
@@ -201,14 +205,32 @@ class Spill:
             columns: the columns to read; None reads all, keys without a column included.
             keys: keys without a column that every row is to have, null where it lacks them.
         """
+        return self._records(lambda schema: self._piece(start, count, schema), columns, keys)
+
+    def records_at(
+        self, indices: list[int], columns: list[str] | None = None, *, keys: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
+        """As `records`, of the rows at these indexes, in this order.
+
+        Args:
+            indices: of rows that there are.
+            columns: the columns to read; None reads all, keys without a column included.
+            keys: keys without a column that every row is to have, null where it lacks them.
+        """
+        return self._records(lambda schema: self._joined(list(self._at(indices, schema.names)), schema), columns, keys)
+
+    def _records(
+        self, piece_of: Callable[[pa.Schema], pa.RecordBatch], columns: list[str] | None, keys: Collection[str]
+    ) -> list[dict[str, Any]]:
         own = [name for name in self._stored.names if name != REST or not self._has_rest]
         names = [name for name in own if columns is None or name in columns]
-        piece = self._piece(start, count, pa.schema([self._stored.field(name) for name in names]))
-        records = self._decoder(names).records(piece)
+        # Without a column Arrow forgets how many rows there are.
+        piece = piece_of(pa.schema([self._stored.field(name) for name in names or self._stored.names[:1]]))
+        records = self._decoder(names).records(piece.select(names))
         if self._has_rest:
             if keys:
                 records = [{**record, **dict.fromkeys(keys)} for record in records]
-            rests = self._piece(start, count, pa.schema([self._stored.field(REST)])).column(0)
+            rests = piece_of(pa.schema([self._stored.field(REST)])).column(0)
             if rests.null_count < len(rests):
                 _merge(records, rests.to_pylist(), columns)
         self._let_go()
@@ -240,6 +262,11 @@ class Spill:
             begin, end = max(start, first), min(stop, first + batch.num_rows)
             if begin < end:
                 pieces.append(batch.slice(begin - first, end - begin).select(schema.names))
+        return self._joined(pieces, schema)
+
+    @staticmethod
+    def _joined(pieces: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+        """Pieces of several stored batches as one."""
         if len(pieces) == 1:
             return pieces[0]
         table = pa.Table.from_batches(pieces, schema).combine_chunks()

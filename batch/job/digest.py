@@ -35,7 +35,7 @@ def of(job: Job) -> str:
         del whole["labels"]
     # What may be spent, when, on how much disk and for how long makes no row need work: none of it was ever compared.
     del whole["budget"], whole["limits"]["hours"], whole["limits"]["max_spill"], whole["limits"]["deadline_s"]
-    del whole["bulk"]
+    del whole["bulk"], whole["limits"]["share"]
     for table in (whole["model"], *whole["provider"].values()):
         del table["key_file"], table["key_command"]  # where a key comes from makes none of another job
     for table in whole["provider"].values():

@@ -150,7 +150,7 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tuple[Window, ...],
         Meta(description='hours and a time zone, for example "22:00-08:00 Asia/Shanghai"', extra={"read": windows}),
     ] = ()
-    """When requests may be sent; empty for always."""
+    share: Annotated[Literal["key", "none"], Meta(description='"key" or "none"')] = "key"
     max_spill: Annotated[
         int, Meta(ge=1, le=1 << 50, description='bytes, or a size such as "2GB" (at least 1)', extra={"read": size})
     ] = 2_000_000_000

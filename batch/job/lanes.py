@@ -23,7 +23,7 @@ TEXTS: Final[dict[str, str]] = {
     "each call has the lane that it was sent by.",
 }
 """What `model.lane` may name, for people."""
-_WAY: Final = 'two lanes are "bulk" and one of "sync", "stream" and "task", for example ["bulk", "sync"]'
+_WAY: Final = 'two lanes are "bulk" and one of "sync", "stream" and "task", for example ["bulk", "{}"]'
 
 
 def read_lanes(text: str) -> str | tuple[str, ...]:
@@ -36,7 +36,7 @@ def read_lanes(text: str) -> str | tuple[str, ...]:
         return text
     names = tuple(part.strip() for part in text.split(","))
     if len(names) != 2 or set(names) - set(get_args(Lane)):
-        raise Misread(f"is no pair of lanes: {_WAY}")
+        raise Misread(f"is no pair of lanes: {_WAY.format('sync')}")
     return names
 
 
@@ -44,7 +44,8 @@ def fault_of(lane: LaneChoice | None) -> str | None:
     """What is wrong with two lanes; None where nothing is."""
     if not isinstance(lane, tuple) or (lane[0] == "bulk" and lane[1] != "bulk"):
         return None
-    return f"cannot go from one to the other: {_WAY}"
+    behind = lane[0] if lane[1] == "bulk" and lane[0] != "bulk" else "sync"
+    return f"cannot go from one to the other: {_WAY.format(behind)}"
 
 
 def fault_of_by(lane: Any, bulk: Mapping[str, Any]) -> tuple[tuple[str, str], str] | None:

@@ -48,6 +48,7 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
         "The seconds that a row may be open, from its first call on: all its turns, tries and waits for limits, and "
         "an end of the process, included. Then it fails for a passing reason and the next run asks it again; a call in "
         "flight is possibly billed, and the id of a task is kept and polled first. Tools that run are not cut off. "
+        "Time in a batch does not count: bulk.deadline and bulk.by are for that. "
         "Without it a row takes as long as it takes.",
         "deadline_s = 7200",
     ),
@@ -61,6 +62,12 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
         "days of the week only; several windows stand with ; between them. Outside them a run waits and says until "
         "when, however long that is. Calls in flight when a window closes finish, and tasks are collected at any hour.",
         'hours = "22:00-08:00 Asia/Shanghai"',
+    ),
+    "limits.share": Words(
+        'Who keeps to these limits: "key", all jobs of yours that ask the same model at the same address with the same '
+        "key at a time, together: the smallest limit that one of them declares holds for all, and what one does not "
+        'use is the others\'. "none", this job alone. A concurrency that is not given is shared with nobody.',
+        'share = "none"',
     ),
     "limits.max_spill": Words(
         "How much of the disk the input of rows may take that wait to be sent or published. A slow model's rows wait "

@@ -18,7 +18,7 @@ SAMPLE: Final = "sample"
 """The word of the journal for an answer after which the row was asked anew."""
 
 
-class Sampling(msgspec.Struct, frozen=True):
+class Sampling(msgspec.Struct, frozen=True, gc=False):
     """The samples of one row that came to their end."""
 
     ended: int = 0

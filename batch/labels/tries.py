@@ -34,7 +34,7 @@ class LabelRules(msgspec.Struct, frozen=True):
     """Whether the probability of a label is wanted."""
 
 
-class Tries(msgspec.Struct, frozen=True):
+class Tries(msgspec.Struct, frozen=True, gc=False):
     """What was done so far to bring one row to a valid label."""
 
     reasks: int = 0

@@ -108,6 +108,15 @@ class IndexReader(LedgerReader):
 # -- statements of the writer -----------------------------------------------------------------------------------------
 
 
+def keep_places(db: apsw.Connection) -> None:
+    """Have the index know the place of every admitted row, also of one that is not published.
+
+    While a run goes on its records have these places, and publication writes them down with the outcome; here it is
+    done before records go away without one, or while another pass over the source may meet the rows.
+    """
+    db.execute(index_statements.KEEP_PLACES)
+
+
 def keep_gone(db: apsw.Connection, gone: Gone, *, run: str | None) -> None:
     """Keep what a whole pass over the source found.
 

@@ -66,6 +66,12 @@ FROM leaving
 
 # -- written: columns that follow the input, rows that leave the table ------------------------------------------------
 
+KEEP_PLACES: Final = """
+INSERT OR IGNORE INTO entries(row_id, variant, row_number, part)
+SELECT row_id, variant, row_number, part
+FROM pending
+"""
+
 SET_VOTES: Final = """
 UPDATE entries
 SET label = ?1

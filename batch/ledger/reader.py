@@ -91,6 +91,11 @@ class JournaledCall(NamedTuple):
     record: Call | None
 
 
+def journaled_call(row: Sequence[Any]) -> JournaledCall:
+    """A call from its values in the ledger, in the order of `JournaledCall`."""
+    return JournaledCall._make((*row[:10], _call(row[10]) if row[10] else None))
+
+
 def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
     if tells_damage(exc):
         return damaged(path, exc)
@@ -278,8 +283,7 @@ class LedgerReader:
 
     def calls_of(self, work_id: int) -> list[JournaledCall]:
         """The calls of one row, in the order they were made."""
-        rows = self._rows(statements.CALLS_OF_ROW, (work_id,))
-        return [JournaledCall._make((*row[:10], _call(row[10]) if row[10] else None)) for row in rows]
+        return list(map(journaled_call, self._rows(statements.CALLS_OF_ROW, (work_id,))))
 
     def steps_of(self, work_id: int) -> list[tuple[int, int, bytes]]:
         """The steps of one row's conversation in their order, as (turn, idx, value); idx -1 is the reply."""

@@ -32,6 +32,14 @@ WHERE state = 0 AND (
     AND NOT EXISTS (SELECT 1 FROM calls c JOIN lines USING (call) WHERE c.work = p.work AND c.record IS NULL)
 ORDER BY work
 """
+_COUNT_BEGUN: Final = """
+SELECT count(*)
+FROM pending p
+WHERE state = 0 AND (
+    EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
+    OR EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
+)
+"""
 _ROWS: Final = f"""
 SELECT {statements.PENDING}
 FROM pending
@@ -61,6 +69,10 @@ class SavedReader(LedgerReader):
     def begun(self) -> list[PendingRow]:
         """The rows in the middle of a call or conversation that wait for no task and in no batch."""
         return [PendingRow(*row) for row in self._rows(_BEGUN)]
+
+    def count_begun(self) -> int:
+        """How many rows are not settled though something was sent for them."""
+        return int(self._first(_COUNT_BEGUN)[0])
 
     def oldest(self, count: int) -> list[tuple[str, str, int, str | None, int | None]]:
         """The open rows whose first calls were sent first: row id, variant, that moment, open task, open batch call.

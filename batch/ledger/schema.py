@@ -5,7 +5,8 @@ schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 
 `pending.state`: 0 admitted, 1 settled, 2 published (to be pruned), 3 not asked, only its input columns are written, 4
 waits for the answer to another row that asks the same.
-`entries.status`: NULL for a place without an outcome, 0 ok, 1 failed for good, 2 failed but worth another try.
+`entries.status`: NULL for a place without an outcome (the place of a row that is admitted and was never published may
+stand in `pending` alone), 0 ok, 1 failed for good, 2 failed but worth another try.
 `calls.late`: 1 for the id of an overdue task, which was booked as unknown before and is polled once more, 2 when that
 was given up. `size` and `footer` tell a published file from another of its name; `next_size` and `next_footer` belong
 to a part that is about to be replaced; `size` and `digest` of a range belong to its spill. `content` is the hash of the

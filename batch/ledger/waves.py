@@ -10,18 +10,20 @@ provider said of the batch last. A line is forgotten with its wave; a call that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
 
 from batch.ledger import statements
-from batch.ledger.reader import LedgerReader, PendingRow
+from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow, journaled_call
 
 BUILT, UPLOADED, CREATED, COLLECTED = range(4)
 SLICE: Final = 500
+_DIGITS: Final = 18
+"""Of a number that SQLite takes for a whole one."""
 
 _INSERT_WAVE: Final = """
 INSERT INTO waves(wave, run, model, base_url, state, lines, size, digest, made_at)
@@ -79,16 +81,26 @@ SELECT l.call, c.call_id, l.line, {", ".join(f"p.{name.strip()}" for name in sta
 ORDER BY l.call
 LIMIT ?3
 """
-_OPEN_OF: Final = f"""
-SELECT l.call, c.call_id, l.line, {", ".join(f"p.{name.strip()}" for name in statements.PENDING.split(","))}
-{_OPEN} AND c.call_id IN (SELECT value FROM json_each(?2))
-ORDER BY l.call
+_FOUND: Final = f"""
+SELECT l.call, c.call_id, l.line, {", ".join(f"p.{name.strip()}" for name in statements.PENDING.split(","))},
+    c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
+FROM json_each(?2) k
+CROSS JOIN lines l ON l.call = k.value
+JOIN calls c ON c.call = l.call
+LEFT JOIN pending p ON p.work = c.work
+WHERE l.wave = ?1
 """
-_KNOWN_OF: Final = """
-SELECT count(*)
-FROM lines l
-JOIN calls c USING (call)
-WHERE l.wave = ?1 AND c.call_id IN (SELECT value FROM json_each(?2))
+_CALLS: Final = """
+SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record
+FROM calls
+WHERE work IN (SELECT value FROM json_each(?))
+ORDER BY work, call
+"""
+_STEPS: Final = """
+SELECT work, turn, idx, value
+FROM steps
+WHERE work IN (SELECT value FROM json_each(?))
+ORDER BY work, turn, idx
 """
 _HAS_TABLE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'waves'"
 
@@ -141,6 +153,13 @@ class LineCall(msgspec.Struct, frozen=True):
     sent_at_us: int
 
 
+class Journal(NamedTuple):
+    """What the ledger has of one row: its calls in the order in which they were made, and its steps in theirs."""
+
+    calls: list[JournaledCall]
+    steps: list[tuple[int, int, bytes]]
+
+
 class WavesReader(LedgerReader):
     """A reader that knows the waves."""
 
@@ -168,14 +187,25 @@ class WavesReader(LedgerReader):
         """The work numbers of these rows."""
         return (row[0] for row in self._rows(_OPEN_WORKS))
 
-    def open_of(self, wave: int, call_ids: Sequence[str]) -> dict[str, LineRow]:
-        """Those of these calls that are open lines of a wave, by call id."""
-        rows = self._rows(_OPEN_OF, (wave, msgspec.json.encode(call_ids).decode()))
-        return {line.call_id: line for line in _lines(rows)}
+    def found_of(self, wave: int, call_ids: Collection[str]) -> tuple[dict[str, LineRow], int]:
+        """Those of these calls that are open lines of a wave, by call id, and how many are lines of it, open or not.
 
-    def known_of(self, wave: int, call_ids: Sequence[str]) -> int:
-        """How many of these are lines of a wave, open or not, and not published."""
-        return int(self._first(_KNOWN_OF, (wave, msgspec.json.encode(call_ids).decode()))[0])
+        Calls that are published are neither. The number behind an id leads to its call.
+        """
+        numbers = {number for call_id in call_ids if (number := number_of(call_id)) is not None}
+        listed = msgspec.json.encode(list(numbers)).decode()
+        known = [row for row in self._rows(_FOUND, (wave, listed)) if row[1] in call_ids]
+        return {line.call_id: line for line in _lines(row[:-1] for row in known if row[-1])}, len(known)
+
+    def journals(self, work_ids: Sequence[int]) -> dict[int, Journal]:
+        """What was journaled of each of these rows, by work id."""
+        listed = (msgspec.json.encode(work_ids).decode(),)
+        found = {work_id: Journal([], []) for work_id in work_ids}
+        for row in self._rows(_CALLS, listed):
+            found[row[1]].calls.append(journaled_call(row))
+        for work_id, *step in self._rows(_STEPS, listed):
+            found[work_id].steps.append((step[0], step[1], step[2]))
+        return found
 
     def open_after(self, wave: int, call: int, count: int = SLICE) -> list[LineRow]:
         """The open lines of a wave behind a call, in the order of the file.
@@ -248,6 +278,12 @@ def _wave(row: tuple[Any, ...]) -> WaveRow:
     )
 
 
-def _lines(rows: Iterator[Any]) -> Iterator[LineRow]:
+def number_of(call_id: str) -> int | None:
+    """The number of the call that an id of ours was given to; None for any other text."""
+    digits = call_id.rpartition("-")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS else None
+
+
+def _lines(rows: Iterable[Any]) -> Iterator[LineRow]:
     for row in rows:
         yield LineRow(row[0], row[1], row[2], PendingRow(*row[3:]))

@@ -5,7 +5,7 @@ at once what is above their cap (code 1302), so a refusal is a measurement: with
 in flight is what they took. `limiter` asks this module before it grants, and tells it what became of each call.
 
 - **Start.** A run begins with an eighth of its calls. Each answer makes room for one more, and so does time, an eighth
-  every `WIDEN_S`: a fast service is at full width at once, a slow one within two seconds, and one with a low cap has
+  every `WIDEN_S`: a fast service is at full width at once, a slow one within a second, and one with a low cap has
   refused few calls by the time it says so.
 - **Down.** A refusal lowers the limit to what else is in flight. Refused again by a call that left *after* the last
   cut, the cap itself has moved, and a share more is cut off, so that a cap halved is met in a few refusals.
@@ -15,7 +15,7 @@ in flight is what they took. `limiter` asks this module before it grants, and te
 - **Overloaded** (1305: the model is busy, whatever we do) takes a share off, at most once a second.
 
 For example, concurrency 80 against a service that takes 30 calls at a time and answers each after ten seconds. The
-limit is 10 at first, 20 after 0.25 s, 30 after 0.5 s and 40 after 0.75 s. The last ten calls are all refused, the tenth
+limit is 10 at first, 20 after 0.1 s, 30 after 0.2 s and 40 after 0.3 s. The last ten calls are all refused, the tenth
 while 30 others are in flight: the limit is 30. With the first answer after 15 s, one call more is tried; it is refused,
 and the limit is 30 again. When the service takes 60, the 31st call is answered, and with each round trip more are in
 flight: 33, 37, 45. The next step tries 61; one is refused while 60 others are in flight, and the limit is 60.
@@ -30,7 +30,7 @@ from typing import Final
 PROBE_AFTER: Final = 200
 PROBE_AFTER_S: Final = 15.0  # with few and slow calls, that many answers would take minutes
 CUT: Final = 0.85
-WIDEN_S: Final = 0.25
+WIDEN_S: Final = 0.1
 START_PARTS: Final = 8
 START_LEAST: Final = 8
 CALM_EVERY_S: Final = 1.0
@@ -158,6 +158,15 @@ class ConcurrencyLimit:
             self._answers_at_level = PROBE_AFTER - self.limit - self._probe_step
             self._raise(self._probe_step)
             self._probe_step *= 2
+
+    def adopt(self, level: int) -> None:
+        """Continue at a level that somebody else has found out by the same way."""
+        if not self._adapt:
+            return
+        self.starting = False
+        self.limit = max(1, min(self.concurrency, level))
+        self._ceiling = max(self.limit + 1, self._ceiling)
+        self._answers_at_level = 0
 
     def restore(self) -> None:
         """Return to the limit before the refusals: everything was refused for a while, so they measured nothing."""

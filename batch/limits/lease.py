@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN_S: Final = 1.0  # a stale lease waits at most so long before it asks its budgets again
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease(msgspec.Struct, eq=False, gc=False):
     """The right to send one call, and the slot it takes. Give it back once; a second time is harmless."""
 
     limiter: Limiter
@@ -42,6 +42,8 @@ class Lease(msgspec.Struct, eq=False):
     """What the call counts for; None counts no tokens."""
     grants: tuple[Grant | None, Grant | None] = (None, None)
     """The tokens reserved for it: the model's and the job's."""
+    slice: Grant | None = None
+    """The tokens reserved for it in a budget that other jobs share."""
     probe: bool = False
     """Its call asks, during an outage, whether the provider answers again."""
     open: bool = True
@@ -67,9 +69,18 @@ class Lease(msgspec.Struct, eq=False):
         of_model, of_job = self.grants
         self.model.rates.settle(of_model, amount, now)
         self.limiter.rates.settle(of_job, amount, now)
+        if self.slice is not None and self.model.shared is not None:
+            self.model.shared.settle(self.slice, amount)
+
+    def may_depart(self) -> bool:
+        """Whether the bytes of the call may leave at once, which they nearly always may; if not, await `depart`."""
+        limiter, model = self.limiter, self.model
+        if model.rates.requests.per_minute is not None or limiter.rates.requests.per_minute is not None:
+            return False
+        return limiter.clock.monotonic() - self.granted_at <= GRANT_S
 
     async def depart(self) -> None:
-        """Return when the bytes of the call may leave: nearly always at once.
+        """Return when the bytes of the call may leave.
 
         It waits when departures would bunch, and when the grant has gone stale: then for the pause and the tokens
         again, keeping the slot.
@@ -98,11 +109,15 @@ class Lease(msgspec.Struct, eq=False):
             wait_s = max(
                 shut_s, model.pause_left(now), model.rates.token_wait(amount, now), job.token_wait(amount, now)
             )
+            if wait_s <= 0 and model.shared is not None:
+                wait_s = model.shared.wait(amount, now)
             if wait_s <= 0:
                 break
             await clock.sleep(min(wait_s, LOOK_AGAIN_S))
         self.granted_at = now
         self.grants = (model.rates.take_tokens(amount, now), job.take_tokens(amount, now))
+        if model.shared is not None:
+            self.slice = model.shared.take(amount, now)
 
 
 class Waiter:

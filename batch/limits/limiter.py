@@ -10,7 +10,7 @@ What must be free at the same time, each owned by a module of its own:
   commits in order, so giving it back when that record is queued never shows more open calls than slots in any committed
   state. Saved task ids are adopted: they count without waiting, even above the limit, and new leases wait until the
   count is below it again. What a model takes is tracked when the provider refuses calls for their number;
-- **per minute** (`rates`): requests (`requests`) and tokens (`tokens`);
+- **per minute** (`rates`): requests (`requests`) and tokens (`tokens`); `shared` has what other jobs leave of them;
 - **pause**: a refusal with a waiting time slows all who ask that model: nothing is granted before it has passed;
 - **outage** (`outage`): while the provider is silent, one probe at a time;
 - **hours** (`hours`): outside them nothing is granted, however long that is, and nothing that was counted ages.
@@ -21,7 +21,7 @@ never passed over. Only the heads of the queues look at the budgets. A head that
 for the job's budgets, in order of arrival; one that its own model holds back stands in nobody's way, and neither does
 one whose model has its share of the slots (`shares`) while another wants some.
 
-One event loop owns a `Limiter`; there is no lock, because nothing awaits between reading a budget and spending it.
+One event loop owns a `Limiter`: nothing awaits between reading a budget and spending it, so it needs no lock.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Limiter:
         requests_per_minute: of the whole job; None leaves the limit to each model.
         tokens_per_minute: likewise.
         models: limits of single models, by name.
-        estimator: makes what knows how many tokens a model's request counts for; needed for a token limit to hold.
+        estimator: makes what knows how many tokens a model's request counts for; a token limit needs it.
         adapt: follow the provider's refusals and headers.
         hours: when requests may leave; None for always.
     """
@@ -108,20 +108,18 @@ class Limiter:
 
     def start(self, since_last_sent_s: float | None) -> None:
         """Continue where the last process stopped: `since_last_sent_s` after the last byte the ledger knows of."""
-        if since_last_sent_s is None:
-            return
-        now = self.clock.monotonic()
-        self._last_sent = now - since_last_sent_s
-        for rates in (self.rates, *(limits.rates for limits in self.models.values())):
-            rates.sent_before(since_last_sent_s, now)
+        if since_last_sent_s is not None:
+            now = self.clock.monotonic()
+            self._last_sent = now - since_last_sent_s
+            for rates in (self.rates, *(limits.rates for limits in self.models.values())):
+                rates.sent_before(since_last_sent_s, now)
 
     def expect(self, models: Collection[str]) -> None:
         """Rows are still to come for these models and no others: of the slots they are kept a few."""
         for name in models:
             self.model(name)
         for limits in self.models.values():
-            limits.asked = limits.asked and limits.expected
-            limits.expected = limits.name in models
+            limits.asked, limits.expected = limits.asked and limits.expected, limits.name in models
         if self.waiting:
             self._serve()
 
@@ -129,7 +127,7 @@ class Limiter:
 
     def counts_tokens(self, model: str) -> bool:
         """Whether requests for this model must say what they count for."""
-        return self.rates.tokens is not None or self.model(model).rates.tokens is not None
+        return self.rates.tokens is not None or self.model(model).counts_tokens
 
     def exceeds_limit(self, model: str, weight: TokenWeight | None) -> tuple[float, str] | None:
         """The token limit and its key, when a request alone is surely larger than the whole of it; None otherwise."""
@@ -139,8 +137,7 @@ class Limiter:
         surely = limits.estimator.surely(weight)
         if (limit := limits.rates.exceeded_by(surely)) is not None:
             return limit, f'limits.model."{model}".tokens_per_minute'
-        limit = self.rates.exceeded_by(surely)
-        return None if limit is None else (limit, "limits.tokens_per_minute")
+        return None if (limit := self.rates.exceeded_by(surely)) is None else (limit, "limits.tokens_per_minute")
 
     def at_once(self, limits: ModelLimits, row: int, weight: TokenWeight | None = None) -> Lease | None:
         """A lease for a call of a model that has a slot free, where no other limit is in force; else None.
@@ -152,7 +149,9 @@ class Limiter:
         limited = self._closed or self.rates.in_force or self.hours is not None or limits.closed
         if limited or not free or limits.parked_until is not None or limits.paused_until:
             return None
-        if limits.rates.in_force or limits.outage.ongoing or (len(self.models) > 1 and not self._shares(limits)):
+        if limits.rates.in_force or limits.in_flight >= limits.most:
+            return None
+        if limits.outage.ongoing or (len(self.models) > 1 and not self._shares(limits)):
             return None
         return self._grant(limits, row, weight)
 
@@ -280,6 +279,7 @@ class Limiter:
         if limits.rates.in_force or self.rates.in_force:
             amount = limits.amount(weight)
             lease.grants = (limits.rates.take(amount, now), self.rates.take(amount, now))
+            lease.slice = None if limits.shared is None else limits.shared.take(amount, now)
         if limits.outage.ongoing:
             limits.outage.probing = lease.probe = True
         return lease

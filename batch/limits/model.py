@@ -20,6 +20,7 @@ from batch.limits.concurrency import ConcurrencyLimit
 from batch.limits.lease import Lease, Waiter
 from batch.limits.outage import LONGEST_WHY, MAX_PARK_S, Observation, OutageDetector
 from batch.limits.rates import RateLimits, pause_of
+from batch.limits.shared import MANY, SharedLimits
 from batch.limits.tokens import TokenEstimator, TokenWeight
 
 TOLD_S: Final = 1.0
@@ -71,6 +72,10 @@ class ModelLimits:
         self.expected = self.asked = False
         self.closed = False
         """No new sends are taken."""
+        self.shared: SharedLimits | None = None
+        """What other jobs use of the same budget; None while nobody looks."""
+        self.most = MANY
+        """How many calls in flight these leave it."""
         self._adapt = adapt
         self._poll_error: str | None = None
 
@@ -86,7 +91,8 @@ class ModelLimits:
 
     def used(self, lease: Lease, usage: Usage | None) -> float | None:
         """How many tokens a call counted for in the end, and learn from it; None when its reservation stays."""
-        if lease.grants == (None, None) or lease.weight is None or self.estimator is None:
+        nothing = lease.slice is None and lease.grants == (None, None)
+        if nothing or lease.weight is None or self.estimator is None:
             return None
         if usage is None or not usage.total_tokens:
             return None  # a refused call stays booked as it was reserved: services count it too
@@ -100,13 +106,21 @@ class ModelLimits:
             widens_in = self.slots.widens_in(self._clock.monotonic())
             if self.in_flight >= self.slots.limit:  # time may just have opened another slot
                 return widens_in
+        if self.in_flight >= self.most and self.shared is not None:
+            slot_s = self.shared.slot_wait(self._clock.monotonic())
+            if self.in_flight >= self.most:
+                return slot_s
         if not self.paused_until and not self.outage.ongoing and not self.rates.in_force:
             return 0.0  # the usual case, asked for every call: it needs no clock
         now = self._clock.monotonic()
         probe_in = self.outage.probe_in(now)
         if probe_in is None:
             return None
-        return max(self.pause_left(now), probe_in, self.rates.wait(self.amount(weight), now))
+        amount = self.amount(weight)
+        wait_s = max(self.pause_left(now), probe_in, self.rates.wait(amount, now))
+        if wait_s > 0.0 or self.shared is None:
+            return wait_s
+        return self.shared.wait(amount, now)  # last of all: what it gives cannot be kept for long
 
     def pause_left(self, now: float) -> float:
         """The seconds until the provider's pause is over; 0 without one."""
@@ -130,6 +144,12 @@ class ModelLimits:
         if self.paused_until <= now:
             logger().warning("provider_paused", seconds=round(seconds, 3), **self._which)
         self.paused_until = max(self.paused_until, now + seconds)
+        if self.shared is not None:
+            self.shared.pause(self.paused_until)
+
+    def hold_until(self, moment: float) -> None:
+        """Let nothing go before a monotonic moment, because another job was told so."""
+        self.paused_until = max(self.paused_until, moment)
 
     def answered(self, granted_at: float) -> bool:
         """The provider took a call that was granted then; whether there is more room than before."""
@@ -138,7 +158,7 @@ class ModelLimits:
             self.slots.restore()
             logger().info("provider_answers_again", **self._which)
         before = self.slots.limit
-        self.slots.answered(self.in_flight, self._clock.monotonic())
+        self.slots.answered(self.in_flight + self._elsewhere, self._clock.monotonic())
         return ended or self.slots.limit > before
 
     def failed(self, row: int, granted_at: float, observed: Observation, why: str = "") -> None:
@@ -151,7 +171,7 @@ class ModelLimits:
             why: the same in words.
         """
         now = self._clock.monotonic()
-        others = self.in_flight - 1
+        others = self.in_flight - 1 + self._elsewhere
         if observed == "in_flight":
             self.slots.refused(granted_at, now, others)
             if others > 0:
@@ -188,6 +208,16 @@ class ModelLimits:
             self.parked_until = math.inf if seconds is None else self._clock.monotonic() + seconds
 
     @property
+    def _elsewhere(self) -> int:
+        """Calls of other jobs that are in flight for the same model and key."""
+        return 0 if self.shared is None else self.shared.in_flight_elsewhere
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether requests must say what they count for."""
+        return self.rates.tokens is not None or (self.shared is not None and self.shared.tokens is not None)
+
+    @property
     def _which(self) -> dict[str, str]:
         return {"model": self.name} if self.name else {}
 
@@ -210,4 +240,9 @@ class ModelLimits:
             return None
         if self.in_flight >= self.slots.limit:
             return "the provider's limit of calls in flight" if self.slots.limit < self.concurrency else None
-        return self.rates.binding(self.amount(self.queue[0].weight), now)
+        amount = self.amount(self.queue[0].weight)
+        own = self.rates.binding(amount, now)
+        if self.shared is None or not self.shared.others:
+            return own
+        which = self.shared.binding(amount, now) or own
+        return None if which is None else f"{which}, {self.shared.with_whom}"

@@ -18,9 +18,10 @@ most 55 of them, 60 s see 2,975.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from aiolimiter import AsyncLimiter
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 PACE: Final = 0.99  # of the limit; see the module docstring
 EARLY_S: Final = 0.1
@@ -84,6 +85,8 @@ class RequestRate:
                 return
 
     def _make(self, per_minute: float) -> None:
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415 - its loading costs a start more than all limits here
+
         self.per_minute = per_minute
         self._interval_s = 60 / (per_minute * PACE)
         self._full_at = -math.inf

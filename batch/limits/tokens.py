@@ -152,7 +152,7 @@ class TokenBudget:
             self._sum = 0.0  # sums of floats drift
 
 
-class TokenWeight(msgspec.Struct, frozen=True):
+class TokenWeight(msgspec.Struct, frozen=True, gc=False):
     """What one request counts for, before tokens are known: how many tokens it is gets clearer while it waits."""
 
     units: float

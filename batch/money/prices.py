@@ -26,7 +26,7 @@ _HOUR_US: Final = 3600 * MICROSECONDS
 _MINUTE_US: Final = 60 * MICROSECONDS
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """What a call costs."""
 
     cost: int

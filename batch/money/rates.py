@@ -106,6 +106,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         Cached and written tokens are parts of the prompt tokens, reasoning tokens are a part of the completion tokens.
         A count above what there is is cut to it.
         """
+        if not (usage.cached_tokens or usage.cache_write_tokens):  # asked once a call
+            return usage.prompt_tokens * self.input + usage.completion_tokens * self.output + self.per_request
         cached = min(max(usage.cached_tokens or 0, 0), usage.prompt_tokens)
         written = min(max(usage.cache_write_tokens or 0, 0), usage.prompt_tokens - cached)
         return (

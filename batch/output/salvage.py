@@ -109,6 +109,11 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
 
 def reconcile(db: apsw.Connection, kept: Kept) -> None:
     """Bring the old ledger's open rows and calls together with the published files in `rows` and `book`."""
+    # An admitted row has its place in its record alone until it is published.
+    db.execute(
+        "INSERT OR IGNORE INTO old_entries(row_id, variant, row_number, part) "
+        "SELECT row_id, variant, row_number, part FROM pending"
+    )
     # Not asked, only to be written anew: what their parts hold is known by now, and the next pass finds them again.
     db.execute("DELETE FROM pending WHERE state=3 OR (state > 0 AND outcome IS NULL)")
     _close_published(db)
@@ -181,10 +186,6 @@ def _give_places(db: apsw.Connection) -> None:
     db.execute(
         "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
         "SELECT row_id, variant, row_number, part FROM old_entries"
-    )
-    db.execute(
-        "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
-        "SELECT row_id, variant, row_number, part FROM pending"
     )
     # A row that only the book knows goes where its number belongs: into the part that is missing there, else, when it
     # had been pruned, beside its neighbours.

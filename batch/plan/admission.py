@@ -6,8 +6,9 @@ the old task id that comes with it. Reads no source; which rows need work is the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import apsw
 import msgspec
@@ -64,6 +65,8 @@ class RangePlan(msgspec.Struct, frozen=True):
     next_part: int
     spill: tuple[int, bytes] | None = None
     """Size and digest of the spill, None when no row was admitted."""
+    goes_on: bool = False
+    """Whether the next range goes on with the same part, as far as this process plans it."""
     requests: list[Packed | None] = []
     """For each row what it asks, where that was kept for who hands it out; of each model the first rows have it."""
 
@@ -73,10 +76,29 @@ class RangePlan(msgspec.Struct, frozen=True):
         where = row.row_number, row.part, row.fingerprint, row.variant_no
         return self.first_work + place, self.range, row.idx, row.row_id, row.variant, *where, None
 
-    @property
-    def to_send(self) -> int:
-        """Rows that will be asked."""
-        return sum(row.state == 0 for row in self.rows)
+
+class Counts(NamedTuple):
+    """What the rows of a range are, counted in the thread that planned it: the event loop has better to do."""
+
+    asked: Counter[str]
+    """By variant, rows that are to be asked."""
+    unsettled: Counter[int]
+    """By part, the same."""
+    ended: list[tuple[int, Outcome]]
+    """Of each row that cannot be asked, its part and its outcome."""
+    refreshed: Counter[int]
+    """By part, rows that are not asked and whose output columns are to be written."""
+
+    @classmethod
+    def of(cls, plan: RangePlan) -> Self:
+        """Those of a plan."""
+        to_ask = [row for row in plan.rows if row.state == 0]
+        return cls(
+            Counter([row.variant for row in to_ask]),
+            Counter([row.part for row in to_ask]),
+            [(row.part, row.outcome) for row in plan.rows if row.outcome is not None],
+            Counter([row.part for row in plan.rows if row.refreshed]),
+        )
 
 
 class InLedger(NamedTuple):
@@ -112,7 +134,6 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
         )
         for work_id, row in enumerate(plan.rows, plan.first_work)
     ]
-    places = [(row.row_id, row.variant, row.row_number, row.part) for row in plan.rows]
     met = [(row_id, *found) for row_id, found in plan.seen.items()]
 
     def change(db: apsw.Connection) -> InLedger:
@@ -129,7 +150,6 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
                 "VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
                 rows,
             )
-            db.executemany("INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) VALUES(?,?,?,?)", places)
             adopted = _adopt_held(db, plan)
             if shared:
                 waiting = copies.share(db, _keys(plan))

@@ -115,6 +115,13 @@ def _price_faults(job: Job, spec: BudgetSpec, prices: Prices, now_us: int) -> li
                     f"budget.{key} = {amount}: {provider}/{model} is billed in {currency}, and nothing is converted: "
                     f"give the amount in {currency}"
                 )
+            elif job.model.first_lane == "bulk" and not prices.current(provider, model, now_us, lane="bulk"):
+                line = f'[[provider.{provider}.price]] with models = ["{model}"], tier = "batch"'
+                faults.append(
+                    f"budget.{key} = {amount}: {provider}/{model} has no price for batches, so what they cost cannot "
+                    f'be counted. Add {line}, currency = "{amount.currency}", input = "…" and output = "…" (per '
+                    "million tokens), choose another lane, or count tokens instead with budget.max_tokens"
+                )
     return faults
 
 

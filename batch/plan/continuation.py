@@ -17,7 +17,7 @@ from batch.core import clock
 from batch.input.batches import Position
 from batch.input.source import SourceStat
 from batch.job.options import ORDINARY, Kind, RunOptions
-from batch.ledger import copies
+from batch.ledger import copies, index
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Planned
 
@@ -164,6 +164,7 @@ def _leave_behind(db: apsw.Connection) -> None:
 
 def drop_unsent(db: apsw.Connection) -> None:
     """Take back the admission of rows that were never sent; they keep their places and are planned again."""
+    index.keep_places(db)
     copies.drop_waiting(db)
     db.execute(
         "DELETE FROM pending WHERE state=0 AND work NOT IN (SELECT work FROM calls) "

@@ -148,7 +148,12 @@ def _python() -> Finding:
 
 def _packages() -> Finding:
     wrong, count, extras = [], 0, dict[str, bool]()
-    for line in metadata.requires("promptmill") or ():
+    try:
+        needed = metadata.requires("promptmill") or ()
+    except metadata.PackageNotFoundError:
+        way_out = f"Install it: {sys.executable} -m pip install PATH, with the path of the checkout."
+        return Finding("packages", "look", "promptmill runs from a checkout and is not installed", way_out)
+    for line in needed:
         match = _REQUIREMENT.match(line)
         assert match is not None
         name, wanted, marker = match[1], match[2].strip(), match[3] or ""

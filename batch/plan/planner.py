@@ -17,7 +17,7 @@ row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import pyarrow as pa
@@ -31,12 +31,13 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
+from batch.labels.samples import NO_SAMPLES
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
-from batch.plan.kinds import kind_of, samples_had
+from batch.plan.kinds import Needs, kind_of, samples_had
 from batch.plan.numbers import Least, Numbers
 from batch.plan.question import Question, question
 from batch.plan.row_ids import Seen, identify
@@ -44,14 +45,13 @@ from batch.prompts.variants import Packed, Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
+FIRST_ROWS: Final = 500
+"""Rows of the first range of a process: they are sent while the other rows of their part are planned."""
 READ_ROWS: Final = 1_000
 READ_BYTES: Final = 2 << 20
 """Of the source, read at once: in memory they lie several times, as text, as values and as columns."""
 KEPT_ROW_BYTES: Final = 16 << 10
 """A row whose messages are larger is rendered again: that costs little beside sending it, and keeping it would not."""
-
-Needs = Literal["asked", "refreshed", "learned", "nothing"]
-"""What a row needs: an answer; its columns written as they are now; the index to learn what they are; nothing."""
 
 
 class _Found(msgspec.Struct):
@@ -70,13 +70,7 @@ class _Found(msgspec.Struct):
     """By model, how many bytes of that may still be kept."""
 
     def add(self, row: Admitted, variant: Variant, request: RowRequest | None) -> None:
-        """Take up a row.
-
-        Args:
-            row: the row.
-            variant: in which it is asked.
-            request: what it asks; None when it is not asked.
-        """
+        """Take up a row in one variant; `request` is what it asks, None when it is not asked."""
         self.rows.append(row)
         packed = None
         if request is not None and self.rooms.get(variant.model, 0) > 0:
@@ -115,6 +109,10 @@ class Planner:
         self._sample: frozenset[str] | None = None
         self._kinds = ORDINARY
         self._stopped: Callable[[], bool] = lambda: False
+        # Rows of a batch are sent together, and a small part is planned at once.
+        self._begins_small = job.output.rows_per_part > 2 * FIRST_ROWS and "bulk" not in job.model.lanes
+        self._in_part = 0
+        """Rows of the source that the part of the next range has from the one before."""
 
     def stop_when(self, stopped: Callable[[], bool]) -> None:
         """Ask this between batches of rows, from the thread that reads, and read no further once it is true."""
@@ -163,16 +161,13 @@ class Planner:
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
         rows = found.rows
+        most = FIRST_ROWS if self._begins_small else self._job.output.rows_per_part - self._in_part
         scanned = size = 0
         try:
-            while (
-                (taken_in := spilled_rows(rows)) < self._job.output.rows_per_part
-                and size < RANGE_BYTES
-                and scanned < SCAN_ROWS
-            ):
+            while (taken_in := spilled_rows(rows)) < most and size < RANGE_BYTES and scanned < SCAN_ROWS:
                 if self._enough(planned) or self._stopped():
                     break
-                batch = self._reader.read(min(READ_ROWS, self._job.output.rows_per_part - taken_in), READ_BYTES)
+                batch = self._reader.read(min(READ_ROWS, most - taken_in), READ_BYTES)
                 if batch is None:
                     planned.complete = True
                     break
@@ -196,7 +191,8 @@ class Planner:
     def _plan(self, found: _Found, spill: tuple[int, bytes] | None) -> RangePlan:
         """The plan of what was found; the next one goes on behind it."""
         numbers, rows = self._numbers, found.rows
-        new_part = any(row.part == numbers.part for row in rows)
+        new_part = self._in_part > 0 or any(row.part == numbers.part for row in rows)
+        goes_on = self._begins_small and new_part and not (found.planned.complete or self._enough(found.planned))
         plan = RangePlan(
             range=numbers.range,
             first_work=numbers.work_id,
@@ -208,13 +204,15 @@ class Planner:
             planned=found.planned,
             next_row_number=found.numbers.row_number,
             next_part=numbers.part + new_part,
+            goes_on=goes_on,
             spill=spill,
             requests=found.requests,
         )
         self._planned = found.planned
-        self._numbers = Numbers(
-            found.numbers.row_number, plan.next_part, numbers.range + bool(rows), numbers.work_id + len(rows)
-        )
+        part = plan.part if goes_on else plan.next_part
+        self._numbers = Numbers(found.numbers.row_number, part, numbers.range + bool(rows), numbers.work_id + len(rows))
+        self._in_part = spilled_rows(rows) if goes_on else 0
+        self._begins_small = self._begins_small and not rows
         return plan
 
     def candidates(self) -> Iterator[str]:
@@ -223,7 +221,7 @@ class Planner:
         while not self._stopped() and (batch := self._reader.read(READ_ROWS, READ_BYTES)) is not None:
             known = identify(batch, self._job.input, seen, self._ledger)
             entries = self._ledger.entries([row.row_id for row in known])
-            for index, (row_id, fault, met) in enumerate(known):
+            for index, (row_id, fault, met, _) in enumerate(known):
                 seen.update(met)
                 if any(self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants):
                     yield row_id
@@ -248,10 +246,10 @@ class Planner:
         known = identify(batch, self._job.input, found.seen, self._ledger)
         entries = self._ledger.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
-        hashes = contents(batch, self._outputs)
-        planned = found.planned
+        hashes = contents(batch, self._outputs, [row.form for row in known])
+        planned, carried, numbers = found.planned, self._carried, found.numbers
         chosen: list[int] = []
-        for index, (row_id, fault, met) in enumerate(known):
+        for index, (row_id, fault, met, _) in enumerate(known):
             if self._enough(planned):
                 # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
                 # another limit or none.
@@ -260,28 +258,33 @@ class Planner:
             planned.read += 1
             if self._sample is not None and row_id not in self._sample:
                 continue
-            place = places.get(row_id, (found.numbers.row_number, self._numbers.part))
-            idx, first = spilled_rows(found.rows), len(found.rows)
+            place = places.get(row_id) or (numbers.row_number, self._numbers.part)
+            idx, content = spilled_rows(found.rows), hashes[index]
+            added = asks = False
             for variant in self._variants:
-                if (row_id, variant.name) in self._carried:
+                name = variant.name
+                if carried and (row_id, name) in carried:
                     continue
-                entry = entries.get((row_id, variant.name))
+                entry = entries.get((row_id, name))
                 asked = _asked(variant, entry, batch, index, fault)
-                needs = self._needs(entry, asked.fingerprint, hashes[index], planned)
-                if needs == "learned":
-                    found.known.append((row_id, variant.name, hashes[index]))
-                elif needs != "nothing":
-                    outcome = self._unaskable(variant, asked) if needs == "asked" else None
-                    who = (row_id, variant.name, variant.number, idx)
-                    refreshed = needs == "refreshed"
-                    had = samples_had(entry, asked.fingerprint, self._job.labels)
-                    row = Admitted(*who, *place, asked.fingerprint, hashes[index], outcome, had, refreshed)
-                    found.add(row, variant, asked.request if row.state == 0 else None)
-            added = found.rows[first:]
+                needs = self._needs(entry, asked.fingerprint, content, planned)
+                if needs == "asked":
+                    added = asks = True
+                    outcome = None if asked.fault is None else self._unaskable(variant, asked, asked.fault)
+                    had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
+                    who = (row_id, name, variant.number, idx)
+                    row = Admitted(*who, *place, asked.fingerprint, content, outcome, had)
+                    found.add(row, variant, asked.request if outcome is None else None)
+                elif needs == "refreshed":
+                    added = True
+                    who = (row_id, name, variant.number, idx)
+                    found.add(Admitted(*who, *place, asked.fingerprint, content, refreshed=True), variant, None)
+                elif needs == "learned":
+                    found.known.append((row_id, name, content))
             if added:
                 chosen.append(index)
-                planned.source_rows += not all(row.refreshed for row in added)
-                found.numbers.row_number += row_id not in places
+                planned.source_rows += asks
+                numbers.row_number += row_id not in places
         return chosen, len(known)
 
     def _enough(self, planned: Planned) -> bool:
@@ -306,9 +309,11 @@ class Planner:
             content: the hash of its output columns now.
             planned: where it is counted.
         """
-        kind = kind_of(entry, fingerprint, self._job.labels)
+        kind = "new" if entry is None else kind_of(entry, fingerprint, self._job.labels)
         if kind in self._kinds:
-            planned.new += kind == "new"
+            if kind == "new":  # nearly all rows of nearly all runs
+                planned.new += 1
+                return "asked"
             planned.changed += kind == "changed"
             planned.retried += kind in ("failed", "permanent")
             planned.short += kind == "short"
@@ -322,10 +327,8 @@ class Planner:
         planned.unchanged += kind is None and not refreshed
         return "refreshed" if refreshed else "learned" if entry.content is None else "nothing"
 
-    def _unaskable(self, variant: Variant, asked: Question) -> Outcome | None:
-        """The outcome of a row that cannot be asked; None of one that can."""
-        if (fault := asked.fault) is None:
-            return None
+    def _unaskable(self, variant: Variant, asked: Question, fault: Failure) -> Outcome:
+        """The outcome of a row that cannot be asked."""
         return Outcome(
             status="failed",
             sums=asked.sums,

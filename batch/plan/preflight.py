@@ -248,11 +248,6 @@ def _endpoint(job: Job, environ: Mapping[str, str], faults: list[str]) -> Endpoi
         if lane not in endpoint.dialect.lanes and not job.model.decides:
             lanes = ", ".join(sorted(endpoint.dialect.lanes))
             faults.append(f'model.lane = "{lane}": provider {job.model.provider} has no such lane; it has {lanes}')
-    if "bulk" in job.model.lanes and job.budget is not None and job.budget.bounds_calls:
-        faults.append(
-            'model.lane = "bulk": a limit of [budget] on money or tokens cannot be kept in batches, whose requests are '
-            "all sent before the first is booked. Take it out, or choose another lane; budget.max_rows is kept"
-        )
     return endpoint
 
 

@@ -148,7 +148,7 @@ class _Finder:
         """Rows of a batch that are looked for, each with the work numbers it is the input of."""
         found = []
         known = identify(batch, self._checked.job.input, seen, _NothingSeen())
-        for index, (row_id, fault, met) in enumerate(known):
+        for index, (row_id, fault, met, _) in enumerate(known):
             seen.update({name: value for name, value in met.items() if name in self._met})
             works = [
                 row.work_id

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from batch.core.canonical import record_id
+from batch.core.canonical import canonical, form_id, record_id
 from batch.core.records import Failure
 from batch.input.batches import SourceBatch, input_failure
 from batch.job.job import InputSpec
@@ -29,11 +29,16 @@ class SeenBefore(Protocol):
 
 
 class Identified(NamedTuple):
-    """One row: its id, why it cannot be asked if it cannot, and what is seen once it was looked at."""
+    """One row: its id, why it cannot be asked if it cannot, and what is seen once it was looked at.
+
+    Attributes:
+        form: the canonical form of the whole record, where the id is the hash of it; None otherwise.
+    """
 
     row_id: str
     fault: Failure | None
     met: Seen
+    form: bytes | None = None
 
 
 def identify(
@@ -48,44 +53,47 @@ def identify(
         reader: knows what earlier ranges of the pass met.
     """
     bases = [_base(batch, index, spec) for index in range(len(batch.lines))]
-    known = reader.seen([base for base, _ in bases])
+    known = reader.seen([base for base, _, _ in bases])
     here: Seen = {}
     found = []
-    for index, (base, wrong) in enumerate(bases):
+    for index, (base, wrong, form) in enumerate(bases):
         before = here.get(base) or seen.get(base) or known.get(base)
         place = batch.place(index) if spec.key is not None else None
         if before is None:
-            row_id, met = base, {base: (1, place)}
-        else:
-            times = before[0] + 1
+            here[base] = first = 1, place
+            found.append(Identified(base, wrong, {base: first}, form))
+            continue
+        times = before[0] + 1
+        row_id = f"{base}-{times}"
+        while spec.key is not None and (row_id in here or row_id in seen or reader.seen([row_id])):
+            # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
+            times += 1
             row_id = f"{base}-{times}"
-            while spec.key is not None and (row_id in here or row_id in seen or reader.seen([row_id])):
-                # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
-                times += 1
-                row_id = f"{base}-{times}"
-            met = {base: (times, before[1] or place), row_id: (1, place)}
-            if spec.key is not None and place is not None:
-                # What the reader found wrong with the row comes first.
-                wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901 - goes on with the better one
+        met = {base: (times, before[1] or place), row_id: (1, place)}
+        if spec.key is not None and place is not None:
+            # What the reader found wrong with the row comes first.
+            wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901 - goes on with the better one
         here.update(met)
-        found.append(Identified(row_id, wrong, met))
+        found.append(Identified(row_id, wrong, met, form))
     return found
 
 
-def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure | None]:
+def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure | None, bytes | None]:
     record, raw = batch.records[index], batch.raw_ids[index]
     if record is None or raw is not None:
-        return raw or f"bad-{batch.lines[index]}", batch.failures[index]
+        return raw or f"bad-{batch.lines[index]}", batch.failures[index], None
     wrong = batch.failures[index]
     if spec.key is None:
-        return record_id(record, but=spec.file_column), wrong
+        if spec.file_column is not None:
+            return record_id(record, but=spec.file_column), wrong, None
+        form = canonical(record)
+        return form_id(form), wrong, form
     value = record.get(spec.key)
     if value is None or value == "":
         reason = f"{spec.key} is empty, so this row has no identity; fill it in"
-        return f"no-key-{record_id(record, but=spec.file_column)}", wrong or input_failure(
-            batch.place(index), code="no_key", reason=reason
-        )
-    return str(value), wrong
+        wrong = wrong or input_failure(batch.place(index), code="no_key", reason=reason)
+        return f"no-key-{record_id(record, but=spec.file_column)}", wrong, None
+    return str(value), wrong, None
 
 
 def _twice(key: str, value: str, place: str, first: str | None) -> Failure:

@@ -26,7 +26,8 @@ def is_blank(value: Any) -> bool:
     Numbers, truth values and bytes say something, zero and false as well; and so does what is nested deeper.
     """
     if isinstance(value, str):
-        return _is_nothing(value)
+        # What most texts begin with needs no look at each character.
+        return not "!" <= value[:1] <= "~" and _is_nothing(value)
     if isinstance(value, dict | list | tuple):
         return all(map(_is_nothing, value.values() if isinstance(value, dict) else value))
     return _is_nothing(value)
@@ -36,7 +37,7 @@ def _is_nothing(value: Any) -> bool:
     if isinstance(value, str):
         text = value.strip()
         if "!" <= text[:1] <= "~":
-            return False  # what most texts begin with needs no look at each character
+            return False
         return all(char in _NO_INK or unicodedata.category(char) in _SEEN_NOWHERE for char in text)
     return value is None or value == b""
 

@@ -193,10 +193,12 @@ class Prompt:
 
     def is_empty(self, record: Mapping[str, Any]) -> bool:
         """Whether all columns that it reads are blank in this row; one that puts none into a text is never empty."""
-        return bool(self.texts) and all(is_blank(record.get(name)) for name in self.columns)
+        return bool(self.texts) and all(map(is_blank, map(record.get, self.columns)))
 
     def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
         """A user message, with the row's pictures behind its text."""
+        if not self._images:
+            return {"role": "user", "content": text}
         parts: list[dict[str, Any]] = []
         for name in self._images:
             room = images.MAX_ROW_BYTES - sum(len(part["image_url"]["url"]) for part in parts)

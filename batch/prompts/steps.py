@@ -43,7 +43,7 @@ class Rules(msgspec.Struct, frozen=True):
         return "stop" if reply.finish_reason == "function_call" and not reply.tool_calls else means
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """An answer that says a label."""
 
     vote: str
@@ -52,7 +52,7 @@ class Heard(msgspec.Struct, frozen=True):
     """The conversation that it ends."""
 
 
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """The messages of a row until now. `first` of them are its first request; `turn` is now asked or answered."""
 
     messages: tuple[Message, ...]
@@ -110,20 +110,20 @@ class Conversation(msgspec.Struct, frozen=True):
         return msgspec.json.encode(chosen).decode()
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Ask the model for turn `conversation.turn`."""
 
     then: str = ""
     """What the journal keeps with the reply, where what follows it depends on the settings of the moment."""
 
 
-class RunTools(msgspec.Struct, frozen=True):
+class RunTools(msgspec.Struct, frozen=True, gc=False):
     """Run these calls; answer every one of them."""
 
     calls: tuple[ToolCall, ...]
 
 
-class Settle(msgspec.Struct, frozen=True, kw_only=True):
+class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The row has its outcome."""
 
     status: Literal["ok", "failed"]

@@ -75,6 +75,8 @@ class Variant:
         self.columns = prompt.columns | frozenset(self._columns.values())
         self.texts = prompt.texts | frozenset(self._columns.values())
         self.reads_files = prompt.by_row or bool(prompt.files)
+        self._varies = bool(self._columns) or prompt.pictured
+        """Whether more than the messages as they are sent goes into a row's fingerprint."""
         self._lane = job.model.lanes[-1]  # the rules of bulk are those of sync
         self._sends_empty = job.prompt.empty == "send"
         self._tools = tools.names
@@ -159,6 +161,8 @@ class Variant:
 
     def fingerprint(self, request: RowRequest) -> bytes:
         """The fingerprint of a row's request: rows that ask for the same have the same one."""
+        if not self._varies and not request.follow_ups:
+            return self._fingerprint.of(request.messages)
         over: dict[str, Any] = {}
         if self._columns:
             over["parameters"] = {name: request.parameters.get(name) for name in sorted(self._columns)}

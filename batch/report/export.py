@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batch.core import exactjson
 from batch.core.arrowtypes import is_json
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
@@ -227,6 +228,12 @@ def plain(column: pa.Array) -> list[Any]:
     return sheet.cells(column)
 
 
+def _digits(column: pa.Array) -> list[Any]:
+    """The cells, exact decimals in them as their digits."""
+    cells = plain(column)
+    return [exactjson.plain(cell) for cell in cells] if "decimal" in str(column.type) else cells
+
+
 def _encoded(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=str)
 
@@ -244,7 +251,7 @@ class _Jsonl:
     def rows(self, batch: pa.RecordBatch) -> None:
         columns = [
             [_raw(cell) for cell in cells] if raw else cells
-            for raw, cells in zip(self._raw, map(plain, batch.columns), strict=True)
+            for raw, cells in zip(self._raw, map(_digits, batch.columns), strict=True)
         ]
         for values in zip(*columns, strict=True):
             self._file.write(_encoded(dict(zip(self._names, values, strict=True))) + b"\n")

@@ -6,14 +6,15 @@ Owns the file: its name, how it comes about whole or not at all, and how large i
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from batch.core import exactjson
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
+from batch.core.version import VERSION
 from batch.ledger.reader import LedgerReader
 from batch.report import bundle
 from batch.report.digest import coarser, digest
@@ -58,17 +59,10 @@ def write_report(out: Path, target: Path | None = None, *, with_text: bool = Fal
         raise RefusedToStart(f"{target}: a report is an HTML file. Give a name that ends in .html.")
     path = target_of(folder, target, sources)
     told = digest(out, with_text=with_text)
-    told["version"] = _version()
+    told["version"] = VERSION
     content = _fitting(told, limited=not with_text)
     _write(path, content)
     return Written(path, len(content), len(told["figures"]["rows"]))
-
-
-def _version() -> str:
-    try:
-        return metadata.version("promptmill")
-    except metadata.PackageNotFoundError:
-        return "(from a checkout)"
 
 
 def _fitting(told: dict[str, Any], *, limited: bool) -> bytes:
@@ -84,7 +78,7 @@ def _fitting(told: dict[str, Any], *, limited: bool) -> bytes:
 def _page(told: dict[str, Any]) -> bytes:
     status = told["figures"]["overview"]["status"]
     name = str(status["job"].get("name") or Path(status["folder"]).name)
-    figures = msgspec.json.encode(told, enc_hook=str).decode()
+    figures = exactjson.encoded(told).decode()
     return bundle.report(f"{name}: report of a run", figures, _summary(name, status)).html
 
 

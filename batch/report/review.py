@@ -20,6 +20,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch.core import exactjson
 from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
 from batch.core.flags import TIE
@@ -234,7 +235,7 @@ class _Sorted:
         """Keep one row, unless enough are kept that are more doubtful."""
         if not self.wants(row.certainty, row.row_number):
             return
-        encoded = msgspec.json.encode(row, enc_hook=str)
+        encoded = exactjson.encoded(row)
         self._db.execute("INSERT INTO rows VALUES(?,?,?)", (row.certainty, row.row_number, encoded))
         self._kept += 1
         if self._most is not None and self._kept >= self._most + max(SPARE, self._most // 2):

@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import msgspec
 import pyarrow as pa
 
+from batch.core import exactjson
 from batch.core.errors import RefusedToStart
 
 MOST_ROWS: Final = 1_048_575
@@ -176,5 +177,5 @@ def text_of(value: Any) -> str:
             return value.decode()
     if isinstance(value, (int, float, timedelta, date)):
         return str(value)
-    text = msgspec.json.encode(value, enc_hook=str).decode()
+    text = exactjson.encoded(value).decode()
     return msgspec.json.decode(text, type=str) if text.startswith('"') else text

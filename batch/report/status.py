@@ -84,6 +84,8 @@ class Live(msgspec.Struct, frozen=True):
     projected_cost: dict[str, str] = {}
     oldest: tuple[OldRow, ...] = ()
     limits: tuple[UsedLimit, ...] = ()
+    shared_with: int | None = None
+    """How many other jobs keep to the same limits now; None where nothing is shared."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +123,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the rows of the last run were drawn from all that needed work."""
     unsettled: int = 0
     """Rows admitted and not settled: the next run continues with them."""
+    begun: int = 0
+    """Those of them for which something was sent already."""
     oldest: tuple[OldRow, ...] = ()
     """The rows that have been open for longest."""
     batches: tuple[BatchRow, ...] = ()
@@ -158,6 +162,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             "runs": len(runs),
             "table_rows": reader.table_rows(),
             "unsettled": sum(reader.unsettled_by_part().values()),
+            "begun": reader.count_begun(),
             "permanent": permanent,
             "retryable": retryable,
             "gone": gone_of(reader),

@@ -66,7 +66,7 @@ def bulk_of(
     deadline = BatchDeadline(exchange, context.clock, checked.job.bulk.deadline, decides)
     common: Any = {"state": state, "folder": folder}
     lines = Lines(readers[1], beside.resumer, context, exchange, deadline=deadline, schedule=schedule, **common)
-    gathering = Gathering(context, exchange, schedule=schedule, spec=checked.job.bulk, **common)
+    gathering = Gathering(context, exchange, lines.holds, schedule=schedule, spec=checked.job.bulk, **common)
     sends = checked.lanes[0] == "bulk"
     carrier = Carrier(context, lines, gathering, exchange, deadline=deadline, works=works, sends=sends, **common)
     return Bulk(

@@ -96,6 +96,8 @@ class Bulk:
         self.gathering.first = self._reader.next_wave()
         for wave in self._reader.waves():
             self._works[wave.wave] = WaveWork(wave, doubted=wave.state == UPLOADED)
+            if self._carrier.lines.holds.counts:
+                self._carrier.lines.hold(wave)
         for variant, rows in self._reader.away().items():
             self._schedule.expect_back(self._resumer.model_of_variant(variant), rows)
         purse = self._context.purse
@@ -111,7 +113,8 @@ class Bulk:
     @property
     def waits_for(self) -> str | None:
         """What is waited for, for people; None when no batch is at the provider."""
-        return waits_for(self._works.values())
+        said = waits_for(self._works.values())
+        return f"{said}; they hold what is left of the budget" if said and self.gathering.short else said
 
     async def run(self) -> None:
         """Carry the waves until the run stops, or this is cancelled."""
@@ -136,7 +139,8 @@ class Bulk:
         while not self._state.stopping:
             if self.auto is not None:
                 self.auto.look()
-            self.gathering.close()
+            # What comes back now gives money back, of which else many small files would be made.
+            self.gathering.close(short=self.gathering.short > 0 and not self._carrier.collecting)
             while self.gathering.full:
                 start(await self._built(self.gathering.full[0]))
                 self.gathering.full.pop(0)
@@ -146,7 +150,7 @@ class Bulk:
 
     def _all_away(self) -> bool:
         """Whether nothing is left to be done before a batch ends."""
-        if not self.gathering.empty or not self._works or self._schedule.open:
+        if not self.gathering.empty or not self._works or self._schedule.open > self.gathering.short:
             return False
         asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
         return asked and self.gathering.quiet() and (self.auto is None or self.auto.may_leave)

@@ -224,6 +224,7 @@ class Carrier:
     async def _collected(self, work: WaveWork) -> None:
         await self._context.ledger.committed()
         await self._advance(work, "bulk.collected", state=COLLECTED)
+        self.lines.holds.end(work.wave.wave)
         del self._works[work.wave.wave]
         with suppress(OSError):
             self._gathering.path(work.wave.wave).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection, Sequence
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ from batch.output.folder import OutputFolder
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import Packed, Variants
 
+INPUT_LOST: Final = "its input is lost: it is neither in pending/ nor in the source as it was asked"
 SLICE_BYTES: Final = 4 << 20
 MOST_ROWS: Final = 500
 
@@ -57,7 +58,7 @@ class Stretch(NamedTuple):
 class Feeder:
     """Hands out admitted rows in order, each once.
 
-    One task asks it for rows, with `ready` or `next`; only `keep` and `request` may be called meanwhile.
+    One task asks it for rows, with `ready` or `next`; only `keep`, `request` and `requests` may be called meanwhile.
 
     Attributes:
         kept_bytes: what the rows take that are kept from planning.
@@ -168,9 +169,31 @@ class Feeder:
             PromptFault: the template gives nothing over this row any more.
         """
         if row.range < 0:
-            raise PromptFault("its input is lost: it is neither in pending/ nor in the source as it was asked")
+            raise PromptFault(INPUT_LOST)
         with Spill(self._folder.spill(row.range)) as spill:
             return self._ask(row, spill.records(row.idx, 1, self._columns, keys=self._keys)[0])
+
+    def requests(self, rows: Sequence[PendingRow]) -> list[RowRequest | PromptFault]:
+        """What each of these rows asks, or why that cannot be said; as `request`, each spill opened once for its rows.
+
+        Raises:
+            StorageError: a spill is missing or not whole.
+        """
+        found: dict[int, RowRequest | PromptFault] = {}
+        for number, some in groupby(sorted(rows, key=_place), lambda row: row.range):
+            if number < 0:
+                found.update((row.work_id, PromptFault(INPUT_LOST)) for row in some)
+                continue
+            of_range = list(some)
+            places = sorted({row.idx for row in of_range})
+            with Spill(self._folder.spill(number)) as spill:
+                records = dict(zip(places, spill.records_at(places, self._columns, keys=self._keys), strict=True))
+            for row in of_range:
+                try:
+                    found[row.work_id] = self._ask(row, records[row.idx])
+                except PromptFault as exc:
+                    found[row.work_id] = exc
+        return [found[row.work_id] for row in rows]
 
     def _render(self, rows: list[PendingRow], most_bytes: float) -> list[ReadyRow]:
         """The first of these rows with their messages, as far as these have room; at least one."""
@@ -214,6 +237,11 @@ class Feeder:
             per_row = path.stat().st_size / max(1, self._spill[1].rows)
             self._slice_rows = max(1, min(MOST_ROWS, int(SLICE_BYTES / max(1.0, per_row))))
         return self._slice_rows
+
+
+def _place(row: PendingRow) -> tuple[int, int]:
+    """Where the input of a row lies."""
+    return row.range, row.idx
 
 
 def earlier_samples(reader: IndexReader, rows: Sequence[PendingRow], *, samples: int | None) -> dict[int, Sampling]:

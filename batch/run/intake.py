@@ -15,7 +15,6 @@ import os
 from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from operator import attrgetter
 from typing import Any, Final
 
 import anyio
@@ -27,7 +26,7 @@ from batch.input.batches import Position
 from batch.job.options import RunOptions
 from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
-from batch.plan.admission import Admit, InLedger, RangePlan, admit
+from batch.plan.admission import Admit, Counts, InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
 from batch.plan.numbers import Least
 from batch.plan.planner import Planner
@@ -51,9 +50,6 @@ AHEAD_BYTES: Final = 4 << 20
 """Of rows that wait for a worker, all models together: of large ones a few are enough."""
 KEPT_BYTES: Final = 16 << 20
 """Of rows that planning has made the messages of and that are not read back from the spill, all models together."""
-
-
-_refreshed = attrgetter("refreshed")
 
 
 def _bytes_of(rows: deque[Any]) -> int:
@@ -151,6 +147,7 @@ class Intake:
             self._all_planned = True
             self.waits_for = None
             self._tell_feeders()
+            self._state.hold(None)
             self._state.all_refreshed()
 
     async def _plan(self, stack: ExitStack) -> None:
@@ -167,21 +164,24 @@ class Intake:
 
     async def _admit_range(self, planner: Planner) -> None:
         """Plan a range and make it durable; nothing of it but its rows is kept until the next one is planned."""
-        admission, stretches, change = await to_thread.run_sync(self._next_range, planner)
+        admission, stretches, counts, change = await to_thread.run_sync(self._next_range, planner)
         kept = await self._context.ledger.execute(change, after="admitted.committed")
         self.planned, self.position = admission.planned, admission.position
-        self._admitted(admission, kept)
+        if admission.goes_on:
+            self._state.hold(admission.part)
+        self._admitted(admission, counts, kept)
+        if not admission.goes_on:
+            self._state.hold(None)
         for model, stretch in stretches.items():
             self._feeders[model].keep(stretch, but=kept.adopted | kept.copies)
         self._tell_feeders()
-        refreshed = any(map(_refreshed, admission.rows))
-        if refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
+        if counts.refreshed and await to_thread.run_sync(self._spilled) >= self._max_spill:
             self._state.all_refreshed()  # they wait for company in their parts, but not for ever
 
-    def _next_range(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch], Admit]:
+    def _next_range(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch], Counts, Admit]:
         """Plan a range: what is admitted, the rows of each model that need not be read back, and the transaction."""
         plan, stretches = self._planned(planner)
-        return plan, stretches, admit(plan, self._start.run, shared=self._copies is not None)
+        return plan, stretches, Counts.of(plan), admit(plan, self._start.run, shared=self._copies is not None)
 
     def _planned(self, planner: Planner) -> tuple[RangePlan, dict[str, Stretch]]:
         """The next range; of each model the rows that need not be read back, as far as there is memory for them."""
@@ -258,29 +258,26 @@ class Intake:
         for more in self._more.values():
             more.set()
 
-    def _admitted(self, admission: RangePlan, kept: InLedger) -> None:
+    def _admitted(self, admission: RangePlan, counts: Counts, kept: InLedger) -> None:
         """Count a range that is durable, and take up rows that come with the id of an overdue task."""
-        numbered = list(enumerate(admission.rows, admission.first_work))
-        others = kept.adopted | kept.copies
-        asked = [row.variant for work, row in numbered if not (row.outcome or row.refreshed or work in others)]
+        variant_of = {work: admission.rows[work - admission.first_work].variant for work in kept.adopted | kept.copies}
+        asked = counts.asked - Counter(variant_of.values())
         to_send: Counter[str] = Counter()
-        for variant, rows in Counter(asked).items():
+        for variant, rows in asked.items():
             to_send[self._model(variant)] += rows
         self._to_begin += to_send
         self._growing = set(to_send) or self._growing
         self._context.limiter.expect(self._growing)
         if kept.adopted:
-            self._adoption.take_up(
-                (work_id, self._model(row.variant)) for work_id, row in numbered if work_id in kept.adopted
-            )
-        self._state.rows_admitted([(row.part, row.outcome) for row in admission.rows if not row.refreshed])
+            self._adoption.take_up((work, self._model(variant_of[work])) for work in sorted(kept.adopted))
+        self._state.rows_admitted(counts.unsettled, counts.ended)
         if self._copies is not None:  # after the state knows that their parts wait for them
-            self._copies.admitted(Counter(row.variant for work_id, row in numbered if work_id in kept.copies))
+            self._copies.admitted(Counter(variant_of[work] for work in kept.copies))
         enough = max(1, self._checked.job.output.rows_per_part // ENOUGH_OF_A_PART)
-        self._state.rows_refreshed([row.part for row in admission.rows if row.refreshed], enough=enough)
+        self._state.rows_refreshed(counts.refreshed, enough=enough)
         if admission.rows:
-            counts = {"rows": len(admission.rows), "read": self.planned.read, "new": self.planned.new}
-            logger().info("range_admitted", range=admission.range, **counts)
+            told = {"rows": len(admission.rows), "read": self.planned.read, "new": self.planned.new}
+            logger().info("range_admitted", range=admission.range, **told)
 
     async def feed(self, model: str) -> None:
         """Hand admitted rows of a model to the schedule, a few ahead of the workers."""

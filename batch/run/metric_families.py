@@ -18,14 +18,16 @@ from batch.run.progress import Progress
 
 PREFIX: Final = "promptmill_"
 LAST_SUCCESS: Final = "promptmill_last_success_timestamp_seconds"
+RUNNING: Final = "promptmill_running"
 
 METRICS: Final[dict[str, str]] = {
     LAST_SUCCESS: "When a run of the job last ended with exit code 0, nothing to do included. Kept when a run fails, "
     "is stopped or refused; missing before the first success.",
     "promptmill_last_run_timestamp_seconds": "When the last run ended, however it did; while one is at work, when it "
     "last wrote this, at most 15 seconds ago.",
-    "promptmill_running": "1 while a run is at work, 0 when it has ended. 1 with an old "
-    "promptmill_last_run_timestamp_seconds: it hangs or was killed.",
+    RUNNING: "1 while a run is at work, 0 when it has ended. A run that was killed or hangs leaves 1 behind, and "
+    "promptmill_last_run_timestamp_seconds gets old: promptmill_running == 1 and time() - "
+    "promptmill_last_run_timestamp_seconds > 120.",
     "promptmill_run_exit_code": "What the command of the last run ended with; missing while it works.",
     "promptmill_run_duration_seconds": "How long that command took, or has been at work.",
     "promptmill_rows": "Rows of the last run by state: ok, failed, and left (to come, as far as known).",
@@ -103,7 +105,7 @@ def _of_command(moment: Moment) -> dict[str, list[Sample]]:
     values = {
         LAST_SUCCESS: None if last is None else round(last, 3),
         "promptmill_last_run_timestamp_seconds": round(moment.at_s, 3),
-        "promptmill_running": int(moment.exit_code is None),
+        RUNNING: int(moment.exit_code is None),
         "promptmill_run_exit_code": moment.exit_code,
         "promptmill_run_duration_seconds": round(moment.elapsed_s, 3),
     }

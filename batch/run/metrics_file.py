@@ -23,8 +23,8 @@ from batch.core.durable import AtomicFile
 from batch.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, BatchError, StorageError, leaves
 from batch.core.logs import logger
 from batch.job.job import Job
-from batch.output.folder import Busy, OutputFolder, RunLock
-from batch.run.metric_families import LAST_SUCCESS, PREFIX, Moment, families, families_of_refusal
+from batch.output.folder import Busy, OutputFolder, RunLock, holder
+from batch.run.metric_families import LAST_SUCCESS, PREFIX, RUNNING, Moment, families, families_of_refusal
 from batch.run.progress import Progress
 
 EVERY_S: Final = 15.0
@@ -210,6 +210,16 @@ def last_success(folder: OutputFolder, job: str, beside: Path | None = None) -> 
         del texts[1]
     told = [time for text in texts if (time := metrics.value_in(text, LAST_SUCCESS)) is not None]
     return max(told) if told else _by_run_files(folder)
+
+
+def as_of_now(folder: OutputFolder) -> str:
+    """What the file in a folder says, true at this moment: the run that wrote it last may have been killed since.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    text = folder.metrics.read_text(encoding="utf-8", errors="replace")
+    return text if holder(folder) is not None else metrics.with_value(text, RUNNING, 0)
 
 
 def _by_run_files(folder: OutputFolder) -> float | None:

@@ -60,7 +60,8 @@ async def ask(context: CallContext, row: Row, rules: steps.Rules) -> Outcome | t
             await commit
         if ledger.broken is not None:
             raise ledger.broken
-        await lease.depart()
+        if not lease.may_depart():
+            await lease.depart()
     except anyio.get_cancelled_exc_class():
         context.book(row, call, NEVER_LEFT)
         raise

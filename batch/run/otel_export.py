@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from importlib import metadata
 from typing import Any, Final
 
 import anyio
@@ -22,6 +21,7 @@ from anyio import to_thread
 from batch.core.clock import Clock
 from batch.core.errors import RefusedToStart
 from batch.core.logs import logger
+from batch.core.version import VERSION
 from batch.job.options import RunOptions
 from batch.plan.preflight import CheckedJob
 from batch.run.otel import Telemetry
@@ -135,7 +135,7 @@ def _over_otlp(sdk_trace: Any, sdk_metrics: Any) -> Export:
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra
 
-    named = {"service.name": "promptmill", "service.version": metadata.version("promptmill")}
+    named = {"service.name": "promptmill", "service.version": VERSION}
     # What the environment says of the service counts more than we do.
     resource = Resource(named).merge(Resource.create()) if _named() else Resource.create(named)
     tracers = sdk_trace.TracerProvider(resource=resource, shutdown_on_exit=False)

@@ -155,6 +155,7 @@ class Run:
             if stages.bulk is not None:
                 outer.start_soon(stages.bulk.run)
             outer.start_soon(stages.worker.keep_deadlines)
+            outer.start_soon(stages.sharing.run)
             if stages.copies is not None:
                 outer.start_soon(stages.copies.run)
             outer.start_soon(self._tick)
@@ -243,6 +244,7 @@ class Run:
             oldest=oldest(stages.schedule, stages.limiter, now),
             budget={} if self._state.purse is None else money_left(self._state.purse),
             auto=None if stages.bulk is None else stages.bulk.decided,
+            shared_with=stages.sharing.others,
             limits=self._limit_uses.used(stages.limiter, calls_of(self.totals.models), now),
         )
 

@@ -65,6 +65,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The rows that have been open for longest."""
     budget: dict[str, BudgetState] = {}
     """By key of `[budget]`, its limit and what is left of it, both for people."""
+    shared_with: int | None = None
+    """How many other jobs keep to the same limits now; None where they are this job's alone."""
     limits: tuple[LimitUse, ...] = ()
     """How much of each limit is in use."""
     auto: str | None = None
@@ -88,6 +90,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "oldest": [msgspec.structs.asdict(row) for row in self.oldest],
             "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
             "budget": self.budget,
+            "shared_with": self.shared_with,
             "limits": [msgspec.structs.asdict(limit) for limit in self.limits],
             "totals": self.totals.public(),
         }
@@ -114,6 +117,8 @@ PROGRESS: Final[dict[str, str]] = {
     "budget": "By key of [budget]: its limit, and what is left of it for calls that are not sent yet.",
     "limits": "How much of each limit is in use: name, model (null for a limit of all the job), limit, and used: calls "
     "in flight, or the requests or tokens of the last minute.",
+    "shared_with": "How many other jobs of yours keep to the same limits at the moment, and share them "
+    "(limits.share); null where nothing is shared.",
     "totals": "Counts and sums of the run so far.",
 }
 """What each key of `Progress.public` means, for people."""

@@ -9,8 +9,8 @@ writes through the call context; decides by asking `conversation`, the same func
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,7 @@ from batch.core.clock import MICROSECONDS
 from batch.core.records import NOTHING, Call, Failure, Reply, RowRequest
 from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
+from batch.ledger.waves import Journal
 from batch.limits.lease import Lease
 from batch.prompts import conversation
 from batch.prompts.steps import Rules, RunTools
@@ -44,6 +45,13 @@ GIVEN_UP: Final = 2
 """`calls.late` of an old task id that brought nothing; see `batch.ledger.schema`."""
 
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+class Known(NamedTuple):
+    """One row as it was read: what it asks, or why that cannot be said, and what was journaled of it."""
+
+    asked: RowRequest | PromptFault
+    journal: Journal
 
 
 class Beside(msgspec.Struct, frozen=True):
@@ -86,21 +94,32 @@ class Resumer:
         self._context = context
         self._rules = rules
         self._request_of = request_of
+        self.requests_of: Callable[[Sequence[PendingRow]], list[RowRequest | PromptFault]] | None = None
+        """What many rows ask, faults among it, where that is less work than to ask one by one; set before the run."""
 
-    def rebuild(self, pending: PendingRow, lease: Lease | None = None, *, in_batch: int | None = None) -> Row:
+    def rebuild(
+        self,
+        pending: PendingRow,
+        lease: Lease | None = None,
+        *,
+        in_batch: int | None = None,
+        known: Known | None = None,
+    ) -> Row:
         """The row as it was, with its dead calls booked and its live task in `row.call`.
 
         Args:
             pending: the row.
             lease: the slot that its task holds already, if it does.
             in_batch: number of the call that a batch has answered; it becomes `row.call`, too.
+            known: what was read of it already, with many others; None to read it now.
         """
-        row = self._row(pending)
-        self._replay_steps(row, self._reader.steps_of(pending.work_id))
-        for journaled in self._reader.calls_of(pending.work_id):
+        if known is None:
+            known = self._read(pending)
+        row = self.as_asked(pending, known)
+        for journaled in known.journal.calls:
             if row.left_at is None:
                 row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
-            if row.open_since is None and not journaled.late:
+            if row.open_since is None and not journaled.late and journaled.lane != "bulk":
                 row.open_since = self._context.clock.monotonic() - _since(journaled, self._context)
             # The attempts of a turn that was answered are over, also while its tools still run.
             if journaled.turn == row.conversation.turn and row.replied is None:
@@ -132,19 +151,37 @@ class Resumer:
         """The model that the rows of a variant ask first."""
         return self._beside.model_of_variant(variant)
 
-    def _row(self, pending: PendingRow) -> Row:
-        """A row whose request cannot be made any more is followed to its answer, but asks nothing more."""
+    def as_asked(self, pending: PendingRow, known: Known) -> Row:
+        """The row as it stood when its last call was made; nothing is booked."""
+        row = self._row(pending, known.asked)
+        self._replay_steps(row, known.journal.steps)
+        return row
+
+    def requests(self, rows: Sequence[PendingRow]) -> list[RowRequest | PromptFault]:
+        """What each of these rows asks, or why that cannot be said; any thread may ask."""
+        return self.requests_of(rows) if self.requests_of is not None else list(map(self._request, rows))
+
+    def _request(self, pending: PendingRow) -> RowRequest | PromptFault:
         try:
-            return Row(pending, self._request_of(pending), sampling=self._beside.samples(pending))
+            return self._request_of(pending)
         except PromptFault as exc:
-            return Row(
-                pending,
-                msgspec.structs.replace(NOTHING, model=self._beside.model_of_variant(pending.variant)),
-                str(exc),
-                self._beside.samples(pending),
-            )
+            return exc
+
+    def _read(self, pending: PendingRow) -> Known:
+        journal = Journal(self._reader.calls_of(pending.work_id), self._reader.steps_of(pending.work_id))
+        return Known(self._request(pending), journal)
+
+    def _row(self, pending: PendingRow, asked: RowRequest | PromptFault) -> Row:
+        """A row whose request cannot be made any more is followed to its answer, but asks nothing more."""
+        samples = self._beside.samples(pending)
+        if not isinstance(asked, PromptFault):
+            return Row(pending, asked, sampling=samples)
+        nothing = msgspec.structs.replace(NOTHING, model=self._beside.model_of_variant(pending.variant))
+        return Row(pending, nothing, str(asked), samples)
 
     def _replay_steps(self, row: Row, steps: list[tuple[int, int, bytes]]) -> None:
+        if not steps:
+            return
         # These replies were judged when they came, and went on to their tools; the rules of now hold for the next one.
         rules = msgspec.structs.replace(self._rules, max_turns=sys.maxsize, tools=True, served="any")
         for turn in sorted({turn for turn, _, _ in steps}):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -62,6 +62,8 @@ class RunState:
         self._refreshed: Counter[int] = Counter()
         """By part, rows that are not asked and whose columns are to be written."""
         self._part_complete = anyio.Event()
+        self._held: int | None = None
+        """The part that more rows are about to be admitted to."""
         self.ends: list[int] | None = None
         """Work numbers of rows that have ended, perhaps asked for others too; None where rows share nothing."""
         self._an_end = anyio.Event()
@@ -82,27 +84,29 @@ class RunState:
             self.settled[part] += rows
             self._look(part)
 
-    def rows_admitted(self, rows: Iterable[tuple[int, Outcome | None]]) -> None:
-        """Rows are durable: of each its part, and its outcome if it could not even be asked."""
-        parts = set()
-        for part, outcome in rows:
-            parts.add(part)
-            if outcome is None:
-                self.unsettled[part] += 1
-            else:
-                self.totals.add_outcome(outcome)
-                self.settled[part] += 1
-        for part in parts:
+    def rows_admitted(self, unsettled: Mapping[int, int], ended: Sequence[tuple[int, Outcome]]) -> None:
+        """Rows are durable.
+
+        Args:
+            unsettled: by part, those that are to be asked.
+            ended: part and outcome of each that could not even be asked.
+        """
+        for part, rows in unsettled.items():
+            self.unsettled[part] += rows
+        for part, outcome in ended:
+            self.totals.add_outcome(outcome)
+            self.settled[part] += 1
+        for part in {*unsettled, *(part for part, _ in ended)}:
             self._look(part)
 
-    def rows_refreshed(self, parts: Iterable[int], *, enough: int) -> None:
+    def rows_refreshed(self, parts: Mapping[int, int], *, enough: int) -> None:
         """Rows are durable that are not asked, and whose columns are to be written.
 
         Args:
-            parts: of each its part.
+            parts: by part, how many.
             enough: how many of a part are worth writing it again.
         """
-        for part, rows in Counter(parts).items():
+        for part, rows in parts.items():
             self._refreshed[part] += rows
             if self._refreshed[part] >= enough:
                 self._look(part)
@@ -125,9 +129,19 @@ class RunState:
         if self.unsettled[part] <= 0:
             self._look(part)
 
+    def hold(self, part: int | None) -> None:
+        """Let a part wait for rows that are about to be admitted; None when no part waits for any.
+
+        Args:
+            part: its number.
+        """
+        before, self._held = self._held, part
+        if before is not None:
+            self._look(before)
+
     def _look(self, part: int) -> None:
         """With the last row of a part it can be published whole."""
-        if self.unsettled[part] <= 0:
+        if self.unsettled[part] <= 0 and part != self._held:
             del self.unsettled[part]
             self._complete.add(part)
             self._part_complete.set()

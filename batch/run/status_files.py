@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from typing import Any, Final
 
 import apsw
 import msgspec
+import pyarrow as pa
 
 from batch.core.clock import iso
 from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_WAITING, BatchError
+from batch.core.version import VERSION
 from batch.job.job import Job
 from batch.job.options import MaxFailed
 from batch.ledger.reader import LedgerReader, RunRow
@@ -185,9 +186,9 @@ def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dic
         "totals": (row.totals if end is None else end.totals).public(),
         "table": {"rows": reader.table_rows(), "permanent": permanent, "retryable": retryable},
         "versions": {
-            "promptmill": metadata.version("promptmill"),
+            "promptmill": VERSION,
             "python": platform.python_version(),
-            "pyarrow": metadata.version("pyarrow"),
+            "pyarrow": pa.__version__,
             "sqlite": apsw.sqlite_lib_version(),
         },
     }

@@ -27,6 +27,7 @@ from batch.ledger.saved import SavedReader
 from batch.ledger.writer import Ledger
 from batch.limits.hours import Hours
 from batch.limits.limiter import Limiter
+from batch.limits.sharing import Sharing
 from batch.limits.tokens import TokenEstimator
 from batch.output.publish import Publisher
 from batch.plan.continuation import RunStart
@@ -44,6 +45,7 @@ from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
 from batch.run.schedule import Schedule
 from batch.run.settings import settings_of
+from batch.run.sharing import shared_budgets
 from batch.run.spending import purse_of
 from batch.run.state import RunState
 from batch.run.tool_turns import ToolTurns
@@ -81,6 +83,8 @@ class Stages(msgspec.Struct, frozen=True):
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
+    sharing: Sharing
+    """What it has of the budgets that other jobs use, too."""
 
 
 def wire(
@@ -115,9 +119,9 @@ def wire(
     )
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
-    turns = _tool_turns(checked, tools, reader, ledger)
-    in_doubt = Effects(reader, ledger).in_doubt
+    turns, in_doubt = _tool_turns(checked, tools, reader, ledger), Effects(reader, ledger).in_doubt
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
+    resumer.requests_of = None if collecting else next(iter(feeders.values())).requests
     adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
     intake = Intake(
         checked, start, options, context=context, schedule=schedule, feeders=feeders, adoption=adoption, state=state
@@ -141,6 +145,7 @@ def wire(
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
+        sharing=shared_budgets(checked, limiter, stack),
     )
 
 

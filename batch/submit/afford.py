@@ -45,7 +45,7 @@ async def afforded(
         return None, None, await context.limiter.acquire(row.model, row.work_id, row.weight)
     size = bounds.size_of(context.request(row), context.policy.never_sent)
     while True:
-        held = await purse.reserve(size, model=row.model, lane=lane, tier=_tier(row))
+        held = await purse.reserve(size, model=row.model, lane=lane, tier=tier_of(row))
         try:
             lease = await context.limiter.acquire(row.model, row.work_id, row.weight)
         except BaseException:
@@ -70,7 +70,7 @@ def adopt(context: CallContext, row: Row, call: OpenCall) -> None:
     if purse is not None and purse.spec.bounds_calls:
         measure(context, row, call)
         call.held = purse.adopt(
-            call.size, model=call.model, lane=call.lane, tier=_tier(row), sent_at_us=call.sent_at_us
+            call.size, model=call.model, lane=call.lane, tier=tier_of(row), sent_at_us=call.sent_at_us
         )
 
 
@@ -87,12 +87,12 @@ def bound(context: CallContext, row: Row, call: OpenCall) -> Bound | None:
         size,
         at_us=call.sent_at_us,
         lane=call.lane,
-        tier=_tier(row),
+        tier=tier_of(row),
     )
     return Bound(size.tokens, charge)
 
 
-def _tier(row: Row) -> str | None:
+def tier_of(row: Row) -> str | None:
     """The tier of service that the requests of a row ask for."""
     asked = row.request.parameters.get("service_tier")
     return asked if isinstance(asked, str) else None

@@ -44,7 +44,9 @@ from batch.submit.rows import OpenCall, Row
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
-_ECHOES: Final = ("x-client-request-id", "x-request-id")
+_OURS: Final = "x-client-request-id"
+_THEIRS: Final = "x-request-id"
+"""Headers in which services echo our id of a call."""
 _encode_reply = msgspec.msgpack.Encoder().encode
 
 
@@ -142,7 +144,8 @@ class CallContext:
         call.size, call.held = size, held
         try:
             await self.ledger.committed()
-            await lease.depart()
+            if not lease.may_depart():
+                await lease.depart()
         except anyio.get_cancelled_exc_class():
             self.book(row, call, NEVER_LEFT)
             raise
@@ -168,10 +171,12 @@ class CallContext:
             attempt=attempt,
             lane=lane,
             lease=lease,
+            purpose=conversation.purpose(attempt),
+            sample=conversation.sampling.ended,
+            sent_at_us=self.clock.now_us(),
+            started=lease.granted_at,
         )
-        call.purpose, call.sample = conversation.purpose(attempt), conversation.sampling.ended
         row.next_attempt = attempt + 1
-        call.sent_at_us, call.started = self.clock.now_us(), lease.granted_at
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
         return call
 
@@ -225,8 +230,8 @@ class CallContext:
             result: what the dialect read; its `request_id` is what the service says it answers.
             headers: of the answer, names in lower case; some services echo our id there.
         """
-        named = (result.request_id, *map(headers.get, _ECHOES))
-        if call.call_id.removesuffix(LATE) in named:
+        named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
+        if call.call_id in named or call.call_id.removesuffix(LATE) in named:
             return result
         for name in named:
             if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):

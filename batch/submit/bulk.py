@@ -22,6 +22,7 @@ from batch.http.download import Download
 from batch.ledger.waves import LineCall, WaveRow
 from batch.limits.lease import Lease
 from batch.providers.batch_files import Batch, BatchFiles
+from batch.submit import wave_wire
 from batch.submit.attempt import CallContext
 from batch.submit.results import failure_of, located
 from batch.submit.rows import Row
@@ -114,12 +115,19 @@ def refused(path: Path, exc: OSError) -> StorageError:
     return StorageError(f"{path}: {exc.strerror}. Free space or mend the disk, then run the same command again.")
 
 
-def line_call(context: CallContext, row: Row) -> LineCall:
-    """The call that asks the next turn of a row in a batch."""
+def line_call(context: CallContext, row: Row, at_us: int | None = None) -> LineCall:
+    """The call that asks the next turn of a row in a batch.
+
+    Args:
+        context: numbers the calls.
+        row: which one.
+        at_us: when it counts as sent; None for now.
+    """
     number, call_id = context.ids.new()
     attempt = row.next_attempt
     row.next_attempt = attempt + 1
-    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, context.clock.now_us())
+    at_us = context.clock.now_us() if at_us is None else at_us
+    return LineCall(number, row.work_id, row.conversation.turn, attempt, call_id, at_us)
 
 
 def no_slot(context: CallContext, work_id: int, model: str) -> Lease:
@@ -220,7 +228,7 @@ class BatchExchange:
         Raises:
             StorageError: the disk refused.
         """
-        outgoing = self.files.content(file_id)
+        outgoing, log, began = self.files.content(file_id), self._context.wire_log, self._context.clock.monotonic()
         try:
             with path.open("wb") as file:
                 taker = Download(file, self._context.clock, first_s=self._context.policy.call_timeout_s, idle_s=IDLE_S)
@@ -230,11 +238,16 @@ class BatchExchange:
                 except WireError as exc:
                     if taker.fault is not None:
                         raise taker.fault from exc
-                    return failure_of(exc)
+                    failure = failure_of(exc)
+                    wave_wire.tell(log, wave, outgoing, failure, began=began)
+                    return failure
                 if taker.fault is not None:  # an answer that came in one piece is whole all the same
                     raise taker.fault
         except OSError as exc:
             raise refused(path, exc) from exc
+        if log is not None:
+            told = await to_thread.run_sync(wave_wire.brought, incoming, path) if taker.taken else incoming
+            wave_wire.tell(log, wave, outgoing, told, began=began)
         return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave, outgoing)
 
     async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
@@ -246,10 +259,14 @@ class BatchExchange:
         return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
 
     async def _exchange(self, wave: WaveRow, outgoing: Outgoing) -> Incoming | Failure:
+        began = self._context.clock.monotonic()
+        result: Incoming | Failure
         try:
-            return await self._context.client_for(wave.base_url).exchange(outgoing)
+            result = await self._context.client_for(wave.base_url).exchange(outgoing)
         except WireError as exc:
-            return failure_of(exc)
+            result = failure_of(exc)
+        wave_wire.tell(self._context.wire_log, wave, outgoing, result, began=began)
+        return result
 
 
 def metadata(wave: WaveRow) -> dict[str, str]:

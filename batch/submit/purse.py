@@ -180,12 +180,25 @@ class Purse:
             tier: what the request asked for.
             sent_at_us: when it was sent.
         """
-        cost = tokens = 0
-        if size is not None:
-            charge = most_of(self._prices, self._provider, model, size, at_us=sent_at_us, lane=lane, tier=tier)
-            cost = charge.cost if charge is not None and charge.currency == self.currency else 0
-            tokens = size.tokens
+        cost, tokens = self.most_of(size, model=model, lane=lane, tier=tier, at_us=sent_at_us)
         return self._hold(sent_at_us, cost, tokens, [pots[0] for pots in self._pots(sent_at_us) if pots])
+
+    def most_of(
+        self, size: CallSize | None, *, model: str, lane: Lane, tier: str | None, at_us: int
+    ) -> tuple[int, int]:
+        """Cost and tokens that a call can come to that was sent; nothing of one whose request is not known any more.
+
+        Args:
+            size: of the request.
+            model: who was asked.
+            lane: how it travelled.
+            tier: what the request asked for.
+            at_us: when it was sent.
+        """
+        if size is None:
+            return 0, 0
+        charge = most_of(self._prices, self._provider, model, size, at_us=at_us, lane=lane, tier=tier)
+        return (charge.cost if charge is not None and charge.currency == self.currency else 0), size.tokens
 
     def stale(self, held: Reserved) -> bool:
         """Whether a call waited so long since that it must ask again: for the price of now, or out of another day."""

@@ -49,7 +49,16 @@ def masked_result(result: R) -> R:
     After decoding, so that an echo escaped as JSON does or cut over the chunks of a stream is one text by now; the
     bytes of a reply are never touched. A task id must stay as it is to be asked for: one that holds a key is refused.
     """
-    if not isinstance(result, Failure) and redaction.process.spares(_encode(result)):
+    if isinstance(result, Reply) and not result.tool_calls:
+        # Each of its texts once: its message says again what content and reasoning say.
+        texts = (
+            f"{result.content}\n{result.reasoning}\n{result.finish_reason}\n{result.model}\n{result.request_id}\n"
+            f"{result.service_tier}\n{result.then}"
+        )
+        spared = redaction.process.spares_texts(texts)
+    else:
+        spared = not isinstance(result, Failure) and redaction.process.spares(_encode(result))
+    if spared:
         return result  # nearly always, and much quicker than to look at every text
     if isinstance(result, Accepted) and masked(result.task_id) is not result.task_id:
         return Failure(

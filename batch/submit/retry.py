@@ -30,7 +30,7 @@ SAYS_NOTHING: Final[frozenset[FailureKind]] = frozenset({"rate_limit", "quota", 
 """Refused for what others do: no attempt at the row."""
 
 
-class History(msgspec.Struct, frozen=True):
+class History(msgspec.Struct, frozen=True, gc=False):
     """What one turn of one row has gone through; replaced, never changed."""
 
     attempts: int = 0
@@ -55,7 +55,7 @@ class History(msgspec.Struct, frozen=True):
         return History(self.attempts, once, self.turned_away + 1, self.since_s if self.turned_away else now)
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """`again` after `wait_s`, `fail` the row (retryably or not), `park` its model until another run, `stop` this one.
 
     `pause_s` holds back all calls of the model.
@@ -71,7 +71,7 @@ class Decision(msgspec.Struct, frozen=True):
     """The kind of a failure that is tried again only once."""
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """What is known of the key, the model and the address of an attempt."""
 
     address_answered: bool

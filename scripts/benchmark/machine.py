@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,27 @@ class Machine:
             process.terminate()
             process.wait(10)
 
+    @contextmanager
+    def simulator(self) -> Iterator[Callable[[], float]]:
+        """The simulated provider in the place of the stub; gives what tells its peak memory so far, in MB."""
+        file = self.folder / "scenario.toml"
+        file.write_text("[latency]\nbatch_ms = [0, 0]\n", encoding="ascii")
+        command = [sys.executable, "-m", "batch.simulator", "--port", "0", "--scenario", str(file)]
+        pinned = ["taskset", "-c", str(self._stubs), *command]
+        process = subprocess.Popen(pinned, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stdout is not None
+
+        def peak_mb() -> float:
+            lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+        try:
+            self.url = process.stdout.readline().strip()
+            yield peak_mb
+        finally:
+            process.terminate()
+            process.wait(60)
+
     def _certificate(self) -> list[str]:
         """A certificate for this machine, as files."""
         paths = [str(self.folder / "certificate.pem"), str(self.folder / "key.pem")]
@@ -163,7 +184,7 @@ class Machine:
         """Write the job over the input.
 
         Args:
-            kind: the first part of the path, by which the stub knows how to answer.
+            kind: the first part of the path, by which the stub knows how to answer; empty for the simulator.
             provider: whose dialect is spoken.
             lane: in which the rows are asked.
             concurrency: how many are in flight.
@@ -174,7 +195,7 @@ class Machine:
         path, model = PATHS[provider]
         text = JOB.format(
             input=keys, user=json.dumps(user), provider=provider, model=model, lane=lane,
-            url=f"{self.url}/{kind}/{path}", concurrency=concurrency, limits=limits,
+            url="/".join(filter(None, (self.url, kind, path))), concurrency=concurrency, limits=limits,
         )  # fmt: skip
         (self.folder / "job.toml").write_text(text, encoding="utf-8")
 

@@ -79,5 +79,6 @@ def test_after_a_stop_status_counts_all_rows_that_remain(tmp_path: Path, start: 
     assert process.returncode == 4, err
     found = json.loads(cli("status", shell.out, "--json").out)
     assert (found["planned"]["left"], found["unsettled"], found["planned"]["unread"]) == (30, 2, False)
+    assert found["begun"] == 2
     assert "30 rows known to remain\n" in out
     assert "30 rows known to remain, 2 of them begun\n" in cli("status", shell.out).out

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch.core.metrics import Family, Sample, begins_as_ours, label_in, text_of, value_in
+from batch.core.metrics import Family, Sample, begins_as_ours, label_in, text_of, value_in, with_value
 
 numbers = st.one_of(
     st.integers(0, 10**15), st.floats(0, 1e15), st.decimals(0, 10**9, places=12, allow_nan=False, allow_infinity=False)
@@ -39,5 +39,8 @@ def test_a_number_is_read_back_and_what_is_damaged_is_none() -> None:
     assert value_in(text, "promptmill_b") is None
     for damaged in ("", "promptmill_a", 'promptmill_a{batch_job="j"} NaN', "promptmill_a x", text[:-6]):
         assert value_in(damaged, "promptmill_a") in (None, 1.5)
+    assert value_in(with_value(text, "promptmill_a", 7), "promptmill_a") == 7
+    assert with_value(text, "promptmill_a", 7).count("} 7\n") == 2
+    assert with_value(text, "promptmill_b", 7) == text
     assert begins_as_ours(text, "promptmill_")
     assert not begins_as_ours("name = 'job'", "promptmill_")

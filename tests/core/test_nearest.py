@@ -24,6 +24,15 @@ def test_the_likest_names_come_first_and_as_they_are_spelt() -> None:
     assert nearest("pictures", ["user", "turns"]) == []
 
 
+def test_a_list_is_nearest_to_the_same_words_in_another_order() -> None:
+    """Ours: `sync,bulk` was taken for `sync`."""
+    lanes = ["sync", "stream", "task", "bulk", "bulk,sync", "bulk,stream", "bulk,task"]
+    assert nearest("sync,bulk", lanes) == ["bulk,sync"]
+    assert nearest("Stream, BULK", lanes, most=2)[0] == "bulk,stream"
+    assert nearest("bulk,syn", lanes) == ["bulk,sync"]
+    assert nearest("sync,sync", lanes) != ["bulk,sync"]
+
+
 def test_a_name_is_never_proposed_in_place_of_itself() -> None:
     """It reads like a joke: there is no `rows.csv`, did you mean `rows.csv`?"""
     assert nearest("rows.csv", ["rows.csv"]) == []

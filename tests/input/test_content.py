@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.core.canonical import canonical
 from batch.input.content import contents
 from batch.output import tables
 from batch.output.input_columns import input_contents
@@ -83,3 +84,16 @@ def test_a_line_that_cannot_be_read_has_the_hash_of_no_columns(tmp_path: Path) -
     whole, torn = contents(batch, opened.schema.names)
     assert of_table(tmp_path / "part.parquet", opened) == [whole, torn]
     assert whole != torn
+
+
+@pytest.mark.parametrize("names", [["id", "n", "x", "tags", "who", "input_rest"], ["id", "n"], ["id", "input_rest"]])
+def test_a_canonical_form_at_hand_is_taken_only_where_it_has_just_the_columns_of_the_table(
+    names: list[str], tmp_path: Path
+) -> None:
+    """Ours: the hash is the same with it and without, also of rows with more in them or less."""
+    rows = [*ROWS, {"id": "d", "n": 4, "x": 1.5, "tags": [], "who": None}, {"id": "e"}]
+    kept = {"id": "large_string", "n": "int64", "x": "double", "tags": "list<large_string>", "who": "json"}
+    for chosen in (rows, rows[3:]):  # some values fit no column, or all do
+        [batch] = batches(source(jsonl(tmp_path, chosen), kept=kept))
+        forms = [None if record is None else canonical(record) for record in batch.records]
+        assert contents(batch, names, forms) == contents(batch, names)

@@ -47,6 +47,11 @@ def test_a_row_reads_the_same_from_the_source_and_from_the_spill(
     with spilled(tmp_path, opened, 5) as spill:
         assert spill.rows == len(later)
         assert repr(spill.records(0, spill.rows)) == repr(read)
+        places = sorted({0, spill.rows // 2, spill.rows - 1}, reverse=True)
+        chosen = [
+            {key: row[key] for key in row if key in columns} for row in map(read.__getitem__, places) if row is not None
+        ]
+        assert repr(spill.records_at(places, columns)) == repr(chosen)
         for index, row in enumerate(read):
             assert row is not None
             [again] = spill.records(index, 1, columns)
@@ -71,6 +76,10 @@ def test_a_spill_gives_any_rows_back_over_batch_borders(tmp_path: Path) -> None:
         assert spill.take([]).num_rows == 0
         assert spill.records(9, 2, ["a", "unknown"]) == [{"a": 9}, {"a": 10}]
         assert spill.records(9, 2, []) == [{}, {}]
+        assert spill.records_at([2, 25, 24, 10, 10], ["a"]) == [{"a": 2}, {"a": 25}, {"a": 24}, {"a": 10}, {"a": 10}]
+        assert spill.records_at([2, 25], []) == [{}, {}]
+        with pytest.raises(IndexError, match="30 rows"):
+            spill.records_at([30])
         kept = spill.slice(0, 30)
         for wrong in ([30], [-1]):
             with pytest.raises(IndexError):

@@ -231,7 +231,7 @@ def test_the_time_after_which_a_part_can_be_read_is_no_part_of_what_is_asked(fol
     whole = msgspec.to_builtins(job, enc_hook=str)
     del whole["output"]["publish_every_s"], whole["limits"]["model"], whole["labels"], whole["prices"]
     del whole["prompt"]["empty"], whole["prompt"]["dedupe"], whole["budget"], whole["limits"]["hours"]
-    del whole["limits"]["max_spill"], whole["limits"]["deadline_s"], whole["bulk"]
+    del whole["limits"]["max_spill"], whole["limits"]["deadline_s"], whole["limits"]["share"], whole["bulk"]
     del whole["model"]["key_file"], whole["model"]["key_command"]
     for name in ("delimiter", "hive_partitioning", "file_column"):
         del whole["input"][name]

@@ -46,6 +46,12 @@ def test_two_lanes_that_do_not_go_together_are_refused_with_those_that_do(tmp_pa
         built(lane)
 
 
+def test_two_lanes_in_the_wrong_order_are_told_the_right_one() -> None:
+    """Of the same two."""
+    with pytest.raises(JobError, match=r'for example \["bulk", "task"\]'):
+        built(["task", "bulk"])
+
+
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [("6h", 21_600), ("1h 30min", 5_400), ("90min", 5_400), ("2d", 172_800), ("45s", 45), (7.5, 7.5), (None, None)],

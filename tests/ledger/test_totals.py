@@ -122,9 +122,9 @@ def test_the_sums_of_a_row_are_null_until_one_call_was_known() -> None:
     assert (sums.prompt_tokens, sums.cost, sums.currency, sums.last_answer_us) == (None, None, None, None)
     assert sums.first_sent_at_us == 1_000
     sums.add(refused(1))
-    assert (sums.prompt_tokens, sums.cost, sums.currency) == (0, None, None)
+    assert (sums.prompt_tokens, sums.cost, sums.currency) == (None, None, None)
     sums.add(call(2, turn=1, usage=Usage(3, 4, 7)))
-    assert (sums.calls, sums.turns, sums.total_tokens, sums.cached_tokens) == (3, 2, 7, 0)
+    assert (sums.calls, sums.turns, sums.total_tokens, sums.cached_tokens) == (3, 2, 7, None)
     assert (sums.cost, sums.currency, sums.first_sent_at_us) == (1_000_000, "CNY", 1_000)
 
 
@@ -143,6 +143,29 @@ def test_a_refused_call_makes_no_zero_of_a_cost_that_nobody_knows() -> None:
         for one in made:
             sums.add(one)
         assert sums.cost == cost, made
+
+
+def test_a_refused_call_makes_no_zero_of_tokens_that_nobody_knows() -> None:
+    """Ours: a row that was refused, then sent and never answered, had 0 tokens, though it may have been billed."""
+    silent = call(1, usage=None, cost=None)
+    zero, none = (0, 0, 0, 0, 0), (None, None, None, None, None)
+    for made, tokens in (
+        ([], none),
+        ([refused(0)], zero),
+        ([refused(0), refused(1)], zero),
+        ([refused(0), unknown(1)], none),
+        ([unknown(0), refused(1)], none),
+        ([refused(0), silent, refused(2)], none),
+        ([refused(0), unknown(1), call(2)], (10, 5, 15, 2, 1)),
+        ([call(0), unknown(1), refused(2)], (10, 5, 15, 2, 1)),
+        ([refused(0), call(1, usage=Usage(3, 4, 7))], (3, 4, 7, None, None)),
+        ([refused(0), call(1, usage=Usage(3, 4, 7, 0)), call(2)], (13, 9, 22, 2, 1)),
+    ):
+        sums = Sums()
+        for one in made:
+            sums.add(one)
+        found = sums.prompt_tokens, sums.completion_tokens, sums.total_tokens, sums.cached_tokens, sums.reasoning_tokens
+        assert found == tokens, made
 
 
 @given(st.lists(calls, max_size=10))

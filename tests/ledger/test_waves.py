@@ -68,9 +68,9 @@ def test_lines_are_found_by_the_ids_of_their_calls(tmp_path: Path) -> None:
     path = built(tmp_path / "ledger.db")
     change(path, lambda db: db.execute("UPDATE calls SET record = x'00' WHERE call = 2"))
     with WavesReader(path) as reader:
-        assert set(reader.open_of(0, ["pm-1", "pm-2", "nobody"])) == {"pm-1"}
-        assert reader.known_of(0, ["pm-1", "pm-2", "nobody"]) == 2
-        assert reader.open_of(1, ["pm-1"]) == {}
+        lines, known = reader.found_of(0, ["pm-1", "pm-2", "pm-9", "other-1", "nobody", "pm-1-late"])
+        assert (set(lines), known) == ({"pm-1"}, 2)
+        assert reader.found_of(1, ["pm-1"]) == ({}, 0)
         assert [line.call for line in reader.open_after(0, 1)] == [3]
 
 

@@ -100,7 +100,7 @@ def test_answers_while_slots_were_free_say_nothing_about_a_higher_cap() -> None:
 
 
 def test_a_run_opens_by_time_and_by_answers_until_it_is_refused() -> None:
-    """A slow service is at full width in two seconds, a fast one at once; a low cap refuses few."""
+    """A slow service is at full width within a second, a fast one at once; a low cap refuses few."""
     slow = ConcurrencyLimit(80)
     widths = []
     for tick in range(9):

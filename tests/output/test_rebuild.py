@@ -170,6 +170,15 @@ def test_an_old_ledger_that_is_damaged_in_part_gives_what_it_can(folder: OutputF
     assert [path.name.partition("-")[0] for path in folder.strays.glob("*.db")] == ["ledger"]
 
 
+def test_rows_that_an_old_ledger_had_admitted_and_never_sent_keep_their_places(folder: OutputFolder) -> None:
+    """Ours: they are planned again, and go where they would have gone."""
+    admitted(folder.ledger, 2, range_number=3, part=3, first=12)
+    made = made_of(folder)
+    assert made.kept.places == 2
+    assert entries(folder) == [*WHOLE, ("row-12", 12, 3, None), ("row-13", 13, 3, None)]
+    assert read(folder.ledger, "SELECT count(*) FROM pending") == [(0,)]
+
+
 def test_a_folder_with_nothing_in_it_is_no_output_folder(tmp_path: Path) -> None:
     """Nothing is made there."""
     with pytest.raises(OutputError, match="is no output folder"):

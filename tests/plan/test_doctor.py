@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,18 @@ def test_a_package_that_is_missing_or_too_old_is_named() -> None:
     assert doctor._fault_of("pytest", ">=1000") is not None
     assert doctor._fault_of("pytest", "<2") is not None
     assert doctor._fault_of("pytest", ">=2, <1000") is None
+
+
+def test_a_checkout_that_is_not_installed_is_told_and_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it needs is not known then, so that its packages cannot be looked at."""
+
+    def gone(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", gone)
+    found = {finding.area: finding for finding in doctor.of_machine(ENVIRON)}["packages"]
+    assert (found.state, "not installed" in found.text) == ("look", True)
+    assert "pip install" in found.way_out
 
 
 def test_a_state_folder_that_cannot_be_written_is_worth_a_look(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """`batch.plan.planner`: which rows are read and rendered, and when reading ends."""
 
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from batch.core.clock import HandClock
 from batch.input.batches import Position
-from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
+from batch.job.job import InputSpec, Job, ModelSpec, OutputSpec, PromptSpec
 from batch.job.options import ORDINARY
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
@@ -59,14 +59,17 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def planner(tmp_path: Path, ledger: Any, least: Least = Least()) -> Planner:
+def planner(
+    tmp_path: Path, ledger: Any, least: Least = Least(), *, in_part: int = 10_000, lane: Any = "sync"
+) -> Planner:
     path = jsonl(tmp_path, "".join(f'{{"q": "{n}"}}\n' for n in range(ROWS)))
     job = Job(
         name="plan",
         folder=tmp_path,
         input=InputSpec(path=path, key="q"),
         prompt=PromptSpec(user="{{ q }}"),
-        model=ModelSpec(provider="simulator", name="glm-4"),
+        model=ModelSpec(provider="simulator", name="glm-4", lane=lane),
+        output=OutputSpec(rows_per_part=in_part),
     )
     folder = OutputFolder(tmp_path / "out")
     folder.prepare()
@@ -88,6 +91,41 @@ def test_a_number_that_was_free_when_the_run_began_is_not_given_again_after_prun
     assert (after.range, after.first_work) == (2, 8 + len(found.rows))
 
 
+@pytest.mark.parametrize(
+    ("in_part", "lane", "sizes", "parts"),
+    [
+        (10_000, "sync", [500, 5_000], [0, 0]),
+        (2_000, "task", [500, 1_500, 2_000, 1_500], [0, 0, 1, 2]),
+        (1_000, "sync", [1_000] * 5 + [500], [0, 1, 2, 3, 4, 5]),
+        (10_000, "bulk", [5_500], [0]),
+    ],
+)
+def test_the_first_rows_are_admitted_while_the_rest_of_their_part_is_planned(
+    tmp_path: Path, in_part: int, lane: str, sizes: list[int], parts: list[int]
+) -> None:
+    """Ours: a first request need not wait for ten thousand rows, and the table has no small part for it.
+
+    A part stays as large as it was, a small one is planned at once, and so is what is sent together in a batch.
+    """
+    made = planner(tmp_path, Ledger(), in_part=in_part, lane=lane)
+    plans = [made.next_range() for _ in sizes]
+    assert [len(plan.rows) for plan in plans] == sizes
+    assert [{row.part for row in plan.rows} for plan in plans] == [{part} for part in parts]
+    assert [plan.next_part for plan in plans] == [part + 1 for part in parts], "a killed run goes on with a new one"
+    assert [plan.goes_on for plan in plans] == [*(a == b for a, b in pairwise(parts)), False]
+    assert [plan.range for plan in plans] == list(range(len(sizes)))
+    assert plans[-1].next_row_number == ROWS
+
+
+@pytest.mark.parametrize("limit", [300, 500])
+def test_no_part_waits_for_rows_that_the_limit_leaves_out(tmp_path: Path, limit: int) -> None:
+    """Ours: the first range is the last one then."""
+    made = planner(tmp_path, Ledger())
+    made.restrict(limit=limit)
+    plan = made.next_range()
+    assert (len(plan.rows), plan.goes_on) == (limit, False)
+
+
 def test_a_draw_renders_only_rows_that_were_answered(tmp_path: Path, rendered: list[str]) -> None:
     """FIELD 40. A row that nobody ever asked is new whatever it asks: 400,000 of them took half a minute."""
     made = planner(tmp_path, Ledger(["7", "4000"]))
@@ -105,12 +143,14 @@ def test_reading_ends_soon_after_a_stop(tmp_path: Path, rendered: list[str], wha
     """FIELD 40. A thread cannot be interrupted; it asks after each batch of 1,000 rows."""
     made = planner(tmp_path, Ledger())
     asked = count(1)
-    made.stop_when(lambda: next(asked) > 3)
     if what == "candidates":
+        made.stop_when(lambda: next(asked) > 3)
         assert len(list(made.candidates())) == 3_000
         return
+    made.next_range()
+    made.stop_when(lambda: next(asked) > 3)
     plan = made.next_range()
-    assert (len(plan.rows), plan.position.row, plan.planned.complete) == (3_000, 3_000, False)
-    assert len(rendered) == 3_000
+    assert (len(plan.rows), plan.position.row, plan.planned.complete) == (3_000, 3_500, False)
+    assert len(rendered) == 3_500
     rest = made.next_range()
     assert not rest.rows, "and the next one does not begin"

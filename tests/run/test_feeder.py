@@ -289,6 +289,20 @@ def test_a_row_whose_file_was_changed_after_it_was_admitted_is_not_sent(tmp_path
     assert all(fault is not None and "was changed since" in fault for fault in faults)
 
 
+def test_what_many_rows_ask_is_read_at_once_whatever_their_order(tmp_path: Path) -> None:
+    """The same as one by one, over the borders of ranges; a row whose input is lost says so in its place."""
+    folder, prompt = prepared(tmp_path, [30, 250])
+    with closing(Feeder(folder, prompt)) as feeder, LedgerReader(folder.ledger) as reader:
+        rows = {row.work_id: row for row in reader.unsent(-1, 300)}
+        wanted = [rows[n] for n in (279, 0, 31, 29, 130, 30, 129)]
+        lost = rows[5]._replace(range=-1)
+        *found, fault = feeder.requests([*wanted, lost])
+        assert found == [feeder.request(row) for row in wanted]
+        assert isinstance(fault, PromptFault)
+        assert "its input is lost" in str(fault)
+        assert feeder.requests([]) == []
+
+
 def test_a_spill_that_is_gone_is_a_storage_fault(tmp_path: Path) -> None:
     """Its rows were admitted from it; the text names the file."""
     folder, prompt = prepared(tmp_path, [3])

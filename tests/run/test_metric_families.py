@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from batch.job.job import InputSpec, Job, ModelSpec, PromptSpec
 from batch.ledger.totals import Totals
 from batch.limits.used import LimitUse
 from batch.run import progress
-from batch.run.metric_families import LAST_SUCCESS, METRICS, Moment, families
+from batch.run.metric_families import LAST_SUCCESS, METRICS, RUNNING, Moment, families
 from tests.support.values import call, refused, unknown
 
 Read = dict[str, dict[frozenset[tuple[str, str]], float]]
@@ -84,3 +85,10 @@ def test_calls_tokens_and_costs_are_told_by_model(tmp_path: Path) -> None:
 
 
 STATES = ("answered", "refused", "failed", "unknown")
+
+
+def test_the_alerts_of_the_readme_ask_for_metrics_that_there_are() -> None:
+    """A rule over a name that nobody writes never fires."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    named = set(re.findall(r"promptmill_[a-z_]+", readme))
+    assert {LAST_SUCCESS, RUNNING, "promptmill_last_run_timestamp_seconds"} <= named <= METRICS.keys()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from batch.core import redaction
 from batch.core.records import Accepted, Call, Failure, Processing, Reply, ToolCall, Usage
@@ -51,6 +52,19 @@ def test_every_text_of_a_reply_is_masked() -> None:
         service_tier=MASK,
         usage=Usage(1, 2, 3),
     )
+
+
+@pytest.mark.parametrize("name", [field.name for field in structs.fields(Reply) if field.type in (str, str | None)])
+@pytest.mark.parametrize("shown", [KEY, KEY.upper(), KEY.replace("4", "\\u0034"), f"ü {KEY} \ud800"])
+def test_a_key_in_any_one_text_of_a_plain_reply_is_masked(name: str, shown: str) -> None:
+    """Also where it is the only text that holds it, and there are no tool calls: nearly all replies are like that."""
+    fields: dict[str, Any] = {"content": "a", "finish_reason": "stop", "message": {"role": "assistant", "content": "a"}}
+    reply = Reply(**{**fields, name: shown})
+    found = masked_result(reply)
+    assert isinstance(found, Reply)
+    assert KEY.lower() not in str(getattr(found, name)).lower()
+    assert MASK in getattr(found, name)
+    assert masked_result(plain := Reply(**{**fields, name: "nothing"})) is plain
 
 
 def test_failures_and_states_are_masked_too() -> None:

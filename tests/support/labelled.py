@@ -26,7 +26,17 @@ TYPES: dict[str, Any] = {
 }
 """Our columns of a job with [labels]; any other key `label_…` of a row gets the type of its values."""
 _OF_ROW = ("row_id", "variant", "run")
-_OUTCOME = {"status", "answer", "flags", "error_kind", "error_code", "error_message", "retryable", "model_asked"}
+_OUTCOME = {
+    "status",
+    "answer",
+    "flags",
+    "error_kind",
+    "error_code",
+    "error_message",
+    "retryable",
+    "model_asked",
+    "sums",
+}
 
 
 def labelled(

@@ -175,10 +175,10 @@ def test_an_endless_code_fence_is_refused_at_once(text: str) -> None:
     """A model that repeats itself must not hold up the run."""
     entry = ToolSet.of([tool(numbers)]).get("numbers")
     assert entry is not None
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(ArgumentFault):
         check_arguments(entry.parameters, text, coerce=True)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 10  # one that looks again from each place takes minutes
 
 
 def test_a_long_list_of_faults_is_cut() -> None:

@@ -126,7 +126,7 @@ function nowSection(overview, rowLink) {
         ["Calls in flight", count(live.in_flight)],
         ["Tasks at the provider", live.waiting_tasks ? count(live.waiting_tasks) : null],
         ["Held back by limits", live.held_back ? count(live.held_back) : null],
-        ["Rows that wait to be published", live.waiting_rows ? count(live.waiting_rows) : null],
+        ["Rows that wait for another try", live.waiting_rows ? count(live.waiting_rows) : null],
         ["Figures of", moment(status.updated_at)],
       ]
     : [];

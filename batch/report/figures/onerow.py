@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch.core import exactjson
 from batch.core.canonical import without_surrogates
 from batch.core.errors import RefusedToStart
 from batch.output.folder import OutputFolder
@@ -86,7 +87,7 @@ def one_row(folder: OutputFolder, row_id: str, *, whole: bool = False) -> dict[s
     return {
         "row_id": shown[0].row_id,
         "row_number": shown[0].row_number,
-        "views": msgspec.to_builtins(shown, enc_hook=str),
+        "views": exactjson.builtins(shown),
         "cut": cut.texts,
     }
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
+from batch.core import exactjson
 from batch.money.prices import Prices
 from batch.report import compare_json, label_json
 from batch.report.compare import Comparison
@@ -37,9 +36,9 @@ def comparison(out: Path) -> dict[str, Any]:
     examples: list[dict[str, Any]] = []
     for row in compared.rows():
         if row.differs and compared.inputs_wanted:
-            examples.append(shortened(msgspec.to_builtins(row, enc_hook=str)))
+            examples.append(shortened(exactjson.builtins(row)))
             compared.inputs_wanted = len(examples) < DIFFERING
-    sums: dict[str, Any] = msgspec.to_builtins(compare_json.public(compared), enc_hook=str)
+    sums: dict[str, Any] = exactjson.builtins(compare_json.public(compared))
     return {**sums, "labels": compared.labels, "gold": compared.gold, "examples": examples}
 
 

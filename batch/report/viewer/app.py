@@ -20,12 +20,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from batch.core import exactjson
 from batch.core.canonical import without_surrogates
 from batch.core.errors import BatchError, OutputError, StorageError
 from batch.report import bundle
 from batch.report.figures.figures import Figures
 from batch.report.viewer.events import events
 from batch.report.viewer.query import NoSuchPage, Query, chosen_form
+from batch.run.metrics_file import as_of_now
 
 READERS: Final = 4
 """Reads of rows at a time."""
@@ -105,7 +107,7 @@ class Viewer:
         figures = self._figures(request) if "folder" in request.path_params else self._folders[0]
         path = figures.folder.metrics
         try:
-            content = await self._read(path.read_bytes)
+            content = await self._read(partial(as_of_now, figures.folder))
         except OSError as exc:
             raise NoSuchPage(f"{path}: cannot be read: {exc.strerror}. A run writes it while it is at work.") from exc
         return Response(content, media_type=METRICS)
@@ -254,6 +256,6 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _encoded(value: Any) -> bytes:
     try:
-        return msgspec.json.encode(value, enc_hook=str)
+        return exactjson.encoded(value)
     except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 cannot carry
-        return msgspec.json.encode(without_surrogates(msgspec.to_builtins(value, enc_hook=str)))
+        return exactjson.encoded(without_surrogates(exactjson.builtins(value)))

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import anyio
-import msgspec
 
+from batch.core import exactjson
 from batch.core.errors import BatchError
 from batch.report.figures.figures import Figures
 from batch.report.status import FRESH_S
@@ -70,4 +70,4 @@ def told(figures: Figures) -> dict[str, Any]:
 
 def message(value: Any) -> bytes:
     """One event: JSON has no line breaks of its own, so it is one line."""
-    return b"data: " + msgspec.json.encode(value, enc_hook=str) + b"\n\n"
+    return b"data: " + exactjson.encoded(value) + b"\n\n"

@@ -11,7 +11,8 @@ import math
 
 import msgspec
 
-from batch.simulator.batches.lines import Line, LineError
+from batch.simulator.batches.contents import Content
+from batch.simulator.batches.lines import LineError
 from batch.simulator.chance import chance
 
 FINAL = ("completed", "failed", "expired", "cancelled")
@@ -53,7 +54,7 @@ class Batch(msgspec.Struct, eq=False):
         window: as the client asked for it.
         metadata: as the client gave it.
         model: of its lines; empty when they could not be read.
-        lines: what is asked.
+        asked: what is asked, as the file has it; None once it is answered, or where nothing is.
         errors: why it fails, where it does.
         course: when what happens.
         wall: what unix time was ahead of the monotonic clock when it was made, in seconds.
@@ -79,7 +80,7 @@ class Batch(msgspec.Struct, eq=False):
     window: str | None
     metadata: dict[str, str] | None
     model: str
-    lines: list[Line]
+    asked: Content | None
     errors: list[LineError]
     course: Course
     wall: float
@@ -159,7 +160,9 @@ class Batch(msgspec.Struct, eq=False):
 
     def finished_lines(self) -> list[int]:
         """The positions of the lines that are done when it ends, in the order in which they are."""
-        moments = sorted((self.done_at(position), position) for position in range(len(self.lines)))
+        moments = sorted(
+            (self.done_at(position), position) for position in range(self.total if self.asked is not None else 0)
+        )
         return [position for moment, position in moments if moment <= self._cut]
 
     def holds(self, now: float) -> bool:

@@ -71,8 +71,9 @@ class Desk:
         entry = call.entry
         file_id, _ = form.ids(self._number(call), entry.at)
         purpose = found["purpose"].data.decode("utf-8", "replace")
-        file = StoredFile(file_id, entry.key_id, sent.filename or "upload", purpose, sent.data, entry.at)
-        self._provider.files.add(file)
+        files, name = self._provider.files, sent.filename or "upload"
+        file = StoredFile(file_id, entry.key_id, name, purpose, files.contents.keep(sent.data), entry.at)
+        files.add(file)
         return self._json(call, form.file(file))
 
     async def _files(self, call: Call, form: Form, _strikes: list[Strike]) -> Reply:
@@ -93,7 +94,7 @@ class Desk:
         if file is None:
             return form.refused("no_file", param="id", detail=name)
         call.sends = file
-        return Reply(200, file.data, (), b"application/octet-stream")
+        return Reply(200, file.content.read(), (), b"application/octet-stream")
 
     async def _delete(self, call: Call, form: Form, _strikes: list[Strike]) -> Reply:
         name = paths.named(call.path)
@@ -114,7 +115,7 @@ class Desk:
         file = provider.files.find(body["input_file_id"], key_id)
         if file is None or file.purpose != "batch":
             return form.refused("no_file", param="input_file_id", detail=body["input_file_id"])
-        checked = await lines.check(file.data, form.endpoint, self._rules.lines)
+        checked = await lines.check(file.content.read(), form.endpoint, self._rules.lines)
         checked = self._enqueued(checked, key_id)
         if form.refuses_full_queue and any("limit_exceeded" in error.code for error in checked.errors):
             return form.refused("queue_full")
@@ -148,6 +149,7 @@ class Desk:
 
     def _made(self, call: Call, form: Form, body: dict[str, Any], checked: lines.Checked, fate: BatchFate) -> Batch:
         provider, number = self._provider, self._number(call)
+        file = provider.files.find(body["input_file_id"], call.entry.key_id)
         if fate.ends == "failed" and not checked.errors:
             checked = lines.Checked([], checked.model, _spoilt_lines(checked.lines, fate, number))
         now, seed = provider.clock.monotonic(), mixed(provider.scenario.seed, number)
@@ -171,7 +173,7 @@ class Desk:
             window=body.get("completion_window"),
             metadata=body.get("metadata"),
             model=checked.model,
-            lines=checked.lines,
+            asked=None if checked.errors or file is None else file.content,
             errors=checked.errors,
             course=course,
             wall=provider.clock.wall() - now,

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from batch.simulator.batches.contents import Content, Contents
+
 
 class StoredFile(msgspec.Struct, eq=False):
     """One file.
@@ -18,7 +20,7 @@ class StoredFile(msgspec.Struct, eq=False):
         key_id: who may ask for it.
         name: as the client called it.
         purpose: `batch`, or `batch_output` of one that a batch has brought forth.
-        data: what it holds.
+        content: what it holds.
         created: unix seconds.
         records: for a file of answers, the records in the books that tell of its lines.
     """
@@ -27,7 +29,7 @@ class StoredFile(msgspec.Struct, eq=False):
     key_id: str
     name: str
     purpose: str
-    data: bytes
+    content: Content
     created: float
     records: tuple[int, ...] = ()
 
@@ -37,6 +39,7 @@ class Files:
 
     def __init__(self) -> None:
         """Start with none."""
+        self.contents = Contents()
         self._files: dict[str, StoredFile] = {}
 
     def add(self, file: StoredFile) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from batch.simulator.batches.batch import FINAL, Batch
 from batch.simulator.batches.files import StoredFile
-from batch.simulator.batches.lines import Line
+from batch.simulator.batches.lines import Line, check
 from batch.simulator.call import Call, Dialect
 from batch.simulator.chance import chance, digest64
 from batch.simulator.provider import Provider
@@ -48,7 +48,7 @@ class Work:
             if status != "failed":
                 await self._write(batch, status)
             batch.settled = True
-            batch.lines = []
+            batch.asked = None
             file = self._provider.files.find(batch.input_file_id, batch.key_id)
             if status == "completed" and batch.auto_delete and file is not None:
                 self._provider.files.delete(file)
@@ -57,10 +57,13 @@ class Work:
         form = self._dialects[batch.dialect].files
         good, bad = _Out(), _Out()
         finished = batch.finished_lines()
+        text = batch.asked.read() if batch.asked is not None else b""
+        # Read anew, for as long as it waits a batch takes no memory but for its state.
+        lines = (await check(text, batch.endpoint, max(1, batch.total))).lines
         for place, position in enumerate(finished):
             if place % _SLICE == 0:
                 await asyncio.sleep(0)
-            line = batch.lines[position]
+            line = lines[position]
             reply, number, record = self._answer(batch, line, batch.done_at(position) + batch.wall)
             out = good if reply.status == 200 else bad
             batch.failed_lines += out is bad
@@ -72,7 +75,7 @@ class Work:
             good.add(stranger, None, "")
         if status == "expired":
             done = set(finished)
-            for position, line in enumerate(batch.lines):
+            for position, line in enumerate(lines):
                 late = None if position in done else form.expired(batch, line.custom_id, position)
                 if late is not None:
                     bad.add(late, None, "")
@@ -118,8 +121,9 @@ class Work:
         file_id = dialect.files.ids(batch.number + number, made)[0]
         name = f"{batch.id}_{what}.jsonl"
         records = tuple(out.records)
-        file = StoredFile(file_id, batch.key_id, name, "batch_output", bytes(out.data), made, records)
-        self._provider.files.add(file)
+        files = self._provider.files
+        file = StoredFile(file_id, batch.key_id, name, "batch_output", files.contents.keep(out.data), made, records)
+        files.add(file)
         if what == "output":
             batch.usage = self._provider.books.tokens_of(records)
         return file_id

@@ -50,7 +50,7 @@ class GlmFiles:
         return {
             "id": file.id,
             "object": "file",
-            "bytes": len(file.data),
+            "bytes": file.content.size,
             "created_at": int(file.created),
             "fileName": file.name,
             "purpose": file.purpose,

@@ -46,7 +46,7 @@ class OpenAIFiles:
         return {
             "id": file.id,
             "object": "file",
-            "bytes": len(file.data),
+            "bytes": file.content.size,
             "created_at": int(file.created),
             "expires_at": None,
             "filename": file.name,

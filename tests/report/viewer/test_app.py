@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from batch.output.folder import RunLock
 from batch.report.figures.figures import Figures
 from tests.support.labelled import labelled
 from tests.support.outfolders import finished
@@ -259,7 +260,7 @@ def test_a_page_is_right_while_parts_are_replaced_all_the_time(tmp_path: Path) -
 
 
 def test_metrics_are_the_file_of_the_run(tmp_path: Path) -> None:
-    """Word for word, for whoever scrapes this machine."""
+    """Word for word, for whoever scrapes this machine, but for a run that was killed: it is not at work any more."""
     folder = finished(tmp_path / "out", pa.table({"t": ["a"]}))
     (folder.root / "metrics.prom").write_text("promptmill_rows 1\n")
     with viewing(folder.root) as view:
@@ -267,6 +268,11 @@ def test_metrics_are_the_file_of_the_run(tmp_path: Path) -> None:
             answer = view.get(page)
             assert (answer.status, answer.body) == (200, b"promptmill_rows 1\n")
             assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        running = 'promptmill_running{batch_job="j"} %d\npromptmill_rows 1\n'
+        (folder.root / "metrics.prom").write_text(running % 1)
+        assert view.get("metrics").body.decode() == running % 0
+        with RunLock(folder).take():
+            assert view.get("metrics").body.decode() == running % 1
 
 
 def test_it_is_listened_to_on_this_machine_alone(view: Viewing) -> None:

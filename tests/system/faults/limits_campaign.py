@@ -149,16 +149,21 @@ def changing(latency: tuple[int, int]) -> tuple[str, bool]:
 
 def main() -> None:
     """Run the campaign; exit 1 when anything did not hold."""
+    # It uses what stands above.
+    from tests.system.faults import sharing_campaign
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mixes", type=int, default=20)
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--first", type=int, default=1, help="seed of the first mix")
     parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--shared", type=int, default=4, help="rounds of several jobs that share a limit")
     asked = parser.parse_args()
     with ThreadPoolExecutor(asked.at_once) as pool:
         jobs = [pool.submit(mix, seed) for seed in range(asked.first, asked.first + asked.mixes)]
         jobs += [pool.submit(pair, seed) for seed in range(asked.first, asked.first + asked.pairs)]
-        jobs += [pool.submit(changing, latency) for latency in ((200, 400), (500, 1_000))]
+        jobs += [pool.submit(sharing_campaign.sharing, *one) for one in sharing_campaign.ROUNDS[: asked.shared]]
+        jobs += [pool.submit(changing, latency) for latency in ((200, 400), (500, 1_000)) if asked.mixes]
         good = True
         for job in jobs:
             line, held = job.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ OURS = (
     "row",
     "app",
 )
-TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, inputOf, historySection, costOf, moneySection, groupedSection"
+TAKEN = "el, foreign, foreignBlock, cut, count, short, percent, exact, money, duration, moment, markdown, confusionMatrix, ratesOf, routeOf, messageOf, bytes, tiles, barTable, differenceOf, inputOf, historySection, costOf, moneySection, groupedSection, nowSection"
 
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
@@ -329,6 +330,13 @@ def test_a_run_whose_calls_were_all_refused_has_cost_nothing_and_one_with_doubt_
     assert ours.run(f"({shown})({{calls: 9, unknown: 1, cost: {{}}}})") == "–"
     assert ours.run(f"({shown})({{calls: 0, cost: {{}}}})") == "–"
     assert ours.run(f"({shown})({{calls: 9, unknown: 1, cost: {{CNY: '2'}}}})") == "2.00 CNY"
+
+
+def test_rows_that_are_to_be_tried_again_are_not_said_to_be_done(ours: Browser) -> None:
+    """Ours: the page said that they wait to be published."""
+    live = {"waits_for": None, "in_flight": 1, "waiting_tasks": 0, "held_back": 0, "waiting_rows": 7}
+    page = called(ours, "nowSection", {"status": {"live": live, "updated_at": None}})
+    assert re.search(r"Rows that wait for another try</\w+>\s*<\w+>7<", page), page
 
 
 def test_a_run_that_was_over_at_once_says_why_it_has_no_charts(ours: Browser) -> None:

@@ -146,6 +146,19 @@ def test_what_would_be_late_is_taken_back_and_bought_in_time(make: Make, provide
     mill.check_sums()
 
 
+def test_time_in_a_batch_does_not_count_for_the_deadline_of_a_row(make: Make) -> None:
+    """Its rows come back after ten hours, may be open for one, and go on in the other lane."""
+    mill = make()
+    mill.limits["deadline_s"] = 3_600
+    mill.tools = TOOLS
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
+    assert mill.run(no_wait=True).state == "waiting"
+    mill.bring(0.5)
+    mill.clock.put("2026-12-01 07:55")
+    assert mill.run().totals.rows_ok == 20
+    mill.check_books()
+
+
 def test_rows_that_no_batch_could_bring_in_time_go_at_once(make: Make) -> None:
     """No batch is made: a quarter of an hour is left."""
     mill = make()

@@ -23,7 +23,8 @@ def test_fault_18_a_refusal_without_a_time_is_no_attempt_at_the_row(provider: st
     assert calls(mill) == [("refused", "rate_limit", code)] * 4 + [OK]
     sent = sorted(at / 1e6 for at, n in mill.calls("epoch_us(sent_at), row_number") if n == 1)
     waits = [after - before for before, after in pairwise(sent)]
-    assert all(after >= 1.3 * before for before, after in pairwise(waits)), waits
+    # The least that each may be; a busy machine makes some of them longer.
+    assert all(wait >= 0.74 * 0.5 * 2**place for place, wait in enumerate(waits)), waits
 
 
 @EVERY_LANE

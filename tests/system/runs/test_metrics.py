@@ -10,6 +10,8 @@ import time
 import pytest
 
 from batch.cli.app import main
+from batch.output.folder import OutputFolder
+from batch.run.metrics_file import as_of_now
 from tests.run.test_metric_families import Read, labels, read
 from tests.simulator.conftest import Gate, start
 from tests.system.runs.conftest import Make, Mill
@@ -44,6 +46,9 @@ def test_a_killed_run_stays_at_work_a_stopped_one_ends_and_both_keep_the_last_su
         found = metrics(mill)
         assert found[SUCCESS] == success
         assert found["promptmill_running"] == {NONE: 1 if code is None else 0}
+        assert read(as_of_now(OutputFolder(mill.out)))["promptmill_running"] == {NONE: 0}
+        told = found["promptmill_last_run_timestamp_seconds"][NONE]
+        assert success[NONE] < told <= time.time() + 1, "its age tells a run that was killed from one at work"
         assert found.get("promptmill_run_exit_code") == (None if code is None else {NONE: code})
         assert found["promptmill_rows"][labels(state="ok")] == 0
     gate.open()
