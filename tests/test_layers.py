@@ -23,14 +23,14 @@ WINGS: dict[str, str] = {
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
-    "saved waves",
+    "saved waves orphans",
     "input": "source batches content spill",
     "limits": "limiter sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled",
     "submit": "attempt books observer call_ids rows evidence overtime policy polls sync stream task bulk results retry "
-    "afford purse slices reached wave_holds",
+    "afford purse slices reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "
     "spending pricing forecast doctor doctor_provider timely",
     "run": "blocking command metrics_file metric_families progress prune status_files",

@@ -20,8 +20,9 @@ def rebuild(out: Annotated[Path, Parameter(negative=())], /) -> int:
     """Make the ledger of an output folder again, when it is lost, old, or does not go with the files beside it.
 
     Reads every answer and every call that was published, verifies them, and keeps what the old ledger still holds: ids
-    of accepted tasks above all. Sends nothing and deletes nothing; what is of no use any more is moved to OUT/.strays.
-    Run the job again afterwards: it asks only for what is not in the table.
+    of accepted tasks and batches above all. Sends nothing and deletes nothing; what is of no use any more is moved to
+    OUT/.strays. Run the job again afterwards: it asks only for what is not in the table, and before it buys anything it
+    looks at the provider for batches that were lost with the ledger.
 
     Args:
         out: the output folder of a run.
@@ -42,6 +43,7 @@ def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
     kept = made.kept
     yield f"{clean(str(out))}: the ledger was made again; the next run asks only for what is not in the table."
     under_way = [
+        count(kept.batches, "batch", "batches") if kept.batches else "",
         count(kept.accepted, "accepted task") if kept.accepted else "",
         count(kept.settled, "settled row") if kept.settled else "",
         count(kept.begun, "row in the middle", "rows in the middle") if kept.begun else "",
@@ -53,6 +55,7 @@ def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
             ("kept", ", ".join(text for text in under_way if text) if kept.readable else ""),
             # Of rows that were pruned only the book tells, and it cannot tell why they are not in the table.
             ("to ask", f"{count(kept.places, 'row')} without an answer, if the input has them" if kept.places else ""),
+            ("batches", "the next run looks at the provider for others, before it buys anything" if made.seeks else ""),
             ("old ledger", "\n".join(made.old)),
         ]
     )

@@ -20,7 +20,8 @@ LINES: Final[dict[str, str]] = {
     "batch and flex": "Of cost: what the calls at prices of batch files or of the flex tier would have cost more at "
     "the standard ones.",
     "batch files": "Of estimate: what the same calls cost by batch files, where such a price is published.",
-    "batches": "Batch files that the provider has, each with its id, how far it is and how old it is.",
+    "batches": "Batch files that the provider has, each with its id, how far it is and how old it is. Of rebuild: that "
+    "others may be there, for which the next run looks.",
     "book": "Of rebuild: calls and runs that were found in OUT/calls and OUT/runs.",
     "budget": "Of check: the limits of [budget] and what is left of those that runs share. Of run and status: what is "
     "left of each.",

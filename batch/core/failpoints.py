@@ -39,6 +39,7 @@ NAMES: Final = (
     "bulk.downloaded",  # a file of answers is on the disk
     "bulk.line",  # a line of it was concluded
     "bulk.collected",
+    "bulk.found",  # batches that were lost with the ledger are known again
     "publish.calls_written",  # temporary file of the calls part synced
     "publish.calls_named",
     "publish.results_written",

@@ -15,13 +15,15 @@ import msgspec
 
 from batch.core import failpoints
 from batch.core.records import Outcome
-from batch.ledger import effect_statements, statements
+from batch.ledger import effect_statements, orphan_table, statements, wave_tables
 
 GROUP_RECORDS: Final = 1_024
 GROUP_BYTES: Final = 8 << 20
 
 _STATEMENTS: Final = {
     "sent": statements.INSERT_CALL,
+    "lined": wave_tables.INSERT_LINE,
+    "claimed": orphan_table.CLAIM,
     "accepted": statements.SET_TASK,
     "closed": statements.SET_RECORD,
     "intended": effect_statements.INTEND,

@@ -29,7 +29,7 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import copy_statements, effect_statements, wal, wave_tables
+from batch.ledger import copy_statements, effect_statements, orphan_table, wal, wave_tables
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -207,7 +207,7 @@ CREATE TABLE IF NOT EXISTS overtime(
 """
 """Attempts that outlasted somebody, by row."""
 
-ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES)
+ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES)
 """Tables that need no new version: a ledger made before them gets them when it is opened."""
 
 

@@ -28,3 +28,8 @@ CREATE TABLE lines(
 
 CREATE INDEX lines_wave ON lines(wave);
 """
+
+INSERT_LINE: Final = """
+INSERT OR REPLACE INTO lines(call, wave, line)
+VALUES (?, ?, ?)
+"""

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import msgspec
 
-from batch.ledger import statements
+from batch.ledger import orphan_table, statements, wave_tables
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow, journaled_call
 
 BUILT, UPLOADED, CREATED, COLLECTED = range(4)
@@ -28,10 +28,6 @@ _DIGITS: Final = 18
 _INSERT_WAVE: Final = """
 INSERT INTO waves(wave, run, model, base_url, state, lines, size, digest, made_at)
 VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)
-"""
-_INSERT_LINE: Final = """
-INSERT OR REPLACE INTO lines(call, wave, line)
-VALUES (?, ?, ?)
 """
 _SET: Final = """
 UPDATE waves
@@ -89,6 +85,14 @@ CROSS JOIN lines l ON l.call = k.value
 JOIN calls c ON c.call = l.call
 LEFT JOIN pending p ON p.work = c.work
 WHERE l.wave = ?1
+"""
+_FOUND_BY_ID: Final = f"""
+SELECT l.call, c.call_id, l.line, {", ".join(f"p.{name.strip()}" for name in statements.PENDING.split(","))},
+    c.lane = 'bulk' AND c.record IS NULL AND p.state = 0
+FROM lines l
+JOIN calls c ON c.call = l.call
+LEFT JOIN pending p ON p.work = c.work
+WHERE l.wave = ?1 AND c.call_id IN (SELECT value FROM json_each(?2))
 """
 _CALLS: Final = """
 SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record
@@ -195,6 +199,10 @@ class WavesReader(LedgerReader):
         numbers = {number for call_id in call_ids if (number := number_of(call_id)) is not None}
         listed = msgspec.json.encode(list(numbers)).decode()
         known = [row for row in self._rows(_FOUND, (wave, listed)) if row[1] in call_ids]
+        if len(known) < len(call_ids) and (others := set(call_ids).difference(row[1] for row in known)):
+            # Of a batch that was lost with a ledger: its calls have other numbers here.
+            listed = msgspec.json.encode(list(others)).decode()
+            known += self._rows(_FOUND_BY_ID, (wave, listed))
         return {line.call_id: line for line in _lines(row[:-1] for row in known if row[-1])}, len(known)
 
     def journals(self, work_ids: Sequence[int]) -> dict[int, Journal]:
@@ -235,7 +243,7 @@ def build(wave: WaveRow, calls: Sequence[LineCall]) -> Callable[[apsw.Connection
             statements.INSERT_CALL,
             ((c.number, c.work_id, c.turn, c.attempt, c.call_id, "bulk", c.sent_at_us) for c in calls),
         )
-        db.executemany(_INSERT_LINE, ((c.number, wave.wave, n) for n, c in enumerate(calls, 1)))
+        db.executemany(wave_tables.INSERT_LINE, ((c.number, wave.wave, n) for n, c in enumerate(calls, 1)))
 
     return change
 
@@ -252,6 +260,7 @@ def advance(wave: WaveRow) -> Callable[[apsw.Connection], None]:
         db.execute(_SET, (wave.wave, wave.state, wave.file_id, wave.batch_id, told))
         if wave.state == COLLECTED:
             db.execute(_FORGET_LINES, (wave.wave,))
+            db.execute(orphan_table.FORGET, (wave.wave,))
 
     return change
 

@@ -79,7 +79,7 @@ def require_trusted(folder: OutputFolder) -> None:
     if not folder.root.is_dir():
         return
     if not folder.ledger.exists() or (folder.ledger.is_file() and folder.ledger.stat().st_size == 0):
-        left = [*parquet_files(folder.results), *parquet_files(folder.calls), *run_files(folder)]
+        left = [*parquet_files(folder.results), *parquet_files(folder.calls), *run_files(folder), *batch_files(folder)]
         if left:
             how = "empty" if folder.ledger.exists() else "missing"
             raise refused(folder, [f"{folder.ledger.name}: is {how}", *_named(folder, left, "tells of a lost ledger")])
@@ -213,6 +213,11 @@ def parquet_files(folder: Path) -> Iterator[Path]:
 def run_files(folder: OutputFolder) -> list[Path]:
     """The file of every run, oldest first."""
     return sorted(path for path in folder.runs.glob("*.json") if RUN.fullmatch(path.name))
+
+
+def batch_files(folder: OutputFolder) -> list[Path]:
+    """The files of requests that wait for their batches, or did when somebody was last at work here."""
+    return sorted(folder.bulk.glob("wave-*.jsonl"))
 
 
 def _named(folder: OutputFolder, paths: list[Path], what: str) -> list[str]:

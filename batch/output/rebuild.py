@@ -24,12 +24,13 @@ from batch.core.clock import stamp
 from batch.core.errors import OutputError, StorageError
 from batch.labels.schema import label_columns
 from batch.ledger import wal
+from batch.ledger.orphans import LOST
 from batch.ledger.schema import connect, mark_closed, reason, way_out
 from batch.ledger.totals import Planned
 from batch.output import files, reindex, salvage
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import input_schema
-from batch.output.integrity import parquet_files, run_files
+from batch.output.integrity import batch_files, parquet_files, run_files
 from batch.output.reindex import Files
 from batch.output.salvage import Kept
 from batch.output.tables import LABELS
@@ -51,6 +52,8 @@ class Rebuilt(msgspec.Struct, frozen=True):
     kept: Kept
     lost: list[str]
     """One line for each loss."""
+    seeks: bool
+    """Whether the next run looks for batches at the provider that this ledger does not know."""
     old: list[str]
     """The old ledger's files, by their new names relative to the folder."""
 
@@ -66,7 +69,7 @@ def rebuild(folder: OutputFolder, now_us: int) -> Rebuilt:
         OutputError: there is nothing here to make a ledger of.
         StorageError: the disk refused; the old ledger is where it was.
     """
-    published = [*parquet_files(folder.results), *parquet_files(folder.calls), *run_files(folder)]
+    published = [*parquet_files(folder.results), *parquet_files(folder.calls), *run_files(folder), *batch_files(folder)]
     if not published and not folder.ledger.exists():
         raise OutputError(f"{folder.root}: is no output folder: it has no ledger, no results, no calls and no runs.")
     folder.prepare()
@@ -96,10 +99,10 @@ def _fill(folder: OutputFolder, db: apsw.Connection) -> Rebuilt:
     _runs(folder, db, found, lost)
     salvage.reconcile(db, kept)
     lost += _sums(db)
-    _meta(db, found)
+    _meta(db, found, lost=bool(lost))
     (runs,) = db.execute("SELECT count(*) FROM runs").fetchone() or (0,)
     db.execute("COMMIT")
-    return Rebuilt(found.rows, found.parts, found.calls, found.call_parts, runs, kept, lost, [])
+    return Rebuilt(found.rows, found.parts, found.calls, found.call_parts, runs, kept, lost, bool(lost), [])
 
 
 def _runs(folder: OutputFolder, db: apsw.Connection, found: Files, lost: list[str]) -> None:
@@ -177,8 +180,8 @@ def _sums(db: apsw.Connection) -> list[str]:
     return [*lost, f"results: {rows:,} rows say more tokens than their calls in the book"] if rows else lost
 
 
-def _meta(db: apsw.Connection, found: Files) -> None:
-    """The numbers from which the next run goes on, and the columns of the input."""
+def _meta(db: apsw.Connection, found: Files, *, lost: bool) -> None:
+    """The numbers from which the next run goes on, and the columns of the input; whether it looks for lost batches."""
     pairs: list[Any] = db.execute("SELECT key, value FROM meta").fetchall()
     kept = dict(pairs)
     numbers: Any = db.execute(
@@ -190,6 +193,8 @@ def _meta(db: apsw.Connection, found: Files) -> None:
     }
     if last := max(int(kept.get("last_sent") or 0), found.last_sent_us):
         values["last_sent"] = last
+    if lost:
+        values[LOST] = 1
     if found.schema is not None and LABELS not in kept:
         values[LABELS] = label_columns(found.schema).serialize().to_pybytes()
     if found.schema is not None and (INPUTS not in kept or TYPES not in kept):

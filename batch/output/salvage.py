@@ -32,6 +32,9 @@ _KEPT: Final = {
     "pending": "work",
     "calls": "call",
     "steps": "work, turn, idx",
+    "waves": "wave",
+    "lines": "call",
+    "orphans": "id",
     "held": "row_id, variant",
     "overtime": "row_id, variant",
     "effects": "row_id, variant, fingerprint, turn, idx",
@@ -62,6 +65,8 @@ class Kept(msgspec.Struct):
     """What of an old ledger goes on."""
 
     readable: bool = False
+    batches: int = 0
+    """Batches that are collected by the next run."""
     accepted: int = 0
     """Task ids that are polled by the next run."""
     settled: int = 0
@@ -125,6 +130,7 @@ def reconcile(db: apsw.Connection, kept: Kept) -> None:
     )
     db.execute("DELETE FROM calls WHERE work NOT IN (SELECT work FROM pending)")
     db.execute("DELETE FROM steps WHERE work NOT IN (SELECT work FROM pending)")
+    db.execute("DELETE FROM lines WHERE call NOT IN (SELECT call FROM calls)")
     db.execute("UPDATE pending SET carried=1 WHERE state < 2")
     # None counts as having seen the whole source: what left the table is only found by looking again.
     db.execute(
@@ -136,6 +142,7 @@ def reconcile(db: apsw.Connection, kept: Kept) -> None:
     )
     _give_places(db)
     kept.accepted = _count(db, "calls WHERE record IS NULL AND task IS NOT NULL") + _count(db, "held")
+    kept.batches = _count(db, "waves WHERE state < 3")
     kept.settled = _count(db, "pending WHERE state=1")
     kept.begun = _count(db, "pending WHERE state=0")
     kept.places = _count(

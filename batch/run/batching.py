@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from batch.core.logs import logger
-from batch.job.options import RunOptions
+from batch.job.options import ORDINARY, RunOptions
+from batch.ledger.orphans import OrphansReader
 from batch.ledger.waves import WavesReader
 from batch.ledger.writer import Ledger
 from batch.plan.continuation import RunStart
@@ -24,6 +25,7 @@ from batch.run.bulk_lines import Lines
 from batch.run.carrying import Carrier
 from batch.run.experience import Experience
 from batch.run.gathering import Gathering
+from batch.run.lost_batches import LostBatches
 from batch.run.overdue import BatchDeadline
 from batch.run.pace import Pace
 from batch.run.resume import Resumer
@@ -48,7 +50,7 @@ class Between(msgspec.Struct, frozen=True):
 def bulk_of(
     checked: CheckedJob, start: RunStart, options: RunOptions, stack: ExitStack, *, beside: Between
 ) -> Bulk | None:
-    """The batches of a run; None where its lane is another, and none are on their way.
+    """The batches of a run; None where its lane is another, and none are on their way or lost.
 
     Args:
         checked: the job.
@@ -58,23 +60,29 @@ def bulk_of(
         beside: the other stages.
     """
     readers = [stack.enter_context(WavesReader(checked.folder.ledger)) for _ in range(2)]
-    if "bulk" not in checked.lanes and not readers[0].waves():
+    orphans = stack.enter_context(OrphansReader(checked.folder.ledger))
+    seeks = orphans.lost and "bulk" in checked.endpoint.dialect.lanes
+    if "bulk" not in checked.lanes and not readers[0].waves() and not seeks:
         return None
     context, schedule, state = beside.context, beside.schedule, beside.state
     exchange, folder, works = BatchExchange(context), checked.folder.bulk, dict[int, WaveWork]()
     decides = _auto(checked, start, options, readers[0], works, beside=beside)
     deadline = BatchDeadline(exchange, context.clock, checked.job.bulk.deadline, decides)
+    lost = LostBatches(orphans, context, exchange, checked.folder)
+    lost.partial = start.closes_as is not None or options.limit is not None or options.kinds != ORDINARY
     common: Any = {"state": state, "folder": folder}
     lines = Lines(readers[1], beside.resumer, context, exchange, deadline=deadline, schedule=schedule, **common)
     gathering = Gathering(context, exchange, lines.holds, schedule=schedule, spec=checked.job.bulk, **common)
     sends = checked.lanes[0] == "bulk"
-    carrier = Carrier(context, lines, gathering, exchange, deadline=deadline, works=works, sends=sends, **common)
+    carried: Any = {"lost": lost, "deadline": deadline, "works": works, "sends": sends, **common}
+    carrier = Carrier(context, lines, gathering, exchange, **carried)
     return Bulk(
         readers[0],
         beside.resumer,
         context,
         gathering,
         carrier,
+        lost=lost,
         works=works,
         schedule=schedule,
         run=start.run,

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import msgspec
 from anyio import to_thread
 
 from batch.core import failpoints
@@ -22,6 +23,7 @@ from batch.run.auto import Auto
 from batch.run.carrying import TICK_S, Carrier
 from batch.run.conclusion import Conclusion
 from batch.run.gathering import Gathering
+from batch.run.lost_batches import LostBatches
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
@@ -40,6 +42,7 @@ class Bulk:
         context: with the ledger and the clock.
         gathering: the files that are being written.
         carrier: takes a wave to its end.
+        lost: batches that were lost with the ledger.
         works: the waves that are not collected, by number, which the carrier knows, too.
         schedule: its rows leave, and are waited for.
         state: is told of faults, and when everything waits.
@@ -57,6 +60,7 @@ class Bulk:
         gathering: Gathering,
         carrier: Carrier,
         *,
+        lost: LostBatches,
         works: dict[int, WaveWork],
         schedule: Schedule[Row],
         state: RunState,
@@ -70,6 +74,8 @@ class Bulk:
         self._context = context
         self.gathering = gathering
         self._carrier = carrier
+        self._lost = lost
+        carrier.lines.partly = lost.partly
         self._works = works
         self._schedule = schedule
         self._state = state
@@ -104,11 +110,42 @@ class Bulk:
         if purse is not None and purse.spec.max_rows is not None:
             for work_id in self._reader.works_away():
                 purse.resume_row(work_id)
+        self._lost.begin()
+
+    async def find_lost(self) -> None:
+        """Have batches known again that were lost with the ledger, before anything is bought.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        conclusion = self._carrier.lines.conclusion
+        failure = await self._lost.look(self.gathering.first)
+        if failure is not None and conclusion is not None:
+            message = (
+                f"batches that were lost with the ledger are looked for before anything is bought: {failure.message}"
+            )
+            conclusion.stop(msgspec.structs.replace(failure, message=message))
+            return
+        for wave in await to_thread.run_sync(self._reader.waves):
+            self._works.setdefault(wave.wave, WaveWork(wave, doubted=False))
+        self.gathering.first = max([self.gathering.first, *(number + 1 for number in self._works)])
+        self.gathering.put_at = self._context.clock.monotonic()
         named = {self.gathering.path(number).name for number in self._works}
         with suppress(OSError):
             for path in self._folder.iterdir():
                 if path.name not in named:
                     path.unlink()  # a file that was never finished, or a download that is made again
+
+    async def takes(self, row: Row) -> bool:
+        """Whether a line that was lost with the ledger asks what a row asks; then the row waits for it, unsent."""
+        wave = self._lost.claim(row)
+        if wave is None:
+            return False
+        self._carrier.lines.holds.adopt(wave, row, self._works[wave].wave.made_at_us)
+        self.gathering.put_at = self._context.clock.monotonic()
+        self._schedule.leave(row)
+        await self._lost.committed()
+        return True
 
     @property
     def waits_for(self) -> str | None:
@@ -134,6 +171,9 @@ class Bulk:
         """Wait until the waves whose last row has settled are written down as collected; not once the run stops."""
         while self._carrier.collecting and not self._state.stopping:
             await self._context.clock.sleep(TICK_S / 4)
+        for work in list(self._works.values()):
+            if work.wave.wave in self._lost.waves and not (self._state.stopping or self._lost.partial):
+                await self._carrier.forget(work)  # nobody asks for the rest of it any more
 
     async def _close_waves(self, start: Callable[[WaveWork], object]) -> None:
         while not self._state.stopping:

@@ -8,7 +8,7 @@ ended is known by `bulk`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -97,6 +97,8 @@ class Lines:
         self._one_reads = anyio.Lock()
         self._most_left = max(MOST_LEFT, 2 * context.limiter.concurrency)
         self._most_open = self._most_left + MOST_BACK
+        self.partly: Collection[int] = ()
+        """Waves of which not every line has a row here."""
         self.conclusion: Conclusion | None = None
         """What follows from a call; set before the run begins."""
 
@@ -175,7 +177,8 @@ class Lines:
             if (line := self._exchange.files.read_line(text)) is not None:
                 lines.setdefault(line.custom_id, line)  # one that comes again says nothing new
         found, known = self._reader.found_of(wave.wave, lines.keys())
-        return self._with_rows([(line, lines[call_id].result) for call_id, line in found.items()]), known
+        some = self._with_rows([(line, lines[call_id].result) for call_id, line in found.items()])
+        return some, len(lines) if wave.wave in self.partly else known
 
     async def _rest(self, wave: WaveRow, batch_id: str | None, result: Callable[[LineRow], Result]) -> None:
         """Conclude the lines that are still open."""

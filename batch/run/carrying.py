@@ -26,6 +26,7 @@ from batch.limits.outage import MAX_PARK_S
 from batch.providers.batch_files import Batch
 from batch.run.bulk_lines import Lines
 from batch.run.gathering import Gathering
+from batch.run.lost_batches import LostBatches
 from batch.run.overdue import BatchDeadline
 from batch.run.state import RunState
 from batch.run.stops import or_without_batches
@@ -52,6 +53,7 @@ class Carrier:
         lines: conclude what comes back.
         gathering: knows where the files lie, and how large the next may be.
         exchange: makes the calls about waves.
+        lost: batches that were lost with the ledger.
         deadline: says which batches take too long.
         works: the waves that are not collected, by number; one that is leaves it.
         state: is told of faults.
@@ -70,6 +72,7 @@ class Carrier:
         gathering: Gathering,
         exchange: BatchExchange,
         *,
+        lost: LostBatches,
         deadline: BatchDeadline,
         works: dict[int, WaveWork],
         state: RunState,
@@ -80,6 +83,7 @@ class Carrier:
         self.lines = lines
         self._gathering = gathering
         self._exchange = exchange
+        self._lost = lost
         self._deadline = deadline
         self._works = works
         self._state = state
@@ -92,7 +96,10 @@ class Carrier:
     async def carry(self, work: WaveWork) -> None:
         """Take one wave to its end, step by step."""
         try:
-            while not self._state.stopping and work.wave.state != COLLECTED:
+            while not self._state.stopping and work.wave.wave in self._works:
+                if self._lost.awaits_rows(work.wave.wave, quiet=self._gathering.quiet):
+                    await self._context.clock.sleep(TICK_S)
+                    continue
                 wait_s = await (self._send(work) if work.wave.state < CREATED else self._ask(work))
                 if wait_s > 0:
                     await self._context.clock.sleep(wait_s)
@@ -168,7 +175,7 @@ class Carrier:
             if failure is not None:
                 return await self._not_had(work, failure)
             if not self._state.stopping:
-                await self._collected(work)
+                await self.collected(work)
         finally:
             self.collecting -= 1
         return 0.0
@@ -216,16 +223,23 @@ class Carrier:
         try:
             await self.lines.give_up(work.wave, failure)
             if not self._state.stopping:
-                await self._collected(work)
+                await self.collected(work)
         finally:
             self.collecting -= 1
         return 0.0
 
-    async def _collected(self, work: WaveWork) -> None:
+    async def collected(self, work: WaveWork) -> None:
+        """Every line of a wave that has a row is concluded: it leaves those that are carried."""
         await self._context.ledger.committed()
+        if self._lost.collected(work.wave.wave):
+            return  # other rows may still ask what its other lines asked
+        await self.forget(work)
+
+    async def forget(self, work: WaveWork) -> None:
+        """Nothing more comes of a wave, whatever it held."""
         await self._advance(work, "bulk.collected", state=COLLECTED)
         self.lines.holds.end(work.wave.wave)
-        del self._works[work.wave.wave]
+        self._works.pop(work.wave.wave, None)
         with suppress(OSError):
             self._gathering.path(work.wave.wave).unlink(missing_ok=True)
             if not self._works and self._gathering.empty:

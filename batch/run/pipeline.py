@@ -137,6 +137,7 @@ class Run:
         state.restore(reader.unsettled_by_part(), reader.settled_by_part(), planned=self._start.planned.admitted)
         if self._stages.bulk is not None:
             await to_thread.run_sync(self._stages.bulk.begin)
+            await self._stages.bulk.find_lost()
         await self._stages.adoption.begin()
         if state.purse is not None:
             await self._ledger.committed()  # what died with the process before is in the book by now
@@ -243,8 +244,8 @@ class Run:
             projected=progress.projected(self.totals, done, total),
             oldest=oldest(stages.schedule, stages.limiter, now),
             budget={} if self._state.purse is None else money_left(self._state.purse),
-            auto=None if stages.bulk is None else stages.bulk.decided,
             shared_with=stages.sharing.others,
+            auto=None if stages.bulk is None else stages.bulk.decided,
             limits=self._limit_uses.used(stages.limiter, calls_of(self.totals.models), now),
         )
 

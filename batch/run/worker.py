@@ -57,7 +57,7 @@ class Worker:
         self._state = state
         # A budget and a deadline are looked at in every call, and another lane has steps of its own.
         looked_at = settings.collect_only or context.purse is not None or settings.deadline_s is not None
-        self._ordinary = settings.lanes == ("sync",) and not looked_at
+        self._ordinary = settings.lanes == ("sync",) and not looked_at and bulk is None
         self._polls = polls or Polls(context.clock)
         self._deadlines = Deadlines(context.clock, settings.deadline_s)
         self._auto = None if bulk is None else bulk.auto
@@ -183,6 +183,8 @@ class Worker:
 
     async def _ask(self, row: Row) -> None:
         """Send the next turn of a row the way it travels now."""
+        if self._bulk is not None and await self._bulk.takes(row):
+            return
         lane = self._settings.lane_of(row)
         if lane == "bulk" and self._auto is not None and self._auto.straight(row.model):
             row.left_batches = True

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from batch.simulator.app import create_app
+from batch.simulator.app import Simulator, create_app
 from batch.simulator.scenario import Scenario, load
 from batch.simulator.wire import LINE, Line
 
@@ -86,6 +86,8 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
+        if isinstance(self.config.app, Simulator):
+            self.config.app.provider.files.contents.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

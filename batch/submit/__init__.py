@@ -4,5 +4,5 @@ It decides nothing about the next attempt but what `retry` says. Doors: `attempt
 `observer` (who listens), `rows`, the lanes `sync`, `stream`, `task` and `bulk`, `policy`, `results`, `retry`,
 `call_ids`, `evidence` (who ever answered), `overtime` (rows too slow), `polls` (when to ask for a task), `purse` (what
 a run may spend), `slices` (of what runs share), `afford` (what a call can come to), `wave_holds` (what
-lines of batches hold), `reached` (texts).
+lines of batches hold), `lost_lines` (what they asked), `reached` (texts).
 """

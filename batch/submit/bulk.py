@@ -7,6 +7,7 @@ goes on, and what follows from its lines, is `run.bulk`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,9 @@ STAYS: Final = QUEUE_FULL | {FILE_LOST}
 """Codes after which a row goes into another batch, also where another lane could take it: it was never offered."""
 IDLE_S: Final = 120.0
 """Seconds without a byte after which a download is given up."""
+RUN: Final = "promptmill_run"
+FILE: Final = "promptmill_file"
+"""Members of the metadata of a batch: the run that made it, and the hash of its file."""
 _PAGES: Final = 200
 _EARLY_S: Final = 3_600.0
 """How much older than its intent a batch may look that is looked for: the clocks may differ."""
@@ -173,11 +177,11 @@ class BatchExchange:
             return Failure(kind="transport", verdict="retry", code=FILE_LOST, message=message, sent=False)
         outgoing = self.files.upload(path.name, data)
         del data
-        incoming = await self._exchange(wave, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing, wave_wire.name_of(wave))
         if isinstance(incoming, Failure):
             return incoming
         result = self.files.read_upload(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
     async def create(self, wave: WaveRow) -> Batch | Failure:
         """The batch of a wave, made now of the file that was uploaded."""
@@ -190,26 +194,43 @@ class BatchExchange:
         The list is read back to the time at which the wave was written down. One that goes on for longer than anybody
         reads says nothing: a batch that is made anew would be bought twice.
         """
-        wanted, after = metadata(wave), None
+        wanted = metadata(wave)
+
+        def is_it(batch: Batch) -> bool:
+            return all(batch.metadata.get(name) == value for name, value in wanted.items())
+
+        found = await self.listed(wave.base_url, wave.made_at_us, is_it)
+        return found if isinstance(found, Failure) else next(filter(is_it, found), None)
+
+    async def listed(
+        self, base_url: str, since_us: int, enough: Callable[[Batch], bool] = lambda _: False
+    ) -> list[Batch] | Failure:
+        """The batches of the key that were made since a moment, and some more, the newest first.
+
+        Args:
+            base_url: where.
+            since_us: the moment, in microseconds of UTC.
+            enough: whether nothing behind a batch need be read any more.
+        """
+        found: list[Batch] = []
+        after = None
         for _ in range(_PAGES):
             outgoing = self.files.page(after)
-            incoming = await self._exchange(wave, outgoing)
+            incoming = await self._exchange(base_url, outgoing, "list of batches")
             if isinstance(incoming, Failure):
                 return incoming
             page = self.files.read_page(incoming)
             if isinstance(page, Failure):
-                return _refusal(page, wave, outgoing)
+                return _refusal(page, base_url, outgoing)
             batches, more = page
-            for batch in batches:
-                if all(batch.metadata.get(name) == value for name, value in wanted.items()):
-                    return batch
+            found += batches
             oldest = batches[-1].created_s if batches else None
-            if not more or (oldest is not None and oldest < wave.made_at_us / 1e6 - _EARLY_S):
-                return None
+            if not more or (oldest is not None and oldest < since_us / 1e6 - _EARLY_S) or any(map(enough, batches)):
+                return found
             if batches[-1].id == after:
-                return None  # the same page again: the service does not turn pages, and has shown what it shows
+                return found  # the same page again: the service does not turn pages, and has shown what it shows
             after = batches[-1].id
-        message = f"{wave.base_url}: the list of batches goes on after {_PAGES} pages"
+        message = f"{base_url}: the list of batches goes on after {_PAGES} pages"
         return Failure(kind="server", verdict="retry", code="endless_list", message=message)
 
     async def retrieve(self, wave: WaveRow) -> Batch | Failure:
@@ -228,8 +249,10 @@ class BatchExchange:
         Raises:
             StorageError: the disk refused.
         """
-        outgoing, log, began = self.files.content(file_id), self._context.wire_log, self._context.clock.monotonic()
+        outgoing, log = self.files.content(file_id), self._context.wire_log
+        call = wave_wire.WaveCall(wave_wire.name_of(wave), wave.base_url, self._context.clock.monotonic())
         try:
+            path.parent.mkdir(exist_ok=True)
             with path.open("wb") as file:
                 taker = Download(file, self._context.clock, first_s=self._context.policy.call_timeout_s, idle_s=IDLE_S)
                 try:
@@ -239,7 +262,7 @@ class BatchExchange:
                     if taker.fault is not None:
                         raise taker.fault from exc
                     failure = failure_of(exc)
-                    wave_wire.tell(log, wave, outgoing, failure, began=began)
+                    wave_wire.tell(log, call, outgoing, failure)
                     return failure
                 if taker.fault is not None:  # an answer that came in one piece is whole all the same
                     raise taker.fault
@@ -247,35 +270,35 @@ class BatchExchange:
             raise refused(path, exc) from exc
         if log is not None:
             told = await to_thread.run_sync(wave_wire.brought, incoming, path) if taker.taken else incoming
-            wave_wire.tell(log, wave, outgoing, told, began=began)
-        return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave, outgoing)
+            wave_wire.tell(log, call, outgoing, told)
+        return None if taker.taken else _refusal(self.files.read_refusal(incoming), wave.base_url, outgoing)
 
     async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
         """The batch that a request about a wave is answered with."""
-        incoming = await self._exchange(wave, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing, wave_wire.name_of(wave))
         if isinstance(incoming, Failure):
             return incoming
         result = self.files.read_batch(incoming)
-        return _refusal(result, wave, outgoing) if isinstance(result, Failure) else result
+        return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
-    async def _exchange(self, wave: WaveRow, outgoing: Outgoing) -> Incoming | Failure:
+    async def _exchange(self, base_url: str, outgoing: Outgoing, name: str) -> Incoming | Failure:
         began = self._context.clock.monotonic()
         result: Incoming | Failure
         try:
-            result = await self._context.client_for(wave.base_url).exchange(outgoing)
+            result = await self._context.client_for(base_url).exchange(outgoing)
         except WireError as exc:
             result = failure_of(exc)
-        wave_wire.tell(self._context.wire_log, wave, outgoing, result, began=began)
+        wave_wire.tell(self._context.wire_log, wave_wire.WaveCall(name, base_url, began), outgoing, result)
         return result
 
 
 def metadata(wave: WaveRow) -> dict[str, str]:
     """What a batch carries by which it is known again."""
-    return {"promptmill_run": wave.run, "promptmill_wave": str(wave.wave), "promptmill_file": wave.digest}
+    return {RUN: wave.run, "promptmill_wave": str(wave.wave), FILE: wave.digest}
 
 
-def _refusal(failure: Failure, wave: WaveRow, outgoing: Outgoing) -> Failure:
-    told: Failure = located(failure, wave.base_url, outgoing.path)  # type: ignore[assignment]  # it gives back its kind
+def _refusal(failure: Failure, base_url: str, outgoing: Outgoing) -> Failure:
+    told: Failure = located(failure, base_url, outgoing.path)  # type: ignore[assignment]  # it gives back its kind
     return msgspec.structs.replace(told, message=redact(told.message))
 
 

@@ -20,10 +20,10 @@ FILE_BYTES: Final = 16_384
 
 
 class WaveCall(msgspec.Struct):
-    """An exchange about a wave, as the wire log names calls."""
+    """An exchange about batch files, as the wire log names calls."""
 
     call_id: str
-    """The id of the batch, or the name of the file as long as there is none."""
+    """What it is about: the id of a batch, the name of a file, or all batches."""
     base_url: str | None
     exchange_began: float
     row_id: str = ""
@@ -32,21 +32,25 @@ class WaveCall(msgspec.Struct):
     lane: str = "bulk"
 
 
-def tell(log: WireLog | None, wave: WaveRow, outgoing: Outgoing, result: Incoming | Failure, *, began: float) -> None:
-    """Write an exchange about a wave down, if that is wanted.
+def name_of(wave: WaveRow) -> str:
+    """What an exchange about a wave is written down under: its batch, or its file as long as there is none."""
+    return wave.batch_id or f"wave-{wave.wave:05d}.jsonl"
+
+
+def tell(log: WireLog | None, call: WaveCall, outgoing: Outgoing, result: Incoming | Failure) -> None:
+    """Write an exchange about batch files down, if that is wanted.
 
     Args:
         log: the wire log; None for none.
-        wave: which one.
+        call: what it is written down under.
         outgoing: the request; of a file in it the first lines are written.
         result: the answer, or why there is none.
-        began: when the exchange began, monotonic seconds.
     """
     if log is None:
         return
     if outgoing.body is not None and len(outgoing.body) > FILE_BYTES:
         outgoing = msgspec.structs.replace(outgoing, body=shortened(outgoing.body, len(outgoing.body)))
-    log(WaveCall(wave.batch_id or f"wave-{wave.wave:05d}.jsonl", wave.base_url, began), outgoing, result)
+    log(call, outgoing, result)
 
 
 def brought(incoming: Incoming, path: Path) -> Incoming:

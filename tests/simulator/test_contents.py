@@ -13,3 +13,6 @@ def test_what_was_kept_is_read_as_it_was_however_large_and_in_any_order() -> Non
     assert [content.size for content in kept] == list(map(len, texts))
     assert [content.read() for content in reversed(kept)] == texts[::-1]
     assert kept[4].read() == texts[4]
+    contents.close()
+    assert [content.read() for content in kept[:2]] == texts[:2]
+    assert kept[2].read() == b"", "nobody is served any more"

@@ -23,8 +23,12 @@ class _Disk:
     def __init__(self) -> None:
         self._number, name = tempfile.mkstemp(prefix="promptmill-simulator-")
         Path(name).unlink()
-        weakref.finalize(self, os.close, self._number)
+        self._closed = weakref.finalize(self, os.close, self._number)
         self._end = 0
+
+    def close(self) -> None:
+        """Give the room back; nothing can be read any more."""
+        self._closed()
 
     def write(self, data: bytes | bytearray) -> int:
         """Write this behind all else; where it begins."""
@@ -38,7 +42,7 @@ class _Disk:
     def read(self, begin: int, size: int) -> bytes:
         """So many bytes from there."""
         pieces, end = [], begin + size
-        while begin < end:
+        while begin < end and self._closed.alive:  # else nobody is served any more
             pieces.append(os.pread(self._number, end - begin, begin))
             begin += len(pieces[-1])
         return b"".join(pieces)
@@ -67,6 +71,11 @@ class Contents:
     def __init__(self) -> None:
         """Keep nothing yet; the temporary file is made for the first large one."""
         self._disk: _Disk | None = None
+
+    def close(self) -> None:
+        """Give the room on the disk back, when the simulator ends."""
+        if self._disk is not None:
+            self._disk.close()
 
     def keep(self, data: bytes | bytearray) -> Content:
         """Keep this."""

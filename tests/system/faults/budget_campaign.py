@@ -26,7 +26,7 @@ from tests.system.runs.conftest import Mill
 def books(port: int) -> list[dict[str, Any]]:
     """What a simulator says it was asked, polls left out."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/_sim/books") as answer:
-        return [record for record in json.load(answer) if record["route"] in ("chat", "submit")]
+        return [record for record in json.load(answer) if record["route"] in ("chat", "submit", "line")]
 
 
 def trial(seed: int) -> str:
@@ -39,7 +39,7 @@ def trial(seed: int) -> str:
             ports.append(stack.enter_context(simulator(folder, budgets.SCENARIO.format(seed=2 * seed + place))))
         mills = [Mill(folder / "job", f"http://127.0.0.1:{port}") for folder, port in zip(folders, ports, strict=True)]
         try:
-            return budgets.hold(mills, [partial(books, port) for port in ports], seed, Path(name) / "state")
+            return budgets.hold(mills, [partial(books, port) for port in ports], seed, Path(name) / "state", kills=True)
         except Exception:  # noqa: BLE001 - one trial says nothing of the others
             return f"FAILED seed {seed}: {traceback.format_exc()}"
 
@@ -49,11 +49,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1, help="5 with --first 5: those in batches alone")
     parser.add_argument("--at-once", type=int, default=2)
     asked = parser.parse_args()
     failed = 0
     with ProcessPoolExecutor(asked.at_once) as pool:
-        for line in pool.map(trial, range(asked.first, asked.first + asked.trials)):
+        for line in pool.map(trial, range(asked.first, asked.first + asked.every * asked.trials, asked.every)):
             failed += line.startswith("FAILED")
             print(line, flush=True)
     print(f"{asked.trials} trials, {failed} failed")

@@ -60,7 +60,7 @@ def sharing(jobs: int, mix: Mix) -> tuple[str, bool]:
     return f"{jobs} jobs, {limit}: used {used}; most {most}: {'; '.join(faults) or 'held'}", not faults
 
 
-def _least(mix: Mix, use: dict, when: str) -> dict[str, float]:
+def _least(mix: Mix, use: dict[str, int], when: str) -> dict[str, float]:
     return {f"{key} by {when}": share for key, share in mix.shares(use).items()}
 
 

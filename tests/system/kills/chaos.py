@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from batch.core import failpoints
 from tests.system.kills.effects import POINTS, Agents
 from tests.system.kills.stage import CHUNKS, CONCURRENCY, Stage, expected_answers, moments, simulator
 from tests.system.kills.votes import SCENARIO, Votes
@@ -15,6 +16,11 @@ from tests.system.kills.votes import SCENARIO, Votes
 ROWS = 1_500
 AGENTS = 200
 TICKETS = 360
+BULK_ROWS = 120
+KILLS_A_FOLDER = 5
+BATCHES = "[latency]\nbatch_ms = [100, 900]\nchat_ms = [5, 20]\n"
+OTHERWISE = frozenset({"bulk.cancelled", "bulk.found"})
+"""Steps of a run that cancels its batches, or has lost its ledger: other tests kill there."""
 POLICIES = ("fail", "ask_model", "rerun")
 
 
@@ -24,6 +30,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40, help="per lane")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", default="sync,stream,task")
+    parser.add_argument("--batches", type=int, default=40, help="kills of a run in batches, half of them at its steps")
     parser.add_argument("--effects", type=int, default=30, help="kills of an agent that writes files, per policy")
     parser.add_argument(
         "--samples", type=int, default=20, help="kills of a job that asks each row three, then five times"
@@ -47,10 +54,43 @@ def main() -> None:
                 f"{figures['calls']} calls in the book, {figures['billed']} billed; {figures['unknown']} unknown, "
                 f"at most {CONCURRENCY} a kill allowed"
             )
+    if asked.batches:
+        in_batches(asked.batches, asked.seed)
     for policy in POLICIES if asked.effects else ():
         agents(policy, asked.effects, asked.seed)
     if asked.samples:
         votes(asked.samples, asked.seed)
+
+
+def in_batches(kills: int, seed: int) -> None:
+    """Kill a run in lane bulk at each of its durable steps in turn and at random moments, and verify every folder."""
+    with tempfile.TemporaryDirectory(prefix="promptmill-batches-") as name, simulator(Path(name), BATCHES) as url:
+        answers = expected_answers(Path(name) / "calm", url, "bulk", BULK_ROWS)
+        steps = [point for point in failpoints.NAMES if point.startswith("bulk.") and point not in OTHERWISE]
+        when, chance = iter(moments(seed, 100 * kills, 40)), random.Random(seed)
+        figures: Counter[str] = Counter()
+        folders = place = 0
+        while figures["kills"] < kills:
+            lane = ("bulk", "bulk,sync")[folders % 2]
+            stage = Stage(Path(name) / f"job-{folders}", url, lane, rows=BULK_ROWS, rows_per_part=60)
+            folders += 1
+            for _ in range(KILLS_A_FOLDER):
+                if figures["kills"] + stage.kills >= kills:
+                    break
+                step, place = steps[place // 2 % len(steps)], place + 1
+                at_step = place % 2 == 0
+                code = stage.run(f"{step}:{chance.randint(1, 6)}") if at_step else stage.run_and_kill(next(when))
+                if code not in (None, -9):
+                    break
+            stage.finish()
+            found = stage.verify(answers)
+            assert found["unknown"] == 0, "a batch that was made is always found again"
+            figures.update(found)
+        print(
+            f"bulk: {figures['kills']} kills over {folders} folders of {BULK_ROWS} rows in batches of 10, at "
+            f"{len(steps)} steps in turn and at random; 0 rows lost, 0 doubled; {figures['calls']} calls in the book, "
+            f"{figures['billed']} billed, each once; {figures['unknown']} unknown"
+        )
 
 
 def votes(kills: int, seed: int) -> None:

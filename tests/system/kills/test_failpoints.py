@@ -51,7 +51,7 @@ def in_batches() -> list[str]:
     return [
         name
         for name in failpoints.NAMES
-        if name.startswith(("bulk.", "answered.committed", "settled.")) and name != "bulk.cancelled"
+        if name.startswith(("bulk.", "answered.committed", "settled.")) and name not in ("bulk.cancelled", "bulk.found")
     ]
 
 

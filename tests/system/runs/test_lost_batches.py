@@ -1,0 +1,189 @@
+"""A ledger that is lost while batches are at the provider: they are found again, and nothing is bought twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from batch.core.clock import Clock
+from batch.core.errors import BatchError
+from batch.ledger.orphans import OrphansReader
+from batch.output.folder import OutputFolder, RunLock
+from batch.output.rebuild import Rebuilt, rebuild
+from batch.report.status import status_of
+from tests.simulator.conftest import Start
+from tests.simulator.struck import fault
+from tests.system.runs.conftest import KEY, Mill
+from tests.system.runs.test_bulk import TOOLS, Make, batches, make, slowly
+
+__all__ = ["make"]
+
+
+def lose(mill: Mill, *more: str) -> None:
+    """The ledger goes, and perhaps more of the folder."""
+    for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm", *more):
+        path = mill.out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def rebuilt(mill: Mill) -> Rebuilt:
+    folder = OutputFolder(mill.out)
+    with RunLock(folder):
+        return rebuild(folder, Clock().now_us())
+
+
+def billed(mill: Mill) -> Counter[Any]:
+    """How often each question was billed, by call."""
+    return Counter(record["client_call_id"] for record in mill.books() if record["billed"])
+
+
+def away(make: Make, start: Start, rows: int = 70, batch_ms: int = 1500, **more: Any) -> Mill:
+    """A job whose rows wait in batches."""
+    mill = make(**more)
+    slowly(mill, start, batch_ms)
+    mill.questions(rows)
+    assert mill.run(no_wait=True).exit_code == 7
+    return mill
+
+
+@pytest.mark.parametrize("lane", ["bulk", "sync"])
+@pytest.mark.parametrize("gone", [(), ("bulk",), ("runs", "pending", "status.json")])
+def test_batches_are_found_again_by_what_they_carry(make: Make, start: Start, lane: str, gone: tuple[str, ...]) -> None:
+    """By the files that are left or the provider's own copies, in whichever lane the job goes on."""
+    mill = away(make, start)
+    lose(mill, *gone)
+    with pytest.raises(BatchError, match="promptmill rebuild"):
+        mill.run()
+    rebuilt(mill)
+    mill.lane = lane
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 70)
+    assert batches(mill) == 2, "none was made anew"
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+    assert mill.run().state == "nothing_to_do"
+    assert status_of(mill.out).batches == ()
+
+
+def test_a_collected_batch_whose_answers_were_not_published_is_collected_once_more(make: Make, start: Start) -> None:
+    """Answers that lay in the ledger alone are still at the provider, and so is what was asked (not at GLM)."""
+    mill = away(make, start, provider="openai")
+    assert mill.command(failpoint="bulk.collected")[0] == -9
+    lose(mill, "bulk")
+    rebuilt(mill)
+    assert mill.run().totals.rows_ok == 70
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+
+
+def test_a_run_over_some_rows_leaves_the_other_lines_for_later(make: Make, start: Start) -> None:
+    """The batch stays known until a run has looked at all rows."""
+    mill = away(make, start)
+    lose(mill)
+    rebuilt(mill)
+    assert mill.run(limit=30).totals.rows_ok == 30
+    assert mill.run().totals.rows_ok == 40
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+
+
+def test_lines_that_nobody_asks_for_any_more_are_forgotten(make: Make, start: Start) -> None:
+    """The input has fewer rows by then; the bill is what it is, and no batch is waited for at the end."""
+    mill = away(make, start, batch_ms=600_000)
+    mill.questions(0)
+    lose(mill)
+    rebuilt(mill)
+    mill.write([{"n": 0, "question": "Something else?"}])
+    mill.lane = "sync"
+    assert mill.run().totals.rows_ok == 1
+    assert status_of(mill.out).batches == ()
+    with OrphansReader(mill.out / "ledger.db") as reader:
+        assert not reader.unclaimed_by_wave()
+
+
+def test_a_provider_that_does_not_tell_its_batches_sells_nothing(make: Make, start: Start) -> None:
+    """Exit 6, and the run after that finds them."""
+    mill = away(make, start)
+    lose(mill)
+    rebuilt(mill)
+    mill.environ["ZHIPUAI_API_KEY"] = "not-a-key"
+    report = mill.run()
+    assert report.exit_code == 6
+    assert "lost with the ledger are looked for before anything is bought" in str(report.fault)
+    mill.environ["ZHIPUAI_API_KEY"] = KEY
+    assert mill.run().totals.rows_ok == 70
+    assert len(billed(mill)) == 70
+
+
+@pytest.mark.parametrize("point", ["bulk.found", "bulk.line:3", "bulk.collected"])
+def test_a_run_that_takes_lines_and_is_killed_goes_on(make: Make, start: Start, point: str) -> None:
+    """What a row has taken is its own from the commit on."""
+    mill = away(make, start)
+    lose(mill)
+    rebuilt(mill)
+    assert mill.command(failpoint=point)[0] == -9
+    assert mill.run().totals.rows_ok == 70
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+
+
+def test_a_ledger_of_yesterday_knows_its_batches_and_finds_those_of_today(make: Make, start: Start) -> None:
+    """A copy is put back: the batch that it has is collected as ever, the one that was made since is looked for."""
+    mill = make()
+    mill.key = "n"
+    slowly(mill, start, 2500)
+    rows = mill.questions(40)
+    assert mill.run(no_wait=True).exit_code == 7
+    kept = (mill.out / "ledger.db").read_bytes()
+    mill.write(rows + [{"n": n, "question": f"Who was number {n}?"} for n in range(40, 60)])
+    assert mill.run(no_wait=True).exit_code == 7
+    lose(mill)
+    (mill.out / "ledger.db").write_bytes(kept)
+    made = rebuilt(mill)
+    assert made.kept.batches == 1
+    for _ in range(4):
+        report = mill.run()
+        if report.state == "nothing_to_do":
+            break
+    assert len(billed(mill)) == 60
+    mill.check_table(60)
+
+
+def test_a_conversation_begins_anew_with_what_its_batches_said(make: Make, start: Start) -> None:
+    """Each turn is a line of a batch that is still there, and its tools run again."""
+    mill = make(provider="openai")
+    mill.tools = TOOLS
+    slowly(mill, start, 600)
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
+    assert mill.command(failpoint="bulk.line:25")[0] == -9
+    lose(mill)
+    rebuilt(mill)
+    assert mill.run().totals.rows_ok == 20
+    assert len(billed(mill)) == 40
+    mill.check_table(20)
+    mill.check_books()
+
+
+def test_lines_of_a_batch_that_expired_are_asked_again_and_not_in_doubt(make: Make, start: Start) -> None:
+    """Its counts agree with its files, so what is missing there was not bought."""
+    mill = away(make, start)
+    mill.sim = start(fault(62, form="expired", rows=["wave-00000"], share=0.4) + "[latency]\nbatch_ms = [900, 900]\n")
+    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    mill.out = mill.folder / "again"
+    assert mill.run(no_wait=True).exit_code == 7
+    lose(mill)
+    rebuilt(mill)
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.unknown) == (70, 0)
+    assert len(billed(mill)) == 70
+    mill.check_books()
