@@ -17,9 +17,11 @@ from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import RefusedToStart
 from batch.job.job import Job
 from batch.job.options import RunOptions
+from batch.ledger.reader import LedgerReader
 from batch.report.status import status_of
 from batch.run import command
 from batch.run.command import Report, run
+from batch.run.experience import KEY, Experience
 from batch.run.progress import Progress
 from batch.simulator.batches.batch import Course
 from tests.simulator.conftest import Start
@@ -167,6 +169,9 @@ def test_rows_that_no_batch_could_bring_in_time_go_at_once(make: Make) -> None:
     report = mill.run()
     assert (report.totals.rows_ok, batches(mill), mill.lanes()) == (30, 0, {"sync": 30})
     mill.check_books()
+    with LedgerReader(mill.out / "ledger.db") as reader:
+        learned = Experience(reader.meta(KEY), lambda _: None)
+    assert learned.knows_calls("glm-4-plus"), "the next night knows how long a call takes"
 
 
 def test_the_next_turn_of_a_conversation_goes_at_once_where_a_second_batch_has_no_time(make: Make) -> None:
