@@ -48,6 +48,7 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
         "The seconds that a row may be open, from its first call on: all its turns, tries and waits for limits, and "
         "an end of the process, included. Then it fails for a passing reason and the next run asks it again; a call in "
         "flight is possibly billed, and the id of a task is kept and polled first. Tools that run are not cut off. "
+        "Time in a batch does not count: bulk.deadline and bulk.by are for that. "
         "Without it a row takes as long as it takes.",
         "deadline_s = 7200",
     ),

@@ -258,6 +258,8 @@ class Auto:
         """What was decided and why, in one line."""
         self.look()
         left = sum(outlook.rows for outlook in self._outlooks.values())
+        if not left and not self._totals.calls:
+            return f"{self.due}: batches first, lane sync for what they would bring too late"
         if not left:
             return f"{self.due}: {self._sums()}{self._margin()}"
         worst = min((one for one in self._outlooks.values() if one.rows), key=lambda one: one.spare_s)

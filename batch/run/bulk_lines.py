@@ -36,8 +36,11 @@ SLICE_BYTES: Final = 4 << 20
 """Of answers, or of what their rows ask, likewise; a single line may have more."""
 TOGETHER: Final = 25
 """Rows that are concluded before anybody else gets the event loop: some milliseconds."""
-MOST_OPEN: Final = 2_000
-"""Open rows in memory beyond which no further line is read: they go into the next wave, or run their tools."""
+MOST_LEFT: Final = 1_000
+"""Open rows in memory beyond which no further line without an answer is brought back, or twice as many as slots: they
+wait to be sent the other way, or for the next file."""
+MOST_BACK: Final = 1_000
+"""So many more, and no further answer is: its row has a next turn, or runs its tools."""
 LOOK_AGAIN_S: Final = 0.05
 
 Result = Reply | Failure
@@ -90,6 +93,10 @@ class Lines:
         self._state = state
         self._folder = folder
         self._one_at_a_time = anyio.Lock()
+        self._one_leaves = anyio.Lock()
+        self._one_reads = anyio.Lock()
+        self._most_left = max(MOST_LEFT, 2 * context.limiter.concurrency)
+        self._most_open = self._most_left + MOST_BACK
         self.partly: Collection[int] = ()
         """Waves of which not every line has a row here."""
         self.conclusion: Conclusion | None = None
@@ -101,8 +108,8 @@ class Lines:
         Raises:
             StorageError: the disk refused.
         """
+        found, paths = 0, []
         async with self._one_at_a_time:
-            found = 0
             for what, file_id in (("output", batch.output_file_id), ("error", batch.error_file_id)):
                 if file_id is None:
                     continue
@@ -111,7 +118,12 @@ class Lines:
                 if failure is not None:
                     return failure
                 failpoints.hit("bulk.downloaded")
-                found += await self._read(wave, batch, path)
+                paths.append(path)
+                found += await self._read(wave, batch, path, answers=True)
+        # What has no answer may have to wait for a lane that is busy for hours; answers of other batches do not.
+        async with self._one_leaves:
+            for path in paths:
+                await self._read(wave, batch, path, answers=False)
                 path.unlink(missing_ok=True)
             named = {error.line: error for error in batch.errors if error.line is not None}
 
@@ -140,18 +152,20 @@ class Lines:
 
     async def give_up(self, wave: WaveRow, failure: Failure) -> None:
         """Conclude every open line of a wave with one failure."""
-        async with self._one_at_a_time:
+        async with self._one_leaves:
             await self._rest(wave, wave.batch_id, lambda _: failure)
 
-    async def _read(self, wave: WaveRow, batch: Batch, path: Path) -> int:
-        """Conclude the lines of a file; how many of them are lines of the wave."""
+    async def _read(self, wave: WaveRow, batch: Batch, path: Path, *, answers: bool) -> int:
+        """Conclude the lines of a file, those with an answer or the others; how many of all are lines of the wave."""
         found, most = 0, _slice_of(wave)
         try:
             with path.open("rb") as file:
                 while not self._state.stopping and (texts := await to_thread.run_sync(_some, file, most)):
-                    some, known = await to_thread.run_sync(self._answered, wave, texts)
+                    async with self._one_reads:
+                        some, known = await to_thread.run_sync(self._answered, wave, texts)
                     found += known
-                    await self._conclude(some, wave, batch.id)
+                    wanted = [back for back in some if isinstance(back.result, Reply) is answers]
+                    await self._conclude(wanted, wave, batch.id, most=self._most_open if answers else self._most_left)
         except OSError as exc:
             raise refused(path, exc) from exc
         return found
@@ -170,11 +184,12 @@ class Lines:
         """Conclude the lines that are still open."""
         after, most = -1, _slice_of(wave)
         while not self._state.stopping:
-            some = await to_thread.run_sync(self._left, wave, after, most, result)
+            async with self._one_reads:
+                some = await to_thread.run_sync(self._left, wave, after, most, result)
             if not some:
                 return
             after = some[-1].line.call
-            await self._conclude(some, wave, batch_id)
+            await self._conclude(some, wave, batch_id, most=self._most_left)
 
     def _left(self, wave: WaveRow, after: int, most: int, result: Callable[[LineRow], Result]) -> list[Back]:
         lines = self._reader.open_after(wave.wave, after, most)
@@ -192,7 +207,7 @@ class Lines:
             Known(asked, journals[row.work_id]) for row, asked in zip(rows, self._resumer.requests(rows), strict=True)
         ]
 
-    async def _conclude(self, some: list[Back], wave: WaveRow, batch_id: str | None) -> None:
+    async def _conclude(self, some: list[Back], wave: WaveRow, batch_id: str | None, *, most: int) -> None:
         """What follows for some rows; go on when that is durable, and few rows are in memory."""
         for place, back in enumerate(some):
             if place % TOGETHER == 0:
@@ -200,7 +215,7 @@ class Lines:
             if self._state.stopping:
                 return  # the others lie in the ledger as before, for the next run
             self._conclude_one(back, wave, batch_id)
-        await self._slice_done()
+        await self._slice_done(most)
 
     def _conclude_one(self, back: Back, wave: WaveRow, batch_id: str | None) -> None:
         """What follows for one row; nothing awaits between the row and its record."""
@@ -220,10 +235,10 @@ class Lines:
         self.conclusion.conclude(row, call, result, last=self._deadline.over(wave))
         failpoints.hit("bulk.line")
 
-    async def _slice_done(self) -> None:
+    async def _slice_done(self, most: int) -> None:
         """Go on when what was concluded is durable, and few rows are in memory."""
         await self._context.ledger.committed()
-        while self._schedule.open > MOST_OPEN and not self._state.stopping:
+        while self._schedule.open > most and not self._state.stopping:
             await self._context.clock.sleep(LOOK_AGAIN_S)
 
 

@@ -92,6 +92,9 @@ class Conclusion:
         """
         rules = self._settings.rules
         if isinstance(result, Reply):
+            if self._experience is not None and call.lane != "bulk":
+                tokens = None if result.usage is None else result.usage.total_tokens
+                self._experience.learn_call(call.model, self._context.clock.monotonic() - call.started, tokens)
             end = conversation.plain_end(row.conversation, result, rules, model_asked=call.model)
             if end is not None:  # as nearly always; what follows comes to the same, step by step
                 messages = (*row.conversation.messages, result.message)
@@ -105,9 +108,6 @@ class Conclusion:
             return
         assert isinstance(result, Reply)
         model = call.model
-        if self._experience is not None and call.lane != "bulk":
-            tokens = None if result.usage is None else result.usage.total_tokens
-            self._experience.learn_call(model, self._context.clock.monotonic() - call.started, tokens)
         if result.usage is None:
             afford.measure(self._context, row, call)  # what follows is another request
         row.conversation, action = conversation.after_reply(row.conversation, result, rules, model_asked=model)

@@ -115,10 +115,10 @@ PROGRESS: Final[dict[str, str]] = {
     "projected_cost": "By currency, what all rows will have cost if the others cost as much as those that are settled; "
     "empty while that cannot be said.",
     "budget": "By key of [budget]: its limit, and what is left of it for calls that are not sent yet.",
-    "limits": "How much of each limit is in use: name, model (null for a limit of all the job), limit, and used: calls "
-    "in flight, or the requests or tokens of the last minute.",
     "shared_with": "How many other jobs of yours keep to the same limits at the moment, and share them "
     "(limits.share); null where nothing is shared.",
+    "limits": "How much of each limit is in use: name, model (null for a limit of all the job), limit, and used: calls "
+    "in flight, or the requests or tokens of the last minute.",
     "totals": "Counts and sums of the run so far.",
 }
 """What each key of `Progress.public` means, for people."""

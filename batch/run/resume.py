@@ -120,7 +120,7 @@ class Resumer:
         for journaled in known.journal.calls:
             if row.left_at is None:
                 row.left_at = self._context.clock.monotonic() - _since(journaled, self._context)
-            if row.open_since is None and not journaled.late:
+            if row.open_since is None and not journaled.late and journaled.lane != "bulk":
                 row.open_since = self._context.clock.monotonic() - _since(journaled, self._context)
             # The attempts of a turn that was answered are over, also while its tools still run.
             if journaled.turn == row.conversation.turn and row.replied is None:

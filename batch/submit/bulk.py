@@ -23,6 +23,7 @@ from batch.http.download import Download
 from batch.ledger.waves import LineCall, WaveRow
 from batch.limits.lease import Lease
 from batch.providers.batch_files import Batch, BatchFiles
+from batch.submit import wave_wire
 from batch.submit.attempt import CallContext
 from batch.submit.results import failure_of, located
 from batch.submit.rows import Row
@@ -195,7 +196,7 @@ class BatchExchange:
         files = self._files(wave.base_url)
         outgoing = files.upload(path.name, data)
         del data
-        incoming = await self._exchange(wave.base_url, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing, wave_wire.name_of(wave))
         if isinstance(incoming, Failure):
             return incoming
         result = files.read_upload(incoming)
@@ -234,7 +235,7 @@ class BatchExchange:
         after, files = None, self._files(base_url)
         for _ in range(_PAGES):
             outgoing = files.page(after)
-            incoming = await self._exchange(base_url, outgoing)
+            incoming = await self._exchange(base_url, outgoing, "list of batches")
             if isinstance(incoming, Failure):
                 return incoming
             page = files.read_page(incoming)
@@ -267,8 +268,9 @@ class BatchExchange:
         Raises:
             StorageError: the disk refused.
         """
-        files = self._files(wave.base_url)
+        files, log = self._files(wave.base_url), self._context.wire_log
         outgoing = files.content(file_id)
+        call = wave_wire.WaveCall(wave_wire.name_of(wave), wave.base_url, self._context.clock.monotonic())
         try:
             path.parent.mkdir(exist_ok=True)
             with path.open("wb") as file:
@@ -279,26 +281,35 @@ class BatchExchange:
                 except WireError as exc:
                     if taker.fault is not None:
                         raise taker.fault from exc
-                    return failure_of(exc)
+                    failure = failure_of(exc)
+                    wave_wire.tell(log, call, outgoing, failure)
+                    return failure
                 if taker.fault is not None:  # an answer that came in one piece is whole all the same
                     raise taker.fault
         except OSError as exc:
             raise refused(path, exc) from exc
+        if log is not None:
+            told = await to_thread.run_sync(wave_wire.brought, incoming, path) if taker.taken else incoming
+            wave_wire.tell(log, call, outgoing, told)
         return None if taker.taken else _refusal(files.read_refusal(incoming), wave.base_url, outgoing)
 
     async def _batch(self, wave: WaveRow, outgoing: Outgoing) -> Batch | Failure:
         """The batch that a request about a wave is answered with."""
-        incoming = await self._exchange(wave.base_url, outgoing)
+        incoming = await self._exchange(wave.base_url, outgoing, wave_wire.name_of(wave))
         if isinstance(incoming, Failure):
             return incoming
         result = self.files.read_batch(incoming)
         return _refusal(result, wave.base_url, outgoing) if isinstance(result, Failure) else result
 
-    async def _exchange(self, base_url: str, outgoing: Outgoing) -> Incoming | Failure:
+    async def _exchange(self, base_url: str, outgoing: Outgoing, name: str) -> Incoming | Failure:
+        began = self._context.clock.monotonic()
+        result: Incoming | Failure
         try:
-            return await self._context.client_for(self.target(base_url).base_url).exchange(outgoing)
+            result = await self._context.client_for(self.target(base_url).base_url).exchange(outgoing)
         except WireError as exc:
-            return failure_of(exc)
+            result = failure_of(exc)
+        wave_wire.tell(self._context.wire_log, wave_wire.WaveCall(name, base_url, began), outgoing, result)
+        return result
 
 
 def metadata(wave: WaveRow) -> dict[str, str]:

@@ -160,6 +160,7 @@ def test_rows_for_which_no_batch_has_time_go_at_once() -> None:
     night.at("2026-11-30 23:18:01")
     night.auto.look()
     assert night.auto.straight("m")
+    assert night.auto.text().endswith(": batches first, lane sync for what they would bring too late")
     assert "lane sync at once" not in night.auto.text(), "there is no row"
     night.schedule.add("m", [("m", 1)])
     said = night.auto.text()

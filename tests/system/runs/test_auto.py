@@ -17,9 +17,11 @@ from batch.core.clock import MICROSECONDS, Clock
 from batch.core.errors import RefusedToStart
 from batch.job.job import Job
 from batch.job.options import RunOptions
+from batch.ledger.reader import LedgerReader
 from batch.report.status import status_of
 from batch.run import command
 from batch.run.command import Report, run
+from batch.run.experience import KEY, Experience
 from batch.run.progress import Progress
 from batch.simulator.batches.batch import Course
 from tests.simulator.conftest import Start
@@ -146,6 +148,19 @@ def test_what_would_be_late_is_taken_back_and_bought_in_time(make: Make, provide
     mill.check_sums()
 
 
+def test_time_in_a_batch_does_not_count_for_the_deadline_of_a_row(make: Make) -> None:
+    """Its rows come back after ten hours, may be open for one, and go on in the other lane."""
+    mill = make()
+    mill.limits["deadline_s"] = 3_600
+    mill.tools = TOOLS
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
+    assert mill.run(no_wait=True).state == "waiting"
+    mill.bring(0.5)
+    mill.clock.put("2026-12-01 07:55")
+    assert mill.run().totals.rows_ok == 20
+    mill.check_books()
+
+
 def test_rows_that_no_batch_could_bring_in_time_go_at_once(make: Make) -> None:
     """No batch is made: a quarter of an hour is left."""
     mill = make()
@@ -154,6 +169,9 @@ def test_rows_that_no_batch_could_bring_in_time_go_at_once(make: Make) -> None:
     report = mill.run()
     assert (report.totals.rows_ok, batches(mill), mill.lanes()) == (30, 0, {"sync": 30})
     mill.check_books()
+    with LedgerReader(mill.out / "ledger.db") as reader:
+        learned = Experience(reader.meta(KEY), lambda _: None)
+    assert learned.knows_calls("glm-4-plus"), "the next night knows how long a call takes"
 
 
 def test_the_next_turn_of_a_conversation_goes_at_once_where_a_second_batch_has_no_time(make: Make) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
+from batch.job.job import Job
 from batch.report.status import status_of
+from batch.run.command import run
+from batch.run.progress import Progress
 from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
-from tests.system.runs.conftest import Mill
+from tests.system.runs.conftest import SECRET, Mill
 from tests.system.runs.test_bulk import NOW, TOOLS, batches
 from tests.system.runs.test_stops import until
 
@@ -216,3 +221,45 @@ def test_a_cancellation_that_is_refused_or_not_heard_is_made_again(make: Make) -
     assert mill.sim is not None
     routes = [record["status"] for record in mill.sim.books() if record["route"] == "cancel"]
     assert routes.count(503) >= 2
+
+
+def test_answers_of_a_batch_are_collected_while_the_other_lane_is_busy_for_long(make: Make) -> None:
+    """A batch leaves more rows than memory takes; another batch is in the table before one of them is answered."""
+    mill = make(fault(62, form="expired", rows=["wave-00000"], share=0.9) + NOW, lines=1_600)
+    mill.limits["requests_per_minute"] = 0.01
+    mill.questions(1_700)
+    answered: list[int] = []
+    scope: list[anyio.CancelScope] = []
+
+    def shown(snapshot: Progress) -> None:
+        if snapshot.totals.rows_ok >= 100 + 160 / 2:
+            answered.append(snapshot.totals.rows_ok)
+            scope[0].cancel()
+
+    async def main() -> None:
+        with anyio.CancelScope() as own:
+            scope.append(own)
+            await run(Job.load(mill.save()), environ=mill.environ, on_progress=shown)
+
+    anyio.run(main, backend_options={"use_uvloop": True})
+    assert answered
+    assert [record["route"] for record in mill.books() if record["billed"]].count("chat") <= 1
+
+
+def test_the_wire_log_has_the_requests_about_batches_and_the_beginning_of_their_files(make: Make) -> None:
+    """Uploaded and downloaded; nothing of a key is in it, and each line is small."""
+    mill = make(NOW, lane="bulk", lines=200)
+    mill.questions(200)
+    assert mill.run(wire_log=True).totals.rows_ok == 200
+    (file,) = (mill.out / "wire").iterdir()
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    routes = [f"{line['method']} {line['url'].split('/v4/')[1].split('/')[0]}" for line in lines]
+    assert {"POST files", "POST batches", "GET batches", "GET files"} == set(routes)
+    upload, download = (lines[routes.index(name)] for name in ("POST files", "GET files"))
+    assert (upload["lane"], upload["client_call_id"], upload["status"]) == ("bulk", "wave-00000.jsonl", 200)
+    assert "Tell me something about the number 0." in upload["request"]
+    assert " bytes in all" in upload["request"]
+    assert '"custom_id"' in download["reply"]
+    assert " bytes in all" in download["reply"]
+    assert max(len(json.dumps(line)) for line in lines) < 60_000
+    assert SECRET not in file.read_text("utf-8")
