@@ -23,7 +23,7 @@ WINGS: dict[str, str] = {
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
-    "saved waves orphans",
+    "saved waves orphans late",
     "input": "source batches content spill",
     "limits": "limiter sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry base batch_files stream service parameters message_rules folding",

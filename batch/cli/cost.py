@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from batch.cli.text import say, say_json
+from batch.cli.text import incomplete, say, say_json
 from batch.core.errors import EXIT_OK, EXIT_ROWS_FAILED, RefusedToStart
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def cost(
             if value:
                 raise RefusedToStart(f"--reconcile compares what was booked with a bill: leave out {flag}.")
         return _reconcile(outs, query, reconcile, json=json, csv=csv)
-    _report(outs, query, prices, as_model, rates, json=json, csv=csv)
-    return EXIT_OK
+    return _report(outs, query, prices, as_model, rates, json=json, csv=csv)
 
 
 def _report(
@@ -89,7 +88,7 @@ def _report(
     *,
     json: bool,
     csv: bool,
-) -> None:
+) -> int:
     from batch.money.prices import Prices
     from batch.report.cost.exchange import Exchange
     from batch.report.cost.report import CostReport
@@ -113,6 +112,7 @@ def _report(
         from batch.cli.cost_text import lines
 
         say(lines(report, savings, exchange, as_model=as_model))
+    return incomplete([file for folder in report.folders for file in folder.missing], "the figures")
 
 
 def _repricing(known: object, prices: Path | None, as_model: str | None) -> Repricing | None:

@@ -52,6 +52,7 @@ def run(
     otel: Annotated[bool, Parameter(negative=())] = False,
     otel_rows: Annotated[str, Parameter(negative=())] = "1%",
     wire_log: Annotated[bool, Parameter(negative=())] = False,
+    workers: Annotated[str, Parameter(negative=(), allow_leading_hyphen=True)] = "1",
     progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
 ) -> int:
@@ -81,6 +82,7 @@ def run(
         otel: send metrics and traces by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; no text leaves.
         otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
+        workers: so many processes exchange requests and answers; auto: one less than this machine has processors.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
@@ -88,11 +90,11 @@ def run(
     told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
     with _telling(metrics_file):
         loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
-    return _run(loaded, _options(only, retry, max_failed, otel_rows, {**rows, **told}), progress, log_format)
+    return _run(loaded, _options(only, retry, max_failed, (otel_rows, workers), {**rows, **told}), progress, log_format)
 
 
 def _options(
-    only: str | None, retry: str | None, max_failed: str | None, otel_rows: str, others: dict[str, Any]
+    only: str | None, retry: str | None, max_failed: str | None, texts: tuple[str, str], others: dict[str, Any]
 ) -> RunOptions:
     """The options of a run, from what the flags say of them.
 
@@ -100,15 +102,16 @@ def _options(
         only: of that flag.
         retry: of that flag.
         max_failed: of that flag.
-        otel_rows: of that flag.
+        texts: of `--otel-rows` and `--workers`.
         others: those that are values already.
     """
-    from batch.job.options import MaxFailed, RunOptions, kinds_of, share_of
+    from batch.job.options import MaxFailed, RunOptions, kinds_of, share_of, workers_of
 
     return RunOptions(
         kinds=kinds_of(only, retry_all=retry == "all"),
         max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
-        otel_rows=share_of(otel_rows, option="--otel-rows"),
+        otel_rows=share_of(texts[0], option="--otel-rows"),
+        workers=workers_of(texts[1], option="--workers"),
         **others,
     )
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from batch.cli.text import count, decimal, pairs, say, say_json, table
-from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.cli.text import count, decimal, incomplete, pairs, say, say_json, table
+from batch.core.errors import RefusedToStart
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def show(
         say_json(msgspec.json.format(exactjson.encoded(public(views)), indent=2).decode())
     else:
         say(_lines(views) if len(views) == 1 else _variants(views))
-    return EXIT_OK
+    return incomplete(views[0].missing, "the calls")
 
 
 def _named(views: list[RowView], variant: str) -> RowView:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from batch.cli.spending import bounds_text, left_text
 from batch.cli.text import count, pairs, say, say_json, wrapped
-from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.core.errors import EXIT_OK, EXIT_STORAGE, RefusedToStart
 from batch.core.plain import clean, escaped_json, quoted
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def status(
         say_json(msgspec.json.format(msgspec.json.encode(public(current)), indent=2).decode())
     else:
         say(_lines(current))
-    return EXIT_OK
+    return EXIT_STORAGE if current.missing else EXIT_OK
 
 
 def _json_line(current: Status) -> str:
@@ -124,6 +124,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("flags", _flags(current)),
             ("labels", labels_text(totals)),
             ("samples", _samples(current)),
+            ("missing", _missing(current)),
         ]
     )
     yield from _standing(current)
@@ -183,6 +184,12 @@ def _flags(current: Status) -> str:
         return flags_text(current.totals.flags)
     counts = {entry.flag: entry.rows for entry in current.flagged}
     return flags_text(counts, {entry.flag: entry.examples[0] for entry in current.flagged})
+
+
+def _missing(current: Status) -> str:
+    from batch.report.missing import warning
+
+    return clean(warning(current.missing, "the failures and flags told here"))
 
 
 def _samples(current: Status) -> str:
@@ -271,7 +278,7 @@ def _standing(current: Status) -> Iterator[str]:
     unlabelled = sum(entry.rows for entry in current.standing if entry.kind == "label")
     if unlabelled and current.state == "finished":
         yield unlabelled_text(unlabelled)
-    if current.permanent > unasked + unlabelled and current.state == "finished":
+    if current.permanent > unasked + unlabelled and current.state == "finished" and not current.missing:
         others = current.permanent - unasked - unlabelled
         yield f"--retry all asks the {count(others, 'row')} that failed for good, too."
 

@@ -15,10 +15,13 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from batch.core.errors import StorageError
+from batch.core.errors import EXIT_OK, EXIT_STORAGE, StorageError
 from batch.core.plain import clean, escaped_json
+
+if TYPE_CHECKING:
+    from batch.report.missing import Missing
 
 
 def count(number: int, noun: str = "", plural: str | None = None) -> str:
@@ -128,6 +131,21 @@ def say(lines: Iterable[str]) -> None:
         StorageError: stdout is a file and the disk refused.
     """
     _print("\n".join(clean(line, lines=True) for line in lines))
+
+
+def incomplete(files: Sequence[Missing], figures: str) -> int:
+    """Say on stderr which files what was printed is without; returns the exit code that this makes.
+
+    Args:
+        files: those that cannot be read.
+        figures: what is incomplete without them.
+    """
+    if not files:
+        return EXIT_OK
+    from batch.report.missing import warning
+
+    print(f"promptmill: {clean(warning(files, figures))}", file=sys.stderr)
+    return EXIT_STORAGE
 
 
 def say_json(text: str) -> None:

@@ -9,7 +9,7 @@
     ├── BudgetReached           what the next call can come to is more than the budget has left     exit 3
     ├── ProviderStop            the provider refused the key, the money or the model        exit 6
     ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
-    └── WireError               one exchange got no complete answer (raised by `batch.http` only)
+    └── WireError               one exchange got no complete answer (it ends no run)
 
 Owns what a run can end with, and the one sentence that says so of each kind and code. A failed *row* is a value
 (`records.Failure`), not an exception: exceptions are for what ends a run. This module knows no other.
@@ -165,19 +165,29 @@ class SystematicFailure(BatchError):
 class WireError(BatchError):
     """One exchange with a provider brought no complete answer.
 
-    Raised by `batch.http.client` alone, which translates every transport exception of a library into it.
+    Raised by `batch.http.client`, which translates every transport exception of a library into it, and by whoever has
+    another process make the exchange.
 
     Attributes:
         kind: `transport`, `timeout` or `bad_payload`.
         sent: False only when it is certain that no byte of the request left; repeating such a call costs nothing.
         wrong_address: True when what answered cannot be the service, whatever it is asked: base_url is wrong.
         permanent: True when every other call would fail in the same way: the server's certificate does not verify.
+        code: of the failure that it becomes, where it says nothing of the provider; else None.
     """
 
     def __init__(
-        self, message: str, *, kind: FailureKind, sent: bool, permanent: bool = False, wrong_address: bool = False
+        self,
+        message: str,
+        *,
+        kind: FailureKind,
+        sent: bool,
+        permanent: bool = False,
+        wrong_address: bool = False,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.code = code
         self.wrong_address = wrong_address
         self.kind: FailureKind = kind
         self.sent = sent

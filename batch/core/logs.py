@@ -65,6 +65,11 @@ EVENTS: Final = frozenset(
         "storage_failed",
         "strays_removed",
         "wire_log_stopped",
+        "worker_ended",
+        "worker_silent",
+        "workers_given_up",
+        "answer_came_late",
+        "task_came_late",
     }
 )
 """The names of all events, in the past tense and snake case. A test compares the code with this list."""

@@ -21,6 +21,7 @@ from batch.core.errors import EXIT_INTERRUPTED
 Listener = Callable[[], None]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 _ARENA_MAX: Final = -8
 """What `mallopt` calls the number of pools (`M_ARENA_MAX` in malloc.h)."""
 
@@ -52,6 +53,37 @@ def share_memory() -> None:
         import ctypes  # noqa: PLC0415 - not every Python has it
 
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+
+
+def die_with_parent(parent: int) -> None:
+    """Let this process be killed when its parent ends, as far as the system can do that.
+
+    Args:
+        parent: the pid of the parent, which may have ended already.
+    """
+    prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def prctl(option: int, value: int) -> None:
+    """Set something of this process, where the system is Linux; elsewhere do nothing.
+
+    Args:
+        option: its number in <sys/prctl.h>.
+        value: what it becomes.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError, ImportError):
+            import ctypes  # noqa: PLC0415 - as in `share_memory`
+
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def ignore_signals() -> None:
+    """Let those signals pass that end a command: this process serves one, which knows what they mean."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def die(code: int) -> NoReturn:

@@ -8,6 +8,7 @@ it never makes an answer stale.
 from __future__ import annotations
 
 import operator
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -38,6 +39,7 @@ WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed", "short")
 """What `--only` chooses from. Failed for good is no word of it: those rows are asked again with `--retry all` alone."""
 ORDINARY: Final[frozenset[Kind]] = frozenset(WORDS)
 
+MOST_WORKERS: Final = 64
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?) ?%")
 
@@ -100,6 +102,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """In lane `bulk` or `auto`: end when everything is at the provider, instead of waiting for its batches."""
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
+    workers: int | Any = 1
+    """How many processes of this machine make the exchanges with the provider: a number, or `"auto"`."""
     prices: Path | Any = None
     """A price file that wins over those of the job and over the book."""
     otel: bool = False
@@ -133,6 +137,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("wire_log", "no_wait", "otel"):
             if not isinstance(getattr(self, name), bool):
                 raise RefusedToStart(f"{name} = {getattr(self, name)!r}: give True or False")
+        put(self, "workers", workers_of(self.workers, option="workers ="))
         put(self, "otel_rows", share_of(self.otel_rows, option="otel_rows ="))
         for name, what in (("prices", "a price file"), ("metrics_file", "a file that is written")):
             if (path := getattr(self, name)) is not None:
@@ -157,6 +162,32 @@ def share_of(given: Any, *, option: str) -> Fraction:
     if isinstance(given, (int, float, Fraction)) and not isinstance(given, bool) and 0 <= given <= 1:
         return Fraction(given)
     raise RefusedToStart(f"{option} {given}: give a share of the rows, such as 1% (0% to 100%)")
+
+
+def workers_of(given: Any, *, option: str) -> int:
+    """How many workers there are to be, as one of the forms says.
+
+    Args:
+        given: a number, alone or as a text; or `auto`: one less than there are processors for this process, because it
+            needs one itself.
+        option: how the error calls the option.
+
+    Raises:
+        RefusedToStart: it is none of these.
+    """
+    if given == "auto":
+        return min(max(1, processors() - 1), MOST_WORKERS)
+    text = str(given).strip()
+    if not isinstance(given, bool) and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS:
+        return int(text)
+    raise RefusedToStart(f"{option} {given}: give a number of processes from 1 to {MOST_WORKERS}, or auto")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _whole(name: str, value: Any) -> int:

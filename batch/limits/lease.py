@@ -7,10 +7,10 @@ given back means, is `limiter`'s.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Final
 
-import anyio
 import msgspec
 
 from batch.core.records import Usage
@@ -141,18 +141,20 @@ class Waiter:
         """What was granted to it, taken up when it wakes."""
         self.due = math.inf
         """When it wakes by itself to look at the budgets, in monotonic seconds."""
-        self._woken: anyio.Event | None = None
+        self._woken: asyncio.Future[None] | None = None
 
     async def wait(self, now: float) -> None:
         """Wait until it is due, or until somebody wakes it."""
-        self._woken = anyio.Event()
-        if self.due == math.inf:
-            await self._woken.wait()
-        else:
-            with anyio.move_on_after(self.due - now):
-                await self._woken.wait()
+        loop = asyncio.get_running_loop()
+        self._woken = loop.create_future()  # once a call where slots are scarce: no Event and no scope, for time
+        timer = None if self.due == math.inf else loop.call_later(self.due - now, self.wake)
+        try:
+            await self._woken
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def wake(self) -> None:
         """Have it look at what was granted to it, or at the budgets."""
-        if self._woken is not None:
-            self._woken.set()
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)

@@ -337,6 +337,8 @@ def _repeated(text: str, count: int, kind: Any) -> Any:
 
 
 def _tags(tags: Mapping[str, str], count: int) -> Any:
-    kind = pa.map_(TEXT, TEXT)
-    pairs = list(without_surrogates(dict(tags)).items())
-    return pa.repeat(pa.scalar(pairs, kind), count) if count else pa.array([], kind)
+    clean = without_surrogates(dict(tags))
+    # Put together: to repeat a map, Arrow goes through all of them one by one.
+    offsets = pa.array(range(0, (count + 1) * len(clean), len(clean)) if clean else [0] * (count + 1), pa.int32())
+    keys, values = (pa.array(list(texts) * count, TEXT) for texts in (clean.keys(), clean.values()))
+    return pa.MapArray.from_arrays(offsets, keys, values)

@@ -66,7 +66,7 @@ def after_reply(
 
 
 def plain_end(conversation: Conversation, reply: Reply, rules: Rules, *, model_asked: str) -> Settle | None:
-    """The outcome of a row whose only question is answered by a whole text, found at once; None for any other.
+    """The outcome of a row whose last question is answered by a whole text, found at once; None for any other.
 
     It is what `judge` and `after_reply` come to, who must be asked where this gives None.
 

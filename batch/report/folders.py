@@ -65,8 +65,15 @@ def _require_folder(out: Path) -> None:
 
 
 def unreadable(part: Path, exc: Exception) -> StorageError:
-    """What a command that reads the table says of a part of it that is gone or cannot be read."""
-    reason = " ".join(str(exc).split()).rstrip(".")  # Arrow writes several lines
+    """What a command that reads the table or the book says of a file of it that is gone or cannot be read."""
+    lost = isinstance(exc, FileNotFoundError)
+    reason = "it is not there" if lost else " ".join(str(exc).split()).rstrip(".")  # Arrow writes several lines
+    if part.parent.name.startswith("run="):
+        return StorageError(
+            f"{part}: cannot be read: {reason}. The ledger says that this file of calls exists: restore it from a "
+            "backup. If there is none, its calls are lost to the book, and the next run goes on without them after: "
+            f"promptmill rebuild {part.parent.parent.parent}"
+        )
     return StorageError(
         f"{part}: cannot be read: {reason}. The ledger says that this part exists: restore it from a backup. If there "
         f"is none, the next run asks its rows again after: promptmill rebuild {part.parent.parent}"

@@ -7,6 +7,7 @@ have in the table. Reads only what the ledger names: a killed publication's file
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,6 +27,7 @@ from batch.ledger.waves import WavesReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.report.folders import opened, unreadable
+from batch.report.missing import Missing, without_lost
 
 MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000
@@ -59,6 +61,8 @@ class RowView(msgspec.Struct, frozen=True, kw_only=True):
     """The kept part of the conversation."""
     calls: list[dict[str, Any]]
     """The columns of the book of account, in the order they were made; those not final yet have state `open`."""
+    missing: tuple[Missing, ...] = ()
+    """Files of calls that cannot be read: calls of the row may stand in them."""
 
 
 class _Reader(CopiesReader, WavesReader):
@@ -91,7 +95,7 @@ def _row(folder: OutputFolder, reader: _Reader, row_id: str) -> list[RowView]:
     published = {name: row for part in sorted(parts) for name, row in _published(folder, part, full_id).items()}
     kept = reader.kept(full_id)
     numbers = {row.row_number for row in kept} | {entry.row_number for entry in entries.values()}
-    booked = _booked(folder, reader, full_id, numbers)
+    booked, lost = _booked(folder, reader, full_id, numbers)
     run = next((run.run for run in reversed(reader.runs())), "")
     views = []
     for variant in dict.fromkeys([*published, *under_way, *(name for _, name in entries)]):
@@ -115,6 +119,7 @@ def _row(folder: OutputFolder, reader: _Reader, row_id: str) -> list[RowView]:
                 [call for call in booked if call["variant"] == (variant or None)],
                 [row for row in kept if row.variant == variant],
             ),
+            missing=lost,
         )
         views.append(view)
     return views
@@ -247,8 +252,10 @@ def _calls(reader: _Reader, booked: list[dict[str, Any]], kept: list[PendingRow]
     return booked + [call for call in journaled if call["client_call_id"] not in booked_ids]
 
 
-def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str, numbers: set[int]) -> list[dict[str, Any]]:
-    """The calls of a row that are in the book, oldest first.
+def _booked(
+    folder: OutputFolder, reader: LedgerReader, row_id: str, numbers: set[int]
+) -> tuple[list[dict[str, Any]], tuple[Missing, ...]]:
+    """The calls of a row that are in the book, oldest first, and the files of it that cannot be read.
 
     A book has no order by row id, but nearly one by row number: calls are made in the order of the input. So the
     footers say which row groups can have the row, and only those are read.
@@ -260,17 +267,23 @@ def _booked(folder: OutputFolder, reader: LedgerReader, row_id: str, numbers: se
         numbers: its row numbers; more than one only where it stands in the ledger under another number than in the
             table.
     """
-    paths = [str(folder.calls_part(run, number)) for run, number in reader.call_parts()]
-    if not paths:
-        return []
-    # By the schema of now, and with the name of the file: files of older versions lack columns, the run among them.
-    book = ds.dataset(paths, _BOOK, format="parquet")
-    found = book.to_table(columns=[*_BOOK.names, "__filename"], filter=_calls_of(row_id, numbers))
-    rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
+    files = [folder.calls_part(run, number) for run, number in reader.call_parts()]
+    chosen = _calls_of(row_id, numbers)
+    rows, lost = without_lost(folder.root, files, lambda some: _calls_in(some, chosen))
     for row in rows:
         folder_name = Path(row.pop("__filename")).parent.name
         row["run"] = row["run"] or folder_name.removeprefix("run=")
-    return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0))
+    return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0)), lost
+
+
+def _calls_in(files: Sequence[Path], chosen: pc.Expression) -> list[dict[str, Any]]:
+    if not files:
+        return []
+    # By the schema of now, and with the name of the file: files of older versions lack columns, the run among them.
+    book = ds.dataset(list(map(str, files)), _BOOK, format="parquet")
+    found = book.to_table(columns=[*_BOOK.names, "__filename"], filter=chosen)
+    rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
+    return rows
 
 
 def _calls_of(row_id: str, numbers: set[int]) -> pc.Expression:

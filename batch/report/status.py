@@ -23,6 +23,7 @@ from batch.ledger.waves import WavesReader
 from batch.output.folder import OutputFolder, holder
 from batch.report.batches import BatchRow, batches_of, rows_of
 from batch.report.folders import opened
+from batch.report.missing import Missing
 from batch.report.tablestate import Flagged, Standing, TableState, counted
 
 FRESH_S: Final = 5.0
@@ -136,6 +137,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the table that are not in the input any more, when it was last read to its end."""
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    """Parts of the table that cannot be read: `standing` and `flagged` know nothing of their rows."""
 
 
 class _Reader(SavedReader, WavesReader):
@@ -177,7 +180,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
         common["drawn"] = last is not None and reader.sample(last.run) is not None
     common["batches"] = batches_of(folder.ledger)
     table = table or counted(folder, parts, failures=permanent + retryable)
-    common |= {"standing": table.standing, "flagged": table.flagged}
+    common |= {"standing": table.standing, "flagged": table.flagged, "missing": table.missing}
     if last is None:
         return Status(state="never", **common)
     return _with_run(folder, last, signs, common)

@@ -5,16 +5,17 @@ Goes over the columns that are needed in constant memory. It does not know how t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from batch.core.errors import StorageError
 from batch.core.flags import FLAGS
 from batch.output.folder import OutputFolder
+from batch.report.missing import Missing, without_lost
 
 EXAMPLES: Final = 3
 
@@ -46,10 +47,12 @@ class TableState(msgspec.Struct, frozen=True):
 
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    """Parts that could not be read, and so are not counted."""
 
 
 def counted(folder: OutputFolder, parts: list[int], *, failures: int) -> TableState:
-    """The failures and flags of these parts.
+    """The failures and flags of these parts; a part that cannot be read is left out, and named.
 
     Args:
         folder: has the parts.
@@ -57,50 +60,46 @@ def counted(folder: OutputFolder, parts: list[int], *, failures: int) -> TableSt
         failures: how many rows failed; where none did, none is looked for.
 
     Raises:
-        StorageError: a part with failures cannot be read.
+        StorageError: a part that could be read a moment ago cannot be read any more.
     """
-    standing = _standing(folder, parts if failures else [])
-    try:
-        return TableState(standing, _flagged(folder, parts))
-    except (OSError, pa.ArrowException):  # the next run tells of a part that is lost; here the rest is told
-        return TableState(standing)
+    files = [folder.part(part) for part in parts]
+    found, lost = without_lost(folder.root, files, lambda some: _counted(some, failures))
+    return msgspec.structs.replace(found, missing=lost)
 
 
-def _standing(folder: OutputFolder, parts: list[int]) -> tuple[Standing, ...]:
+def _counted(files: Sequence[Path], failures: int) -> TableState:
+    return TableState(_standing(files if failures else []), _flagged(files))
+
+
+def _standing(files: Sequence[Path]) -> tuple[Standing, ...]:
     """The failed rows of the table by kind and code, the most frequent first; constant memory."""
-    if not parts:
+    if not files:
         return ()
     counts: dict[tuple[str, str | None, bool], int] = {}
     examples: dict[tuple[str, str | None, bool], list[str]] = {}
     messages: dict[tuple[str, str | None, bool], str | None] = {}
     columns = ["row_id", "error_kind", "error_code", "retryable", "error_message"]
-    try:
-        table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
-        for batch in table.to_batches(columns=columns, filter=pc.field("status") == "failed", batch_readahead=2):
-            for row_id, kind, code, again, message in zip(*(column.to_pylist() for column in batch), strict=True):
-                key = (kind or "unknown", code, bool(again))
-                counts[key] = counts.get(key, 0) + 1
-                if counts[key] <= EXAMPLES:
-                    examples.setdefault(key, []).append(row_id)
-                    messages.setdefault(key, message)
-    except (OSError, pa.ArrowException) as exc:
-        raise StorageError(
-            f"{folder.results}: cannot be read: {exc}. The ledger says that these parts exist: restore them from a "
-            f"backup. If there is none, the next run asks their rows again after: promptmill rebuild {folder.root}"
-        ) from exc
+    table = ds.dataset(list(map(str, files)), format="parquet")
+    for batch in table.to_batches(columns=columns, filter=pc.field("status") == "failed", batch_readahead=2):
+        for row_id, kind, code, again, message in zip(*(column.to_pylist() for column in batch), strict=True):
+            key = (kind or "unknown", code, bool(again))
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] <= EXAMPLES:
+                examples.setdefault(key, []).append(row_id)
+                messages.setdefault(key, message)
     return tuple(
         Standing(*key, number, tuple(examples[key]), messages[key])
         for key, number in sorted(counts.items(), key=lambda item: -item[1])
     )
 
 
-def _flagged(folder: OutputFolder, parts: list[int]) -> tuple[Flagged, ...]:
+def _flagged(files: Sequence[Path]) -> tuple[Flagged, ...]:
     """The flags that rows of the table have, in the order of `core.flags`; constant memory."""
-    if not parts:
+    if not files:
         return ()
     counts: dict[str, int] = {}
     examples: dict[str, list[str]] = {}
-    table = ds.dataset([str(folder.part(part)) for part in parts], format="parquet")
+    table = ds.dataset(list(map(str, files)), format="parquet")
     any_flag = pc.list_value_length(pc.field("flags")) > 0
     for batch in table.to_batches(columns=["row_id", "flags"], filter=any_flag, batch_readahead=2):
         for row_id, flags in zip(*(column.to_pylist() for column in batch), strict=True):

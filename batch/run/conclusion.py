@@ -88,7 +88,16 @@ class Conclusion:
             result: what came of it.
             last: a row that was not answered goes into no other batch, not even where the job has no other lane.
         """
-        failure = judge(result, self._settings.rules) if isinstance(result, Reply) else result
+        rules = self._settings.rules
+        if isinstance(result, Reply):
+            end = conversation.plain_end(row.conversation, result, rules, model_asked=call.model)
+            if end is not None:  # as nearly always; what follows comes to the same, step by step
+                messages = (*row.conversation.messages, result.message)
+                row.conversation = msgspec.structs.replace(row.conversation, messages=messages)
+                row.history = retry.History()
+                self.close(row, call, result, end)
+                return
+        failure = judge(result, rules) if isinstance(result, Reply) else result
         if failure is not None:
             self._failed(row, call, result, failure, last=last)
             return
@@ -99,9 +108,7 @@ class Conclusion:
             self._experience.learn_call(model, self._context.clock.monotonic() - call.started, tokens)
         if result.usage is None:
             afford.measure(self._context, row, call)  # what follows is another request
-        row.conversation, action = conversation.after_reply(
-            row.conversation, result, self._settings.rules, model_asked=model
-        )
+        row.conversation, action = conversation.after_reply(row.conversation, result, rules, model_asked=model)
         row.history = retry.History()
         if isinstance(action, steps.Settle):
             self.close(row, call, result, action)

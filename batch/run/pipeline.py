@@ -160,6 +160,9 @@ class Run:
             if stages.copies is not None:
                 outer.start_soon(stages.copies.run)
             outer.start_soon(self._tick)
+            if stages.crew is not None:
+                outer.start_soon(stages.crew.run)
+                await stages.crew.ready()
             with self._state.sending:
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(stages.intake.plan)

@@ -9,6 +9,7 @@ others. Owned by one event loop; nothing here awaits between looking and taking.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from collections import deque
@@ -66,7 +67,8 @@ class Schedule(Generic[R]):
         """All that are open and in memory, those begun first in front."""
         self._order = count()
         self._follow_up_crew: Idle = deque()
-        self._sooner = anyio.Event()
+        self._sooner: asyncio.Future[None] | None = None
+        """What `keep_time` waits for, until its timer rings or a row is to go on sooner."""
         self._handed_out = anyio.Event()
         self._watched = False
         """Somebody waits for the next row that is handed out."""
@@ -151,8 +153,8 @@ class Schedule(Generic[R]):
         """An open row that can go on in so many seconds."""
         due = self._clock.monotonic() + seconds
         heapq.heappush(self._waiting, (due, next(self._order), row))
-        if self._waiting[0][2] is row:
-            self._sooner.set()
+        if self._waiting[0][2] is row and self._sooner is not None:
+            _ring(self._sooner)
 
     def take_ready(self, wanted: Callable[[R], bool]) -> list[R]:
         """Take those rows out that wait for somebody to send them, and that are wanted; they stay open."""
@@ -302,16 +304,18 @@ class Schedule(Generic[R]):
 
     async def keep_time(self) -> None:
         """Move rows whose time has come to the ready ones; runs until cancelled, one task for all."""
+        loop = asyncio.get_running_loop()
         while True:
-            self._sooner = anyio.Event()
             now = self._clock.monotonic()
             while self._waiting and self._waiting[0][0] <= now:
                 self.requeue(heapq.heappop(self._waiting)[2])
-            if not self._waiting:
-                await self._sooner.wait()
-                continue
-            with anyio.move_on_after(max(0.0, self._waiting[0][0] - now)):
-                await self._sooner.wait()
+            self._sooner = mine = loop.create_future()  # waited for once a poll: no Event and no scope, for time
+            timer = loop.call_later(self._waiting[0][0] - now, _ring, mine) if self._waiting else None
+            try:
+                await mine
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _tell(self) -> None:
         """Have those look who are in `until`."""
@@ -325,3 +329,9 @@ class Schedule(Generic[R]):
     def _wake_all(self) -> None:
         for crew in (self._follow_up_crew, *(rows.crew for rows in self._rows.values())):
             wake(crew, math.inf)
+
+
+def _ring(waited_for: asyncio.Future[None]) -> None:
+    """Wake whoever waits, unless that was done already."""
+    if not waited_for.done():
+        waited_for.set_result(None)

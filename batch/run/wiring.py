@@ -10,13 +10,12 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from batch.core.clock import Clock
 from batch.core.records import RowRequest
-from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
 from batch.ledger.copies import CopiesReader
@@ -35,6 +34,7 @@ from batch.plan.preflight import CheckedJob
 from batch.run.adoption import Adoption
 from batch.run.batching import Between, bulk_of
 from batch.run.bulk import Bulk
+from batch.run.calling import context_of
 from batch.run.copies import Copies
 from batch.run.early import EarlyParts
 from batch.run.effects import Effects
@@ -56,11 +56,13 @@ from batch.submit.books import Books
 from batch.submit.call_ids import CallIds
 from batch.submit.evidence import Evidence
 from batch.submit.overtime import Overtime
-from batch.submit.policy import Policy
 from batch.submit.polls import Polls
 from batch.submit.rows import Row
 from batch.tokens.learner import Learner
 from batch.tools.execute import Executor
+
+if TYPE_CHECKING:
+    from batch.run.fleet.crew import Crew
 
 OPEN_BYTES: Final = 64 << 20
 """Of what open rows ask, all models together; a request takes twice as much while it is on its way."""
@@ -83,6 +85,8 @@ class Stages(msgspec.Struct, frozen=True):
     copies: Copies | None
     """None where rows share no answers."""
     learning: Learning
+    crew: Crew | None
+    """The workers; None where this process makes the exchanges itself."""
     sharing: Sharing
     """What it has of the budgets that other jobs use, too."""
 
@@ -107,16 +111,9 @@ def wire(
     schedule = _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
-    context = CallContext(
-        _policy(checked),
-        checked.endpoint.dialect,
-        checked.endpoint.base_url,
-        books=_books(checked, state, reader, ledger, learner=learning.learner),
-        limiter=limiter,
-        clock=clock,
-        ids=CallIds(reader.runs()[0].run, reader.next_number("call")),
-        wire_log=_wire_log(checked, start, clock) if options.wire_log else None,
-    )
+    books = _books(checked, state, reader, ledger, learner=learning.learner)
+    ids = CallIds(reader.runs()[0].run, reader.next_number("call"))
+    context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids)
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
     turns, in_doubt = _tool_turns(checked, tools, reader, ledger), Effects(reader, ledger).in_doubt
@@ -145,6 +142,7 @@ def wire(
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
         learning=learning,
+        crew=crew,
         sharing=shared_budgets(checked, limiter, stack),
     )
 
@@ -287,20 +285,3 @@ def _evidence(checked: CheckedJob, reader: LedgerReader, ledger: Ledger) -> Evid
 
 def _polls(reader: LedgerReader, ledger: Ledger, clock: Clock) -> Polls:
     return Polls(clock, kept=reader.meta(polls.KEY), keep=partial(ledger.note, polls.KEY))
-
-
-def _policy(checked: CheckedJob) -> Policy:
-    limits = checked.job.limits
-    return Policy(
-        checked.job.model.provider,
-        checked.tools.schemas(),
-        limits.call_timeout_s,
-        limits.first_chunk_timeout_s,
-        limits.idle_timeout_s,
-        never_sent=checked.endpoint.service.never_send,
-        asking=checked.asking,
-    )
-
-
-def _wire_log(checked: CheckedJob, start: RunStart, clock: Clock) -> WireLog:
-    return WireLog(checked.folder.wire, start.run, base_url=checked.endpoint.base_url, clock=clock)

@@ -7,8 +7,8 @@ fall. The lanes say only what is sent and read. What follows from a result is sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import anyio
 import msgspec
@@ -30,15 +30,7 @@ from batch.submit.books import Books
 from batch.submit.call_ids import BEGINNING, LATE, CallIds
 from batch.submit.observer import Observer
 from batch.submit.policy import Policy
-from batch.submit.results import (
-    CUT_SHORT,
-    NEVER_LEFT,
-    answered_for,
-    bounded,
-    failure_of,
-    overdue,
-    record_of,
-)
+from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, bounded, failure_of, overdue, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 
@@ -63,6 +55,9 @@ class CallContext:
         ids: for new calls, and to know a reply that names another one.
         wire_log: is told of every exchange, polls too, with what came of it; None for no wire log.
     """
+
+    streams: type[Stream] = Stream
+    """Takes the answers that come in pieces."""
 
     def __init__(
         self,
@@ -204,7 +199,7 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = await self.client.exchange(outgoing, stream=stream)
+            result = await self.carry(row, call, outgoing, stream)
         except WireError as exc:
             result = failure_of(exc)
         except anyio.get_cancelled_exc_class():
@@ -221,6 +216,10 @@ class CallContext:
         if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
             self.limiter.observe_headers(call.model, said)
         return result
+
+    def carry(self, _: Row, __: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Coroutine[Any, Any, Incoming]:
+        """Have one request go and its answer come, as `http.client` does; a fleet has another process do it."""
+        return self.client.exchange(outgoing, stream=stream)
 
     def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:
         """The result, unless it names another call of this folder: a proxy swapped two answers, and ours is unknown.

@@ -143,6 +143,7 @@ def failure_of(exc: WireError) -> Failure:
         kind=exc.kind,
         verdict="stop" if exc.permanent else once,
         message=redact(str(exc)),
+        code=exc.code,
         sent=exc.sent,
         answered=False,
         wrong_address=exc.wrong_address,

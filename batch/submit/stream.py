@@ -11,7 +11,6 @@ import msgspec
 from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.providers.folding import TRUNCATED
-from batch.providers.stream import Stream
 from batch.submit.attempt import CallContext
 from batch.submit.results import located, masked_result
 from batch.submit.rows import OpenCall, Row
@@ -26,7 +25,7 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     """
     call = await context.start_call(row, "stream")
     outgoing = context.dialect.stream(context.sending(row), call.call_id)
-    stream = Stream(
+    stream = context.streams(
         context.dialect.folding(),
         context.clock,
         first_s=context.policy.first_chunk_timeout_s,

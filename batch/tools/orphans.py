@@ -8,14 +8,14 @@ nothing of tools.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from batch.core import process
 
 MARK: Final = "PROMPTMILL_TOOL_WORKER"
 """The variable that tells which worker a process comes from."""
@@ -24,30 +24,12 @@ MANY: Final = 32
 """More processes than these are stopped before they are killed."""
 ROUNDS: Final = 1_000
 _PROC: Final = Path("/proc")
-_DEATH_SIGNAL: Final = 1
-_ADOPT_ORPHANS: Final = 36  # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+_ADOPT_ORPHANS: Final = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
 
 def adopt_orphans() -> None:
     """Make this process the parent of every descendant whose own parent ends; does nothing where that is unknown."""
-    _prctl(_ADOPT_ORPHANS, 1)
-
-
-def die_with_parent(parent: int) -> None:
-    """Let this process be killed when its parent ends, as far as the system can do that.
-
-    Args:
-        parent: the pid of the parent, which may have ended already.
-    """
-    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    process.prctl(_ADOPT_ORPHANS, 1)
 
 
 def kill_descendants(group: int) -> None:

@@ -15,6 +15,7 @@ import socket
 from contextlib import suppress
 from typing import Final, NoReturn
 
+from batch.core import process
 from batch.tools import frames, orphans
 from batch.tools.serving import serve
 
@@ -68,7 +69,7 @@ def _serve(line: int, keeper: int) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
-        orphans.die_with_parent(keeper)
+        process.die_with_parent(keeper)
         orphans.adopt_orphans()
         serve(line)
         code = 0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batch.core.errors import RefusedToStart
+from batch.job import options
 from batch.job.options import ORDINARY, MaxFailed, RunOptions
 
 
@@ -45,6 +46,14 @@ def test_a_program_may_say_what_the_command_line_says() -> None:
         ({"if_running": ["fail"]}, "^if_running = .*: give one of"),
         ({"wire_log": "no"}, "^wire_log = 'no': give True or False"),
         ({"wire_log": None}, "^wire_log = None: give True or False"),
+        ({"workers": 0}, "^workers = 0: give a number of processes from 1 to 64, or auto"),
+        ({"workers": 65}, "^workers = 65: give a number of processes from 1 to 64"),
+        ({"workers": 2.0}, r"^workers = 2\.0: give a number"),
+        ({"workers": True}, "^workers = True: give a number"),
+        ({"workers": None}, "^workers = None: give a number"),
+        ({"workers": "many"}, "^workers = many: give a number"),
+        ({"workers": "-1"}, "^workers = -1: give a number"),
+        ({"workers": "²"}, "^workers = ²: give a number"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_it_takes(given: dict[str, Any], told: str) -> None:
@@ -52,6 +61,16 @@ def test_a_wrong_option_is_refused_with_what_it_takes(given: dict[str, Any], tol
     with pytest.raises(RefusedToStart, match=told) as caught:
         RunOptions(**given)
     assert "--" not in str(caught.value)
+
+
+def test_workers_are_one_unless_said_otherwise_and_auto_leaves_a_processor_to_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert RunOptions().workers == 1
+    assert (RunOptions(workers=3).workers, RunOptions(workers=" 4 ").workers) == (3, 4)
+    for count, workers in ((1, 1), (2, 1), (8, 7), (1_000, 64)):
+        monkeypatch.setattr(options, "processors", lambda count=count: count)
+        assert RunOptions(workers="auto").workers == workers
 
 
 class Seven:
@@ -64,6 +83,6 @@ class Seven:
 def test_a_whole_number_may_come_from_another_library() -> None:
     """FIELD 46. `len(frame) // frame.step` is no `int` of Python's."""
     seven: Any = Seven()
-    options = RunOptions(limit=seven, sample_seed=seven)
-    assert (options.limit, options.sample_seed) == (7, 7)
-    assert type(options.limit) is int
+    given = RunOptions(limit=seven, sample_seed=seven)
+    assert (given.limit, given.sample_seed) == (7, 7)
+    assert type(given.limit) is int

@@ -309,6 +309,7 @@ def talk(*answers: Reply, rules: Rules = TOOLS) -> tuple[Conversation, Action]:
     rules=st.sampled_from([Rules(), TOOLS, Rules(served="same"), Rules(finish_reasons={"stop": "length"}), NAMED]),
     later=st.sampled_from([(), ({"role": "user", "content": "And then?"},)]),
     flags=st.sampled_from([(), ("truncated",)]),
+    turn=st.sampled_from([0, 1, 2]),
 )
 def test_the_short_way_ends_a_row_as_the_long_way_does(
     content: str | None,
@@ -319,10 +320,11 @@ def test_the_short_way_ends_a_row_as_the_long_way_does(
     rules: Rules,
     later: tuple[Message, ...],
     flags: tuple[str, ...],
+    turn: int,
 ) -> None:
     """What `plain_end` finds is what `judge` lets pass and `after_reply` comes to; most rows are found by it."""
     answer = reply(content, reason, calls=calls, model=model, usage=usage, reasoning="so")
-    begun = msgspec.structs.replace(start(FIRST, later), flags=flags)
+    begun = msgspec.structs.replace(start(FIRST, later), flags=flags, turn=turn, tool_calls=turn)
     found = plain_end(begun, answer, rules, model_asked=ASKED)
     if found is not None:
         assert judge(answer, rules) is None

@@ -32,7 +32,9 @@ NASTY = (
 """Texts of rows that try something."""
 
 
-def shown(root: Path, rows: int = 60, *, nasty: bool = True, seconds: int = 3_600) -> OutputFolder:
+def shown(
+    root: Path, rows: int = 60, *, nasty: bool = True, seconds: int = 3_600, part_rows: int = 10_000
+) -> OutputFolder:
     """A finished run over this many rows, its calls and its run file.
 
     Args:
@@ -40,6 +42,7 @@ def shown(root: Path, rows: int = 60, *, nasty: bool = True, seconds: int = 3_60
         rows: each seventh failed, each fifth has a label that is not the truth.
         nasty: put `NASTY` into the first rows: their input, answer and error.
         seconds: how long the run took.
+        part_rows: how many rows a part has, and calls a file of calls.
     """
     folder = OutputFolder(root)
     folder.prepare()
@@ -73,9 +76,9 @@ def shown(root: Path, rows: int = 60, *, nasty: bool = True, seconds: int = 3_60
     labels = [None if n % 7 == 6 else LABELS[(n + (n % 5 == 0)) % 3] for n in range(rows)]
     column = pa.field("label", pa.dictionary(pa.int32(), pa.string()))
     whole = pa.schema([*schema, column], schema.metadata)
-    for part, start in enumerate(range(0, rows, 10_000)):
-        chosen = slice(start, start + 10_000)
-        batch = tables.result_batch(schema, inputs.slice(start, 10_000), results[chosen])
+    for part, start in enumerate(range(0, rows, part_rows)):
+        chosen = slice(start, start + part_rows)
+        batch = tables.result_batch(schema, inputs.slice(start, part_rows), results[chosen])
         arrays = [*batch.columns, pa.array(labels[chosen], column.type)]
         write_part(folder.part(part), whole, [pa.RecordBatch.from_arrays(arrays, schema=whole)], points=POINTS)
         booked = tables.call_batch(calls[chosen], {"team": "support"}, run=RUN, job="tickets")

@@ -23,6 +23,7 @@ function moneySection(report) {
   return section(
     "Money paid",
     { id: "money", note: `All runs of this folder${report.first_sent_at ? `, ${moment(report.first_sent_at)} to ${moment(report.last_sent_at)} (${zone()})` : ""}.` },
+    missingNote(report.missing ?? []),
     (priced.length ? priced : totals).map(moneyTiles),
     unknownFacts(report, priced.length ? totals.filter((total) => total.currency === null) : []),
   );

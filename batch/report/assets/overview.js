@@ -37,7 +37,16 @@ function headline(overview) {
       models ? [" ", el("span", { class: "note" }, "Model ", foreign(models), job.provider ? [" at ", foreign(job.provider)] : null, job.lane ? `, lane ${job.lane}` : null, ".")] : null,
     ),
     status.fault ? el("p", { class: "fault" }, foreign(status.fault, 2000)) : null,
+    missingNote(overview.missing ?? []),
   );
+}
+
+/** That figures are without what stands in files which cannot be read; null where there is none. */
+function missingNote(files) {
+  if (files.length === 0) return null;
+  const named = files.slice(0, 3).map((file) => file.path).join(", ");
+  const more = files.length > 3 ? ` and ${count(files.length - 3)} more` : "";
+  return el("p", { class: "fault", role: "alert" }, `Incomplete: ${counted(files.length, "file")} cannot be read, and what is counted over rows or calls is without ${files.length === 1 ? "it" : "them"}: `, foreign(named, 500), `${more}. `, foreign(files[0].reason, 1000));
 }
 
 /** Whether it worked, in one sentence. */

@@ -41,6 +41,7 @@ function rowsPage(context, rows, query) {
   const { folder, source } = context;
   return [
     el("h1", {}, "Rows"),
+    missingNote(rows.missing ?? []),
     filterForm(context, rows, query),
     el("p", { class: "note", role: "status" }, rowsSaid(rows)),
     rowTable(context, rows, query),

@@ -14,13 +14,14 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from batch.core.errors import RefusedToStart
+from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.columns import CALLS, COST, RESULTS
 from batch.output.folder import OutputFolder, holder
 from batch.report.cost.windows import NAMES, PartFile, between, fitted, joined, rows_between, stretches
 from batch.report.folders import opened
+from batch.report.missing import Missing, missing
 
 _WAITING_ROWS: Final = 5_000
 _HIGHEST: Final = 2**63 - 1
@@ -36,13 +37,14 @@ class BookFolder:
 
     Raises:
         OutputError: it is no output folder.
-        StorageError: its ledger or a file cannot be read.
+        StorageError: its ledger cannot be read, or a file of a run at work.
 
     Attributes:
         folder: its layout.
         calls: the published files of calls.
         results: the published parts of the table.
         waiting: final calls that are not published yet.
+        missing: files that cannot be read; figures are without them.
         at_work: whether a process works in the folder, so that calls may be under way.
     """
 
@@ -53,8 +55,30 @@ class BookFolder:
             runs = [run.run for run in reader.runs()]
             self.waiting = self._waiting(reader, runs[-1]) if runs else tables.CALL_SCHEMA.empty_table()
         self.at_work = holder(self.folder) is not None
-        self.calls = [PartFile(self.folder.calls_part(run, number)) for run, number in call_parts]
-        self.results = [PartFile(self.folder.part(number)) for number in parts]
+        self.missing: list[Missing] = []
+        self.calls = self._readable([self.folder.calls_part(run, number) for run, number in call_parts])
+        self.results = self._readable([self.folder.part(number) for number in parts])
+
+    def _readable(self, paths: Sequence[Path]) -> list[PartFile]:
+        """Those of the files that can be read. Where a run is at work, one that cannot may be replaced just now."""
+        found = []
+        for path in paths:
+            try:
+                found.append(PartFile(path))
+            except StorageError as exc:
+                if self.at_work:
+                    raise
+                self.missing.append(missing(self.folder.root, path, exc))
+        return found
+
+    def require_whole(self) -> None:
+        """Refuse a book of which a file cannot be read: no bill agrees with a part of it.
+
+        Raises:
+            StorageError: one cannot be read.
+        """
+        if self.missing:
+            raise StorageError(self.missing[0].reason)
 
     def tags(self) -> set[str]:
         """The names of the tags that its calls have: of each run those of its first and its last file.

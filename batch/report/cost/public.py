@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 import pyarrow as pa
 
 from batch.core.clock import iso
@@ -59,6 +60,7 @@ def public(report: CostReport, savings: Savings, exchange: Exchange | None = Non
         "last_sent_at": None if report.last_us is None else iso(report.last_us),
         "unpublished_calls": report.waiting,
         "calls_without_row": report.astray,
+        "missing": [msgspec.structs.asdict(file) for folder in report.folders for file in folder.missing],
         "groups": [_object(report, group, savings) for group in report.groups],
         "totals": [_object(report, group, savings) for group in totals(report)],
         "unpriced": [

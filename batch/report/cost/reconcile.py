@@ -102,6 +102,8 @@ class Reconciliation:
 
     def __init__(self, outs: Sequence[Path], query: Query, path: Path) -> None:
         folders = open_folders(outs)
+        for folder in folders:
+            folder.require_whole()
         self._provider = _provider(folders, query.provider)
         self.zone = query.zones.of(self._provider)
         self.bill = Bill(path, self.zone)

@@ -27,10 +27,11 @@ from batch.report.figures.memory import FileMemory
 from batch.report.figures.onerow import neighbours, one_row, row_id_of
 from batch.report.figures.outstanding import outstanding
 from batch.report.figures.rows import Page, Rows
-from batch.report.figures.tableview import TableView, require_there, steadily, table_view
+from batch.report.figures.tableview import TableView, require_there, steadily, whole_view
 from batch.report.figures.timeline import Timeline
 from batch.report.figures.wholetables import comparison, label_figures, spending
 from batch.report.folders import opened
+from batch.report.missing import opening
 from batch.report.review_files import Form
 from batch.report.status import status_of
 from batch.report.tablestate import TableState
@@ -65,7 +66,7 @@ class Figures:
         self.folder = opened(out)
         self.name = str(out) if name is None else name
         self.memory = FileMemory()
-        self._failures: tuple[Version, Failures] | None = None
+        self._failures: tuple[Version, list[Path], Failures] | None = None
         self._published: dict[str | None, tuple[Version, dict[str, Any]]] = {}
 
     # -- how it stands ----------------------------------------------------------------------------------------------
@@ -92,8 +93,10 @@ class Figures:
         if self._failures is None or self._failures[0] != version:
             with LedgerReader(self.folder.ledger) as reader:
                 parts = [self.folder.part(number) for number in reader.parts()]
-            self._failures = (version, failures(parts, self.memory))
-        return status_json.public(status_of(self.folder.root, self._failures[1].state()))
+            self._failures = (version, parts, failures(opening(self.folder, parts)[0], self.memory))
+        _, parts, found = self._failures
+        state = msgspec.structs.replace(found.state(), missing=opening(self.folder, parts)[1])
+        return status_json.public(status_of(self.folder.root, state))
 
     def state(self) -> tuple[str, str]:
         """The name of the job and the state of its last run, without a look at the tables.
@@ -120,9 +123,13 @@ class Figures:
             runs, parts, call_parts = reader.runs(), reader.parts(), reader.call_parts()
         chosen = self._chosen(runs, run)
         kept = self._published.get(chosen)
+        calls, lost = opening(
+            self.folder, [self.folder.calls_part(*at) for at in call_parts if chosen in (at[0], None)]
+        )
+        tables, lost_parts = opening(self.folder, [self.folder.part(number) for number in parts])
+        version = (*version, len(calls), len(tables))  # what is lost, and what is back
         if kept is None or kept[0] != version:
-            calls = [self.folder.calls_part(of, number) for of, number in call_parts if chosen in (of, None)]
-            kept = (version, self._of_tables(calls, [self.folder.part(number) for number in parts], chosen))
+            kept = (version, self._of_tables(calls, tables, chosen))
             self._published = {**dict(list(self._published.items())[-MOST_KEPT:]), chosen: kept}
         told = self._run_file(chosen if chosen is not None else runs[-1].run if runs else None)
         job = dict(told.get("job") or {})
@@ -132,6 +139,7 @@ class Figures:
             "run": ALL_RUNS if chosen is None else chosen,
             "runs": [*(self._run(found) for found in runs[:-1]), *(self._last(found, status) for found in runs[-1:])],
             "status": status,
+            "missing": [*map(msgspec.structs.asdict, (*lost_parts, *lost))],
             **kept[1],
             "limits": (status["live"] or {}).get("limits", []),
             "oldest": status["oldest"],
@@ -164,7 +172,12 @@ class Figures:
             RefusedToStart: there is no result yet, or filter or page make no sense.
             StorageError: a part or the ledger cannot be read.
         """
-        return steadily(self.folder, lambda view: Rows(view, asked, self.memory).page(page))
+
+        def look(view: TableView) -> dict[str, Any]:
+            found = Rows(view, asked, self.memory).page(page)
+            return {**found, "missing": [msgspec.structs.asdict(lost) for lost in view.missing]}
+
+        return steadily(self.folder, look)
 
     def count(self, asked: Filter = EVERY) -> int:
         """How many rows there are of those that are asked for.
@@ -218,7 +231,7 @@ class Figures:
             RefusedToStart: there is no result yet, or the filter makes no sense.
             StorageError: a part or the ledger cannot be read.
         """
-        return exported(Rows(table_view(self.folder), asked, self.memory), ending)
+        return exported(Rows(whole_view(self.folder), asked, self.memory), ending)
 
     def review(self, form: Form, asked: Filter = EVERY, label: str | None = None) -> Iterator[bytes]:
         """The rows that are asked for as a file for people who label, some at a time.
@@ -232,7 +245,7 @@ class Figures:
             RefusedToStart: there is no result yet, or no label, or the filter makes no sense.
             StorageError: a part or the ledger cannot be read.
         """
-        return to_review(Rows(table_view(self.folder), asked, self.memory), form, label)
+        return to_review(Rows(whole_view(self.folder), asked, self.memory), form, label)
 
     # -- tables over all rows -----------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.published import PublishedReader
 from batch.output.folder import OutputFolder
 from batch.report.folders import opened, unreadable
+from batch.report.missing import Missing, opening
 
 T = TypeVar("T")
 _TRIES: Final = 4
@@ -41,6 +42,8 @@ class TableView(msgspec.Struct, frozen=True):
     """The columns of the newest part, which has all of them."""
     tags: dict[str, dict[str, str]]
     """By run, the tags of its job."""
+    missing: tuple[Missing, ...] = ()
+    """Parts that cannot be read, and so are none of `parts`."""
 
 
 def require_there(folder: OutputFolder) -> None:
@@ -59,7 +62,7 @@ def table_view(folder: OutputFolder) -> TableView:
     Raises:
         OutputError: it is no output folder any more.
         RefusedToStart: it has no part yet.
-        StorageError: the ledger or the newest part cannot be read.
+        StorageError: the ledger or the newest part cannot be read, or no part can.
     """
     require_there(folder)
     with PublishedReader(folder.ledger) as reader, reader.snapshot():
@@ -67,11 +70,29 @@ def table_view(folder: OutputFolder) -> TableView:
         runs = [run.run for run in reader.runs()]
     if not parts:
         raise RefusedToStart(f"{folder.root}: has no results yet. Look again once a part is published.")
+    there, lost = opening(folder, [entry.path for entry in parts])
+    if not there:
+        raise StorageError(lost[0].reason)
+    parts = [entry for entry in parts if entry.path in set(there)]
     try:
         schema = pq.read_schema(parts[-1].path)
     except (OSError, pa.ArrowException) as exc:
         raise unreadable(parts[-1].path, exc) from exc
-    return TableView(folder, parts, schema, {run: _tags(folder, run) for run in runs})
+    return TableView(folder, parts, schema, {run: _tags(folder, run) for run in runs}, lost)
+
+
+def whole_view(folder: OutputFolder) -> TableView:
+    """Look the table of a folder up for a file that is taken along: nobody sees in it what it is without.
+
+    Raises:
+        OutputError: it is no output folder any more.
+        RefusedToStart: it has no part yet.
+        StorageError: the ledger or a part cannot be read.
+    """
+    view = table_view(folder)
+    if view.missing:
+        raise StorageError(view.missing[0].reason)
+    return view
 
 
 def steadily(folder: OutputFolder, look: Callable[[TableView], T]) -> T:

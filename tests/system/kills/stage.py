@@ -73,7 +73,9 @@ class Stage:
     publish_every_s: float = 0.1
     """Soon, so that parts are published early as well as whole."""
     deadline_s: float | None = None
+    workers: int = 1
     kills: int = 0
+    """Of the command and of its workers."""
     refusals: int = 0
     out: Path = field(init=False)
     key_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -134,6 +136,7 @@ class Stage:
             "PROMPTMILL_FAILPOINT": failpoint or "",
         }
         command = [sys.executable, "-m", "batch", "run", str(self.folder), "--progress", "none", *options]
+        command += ["--workers", str(self.workers)]
         return processes.start(command, env=environ)
 
     def run(self, failpoint: str | None = None, *options: str) -> int:
@@ -218,7 +221,12 @@ class Stage:
         for call_id, record in billed.items():
             state, tokens, _, _ = ours[call_id]
             assert state == "unknown" or tokens == record["total_tokens"], (call_id, state, tokens, record)
-        answered = sum(row[1] for row in ours.values() if row[0] == "answered")
+        answered = sum(row[1] for name, row in ours.items() if row[0] == "answered" and not name.endswith("-late"))
+        for name, row in ours.items():
+            if name.endswith("-late"):
+                first = name.removesuffix("-late")
+                assert ours[first][0] == "unknown", "an answer that came late stands beside one that did not"
+                assert row[1] == billed[first]["total_tokens"]
         unknown_billed = sum(
             record["total_tokens"] for call_id, record in billed.items() if ours[call_id][0] == "unknown"
         )
@@ -226,7 +234,7 @@ class Stage:
         unknown = [row for row in ours.values() if row[0] == "unknown"]
         assert len(unknown) <= self.kills * CONCURRENCY, "more calls at risk than slots"
         assert all(row[2] is None for row in unknown), "a task with a committed id was bought again"
-        open_ = {name for name, row in ours.items() if row[0] == "unknown"}
+        open_ = {name for name, row in ours.items() if row[0] == "unknown" and f"{name}-late" not in ours}
         bills.agree([self.out], theirs.values(), open_=open_, by_day=False)
         assert not list((self.out / "pending").iterdir()), "pending is empty after a finished run"
         return {
@@ -234,6 +242,7 @@ class Stage:
             "unknown": len(unknown),
             "calls": len(ours),
             "billed": len(billed),
+            "late": sum(name.endswith("-late") for name in ours),
             "unknown_billed": sum(ours[call_id][0] == "unknown" for call_id in billed),
         }
 

@@ -1,0 +1,180 @@
+"""`batch.report.missing`: a lost or broken file leaves the figures of all others, says so, and names a way out that works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batch.core.errors import EXIT_STORAGE
+from batch.report.missing import Missing, warning
+from tests.cli.conftest import Cli, cli
+from tests.support.shown import shown
+from tests.support.viewing import viewing
+
+__all__ = ["cli"]
+
+ROWS, PART = 203, 100
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shown(tmp_path_factory.mktemp("missing") / "out", rows=ROWS, part_rows=PART).root
+
+
+@pytest.fixture
+def out(whole: Path, tmp_path: Path) -> Path:
+    """A folder of three parts and three files of calls, for each test its own."""
+    copy = tmp_path / "out"
+    for path in whole.rglob("*"):
+        if path.is_file():
+            (copy / path.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
+            (copy / path.relative_to(whole)).write_bytes(path.read_bytes())
+    return copy
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def blank(path: Path) -> None:
+    """No word of it is left, but its footer: what a bad block of a disk does."""
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    path.write_bytes(data[:4] + b"\0" * (footer - 4) + data[footer:])
+
+
+DAMAGES = pytest.mark.parametrize("damage", [lose, tear, blank])
+
+
+@DAMAGES
+def test_status_tells_all_but_the_failures_of_a_part_that_is_lost(
+    damage: Callable[[Path], None], out: Path, cli: Cli
+) -> None:
+    """Ours: it refused to say anything."""
+    before = json.loads(cli("status", out, "--json").out)
+    damage(out / "results" / "part-00001.parquet")
+    said = cli("status", out, "--json")
+    told = json.loads(said.out)
+    assert said.code == EXIT_STORAGE
+    assert [lost["path"] for lost in told["missing"]] == ["results/part-00001.parquet"]
+    assert before["missing"] == []
+    for name in ("totals", "table_rows", "permanent", "run"):
+        assert told[name] == before[name]
+    failed = [sum(one["rows"] for one in found["standing"]) for found in (told, before)]
+    assert failed[0] == sum(n % 7 == 6 for n in range(ROWS) if not PART <= n < 2 * PART) < failed[1]
+    text = cli("status", out)
+    assert text.code == EXIT_STORAGE
+    assert "incomplete: the failures and flags told here are of what can be read" in text.out
+    assert "--retry all asks" not in text.out, "how many failed otherwise is not known"
+
+
+@pytest.mark.parametrize("damage", [lose, tear])
+def test_cost_sums_the_calls_that_can_be_read_and_says_that_it_is_not_all(
+    damage: Callable[[Path], None], out: Path, cli: Cli
+) -> None:
+    [calls] = out.glob("calls/*/part-00001.parquet")
+    damage(calls)
+    said = cli("cost", out, "--json")
+    told = json.loads(said.out)
+    assert said.code == EXIT_STORAGE
+    assert told["totals"][0]["calls"] == ROWS - PART
+    assert [lost["path"] for lost in told["missing"]] == [str(calls.relative_to(out))]
+    assert said.err.startswith("promptmill: incomplete: the figures are of what can be read. ")
+    assert cli("cost", out, "--csv").code == EXIT_STORAGE
+
+
+def test_a_lost_part_costs_no_figure_of_money_but_what_its_rows_say(out: Path, cli: Cli) -> None:
+    whole = json.loads(cli("cost", out, "--json").out)
+    lose(out / "results" / "part-00000.parquet")
+    said = cli("cost", out, "--by", "status", "--json")
+    told = json.loads(said.out)
+    assert said.code == EXIT_STORAGE
+    assert told["totals"][0]["cost"] == whole["totals"][0]["cost"]
+    assert told["calls_without_row"] == PART
+    assert {group["status"]: group["calls"] for group in told["groups"]}[None] == PART
+
+
+def test_a_bill_is_not_held_against_a_part_of_the_book(out: Path, tmp_path: Path, cli: Cli) -> None:
+    """Every call of the lost file would be a difference."""
+    [calls] = out.glob("calls/*/part-00000.parquet")
+    lose(calls)
+    bill = tmp_path / "bill.csv"
+    bill.write_text("date,model,cost,currency\n2026-11-21,glm-4,1,CNY\n")
+    said = cli("cost", out, "--reconcile", bill)
+    assert (said.code, said.out) == (EXIT_STORAGE, "")
+    assert str(calls) in said.err
+
+
+def test_a_row_is_shown_with_the_calls_that_can_be_read(out: Path, cli: Cli) -> None:
+    [calls] = out.glob("calls/*/part-00001.parquet")
+    lose(calls)
+    for row, made in (("r3", 1), (f"r{PART + 3}", 0)):
+        said = cli("show", out, row, "--json")
+        told = json.loads(said.out)
+        assert (said.code, len(told["calls"])) == (EXIT_STORAGE, made)
+        assert [lost["path"] for lost in told["missing"]] == [str(calls.relative_to(out))]
+        assert "incomplete: the calls are of what can be read" in said.err
+
+
+@pytest.mark.parametrize("which", ["results/part-00001.parquet", "calls/*/part-00001.parquet"])
+@pytest.mark.parametrize("command", ["status", "cost"])
+def test_the_way_out_that_is_named_makes_the_folder_whole_again(which: str, command: str, out: Path, cli: Cli) -> None:
+    """Ours: for a file of calls it named a folder that is none."""
+    [path] = out.glob(which)
+    lose(path)
+    said = cli("cost", out)
+    assert said.code == EXIT_STORAGE
+    found = re.search(r"promptmill (rebuild .+)$", said.err.strip())
+    assert found is not None
+    assert cli(*shlex.split(found[1])).code == 1, "it says what is lost"
+    assert cli(command, out).code == 0
+
+
+def test_of_many_files_the_first_few_are_named() -> None:
+    lost = [Missing(f"results/part-0000{n}.parquet", f"reason {n}") for n in range(5)]
+    assert warning([], "the figures") == ""
+    assert warning(lost[:1], "the figures") == "incomplete: the figures are of what can be read. reason 0"
+    assert warning(lost, "the figures") == (
+        "incomplete: the figures are of what can be read; 5 files cannot: results/part-00000.parquet, "
+        "results/part-00001.parquet, results/part-00002.parquet and 2 more. reason 0"
+    )
+
+
+@pytest.mark.parametrize("damage", [lose, tear])
+def test_the_pages_show_what_is_there_and_name_what_is_not(damage: Callable[[Path], None], out: Path) -> None:
+    """Ours: each of them was one error. What is taken along is whole, or refused."""
+    [calls] = out.glob("calls/*/part-00000.parquet")
+    part = out / "results" / "part-00001.parquet"
+    data = part.read_bytes()
+    with viewing(out) as view:
+        before = {page: view.get(f"api/0/{page}").json for page in ("overview", "rows")}
+        assert before["overview"]["missing"] == before["rows"]["missing"] == []
+        assert before["rows"]["total"] == ROWS
+        damage(part)
+        damage(calls)
+        lost = [str(path.relative_to(out)) for path in (part, calls)]
+        overview = view.get("api/0/overview").json
+        assert [one["path"] for one in overview["missing"]] == lost
+        assert [one["path"] for one in overview["status"]["missing"]] == lost[:1]
+        assert overview["status"]["totals"] == before["overview"]["status"]["totals"]
+        rows = view.get("api/0/rows").json
+        assert (rows["total"], [one["path"] for one in rows["missing"]]) == (ROWS - PART, lost[:1])
+        assert [one["path"] for one in view.get("api/0/money").json["missing"]] == [lost[1], lost[0]]
+        refused = view.get("api/0/rows.csv")
+        assert (refused.status, lost[0] in refused.json["error"]) == (503, True)
+        part.write_bytes(data)
+        assert view.get("api/0/rows").json["total"] == ROWS
+        assert len(view.get("api/0/rows.csv").body.splitlines()) > ROWS
+        for path in out.glob("results/*"):
+            path.unlink()
+        assert view.get("api/0/rows").status == 503
+        assert view.get("api/0/overview").status == 200

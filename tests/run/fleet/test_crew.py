@@ -1,0 +1,340 @@
+"""The workers of a run as the core sees them: who gets what, who is lost, and what becomes of their errands."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+
+from batch.core.clock import HandClock
+from batch.core.errors import WireError
+from batch.core.records import Incoming, Outgoing
+from batch.run.fleet import messages
+from batch.run.fleet.crew import LOOK_S, SILENT_S, STARTS, Crew, WorkerLost
+from batch.run.fleet.line import Line
+from batch.run.fleet.worker import VALID_S
+from batch.submit.results import ENDED, STOPPED
+from tests.support.hand import by_hand
+
+HELLO = messages.Hello(0, "glm", {}, "http://h/v4", 600.0, 300.0, 60.0, False)
+ASKED = Outgoing("/chat", (), b"{}")
+POLL = Outgoing("/result/1", ())
+OK = Incoming(200, {}, b"{}")
+
+
+class Peer:
+    """The other end of the line of one worker; it says what the test says."""
+
+    def __init__(self) -> None:
+        self.line, self._end = socket.socketpair()
+        self.epoch = 0
+        self.errands: list[messages.Errand] = []
+        self.cancelled: list[int] = []
+        self.told_to_leave = self.was_ended = False
+        self.near_is_gone = False
+        self._line = Line(self._heard, self._near_ended)
+
+    async def open(self) -> None:
+        await self._line.open(self._end)
+
+    def _heard(self, message: bytes) -> None:
+        told = messages.for_worker(message)
+        if isinstance(told, messages.Hello):
+            self.epoch = told.epoch
+        elif isinstance(told, messages.Take):
+            self.errands += told.errands
+        elif isinstance(told, messages.Cancel):
+            self.cancelled += told.tickets
+        else:
+            self.told_to_leave = True
+
+    def _near_ended(self) -> None:
+        self.near_is_gone = True
+
+    def say(self, message: messages.ToCore) -> None:
+        self._line.send(messages.encode(message))
+
+    def alive(self) -> None:
+        self.say(messages.Alive(self.epoch))
+
+    def answer(self, *errands: messages.Errand) -> None:
+        self.say(messages.Report(self.epoch, [messages.Done(errand.ticket, OK) for errand in errands], []))
+
+    def die(self) -> None:
+        self._line.abort()
+
+    # -- what the crew knows of a process -----------------------------------------------------------------------------
+
+    def how_it_ended(self) -> str:
+        return "was ended by SIGKILL"
+
+    def end(self) -> None:
+        self.was_ended = True
+        self._line.abort()
+
+
+class World:
+    """A crew whose workers are peers, all in one loop and one time."""
+
+    def __init__(self, clock: HandClock, size: int, *, begin: Callable[[], Peer] | None = None) -> None:
+        self.clock = clock
+        self.peers: list[Peer] = []
+        self.late: list[int] = []
+        self.results: dict[int, messages.Done | WireError] = {}
+        self.crew = Crew(
+            size, HELLO, clock=clock, late=lambda ticket, _: self.late.append(ticket), begin=begin or self._begin
+        )
+        self.group: TaskGroup
+
+    def _begin(self) -> Peer:
+        peer = Peer()
+        self.peers.append(peer)
+        self.group.start_soon(peer.open)
+        return peer
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a state; time that is moved by hand passes meanwhile."""
+        while not holds():
+            await self.clock.sleep(0.001)
+
+    async def ready(self, *peers: int) -> None:
+        """Have these workers come up, all of them by default."""
+        wanted = peers or range(len(self.crew.members))
+        await self.until(lambda: all(number < len(self.peers) and self.peers[number].epoch for number in wanted))
+        for number in wanted:
+            self.peers[number].alive()
+        await self.until(lambda: sum(member.ready for member in self.crew.members) >= len(wanted))
+
+    def ask(self, name: int, outgoing: Outgoing = ASKED) -> anyio.CancelScope:
+        """Have an errand carried; its result stands in `results` under this name."""
+        scope = anyio.CancelScope()
+
+        async def carry() -> None:
+            with scope:
+                try:
+                    self.results[name] = await self.crew.carry(outgoing, "http://h/v4")
+                except WireError as error:
+                    self.results[name] = error
+
+        self.group.start_soon(carry)
+        return scope
+
+    def failure(self, name: int) -> WireError:
+        result = self.results[name]
+        assert isinstance(result, WireError)
+        return result
+
+
+def with_crew(test: Callable[[World], Awaitable[None]], size: int = 2) -> World:
+    async def main(clock: HandClock) -> World:
+        world = World(clock, size)
+        async with anyio.create_task_group() as world.group:
+            async with anyio.create_task_group() as group:
+                group.start_soon(world.crew.run)
+                await world.until(lambda: len(world.peers) == size)
+                await test(world)
+                group.cancel_scope.cancel()
+            assert all(peer.was_ended or peer.near_is_gone for peer in world.peers), "a worker outlives its crew"
+        return world
+
+    return by_hand(main)
+
+
+def test_errands_go_to_whoever_has_the_least_to_do_and_come_back_to_who_asked() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        for name in range(5):
+            world.ask(name)
+        await world.until(lambda: sum(len(peer.errands) for peer in world.peers) == 5)
+        assert sorted(len(peer.errands) for peer in world.peers) == [2, 3]
+        for peer in world.peers:
+            peer.answer(*reversed(peer.errands))
+        await world.until(lambda: len(world.results) == 5)
+        assert all(isinstance(done, messages.Done) and done.incoming == OK for done in world.results.values())
+
+    with_crew(test)
+
+
+def test_an_errand_tells_when_it_departed_and_where_it_goes() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        at = world.clock.monotonic()
+        world.ask(1)
+        await world.until(lambda: bool(world.peers[0].errands))
+        (errand,) = world.peers[0].errands
+        assert errand.departed_at == pytest.approx(at)
+        assert (errand.base_url, errand.path, errand.body) == ("http://h/v4", "/chat", b"{}")
+
+    with_crew(test, size=1)
+
+
+def test_a_worker_that_dies_loses_its_errands_and_another_takes_its_place() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        world.ask(1)
+        world.ask(2)
+        await world.until(lambda: all(peer.errands for peer in world.peers))
+        first, second = world.peers
+        first.die()
+        await world.until(lambda: bool(world.results) and len(world.peers) == 3)
+        (name,) = world.results
+        lost = world.failure(name)
+        assert isinstance(lost, WorkerLost)
+        assert (lost.ticket, lost.sent, lost.code) == (first.errands[0].ticket, True, ENDED)
+        assert "SIGKILL" in str(lost)
+        await world.ready(2)
+        assert [member.epoch for member in world.crew.members] == [second.epoch, world.peers[2].epoch] == [2, 3]
+        second.answer(*second.errands)
+        await world.until(lambda: len(world.results) == 2)
+
+    with_crew(test)
+
+
+def test_a_silent_worker_is_over_and_what_it_reports_then_is_late() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        world.ask(1)
+        (peer,) = world.peers
+        await world.until(lambda: bool(peer.errands))
+        began = world.clock.monotonic()
+        await world.until(lambda: 1 in world.results)
+        assert SILENT_S <= world.clock.monotonic() - began <= SILENT_S + 2 * LOOK_S
+        await world.until(lambda: peer.told_to_leave and len(world.peers) == 2)
+        assert isinstance(world.failure(1), WorkerLost)
+        assert not peer.was_ended
+        peer.alive()  # it wakes: that makes it no worker again
+        peer.answer(*peer.errands)
+        peer.answer(*peer.errands)
+        await world.until(lambda: bool(world.late))
+        assert world.late == [peer.errands[0].ticket]
+        assert peer.epoch not in [member.epoch for member in world.crew.members]
+
+    with_crew(test, size=1)
+
+
+def test_a_worker_that_says_it_is_alive_is_left_alone_however_long_its_exchanges_take() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        world.ask(1)
+        (peer,) = world.peers
+        await world.until(lambda: bool(peer.errands))
+        for _ in range(20):
+            await world.clock.sleep(SILENT_S / 2)
+            peer.alive()
+            await anyio.lowlevel.checkpoint()
+        assert not world.results
+        peer.answer(*peer.errands)
+        await world.until(lambda: 1 in world.results)
+        assert len(world.peers) == 1
+
+    with_crew(test, size=1)
+
+
+def test_a_core_that_was_stopped_takes_nobody_for_silent() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        world.ask(1)
+        (peer,) = world.peers
+        await world.until(lambda: bool(peer.errands))
+        world.clock.advance(3_600.0)  # the machine slept
+        await world.clock.sleep(SILENT_S - 2 * LOOK_S)
+        assert not world.results
+        peer.answer(*peer.errands)
+        await world.until(lambda: 1 in world.results)
+        assert len(world.peers) == 1
+
+    with_crew(test, size=1)
+
+
+def test_what_a_worker_came_to_too_late_was_not_sent_and_says_nothing_of_the_provider() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        world.ask(1)
+        (peer,) = world.peers
+        await world.until(lambda: bool(peer.errands))
+        peer.say(messages.Report(peer.epoch, [], [peer.errands[0].ticket]))
+        await world.until(lambda: 1 in world.results)
+        assert (world.failure(1).sent, world.failure(1).code) == (False, STOPPED)
+
+    with_crew(test, size=1)
+
+
+def test_while_nobody_is_there_an_errand_waits_only_for_as_long_as_it_is_good() -> None:
+    async def test(world: World) -> None:
+        began = world.clock.monotonic()
+        world.ask(1)
+        await world.until(lambda: 1 in world.results)
+        assert world.clock.monotonic() - began == pytest.approx(VALID_S, abs=0.05)
+        assert (world.failure(1).sent, world.failure(1).code) == (False, STOPPED)
+        world.ask(2)
+        await world.ready()
+        await world.until(lambda: bool(world.peers[0].errands))
+        world.peers[0].answer(*world.peers[0].errands)
+        await world.until(lambda: 2 in world.results)
+
+    with_crew(test, size=1)
+
+
+def test_an_errand_nobody_waits_for_is_taken_back() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        scope = world.ask(1)
+        (peer,) = world.peers
+        await world.until(lambda: bool(peer.errands))
+        scope.cancel()
+        await world.until(lambda: bool(peer.cancelled))
+        assert peer.cancelled == [peer.errands[0].ticket]
+        peer.answer(*peer.errands)  # it was faster
+        await anyio.lowlevel.checkpoint()
+        assert (world.results, world.late) == ({}, [])
+
+    with_crew(test, size=1)
+
+
+def test_workers_that_end_as_fast_as_they_are_started_are_given_up() -> None:
+    async def test(world: World) -> None:
+        for number in range(STARTS):
+            await world.ready(number)
+            world.peers[number].die()
+        await world.until(lambda: world.crew.given_up)
+        await world.crew.ready()
+        assert len(world.peers) == STARTS
+
+    with_crew(test, size=1)
+
+
+def test_one_answer_makes_up_for_all_that_ended_before() -> None:
+    async def test(world: World) -> None:
+        for number in range(2 * STARTS):
+            await world.ready(number)
+            world.ask(number)
+            peer = world.peers[number]
+            await world.until(lambda peer=peer: bool(peer.errands))  # type: ignore[misc]  # a default binds it
+            if number == STARTS - 1:
+                peer.answer(*peer.errands)
+            await world.until(lambda number=number: number != STARTS - 1 or number in world.results)  # type: ignore[misc]  # likewise
+            peer.die()
+            await world.until(lambda number=number: world.crew.given_up or len(world.peers) > number + 1)  # type: ignore[misc]  # likewise
+            if world.crew.given_up:
+                break
+        assert len(world.peers) == STARTS + STARTS
+
+    with_crew(test, size=1)
+
+
+def test_where_no_process_can_be_started_the_core_is_told_at_once() -> None:
+    def begin() -> Peer:
+        raise OSError("no more processes")
+
+    async def main(clock: HandClock) -> None:
+        world = World(clock, 2, begin=begin)
+        async with anyio.create_task_group() as world.group:
+            world.group.start_soon(world.crew.run)
+            await world.crew.ready()
+            assert world.crew.given_up
+            world.group.cancel_scope.cancel()
+
+    by_hand(main)
