@@ -49,13 +49,14 @@ def test_a_bit_flipped_anywhere_in_a_ledger_is_told(tmp_path: Path) -> None:
 def test_a_damaged_page_that_is_met_later_names_the_way_out(tmp_path: Path) -> None:
     """FIELD 2. A ledger too large to look at all of it at each start says so when it comes to the page."""
     path = closed(tmp_path / "ledger.db", 2_000)
-    flip(path, path.stat().st_size // 2, 4)
+    with closing(connect(path)) as db:
+        offset = db.execute("SELECT max(pgoffset) FROM dbstat WHERE name = 'pending' AND pagetype = 'leaf'").get
+    flip(path, offset + 2_000, 4)
     with (
         pytest.raises(StorageError, match="is not as it was written.*promptmill rebuild"),
         LedgerReader(path) as reader,
     ):
         list(reader._rows("SELECT * FROM pending NOT INDEXED"))
-        list(reader._rows("SELECT * FROM pending INDEXED BY pending_part"))
 
 
 def test_a_ledger_without_sums_goes_on_without(tmp_path: Path) -> None:

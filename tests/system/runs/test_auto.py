@@ -277,7 +277,7 @@ def night(
 def test_a_night_by_cron_has_its_labels_in_the_morning(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """FIELD 8 and 10. At 22:00 all is handed over, at 02:00 a part comes back, at 06:00 the rest is bought at once."""
+    """At 22:00 all is handed over, at 02:00 a part comes back, at 06:00 the rest is bought at once."""
     mill = make(lines=20)
     mill.questions(60)
     told = partial(night, mill, monkeypatch, capsys)
