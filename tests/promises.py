@@ -50,6 +50,8 @@ PROMISES = (
         (
             "tests/system/kills/test_failpoints.py::test_a_run_in_batches_killed_at_a_failpoint_buys_nothing_twice",
             "tests/system/kills/test_failpoints.py::test_a_run_killed_while_its_rows_change_lane_buys_nothing_twice",
+            "tests/system/runs/test_lost_batches.py::test_batches_are_found_again_by_what_they_carry",
+            "tests/system/runs/test_lost_batches.py::test_a_run_that_takes_lines_and_is_killed_goes_on",
             "tests/system/kills/test_failpoints.py::test_a_run_killed_at_a_failpoint_continues_to_the_same_table",
             "tests/system/kills/test_random_kills.py::test_a_run_killed_again_and_again_loses_nothing_and_pays_nothing_twice",
             "tests/system/runs/test_stops.py::test_tasks_are_left_with_their_ids_and_collected_by_the_next_run",
@@ -64,7 +66,8 @@ PROMISES = (
         "scripts/chaos: 637 unknown calls over 40 kills at 16 slots (sync), 632 (stream), 44 (task), 0 tasks bought twice; "
         "scripts/damage, 40 folders: 0 answers bought again without a word, each usable again by the way out named; "
         "scripts/chaos, 30 kills of an agent per policy at every step of a tool: 0 files written twice but with rerun; "
-        "28 kills of lane bulk in two campaigns over 240 rows: 0 unknown calls, 360 of 360 calls billed once",
+        "scripts/chaos, 40 kills of lane bulk, alone and before sync, at 9 durable steps and at random: 0 unknown calls, "
+        "1,440 of 1,440 calls billed once; scripts/budget, 40 trials in batches, killed at a step: never above",
     ),
     Promise(
         3,
@@ -109,7 +112,8 @@ PROMISES = (
             "tests/system/real/test_llama_cpp.py::test_both_lanes_give_the_same_answers_and_book_the_tokens_that_the_server_counts",
             "tests/system/real/test_nginx.py::test_a_gateway_that_closes_after_five_requests_costs_no_call",
         ),
-        "gsm8k and banking77, sync on both dialects and task on GLM: equal to the simulator's books call by call",
+        "gsm8k and banking77, sync on both dialects and task on GLM: equal to the simulator's books call by call; "
+        "banking77 moved from sync to task, to batches of 500 (2 % failed lines, one expired) and back: 3,080 calls alike",
     ),
     Promise(
         6,
@@ -120,7 +124,8 @@ PROMISES = (
             "tests/system/runs/test_memory.py::test_peak_memory_stays_bounded_with_a_file_of_a_megabyte_in_every_prompt",
             "tests/system/runs/test_stalled_model.py::test_a_stalled_model_does_not_stop_the_other",
         ),
-        "200,000 rows: peak 170 MB, 169 MB over 50,000; 300 prompts of 1 MB: 194 MB",
+        "200,000 rows: peak 170 MB, 169 MB over 50,000; 300 prompts of 1 MB: 194 MB; 1,000,000 rows in batches of 50,000: "
+        "233 MB",
     ),
     Promise(
         7,

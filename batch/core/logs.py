@@ -31,6 +31,8 @@ EVENTS: Final = frozenset(
         "batch_collected",
         "batch_cancelled",
         "batch_taken_back",
+        "lost_batches_found",
+        "lost_batch_unknown",
         "due_set",
         "batch_not_cancelled",
         "model_parked",

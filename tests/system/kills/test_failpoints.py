@@ -83,7 +83,8 @@ def test_a_run_in_batches_killed_at_a_failpoint_buys_nothing_twice(
     stage.run(f"{name}:2")
     stage.finish()
     figures = stage.verify(answers)
-    assert figures["unknown"] == 0
+    told = f"SELECT * FROM read_parquet('{stage.out}/calls/*/*.parquet') WHERE state = 'unknown'"
+    assert figures["unknown"] == 0, stage.query(told)
     assert figures["billed"] == ROWS + ROWS // 2, "a sum takes two turns, any other row one"
 
 
