@@ -51,6 +51,7 @@ LINES: Final[dict[str, str]] = {
     "left": "What is known to remain: rows begun and not done, and whether there is input that was not looked at.",
     "left out": "Of run: rows that need work and that --only left out.",
     "limits": "Of check: the limits of the job, then those of single models.",
+    "missing": "Of status: files of the folder that are lost or cannot be read, so that figures are told without them.",
     "model": "Provider, model and lane that rows are asked with.",
     "models": "Provider, models and lane that rows are asked with: each row is asked of each model.",
     "now": "Of status: what the run at work is doing, how fast, and what it waits for.",

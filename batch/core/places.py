@@ -11,9 +11,7 @@ import os.path
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 SCHEMES: Final[dict[str, str]] = {"s3": "S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
 """What can be read and written, and whose it is."""
@@ -31,7 +29,7 @@ _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+-]+):(/+)(.*)", re.DOTALL)
 """A scheme has two characters or more, and a slash behind it: `C:/x` and `a:b` are files."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(NamedTuple):
     """A bucket of an object store, and a key or the beginning of keys in it."""
 
     scheme: str

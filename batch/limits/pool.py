@@ -10,7 +10,7 @@ had left over comes back by itself, because a slice is good for `AHEAD_S` at mos
   60 s that is 0.99·N/60·60.5 + 1 at most, which is N when rounded down.
 - **Tokens.** As in `tokens`: a line over the last minute and a pace; a slice counts until it is corrected.
 - **Slots.** Each member is given what it wants as far as that is no more than an even part, and what one leaves is
-  divided among the others. Where there are fewer slots than members, they go round every `TURN_S`.
+  divided among the others. Where there are fewer slots than members, they go round every `TURN_S`. One alone has all.
 
 Of several limits the smallest holds. Who has had less goes first where two want the same. Pure arithmetic
 over times handed in, in monotonic seconds, which all processes of one machine have in common.
@@ -255,11 +255,17 @@ class Pool(msgspec.Struct):
     # -- slots --------------------------------------------------------------------------------------------------------
 
     def share_slots(self, name: str, now: float) -> int | None:
-        """How many calls a member may have in flight now; None without a limit. What it has stays with it."""
+        """How many calls a member may have in flight now; None without a limit. What it has stays with it.
+
+        One that is alone has them all, whatever it wants now: it visits often enough to make room for another.
+        """
         slots, mine = self.slots, self.members[name]
         if slots is None:
             mine.held = mine.in_flight
             return None
+        if len(self.members) == 1:
+            mine.held = max(mine.in_flight, slots)
+            return slots
         quiet = {other for other, one in self.members.items() if other != name and now - one.seen > SILENT_S}
         wants = {
             other: one.in_flight if other in quiet else max(one.in_flight, one.wants)

@@ -90,8 +90,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             "oldest": [msgspec.structs.asdict(row) for row in self.oldest],
             "projected_cost": {currency: f"{cost:f}" for currency, cost in self.projected.items()},
             "budget": self.budget,
-            "limits": [msgspec.structs.asdict(limit) for limit in self.limits],
             "shared_with": self.shared_with,
+            "limits": [msgspec.structs.asdict(limit) for limit in self.limits],
             "totals": self.totals.public(),
         }
 

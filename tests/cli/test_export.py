@@ -23,7 +23,7 @@ def test_export_says_what_it_wrote_and_what_it_changed(tmp_path: Path, cli: Cli)
     ]
     said = cli("export", out, tmp_path / "a.xlsx", "--columns", "text", "--columns", "row_id")
     assert said.out.splitlines()[1].startswith("1 cell had more than 32,767 characters")
-    assert cli("export", out, tmp_path / "a.jsonl", "--failed").out == f"{tmp_path / 'a.jsonl'}: 0 rows, 36 columns\n"
+    assert cli("export", out, tmp_path / "a.jsonl", "--failed").out == f"{tmp_path / 'a.jsonl'}: 0 rows, 37 columns\n"
 
 
 def test_export_ends_as_other_commands_do(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

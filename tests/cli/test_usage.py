@@ -63,7 +63,7 @@ def test_the_help_of_a_command_says_what_each_of_its_flags_is_for(command: str, 
 def test_no_flag_of_a_later_step_is_there(cli: Cli) -> None:
     """Absent until it works: a flag that does nothing would be believed."""
     said = cli("run", "--help")
-    for flag in ("--shard", "--workers"):
+    for flag in ("--shard",):
         assert flag not in said.out
         assert cli("run", ".", flag, "x").code == 2
 

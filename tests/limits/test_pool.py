@@ -72,6 +72,12 @@ def test_slots_in_flight_of_a_silent_member_stay_taken() -> None:
     assert shared.share_slots("a", 100.0) == 6
 
 
+def test_a_member_that_is_alone_has_all_slots_before_it_wants_them() -> None:
+    """A run that begins asks for several calls in one moment, long before its next visit."""
+    shared = pool(a=Member(seen=100.0, wants=1, concurrency=10))
+    assert shared.share_slots("a", 100.0) == 10
+
+
 def test_without_a_declared_limit_nothing_is_held_back() -> None:
     shared = pool(a=hungry())
     taken = shared.take_requests("a", 50, 0, 100.0)

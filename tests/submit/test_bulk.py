@@ -72,7 +72,7 @@ def context_of(stub: Stub, **more: Any) -> Any:
     dialect, _ = registry.dialect("glm", base_url=stub.url, key="id123456.secret456789")
     nothing: Any = None
     target = Target(dialect, WAVE.base_url, nothing, nothing)
-    return SimpleNamespace(dialect=dialect, target=target, targets={None: target}, **more)
+    return SimpleNamespace(dialect=dialect, target=target, targets={None: target}, clock=Clock(), wire_log=None, **more)
 
 
 @pytest.mark.parametrize("size", [10, 60_000, 3_000_000])
@@ -81,7 +81,7 @@ async def test_answers_for_which_the_disk_has_no_room_are_no_whole_file(stub: St
     stub.answers = [reply(b"x" * size)]
     (tmp_path / "output.jsonl").symlink_to("/dev/full")
     wire = Client(stub.url, call_timeout_s=20)
-    context = context_of(stub, clock=Clock(), policy=SimpleNamespace(call_timeout_s=20.0), client_for=lambda _: wire)
+    context = context_of(stub, policy=SimpleNamespace(call_timeout_s=20.0), client_for=lambda _: wire)
     with pytest.raises(StorageError, match="No space left"):
         await BatchExchange(context).download(WAVE, "file-1", tmp_path / "output.jsonl")
     await wire.aclose()
