@@ -55,7 +55,8 @@ def lines(
     """
     yield _title(report)
     if report.first_us is None:
-        yield "No call of these was found, so nothing was spent."
+        lost = any(folder.missing for folder in report.folders)
+        yield "No call of these was found" + (" in what can be read." if lost else ", so nothing was spent.")
         return
     yield from _table(report, as_model)
     yield ""
@@ -270,9 +271,10 @@ def _converted(report: CostReport, exchange: Exchange) -> str:
 
 
 def _rows(report: CostReport) -> str:
-    return f"{count(report.astray, 'answered call')} of rows that are in no table: under way, or pruned" * bool(
-        report.astray
-    )
+    if not report.astray:
+        return ""
+    lost = ", or in a file that cannot be read" if any(folder.missing for folder in report.folders) else ""
+    return f"{count(report.astray, 'answered call')} of rows that are in no table: under way, or pruned{lost}"
 
 
 def _waiting(report: CostReport) -> str:

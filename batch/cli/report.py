@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from batch.cli import jobs
-from batch.cli.text import count, say
-from batch.core.errors import EXIT_OK
+from batch.cli.text import count, incomplete, say
 from batch.core.plain import clean
 
 if TYPE_CHECKING:
@@ -41,8 +40,9 @@ def report(
     arrowmemory.use_system()
     from batch.report.html import write_report
 
-    say(_lines(write_report(out, output, with_text=with_text), with_text=with_text))
-    return EXIT_OK
+    done = write_report(out, output, with_text=with_text)
+    say(_lines(done, with_text=with_text))
+    return incomplete(done.missing, "the figures")
 
 
 def _lines(done: Written, *, with_text: bool) -> Iterator[str]:

@@ -145,7 +145,12 @@ class Objects:
             StorageError: there is no such object, or the store cannot be reached.
         """
         obstore = storeclient.loaded(self.place)
-        found = self._tried("read", name, lambda: obstore.get(self._store(), self._key(name)))
+        found = self._tried("read", name, lambda: obstore.get(self._store(), self._key(name)), absent=None)
+        if found is None:
+            raise StorageError(
+                f"{self.place.text}/{name}: was removed from the store while it was about to be read. Is another "
+                "machine at work on this output? Run the same command again when nobody else is."
+            )
         with storeclient.told(self.place, "read", name):
             for piece in found.stream(min_chunk_size=_PIECE):
                 yield bytes(piece)
@@ -221,12 +226,16 @@ class Objects:
 
         if isinstance(data, Path) and data.stat().st_size > _LARGEST:
             raise StorageError(f"{data}: is larger than 5 GiB, which is all that a request takes: lower rows_per_part.")
-        return self._tried("written", name, put)
+        done = self._tried("written", name, put, **({"absent": None} if isinstance(mode, dict) else {}))
+        if done is None:
+            raise Taken  # what was to be replaced is gone
+        return done
 
     def _tried(self, verb: str, name: str, action: Callable[[], _T], **absent: Any) -> _T:
         """What an action gives; a store that does not answer is asked again a few times.
 
-        After it gave up once, one try is all that is left: what follows only tells how the run ended.
+        After it gave up once, one try is all that is left: what follows only tells how the run ended. A "not found"
+        is what the caller says it is; to a request that needs no object there it means that no store is there.
         """
         for wait_s in (*(() if self._gave_up else WAITS_S), None):
             try:
@@ -237,7 +246,7 @@ class Objects:
             except FileNotFoundError:
                 if "absent" in absent:
                     return absent["absent"]  # type: ignore[no-any-return]  # what the caller said it is
-                raise Taken from None
+                raise storeclient.nowhere(self.place, os.environ) from None
             except (Taken, StoreRefused):
                 raise
             except StorageError as exc:

@@ -99,6 +99,19 @@ def connected(place: Place, environ: Mapping[str, str]) -> Any:
     return store.AzureStore(place.bucket, **own, **how)
 
 
+def nowhere(place: Place, environ: Mapping[str, str]) -> StoreRefused:
+    """What is said when even a new object, or a list, is "not found".
+
+    Args:
+        place: in the bucket.
+        environ: usually `os.environ`.
+    """
+    named = next((name for name in places.ENDPOINTS[place.scheme] if environ.get(name)), None)
+    where = "" if named is None else f", or what answers at the address in {named} is no object store"
+    look = "Look at the name" if named is None else f"Look at the name and at {named}"
+    return StoreRefused(f"{place.text}: 404 Not Found: there is no bucket {place.bucket!r}{where}. {look}.")
+
+
 def reason(exc: BaseException) -> str:
     """Why a request failed, in a few words: no address and no header of it."""
     text = str(exc)

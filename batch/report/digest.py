@@ -46,6 +46,8 @@ _SHOWN: Final = (
 )
 """What a report tells of a group of money."""
 _PICTURE: Final = "data:image/"
+_WHOLE: Final = ("series", "missing")
+"""What the overview keeps as it is: points, made fewer elsewhere, and files with the way out at the end of each."""
 _ASKED: Final = ("parameters", "images", "tools", "input")
 """What the settings keep of the request; the rest of it is what the prompts say."""
 
@@ -64,6 +66,7 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
     figures = Figures(out)
     left_out: list[str] = []
     overview = _overview(figures.overview(), with_text=with_text)
+    overview["missing"] = overview["missing"][:MOST_ITEMS]
     job = overview["status"]["job"]
     rows = _rows(figures, overview) if with_text else []  # looked up by ids that are not cut yet
     if overview["status"].get("live"):
@@ -71,9 +74,9 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
             "The run is at work: its sections are of moments some seconds apart, so sums may differ a little."
         )
     found = {
-        "overview": {name: value if name == "series" else _bounded(value) for name, value in overview.items()},
+        "overview": {name: value if name in _WHOLE else _bounded(value) for name, value in overview.items()},
         "money": _bounded(figures.money()),
-        "money_by": [_cut_groups(figures.money(by=(name,))) for name in _groupings(job)],
+        "money_by": _money_by(figures, job),
         "labels": _labels(figures, job, left_out, with_text=with_text),
         "compare": _compare(figures, with_text=with_text),
         "rows": rows,
@@ -143,10 +146,13 @@ def _tool_name(tool: Any) -> str:
         return "?"
 
 
-def _groupings(job: dict[str, Any]) -> list[str]:
-    """By what the money is shown."""
-    tags = list(job.get("tags") or {})[:MOST_TAGS]
-    return ["day", "model", "lane", *(f"tag:{name}" for name in tags)]
+def _money_by(figures: Figures, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The money by day, model, lane, and each tag that a call has; there may be no call, or none that can be read."""
+    found = [_cut_groups(figures.money(by=(name,))) for name in ("day", "model", "lane")]
+    for name in list(job.get("tags") or {})[:MOST_TAGS]:
+        with suppress(RefusedToStart):
+            found.append(_cut_groups(figures.money(by=(f"tag:{name}",))))
+    return found
 
 
 def _cut_groups(money: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from batch.report import bundle
 from batch.report.digest import coarser, digest
 from batch.report.export import target_of
 from batch.report.folders import opened
+from batch.report.missing import Missing
 
 ENDINGS: Final = (".html", ".htm")
 MOST_BYTES: Final = 300_000
@@ -35,6 +36,8 @@ class Written(msgspec.Struct, frozen=True):
     """Bytes of it."""
     rows: int
     """Rows that it has with their text."""
+    missing: tuple[Missing, ...] = ()
+    """Files of the output that cannot be read: its figures are without them."""
 
 
 def write_report(out: Path, target: Path | None = None, *, with_text: bool = False) -> Written:
@@ -63,7 +66,8 @@ def write_report(out: Path, target: Path | None = None, *, with_text: bool = Fal
     told["version"] = VERSION
     content = _fitting(told, limited=not with_text)
     _write(path, content)
-    return Written(path, len(content), len(told["figures"]["rows"]))
+    missing = tuple(Missing(**file) for file in told["figures"]["overview"]["missing"])
+    return Written(path, len(content), len(told["figures"]["rows"]), missing)
 
 
 def _fitting(told: dict[str, Any], *, limited: bool) -> bytes:

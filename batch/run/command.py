@@ -225,6 +225,8 @@ class RunCommand:
         self._state: Any = "nothing_to_do"
         self._fault: BatchError | None = None
         self._last: Progress | None = None
+        self._unpublished: Totals | None = None
+        """The sums of a run whose last answers are in the ledger, and could not be published: its own lack them."""
 
     async def inspect(self) -> None:
         """Look at the folder before a run is opened in it, and put right what a killed process left half done.
@@ -296,6 +298,8 @@ class RunCommand:
         finally:
             self._current = None
         last = self._last = this.snapshot(self._state)
+        if isinstance(self._fault, StorageError):
+            self._unpublished = this.totals
         self._metrics.show(last, write=False)
         self._on_progress(last)
         end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
@@ -319,7 +323,7 @@ class RunCommand:
                 state=self._state,
                 folder=self._ready.folder.place,
                 run=last.run if last else None,
-                totals=last.totals if last else Totals(),
+                totals=self._unpublished or (last.totals if last else Totals()),
                 planned=last.planned if last else Planned(),
                 elapsed_s=elapsed_s,
                 standing=reader.standing_failures(),

@@ -244,6 +244,24 @@ def test_a_time_without_calls_cost_nothing(tmp_path: Path, cli: Cli) -> None:
     assert len(cli("cost", out, "--since", "2030", "--csv").out.splitlines()) == 1
 
 
+def test_calls_that_cannot_be_read_are_not_said_to_have_cost_nothing(tmp_path: Path, cli: Cli) -> None:
+    out = small(tmp_path / "out")
+    for lost in (out / "calls").rglob("part-*.parquet"):
+        lost.unlink()
+    said = cli("cost", out)
+    assert (said.code, said.out) == (5, f"{out}: 0 calls\nNo call of these was found in what can be read.\n")
+    assert "incomplete: the figures are of what can be read" in said.err
+
+
+def test_an_answer_whose_row_cannot_be_read_is_not_said_to_be_pruned(tmp_path: Path, cli: Cli) -> None:
+    out = small(tmp_path / "out")
+    for lost in (out / "results").glob("part-*.parquet"):
+        lost.unlink()
+    said = cli("cost", out)
+    assert said.code == 5
+    assert "under way, or pruned, or in a file that cannot be read" in " ".join(said.out.split())
+
+
 # -- real runs --------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,19 @@ def test_report_with_text_warns_who_may_read_it(tmp_path: Path, cli: Cli) -> Non
     assert said.out.splitlines()[1:] == ["It has the text of 16 rows: mind who may read it."]
 
 
+def test_a_report_without_some_calls_says_so_on_the_page_and_at_the_end(tmp_path: Path, cli: Cli) -> None:
+    """The way out is told whole, however long the path is."""
+    out = shown(tmp_path / ("o" * 100)).root
+    lost = next((out / "calls").rglob("part-*.parquet"))
+    lost.unlink()
+    said = cli("report", out, "-o", tmp_path / "a.html")
+    assert said.code == 5
+    assert f"incomplete: the figures are of what can be read. {lost}: cannot be read" in said.err
+    way_out = f"promptmill rebuild {out}"
+    assert way_out in said.err
+    assert way_out in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

@@ -141,6 +141,38 @@ def test_a_bucket_that_is_not_there_is_told(way: Halfway, monkeypatch: pytest.Mo
         RunLock(OutputFolder(Path("s3://nowhere/out"))).take()
 
 
+def test_a_server_that_is_no_store_is_not_taken_for_another_run(
+    way: Halfway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who waits for that other run would wait for ever."""
+    monkeypatch.setenv("PROMPTMILL_STATE", str(tmp_path))
+    way.no_store = True
+    with pytest.raises(OutputError, match="what answers at the address in AWS_ENDPOINT_URL is no object store"):
+        RunLock(OutputFolder(Path(f"s3://{BUCKET}/out"))).take()
+
+
+def test_a_server_that_is_no_store_is_not_taken_for_another_writer(store: InStore, way: Halfway) -> None:
+    way.no_store = True
+    told = f"404 Not Found: there is no bucket '{BUCKET}'"
+    with pytest.raises(StorageError, match=told):
+        store.put(part(store), None)
+    with pytest.raises(StorageError, match=told):
+        store.send(part(store))
+
+
+def test_an_object_that_was_removed_before_it_is_fetched_is_told(store: InStore) -> None:
+    with pytest.raises(StorageError, match=r"results/part-00007.parquet: was removed from the store"):
+        store.fetch(store.folder / "results" / "part-00007.parquet")
+    assert not [path for path in (store.folder / "results").iterdir() if path.is_file()]
+
+
+def test_a_part_that_is_gone_from_the_store_is_not_written_anew(store: InStore, seaweed: Seaweed) -> None:
+    tag = store.put(part(store), None)
+    store.remove(part(store))
+    with pytest.raises(StorageError, match="was written by somebody else"):
+        store.put(part(store, b"two"), tag)
+
+
 def test_without_the_extra_the_command_that_installs_it_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ class Halfway:
     Attributes:
         lose: how many answers to writes are still lost, after the server has done what was asked.
         refuse: how many requests are still answered with 503, unseen by the server.
+        no_store: whether every request is answered with 404, as by a web server that is no object store.
         without_conditions: whether a write is said to be taken although its condition did not hold.
     """
 
@@ -25,6 +26,7 @@ class Halfway:
         self.url = ""
         self.lose = 0
         self.refuse = 0
+        self.no_store = False
         self.without_conditions = False
         self.passed: list[str] = []
 
@@ -44,6 +46,9 @@ def halfway(url: str) -> Iterator[Halfway]:
             if way.refuse:
                 way.refuse -= 1
                 self._answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
+                return
+            if way.no_store:
+                self._answer(404, b"<html>not here</html>", {})
                 return
             headers = dict(self.headers.items())
             there = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)

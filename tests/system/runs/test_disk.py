@@ -18,6 +18,7 @@ import apsw
 import pytest
 
 from batch.ledger.index import IndexReader
+from batch.report.status import status_of
 from batch.run.intake import Intake
 from tests.system.faults.stage import command
 from tests.system.runs.conftest import Make, Mill
@@ -177,6 +178,26 @@ def test_a_folder_that_may_not_be_written_is_told_by_name(make: Make, tmp_path: 
     code, said = mill.command()
     assert code == 2, said
     assert f"{tmp_path / 'file'} is a file" in said
+
+
+def test_answers_that_could_not_be_published_are_in_the_sums_of_the_run_that_bought_them(make: Make) -> None:
+    """What a run says at its end is what `status` says of it: all that was bought, and not what is published alone."""
+    mill = make()
+    mill.output = {"rows_per_part": 3}
+    mill.questions(3)
+    assert mill.run().exit_code == 0
+    in_the_way = mill.out / "results" / "part-00001.parquet" / "x"
+    in_the_way.mkdir(parents=True)
+    mill.questions(10)
+    report = mill.run()
+    assert (report.state, report.exit_code) == ("storage", 5)
+    bought = status_of(mill.out).totals
+    assert 3 <= report.totals.rows_ok == bought.rows_ok
+    assert (report.totals.answered, report.totals.cost) == (bought.answered, bought.cost)
+    in_the_way.rmdir()
+    in_the_way.parent.rmdir()
+    assert mill.run().exit_code == 0
+    mill.check_table(10)
 
 
 def test_what_is_published_before_the_next_range_is_planned_takes_no_rows_along(
