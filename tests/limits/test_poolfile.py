@@ -89,6 +89,10 @@ def test_a_lock_that_was_taken_away_is_no_lock_any_more(tmp_path: Path) -> None:
     path.unlink()
     with other.locked(), one.locked() as mine:
         assert not mine
+    with one.locked() as mine:
+        assert mine
+    assert one.taken_away, "what stood in the other files may be lost with it"
+    assert not other.taken_away, "it had nothing there yet"
 
 
 def test_pools_that_nobody_has_visited_for_long_are_taken_away(tmp_path: Path) -> None:

@@ -318,18 +318,48 @@ def test_a_damaged_file_is_made_anew_and_its_minute_taken_for_used(tmp_path: Pat
     assert other.others == 1
 
 
-def test_a_folder_that_becomes_read_only_leaves_a_job_with_its_own_limits(
+def taken_away(folder: Path) -> None:
+    for path in folder.glob("*"):
+        path.unlink()
+    folder.rmdir()
+
+
+def test_a_folder_that_cannot_be_had_any_more_leaves_a_job_with_its_own_limits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = HandClock()
-    one, _ = two(tmp_path, clock, rpm=60.0)
-    for path in tmp_path.glob("*"):
-        path.unlink()
-    tmp_path.rmdir()
+    one, _ = two(tmp_path / "limits", clock, rpm=60.0)
+    taken_away(tmp_path / "limits")
+    (tmp_path / "limits").write_text("a file where the folder was")
     clock.advance(0.6)
     one.keep()
     one.keep()
     assert one.alone is not None
     assert one.wait(None, clock.monotonic()) == 0
-    assert sum("limits_not_shared" in text for text in caplog.messages) == 1
+    (told,) = [text for text in caplog.messages if "limits_not_shared" in text]
+    assert str(tmp_path / "limits") in told, "where to look"
     one.leave()
+
+
+@pytest.mark.parametrize("first", ["one that was there", "one that comes new"])
+def test_a_folder_that_is_taken_away_is_made_anew_and_its_minute_taken_for_used(tmp_path: Path, first: str) -> None:
+    """Somebody clears the state folder under jobs at work: none of them may begin its limits anew, nor go on alone."""
+    clock, folder = HandClock(), tmp_path / "limits"
+    jobs = list(two(folder, clock, rpm=60.0, tpm=6_000.0))
+    taken_away(folder)
+    clock.advance(0.6)
+    if first == "one that comes new":
+        jobs.append(attach(folder, limiter_of(Job(rpm=60.0, tpm=6_000.0), clock), "c"))
+    for _ in range(2):
+        for job in jobs:
+            job.keep()
+        clock.advance(0.6)
+    now = clock.monotonic()
+    assert [job.alone for job in jobs] == [None] * len(jobs)
+    assert [job.others for job in jobs] == [len(jobs) - 1] * len(jobs)
+    assert jobs[0].wait(10.0, now) > 0
+    clock.advance(61.0)
+    assert jobs[0].wait(10.0, clock.monotonic()) == 0
+    for job in jobs:
+        job.leave()
+    assert not list(folder.glob("*.member"))
