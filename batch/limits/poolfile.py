@@ -124,16 +124,39 @@ class PoolFile:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return None
+                if self._is_lock():
+                    return None
             # One that was taken away, as old or by a person, is no lock any more: others make a new one.
-            with suppress(FileNotFoundError):
-                if self._lock_path.stat().st_ino == os.fstat(self._lock).st_ino:
-                    return self._lock
+            if self._is_lock():
+                return self._lock
             os.close(self._lock)
             self._lock = None
-            self._make()
-            self.taken_away = True
+            if not self._member_path(self.member).exists():
+                self._make()
+                self.taken_away = True
         return None
+
+    def take_over(self) -> None:
+        """Make the lock void that another process holds, stopped with it in its hands; what it writes later is dropped.
+
+        Raises:
+            OSError: the folder cannot be changed.
+        """
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of several that wait, one makes the new lock
+            if self._is_lock():
+                self._lock_path.unlink()
+        except BlockingIOError:
+            pass  # somebody else is at it
+        finally:
+            os.close(folder)
+
+    def _is_lock(self) -> bool:
+        """Whether the lock file is the one that this member has open, and no newer one."""
+        with suppress(FileNotFoundError):
+            return self._lock is not None and self._lock_path.stat().st_ino == os.fstat(self._lock).st_ino
+        return False
 
     def read(self) -> bytes | None:
         """What is in the file; None when there is none.
@@ -147,7 +170,7 @@ class PoolFile:
             return None
 
     def write(self, data: bytes) -> None:
-        """Replace the file; call it while holding the lock.
+        """Replace the file; call it while holding the lock. Nothing happens when that was made void meanwhile.
 
         Raises:
             OSError: the disk refused; the old file is still there.
@@ -159,7 +182,8 @@ class PoolFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
-        hidden.replace(self._path)
+        if self._is_lock():
+            hidden.replace(self._path)
 
     def is_alive(self, member: str) -> bool:
         """Whether the process of a member is there; what a dead one left is cleared away."""

@@ -316,11 +316,11 @@ class SharedLimits:
         self._cap_number, self._cap_told = pool.cap_number, slots.limit
 
     def _busy(self, now: float) -> None:
-        if self._busy_since is None:
-            self._busy_since = now
+        self._busy_since = now if self._busy_since is None else self._busy_since
         self._requests_at = self._tokens_at = now + AGAIN_S
         if now - self._busy_since > LOCKED_S:
-            self.go_alone(f"another process has had its file for {LOCKED_S:g} s")
+            self._busy_since = None
+            self._file.take_over()
 
     def go_alone(self, why: str) -> None:
         """Go on with the limits of this job alone, and say so once."""

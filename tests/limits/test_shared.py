@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -363,3 +364,32 @@ def test_a_folder_that_is_taken_away_is_made_anew_and_its_minute_taken_for_used(
     for job in jobs:
         job.leave()
     assert not list(folder.glob("*.member"))
+
+
+@pytest.mark.parametrize("wakes", [False, True])
+def test_a_process_that_is_stopped_with_the_file_in_its_hands_leaves_the_limit_to_the_others(
+    tmp_path: Path, wakes: bool
+) -> None:
+    """They take the file over together, and none of them goes on with the whole limit for itself."""
+    clock = HandClock()
+    one, other = two(tmp_path, clock, rpm=600.0)
+    (lock,) = tmp_path.glob("*.lock")
+    with lock.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for _ in range(12):
+            clock.advance(0.6)
+            one.keep()
+            other.keep()
+        if wakes:
+            fcntl.flock(held, fcntl.LOCK_UN)
+        assert [one.alone, other.alone] == [None, None]
+        assert [one.others, other.others] == [1, 1]
+        clock.advance(2.0)
+        now = clock.monotonic()
+        granted = 0
+        for _ in range(20):
+            for job in (one, other):
+                if job.wait(None, now) == 0:
+                    job.take(None, now)
+                    granted += 1
+        assert 1 <= granted <= 2, "a rest gives a few at once, all together"
