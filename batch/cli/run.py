@@ -250,18 +250,24 @@ def _find_simulator(job: Job, options: RunOptions) -> None:
         return
     from batch.providers.registry import PROVIDERS
 
-    url = urlsplit(job.model.base_url or PROVIDERS["simulator"].base_url or "")
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        socket.create_connection((url.hostname or "", port), timeout=_PROBE_S).close()
-    except ConnectionRefusedError:
-        if _has_work(job, options):
-            raise RefusedToStart(
-                f"nobody listens at {url.scheme}://{url.netloc}, where this job expects the simulator. Start it in "
-                f"another terminal:\n  promptmill simulate --port {port}"
-            ) from None
-    except OSError:
-        return  # something else than "nobody is there": the run itself says it better
+    refused: list[tuple[str, int]] = []
+    for address in (*(one.base_url for one in job.model.endpoints),) or (job.model.base_url,):
+        url = urlsplit(address or PROVIDERS["simulator"].base_url or "")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            socket.create_connection((url.hostname or "", port), timeout=_PROBE_S).close()
+        except ConnectionRefusedError:
+            refused.append((f"{url.scheme}://{url.netloc}", port))
+        except OSError:
+            return  # something else than "nobody is there": the run itself says it better
+        else:
+            return  # of several addresses, the others are asked when they are there
+    if _has_work(job, options):
+        places, ports = " and ".join(place for place, _ in refused), [port for _, port in refused]
+        raise RefusedToStart(
+            f"nobody listens at {places}, where this job expects the simulator. Start it in another terminal:"
+            + "".join(f"\n  promptmill simulate --port {port}" for port in ports)
+        )
 
 
 def _has_work(job: Job, options: RunOptions) -> bool:

@@ -108,8 +108,10 @@ class Lease(msgspec.Struct, eq=False, gc=False):
 
     def may_depart(self) -> bool:
         """Whether the bytes of the call may leave at once, which they nearly always may; if not, await `depart`."""
-        limiter, model = self.limiter, self.model
+        limiter, model, place = self.limiter, self.model, self.place
         if model.rates.requests.per_minute is not None or limiter.rates.requests.per_minute is not None:
+            return False
+        if place is not None and place.rates.requests.per_minute is not None:
             return False
         return limiter.clock.monotonic() - self.granted_at <= GRANT_S
 

@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 
 from batch.limits.requests import EARLY_S, PACE, SLACK_S
-from batch.limits.tokens import BURST_S, CATCH_UP_S, MARGIN, WINDOW_S
+from batch.limits.tokens import BURST_S, CATCH_UP_S, LIMIT_S, MARGIN, WINDOW_S
 
 AHEAD_S: Final = 1.0
 """No moment further away than this is given, and no slice is good for longer."""
@@ -148,6 +148,12 @@ class Pool(msgspec.Struct):
         """Forget all members but these; what they were given stays counted."""
         kept = set(names)
         self.members = {name: one for name, one in self.members.items() if name in kept}
+
+    def use_up(self, now: float, since_s: float) -> None:
+        """Go on as if all of its limits had been used until `since_s` before `now`."""
+        if since_s < LIMIT_S:
+            self.next_at = max(self.next_at, now + AHEAD_S)
+            self.paced_until = max(self.paced_until, now + LIMIT_S - since_s)
 
     # -- requests -----------------------------------------------------------------------------------------------------
 

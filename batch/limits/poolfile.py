@@ -72,21 +72,35 @@ class PoolFile:
         member: a name that no other member has.
         now_us: wall time in microseconds, UTC.
 
+    Attributes:
+        taken_away: somebody removed the files while this member used them, and they were made anew; whoever knows what
+            that means for what stood in them sets it back.
+
     Raises:
         OSError: the folder or a file in it cannot be made or locked.
     """
 
     def __init__(self, folder: Path, parts: tuple[str, ...], member: str, *, now_us: int) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        data = "\0".join(parts).encode("utf-8", "surrogatepass")
-        self._name = blake2b(data, digest_size=16, key=_salt(folder)).hexdigest()
         self._folder = folder
+        self._parts = parts
         self.member = member
-        self._path = folder / f"{self._name}.json"
-        self._lock_path = folder / f"{self._name}.lock"
+        self.taken_away = False
         self._lock: int | None = None
+        self._alive: int | None = None
+        self._make()
         _tidy(folder, now_us / MICROSECONDS - OLD_S)
-        self._alive: int | None = os.open(self._member_path(member), os.O_RDWR | os.O_CREAT, _OURS_ALONE)
+
+    def _make(self) -> None:
+        """Make what is not there: the folder, the secret of its names, and the file that says this member is alive."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = "\0".join(self._parts).encode("utf-8", "surrogatepass")
+        self._name = blake2b(data, digest_size=16, key=_salt(self._folder)).hexdigest()
+        self._path = self._folder / f"{self._name}.json"
+        self._lock_path = self._folder / f"{self._name}.lock"
+        if self._alive is not None:
+            os.close(self._alive)
+            self._alive = None
+        self._alive = os.open(self._member_path(self.member), os.O_RDWR | os.O_CREAT, _OURS_ALONE)
         fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextmanager
@@ -110,14 +124,39 @@ class PoolFile:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return None
-            # One that was taken away as old is no lock any more: others make a new one.
-            with suppress(FileNotFoundError):
-                if self._lock_path.stat().st_ino == os.fstat(self._lock).st_ino:
-                    return self._lock
+                if self._is_lock():
+                    return None
+            # One that was taken away, as old or by a person, is no lock any more: others make a new one.
+            if self._is_lock():
+                return self._lock
             os.close(self._lock)
             self._lock = None
+            if not self._member_path(self.member).exists():
+                self._make()
+                self.taken_away = True
         return None
+
+    def take_over(self) -> None:
+        """Make the lock void that another process holds, stopped with it in its hands; what it writes later is dropped.
+
+        Raises:
+            OSError: the folder cannot be changed.
+        """
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of several that wait, one makes the new lock
+            if self._is_lock():
+                self._lock_path.unlink()
+        except BlockingIOError:
+            pass  # somebody else is at it
+        finally:
+            os.close(folder)
+
+    def _is_lock(self) -> bool:
+        """Whether the lock file is the one that this member has open, and no newer one."""
+        with suppress(FileNotFoundError):
+            return self._lock is not None and self._lock_path.stat().st_ino == os.fstat(self._lock).st_ino
+        return False
 
     def read(self) -> bytes | None:
         """What is in the file; None when there is none.
@@ -131,7 +170,7 @@ class PoolFile:
             return None
 
     def write(self, data: bytes) -> None:
-        """Replace the file; call it while holding the lock.
+        """Replace the file; call it while holding the lock. Nothing happens when that was made void meanwhile.
 
         Raises:
             OSError: the disk refused; the old file is still there.
@@ -143,7 +182,8 @@ class PoolFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
-        hidden.replace(self._path)
+        if self._is_lock():
+            hidden.replace(self._path)
 
     def is_alive(self, member: str) -> bool:
         """Whether the process of a member is there; what a dead one left is cleared away."""

@@ -73,11 +73,10 @@ class SharedLimits:
         self._job = job
         self._concurrency = concurrency
         self._boot = poolfile.boot_id() if boot is None else boot
-        self.others = 0
+        self.others = self.in_flight_elsewhere = 0
         self.alone: str | None = None
         self.requests: float | None = None
         self.tokens: float | None = None
-        self.in_flight_elsewhere = 0
         self._moments: deque[float] = deque()
         self._requests_at = self._tokens_at = 0.0
         """When it is worth looking for more, in monotonic seconds."""
@@ -86,14 +85,13 @@ class SharedLimits:
         self._left = 0.0
         """Tokens of the slice that are left, and until when it is good."""
         self._good_until = self._token_last = 0.0
-        self._number = 0
+        self._number, self._written = 0, False
         self._changes: dict[int, float] = {}
         self._last_at: dict[int, float] = {}
         self._visited_at = self._needed_at = float("-inf")
         self._busy_since: float | None = None
-        self._cap_number = 0
+        self._cap_number, self._paused_until = 0, 0.0
         self._cap_told: int | None = None
-        self._paused_until = 0.0
 
     # -- granting -----------------------------------------------------------------------------------------------------
 
@@ -215,7 +213,7 @@ class SharedLimits:
                 self._learn(pool, now)
                 self._write(pool, now)
         except OSError as exc:
-            self.go_alone(exc.strerror or str(exc))
+            self.go_alone(": ".join(str(part) for part in (exc.filename, exc.strerror or exc) if part))
 
     def _read(self, now: float) -> Pool | None:
         """The pool as it stands; None where its times are not of this machine, and others live by them."""
@@ -223,9 +221,12 @@ class SharedLimits:
         pool: Pool | None = None
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             pool = None if data is None else _decode(data)
+        lost, self._file.taken_away = self._file.taken_away, False
         if pool is None:
-            # Of a file that is damaged nothing is known, so its minute is taken for used.
-            return self._anew(now, 0.0 if data is not None else LIMIT_S)
+            # Of a file that is damaged, or was there before, nothing is known, so its minute is taken for used.
+            return self._anew(now, LIMIT_S if data is None and not (lost or self._written) else 0.0)
+        if lost:
+            pool.use_up(now, 0.0)  # who made it anew may not have known of the old one
         if pool.boot == self._boot and pool.seen <= now + 1.0:
             return pool
         if any(self._file.is_alive(name) for name in pool.members if name != self._file.member):
@@ -236,14 +237,13 @@ class SharedLimits:
     def _anew(self, now: float, since_s: float) -> Pool:
         """A new pool, `since_s` after the last use of the old one."""
         pool = Pool(self._boot, self._clock.now_us(), now)
-        if since_s < LIMIT_S:
-            pool.next_at = now + AHEAD_S
-            pool.paced_until = now + LIMIT_S - since_s
+        pool.use_up(now, since_s)
         return pool
 
     def _write(self, pool: Pool, now: float) -> None:
         pool.seen, pool.wall_us = now, self._clock.now_us()
         self._file.write(_encode(pool))
+        self._written = True
 
     def _stand(self, pool: Pool, now: float) -> None:
         """Write down how this process stands."""
@@ -316,11 +316,11 @@ class SharedLimits:
         self._cap_number, self._cap_told = pool.cap_number, slots.limit
 
     def _busy(self, now: float) -> None:
-        if self._busy_since is None:
-            self._busy_since = now
+        self._busy_since = now if self._busy_since is None else self._busy_since
         self._requests_at = self._tokens_at = now + AGAIN_S
         if now - self._busy_since > LOCKED_S:
-            self.go_alone(f"another process has had its file for {LOCKED_S:g} s")
+            self._busy_since = None
+            self._file.take_over()
 
     def go_alone(self, why: str) -> None:
         """Go on with the limits of this job alone, and say so once."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch.core.clock import Clock
-from batch.core.errors import RefusedToStart
 from batch.http.wirelog import WireLog
 from batch.job.options import RunOptions
 from batch.limits.limiter import Limiter
@@ -45,16 +44,9 @@ def context_of(
         limiter: when they may leave.
         clock: for every time in the books.
         ids: for new calls.
-
-    Raises:
-        RefusedToStart: workers were asked for, and the job has several addresses.
     """
     endpoint, policy, workers = checked.endpoint, _policy(checked), min(options.workers, checked.most_calls)
     log = _wire_log(checked, start, clock) if options.wire_log else None
-    if options.workers > 1 and checked.endpoints:
-        raise RefusedToStart(
-            "--workers: worker processes ask at one address, and model.endpoints has several: leave one of them out"
-        )
     if workers == 1:
         context = CallContext(
             policy,

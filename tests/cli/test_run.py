@@ -147,6 +147,29 @@ def test_a_simulator_that_is_not_there_is_named_with_the_command_that_starts_it(
     assert not alone.out.exists()
 
 
+def test_of_several_simulators_one_that_is_there_is_enough(alone: Shell, start: Start) -> None:
+    """Where it would be without a base_url, nobody is looked for; each that is missing is named when none is there."""
+    sim, row = start("").port, alone.rows(1)
+    ends = [{"base_url": f"http://127.0.0.1:{port}/api/paas/v4"} for port in (1, 2, sim)]
+
+    def write(these: list[dict[str, str]]) -> None:
+        alone.write(row, provider="simulator")
+        path = alone.folder / "job.toml"
+        told = ", ".join(f'{{ base_url = "{one["base_url"]}" }}' for one in these)
+        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [f"endpoints = [{told}]" if line.startswith("base_url") else line for line in lines]
+        path.write_text("\n".join(lines), encoding="utf-8")
+
+    write(ends[:2])
+    said = alone("run", ".")
+    assert said.code == 2
+    assert said.err.endswith("\n  promptmill simulate --port 1\n  promptmill simulate --port 2\n")
+    assert not alone.out.exists()
+    write(ends[1:])
+    said = alone("run", ".")
+    assert (said.code, "1 ok" in said.out) == (0, True), said.err
+
+
 def test_a_missing_key_is_refused_with_the_names_of_the_variables(alone: Shell) -> None:
     """Nothing was sent."""
     alone.write(alone.rows(1))

@@ -60,6 +60,13 @@ def test_each_address_keeps_its_own_pace() -> None:
     assert places(leases) == {"free": 5, "slow": 1}
 
 
+def test_departures_to_an_address_with_a_limit_are_evened_out_and_others_leave_at_once() -> None:
+    """As those of a job with a limit are: a commit between grant and bytes must not bunch them."""
+    limiter, _ = limiter_of(HandClock(), end("slow", requests_per_minute=60.0), end("free"))
+    leave = {lease.place.endpoint: lease.may_depart() for lease in taken(limiter, 2) if lease.place is not None}
+    assert leave == {"slow": False, "free": True}
+
+
 def test_one_that_is_not_reached_is_left_alone_but_for_a_probe() -> None:
     clock = HandClock()
     limiter, limits = limiter_of(clock, end("dead"), end("alive"))

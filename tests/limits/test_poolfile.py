@@ -89,6 +89,41 @@ def test_a_lock_that_was_taken_away_is_no_lock_any_more(tmp_path: Path) -> None:
     path.unlink()
     with other.locked(), one.locked() as mine:
         assert not mine
+    with one.locked() as mine:
+        assert mine
+    told = [one.taken_away]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with one.locked() as mine:
+        assert mine
+    told.append(one.taken_away)
+    assert told == [False, True], "what stood in the other files is lost with it"
+    with other.locked() as mine:
+        assert mine
+    assert other.is_alive("a"), "it is there for who comes later, too"
+
+
+def test_a_process_that_is_stopped_with_the_lock_in_its_hands_holds_up_nobody_for_good(tmp_path: Path) -> None:
+    """What it wants to write when it wakes up is old by then."""
+    one, other, third = opened(tmp_path, "a"), opened(tmp_path, "b"), opened(tmp_path, "c")
+    with one.locked() as mine:
+        assert mine
+        for waiting in (other, third):
+            with waiting.locked() as its:
+                assert not its
+        other.take_over()
+        with other.locked() as its:
+            assert its
+            third.take_over()  # it has waited for the one before, and that is void already
+            with third.locked() as its_too:
+                assert not its_too
+            other.write(b"new")
+        one.write(b"old")
+    assert one.read() == b"new"
+    for file in (one, third):
+        with file.locked() as its:
+            assert its
+        assert not file.taken_away
 
 
 def test_pools_that_nobody_has_visited_for_long_are_taken_away(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -318,18 +319,77 @@ def test_a_damaged_file_is_made_anew_and_its_minute_taken_for_used(tmp_path: Pat
     assert other.others == 1
 
 
-def test_a_folder_that_becomes_read_only_leaves_a_job_with_its_own_limits(
+def taken_away(folder: Path) -> None:
+    for path in folder.glob("*"):
+        path.unlink()
+    folder.rmdir()
+
+
+def test_a_folder_that_cannot_be_had_any_more_leaves_a_job_with_its_own_limits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = HandClock()
-    one, _ = two(tmp_path, clock, rpm=60.0)
-    for path in tmp_path.glob("*"):
-        path.unlink()
-    tmp_path.rmdir()
+    one, _ = two(tmp_path / "limits", clock, rpm=60.0)
+    taken_away(tmp_path / "limits")
+    (tmp_path / "limits").write_text("a file where the folder was")
     clock.advance(0.6)
     one.keep()
     one.keep()
     assert one.alone is not None
     assert one.wait(None, clock.monotonic()) == 0
-    assert sum("limits_not_shared" in text for text in caplog.messages) == 1
+    (told,) = [text for text in caplog.messages if "limits_not_shared" in text]
+    assert str(tmp_path / "limits") in told, "where to look"
     one.leave()
+
+
+@pytest.mark.parametrize("first", ["one that was there", "one that comes new"])
+def test_a_folder_that_is_taken_away_is_made_anew_and_its_minute_taken_for_used(tmp_path: Path, first: str) -> None:
+    """Somebody clears the state folder under jobs at work: none of them may begin its limits anew, nor go on alone."""
+    clock, folder = HandClock(), tmp_path / "limits"
+    jobs = list(two(folder, clock, rpm=60.0, tpm=6_000.0))
+    taken_away(folder)
+    clock.advance(0.6)
+    if first == "one that comes new":
+        jobs.append(attach(folder, limiter_of(Job(rpm=60.0, tpm=6_000.0), clock), "c"))
+    for _ in range(2):
+        for job in jobs:
+            job.keep()
+        clock.advance(0.6)
+    now = clock.monotonic()
+    assert [job.alone for job in jobs] == [None] * len(jobs)
+    assert [job.others for job in jobs] == [len(jobs) - 1] * len(jobs)
+    assert jobs[0].wait(10.0, now) > 0
+    clock.advance(61.0)
+    assert jobs[0].wait(10.0, clock.monotonic()) == 0
+    for job in jobs:
+        job.leave()
+    assert not list(folder.glob("*.member"))
+
+
+@pytest.mark.parametrize("wakes", [False, True])
+def test_a_process_that_is_stopped_with_the_file_in_its_hands_leaves_the_limit_to_the_others(
+    tmp_path: Path, wakes: bool
+) -> None:
+    """They take the file over together, and none of them goes on with the whole limit for itself."""
+    clock = HandClock()
+    one, other = two(tmp_path, clock, rpm=600.0)
+    (lock,) = tmp_path.glob("*.lock")
+    with lock.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for _ in range(12):
+            clock.advance(0.6)
+            one.keep()
+            other.keep()
+        if wakes:
+            fcntl.flock(held, fcntl.LOCK_UN)
+        assert [one.alone, other.alone] == [None, None]
+        assert [one.others, other.others] == [1, 1]
+        clock.advance(2.0)
+        now = clock.monotonic()
+        granted = 0
+        for _ in range(20):
+            for job in (one, other):
+                if job.wait(None, now) == 0:
+                    job.take(None, now)
+                    granted += 1
+        assert 1 <= granted <= 2, "a rest gives a few at once, all together"
