@@ -73,6 +73,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         """Whether nothing of it will change any more."""
         return self.status in FINAL
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether it has ended and counts answers, and names no file that could hold them."""
+        return self.final and self.status != "failed" and bool(self.completed) and self.output_file_id is None
+
 
 class Line(msgspec.Struct, frozen=True):
     """What one line came to, by the id that it was sent under."""

@@ -171,8 +171,10 @@ class Bulk:
         """Wait until the waves whose last row has settled are written down as collected; not once the run stops."""
         while self._carrier.collecting and not self._state.stopping:
             await self._context.clock.sleep(TICK_S / 4)
+        if self._state.leaves_rows or self._lost.partial:
+            return
         for work in list(self._works.values()):
-            if work.wave.wave in self._lost.waves and not (self._state.stopping or self._lost.partial):
+            if work.wave.wave in self._lost.waves:
                 await self._carrier.forget(work)  # nobody asks for the rest of it any more
 
     async def _close_waves(self, start: Callable[[WaveWork], object]) -> None:

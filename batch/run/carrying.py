@@ -43,6 +43,11 @@ POLL_PART: Final = 0.1
 FULL_QUEUE_S: Final = 10.0
 LOST_AFTER: Final = 3
 """Answers that a batch, or a file of it, is not known, after which it is given up."""
+UNWRITTEN_S: Final = (1.0, 2.0, 4.0)
+"""A batch that has ended and counts answers, but names no file of them, is asked for again after so long each time.
+
+Its answers were paid for, and would be lost; the end may be told a moment before the file.
+"""
 
 
 class Carrier:
@@ -165,6 +170,9 @@ class Carrier:
             age_s = (self._context.clock.now_us() - work.wave.made_at_us) / MICROSECONDS
             return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s), left_s)
         work.asked = False
+        if batch.unwritten and work.unwritten < len(UNWRITTEN_S):
+            work.unwritten += 1
+            return UNWRITTEN_S[work.unwritten - 1]
         failpoints.hit("bulk.ended")
         self._deadline.learn(work.wave, batch)
         if batch.status == "failed" and any(error.code in QUEUE_FULL for error in batch.errors):

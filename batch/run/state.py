@@ -235,6 +235,11 @@ class RunState:
         """Whether no new row is begun any more."""
         return self.stopping or self._enough is not None
 
+    @property
+    def leaves_rows(self) -> bool:
+        """Whether rows that need work are left to a later run."""
+        return self.begins_no_more or self._parked is not None
+
     def stop_if_done(self) -> None:
         """Stop when all rows are done but those that the run may not begin, or whose model is asked no more."""
         self.stop_if_parked()

@@ -23,10 +23,11 @@ class WaveWork:
         tries: exchanges about it that failed, one after the other.
         lost: how many of these said that it, or a file of it, is not known.
         refused_since: the monotonic moment of the first of them.
+        unwritten: how often it had ended and counted answers without a file of them.
         failure: what the last exchange failed with; None where it did not.
     """
 
-    __slots__ = ("asked", "doubted", "failure", "lost", "refused_since", "tries", "wave")
+    __slots__ = ("asked", "doubted", "failure", "lost", "refused_since", "tries", "unwritten", "wave")
 
     def __init__(self, wave: WaveRow, *, doubted: bool) -> None:
         self.wave = wave
@@ -34,6 +35,7 @@ class WaveWork:
         self.asked = False
         self.tries = 0
         self.lost = 0
+        self.unwritten = 0
         self.refused_since: float | None = None
         self.failure: Failure | None = None
 

@@ -323,6 +323,25 @@ def test_a_line_that_is_missing_may_have_been_bought_or_not(
     assert (failure.code, failure.answered, failure.verdict) == (code, answered, "retry")
 
 
+@pytest.mark.parametrize(
+    ("status", "members", "unwritten"),
+    [
+        ("completed", COUNTED, True),
+        ("expired", COUNTED, True),
+        ("completed", {**COUNTED, "output_file_id": "f"}, False),
+        ("completed", {"completed": 0, "failed": 7}, False),
+        ("completed", {}, False),
+        ("failed", COUNTED, False),
+        ("finalizing", COUNTED, False),
+    ],
+)
+def test_answers_that_are_counted_and_in_no_file_are_known(
+    status: str, members: dict[str, Any], unwritten: bool
+) -> None:
+    """Such a batch is asked for again before its answers are given up."""
+    assert Batch(id="b", status=status, **members).unwritten is unwritten
+
+
 # Anything at all
 
 MEMBERS = [

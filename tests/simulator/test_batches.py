@@ -372,3 +372,53 @@ def test_lines_are_struck_by_faults_of_calls(opened: Open, clock: HandClock) -> 
         ("call-000003", None),
     }
     assert {one["behaviour"] for one in desk.sim.faults()} == {28, 48}
+
+
+class LookedAt(HandClock):
+    """A clock that goes on by itself at one look: some seconds pass between that one and the one before.
+
+    Attributes:
+        looks: how many there were since it was set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks, self._jumps_at, self._seconds = 0, -1, 0.0
+
+    def jump(self, at: int, seconds: float) -> None:
+        """Begin to count, and go on by so many seconds at the look of this number, from 0; -1 for none."""
+        self.looks, self._jumps_at, self._seconds = 0, at, seconds
+
+    def monotonic(self) -> float:
+        if self.looks == self._jumps_at:
+            self.now += self._seconds
+        self.looks += 1
+        return self.now
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_batch_that_ends_while_it_is_asked_for_never_has_ended_without_its_files(
+    start: Start, dialect: str, listed: bool
+) -> None:
+    """At whichever look at the clock of a request its time is over, it is told as it stood before or with its files."""
+    clock = LookedAt()
+    desk = Desk(start(SLOW, clock), dialect)
+
+    def told(batch_id: str) -> dict[str, Any]:
+        data = desk.ask("GET", "/batches").json()["data"] if listed else [desk.batch(batch_id)]
+        return next(batch for batch in data if batch["id"] == batch_id)
+
+    statuses, look, looks = set(), 0, 1
+    while look < looks:
+        made = desk.made(desk.lines(2))
+        clock.move(99)
+        clock.jump(look, 2)
+        batch = told(made["id"])
+        looks, look = clock.looks, look + 1
+        statuses.add(batch["status"])
+        assert (batch["status"] == "completed") == bool(batch["output_file_id"]), f"look {look} of {looks}: {batch}"
+        clock.move(2)
+        told(made["id"])
+    assert statuses == {"finalizing", "completed"}
+    assert looks > 1

@@ -92,6 +92,18 @@ def test_62_has_errors_only(struck: Open, clock: HandClock) -> None:
     assert not any(record["billed"] for record in desk.booked())
 
 
+def test_62_names_its_files_late(struck: Open, clock: HandClock) -> None:
+    """Completed, with all its lines counted, and a moment later there they are."""
+    desk = struck("late_file")
+    made = desk.made(desk.lines(60))
+    clock.move(100)
+    done = desk.batch(made["id"])
+    assert (done["status"], done["output_file_id"] or None) == ("completed", None)
+    assert done["request_counts"] == {"total": 60, "completed": 60, "failed": 0}
+    clock.move(1.5)
+    assert sorted(desk.ids(desk.batch(made["id"])["output_file_id"])) == SENT
+
+
 def test_62_cuts_lines_in_half(struck: Open, clock: HandClock) -> None:
     """The lines around them are whole."""
     desk = struck("broken", share=0.3)

@@ -15,6 +15,8 @@ from batch.simulator.batches.contents import Content
 from batch.simulator.batches.lines import LineError
 from batch.simulator.chance import chance
 
+LATE_FILE_S = 1.5
+"""How long a batch whose files come late has been completed when it names them."""
 FINAL = ("completed", "failed", "expired", "cancelled")
 
 
@@ -164,6 +166,11 @@ class Batch(msgspec.Struct, eq=False):
             (self.done_at(position), position) for position in range(self.total if self.asked is not None else 0)
         )
         return [position for moment, position in moments if moment <= self._cut]
+
+    def named(self, file_id: str | None, now: float) -> str | None:
+        """A file as the batch names it at the monotonic time `now`: None as long as there is none, or none is told."""
+        late = self.spoilt == "late_file" and now < self.course.done + LATE_FILE_S
+        return None if late else file_id
 
     def holds(self, now: float) -> bool:
         """Whether it counts against the limit of what may be enqueued."""

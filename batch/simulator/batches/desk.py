@@ -187,25 +187,24 @@ class Desk:
         )
 
     async def _batch(self, call: Call, form: Form, _strikes: list[Strike]) -> Reply:
-        batch = await self._found(call)
+        batch, now = await self._found(call)
         if batch is None:
             return form.refused("no_batch", param="id", detail=paths.named(call.path))
-        return self._json(call, form.batch(batch, self._provider.clock.monotonic()))
+        return self._json(call, form.batch(batch, now))
 
     async def _batches(self, call: Call, form: Form, _strikes: list[Strike]) -> Reply:
-        await self.work.settle_all()
+        now = await self.work.settle_all()
         mine = self._provider.batches.of(call.entry.key_id)
         found = self._page([batch.id for batch in mine], parse_qs(call.query), form)
         if isinstance(found, Reply):
             return found
-        now = self._provider.clock.monotonic()
         data = [form.batch(batch, now) for batch in mine[found[0]]]
         first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
         told = {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": found[1]}
         return self._json(call, told)
 
     async def _cancel(self, call: Call, form: Form, _strikes: list[Strike]) -> Reply:
-        batch, now = await self._found(call), self._provider.clock.monotonic()
+        batch, now = await self._found(call)
         if batch is None:
             return form.refused("no_batch", param="id", detail=paths.named(call.path))
         status = batch.status(now)
@@ -214,12 +213,11 @@ class Desk:
         batch.cancelled = min(batch.cancelled, now)
         return self._json(call, form.batch(batch, now))
 
-    async def _found(self, call: Call) -> Batch | None:
-        """The batch that the path names, with its files written if it has ended."""
+    async def _found(self, call: Call) -> tuple[Batch | None, float]:
+        """The batch that the path names, and a moment at which its files are written if it has ended by then."""
         batch = self._provider.batches.find(paths.named(call.path), call.entry.key_id)
-        if batch is not None:
-            await self.work.settle(batch)
-        return batch
+        now = self._provider.clock.monotonic() if batch is None else await self.work.settle(batch)
+        return batch, now
 
     def _page(self, ids: list[str], asked: dict[str, list[str]], form: Form) -> tuple[slice, bool] | Reply:
         text = asked.get("limit", [str(_PAGE)])[0]

@@ -34,17 +34,25 @@ class Work:
         self._dialects = dialects
         self._one_at_a_time = asyncio.Lock()
 
-    async def settle_all(self) -> None:
-        """Work on every batch that has ended by now."""
-        for batch in self._provider.batches.unsettled(self._provider.clock.monotonic()):
+    async def settle_all(self) -> float:
+        """Work on every batch that has ended by now; the moment of that, at which none has that is not worked on."""
+        now = self._provider.clock.monotonic()
+        for batch in self._provider.batches.unsettled(now):
             await self.settle(batch)
+        return now
 
-    async def settle(self, batch: Batch) -> None:
-        """Work on a batch if it has ended by now; other requests are served in between."""
+    async def settle(self, batch: Batch) -> float:
+        """Work on a batch if it has ended by now; other requests are served in between.
+
+        Returns:
+            The moment that counted as now. Whoever tells of the batch tells how it stood then: a moment later it may
+            have ended, and its files are not written.
+        """
         async with self._one_at_a_time:
-            status = batch.status(self._provider.clock.monotonic())
+            now = self._provider.clock.monotonic()
+            status = batch.status(now)
             if batch.settled or status not in FINAL:
-                return
+                return now
             if status != "failed":
                 await self._write(batch, status)
             batch.settled = True
@@ -52,6 +60,7 @@ class Work:
             file = self._provider.files.find(batch.input_file_id, batch.key_id)
             if status == "completed" and batch.auto_delete and file is not None:
                 self._provider.files.delete(file)
+            return now
 
     async def _write(self, batch: Batch, status: str) -> None:
         form = self._dialects[batch.dialect].files

@@ -11,11 +11,13 @@ from dataclasses import replace
 from batch.simulator.faults.behaviour import BatchFate, Strike
 
 FORMS = ("invalid", "expired", "cancelled", "missing", "repeated", "unknown", "errors_only", "broken")
+GIVEN = (*FORMS, "late_file")
+"""Those that a scenario may ask for: the last one comes only where it is asked for."""
 _SHARE = 0.1
 
 
 def odd_batch(strike: Strike, fate: BatchFate) -> BatchFate:
-    """The batch fails its checks, ends part-way, or has files that lack lines, or have them twice, cut or unasked."""
+    """The batch fails its checks, ends part-way, or has files that come late, lack lines, or have odd ones."""
     form, share = strike.pick("form", FORMS), strike.option("share", _SHARE)
     if form == "invalid":
         return replace(fate, ends="failed", spoilt_share=share)

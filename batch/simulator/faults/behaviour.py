@@ -147,7 +147,8 @@ class BatchFate:
     Attributes:
         ends: `completed`, `failed`, `expired` or `cancelled`.
         share: how many of its lines are done when it expires or is cancelled, 0 to 1.
-        spoilt: how its files are spoilt: `missing`, `repeated`, `unknown`, `errors_only` or `broken`; empty for not.
+        spoilt: how its files are spoilt: `missing`, `repeated`, `unknown`, `errors_only`, `broken` or `late_file`;
+            empty for not.
         spoilt_share: how many of its lines are, 0 to 1.
     """
 

@@ -190,7 +190,7 @@ BEHAVIOURS: Mapping[int, Behaviour] = {
         "faults of batch files",
         routes=_CREATE,
         allowed=_CREATE,
-        options={"form": batches.FORMS, "share": float},
+        options={"form": batches.GIVEN, "share": float},
         batch=batches.odd_batch,
     ),
     63: Behaviour(

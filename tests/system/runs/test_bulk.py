@@ -120,6 +120,18 @@ def test_fault_62_every_row_has_one_outcome_whatever_becomes_of_a_batch(make: Ma
     assert (report.totals.unknown > 0) is in_doubt
 
 
+@pytest.mark.parametrize("provider", ["glm", "openai"])
+def test_fault_62_a_batch_whose_files_come_late_is_waited_for(make: Make, provider: str) -> None:
+    """It is completed and counts answers: taken at its word, all of them would be paid for and lost."""
+    mill = make(fault(62, form="late_file", rows=["wave-00000"]), provider=provider)
+    mill.questions(20)
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.calls, report.totals.unknown) == (0, 20, 20, 0)
+    mill.check_table(20)
+    mill.check_books()
+    assert batches(mill) == 1
+
+
 def test_fault_62_lines_that_a_check_names_fail_and_the_others_go_on(make: Make) -> None:
     """The batch fails as a whole; the named rows fail for good, with the code and the number of the line."""
     mill = make(fault(62, form="invalid", rows=["wave-00000"], share=0.2))

@@ -97,6 +97,23 @@ def test_a_run_over_some_rows_leaves_the_other_lines_for_later(make: Make, start
     mill.check_books()
 
 
+def test_a_budget_that_is_reached_leaves_the_other_lines_for_later(make: Make, start: Start) -> None:
+    """They were paid for: the run that has room for their rows collects them, and buys nothing."""
+    mill = away(make, start)
+    lose(mill)
+    rebuilt(mill)
+    without = mill.more
+    mill.more = f"{without}[budget]\nmax_rows = 30\n"
+    report = mill.run()
+    assert (report.exit_code, report.state, report.totals.rows_ok) == (3, "budget", 30)
+    mill.more = without
+    assert mill.run().totals.rows_ok == 40
+    assert batches(mill) == 2, "none was made anew"
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+
+
 def test_lines_that_nobody_asks_for_any_more_are_forgotten(make: Make, start: Start) -> None:
     """The input has fewer rows by then; the bill is what it is, and no batch is waited for at the end."""
     mill = away(make, start, batch_ms=600_000)
