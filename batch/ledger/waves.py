@@ -94,6 +94,17 @@ JOIN calls c ON c.call = l.call
 LEFT JOIN pending p ON p.work = c.work
 WHERE l.wave = ?1 AND c.call_id IN (SELECT value FROM json_each(?2))
 """
+_PUBLISHED: Final = """
+SELECT l.call
+FROM json_each(?2) k
+CROSS JOIN lines l ON l.call = k.value
+WHERE l.wave = ?1 AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.call = l.call)
+"""
+_COUNT: Final = """
+SELECT count(*)
+FROM lines
+WHERE wave = ?
+"""
 _CALLS: Final = """
 SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record
 FROM calls
@@ -194,16 +205,21 @@ class WavesReader(LedgerReader):
     def found_of(self, wave: int, call_ids: Collection[str]) -> tuple[dict[str, LineRow], int]:
         """Those of these calls that are open lines of a wave, by call id, and how many are lines of it, open or not.
 
-        Calls that are published are neither. The number behind an id leads to its call.
+        The number behind an id leads to its call. Of a call that is published the ledger has no more than that.
         """
         numbers = {number for call_id in call_ids if (number := number_of(call_id)) is not None}
         listed = msgspec.json.encode(list(numbers)).decode()
         known = [row for row in self._rows(_FOUND, (wave, listed)) if row[1] in call_ids]
         if len(known) < len(call_ids) and (others := set(call_ids).difference(row[1] for row in known)):
             # Of a batch that was lost with a ledger: its calls have other numbers here.
-            listed = msgspec.json.encode(list(others)).decode()
-            known += self._rows(_FOUND_BY_ID, (wave, listed))
-        return {line.call_id: line for line in _lines(row[:-1] for row in known if row[-1])}, len(known)
+            known += self._rows(_FOUND_BY_ID, (wave, msgspec.json.encode(list(others)).decode()))
+        found = {line.call_id: line for line in _lines(row[:-1] for row in known if row[-1])}
+        published = 0 if len(known) == len(call_ids) else len(list(self._rows(_PUBLISHED, (wave, listed))))
+        return found, len(known) + published
+
+    def lines_of(self, wave: int) -> int:
+        """How many lines the ledger knows of a wave: of one that was lost and found again not all."""
+        return int(next(iter(self._rows(_COUNT, (wave,))))[0])
 
     def journals(self, work_ids: Sequence[int]) -> dict[int, Journal]:
         """What was journaled of each of these rows, by work id."""

@@ -158,11 +158,13 @@ class Lines:
     async def _read(self, wave: WaveRow, batch: Batch, path: Path, *, answers: bool) -> int:
         """Conclude the lines of a file, those with an answer or the others; how many of all are lines of the wave."""
         found, most = 0, _slice_of(wave)
+        # Of a batch that was lost with a ledger, lines that were booked before are in the book alone.
+        whole = wave.wave not in self.partly and self._reader.lines_of(wave.wave) >= wave.lines
         try:
             with path.open("rb") as file:
                 while not self._state.stopping and (texts := await to_thread.run_sync(_some, file, most)):
                     async with self._one_reads:
-                        some, known = await to_thread.run_sync(self._answered, wave, texts)
+                        some, known = await to_thread.run_sync(self._answered, wave, texts, whole)
                     found += known
                     wanted = [back for back in some if isinstance(back.result, Reply) is answers]
                     await self._conclude(wanted, wave, batch.id, most=self._most_open if answers else self._most_left)
@@ -170,15 +172,21 @@ class Lines:
             raise refused(path, exc) from exc
         return found
 
-    def _answered(self, wave: WaveRow, texts: list[bytes]) -> tuple[list[Back], int]:
-        """The open lines that some lines of a file answer, and how many of these are lines of the wave at all."""
+    def _answered(self, wave: WaveRow, texts: list[bytes], whole: bool) -> tuple[list[Back], int]:
+        """The open lines that some lines of a file answer, and how many of these are lines of the wave at all.
+
+        Args:
+            wave: which one.
+            texts: lines of a file of answers.
+            whole: whether the ledger knows every line of the wave.
+        """
         lines: dict[str, Line] = {}
         for text in texts:
             if (line := self._exchange.files.read_line(text)) is not None:
                 lines.setdefault(line.custom_id, line)  # one that comes again says nothing new
         found, known = self._reader.found_of(wave.wave, lines.keys())
         some = self._with_rows([(line, lines[call_id].result) for call_id, line in found.items()])
-        return some, len(lines) if wave.wave in self.partly else known
+        return some, known if whole else len(lines)
 
     async def _rest(self, wave: WaveRow, batch_id: str | None, result: Callable[[LineRow], Result]) -> None:
         """Conclude the lines that are still open."""

@@ -71,7 +71,17 @@ def test_lines_are_found_by_the_ids_of_their_calls(tmp_path: Path) -> None:
         lines, known = reader.found_of(0, ["pm-1", "pm-2", "pm-9", "other-1", "nobody", "pm-1-late"])
         assert (set(lines), known) == ({"pm-1"}, 2)
         assert reader.found_of(1, ["pm-1"]) == ({}, 0)
+        assert (reader.lines_of(0), reader.lines_of(1)) == (3, 0)
         assert [line.call for line in reader.open_after(0, 1)] == [3]
+
+
+def test_a_line_whose_call_is_published_is_a_line_of_its_wave_still(tmp_path: Path) -> None:
+    """Else a batch that ended early would seem to lack an answer, and what it never did would be taken for billed."""
+    path = built(tmp_path / "ledger.db")
+    change(path, lambda db: db.execute("DELETE FROM calls WHERE call = 2"))
+    with WavesReader(path) as reader:
+        lines, known = reader.found_of(0, ["pm-1", "pm-2", "pm-9", "nobody"])
+    assert (set(lines), known) == ({"pm-1"}, 2)
 
 
 def test_what_the_provider_said_comes_back_as_it_was(tmp_path: Path) -> None:

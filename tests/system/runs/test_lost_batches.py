@@ -205,3 +205,23 @@ def test_lines_of_a_batch_that_expired_are_asked_again_and_not_in_doubt(make: Ma
     assert (report.totals.rows_ok, report.totals.unknown) == (70, 0)
     assert len(billed(mill)) == 70
     mill.check_books()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_a_batch_left_undone_is_not_in_doubt_when_its_answers_are_published(
+    make: Make, start: Start, lost: bool
+) -> None:
+    """The ledger knows the published ones no more, or by the book alone, when the files are read once more."""
+    mill = make()
+    mill.sim = start(fault(62, form="expired", rows=["wave-00000"], share=0.4) + "[latency]\nbatch_ms = [900, 900]\n")
+    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    mill.output = {"rows_per_part": 5}
+    mill.questions(70)
+    assert mill.command(failpoint="publish.committed")[0] == -9
+    if lost:
+        lose(mill)
+        rebuilt(mill)
+    mill.run()
+    assert "unknown" not in {state for (state,) in mill.calls("state")}
+    mill.check_table(70)
+    mill.check_books()
