@@ -291,7 +291,8 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
             self.last_answer_us = call.answered_at_us
         usage = call.usage
         refused = usage == NO_USAGE and call.state != "answered"
-        if self.calls == 1 or not (refused or self.prompt_tokens or self.completion_tokens):
+        nothing = not (self.prompt_tokens or self.completion_tokens or self.cached_tokens or self.reasoning_tokens)
+        if self.calls == 1 or (nothing and not refused):
             # The zeros of refused calls are no word on a call that was not refused.
             self.prompt_tokens = self.completion_tokens = self.total_tokens = 0 if refused else None
             self.cached_tokens = self.reasoning_tokens = 0 if refused else None

@@ -4,7 +4,7 @@ from collections import Counter
 from decimal import Decimal
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch.core.records import Call, Outcome, Sums, Usage
@@ -169,6 +169,7 @@ def test_a_refused_call_makes_no_zero_of_tokens_that_nobody_knows() -> None:
 
 
 @given(st.lists(calls, max_size=10))
+@example([call(0, usage=Usage(0, 0, 0, None, 1)), call(1, usage=None)])
 def test_the_sums_of_rows_and_of_the_run_agree(made: list[Call]) -> None:
     """The live line, the table and the book are three views of the same calls."""
     row, run = Sums(), totals(made, [])
