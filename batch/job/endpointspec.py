@@ -15,6 +15,13 @@ from msgspec import Meta, Struct
 from batch.job.fieldtypes import KeyCommand, KeyFile
 from batch.job.providers import keys_beside
 
+RequestsPerMinute = Annotated[
+    Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
+]
+TokensPerMinute = Annotated[
+    Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
+]
+
 
 class ModelLimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast one model of several is asked, within the limits of the job."""
@@ -22,12 +29,8 @@ class ModelLimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     concurrency: Annotated[
         Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="a whole number from 1 to 10000")
     ] = None
-    requests_per_minute: Annotated[
-        Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
-    ] = None
-    tokens_per_minute: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
-    ] = None
+    requests_per_minute: RequestsPerMinute = None
+    tokens_per_minute: TokensPerMinute = None
 
 
 class EndpointSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

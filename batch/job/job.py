@@ -24,7 +24,7 @@ from batch.core.nearest import did_you_mean
 from batch.job import built, checks, digest, document, providers
 from batch.job.budgetspec import BudgetSpec
 from batch.job.bulkspec import BulkSpec
-from batch.job.endpointspec import EndpointSpec, ModelLimitSpec, misread
+from batch.job.endpointspec import EndpointSpec, ModelLimitSpec, RequestsPerMinute, TokensPerMinute, misread
 from batch.job.faults import Fault
 from batch.job.fieldtypes import PLACE, KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
@@ -130,12 +130,8 @@ class LimitSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast, how long and how often."""
 
     concurrency: Annotated[int, Meta(ge=1, le=10_000, description="a whole number from 1 to 10000")] = 50
-    requests_per_minute: Annotated[
-        Annotated[float, Meta(gt=0, le=10_000_000)] | None, Meta(description="requests per minute, more than 0")
-    ] = None
-    tokens_per_minute: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000_000_000_000)] | None, Meta(description="tokens per minute, more than 0")
-    ] = None
+    requests_per_minute: RequestsPerMinute = None
+    tokens_per_minute: TokensPerMinute = None
     adapt: Annotated[bool, Meta(description="true or false")] = True
     call_timeout_s: Seconds = 600.0
     first_chunk_timeout_s: Seconds = 300.0

@@ -46,14 +46,21 @@ def test_whoever_comes_after_it_was_given_back_need_not_wait(objects: Objects) -
     first = lease(objects, "one", clock)
     first.acquire()
     first.free()
-    lease(objects, "two", clock).acquire()
+    second = lease(objects, "two", clock)
+    second.acquire()
+    with pytest.raises(HeldElsewhere):
+        lease(objects, "three", clock).acquire()
+    assert second.lost is None
 
 
 def test_the_next_process_with_the_same_working_copy_takes_it_at_once(objects: Objects) -> None:
     """After kill -9 nobody gave it back; that its process is dead is shown by the lock of the operating system."""
     clock = HandClock()
     lease(objects, "one", clock).acquire()
-    lease(objects, "one", clock).acquire()
+    again = lease(objects, "one", clock)
+    again.acquire()
+    again.renew()
+    assert again.lost is None
 
 
 def test_a_silent_lock_is_taken_over_after_two_minutes_and_not_before(objects: Objects) -> None:

@@ -7,20 +7,10 @@ from pathlib import Path
 import pytest
 
 from batch.core.errors import RefusedToStart
-from batch.job.job import Job
 from batch.plan import addressing
+from tests.support.jobtext import SOUND, load
 
 KEYS = {"ZHIPUAI_API_KEY": "0123456789abcdef.first-secret-1", "OTHER": "0123456789abcdef.other-secret-2"}
-JOB = """
-name = "addresses"
-[input]
-path = "rows.jsonl"
-[prompt]
-user = "{{ q }}"
-[model]
-provider = "glm"
-name = "glm-4"
-"""
 TWO = """
 endpoints = [
     { base_url = "http://127.0.0.1:1/api/paas/v4", name = "one" },
@@ -29,15 +19,9 @@ endpoints = [
 """
 
 
-def job(folder: Path, more: str = "") -> Job:
-    (folder / "rows.jsonl").write_text('{"q": "x"}\n')
-    (folder / "job.toml").write_text(JOB + more)
-    return Job.load(folder)
-
-
 def test_a_job_with_one_address_has_no_names_of_others(tmp_path: Path) -> None:
     faults: list[str] = []
-    first, named = addressing.endpoints_of(job(tmp_path, 'base_url = "http://127.0.0.1:1/v4"\n'), KEYS, faults)
+    first, named = addressing.endpoints_of(load(tmp_path, SOUND + 'base_url = "http://127.0.0.1:1/v4"\n'), KEYS, faults)
     assert (faults, named) == ([], {})
     assert first is not None
     assert first.base_url == "http://127.0.0.1:1/v4"
@@ -45,7 +29,7 @@ def test_a_job_with_one_address_has_no_names_of_others(tmp_path: Path) -> None:
 
 def test_of_several_addresses_the_first_leads_and_each_has_its_key(tmp_path: Path) -> None:
     faults: list[str] = []
-    first, named = addressing.endpoints_of(job(tmp_path, TWO), KEYS, faults)
+    first, named = addressing.endpoints_of(load(tmp_path, SOUND + TWO), KEYS, faults)
     assert faults == []
     assert list(named) == ["one", "two"]
     assert first is named["one"]
@@ -54,7 +38,7 @@ def test_of_several_addresses_the_first_leads_and_each_has_its_key(tmp_path: Pat
 
 def test_an_address_without_its_key_is_a_fault_and_nothing_is_guessed(tmp_path: Path) -> None:
     faults: list[str] = []
-    found = addressing.endpoints_of(job(tmp_path, TWO), {"ZHIPUAI_API_KEY": KEYS["ZHIPUAI_API_KEY"]}, faults)
+    found = addressing.endpoints_of(load(tmp_path, SOUND + TWO), {"ZHIPUAI_API_KEY": KEYS["ZHIPUAI_API_KEY"]}, faults)
     assert found == (None, {})
     assert len(faults) == 1
     assert "OTHER is not set" in faults[0]
@@ -62,8 +46,8 @@ def test_an_address_without_its_key_is_a_fault_and_nothing_is_guessed(tmp_path: 
 
 def test_a_missing_key_is_a_fault_among_others_or_the_end(tmp_path: Path) -> None:
     faults: list[str] = []
-    assert addressing.endpoints_of(job(tmp_path), {}, faults) == (None, {})
+    assert addressing.endpoints_of(load(tmp_path, SOUND), {}, faults) == (None, {})
     assert len(faults) == 1
     with pytest.raises(RefusedToStart) as told:
-        addressing.endpoint_of(job(tmp_path), {})
+        addressing.endpoint_of(load(tmp_path, SOUND), {})
     assert str(told.value) == faults[0]

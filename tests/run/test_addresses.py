@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.job.job import Job
 from batch.run.addresses import declared_calls
-
-JOB = """
-name = "addresses"
-[input]
-path = "rows.jsonl"
-[prompt]
-user = "{{ q }}"
-[model]
-provider = "glm"
-name = "glm-4"
-"""
+from tests.support.jobtext import SOUND, load
 
 
 @pytest.mark.parametrize(
@@ -34,6 +23,4 @@ name = "glm-4"
 def test_the_calls_that_a_job_declares_are_the_fewest_it_says(
     limits: str, declared: int | None, tmp_path: Path
 ) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"q": "x"}\n')
-    (tmp_path / "job.toml").write_text(JOB + limits)
-    assert declared_calls(Job.load(tmp_path), "glm-4") == declared
+    assert declared_calls(load(tmp_path, SOUND + limits), "glm-4") == declared

@@ -54,7 +54,9 @@ def test_both_ends_hear_each_other_and_learn_once_of_the_end() -> None:
 
 
 def test_a_line_that_was_never_opened_takes_nothing_and_closes() -> None:
-    line = Line(lambda _: None, lambda: None)
+    told: list[object] = []
+    line = Line(told.append, lambda: told.append("ended"))
     line.send(b"lost")
     line.close()
     line.abort()
+    assert told == []
