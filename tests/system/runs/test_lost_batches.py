@@ -223,5 +223,11 @@ def test_what_a_batch_left_undone_is_not_in_doubt_when_its_answers_are_published
         rebuilt(mill)
     mill.run()
     assert "unknown" not in {state for (state,) in mill.calls("state")}
-    mill.check_table(70)
+    if lost:
+        # Numbers of rows that were not published went with the ledger: these get new ones, behind those that are taken.
+        numbers = mill.one("row_number")
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) == len(set(mill.one("row_id"))) == 70
+    else:
+        mill.check_table(70)
     mill.check_books()
