@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
+import itertools
 import logging
 import os
 import shutil
@@ -35,10 +35,11 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
     if room.f_bavail * room.f_frsize >= ENOUGH_BYTES and not room.f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
-# What jobs of one user share is not that of whoever runs the tests, and each worker has its own.
-os.environ["PROMPTMILL_STATE"] = tempfile.mkdtemp(prefix="promptmill-state-")
-os.environ["PROMPTMILL_CONFIG"] = f"{os.environ['PROMPTMILL_STATE']}/no-config"
-atexit.register(shutil.rmtree, os.environ["PROMPTMILL_STATE"], ignore_errors=True)
+# What jobs of one user share is not that of whoever runs the tests, and each test has its own (`own_state`).
+STATES = Path(tempfile.mkdtemp(prefix="promptmill-state-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
+os.environ["PROMPTMILL_STATE"] = str(STATES / "modules")
+os.environ["PROMPTMILL_CONFIG"] = str(STATES / "no-config")
+_numbers = itertools.count()
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile(
@@ -67,6 +68,17 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     """At its end the interpreter wants to see them all."""
     gc.unfreeze()
+    shutil.rmtree(STATES, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state folder of its own, which is made when it is used.
+
+    A limit that is shared there goes by the address of the server, and ports come again: what another test used up of
+    it is no matter of this one.
+    """
+    monkeypatch.setenv("PROMPTMILL_STATE", str(STATES / str(next(_numbers))))
 
 
 @pytest.hookimpl(wrapper=True)

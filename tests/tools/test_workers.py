@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -538,6 +539,17 @@ def burn(seconds: float) -> str:
             assert (await ask(executor, "burn", '{"seconds": 0.8}')).content == "burnt"
         assert await pids(executor) == first
         assert "too much processor time" in error(await ask(executor, "burn", '{"seconds": 30}'))
+
+
+def test_the_processor_time_of_a_call_is_counted_from_what_its_limit_counts() -> None:
+    """By ticks of the clock, which on a busy machine run ahead of what `getrusage` says."""
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    assert serving._processor_s() >= usage.ru_utime + usage.ru_stime > 0
+    if sys.platform == "linux":
+        assert serving._processor_s() >= time.clock_gettime(serving._TICKS_OF_THIS_PROCESS) - 0.05 > 0
 
 
 async def test_what_belongs_to_the_process_is_put_back_after_a_call(tmp_path: Path) -> None:

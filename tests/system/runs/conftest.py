@@ -64,7 +64,7 @@ class Mill:
         self.more = ""
         self.clock: Clock | None = None
         self.environ = dict(ENVIRON)
-        self.environ["HOME"] = os.environ.get("HOME", "/")
+        self.environ |= {name: os.environ[name] for name in ("HOME", "PROMPTMILL_STATE") if name in os.environ}
         folder.mkdir(parents=True, exist_ok=True)
 
     # -- what a user writes -----------------------------------------------------------------------------------------

@@ -47,8 +47,7 @@ def points(mill: Mill) -> dict[str, list[Any]]:
     assert mill.sim is not None
     found: dict[str, list[Any]] = {}
     data = READER.get_metrics_data()
-    assert data is not None
-    for resource in data.resource_metrics:
+    for resource in data.resource_metrics if data is not None else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 own = [
