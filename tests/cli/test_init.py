@@ -120,7 +120,7 @@ def test_the_sample_for_batches_hands_over_and_collects_from_cron_and_takes_the_
     tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d %H:%M} UTC"  # far off, whatever the time is now
     settings = [f"model.base_url=http://127.0.0.1:{slow}/api/paas/v4", f"bulk.by={tomorrow}"]
     environ = {**os.environ, "PROMPTMILL_SET": shlex.join(settings)}
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1] == 7:
         cron = subprocess.run(["/bin/sh", "-c", command], env=environ, cwd="/", check=False)
         codes.append(cron.returncode)
