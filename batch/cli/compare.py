@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from batch.cli import jobs
-from batch.cli.text import count, money, say, say_json, table
-from batch.core.errors import EXIT_OK, RefusedToStart
+from batch.cli.text import count, incomplete, money, say, say_json, table
+from batch.core.errors import RefusedToStart
 from batch.core.plain import clean, quoted
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def compare(
     else:
         rows = _whole(comparison, SHOWN if limit is None else limit, everything=all_)
         say(_lines(comparison, rows, everything=all_))
-    return EXIT_OK
+    return incomplete(comparison.missing, "the rows and sums")
 
 
 def _whole(comparison: Comparison, limit: int, *, everything: bool) -> list[Compared]:

@@ -42,6 +42,7 @@ def lines(checked: CheckedJob, found: Forecast, bought: Report | None) -> Iterat
             ("input", f"{count(survey.read, 'row')} in {clean(checked.source.stat.path)}"),
             ("output", checked.folder.text),
             ("to ask", _to_ask(found, checked)),
+            ("under way", _under_way(found)),
             ("gone", _gone(found)),
             ("calls", _number(found.total(lambda one: one.calls))),
             ("prompt tokens", _number(found.total(lambda one: one.prompt))),
@@ -79,6 +80,24 @@ def _to_ask(found: Forecast, checked: CheckedJob) -> str:
             f"{count(survey.unaskable, 'row')} cannot be asked and will fail: promptmill check --full names them"
         )
     return "\n".join([*lines, *([f"{left}: left alone"] if left else [])])
+
+
+def _under_way(found: Forecast) -> str:
+    """What is at the provider and is collected instead of being bought again, and what it comes to."""
+    survey, places = found.survey, {"task": "in tasks", "bulk": "in batches"}
+    rows = {lane: survey.rows_bought(lane) for lane in survey.bought}
+    lines = []
+    if rows:
+        each = ", ".join(f"{count(number, 'row')} {places.get(lane, lane)}" for lane, number in sorted(rows.items()))
+        lines.append(f"{each} at the provider: collected, not bought again")
+        for currency, amount in sorted(found.committed_cost.items()):
+            lines.append(f"{_amount(currency, amount)}, spent already and not in cost")
+        unpriced = sorted({clean(one.model, most=60) for one in found.committed if one.money is None})
+        lines += [f"what those of {model} come to is not known: no price" for model in unpriced]
+    if survey.superseded:
+        number = count(survey.superseded.total(), "call")
+        lines.append(f"{number} there for rows that are gone or changed: collected, too, and not in any sum here")
+    return "\n".join(lines)
 
 
 def _gone(found: Forecast) -> str:

@@ -18,7 +18,7 @@ from batch.cli.text import say
 from batch.core.errors import EXIT_OK, OutputError, StorageError
 from batch.core.plain import quoted
 
-TemplateName = Literal["tools", "labels", "compare", "nightly"]
+TemplateName = Literal["tools", "labels", "compare", "nightly", "batches"]
 
 
 class Template(NamedTuple):
@@ -52,6 +52,10 @@ TEMPLATES: Final[dict[str, Template]] = {
         },
         ("sh FOLDER/morning.sh",),
     ),
+    "batches": Template(
+        {name: name for name in ("job.toml", "in/2026-11-29.jsonl", "nightly.env", "crontab")},
+        ("promptmill cost FOLDER/out/batches --by lane",),
+    ),
 }
 _SECRET: Final = frozenset({"nightly.env"})
 """Files that nobody else may read: keys will stand in them."""
@@ -69,7 +73,8 @@ def init(
         folder: where to; nothing in it is ever overwritten.
         template: tools: a model that calls functions. labels: labels that are checked, and measured against the truth.
             compare: two prompts over the same rows. nightly: a job for cron, with its crontab line, a file for keys and
-            options, and the commands for the morning.
+            options, and the commands for the morning. batches: batch files at half the price, done by a time that you
+            name, with the lanes there are and its crontab line.
     """
     chosen = TEMPLATES[template]
     _refuse_what_is_there(folder, chosen)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from batch.cli import jobs
 from batch.cli.figures import cut, decimals, filled, grid, in_percent, in_short
-from batch.cli.text import count, pairs, say, say_json
+from batch.cli.text import count, incomplete, pairs, say, say_json
 from batch.core.errors import EXIT_OK, RefusedToStart
 from batch.core.plain import clean
 
@@ -64,15 +64,14 @@ def labels(
         for flag, value in given.items():
             if value is not None:
                 raise RefusedToStart(f"{flag} says how a review file is written. Name it with --review FILE.")
-        _report(out, label, gold, by, json=json)
-        return EXIT_OK
+        return _report(out, label, gold, by, json=json)
     if by is not None or json:
         raise RefusedToStart(f"--review writes a file and shows no figures: leave out {'--by' if by else '--json'}.")
     _review(out, review, label=label, form=format_, most=max_, below=below)
     return EXIT_OK
 
 
-def _report(out: Path, label: str | None, gold: str | None, by: str | None, *, json: bool) -> None:
+def _report(out: Path, label: str | None, gold: str | None, by: str | None, *, json: bool) -> int:
     from batch.report.labels import LabelReport
 
     report = LabelReport(out, label=label, gold=gold, by=by)
@@ -84,6 +83,7 @@ def _report(out: Path, label: str | None, gold: str | None, by: str | None, *, j
         say_json(msgspec.json.encode(public(report)).decode())
     else:
         say(_lines(report))
+    return incomplete(report.missing, "the figures")
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------

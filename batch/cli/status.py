@@ -190,7 +190,10 @@ def _flags(current: Status) -> str:
 def _missing(current: Status) -> str:
     from batch.report.missing import warning
 
-    return clean(warning(current.missing, "the failures and flags told here"))
+    parts = [lost for lost in current.missing if not lost.of_book]
+    calls = [lost for lost in current.missing if lost.of_book]
+    told = warning(parts, "the failures and flags told here"), warning(calls, "the figures of cost, show and report")
+    return "\n".join(clean(line) for line in told if line)
 
 
 def _samples(current: Status) -> str:

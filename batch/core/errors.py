@@ -8,6 +8,7 @@
     ├── StorageError            a write, sync or rename failed: the run ends at once        exit 5
     ├── BudgetReached           what the next call can come to is more than the budget has left     exit 3
     ├── ProviderStop            the provider refused the key, the money or the model        exit 6
+    ├── BatchNotEnded           a batch was cancelled, and the provider does not end it     exit 7
     ├── SystematicFailure       one permanent error answers every row: the job is at fault  exit 1
     └── WireError               one exchange got no complete answer (it ends no run)
 
@@ -96,7 +97,8 @@ EXITS: Final[dict[int, str]] = {
     EXIT_INTERRUPTED: "interrupted; the same command continues",
     EXIT_STORAGE: "the disk refused a write, or an object store did not answer; the same command goes on",
     EXIT_PROVIDER: "the provider refused the key, the money or the model",
-    EXIT_WAITING: "waiting: batches are at the provider (--no-wait); the same command collects them",
+    EXIT_WAITING: "waiting: batches are at the provider (--no-wait, or a cancelled one does not end); the same command "
+    "collects them",
     EXIT_BUG: "a bug of ours",
 }
 """What each exit code means, for people."""
@@ -154,6 +156,12 @@ class ProviderStop(BatchError):
     """The provider refused the key, the money or the model, or makes us wait for longer than `max_park`."""
 
     exit_code = EXIT_PROVIDER
+
+
+class BatchNotEnded(BatchError):
+    """A batch was cancelled and stays where it is: nothing else is left to be done before the provider ends it."""
+
+    exit_code = EXIT_WAITING
 
 
 class SystematicFailure(BatchError):

@@ -158,14 +158,14 @@ WHERE carried = 1 AND state < 2
 # -- feeding and resuming ---------------------------------------------------------------------------------------------
 
 PENDING: Final = "work, range, idx, row_id, variant, row_number, part, fingerprint, variant_no"
-_UNTOUCHED: Final = """
+UNTOUCHED: Final = """
     NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
     AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
 """
 UNSENT: Final = f"""
 SELECT {PENDING}
 FROM pending p
-WHERE work > ?1 AND state = 0 AND {_UNTOUCHED}
+WHERE work > ?1 AND state = 0 AND {UNTOUCHED}
     AND (?2 IS NULL OR variant IN (SELECT value FROM json_each(?2)))
 ORDER BY work
 LIMIT ?3
@@ -173,7 +173,7 @@ LIMIT ?3
 UNSENT_BY_VARIANT: Final = f"""
 SELECT variant, count(*)
 FROM pending p
-WHERE state = 0 AND {_UNTOUCHED}
+WHERE state = 0 AND {UNTOUCHED}
 GROUP BY variant
 """
 OPEN_ROWS: Final = f"""
@@ -330,7 +330,7 @@ BEGUN_IN_RANGES: Final = f"""
 SELECT {PENDING}
 FROM pending p
 WHERE range IN (SELECT value FROM json_each(?))
-    AND (state = 1 OR (state = 0 AND NOT ({_UNTOUCHED})))
+    AND (state = 1 OR (state = 0 AND NOT ({UNTOUCHED})))
 ORDER BY work
 """
 

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import msgspec
 
+from batch.core.records import Lane
 from batch.ledger import orphan_table, statements, wave_tables
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow, journaled_call
 
@@ -117,6 +118,19 @@ FROM steps
 WHERE work IN (SELECT value FROM json_each(?))
 ORDER BY work, turn, idx
 """
+_BEGUN: Final = f"""
+SELECT p.row_id, p.variant, p.fingerprint, (
+    SELECT c.lane
+    FROM calls c
+    WHERE c.work = p.work AND c.record IS NULL AND (c.task IS NOT NULL OR {{in_a_batch}})
+    LIMIT 1
+)
+FROM pending p
+WHERE p.state = 0 AND (p.carried = 1 OR NOT ({statements.UNTOUCHED}))
+"""
+_IN_A_BATCH: Final = """
+    EXISTS (SELECT 1 FROM lines l JOIN waves w USING (wave) WHERE l.call = c.call AND w.batch IS NOT NULL)
+"""
 _HAS_TABLE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'waves'"
 
 
@@ -175,6 +189,17 @@ class Journal(NamedTuple):
     steps: list[tuple[int, int, bytes]]
 
 
+class BegunRow(NamedTuple):
+    """One row that an earlier command left in the middle of a call or conversation."""
+
+    row_id: str
+    variant: str
+    fingerprint: bytes
+    """Of what it asked."""
+    bought: Lane | None
+    """By which lane the provider took a call of it that is still to be collected; None when it has none."""
+
+
 class WavesReader(LedgerReader):
     """A reader that knows the waves."""
 
@@ -197,6 +222,12 @@ class WavesReader(LedgerReader):
     def away(self) -> dict[str, int]:
         """By variant, how many rows wait in a wave."""
         return dict(self._rows(_OPEN_BY_VARIANT))
+
+    def begun_rows(self) -> Iterator[BegunRow]:
+        """The rows in the middle of a call or conversation, whether the run that began them was closed or killed."""
+        known = self._first(_HAS_TABLE) is not None
+        rows = self._rows(_BEGUN.format(in_a_batch=_IN_A_BATCH if known else "0"))
+        return (BegunRow(*row) for row in rows)
 
     def works_away(self) -> Iterator[int]:
         """The work numbers of these rows."""

@@ -6,12 +6,13 @@ are told from sizes `spending`'s, what they cost `pricing`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from batch.core.clock import MICROSECONDS, Clock
+from batch.core.records import Lane
 from batch.job.endpointspec import ModelLimitSpec
 from batch.job.job import LimitSpec
 from batch.limits.hours import Hours
@@ -19,9 +20,9 @@ from batch.plan import pricing, spending
 from batch.plan.preflight import CheckedJob
 from batch.plan.pricing import Money, Priced
 from batch.plan.sizes import Sizer
-from batch.plan.spending import Basis, Spending
+from batch.plan.spending import Basis, Known, Spending
 from batch.plan.survey import Survey, survey, unseen
-from batch.tokens.calibration import Calibration, Notes
+from batch.tokens.calibration import Calibration, Notes, Shape
 from batch.tokens.model import Learned, Range, TokenModel
 
 CONFIDENCE: Final = 0.95
@@ -35,6 +36,16 @@ class ModelForecast(msgspec.Struct, frozen=True, kw_only=True):
 
     spending: Spending
     priced: Priced
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """What calls of one model come to that the provider has taken and the next run collects."""
+
+    model: str
+    lane: Lane
+    rows: int
+    money: Money | None
+    """None where they have no price."""
 
 
 class Duration(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +66,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     survey: Survey
     models: tuple[ModelForecast, ...]
+    committed: tuple[Committed, ...] = ()
+    """Beside that: what is spent already, whatever the next run does."""
     duration: Duration | None
     """None where nothing limits the run but how long a call takes, and nobody knows that."""
     hours: Hours | None = None
@@ -76,6 +89,15 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         for model in self.models:
             if (money := what(model.priced)) is not None:
                 sums[money.currency] = sums.get(money.currency, spending.NONE) + money.amount
+        return sums
+
+    @property
+    def committed_cost(self) -> dict[str, Range]:
+        """The sums of what is known of the cost of calls at the provider, by currency."""
+        sums: dict[str, Range] = {}
+        for one in self.committed:
+            if one.money is not None:
+                sums[one.money.currency] = sums.get(one.money.currency, spending.NONE) + one.money.amount
         return sums
 
     @property
@@ -120,11 +142,14 @@ def forecast(
         {model: pricing.borders(checked.prices, job.model.provider, model) for model in names},
         seen=seen,
     )
-    spendings = []
-    for model in names:
-        tokens, basis = _tokens(notes[model].learned, found.taught.get(model))
-        known = spending.Known(found.history, notes[model], tokens, basis)
-        spendings.append(spending.begun(job, model, list(found.loads.get(model, {}).values()), known, sizer.shape))
+    known = {
+        model: spending.Known(found.history, notes[model], *_tokens(notes[model].learned, found.taught.get(model)))
+        for model in names
+    }
+    spendings = [
+        spending.begun(job, model, list(found.loads.get(model, {}).values()), known[model], sizer.shape)
+        for model in names
+    ]
     escalate = job.labels.escalate if job.labels is not None else None
     if escalate is not None and escalate not in names:
         spendings.append(spending.in_the_end(job, escalate, spendings, found.history))
@@ -140,11 +165,29 @@ def forecast(
             )
             for one in spendings
         ),
+        committed=_committed(checked, found, known, sizer.shape, now_us),
         duration=_duration(checked, spendings, hours, now_us),
         hours=hours,
         begins_us=begins_us,
         waits=begins_us > now_us,
         trouble=calibration.trouble,
+    )
+
+
+def _committed(
+    checked: CheckedJob, found: Survey, known: Mapping[str, Known], shape: Shape, now_us: int
+) -> tuple[Committed, ...]:
+    """What the calls at the provider come to, by lane and model."""
+    return tuple(
+        Committed(
+            model=model,
+            lane=lane,
+            rows=took.rows,
+            money=pricing.price_in_lane(checked, took, bands, now_us, lane),
+        )
+        for lane, models in found.bought.items()
+        for model, bands in models.items()
+        for took in [spending.begun(checked.job, model, list(bands.values()), known[model], shape)]
     )
 
 

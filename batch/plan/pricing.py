@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from batch.core.clock import MICROSECONDS
-from batch.core.records import Usage
+from batch.core.records import Lane, Usage
 from batch.limits.hours import Hours
 from batch.money.prices import Prices
 from batch.plan.preflight import CheckedJob
@@ -87,6 +87,22 @@ def price(
         off_peak=later[0] if later is not None and later[0].amount.likely < now.amount.likely else None,
         batch=_batch(calls, now_us),
     )
+
+
+def price_in_lane(
+    checked: CheckedJob, spending: Spending, loads: Mapping[int, Load], now_us: int, lane: Lane
+) -> Money | None:
+    """What calls of one model cost that the provider took by another lane than the job has now, perhaps.
+
+    Args:
+        checked: the job, with its prices.
+        spending: what the calls take of the model.
+        loads: their rows, by band of its prices.
+        now_us: the moment whose prices count, in microseconds of UTC.
+        lane: the lane.
+    """
+    found = _Calls(checked, spending, loads).money(now_us, lane=lane)
+    return None if found is None else found[0]
 
 
 def _batch(calls: _Calls, now_us: int) -> Money | None:

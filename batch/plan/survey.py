@@ -16,12 +16,14 @@ from typing import Final
 
 import msgspec
 
+from batch.core.records import Lane
 from batch.input.batches import SourceBatch
 from batch.job.options import KINDS, ORDINARY, Kind
 from batch.labels.samples import Sampling
 from batch.ledger.copies import key_of
 from batch.ledger.index import Gone, IndexReader
 from batch.ledger.reader import Entry
+from batch.ledger.waves import BegunRow
 from batch.plan import history
 from batch.plan.asked import Asked
 from batch.plan.gone import Pass
@@ -30,6 +32,7 @@ from batch.plan.kinds import kind_of, samples_had
 from batch.plan.preflight import CheckedJob
 from batch.plan.question import Question, question
 from batch.plan.sizes import RowSize, Sizer
+from batch.plan.underway import UnderWay
 from batch.tokens import measure
 from batch.tokens.model import Learned, TokenModel
 
@@ -102,6 +105,10 @@ class Survey(msgspec.Struct):
     begun: int = 0
     """Rows that an earlier run left in the middle of a call or conversation: the next one goes on with them. What is
     left of them is not known, so they count as if they were asked anew."""
+    bought: dict[Lane, dict[str, dict[int, Load]]] = {}
+    """By lane, as `loads`: rows whose only call is at the provider, which is collected and not bought again."""
+    superseded: Counter[Lane] = msgspec.field(default_factory=Counter)
+    """By lane, further calls at the provider, of rows that are gone or ask something else by now: collected, too."""
     gone: Gone = Gone()
     loads: dict[str, dict[int, Load]] = {}
     """By model, and by band of its prices: how many of the bands' borders lie at or below a prompt's tokens."""
@@ -118,6 +125,10 @@ class Survey(msgspec.Struct):
     def to_ask(self) -> int:
         """Rows that will be sent."""
         return sum(self.asked.values()) - self.unaskable - self.shared + self.begun
+
+    def rows_bought(self, lane: Lane) -> int:
+        """Rows that wait for what the provider took by this lane, and ask nothing else."""
+        return sum(load.rows for bands in self.bought.get(lane, {}).values() for load in bands.values())
 
     @property
     def askings(self) -> int:
@@ -174,7 +185,7 @@ class _Look:
         self._index = _index(checked, stack)
         made = self._index is not None
         self._table = stack.enter_context(Pass(checked.folder.ledger if made else None, checked.job.input))
-        self._carried = set() if self._index is None else self._index.carried()
+        self._under_way = UnderWay(checked.folder.ledger if made else None)
         self._settled = {} if self._index is None else self._index.settled()
         self._asked: Asked | None = None
         if checked.job.prompt.dedupe:
@@ -199,16 +210,31 @@ class _Look:
                 settled = self._settled.get(key)
                 if settled is not None and asked.stands_for(settled):
                     self.found.unchanged += 1  # answered by a run that has not published it yet
-                elif key in self._carried:
-                    self.found.begun += 1
-                    if asked.request is not None and not self._shared(had := self._had(entry, asked), asked):
-                        self._add(variant.model, self._sizer.row(asked.request), had)
+                elif (begun := self._under_way.take(key, asked)) is not None:
+                    self._go_on(variant.model, begun, entry, asked)
                 else:
                     self._count(variant.model, key, entry, asked)
 
     def end(self) -> None:
         """The input was read."""
         self.found.gone = self._table.find([variant.name for variant in self._checked.variants])
+        self.found.superseded = self._under_way.others()
+
+    def _go_on(self, model: str, begun: BegunRow, entry: Entry | None, asked: Question) -> None:
+        """Count a row that was left in the middle: what is left of it is the call at the provider, or not known."""
+        had, request = self._had(entry, asked), asked.request
+        size = None if request is None or self._shared(had, asked) else self._sizer.row(request)
+        if size is not None and begun.bought is not None and self._asks_once(size):
+            self._add(self.found.bought.setdefault(begun.bought, {}), model, size, had)
+            return
+        self.found.begun += 1
+        if size is not None:
+            self._add(self.found.loads, model, size, had)
+
+    def _asks_once(self, size: RowSize) -> bool:
+        """Whether a row with requests of this size usually makes no call but its first one."""
+        labels = self._checked.job.labels
+        return size.calls == 1 and not len(self._checked.tools) and (labels is None or labels.samples == 1)
 
     def _count(self, model: str, key: history.Key, entry: Entry | None, asked: Question) -> None:
         found, request = self.found, asked.request
@@ -220,7 +246,7 @@ class _Look:
             elif not self._shared(had := self._had(entry, asked), asked):
                 size = self._sizer.row(request)
                 known = self._learn(model, key, size) if kind == "short" else None
-                self._add(model, size, had, known)
+                self._add(found.loads, model, size, had, known)
             return
         found.standing += kind == "permanent"
         found.unchanged += kind is None
@@ -246,12 +272,14 @@ class _Look:
         self.found.shared += shared
         return shared
 
-    def _add(self, model: str, size: RowSize, had: Sampling, known: int | None = None) -> None:
+    def _add(
+        self, loads: dict[str, dict[int, Load]], model: str, size: RowSize, had: Sampling, known: int | None = None
+    ) -> None:
         labels = self._checked.job.labels
         askings = 1 if labels is None else max(0, labels.samples - had.ended)
         likely = self._models[model].likely(size.first) if known is None else float(known)
         band = bisect_right(self._borders.get(model, []), likely)
-        load = self.found.loads.setdefault(model, {}).setdefault(band, Load())
+        load = loads.setdefault(model, {}).setdefault(band, Load())
         load.add(size, likely, askings=askings, known=known is not None)
 
 

@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core import canonical
-from batch.core.errors import RefusedToStart
+from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.prompts.variants import old_models
 from batch.report.folders import opened, unreadable
 from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, ours, schema_of, texts
+from batch.report.missing import Missing, Reading
 from batch.report.variant_sums import LABEL, MEANS, TOKENS, TRUTH, Pair, VariantSums
 
 READ_ROWS: Final = 500
@@ -70,7 +71,7 @@ class Comparison:
     Raises:
         OutputError: `out` is no output folder.
         RefusedToStart: there are no two variants to compare, or a variant or column that was named does not exist.
-        StorageError: a part or the ledger cannot be read.
+        StorageError: no part, or not the ledger, can be read.
 
     Attributes:
         inputs_wanted: may be set to False once no more rows are looked at: they come without inputs, and faster.
@@ -95,6 +96,7 @@ class Comparison:
         self.folder = opened(out)
         with LedgerReader(self.folder.ledger) as reader, reader.snapshot():
             self._parts = [self.folder.part(number) for number in reader.parts()]
+            self._reading = Reading(self.folder.root)
             last = next(reversed(reader.runs()), None)
         asked = list(_asked(self.folder, last.run, last.request)) if last is not None else []
         present = self._present(asked)
@@ -106,7 +108,7 @@ class Comparison:
         self.rows_read = self.complete = self.differing = 0
         self._sums = {sums.variant: sums for sums in self.variants}
         self._position = {name: position for position, name in enumerate(chosen)}
-        schema = schema_of(self._parts[-1])
+        schema = self._reading.newest(self._parts, schema_of)
         self._columns = self._inputs(schema, columns)
         self.labels = [name for name in [label] if name in labels_of(schema)] or labels_of(schema)
         self._means = [name for name in ours(schema) if name in MEANS]
@@ -116,14 +118,18 @@ class Comparison:
     def rows(self) -> Iterator[Compared]:
         """Every row with a result in at least one of the variants, in the order of the table.
 
-        Raises:
-            StorageError: a part cannot be read.
+        A part that cannot be read is left out; see `missing`.
         """
-        for part in self._parts:
-            for _, group in groupby(self._results(part), key=lambda row: row["row_id"]):
-                results = sorted((r for r in group if r["variant"] in self._position), key=self._order)
-                if results:
-                    yield self._compared(results)
+        found = self._reading.each(self._parts, self._results)
+        for _, group in groupby(found, key=lambda row: row["row_id"]):
+            results = sorted((r for r in group if r["variant"] in self._position), key=self._order)
+            if results:
+                yield self._compared(results)
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The parts that could not be read until now: no sum knows their rows."""
+        return self._reading.missing
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -180,13 +186,10 @@ class Comparison:
     def _present(self, asked: Sequence[str | None]) -> list[str | None]:
         """The variants of the table: those of the last run in its order, then those left from earlier ones."""
         present: dict[str | None, None] = {}
-        for part in self._parts:
-            try:
-                with pq.ParquetFile(part) as file:
-                    for batch in file.iter_batches(batch_size=65_536, columns=["variant"]):
-                        present.update(dict.fromkeys(batch.column(0).unique().to_pylist()))
-            except (OSError, pa.ArrowException) as exc:
-                raise unreadable(part, exc) from exc
+        for names in self._reading.each(self._parts, _variants_in):
+            present.update(dict.fromkeys(names))
+        if self._parts and not present:
+            raise StorageError(self.missing[0].reason)
         return [name for name in asked if name in present] + [name for name in present if name not in asked]
 
     def _refuse(self, present: Sequence[str | None], chosen: Sequence[str]) -> None:
@@ -236,6 +239,16 @@ class Comparison:
             if name not in names:
                 raise RefusedToStart(f"no input column {name!r} in {self.folder.text}. It has {', '.join(names)}.")
         return list(chosen) or [field.name for field in fields if _readable(field.type)]
+
+
+def _variants_in(part: Path) -> Iterator[list[str | None]]:
+    """The variants in one part, some rows at a time."""
+    try:
+        with pq.ParquetFile(part) as file:
+            for batch in file.iter_batches(batch_size=65_536, columns=["variant"]):
+                yield batch.column(0).unique().to_pylist()
+    except (OSError, pa.ArrowException) as exc:
+        raise unreadable(part, exc) from exc
 
 
 def meaning(answer: str | None) -> bytes:

@@ -24,4 +24,11 @@ def public(comparison: Comparison) -> dict[str, Any]:
         }
         for sums in comparison.variants
     ]
-    return {"folder": comparison.folder.text, "rows": rows, "variants": variants, "pairs": pairs}
+    missing = [*map(msgspec.structs.asdict, comparison.missing)]
+    return {
+        "folder": comparison.folder.text,
+        "rows": rows,
+        "variants": variants,
+        "pairs": pairs,
+        "missing": missing,
+    }

@@ -24,7 +24,10 @@ KEYS: Final[dict[str, str]] = {
     "input_rows": "Rows of the input.",
     "rows": "Rows by what becomes of them; a row counts once for each variant. to_ask: those that will be sent. short: "
     "those among them that lack samples. askings: how often they are asked in all, as labels.samples says. shared: "
-    "those that are not sent because another one asks the same, and get its answer (prompt.dedupe).",
+    "those that are not sent because another one asks the same, and get its answer (prompt.dedupe). begun: those among "
+    "to_ask that an earlier run left in the middle. under_way: those beside to_ask whose call is in a task or a batch "
+    "at the provider; it is collected and not bought again. superseded: further calls there, of rows that are gone or "
+    "ask something else by now.",
     "calls": "Calls that the next run will make.",
     "input_tokens": "Tokens that they will send.",
     "output_tokens": "Tokens that they will get.",
@@ -32,6 +35,8 @@ KEYS: Final[dict[str, str]] = {
     "cost_off_peak": "By currency, in the cheapest hour of the coming week in which calls may leave; null where none "
     "is cheaper than that of cost.",
     "cost_batch": "By currency, by batch files; null where no such price is published.",
+    "committed": "By currency, what the calls of rows.under_way come to, which is not in cost: it is spent whatever "
+    "the next run does; null where there are none, or none has a price.",
     "unpriced": "Models that will be asked and have no price: their calls are not in cost.",
     "confidence": "How often a number lies in its range, by the range's own reckoning; null where the ranges rest on "
     "no answers to rows of this job.",
@@ -66,6 +71,8 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
             "askings": survey.askings,
             **{kind: survey.asked[kind] for kind in survey.kinds},
             "begun": survey.begun,
+            "under_way": sum(map(survey.rows_bought, survey.bought)),
+            "superseded": survey.superseded.total(),
             "shared": survey.shared,
             "cannot_be_asked": survey.unaskable,
             "unchanged": survey.unchanged,
@@ -75,6 +82,7 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
         },
         **_spent(found.total),
         **_costs(found.cost),
+        "committed": _money(found.committed_cost),
         "unpriced": list(found.unpriced),
         "confidence": CONFIDENCE if found.basis == "answers" else None,
         "basis": found.basis,

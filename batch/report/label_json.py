@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from batch.labels.quality import Estimate
 from batch.report.labels import Drift, LabelReport, LabelSums
 
@@ -20,6 +22,7 @@ def public(report: LabelReport) -> dict[str, Any]:
         "label": table.label,
         "gold": table.gold,
         "by": report.by,
+        "missing": [*map(msgspec.structs.asdict, report.missing)],
         **_sums(report.total, gold=table.gold is not None),
         "groups": [{"value": group.value, **_sums(group, gold=table.gold is not None)} for group in report.groups],
     }

@@ -21,6 +21,7 @@ from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.report.folders import opened, unreadable
+from batch.report.missing import Reading
 
 READ_ROWS: Final = 65_536
 MOST_CLASSES: Final = 10_000
@@ -41,11 +42,12 @@ class LabelTable:
     Raises:
         OutputError: `out` is no output folder.
         RefusedToStart: there are no results, or no such column.
-        StorageError: a part or the ledger cannot be read.
+        StorageError: no part, or not the ledger, can be read.
 
     Attributes:
         folder: the output folder.
         parts: the files, in the order of the table.
+        reading: knows the parts that could not be read until now.
         schema: the columns of the newest part, which has all of them.
         label: the column with the labels.
         gold: the column with the truth, or None.
@@ -64,7 +66,8 @@ class LabelTable:
         self.sources = {run.source for run in runs}
         if not self.parts:
             raise RefusedToStart(f"{self.folder.text}: has no results yet. Look again once a part is published.")
-        self.schema = schema_of(self.parts[-1])
+        self.reading = Reading(self.folder.root)
+        self.schema = self.reading.newest(self.parts, schema_of)
         job = _job(self.folder, runs[-1].run) if runs else {}
         self.variants = len(job.get("variants") or ()) > 1
         root = self.folder.text
@@ -76,11 +79,9 @@ class LabelTable:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of the table in these columns, some at a time; a column that a part lacks is null there.
 
-        Raises:
-            StorageError: a part cannot be read.
+        A part that cannot be read is left out, and `reading` knows it.
         """
-        for part in self.parts:
-            yield from part_batches(part, self.schema, columns, rows=READ_ROWS)
+        return self.reading.each(self.parts, lambda part: part_batches(part, self.schema, columns, rows=READ_ROWS))
 
 
 def part_batches(part: Path, schema: pa.Schema, columns: Sequence[str], *, rows: int) -> Iterator[pa.RecordBatch]:

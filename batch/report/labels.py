@@ -16,10 +16,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.core.errors import RefusedToStart
+from batch.core.errors import RefusedToStart, StorageError
 from batch.core.flags import TIE
 from batch.labels.quality import Estimate, Pairs, difference, proportion, z_for_all
 from batch.report.label_table import MOST_CLASSES, LabelTable, has_flag, texts
+from batch.report.missing import Missing
 
 MOST_GROUPS: Final = 1_000
 _KEYS: Final = ("by", "run", "status", "gold", "label")
@@ -155,7 +156,7 @@ class LabelReport:
     Raises:
         OutputError: `out` is no output folder.
         RefusedToStart: there are no results or no such column, or it has too many different values to be what is meant.
-        StorageError: a part or the ledger cannot be read.
+        StorageError: no part, or not the ledger, can be read.
 
     Attributes:
         table: where the labels stand.
@@ -177,7 +178,14 @@ class LabelReport:
                 found.add(row)
             classes.update(name for name in (row["label"], row["gold"]) if name is not None)
             self._refuse(len(classes), len(groups))
+        if not self.total.rows and self.missing:
+            raise StorageError(self.missing[0].reason)
         self.groups = sorted(groups.values(), key=lambda group: -group.rows)
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The parts that cannot be read: no figure knows their rows."""
+        return self.table.reading.missing
 
     def lookalikes(self) -> list[tuple[str, str]]:
         """Truths and labels that differ in nothing but upper and lower case, or white space at their ends."""

@@ -7,7 +7,7 @@ takes it for the whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,6 +33,11 @@ class Missing(msgspec.Struct, frozen=True):
     reason: str
     """Why, and what to do."""
 
+    @property
+    def of_book(self) -> bool:
+        """Whether it is a file of the book of calls, and no part of the table."""
+        return self.path.startswith("calls/")
+
 
 def missing(root: Path, file: Path, why: StorageError) -> Missing:
     """What is told of a file.
@@ -43,6 +48,53 @@ def missing(root: Path, file: Path, why: StorageError) -> Missing:
         why: as `folders.unreadable` words it.
     """
     return Missing(str(file.relative_to(root)) if file.is_relative_to(root) else str(file), str(why))
+
+
+class Reading:
+    """Reads files one after the other, and goes on behind one that cannot be read, which is noted.
+
+    Args:
+        root: the output folder of the files.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lost: dict[Path, Missing] = {}
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The files that could not be read to their end, by their names."""
+        return tuple(self._lost[file] for file in sorted(self._lost))
+
+    def each(self, files: Iterable[Path], read: Callable[[Path], Iterable[T]]) -> Iterator[T]:
+        """What stands in these files; of one that breaks off, what stands before that.
+
+        Args:
+            files: in the order in which they are read.
+            read: gives what one file has, and raises `StorageError` where it cannot be read on.
+        """
+        for file in files:
+            try:
+                yield from read(file)
+            except StorageError as exc:
+                self._lost[file] = missing(self._root, file, exc)
+
+    def newest(self, files: Sequence[Path], read: Callable[[Path], T]) -> T:
+        """What is read of the last of these files that can be read.
+
+        Args:
+            files: at least one.
+            read: as in `each`, for one value.
+
+        Raises:
+            StorageError: none of them can be read.
+        """
+        for file in reversed(files):
+            try:
+                return read(file)
+            except StorageError as exc:
+                self._lost[file] = missing(self._root, file, exc)
+        raise StorageError(self._lost[files[-1]].reason)
 
 
 def opening(folder: OutputFolder, files: Sequence[Path]) -> tuple[list[Path], tuple[Missing, ...]]:

@@ -138,7 +138,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
     missing: tuple[Missing, ...] = ()
-    """Parts of the table that cannot be read: `standing` and `flagged` know nothing of their rows."""
+    """Parts of the table that cannot be read: `standing` and `flagged` know nothing of their rows. Then files of calls
+    that are lost or cut short."""
 
 
 class _Reader(SavedReader, WavesReader):
@@ -171,7 +172,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             "gone": gone_of(reader),
             "oldest": _oldest(reader),
         }
-        parts = reader.parts()
+        parts, book = reader.parts(), [folder.calls_part(*at) for at in reader.call_parts()]
         last = runs[-1] if runs else None
         signs = _signs(folder, last)
         if last is not None and last.state == "running" and not signs.moving:
@@ -179,7 +180,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             signs = signs._replace(beyond=reader.unpublished())
         common["drawn"] = last is not None and reader.sample(last.run) is not None
     common["batches"] = batches_of(folder.ledger)
-    table = table or counted(folder, parts, failures=permanent + retryable)
+    table = table or counted(folder, parts, book, failures=permanent + retryable)
     common |= {"standing": table.standing, "flagged": table.flagged, "missing": table.missing}
     if last is None:
         return Status(state="never", **common)

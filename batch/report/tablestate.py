@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from batch.core.flags import FLAGS
 from batch.output.folder import OutputFolder
-from batch.report.missing import Missing, without_lost
+from batch.report.missing import Missing, opening, without_lost
 
 EXAMPLES: Final = 3
 
@@ -48,15 +48,16 @@ class TableState(msgspec.Struct, frozen=True):
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
     missing: tuple[Missing, ...] = ()
-    """Parts that could not be read, and so are not counted."""
+    """Parts that could not be read, and so are not counted; then files of the book that are lost or cut short."""
 
 
-def counted(folder: OutputFolder, parts: list[int], *, failures: int) -> TableState:
+def counted(folder: OutputFolder, parts: list[int], book: Sequence[Path], *, failures: int) -> TableState:
     """The failures and flags of these parts; a part that cannot be read is left out, and named.
 
     Args:
         folder: has the parts.
         parts: their numbers.
+        book: the files of calls, of which it is only looked whether they are there as a whole.
         failures: how many rows failed; where none did, none is looked for.
 
     Raises:
@@ -64,7 +65,7 @@ def counted(folder: OutputFolder, parts: list[int], *, failures: int) -> TableSt
     """
     files = [folder.part(part) for part in parts]
     found, lost = without_lost(folder.root, files, lambda some: _counted(some, failures))
-    return msgspec.structs.replace(found, missing=lost)
+    return msgspec.structs.replace(found, missing=(*lost, *opening(folder, book)[1]))
 
 
 def _counted(files: Sequence[Path], failures: int) -> TableState:

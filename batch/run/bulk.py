@@ -27,7 +27,7 @@ from batch.run.lost_batches import LostBatches
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
-from batch.run.wave_work import WaveWork, waits_for
+from batch.run.wave_work import WaveWork, not_ended, waits_for
 from batch.submit.attempt import CallContext
 from batch.submit.bulk import OpenWave
 from batch.submit.rows import Row
@@ -186,16 +186,22 @@ class Bulk:
             while self.gathering.full:
                 start(await self._built(self.gathering.full[0]))
                 self.gathering.full.pop(0)
+            if self._idle() and (fault := not_ended(self._works.values())) is not None:
+                self._state.stop("waiting", fault)
             if self._no_wait and self._all_away():
                 self._state.stop("waiting")
             await self._context.clock.sleep(TICK_S)
 
     def _all_away(self) -> bool:
         """Whether nothing is left to be done before a batch ends."""
+        asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
+        return asked and self._idle() and (self.auto is None or self.auto.may_leave)
+
+    def _idle(self) -> bool:
+        """Whether nothing can be done but to wait for the batches there are."""
         if not self.gathering.empty or not self._works or self._schedule.open > self.gathering.short:
             return False
-        asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
-        return asked and self.gathering.quiet() and (self.auto is None or self.auto.may_leave)
+        return self.gathering.quiet()
 
     async def _built(self, wave: OpenWave) -> WaveWork:
         """A file that is whole, known to the ledger with all its calls."""

@@ -166,10 +166,11 @@ class Carrier:
             work.asked = (left_s := self._deadline.left_s(work.wave)) > 0  # one that is cancelled is waited for
             if not work.asked:
                 wait_s = await self._deadline.cancel(work.wave, batch)
+                work.stays_s = self._deadline.stays(work.wave)
                 return await self._refused(work, wait_s) if isinstance(wait_s, Failure) else wait_s
             age_s = (self._context.clock.now_us() - work.wave.made_at_us) / MICROSECONDS
             return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s), left_s)
-        work.asked = False
+        work.asked, work.stays_s = False, None
         if batch.unwritten and work.unwritten < len(UNWRITTEN_S):
             work.unwritten += 1
             return UNWRITTEN_S[work.unwritten - 1]

@@ -23,6 +23,8 @@ from batch.submit.bulk import OVERDUE, BatchExchange
 
 _UNDER_WAY: Final = frozenset({"cancelling", "finalizing"})
 """Statuses of a batch that ends by itself soon."""
+CANCELLED_WITHIN_S: Final = 1_800.0
+"""For so long a run waits for a cancelled batch to end: three times what OpenAI says that it takes at most, 10 minutes."""
 FIRST_POLL_S: Final = 1.0
 LONGEST_POLL_S: Final = 30.0
 
@@ -97,6 +99,12 @@ class BatchDeadline:
             self._since[number] = since = now
             return FIRST_POLL_S / 2
         return min(LONGEST_POLL_S, max(FIRST_POLL_S / 2, (now - since) / 10))
+
+    def stays(self, wave: WaveRow) -> float | None:
+        """For how many seconds a batch has been cancelled, once that is longer than a cancellation takes; else None."""
+        since = self._since.get(wave.wave)
+        gone_s = 0.0 if since is None else self._clock.monotonic() - since
+        return gone_s if gone_s > CANCELLED_WITHIN_S else None
 
     def learn(self, wave: WaveRow, batch: Batch) -> None:
         """A batch has ended: how long it took is known, and how long it took to cancel it if it was."""

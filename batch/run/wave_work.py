@@ -1,12 +1,15 @@
 """One batch file on its way to the provider and back: what is known of it beside what the ledger has.
 
-Owns how often it was refused, and the words for what a run waits for. What is done next is decided by `bulk`.
+Owns how often it was refused, and the words for what a run waits for, or waits for no longer. What is done next is
+decided by `bulk`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from batch.core.clock import describe
+from batch.core.errors import BatchNotEnded
 from batch.core.records import Failure
 from batch.ledger.waves import CREATED, WaveRow
 
@@ -25,9 +28,10 @@ class WaveWork:
         refused_since: the monotonic moment of the first of them.
         unwritten: how often it had ended and counted answers without a file of them.
         failure: what the last exchange failed with; None where it did not.
+        stays_s: for how many seconds its batch has been cancelled without an end; None while that may still come soon.
     """
 
-    __slots__ = ("asked", "doubted", "failure", "lost", "refused_since", "tries", "unwritten", "wave")
+    __slots__ = ("asked", "doubted", "failure", "lost", "refused_since", "stays_s", "tries", "unwritten", "wave")
 
     def __init__(self, wave: WaveRow, *, doubted: bool) -> None:
         self.wave = wave
@@ -38,6 +42,7 @@ class WaveWork:
         self.unwritten = 0
         self.refused_since: float | None = None
         self.failure: Failure | None = None
+        self.stays_s: float | None = None
 
     def went_well(self) -> None:
         """The provider did what it was asked."""
@@ -49,6 +54,21 @@ class WaveWork:
         self.tries += 1
         self.failure = failure
         return now - self.refused_since
+
+
+def not_ended(works: Collection[WaveWork]) -> BatchNotEnded | None:
+    """What a run ends with of whose batches nothing is left but cancelled ones that do not end; None of any other."""
+    stays = [work for work in works if work.stays_s is not None]
+    if not stays or len(stays) < len(works):
+        return None
+    first = max(stays, key=lambda work: work.stays_s or 0.0)
+    more = f", and {len(stays) - 1:,} more" if len(stays) > 1 else ""
+    lines = sum(work.wave.lines for work in stays)
+    return BatchNotEnded(
+        f"batch {first.wave.batch_id}{more}: the provider was told {describe(first.stays_s or 0.0)} ago to cancel it, "
+        f"and has not ended it. Before that nobody knows which of its {lines:,} requests are billed, so none is sent "
+        "again. Run the same command later: it collects what was done, and asks the rest."
+    )
 
 
 def waits_for(works: Collection[WaveWork]) -> str | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +19,7 @@ from tests.simulator.conftest import Start
 from tests.system.faults.key_campaign import said, undisturbed
 
 TEMPLATES = list(init.TEMPLATES)
-NO_WAIT = "[latency]\nchat_ms = [0, 0]\ntask_ms = [0, 0]\n"
+NO_WAIT = "[latency]\nchat_ms = [0, 0]\ntask_ms = [0, 0]\nbatch_ms = [0, 0]\n"
 
 
 def address(start: Start) -> str:
@@ -47,7 +50,7 @@ def test_a_sample_is_sound_and_nothing_is_overwritten(template: str, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("template", ["labels", "compare", "nightly"])
+@pytest.mark.parametrize("template", ["labels", "compare", "nightly", "batches"])
 def test_a_sample_runs_and_the_commands_it_names_tell_what_it_is_about(
     template: str, tmp_path: Path, start: Start, cli: Cli
 ) -> None:
@@ -63,11 +66,11 @@ def test_a_sample_runs_and_the_commands_it_names_tell_what_it_is_about(
     assert (code, "nothing to do" in told) == (0, True)
     for line in init.TEMPLATES[template].then:
         assert line.replace("FOLDER", f"'{job}'") in written.out
-        program, command, *rest = line.replace("FOLDER", str(job)).split(" ", 2)
+        program, command, *rest = shlex.split(line.replace("FOLDER", f"'{job}'"))
         if program == "promptmill":
             shown = cli(command, *rest)
             assert (shown.code, shown.err) == (0, "")
-            assert "%" in shown.out  # what it measures
+            assert re.search("%|batch saved", shown.out)  # what it is about
 
 
 @pytest.mark.slow
@@ -102,3 +105,35 @@ def test_the_nights_of_the_sample_for_cron_go_as_it_says(
             told += shown.out
     for text in ("nightly: finished", "cost, CNY", "have a valid label", "failed.csv: 0 rows"):
         assert text in told
+
+
+@pytest.mark.slow
+def test_the_sample_for_batches_hands_over_and_collects_from_cron_and_takes_the_lanes_it_names(
+    tmp_path: Path, start: Start, cli: Cli
+) -> None:
+    """Its crontab line twice: exit 7 while the batch is at the provider, then all answers; each lane in it is sound."""
+    job = tmp_path / "job"
+    assert cli("init", job, "--template", "batches").code == 0
+    *_, line = (job / "crontab").read_text("utf-8").strip().splitlines()
+    command = line.split(None, 5)[5].replace(r"\%", "%")
+    slow = start("[latency]\nbatch_ms = [1500, 1500]\n").port
+    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d %H:%M} UTC"  # far off, whatever the time is now
+    settings = [f"model.base_url=http://127.0.0.1:{slow}/api/paas/v4", f"bulk.by={tomorrow}"]
+    environ = {**os.environ, "PROMPTMILL_SET": shlex.join(settings)}
+    codes: list[int] = []
+    while not codes or codes[-1] == 7:
+        cron = subprocess.run(["/bin/sh", "-c", command], env=environ, cwd="/", check=False)
+        codes.append(cron.returncode)
+    told = (job / "nightly.log").read_text("utf-8")
+    assert (codes[0], codes[-1]) == (7, 0), told
+    assert "7 ok, 0 failed" in told
+    assert json.loads(cli("cost", job / "out" / "batches", "--by", "lane", "--json").out)["groups"][0]["lane"] == "bulk"
+    lanes = re.findall(r"^# (lane = .*?) +#", (job / "job.toml").read_text("utf-8"), re.MULTILINE)
+    assert len(lanes) == 3
+    for lane in lanes:
+        text = (job / "job.toml").read_text("utf-8").replace("# deadline", "deadline")
+        text = re.sub(r"^by = .*$", "", re.sub(r"^lane = .*$", lane, text, flags=re.MULTILINE), flags=re.MULTILINE)
+        (job / "other.toml").write_text(text, encoding="utf-8")
+        checked = cli("check", job / "other.toml")
+        assert (checked.code, checked.err) == (0, "")
+        assert "warnings" not in checked.out

@@ -13,6 +13,7 @@ import pytest
 from batch.core.errors import EXIT_STORAGE
 from batch.report.missing import Missing, warning
 from tests.cli.conftest import Cli, cli
+from tests.support.labelled import labelled
 from tests.support.shown import shown
 from tests.support.viewing import viewing
 
@@ -75,6 +76,86 @@ def test_status_tells_all_but_the_failures_of_a_part_that_is_lost(
     assert text.code == EXIT_STORAGE
     assert "incomplete: the failures and flags told here are of what can be read" in text.out
     assert "--retry all asks" not in text.out, "how many failed otherwise is not known"
+
+
+@pytest.mark.parametrize("damage", [lose, tear])
+def test_status_names_a_file_of_calls_that_is_lost(damage: Callable[[Path], None], out: Path, cli: Cli) -> None:
+    """Ours: it ended with 0 and said nothing, and the next run refused to start."""
+    [calls] = out.glob("calls/*/part-00001.parquet")
+    before = json.loads(cli("status", out, "--json").out)
+    damage(calls)
+    said = cli("status", out, "--json")
+    told = json.loads(said.out)
+    assert said.code == EXIT_STORAGE
+    assert [lost["path"] for lost in told["missing"]] == [str(calls.relative_to(out))]
+    assert told == {**before, "missing": told["missing"]}
+    text = cli("status", out)
+    assert text.code == EXIT_STORAGE
+    assert f"the figures of cost, show and report are of what can be read. {calls}: cannot be read" in text.out
+    assert "failures and flags told here" not in text.out
+
+
+@DAMAGES
+def test_labels_are_measured_over_the_parts_that_can_be_read(
+    damage: Callable[[Path], None], out: Path, cli: Cli
+) -> None:
+    """Ours: they were refused. The newest part, which tells the columns, may be the one that is lost."""
+    for number in (2, 1):
+        damage(out / "results" / f"part-0000{number}.parquet")
+        said = cli("labels", out, "--json")
+        told = json.loads(said.out)
+        lost = [f"results/part-0000{n}.parquet" for n in range(number, 3)]
+        assert said.code == EXIT_STORAGE
+        assert [one["path"] for one in told["missing"]] == lost
+        assert told["rows"] == PART * number
+        assert said.err.startswith("promptmill: incomplete: the figures are of what can be read")
+        text = cli("labels", out)
+        assert (text.code, "accuracy" in text.out) == (EXIT_STORAGE, True)
+    damage(out / "results" / "part-00000.parquet")
+    nothing = cli("labels", out)
+    assert (nothing.code, nothing.out) == (EXIT_STORAGE, "")
+    assert ".parquet: cannot be read" in nothing.err
+
+
+def test_a_file_of_rows_to_look_at_is_not_made_of_a_part_of_the_table(out: Path, tmp_path: Path, cli: Cli) -> None:
+    """Whoever goes through it takes it for all that is doubtful."""
+    lose(out / "results" / "part-00001.parquet")
+    said = cli("labels", out, "--review", tmp_path / "look.csv")
+    assert (said.code, (tmp_path / "look.csv").exists()) == (EXIT_STORAGE, False)
+    assert "part-00001.parquet: cannot be read" in said.err
+
+
+@DAMAGES
+def test_variants_are_compared_over_the_parts_that_can_be_read(
+    damage: Callable[[Path], None], tmp_path: Path, cli: Cli
+) -> None:
+    """Ours: it was refused."""
+    rows = [{"row_id": f"r{n}", "variant": name, "text": str(n)} for n in range(6) for name in ("long", "short")]
+    out = labelled(tmp_path / "out", rows, part_rows=4).root
+    damage(out / "results" / "part-00002.parquet")
+    said = cli("compare", out, "--json", "--limit", "0")
+    told = json.loads(said.out)
+    assert (said.code, told["rows"]["read"]) == (EXIT_STORAGE, 4)
+    assert [one["path"] for one in told["missing"]] == ["results/part-00002.parquet"]
+    listed = cli("compare", out, "--json", "--all")
+    assert (listed.code, len(listed.out.splitlines())) == (EXIT_STORAGE, 4)
+    text = cli("compare", out)
+    assert (text.code, "2 variants of 4 rows" in text.out) == (EXIT_STORAGE, True)
+    assert text.err.startswith("promptmill: incomplete: the rows and sums are of what can be read")
+    for part in (out / "results").iterdir():
+        damage(part)
+    nothing = cli("compare", out)
+    assert (nothing.code, nothing.out) == (EXIT_STORAGE, "")
+
+
+@pytest.mark.parametrize("damage", [lose, tear])
+def test_a_report_is_made_of_what_can_be_read(damage: Callable[[Path], None], out: Path, cli: Cli) -> None:
+    """Ours: a lost part of the table was refused."""
+    damage(out / "results" / "part-00001.parquet")
+    said = cli("report", out)
+    assert said.code == EXIT_STORAGE
+    assert "incomplete: the figures are of what can be read. " in said.err
+    assert "results/part-00001.parquet" in out.with_name("out-report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("damage", [lose, tear])
@@ -166,6 +247,8 @@ def test_the_pages_show_what_is_there_and_name_what_is_not(damage: Callable[[Pat
         assert [one["path"] for one in overview["missing"]] == lost
         assert [one["path"] for one in overview["status"]["missing"]] == lost[:1]
         assert overview["status"]["totals"] == before["overview"]["status"]["totals"]
+        labels = view.get("api/0/labels").json
+        assert (labels["rows"], [one["path"] for one in labels["missing"]]) == (ROWS - PART, lost[:1])
         rows = view.get("api/0/rows").json
         assert (rows["total"], [one["path"] for one in rows["missing"]]) == (ROWS - PART, lost[:1])
         assert [one["path"] for one in view.get("api/0/money").json["missing"]] == [lost[1], lost[0]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 from batch.core.clock import HandClock
 from batch.core.records import Failure
 from batch.ledger.waves import WaveRow
-from batch.run.overdue import BatchDeadline
+from batch.providers.batch_files import Batch
+from batch.run.overdue import CANCELLED_WITHIN_S, FIRST_POLL_S, LONGEST_POLL_S, BatchDeadline
 from batch.submit.bulk import OVERDUE
 
 HOUR_S = 3_600.0
@@ -71,3 +73,21 @@ def test_a_file_that_was_not_sent_in_time_was_not_bought() -> None:
     said = deadline(clock, HOUR_S).unsent(wave(clock))
     assert (said.code, said.sent, said.verdict) == (OVERDUE, False, "retry")
     assert "5,000 requests could not be sent within 1 h 00 min" in said.message
+
+
+def test_a_cancelled_batch_stays_once_it_has_not_ended_for_longer_than_a_cancellation_takes() -> None:
+    """Counted in each process from the moment at which it saw the batch cancelled; the polls become rarer meanwhile."""
+    clock = HandClock()
+    one, limit = wave(clock), deadline(clock, HOUR_S)
+    clock.advance(2 * HOUR_S)
+    assert limit.stays(one) is None, "it was not cancelled yet"
+    cancelling = Batch(id="batch_1", status="cancelling")
+    waits = []
+    while (stays_s := limit.stays(one)) is None:
+        wait_s = asyncio.run(limit.cancel(one, cancelling))
+        assert isinstance(wait_s, float)
+        waits.append(wait_s)
+        clock.advance(wait_s)
+    assert CANCELLED_WITHIN_S < stays_s <= CANCELLED_WITHIN_S + LONGEST_POLL_S
+    assert (waits[0], waits[-1]) == (FIRST_POLL_S / 2, LONGEST_POLL_S)
+    assert deadline(clock, HOUR_S).stays(one) is None

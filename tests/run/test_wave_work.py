@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batch.core.records import Failure
 from batch.ledger.waves import BUILT, CREATED, WaveRow
-from batch.run.wave_work import WaveWork, waits_for
+from batch.run.wave_work import WaveWork, not_ended, waits_for
 
 CUT = Failure(kind="transport", verdict="retry", message="the answer was cut in the middle")
 
@@ -37,3 +37,18 @@ def test_a_refusal_is_told_until_the_provider_does_what_it_is_asked() -> None:
     there.went_well()
     assert waits_for([there]) == "1 batch of 50 requests at the provider"
     assert there.refused(CUT, 500.0) == 0.0
+
+
+def test_a_run_ends_when_all_that_is_left_are_cancelled_batches_that_do_not_end() -> None:
+    """Not while another one may answer."""
+    one, other = work(0, CREATED), work(1, CREATED, 20)
+    assert not_ended([]) is None
+    assert not_ended([one, other]) is None
+    one.stays_s = 1_900.0
+    assert not_ended([one, other]) is None
+    other.stays_s = 2_400.0
+    told = not_ended([one, other])
+    assert told is not None
+    assert told.exit_code == 7
+    assert "and 1 more: the provider was told 40 min 00 s ago to cancel it" in str(told)
+    assert "which of its 70 requests are billed" in str(told)

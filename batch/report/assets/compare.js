@@ -10,6 +10,7 @@ function variantSections(comparison, rowLink) {
     section(
       "Variants",
       { id: "variants", note: `${counted(rows.read ?? 0, "row")}, ${count(rows.complete)} with a result in all, ${count(rows.differing)} on which they differ.` },
+      missingNote(comparison.missing ?? []),
       variantTable(variants),
       pairTable(comparison.pairs ?? []),
     ),

@@ -7,7 +7,7 @@ const MOST_BARS = 40;
 function labelSections(labels, cellLink) {
   if (!labels?.label) return [];
   return [
-    section("Labels given", { id: "labels", note: labelNote(labels) }, labelTiles(labels), distribution(labels)),
+    section("Labels given", { id: "labels", note: labelNote(labels) }, missingNote(labels.missing ?? []), labelTiles(labels), distribution(labels)),
     truthSection(labels, cellLink),
     driftSection(labels),
     groupSection(labels),

@@ -12,8 +12,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from batch.core.errors import BatchNotEnded
 from batch.job.job import Job
 from batch.report.status import status_of
+from batch.run import overdue
 from batch.run.command import run
 from batch.run.progress import Progress
 from tests.simulator.conftest import Start
@@ -69,6 +71,28 @@ def test_what_a_batch_has_not_done_in_time_goes_on_in_the_other_lane(make: Make,
     assert left == [("bulk", "failed", "batch_overdue", answered[other], 0)]
     assert Counter(mill.one("lane")) == answered
     assert sum(bool(record["billed"]) for record in mill.books()) == 60
+
+
+def test_a_batch_that_stays_cancelling_ends_the_run_and_is_bought_nowhere_else(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: it was waited for without end. Which of its lines are billed is not known before the provider ends it."""
+    monkeypatch.setattr(overdue, "CANCELLED_WITHIN_S", 0.5)
+    mill = make("[latency]\nbatch_ms = [60000, 60000]\nchat_ms = [0, 0]\n", deadline="1")  # 6 s from cancel to end
+    mill.questions(40)
+    report = mill.run()
+    assert (report.state, report.exit_code, report.totals.rows) == ("waiting", 7, 0)
+    assert isinstance(report.fault, BatchNotEnded)
+    assert "which of its 40 requests are billed, so none is sent again" in str(report.fault)
+    assert [batch.state for batch in status_of(mill.out).batches] == ["cancelling"]
+    assert not [record for record in mill.books() if record["billed"]]
+    while report.exit_code == 7:
+        report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 40)
+    mill.check_table(40)
+    mill.check_books()
+    assert (batches(mill), cancels(mill)) == (1, 1)
+    assert sum(bool(record["billed"]) for record in mill.books()) == 40
 
 
 def test_a_deadline_without_another_lane_fails_the_rest_for_now(make: Make) -> None:
