@@ -23,6 +23,8 @@ LEAST_WEIGHT: Final = 1e-6
 TAIL: Final = 0.0005  # of the tasks, on either side, that the form leaves out
 
 _HEAVY: Final = 1e9
+_WIDTHS: Final = [math.exp(bin_ * STEP) for bin_ in range(BINS)]
+"""How wide each bin is, as a multiple of the first."""
 
 
 class Shape:
@@ -44,13 +46,6 @@ class Shape:
         """The times between the bins, in seconds: one more than there are bins."""
         return [edge(self.first + place) for place in range(len(self.masses) + 1)]
 
-    def within(self, low: int, high: int) -> list[float]:
-        """The masses of the bins from `low` to `high`, both included."""
-        return [
-            self.masses[bin_ - self.first] if 0 <= bin_ - self.first < len(self.masses) else 0.0
-            for bin_ in range(low, high + 1)
-        ]
-
 
 class Durations:
     """What was seen of the tasks of one kind.
@@ -70,28 +65,19 @@ class Durations:
         self.seen = 0
         self.each = 1.0
 
-    def add(self, after_s: float, by_s: float, shape: Shape | None) -> None:
+    def add(self, first: int, parts: Sequence[float]) -> None:
         """Count a task.
 
         Args:
-            after_s: seconds from its submit to the last look that found it unfinished; 0 when there was none.
-            by_s: seconds to the look that found it finished.
-            shape: what is believed of such tasks; None while nothing is.
+            first: number of the bin that `parts` begins with.
+            parts: of the task, how much is believed to have ended in each bin, as `parts_of` says; they add up to 1.
         """
-        low, high = bin_of(after_s), bin_of(by_s)
-        parts = _overlaps(after_s, by_s, low, high)
-        # As long as nothing is believed to end in there, one second of it is as good as any other.
-        shares = [part * math.exp(place * STEP) for place, part in enumerate(parts)]
-        if shape is not None:
-            believed = [part * mass for part, mass in zip(parts, shape.within(low, high), strict=True)]
-            if sum(believed) > LEAST_WEIGHT:
-                shares = believed
-        scale = self.each / sum(shares)
-        for bin_, part in enumerate(shares, low):
-            self.weights[bin_] += part * scale
-        self.total += self.each
+        each, weights = self.each, self.weights
+        for bin_, part in enumerate(parts, first):
+            weights[bin_] += part * each
+        self.total += each
         self.seen += 1
-        self.each *= 1.0 + 1.0 / MEMORY
+        self.each = each * (1.0 + 1.0 / MEMORY)
         if self.each > _HEAVY:
             self._fade()
 
@@ -159,15 +145,37 @@ def bin_of(seconds: float) -> int:
     return min(BINS - 1, int(math.log(seconds / FIRST_S) / STEP))
 
 
-def _overlaps(after_s: float, by_s: float, low: int, high: int) -> list[float]:
-    """How much of each bin from `low` to `high` lies in the interval: 1 for all of it, and never nothing at all."""
-    parts = [1.0] * (high - low + 1)
+def parts_of(after_s: float, by_s: float, shape: Shape | None) -> tuple[int, list[float]]:
+    """The bins in which a task may have ended: the number of the first, and for each how much of the task; 1 in all.
+
+    Args:
+        after_s: seconds from its submit to the last look that found it unfinished; 0 when there was none.
+        by_s: seconds to the look that found it finished.
+        shape: what is believed of such tasks; None while nothing is.
+    """
+    low, high = bin_of(after_s), bin_of(by_s)
     if low == high:
-        return parts
+        return low, [1.0]
+    # How much of the outer bins lies in the interval: never nothing at all.
+    left, right = 1.0, max(LEAST_WEIGHT, min(1.0, math.log(max(by_s, FIRST_S) / FIRST_S) / STEP - high))
     if after_s > FIRST_S:
-        parts[0] = max(LEAST_WEIGHT, 1.0 - (math.log(after_s / FIRST_S) / STEP - low))
-    parts[-1] = max(LEAST_WEIGHT, min(1.0, math.log(max(by_s, FIRST_S) / FIRST_S) / STEP - high))
-    return parts
+        left = max(LEAST_WEIGHT, 1.0 - (math.log(after_s / FIRST_S) / STEP - low))
+    if shape is not None:
+        # Nothing is believed to end beyond its bins, and an interval is often ten times as wide as these.
+        first = max(low, shape.first)
+        parts = shape.masses[first - shape.first : max(0, high + 1 - shape.first)]
+        if parts and first == low:
+            parts[0] *= left
+        if parts and first + len(parts) == high + 1:
+            parts[-1] *= right
+        if (whole := sum(parts)) > LEAST_WEIGHT:
+            return first, [part / whole for part in parts]
+    # As long as nothing is believed to end in there, one second of it is as good as any other.
+    parts = _WIDTHS[: high + 1 - low]
+    parts[0] *= left
+    parts[-1] *= right
+    whole = sum(parts)
+    return low, [part / whole for part in parts]
 
 
 def _bandwidth(weights: list[float], first: int, last: int, tasks: float) -> int:

@@ -18,7 +18,7 @@ import msgspec
 from batch.core.clock import Clock
 from batch.core.records import Message
 from batch.limits.pollrate import PollRate
-from batch.submit.durations import Durations, Shape, shape_of
+from batch.submit.durations import Durations, Shape, parts_of, shape_of
 from batch.submit.polltimes import poll_times
 from batch.submit.rows import OpenCall
 
@@ -152,8 +152,9 @@ class Polls:
         shape = kind.shape
         if watch.after_s == 0.0 and kind.at_once > NEARLY_ALL and kind.model.all.seen % DOUBT_EVERY == 0:
             shape = None  # the first poll tells nothing of how much too late it is, so an earlier one is tried
-        kind.durations.add(watch.after_s, by_s, shape)
-        kind.model.all.add(watch.after_s, by_s, shape)
+        first, parts = parts_of(watch.after_s, by_s, shape)
+        kind.durations.add(first, parts)
+        kind.model.all.add(first, parts)
 
     def early(self, call: OpenCall) -> float:
         """The seconds that a task should still be left alone whose time was set while nothing was known; 0 for none."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
 
-from batch.submit.durations import Durations, edge, shape_of
+from batch.submit.durations import Durations, bin_of, edge, parts_of, shape_of
 
 
 def middle(durations: Durations) -> float:
@@ -28,7 +29,7 @@ def test_polls_at_odd_times_tell_the_lengths() -> None:
         shape = shape_of(durations, durations, leaning=0.0)
         took = chance.uniform(15.0, 25.0)
         begin = took - chance.uniform(0.0, 2.0)
-        durations.add(begin, begin + 2.0, shape)
+        durations.add(*parts_of(begin, begin + 2.0, shape))
     assert middle(durations) == pytest.approx(20.0, rel=0.03)
 
 
@@ -37,7 +38,7 @@ def test_an_hour_and_a_hundredth_of_a_second_are_told_alike() -> None:
     for took in (0.01, 3_600.0):
         durations = Durations()
         for _ in range(20):
-            durations.add(0.97 * took, took, None)
+            durations.add(*parts_of(0.97 * took, took, None))
         assert middle(durations) == pytest.approx(took, rel=0.06)
 
 
@@ -45,7 +46,7 @@ def test_old_tasks_fade() -> None:
     """After as many new ones as are remembered, most of the weight is theirs."""
     durations = Durations()
     for took in [1.0] * 2_000 + [10.0] * 1_000:
-        durations.add(0.97 * took, took, None)
+        durations.add(*parts_of(0.97 * took, took, None))
     assert middle(durations) == pytest.approx(10.0, rel=0.06)
     assert durations.counts_for < 600
 
@@ -54,7 +55,7 @@ def test_what_is_kept_is_what_was_known() -> None:
     """In a few hundred bytes."""
     durations = Durations()
     for _ in range(50):
-        durations.add(9.0, 11.0, None)
+        durations.add(*parts_of(9.0, 11.0, None))
     again = Durations.of(durations.kept())
     assert (again.seen, middle(again)) == (50, middle(durations))
     assert Durations.of([]).kept() == []
@@ -64,10 +65,33 @@ def test_a_size_that_was_hardly_seen_leans_on_the_model() -> None:
     """One task of a kind moves what twenty others say only a little."""
     everything, own = Durations(), Durations()
     for _ in range(100):
-        everything.add(9.7, 10.0, None)
-    own.add(97.0, 100.0, None)
+        everything.add(*parts_of(9.7, 10.0, None))
+    own.add(*parts_of(97.0, 100.0, None))
     shape = shape_of(own, everything, leaning=20.0)
     assert shape is not None
     near = sum(mass for at, mass in zip(shape.edges, shape.masses, strict=False) if at < 50.0)
     assert 0.9 < near < 1.0
     assert edge(0) > 0
+
+
+def test_a_wide_interval_costs_no_call_for_each_of_its_bins() -> None:
+    """A task that was done at its first poll, which a hundred thousand may be: within a dozen calls, whatever is known."""
+    calls = 0
+
+    def count(_frame: object, event: str, _what: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    known = Durations()
+    known.add(*parts_of(0.9, 1.0, None))
+    shape = shape_of(known, known, leaning=0.0)
+    for believed in (None, shape):
+        calls = 0
+        sys.setprofile(count)
+        try:
+            first, parts = parts_of(0.0, 60.0, believed)
+        finally:
+            sys.setprofile(None)
+        assert calls <= 15
+        assert sum(parts) == pytest.approx(1.0)
+        assert first + len(parts) <= bin_of(60.0) + 1
