@@ -19,7 +19,7 @@ from batch.job.job import Job
 from batch.report.row import row_of
 from batch.report.status import status_of
 from batch.run.command import run
-from tests.simulator.conftest import Start
+from tests.simulator.conftest import Gate, Start
 from tests.simulator.struck import fault
 from tests.system.runs.conftest import ID, KEY, SECRET, Mill
 
@@ -166,8 +166,7 @@ def test_tools_go_on_wave_by_wave(make: Make) -> None:
 def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make: Make, start: Start) -> None:
     """Everything is at the provider; the next command asks after it, and buys nothing."""
     mill = make()
-    slow = start("[latency]\nbatch_ms = [2500, 2500]\n")
-    mill.sim, mill.url = slow, f"http://127.0.0.1:{slow.port}"
+    gate = slowly(mill, start)
     mill.questions(70)
     report = mill.run(no_wait=True)
     assert (report.state, report.exit_code, report.totals.rows) == ("waiting", 7, 0)
@@ -182,6 +181,7 @@ def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make:
     assert waiting.oldest[0].waits_for == f"{first}, validating"
     (row,) = row_of(mill.out, waiting.oldest[0].row_id)
     assert [(call["state"], call["batch_id"]) for call in row.calls] == [("open", first)]
+    gate.open()
     report = mill.run()
     assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 70)
     assert status_of(mill.out).batches == ()
@@ -190,26 +190,28 @@ def test_without_waiting_the_run_ends_with_7_and_the_same_command_collects(make:
     mill.check_books()
 
 
-def slowly(mill: Mill, start: Start, batch_ms: int = 1500) -> None:
-    """Against a simulator whose batches take so long."""
-    mill.sim = start(f"[latency]\nbatch_ms = [{batch_ms}, {batch_ms}]\n")
+def slowly(mill: Mill, start: Start, scenario: str = "") -> Gate:
+    """Against a simulator whose batches end when its gate is opened; those that are made later take a moment."""
+    gate = Gate()
+    mill.sim = start(scenario + NOW.replace("batch_ms = [0, 0]", "batch_ms = [300, 300]"), gate)
     mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    return gate
 
 
 @pytest.mark.parametrize("how", ["limit", "drawn", "max_rows"])
 def test_the_command_that_collects_buys_no_more_than_was_asked(make: Make, start: Start, how: str) -> None:
     """A limit holds for both halves of a run: what it sends, and what it collects."""
     mill = make()
-    slowly(mill, start)
+    gate = slowly(mill, start)
     mill.questions(90)
     asked = {"limit": {"limit": 40}, "drawn": {"limit": 40, "sample_seed": 7}, "max_rows": {}}[how]
     if how == "max_rows":
         mill.more += "[budget]\nmax_rows = 40\n"
-    assert mill.run(no_wait=True, **asked).state == "waiting"
+    for _ in range(2):
+        assert mill.run(no_wait=True, **asked).state == "waiting"
+    gate.open()
     report = mill.run(no_wait=True, **asked)
-    while report.state == "waiting":
-        report = mill.run(no_wait=True, **asked)
-    assert report.totals.rows_ok == 40
+    assert (report.state, report.totals.rows_ok) == ("budget" if how == "max_rows" else "finished", 40)
     assert len(mill.books()) == 40
     assert len(mill.runs()) == 1
     assert mill.run(limit=10).totals.rows_ok == 10  # and now it goes on behind them
@@ -219,9 +221,10 @@ def test_the_command_that_collects_buys_no_more_than_was_asked(make: Make, start
 def test_a_larger_limit_adds_to_what_waits(make: Make, start: Start) -> None:
     """The second command asks for more rows, and gets as many as it says."""
     mill = make()
-    slowly(mill, start)
+    gate = slowly(mill, start)
     mill.questions(90)
     assert mill.run(no_wait=True, limit=40).state == "waiting"
+    gate.open()
     assert mill.run(limit=60).totals.rows_ok == 60
     assert mill.run().totals.rows_ok == 30
     mill.check_table(90)
@@ -232,7 +235,7 @@ def test_new_rows_do_not_wait_for_the_batches_of_old_ones(make: Make, start: Sta
     """The source has grown while a batch is on its way: its new rows go, and the changed one is asked again later."""
     mill = make()
     mill.key = "n"
-    slowly(mill, start, 3000)
+    gate = slowly(mill, start)
     rows = mill.questions(40)
     assert mill.run(no_wait=True).state == "waiting"
     rows[3]["question"] = "What is the capital of Peru?"
@@ -240,6 +243,7 @@ def test_new_rows_do_not_wait_for_the_batches_of_old_ones(make: Make, start: Sta
     report = mill.run(no_wait=True)
     assert (report.state, report.totals.rows) == ("waiting", 0)
     assert sum(batch.lines for batch in status_of(mill.out).batches) == 60
+    gate.open()
     assert mill.run().fault is None
     assert mill.run().fault is None  # whatever became of rows that had been on their way is known now
     assert mill.run().state == "nothing_to_do"
@@ -253,10 +257,11 @@ def test_a_limit_counts_what_waits_also_when_the_source_has_grown(make: Make, st
     """The command that collects 30 of 30 rows sends none of the new ones."""
     mill = make()
     mill.key = "n"
-    slowly(mill, start)
+    gate = slowly(mill, start)
     rows = mill.questions(40)
     assert mill.run(no_wait=True, limit=30).state == "waiting"
     mill.write(rows + [{"n": n, "question": f"Who was number {n}?"} for n in range(40, 60)])
+    gate.open()
     report = mill.run(limit=30)
     assert (report.state, report.exit_code, report.totals.rows_ok) == ("finished", 0, 30)
     assert mill.run(limit=30).totals.rows_ok == 30
@@ -268,9 +273,10 @@ def test_rows_that_share_an_answer_wait_beside_a_batch(make: Make, start: Start)
     """They are sent by nobody, and get theirs from the command that collects."""
     mill = make()
     mill.prompting = {"dedupe": True}
-    slowly(mill, start)
+    gate = slowly(mill, start)
     mill.write([{"n": n, "question": f"Tell me of number {n % 10}."} for n in range(50)])
     assert mill.run(no_wait=True).state == "waiting"
+    gate.open()
     report = mill.run()
     assert (report.state, report.totals.rows_ok, report.totals.rows_copied) == ("finished", 50, 40)
     assert len(mill.books()) == 10
@@ -279,10 +285,10 @@ def test_rows_that_share_an_answer_wait_beside_a_batch(make: Make, start: Start)
 def test_another_lane_collects_what_waits_in_batches(make: Make, start: Start) -> None:
     """Rows that lie in a batch are not asked again, whatever the lane is by then."""
     mill = make()
-    slow = start("[latency]\nbatch_ms = [2500, 2500]\nchat_ms = [0, 0]\n")
-    mill.sim, mill.url = slow, f"http://127.0.0.1:{slow.port}"
+    gate = slowly(mill, start)
     mill.questions(40)
     assert mill.run(no_wait=True).state == "waiting"
+    gate.open()
     mill.lane = "sync"
     mill.questions(60)
     report = mill.run()
@@ -381,10 +387,10 @@ def test_a_provider_without_batch_files_is_told(make: Make) -> None:
 def test_a_changed_prompt_first_collects_what_was_asked_before(make: Make, start: Start) -> None:
     """The batches of the old prompt are collected and booked, and the new one asks every row."""
     mill = make()
-    slow = start("[latency]\nbatch_ms = [1500, 1500]\n")
-    mill.sim, mill.url = slow, f"http://127.0.0.1:{slow.port}"
+    gate = slowly(mill, start)
     mill.questions(20)
     assert mill.run(no_wait=True).state == "waiting"
+    gate.open()
     mill.user = "Please: {{ question }}"
     assert mill.run().totals.rows_ok == 20
     mill.check_table(20)
@@ -412,11 +418,12 @@ def test_a_file_that_is_lost_before_it_went_up_costs_nothing(make: Make) -> None
 def test_a_batch_that_the_provider_has_forgotten_is_bought_once_more(make: Make, start: Start) -> None:
     """Its lines may have been billed: they are booked as unknown, each row once, and asked again."""
     mill = make()
-    slow = start("[latency]\nbatch_ms = [60000, 60000]\n")
-    mill.sim, mill.url = slow, f"http://127.0.0.1:{slow.port}"
+    gate = slowly(mill, start)
     mill.questions(10)
     assert mill.run(no_wait=True).state == "waiting"
-    slow.app.provider.batches.lose()
+    assert mill.sim is not None
+    mill.sim.app.provider.batches.lose()
+    gate.open()
     mill.lane = "sync"
     report = mill.run()
     assert (report.exit_code, report.totals.rows_ok, report.totals.unknown) == (0, 10, 10)

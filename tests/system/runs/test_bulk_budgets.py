@@ -110,7 +110,7 @@ def test_what_may_have_been_billed_keeps_its_money(make: Make) -> None:
 def test_the_next_command_knows_what_batches_hold_that_are_away(make: Make, start: Start) -> None:
     """Without waiting: what they can come to stays held over the commands of one run, and no more is sent."""
     mill = budgeted(make(lines=20), 90, max_cost="0.01 CNY", per_day="0.01 CNY")
-    slowly(mill, start, 600_000)
+    slowly(mill, start)
     away = []
     for _ in range(2):
         report = mill.run(no_wait=True)

@@ -38,6 +38,7 @@ def test_a_call_in_flight_is_cut_and_possibly_billed(make: Make, gate: Gate, lan
     )
     mill.check_books(at_risk=6)
     gate.open()
+    mill.limits["deadline_s"] = 600
     assert mill.run().exit_code == 0
     mill.check_table(6)
 

@@ -25,6 +25,18 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def passing(gate: Gate, holds: Callable[[], bool]) -> None:
+    """Let answers come one by one until it is so: ever more slowly, for a busy machine must not run out of rows."""
+    pause = 0.01
+    for _ in range(40):
+        if holds():
+            return
+        gate.let_pass(1)
+        time.sleep(pause)
+        pause = min(1.0, 1.3 * pause)
+    until(holds)
+
+
 def requests(mill: Mill) -> int:
     assert mill.sim is not None
     return int(mill.sim.http.get("/_sim/judge").json()["requests"])
@@ -71,9 +83,8 @@ def at_the_gate(make: Make, gate: Gate, rows: int = 60) -> tuple[Mill, subproces
     mill.questions(rows)
     core = mill.start("--workers", "2", "--log-format", "json")
     until(lambda: requests(mill) == IN_FLIGHT)
-    while not all(worker.net_connections("tcp") for worker in workers(core)):
-        gate.let_pass(1)  # one that came up later has the next call
-        time.sleep(0.01)
+    # One that came up later has the next call.
+    passing(gate, lambda: all(worker.net_connections("tcp") for worker in workers(core)))
     return mill, core, Log(core)
 
 
@@ -113,9 +124,7 @@ def test_an_answer_that_a_stopped_worker_brings_late_is_booked_and_changes_no_ro
     stopped.suspend()
     silent = log.first("worker_silent")
     stopped.resume()
-    while not log.all("answer_came_late"):
-        gate.let_pass(1)
-        time.sleep(0.01)
+    passing(gate, lambda: bool(log.all("answer_came_late")))
     gate.open()
     assert log.ended() == 0
     mill.check_table(200)

@@ -43,12 +43,14 @@ def billed(mill: Mill) -> Counter[Any]:
     return Counter(record["client_call_id"] for record in mill.books() if record["billed"])
 
 
-def away(make: Make, start: Start, rows: int = 70, batch_ms: int = 1500, **more: Any) -> Mill:
-    """A job whose rows wait in batches."""
+def away(make: Make, start: Start, *, scenario: str = "", ended: bool = True, **more: Any) -> Mill:
+    """A job whose rows were given away in batches, which have ended by now or never will."""
     mill = make(**more)
-    slowly(mill, start, batch_ms)
-    mill.questions(rows)
+    gate = slowly(mill, start, scenario)
+    mill.questions(70)
     assert mill.run(no_wait=True).exit_code == 7
+    if ended:
+        gate.open()
     return mill
 
 
@@ -116,7 +118,7 @@ def test_a_budget_that_is_reached_leaves_the_other_lines_for_later(make: Make, s
 
 def test_lines_that_nobody_asks_for_any_more_are_forgotten(make: Make, start: Start) -> None:
     """The input has fewer rows by then; the bill is what it is, and no batch is waited for at the end."""
-    mill = away(make, start, batch_ms=600_000)
+    mill = away(make, start, ended=False)
     mill.questions(0)
     lose(mill)
     rebuilt(mill)
@@ -159,7 +161,7 @@ def test_a_ledger_of_yesterday_knows_its_batches_and_finds_those_of_today(make: 
     """A copy is put back: the batch that it has is collected as ever, the one that was made since is looked for."""
     mill = make()
     mill.key = "n"
-    slowly(mill, start, 2500)
+    gate = slowly(mill, start)
     rows = mill.questions(40)
     assert mill.run(no_wait=True).exit_code == 7
     kept = (mill.out / "ledger.db").read_bytes()
@@ -169,6 +171,7 @@ def test_a_ledger_of_yesterday_knows_its_batches_and_finds_those_of_today(make: 
     (mill.out / "ledger.db").write_bytes(kept)
     made = rebuilt(mill)
     assert made.kept.batches == 1
+    gate.open()
     for _ in range(4):
         report = mill.run()
         if report.state == "nothing_to_do":
@@ -181,7 +184,7 @@ def test_a_conversation_begins_anew_with_what_its_batches_said(make: Make, start
     """Each turn is a line of a batch that is still there, and its tools run again."""
     mill = make(provider="openai")
     mill.tools = TOOLS
-    slowly(mill, start, 600)
+    slowly(mill, start).open()
     mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
     assert mill.command(failpoint="bulk.line:25")[0] == -9
     lose(mill)
@@ -194,11 +197,7 @@ def test_a_conversation_begins_anew_with_what_its_batches_said(make: Make, start
 
 def test_lines_of_a_batch_that_expired_are_asked_again_and_not_in_doubt(make: Make, start: Start) -> None:
     """Its counts agree with its files, so what is missing there was not bought."""
-    mill = away(make, start)
-    mill.sim = start(fault(62, form="expired", rows=["wave-00000"], share=0.4) + "[latency]\nbatch_ms = [900, 900]\n")
-    mill.url = f"http://127.0.0.1:{mill.sim.port}"
-    mill.out = mill.folder / "again"
-    assert mill.run(no_wait=True).exit_code == 7
+    mill = away(make, start, scenario=fault(62, form="expired", rows=["wave-00000"], share=0.4))
     lose(mill)
     rebuilt(mill)
     report = mill.run()
@@ -213,8 +212,7 @@ def test_what_a_batch_left_undone_is_not_in_doubt_when_its_answers_are_published
 ) -> None:
     """The ledger knows the published ones no more, or by the book alone, when the files are read once more."""
     mill = make()
-    mill.sim = start(fault(62, form="expired", rows=["wave-00000"], share=0.4) + "[latency]\nbatch_ms = [900, 900]\n")
-    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    slowly(mill, start, fault(62, form="expired", rows=["wave-00000"], share=0.4)).open()
     mill.output = {"rows_per_part": 5}
     mill.questions(70)
     assert mill.command(failpoint="publish.committed")[0] == -9
