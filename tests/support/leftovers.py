@@ -83,11 +83,9 @@ def _files() -> frozenset[tuple[int, str]]:
 def left(before: Held) -> Leftovers:
     """What was started or opened since, and has neither ended nor been closed; waits for what is about to."""
     deadline = time.monotonic() + PATIENCE_S
-    found = _left(before)
-    if found:
-        gc.collect()  # what is in a circle is closed when it is found
     pause = 0.001
     while (found := _left(before)) and not found.processes and time.monotonic() < deadline:
+        gc.collect()  # what is in a circle is closed when it is found, and a thread that ends now may leave another
         time.sleep(pause)
         pause = min(0.1, 2 * pause)
     return found
