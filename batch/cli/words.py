@@ -91,6 +91,8 @@ LINES: Final[dict[str, str]] = {
     "rows that the next run sends, by why, and those that it leaves alone.",
     "tokens": "Tokens as the provider counted them. cached is part of prompt, reasoning part of completion.",
     "tools": "Of check: the tools that the model will see.",
+    "under way": "Of estimate: rows whose calls the provider has taken already, in tasks and batches. The next run "
+    "collects them, and buys none of them again.",
     "unknown": "The most that calls can have cost whose tokens are not known, and of how many nothing can be said.",
     "unknown calls": "Of cost: calls whose cost nobody knows here, and the most that they can have cost.",
     "unpublished": "Of cost: calls that the ledger of a run at work has, and that are not in OUT/calls yet. They are "
