@@ -125,6 +125,7 @@ def _lines(current: Status) -> Iterator[str]:
             ("flags", _flags(current)),
             ("labels", labels_text(totals)),
             ("samples", _samples(current)),
+            ("copy", _copy(current)),
             ("missing", _missing(current)),
         ]
     )
@@ -194,6 +195,19 @@ def _missing(current: Status) -> str:
     calls = [lost for lost in current.missing if lost.of_book]
     told = warning(parts, "the failures and flags told here"), warning(calls, "the figures of cost, show and report")
     return "\n".join(clean(line) for line in told if line)
+
+
+def _copy(current: Status) -> str:
+    """Of an output in an object store, where its files and ledger lie here, and whether they can go."""
+    if (copy := current.copy) is None:
+        return ""
+    path, size = quoted(copy.path), f"{copy.bytes / 1_000_000:,.1f} MB"
+    if current.locked:
+        return f"{size} in {path}"
+    if copy.only_here:
+        return f"{size} in {path}\nkeep it, it alone has {', '.join(copy.only_here)}"
+    back = f"promptmill rebuild {quoted(places.text(current.folder))}"
+    return f"{size} in {path}\nthe store has all of it: rm -r {path} makes room, and {back} brings it back"
 
 
 def _samples(current: Status) -> str:

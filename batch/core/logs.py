@@ -37,6 +37,7 @@ EVENTS: Final = frozenset(
         "batch_not_cancelled",
         "model_parked",
         "spill_lost",
+        "store_awaited",
         "store_behind",
         "store_lock_watched",
         "store_retried",

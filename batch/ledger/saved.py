@@ -7,7 +7,7 @@ matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,27 @@ LIMIT ?
 """
 
 
+_ONLY_HERE: Final = """
+SELECT
+    (SELECT count(*) FROM pending WHERE state IN (0, 1, 4)),
+    (SELECT count(*) FROM waves WHERE state < 3),
+    (SELECT count(*) FROM held),
+    (SELECT count(*) FROM effects)
+"""
+
+
+class OnlyHere(NamedTuple):
+    """What of a ledger stands in no published file, and so would be lost with it."""
+
+    rows: int
+    """Rows that are not in the table yet."""
+    batches: int
+    tasks: int
+    """Ids of tasks that were overdue, and are polled first by the next run."""
+    effects: int
+    """Calls of tools with effects, which are not made a second time."""
+
+
 class SavedReader(LedgerReader):
     """A reader that knows which rows wait for tasks."""
 
@@ -80,6 +101,10 @@ class SavedReader(LedgerReader):
         The moment is UTC wall time in microseconds.
         """
         return list(self._rows(_OLDEST, (count,)))
+
+    def only_here(self) -> OnlyHere:
+        """What would be lost with this ledger, although all files were published; of a ledger of this version."""
+        return OnlyHere(*self._first(_ONLY_HERE))
 
     def rows(self, work_ids: Sequence[int]) -> list[PendingRow]:
         """The admitted rows with these work ids, in their order."""

@@ -122,7 +122,8 @@ _BEGUN: Final = f"""
 SELECT p.row_id, p.variant, p.fingerprint, (
     SELECT c.lane
     FROM calls c
-    WHERE c.work = p.work AND c.record IS NULL AND (c.task IS NOT NULL OR {{in_a_batch}})
+    WHERE c.work = p.work AND c.record IS NULL
+        AND (c.task IS NOT NULL AND coalesce(c.late, 0) != 2 OR {{in_a_batch}})
     LIMIT 1
 )
 FROM pending p

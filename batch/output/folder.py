@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 
 from batch.core import openfiles
 from batch.core.clock import Clock, iso
@@ -205,6 +206,15 @@ class RunLock:
             with suppress(Busy):
                 await to_thread.run_sync(self.take)
                 return
+
+    @asynccontextmanager
+    async def given_back(self) -> AsyncIterator[None]:
+        """Give the lock back behind what is done inside; in a thread, for a store may take its time."""
+        try:
+            yield
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self.free)
 
     @property
     def held(self) -> bool:

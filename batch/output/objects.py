@@ -8,9 +8,11 @@ are (`stores`), nor how the store is reached (`storeclient`).
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -27,6 +29,8 @@ from batch.output.storeclient import StoreRefused, Taken
 
 WAITS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """How long is waited before a request that failed is made again, each time."""
+LATE_S: Final = 3.0
+"""A request that takes longer, or failed and is made again, is one that is waited for, as a person would say."""
 _PIECE: Final = 1 << 20
 _LARGEST: Final = 5 * (1 << 30)
 """Bytes that one request may carry, the same in all three stores; only one request can have a condition."""
@@ -72,6 +76,8 @@ class Objects:
         self._clock = clock or Clock()
         self._client: Any = None
         self._gave_up = False
+        self._under_way: dict[int, tuple[str, float]] = {}
+        """By thread, the object that it asks for, and since when; any thread may look."""
 
     def create(self, name: str, data: bytes | Path) -> Tag:
         """Write an object that is not there yet.
@@ -201,6 +207,12 @@ class Objects:
         obstore = storeclient.loaded(self.place)
         self._tried("removed", name, lambda: obstore.delete(self._store(), self._key(name)), absent=None)
 
+    @property
+    def awaited(self) -> str | None:
+        """The object of a request that takes long or is made again; None when there is no such request."""
+        now = self._clock.monotonic()
+        return next((name for name, since in list(self._under_way.values()) if now - since >= LATE_S), None)
+
     def close(self) -> None:
         """Close the connections; the next request opens one."""
         self._client = None
@@ -237,6 +249,20 @@ class Objects:
         After it gave up once, one try is all that is left: what follows only tells how the run ended. A "not found"
         is what the caller says it is; to a request that needs no object there it means that no store is there.
         """
+        with self._noted(name):
+            return self._tried_until(verb, name, action, **absent)
+
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        """Have a request of this thread known as under way."""
+        thread = threading.get_ident()
+        self._under_way[thread] = f"{self.place.text}/{name}", self._clock.monotonic()
+        try:
+            yield
+        finally:
+            del self._under_way[thread]
+
+    def _tried_until(self, verb: str, name: str, action: Callable[[], _T], **absent: Any) -> _T:
         for wait_s in (*(() if self._gave_up else WAITS_S), None):
             try:
                 with storeclient.told(self.place, verb, name):
@@ -254,7 +280,8 @@ class Objects:
                     self._gave_up = True
                     raise
                 why = storeclient.reason(exc.__cause__ or exc)
-                logger().warning("store_retried", object=f"{self.place.text}/{name}", why=why)
+                self._under_way[threading.get_ident()] = f"{self.place.text}/{name}", -math.inf
+                logger().warning("store_retried", object=f"{self.place.text}/{name}", why=why, again_s=wait_s)
                 self._clock.pause(wait_s)
         raise AssertionError
 

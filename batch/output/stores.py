@@ -47,6 +47,11 @@ class Store(Protocol):
     absent: str
     """What is said when the folder is not there."""
 
+    @property
+    def awaited(self) -> str | None:
+        """What a request that takes long is about; None when there is none."""
+        ...
+
     def prepare(self) -> None:
         """Make the folder.
 
@@ -130,6 +135,7 @@ class OnDisk:
     elsewhere = False
     again_s = 0.5
     absent = "there is no such folder."
+    awaited: str | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -188,6 +194,11 @@ class InStore:
         )
         self._objects = objects or Objects(place)
         self._sent: dict[str, int] = {}
+
+    @property
+    def awaited(self) -> str | None:
+        """See `Store`."""
+        return self._objects.awaited
 
     def prepare(self) -> None:
         """See `Store`."""

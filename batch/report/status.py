@@ -25,6 +25,7 @@ from batch.report.batches import BatchRow, batches_of, rows_of
 from batch.report.folders import opened
 from batch.report.missing import Missing
 from batch.report.tablestate import Flagged, Standing, TableState, counted
+from batch.report.workingcopy import WorkingCopy, working_copy
 
 FRESH_S: Final = 5.0
 """`status.json` is rewritten every second; older than this it is left over."""
@@ -137,6 +138,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the table that are not in the input any more, when it was last read to its end."""
     standing: tuple[Standing, ...] = ()
     flagged: tuple[Flagged, ...] = ()
+    copy: WorkingCopy | None = None
+    """Of an output in an object store."""
     missing: tuple[Missing, ...] = ()
     """Parts of the table that cannot be read: `standing` and `flagged` know nothing of their rows. Then files of calls
     that are lost or cut short."""
@@ -171,6 +174,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             "retryable": retryable,
             "gone": gone_of(reader),
             "oldest": _oldest(reader),
+            "copy": working_copy(folder, reader),
         }
         parts, book = reader.parts(), [folder.calls_part(*at) for at in reader.call_parts()]
         last = runs[-1] if runs else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -138,15 +138,16 @@ async def run(
     lock = RunLock(OutputFolder(job.output.path))
     metrics = MetricsFile(job, lock, options.metrics_file, clock)
     interrupts = Interrupts()
-    with process.heard_by(interrupts.received) if signals else nullcontext(), ExitStack() as stack:
-        stack.callback(lock.free)
-        with metrics.told_of_faults():
-            async with otel_export.wanted(asked=options.otel) as export:
-                given = Given(options, env, clock, on_progress, interrupts, metrics, export)
-                ready = await _prepared(job, lock, given)
-                report = await _runs(ready, lock, given) if isinstance(ready, CheckedJob) else ready
-        if report.state != "skipped":  # else the file is that of the one at work
-            metrics.ended(report.exit_code)
+    interrupts.awaited.append(lambda: lock.folder.store.awaited)
+    with process.heard_by(interrupts.received) if signals else nullcontext():
+        async with lock.given_back():
+            with metrics.told_of_faults():
+                async with otel_export.wanted(asked=options.otel) as export:
+                    given = Given(options, env, clock, on_progress, interrupts, metrics, export)
+                    ready = await _prepared(job, lock, given)
+                    report = await _runs(ready, lock, given) if isinstance(ready, CheckedJob) else ready
+            if report.state != "skipped":  # else the file is that of the one at work
+                metrics.ended(report.exit_code)
         if signals:
             process.ends_with(report.exit_code)
     return report
@@ -179,6 +180,7 @@ async def _prepared(job: Job, lock: RunLock, given: Given) -> CheckedJob | Repor
 async def _runs(ready: CheckedJob, lock: RunLock, given: Given) -> Report:
     """Do the runs of a command in a folder that is locked."""
     began = given.clock.monotonic()
+    given.interrupts.awaited.append(lambda: ready.folder.store.awaited)
     await to_thread.run_sync(integrity.require_trusted, ready.folder)
     await to_thread.run_sync(mirror.require_ledger, ready.folder)
     ready.folder.prepare()
@@ -274,7 +276,8 @@ class RunCommand:
         logger().info("run_started" if start.fresh else "run_continued", mode=start.mode, job=self._ready.job.name)
         if start.mode != "collect":
             self._inspection.tell_doubts()
-        status_files.write_run(folder, start.run, reader, job=self._ready.job)
+        write_run = partial(status_files.write_run, folder, start.run, reader, job=self._ready.job)
+        await to_thread.run_sync(write_run)  # it goes to the store, which may take its time
         export = self._export
         telemetry = export.telemetry(self._ready, start.run, self._options, self._clock) if export else None
         this = pipeline.Run(
@@ -291,15 +294,13 @@ class RunCommand:
             with self._interrupts.stopping(partial(this.stop, "interrupted"), this.cut):
                 self._state = await this.execute()
         except BatchError as exc:
-            self._fault = exc
-            self._state = "storage" if isinstance(exc, StorageError) else this.reason
+            self._fault, self._state = exc, "storage" if isinstance(exc, StorageError) else this.reason
             if isinstance(exc, StorageError):
                 logger().error("storage_failed", error=str(exc))
         finally:
             self._current = None
         last = self._last = this.snapshot(self._state)
-        if isinstance(self._fault, StorageError):
-            self._unpublished = this.totals
+        self._unpublished = this.totals if isinstance(self._fault, StorageError) else self._unpublished
         self._metrics.show(last, write=False)
         self._on_progress(last)
         end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
@@ -307,7 +308,7 @@ class RunCommand:
             telemetry.ended(self._state, end.final_code, this.totals)
         try:
             status_files.write_status(folder, this.snapshot(self._state), now_us=self._clock.now_us(), end=end)
-            status_files.write_run(folder, start.run, reader, job=self._ready.job, end=end)
+            await to_thread.run_sync(partial(write_run, end=end))
         except StorageError as exc:
             self._fault = self._fault or exc
         if isinstance(self._fault, StorageError):

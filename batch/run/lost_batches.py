@@ -63,6 +63,8 @@ class LostBatches:
         self._taken: set[int] = set()
         self._claimed: Counter[int] = Counter()
         """By wave, how many of its lines have a row that waits for it."""
+        self._published: Counter[str] | None = None
+        """By batch, how many of its calls are in the book; counted when it is first asked for."""
         self.sought = reader.lost
         """Whether they are still to be looked for."""
         self.partial = False
@@ -214,11 +216,38 @@ class LostBatches:
                 return failure
             path = None if isinstance(failure, Failure) else path
         if path is None:
-            # Some services delete the file of requests when its batch is done: nobody can say which row asked what.
-            logger().warning("lost_batch_unknown", batch=batch.id, lines=batch.total)
+            await self._tell_unknown(batch)
             return None
         await self._register(wave, batch, path)
         return None
+
+    async def _tell_unknown(self, batch: Batch) -> None:
+        """Say, before anything is bought, that rows of a batch may be bought twice, if not all of it is in the book.
+
+        Some services delete the file of requests when its batch is done: nobody can say then which row asked what.
+        """
+        if self._published is None:
+            self._published = await to_thread.run_sync(self._count_published)
+        in_doubt = None if batch.total is None else max(0, batch.total - self._published[batch.id])
+        if in_doubt != 0:
+            many = "its" if in_doubt is None else f"{in_doubt:,} of its"
+            why = (
+                f"{many} answers are in no file of this folder, and the provider has no file of its requests any more: "
+                "the rows that it asked are not known, so they are asked again and may be billed twice"
+            )
+            logger().warning("lost_batch_unknown", batch=batch.id, lines=batch.total, in_doubt=in_doubt, why=why)
+
+    def _count_published(self) -> Counter[str]:
+        """By batch, how many of its calls stand in the book."""
+        found: Counter[str] = Counter()
+        for run, number in self._reader.call_parts():
+            path = self._folder.calls_part(run, number)
+            with files.translated(path), pq.ParquetFile(path) as file:
+                for some in file.iter_batches(columns=["batch_id"]):
+                    for each in some.column(0).value_counts().to_pylist():
+                        if each["values"] is not None:
+                            found[each["values"]] += each["counts"]
+        return found
 
     async def _brought(self, wave: WaveRow, file_id: str, path: Path) -> Failure | bool:
         return await self._exchange.download(wave, file_id, path) or True

@@ -24,7 +24,7 @@ from batch.submit.bulk import OVERDUE, BatchExchange
 _UNDER_WAY: Final = frozenset({"cancelling", "finalizing"})
 """Statuses of a batch that ends by itself soon."""
 CANCELLED_WITHIN_S: Final = 1_800.0
-"""For so long a run waits for a cancelled batch to end: three times what OpenAI says it takes at most, 10 minutes."""
+"""For so long a run waits for a cancelled batch to end: OpenAI says that takes 10 minutes at most, this is longer."""
 FIRST_POLL_S: Final = 1.0
 LONGEST_POLL_S: Final = 30.0
 

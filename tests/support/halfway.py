@@ -19,6 +19,7 @@ class Halfway:
         lose: how many answers to writes are still lost, after the server has done what was asked.
         refuse: how many requests are still answered with 503, unseen by the server.
         no_store: whether every request is answered with 404, as by a web server that is no object store.
+        held: set to have requests wait for an answer, until `released` is set.
         without_conditions: whether a write is said to be taken although its condition did not hold.
     """
 
@@ -28,6 +29,7 @@ class Halfway:
         self.refuse = 0
         self.no_store = False
         self.without_conditions = False
+        self.held, self.released = threading.Event(), threading.Event()
         self.passed: list[str] = []
 
 
@@ -43,6 +45,8 @@ def halfway(url: str) -> Iterator[Halfway]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             way.passed.append(f"{self.command} {self.path}")
             self.close_connection = True
+            if way.held.is_set():
+                way.released.wait()
             if way.refuse:
                 way.refuse -= 1
                 self._answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
@@ -89,5 +93,6 @@ def halfway(url: str) -> Iterator[Halfway]:
         try:
             yield way
         finally:
+            way.released.set()
             server.shutdown()
             thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from typing import Any
@@ -84,6 +85,40 @@ def test_a_collected_batch_whose_answers_were_not_published_is_collected_once_mo
     assert mill.run().totals.rows_ok == 70
     assert len(billed(mill)) == 70
     mill.check_table(70)
+    mill.check_books()
+
+
+def test_a_collected_batch_of_which_nobody_knows_what_it_asked_is_said_to_be_in_doubt(make: Make, start: Start) -> None:
+    """GLM deletes the file of requests with the end of its batch: before its rows are bought again, that is said."""
+    mill = away(make, start)
+    assert mill.command(failpoint="bulk.collected")[0] == -9
+    lose(mill, "bulk")
+    rebuilt(mill)
+    code, said = mill.command("--log-format", "json")
+    assert code == 0, said
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    told = [event for event in events if event["event"] == "lost_batch_unknown"]
+    assert told
+    assert all(event["in_doubt"] == event["lines"] for event in told)
+    assert "are asked again and may be billed twice" in told[0]["why"]
+    assert events.index(told[-1]) < min(n for n, event in enumerate(events) if event["event"] == "batch_created")
+    mill.check_table(70)
+    billed_twice = sum(event["in_doubt"] for event in told)
+    assert sum(bool(record["billed"]) for record in mill.books()) == 70 + billed_twice
+
+
+def test_a_batch_that_is_published_is_in_no_doubt_when_the_ledger_is_lost(make: Make, start: Start) -> None:
+    """Ours: each batch that GLM had ever done was told as one that nobody knows."""
+    mill = make()
+    mill.questions(70)
+    assert mill.run().exit_code == 0
+    lose(mill)
+    rebuilt(mill)
+    mill.questions(71)
+    code, said = mill.command("--log-format", "json")
+    assert (code, "lost_batch_unknown" in said) == (0, False), said
+    assert "lost_batches_found" in said
+    mill.check_table(71)
     mill.check_books()
 
 
