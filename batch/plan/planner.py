@@ -46,7 +46,7 @@ from batch.prompts.variants import Packed, Variant, Variants
 RANGE_BYTES: Final = 256 << 20
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
 FIRST_ROWS: Final = 500
-"""Rows of the first range of a process: they are sent while the other rows of their part are planned."""
+"""Rows of the first range of a process, or one for each call in flight: others are planned while these are sent."""
 READ_ROWS: Final = 1_000
 READ_BYTES: Final = 2 << 20
 """Of the source, read at once: in memory they lie several times, as text, as values and as columns."""
@@ -111,6 +111,7 @@ class Planner:
         self._stopped: Callable[[], bool] = lambda: False
         # Rows of a batch are sent together, and a small part is planned at once.
         self._begins_small = job.output.rows_per_part > 2 * FIRST_ROWS and "bulk" not in job.model.lanes
+        self._first_rows = max(FIRST_ROWS, min(job.limits.concurrency, job.output.rows_per_part // 2))
         self._in_part = 0
         """Rows of the source that the part of the next range has from the one before."""
 
@@ -161,7 +162,7 @@ class Planner:
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
         rows = found.rows
-        most = FIRST_ROWS if self._begins_small else self._job.output.rows_per_part - self._in_part
+        most = self._first_rows if self._begins_small else self._job.output.rows_per_part - self._in_part
         scanned = size = 0
         try:
             while (taken_in := spilled_rows(rows)) < most and size < RANGE_BYTES and scanned < SCAN_ROWS:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from decimal import Decimal
-from statistics import mean
+from itertools import accumulate
 
 from benchmark.figures import Figure, Goal, Value
 from benchmark.machine import ROOT, Machine
@@ -41,11 +42,54 @@ def polls(machine: Machine) -> list[Value]:
         machine.job("slow", lane="task", concurrency=200)
         machine.ours(count)
         seen = machine.seen()
-    late = mean(waited / took - 1 for took, waited in seen["waits"])
+    each, takes = seen["polls"] / count, [took for took, _ in seen["waits"]]
+    late = sum(waited - took for took, waited in seen["waits"]) / sum(takes)
+    best = least_late(takes, each)
     return [
-        Value("polls a task", seen["polls"] / count, "", Goal(4, is_least=False), "tasks of 10 to 30 s, log-normal"),
+        Value("polls a task", each, "", Goal(4, is_least=False), "tasks of 10 to 30 s, log-normal"),
         Value("later than they are done", 100 * late, "%", Goal(8, is_least=False), "of the time of a task"),
+        Value("as late as need be", late / best, "x", Goal(1.15, is_least=False), f"with so many polls: {best:.1%}"),
     ]
+
+
+def least_late(takes: list[float], polls: float, step_s: float = 0.1) -> float:
+    """How late results must be asked for at the least, as a part of what tasks take, by who knows how long they take.
+
+    The best times are searched for each price of a poll, and the two prices around so many polls a task; a part of the
+    tasks may be polled by the times of the one, the rest by those of the other.
+
+    Args:
+        takes: how long each task took, in seconds.
+        polls: a task may take on average.
+        step_s: polls are made at multiples of it.
+    """
+    steps = math.ceil(max(takes) / step_s)
+    done = [0] * (steps + 1)
+    spent = [0.0] * (steps + 1)
+    for took in takes:
+        done[math.ceil(took / step_s)] += 1
+        spent[math.ceil(took / step_s)] += took
+    done, spent = list(accumulate(done)), list(accumulate(spent))
+    low, high = 0.0, max(takes)
+    many = few = (0.0, 0.0)
+    for _ in range(25):
+        price = (low + high) / 2
+        # From the last time to the first: what is lost after a poll at this time that found some tasks not done.
+        best, asked = [0.0] * (steps + 1), [0.0] * (steps + 1)
+        for at in range(steps - 1, -1, -1):
+            left = done[-1] - done[at]
+            best[at], to = min(
+                (price * left + then * step_s * (done[then] - done[at]) - (spent[then] - spent[at]) + best[then], then)
+                for then in range(at + 1, steps + 1)
+            )
+            asked[at] = left + asked[to]
+        each, late = asked[0] / len(takes), (best[0] - price * asked[0]) / sum(takes)
+        if each > polls:
+            low, many = price, (each, late)
+        else:
+            high, few = price, (each, late)
+    share = (polls - few[0]) / (many[0] - few[0]) if many[0] else 0.0
+    return few[1] + share * (many[1] - few[1])
 
 
 def kill(machine: Machine) -> list[Value]:

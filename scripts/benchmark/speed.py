@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from statistics import median as middle
 
 from benchmark import rivals
 from benchmark.figures import Figure, Goal, Value, median
@@ -15,10 +14,10 @@ WIDTH = 64
 HELP = ["-m", "batch", "--help"]
 
 
-def beside(rounds: int, ours: Callable[[], Spent], theirs: Callable[[], Spent]) -> tuple[list[Spent], list[Spent]]:
-    """Both in turn, so often."""
-    found = [(theirs(), ours()) for _ in range(rounds)]
-    return [mine for _, mine in found], [other for other, _ in found]
+def in_turn(rounds: int, *programs: Callable[[], Spent]) -> list[list[Spent]]:
+    """All of them one after the other, so often; what each took, by program."""
+    found = [[one() for one in programs] for _ in range(rounds)]
+    return [list(of_one) for of_one in zip(*found, strict=True)]
 
 
 def program(machine: Machine, text: str, kind: str, rows: int, *, python: str, base: str = "api/paas/v4") -> Spent:
@@ -46,14 +45,19 @@ def rows(machine: Machine) -> list[Value]:
         def bare() -> Spent:
             return program(machine, rivals.BARE, "now", count, python=sys.executable)
 
-        mine, loops = beside(machine.rounds, lambda: machine.ours(count), bare)
-        found = [
-            median("rows a second on one core", [one.rate for one in mine], "rows/s"),
-            median("CPU seconds for 1,000 rows", [one.cpu for one in mine], "s"),
-            _ratio("rows/s", mine, loops, None, "a bare loop on the same transport that keeps nothing"),
+        others = [bare] + ([partial(deluge, machine, count)] if "lm-deluge" in machine.peers else [])
+        mine, loops, *theirs = in_turn(machine.rounds, lambda: machine.ours(count), *others)
+    found = [
+        median("rows a second on one core", [one.rate for one in mine], "rows/s"),
+        median("CPU seconds for 1,000 rows", [one.cpu for one in mine], "s"),
+        _ratio("rows/s", mine, loops, None, "a bare loop on the same transport that keeps nothing"),
+    ]
+    for one in theirs:
+        share = [a.cpu / b.cpu for a, b in zip(mine, one, strict=True)]
+        found += [
+            _ratio("rows/s", mine, one, Goal(4, 6), "lm-deluge"),
+            median("CPU a row", share, "x", None, "lm-deluge"),
         ]
-        if "lm-deluge" in machine.peers:
-            found += [_ratio("rows/s", *_deluge(machine, count), Goal(4, 6), "lm-deluge")]
     return found
 
 
@@ -61,13 +65,9 @@ def _ratio(what: str, mine: list[Spent], theirs: list[Spent], goal: Goal | None,
     return median(what, [a.rate / b.rate for a, b in zip(mine, theirs, strict=True)], "x", goal, who)
 
 
-def _deluge(machine: Machine, count: int) -> tuple[list[Spent], list[Spent]]:
-    python = str(machine.peers["lm-deluge"])
-    return beside(
-        machine.rounds,
-        lambda: machine.ours(count),
-        lambda: program(machine, rivals.DELUGE, "now", count, python=python, base="v1"),
-    )
+def deluge(machine: Machine, count: int) -> Spent:
+    """lm-deluge over the input that was written last."""
+    return program(machine, rivals.DELUGE, "now", count, python=str(machine.peers["lm-deluge"]), base="v1")
 
 
 def cpu(machine: Machine) -> list[Value]:
@@ -81,23 +81,29 @@ def tls(machine: Machine) -> list[Value]:
 
 
 def _long_run(machine: Machine, *, tls: bool, goal: Goal) -> list[Value]:
+    """Both in turn, each over its own number of rows; lm-deluge without TLS in any case."""
     few, many = machine.rows(20_000), machine.rows(200_000)
-    theirs: list[Spent] = []
-    with machine.stub():
-        machine.write_rows(few)
-        machine.job("now", concurrency=WIDTH)
-        if "lm-deluge" in machine.peers:
-            theirs = _deluge(machine, few)[1]
-    with machine.stub(tls=tls):
-        machine.write_rows(many)
-        machine.job("now", concurrency=WIDTH)
-        mine = machine.ours(many)
+
+    def theirs() -> Spent:
+        with machine.stub():
+            machine.write_rows(few)
+            return deluge(machine, few)
+
+    def ours() -> Spent:
+        with machine.stub(tls=tls):
+            machine.write_rows(many)
+            machine.job("now", concurrency=WIDTH)
+            return machine.ours(many)
+
+    mine, *others = in_turn(machine.rounds, ours, *([theirs] if "lm-deluge" in machine.peers else []))
     name = " over TLS" if tls else ""
-    found = [Value(f"CPU seconds for 1,000 of {many:,} rows{name}", mine.cpu, "s")]
-    found += [Value(f"peak memory{name}", mine.peak_mb, "MB")]
-    if theirs:
-        share = mine.cpu / middle(one.cpu for one in theirs)
-        found.append(Value(f"CPU a row{name}", share, "x", goal, f"lm-deluge over {few:,} rows"))
+    found = [
+        median(f"CPU seconds for 1,000 of {many:,} rows{name}", [one.cpu for one in mine], "s"),
+        median(f"peak memory{name}", [one.peak_mb for one in mine], "MB"),
+    ]
+    for one in others:
+        shares = [a.cpu / b.cpu for a, b in zip(mine, one, strict=True)]
+        found.append(median(f"CPU a row{name}", shares, "x", goal, f"lm-deluge over {few:,} rows"))
     return found
 
 
@@ -110,7 +116,7 @@ def tasks(machine: Machine) -> list[Value]:
         if "sdk" not in machine.peers:
             return [median("tasks a second", [machine.ours(count).rate for _ in range(machine.rounds)], "tasks/s")]
         python = str(machine.peers["sdk"])
-        mine, theirs = beside(
+        mine, theirs = in_turn(
             machine.rounds,
             lambda: machine.ours(count),
             lambda: program(machine, rivals.ZAI, "tasks", count, python=python),
@@ -126,7 +132,7 @@ def in_flight(machine: Machine) -> list[Value]:
         machine.write_rows(count)
         machine.job("late/2000", concurrency=2_000)
         shares, peaks = [], []
-        for _ in range(min(3, machine.rounds)):
+        for _ in range(machine.rounds):
             machine.reset()
             peaks.append(machine.ours(count).peak_mb)
             posts = machine.seen()["posts"]
@@ -146,7 +152,7 @@ def streams(machine: Machine) -> list[Value]:
         with machine.stub():
             machine.write_rows(count)
             machine.job(kind, provider="openai", lane="stream", concurrency=WIDTH)
-            mine, theirs = beside(
+            mine, theirs = in_turn(
                 min(3, machine.rounds),
                 lambda: machine.ours(count),
                 partial(program, machine, rivals.OPENAI, kind, count, python=python, base="v1"),
@@ -162,6 +168,7 @@ def start(machine: Machine) -> list[Value]:
     with machine.stub():
         machine.write_rows(count)
         machine.job("now", concurrency=WIDTH)
+        machine.ours(count)  # so that all have their bytecode
         for _ in range(machine.rounds):
             bare = min(machine.run([sys.executable, "-c", "pass"], 1).wall_s for _ in range(3))
             helps.append(min(machine.run([sys.executable, *HELP], 1).wall_s for _ in range(3)) / bare)

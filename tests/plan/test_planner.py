@@ -9,7 +9,7 @@ import pytest
 
 from batch.core.clock import HandClock
 from batch.input.batches import Position
-from batch.job.job import InputSpec, Job, ModelSpec, OutputSpec, PromptSpec
+from batch.job.job import InputSpec, Job, LimitSpec, ModelSpec, OutputSpec, PromptSpec
 from batch.job.options import ORDINARY
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
@@ -60,7 +60,13 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def planner(
-    tmp_path: Path, ledger: Any, least: Least = Least(), *, in_part: int = 10_000, lane: Any = "sync"
+    tmp_path: Path,
+    ledger: Any,
+    least: Least = Least(),
+    *,
+    in_part: int = 10_000,
+    lane: Any = "sync",
+    concurrency: int = 50,
 ) -> Planner:
     path = jsonl(tmp_path, "".join(f'{{"q": "{n}"}}\n' for n in range(ROWS)))
     job = Job(
@@ -69,6 +75,7 @@ def planner(
         input=InputSpec(path=path, key="q"),
         prompt=PromptSpec(user="{{ q }}"),
         model=ModelSpec(provider="simulator", name="glm-4", lane=lane),
+        limits=LimitSpec(concurrency=concurrency),
         output=OutputSpec(rows_per_part=in_part),
     )
     folder = OutputFolder(tmp_path / "out")
@@ -92,22 +99,24 @@ def test_a_number_that_was_free_when_the_run_began_is_not_given_again_after_prun
 
 
 @pytest.mark.parametrize(
-    ("in_part", "lane", "sizes", "parts"),
+    ("in_part", "lane", "concurrency", "sizes", "parts"),
     [
-        (10_000, "sync", [500, 5_000], [0, 0]),
-        (2_000, "task", [500, 1_500, 2_000, 1_500], [0, 0, 1, 2]),
-        (1_000, "sync", [1_000] * 5 + [500], [0, 1, 2, 3, 4, 5]),
-        (10_000, "bulk", [5_500], [0]),
+        (10_000, "sync", 50, [500, 5_000], [0, 0]),
+        (10_000, "sync", 2_000, [2_000, 3_500], [0, 0]),
+        (2_000, "task", 50, [500, 1_500, 2_000, 1_500], [0, 0, 1, 2]),
+        (2_000, "sync", 3_000, [1_000, 1_000, 2_000, 1_500], [0, 0, 1, 2]),
+        (1_000, "sync", 50, [1_000] * 5 + [500], [0, 1, 2, 3, 4, 5]),
+        (10_000, "bulk", 50, [5_500], [0]),
     ],
 )
 def test_the_first_rows_are_admitted_while_the_rest_of_their_part_is_planned(
-    tmp_path: Path, in_part: int, lane: str, sizes: list[int], parts: list[int]
+    tmp_path: Path, in_part: int, lane: str, concurrency: int, sizes: list[int], parts: list[int]
 ) -> None:
     """Ours: a first request need not wait for ten thousand rows, and the table has no small part for it.
 
-    A part stays as large as it was, a small one is planned at once, and so is what is sent together in a batch.
+    Nor does any call that may be in flight beside it: where 2,000 may be, so many rows are there at once. A part stays as large as it was, a small one is planned at once, and so is what is sent together in a batch.
     """
-    made = planner(tmp_path, Ledger(), in_part=in_part, lane=lane)
+    made = planner(tmp_path, Ledger(), in_part=in_part, lane=lane, concurrency=concurrency)
     plans = [made.next_range() for _ in sizes]
     assert [len(plan.rows) for plan in plans] == sizes
     assert [{row.part for row in plan.rows} for plan in plans] == [{part} for part in parts]
