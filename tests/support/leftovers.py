@@ -53,7 +53,12 @@ class Leftovers:
     def __str__(self) -> str:
         found = [f"process {one.pid} ({_state(one)}): {one.args!r}" for one in self.processes]
         found += [f"thread {one.name}" for one in self.threads]
-        return "; ".join(found + [f"open file {number}: {name}" for number, name in self.files])
+        lines = {line.fd: line for line in psutil.Process().net_connections("all")} if self.files else {}
+        for number, name in self.files:
+            line = lines.get(number)
+            ends = f" ({line.laddr} to {line.raddr}, {line.status})" if line is not None else ""
+            found.append(f"open file {number}: {name}{ends}")
+        return "; ".join(found)
 
 
 def _state(process: subprocess.Popen[Any]) -> str:

@@ -104,37 +104,40 @@ def nginx(
     found = program()
     assert found is not None
     folder.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    user = "user root;" if os.geteuid() == 0 else ""
-    text = CONFIG.format(
-        folder=folder,
-        behind=behind,
-        certificate=certificate,
-        port=port,
-        user=user,
-        http=http,
-        server=server,
-        location=location,
-    )
-    (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    command = [found, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    # It gets the socket as from an older nginx that it takes over from: between a free port's number and a server on
+    # it somebody else could take the port.
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        port = listener.getsockname()[1]
+        text = CONFIG.format(
+            folder=folder,
+            behind=behind,
+            certificate=certificate,
+            port=port,
+            user="user root;" if os.geteuid() == 0 else "",
+            http=http,
+            server=server,
+            location=location,
+        )
+        (folder / "nginx.conf").write_text(text, encoding="utf-8")
+        process = subprocess.Popen(
+            [found, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "NGINX": f"{listener.fileno()};"},
+            pass_fds=[listener.fileno()],
+        )
+    with process:
         running = Nginx(folder, port)
         try:
-            _await(port, process, running)
+            _await(process, running)
             yield running
         finally:
             process.terminate()
 
 
-def _await(port: int, process: subprocess.Popen[bytes], running: Nginx) -> None:
+def _await(process: subprocess.Popen[bytes], running: Nginx) -> None:
+    """Wait until it has read its configuration: the socket takes connections before."""
     until = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None and time.monotonic() < until, running.errors()  # noqa: PT018 - told alike
-            time.sleep(0.02)
-        else:
-            return
+    while not (running.folder / "pid").exists():
+        assert process.poll() is None and time.monotonic() < until, running.errors()  # noqa: PT018 - told alike
+        time.sleep(0.02)

@@ -137,12 +137,13 @@ def test_a_port_that_nobody_listens_at_is_told_while_the_run_waits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, unasked_logs: None
 ) -> None:
     """FIELD 47: "waits for the provider, which has not answered for 40 s", and no word of where and why."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    mill = Mill(tmp_path, f"http://127.0.0.1:{port}", provider="openai")
-    mill.questions(20)
-    why = f"no connection to 127.0.0.1:{port}: Connection refused"
-    snapshot = until(mill, lambda now: "not answered" in (now.waits_for or ""))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen; nobody else gets the port meanwhile
+        port = nobody.getsockname()[1]
+        mill = Mill(tmp_path, f"http://127.0.0.1:{port}", provider="openai")
+        mill.questions(20)
+        why = f"no connection to 127.0.0.1:{port}: Connection refused"
+        snapshot = until(mill, lambda now: "not answered" in (now.waits_for or ""))
     assert snapshot.waits_for is not None
     assert snapshot.waits_for.endswith(why)
     written = json.loads((mill.out / "status.json").read_text("utf-8"))
