@@ -24,11 +24,12 @@ from batch.core.logs import bound, logger
 from batch.core.redaction import Unshown
 from batch.job.job import Job
 from batch.job.options import MaxFailed, RunOptions
+from batch.job.shard import shard_of
 from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
-from batch.output import integrity, mirror
+from batch.output import integrity, mirror, shards
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight, timely
 from batch.plan.preflight import CheckedJob
@@ -136,8 +137,7 @@ async def run(
     arguments.require(job, options, environ, on_progress, signals=signals)
     env, clock = Unshown(os.environ if environ is None else environ), clock or Clock()
     lock = RunLock(OutputFolder(job.output.path))
-    metrics = MetricsFile(job, lock, options.metrics_file, clock)
-    interrupts = Interrupts()
+    metrics, interrupts = MetricsFile(job, lock, options.metrics_file, clock), Interrupts()
     with process.heard_by(interrupts.received) if signals else nullcontext(), ExitStack() as stack:
         stack.callback(lock.free)
         with metrics.told_of_faults():
@@ -180,6 +180,7 @@ async def _runs(ready: CheckedJob, lock: RunLock, given: Given) -> Report:
     """Do the runs of a command in a folder that is locked."""
     began = given.clock.monotonic()
     await to_thread.run_sync(integrity.require_trusted, ready.folder)
+    await to_thread.run_sync(shards.claim, ready.folder, shard_of(ready.job))
     await to_thread.run_sync(mirror.require_ledger, ready.folder)
     ready.folder.prepare()
     async with Ledger(ready.folder.ledger) as ledger:
