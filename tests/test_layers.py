@@ -16,7 +16,7 @@ PACKAGE = ROOT / "batch"
 
 WINGS: dict[str, str] = {
     "core": "*",
-    "job": "job endpointspec labelspec faults keys lanes options providers toolspec budgetspec bulkspec",
+    "job": "job endpointspec labelspec faults keys lanes options providers toolspec budgetspec bulkspec shard",
     "money": "prices advice pricekeys rates bounds days pots",
     "tokens": "measure model calibration learner",
     "tools": "registry execute shared content confinement workers shipped",
@@ -28,7 +28,7 @@ WINGS: dict[str, str] = {
     "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry pool base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
-    "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads",
+    "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads shards",
     "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "
     "retry afford purse slices reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "

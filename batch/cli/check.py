@@ -36,6 +36,7 @@ def check(
     output: jobs.OutPath = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
+    shard: jobs.ShardText = None,
     prices: jobs.PricesPath = None,
     max_cost: jobs.MaxCost = None,
 ) -> int:
@@ -48,6 +49,7 @@ def check(
         output: output folder instead of the job's own; relative to where you are.
         set_: change one key of the job, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
+        shard: the part of the job that runs with this flag, such as 0/4, with its limits and its output.
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
         max_cost: the most a run may cost, such as 50CNY, instead of budget.max_cost.
     """
@@ -55,7 +57,7 @@ def check(
     from batch.plan import preflight
     from batch.report import scan
 
-    loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost, shard=shard)
     jobs.make_room(loaded)
     checked = preflight.check_job(loaded, os.environ, prices)
     say(_lines(checked))
@@ -76,6 +78,7 @@ def _lines(checked: CheckedJob) -> Iterator[str]:
     yield from pairs(
         [
             ("input", _input(checked)),
+            ("shard", jobs.part(job)),
             ("key", job.input.key or "none: a row is known by its content"),
             (
                 "models" if len(_models(checked)) > 1 else "model",
@@ -200,7 +203,11 @@ def _limits(checked: CheckedJob) -> str:
     limits = checked.job.limits
     lines = [f"{', '.join(_rates(limits))}, {count(limits.max_attempts, 'attempt')} a turn"]
     lines += [f"{clean(name)}: {', '.join(_rates(own)) or 'none of its own'}" for name, own in limits.model.items()]
-    lines += [] if limits.share == "none" else ["shared with your other jobs of the same key and model (limits.share)"]
+    lines += (
+        []
+        if limits.share == "none"
+        else [f"shared with {jobs.sharers(checked.job)} of the same key and model (limits.share)"]
+    )
     lines += [f"sends only in {'; '.join(map(str, limits.hours))}"] if limits.hours else []
     return "\n".join(lines)
 

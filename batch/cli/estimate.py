@@ -36,6 +36,7 @@ def estimate(
     prices: jobs.PricesPath = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
+    shard: jobs.ShardText = None,
 ) -> int:
     """Say what the next run of a job will take: rows, tokens, money and time, each as a range.
 
@@ -51,10 +52,11 @@ def estimate(
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
         set_: change one key of the job, for example --set model.name=glm-4.7; may be repeated.
         lane: how requests travel, instead of model.lane.
+        shard: what that part of the job takes, such as 0/4.
     """
     if sample is not None and sample < 1:
         raise RefusedToStart(f"--sample {sample}: give at least 1 row, or leave it out to buy none")
-    loaded = jobs.load(job, settings=set_, output=output, lane=lane)
+    loaded = jobs.load(job, settings=set_, output=output, lane=lane, shard=shard)
     jobs.make_room(loaded)
     bought = None if sample is None else _buy(loaded, sample, prices)
     checked, found = _estimated(loaded, prices)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from batch.core import places
 from batch.core.errors import RefusedToStart
+from batch.job.shard import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ LaneName = Annotated[
     Parameter(negative=()),
 ]
 
+ShardText = Annotated[str | None, Parameter(name="--shard", negative=(), allow_leading_hyphen=True)]
 MaxCost = Annotated[str | None, Parameter(negative=())]
 
 
@@ -81,6 +83,18 @@ def way(job: Job) -> str:
     return ", ".join([first, *limit, *(f"then {lane}" for lane in then)])
 
 
+def part(job: Job) -> str:
+    """Which part of a job this is, for people; empty for a whole one."""
+    shard = shard_of(job)
+    return "" if shard is None else f"{shard.text}: {1 / shard.count:.1%} of the rows, limits and budgets"
+
+
+def sharers(job: Job) -> str:
+    """Who may share limits with a job, for people."""
+    shard = shard_of(job)
+    return "your other jobs" if shard is None else f"shard {shard.text} of your other jobs"
+
+
 def load(
     path: Path,
     *,
@@ -88,6 +102,7 @@ def load(
     output: Path | None = None,
     lane: str | None = None,
     max_cost: str | None = None,
+    shard: str | None = None,
 ) -> Job:
     """Load a job, with the changes that the command line makes to it.
 
@@ -97,10 +112,12 @@ def load(
         output: output folder instead of the job's own.
         lane: instead of the job's own.
         max_cost: instead of budget.max_cost.
+        shard: one part of the job alone, such as 0/3.
 
     Raises:
+        RefusedToStart: there is no such shard.
         JobError: every fault in one go.
     """
     from batch.job.job import Job
 
-    return Job.load(path, overrides=settings, output=output, lane=lane, max_cost=max_cost)
+    return Job.load(path, overrides=settings, output=output, lane=lane, max_cost=max_cost, shard=shard)

@@ -41,6 +41,7 @@ def run(
     seed: Annotated[int | None, Parameter(negative=())] = None,
     set_: jobs.Settings = (),
     lane: jobs.LaneName = None,
+    shard: jobs.ShardText = None,
     prices: jobs.PricesPath = None,
     only: Annotated[str | None, Parameter(negative=())] = None,
     retry: Annotated[Literal["all"] | None, Parameter(negative=())] = None,
@@ -59,8 +60,7 @@ def run(
     """Run a job, or continue it: answers land in the output folder.
 
     The same command is resume, retry and the nightly increment: rows that are new, changed or failed for a passing
-    reason are asked, all others are left alone. The first Ctrl-C lets calls in flight finish (30 s), the second cuts
-    them; SIGTERM and a closed terminal (SIGHUP) count alike.
+    reason are asked, no others. The first Ctrl-C lets calls in flight finish, the second cuts; SIGTERM and SIGHUP, too.
 
     Args:
         job: job folder, or its job.toml.
@@ -70,9 +70,9 @@ def run(
         seed: with --shuffle: another seed, another draw; 0 by default.
         set_: change one key of the job for this run, for example --set limits.concurrency=64; may be repeated.
         lane: how requests travel, instead of model.lane.
+        shard: work on one part of the rows alone, such as 0/4, counted from 0, with its part of each limit and budget.
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
-        only: ask only rows that need work for these reasons, with commas: new, changed, failed (for a passing reason),
-            short (of samples).
+        only: ask only rows of these kinds, with commas: new, changed, failed (for a passing reason), short of samples.
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).
@@ -89,7 +89,7 @@ def run(
     rows = {"limit": limit, "sample_seed": _sample(limit, shuffle, seed), "if_running": if_running, "prices": prices}
     told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
     with _telling(metrics_file):
-        loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost)
+        loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost, shard=shard)
     return _run(loaded, _options(only, retry, max_failed, (otel_rows, workers), {**rows, **told}), progress, log_format)
 
 

@@ -30,6 +30,7 @@ from batch.job.fieldtypes import PLACE, KeyCommand, KeyFile, size, windows
 from batch.job.labelspec import LabelSpec, Name
 from batch.job.lanes import LaneChoice, Laned
 from batch.job.providers import ProviderSpec
+from batch.job.shard import divided
 from batch.job.toolspec import ToolSpec
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         output: Path | None = None,
         lane: str | None = None,
         max_cost: str | None = None,
+        shard: str | None = None,
     ) -> Self:
         """Read a job folder or its `job.toml`.
 
@@ -256,8 +258,10 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
             output: replaces `output.path`; relative to the working directory.
             lane: replaces `model.lane`.
             max_cost: replaces `budget.max_cost`.
+            shard: have one part of the job alone, such as `0/3`, with its part of each limit.
 
         Raises:
+            RefusedToStart: `shard` names no part.
             JobError: the job is wrong; the error names every fault with its key, line, value and way out.
         """
         file = document.read(Path(path))
@@ -285,7 +289,7 @@ class Job(Struct, frozen=True, kw_only=True, dict=True):
         job = cls(folder=file.path.parent, **values)
         # Beside the fields: the same job is the same, wherever it is written down.
         job.__dict__.update(file=file.path, document=file)
-        return job
+        return job if shard is None else divided(job, shard)
 
     @property
     def where(self) -> str:

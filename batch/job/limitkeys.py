@@ -66,7 +66,8 @@ LIMIT_KEYS: Final[dict[str, Words]] = {
     "limits.share": Words(
         'Who keeps to these limits: "key", all jobs of yours that ask the same model at the same address with the same '
         "key at a time, together: the smallest limit that one of them declares holds for all, and what one does not "
-        'use is the others\'. "none", this job alone. A concurrency that is not given is shared with nobody.',
+        'use is the others\'. "none", this job alone. A concurrency that is not given is shared with nobody. '
+        "A shard (--shard) shares its part of them with the same shard of other jobs.",
         'share = "none"',
     ),
     "limits.max_spill": Words(

@@ -15,6 +15,8 @@ from typing import Final
 from batch.core import places
 from batch.core.errors import OutputError
 from batch.core.plain import clean
+from batch.job.shard import OPTION, Shard
+from batch.output import shards
 from batch.output.folder import OutputFolder
 
 LONGEST: Final = 470
@@ -25,12 +27,13 @@ _NAMED: Final = 3
 """How many files of others a refusal names."""
 
 
-def require(folder: OutputFolder, *, job: Path) -> None:
+def require(folder: OutputFolder, *, job: Path, shard: Shard | None = None) -> None:
     """Refuse a place where no output may lie.
 
     Args:
         folder: it need not be there.
         job: the folder of the job.
+        shard: whose output it is, in the folder of all of them; None for that of a whole job.
 
     Raises:
         OutputError: says what is wrong with the place, and what to give instead.
@@ -43,19 +46,48 @@ def require(folder: OutputFolder, *, job: Path) -> None:
             f"{shown(root)}: is longer than {LONGEST} bytes, and the ledger's file could not be opened there. Give a "
             "folder with a shorter path, with -o or as output.path."
         )
+    if shard is not None:
+        _require_shards(OutputFolder(folder.place.parent), job, shard)
+    elif (count := shards.known(folder)) is not None:
+        raise shards.whole(folder, count)
     if not root.is_dir():
         return
     names = {entry.name for entry in root.iterdir()}
     foreign = sorted(name for name in names if not name.startswith((".", "ledger.db")) and name not in _OURS)
     if _is_ours(folder, names) or (not foreign and not names & _OURS):
         return
+    raise _foreign(root, job, names, foreign or sorted(names & _OURS))
+
+
+def _require_shards(above: OutputFolder, job: Path, shard: Shard) -> None:
+    """Refuse a folder in which no shard of a job may have its output.
+
+    Raises:
+        OutputError: as `require`.
+    """
+    if not above.root.is_dir():
+        return
+    if (count := shards.known(above)) is not None:
+        shards.require_same(above, shard, count)
+    names = {entry.name for entry in above.root.iterdir()}
+    if _is_ours(above, names):
+        raise OutputError(
+            f"{above.text}: is the output of a job without {OPTION}, and its rows cannot be divided any more: each "
+            f"would be bought again. Go on without {OPTION}, or give another folder, with -o or as output.path."
+        )
+    own = (shards.NAME, ".lock")
+    if foreign := sorted(name for name in names if name not in own and not shards.FOLDER.fullmatch(name)):
+        raise _foreign(above.root, job, names, foreign)
+
+
+def _foreign(root: Path, job: Path, names: set[str], others: list[str]) -> OutputError:
+    """The refusal of a folder with files of somebody else."""
     if "job.toml" in names or root == job:
         what = "is the folder of the job itself" if root == job else "is the folder of another job"
     else:
-        few = sorted(foreign or names & _OURS)
-        more = f" and {len(few) - _NAMED:,} more" if len(few) > _NAMED else ""
-        what = f"is no output folder, but holds {', '.join(clean(name, most=60) for name in few[:_NAMED])}{more}"
-    raise OutputError(
+        more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        what = f"is no output folder, but holds {', '.join(clean(name, most=60) for name in others[:_NAMED])}{more}"
+    return OutputError(
         f"{shown(root)}: {what}. Give the output a folder of its own, for example -o {shown(root / 'out')}"
     )
 

@@ -14,6 +14,7 @@ import msgspec
 from batch.core import statefolder
 from batch.job.budgetspec import BudgetSpec, GrantSpec
 from batch.job.job import Job
+from batch.job.shard import own_state
 from batch.money.bounds import MOST_TOKENS, most_tokens, searched
 from batch.money.days import GRANT_ZONE, end_us
 from batch.money.prices import Prices
@@ -29,7 +30,7 @@ class CheckedBudget(msgspec.Struct, frozen=True):
 
     spec: BudgetSpec
     state: Path
-    """The folder that runs of one user share."""
+    """The folder in which runs of one user share money."""
     packs: tuple[Slice, ...] = ()
     """The packs of the key in use that have not ended, those that end first in front."""
     soft: str = ""
@@ -76,7 +77,7 @@ def budget_of(
     if len(faults) > before:
         return None
     soft = "pictures" if variants.pictured else searched(parameters)
-    return CheckedBudget(spec, statefolder.folder(environ), packs, soft if spec.bounds_calls else "")
+    return CheckedBudget(spec, own_state(job, statefolder.folder(environ)), packs, soft if spec.bounds_calls else "")
 
 
 def doubts(budget: CheckedBudget | None) -> list[str]:

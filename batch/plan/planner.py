@@ -5,13 +5,13 @@ writes the spill of those that need work, and gives back a `RangePlan`; `admit` 
 Killed before that transaction, the range is planned again from the same position and the spill is written over.
 
 What needs work: no outcome yet (new), another fingerprint (changed), failed but retryable (retried), asked less often
-than the job wants it now (short of samples). An outcome for
-the same question is never bought again, and a row that failed for good waits for a new fingerprint, or for a command
-that asks for all failed rows. A command may do some of these kinds of work only; the other rows are counted and stay.
-A row that is not asked and whose other columns changed is admitted to be written anew: the table follows the input.
+than the job wants it now (short of samples). An outcome for the same question is never bought again, and a row that
+failed for good waits for a new fingerprint, or for a command that asks for all failed rows. A command may do some of
+these kinds of work only; the other rows are counted and stay. A row that is not asked and whose other columns changed
+is admitted to be written anew: the table follows the input.
 
-A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome: one failed
-row.
+A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome, as failed. A
+shard meets the rows of others, because repeats are told apart over the whole source, and passes over them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from batch.input.source import Source
 from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
+from batch.job.shard import shard_of
 from batch.labels.samples import NO_SAMPLES
 from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
@@ -39,7 +40,7 @@ from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
 from batch.plan.kinds import Needs, kind_of, samples_had
 from batch.plan.numbers import Least, Numbers
-from batch.plan.question import Question, question
+from batch.plan.question import Question, question, unaskable
 from batch.plan.row_ids import Seen, identify
 from batch.prompts.variants import Packed, Variant, Variants
 
@@ -105,6 +106,7 @@ class Planner:
         self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
         self._clock = clock
         self._carried = reader.carried()
+        self._shard = shard_of(job)
         self._limit: int | None = None
         self._sample: frozenset[str] | None = None
         self._kinds = ORDINARY
@@ -224,7 +226,9 @@ class Planner:
             entries = self._ledger.entries([row.row_id for row in known])
             for index, (row_id, fault, met, _) in enumerate(known):
                 seen.update(met)
-                if any(self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants):
+                if self._takes(row_id) and any(
+                    self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants
+                ):
                     yield row_id
 
     def _candidate(
@@ -257,7 +261,7 @@ class Planner:
                 return chosen, index
             found.seen.update(met)
             planned.read += 1
-            if self._sample is not None and row_id not in self._sample:
+            if not self._takes(row_id):
                 continue
             place = places.get(row_id) or (numbers.row_number, self._numbers.part)
             idx, content = spilled_rows(found.rows), hashes[index]
@@ -271,7 +275,7 @@ class Planner:
                 needs = self._needs(entry, asked.fingerprint, content, planned)
                 if needs == "asked":
                     added = asks = True
-                    outcome = None if asked.fault is None else self._unaskable(variant, asked, asked.fault)
+                    outcome = None if asked.fault is None else self._unaskable(variant.model, asked, asked.fault)
                     had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
                     who = (row_id, name, variant.number, idx)
                     row = Admitted(*who, *place, asked.fingerprint, content, outcome, had)
@@ -287,6 +291,10 @@ class Planner:
                 planned.source_rows += asks
                 numbers.row_number += row_id not in places
         return chosen, len(known)
+
+    def _takes(self, row_id: str) -> bool:
+        """Whether a row takes part: it is of this shard, and drawn where rows were."""
+        return (self._shard is None or self._shard.has(row_id)) and (self._sample is None or row_id in self._sample)
 
     def _enough(self, planned: Planned) -> bool:
         return self._limit is not None and planned.source_rows >= self._limit
@@ -328,20 +336,8 @@ class Planner:
         planned.unchanged += kind is None and not refreshed
         return "refreshed" if refreshed else "learned" if entry.content is None else "nothing"
 
-    def _unaskable(self, variant: Variant, asked: Question, fault: Failure) -> Outcome:
-        """The outcome of a row that cannot be asked."""
-        return Outcome(
-            status="failed",
-            sums=asked.sums,
-            lane=self._job.model.first_lane,
-            provider=self._job.model.provider,
-            model_asked=variant.model,
-            settled_at_us=self._clock.now_us(),
-            error_kind=fault.kind,
-            error_code=fault.code,
-            error_message=fault.message,
-            retryable=False,
-        )
+    def _unaskable(self, model: str, asked: Question, fault: Failure) -> Outcome:
+        return unaskable(asked, fault, model=model, spec=self._job.model, now_us=self._clock.now_us())
 
 
 def _asked(variant: Variant, entry: Entry | None, batch: SourceBatch, index: int, fault: Failure | None) -> Question:

@@ -21,13 +21,14 @@ from batch.core.records import Lane
 from batch.input.batches import Position
 from batch.input.source import Source
 from batch.job.job import Job
+from batch.job.shard import own_state, shard_of
 from batch.labels.asking import Asking
 from batch.labels.schema import LabelSchema
 from batch.limits import sockets
 from batch.money.prices import Prices
 from batch.output import place, tables
 from batch.output.folder import OutputFolder
-from batch.plan import addressing, budgeting, kept, labelling, timely, tooling
+from batch.plan import addressing, budgeting, kept, labelling, owner, timely, tooling
 from batch.plan.budgeting import CheckedBudget
 from batch.plan.continuation import Identity
 from batch.prompts.inserts import ROW
@@ -82,6 +83,11 @@ class CheckedJob(msgspec.Struct, frozen=True):
     """What counts at each of them: a provider may bill otherwise at another host."""
     state: Path | None = None
     """The folder of what the jobs of this user share; None where the environment names no place for it."""
+
+    @property
+    def shared(self) -> Path | None:
+        """Where in that folder limits are shared."""
+        return None if self.state is None else own_state(self.job, self.state)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -153,7 +159,7 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         RefusedToStart: something is wrong; faults of the job come together.
     """
     folder = OutputFolder(job.output.path)
-    place.require(folder, job=job.folder)
+    _require_place(folder, job)
     types, old_inputs, old_labels = kept.kept_columns(folder, job)
     faults: list[str] = []
     endpoint, endpoints = addressing.endpoints_of(job, environ, faults)
@@ -201,6 +207,12 @@ def check_job(job: Job, environ: Mapping[str, str], prices_file: Path | None = N
         prices_at={name: _prices(job, one, prices_file, []) or prices for name, one in endpoints.items()},
         state=statefolder.named(environ),
     )
+
+
+def _require_place(folder: OutputFolder, job: Job) -> None:
+    """Refuse a place where no output may lie, or that of other rows."""
+    place.require(folder, job=job.folder, shard=shard_of(job))
+    owner.require_same_rows(folder, job)
 
 
 def open_source(job: Job) -> Source:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from batch.core.records import NO_USAGE, Failure, RowRequest, Sums
+from batch.core.records import NO_USAGE, Failure, Outcome, RowRequest, Sums
 from batch.input.batches import SourceBatch
+from batch.job.job import ModelSpec
 from batch.prompts.template import PromptFault
 from batch.prompts.variants import Variant
 
@@ -94,3 +95,27 @@ def _empty(variant: Variant, place: str, record: dict[str, Any], when_sent: byte
     text = f"{place}: {nothing_said(variant, record)}"
     fault = Failure(kind="input", verdict="fail", sent=False, code=EMPTY, message=text)
     return Question(variant.fault(fault.kind, fault.code), fault, when_sent)
+
+
+def unaskable(asked: Question, fault: Failure, *, model: str, spec: ModelSpec, now_us: int) -> Outcome:
+    """The outcome of a row that cannot be asked.
+
+    Args:
+        asked: what it asks.
+        fault: why it cannot be.
+        model: which it asks.
+        spec: who is asked, by the job.
+        now_us: wall time in microseconds, UTC.
+    """
+    return Outcome(
+        status="failed",
+        sums=asked.sums,
+        lane=spec.first_lane,
+        provider=spec.provider,
+        model_asked=model,
+        settled_at_us=now_us,
+        error_kind=fault.kind,
+        error_code=fault.code,
+        error_message=fault.message,
+        retryable=False,
+    )

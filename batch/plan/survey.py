@@ -19,6 +19,7 @@ import msgspec
 from batch.core.records import Lane
 from batch.input.batches import SourceBatch
 from batch.job.options import KINDS, ORDINARY, Kind
+from batch.job.shard import shard_of
 from batch.labels.samples import Sampling
 from batch.ledger.copies import key_of
 from batch.ledger.index import Gone, IndexReader
@@ -179,6 +180,7 @@ class _Look:
             history=history.read(checked.folder, checked.job.model.provider, checked.identity().request)
         )
         self._checked = checked
+        self._shard = shard_of(checked.job)
         self._models = models
         self._borders = borders
         self._sizer = Sizer(checked)
@@ -201,6 +203,8 @@ class _Look:
         entries = {} if self._index is None else self._index.entries([row.row_id for row in rows])
         self.found.read += len(rows)
         for index, row in enumerate(rows):
+            if self._shard is not None and not self._shard.has(row.row_id):
+                continue
             for variant in self._checked.variants:
                 key = (row.row_id, variant.name)
                 entry = entries.get(key)

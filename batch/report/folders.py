@@ -15,7 +15,7 @@ from batch.core.errors import BatchError, OutputError, StorageError
 from batch.core.nearest import did_you_mean, nearest
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
-from batch.output import integrity, place
+from batch.output import integrity, place, shards
 from batch.output.folder import OutputFolder, holder
 
 _MOST_NAMED: Final = 3
@@ -31,6 +31,7 @@ def opened(out: Path) -> OutputFolder:
     """
     folder = OutputFolder(places.absolute(out))
     _require_folder(out, folder)
+    shards.require_one(folder)
     if holder(folder) is None:
         integrity.require_trusted(folder)
     if not folder.ledger.is_file():
@@ -50,6 +51,7 @@ def rebuildable(out: Path) -> OutputFolder:
         OutputError: there is no such folder.
     """
     folder = OutputFolder(places.absolute(out))
+    shards.require_one(folder)
     if folder.store.elsewhere:
         return folder  # what is there is found under the lock
     _require_folder(out, folder)

@@ -26,7 +26,7 @@ def shared_budgets(checked: CheckedJob, limiter: Limiter, stack: ExitStack) -> S
         stack: leaves them when the run is over.
     """
     job, endpoint = checked.job, checked.endpoint
-    sharing = Sharing(checked.state, limiter.clock, job=job.name)
+    sharing = Sharing(checked.shared, limiter.clock, job=job.name)
     stack.callback(sharing.leave)
     if job.limits.share == "none":
         return sharing

@@ -46,7 +46,7 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
         signals: whether the run is to hear signals, which Python gives to the main thread only.
 
     Raises:
-        RefusedToStart: an argument has another type, or an option is for another lane or for jobs with one address.
+        RefusedToStart: an argument has another type, or an option is for another lane.
         RuntimeError: signals are wanted in another thread.
     """
     if not isinstance(job, Job):
@@ -63,10 +63,6 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
         raise RefusedToStart(
             "--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane "
             f"{job.model.lane_text}: leave it out, or give --lane bulk"
-        )
-    if options.workers > 1 and job.model.endpoints:
-        raise RefusedToStart(
-            "--workers: worker processes ask at one address, and model.endpoints has several: leave one of them out"
         )
     if environ is not None and not isinstance(environ, Mapping):
         raise RefusedToStart(

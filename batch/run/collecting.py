@@ -53,10 +53,12 @@ def checked_for(
             )
         except RefusedToStart as exc:
             raise RefusedToStart(f"tasks of the job as it was before wait to be collected, but {exc}") from exc
+    asked = msgspec.structs.replace(job, model=model)
+    asked.__dict__.update(job.__dict__)  # of the same shard
     labels = LabelSchema.of_request(old["labels"]) if old.get("labels") else None
     return msgspec.structs.replace(
         ready,
-        job=msgspec.structs.replace(job, model=model),
+        job=asked,
         endpoint=endpoint,
         old_models=old_models(old),
         asking=Asking(labels=labels) if labels is not None else None,

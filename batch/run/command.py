@@ -24,11 +24,12 @@ from batch.core.logs import bound, logger
 from batch.core.redaction import Unshown
 from batch.job.job import Job
 from batch.job.options import MaxFailed, RunOptions
+from batch.job.shard import shard_of
 from batch.ledger.index import Gone, gone_of
 from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Planned, Totals
 from batch.ledger.writer import Ledger
-from batch.output import integrity, mirror
+from batch.output import integrity, mirror, shards
 from batch.output.folder import Busy, OutputFolder, RunLock
 from batch.plan import continuation, preflight, timely
 from batch.plan.preflight import CheckedJob
@@ -182,6 +183,7 @@ async def _runs(ready: CheckedJob, lock: RunLock, given: Given) -> Report:
     began = given.clock.monotonic()
     given.interrupts.awaited.append(lambda: ready.folder.store.awaited)
     await to_thread.run_sync(integrity.require_trusted, ready.folder)
+    await to_thread.run_sync(shards.claim, ready.folder, shard_of(ready.job))
     await to_thread.run_sync(mirror.require_ledger, ready.folder)
     ready.folder.prepare()
     async with Ledger(ready.folder.ledger) as ledger:

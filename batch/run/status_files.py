@@ -19,6 +19,7 @@ from batch.core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_
 from batch.core.version import VERSION
 from batch.job.job import Job
 from batch.job.options import MaxFailed
+from batch.job.shard import shard_of
 from batch.ledger.reader import LedgerReader, RunRow
 from batch.ledger.totals import Totals
 from batch.output import files
@@ -39,8 +40,8 @@ RUN_FILE: Final[dict[str, str]] = {
     "fault": "The error that ended the run; null when it ended by itself or was interrupted.",
     "max_failed": "What --max-failed allowed; null without it.",
     "within_max_failed": "Whether as few rows failed as that; null without it.",
-    "job": "What the job was: name, folder, provider, models, prompts, lane, time for a batch, tags, labels (names "
-    "and the column with the truth), and request: what decides answers.",
+    "job": "What the job was: name, folder, shard, provider, models, prompts, lane, time for a batch, tags, labels "
+    "(names and the column with the truth), and request: what decides answers.",
     "source": "The input as it was: its files, their sizes and times.",
     "complete": "Whether the input was read to its end.",
     "planned": "What the run found in the input, in rows: promptmill explain planned.",
@@ -170,6 +171,7 @@ def _run(row: RunRow, reader: LedgerReader, job: Job, end: RunEnd | None) -> dic
         "job": {
             "name": job.name,
             "folder": str(job.folder),
+            "shard": None if (shard := shard_of(job)) is None else shard.text,
             "provider": job.model.provider,
             "model": job.model.name,
             "models": list(job.model.names or (job.model.name,)),

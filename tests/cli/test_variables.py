@@ -52,6 +52,7 @@ def test_options_that_share_a_variable_mean_the_same() -> None:
         "--lane": {"check", "estimate", "run"},
         "--prices": {"check", "estimate", "run", "prices"},
         "--max-cost": {"check", "run"},
+        "--shard": {"check", "estimate", "run"},
         "--json": {"estimate", "doctor", "status", "show", "labels", "compare", "prices", "cost"},
         "--variant": {"show", "compare"},
         "--label": {"labels", "compare"},

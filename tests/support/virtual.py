@@ -157,13 +157,19 @@ def beside(
     jobs: Mapping[Path, Callable[[list[int]], str]],
     environ: Mapping[str, str],
     script: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    *,
+    shards: Sequence[str] = (),
 ) -> list[Report]:
-    """Run several jobs at a time, each written by its function of the worlds' ports, with `script` beside them."""
+    """Run several jobs at a time, each written by its function of the worlds' ports, with `script` beside them.
+
+    With `shards`, each job is this part of what it says.
+    """
+    parts = dict(zip(jobs, shards, strict=True)) if shards else {}
     reports: dict[Path, Report] = {}
     clock = worlds[0].clock
 
     async def one(folder: Path) -> None:
-        reports[folder] = await run(Job.load(folder), environ=environ, clock=clock)
+        reports[folder] = await run(Job.load(folder, shard=parts.get(folder)), environ=environ, clock=clock)
 
     async def main() -> None:
         _limiters.append(anyio.to_thread.current_default_thread_limiter())

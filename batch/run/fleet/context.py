@@ -119,10 +119,12 @@ class FleetContext(CallContext):
             WireError: there is no whole answer.
         """
         try:
-            return await self.client.exchange(outgoing, stream=stream)
+            return await super().carry(row, call, outgoing, stream)
         except WorkerLost as lost:
             # Before the call is booked, so that its slot is never free in between.
             slot = self.limiter.adopt(call.model)
+            if call.lease.place is not None:
+                slot.put(call.lease.place)
             self._lost[lost.ticket] = _Lost(row, call, slot)
             self.crew.start(self._free_later, slot, call.started)
             raise
@@ -154,24 +156,25 @@ class FleetContext(CallContext):
             return None if done.stream.reply is None else masked_result(done.stream.reply)
         if done.incoming is None:
             return None
+        dialect = (call.target or self.target).dialect
         if call.lane == "task":
-            return masked_result(self.dialect.read_submit(done.incoming))
-        return masked_result(self.dialect.read_chat(done.incoming))
+            return masked_result(dialect.read_submit(done.incoming))
+        return masked_result(dialect.read_chat(done.incoming))
 
     async def _book_late(self, lost: _Lost, reply: Reply) -> None:
-        row, call = lost.row, lost.call
+        row, call, target = lost.row, lost.call, lost.call.target or self.target
         number, _ = self.ids.new()
         late = msgspec.structs.replace(call, number=number, call_id=f"{call.call_id}{LATE}")
         record = record_of(
             late,
             reply,
             provider=self.policy.provider,
-            prices=self.prices,
+            prices=target.prices,
             now_us=self.clock.now_us(),
             now=self.clock.monotonic(),
             asked_tier=row.request.parameters.get("service_tier"),
         )
-        record = msgspec.structs.replace(record, counted=False)
+        record = msgspec.structs.replace(record, counted=False, endpoint=target.name)
         with anyio.CancelScope(shield=True), suppress(StorageError):  # the ledger itself ends the run
             await self.ledger.execute(late_call(row.pending, number, record))
         self._books.totals.add_call(record)
