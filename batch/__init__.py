@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batch.core.errors import (
     BatchError,
+    BatchNotEnded,
     BudgetReached,
     InputError,
     JobError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchError",
+    "BatchNotEnded",
     "BudgetReached",
     "BudgetSpec",
     "BulkSpec",

@@ -197,16 +197,9 @@ async def _runs(ready: CheckedJob, lock: RunLock, given: Given) -> Report:
 def _not_run(folder: OutputFolder, state: Literal["skipped", "interrupted"], holder: str = "") -> Report:
     """The report of a command that did nothing, because another is at work or a signal came first."""
     return Report(
-        state=state,
-        folder=folder.place,
-        run=None,
-        totals=Totals(),
-        planned=Planned(),
-        elapsed_s=0.0,
-        standing=(0, 0),
-        table_rows=0,
-        holder=holder,
-    )
+        state=state, folder=folder.place, run=None, totals=Totals(), planned=Planned(), elapsed_s=0.0,
+        standing=(0, 0), table_rows=0, holder=holder,
+    )  # fmt: skip
 
 
 class RunCommand:
