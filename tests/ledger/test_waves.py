@@ -109,3 +109,18 @@ def test_a_number_that_is_given_again_belongs_to_the_newer_wave(tmp_path: Path) 
     with WavesReader(path) as reader:
         assert [line.call_id for line in reader.open_after(0, -1)] == ["pm-1", "pm-2"]
         assert [line.call_id for line in reader.open_after(1, -1)] == ["pm-new"]
+
+
+def test_rows_in_the_middle_tell_what_the_provider_has_taken_of_them(tmp_path: Path) -> None:
+    """A batch that has an id, a task whose id is saved; not a file that is still here, nor a task that was given up."""
+    path = built(tmp_path / "ledger.db")
+    with WavesReader(path) as reader:
+        assert {row.row_id: row.bought for row in reader.begun_rows()} == {"row-1": None, "row-2": None, "row-3": None}
+    change(path, waves.advance(msgspec.structs.replace(WAVE, state=CREATED, batch_id="batch_1")))
+    with closing(connect(path)) as db:
+        insert = "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, late) VALUES(?,?,0,0,?,'task',7,?,?)"
+        db.execute(insert, (8, 0, "pm-8", "t-8", None))
+        db.execute(insert, (9, 4, "pm-9", "t-9", 2))
+    with WavesReader(path) as reader:
+        found = {row.row_id: row.bought for row in reader.begun_rows()}
+    assert found == {"row-0": "task", "row-1": "bulk", "row-2": "bulk", "row-3": "bulk", "row-4": None}
