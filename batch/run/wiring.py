@@ -64,8 +64,8 @@ from batch.tools.execute import Executor
 if TYPE_CHECKING:
     from batch.run.fleet.crew import Crew
 
-OPEN_BYTES: Final = 64 << 20
-"""Of what open rows ask, all models together; a request takes twice as much while it is on its way."""
+OPEN_BYTES: Final = 40 << 20
+"""Of what open rows ask, all models together; on its way a request takes as much again, until its answer is there."""
 
 
 class Stages(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ def polls(machine: Machine) -> list[Value]:
     return [
         Value("polls a task", each, "", Goal(4, is_least=False), "tasks of 10 to 30 s, log-normal"),
         Value("later than they are done", 100 * late, "%", Goal(8, is_least=False), "of the time of a task"),
-        Value("as late as need be", late / best, "x", Goal(1.15, is_least=False), f"with so many polls: {best:.1%}"),
+        Value("as late as with the best times there are", late / best, "x", None, f"{best:.1%} with so many polls"),
     ]
 
 

@@ -18,6 +18,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with simulator(tmp_path_factory.mktemp("slow"), "[latency]\nchat_ms = [1500, 1500]\n") as address:
+        yield address
+
+
 def test_peak_memory_is_the_same_for_three_times_the_rows(tmp_path: Path, url: str) -> None:
     """Promise 6: flat in the number of rows; 20,000 and 60,000 with PROMPTMILL_LONG_TESTS=1."""
     few = 20_000 if os.environ.get("PROMPTMILL_LONG_TESTS") else 4_000
@@ -45,14 +51,17 @@ def test_peak_memory_stays_bounded_with_rows_of_a_hundred_kilobytes(tmp_path: Pa
     assert peak <= 250, peak
 
 
-def test_peak_memory_stays_bounded_with_a_file_of_a_megabyte_in_every_prompt(tmp_path: Path, url: str) -> None:
-    """Promise 6: what waits and what is open is bounded in bytes; with 64 in flight 300 such rows took 450 MB."""
-    mill = Mill(tmp_path / "guided", url)
-    mill.questions(40)
+def test_peak_memory_stays_bounded_with_a_file_of_a_megabyte_in_every_prompt(tmp_path: Path, slow: str) -> None:
+    """Promise 6: what waits and what is open is bounded in bytes, also at a service that takes its time for an answer.
+
+    It was 213 MB, and 265 over 300 such rows: 64 MB of messages, as much of requests on their way, and holes.
+    """
+    mill = Mill(tmp_path / "guided", slow)
+    mill.questions(60)
     (mill.folder / "guide.md").write_text("All is well. " * 80_000, encoding="utf-8")
     mill.user = "{{ file('guide.md') }} {{ question }}"
     mill.limits["concurrency"] = 64
     code, peak = measured(mill)
     assert code == 0
-    print(f"peak memory: {peak:.0f} MB for 40 prompts of 1 MB, 64 calls in flight")
-    assert peak <= 250, peak
+    print(f"peak memory: {peak:.0f} MB for 60 prompts of 1 MB, 64 calls in flight")
+    assert peak <= 200, peak
