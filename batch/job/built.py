@@ -15,7 +15,7 @@ import msgspec
 from batch.job import checks, providers
 from batch.job.document import field_value
 from batch.job.faults import Fault, KeyPath
-from batch.job.fieldtypes import table_kind
+from batch.job.fieldtypes import fields_of, table_kind
 
 _FOLDER: Final = Annotated[Path, msgspec.Meta(description="a folder")]
 
@@ -64,7 +64,7 @@ def values(
 def _struct(path: KeyPath, part: msgspec.Struct) -> tuple[Any, list[Fault]]:
     found: dict[str, Any] = {}
     faults: list[Fault] = []
-    for field in msgspec.structs.fields(part):
+    for field in fields_of(type(part)):
         value, key = getattr(part, field.name), (*path, field.name)
         if table_kind(field.type) is not None:
             found[field.name], errors = _structs(key, value)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from batch.job.fieldtypes import fields_of
 from batch.job.toolspec import ToolSpec, usual_keys
 
 if TYPE_CHECKING:
@@ -58,4 +59,4 @@ def later(spec: InputSpec) -> dict[str, Any]:
 
 def _given(spec: msgspec.Struct) -> set[str]:
     """The fields that are not as they are by default."""
-    return {field.name for field in msgspec.structs.fields(spec) if getattr(spec, field.name) != field.default}
+    return {field.name for field in fields_of(type(spec)) if getattr(spec, field.name) != field.default}

@@ -20,7 +20,7 @@ from batch.core.errors import JobError
 from batch.core.nearest import did_you_mean, nearest, suggestion
 from batch.core.plain import clean
 from batch.job.faults import NO_KEYS_HERE, NOTHING, Fault, KeyPath, dotted, dotted_setting, is_api_key
-from batch.job.fieldtypes import Misread, from_text, meta, table_kind, wanted
+from batch.job.fieldtypes import Misread, fields_of, from_text, meta, table_kind, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -110,7 +110,7 @@ class Document:
                 faults.append(Fault((name,), _unknown(name, {**dict.fromkeys(top), **kinds, **tables}, kinds), value))
         for name, kind in kinds.items():
             if name not in self.values and name not in optional:
-                wanted = ", ".join(field.name for field in msgspec.structs.fields(kind) if field.required)
+                wanted = ", ".join(field.name for field in fields_of(kind) if field.required)
                 faults.append(
                     Fault((name,), f"the section [{name}] is missing{f'; it needs {wanted}' if wanted else ''}")
                 )
@@ -233,7 +233,7 @@ def leaves(value: Any, path: KeyPath = (), *, lists: bool = True) -> Iterator[tu
 def _section(path: KeyPath, value: Any, kind: type[msgspec.Struct], kinds: Kinds) -> tuple[dict[str, Any], list[Fault]]:
     if not isinstance(value, dict):
         return {}, [Fault(path, f"expected a section: write [{dotted(path)}] on a line of its own", value)]
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.name: field for field in fields_of(kind)}
     converted: dict[str, Any] = {}
     faults: list[Fault] = []
     for key, item in value.items():

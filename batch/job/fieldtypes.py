@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
+import msgspec.structs
 
 from batch.core import places
 from batch.core.hours import Window
@@ -26,6 +28,12 @@ _DURATION: Final = re.compile(
     r"^\s*(?:(\d{1,4})\s*d)?\s*(?:(\d{1,5})\s*h)?\s*(?:(\d{1,6})\s*min)?\s*(?:(\d{1,8})\s*s)?\s*$"
 )
 _SIZE: Final = re.compile(r"^\s*(\d{1,12})\s*([kKmMgG]?)(i?)[bB]?\s*$")
+
+
+@cache
+def fields_of(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a struct; to read their types takes a millisecond, and a job is looked at several times."""
+    return msgspec.structs.fields(kind)
 
 
 def table_kind(kind: Any) -> type[msgspec.Struct] | None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from batch.job.budgetkeys import BUDGET_KEYS
-from batch.job.fieldtypes import table_kind, wanted
+from batch.job.fieldtypes import fields_of, table_kind, wanted
 from batch.job.job import SECTIONS, TABLES, TOP
 from batch.job.labelkeys import LABEL_KEYS, Words
 from batch.job.limitkeys import LIMIT_KEYS
@@ -270,7 +270,7 @@ def all_keys() -> Iterator[Key]:
 
 
 def _fields(section: str, struct: type[msgspec.Struct]) -> Iterator[Key]:
-    for field in msgspec.structs.fields(struct):
+    for field in fields_of(struct):
         yield _key(f"{section}.{field.name}", field.type, _default(field))
         if (inner := table_kind(field.type)) is not None:
             yield from _fields(f"{section}.{field.name}.NAME", inner)

@@ -7,7 +7,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics
 
 from batch.labels.quality import Pairs, difference, f1, proportion, wilson, z_for_all
 
@@ -34,6 +33,8 @@ def table(rows: list[list[int]]) -> Pairs:
 @given(PAIRS)
 def test_figures_are_those_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     """Classes without support or without predictions included: undefined there is None here."""
+    from sklearn import metrics  # as slow to load as all the rest
+
     ours, truth, label = counted(pairs), [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     assert ours.accuracy().value == pytest.approx(metrics.accuracy_score(truth, label))
     names = ours.classes()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from sklearn import metrics
 
 from batch.core.errors import RefusedToStart
 from batch.report import label_table, labels
@@ -45,6 +44,8 @@ def test_figures_are_those_of_scikit_learn_over_the_rows_with_a_label_and_a_trut
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_rows: int, batch: int
 ) -> None:
     """Failed rows count for the coverage, rows without a truth for the distribution."""
+    from sklearn import metrics  # as slow to load as all the rest
+
     monkeypatch.setattr(label_table, "READ_ROWS", batch)
     made = rows(400)
     told = public(LabelReport(labelled(tmp_path / "out", made, part_rows=part_rows).root, gold="truth"))

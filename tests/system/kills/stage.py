@@ -21,9 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
-
-from tests.support import bills, processes
+from tests.support import bills, duck, processes
 
 ROOT = Path(__file__).resolve().parents[3]
 CONCURRENCY = 16
@@ -195,9 +193,7 @@ class Stage:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Any question to DuckDB."""
-        with duckdb.connect() as connection:
-            connection.execute("SET threads=1")
-            return connection.execute(sql).fetchall()
+        return duck.query(sql)
 
     def verify(self, answers: dict[int, str]) -> dict[str, int]:
         """Every promise that a kill could break; returns the figures."""

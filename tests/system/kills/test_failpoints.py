@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from batch.core import failpoints
+from tests.support.longer import longer
 from tests.system.kills.stage import CHUNKS, Stage, expected_answers, simulator
 
 ROWS = 36
 GROWN = 48
 REWRITES = ("publish.rewrite_written", "publish.rewrite_named")
+LANES = ("sync", "stream", "task")
+OF_A_CALL = ("sent.", "accepted.", "answered.", "settled.")
 TASKS_ONLY = ("accepted.received", "accepted.committed")
 
 
@@ -36,15 +39,18 @@ def answers(tmp_path_factory: pytest.TempPathFactory, url: str) -> dict[int, str
 
 
 def points() -> list[tuple[str, str]]:
-    return [
-        (lane, name)
-        for lane in ("sync", "stream", "task")
+    """Every step in one lane, and those of a call in all three: what is before it and after it knows no lane."""
+    names = [
+        name
         for name in failpoints.NAMES
         if name not in REWRITES
         and not name.startswith(("prune.", "copies.", "bulk."))
         and not name.endswith("_put")  # where the output is in a store: tests/system/stores
-        and (lane == "task" or name not in TASKS_ONLY)
     ]
+    found = {lane: [name for name in names if lane == "task" or name not in TASKS_ONLY] for lane in LANES}
+    ours = {lane: [name for name in found[lane] if lane == "sync" or name.startswith(OF_A_CALL)] for lane in LANES}
+    more = longer((lane, name) for lane in LANES for name in found[lane] if name not in ours[lane])
+    return [*((lane, name) for lane in LANES for name in ours[lane]), *more]
 
 
 def in_batches() -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import duckdb
 import pytest
 
 from batch.core.clock import Clock
@@ -21,7 +20,7 @@ from batch.job.job import Job
 from batch.job.options import RunOptions
 from batch.run.command import Report, run
 from tests.simulator.conftest import Gate, Sim, Start, start
-from tests.support import bills, processes
+from tests.support import bills, duck, processes
 
 __all__ = ["start"]
 
@@ -149,10 +148,7 @@ class Mill:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Any question to DuckDB."""
-        with duckdb.connect() as connection:
-            connection.execute("SET threads=1")
-            connection.execute("SET TimeZone='UTC'")
-            return connection.execute(sql).fetchall()
+        return duck.query(sql)
 
     def parts(self) -> list[str]:
         """Names of the result parts."""
