@@ -76,9 +76,13 @@ class Log:
         return self._core.returncode
 
 
-def at_the_gate(make: Make, gate: Gate, rows: int = 60) -> tuple[Mill, subprocess.Popen[str], Log]:
+SUBMITS = "[latency]\nsubmit_ms = [1, 1]\ntask_ms = [1, 1]\n"
+"""What waits at the gate is the answer to a submission."""
+
+
+def at_the_gate(make: Make, gate: Gate, rows: int = 60, lane: str = "sync") -> tuple[Mill, subprocess.Popen[str], Log]:
     """A run with two workers who both have calls that wait for their answers."""
-    mill = make(gate=gate)
+    mill = make(SUBMITS if lane == "task" else "", gate=gate, lane=lane)
     mill.limits["concurrency"] = IN_FLIGHT
     mill.questions(rows)
     core = mill.start("--workers", "2", "--log-format", "json")
@@ -118,13 +122,16 @@ def test_a_killed_worker_leaves_its_calls_unknown_and_its_rows_to_another(make: 
     assert judged["max_in_flight"] <= IN_FLIGHT
 
 
-def test_an_answer_that_a_stopped_worker_brings_late_is_booked_and_changes_no_row(make: Make, gate: Gate) -> None:
-    mill, core, log = at_the_gate(make, gate, rows=200)
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_what_a_stopped_worker_brings_late_is_booked_and_changes_no_row(make: Make, gate: Gate, lane: str) -> None:
+    """An answer, or the id of a task: that is polled until its answer is there."""
+    mill, core, log = at_the_gate(make, gate, rows=200, lane=lane)
     stopped = workers(core)[0]
     stopped.suspend()
     silent = log.first("worker_silent")
     stopped.resume()
     passing(gate, lambda: bool(log.all("answer_came_late")))
+    assert bool(log.all("task_came_late")) is (lane == "task")
     gate.open()
     assert log.ended() == 0
     mill.check_table(200)
