@@ -23,6 +23,7 @@ LANES: Final[dict[Lane, str]] = {
     "bulk": "Whole files of requests at once, at half the price; the answers may take a day.",
 }
 """How requests travel, for people."""
+Asks = Literal["chat", "submit", "poll"]  # what a request asks: by that its answer is read
 Message = dict[str, Any]
 """One chat message as it is sent: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
 
@@ -167,10 +168,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tool schemas in the OpenAI form `{"type": "function", "function": {...}}`."""
 
 
-Asks = Literal["chat", "submit", "poll"]
-"""What a request asks, and so by which of a dialect's readers its answer is read."""
-
-
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request as a dialect wrote it; `path` follows the base URL; without a `body` it is a GET."""
 
@@ -178,7 +175,6 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, str], ...]
     body: bytes | None = None
     asks: Asks | None = None
-    """None where no dialect reads the answer: files and batches."""
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
@@ -187,16 +183,6 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     status: int
     headers: dict[str, str]
     body: bytes
-
-
-class ReadAnswer(Incoming, frozen=True, kw_only=True, gc=False):
-    """An answer that was read where it arrived, in another process: it has no body any more.
-
-    Of its headers only those came that somebody looks at behind the reading (`http.headers.looked_at`).
-    """
-
-    result: Reply | Accepted | Processing | Failure
-    """What the dialect made of it, with our keys masked. No failure of an exchange: these come as bytes."""
 
 
 class LimitHeaders(msgspec.Struct, frozen=True, gc=False):

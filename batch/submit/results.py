@@ -13,6 +13,7 @@ import msgspec
 
 from batch.core import redaction
 from batch.core.errors import FailureKind, WireError
+from batch.core.readanswer import ReadAnswer
 from batch.core.records import (
     NO_USAGE,
     Accepted,
@@ -21,7 +22,6 @@ from batch.core.records import (
     Failure,
     Incoming,
     Processing,
-    ReadAnswer,
     Reply,
     Verdict,
 )

@@ -8,7 +8,7 @@ other process: the core makes the exchanges with the same `http.client` and read
 worker has, and nothing stands in between.
 
 **The seam** is `http.client.Client.exchange`, from a request to its answer, for which `remote` has a client of its own:
-its answers have been read (`records.ReadAnswer`). `messages` has what goes over it:
+its answers have been read (`core.readanswer`). `messages` has what goes over it:
 - *intend* is a commit and no message: a call gets its number, its id and its slot in the core, and is handed to a
   worker only when its `sent` record is durable and the limits have let it depart. So no worker can send what is not in
   the book.

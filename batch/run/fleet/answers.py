@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from batch.core.errors import WireError
-from batch.core.records import Incoming, ReadAnswer
+from batch.core.readanswer import ReadAnswer
+from batch.core.records import Incoming
 from batch.run.fleet.messages import Done, Found, Report, Said, StreamEnd, result_of, said_of
 from batch.submit.results import masked_result
 

@@ -6,7 +6,8 @@ import pytest
 
 from batch.core import redaction
 from batch.core.errors import WireError
-from batch.core.records import Accepted, Failure, Incoming, ReadAnswer, Reply
+from batch.core.readanswer import ReadAnswer
+from batch.core.records import Accepted, Failure, Incoming, Reply
 from batch.core.redaction import MASK
 from batch.run.fleet.answers import answer_of, found_in
 from batch.run.fleet.messages import Done, Fault, Report, Result, Said, said_of
