@@ -14,6 +14,9 @@ import pytest
 
 from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import Make, Mill
+from tests.system.runs.test_behaviours_answers import ADD
+from tests.system.runs.test_labels import NEVER, labelled
+from tests.system.runs.test_ordinary import ODD, both
 
 IN_FLIGHT = 8
 
@@ -104,6 +107,48 @@ def test_workers_give_what_one_process_gives(make: Make, provider: str, lane: st
         mill.check_table(60)
         mill.check_books()
         tables.append(mill.results("n, answer, row_id, finish_reason, total_tokens, cost"))
+    assert tables[0] == tables[1]
+
+
+def with_faults(mill: Mill) -> None:
+    """Of some rows the first answer is refused, odd, of another model, filtered or without usage."""
+    mill.questions(40)
+
+
+def with_tools(mill: Mill) -> None:
+    """Each row has two turns."""
+    mill.tools = ADD
+    mill.write([{"n": n, "question": f"What is {n} plus 10?"} for n in range(20)])
+
+
+def with_labels(mill: Mill) -> None:
+    """Each row is asked again and then another model, for the first one never says a label."""
+    labelled(mill, 12, reasks=1, escalate="glm-4-plus")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "scenario", "lane", "wire_log"),
+    [
+        (with_faults, ODD, "sync", False),
+        (with_faults, ODD, "sync", True),
+        (with_faults, ODD, "stream", False),
+        (with_tools, "", "task", False),
+        (with_tools, "", "task", True),
+        (with_labels, NEVER, "sync", False),
+    ],
+)
+def test_workers_give_the_same_of_rows_that_are_out_of_the_ordinary(
+    make: Make, prepare: Callable[[Mill], None], scenario: str, lane: str, wire_log: bool
+) -> None:
+    """Row by row and call by call; with a wire log workers hand on bytes, else what the answers say."""
+    tables = []
+    for count in (1, 2):
+        mill = make(scenario, name=f"job-{count}", lane=lane)
+        prepare(mill)
+        report = mill.run(workers=count, wire_log=wire_log)
+        assert report.totals.rows > 0
+        mill.check_books(at_risk=2)  # without usage, or without choices
+        tables.append(both(mill))
     assert tables[0] == tables[1]
 
 
