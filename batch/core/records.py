@@ -23,6 +23,7 @@ LANES: Final[dict[Lane, str]] = {
     "bulk": "Whole files of requests at once, at half the price; the answers may take a day.",
 }
 """How requests travel, for people."""
+Asks = Literal["chat", "submit", "poll"]  # what a request asks: by that its answer is read
 Message = dict[str, Any]
 """One chat message as it is sent: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
 
@@ -173,6 +174,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes | None = None
+    asks: Asks | None = None
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):

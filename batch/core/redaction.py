@@ -132,6 +132,15 @@ class Masker:
             return False
         return not any(map(lowered.__contains__, self._marks_utf8))  # once an answer: a generator is twice as slow
 
+    def spares_bytes(self, data: bytes) -> bool:
+        """Whether none of the texts that stand in these bytes, as they are, can hold a secret, in whatever form.
+
+        A byte of something else may look like a backslash: then it is not known, and each text has to be looked at.
+        """
+        if self._fresh:
+            self._compile()
+        return b"\\" not in data and not any(map(data.lower().__contains__, self._marks_utf8))
+
     def _compile(self) -> None:
         with self._lock:  # the wire log's thread masks, too: nobody looks while the newest key is not in
             if self._fresh:

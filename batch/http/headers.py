@@ -38,6 +38,9 @@ def go_duration(text: str) -> float | None:
 ASKING: Final = frozenset({"retry-after", "retry-after-ms"})
 """The headers in which a service asks us to wait; `readable` tells whether a value of one does."""
 
+ECHOES: Final = ("x-client-request-id", "x-request-id")
+"""The headers in which services echo our id of a call."""
+
 UNIX_TIME_MIN: Final = 1e9
 """From here on, a reset "in seconds" is a moment, counted from 1970, and not a length of time."""
 UNIX_MILLIS_MIN: Final = 1e11
@@ -67,6 +70,18 @@ def limit_headers(headers: Mapping[str, str], now_us: int | None = None) -> Limi
     requests = _tightest(headers, _REQUESTS, now_us)
     tokens = _tightest(headers, _TOKENS, now_us)
     return LimitHeaders(requests[0], tokens[0], requests[1], tokens[1], requests[2], tokens[2])
+
+
+def looked_at(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of the headers of an answer counts once its body was read: the id it names, and its limits.
+
+    Args:
+        headers: by name in lower case.
+    """
+    kept = {name: value for name, value in headers.items() if name in ECHOES or name.startswith("x-ratelimit-")}
+    if kept and "date" in headers:
+        kept["date"] = headers["date"]
+    return kept
 
 
 Budget = tuple[int | None, int | None, float | None]

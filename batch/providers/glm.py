@@ -24,7 +24,7 @@ from batch.providers.folding import NO_HEADERS, Folding
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batch.core.records import Incoming, Lane, Request
+    from batch.core.records import Asks, Incoming, Lane, Request
     from batch.providers.base import Headers, Signer
     from batch.providers.service import Service
 
@@ -109,7 +109,9 @@ class Glm:
             self._sign(signed)
         return self._get
 
-    def _asking(self, path: str, request: Request, call_id: str, *, stream: bool = False) -> Outgoing:
+    def _asking(
+        self, path: str, request: Request, call_id: str, *, asks: Asks = "chat", stream: bool = False
+    ) -> Outgoing:
         service, signed = self.service, self._credentials.headers()
         if signed is not self._signed:
             self._sign(signed)
@@ -120,7 +122,7 @@ class Glm:
         if "request_id" not in service.never_send:
             members["request_id"] = call_id
         headers = (*self._post, (header, call_id)) if header else self._post
-        return Outgoing(path, headers, loose_json.encode(members))
+        return Outgoing(path, headers, loose_json.encode(members), asks)
 
     def chat(self, request: Request, call_id: str) -> Outgoing:
         """POST /chat/completions."""
@@ -136,11 +138,11 @@ class Glm:
 
     def submit(self, request: Request, call_id: str) -> Outgoing:
         """POST /async/chat/completions."""
-        return self._asking("/async/chat/completions", request, call_id)
+        return self._asking("/async/chat/completions", request, call_id, asks="submit")
 
     def poll(self, task_id: str) -> Outgoing:
         """GET /async-result/{id}; the id is opaque and is escaped."""
-        return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self.signed())
+        return Outgoing(f"/async-result/{loose_json.path_segment(task_id)}", self.signed(), asks="poll")
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """The reply to `chat`, or why there is none; an `error` inside HTTP 200 counts before `choices`."""

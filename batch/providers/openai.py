@@ -234,7 +234,7 @@ class OpenAI:
             self._post = (("Accept", "application/json"), *signed, *self._more, json)
         header = self.service.call_id_header
         headers = (*self._post, (header, call_id)) if header else self._post
-        return Outgoing("/chat/completions", headers, loose_json.encode(members))
+        return Outgoing("/chat/completions", headers, loose_json.encode(members), "chat")
 
     def read_chat(self, incoming: Incoming) -> Reply | Failure:
         """The reply to `chat`, or why there is none; an `error` inside HTTP 200 counts before `choices`."""

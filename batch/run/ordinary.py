@@ -24,7 +24,7 @@ from batch.prompts import steps
 from batch.prompts.conversation import plain_end
 from batch.run.outcomes import outcome_of
 from batch.submit.attempt import CallContext
-from batch.submit.results import NEVER_LEFT, located, masked_result
+from batch.submit.results import NEVER_LEFT, located, read_answer
 from batch.submit.rows import OpenCall, Row
 
 
@@ -73,7 +73,7 @@ async def ask(context: CallContext, row: Row, rules: steps.Rules) -> Outcome | t
     # From here to the booking nothing awaits, so no cancel can fall between an answer and its record.
     if isinstance(incoming, Failure):
         return call, incoming
-    result = context.own(call, masked_result(dialect.read_chat(incoming)), incoming.headers)
+    result = context.own(call, read_answer(incoming, dialect.read_chat), incoming.headers)
     if isinstance(result, Failure):
         return call, located(result, context.base_url, outgoing.path)
     settle = plain_end(row.conversation, result, rules, model_asked=call.model)

@@ -7,8 +7,8 @@ fall. The lanes say only what is sent and read. What follows from a result is sa
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -37,9 +37,7 @@ from batch.submit.targets import Target
 
 R = TypeVar("R", Reply, Accepted, Failure, Reply | Failure, Accepted | Failure)
 
-_OURS: Final = "x-client-request-id"
-_THEIRS: Final = "x-request-id"
-"""Headers in which services echo our id of a call."""
+_OURS, _THEIRS = headers.ECHOES
 _encode_reply = msgspec.msgpack.Encoder().encode
 
 
@@ -212,9 +210,10 @@ class CallContext:
         result: Incoming | Failure = CUT_SHORT
         call.exchange_began = self.clock.monotonic()
         try:
-            result = await self.carry(row, call, outgoing, stream)
+            client = self.client if call.target is None else self.client_for(call.target.base_url)
+            result = await client.exchange(outgoing, stream=stream)
         except WireError as exc:
-            result = failure_of(exc)
+            result = self.unanswered(row, call, exc)
         except anyio.get_cancelled_exc_class():
             if stream is None or not stream.complete:  # else it is an answer, and the next await will know of the stop
                 call.take_times(stream)
@@ -226,14 +225,15 @@ class CallContext:
             call.take_times(stream)
         if self.wire_log is not None:
             self._tell(call, outgoing, result, stream)
-        if isinstance(result, Incoming) and (said := headers.limit_headers(result.headers)) is not None:
-            self.limiter.observe_headers(call.model, said, call.lease.place)
+        if isinstance(result, Incoming) and result.headers:
+            said = headers.limit_headers(result.headers)
+            if said is not None:
+                self.limiter.observe_headers(call.model, said, call.lease.place)
         return result
 
-    def carry(self, _: Row, call: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Coroutine[Any, Any, Incoming]:
-        """Have one request go and its answer come, as `http.client` does; a fleet has another process do it."""
-        client = self.client if call.target is None else self.client_for(call.target.base_url)
-        return client.exchange(outgoing, stream=stream)
+    def unanswered(self, _row: Row, _call: OpenCall, error: WireError) -> Failure:
+        """What a call came to whose exchange brought no whole answer; nothing of it is booked yet."""
+        return failure_of(error)
 
     def own(self, call: OpenCall, result: R, headers: Mapping[str, str]) -> R | Failure:
         """The result, unless it names another call of this folder: a proxy swapped two answers, and ours is unknown.

@@ -6,13 +6,25 @@ Owns the reading of results that every lane shares; pure.
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
 
 import msgspec
 
 from batch.core import redaction
 from batch.core.errors import FailureKind, WireError
-from batch.core.records import NO_USAGE, Accepted, Call, CallState, Failure, Processing, Reply, Verdict
+from batch.core.readanswer import ReadAnswer
+from batch.core.records import (
+    NO_USAGE,
+    Accepted,
+    Call,
+    CallState,
+    Failure,
+    Incoming,
+    Processing,
+    Reply,
+    Verdict,
+)
 from batch.core.redaction import address, masked, masked_value, redact
 from batch.limits.outage import Observation
 from batch.money.prices import Charge, Prices
@@ -41,6 +53,18 @@ S = TypeVar("S", bound=msgspec.Struct)
 _encode = msgspec.json.Encoder().encode
 
 R = TypeVar("R", Reply | Failure, Accepted | Failure, Reply | Failure | Processing)
+
+
+def read_answer(incoming: Incoming, reader: Callable[[Incoming], R]) -> R:
+    """What an answer says, with our keys masked.
+
+    Args:
+        incoming: the answer.
+        reader: of the dialect; not asked where the answer was read already where it arrived.
+    """
+    if isinstance(incoming, ReadAnswer):
+        return cast("R", incoming.result)
+    return masked_result(reader(incoming))
 
 
 def masked_result(result: R) -> R:

@@ -12,7 +12,7 @@ from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.providers.folding import TRUNCATED
 from batch.submit.attempt import CallContext
-from batch.submit.results import located, masked_result
+from batch.submit.results import located, masked_result, read_answer
 from batch.submit.rows import OpenCall, Row
 
 
@@ -38,7 +38,7 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     if not stream.taken:
         if isinstance(incoming, Failure):
             return call, incoming
-        whole = located(masked_result(target.dialect.read_chat(incoming)), target.base_url, outgoing.path)
+        whole = located(read_answer(incoming, target.dialect.read_chat), target.base_url, outgoing.path)
         return call, context.own(call, whole, incoming.headers)
     result = masked_result(stream.end(clean=not isinstance(incoming, Failure)))
     result = context.own(call, result, {} if isinstance(incoming, Failure) else incoming.headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from batch.core import failpoints
 from batch.core.records import Failure, Reply
 from batch.submit.attempt import CallContext
-from batch.submit.results import located, masked_result
+from batch.submit.results import located, read_answer
 from batch.submit.rows import OpenCall, Row
 
 
@@ -23,5 +23,5 @@ async def send(context: CallContext, row: Row) -> tuple[OpenCall, Reply | Failur
     failpoints.hit("answered.received")
     if isinstance(incoming, Failure):
         return call, incoming
-    result = located(masked_result(target.dialect.read_chat(incoming)), target.base_url, outgoing.path)
+    result = located(read_answer(incoming, target.dialect.read_chat), target.base_url, outgoing.path)
     return call, context.own(call, result, incoming.headers)

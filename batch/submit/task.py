@@ -13,7 +13,7 @@ from batch.core import failpoints
 from batch.core.errors import WireError
 from batch.core.records import Accepted, Failure, Processing, Reply
 from batch.submit.attempt import CallContext
-from batch.submit.results import failure_of, located, masked_result
+from batch.submit.results import failure_of, located, read_answer
 from batch.submit.retry import SAYS_NOTHING
 from batch.submit.rows import OpenCall, Row
 
@@ -34,7 +34,7 @@ async def submit(context: CallContext, row: Row) -> tuple[OpenCall, Accepted | F
     incoming = await context.exchange(row, call, outgoing)
     if isinstance(incoming, Failure):
         return call, incoming
-    result = located(masked_result(target.dialect.read_submit(incoming)), target.base_url, outgoing.path)
+    result = located(read_answer(incoming, target.dialect.read_submit), target.base_url, outgoing.path)
     result = context.own(call, result, incoming.headers)
     if isinstance(result, Accepted):
         failpoints.hit("accepted.received")
@@ -72,7 +72,7 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
     context.limiter.model(call.model).polled(None)
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
-    result = masked_result(dialect.read_poll(incoming))
+    result = read_answer(incoming, dialect.read_poll)
     _tell(context, call, result.kind if isinstance(result, Failure) and not about_the_task(result) else None)
     if not isinstance(result, Processing):
         own = context.own(call, result, incoming.headers)

@@ -12,11 +12,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmark import pace, rivals, size, speed
+from benchmark import crew, pace, rivals, size, speed
 from benchmark.figures import Figure, Value
 from benchmark.machine import ROOT, Machine
 
-FIGURES = {figure.name: figure for figure in (*speed.FIGURES, *size.FIGURES, *pace.FIGURES)}
+FIGURES = {figure.name: figure for figure in (*speed.FIGURES, *size.FIGURES, *pace.FIGURES, *crew.FIGURES)}
 QUICK = ("rows", "tasks", "start", "limit", "kill")
 """What a quick run measures where nothing is named: under two minutes on an idle machine."""
 

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,32 @@ class Spent:
         return self.cpu_s / self.rows * 1_000
 
 
+@dataclass(frozen=True)
+class Apart:
+    """What one run of the command took, by who spent it.
+
+    Attributes:
+        spent: the run as a whole, its workers included.
+        core_s: CPU seconds of the process of the command.
+        workers_s: of its worker processes.
+        server_s: of the stub, meanwhile.
+    """
+
+    spent: Spent
+    core_s: float
+    workers_s: float
+    server_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all of them."""
+        return self.spent.cpu_s + self.server_s
+
+    def per_thousand(self, seconds: float) -> float:
+        """Of a thousand rows."""
+        return seconds / self.spent.rows * 1_000
+
+
 class Machine:
     """Where things are measured.
 
@@ -80,6 +106,8 @@ class Machine:
         cores = sorted(os.sched_getaffinity(0))
         self._mine, self._stubs = cores[0], cores[-1]
         self.url = ""
+        self._stub = 0
+        """Number of the process of the stub."""
 
     def rows(self, count: int) -> int:
         """So many rows, or the share of them that is measured."""
@@ -88,12 +116,18 @@ class Machine:
     # -- the stub ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def stub(self, *, tls: bool = False) -> Iterator[None]:
-        """A stub of its own while a figure is measured; `url` is its root."""
+    def stub(self, *, tls: bool = False, everywhere: bool = False) -> Iterator[None]:
+        """A stub of its own while a figure is measured; `url` is its root.
+
+        Args:
+            tls: whether it speaks TLS.
+            everywhere: on all cores, as what it is measured with.
+        """
         file = self.folder / f"port-{time.monotonic_ns()}"
         certificate = self._certificate() if tls else []
         command = [sys.executable, str(Path(__file__).with_name("stub.py")), str(file), *certificate]
-        process = subprocess.Popen(["taskset", "-c", str(self._stubs), *command])
+        process = subprocess.Popen([*([] if everywhere else ["taskset", "-c", str(self._stubs)]), *command])
+        self._stub = process.pid
         try:
             while not file.exists():
                 if process.poll() is not None:
@@ -235,13 +269,43 @@ class Machine:
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - at
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != code:
-            log = (self.folder / "said.txt").read_text(encoding="utf-8")[-2_000:]
-            raise SystemExit(f"bench: {' '.join(command)} ended with {process.returncode}:\n{log}")
+        self._check(command, process.returncode, code)
         return Spent(rows, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, began)
 
-    def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a program on our core; what it says is kept in a file, its own state in our folder.
+    def apart(self, rows: int, workers: int) -> Apart:
+        """The whole command on all cores, over the job that was written last.
+
+        Args:
+            rows: how many it has to do.
+            workers: how many processes make its exchanges.
+        """
+        shutil.rmtree(self.out, ignore_errors=True)
+        before, began, at = _cpu_s(self._stub), time.time(), time.perf_counter()
+        words = [*self.command(), "--progress", "none", "--workers", str(workers)]
+        process = self.start(words, everywhere=True)
+        theirs: dict[int, float] = {}
+        while True:
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            theirs |= {child: _cpu_s(child) for child in _children(process.pid)}
+            time.sleep(0.02)
+        wall = time.perf_counter() - at
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self._check(words, process.returncode, 0)
+        cpu_s = used.ru_utime + used.ru_stime  # that of the workers is in it, for it has waited for them
+        spent = Spent(rows, wall, cpu_s, used.ru_maxrss / 1024, began)
+        workers_s = sum(theirs.values())
+        return Apart(spent, cpu_s - workers_s, workers_s, _cpu_s(self._stub) - before)
+
+    def _check(self, command: Sequence[str], ended: int, code: int) -> None:
+        """Say why a program did not end as it has to."""
+        if ended != code:
+            log = (self.folder / "said.txt").read_text(encoding="utf-8")[-2_000:]
+            raise SystemExit(f"bench: {' '.join(command)} ended with {ended}:\n{log}")
+
+    def start(self, command: Sequence[str], *, everywhere: bool = False) -> subprocess.Popen[bytes]:
+        """Start a program on our core, or on all; what it says is kept in a file, its own state in our folder.
 
         It has its bytecode, as whatever is installed has: without it every start compiles hundreds of modules anew.
         """
@@ -251,7 +315,7 @@ class Machine:
         if self.url.startswith("https"):
             more["SSL_CERT_FILE"] = str(self.folder / "certificate.pem")
         with (self.folder / "said.txt").open("wb") as said:
-            pinned = ["taskset", "-c", str(self._mine), *command]
+            pinned = [*command] if everywhere else ["taskset", "-c", str(self._mine), *command]
             return subprocess.Popen(pinned, env=kept | more, stdout=said, stderr=said, cwd=ROOT)
 
     def kill_after(self, posts: int) -> None:
@@ -264,3 +328,20 @@ class Machine:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait(60)
+
+
+def _children(pid: int) -> list[int]:
+    """The numbers of its processes; of one that has ended, none."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []
+
+
+def _cpu_s(pid: int) -> float:
+    """The CPU seconds of all threads of a process so far, as exact as the system counts them."""
+    found = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # it has ended meanwhile
+            found += int(path.read_text(encoding="ascii").split()[0])
+    return found / 1e9

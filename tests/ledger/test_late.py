@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -9,7 +10,7 @@ import apsw
 import msgspec
 import pytest
 
-from batch.ledger.late import late_call
+from batch.ledger.late import Task, dropped_task, kept_task, late_call
 from batch.ledger.reader import PendingRow
 from batch.ledger.unpublished import Recent, UnpublishedReader
 from batch.ledger.writer import Ledger
@@ -42,6 +43,30 @@ def test_a_late_answer_is_published_with_the_place_of_its_row(tmp_path: Path, be
         (found,) = reader.unpublished_calls()
     assert (found.call, found.row_id, found.row_number, found.variant) == (8, "row-3", 3, "")
     assert found.record == LATE
+
+
+TASK = Task("t-1", "http://h/v4", "c-7", 0, 5)
+OTHER = TASK._replace(task_id="t-2")
+
+
+async def tasks_changed(path: Path, *changes: Callable[[apsw.Connection], None]) -> None:
+    async with Ledger(path) as ledger:
+        for change in changes:
+            await ledger.execute(change)
+
+
+def test_a_task_is_kept_until_its_answer_is_booked_or_it_brought_nothing(tmp_path: Path) -> None:
+    """Only that one: by then another task of the row may be kept."""
+    path = admitted(tmp_path / "ledger.db", 5)
+    anyio.run(tasks_changed, path, kept_task(ROW, TASK))
+    held = "SELECT row_id, variant, fingerprint, task, base_url, call_id, attempt, sent_at FROM held"
+    assert read(path, held) == [("row-3", "", fingerprint(3), "t-1", "http://h/v4", "c-7", 0, 5)]
+    anyio.run(tasks_changed, path, late_call(ROW, 8, LATE, OTHER), dropped_task(ROW, OTHER))
+    assert len(read(path, held)) == 1
+    anyio.run(tasks_changed, path, late_call(ROW, 9, LATE, TASK))
+    assert read(path, held) == []
+    anyio.run(tasks_changed, path, kept_task(ROW, TASK), dropped_task(ROW, TASK))
+    assert read(path, held) == []
 
 
 def test_a_row_that_was_forgotten_is_not_asked_again_for_its_sake(tmp_path: Path) -> None:

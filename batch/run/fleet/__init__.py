@@ -3,10 +3,12 @@
 **Who owns what.** The core is the process of the command. It owns the lock, the ledger, the plan, the rows and their
 conversations, the limits, the budget, the tools and publishing; it is the same code whether it has workers or not. A
 worker owns nothing that must survive: it is handed requests that are written and may leave, makes the exchanges (TLS,
-HTTP, the pieces of streams put together) and reports what came. With one worker there is no other process: the core
-makes the exchanges with the same `http.client` that a worker has, and nothing stands in between.
+HTTP, the pieces of streams put together), reads the answers, and reports what they say. With one worker there is no
+other process: the core makes the exchanges with the same `http.client` and reads them with the same dialect that a
+worker has, and nothing stands in between.
 
-**The seam** is `submit.attempt.CallContext.carry`: from a request to its answer. `messages` has what goes over it:
+**The seam** is `http.client.Client.exchange`, from a request to its answer, for which `remote` has a client of its own:
+its answers have been read (`core.readanswer`). `messages` has what goes over it:
 - *intend* is a commit and no message: a call gets its number, its id and its slot in the core, and is handed to a
   worker only when its `sent` record is durable and the limits have let it depart. So no worker can send what is not in
   the book.
@@ -14,8 +16,10 @@ makes the exchanges with the same `http.client` that a worker has, and nothing s
   is one call large, and it is good for `VALID_S`: a worker that comes to it later does not send it and says so. In all
   windows of a minute that costs less than what the pace leaves free, so the limits hold by whatever worker bytes
   leave.
-- `Report`, worker to core: what came of errands, a tick's together, and which of them were too old. `Alive` says that
-  the worker is there when it has nothing else to say. `Cancel` takes an errand back, `Leave` ends a worker.
+- `Report`, worker to core: what came of errands, a tick's together, and which of them were too old. An answer that
+  is one comes as what it says, without its bytes; so does a stream. A refusal comes as bytes, for it tells of keys and
+  limits, and so does everything while a wire log is written. `Alive` says that the worker is there when it has nothing
+  else to say. `Cancel` takes an errand back, `Leave` ends a worker.
 
 Only `line` and `process` know that these are bytes on a socket to a child of ours; another transport replaces these
 two, and has to make its clock and ours agree for `Errand.departed_at`.
@@ -28,15 +32,17 @@ two, and has to make its clock and ours agree for `Errand.departed_at`.
 - *a worker is stopped, or hangs*: after `SILENT_S` without a word its epoch is over, and the same happens; it is told
   to leave, but not killed. When it wakes it sends none of its old errands, and reports what it had sent before: an
   answer then is a late one, which is booked as a further record of its call (`-late` behind its id) and changes no
-  row.
+  row. The id of a task that comes so late is saved first, and the task polled until its answer can be booked so; until
+  then its row, should a later run ask it again, waits for that answer instead (`lost`).
 - *the core is killed*: its workers are killed by the system, and by the end of their socket. All that has to be known
   is in the ledger; the same command goes on. The core itself is stopped and wakes: nobody is taken for silent.
 - *tasks*: ids are in the ledger of the core, and whoever is free polls; a poll that is lost is made by another worker.
 - *streams*: put together where they arrive; the core gets the reply. A broken one is `unknown`, as ever.
 - *re-asks, samples, tools, several turns, several models*: rows are of the core, turn by turn; a worker sees one turn.
 - *Ctrl-C*: nothing new departs; errands under way are waited for, and the second Ctrl-C takes them back.
-- *budgets, headers, learned limits, prices, wire log, metrics*: answers come back whole, to the code that reads them
-  now.
+- *keys*: what a worker read is masked when it comes to the core, before anybody sees it (`answers`).
+- *budgets, learned limits, prices, wire log, metrics*: they are of the core, which gets all that they look at; of the
+  headers of an answer those come along that tell of its call and of limits.
 - *files of batches*, and requests above `LARGEST`: the core sends and reads these itself; they are few and large.
 - *workers end as fast as they are started*: after `STARTS` of them in a row without an answer the core goes on alone.
 """

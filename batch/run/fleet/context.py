@@ -1,50 +1,30 @@
 """What an attempt needs in a run with workers: the same as ever, with the exchanges made by them.
 
-Owns what follows when a worker is lost with calls: each keeps a slot for as long as the provider may still work on it,
-and an answer that comes after all is booked as a further record of its call, which changes no row.
+Owns which client makes the exchanges of a run with workers, and that a call whose worker is lost goes to `lost`.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Final
-
-import anyio
 import msgspec
 
 from batch.core.clock import Clock
-from batch.core.errors import StorageError
-from batch.core.logs import logger
-from batch.core.records import Accepted, Failure, Incoming, Outgoing, Reply
+from batch.core.errors import WireError
+from batch.core.records import Call, Failure
 from batch.http.client import Client
 from batch.http.wirelog import WireLog
 from batch.job.providers import ProviderSpec
-from batch.ledger.late import late_call
-from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from batch.providers.registry import Endpoint
 from batch.providers.stream import Stream
-from batch.run.fleet.crew import LOOK_S, Crew, WorkerLost
-from batch.run.fleet.messages import Done, Hello
+from batch.run.fleet.crew import Crew, WorkerLost
+from batch.run.fleet.lost import LostCalls
+from batch.run.fleet.messages import Found, Hello
 from batch.run.fleet.remote import FarClient, FarStream
 from batch.submit.attempt import CallContext
 from batch.submit.books import Books
-from batch.submit.call_ids import LATE, CallIds
+from batch.submit.call_ids import CallIds
 from batch.submit.policy import Policy
-from batch.submit.results import masked_result, record_of
 from batch.submit.rows import OpenCall, Row
-
-UNKNOWN_S: Final = 30.0
-"""How long an exchange is believed to take at most while none was answered."""
-
-
-class _Lost(msgspec.Struct, eq=False):
-    """A call whose worker is lost."""
-
-    row: Row
-    call: OpenCall
-    slot: Lease
-    """Of the provider, which may still work on it."""
 
 
 class FleetContext(CallContext):
@@ -87,7 +67,7 @@ class FleetContext(CallContext):
             keep_raw=wire_log is not None,
         )
         self.crew = Crew(workers, hello, clock=clock, late=self._late)
-        self._lost: dict[int, _Lost] = {}
+        self._lost = LostCalls(self, self.crew, counted=self._count)
         super().__init__(
             policy,
             endpoint.dialect,
@@ -106,79 +86,25 @@ class FleetContext(CallContext):
             self._clients[where] = FarClient(where, self.crew, call_timeout_s=self.policy.call_timeout_s)
         return self._clients[where]
 
-    async def carry(self, row: Row, call: OpenCall, outgoing: Outgoing, stream: Stream | None) -> Incoming:
-        """Have a worker send one request, and wait for its answer.
+    def unanswered(self, row: Row, call: OpenCall, error: WireError) -> Failure:
+        """What a call came to whose exchange brought no whole answer; a lost one keeps a slot.
 
         Args:
             row: whose call it is.
-            call: the call; the limits have let it go just now.
-            outgoing: the request.
-            stream: takes an answer in pieces.
-
-        Raises:
-            WireError: there is no whole answer.
+            call: the call.
+            error: what its worker said, or that its worker is lost.
         """
-        try:
-            return await super().carry(row, call, outgoing, stream)
-        except WorkerLost as lost:
-            # Before the call is booked, so that its slot is never free in between.
-            slot = self.limiter.adopt(call.model)
-            if call.lease.place is not None:
-                slot.put(call.lease.place)
-            self._lost[lost.ticket] = _Lost(row, call, slot)
-            self.crew.start(self._free_later, slot, call.started)
-            raise
+        if isinstance(error, WorkerLost):
+            self._lost.add(error.ticket, row, call)
+        return super().unanswered(row, call, error)
 
-    async def _free_later(self, slot: Lease, left_at: float) -> None:
-        """Keep a slot for as long as exchanges of this run take at most, as far as is known by then."""
-        while slot.open:
-            most_s = min(self.crew.longest_s or UNKNOWN_S, self.policy.call_timeout_s)
-            left_s = left_at + most_s - self.clock.monotonic()
-            if left_s <= 0:
-                slot.release()
-            else:
-                await self.clock.sleep(min(left_s, LOOK_S))
-
-    def _late(self, ticket: int, done: Done) -> None:
+    def _late(self, found: Found) -> None:
         """A worker whose epoch is over reports what came of one of its calls."""
-        lost = self._lost.pop(ticket, None)
-        if lost is None:
-            return
-        lost.slot.release()
-        result = self._read(lost.call, done)
-        if isinstance(result, Reply):
-            self.crew.start(self._book_late, lost, result)
-        elif isinstance(result, Accepted):
-            logger().warning("task_came_late", row_id=lost.call.row_id, task_id=result.task_id)
+        self._lost.came(found)
 
-    def _read(self, call: OpenCall, done: Done) -> Reply | Accepted | Failure | None:
-        if done.stream is not None:
-            return None if done.stream.reply is None else masked_result(done.stream.reply)
-        if done.incoming is None:
-            return None
-        dialect = (call.target or self.target).dialect
-        if call.lane == "task":
-            return masked_result(dialect.read_submit(done.incoming))
-        return masked_result(dialect.read_chat(done.incoming))
-
-    async def _book_late(self, lost: _Lost, reply: Reply) -> None:
-        row, call, target = lost.row, lost.call, lost.call.target or self.target
-        number, _ = self.ids.new()
-        late = msgspec.structs.replace(call, number=number, call_id=f"{call.call_id}{LATE}")
-        record = record_of(
-            late,
-            reply,
-            provider=self.policy.provider,
-            prices=target.prices,
-            now_us=self.clock.now_us(),
-            now=self.clock.monotonic(),
-            asked_tier=row.request.parameters.get("service_tier"),
-        )
-        record = msgspec.structs.replace(record, counted=False, endpoint=target.name)
-        with anyio.CancelScope(shield=True), suppress(StorageError):  # the ledger itself ends the run
-            await self.ledger.execute(late_call(row.pending, number, record))
+    def _count(self, row: Row, record: Call) -> None:
+        """A further record of a call is in the book."""
         self._books.totals.add_call(record)
-        logger().warning("answer_came_late", row_id=call.row_id, call_id=call.call_id)
         if self.observer is not None:
             self.observer.booked(row, record)
 

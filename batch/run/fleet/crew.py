@@ -21,8 +21,9 @@ from anyio.abc import TaskGroup
 from batch.core.clock import Clock
 from batch.core.errors import WireError
 from batch.core.logs import logger
-from batch.core.records import Outgoing
+from batch.core.records import Incoming, Outgoing
 from batch.run.fleet import messages
+from batch.run.fleet.answers import answer_of, found_in, stream_of
 from batch.run.fleet.line import Line
 from batch.run.fleet.process import WorkerProcess
 from batch.run.fleet.worker import VALID_S
@@ -94,7 +95,7 @@ class Member:
         self.epoch = epoch
         self.process = process
         self.line = Line(lambda message: told(self, messages.for_core(message)), lambda: ended(self))
-        self.waiting: dict[int, asyncio.Future[messages.Done]] = {}
+        self.waiting: dict[int, asyncio.Future[messages.Found]] = {}
         self.lost: set[int] = set()
         """Tickets that nobody waits for since its epoch is over."""
         self.errands: list[messages.Errand] = []
@@ -103,7 +104,7 @@ class Member:
         self.gone = anyio.Event()
         """Its line has ended."""
 
-    def give(self, errand: messages.Errand) -> asyncio.Future[messages.Done]:
+    def give(self, errand: messages.Errand) -> asyncio.Future[messages.Found]:
         """Hand an errand over at the end of this tick of the loop, together with all others of it."""
         loop = asyncio.get_running_loop()
         found = self.waiting[errand.ticket] = loop.create_future()
@@ -134,7 +135,7 @@ class Crew:
         size: how many workers there are to be.
         hello: what each of them works with.
         clock: for all times.
-        late: called with what a worker reports whose epoch is over, by ticket.
+        late: called with what a worker reports whose epoch is over.
         begin: starts a worker; it may raise OSError.
     """
 
@@ -144,7 +145,7 @@ class Crew:
         hello: messages.Hello,
         *,
         clock: Clock,
-        late: Callable[[int, messages.Done], None] = lambda *_: None,
+        late: Callable[[messages.Found], None] = lambda _: None,
         begin: Callable[[], Started] = WorkerProcess,
     ) -> None:
         self._size = size
@@ -169,16 +170,18 @@ class Crew:
 
     # -- errands ------------------------------------------------------------------------------------------------------
 
-    async def carry(self, outgoing: Outgoing, base_url: str, *, streamed: bool = False) -> messages.Done:
-        """Have one request sent that the limits have let go just now, and wait for what comes of it.
+    async def carry(
+        self, outgoing: Outgoing, base_url: str, streamed: Callable[[messages.StreamEnd], None] | None = None
+    ) -> Incoming:
+        """Have one request sent that the limits have let go just now, and return its whole answer.
 
         Args:
             outgoing: the request.
             base_url: where it goes.
-            streamed: whether the answer comes in pieces.
+            streamed: is told what a stream came to; None where the answer does not come in pieces.
 
         Raises:
-            WireError: no worker sent it in time; `WorkerLost` when its worker is gone.
+            WireError: there is no whole answer, or no worker sent it in time; `WorkerLost` when its worker is gone.
         """
         departed_at = self._clock.monotonic()
         member = self._freest(departed_at)
@@ -188,19 +191,21 @@ class Crew:
             if (member := self._freest(departed_at)) is None:
                 raise not_taken()
         ticket = next(self._tickets)
-        errand = messages.Errand(
-            ticket, departed_at, base_url, outgoing.path, outgoing.headers, outgoing.body, streamed
-        )
+        path, headers, body, asks = outgoing.path, outgoing.headers, outgoing.body, outgoing.asks
+        errand = messages.Errand(ticket, departed_at, base_url, path, headers, body, streamed is not None, asks)
         try:
-            done = await member.give(errand)
+            found = await member.give(errand)
         except anyio.get_cancelled_exc_class():
             member.take_back(ticket)
             raise
-        if done.incoming is not None:
-            self.longest_s = max(self.longest_s, self._clock.monotonic() - departed_at)
-            if not member.answered:
-                member.answered, self._fruitless = True, 0
-        return done
+        if streamed is not None and (end := stream_of(found)) is not None:
+            streamed(end)
+        incoming = answer_of(found)
+        if (took_s := self._clock.monotonic() - departed_at) > self.longest_s:
+            self.longest_s = took_s
+        if not member.answered:
+            member.answered, self._fruitless = True, 0
+        return incoming
 
     def _freest(self, now: float) -> Member | None:
         """The worker that has the least to do, of those that are there and, if possible, were heard of lately."""
@@ -220,21 +225,21 @@ class Crew:
                 member.ready = True
                 self._someone.set()
             return
-        for done in message.done:
-            if (waiter := member.waiting.pop(done.ticket, None)) is not None:
+        for found in found_in(message):
+            if (waiter := member.waiting.pop(found.ticket, None)) is not None:
                 if not waiter.done():
-                    waiter.set_result(done)
-            elif done.ticket in member.lost:
-                member.lost.discard(done.ticket)
+                    waiter.set_result(found)
+            elif found.ticket in member.lost:
+                member.lost.discard(found.ticket)
                 # Behind whoever was just told that it is lost.
-                asyncio.get_running_loop().call_soon(self._late, done.ticket, done)
+                asyncio.get_running_loop().call_soon(self._late, found)
         for ticket in message.stale:
             waiter = member.waiting.pop(ticket, None)
             if waiter is not None and not waiter.done():
                 waiter.set_exception(not_taken())
             elif ticket in member.lost:
                 member.lost.discard(ticket)
-                asyncio.get_running_loop().call_soon(self._late, ticket, messages.Done(ticket))
+                asyncio.get_running_loop().call_soon(self._late, messages.Done(ticket))
 
     # -- workers ------------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
+from batch.core import redaction
 from batch.core.errors import FailureKind
-from batch.core.records import Failure, Incoming, Reply
+from batch.core.records import Accepted, Asks, Failure, Incoming, Processing, Reply
 from batch.job.providers import ProviderSpec
+
+Result = Reply | Accepted | Processing | Failure
+"""What one of a dialect's readers makes of an answer."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -43,6 +47,8 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     body: bytes | None
     streamed: bool
     """Whether the answer comes in pieces, to be put together."""
+    asks: Asks | None = None
+    """By which of the dialect's readers its answer is read where it arrives; None for the bytes as they came."""
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -84,7 +90,7 @@ class StreamEnd(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True):
-    """What came of one errand: an answer or a fault, and what the stream was, if it was one."""
+    """What came of one errand: an answer as bytes or a fault, and what the stream was, if it was one."""
 
     ticket: int
     incoming: Incoming | None = None
@@ -93,18 +99,62 @@ class Done(msgspec.Struct, frozen=True, array_like=True):
     """None where nothing came in pieces: a refusal is read as any other answer."""
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the answer to one errand says, read where it arrived, as nearly all are: the core need not see its bytes."""
+
+    ticket: int
+    headers: dict[str, str]
+    """Those that are looked at behind the reading."""
+    reply: Reply | None = None
+    accepted: Accepted | None = None
+    processing: Processing | None = None
+    failure: Failure | None = None
+    """One of the four. Never a failure as it comes, but the core makes one of a task id that holds a key."""
+
+
+Found = Done | Said
+"""What came of an errand, in either form."""
+
+
+class Report(msgspec.Struct, array_like=True, tag=True):
     """Worker to core: what came of errands, and tickets of those that were not sent, because they came too late."""
 
     epoch: int
     done: list[Done]
     stale: list[int]
+    said: list[Said] = []
+    spared: bool = False
+    """Whether none of its texts can hold a key of ours; whoever reads the message knows, whatever it says itself."""
 
 
 class Alive(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Worker to core: it is there. The first one says that it is ready."""
 
     epoch: int
+
+
+def said_of(ticket: int, headers: dict[str, str], result: Result) -> Said:
+    """What an answer says, as it goes over.
+
+    Args:
+        ticket: of the errand.
+        headers: that are looked at behind the reading.
+        result: what the dialect made of the answer.
+    """
+    if isinstance(result, Reply):
+        return Said(ticket, headers, result)
+    if isinstance(result, Accepted):
+        return Said(ticket, headers, accepted=result)
+    if isinstance(result, Processing):
+        return Said(ticket, headers, processing=result)
+    return Said(ticket, headers, failure=result)
+
+
+def result_of(said: Said) -> Result:
+    """What an answer says, as it came over."""
+    result = said.reply or said.accepted or said.processing or said.failure
+    assert result is not None
+    return result
 
 
 ToWorker = Hello | Take | Cancel | Leave
@@ -120,4 +170,16 @@ def _plain(value: Any) -> str:
 
 encode: Final = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode
-for_core: Final = msgspec.msgpack.Decoder(ToCore).decode
+_for_core: Final = msgspec.msgpack.Decoder(ToCore).decode
+
+
+def for_core(message: bytes) -> ToCore:
+    """A message of a worker.
+
+    Raises:
+        msgspec.ValidationError: it is none.
+    """
+    told: ToCore = _for_core(message)
+    if isinstance(told, Report):
+        told.spared = redaction.process.spares_bytes(message)
+    return told

@@ -6,14 +6,15 @@ own, very large ones, and all of them once there are no workers any more. It boo
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
-from batch.core.errors import WireError
 from batch.core.records import Failure, Incoming, Outgoing, Reply
 from batch.http.client import Client
 from batch.providers.stream import Stream
 from batch.run.fleet.crew import Crew, WorkerLost
-from batch.run.fleet.messages import Done, StreamEnd
+from batch.run.fleet.messages import StreamEnd
 
 LARGEST: Final = 8 << 20
 """Bytes of a request that is handed to a worker; copying a larger one costs more than sending it."""
@@ -65,43 +66,24 @@ class FarClient(Client):
         super().__init__(base_url, call_timeout_s=call_timeout_s)
         self._crew = crew
 
-    async def exchange(self, outgoing: Outgoing, *, stream: Any = None) -> Incoming:
+    def exchange(self, outgoing: Outgoing, *, stream: Any = None) -> Coroutine[Any, Any, Incoming]:
         """Send one request and return its whole answer, whatever its status; see `Client`.
-
-        A poll whose worker is lost is made by another one: it buys nothing.
 
         Raises:
             WireError: there is no whole answer; `WorkerLost` when its worker is gone.
         """
-        own = stream is not None and not isinstance(stream, FarStream)
-        size = 0 if outgoing.body is None else len(outgoing.body)
-        while not (own or size > LARGEST or self._crew.given_up):
-            try:
-                done = await self._crew.carry(outgoing, self.base_url, streamed=stream is not None)
-            except WorkerLost:
-                if outgoing.body is not None:
-                    raise
-                continue
-            if isinstance(stream, FarStream) and done.stream is not None:
-                stream.ended(done.stream)
-            return answer_of(done)
-        return await super().exchange(outgoing, stream=stream)
+        body, crew = outgoing.body, self._crew
+        if crew.given_up or not (stream is None or isinstance(stream, FarStream)):
+            return super().exchange(outgoing, stream=stream)
+        if body is None:
+            return self._ask(outgoing)
+        if len(body) > LARGEST:
+            return super().exchange(outgoing, stream=stream)
+        return crew.carry(outgoing, self.base_url, None if stream is None else stream.ended)
 
-
-def answer_of(done: Done) -> Incoming:
-    """The answer to an errand.
-
-    Raises:
-        WireError: there is none, or not a whole one.
-    """
-    if done.incoming is not None:
-        return done.incoming
-    fault = done.fault
-    assert fault is not None
-    raise WireError(
-        fault.text,
-        kind=fault.kind,
-        sent=fault.sent,
-        permanent=fault.permanent,
-        wrong_address=fault.wrong_address,
-    )
+    async def _ask(self, outgoing: Outgoing) -> Incoming:
+        """Send what buys nothing, such as a poll: when its worker is lost, another one sends it."""
+        while not self._crew.given_up:
+            with suppress(WorkerLost):
+                return await self._crew.carry(outgoing, self.base_url)
+        return await super().exchange(outgoing)

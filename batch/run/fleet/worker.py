@@ -1,7 +1,9 @@
 """The far end of the seam: takes errands, makes their exchanges, reports what came.
 
 Owns nothing that must survive: which errands are under way here, and the connections. An errand that has waited too
-long since it departed is not sent. It knows no row, no key, no limit and no ledger.
+long since it departed is not sent. Answers are read here, so that the core gets what they say and not their bytes;
+refusals, and all of them where the bytes are wanted, go to the core as they came. It knows no row, no key, no limit and
+no ledger.
 """
 
 from __future__ import annotations
@@ -9,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from batch.core.clock import Clock
 from batch.core.errors import WireError
-from batch.core.records import Incoming, Outgoing, Reply
+from batch.core.records import Failure, Incoming, Outgoing, Reply
 from batch.http.client import Client
+from batch.http.headers import looked_at
 from batch.providers import registry
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
@@ -47,8 +51,13 @@ class FarEnd:
         self._clients: dict[str, Client] = {}
         self._to_do: deque[messages.Errand] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._scopes: dict[int, anyio.CancelScope] = {}
-        """By ticket, what a `Cancel` cancels."""
+        self._under_way: dict[int, asyncio.Task[Any] | None] = {}
+        """By ticket, who makes the exchange; None before it is begun."""
+        self._unwanted: set[int] = set()
+        """Tickets of errands under way that nobody waits for any more."""
+        self._readers: dict[str | None, Callable[[Incoming], messages.Result]] = {}
+        """By what is asked; empty where the bytes of answers are wanted."""
+        self._said: list[messages.Said] = []
         self._done: list[messages.Done] = []
         self._stale: list[int] = []
         self._telling = False
@@ -92,6 +101,7 @@ class FarEnd:
             self._hello = told
             spoken = registry.find(told.provider, told.tables)
             self._dialect, _ = registry.dialect(spoken, base_url=told.base_url, key="")
+            self._readers = {} if told.keep_raw else _readers(self._dialect)
             self._say(messages.Alive(told.epoch))
 
     def _ended(self) -> None:
@@ -103,7 +113,7 @@ class FarEnd:
             self._stale.append(errand.ticket)
             self._tell_soon()
             return
-        self._scopes[errand.ticket] = anyio.CancelScope()
+        self._under_way[errand.ticket] = None
         self._to_do.append(errand)
         while self._idle:
             turn = self._idle.popleft()
@@ -114,42 +124,70 @@ class FarEnd:
         self._group.start_soon(self._run_errands)
 
     def _cancel(self, ticket: int) -> None:
-        if (scope := self._scopes.get(ticket)) is not None:
-            scope.cancel()
+        if ticket in self._under_way:
+            self._unwanted.add(ticket)
+            if (task := self._under_way[ticket]) is not None:
+                task.cancel()
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
 
     async def _run_errands(self) -> None:
         """One of a crew that grows with what is under way at a time."""
+        me = asyncio.current_task()
+        assert me is not None
         while True:
             while not self._to_do:
                 mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._idle.append(mine)
                 await mine
             errand = self._to_do.popleft()
-            with self._scopes[errand.ticket]:
-                done = await self._exchange(errand)
-                self._done.append(done)
-                self._tell_soon()
-            del self._scopes[errand.ticket]
-            self._look_for_end()
+            ticket = errand.ticket
+            if ticket not in self._unwanted:
+                self._under_way[ticket] = me
+                try:
+                    await self._exchange(errand)
+                except asyncio.CancelledError:
+                    if ticket not in self._unwanted:
+                        raise  # it is not this errand alone that ends
+                    me.uncancel()
+            self._unwanted.discard(ticket)
+            del self._under_way[ticket]
+            if self._leaving:
+                self._look_for_end()
 
-    async def _exchange(self, errand: messages.Errand) -> messages.Done:
+    async def _exchange(self, errand: messages.Errand) -> None:
+        """Make one exchange, and have what came of it reported."""
         outgoing = Outgoing(errand.path, errand.headers, errand.body)
         stream = self._new_stream() if errand.streamed else None
         incoming: Incoming | None = None
         fault: messages.Fault | None = None
+        client = self._clients.get(errand.base_url) or self._new_client(errand.base_url)
         try:
-            incoming = await self._client(errand.base_url).exchange(outgoing, stream=stream)
+            incoming = await client.exchange(outgoing, stream=stream)
         except WireError as exc:
             fault = messages.Fault(str(exc), exc.kind, exc.sent, exc.permanent, exc.wrong_address)
-        return messages.Done(errand.ticket, incoming, fault, None if stream is None else _end_of(stream, fault))
+        said = None if incoming is None or (stream is not None and stream.taken) else self._read(errand, incoming)
+        if said is not None:
+            self._said.append(said)
+        else:
+            end = None if stream is None else _end_of(stream, fault)
+            self._done.append(messages.Done(errand.ticket, incoming, fault, end))
+        self._tell_soon()
 
-    def _client(self, base_url: str) -> Client:
-        if base_url not in self._clients:
-            assert self._hello is not None
-            self._clients[base_url] = Client(base_url, call_timeout_s=self._hello.call_timeout_s)
-        return self._clients[base_url]
+    def _read(self, errand: messages.Errand, incoming: Incoming) -> messages.Said | None:
+        """What an answer says; None where the core has to read it itself: refusals, which tell of keys and limits."""
+        reader = self._readers.get(errand.asks)
+        if reader is None or incoming.status != 200:
+            return None
+        result = reader(incoming)
+        if isinstance(result, Failure):
+            return None
+        return messages.said_of(errand.ticket, looked_at(incoming.headers), result)
+
+    def _new_client(self, base_url: str) -> Client:
+        assert self._hello is not None
+        client = self._clients[base_url] = Client(base_url, call_timeout_s=self._hello.call_timeout_s)
+        return client
 
     def _new_stream(self) -> Stream:
         hello, dialect = self._hello, self._dialect
@@ -176,7 +214,8 @@ class FarEnd:
         assert self._hello is not None
         done, self._done = self._done, []
         stale, self._stale = self._stale, []
-        self._say(messages.Report(self._hello.epoch, done, stale))
+        said, self._said = self._said, []
+        self._say(messages.Report(self._hello.epoch, done, stale, said))
 
     def _say(self, message: messages.ToCore) -> None:
         self._line.send(messages.encode(message))
@@ -189,9 +228,13 @@ class FarEnd:
                 self._say(messages.Alive(self._hello.epoch))
 
     def _look_for_end(self) -> None:
-        if self._leaving and not self._scopes:
+        if self._leaving and not self._under_way:
             self._tell()
             self._over.set()
+
+
+def _readers(dialect: Dialect) -> dict[str | None, Callable[[Incoming], messages.Result]]:
+    return {"chat": dialect.read_chat, "submit": dialect.read_submit, "poll": dialect.read_poll}
 
 
 def _end_of(stream: Stream, fault: messages.Fault | None) -> messages.StreamEnd | None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from batch.core.clock import HandClock
-from batch.core.records import Outgoing
+from batch.core.records import Failure, Outgoing
 from batch.job.endpointspec import EndpointSpec
 from batch.limits.endpoints import PooledLimits
 from batch.limits.limiter import Limiter
@@ -17,6 +17,7 @@ from batch.run.fleet.context import FleetContext
 from batch.run.fleet.crew import WorkerLost
 from batch.submit.call_ids import CallIds
 from batch.submit.policy import Policy
+from batch.submit.results import ENDED
 from batch.submit.rows import OpenCall
 from batch.submit.targets import Target
 
@@ -42,7 +43,7 @@ def test_the_slot_of_a_lost_call_stays_taken_where_it_went(monkeypatch: pytest.M
     limiter.endpoints = tuple(EndpointSpec(base_url=f"http://{name}/v1", name=name) for name in NAMES)
     context, went = context_of(limiter, clock), list[str]()
 
-    async def lost(_: Outgoing, base_url: str, **__: object) -> NoReturn:
+    async def lost(_: Outgoing, base_url: str, __: object) -> NoReturn:
         went.append(base_url)
         raise WorkerLost(1, "was ended")
 
@@ -56,8 +57,9 @@ def test_the_slot_of_a_lost_call_stays_taken_where_it_went(monkeypatch: pytest.M
         )
         call.target = context.targets["b"]
         row: Any = None
-        with pytest.raises(WorkerLost):
-            await context.carry(row, call, Outgoing("/chat", (), b"{}"), None)
+        result = await context.exchange(row, call, Outgoing("/chat", (), b"{}"))
+        assert isinstance(result, Failure)
+        assert (result.code, result.sent, result.answered) == (ENDED, True, False)
         for one in leases:
             one.release()
 

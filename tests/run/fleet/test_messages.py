@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from batch.core.records import Failure, Incoming, Reply, TokenChance, ToolCall, Usage
+from batch.core import redaction
+from batch.core.records import Accepted, Failure, Incoming, Processing, Reply, TokenChance, ToolCall, Usage
 from batch.core.redaction import Secret
 from batch.job.providers import ProviderSpec
 from batch.run.fleet import messages
 
+KEY = "fleet.0123456789abcdefghij"
 REPLY = Reply(
     content="é",
     finish_reason="stop",
@@ -44,8 +46,30 @@ def test_what_a_worker_says_is_understood() -> None:
         messages.Done(3, Incoming(200, {}, b""), None, messages.StreamEnd(REPLY, None, 5, 9, b"data: {}")),
         messages.Done(4, Incoming(200, {}, b""), None, messages.StreamEnd(None, FAILURE)),
     ]
-    for told in (messages.Report(2, done, [9]), messages.Alive(2)):
+    for told in (messages.Report(2, done, [9], spared=True), messages.Alive(2)):
         assert messages.for_core(messages.encode(told)) == told
+
+
+@pytest.mark.parametrize("result", [REPLY, Accepted(task_id="t-1"), Processing("QUEUED", 2.0)])
+def test_what_an_answer_says_goes_over_without_its_bytes(result: messages.Result) -> None:
+    said = messages.said_of(7, {"x-request-id": "r"}, result)
+    told = messages.for_core(messages.encode(messages.Report(2, [], [], [said])))
+    assert isinstance(told, messages.Report)
+    (heard,) = told.said
+    assert (heard.ticket, heard.headers, messages.result_of(heard)) == (7, {"x-request-id": "r"}, result)
+
+
+@pytest.mark.parametrize(
+    ("text", "spared"),
+    [("Good day", True), (f"it is {KEY}", False), (KEY.upper(), False), (r"a\b", False), ("é" * 30, True)],
+)
+def test_whether_a_report_can_hold_a_key_is_seen_by_whoever_reads_it(text: str, spared: bool) -> None:
+    """A key in capitals too; behind a backslash one may be escaped. What the message says of itself counts for nothing."""
+    redaction.hide(KEY)
+    said = messages.said_of(1, {}, msgspec.structs.replace(REPLY, content=text))
+    told = messages.for_core(messages.encode(messages.Report(2, [], [], [said], spared=True)))
+    assert isinstance(told, messages.Report)
+    assert told.spared is spared
 
 
 def test_a_key_goes_over_as_the_text_that_it_is() -> None:

@@ -13,7 +13,7 @@ from batch.core.records import Incoming, Outgoing, Reply
 from batch.providers.registry import dialect
 from batch.providers.stream import Stream
 from batch.run.fleet.crew import Crew, WorkerLost
-from batch.run.fleet.messages import Done, Fault, Hello, StreamEnd
+from batch.run.fleet.messages import Hello, StreamEnd
 from batch.run.fleet.remote import LARGEST, FarClient, FarStream
 from tests.support.stub import Stub, reply
 
@@ -26,19 +26,25 @@ REPLY = Reply(content="x", finish_reason="stop")
 class Carrier(Crew):
     """A crew that answers at once what a test says, and counts."""
 
-    def __init__(self, *results: Done | WireError) -> None:
+    def __init__(self, *results: Incoming | StreamEnd | WireError) -> None:
         super().__init__(1, HELLO, clock=Clock())
         self.results = list(results)
         self.streamed: list[bool] = []
 
-    async def carry(self, outgoing: Outgoing, base_url: str, *, streamed: bool = False) -> Done:
+    async def carry(
+        self, outgoing: Outgoing, base_url: str, streamed: Callable[[StreamEnd], None] | None = None
+    ) -> Incoming:
         assert (outgoing.path, base_url.startswith("http://127.0.0.1:")) == ("/chat", True)
-        self.streamed.append(streamed)
+        self.streamed.append(streamed is not None)
         await anyio.lowlevel.checkpoint()
         result = self.results.pop(0)
         if isinstance(result, WireError):
             raise result
-        return result
+        if isinstance(result, Incoming):
+            return result
+        assert streamed is not None
+        streamed(result)
+        return FAR
 
 
 def with_client(carrier: Carrier, test: Callable[[FarClient, Stub], Awaitable[None]]) -> None:
@@ -64,17 +70,7 @@ def test_a_request_goes_to_a_worker() -> None:
         assert await client.exchange(Outgoing("/chat", (), b"{}")) == FAR
         assert stub.exchanges == []
 
-    with_client(Carrier(Done(1, FAR)), test)
-
-
-def test_a_fault_is_raised_as_the_client_of_the_worker_raised_it() -> None:
-    async def test(client: FarClient, _: Stub) -> None:
-        with pytest.raises(WireError, match="no way") as caught:
-            await client.exchange(Outgoing("/chat", (), b"{}"))
-        found = caught.value
-        assert (found.kind, found.sent, found.permanent, found.wrong_address) == ("timeout", True, False, True)
-
-    with_client(Carrier(Done(1, None, Fault("no way", "timeout", True, False, True))), test)
+    with_client(Carrier(FAR), test)
 
 
 def test_a_call_whose_worker_is_lost_is_lost_and_a_poll_is_made_by_another() -> None:
@@ -83,7 +79,7 @@ def test_a_call_whose_worker_is_lost_is_lost_and_a_poll_is_made_by_another() -> 
             await client.exchange(Outgoing("/chat", (), b"{}"))
         assert await client.exchange(Outgoing("/chat", ())) == FAR
 
-    with_client(Carrier(WorkerLost(1, "died"), WorkerLost(2, "died"), Done(3, FAR)), test)
+    with_client(Carrier(WorkerLost(1, "died"), WorkerLost(2, "died"), FAR), test)
 
 
 def test_a_very_large_request_goes_from_the_core() -> None:
@@ -91,7 +87,7 @@ def test_a_very_large_request_goes_from_the_core() -> None:
         assert (await client.exchange(Outgoing("/chat", (), b" " * (LARGEST + 1)))).body == NEAR
         assert (await client.exchange(Outgoing("/chat", (), b" " * LARGEST))) == FAR
 
-    with_client(Carrier(Done(1, FAR)), test)
+    with_client(Carrier(FAR), test)
 
 
 def test_without_workers_the_core_makes_all_exchanges() -> None:
@@ -106,7 +102,7 @@ def test_without_workers_the_core_makes_all_exchanges() -> None:
 
 
 def test_a_stream_has_what_a_worker_made_of_it_and_others_are_taken_here() -> None:
-    carrier = Carrier(Done(1, Incoming(200, {}, b""), None, StreamEnd(REPLY, None, 7, 9, b"raw")))
+    carrier = Carrier(StreamEnd(REPLY, None, 7, 9, b"raw"))
 
     async def test(client: FarClient, _: Stub) -> None:
         far = stream_of(FarStream)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from batch.core.clock import HandClock
-from batch.core.records import Incoming
+from batch.core.records import Accepted, Asks, Incoming, Processing, Reply, Usage
 from batch.run.fleet import messages
 from batch.run.fleet.line import Line
 from batch.run.fleet.worker import VALID_S, FarEnd
@@ -26,6 +26,7 @@ class Near:
         self.clock = clock
         self.url = stub.url
         self.done: dict[int, messages.Done] = {}
+        self.said: dict[int, messages.Said] = {}
         self.stale: list[int] = []
         self.alive = 0
         self._came = anyio.Event()
@@ -36,6 +37,7 @@ class Near:
         if isinstance(told, messages.Report):
             assert told.epoch == 4
             self.done |= {done.ticket: done for done in told.done}
+            self.said |= {said.ticket: said for said in told.said}
             self.stale += told.stale
         else:
             self.alive += 1
@@ -50,14 +52,27 @@ class Near:
         self.line.send(messages.encode(message))
 
     def errand(
-        self, ticket: int, *, age_s: float = 0.0, url: str | None = None, streamed: bool = False
+        self,
+        ticket: int,
+        *,
+        age_s: float = 0.0,
+        url: str | None = None,
+        streamed: bool = False,
+        asks: Asks | None = None,
     ) -> messages.Errand:
         departed_at = self.clock.monotonic() - age_s
         headers = (("Content-Type", "application/json"),)
-        return messages.Errand(ticket, departed_at, url or self.url, "/chat/completions", headers, b"{}", streamed)
+        where = url or self.url
+        return messages.Errand(ticket, departed_at, where, "/chat/completions", headers, b"{}", streamed, asks)
 
 
-def with_worker(test: Callable[[Near, Stub], Awaitable[None]], *, leaves: bool = False) -> None:
+def with_worker(
+    test: Callable[[Near, Stub], Awaitable[None]],
+    *,
+    leaves: bool = False,
+    provider: str = "openai",
+    keep_raw: bool = True,
+) -> None:
     """Run a test beside one worker, which is told to leave at the end unless the test has done so."""
 
     async def main() -> None:
@@ -67,7 +82,7 @@ def with_worker(test: Callable[[Near, Stub], Awaitable[None]], *, leaves: bool =
             one, other = socket.socketpair()
             await near.line.open(one)
             group.start_soon(FarEnd(clock).work, other)
-            near.say(messages.Hello(4, "openai", {}, near.url, 30.0, 30.0, 30.0, True))
+            near.say(messages.Hello(4, provider, {}, near.url, 30.0, 30.0, 30.0, keep_raw))
             await near.until(lambda: near.alive == 1)
             await test(near, stub)
             if not leaves:
@@ -87,6 +102,59 @@ def test_errands_are_made_and_reported_by_ticket() -> None:
         assert len(stub.exchanges) == 2
 
     with_worker(test)
+
+
+CHAT = b'{"choices":[{"message":{"content":"Good day"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2,'
+CHAT += b'"completion_tokens":3,"total_tokens":5}}'
+TASK = b'{"id":"t-1","request_id":"r","model":"glm-4","task_status":"PROCESSING"}'
+
+
+def test_answers_are_read_where_they_arrive() -> None:
+    """As what they were asked for; the core gets no bytes, and of the headers those that still count."""
+
+    async def test(near: Near, stub: Stub) -> None:
+        head = ["x-request-id: r-9", "x-ratelimit-limit-requests: 7", "server: s"]
+        stub.answers = [reply(CHAT, *head), reply(TASK), reply(TASK), reply(CHAT)]
+        wanted: list[Asks] = ["chat", "submit", "poll", "poll"]
+        for ticket, asks in enumerate(wanted, 1):
+            near.say(messages.Take([near.errand(ticket, asks=asks)]))
+            await near.until(lambda ticket=ticket: ticket in near.said)  # type: ignore[misc]  # a default binds it
+        chat, submitted, polled, ended = (messages.result_of(near.said[ticket]) for ticket in (1, 2, 3, 4))
+        assert near.said[1].headers == {"x-request-id": "r-9", "x-ratelimit-limit-requests": "7"}
+        assert isinstance(chat, Reply)
+        assert (chat.content, chat.usage) == ("Good day", Usage(2, 3, 5))
+        assert submitted == Accepted(task_id="t-1", request_id="r", model="glm-4")
+        assert isinstance(polled, Processing)
+        assert ended == chat
+        assert near.done == {}
+
+    with_worker(test, provider="glm", keep_raw=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "asks", "keep_raw"),
+    [
+        (reply(b'{"error":{"code":"1302","message":"slow down"}}', status="429 Too Many Requests"), "chat", False),
+        (reply(b'{"error":{"code":"1113","message":"no money"}}'), "chat", False),
+        (reply(b"<html>"), "chat", False),
+        (reply(CHAT), None, False),
+        (reply(CHAT), "chat", True),
+    ],
+)
+def test_what_is_no_answer_or_wanted_as_bytes_goes_to_the_core_as_it_came(
+    answer: bytes, asks: Asks | None, keep_raw: bool
+) -> None:
+    async def test(near: Near, stub: Stub) -> None:
+        stub.answers = [answer]
+        near.say(messages.Take([near.errand(1, asks=asks)]))
+        await near.until(lambda: 1 in near.done)
+        incoming = near.done[1].incoming
+        assert incoming is not None
+        assert answer.endswith(incoming.body)
+        assert incoming.body
+        assert near.said == {}
+
+    with_worker(test, provider="glm", keep_raw=keep_raw)
 
 
 def test_an_errand_that_has_waited_too_long_is_not_sent() -> None:

@@ -9,11 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from batch.core import failpoints
+from tests.system.kills.crews import Crews
 from tests.system.kills.effects import POINTS, Agents
 from tests.system.kills.stage import CHUNKS, CONCURRENCY, Stage, expected_answers, moments, simulator
 from tests.system.kills.votes import SCENARIO, Votes
 
 ROWS = 1_500
+CREW_ROWS = 900
+KILLS_A_RUN = 4
 AGENTS = 200
 TICKETS = 360
 BULK_ROWS = 120
@@ -35,6 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--samples", type=int, default=20, help="kills of a job that asks each row three, then five times"
     )
+    parser.add_argument("--workers", type=int, default=12, help="kills of a run with two workers, per lane")
     asked = parser.parse_args()
     for lane in asked.lanes.split(",") if asked.kills else ():
         with tempfile.TemporaryDirectory(prefix="promptmill-chaos-") as name, simulator(Path(name), CHUNKS) as url:
@@ -54,12 +58,35 @@ def main() -> None:
                 f"{figures['calls']} calls in the book, {figures['billed']} billed; {figures['unknown']} unknown, "
                 f"at most {CONCURRENCY} a kill allowed"
             )
+    for lane in asked.lanes.split(",") if asked.workers else ():
+        of_workers(lane, asked.workers, asked.seed)
     if asked.batches:
         in_batches(asked.batches, asked.seed)
     for policy in POLICIES if asked.effects else ():
         agents(policy, asked.effects, asked.seed)
     if asked.samples:
         votes(asked.samples, asked.seed)
+
+
+def of_workers(lane: str, kills: int, seed: int) -> None:
+    """Kill the workers of runs that have two of them, and each second run as a whole, and verify every folder."""
+    with tempfile.TemporaryDirectory(prefix="promptmill-workers-") as name, simulator(Path(name), CHUNKS) as url:
+        answers = expected_answers(Path(name) / "calm", url, lane, CREW_ROWS)
+        when = iter(moments(seed, 100 * kills, 150))
+        figures: Counter[str] = Counter()
+        folders = 0
+        while figures["kills"] < kills:
+            stage = Crews(Path(name) / f"job-{folders}", url, lane, rows=CREW_ROWS, rows_per_part=100)
+            folders += 1
+            left = min(KILLS_A_RUN, kills - figures["kills"])
+            while stage.run_and_kill_workers(when, left, core=folders % 2 == 0 and stage.kills < left) is None:
+                left = 0
+            figures.update(stage.verify(answers))
+        print(
+            f"{lane} with two workers: {figures['kills']} kills, of workers and of each second run, over {folders} "
+            f"folders of {CREW_ROWS} rows; 0 rows lost, 0 doubled; {figures['calls']} calls in the book, "
+            f"{figures['billed']} billed; {figures['unknown']} unknown, at most {CONCURRENCY} a kill allowed"
+        )
 
 
 def in_batches(kills: int, seed: int) -> None:

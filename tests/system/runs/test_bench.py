@@ -15,7 +15,7 @@ from tests.system.runs.conftest import ROOT
 
 TABLE = {
     *("rows", "cpu", "tls", "tasks", "in-flight", "memory", "long-rows", "drift", "again", "limit", "polls", "rewrite"),
-    *("start", "kill"),
+    *("start", "kill", "workers"),
 }
 
 

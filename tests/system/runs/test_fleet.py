@@ -14,6 +14,9 @@ import pytest
 
 from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import Make, Mill
+from tests.system.runs.test_behaviours_answers import ADD
+from tests.system.runs.test_labels import NEVER, labelled
+from tests.system.runs.test_ordinary import ODD, both
 
 IN_FLIGHT = 8
 
@@ -76,9 +79,13 @@ class Log:
         return self._core.returncode
 
 
-def at_the_gate(make: Make, gate: Gate, rows: int = 60) -> tuple[Mill, subprocess.Popen[str], Log]:
+SUBMITS = "[latency]\nsubmit_ms = [1, 1]\ntask_ms = [1, 1]\n"
+"""What waits at the gate is the answer to a submission."""
+
+
+def at_the_gate(make: Make, gate: Gate, rows: int = 60, lane: str = "sync") -> tuple[Mill, subprocess.Popen[str], Log]:
     """A run with two workers who both have calls that wait for their answers."""
-    mill = make(gate=gate)
+    mill = make(SUBMITS if lane == "task" else "", gate=gate, lane=lane)
     mill.limits["concurrency"] = IN_FLIGHT
     mill.questions(rows)
     core = mill.start("--workers", "2", "--log-format", "json")
@@ -103,6 +110,48 @@ def test_workers_give_what_one_process_gives(make: Make, provider: str, lane: st
     assert tables[0] == tables[1]
 
 
+def with_faults(mill: Mill) -> None:
+    """Of some rows the first answer is refused, odd, of another model, filtered or without usage."""
+    mill.questions(40)
+
+
+def with_tools(mill: Mill) -> None:
+    """Each row has two turns."""
+    mill.tools = ADD
+    mill.write([{"n": n, "question": f"What is {n} plus 10?"} for n in range(20)])
+
+
+def with_labels(mill: Mill) -> None:
+    """Each row is asked again and then another model, for the first one never says a label."""
+    labelled(mill, 12, reasks=1, escalate="glm-4-plus")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "scenario", "lane", "wire_log"),
+    [
+        (with_faults, ODD, "sync", False),
+        (with_faults, ODD, "sync", True),
+        (with_faults, ODD, "stream", False),
+        (with_tools, "", "task", False),
+        (with_tools, "", "task", True),
+        (with_labels, NEVER, "sync", False),
+    ],
+)
+def test_workers_give_the_same_of_rows_that_are_out_of_the_ordinary(
+    make: Make, prepare: Callable[[Mill], None], scenario: str, lane: str, wire_log: bool
+) -> None:
+    """Row by row and call by call; with a wire log workers hand on bytes, else what the answers say."""
+    tables = []
+    for count in (1, 2):
+        mill = make(scenario, name=f"job-{count}", lane=lane)
+        prepare(mill)
+        report = mill.run(workers=count, wire_log=wire_log)
+        assert report.totals.rows > 0
+        mill.check_books(at_risk=2)  # without usage, or without choices
+        tables.append(both(mill))
+    assert tables[0] == tables[1]
+
+
 def test_a_killed_worker_leaves_its_calls_unknown_and_its_rows_to_another(make: Make, gate: Gate) -> None:
     mill, core, log = at_the_gate(make, gate)
     workers(core)[0].kill()
@@ -118,13 +167,16 @@ def test_a_killed_worker_leaves_its_calls_unknown_and_its_rows_to_another(make: 
     assert judged["max_in_flight"] <= IN_FLIGHT
 
 
-def test_an_answer_that_a_stopped_worker_brings_late_is_booked_and_changes_no_row(make: Make, gate: Gate) -> None:
-    mill, core, log = at_the_gate(make, gate, rows=200)
+@pytest.mark.parametrize("lane", ["sync", "task"])
+def test_what_a_stopped_worker_brings_late_is_booked_and_changes_no_row(make: Make, gate: Gate, lane: str) -> None:
+    """An answer, or the id of a task: that is polled until its answer is there."""
+    mill, core, log = at_the_gate(make, gate, rows=200, lane=lane)
     stopped = workers(core)[0]
     stopped.suspend()
     silent = log.first("worker_silent")
     stopped.resume()
     passing(gate, lambda: bool(log.all("answer_came_late")))
+    assert bool(log.all("task_came_late")) is (lane == "task")
     gate.open()
     assert log.ended() == 0
     mill.check_table(200)
