@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
@@ -26,6 +26,22 @@ _decode_labelling = msgspec.msgpack.Decoder(Labelling).decode
 
 Key = tuple[str, str]
 """(row_id, variant) of one row of the table; the variant is empty when the job has none."""
+
+
+SETTLED_AT_ONCE: Final = 500
+"""So many pages of the index may be in memory a second time; more rows at once were not faster."""
+
+
+class SettledRow(NamedTuple):
+    """What the index is to learn of a row that is published; in the order of its fields it sorts by its key."""
+
+    row_id: str
+    variant: str
+    work_id: int
+    status: int
+    """As `entries.status`."""
+    label: bytes | None
+    """Its `Labelling` encoded, where it asks for a label."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -128,6 +144,24 @@ def keep_gone(db: apsw.Connection, gone: Gone, *, run: str | None) -> None:
     db.execute(statements.SET_META, (GONE, msgspec.json.encode(gone).decode()))
     if run is not None:
         db.execute(index_statements.SET_PLANNED_GONE, (gone.total, gone.variants, run))
+
+
+def learn_outcomes(db: apsw.Connection, settled: Sequence[SettledRow]) -> None:
+    """Have the index know the outcomes of rows.
+
+    Args:
+        db: inside the transaction that publishes them; their records are there still.
+        settled: by ascending key, so that each page of a large index is looked for and written once.
+    """
+    for start in range(0, len(settled), SETTLED_AT_ONCE):
+        plain: dict[int, list[int]] = {}
+        for row in settled[start : start + SETTLED_AT_ONCE]:
+            if row.label is None:
+                plain.setdefault(row.status, []).append(row.work_id)
+            else:
+                db.execute(index_statements.SET_OUTCOME, (row.work_id, row.status, row.label))
+        for status, work_ids in plain.items():
+            db.execute(index_statements.SET_OUTCOMES, (msgspec.json.encode(work_ids).decode(), status, None))
 
 
 def learn_votes(db: apsw.Connection, votes: Sequence[tuple[bytes, str, str]]) -> None:

@@ -72,6 +72,21 @@ SELECT row_id, variant, row_number, part
 FROM pending
 """
 
+_SETTLED: Final = """
+INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label)
+SELECT row_id, variant, row_number, part, fingerprint, ?2, content, ?3
+"""
+SET_OUTCOMES: Final = f"""
+{_SETTLED.strip()}
+FROM json_each(?1) k
+CROSS JOIN pending p ON p.work = k.value
+"""
+"""Of some rows at once: SQLite keeps the pages that a statement overwrites in memory until its end."""
+SET_OUTCOME: Final = f"""
+{_SETTLED.strip()}
+FROM pending
+WHERE work = ?1
+"""
 SET_VOTES: Final = """
 UPDATE entries
 SET label = ?1

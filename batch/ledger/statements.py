@@ -69,9 +69,9 @@ LIMIT ?
 """A call is in the book before its row is pruned; a ledger that was made again may have it the other way round. The
 outcome of a row that is asked for others too is kept until it was looked at for them."""
 
-DELETE_CALL: Final = """
+DELETE_CALLS: Final = """
 DELETE FROM calls
-WHERE call = ?
+WHERE call BETWEEN ? AND ?
 """
 MARK_CALL: Final = """
 UPDATE calls
@@ -80,7 +80,7 @@ WHERE call = ?
 """
 DELETE_WORK: Final = """
 DELETE FROM pending
-WHERE work = ?
+WHERE work BETWEEN ? AND ?
     AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = pending.work)
     AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.work = pending.work)
 """

@@ -50,13 +50,6 @@ _INSERT_CALL_PART: Final = """
 INSERT INTO call_parts(run, number, rows, size, footer)
 VALUES (?, ?, ?, ?, ?)
 """
-_INSERT_ENTRY: Final = """
-INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label)
-SELECT row_id, variant, row_number, part, fingerprint, ?2, content, ?3
-FROM pending
-WHERE work = ?1
-"""
-"""One row a statement: SQLite keeps what a statement overwrites in memory, and outcomes are as large as answers."""
 _INSERT_PARTS: Final = """
 INSERT OR REPLACE INTO parts(part, rows, size, footer)
 VALUES (?, ?, ?, ?)
@@ -91,8 +84,8 @@ class Publication(msgspec.Struct):
     calls_footprint: Footprint | None = None
     parts: dict[int, tuple[int, Footprint]] = {}
     """By part, how many rows its file has now, and what tells it from another."""
-    statuses: dict[int, tuple[int, bytes | None]] = {}
-    """By work id, the status that the row gets in the index, and what was done for its label."""
+    settled: list[index.SettledRow] = []
+    """What the index learns, by ascending key."""
     refreshed: dict[int, int] = {}
     """By part, the last work number of the rows of which only the input columns are new."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -159,11 +152,12 @@ class Publisher:
                 self._write_calls(publication)
             for part in parts:
                 self._write_part(part, publication)
+        publication.settled.sort()
         return publication
 
     def commit(self, publication: Publication) -> Callable[[apsw.Connection], None]:
         """The one transaction that makes a publication count, as a function for the ledger's writer."""
-        statuses = [(work, *status) for work, status in publication.statuses.items()]
+        work_ids = [row.work_id for row in publication.settled]
 
         def change(db: apsw.Connection) -> None:
             if publication.calls_footprint is not None:
@@ -171,9 +165,9 @@ class Publisher:
                 db.execute(_INSERT_CALL_PART, (*file, *publication.calls_footprint))
             for part, last in publication.refreshed.items():
                 index.settle_refreshed(db, part, last)
-            db.executemany(_INSERT_ENTRY, statuses)
-            forget_other_questions(db, list(publication.statuses))
-            drop_published(db, list(publication.statuses), publication.calls)
+            index.learn_outcomes(db, publication.settled)
+            forget_other_questions(db, work_ids)
+            drop_published(db, work_ids, publication.calls)
             db.executemany(
                 _INSERT_PARTS, [(part, rows, *footprint) for part, (rows, footprint) in publication.parts.items()]
             )
@@ -187,7 +181,7 @@ class Publisher:
     def forget(self, publication: Publication) -> None:
         """Keep nothing in memory of what is published; for the event loop, once the transaction is durable."""
         self._uploads.recorded()
-        self._recent.forget([call for call, _ in publication.calls], publication.statuses)
+        self._recent.forget([call for call, _ in publication.calls], [row.work_id for row in publication.settled])
 
     def tidy(self, *, everything: bool = False) -> None:
         """Remove the spills of ranges that have nothing left to publish.
@@ -295,7 +289,7 @@ class Publisher:
             for row in rows:
                 assert row.outcome is not None
                 publication.totals.add_outcome(row.outcome)
-                publication.statuses[row.work_id] = _status(row)
+                publication.settled.append(_settled(row))
                 results.append(
                     tables.ResultRow(
                         row_id=row.row_id,
@@ -324,13 +318,12 @@ def _footprint(target: Path) -> Footprint:
         return parts.footprint(target)
 
 
-def _status(row: PendingRow) -> tuple[int, bytes | None]:
-    assert row.outcome is not None
-    labelling = row.outcome.labelling
-    told = None if labelling is None else _encode(labelling)
-    if row.outcome.status == "ok":
-        return 0, told
-    return 2 if row.outcome.retryable else 1, told
+def _settled(row: PendingRow) -> index.SettledRow:
+    outcome = row.outcome
+    assert outcome is not None
+    label = None if outcome.labelling is None else _encode(outcome.labelling)
+    status = 0 if outcome.status == "ok" else 2 if outcome.retryable else 1
+    return index.SettledRow(row.row_id, row.variant, row.work_id, status, label)
 
 
 def _add_totals(db: apsw.Connection, run: str, more: Totals) -> None:

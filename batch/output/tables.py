@@ -1,10 +1,7 @@
 """The two tables that people read, `results` and `calls`: their schemas, and how records become Arrow batches.
 
 Owns the schemas, the new names of input columns that would collide with our own (`columns`), and the building of
-batches. It knows nothing of files or folders: `parts` writes what is built here.
-
-A value that Arrow cannot hold never stops a publication, because the run would meet it again at every restart: half a
-surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which means "unknown" everywhere else too.
+batches, column by column (`arrays`). It knows nothing of files or folders: `parts` writes what is built here.
 """
 
 from __future__ import annotations
@@ -22,10 +19,11 @@ from batch.core.arrowtypes import is_text_bytes
 from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
 from batch.core.nearest import suggestion
-from batch.core.records import COST_DIGITS, NO_USAGE, Call, Outcome
+from batch.core.records import NO_USAGE, Call, Outcome
 from batch.labels.schema import PROPERTY_KEY
 from batch.labels.votes import Votes
-from batch.output.columns import BOOL, CALLS, COST, LONG, RESULTS, TEXT
+from batch.output.arrays import array, repeated, repeated_map
+from batch.output.columns import CALLS, LONG, RESULTS
 
 SCHEMA_VERSION: Final = "1"
 SCHEMA_VERSION_KEY: Final = "promptmill.schema_version"
@@ -34,8 +32,6 @@ LABELS: Final = "labels"
 INPUT_NAME_KEY: Final = "promptmill.input_name"
 """Key in the field metadata of a renamed input column; the value is its name in the source."""
 
-_COST_LIMIT: Final = 10**38
-_NO_COST: Final = bytes(16)
 _OURS: Final = frozenset(column.name for column in RESULTS)
 _LABELS_BEFORE: Final = "finish_reason"
 """Columns of labels stand before this one of ours."""
@@ -174,7 +170,7 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
             continue
         name, kind, of, _ = column
         values = made[name] if of == "made" else list(map(_RESULT_GETTERS[name], records[of]))
-        arrays.append(_array(values, kind))
+        arrays.append(array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -201,12 +197,12 @@ def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str], *, run: str, jo
     arrays = []
     for name, kind, of, _ in CALLS:
         if of == "made":
-            arrays.append(_tags(tags, len(rows)) if name == "tags" else _repeated(texts[name], len(rows), kind))
+            arrays.append(repeated_map(tags, len(rows)) if name == "tags" else repeated(texts[name], len(rows), kind))
             continue
         values = list(map(_CALL_GETTERS[name], records[of]))
         if of == "usage" and has_unknown and kind is LONG:
             values = [None if usage is None else value for usage, value in zip(usages, values, strict=True)]
-        arrays.append(_array(values, kind))
+        arrays.append(array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=CALL_SCHEMA)
 
 
@@ -259,14 +255,14 @@ def _input_column(inputs: pa.RecordBatch | pa.Table, field: pa.Field) -> Any:
 def _label_column(field: pa.Field, outcomes: Sequence[Outcome]) -> Any:
     """One column of labels: names, or one property of objects; null where there is no label, or one of another kind."""
     if field.name in _OF_SAMPLES:  # no property is called so: the columns of these begin with `label_`
-        return _array(list(map(_OF_SAMPLES[field.name], outcomes)), field.type)
+        return array(list(map(_OF_SAMPLES[field.name], outcomes)), field.type)
     name = (field.metadata or {}).get(PROPERTY_KEY.encode(), b"").decode()
     labels = [outcome.label for outcome in outcomes]
     if name:
         values = [label.get(name) if isinstance(label, dict) else None for label in labels]
     else:
         values = [label if isinstance(label, str) else None for label in labels]
-    return _array(values, field.type)
+    return array(values, field.type)
 
 
 def _votes(outcome: Outcome) -> list[dict[str, Any]] | None:
@@ -294,51 +290,3 @@ def _latency_ms(outcome: Outcome) -> int | None:
         return outcome.latency_ms
     # Settled by an older version, which had the wall clock only: that may have been set back meanwhile.
     return max(0, outcome.settled_at_us - first_us) // 1000
-
-
-def _array(values: list[Any], kind: Any) -> Any:
-    """One column of Python values; a value that Arrow cannot hold is replaced as the top of this module says."""
-    if kind is COST:
-        return _costs(values)
-    try:
-        return pa.array(values, kind)
-    except UnicodeEncodeError:
-        return pa.array(without_surrogates(values), kind)
-    except (OverflowError, pa.ArrowInvalid):
-        if not pa.types.is_integer(kind):
-            raise
-        limit = 1 << (kind.bit_width - 1)
-        return pa.array([value if value is not None and -limit <= value < limit else None for value in values], kind)
-
-
-def _costs(values: list[int | None]) -> Any:
-    """Costs in 10⁻¹² units as decimals.
-
-    A decimal128(38, 12) holds just this integer, so the buffer is written directly: that is exact, and many times
-    faster than a `Decimal` for each row.
-    """
-    costs = [value for value in values if value is not None]
-    if costs and not 0 <= min(costs) <= max(costs) < _COST_LIMIT:
-        raise ValueError(f"a cost of {min(costs)} to {max(costs)} · 10^-{COST_DIGITS} cannot be: costs are 0 or more")
-    data = b"".join([_NO_COST if value is None else value.to_bytes(16, "little") for value in values])
-    validity = None
-    if len(costs) < len(values):
-        # The bits of a boolean array have the layout of a validity bitmap.
-        validity = pa.array([value is not None for value in values], BOOL).buffers()[1]
-    return pa.Array.from_buffers(COST, len(values), [validity, pa.py_buffer(data)])
-
-
-def _repeated(text: str, count: int, kind: Any) -> Any:
-    """One text for all rows."""
-    if kind == TEXT:
-        return pa.repeat(pa.scalar(text, TEXT), count)
-    # Put together, for a cast would have Arrow load all that it computes with: 90 ms and 9 MB.
-    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count), pa.array([text], TEXT))
-
-
-def _tags(tags: Mapping[str, str], count: int) -> Any:
-    clean = without_surrogates(dict(tags))
-    # Put together: to repeat a map, Arrow goes through all of them one by one.
-    offsets = pa.array(range(0, (count + 1) * len(clean), len(clean)) if clean else [0] * (count + 1), pa.int32())
-    keys, values = (pa.array(list(texts) * count, TEXT) for texts in (clean.keys(), clean.values()))
-    return pa.MapArray.from_arrays(offsets, keys, values)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
+from batch.core.labelling import Labelling
 from batch.ledger import index
 from batch.ledger.index import Gone, IndexReader, gone_of
 from batch.ledger.reader import Entry
@@ -80,6 +82,33 @@ def test_rows_that_left_a_part_are_forgotten_with_it_or_without_it(path: Path, r
     assert read(path, "SELECT part FROM parts") == [(0,)]
     assert list(reader.entries(["r3", "r4", "r5", "place"])) == [("place", "a")]
     assert read(path, "SELECT DISTINCT part FROM leaving") == [(1,)], "until the file is gone, too"
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+def test_outcomes_of_any_kind_are_known_with_places_and_labels(
+    path: Path, reader: IndexReader, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Rows that the index has already and new ones, answered and failed, with a label and without, some at a time."""
+    monkeypatch.setattr(index, "SETTLED_AT_ONCE", at_once)
+    label = msgspec.msgpack.encode(Labelling())
+    kinds: list[tuple[str, int, bytes | None]] = [
+        ("r0", 0, None), ("r5", 2, None), ("r7", 0, label), ("r8", 1, None), ("r9", 0, None),
+    ]  # fmt: skip
+
+    def settle(db: apsw.Connection) -> None:
+        for work, (row_id, _, _) in enumerate(kinds):
+            where = (work, row_id, 10 + work, fingerprint(work), b"c%d" % work)
+            db.execute("INSERT INTO pending VALUES(?,0,0,?,'a',0,?,2,?,1,x'00',0,?)", where)
+        settled = [index.SettledRow(row_id, "a", work, *told) for work, (row_id, *told) in enumerate(kinds)]
+        index.learn_outcomes(db, settled)
+
+    change(path, settle)
+    found = reader.entries([row_id for row_id, _, _ in kinds])
+    for work, (row_id, status, labelled) in enumerate(kinds):
+        known = Labelling() if labelled else None
+        expected = Entry(row_id, "a", 10 + work, 2, fingerprint(work), status, b"c%d" % work, known)
+        assert found[row_id, "a"] == expected
+    assert found["r0", "b"] == Entry("r0", "b", 0, 0, b"\0", 0, b"\1"), "another variant of it"
 
 
 def test_columns_are_known_when_they_are_written_and_the_last_of_two_counts(path: Path, reader: IndexReader) -> None:

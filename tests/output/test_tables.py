@@ -429,3 +429,17 @@ LABEL_SCHEMA = {
         },
     },
 }
+
+
+def test_a_column_of_one_value_is_the_same_as_one_whose_last_row_differs() -> None:
+    """Short cuts for columns that hold one value from end to end change no value and no type."""
+    calls = [call(turn=n) for n in range(4)]
+    same = outcome(calls[0], messages="\ud800", flags=("empty",))
+    other = outcome(*calls, answer="other", messages=None, reasoning="r", flags=(), model="m-2", latency_ms=5)
+    rows = [row(n, same) for n in range(3)]
+    schema = result_schema(INPUTS, None)
+    alone = result_batch(schema, inputs_for(3), rows)
+    beside = result_batch(schema, inputs_for(4), [*rows, row(3, other)])
+    assert alone.to_pylist() == beside.slice(0, 3).to_pylist()
+    assert alone.schema == beside.schema
+    assert alone.column("messages").to_pylist() == ["\ufffd"] * 3
