@@ -64,7 +64,7 @@ from batch.tools.execute import Executor
 if TYPE_CHECKING:
     from batch.run.fleet.crew import Crew
 
-OPEN_BYTES: Final = 40 << 20
+OPEN_BYTES: Final = 36 << 20
 """Of what open rows ask, all models together; on its way a request takes as much again, until its answer is there."""
 
 
