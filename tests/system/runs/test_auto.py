@@ -105,7 +105,7 @@ def make(tmp_path: Path, start: Start) -> Make:
     def begin(scenario: str = NEVER, *, by: str = "08:00 UTC", lines: int = 50, provider: str = "glm") -> Auto:
         model = {"glm": "glm-4-plus", "openai": "gpt-4o-mini"}[provider]
         mill = Auto(tmp_path / "job", start(scenario), lane="auto", model=model, provider=provider)
-        mill.more = f'[bulk]\nlines = {lines}\nwave_wait_s = 0.3\nby = "{by}"\n'
+        mill.more = f'[bulk]\nlines = {lines}\nwave_wait_s = 60\nby = "{by}"\n'
         mill.clock = Wall()
         return mill
 

@@ -39,7 +39,7 @@ def make(tmp_path: Path, start: Start) -> Make:
 
     def begin(scenario: str = NOW, *, lane: str = "bulk,sync", deadline: str = "", lines: int = 50) -> Mill:
         mill = Mill(tmp_path / "job", start(scenario), lane=lane, model="glm-4-plus")
-        mill.more = f"[bulk]\nlines = {lines}\nwave_wait_s = 0.3\n"
+        mill.more = f"[bulk]\nlines = {lines}\nwave_wait_s = 60\n"
         mill.more += f"deadline = {deadline}\n" if deadline else ""
         return mill
 
