@@ -99,8 +99,9 @@ def test_outcomes_of_any_kind_are_known_with_places_and_labels(
         for work, (row_id, _, _) in enumerate(kinds):
             where = (work, row_id, 10 + work, fingerprint(work), b"c%d" % work)
             db.execute("INSERT INTO pending VALUES(?,0,0,?,'a',0,?,2,?,1,x'00',0,?)", where)
-        settled = [index.SettledRow(row_id, "a", work, *told) for work, (row_id, *told) in enumerate(kinds)]
-        index.learn_outcomes(db, settled)
+        index.learn_outcomes(
+            db, [index.SettledRow(row_id, "a", work, status, told) for work, (row_id, status, told) in enumerate(kinds)]
+        )
 
     change(path, settle)
     found = reader.entries([row_id for row_id, _, _ in kinds])
