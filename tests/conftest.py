@@ -39,6 +39,9 @@ if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
 STATES = Path(tempfile.mkdtemp(prefix="promptmill-state-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
 os.environ["PROMPTMILL_STATE"] = str(STATES / "modules")
 os.environ["PROMPTMILL_CONFIG"] = str(STATES / "no-config")
+# Amazon's client asks the address where a machine of theirs tells its region and its role, and keeps that connection for
+# ever; where somebody answers there, a test left a file open whenever it was made anew.
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 _numbers = itertools.count()
 
 # How long an example takes says how busy the machine is, and nothing about the code.

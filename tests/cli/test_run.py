@@ -357,7 +357,7 @@ def _on_terminal(shell: Shell, *words: str, **more: str) -> tuple[int, str]:
             break
         seen += piece
     os.close(parent)
-    return process.wait(30), seen.decode()
+    return process.wait(120), seen.decode()
 
 
 def test_on_a_terminal_one_line_is_written_over_and_taken_away(shell: Shell) -> None:

@@ -229,7 +229,7 @@ def test_a_reader_that_has_had_enough_is_no_error(alone: Shell) -> None:
     process.stdout.close()
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
 
 
 def test_a_full_disk_behind_stdout_is_told(alone: Shell) -> None:

@@ -72,7 +72,7 @@ def test_it_prints_one_address_follows_a_run_and_ends_at_a_signal(shell: Shell) 
             assert ask("api/0/rows")["total"] == 9
             assert len(ask("api/0/overview")["runs"]) == 2  # type: ignore[arg-type]  # a list
             process.send_signal(signal.SIGTERM)  # while a page listens
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (0, "", "")
     finally:
         process.kill()

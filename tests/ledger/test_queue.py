@@ -32,7 +32,7 @@ async def held(ledger: Ledger, group: anyio.abc.TaskGroup) -> threading.Event:
 
     def hold(_: apsw.Connection) -> None:
         entered.set()
-        assert free.wait(30)
+        assert free.wait(120)
 
     group.start_soon(ledger.execute, hold)
     await anyio.to_thread.run_sync(entered.wait)

@@ -86,7 +86,7 @@ def test_wherever_a_write_is_refused_nothing_acknowledged_is_lost_and_nobody_han
         waiters: list[str] = []
 
         async def run(acknowledged: list[int] = acknowledged, waiters: list[str] = waiters) -> None:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 await history(path, acknowledged, waiters)
 
         with disk() as under:
@@ -133,7 +133,7 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_write_or_sync(tmp_pat
             acknowledged: list[int] = []
 
             async def run(acknowledged: list[int] = acknowledged) -> None:
-                with anyio.fail_after(10), suppress(StorageError):
+                with anyio.fail_after(60), suppress(StorageError):
                     await history(out / "ledger.db", acknowledged, [])
 
             with under(Disk(out, Fault(kind, at, how))) as below:
@@ -187,7 +187,7 @@ async def test_a_broken_ledger_tells_the_event_loop_once_and_writes_nothing_more
         async with Ledger(path) as ledger:
             ledger.on_broken(lambda: told.append(threading.get_ident()))
             under.breaks(1, for_ever=False)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 for number in range(3):
                     send(ledger, number)
                     with pytest.raises(StorageError, match="Free space or mend the disk"):
@@ -229,7 +229,7 @@ def test_a_disk_that_takes_half_a_write_leaves_nothing_that_looks_like_damage(tm
         shutil.copy(original, out / "ledger.db")
 
         async def run() -> None:
-            with anyio.fail_after(10), suppress(StorageError):
+            with anyio.fail_after(60), suppress(StorageError):
                 await history(out / "ledger.db", [], [])
 
         with (

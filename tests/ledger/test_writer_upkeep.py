@@ -55,7 +55,7 @@ async def test_what_a_killed_run_left_published_is_pruned_without_being_asked(pa
         for number in range(100):
             send(ledger, number)
             await ledger.committed()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await ledger.pruned()
             await ledger.pruned()
     assert count(path, "pending") == 100

@@ -89,7 +89,7 @@ async def test_a_task_is_submitted_polled_and_collected(simulator: str) -> None:
     taken = dialect.read_submit(await wire.exchange(dialect.submit(request, f"task-{id(wire)}")))
     assert isinstance(taken, Accepted)
     states = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while True:
             state = dialect.read_poll(await wire.exchange(dialect.poll(taken.task_id)))
             states.append(state)

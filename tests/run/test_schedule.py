@@ -65,7 +65,7 @@ async def test_no_more_than_the_limit_are_begun_until_one_is_done() -> None:
         await plan.next_to_send("")
     assert scope.cancelled_caught
     plan.done(Item(0))
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await plan.next_to_send("") == Item(2)
     assert (plan.of("").begun, plan.open) == (3, 2)
 
@@ -113,7 +113,7 @@ async def test_a_large_row_that_ends_makes_room_for_all_the_small_ones_that_fit(
         if (row := await plan.next_to_send("")) is not None:
             got.append(row.name)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(sender)
@@ -159,7 +159,7 @@ async def test_there_is_room_while_few_bytes_wait() -> None:
     """What is read ahead is bounded by what it says, too."""
     plan = sized(math.inf)
     plan.add("", [Item(n, size=50) for n in range(2)])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await plan.has_room("", 10, 101)
     with anyio.move_on_after(0.01) as scope:
         await plan.has_room("", 10, 100)
@@ -180,7 +180,7 @@ async def test_rows_brought_back_count_as_open_even_above_the_limit() -> None:
     for _ in range(3):
         assert len(plan.of("").unstarted) == 1
         plan.done(Item(0))
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await plan.next_to_send("") == Item(9)
 
 
@@ -189,7 +189,7 @@ async def test_each_crew_gets_only_its_own_rows() -> None:
     plan = agenda(Clock())
     plan.resume(begun("tend", name=1))
     plan.resume(begun("send", name=2))
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         sending, tending = await plan.next_to_send(""), await plan.next_follow_up()
     assert sending is not None
     assert tending is not None
@@ -209,7 +209,7 @@ async def test_whoever_waits_is_woken_by_what_comes() -> None:
         if await plan.next_follow_up() is not None:
             got["tended"] += 1
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(sender)
@@ -231,7 +231,7 @@ async def test_the_end_is_told_to_everybody_who_waits(how: str) -> None:
     async def crew(send: bool) -> None:
         told.append(await (plan.next_to_send("") if send else plan.next_follow_up()))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for n in range(6):
                 group.start_soon(crew, n % 2 == 0)
@@ -249,7 +249,7 @@ async def test_the_end_waits_for_open_rows_and_a_close_does_not() -> None:
         plan.add("", [Item(0), Item(1)])
         assert await plan.next_to_send("") == Item(0)
         plan.end("") if how == "end" else plan.close()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             if how == "close":
                 assert await plan.next_to_send("") is None
                 plan.requeue(begun("tend"))
@@ -393,7 +393,7 @@ async def test_two_wait_for_the_same_hand_out_and_both_are_told(closed: bool) ->
     async def wait_for_beginning() -> None:
         told["begun"] = await plan.until(lambda: plan.of("").begun >= 1)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(wait_for_room)
             group.start_soon(wait_for_beginning)
@@ -418,7 +418,7 @@ async def test_a_model_that_is_held_back_takes_no_room_from_another() -> None:
     plan.add("a", [Item(n, model="a") for n in range(5)])
     plan.add("b", [Item(n, model="b") for n in range(3)])
     assert plan.models == ["a", "b"]
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await plan.next_to_send("a") == Item(0, model="a")
         for number in range(3):
             assert await plan.next_to_send("b") == Item(number, model="b")
@@ -439,7 +439,7 @@ async def test_a_model_that_is_held_back_takes_no_room_from_another() -> None:
             plan.done(row)
         told.append(None)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(sender, "a")
             group.start_soon(sender, "b")
@@ -511,5 +511,5 @@ async def test_a_row_waits_in_the_ledger_for_a_model_that_is_asked_no_more() -> 
     taken[1].model = "large"
     plan.requeue(taken[1])
     assert plan.open == 0
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert (await plan.next_to_send("small"), await plan.next_to_send("large")) == (None, None)

@@ -170,23 +170,9 @@ def _up(server: Seaweed, process: subprocess.Popen[bytes]) -> bool:
         with contextlib.suppress(OSError):
             server.system().create_dir(BUCKET)
             server.write("up", b"1")  # the first write makes the files in which all others come to lie
-            _warm_up(server)
             return True
         time.sleep(0.1)
     return False
-
-
-def _warm_up(server: Seaweed) -> None:
-    """Have the first client of the process that reads a file by default credentials: one connection of it stays open."""
-    before = dict(os.environ)
-    os.environ.update(server.environ)
-    try:
-        system = fs.S3FileSystem(endpoint_override=server.url, region="us-east-1")
-        with system.open_input_file(f"{BUCKET}/up") as file:
-            assert file.read() == b"1"
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def environ(server: Seaweed, state: Path) -> dict[str, str]:

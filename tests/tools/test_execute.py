@@ -258,7 +258,7 @@ async def test_a_plain_tool_that_overruns_is_given_up_and_its_place_is_free() ->
 
     def hang() -> None:
         """Hang."""
-        release.wait(30)
+        release.wait(120)
 
     def fine() -> str:
         """Work."""
@@ -278,7 +278,7 @@ async def test_too_many_calls_that_never_return_end_in_refusal_until_they_do() -
 
     def hang() -> str:
         """Hang."""
-        release.wait(30)
+        release.wait(120)
         ended.release()
         return "done"
 
@@ -319,7 +319,7 @@ async def test_cancelling_the_run_goes_through_a_running_tool(kind: str) -> None
     def plain() -> None:
         """Hang."""
         loop.call_soon_threadsafe(begun.set)
-        release.wait(30)
+        release.wait(120)
 
     async def later() -> None:
         """Hang."""

@@ -104,7 +104,7 @@ def test_a_second_run_that_waits_goes_on_when_the_first_has_ended(slow: Mill, ga
             assert line, said
         gate.open()
         said += end(second)
-        assert first.wait(30) == 0
+        assert first.wait(120) == 0
     assert second.returncode == 0
     assert said.count(f"another run (process {first.pid}, since 20") == 1
     assert "nothing to do" in said
@@ -132,7 +132,7 @@ def test_a_waiting_run_can_be_interrupted(number: int, slow: Mill, gate: Gate) -
         assert second.returncode == 4, said
         assert "interrupted while it waited" in said
         gate.open()
-        assert first.wait(30) == 0
+        assert first.wait(120) == 0
 
 
 def test_a_lock_file_of_a_dead_process_is_no_lock(mill: Mill) -> None:

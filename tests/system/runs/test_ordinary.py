@@ -55,6 +55,7 @@ def test_a_row_has_the_same_outcome_whichever_way_it_went(
     assert tables[0] == tables[1]
 
 
+MOST_STEPS = 99
 STEPS = {Worker.send.__code__, Connection.data_received.__code__}
 """Where all that is done for one row begins, in its worker and on its connection. What is done for many at a time
 (planning, feeding, commits, parts) or once in a while (progress) depends on how fast the machine is, and is not counted."""
@@ -94,7 +95,11 @@ def test_an_ordinary_row_takes_few_steps_in_the_thread_of_the_event_loop(make: M
     """What a row more costs there, functions called or gone on with: once 100, and now some 93, 14 of its connection."""
     few, many = make(name="few"), make(name="many")
     calls_made(few, 64)  # what is loaded when it is first used
-    few.out, many.out = few.folder / "again", many.folder / "out"
-    each = (calls_made(many, 1_664) - calls_made(few, 464)) / 1_200  # the first 400 are measured for their tokens
-    print(f"{each:.1f} calls a row")
-    assert 60 <= each <= 99  # fewer than that is no row: its steps would begin elsewhere
+    found: list[float] = []
+    while len(found) < 3 and (not found or min(found) > MOST_STEPS):
+        # On a busy machine answers come in more pieces, and commits wake fewer rows at a time: it adds steps, never less.
+        few.out, many.out = few.folder / f"again-{len(found)}", many.folder / f"out-{len(found)}"
+        made = calls_made(many, 1_664) - calls_made(few, 464)  # the first 400 are measured for their tokens
+        found.append(made / 1_200)
+    print(found, "calls a row")
+    assert 60 <= min(found) <= MOST_STEPS  # fewer than that is no row: its steps would begin elsewhere

@@ -27,9 +27,12 @@ WORD = "Tell me something"
 SPANS, READER = InMemorySpanExporter(), InMemoryMetricReader()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def sdk() -> None:
-    """What a program sets up that has telemetry of its own: runs in it use that."""
+    """What a program sets up that has telemetry of its own: runs in it use that.
+
+    Once a process and not once a module: a process may get the module's tests in several stretches.
+    """
     tracers = TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(SimpleSpanProcessor(SPANS))
     trace.set_tracer_provider(tracers)

@@ -346,7 +346,7 @@ def test_ctrl_c_at_the_question_ends_it_at_once(mill: Mill) -> None:
             assert piece, said
             said += piece
         process.send_signal(signal.SIGINT)
-        assert "interrupted." in process.communicate(timeout=30)[1]
+        assert "interrupted." in process.communicate(timeout=120)[1]
     finally:
         os.close(ours)
         os.close(theirs)
