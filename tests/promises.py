@@ -38,6 +38,9 @@ PROMISES = (
             "tests/system/runs/test_frozen.py::test_a_killed_sync_run_of_then_is_continued",
             "tests/system/stores/test_kills.py::test_a_run_killed_at_each_step_continues_to_the_same_table_in_the_store",
             "tests/system/stores/test_kills.py::test_a_lost_machine_is_made_up_for_from_the_store",
+            "tests/system/runs/test_shards.py::test_three_shards_at_a_time_are_one_run",
+            "tests/system/runs/test_shards.py::test_a_killed_shard_goes_on_alone",
+            "tests/system/stores/test_shards.py::test_shards_on_three_machines_make_one_table_in_the_store",
             "tests/output/test_stores.py::test_a_part_of_another_writer_is_never_written_over",
         ),
         "scripts/chaos, 40 kills per lane: 0 rows lost, 0 doubled; scripts/storage, 799 refused or cut operations: "
@@ -88,6 +91,8 @@ PROMISES = (
             "tests/limits/test_limiter.py::test_a_request_limit_is_used_and_never_crossed",
             "tests/limits/test_limiter.py::test_a_process_that_follows_another_goes_on_in_its_window",
             "tests/system/runs/test_faults.py::test_requests_never_exceed_the_limit_in_any_window_and_use_it",
+            "tests/system/runs/test_shards.py::test_all_shards_together_keep_to_the_limit_of_the_job",
+            "tests/system/runs/test_fleet_endpoints.py::test_two_workers_keep_the_limits_of_three_addresses",
             "tests/system/runs/test_faults.py::test_in_flight_never_exceeds_concurrency_while_everything_fails_and_retries",
             "tests/system/runs/test_limits_judged.py::test_a_limit_is_a_line_and_is_used",
             "tests/system/runs/test_limits_judged.py::test_a_limit_a_minute_that_is_looked_at_by_the_second_is_kept",

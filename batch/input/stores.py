@@ -191,7 +191,12 @@ def _system(scheme: str) -> Any:
     own: dict[str, str] = {}
     if endpoint is not None:
         protocol, _, host = endpoint.rpartition("://")
-        own = {"blob_storage_authority": host.partition("/")[0], "blob_storage_scheme": protocol or "https"}
+        host, protocol = host.partition("/")[0], protocol or "https"
+        own = {
+            f"{door}_storage_{part}": value
+            for door in ("blob", "dfs")  # it asks the second one, too, which is Azure's own otherwise
+            for part, value in (("authority", host), ("scheme", protocol))
+        }
     return fs.AzureFileSystem(account, account_key=key, **own)
 
 

@@ -191,7 +191,7 @@ class Objects:
 
         def found() -> dict[str, Listed]:
             return {
-                each["path"][cut:]: Listed(each["e_tag"] or "", each["size"])
+                each["path"][cut:]: Listed(_quoted(each["e_tag"] or ""), each["size"])
                 for some in obstore.list(self._store(), prefix=self._key(prefix))
                 for each in some
             }
@@ -302,6 +302,11 @@ def _content(data: bytes | Path) -> Iterator[Any]:
         finally:
             with suppress(BufferError):  # the client still looks at it: it goes with the client
                 mapped.close()
+
+
+def _quoted(e_tag: str) -> str:
+    """A tag as the header of an object has it: lists of Azure leave the quotes out."""
+    return e_tag if not e_tag or e_tag.endswith('"') else f'"{e_tag}"'
 
 
 def _md5(path: Path) -> str:

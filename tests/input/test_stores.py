@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from batch.core import places
 from batch.core.errors import InputError, StorageError
@@ -206,3 +207,20 @@ def test_a_misspelt_place_is_told_how_to_write_it(given: str, words: str) -> Non
 )
 def test_other_names_are_left_as_they_are(given: str) -> None:
     assert places.wrong(given) is None
+
+
+def test_a_server_of_ones_own_is_asked_at_both_doors_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one was Azure's own, which a machine without a way there could not reach."""
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(fs, "AzureFileSystem", lambda *_, **how: asked.append(how))
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:10000/devstoreaccount1")
+    stores._system.cache_clear()
+    stores._system("az")
+    stores._system.cache_clear()
+    doors = {name: value for name, value in asked[0].items() if name != "account_key"}
+    assert doors == {
+        "blob_storage_authority": "127.0.0.1:10000",
+        "blob_storage_scheme": "http",
+        "dfs_storage_authority": "127.0.0.1:10000",
+        "dfs_storage_scheme": "http",
+    }

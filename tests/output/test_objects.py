@@ -8,12 +8,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from batch.core.clock import HandClock
 from batch.core.errors import StorageError
 from batch.core.places import Place
+from batch.output import storeclient
 from batch.output.objects import LATE_S, Listed, Objects, Tag
 from batch.output.storeclient import Taken
 from tests.support.halfway import Halfway, halfway
@@ -149,3 +152,17 @@ def test_who_waits_for_a_store_can_be_told_so(objects: Objects, way: Halfway, cl
 def test_a_tag_is_kept_as_text() -> None:
     for tag in (Tag('"abc"'), Tag("abc", "17")):
         assert Tag.parse(tag.text) == tag
+
+
+@pytest.mark.parametrize(
+    ("scheme", "listed", "tag"),
+    [("s3", '"0a1b"', '"0a1b"'), ("az", "0x8DCAFE", '"0x8DCAFE"'), ("gs", None, "")],
+)
+def test_a_tag_in_a_list_is_the_tag_of_the_object(
+    scheme: str, listed: str | None, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure leaves the quotes out in lists: every part would be taken for one that somebody else wrote."""
+    client: Any = SimpleNamespace(list=lambda *_, **__: [[{"path": "out/results/x", "e_tag": listed, "size": 3}]])
+    monkeypatch.setattr(storeclient, "loaded", lambda _: client)
+    monkeypatch.setattr(storeclient, "connected", lambda *_: None)
+    assert Objects(Place(scheme, "bucket", "out")).list("results/") == {"results/x": Listed(tag, 3)}

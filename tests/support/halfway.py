@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 class Halfway:
@@ -21,6 +22,7 @@ class Halfway:
         no_store: whether every request is answered with 404, as by a web server that is no object store.
         held: set to have requests wait for an answer, until `released` is set.
         without_conditions: whether a write is said to be taken although its condition did not hold.
+        writes_json: whether a write by the XML API of Google is handed on as one by its JSON API.
     """
 
     def __init__(self) -> None:
@@ -30,7 +32,26 @@ class Halfway:
         self.no_store = False
         self.without_conditions = False
         self.held, self.released = threading.Event(), threading.Event()
+        self.writes_json = False
         self.passed: list[str] = []
+
+
+def _as_json(path: str, body: bytes, headers: dict[str, str]) -> tuple[str, str, bytes, dict[str, str]]:
+    """A write of an object by the XML API of Google, as the same one by its JSON API."""
+    bucket, _, name = path.lstrip("/").partition("/")
+    line, kind = "promptmill-tests", "application/octet-stream"
+    meta = json.dumps({"name": unquote(name)}).encode()
+    parts = (b"Content-Type: application/json\r\n\r\n" + meta, f"Content-Type: {kind}\r\n\r\n".encode() + body)
+    whole = b"".join(f"--{line}\r\n".encode() + part + b"\r\n" for part in parts) + f"--{line}--\r\n".encode()
+    given = {key.lower(): value for key, value in headers.items()}
+    condition = given.get("x-goog-if-generation-match")
+    asked = "uploadType=multipart" + ("" if condition is None else f"&ifGenerationMatch={condition}")
+    return (
+        "POST",
+        f"/upload/storage/v1/b/{bucket}/o?{asked}",
+        whole,
+        {"Content-Type": f"multipart/related; boundary={line}"},
+    )
 
 
 @contextlib.contextmanager
@@ -55,18 +76,27 @@ def halfway(url: str) -> Iterator[Halfway]:
                 self._answer(404, b"<html>not here</html>", {})
                 return
             headers = dict(self.headers.items())
+            command, path = self.command, self.path
+            if way.writes_json:
+                # It lists buckets under its own name alone.
+                headers = {name: value for name, value in headers.items() if name.lower() != "host"}
+            if command == "PUT" and way.writes_json:
+                command, path, body, headers = _as_json(path, body, headers)
             there = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
             with contextlib.closing(there):
-                there.request(self.command, self.path, body, headers)
+                there.request(command, path, body, headers)
                 answer = there.getresponse()
-                data = answer.read()
+                data, headers = answer.read(), dict(answer.getheaders())
+            if command != self.command and answer.status == HTTPStatus.OK:
+                made = json.loads(data)
+                data, headers = b"", {"ETag": f'"{made["etag"]}"', "x-goog-generation": made["generation"]}
             if answer.status == HTTPStatus.PRECONDITION_FAILED and way.without_conditions:
                 self._answer(HTTPStatus.OK, b"", {"ETag": '"taken"'})
                 return
             if self.command == "PUT" and way.lose:
                 way.lose -= 1
                 return  # and the connection is closed
-            self._answer(answer.status, data, dict(answer.getheaders()))
+            self._answer(answer.status, data, headers)
 
         def _answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
@@ -74,7 +104,8 @@ def halfway(url: str) -> Iterator[Halfway]:
             for name, value in headers.items():
                 if name.lower() not in dropped:
                     self.send_header(name, value)
-            size = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(data))
+            told = {name.lower(): value for name, value in headers.items()}.get("content-length", "0")
+            size = told if self.command == "HEAD" else str(len(data))
             self.send_header("Content-Length", size)
             self.send_header("Connection", "close")
             self.end_headers()

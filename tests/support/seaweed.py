@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,27 +42,24 @@ _PATIENCE_S: Final = 120
 
 
 @dataclass(frozen=True)
-class Seaweed:
+class Remote:
     """A server at work."""
 
     url: str
+    scheme: str = field(default="", init=False)
 
     @property
     def environ(self) -> dict[str, str]:
         """The variables with which it is reached."""
-        return {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        raise NotImplementedError
 
     def system(self) -> Any:
         """A client that is not the one we write with; closed when nobody holds it."""
-        return fs.S3FileSystem(
-            access_key=KEY,
-            secret_key=SECRET,
-            endpoint_override=self.url,
-            region="us-east-1",
-            allow_bucket_creation=True,
-            connect_timeout=5,
-            request_timeout=60,
-        )
+        raise NotImplementedError
+
+    def at(self, url: str) -> dict[str, str]:
+        """The variables with which it is reached by way of another address."""
+        return type(self)(url).environ
 
     def names(self, prefix: str) -> list[str]:
         """The objects below a prefix of the bucket, by their names from there."""
@@ -92,6 +89,30 @@ class Seaweed:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.read(f"{prefix}/{name}"))
+
+
+@dataclass(frozen=True)
+class Seaweed(Remote):
+    """A server that is asked as S3 is: SeaweedFS, or another one with these keys."""
+
+    scheme: str = field(default="s3", init=False)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables with which it is reached."""
+        return {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+    def system(self) -> Any:
+        """A client that is not the one we write with; closed when nobody holds it."""
+        return fs.S3FileSystem(
+            access_key=KEY,
+            secret_key=SECRET,
+            endpoint_override=self.url,
+            region="us-east-1",
+            allow_bucket_creation=True,
+            connect_timeout=5,
+            request_timeout=60,
+        )
 
 
 def program() -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batch.core.places import Place
 from batch.output import stores
-from tests.support.seaweed import BUCKET, Seaweed
+from tests.support.seaweed import BUCKET, Remote
 from tests.system.kills.stage import Stage
 
 
@@ -21,7 +21,7 @@ from tests.system.kills.stage import Stage
 class StoreStage(Stage):
     """One job over questions in a store, with its output there."""
 
-    store: Seaweed = field(kw_only=True)
+    store: Remote = field(kw_only=True)
     name: str = field(default_factory=lambda: f"stage-{uuid.uuid4().hex}")
 
     url_of_store: str = ""
@@ -29,11 +29,12 @@ class StoreStage(Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.place = f"s3://{BUCKET}/{self.name}/out"
+        self.root = f"{self.store.scheme}://{BUCKET}/{self.name}"
+        self.place = f"{self.root}/out"
         self.state = self.folder / "state"
         job = self.folder / "job.toml"
         text = job.read_text(encoding="utf-8")
-        text = text.replace('path = "rows.jsonl"', f'path = "s3://{BUCKET}/{self.name}/in/*.jsonl"')
+        text = text.replace('path = "rows.jsonl"', f'path = "{self.root}/in/*.jsonl"')
         job.write_text(text.replace('path = "out"', f'path = "{self.place}"'), encoding="utf-8")
 
     def write_input(self, rows: int) -> None:
@@ -44,13 +45,13 @@ class StoreStage(Stage):
     @property
     def copy(self) -> Path:
         """The working copy."""
-        name = stores.working_copy(Place("s3", BUCKET, f"{self.name}/out")).name
+        name = stores.working_copy(Place(self.store.scheme, BUCKET, f"{self.name}/out")).name
         return self.state / stores.COPIES / name
 
     def environ(self) -> dict[str, str]:
         """The store's, and a state folder of this machine."""
-        own = {"AWS_ENDPOINT_URL": self.url_of_store} if self.url_of_store else {}
-        return {**self.store.environ, **own, "PROMPTMILL_STATE": str(self.state)}
+        store = self.store.at(self.url_of_store) if self.url_of_store else self.store.environ
+        return {**store, "PROMPTMILL_STATE": str(self.state)}
 
     def fetch(self) -> None:
         """Look at what is in the store: it and the working copy have the same tables."""

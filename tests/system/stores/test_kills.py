@@ -14,7 +14,7 @@ import pytest
 
 from batch.core.errors import EXIT_REFUSED, EXIT_ROWS_FAILED
 from tests.support import processes
-from tests.support.seaweed import Seaweed
+from tests.support.seaweed import Remote
 from tests.system.kills.stage import CHUNKS, expected_answers, simulator
 from tests.system.stores.stage import StoreStage
 
@@ -41,7 +41,7 @@ def command(stage: StoreStage, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_killed_at_each_step_continues_to_the_same_table_in_the_store(
-    tmp_path: Path, url: str, seaweed: Seaweed, answers: dict[int, str]
+    tmp_path: Path, url: str, seaweed: Remote, answers: dict[int, str]
 ) -> None:
     """A kill after the store took a part, and before the ledger knew it, leaves no object that nobody names."""
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=12, store=seaweed)
@@ -54,7 +54,7 @@ def test_a_run_killed_at_each_step_continues_to_the_same_table_in_the_store(
 
 @pytest.mark.parametrize("point", ["publish.rewrite_named", "publish.results_put"])
 def test_a_part_that_is_rewritten_takes_the_place_of_the_one_in_the_store(
-    point: str, tmp_path: Path, url: str, seaweed: Seaweed
+    point: str, tmp_path: Path, url: str, seaweed: Remote
 ) -> None:
     """Killed before the store took it, and after: the same command brings both together."""
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=1_000, store=seaweed)
@@ -72,7 +72,7 @@ def test_a_part_that_is_rewritten_takes_the_place_of_the_one_in_the_store(
 
 
 def test_a_lost_machine_is_made_up_for_from_the_store(
-    tmp_path: Path, url: str, seaweed: Seaweed, answers: dict[int, str]
+    tmp_path: Path, url: str, seaweed: Remote, answers: dict[int, str]
 ) -> None:
     """What was published is not asked again; what was not is asked, and said to be lost."""
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=12, store=seaweed)
@@ -97,7 +97,7 @@ def test_a_lost_machine_is_made_up_for_from_the_store(
     assert command(stage, "status", stage.place).returncode == 0
 
 
-def test_a_second_machine_is_kept_out_while_the_first_is_at_work(tmp_path: Path, url: str, seaweed: Seaweed) -> None:
+def test_a_second_machine_is_kept_out_while_the_first_is_at_work(tmp_path: Path, url: str, seaweed: Remote) -> None:
     """The lock in the store names its holder; a machine that died is in nobody's way after two minutes."""
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=12, store=seaweed)
     assert stage.run("sent.committed:3") == -signal.SIGKILL
@@ -108,7 +108,7 @@ def test_a_second_machine_is_kept_out_while_the_first_is_at_work(tmp_path: Path,
     assert stage.run(None, "--if-running", "skip") == 0
 
 
-def test_the_store_refuses_whoever_was_taken_over(tmp_path: Path, url: str, seaweed: Seaweed) -> None:
+def test_the_store_refuses_whoever_was_taken_over(tmp_path: Path, url: str, seaweed: Remote) -> None:
     """A writer that was only asleep finds another object where it expects its own, and ends with what to do."""
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=1_000, store=seaweed)
     assert stage.run(None, "--limit", "12") == 0, stage.said
@@ -123,7 +123,7 @@ def test_the_store_refuses_whoever_was_taken_over(tmp_path: Path, url: str, seaw
 
 
 def test_an_object_that_the_ledger_does_not_name_is_not_taken_for_ours(
-    tmp_path: Path, url: str, seaweed: Seaweed
+    tmp_path: Path, url: str, seaweed: Remote
 ) -> None:
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=12, store=seaweed)
     stage.finish()
@@ -135,7 +135,7 @@ def test_an_object_that_the_ledger_does_not_name_is_not_taken_for_ours(
     stage.finish()
 
 
-def test_everything_that_reads_an_output_reads_one_in_a_store(tmp_path: Path, url: str, seaweed: Seaweed) -> None:
+def test_everything_that_reads_an_output_reads_one_in_a_store(tmp_path: Path, url: str, seaweed: Remote) -> None:
     stage = StoreStage(tmp_path / "job", url, "sync", rows=ROWS, rows_per_part=12, store=seaweed)
     stage.finish()
     status = command(stage, "status", stage.place, "--json")
@@ -157,7 +157,7 @@ def stage_row(stage: StoreStage) -> str:
     return str(stage.results("row_id")[0][0])
 
 
-def take_over(store: Seaweed, stage: StoreStage) -> None:
+def take_over(store: Remote, stage: StoreStage) -> None:
     """Have the lock be that of a machine that was heard of long ago, and gave it back."""
     name = f"{stage.name}/out/.lock"
     held = json.loads(store.read(name))
