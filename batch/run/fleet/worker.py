@@ -32,6 +32,8 @@ VALID_S: Final = 0.5
 """How long after its departure an errand may still be sent.
 
 All windows are a minute, and the pace (`limits.requests`) leaves 0.6 s of one free, of which its burst takes 0.1 s."""
+READ_MAX: Final = 1 << 20
+"""Bytes of an answer that is read here; of a larger one what it says would be in memory several times on its way."""
 ALIVE_S: Final = 1.0
 """How often it says that it is there."""
 
@@ -175,9 +177,9 @@ class FarEnd:
         self._tell_soon()
 
     def _read(self, errand: messages.Errand, incoming: Incoming) -> messages.Said | None:
-        """What an answer says; None where the core has to read it itself: refusals, which tell of keys and limits."""
+        """What an answer says; None where the core reads it itself: a large one, and refusals, which tell of limits."""
         reader = self._readers.get(errand.asks)
-        if reader is None or incoming.status != 200:
+        if reader is None or incoming.status != 200 or len(incoming.body) > READ_MAX:
             return None
         result = reader(incoming)
         if isinstance(result, Failure):

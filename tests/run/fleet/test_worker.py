@@ -12,7 +12,7 @@ from batch.core.clock import HandClock
 from batch.core.records import Accepted, Asks, Incoming, Processing, Reply, Usage
 from batch.run.fleet import messages
 from batch.run.fleet.line import Line
-from batch.run.fleet.worker import VALID_S, FarEnd
+from batch.run.fleet.worker import READ_MAX, VALID_S, FarEnd
 from tests.support.stub import Exchange, Stub, reply
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":%s}]}\n\n'
@@ -137,6 +137,7 @@ def test_answers_are_read_where_they_arrive() -> None:
         (reply(b'{"error":{"code":"1302","message":"slow down"}}', status="429 Too Many Requests"), "chat", False),
         (reply(b'{"error":{"code":"1113","message":"no money"}}'), "chat", False),
         (reply(b"<html>"), "chat", False),
+        (reply(CHAT.ljust(READ_MAX + 1)), "chat", False),
         (reply(CHAT), None, False),
         (reply(CHAT), "chat", True),
     ],
