@@ -101,6 +101,7 @@ PROMISES = (
             "tests/limits/test_limiter_adapt.py::test_a_cap_that_changes_without_a_word_is_found_and_used",
             "tests/limits/test_limiter_adapt.py::test_a_token_limit_is_used_and_never_crossed",
             "tests/limits/test_tokens.py::test_no_window_holds_more_than_the_limit",
+            "tests/run/ray/test_coretime.py::test_whatever_the_ways_and_the_clocks_do_the_core_is_never_taken_to_be_earlier",
         ),
         "scripts/limits, 20 mixes and 6 pairs of models in real time: 0 windows over, 0 refused, 98.3 to 100 % of requests, "
         "97.0 to 98.2 % of tokens",
@@ -160,6 +161,8 @@ PROMISES = (
             "tests/cli/test_variables.py::test_a_key_in_a_file_is_used_and_lands_nowhere",
             "tests/system/runs/test_quiet.py::test_a_run_as_a_process_connects_to_its_provider_alone",
             "tests/system/runs/test_quiet.py::test_every_other_command_speaks_to_nobody",
+            "tests/run/ray/test_calls.py::test_no_key_goes_over_the_line_and_the_worker_puts_its_own",
+            "tests/run/ray/test_cluster.py::test_usage_statistics_are_off_before_ray_is_started",
         ),
         "scripts/keys, 15 ways in, 12 forms: 1,329 texts and files, the key in 0 of them",
     ),

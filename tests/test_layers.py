@@ -27,7 +27,7 @@ WINGS: dict[str, str] = {
     "saved waves orphans late",
     "input": "source batches content spill",
     "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
-    "providers": "registry pool base batch_files stream service parameters message_rules folding",
+    "providers": "registry pool keysource base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads shards",
     "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "

@@ -54,13 +54,13 @@ def run(
     otel_rows: Annotated[str, Parameter(negative=())] = "1%",
     wire_log: Annotated[bool, Parameter(negative=())] = False,
     workers: Annotated[str, Parameter(negative=(), allow_leading_hyphen=True)] = "1",
+    on: Annotated[str | None, Parameter(negative=())] = None,
     progress: Annotated[ProgressForm, Parameter(negative=())] = "auto",
     log_format: Annotated[Literal["console", "json"], Parameter(negative=())] = "console",
 ) -> int:
     """Run a job, or continue it: answers land in the output folder.
 
-    The same command is resume, retry and the nightly increment: rows that are new, changed or failed for a passing
-    reason are asked, no others. The first Ctrl-C lets calls in flight finish, the second cuts; SIGTERM and SIGHUP, too.
+    The same command is resume, retry and the nightly increment. Ctrl-C lets calls in flight finish, a second one cuts.
 
     Args:
         job: job folder, or its job.toml.
@@ -83,18 +83,34 @@ def run(
         otel_rows: with --otel: the share of the rows that are traced, each with its calls, as spans.
         wire_log: write every request and reply to OUT/wire, keys masked, the newest 1 GB; for looking into a problem.
         workers: so many processes exchange requests and answers; auto: one less than this machine has processors.
+        on: ray: they are actors of a Ray on this machine; ray:HOST:PORT or ray://HOST:PORT: of a running cluster.
         progress: a live line (rich), a line every 10 s (plain), JSON lines, or nothing; auto picks rich on a terminal.
         log_format: console shows warnings and errors, json everything; both on stderr.
     """
     rows = {"limit": limit, "sample_seed": _sample(limit, shuffle, seed), "if_running": if_running, "prices": prices}
-    told = {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
+    told = rows | {"wire_log": wire_log, "no_wait": no_wait, "metrics_file": metrics_file, "otel": otel}
+    loaded = _loaded(metrics_file, job, settings=set_, output=output, lane=lane, max_cost=max_cost, shard=shard)
+    return _run(loaded, _options(only, retry, max_failed, (otel_rows, workers, on), told), progress, log_format)
+
+
+def _loaded(metrics_file: Path | None, job: Path, **changes: Any) -> Job:
+    """The job; a refusal of it stands in the metrics.
+
+    Args:
+        metrics_file: of that flag.
+        job: of the command.
+        changes: what flags change in it, as `jobs.load` takes them.
+    """
     with _telling(metrics_file):
-        loaded = jobs.load(job, settings=set_, output=output, lane=lane, max_cost=max_cost, shard=shard)
-    return _run(loaded, _options(only, retry, max_failed, (otel_rows, workers), {**rows, **told}), progress, log_format)
+        return jobs.load(job, **changes)
 
 
 def _options(
-    only: str | None, retry: str | None, max_failed: str | None, texts: tuple[str, str], others: dict[str, Any]
+    only: str | None,
+    retry: str | None,
+    max_failed: str | None,
+    texts: tuple[str, str, str | None],
+    others: dict[str, Any],
 ) -> RunOptions:
     """The options of a run, from what the flags say of them.
 
@@ -102,16 +118,17 @@ def _options(
         only: of that flag.
         retry: of that flag.
         max_failed: of that flag.
-        texts: of `--otel-rows` and `--workers`.
+        texts: of `--otel-rows`, `--workers` and `--on`.
         others: those that are values already.
     """
-    from batch.job.options import MaxFailed, RunOptions, kinds_of, share_of, workers_of
+    from batch.job.options import MaxFailed, RunOptions, kinds_of, place_of, share_of, workers_of
 
     return RunOptions(
         kinds=kinds_of(only, retry_all=retry == "all"),
         max_failed=MaxFailed.of(max_failed) if max_failed is not None else None,
         otel_rows=share_of(texts[0], option="--otel-rows"),
         workers=workers_of(texts[1], option="--workers"),
+        on=None if texts[2] is None else place_of(texts[2], option="--on"),
         **others,
     )
 

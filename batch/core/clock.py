@@ -25,6 +25,12 @@ Moment = tuple[int, float]
 """One moment by both times: UTC microseconds, and monotonic seconds."""
 
 
+def since_boot() -> float:
+    """Monotonic seconds of this machine, those included in which it was suspended, where the system counts them."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class Clock:
     """The real clock."""
 

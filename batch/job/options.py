@@ -39,8 +39,11 @@ WORDS: Final[tuple[Kind, ...]] = ("new", "changed", "failed", "short")
 """What `--only` chooses from. Failed for good is no word of it: those rows are asked again with `--retry all` alone."""
 ORDINARY: Final[frozenset[Kind]] = frozenset(WORDS)
 
+CLIENT: Final = "ray://"
+"""Beginning of the address of a Ray Client server: a cluster that is reached from a machine outside of it."""
 MOST_WORKERS: Final = 64
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
+_RAY: Final = re.compile(r"ray:(?://)?(?P<address>(?:[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5}))")
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?) ?%")
 
 
@@ -83,6 +86,20 @@ class MaxFailed(msgspec.Struct, frozen=True):
         return failed <= self.share * settled
 
 
+class RayPlace(msgspec.Struct, frozen=True):
+    """The Ray on which workers run."""
+
+    text: str
+    """As it was given."""
+    address: str | None = None
+    """Of a running cluster, in the form that Ray takes; None for a Ray of this run's own, on this machine."""
+
+    @property
+    def client(self) -> bool:
+        """Whether it is reached by Ray Client."""
+        return self.address is not None and self.address.startswith(CLIENT)
+
+
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of one command, in addition to its job.
 
@@ -103,7 +120,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     wire_log: bool = False
     """Write every exchange with the provider to `OUT/wire/`."""
     workers: int | Any = 1
-    """How many processes of this machine make the exchanges with the provider: a number, or `"auto"`."""
+    """How many processes make the exchanges with the provider: a number, or `"auto"`."""
+    on: RayPlace | Any = None
+    """Where these processes run: `"ray"`, `"ray:HOST:PORT"`, `"ray://HOST:PORT"`, or None for this machine."""
     prices: Path | Any = None
     """A price file that wins over those of the job and over the book."""
     otel: bool = False
@@ -138,6 +157,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
             if not isinstance(getattr(self, name), bool):
                 raise RefusedToStart(f"{name} = {getattr(self, name)!r}: give True or False")
         put(self, "workers", workers_of(self.workers, option="workers ="))
+        if self.on is not None and not isinstance(self.on, RayPlace):
+            put(self, "on", place_of(self.on, option="on ="))
         put(self, "otel_rows", share_of(self.otel_rows, option="otel_rows ="))
         for name, what in (("prices", "a price file"), ("metrics_file", "a file that is written")):
             if (path := getattr(self, name)) is not None:
@@ -181,6 +202,28 @@ def workers_of(given: Any, *, option: str) -> int:
     if not isinstance(given, bool) and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_WORKERS:
         return int(text)
     raise RefusedToStart(f"{option} {given}: give a number of processes from 1 to {MOST_WORKERS}, or auto")
+
+
+def place_of(given: Any, *, option: str) -> RayPlace:
+    """Where workers run, as one of the forms says.
+
+    Args:
+        given: `ray`, or `ray:HOST:PORT` or `ray://HOST:PORT` with the address of a running cluster.
+        option: how the error calls the option.
+
+    Raises:
+        RefusedToStart: it is none of these.
+    """
+    text = given.strip() if isinstance(given, str) else ""
+    if text == "ray":
+        return RayPlace(text)
+    match = _RAY.fullmatch(text)
+    if match is not None and 0 < int(match["port"]) < 65_536:
+        return RayPlace(text, text if text.startswith(CLIENT) else match["address"])
+    raise RefusedToStart(
+        f"{option} {given}: give ray for a Ray that this run starts on this machine, ray:HOST:PORT for a running "
+        "cluster that this machine belongs to, such as ray:10.0.0.5:6379, or ray://HOST:PORT for a Ray Client server"
+    )
 
 
 def processors() -> int:

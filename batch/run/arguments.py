@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +20,9 @@ from batch.run.interrupts import Interrupts
 from batch.run.metrics_file import MetricsFile
 from batch.run.otel_export import Export
 from batch.run.progress import Progress
+
+if TYPE_CHECKING:
+    from batch.run.ray.cluster import Cluster
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -33,6 +36,8 @@ class Given(msgspec.Struct, frozen=True):
     metrics: MetricsFile
     export: Export | None = None
     """Where metrics and traces go; None where none are wanted."""
+    cluster: Cluster | None = None
+    """Where workers run; None for this machine."""
 
 
 def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: Any) -> None:
@@ -63,6 +68,11 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
         raise RefusedToStart(
             "--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane "
             f"{job.model.lane_text}: leave it out, or give --lane bulk"
+        )
+    if options.on is not None and job.model.endpoints:
+        raise RefusedToStart(
+            "--on: workers on Ray find one key, and the addresses of model.endpoints may have several: leave one of "
+            "the two out, or use --workers N without --on"
         )
     if environ is not None and not isinstance(environ, Mapping):
         raise RefusedToStart(

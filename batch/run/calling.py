@@ -6,6 +6,8 @@ workers are is `fleet`'s.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from batch.core.clock import Clock
@@ -21,6 +23,8 @@ from batch.submit.policy import Policy
 
 if TYPE_CHECKING:
     from batch.run.fleet.crew import Crew
+    from batch.run.fleet.transport import Begin
+    from batch.run.ray.cluster import Cluster
 
 
 def context_of(
@@ -32,6 +36,7 @@ def context_of(
     limiter: Limiter,
     clock: Clock,
     ids: CallIds,
+    begin: Begin | None = None,
 ) -> tuple[CallContext, Crew | None]:
     """What every attempt of a run needs, and the workers, where there are to be several.
 
@@ -44,10 +49,11 @@ def context_of(
         limiter: when they may leave.
         clock: for every time in the books.
         ids: for new calls.
+        begin: starts a worker elsewhere; None for this machine.
     """
     endpoint, policy, workers = checked.endpoint, _policy(checked), min(options.workers, checked.most_calls)
     log = _wire_log(checked, start, clock) if options.wire_log else None
-    if workers == 1:
+    if workers == 1 and begin is None:
         context = CallContext(
             policy,
             endpoint.dialect,
@@ -60,9 +66,10 @@ def context_of(
         )
         return context, None
     from batch.run.fleet.context import FleetContext  # noqa: PLC0415 - hardly anybody needs it
+    from batch.run.fleet.process import WorkerProcess  # noqa: PLC0415 - likewise
 
     fleet = FleetContext(
-        (workers, checked.job.provider),
+        (workers, checked.job.provider, begin or WorkerProcess),
         policy,
         endpoint,
         books=books,
@@ -72,6 +79,26 @@ def context_of(
         wire_log=log,
     )
     return fleet, fleet.crew
+
+
+@asynccontextmanager
+async def elsewhere(options: RunOptions, clock: Clock) -> AsyncIterator[Cluster | None]:
+    """The Ray on which the workers of a command are, where one is wanted; it is not joined yet, and left at the end.
+
+    Args:
+        options: say so.
+        clock: for all times.
+    """
+    if options.on is None:
+        yield None
+        return
+    from batch.run.ray.cluster import Cluster  # noqa: PLC0415 - hardly anybody needs it
+
+    cluster = Cluster(options.on, options.workers, clock)
+    try:
+        yield cluster
+    finally:
+        await cluster.leave()
 
 
 def _policy(checked: CheckedJob) -> Policy:

@@ -35,6 +35,7 @@ from batch.plan import continuation, preflight, timely
 from batch.plan.preflight import CheckedJob
 from batch.run import arguments, collecting, otel_export, pipeline, progress, status_files
 from batch.run.arguments import Given
+from batch.run.calling import elsewhere
 from batch.run.inspection import Inspection
 from batch.run.interrupts import Interrupts
 from batch.run.metrics_file import MetricsFile
@@ -143,8 +144,8 @@ async def run(
     with process.heard_by(interrupts.received) if signals else nullcontext():
         async with lock.given_back():
             with metrics.told_of_faults():
-                async with otel_export.wanted(asked=options.otel) as export:
-                    given = Given(options, env, clock, on_progress, interrupts, metrics, export)
+                async with otel_export.wanted(asked=options.otel) as export, elsewhere(options, clock) as cluster:
+                    given = Given(options, env, clock, on_progress, interrupts, metrics, export, cluster)
                     ready = await _prepared(job, lock, given)
                     report = await _runs(ready, lock, given) if isinstance(ready, CheckedJob) else ready
             if report.state != "skipped":  # else the file is that of the one at work
@@ -209,13 +210,9 @@ class RunCommand:
         self._ready = ready
         self._lock = lock
         self._ledger = ledger
-        self._environ = given.environ
+        self._given = given
         self._options = given.options
         self._clock = given.clock
-        self._on_progress = given.on_progress
-        self._interrupts = given.interrupts
-        self._metrics = given.metrics
-        self._export = given.export
         self._current: pipeline.Run | None = None
         self._inspection = Inspection(ready, ledger)
         self._begun = False
@@ -246,7 +243,7 @@ class RunCommand:
         folder, ready = self._ready.folder, self._ready
         with LedgerReader(folder.ledger) as reader:
             while True:
-                if self._interrupts.count:
+                if self._given.interrupts.count:
                     self._state = "interrupted"  # perhaps an old run was closed; the one asked for has not begun
                     return
                 start = continuation.choose_run(reader, ready.identity(), self._clock.now_us(), options=self._options)
@@ -255,6 +252,8 @@ class RunCommand:
                 if start.fresh and start.closes_as is None:
                     timely.require_time(ready.job, self._clock.now_us())
                 await self._inspection.add_our_columns(reader)
+                if (cluster := self._given.cluster) is not None:
+                    await cluster.join(self._ready, start.run)
                 with bound(run=start.run):
                     await self._one(start, reader)
                 if self._state not in continuation.CLOSINGS:
@@ -273,20 +272,22 @@ class RunCommand:
             self._inspection.tell_doubts()
         write_run = partial(status_files.write_run, folder, start.run, reader, job=self._ready.job)
         await to_thread.run_sync(write_run)  # it goes to the store, which may take its time
-        export = self._export
+        export = self._given.export
         telemetry = export.telemetry(self._ready, start.run, self._options, self._clock) if export else None
+        checked = collecting.checked_for(self._ready, start, reader, self._given.environ)
         this = pipeline.Run(
-            collecting.checked_for(self._ready, start, reader, self._environ),
+            checked,
             start,
             self._ledger,
             options=self._options,
             clock=self._clock,
             on_progress=self._show,
             observer=telemetry,
+            begin=None if (cluster := self._given.cluster) is None else cluster.begin(checked),
         )
         self._current = this
         try:
-            with self._interrupts.stopping(partial(this.stop, "interrupted"), this.cut):
+            with self._given.interrupts.stopping(partial(this.stop, "interrupted"), this.cut):
                 self._state = await this.execute()
         except BatchError as exc:
             self._fault, self._state = exc, "storage" if isinstance(exc, StorageError) else this.reason
@@ -296,8 +297,8 @@ class RunCommand:
             self._current = None
         last = self._last = this.snapshot(self._state)
         self._unpublished = this.totals if isinstance(self._fault, StorageError) else self._unpublished
-        self._metrics.show(last, write=False)
-        self._on_progress(last)
+        self._given.metrics.show(last, write=False)
+        self._given.on_progress(last)
         end = RunEnd(self._state, this.totals, self._options.max_failed, self._fault)
         if telemetry is not None:
             telemetry.ended(self._state, end.final_code, this.totals)
@@ -341,5 +342,5 @@ class RunCommand:
                 self._current.stop("storage", exc)
         if self._lock.lost is not None and self._current is not None:
             self._current.stop("storage", self._lock.lost)
-        self._metrics.show(snapshot)
-        self._on_progress(snapshot)
+        self._given.metrics.show(snapshot)
+        self._given.on_progress(snapshot)

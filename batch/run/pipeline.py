@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
@@ -38,6 +38,9 @@ from batch.run.whole_pass import follow_input
 from batch.run.wiring import OPEN_BYTES, wire
 from batch.submit.observer import Observer
 
+if TYPE_CHECKING:
+    from batch.run.fleet.transport import Begin
+
 FOLLOW_UP_WORKERS: Final = 64
 """Polls and tool turns at the same time; the slots bound the rows they are for."""
 TICK_S: Final = 1.0
@@ -54,6 +57,7 @@ class Run:
         clock: for every stage.
         on_progress: called about once a second with a snapshot; the one call upward, because who shows it came before.
         observer: is told of calls, polls and rows; None for nobody.
+        begin: starts a worker elsewhere; None for this machine.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Run:
         clock: Clock,
         on_progress: Callable[[progress.Progress], None],
         observer: Observer | None = None,
+        begin: Begin | None = None,
     ) -> None:
         self._checked = checked
         self._start = start
@@ -77,7 +82,7 @@ class Run:
         self._meter = progress.Meter()
         self._limit_uses = LimitUses()
         self._stack = ExitStack()
-        self._stages = wire(checked, start, options, ledger=ledger, clock=clock, stack=self._stack)
+        self._stages = wire(checked, start, options, ledger=ledger, clock=clock, stack=self._stack, begin=begin)
         self._stages.context.observer = observer
         self._state = self._stages.state
         # The other call upward: the ledger's thread is the first to know that nothing can be written any more.

@@ -63,6 +63,7 @@ from batch.tools.execute import Executor
 
 if TYPE_CHECKING:
     from batch.run.fleet.crew import Crew
+    from batch.run.fleet.transport import Begin
 
 OPEN_BYTES: Final = 36 << 20
 """Of what open rows ask, all models together; on its way a request takes as much again, until its answer is there."""
@@ -92,7 +93,14 @@ class Stages(msgspec.Struct, frozen=True):
 
 
 def wire(
-    checked: CheckedJob, start: RunStart, options: RunOptions, *, ledger: Ledger, clock: Clock, stack: ExitStack
+    checked: CheckedJob,
+    start: RunStart,
+    options: RunOptions,
+    *,
+    ledger: Ledger,
+    clock: Clock,
+    stack: ExitStack,
+    begin: Begin | None = None,
 ) -> Stages:
     """Make the stages of one run.
 
@@ -103,17 +111,16 @@ def wire(
         ledger: the one writer.
         clock: for every stage.
         stack: closes what is opened here, when the run is over.
+        begin: starts a worker elsewhere; None for this machine.
     """
     reader = stack.enter_context(EffectsReader(checked.folder.ledger))
-    feeders = _feeders(checked, stack)
-    publisher = stack.enter_context(closing(_publisher(checked, start, ledger)))
-    limiter = _limiter(checked, clock)
-    schedule = _schedule(checked, feeders, limiter, clock)
+    feeders, limiter = _feeders(checked, stack), _limiter(checked, clock)
+    publisher, schedule = _publisher(checked, start, ledger, stack), _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
     books = _books(checked, state, reader, ledger, learner=learning.learner)
     ids = CallIds(reader.runs()[0].run, reader.next_number("call"))
-    context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids)
+    context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids, begin=begin)
     context.spread(targets_of(checked, context.evidence))
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
     tools, beside = _executor(checked, stack), _beside(checked, stack)
@@ -212,8 +219,8 @@ def _asked_beside(checked: CheckedJob, feeders: Collection[str]) -> list[str]:
     return [escalate] if escalate is not None and escalate not in feeders else []
 
 
-def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publisher:
-    return Publisher(
+def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger, stack: ExitStack) -> Publisher:
+    publisher = Publisher(
         checked.folder,
         start.run,
         job=checked.job.name,
@@ -223,6 +230,7 @@ def _publisher(checked: CheckedJob, start: RunStart, ledger: Ledger) -> Publishe
         announce=ledger.execute_from_thread,
         recent=ledger.recent,
     )
+    return stack.enter_context(closing(publisher))
 
 
 def _model_of_variant(checked: CheckedJob, name: str) -> str:

@@ -72,7 +72,7 @@ def test_the_help_of_a_command_tells_all_of_its_docstring(cli: Cli) -> None:
     """FIELD 50. That a run is resumed by the same command, and what Ctrl-C does, was written and never shown."""
     said = " ".join(cli("run", "--help").out.split())
     assert "The same command is resume, retry and the nightly increment" in said
-    assert "The first Ctrl-C lets calls in flight finish" in said
+    assert "Ctrl-C lets calls in flight finish, a second one cuts" in said
     assert "The same command is" not in cli("--help").out
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,24 @@ def test_only_models_without_any_price_are_named_whoever_prices_the_others(shell
     named = re.compile(r"cost +[\d.]+ CNY; unknown for 2 calls \(no price for glm/nobodys\)\n")
     assert named.search(said.out), said.out
     assert named.search(shell("status", "out").out)
+
+
+def test_a_place_for_workers_that_is_none_is_refused_before_anything_is_made(shell: Shell) -> None:
+    shell.write(shell.rows(2))
+    said = shell("run", ".", "--on", "ray:6379")
+    assert said.code == 2
+    assert "--on ray:6379: give ray for a Ray that this run starts" in said.err
+    assert not shell.out.exists()
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here")
+def test_workers_on_ray_without_ray_are_refused_with_the_package_before_a_run_is_opened(shell: Shell) -> None:
+    shell.write(shell.rows(2))
+    said = shell("run", ".", "--on", "ray", "--progress", "none")
+    assert said.code == 2
+    assert "pip install 'promptmill[ray]'" in said.err
+    assert "no run has begun here" in shell("status", str(shell.out)).out
+    assert shell("run", ".", "--progress", "none").code == 0
 
 
 def test_a_sample_is_as_large_as_asked_and_the_same_for_the_same_seed(shell: Shell) -> None:

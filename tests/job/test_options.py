@@ -9,7 +9,7 @@ import pytest
 
 from batch.core.errors import RefusedToStart
 from batch.job import options
-from batch.job.options import ORDINARY, MaxFailed, RunOptions
+from batch.job.options import ORDINARY, MaxFailed, RayPlace, RunOptions
 
 
 def test_a_program_may_say_what_the_command_line_says() -> None:
@@ -54,6 +54,12 @@ def test_a_program_may_say_what_the_command_line_says() -> None:
         ({"workers": "many"}, "^workers = many: give a number"),
         ({"workers": "-1"}, "^workers = -1: give a number"),
         ({"workers": "²"}, "^workers = ²: give a number"),
+        ({"on": "rey"}, "^on = rey: give ray for a Ray that this run starts"),
+        ({"on": "ray:10.0.0.5"}, "^on = ray:10.0.0.5: give ray .* ray:HOST:PORT for a running cluster"),
+        ({"on": "ray://h:65536"}, "^on = ray://h:65536: give ray .* ray://HOST:PORT for a Ray Client server"),
+        ({"on": "ray:h:0"}, "^on = ray:h:0: give ray"),
+        ({"on": ""}, "^on = : give ray"),
+        ({"on": 6379}, "^on = 6379: give ray"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_it_takes(given: dict[str, Any], told: str) -> None:
@@ -71,6 +77,16 @@ def test_workers_are_one_unless_said_otherwise_and_auto_leaves_a_processor_to_th
     for count, workers in ((1, 1), (2, 1), (8, 7), (1_000, 64)):
         monkeypatch.setattr(options, "processors", lambda count=count: count)
         assert RunOptions(workers="auto").workers == workers
+
+
+def test_workers_are_on_this_machine_unless_a_ray_is_named() -> None:
+    assert RunOptions().on is None
+    assert RunOptions(on=" ray ").on == RayPlace("ray")
+    place = RunOptions(on="ray:10.0.0.5:6379").on
+    assert (place.address, place.client) == ("10.0.0.5:6379", False)
+    assert RunOptions(on=place).on is place
+    client = RunOptions(on="ray://head:10001").on
+    assert (client.address, client.client) == ("ray://head:10001", True)
 
 
 class Seven:

@@ -21,8 +21,9 @@ its answers have been read (`core.readanswer`). `messages` has what goes over it
   limits, and so does everything while a wire log is written. `Alive` says that the worker is there when it has nothing
   else to say. `Cancel` takes an errand back, `Leave` ends a worker.
 
-Only `line` and `process` know that these are bytes on a socket to a child of ours; another transport replaces these
-two, and has to make its clock and ours agree for `Errand.departed_at`.
+How a worker is started and spoken with is `transport`'s: its two ends know whether messages are bytes on a socket to a
+child of ours (`process`, `line`) or calls to an actor on another machine (`batch.run.ray`), what the core's clock shows
+at the far end, by which `Errand.departed_at` is judged, and whether errands bring the key along.
 
 **What it gains.** Of the CPU of a short row, some 150 µs in one process, 30 leave the core and 40 come to the workers:
 the line and a loop of its own cost a worker more than they spare the core. The 120 that stay are the loop's bookkeeping
@@ -40,8 +41,9 @@ a quarter at most, however many workers there are. Streams, TLS and long answers
   answer then is a late one, which is booked as a further record of its call (`-late` behind its id) and changes no
   row. The id of a task that comes so late is saved first, and the task polled until its answer can be booked so; until
   then its row, should a later run ask it again, waits for that answer instead (`lost`).
-- *the core is killed*: its workers are killed by the system, and by the end of their socket. All that has to be known
-  is in the ledger; the same command goes on. The core itself is stopped and wakes: nobody is taken for silent.
+- *the core is killed*: its workers are killed by the system, and by the end of their socket (or by Ray). All that has
+  to be known is in the ledger; the same command goes on. The core itself is stopped and wakes: nobody is taken for
+  silent.
 - *tasks*: ids are in the ledger of the core, and whoever is free polls; a poll that is lost is made by another worker.
 - *streams*: put together where they arrive; the core gets the reply. A broken one is `unknown`, as ever.
 - *re-asks, samples, tools, several turns, several models*: rows are of the core, turn by turn; a worker sees one turn.

@@ -5,8 +5,6 @@ Owns which client makes the exchanges of a run with workers, and that a call who
 
 from __future__ import annotations
 
-import msgspec
-
 from batch.core.clock import Clock
 from batch.core.errors import WireError
 from batch.core.records import Call, Failure
@@ -18,8 +16,9 @@ from batch.providers.registry import Endpoint
 from batch.providers.stream import Stream
 from batch.run.fleet.crew import Crew, WorkerLost
 from batch.run.fleet.lost import LostCalls
-from batch.run.fleet.messages import Found, Hello
+from batch.run.fleet.messages import Found, Hello, keyless
 from batch.run.fleet.remote import FarClient, FarStream
+from batch.run.fleet.transport import Begin
 from batch.submit.attempt import CallContext
 from batch.submit.books import Books
 from batch.submit.call_ids import CallIds
@@ -31,7 +30,7 @@ class FleetContext(CallContext):
     """The context of a run with workers.
 
     Args:
-        fleet: how many workers, and the job's own providers.
+        fleet: how many workers, the job's own providers, and what starts a worker.
         policy: as for `CallContext`, like all that follow.
         endpoint: where requests go, and how they are written.
         books: where calls are booked.
@@ -45,7 +44,7 @@ class FleetContext(CallContext):
 
     def __init__(
         self,
-        fleet: tuple[int, dict[str, ProviderSpec]],
+        fleet: tuple[int, dict[str, ProviderSpec], Begin],
         policy: Policy,
         endpoint: Endpoint,
         *,
@@ -55,7 +54,7 @@ class FleetContext(CallContext):
         ids: CallIds,
         wire_log: WireLog | None = None,
     ) -> None:
-        workers, tables = fleet
+        workers, tables, begin = fleet
         hello = Hello(
             0,
             policy.provider,
@@ -66,7 +65,7 @@ class FleetContext(CallContext):
             policy.idle_timeout_s,
             keep_raw=wire_log is not None,
         )
-        self.crew = Crew(workers, hello, clock=clock, late=self._late)
+        self.crew = Crew(workers, hello, clock=clock, late=self._late, begin=begin)
         self._lost = LostCalls(self, self.crew, counted=self._count)
         super().__init__(
             policy,
@@ -107,8 +106,3 @@ class FleetContext(CallContext):
         self._books.totals.add_call(record)
         if self.observer is not None:
             self.observer.booked(row, record)
-
-
-def keyless(table: ProviderSpec) -> ProviderSpec:
-    """A provider's table without what says where its key is, and what it costs."""
-    return msgspec.structs.replace(table, api_key_env=None, key_file=None, key_command=(), price=())

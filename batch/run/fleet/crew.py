@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -24,8 +24,8 @@ from batch.core.logs import logger
 from batch.core.records import Incoming, Outgoing
 from batch.run.fleet import messages
 from batch.run.fleet.answers import answer_of, found_in, stream_of
-from batch.run.fleet.line import Line
 from batch.run.fleet.process import WorkerProcess
+from batch.run.fleet.transport import Begin, Started
 from batch.run.fleet.worker import VALID_S
 from batch.submit.results import ENDED, STOPPED
 
@@ -41,18 +41,6 @@ STARTS: Final = 5
 """Workers in a row that ended without one answer; then there is no further one."""
 START_S: Final = 60.0
 """How long a process may take until it is ready; on a machine that is busy, loading takes its time."""
-
-
-class Started(Protocol):
-    """A worker that has begun to start, wherever it is; see `process.WorkerProcess`."""
-
-    line: socket.socket
-
-    def how_it_ended(self) -> str:
-        """In words, once its line has ended."""
-
-    def end(self) -> None:
-        """End it, whatever it is doing."""
 
 
 class WorkerLost(WireError):
@@ -78,23 +66,13 @@ class Member:
 
     Args:
         epoch: its number.
-        process: that it runs in.
-        told: called with each of its reports.
-        ended: called when its line has ended.
+        process: what was started, wherever that is.
         now: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        epoch: int,
-        process: Started,
-        told: Callable[[Member, messages.ToCore], None],
-        ended: Callable[[Member], None],
-        now: float,
-    ) -> None:
+    def __init__(self, epoch: int, process: Started, now: float) -> None:
         self.epoch = epoch
         self.process = process
-        self.line = Line(lambda message: told(self, messages.for_core(message)), lambda: ended(self))
         self.waiting: dict[int, asyncio.Future[messages.Found]] = {}
         self.lost: set[int] = set()
         """Tickets that nobody waits for since its epoch is over."""
@@ -116,7 +94,7 @@ class Member:
     def _hand_over(self) -> None:
         errands, self.errands = self.errands, []
         try:
-            self.line.send(messages.encode(messages.Take(errands)))
+            self.process.send(messages.Take(errands))
         except Exception as bug:  # noqa: BLE001 - whoever waits would wait for ever
             for errand in errands:
                 if (waiter := self.waiting.pop(errand.ticket, None)) is not None and not waiter.done():
@@ -125,7 +103,7 @@ class Member:
     def take_back(self, ticket: int) -> None:
         """Nobody waits for this errand any more."""
         if self.waiting.pop(ticket, None) is not None:
-            self.line.send(messages.encode(messages.Cancel([ticket])))
+            self.process.send(messages.Cancel([ticket]))
 
 
 class Crew:
@@ -136,7 +114,7 @@ class Crew:
         hello: what each of them works with.
         clock: for all times.
         late: called with what a worker reports whose epoch is over.
-        begin: starts a worker; it may raise OSError.
+        begin: starts a worker.
     """
 
     def __init__(
@@ -146,7 +124,7 @@ class Crew:
         *,
         clock: Clock,
         late: Callable[[messages.Found], None] = lambda _: None,
-        begin: Callable[[], Started] = WorkerProcess,
+        begin: Begin = WorkerProcess,
     ) -> None:
         self._size = size
         self._hello = hello
@@ -278,12 +256,10 @@ class Crew:
             except OSError as error:
                 self._give_up(f"no process can be started: {error}")
                 return
-            now = self._clock.monotonic()
-            member = Member(next(self._epochs), process, self._told, self._line_ended, now)
+            member = Member(next(self._epochs), process, self._clock.monotonic())
             self.members.append(member)
-            await member.line.open(process.line)
-            hello = msgspec.structs.replace(self._hello, epoch=member.epoch)
-            member.line.send(messages.encode(hello))
+            await process.open(partial(self._told, member), partial(self._line_ended, member))
+            process.send(msgspec.structs.replace(self._hello, epoch=member.epoch))
             await member.gone.wait()
 
     def _line_ended(self, member: Member) -> None:
@@ -334,7 +310,7 @@ class Crew:
                 silent_s = now - member.heard_at
                 if silent_s > (SILENT_S if member.ready else START_S):
                     logger().warning("worker_silent", epoch=member.epoch, calls=len(member.waiting))
-                    member.line.send(messages.encode(messages.Leave()))
+                    member.process.send(messages.Leave())
                     self._lose(member, f"said nothing for {silent_s:.0f} s")
                     member.gone.set()  # so that another takes its place
 
@@ -342,7 +318,7 @@ class Crew:
         """End all of them, at once: what they had to report was reported, or nobody wants it any more."""
         for member in [*self.members, *self._former]:
             member.over = True
-            member.line.abort()
+            member.process.abort()
             for ticket, waiter in member.waiting.items():
                 if not waiter.done():
                     waiter.set_exception(WorkerLost(ticket, "was ended with the run"))

@@ -1,7 +1,8 @@
 """The line between the core and a worker: messages as frames on a socket, in both directions.
 
-Owns the form of a frame (four bytes of length, then the message) and its reading, whatever pieces it comes in. What the
-messages mean is `messages`' and whoever holds an end.
+Owns the form of a frame (four bytes of length, then the message) and its reading, whatever pieces it comes in; and the
+far end of such a line, on the same machine and by the same clock as the core. What the messages mean is `messages`' and
+whoever holds an end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import asyncio
 import socket
 from collections.abc import Callable
 from typing import Final, cast
+
+from batch.core.clock import Clock
+from batch.run.fleet import messages
 
 HEAD: Final = 4
 
@@ -76,3 +80,36 @@ class Line(asyncio.Protocol):
         """The other end is gone."""
         self._transport = None
         self._ended()
+
+
+class FarSocket:
+    """The far end of a line over a socket: see `transport.FarLine`.
+
+    Args:
+        end: of the pair of sockets.
+        clock: the same as that of the core.
+    """
+
+    def __init__(self, end: socket.socket, clock: Clock) -> None:
+        self._end = end
+        self._line: Line | None = None
+        self.core_now = clock.monotonic
+
+    async def open(self, received: Callable[[messages.ToWorker], None], ended: Callable[[], None]) -> None:
+        """Take over the socket."""
+        self._line = Line(lambda message: received(messages.for_worker(message)), ended)
+        await self._line.open(self._end)
+
+    def send(self, message: messages.ToCore) -> None:
+        """Send one message."""
+        if self._line is not None:
+            self._line.send(messages.encode(message))
+
+    def close(self) -> None:
+        """Close it, once all that was sent is written."""
+        if self._line is not None:
+            self._line.close()
+
+    def headers(self, errand: messages.Errand) -> tuple[tuple[str, str], ...]:
+        """Those of the errand, the key among them."""
+        return errand.headers

@@ -5,21 +5,37 @@ Owns the messages and their form as bytes. It opens no socket and knows no proce
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from batch.core import redaction
 from batch.core.errors import FailureKind
 from batch.core.records import Accepted, Asks, Failure, Incoming, Processing, Reply
+from batch.core.redaction import Secret
 from batch.job.providers import ProviderSpec
 
 Result = Reply | Accepted | Processing | Failure
 """What one of a dialect's readers makes of an answer."""
 
 
+class KeyPlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a worker finds the key on the machine it runs on, when no key goes over the line."""
+
+    variable: str | None = None
+    """The only variable that is looked at; None for the usual ones of the provider."""
+    form: Literal["raw", "jwt"] = "raw"
+    """How it goes out."""
+    where: str = ""
+    """What errors call the file or the command; empty where a variable has the key."""
+    file: str | None = None
+    command: tuple[str, ...] = ()
+    folder: str = ""
+    """Where the command runs."""
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Core to worker, first of all: what it works with. No key: that stands in the headers of each errand."""
+    """Core to worker, first of all: what it works with. No key: that stands in the headers of errands, or nowhere."""
 
     epoch: int
     """Number of this incarnation; what it reports is reported for this one."""
@@ -32,6 +48,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     idle_timeout_s: float
     keep_raw: bool
     """Whether the bytes of streams are wanted as they came, for the wire log."""
+    key: KeyPlace | None = None
+    """Where the worker finds the key itself; None where errands bring it."""
 
 
 class Errand(msgspec.Struct, frozen=True, array_like=True):
@@ -40,7 +58,7 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     ticket: int
     """By which its report is known; new for each."""
     departed_at: float
-    """When the limits let it go, in monotonic seconds of this machine."""
+    """When the limits let it go, in monotonic seconds of the core."""
     base_url: str
     path: str
     headers: tuple[tuple[str, str], ...]
@@ -55,6 +73,8 @@ class Take(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Core to worker: errands."""
 
     errands: list[Errand]
+    keys: int = 0
+    """How many times the key was fetched anew before, where errands do not bring it."""
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -161,6 +181,11 @@ ToWorker = Hello | Take | Cancel | Leave
 ToCore = Report | Alive
 
 
+def keyless(table: ProviderSpec) -> ProviderSpec:
+    """A provider's table without what says where its key is, and what it costs."""
+    return msgspec.structs.replace(table, api_key_env=None, key_file=None, key_command=(), price=())
+
+
 def _plain(value: Any) -> str:
     """A key as the text that it is, for it goes out in the headers of an errand: over a line that is ours alone."""
     if isinstance(value, str):
@@ -168,6 +193,23 @@ def _plain(value: Any) -> str:
     raise NotImplementedError(f"{type(value).__name__} is no part of a message")
 
 
+def encode_keyless(message: ToWorker | ToCore) -> bytes:
+    """A message as bytes that hold no key, whoever reads them: errands lose the header that has it.
+
+    Raises:
+        TypeError: a key stands anywhere else in it.
+    """
+    if isinstance(message, Take):
+        errands = [msgspec.structs.replace(errand, headers=_unsigned(errand.headers)) for errand in message.errands]
+        message = Take(errands, message.keys)
+    return _encode_all_but_keys(message)
+
+
+def _unsigned(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(header for header in headers if not isinstance(header[1], Secret))
+
+
+_encode_all_but_keys: Final = msgspec.msgpack.Encoder().encode
 encode: Final = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode
 _for_core: Final = msgspec.msgpack.Decoder(ToCore).decode

@@ -1,4 +1,4 @@
-"""Worker processes of a fleet, as the core has them: started, watched, ended.
+"""Worker processes of a fleet, as the core has them: started, spoken with, watched, ended.
 
 Owns how a process is started, with which line, and that it is waited for. What is said over the line is `crew`'s.
 """
@@ -11,8 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+
+from batch.run.fleet import messages
+from batch.run.fleet.line import Line
 
 _BOOT: Final = (
     "import json, sys\n"
@@ -27,25 +31,40 @@ END_S: Final = 0.1
 
 
 class WorkerProcess:
-    """One worker process; it has begun to start when this is made.
+    """One worker process; it has begun to start when this is made: see `transport.Started`.
 
     To be made in a thread that lives as long as the process is wanted: with that thread the system ends it.
-
-    Attributes:
-        line: our end of its line.
 
     Raises:
         OSError: no process can be started.
     """
 
     def __init__(self) -> None:
-        self.line, theirs = socket.socketpair()
+        self._end, theirs = socket.socketpair()
+        self._line: Line | None = None
         try:
             with theirs:
                 self._process = self._started(theirs.fileno())
         except BaseException:
-            self.line.close()
+            self._end.close()
             raise
+
+    async def open(self, received: Callable[[messages.ToCore], None], ended: Callable[[], None]) -> None:
+        """Open the line to it; messages may come before this returns."""
+        self._line = Line(lambda message: received(messages.for_core(message)), ended)
+        await self._line.open(self._end)
+
+    def send(self, message: messages.ToWorker) -> None:
+        """Send one message."""
+        if self._line is not None:
+            self._line.send(messages.encode(message))
+
+    def abort(self) -> None:
+        """Close the line at once."""
+        if self._line is None:
+            self._end.close()
+        else:
+            self._line.abort()
 
     def _started(self, end: int) -> subprocess.Popen[bytes]:
         paths = [path or os.getcwd() for path in sys.path]  # noqa: PTH109  "" stands for the working folder

@@ -9,7 +9,6 @@ no ledger.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,7 +25,7 @@ from batch.providers import registry
 from batch.providers.base import Dialect
 from batch.providers.stream import Stream
 from batch.run.fleet import messages
-from batch.run.fleet.line import Line
+from batch.run.fleet.transport import FarLine
 
 VALID_S: Final = 0.5
 """How long after its departure an errand may still be sent.
@@ -42,13 +41,14 @@ class FarEnd:
     """One worker, from its first message to its end.
 
     Args:
-        clock: the same as that of the core, which says when errands departed.
+        clock: for all times but those at which errands departed.
+        line: to the core, by whose clock they did.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, line: FarLine) -> None:
         self._clock = clock
         self._hello: messages.Hello | None = None
-        self._line = Line(self._received, self._ended)
+        self._line = line
         self._dialect: Dialect | None = None
         self._clients: dict[str, Client] = {}
         self._to_do: deque[messages.Errand] = deque()
@@ -68,15 +68,11 @@ class FarEnd:
         self._group: TaskGroup | None = None
         self._spoke_at = 0.0
 
-    async def work(self, end: socket.socket) -> None:
-        """Work until it is told to leave and has nothing under way, or nobody is at the other end.
-
-        Args:
-            end: of the line to the core.
-        """
+    async def work(self) -> None:
+        """Work until it is told to leave and has nothing under way, or nobody is at the other end."""
         async with anyio.create_task_group() as group:
             self._group = group
-            await self._line.open(end)
+            await self._line.open(self._received, self._ended)
             group.start_soon(self._say_alive)
             await self._over.wait()
             group.cancel_scope.cancel()
@@ -86,11 +82,10 @@ class FarEnd:
 
     # -- from the core ------------------------------------------------------------------------------------------------
 
-    def _received(self, message: bytes) -> None:
+    def _received(self, told: messages.ToWorker) -> None:
         """A message came."""
-        told = messages.for_worker(message)
         if isinstance(told, messages.Take):
-            now = self._clock.monotonic()
+            now = self._line.core_now()
             for errand in told.errands:
                 self._take(errand, now)
         elif isinstance(told, messages.Cancel):
@@ -159,7 +154,7 @@ class FarEnd:
 
     async def _exchange(self, errand: messages.Errand) -> None:
         """Make one exchange, and have what came of it reported."""
-        outgoing = Outgoing(errand.path, errand.headers, errand.body)
+        outgoing = Outgoing(errand.path, self._line.headers(errand), errand.body)
         stream = self._new_stream() if errand.streamed else None
         incoming: Incoming | None = None
         fault: messages.Fault | None = None
@@ -220,7 +215,7 @@ class FarEnd:
         self._say(messages.Report(self._hello.epoch, done, stale, said))
 
     def _say(self, message: messages.ToCore) -> None:
-        self._line.send(messages.encode(message))
+        self._line.send(message)
         self._spoke_at = self._clock.monotonic()
 
     async def _say_alive(self) -> None:

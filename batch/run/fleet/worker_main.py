@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 import socket
 import sys
-from functools import partial
 from typing import Final
 
 import anyio
 
 from batch.core import process
 from batch.core.clock import Clock
+from batch.run.fleet.line import FarSocket
 from batch.run.fleet.worker import FarEnd
 
 _COLLECTED: Final = (10_000, 10, 10)
@@ -31,5 +31,6 @@ def main(end: int) -> None:
     process.ignore_signals()
     gc.freeze()
     gc.set_threshold(*_COLLECTED)
-    work = partial(FarEnd(Clock()).work, socket.socket(fileno=end))
-    anyio.run(work, backend_options={"use_uvloop": sys.platform != "win32"})
+    clock = Clock()
+    far = FarEnd(clock, FarSocket(socket.socket(fileno=end), clock))
+    anyio.run(far.work, backend_options={"use_uvloop": sys.platform != "win32"})

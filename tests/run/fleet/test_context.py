@@ -15,6 +15,7 @@ from batch.limits.endpoints import PooledLimits
 from batch.limits.limiter import Limiter
 from batch.run.fleet.context import FleetContext
 from batch.run.fleet.crew import WorkerLost
+from batch.run.fleet.process import WorkerProcess
 from batch.submit.call_ids import CallIds
 from batch.submit.policy import Policy
 from batch.submit.results import ENDED
@@ -30,7 +31,13 @@ def context_of(limiter: Limiter, clock: HandClock) -> FleetContext:
     books: Any = SimpleNamespace(ledger=None, prices=None, evidence=None, overtime=None, purse=None, learner=None)
     endpoint: Any = SimpleNamespace(dialect=None, base_url="http://a/v1")
     context = FleetContext(
-        (2, {}), Policy("glm", (), 600.0), endpoint, books=books, limiter=limiter, clock=clock, ids=CallIds("r", 0)
+        (2, {}, WorkerProcess),
+        Policy("glm", (), 600.0),
+        endpoint,
+        books=books,
+        limiter=limiter,
+        clock=clock,
+        ids=CallIds("r", 0),
     )
     context.spread([Target(nothing, f"http://{name}/v1", nothing, nothing, name=name) for name in NAMES])
     return context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import sys
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -14,9 +14,9 @@ from batch.core.errors import WireError
 from batch.core.records import Incoming, Outgoing
 from batch.run.fleet import messages
 from batch.run.fleet.crew import LOOK_S, SILENT_S, STARTS, Crew, WorkerLost
-from batch.run.fleet.line import Line
 from batch.run.fleet.worker import VALID_S
 from batch.submit.results import ENDED, STOPPED
+from tests.support.farworkers import Kind, OverCalls, OverSocket
 from tests.support.hand import by_hand
 
 HELLO = messages.Hello(0, "glm", {}, "http://h/v4", 600.0, 300.0, 60.0, False)
@@ -26,22 +26,19 @@ OK = Incoming(200, {}, b"{}")
 
 
 class Peer:
-    """The other end of the line of one worker; it says what the test says."""
+    """The far end of one worker; it says what the test says."""
 
-    def __init__(self) -> None:
-        self.line, self._end = socket.socketpair()
+    def __init__(self, near: Kind) -> None:
+        self.near = near
         self.epoch = 0
         self.errands: list[messages.Errand] = []
         self.cancelled: list[int] = []
-        self.told_to_leave = self.was_ended = False
-        self.near_is_gone = False
-        self._line = Line(self._heard, self._near_ended)
+        self.told_to_leave = self.near_is_gone = False
 
     async def open(self) -> None:
-        await self._line.open(self._end)
+        await self.near.far.open(self._heard, self._near_ended)
 
-    def _heard(self, message: bytes) -> None:
-        told = messages.for_worker(message)
+    def _heard(self, told: messages.ToWorker) -> None:
         if isinstance(told, messages.Hello):
             self.epoch = told.epoch
         elif isinstance(told, messages.Take):
@@ -54,33 +51,31 @@ class Peer:
     def _near_ended(self) -> None:
         self.near_is_gone = True
 
-    def say(self, message: messages.ToCore) -> None:
-        self._line.send(messages.encode(message))
-
     def alive(self) -> None:
-        self.say(messages.Alive(self.epoch))
+        self.near.far.send(messages.Alive(self.epoch))
+
+    def say(self, message: messages.ToCore) -> None:
+        self.near.far.send(message)
 
     def answer(self, *errands: messages.Errand) -> None:
         self.say(messages.Report(self.epoch, [messages.Done(errand.ticket, OK) for errand in errands], []))
 
     def die(self) -> None:
-        self._line.abort()
+        self.near.die()
 
-    # -- what the crew knows of a process -----------------------------------------------------------------------------
-
-    def how_it_ended(self) -> str:
-        return "was ended by SIGKILL"
-
-    def end(self) -> None:
-        self.was_ended = True
-        self._line.abort()
+    @property
+    def was_ended(self) -> bool:
+        return self.near.was_ended
 
 
 class World:
     """A crew whose workers are peers, all in one loop and one time."""
 
-    def __init__(self, clock: HandClock, size: int, *, begin: Callable[[], Peer] | None = None) -> None:
+    def __init__(
+        self, clock: HandClock, size: int, *, kind: Callable[[HandClock], Kind], begin: Callable[[], Kind] | None = None
+    ) -> None:
         self.clock = clock
+        self.kind = kind
         self.peers: list[Peer] = []
         self.late: list[int] = []
         self.results: dict[int, Incoming | WireError] = {}
@@ -89,11 +84,11 @@ class World:
         )
         self.group: TaskGroup
 
-    def _begin(self) -> Peer:
-        peer = Peer()
+    def _begin(self) -> Kind:
+        peer = Peer(self.kind(self.clock))
         self.peers.append(peer)
         self.group.start_soon(peer.open)
-        return peer
+        return peer.near
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for a state; time that is moved by hand passes meanwhile."""
@@ -128,9 +123,18 @@ class World:
         return result
 
 
+@pytest.fixture(params=[OverSocket, OverCalls], ids=["sockets", "calls"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it holds over each kind of line."""
+    monkeypatch.setattr(sys.modules[__name__], "KIND", request.param)
+
+
+KIND: Callable[[HandClock], Kind] = OverSocket
+
+
 def with_crew(test: Callable[[World], Awaitable[None]], size: int = 2) -> World:
     async def main(clock: HandClock) -> World:
-        world = World(clock, size)
+        world = World(clock, size, kind=KIND)
         async with anyio.create_task_group() as world.group:
             async with anyio.create_task_group() as group:
                 group.start_soon(world.crew.run)
@@ -326,11 +330,11 @@ def test_one_answer_makes_up_for_all_that_ended_before() -> None:
 
 
 def test_where_no_process_can_be_started_the_core_is_told_at_once() -> None:
-    def begin() -> Peer:
+    def begin() -> Kind:
         raise OSError("no more processes")
 
     async def main(clock: HandClock) -> None:
-        world = World(clock, 2, begin=begin)
+        world = World(clock, 2, kind=KIND, begin=begin)
         async with anyio.create_task_group() as world.group:
             world.group.start_soon(world.crew.run)
             await world.crew.ready()

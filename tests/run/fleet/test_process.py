@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from batch.run.fleet import messages
-from batch.run.fleet.line import Line
 from batch.run.fleet.process import WorkerProcess
 
 pytestmark = pytest.mark.slow
@@ -20,16 +19,15 @@ async def greeted(process: WorkerProcess) -> messages.ToCore:
     said: list[messages.ToCore] = []
     came = anyio.Event()
 
-    def told(message: bytes) -> None:
-        said.append(messages.for_core(message))
+    def told(message: messages.ToCore) -> None:
+        said.append(message)
         came.set()
 
-    line = Line(told, lambda: None)
-    await line.open(process.line)
-    line.send(messages.encode(messages.Hello(5, "glm", {}, "http://127.0.0.1:1", 5.0, 5.0, 5.0, False)))
+    await process.open(told, lambda: None)
+    process.send(messages.Hello(5, "glm", {}, "http://127.0.0.1:1", 5.0, 5.0, 5.0, False))
     with anyio.fail_after(60):
         await came.wait()
-    line.abort()
+    process.abort()
     return said[0]
 
 
@@ -52,12 +50,12 @@ def test_how_a_worker_ended_is_told(number: signal.Signals) -> None:
         assert process.how_it_ended().startswith(f"was ended by {number.name}")
     finally:
         process.end()
-        process.line.close()
+        process.abort()
 
 
 def test_a_stopped_worker_can_be_ended() -> None:
     process = WorkerProcess()
     os.kill(process.pid, signal.SIGSTOP)
     process.end()
-    process.line.close()
+    process.abort()
     assert process.how_it_ended().startswith("was ended by SIGKILL")

@@ -11,7 +11,7 @@ import pytest
 from batch.core.clock import HandClock
 from batch.core.records import Accepted, Asks, Incoming, Processing, Reply, Usage
 from batch.run.fleet import messages
-from batch.run.fleet.line import Line
+from batch.run.fleet.line import FarSocket, Line
 from batch.run.fleet.worker import READ_MAX, VALID_S, FarEnd
 from tests.support.stub import Exchange, Stub, reply
 
@@ -81,7 +81,7 @@ def with_worker(
             near = Near(clock, stub)
             one, other = socket.socketpair()
             await near.line.open(one)
-            group.start_soon(FarEnd(clock).work, other)
+            group.start_soon(FarEnd(clock, FarSocket(other, clock)).work)
             near.say(messages.Hello(4, provider, {}, near.url, 30.0, 30.0, 30.0, keep_raw))
             await near.until(lambda: near.alive == 1)
             await test(near, stub)

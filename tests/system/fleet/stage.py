@@ -1,0 +1,220 @@
+"""A stage for fleets on Ray: a cluster of several nodes on this machine, and a job whose workers are on it.
+
+The nodes are processes of their own (raylets), so that one can be killed with all that runs on it. No variable has the
+key: it stands in a file, which only the core and the workers read. So no other process may ever have it in its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.system.kills.stage import Stage
+
+STORE_BYTES = 80 << 20
+WORKER = "ray::PromptmillWorker"
+SECRET = "Qx7RayMustNeverSeeThis42"
+
+
+def until(holds: Callable[[], Any], seconds: float = 300) -> Any:
+    """Wait for a state, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
+    return found
+
+
+class Nodes:
+    """A Ray cluster on this machine: one head and others that come and go.
+
+    Args:
+        folder: for its files, with a short path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "ray").mkdir(parents=True, exist_ok=True)
+        os.environ.update(RAY_TMPDIR=str(folder), RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled")
+        os.environ.update({"RAY_raylet_start_wait_time_s": "120"})
+        from ray.cluster_utils import Cluster
+
+        self._cluster: Any = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False},
+        )
+        self._others: list[Any] = []
+        self.add()
+        self.add()
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def add(self) -> None:
+        """One node more."""
+        self._others.append(self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES))
+
+    def kill(self) -> bool:
+        """Kill a node that has a worker, with all that runs on it; False where only the head has workers."""
+        for node in self._others:
+            raylet = node.all_processes["raylet"][0].process.pid
+            if any(WORKER in _line(process) for process in _children(raylet)):
+                self._others.remove(node)
+                for process in _children(raylet):
+                    _kill(process)
+                self._cluster.remove_node(node, allow_graceful=False)
+                return True
+        return False
+
+    def workers(self) -> list[psutil.Process]:
+        """The workers that are there, on whatever node."""
+        return [process for process in _children(os.getpid()) if WORKER in _line(process)]
+
+    def servers(self) -> list[psutil.Process]:
+        """The processes of Ray itself, those left out that have run or may run something of ours."""
+        found = []
+        for process in _children(os.getpid()):
+            words = " ".join(_words(process))
+            if (str(self.folder) in words or words.startswith("ray::")) and not any(
+                one in words for one in (WORKER, "ray::IDLE", "default_worker.py", "ray::answer")
+            ):
+                found.append(process)
+        return found
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _line(process: psutil.Process) -> str:
+    return next(iter(_words(process)), "")
+
+
+def _kill(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[Nodes]:
+    """A cluster of three nodes."""
+    nodes = Nodes(folder)
+    try:
+        yield nodes
+    finally:
+        nodes.close()
+
+
+class Log:
+    """What a command logs, with the time at which it was read."""
+
+    def __init__(self, core: subprocess.Popen[str]) -> None:
+        self.core = core
+        self.events: list[tuple[float, dict[str, Any]]] = []
+        self.rest: list[str] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.core.stderr is not None
+        for line in self.core.stderr:
+            if line.startswith("{"):
+                self.events.append((time.monotonic(), json.loads(line)))
+            else:
+                self.rest.append(line)
+
+    def after(self, moment: float, *names: str) -> tuple[float, dict[str, Any]] | None:
+        """The first of these events since a moment."""
+        for at, event in list(self.events):
+            if at >= moment and event["event"] in names:
+                return at, event
+        return None
+
+    def ended(self) -> int:
+        """The exit code, once all is read."""
+        self.core.wait(300)
+        self._thread.join(120)
+        if self.core.stdout is not None:
+            self.core.stdout.read()
+        return self.core.returncode
+
+
+class RayStage(Stage):
+    """A job whose workers are on Ray.
+
+    Attributes:
+        on: where that is.
+        limit: requests a minute.
+    """
+
+    on = "ray"
+    limit = 1_800
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        (self.folder / "key").write_text(f"{self.key_id}.{SECRET}\n", encoding="utf-8")
+        job = self.folder / "job.toml"
+        text = job.read_text(encoding="utf-8")
+        text = text.replace('provider = "glm"', 'provider = "glm"\n            key_file = "key"')
+        text = text.replace("[limits]", f"[limits]\n            requests_per_minute = {self.limit}")
+        job.write_text(text, encoding="utf-8")
+
+    def begin(self) -> Log:
+        """The command, with what it logs."""
+        return Log(self.start(None, "--log-format", "json", "--on", self.on))
+
+    def finish(self, code: int = 0) -> None:
+        log = self.begin()
+        assert log.ended() == code, (log.rest, log.events[-3:])
+
+
+def holders(processes: list[psutil.Process], secret: str) -> list[str]:
+    """Those of the processes that have a text anywhere in their memory."""
+    wanted, found = secret.encode(), []
+    for process in processes:
+        try:
+            name, maps = process.name(), process.memory_maps(grouped=False)
+            with Path(f"/proc/{process.pid}/mem").open("rb", buffering=0) as memory:
+                if any(wanted in _region(memory, one.addr) for one in maps if "r" in one.perms):
+                    found.append(name)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    return found
+
+
+def _region(memory: Any, addresses: str) -> bytes:
+    first, last = (int(address, 16) for address in addresses.split("-"))
+    try:
+        memory.seek(first)
+        return bytes(memory.read(last - first))
+    except (OSError, ValueError, OverflowError):
+        return b""
+
+
+def files_with(folder: Path, secret: str) -> list[str]:
+    """Files in a folder that have a text in them."""
+    wanted = secret.encode()
+    return [str(path) for path in folder.rglob("*") if path.is_file() and wanted in path.read_bytes()]
