@@ -72,7 +72,7 @@ def run(
         lane: how requests travel, instead of model.lane.
         shard: work on one part of the rows alone, such as 0/4, counted from 0, with its part of each limit and budget.
         prices: a price file that wins over those of the job and over the price book; relative to where you are.
-        only: ask only rows of these kinds, with commas: new, changed, failed (for a passing reason), short of samples.
+        only: ask only rows of these kinds, with commas: new, changed, failed (for now), short (of samples).
         retry: all: ask rows that failed for good again, too; without it they wait until what is asked changes.
         max_cost: the most this run may cost, such as 50CNY, instead of budget.max_cost; exit 3 when it is reached.
         max_failed: exit with 0 although rows failed, if at most so many (20) or this share of those it settles (0.5%).

@@ -15,7 +15,7 @@ import pytest
 
 from batch.cli import init
 from tests.cli.conftest import Cli
-from tests.simulator.conftest import Start
+from tests.simulator.conftest import Gate, Start
 from tests.system.faults.key_campaign import said, undisturbed
 
 TEMPLATES = list(init.TEMPLATES)
@@ -24,6 +24,11 @@ NO_WAIT = "[latency]\nchat_ms = [0, 0]\ntask_ms = [0, 0]\nbatch_ms = [0, 0]\n"
 
 def address(start: Start) -> str:
     return f"model.base_url=http://127.0.0.1:{start(NO_WAIT).port}/api/paas/v4"
+
+
+def tomorrow() -> str:
+    """A moment that is far off, whatever the time is now: a batch has the time that it needs."""
+    return f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d %H:%M} UTC"
 
 
 def test_there_is_a_sample_for_each_word_that_the_flag_takes() -> None:
@@ -57,7 +62,8 @@ def test_a_sample_runs_and_the_commands_it_names_tell_what_it_is_about(
     """Every row is answered; the second time there is nothing to do. The one with tools runs in `test_reading`."""
     job = tmp_path / "my job"
     written = cli("init", job, "--template", template)
-    words = ("run", job, "--set", address(start), "--progress", "none")
+    words = ["run", job, "--set", address(start), "--progress", "none"]
+    words += ["--set", f"bulk.by={tomorrow()}"] if template == "batches" else []
     with undisturbed({}):
         code, told = said(*words)
         assert code == 0, told
@@ -116,16 +122,17 @@ def test_the_sample_for_batches_hands_over_and_collects_from_cron_and_takes_the_
     assert cli("init", job, "--template", "batches").code == 0
     *_, line = (job / "crontab").read_text("utf-8").strip().splitlines()
     command = line.split(None, 5)[5].replace(r"\%", "%")
-    slow = start("[latency]\nbatch_ms = [1500, 1500]\n").port
-    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d %H:%M} UTC"  # far off, whatever the time is now
-    settings = [f"model.base_url=http://127.0.0.1:{slow}/api/paas/v4", f"bulk.by={tomorrow}"]
+    gate = Gate()
+    port = start(NO_WAIT.replace("batch_ms = [0, 0]", "batch_ms = [300, 300]"), gate).port
+    settings = [f"model.base_url=http://127.0.0.1:{port}/api/paas/v4", f"bulk.by={tomorrow()}"]
     environ = {**os.environ, "PROMPTMILL_SET": shlex.join(settings)}
     codes: list[int] = []
-    while not codes or codes[-1] == 7:
+    for _ in range(2):
         cron = subprocess.run(["/bin/sh", "-c", command], env=environ, cwd="/", check=False)
         codes.append(cron.returncode)
+        gate.open()
     told = (job / "nightly.log").read_text("utf-8")
-    assert (codes[0], codes[-1]) == (7, 0), told
+    assert codes == [7, 0], told
     assert "7 ok, 0 failed" in told
     assert json.loads(cli("cost", job / "out" / "batches", "--by", "lane", "--json").out)["groups"][0]["lane"] == "bulk"
     lanes = re.findall(r"^# (lane = .*?) +#", (job / "job.toml").read_text("utf-8"), re.MULTILINE)

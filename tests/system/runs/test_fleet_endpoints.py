@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.simulator.conftest import Gate, Sim, Start
 from tests.system.runs.conftest import SOME, Make, Mill
-from tests.system.runs.test_fleet import Log, until, workers
+from tests.system.runs.test_fleet import Log, passing, until, workers
 
 NAMES = ("small", "big", "free")
 EACH = 4
@@ -76,12 +75,6 @@ def test_two_workers_keep_the_limits_of_three_addresses(make: Make, start: Start
     assert set(mill.one("endpoint")) == set(NAMES)
 
 
-def one_more(gate: Gate) -> None:
-    """Let an answer come, and give it time to: the next one is not to come with it."""
-    gate.let_pass(1)
-    time.sleep(0.01)
-
-
 def at_the_gates(make: Make, start: Start, gate: Gate) -> tuple[Mill, list[Sim], Any]:
     """A run with two workers whose calls wait for answers, as many at each address as it takes."""
     sims = [start(SOME, gate) for _ in NAMES]
@@ -90,8 +83,8 @@ def at_the_gates(make: Make, start: Start, gate: Gate) -> tuple[Mill, list[Sim],
     mill.questions(90)
     core = mill.start("--workers", "2", "--log-format", "json")
     until(lambda: all(judged(sim)["requests"] >= EACH for sim in sims))
-    while not all(worker.net_connections("tcp") for worker in workers(core)):
-        one_more(gate)  # one that came up later has the next call
+    # One that came up later has the next call.
+    passing(gate, lambda: all(worker.net_connections("tcp") for worker in workers(core)))
     return mill, sims, core
 
 
@@ -118,8 +111,7 @@ def test_an_answer_that_comes_late_is_booked_where_it_was_given(make: Make, star
     stopped.suspend()
     log.first("worker_silent")
     stopped.resume()
-    while not log.all("answer_came_late"):
-        one_more(gate)
+    passing(gate, lambda: bool(log.all("answer_came_late")))
     gate.open()
     assert log.ended() == 0
     mill.check_table(90)
