@@ -62,7 +62,7 @@ def test_a_sample_runs_and_the_commands_it_names_tell_what_it_is_about(
     """Every row is answered; the second time there is nothing to do. The one with tools runs in `test_reading`."""
     job = tmp_path / "my job"
     written = cli("init", job, "--template", template)
-    words = ["run", job, "--set", address(start), "--progress", "none"]
+    words: list[str | Path] = ["run", job, "--set", address(start), "--progress", "none"]
     words += ["--set", f"bulk.by={tomorrow()}"] if template == "batches" else []
     with undisturbed({}):
         code, told = said(*words)
