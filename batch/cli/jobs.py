@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from batch.core import places
 from batch.core.errors import RefusedToStart
-from batch.job.shard import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,12 +84,16 @@ def way(job: Job) -> str:
 
 def part(job: Job) -> str:
     """Which part of a job this is, for people; empty for a whole one."""
+    from batch.job.shard import shard_of
+
     shard = shard_of(job)
     return "" if shard is None else f"{shard.text}: {1 / shard.count:.1%} of the rows, limits and budgets"
 
 
 def sharers(job: Job) -> str:
     """Who may share limits with a job, for people."""
+    from batch.job.shard import shard_of
+
     shard = shard_of(job)
     return "your other jobs" if shard is None else f"shard {shard.text} of your other jobs"
 

@@ -32,6 +32,7 @@ LINES: Final[dict[str, str]] = {
     "confidence": "Of labels: how sure the model was of its label, on average. Missing where no service told.",
     "converted": "Of cost: the total in one currency, by the dated rates of --rates; without them nothing is "
     "converted.",
+    "copy": "Of status, for output in an object store: where its files lie on this machine, and whether they can go.",
     "copy of": "Of show: the row that was asked, and whose answer this one shares (prompt.dedupe).",
     "cost": "Exact money by currency. Calls whose price or tokens are not known are in no sum, and counted beside it.",
     "days": "Of cost: the time zones of its days and hours, and whose calls they are of.",
@@ -77,6 +78,7 @@ LINES: Final[dict[str, str]] = {
     "samples": "Of status: rows that labels.samples was raised for, and that were asked for the missing samples alone.",
     "sent": "Of show: when the first call of the row left.",
     "settled": "Of show: when the answer, or the final failure, was safe in the ledger.",
+    "shard": "Of check: which part of the rows, limits and budgets --shard names.",
     "shared": "Rows not asked because another row of the run asks the same; deduplicated_from names that one.",
     "size": "Of check: how many tokens the first request is, about.",
     "source": "Of prices: where a line was published, and the day on which it was last compared with that.",

@@ -60,14 +60,6 @@ def test_the_help_of_a_command_says_what_each_of_its_flags_is_for(command: str, 
     assert "Exit codes" not in said.out
 
 
-def test_no_flag_of_a_later_step_is_there(cli: Cli) -> None:
-    """Absent until it works: a flag that does nothing would be believed."""
-    said = cli("run", "--help")
-    for flag in ("--shard",):
-        assert flag not in said.out
-        assert cli("run", ".", flag, "x").code == 2
-
-
 FAST = ("cyclopts", "rich", "attr", "attrs", "asyncio", "structlog", "difflib", "email", "inspect")
 """What the list of commands does without, too: `--help` alone is to come in a blink."""
 MOST_FAST_MODULES = 120
