@@ -67,6 +67,7 @@ EVENTS: Final = frozenset(
         "telemetry_failed",
         "tool_process_ended",
         "tools_not_contained",
+        "ray_joined",
         "rows_removed",
         "run_finished",
         "storage_failed",
