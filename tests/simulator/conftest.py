@@ -62,7 +62,10 @@ class Gate:
     def __init__(self, *, paced: bool = False) -> None:
         self._paced = paced
         self._open = threading.Event()
-        self._passes = threading.Semaphore(0)
+        self._passes = 0
+        self._waiting: list[object] = []
+        """Answers that wait, of all simulators with this gate; who has waited longest goes first."""
+        self._turn = threading.Lock()
         self._now: tuple[float, float | None] = (time.monotonic(), None)
         """What the clock showed, and the real time since when it has gone on from there; None while it stands."""
 
@@ -77,20 +80,37 @@ class Gate:
         self._open.clear()
 
     def let_pass(self, answers: int) -> None:
-        """So many answers more come, and then none again; of tasks all come that were made."""
+        """So many answers more come, those that wait longest, and then none again; of tasks all come that were made."""
         at, since = self._now
         self._now = (at + HOUR_S, since)
-        self._passes.release(answers)
+        with self._turn:
+            self._passes += answers
 
     def monotonic(self) -> float:
         at, since = self._now
         return at if since is None else at + time.monotonic() - since
 
     async def sleep(self, seconds: float) -> None:
-        while not (self._open.is_set() or self._passes.acquire(blocking=False)):  # noqa: ASYNC110 - another thread does
-            await asyncio.sleep(0.005)
+        mine = object()
+        with self._turn:
+            self._waiting.append(mine)
+        try:
+            while not (self._open.is_set() or self._may_pass(mine)):  # noqa: ASYNC110 - another thread lets it
+                await asyncio.sleep(0.005)
+        finally:
+            with self._turn:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
         if self._paced and self._open.is_set():
             await asyncio.sleep(seconds)
+
+    def _may_pass(self, one: object) -> bool:
+        with self._turn:
+            if one not in self._waiting[: self._passes]:
+                return False
+            self._passes -= 1
+            self._waiting.remove(one)
+            return True
 
     def as_clock(self) -> Clock:
         return Clock(monotonic=self.monotonic, sleep=self.sleep)
