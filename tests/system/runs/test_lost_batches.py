@@ -76,10 +76,16 @@ def test_batches_are_found_again_by_what_they_carry(make: Make, start: Start, la
     assert status_of(mill.out).batches == ()
 
 
+def killed_before_anything_is_published(mill: Mill) -> None:
+    """All answers are in the ledger, and no part has its name yet."""
+    assert mill.command(failpoint="publish.calls_written")[0] == -9
+    assert not list(mill.out.rglob("part-*.parquet"))
+
+
 def test_a_collected_batch_whose_answers_were_not_published_is_collected_once_more(make: Make, start: Start) -> None:
     """Answers that lay in the ledger alone are still at the provider, and so is what was asked (not at GLM)."""
     mill = away(make, start, provider="openai")
-    assert mill.command(failpoint="bulk.collected")[0] == -9
+    killed_before_anything_is_published(mill)
     lose(mill, "bulk")
     rebuilt(mill)
     assert mill.run().totals.rows_ok == 70
@@ -91,7 +97,7 @@ def test_a_collected_batch_whose_answers_were_not_published_is_collected_once_mo
 def test_a_collected_batch_of_which_nobody_knows_what_it_asked_is_said_to_be_in_doubt(make: Make, start: Start) -> None:
     """GLM deletes the file of requests with the end of its batch: before its rows are bought again, that is said."""
     mill = away(make, start)
-    assert mill.command(failpoint="bulk.collected")[0] == -9
+    killed_before_anything_is_published(mill)
     lose(mill, "bulk")
     rebuilt(mill)
     code, said = mill.command("--log-format", "json")
