@@ -1,8 +1,8 @@
 """Requests as bytes: the line, the headers and the body.
 
 Owns what every request of ours says of itself, and that the part of it which is the same from call to call is written
-once: for each path, key and kind. A call's own id is the last of a dialect's headers and is written each time. It
-sends nothing.
+once: the line for each path, the headers for each key and kind. A call's own id is the last of a dialect's headers and
+is written each time. It sends nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Headers = tuple[tuple[str, str], ...]
 APART: Final = 65_536
 """Bytes from which on a body is written by itself: one write costs less than two, and memory more than a write."""
 KEPT: Final = 64
-"""Beginnings that are kept: every poll has a path of its own, and tokens change; what is in use comes back at once."""
+"""Parts that are kept: tokens change, and so may paths; what is in use comes back at once."""
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -53,10 +53,13 @@ class Heads:
         self._base = base
         self.common = (("Host", base.server), ("User-Agent", f"promptmill/{VERSION}"))
         """What every request says of itself."""
-        self._begun: dict[tuple[str, bool, bool, Headers], Sealed] = {}
-        self._again: tuple[str, bool, Headers] | None = None
-        """What the request with a body before this one was written for, if all of its headers were, and how."""
-        self._whole = Sealed(b"")
+        self._lines: dict[str, bytes] = {}
+        """The lines that ask for something, by path; those of polls are not kept, for each has a path of its own."""
+        self._begun: dict[tuple[bool, Headers], Sealed] = {}
+        self._again: list[tuple[bool, Headers] | None] = [None, None]
+        """What the request before this one, without a body and with one, was written for."""
+        self._whole = [Sealed(b""), Sealed(b"")]
+        """All of its headers."""
 
     def sealed(self, outgoing: Outgoing, *, plain: bool) -> Sealed:
         """A whole request.
@@ -68,31 +71,43 @@ class Heads:
         Raises:
             NotSent: a header cannot be sent.
         """
-        path, headers, body = outgoing.path, outgoing.headers, outgoing.body
-        again = self._again  # the dialects give the same headers again where none of them has the id of a call
-        if again is not None and headers is again[2] and path == again[0] and plain is again[1] and body is not None:
-            head = self._whole
+        headers, body = outgoing.headers, outgoing.body
+        asks = body is not None
+        line = self._lines.get(outgoing.path) if asks else None
+        if line is None:
+            line = self._line(outgoing.path, asks=asks)
+        again = self._again[asks]  # the dialects give the same headers again where none of them has the id of a call
+        if again is not None and headers is again[1] and plain is again[0]:
+            head = self._whole[asks]
         else:
-            begun = self._begun.get(key := (path, plain, body is None, headers[:-1])) or self._begin(key)
-            head = Sealed(begun.data + (_line(*headers[-1]) if headers else b""))
-            if body is None:
-                return Sealed(head.data + b"\r\n")
-            self._again, self._whole = (path, plain, headers), head
+            begun = self._begun.get((plain, headers[:-1])) or self._begin(headers[:-1], plain=plain)
+            head = Sealed(begun.data + _header(*headers[-1])) if headers else begun
+            self._again[asks], self._whole[asks] = (plain, headers), head
+        if body is None:
+            return Sealed(b"%b%b\r\n" % (line, head.data))
         if len(body) > APART:
-            return Sealed(b"%bContent-Length: %d\r\n\r\n" % (head.data, len(body)), body)
-        return Sealed(b"%bContent-Length: %d\r\n\r\n%b" % (head.data, len(body), body))
+            return Sealed(b"%b%bContent-Length: %d\r\n\r\n" % (line, head.data, len(body)), body)
+        return Sealed(b"%b%bContent-Length: %d\r\n\r\n%b" % (line, head.data, len(body), body))
 
-    def _begin(self, key: tuple[str, bool, bool, Headers]) -> Sealed:
-        path, plain, get, headers = key
+    def _line(self, path: str, *, asks: bool) -> bytes:
+        """The line of a request."""
         try:
-            line = f"{'GET' if get else 'POST'} {urls.target(self._base, path)} HTTP/1.1\r\n".encode("ascii")
+            line = f"{'POST' if asks else 'GET'} {urls.target(self._base, path)} HTTP/1.1\r\n".encode("ascii")
         except ValueError as error:
             raise NotSent(f"the path of the request is none: {error}") from error
-        lines = [_line(*header) for header in (*self.common, ("Accept-Encoding", coding(plain=plain)), *headers)]
-        begun = Sealed(b"".join((line, *lines)))
+        if asks:
+            if len(self._lines) >= KEPT:
+                self._lines.clear()
+            self._lines[path] = line
+        return line
+
+    def _begin(self, headers: Headers, *, plain: bool) -> Sealed:
+        """What every request says of itself, and these headers."""
+        own = (*self.common, ("Accept-Encoding", coding(plain=plain)), *headers)
+        begun = Sealed(b"".join(_header(*header) for header in own))
         if len(self._begun) >= KEPT:
             self._begun.clear()
-        self._begun[key] = begun
+        self._begun[plain, headers] = begun
         return begun
 
 
@@ -101,7 +116,7 @@ def coding(*, plain: bool) -> str:
     return "identity" if plain else "gzip, deflate"
 
 
-def _line(name: str, value: str) -> bytes:
+def _header(name: str, value: str) -> bytes:
     line = f"{name}: {value}"
     if "\n" in line or "\r" in line:
         raise NotSent("a request header holds a line break")

@@ -35,6 +35,8 @@ class Url(msgspec.Struct, frozen=True):
     path: str
     server: str
     """What stands in the Host header."""
+    plain: bool
+    """Nothing in it needs to be escaped, decoded or put right."""
     userinfo: bytes = b""
     query: bytes = b""
     fragment: str = ""
@@ -46,7 +48,7 @@ class Url(msgspec.Struct, frozen=True):
 
     def with_path(self, path: str) -> str:
         """The same address with another path."""
-        if is_plain(self.text):
+        if self.plain:
             return f"{self.scheme}://{self.server}{path}"
         import httpx  # noqa: PLC0415 - for what is unusual only
 
@@ -64,7 +66,8 @@ def parse(text: str) -> Url:
         scheme, host, port = plain["scheme"], plain["host"], int(plain["port"]) if plain["port"] else None
         if port == USUAL_PORTS[scheme]:
             port = None
-        return Url(text, scheme, host, port, plain["path"] or "/", host if port is None else f"{host}:{port}")
+        server = host if port is None else f"{host}:{port}"
+        return Url(text, scheme, host, port, plain["path"] or "/", server, plain=True)
     import httpx  # noqa: PLC0415 - for what is unusual only
 
     try:
@@ -78,6 +81,7 @@ def parse(text: str) -> Url:
         url.port,
         url.path,
         url.netloc.decode("ascii"),
+        plain=False,
         userinfo=url.userinfo,
         query=url.query,
         fragment=url.fragment,
@@ -100,7 +104,7 @@ def is_plain(text: str) -> bool:
 def target(base: Url, path: str) -> str:
     """What stands in the request line of a request to a path below a base address."""
     below = path.lstrip("/")
-    if is_plain(base.text) and _PLAIN_PATH.fullmatch(below):
+    if base.plain and _PLAIN_PATH.fullmatch(below):
         return f"{base.path.rstrip('/')}/{below}"
     import httpx  # noqa: PLC0415 - for what is unusual only
 

@@ -18,7 +18,7 @@ import msgspec
 from batch.core.clock import Clock
 from batch.core.records import Message
 from batch.limits.pollrate import PollRate
-from batch.submit.durations import Durations, Shape, parts_of, shape_of
+from batch.submit.durations import MEMORY, Durations, Shape, parts_of, shape_of
 from batch.submit.polltimes import poll_times
 from batch.submit.rows import OpenCall
 
@@ -26,7 +26,7 @@ KEY: Final = "task_durations"
 """Key of the ledger's `meta` that holds what was learned."""
 POLLS: Final = 3.8
 """Polls that a task takes on average; those before anything is known are more, and all of a run should be below 4."""
-WORTH_S: Final = 0.005  # a poll must save as much waiting as this
+WORTH_S: Final = 0.001  # a poll must save as much waiting as this
 FIRST_POLL_S: Final = 0.25
 GROWTH: Final = 1.5
 SCOUTS: Final = 16  # tasks of a model that are polled often, so that the others need not be
@@ -43,6 +43,8 @@ LATE_PART: Final = 0.1  # of its age, between two polls of a task that takes lon
 LATE_POLL_S: Final = 5.0  # at most, unless the polls of others lie further apart
 LONGEST_POLL_S: Final = 60.0  # which they do by this much at most
 AGAIN_S: Final = 5.0  # between two reckonings of the times of one kind
+LEARN_S: Final = AGAIN_S / MEMORY
+"""From `MANY` on, one task in so long is learned from: more than are remembered would be counted between two reckonings."""
 LARGEST: Final = 12
 
 
@@ -66,10 +68,11 @@ class _Kind:
 class _Model:
     """All tasks of one model, and the kinds among them."""
 
-    __slots__ = ("all", "kinds", "watched")
+    __slots__ = ("all", "kinds", "learned_at", "watched")
 
     def __init__(self) -> None:
         self.all = Durations()
+        self.learned_at = -float("inf")
         self.watched = 0
         """Tasks of this process so far."""
         self.kinds: dict[int, _Kind] = {}
@@ -149,6 +152,10 @@ class Polls:
         by_s = max(call.exchange_began - call.started + call.earlier_s, watch.after_s)
         kind = watch.kind
         kind.at_once += ((watch.after_s == 0.0) - kind.at_once) / 20
+        if kind.model.all.seen >= MANY:
+            if call.exchange_began - kind.model.learned_at < LEARN_S:
+                return
+            kind.model.learned_at = call.exchange_began
         shape = kind.shape
         if watch.after_s == 0.0 and kind.at_once > NEARLY_ALL and kind.model.all.seen % DOUBT_EVERY == 0:
             shape = None  # the first poll tells nothing of how much too late it is, so an earlier one is tried
