@@ -44,7 +44,7 @@ LATE_POLL_S: Final = 5.0  # at most, unless the polls of others lie further apar
 LONGEST_POLL_S: Final = 60.0  # which they do by this much at most
 AGAIN_S: Final = 5.0  # between two reckonings of the times of one kind
 LEARN_S: Final = AGAIN_S / MEMORY
-"""From `MANY` on, one task in so long is learned from: more than are remembered would be counted between two reckonings."""
+"""From `MANY` on, one task in so long is learned from: of more, none would be remembered at the next reckoning."""
 LARGEST: Final = 12
 
 

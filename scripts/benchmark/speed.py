@@ -111,7 +111,7 @@ def _long_run(machine: Machine, *, tls: bool, goal: Goal) -> list[Value]:
 
 def tasks(machine: Machine) -> list[Value]:
     """Tasks a second in lane `task` (submit, poll, collect), beside threads on zai-sdk."""
-    count = machine.rows(5_000)
+    count = machine.rows(20_000)
     with machine.stub():
         machine.write_rows(count)
         machine.job("tasks", lane="task", concurrency=WIDTH)
