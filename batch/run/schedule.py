@@ -156,6 +156,15 @@ class Schedule(Generic[R]):
         if self._waiting[0][2] is row and self._sooner is not None:
             _ring(self._sooner)
 
+    def hasten(self, wanted: Callable[[R], bool]) -> None:
+        """Let those rows go on at once that wait for a time and are wanted."""
+        taken = [row for _, _, row in self._waiting if wanted(row)]
+        if taken:
+            self._waiting = [entry for entry in self._waiting if not wanted(entry[2])]
+            heapq.heapify(self._waiting)
+            for row in taken:
+                self.requeue(row)
+
     def take_ready(self, wanted: Callable[[R], bool]) -> list[R]:
         """Take those rows out that wait for somebody to send them, and that are wanted; they stay open."""
         taken = []

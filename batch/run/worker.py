@@ -231,8 +231,8 @@ class Worker:
             self._schedule.done(row)
             return
         row.call = None
-        if isinstance(result, Reply):
-            self._polls.finished(call)
+        if isinstance(result, Reply) and self._polls.finished(call):
+            self._schedule.hasten(lambda row: row.call is not None and self._polls.blind(row.call))
         self._conclusion.conclude(row, call, result)
 
     def _give_up(self, row: Row, call: OpenCall) -> None:

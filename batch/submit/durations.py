@@ -9,8 +9,9 @@ believed already, and old tasks weigh less than new ones. When to poll is `pollt
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 
 STEP: Final = 0.03
@@ -20,6 +21,8 @@ FIRST_S: Final = 0.001
 BINS: Final = 620  # up to a day and more
 MEMORY: Final = 500.0  # tasks after which an observation has lost most of its weight
 LEAST_WEIGHT: Final = 1e-6
+DOUBLE: Final = round(math.log(2.0) / STEP)
+"""Bins from a time to twice that time."""
 TAIL: Final = 0.0005  # of the tasks, on either side, that the form leaves out
 
 _HEAVY: Final = 1e9
@@ -110,18 +113,24 @@ class Durations:
         return made
 
 
-def shape_of(own: Durations, wider: Durations, *, leaning: float) -> Shape | None:
+def shape_of(
+    own: Durations, wider: Durations, *, leaning: float, unfinished: Mapping[int, int] = MappingProxyType({})
+) -> Shape | None:
     """What is to be believed of tasks of one kind, smoothed; None when nothing is known.
 
     Args:
         own: what was seen of that kind.
         wider: what was seen of all kinds together.
         leaning: how many tasks of its own kind the wider knowledge is worth.
+        unfinished: how many tasks of that kind are known to take longer, by the bin of their age when they were looked
+            at last. The first tasks to end are the shortest of all: without the others, all would be believed short.
     """
     if wider.total <= 0:
         return None
     lean, known = leaning / wider.total, own.counts_for
     weights = [mine / own.each + all_ * lean for mine, all_ in zip(own.weights, wider.weights, strict=True)]
+    if unfinished:
+        weights = _with_unfinished(weights, unfinished)
     filled = [bin_ for bin_, weight in enumerate(weights) if weight > 0]
     first, last = filled[0], filled[-1]
     wide = _bandwidth(weights, first, last, min(known + leaning, wider.counts_for))
@@ -184,6 +193,24 @@ def _bandwidth(weights: list[float], first: int, last: int, tasks: float) -> int
     mean = sum(bin_ * weights[bin_] for bin_ in range(first, last + 1)) / total
     spread = math.sqrt(sum((bin_ - mean) ** 2 * weights[bin_] for bin_ in range(first, last + 1)) / total)
     return max(1, min(12, round(0.7 * spread / math.pow(max(1.0, tasks), 0.2))))
+
+
+def _with_unfinished(weights: list[float], unfinished: Mapping[int, int]) -> list[float]:
+    """Weights that count unfinished tasks, too: each as those that took longer than it has lasted (Efron 1967)."""
+    found = weights[:]
+    behind = [*accumulate(reversed(weights))]  # what lies in each bin and those behind it, the last bin first
+    grown = 1.0
+    for bin_, weight in enumerate(weights):
+        found[bin_] += weight * (grown - 1.0)
+        if not (tasks := unfinished.get(bin_, 0)):
+            continue
+        rest = grown * behind[BINS - 2 - bin_] if bin_ < BINS - 1 else 0.0
+        if rest > LEAST_WEIGHT:
+            grown *= 1.0 + tasks / rest
+        else:  # none is known that took longer: as if it took up to twice as long
+            for later in range(bin_ + 1, min(BINS, bin_ + 1 + DOUBLE)):
+                found[later] += tasks / DOUBLE
+    return found
 
 
 def _mean(values: list[float], wide: int) -> list[float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import msgspec
 from batch.core.clock import Clock
 from batch.core.records import Message
 from batch.limits.pollrate import PollRate
-from batch.submit.durations import MEMORY, Durations, Shape, parts_of, shape_of
+from batch.submit.durations import MEMORY, Durations, Shape, bin_of, parts_of, shape_of
 from batch.submit.polltimes import poll_times
 from batch.submit.rows import OpenCall
 
@@ -26,10 +27,13 @@ KEY: Final = "task_durations"
 """Key of the ledger's `meta` that holds what was learned."""
 POLLS: Final = 3.8
 """Polls that a task takes on average; those before anything is known are more, and all of a run should be below 4."""
+POLLS_AT_FIRST: Final = 3.2
+"""The same while fewer are known than are remembered: what few tell is wide, and takes more polls than reckoned."""
 WORTH_S: Final = 0.001  # a poll must save as much waiting as this
 FIRST_POLL_S: Final = 0.25
 GROWTH: Final = 1.5
 SCOUTS: Final = 16  # tasks of a model that are polled often, so that the others need not be
+OTHERS_FIRST_S: Final = 20.0  # they are asked sooner once the scouts have told how long it takes
 OTHERS_GROWTH: Final = 3.0
 FEW: Final = 8  # tasks of a model, below which nothing is believed
 MANY: Final = 1_000  # from here on the times are reckoned at most every `AGAIN_S`
@@ -51,7 +55,7 @@ LARGEST: Final = 12
 class _Kind:
     """Tasks of one model and one size."""
 
-    __slots__ = ("at_once", "durations", "known", "model", "reckoned_at", "shape", "times")
+    __slots__ = ("at_once", "durations", "known", "model", "open", "reckoned_at", "shape", "times")
 
     def __init__(self, model: _Model, durations: Durations) -> None:
         self.model = model
@@ -61,6 +65,8 @@ class _Kind:
         self.known = 0
         """Tasks of the model that had been seen when the times were reckoned."""
         self.reckoned_at = -float("inf")
+        self.open: dict[Watch, None] = {}
+        """Tasks that are waited for, as long as less than `MANY` of the model are known."""
         self.at_once = 0.0
         """The part of the tasks, lately, that the first poll found finished."""
 
@@ -81,12 +87,13 @@ class _Model:
 class Watch:
     """What is known of one task that is waited for."""
 
-    __slots__ = ("after_s", "blind", "factor", "growth", "kind")
+    __slots__ = ("after_s", "blind", "factor", "first_s", "growth", "kind")
 
-    def __init__(self, kind: _Kind, factor: float, growth: float) -> None:
+    def __init__(self, kind: _Kind, factor: float, first_s: float, growth: float) -> None:
         self.kind = kind
+        self.first_s = first_s
         self.growth = growth
-        """While nothing is known, it is polled when it is this many times as old as at the last poll."""
+        """While nothing is known, it is polled at this age, and when it is so many times as old as at the last poll."""
         self.blind = False
         """Its next poll was set while nothing was known."""
         self.factor = factor
@@ -144,17 +151,23 @@ class Polls:
         watch.after_s = max(watch.after_s, call.exchange_began - call.started + call.earlier_s)
         return self._booked(call, watch, least_s, most_s)
 
-    def finished(self, call: OpenCall) -> None:
-        """The poll that was made just now brought the result of a task."""
+    def finished(self, call: OpenCall) -> bool:
+        """The poll that was made just now brought the result of a task.
+
+        Returns:
+            Whether from now on something is known of its model: then those that are `blind` have better times than
+            those that they wait for, which `early` tells.
+        """
         if call.earlier_s:
-            return  # it was submitted by another process, and only the wall tells how long ago: nothing to learn from
+            return False  # another process submitted it, and only the wall tells how long ago: nothing to learn from
         watch = call.watch or self._watch(call.model, 0)
         by_s = max(call.exchange_began - call.started + call.earlier_s, watch.after_s)
         kind = watch.kind
+        kind.open.pop(watch, None)
         kind.at_once += ((watch.after_s == 0.0) - kind.at_once) / 20
         if kind.model.all.seen >= MANY:
             if call.exchange_began - kind.model.learned_at < LEARN_S:
-                return
+                return False
             kind.model.learned_at = call.exchange_began
         shape = kind.shape
         if watch.after_s == 0.0 and kind.at_once > NEARLY_ALL and kind.model.all.seen % DOUBT_EVERY == 0:
@@ -162,9 +175,15 @@ class Polls:
         first, parts = parts_of(watch.after_s, by_s, shape)
         kind.durations.add(first, parts)
         kind.model.all.add(first, parts)
+        return kind.model.all.seen == FEW
+
+    @staticmethod
+    def blind(call: OpenCall) -> bool:
+        """Whether the next poll of a task was set while nothing was known."""
+        return call.watch is not None and call.watch.blind
 
     def early(self, call: OpenCall) -> float:
-        """The seconds that a task should still be left alone whose time was set while nothing was known; 0 for none."""
+        """The seconds that a task should still be left alone whose time was set while nothing was known."""
         watch = call.watch
         if watch is None or not watch.blind or not (times := self._times(watch.kind)):
             return 0.0
@@ -172,7 +191,7 @@ class Polls:
         now = self._clock.monotonic()
         age_s = now - call.started + call.earlier_s
         wait_s = times[0] * watch.factor - age_s
-        return self.rate.book(now + wait_s, now) - now if wait_s > EARLIER * age_s else 0.0  # else it is as good as due
+        return self.rate.book(now + max(0.0, wait_s), now) - now
 
     def refused(self) -> None:
         """A poll was refused for its rate, or because the provider is too busy."""
@@ -189,7 +208,7 @@ class Polls:
         times, factor = self._times(watch.kind), watch.factor
         watch.blind = not times
         if not times:
-            return max(FIRST_POLL_S, watch.growth * age_s) if age_s < LONGEST_POLL_S else _late(age_s)
+            return max(watch.first_s, watch.growth * age_s) if age_s < LONGEST_POLL_S else _late(age_s)
         place = bisect_right(times, (age_s * 1.02 + 0.001) / factor)
         if place < len(times):
             return times[place] * factor
@@ -204,8 +223,12 @@ class Polls:
         if size not in kinds:
             kinds[size] = _Kind(models[model], Durations())
         models[model].watched += 1
-        growth = GROWTH if models[model].watched <= SCOUTS else OTHERS_GROWTH
-        return Watch(kinds[size], 1.0 + EARLIER * (2.0 * self._chance.random() - 1.0), growth)
+        scout = models[model].watched <= SCOUTS
+        when = (FIRST_POLL_S, GROWTH) if scout else (OTHERS_FIRST_S, OTHERS_GROWTH)
+        watch = Watch(kinds[size], 1.0 + EARLIER * (2.0 * self._chance.random() - 1.0), *when)
+        if models[model].all.seen < MANY:
+            kinds[size].open[watch] = None
+        return watch
 
     def _times(self, kind: _Kind) -> list[float]:
         """The best times for tasks of this kind, reckoned again when much was learned; none while too little was."""
@@ -219,9 +242,11 @@ class Polls:
         if kind.known >= MANY and now - kind.reckoned_at < AGAIN_S:
             return kind.times
         kind.known, kind.reckoned_at = seen, now
-        kind.shape = shape_of(kind.durations, kind.model.all, leaning=LEANING)
+        unfinished = Counter(bin_of(watch.after_s) for watch in kind.open if watch.after_s) if seen < MANY else {}
+        kind.shape = shape_of(kind.durations, kind.model.all, leaning=LEANING, unfinished=unfinished)
         if kind.shape is not None:
-            kind.times = poll_times(kind.shape.edges, kind.shape.masses, polls=POLLS, worth_s=WORTH_S)
+            polls = POLLS_AT_FIRST if seen < MEMORY else POLLS
+            kind.times = poll_times(kind.shape.edges, kind.shape.masses, polls=polls, worth_s=WORTH_S)
         if now - self._kept_at >= AGAIN_S:
             self._kept_at = now
             self._keep(self.learned())

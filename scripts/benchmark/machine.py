@@ -266,11 +266,9 @@ class Machine:
         """
         began, at = time.time(), time.perf_counter()
         process = self.start(command)
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - at
-        process.returncode = os.waitstatus_to_exitcode(status)
+        spent = self._spent(process, rows, began, at)
         self._check(command, process.returncode, code)
-        return Spent(rows, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, began)
+        return spent
 
     def apart(self, rows: int, workers: int) -> Apart:
         """The whole command on all cores, over the job that was written last.
@@ -318,16 +316,30 @@ class Machine:
             pinned = [*command] if everywhere else ["taskset", "-c", str(self._mine), *command]
             return subprocess.Popen(pinned, env=kept | more, stdout=said, stderr=said, cwd=ROOT)
 
-    def kill_after(self, posts: int) -> None:
-        """The whole command, killed once the stub has had so many requests."""
-        shutil.rmtree(self.out, ignore_errors=True)
+    def kill_after(self, posts: int, *, fresh: bool = True) -> Spent:
+        """The whole command, killed once the stub has had so many requests.
+
+        Args:
+            posts: how many.
+            fresh: begin with no output folder.
+        """
+        if fresh:
+            shutil.rmtree(self.out, ignore_errors=True)
+        began, at = time.time(), time.perf_counter()
         process = self.start([*self.command(), "--progress", "none"])
         while self.count()[0] < posts:
             if process.poll() is not None:
                 raise SystemExit("bench: the run was over before it could be killed; raise the number of rows")
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        return self._spent(process, posts, began, at)
+
+    def _spent(self, process: subprocess.Popen[bytes], rows: int, began: float, at: float) -> Spent:
+        """Wait for the end of a process, and tell what it took."""
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - at
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return Spent(rows, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, began)
 
 
 def _children(pid: int) -> list[int]:

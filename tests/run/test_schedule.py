@@ -380,6 +380,21 @@ def test_every_row_is_brought_to_its_end_by_the_smallest_of_crews(
     assert finished == Counter([*range(len(new)), *range(1_000, 1_000 + len(old))])
 
 
+async def test_rows_that_wait_go_on_sooner_when_something_new_is_known() -> None:
+    """Only those that it is known of; the others keep their times."""
+    clock = HandClock()
+    plan = agenda(clock)
+    for name in range(4):
+        plan.resume(begun("tend", name=name))
+        row = await plan.next_follow_up()
+        assert row is not None
+        plan.schedule(row, 10.0 - name)
+    plan.hasten(lambda row: row.name in (1, 2))
+    names = [row.name for _ in range(2) if (row := await plan.next_follow_up()) is not None]
+    assert sorted(names) == [1, 2]
+    assert sorted(plan.due(plan.first_begun(4)).values()) == [clock.monotonic() + 7.0, clock.monotonic() + 10.0]
+
+
 @pytest.mark.parametrize("closed", [False, True])
 async def test_two_wait_for_the_same_hand_out_and_both_are_told(closed: bool) -> None:
     """One waits for room, one for rows begun: rows are rendered a few ahead and planned a little further."""

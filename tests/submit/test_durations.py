@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from batch.submit.durations import Durations, bin_of, edge, parts_of, shape_of
+from batch.submit.durations import BINS, Durations, bin_of, edge, parts_of, shape_of
 
 
 def middle(durations: Durations) -> float:
@@ -72,6 +72,37 @@ def test_a_size_that_was_hardly_seen_leans_on_the_model() -> None:
     near = sum(mass for at, mass in zip(shape.edges, shape.masses, strict=False) if at < 50.0)
     assert 0.9 < near < 1.0
     assert edge(0) > 0
+
+
+def test_tasks_that_are_not_done_count_as_longer_than_they_have_lasted() -> None:
+    """One ended after 10 s, one after 20 s, and eight are known to take longer than 12 s: nine of ten take longer."""
+    known = Durations()
+    for took in (10.0, 20.0):
+        known.add(bin_of(took), [1.0])
+    mid = edge(bin_of(15.0))
+
+    def shorter(unfinished: dict[int, int]) -> float:
+        shape = shape_of(known, known, leaning=0.0, unfinished=unfinished)
+        assert shape is not None
+        assert sum(shape.masses) == pytest.approx(1.0)
+        return sum(mass for at, mass in zip(shape.edges, shape.masses, strict=False) if at < mid)
+
+    assert shorter({}) == pytest.approx(0.5, abs=0.02)
+    assert shorter({bin_of(12.0): 8}) == pytest.approx(0.1, abs=0.01)
+    assert shorter({bin_of(5.0): 8}) == pytest.approx(0.5, abs=0.02), "that they take 5 s tells nothing of these two"
+
+
+def test_tasks_that_take_longer_than_all_known_ones_are_believed_to_take_up_to_twice_as_long() -> None:
+    """Nothing is known of what lies behind them."""
+    known = Durations()
+    known.add(bin_of(1.0), [1.0])
+    shape = shape_of(known, known, leaning=0.0, unfinished={bin_of(30.0): 9})
+    assert shape is not None
+    behind = {at: mass for at, mass in zip(shape.edges, shape.masses, strict=False) if at > 29.0}
+    assert 0.7 < sum(behind.values()) <= 0.9, "nine of ten, but for what smoothing takes"
+    assert max(behind) < 180.0
+    # Likewise where the scale itself ends.
+    assert shape_of(known, known, leaning=0.0, unfinished={BINS - 1: 3}) is not None
 
 
 def test_a_wide_interval_costs_no_call_for_each_of_its_bins() -> None:

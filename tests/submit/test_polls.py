@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from batch.core.clock import HandClock
-from batch.submit.polls import Polls
+from batch.submit.polls import OTHERS_FIRST_S, Polls
 from tests.support.pollfield import Field, least_extra, usual, usual_by
 
 
@@ -30,6 +33,29 @@ def test_the_first_tasks_of_all_do_not_spoil_it() -> None:
     seen = Field(polls_of(clock), clock, usual).run(3_000)
     assert seen.each <= 4.1
     assert seen.extra <= 1.15 * least_extra(usual_by, polls=seen.each, longest_s=60.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_takes_at_most_4_polls_and_8_percent_more_time_though_it_begins_with_200_tasks(seed: int) -> None:
+    """The first to end are the shortest, and nothing is known before: neither spoils 2,000 tasks of 10 to 30 s."""
+    clock = HandClock()
+
+    def length(chance: random.Random) -> float:
+        return min(max(chance.lognormvariate(math.log(17.3), 0.28), 10.0), 30.0)
+
+    seen = Field(Polls(clock, chance=random.Random(seed)), clock, length, slots=200).run(2_000)
+    assert seen.each <= 4.0
+    assert seen.extra <= 0.08
+
+
+def test_those_polled_seldom_while_nothing_is_known_are_not_left_alone_once_it_is() -> None:
+    """Of 50 short tasks begun at once a few are asked often; when these have ended the others are asked, too."""
+    clock = HandClock()
+    begun = clock.monotonic()
+    seen = Field(polls_of(clock), clock, lambda chance: chance.uniform(0.4, 0.5)).run(50)
+    assert seen.at is not None
+    assert max(seen.at) - begun < OTHERS_FIRST_S, "nobody waited for the time that was set when nothing was known"
+    assert seen.each <= 4.0
 
 
 def test_what_was_learned_is_there_for_the_next_process() -> None:

@@ -103,7 +103,10 @@ class Field:
             if age_s < call.length_s:
                 self._push(heap, call, self._polls.next(call, least_s=0.0, most_s=86_400.0))
                 continue
-            self._polls.finished(call)
+            if self._polls.finished(call):
+                now = self._clock.monotonic()
+                heap = [(now if self._polls.blind(one) else due, order, one) for due, order, one in heap]
+                heapq.heapify(heap)
             ended += 1
             if ended > skip:
                 seen.polls += call.polls

@@ -92,3 +92,13 @@ def test_a_changed_question_does_not_take_the_late_answer_to_the_old_one(make: M
     assert mill.run().exit_code == 0
     assert len(mill.books()) == 8
     assert not set(old) & set(mill.one("fingerprint"))
+
+
+def test_what_the_first_tasks_tell_is_used_for_those_that_are_waited_for_already(make: Make) -> None:
+    """Of 60 tasks begun at once sixteen are asked often; the others are asked as soon as these have told how long."""
+    mill = make("[latency]\ntask_ms = [300, 400]\n", lane="task")
+    mill.limits.update(concurrency=60)
+    mill.questions(60)
+    assert mill.run().exit_code == 0
+    longest = mill.calls("max(answered_at - sent_at) < INTERVAL 15 SECONDS")
+    assert longest == [(True,)], "a task waited for the time that was set when nothing was known"
