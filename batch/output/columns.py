@@ -120,6 +120,14 @@ CALLS: Final = (
     Column("longest_gap_ms", LONG, "call"),
 )
 
+DISTINCT: Final = frozenset(
+    (
+        "row_id", "row_number", "fingerprint", "messages", "first_sent_at", "settled_at", "client_call_id",
+        "request_id", "task_id", "sent_at", "answered_at",
+    )
+)  # fmt: skip
+"""Columns of either table in which nearly every value is another one: a dictionary would be as long as they are."""
+
 RESULT_TEXTS: Final = {
     "row_id": "The identity of the row: the value of input.key, or a hash of its content.",
     "row_number": "The place of the row in the table, from 0, shared by its variants, for ever.",

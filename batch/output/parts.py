@@ -25,6 +25,7 @@ from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 from batch.ledger.published import Footprint
 from batch.output import merge
+from batch.output.columns import DISTINCT
 from batch.output.files import make_folder, sync_folder, translated
 from batch.output.input_columns import input_schema
 
@@ -152,7 +153,12 @@ class _PartFile:
             file = self._file.open()
         try:
             self._writer = pq.ParquetWriter(
-                file, schema, compression="zstd", compression_level=1, write_page_checksum=True
+                file,
+                schema,
+                compression="zstd",
+                compression_level=1,
+                write_page_checksum=True,
+                use_dictionary=[path for field in schema if field.name not in DISTINCT for path in _leaves(field)],
             )
         except BaseException:
             self.abandon()
@@ -161,7 +167,8 @@ class _PartFile:
     def add(self, table: pa.Table) -> None:
         """Take rows in their final order; write when a row group is full."""
         # Cut by the size of an average row, so that no row group needs more memory than readers expect.
-        row_bytes = max(1, table.nbytes // max(1, table.num_rows))
+        size = table.nbytes  # which looks at every buffer of every column
+        row_bytes = max(1, size // max(1, table.num_rows))
         start = 0
         while start < table.num_rows:
             room = min(GROUP_ROWS - self._waiting_rows, (GROUP_BYTES - self._waiting_bytes) // row_bytes)
@@ -169,7 +176,7 @@ class _PartFile:
             start += taken.num_rows
             self._waiting.append(taken)
             self._waiting_rows += taken.num_rows
-            self._waiting_bytes += taken.nbytes
+            self._waiting_bytes += size if taken.num_rows == table.num_rows else taken.nbytes
             if self._waiting_rows >= GROUP_ROWS or self._waiting_bytes + row_bytes > GROUP_BYTES:
                 self._write_group()
 
@@ -258,6 +265,18 @@ def _places(schema: pa.Schema) -> dict[tuple[bool, str], int]:
     ours = schema.names[len(inputs) :]
     keys = [*((False, name) for name in inputs), *((True, name) for name in ours)]
     return {key: place for place, key in enumerate(keys)}
+
+
+def _leaves(field: pa.Field, path: str = "") -> list[str]:
+    """The columns that a field is made of in a file, by the names that they have there."""
+    name, kind = f"{path}{field.name}", field.type
+    if pa.types.is_struct(kind):
+        return [leaf for inner in kind for leaf in _leaves(inner, f"{name}.")]
+    if pa.types.is_map(kind):
+        return [leaf for inner in (kind.key_field, kind.item_field) for leaf in _leaves(inner, f"{name}.key_value.")]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _leaves(kind.value_field.with_name("element"), f"{name}.list.")
+    return [name]
 
 
 def _damaged(path: Path, exc: Exception) -> StorageError:

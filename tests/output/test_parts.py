@@ -114,6 +114,29 @@ def test_long_texts_make_shorter_row_groups(tmp_path: Path) -> None:
     assert [meta.row_group(n).num_rows for n in range(meta.num_row_groups)] == [3, 3, 3, 3, 3, 3, 2]
 
 
+def test_what_repeats_is_written_once_and_what_never_does_has_no_dictionary(tmp_path: Path) -> None:
+    """Names, labels and what is nested in a column repeat; ids are another one in each row."""
+    nested = {
+        "tags": (pa.list_(pa.string()), ["a", "b"]),
+        "pairs": (pa.map_(pa.string(), pa.int64()), [("x", 1)]),
+        "place": (
+            pa.struct([("street", pa.string()), ("floors", pa.large_list(pa.int32()))]),
+            {"street": "s", "floors": [1]},
+        ),
+        "two": (pa.list_(pa.int16(), 2), [1, 2]),
+        "short": (pa.dictionary(pa.int32(), pa.string()), "word"),
+    }
+    schema = pa.schema([*SCHEMA, *((name, kind) for name, (kind, _) in nested.items())])
+    rows = [(f"r{n}", n, None, "same", *(value for _, value in nested.values())) for n in range(100)]
+    write_part(tmp_path / "a.parquet", schema, [batch(*rows, schema=schema)], points=NEW)
+    group = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    apart = {column.path_in_schema for column in columns if not column.has_dictionary_page}
+    assert apart == {"row_id", "row_number"}
+    assert len(columns) == 11
+    assert rows_of(tmp_path / "a.parquet")[7][:4] == ("r7", 7, None, "same")
+
+
 def test_writing_the_same_part_again_replaces_it(target: Path) -> None:
     """Publishing twice is harmless."""
     write_part(target, SCHEMA, [plain(7)], points=NEW)
