@@ -118,6 +118,7 @@ CALLS: Final = (
     Column("first_chunk_ms", LONG, "call"),
     Column("polls", _INT, "call"),
     Column("longest_gap_ms", LONG, "call"),
+    Column("fingerprint", TEXT, "made"),
 )
 
 RESULT_TEXTS: Final = {
@@ -238,5 +239,7 @@ CALL_TEXTS: Final = {
     "first_chunk_ms": "Milliseconds from leaving to the first piece of a stream.",
     "polls": "How often its task was asked for.",
     "longest_gap_ms": "The longest silence of a stream after its first piece, in milliseconds.",
+    "fingerprint": "Of a call with a task_id or batch_id, what its row asked: the fingerprint of results. By it a "
+    "row may have the answer once more.",
 }
 """What each column of `calls` means."""

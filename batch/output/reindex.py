@@ -33,7 +33,7 @@ CREATE TEMP TABLE rows(
 );
 CREATE TEMP TABLE book(
     call_id TEXT PRIMARY KEY, row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL,
-    total_tokens INTEGER, record BLOB NOT NULL
+    total_tokens INTEGER, record BLOB NOT NULL, answered_at INTEGER, fingerprint TEXT
 ) WITHOUT ROWID;
 """
 _OURS: Final = ("row_id", "variant", "row_number", "fingerprint", "status", "retryable", "settled_at", "run", "calls")
@@ -145,13 +145,14 @@ def _read_book(folder: OutputFolder, db: apsw.Connection, found: Files) -> None:
 def _add_calls(
     db: apsw.Connection, found: Files, place: tuple[str, int], path: Path, calls: list[tuple[Any, ...]]
 ) -> None:
-    for call_id, row_id, variant, row_number, call in calls:
+    for call_id, row_id, variant, row_number, call, fingerprint in calls:
         found.of(place[0]).add_call(call)
         found.last_sent_us = max(found.last_sent_us, call.sent_at_us)
         tokens = call.usage.total_tokens if call.usage is not None else None
+        answered_at = call.answered_at_us if call.state == "answered" else None
         db.execute(
-            "INSERT OR IGNORE INTO book VALUES(?,?,?,?,?,?)",
-            (call_id, row_id, variant, row_number, tokens, _encode(call)),
+            "INSERT OR IGNORE INTO book VALUES(?,?,?,?,?,?,?,?)",
+            (call_id, row_id, variant, row_number, tokens, _encode(call), answered_at, fingerprint),
         )
     found.calls += len(calls)
     found.call_parts += 1
@@ -161,11 +162,12 @@ def _add_calls(
     )
 
 
-def _calls(path: Path) -> Iterator[tuple[str, str, str, int, Call]]:
-    """(call id, row_id, variant, row_number, record) of each call of one file of the book."""
+def _calls(path: Path) -> Iterator[tuple[str, str, str, int, Call, str | None]]:
+    """(call id, row_id, variant, row_number, record, fingerprint) of each call of one file of the book."""
     for table in _groups(path, times=_CALL_TIMES):
         for row in table.drop_columns(["tags"]).to_pylist():
-            yield row["client_call_id"], row["row_id"], row["variant"] or "", row["row_number"], _call(row)
+            place = row["client_call_id"], row["row_id"], row["variant"] or "", row["row_number"]
+            yield *place, _call(row), row.get("fingerprint")
 
 
 def _call(row: dict[str, Any]) -> Call:
