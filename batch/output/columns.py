@@ -6,6 +6,7 @@ who adds a column adds a line there, and a test compares the two. It builds noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
@@ -120,6 +121,27 @@ CALLS: Final = (
     Column("longest_gap_ms", LONG, "call"),
     Column("fingerprint", TEXT, "made"),
 )
+
+
+def misfit(schema: pa.Schema, ours: Sequence[Column]) -> str | None:
+    """The first of our columns that a file has with values of another kind than we write; None of a file of ours.
+
+    Args:
+        schema: of the file; one of an older version lacks columns.
+        ours: `RESULTS` or `CALLS`.
+    """
+    for name, kind, _, _ in ours:
+        if name in schema.names and _plain(schema.field(name).type) != _plain(kind):
+            return name
+    return None
+
+
+def _plain(kind: Any) -> Any:
+    """A type, whatever form its texts have in memory."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return TEXT if pa.types.is_large_string(kind) else kind
+
 
 RESULT_TEXTS: Final = {
     "row_id": "The identity of the row: the value of input.key, or a hash of its content.",
