@@ -24,7 +24,7 @@ WINGS: dict[str, str] = {
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
-    "saved waves orphans late",
+    "saved waves orphans paid late",
     "input": "source batches content spill",
     "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry pool keysource base batch_files stream service parameters message_rules folding",

@@ -55,6 +55,7 @@ def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
             ("kept", ", ".join(text for text in under_way if text) if kept.readable else ""),
             # Of rows that were pruned only the book tells, and it cannot tell why they are not in the table.
             ("to ask", f"{count(kept.places, 'row')} without an answer, if the input has them" if kept.places else ""),
+            ("answers", "\n".join(_answers(made))),
             ("batches", "the next run looks at the provider for others, before it buys anything" if made.seeks else ""),
             ("old ledger", "\n".join(made.old)),
         ]
@@ -62,3 +63,18 @@ def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
     if made.lost:
         yield "not as it was"
         yield from (f"  {clean(line)}" for line in made.lost)
+
+
+def _answers(made: Rebuilt) -> Iterator[str]:
+    """What becomes of rows whose calls the book has, and the table no answer of."""
+    unmatched = made.unmatched
+    if unmatched.again:
+        yield (
+            f"of {count(unmatched.again, 'row')} the book has the calls and the table no answer: the next run takes it "
+            "from the provider and pays nothing, where that still has it"
+        )
+    if unmatched.gone:
+        yield (
+            f"of {count(unmatched.gone, 'row')} the book has the calls and nobody an answer: it is paid for a second "
+            "time, if the input has the row"
+        )

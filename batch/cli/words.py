@@ -17,6 +17,8 @@ LINES: Final[dict[str, str]] = {
     "unanimous. Missing where no row was asked several times.",
     "allowed": "Of run: what --max-failed allows, and whether it was kept.",
     "answer tokens": "Of estimate: tokens that the next run will get, those of thinking included.",
+    "answers": "Of rebuild: rows whose calls are in the book and whose answers are in no part, and whether they are "
+    "paid for a second time.",
     "auto": "In lane auto: by when all is to be done, what was decided for that, and why.",
     "batch and flex": "Of cost: what the calls at prices of batch files or of the flex tier would have cost more at "
     "the standard ones.",

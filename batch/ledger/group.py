@@ -23,6 +23,7 @@ GROUP_BYTES: Final = 8 << 20
 _STATEMENTS: Final = {
     "sent": statements.INSERT_CALL,
     "place": statements.SET_PLACE,
+    "booked": statements.MARK_CALL,
     "lined": wave_tables.INSERT_LINE,
     "claimed": orphan_table.CLAIM,
     "accepted": statements.SET_TASK,
@@ -35,6 +36,7 @@ _STATEMENTS: Final = {
     "held": statements.HOLD_TASK,
     "settled": statements.SET_OUTCOME,
     "dropped": statements.SET_GIVEN_UP,
+    "unlined": wave_tables.DELETE_LINE,
     "noted": statements.SET_META,
     "overtime": statements.SET_OVERTIME,
 }

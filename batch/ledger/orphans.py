@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import apsw
 import msgspec
 
-from batch.ledger.reader import LedgerReader
+from batch.ledger.paid import PaidReader
 
 LOST: Final = "batches_lost"
 """Key of `meta`: the ledger was made again, and nobody has looked yet for batches that it does not know."""
@@ -71,7 +71,7 @@ class Lost(NamedTuple):
     asks: bytes
 
 
-class OrphansReader(LedgerReader):
+class OrphansReader(PaidReader):
     """A reader that knows lines without a row."""
 
     @property

@@ -42,6 +42,11 @@ class PublishedReader(LedgerReader):
         """How many rows each published part has; a ledger of any format tells it."""
         return dict(self._rows(statements.PART_ROWS))
 
+    @property
+    def keeps_footprints(self) -> bool:
+        """Whether a version made the ledger that knows more of a file than its name."""
+        return int(self._first("PRAGMA user_version")[0]) > 1
+
     def published_parts(self) -> dict[int, PublishedFile]:
         """Every published part of the result table."""
         rows = self._rows(statements.PUBLISHED_PARTS)

@@ -76,7 +76,7 @@ class PendingRow(NamedTuple):
 
 
 class JournaledCall(NamedTuple):
-    """One call in the ledger; `record` is None while it has no final state; `late` is explained in `schema`."""
+    """One call in the ledger; `record` is None while it has no final state; `schema` has `late`, and `booked` too."""
 
     call: int
     work_id: int
@@ -89,11 +89,12 @@ class JournaledCall(NamedTuple):
     base_url: str | None
     late: int | None
     record: Call | None
+    booked: bool
 
 
 def journaled_call(row: Sequence[Any]) -> JournaledCall:
     """A call from its values in the ledger, in the order of `JournaledCall`."""
-    return JournaledCall._make((*row[:10], _call(row[10]) if row[10] else None))
+    return JournaledCall._make((*row[:10], _call(row[10]) if row[10] else None, bool(row[11])))
 
 
 def _unreadable(path: Path, exc: apsw.Error) -> StorageError:
@@ -204,8 +205,7 @@ class LedgerReader:
         """
         if what in ("row_number", "part"):
             return int(self.meta(f"next_{what}") or 0)
-        table = {"range": "ranges", "work": "pending", "call": "calls"}[what]
-        row = self._first(statements.highest(what, table))
+        row = self._first(statements.highest(what, {"range": "ranges", "work": "pending", "call": "calls"}[what]))
         return int(row[0]) + 1 if row and row[0] is not None else 0
 
     def sample(self, run: str) -> list[str] | None:

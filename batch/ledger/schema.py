@@ -7,13 +7,13 @@ schema gives it a new `SCHEMA_VERSION` and a way from the old one.
 waits for the answer to another row that asks the same.
 `entries.status`: NULL for a place without an outcome (the place of a row that is admitted and was never published may
 stand in `pending` alone), 0 ok, 1 failed for good, 2 failed but worth another try.
-`calls.late`: 1 for the id of an overdue task, which was booked as unknown before and is polled once more, 2 when that
-was given up. `size` and `footer` tell a published file from another of its name; `next_size` and `next_footer` belong
-to a part that is about to be replaced; `size` and `digest` of a range belong to its spill. `content` is the hash of the
-output columns of a row as the table has them or, in `pending`, will have them; an empty one is that of columns that may
-be of either of two nights. `label` has what was done to bring a row to a valid label (`records.Labelling`). All of
-these are NULL where an older version wrote the row. `leaving` has the rows that a part is written anew without, until
-the index has forgotten them, too.
+`calls.late`: 1 for the id of an overdue task, booked as unknown before and polled once more, 2 when that was given up.
+`calls.published`: 1 for what is in the book; without a record it is asked for again. `size` and `footer` tell a
+published file from another of its name; `next_size` and `next_footer` belong to a part that is about to be replaced;
+`size` and `digest` of a range belong to its spill. `content` is the hash of the output columns of a row as the table
+has them or, in `pending`, will have them; an empty one is that of columns that may be of either of two nights. `label`
+has what was done to bring a row to a valid label (`records.Labelling`). All of these are NULL where an older version
+wrote the row. `leaving` has the rows that a part is written anew without, until the index has forgotten them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import copy_statements, effect_statements, orphan_table, wal, wave_tables
+from batch.ledger import copy_statements, effect_statements, orphan_table, paid_table, wal, wave_tables
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -207,7 +207,7 @@ CREATE TABLE IF NOT EXISTS overtime(
 """
 """Attempts that outlasted somebody, by row."""
 
-ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES)
+ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES, paid_table.TABLES)
 """Tables that need no new version: a ledger made before them gets them when it is opened."""
 
 

@@ -186,7 +186,7 @@ WHERE state = 0 AND (
 ORDER BY work
 """
 CALLS_OF_ROW: Final = """
-SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record
+SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record, published
 FROM calls
 WHERE work = ?
 ORDER BY call
@@ -255,7 +255,7 @@ WHERE c.record IS NOT NULL AND c.published = 0
 ORDER BY c.call
 """
 FINAL_CALLS_AFTER: Final = """
-SELECT c.call, c.work, p.row_id, p.row_number, p.variant
+SELECT c.call, c.work, p.row_id, p.row_number, p.variant, p.fingerprint
 FROM calls c
 JOIN pending p USING (work)
 WHERE c.call > ? AND c.record IS NOT NULL AND c.published = 0

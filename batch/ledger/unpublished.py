@@ -38,6 +38,7 @@ class FinalCall(NamedTuple):
     row_id: str
     row_number: int
     variant: str
+    fingerprint: bytes
     record: Call
 
 

@@ -33,3 +33,7 @@ INSERT_LINE: Final = """
 INSERT OR REPLACE INTO lines(call, wave, line)
 VALUES (?, ?, ?)
 """
+DELETE_LINE: Final = """
+DELETE FROM lines
+WHERE call = ?
+"""

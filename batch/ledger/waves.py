@@ -107,7 +107,7 @@ FROM lines
 WHERE wave = ?
 """
 _CALLS: Final = """
-SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record
+SELECT call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, record, published
 FROM calls
 WHERE work IN (SELECT value FROM json_each(?))
 ORDER BY work, call

@@ -129,15 +129,15 @@ class Ledger:
 
         Args:
             call: number of the call.
-            record: the call as it becomes a row of `calls`. None gives up an old task that was booked before and
-                brought nothing; the call stays, for the feeder takes a row without calls for one that was not begun.
+            record: the call as it becomes a row of `calls`. None gives up one that was booked before and brought
+                nothing now; the call stays, for the feeder takes a row without calls for one that was not begun.
             reply: (work id, turn, value): the reply from which a later turn goes on.
             outcome: (work id, outcome): the outcome with which the row settles.
             hold: keep the task id beyond the row's outcome, to poll it first when the row comes again.
         """
         records: list[Written] = []
         if record is None:
-            records.append(("dropped", (call,), 10))
+            records += [("dropped", (call,), 10), ("unlined", (call,), 10)]
         else:
             blob = encode(record)
             records.append(("closed", (call, blob), len(blob)))

@@ -6,6 +6,7 @@ who adds a column adds a line there, and a test compares the two. It builds noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
@@ -118,6 +119,7 @@ CALLS: Final = (
     Column("first_chunk_ms", LONG, "call"),
     Column("polls", _INT, "call"),
     Column("longest_gap_ms", LONG, "call"),
+    Column("fingerprint", TEXT, "made"),
 )
 
 DISTINCT: Final = frozenset(
@@ -127,6 +129,27 @@ DISTINCT: Final = frozenset(
     )
 )  # fmt: skip
 """Columns of either table in which nearly every value is another one: a dictionary would be as long as they are."""
+
+
+def misfit(schema: pa.Schema, ours: Sequence[Column]) -> str | None:
+    """The first of our columns that a file has with values of another kind than we write; None of a file of ours.
+
+    Args:
+        schema: of the file; one of an older version lacks columns.
+        ours: `RESULTS` or `CALLS`.
+    """
+    for name, kind, _, _ in ours:
+        if name in schema.names and _plain(schema.field(name).type) != _plain(kind):
+            return name
+    return None
+
+
+def _plain(kind: Any) -> Any:
+    """A type, whatever form its texts have in memory."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return TEXT if pa.types.is_large_string(kind) else kind
+
 
 RESULT_TEXTS: Final = {
     "row_id": "The identity of the row: the value of input.key, or a hash of its content.",
@@ -246,5 +269,7 @@ CALL_TEXTS: Final = {
     "first_chunk_ms": "Milliseconds from leaving to the first piece of a stream.",
     "polls": "How often its task was asked for.",
     "longest_gap_ms": "The longest silence of a stream after its first piece, in milliseconds.",
+    "fingerprint": "Of a call with a task_id or batch_id, what its row asked: the fingerprint of results. By it a "
+    "row may have the answer once more.",
 }
 """What each column of `calls` means."""

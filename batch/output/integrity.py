@@ -195,7 +195,7 @@ def _half_of_book(path: Path, reader: PublishedReader) -> bool:
 
 def _columns(path: Path, *names: str) -> list[tuple[str, ...]] | None:
     try:
-        table = pq.ParquetFile(path).read(columns=list(names))
+        table = parts.PartReader(path).read(columns=list(names))
         return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
     except (OSError, KeyError, pa.ArrowException):
         return None
@@ -208,6 +208,13 @@ def parquet_files(folder: Path) -> Iterator[Path]:
         inside = path.relative_to(folder).parts
         if not any(part.startswith(".") for part in inside) and path.is_file():
             yield path
+
+
+def folders_in_the_way(folder: OutputFolder) -> list[Path]:
+    """Folders that have the name of a part, or of a file of the book: none could be written there."""
+    named = [(path, PART, folder.results) for path in folder.results.glob("part-*.parquet")]
+    named += [(path, CALLS, folder.calls) for path in folder.calls.glob("run=*/part-*.parquet")]
+    return sorted(path for path, name, root in named if path.is_dir() and name.fullmatch(str(path.relative_to(root))))
 
 
 def run_files(folder: OutputFolder) -> list[Path]:

@@ -13,13 +13,13 @@ from typing import Any, Final
 import apsw
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch.core.labelling import Labelling, Vote
 from batch.core.records import Call
 from batch.labels.samples import vote_of
 from batch.labels.schema import LABEL, PROPERTY_KEY, label_columns
 from batch.output.files import translated
+from batch.output.parts import PartReader
 
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS temp.book_rows ON book(row_id, variant)"
 _CALLS: Final = """
@@ -105,7 +105,7 @@ def votes_in(part: Path) -> Iterator[tuple[bytes, str, str]]:
     Raises:
         StorageError: it cannot be read.
     """
-    with translated(part), pq.ParquetFile(part) as file:
+    with translated(part), PartReader(part) as file:
         results = file.schema_arrow
         chosen = ["row_id", "variant", "status", *columns(results)]
         for batch in file.iter_batches(batch_size=_READ_ROWS, columns=chosen):

@@ -136,6 +136,49 @@ def footprint(path: Path) -> Footprint:
     raise ValueError("is not whole: it does not end as a Parquet file does")
 
 
+class PartReader(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
+    """A file of the table or the book, opened to be read: all that was written comes, or an error.
+
+    Each page is held against its sum; and where the head of a page decayed, so that pyarrow passes over it, there are
+    fewer rows than the footer says.
+
+    Args:
+        path: the file, or what reads it.
+        how: more arguments of `pyarrow.parquet.ParquetFile`.
+
+    Raises:
+        OSError: it is gone or cannot be opened; one that is damaged is told when it is read.
+        pyarrow.ArrowException: it is no Parquet file.
+    """
+
+    def __init__(self, path: Path | pa.OSFile, **how: Any) -> None:
+        super().__init__(path, page_checksum_verification=True, **how)
+
+    def iter_batches(self, *args: Any, row_groups: Sequence[int] | None = None, **how: Any) -> Iterator[pa.RecordBatch]:
+        """As pyarrow's; raises OSError behind the last rows where some are not there."""
+        groups = range(self.num_row_groups) if row_groups is None else row_groups
+        left = sum(self.metadata.row_group(group).num_rows for group in groups)
+        for batch in super().iter_batches(*args, row_groups=groups, **how):
+            left -= batch.num_rows
+            yield batch
+        _require_none(left)
+
+    def read_row_group(self, i: int, **how: Any) -> pa.Table:
+        """As pyarrow's; raises OSError where rows are not there."""
+        return self.read_row_groups([i], **how)
+
+    def read_row_groups(self, row_groups: Sequence[int], **how: Any) -> pa.Table:
+        """As pyarrow's; raises OSError where rows are not there."""
+        table = super().read_row_groups(row_groups, **how)
+        _require_none(sum(self.metadata.row_group(group).num_rows for group in row_groups) - table.num_rows)
+        return table
+
+
+def _require_none(left: int) -> None:
+    if left:
+        raise OSError(f"{left:,} rows of it are not there that its footer tells of")
+
+
 class _PartFile:
     """A part that is being written: it gathers rows into whole row groups, then is either finished or abandoned."""
 
@@ -212,7 +255,7 @@ class _PartFile:
 @contextlib.contextmanager
 def _old_part(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        old = pq.ParquetFile(path)
+        old = PartReader(path)
     except FileNotFoundError as exc:
         raise StorageError(
             f"{path}: is missing, but the ledger says that it was published. Restore it from a backup and run "

@@ -222,11 +222,11 @@ class Publisher:
             rows: list[tables.CallRow] = []
             row: FinalCall | None = first
             while row is not None:
-                number, work_id, row_id, row_number, variant, call = row
+                number, work_id, row_id, row_number, variant, fingerprint, call = row
                 publication.calls.append((number, work_id))
                 publication.totals.add_call(call)
                 publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
-                rows.append(tables.CallRow(row_id=row_id, row_number=row_number, variant=variant or None, call=call))
+                rows.append(tables.CallRow(row_id, row_number, variant or None, call, fingerprint))
                 if len(rows) >= CALLS_BATCH:
                     yield self._call_batch(rows)
                     rows = []

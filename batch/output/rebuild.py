@@ -28,13 +28,14 @@ from batch.ledger.orphans import LOST
 from batch.ledger.published import forget_tags, record_tags
 from batch.ledger.schema import connect, mark_closed, reason, way_out
 from batch.ledger.totals import Planned
-from batch.output import files, mirror, reindex, salvage
+from batch.output import files, mirror, reindex, salvage, unmatched
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import input_schema
 from batch.output.integrity import batch_files, parquet_files, run_files
 from batch.output.reindex import Files
 from batch.output.salvage import Kept
 from batch.output.tables import LABELS
+from batch.output.unmatched import Unmatched
 
 TYPES: Final = "types"
 INPUTS: Final = "inputs"
@@ -51,6 +52,8 @@ class Rebuilt(msgspec.Struct, frozen=True):
     call_parts: int
     runs: int
     kept: Kept
+    unmatched: Unmatched
+    """How many rows the book has an answer for, and the table none."""
     lost: list[str]
     """One line for each loss."""
     seeks: bool
@@ -109,12 +112,15 @@ def _fill(folder: OutputFolder, db: apsw.Connection) -> Rebuilt:
     found = reindex.index(folder, db)
     lost = [*kept.lost, *found.lost]
     _runs(folder, db, found, lost)
+    unmatched.find(db)
     salvage.reconcile(db, kept)
+    missed = unmatched.count(db)
     lost += _sums(db)
-    _meta(db, found, lost=bool(lost))
+    seeks = bool(lost or missed.again)
+    _meta(db, found, lost=seeks)
     (runs,) = db.execute("SELECT count(*) FROM runs").fetchone() or (0,)
     db.execute("COMMIT")
-    return Rebuilt(found.rows, found.parts, found.calls, found.call_parts, runs, kept, lost, bool(lost), [])
+    return Rebuilt(found.rows, found.parts, found.calls, found.call_parts, runs, kept, missed, lost, seeks, [])
 
 
 def _runs(folder: OutputFolder, db: apsw.Connection, found: Files, lost: list[str]) -> None:

@@ -23,7 +23,7 @@ from batch.ledger.totals import Totals, answered_by
 from batch.output import columns, files, labelled, parts
 from batch.output.folder import OutputFolder
 from batch.output.input_columns import input_contents
-from batch.output.integrity import CALLS, PART, parquet_files
+from batch.output.integrity import CALLS, PART, folders_in_the_way, parquet_files
 
 TABLES: Final = """
 CREATE TEMP TABLE rows(
@@ -33,7 +33,7 @@ CREATE TEMP TABLE rows(
 );
 CREATE TEMP TABLE book(
     call_id TEXT PRIMARY KEY, row_id TEXT NOT NULL, variant TEXT NOT NULL, row_number INTEGER NOT NULL,
-    total_tokens INTEGER, record BLOB NOT NULL
+    total_tokens INTEGER, record BLOB NOT NULL, answered_at INTEGER, fingerprint TEXT
 ) WITHOUT ROWID;
 """
 _OURS: Final = ("row_id", "variant", "row_number", "fingerprint", "status", "retryable", "settled_at", "run", "calls")
@@ -86,6 +86,8 @@ def index(folder: OutputFolder, db: apsw.Connection) -> Files:
     """
     db.execute(TABLES)
     found = Files()
+    for path in folders_in_the_way(folder):
+        _set_aside(folder, path, "is a folder, and no file of the output", found)
     _read_book(folder, db, found)
     readable = _read_parts(folder, db, found)
     readable = _without_copies(folder, db, readable, found)
@@ -93,10 +95,7 @@ def index(folder: OutputFolder, db: apsw.Connection) -> Files:
     _drop_replaced(db)
     for part in readable:
         footprint = parts.footprint(folder.part(part.file))
-        db.execute(
-            "INSERT INTO parts(part, rows, size, footer) VALUES(?,?,?,?)",
-            (part.file, part.rows, *footprint),
-        )
+        db.execute("INSERT INTO parts(part, rows, size, footer) VALUES(?,?,?,?)", (part.file, part.rows, *footprint))
     found.parts = len(readable)
     found.rows = sum(part.rows for part in readable)
     for run, rows in _outcomes(folder, readable):
@@ -123,7 +122,7 @@ def _read_book(folder: OutputFolder, db: apsw.Connection, found: Files) -> None:
             try:
                 calls = list(_calls(path))
             except (OSError, KeyError, ValueError, pa.ArrowException) as exc:
-                why = f"cannot be read, the calls in it are lost to the book: {_line(exc)}"
+                why = f"cannot be read, the calls in it are lost to the book: {' '.join(str(exc).split())[:200]}"
         ids = msgspec.json.encode([call[0] for call in calls]).decode()
         (twice,) = db.execute(
             "SELECT count(*) FROM book WHERE call_id IN (SELECT value FROM json_each(?))", (ids,)
@@ -145,13 +144,14 @@ def _read_book(folder: OutputFolder, db: apsw.Connection, found: Files) -> None:
 def _add_calls(
     db: apsw.Connection, found: Files, place: tuple[str, int], path: Path, calls: list[tuple[Any, ...]]
 ) -> None:
-    for call_id, row_id, variant, row_number, call in calls:
+    for call_id, row_id, variant, row_number, call, fingerprint in calls:
         found.of(place[0]).add_call(call)
         found.last_sent_us = max(found.last_sent_us, call.sent_at_us)
         tokens = call.usage.total_tokens if call.usage is not None else None
+        answered_at = call.answered_at_us if call.state == "answered" else None
         db.execute(
-            "INSERT OR IGNORE INTO book VALUES(?,?,?,?,?,?)",
-            (call_id, row_id, variant, row_number, tokens, _encode(call)),
+            "INSERT OR IGNORE INTO book VALUES(?,?,?,?,?,?,?,?)",
+            (call_id, row_id, variant, row_number, tokens, _encode(call), answered_at, fingerprint),
         )
     found.calls += len(calls)
     found.call_parts += 1
@@ -161,11 +161,14 @@ def _add_calls(
     )
 
 
-def _calls(path: Path) -> Iterator[tuple[str, str, str, int, Call]]:
-    """(call id, row_id, variant, row_number, record) of each call of one file of the book."""
+def _calls(path: Path) -> Iterator[tuple[str, str, str, int, Call, str | None]]:
+    """(call id, row_id, variant, row_number, record, fingerprint) of each call of one file of the book."""
+    if (name := columns.misfit(pq.read_schema(path), columns.CALLS)) is not None:
+        raise ValueError(f"its column {name} holds something else than ours")
     for table in _groups(path, times=_CALL_TIMES):
         for row in table.drop_columns(["tags"]).to_pylist():
-            yield row["client_call_id"], row["row_id"], row["variant"] or "", row["row_number"], _call(row)
+            place = row["client_call_id"], row["row_id"], row["variant"] or "", row["row_number"]
+            yield *place, _call(row), row.get("fingerprint")
 
 
 def _call(row: dict[str, Any]) -> Call:
@@ -192,6 +195,8 @@ def _read_parts(folder: OutputFolder, db: apsw.Connection, found: Files) -> list
         before = db.total_changes()
         db.execute("SAVEPOINT part")
         try:
+            if (odd := columns.misfit(schema := pq.read_schema(path), columns.RESULTS)) is not None:
+                raise KeyError(odd)  # noqa: TRY301 - as of a file that lacks it
             for table in _groups(path):
                 ours = table.select([*_OURS, "total_tokens", "error_kind", *labelled.columns(table.schema)]).to_pylist()
                 contents = input_contents(table)
@@ -201,10 +206,9 @@ def _read_parts(folder: OutputFolder, db: apsw.Connection, found: Files) -> list
                 ]
                 db.executemany("INSERT INTO rows VALUES(?,?,?,?,?,?,?,?,?,?,?)", rows)
             part.rows = db.total_changes() - before
-            schema = pq.read_schema(path)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as exc:
             db.execute("ROLLBACK TO part")
-            why = f"cannot be read, its rows are to be asked again: {_line(exc)}"
+            why = f"cannot be read, its rows are to be asked again: {' '.join(str(exc).split())[:200]}"
             if isinstance(exc, KeyError):
                 why = "is no part of the table"
             _set_aside(folder, path, why, found)
@@ -330,7 +334,7 @@ def _count_rows(totals: Totals, row: dict[str, Any]) -> None:
 
 def _groups(path: Path, chosen: list[str] | None = None, *, times: Collection[str] = _TIMES) -> Iterator[pa.Table]:
     """The row groups of a file, each page verified; those of our columns that are in `times` are microseconds."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with parts.PartReader(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=chosen)
             for place, field in enumerate(table.schema):
@@ -342,7 +346,3 @@ def _groups(path: Path, chosen: list[str] | None = None, *, times: Collection[st
 def _set_aside(folder: OutputFolder, path: Path, why: str, found: Files) -> None:
     found.aside += files.set_aside([path], folder.root)
     found.lost.append(f"{path.relative_to(folder.root)}: {why}; it lies in {found.aside[-1]}")
-
-
-def _line(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:200]

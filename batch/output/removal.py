@@ -165,7 +165,7 @@ def _keys(table: pa.Table) -> list[Key]:
 
 def _groups(target: Path, columns: list[str]) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(target) as file:
+        with parts.PartReader(target) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns=columns)
     except (OSError, pa.ArrowException) as exc:

@@ -19,7 +19,7 @@ import msgspec
 
 from batch.core.errors import BatchError
 from batch.core.records import Call, Outcome
-from batch.ledger import wal
+from batch.ledger import paid, wal
 from batch.ledger.schema import connect, reason
 from batch.ledger.totals import Planned, Totals
 from batch.output import labelled
@@ -42,6 +42,7 @@ _KEPT: Final = {
 """Tables that go on in the new ledger, with their keys."""
 _COMPARED: Final = {"entries": "row_id, variant", "parts": "part", "call_parts": "run, number"}
 """Tables that are made anew, and held against what they were."""
+_HIGHEST: Final = 2**63 - 1
 _outcome = msgspec.msgpack.Decoder(Outcome).decode
 _json = msgspec.json.Decoder().decode
 _CHECKS: Final[dict[str, dict[int, Callable[[Any], Any]]]] = {
@@ -131,6 +132,7 @@ def reconcile(db: apsw.Connection, kept: Kept) -> None:
     db.execute("DELETE FROM calls WHERE work NOT IN (SELECT work FROM pending)")
     db.execute("DELETE FROM steps WHERE work NOT IN (SELECT work FROM pending)")
     db.execute("DELETE FROM lines WHERE call NOT IN (SELECT call FROM calls)")
+    paid.adopt_tasks(db, 0, _HIGHEST)
     db.execute("UPDATE pending SET carried=1 WHERE state < 2")
     # None counts as having seen the whole source: what left the table is only found by looking again.
     db.execute(
@@ -173,12 +175,16 @@ def _close_published(db: apsw.Connection) -> None:
 
 
 def _know_the_book(db: apsw.Connection) -> None:
-    """Calls that stand in the book are final and published, whatever the old ledger knew of them."""
+    """Calls that stand in the book are final and published, whatever the old ledger knew of them.
+
+    But one that is open here and whose answer is in no row is asked for once more, by its task or batch (`paid`).
+    """
+    db.execute("UPDATE calls SET published=1 WHERE call_id IN (SELECT call_id FROM book)")
     db.execute(
-        "UPDATE calls SET published=1, "
-        "record=coalesce(record, (SELECT b.record FROM book b WHERE b.call_id=calls.call_id)) "
-        "WHERE call_id IN (SELECT call_id FROM book)"
+        "UPDATE calls SET record=coalesce(record, (SELECT b.record FROM book b WHERE b.call_id=calls.call_id)) "
+        "WHERE call_id IN (SELECT call_id FROM book) AND call_id NOT IN (SELECT call_id FROM paid)"
     )
+    db.execute("UPDATE calls SET late=1 WHERE record IS NULL AND published=1 AND task IS NOT NULL AND late IS NOT 2")
     db.execute("UPDATE calls SET published=0 WHERE call_id NOT IN (SELECT call_id FROM book)")
     db.execute("DELETE FROM calls WHERE record IS NULL AND work IN (SELECT work FROM pending WHERE state=2)")
 

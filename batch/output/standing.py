@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch.core.errors import StorageError
 from batch.core.flags import TIE
 from batch.ledger.reader import PendingRow
+from batch.output.parts import PartReader
 
 _OF_ANSWER: Final = ("answer", "reasoning", "finish_reason", "model", "messages")
 _READ: Final = ("row_number", "variant", "flags", *_OF_ANSWER)
@@ -49,7 +49,7 @@ def with_standing(part: Path, rows: list[PendingRow]) -> list[PendingRow]:
 def _rows_at(part: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
     """The rows of a part with these numbers; row groups that have none of them are not read."""
     wanted = pa.array(numbers, pa.int64())
-    with pq.ParquetFile(part) as file:
+    with PartReader(part) as file:
         place = file.schema_arrow.names.index("row_number")
         for group in range(file.num_row_groups):
             found = file.metadata.row_group(group).column(place)

@@ -62,6 +62,8 @@ class CallRow(msgspec.Struct, frozen=True):
     row_number: int
     variant: str | None
     call: Call
+    fingerprint: bytes | None = None
+    """Of what the row asked; written for a call whose answer the provider keeps, by the id of a task or batch."""
 
 
 def renamed(inputs: pa.Schema, columns: Sequence[str] | None = None, *, labels: Iterable[str] = ()) -> dict[str, str]:
@@ -193,17 +195,28 @@ def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str], *, run: str, jo
     readable = [NO_USAGE if usage is None else usage for usage in usages]
     has_unknown = None in usages
     texts = {"run": run, "job": without_surrogates(job)}
+    prints = [_print(row) for row in rows]
     records: dict[str, Sequence[Any]] = {"row": rows, "call": calls, "usage": readable}
     arrays = []
     for name, kind, of, _ in CALLS:
+        if name in texts:
+            arrays.append(repeated(texts[name], len(rows), kind))
+            continue
         if of == "made":
-            arrays.append(repeated_map(tags, len(rows)) if name == "tags" else repeated(texts[name], len(rows), kind))
+            arrays.append(repeated_map(tags, len(rows)) if name == "tags" else array(prints, kind))
             continue
         values = list(map(_CALL_GETTERS[name], records[of]))
         if of == "usage" and has_unknown and kind is LONG:
             values = [None if usage is None else value for usage, value in zip(usages, values, strict=True)]
         arrays.append(array(values, kind))
     return pa.RecordBatch.from_arrays(arrays, schema=CALL_SCHEMA)
+
+
+def _print(row: CallRow) -> str | None:
+    call = row.call
+    if row.fingerprint is None or (call.task_id is None and call.batch_id is None):
+        return None
+    return row.fingerprint.hex()
 
 
 def _chosen(inputs: pa.Schema, columns: Sequence[str] | None) -> list[str]:

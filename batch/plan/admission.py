@@ -16,7 +16,7 @@ import msgspec
 from batch.core.records import Outcome
 from batch.input.batches import Position
 from batch.labels.samples import NO_SAMPLES, Sampling
-from batch.ledger import copies, index
+from batch.ledger import copies, index, paid
 from batch.ledger.totals import Planned
 from batch.plan.row_ids import Seen
 from batch.prompts.variants import Packed
@@ -105,7 +105,7 @@ class InLedger(NamedTuple):
     """What became of the rows of a range that was made durable, by their work numbers."""
 
     adopted: frozenset[int]
-    """Those that come with the id of an overdue task, to be polled before they are sent."""
+    """Those that come with the id of an earlier task, to be polled before they are sent."""
     copies: frozenset[int] = frozenset()
     """Those that wait for the answer to another row, which asks the same."""
 
@@ -151,6 +151,7 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
                 rows,
             )
             adopted = _adopt_held(db, plan)
+            adopted += paid.adopt_tasks(db, plan.first_work, plan.first_work + len(plan.rows) - 1)
             if shared:
                 waiting = copies.share(db, _keys(plan))
         db.executemany("INSERT OR REPLACE INTO seen(row_id, times, place) VALUES(?,?,?)", met)

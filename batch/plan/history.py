@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch.core.errors import StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
+from batch.output.parts import PartReader
 from batch.tokens.calibration import Answers
 
 MOST_CALLS: Final = 20_000
@@ -170,7 +170,7 @@ def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterat
             continue
         path = folder.calls_part(run, number)
         try:
-            with pq.ParquetFile(path) as file:
+            with PartReader(path) as file:
                 names = [name for name in _COLUMNS if name in file.schema_arrow.names]
                 for batch in file.iter_batches(_BATCH, columns=names):
                     for call in batch.to_pylist():

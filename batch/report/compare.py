@@ -15,16 +15,16 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch.core import canonical
 from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
+from batch.output.parts import PartReader
 from batch.prompts.variants import old_models
 from batch.report.folders import opened, unreadable
 from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, ours, schema_of, texts
-from batch.report.missing import Missing, Reading
+from batch.report.missing import Missing, Reading, opening
 from batch.report.variant_sums import LABEL, MEANS, TOKENS, TRUTH, Pair, VariantSums
 
 READ_ROWS: Final = 500
@@ -95,9 +95,10 @@ class Comparison:
     ) -> None:
         self.folder = opened(out)
         with LedgerReader(self.folder.ledger) as reader, reader.snapshot():
-            self._parts = [self.folder.part(number) for number in reader.parts()]
-            self._reading = Reading(self.folder.root)
+            parts = [self.folder.part(number) for number in reader.parts()]
             last = next(reversed(reader.runs()), None)
+        self._parts, lost = opening(self.folder, parts)
+        self._reading = Reading(self.folder.root, lost)
         asked = list(_asked(self.folder, last.run, last.request)) if last is not None else []
         present = self._present(asked)
         self._refuse(present, variants)
@@ -170,7 +171,7 @@ class Comparison:
         """The rows of one part, `READ_ROWS` in memory at a time."""
         needed = [*_KEY, *_ANSWER, *_COUNTED, *self.labels, *self._means]
         try:
-            with pq.ParquetFile(part) as file:
+            with PartReader(part) as file:
                 names = [*self._columns, *needed] if self.inputs_wanted else needed
                 names = [name for name in [*names, *self._measured.values()] if name in file.schema_arrow.names]
                 for batch in file.iter_batches(batch_size=READ_ROWS, columns=list(dict.fromkeys(names))):
@@ -188,7 +189,7 @@ class Comparison:
         present: dict[str | None, None] = {}
         for names in self._reading.each(self._parts, _variants_in):
             present.update(dict.fromkeys(names))
-        if self._parts and not present:
+        if self.missing and not present:
             raise StorageError(self.missing[0].reason)
         return [name for name in asked if name in present] + [name for name in present if name not in asked]
 
@@ -244,7 +245,7 @@ class Comparison:
 def _variants_in(part: Path) -> Iterator[list[str | None]]:
     """The variants in one part, some rows at a time."""
     try:
-        with pq.ParquetFile(part) as file:
+        with PartReader(part) as file:
             for batch in file.iter_batches(batch_size=65_536, columns=["variant"]):
                 yield batch.column(0).unique().to_pylist()
     except (OSError, pa.ArrowException) as exc:

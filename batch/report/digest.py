@@ -7,7 +7,7 @@ lists. The figures themselves are those of `report.figures`, which the pages of 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -73,14 +73,15 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
         left_out.append(
             "The run is at work: its sections are of moments some seconds apart, so sums may differ a little."
         )
-    found = {
+    found: dict[str, Any] = {
         "overview": {name: value if name in _WHOLE else _bounded(value) for name, value in overview.items()},
-        "money": _bounded(figures.money()),
+        "money": _but_files(_bounded, figures.money()),
         "money_by": _money_by(figures, job),
         "labels": _labels(figures, job, left_out, with_text=with_text),
         "compare": _compare(figures, with_text=with_text),
         "rows": rows,
     }
+    found["overview"]["missing"] = _missing(*(found[name] for name in ("overview", "money", "labels", "compare")))
     return {
         "folders": [{"id": "0", "path": figures.name, "job": job.get("name"), "state": overview["status"]["state"]}],
         "figures": found,
@@ -93,6 +94,17 @@ def digest(out: Path, *, with_text: bool = False) -> dict[str, Any]:
         if with_text
         else "Without text of prompts and answers, and without messages that may quote them.",
     }
+
+
+def _missing(*told: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The files that figures are without, each once: one that is damaged is missing where its columns are read."""
+    lost = {one["path"]: one for figures in told if figures for one in figures["missing"]}
+    return list(lost.values())[:MOST_ITEMS]
+
+
+def _but_files(shorten: Callable[[Any], Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures made shorter, but for what is said of files that cannot be read: the way out stands at its end."""
+    return {**shorten(figures), "missing": figures["missing"][:MOST_ITEMS]}
 
 
 def coarser(series: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +193,8 @@ def _labels(figures: Figures, job: dict[str, Any], left_out: list[str], *, with_
     per_class = labels.get("per_class") or {}
     frequent = list(labels["distribution"])[:MOST_LABELS]
     drift = labels.get("drift")
-    kept_labels: dict[str, Any] = _named_shortly(
+    return _but_files(
+        _named_shortly,
         {
             **{name: value for name, value in labels.items() if name not in ("cells", "groups")},
             "distribution": {label: labels["distribution"][label] for label in frequent},
@@ -198,9 +211,8 @@ def _labels(figures: Figures, job: dict[str, Any], left_out: list[str], *, with_
                 {**run, "distribution": {label: run["distribution"].get(label, 0) for label in frequent[:8]}}
                 for run in (labels.get("runs") or [])[-MOST_RUNS:]
             ],
-        }
+        },
     )
-    return kept_labels
 
 
 def _may_be_text(labels: dict[str, Any], declared: Sequence[str]) -> bool:
@@ -247,7 +259,7 @@ def _compare(figures: Figures, *, with_text: bool) -> dict[str, Any] | None:
     except RefusedToStart:
         return None
     examples = sums.pop("examples")
-    found: dict[str, Any] = _bounded(sums)
+    found = _but_files(_bounded, sums)
     return {**found, "examples": _shortened(examples[:EXAMPLES])} if with_text else found
 
 

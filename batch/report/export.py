@@ -23,8 +23,10 @@ from batch.core.errors import RefusedToStart, StorageError
 from batch.core.nearest import suggestion
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
+from batch.output.parts import PartReader
 from batch.report import sheet
 from batch.report.folders import opened, unreadable
+from batch.report.missing import opening
 
 FORMATS: Final = (".csv", ".xlsx", ".jsonl")
 READ_ROWS: Final = 200
@@ -85,6 +87,8 @@ def export(out: Path, target: Path, *, columns: Sequence[str] = (), failed: bool
         sources = {run.source for run in reader.runs()}
     if not parts:
         raise RefusedToStart(f"{folder.text}: has no results yet. Export once a part is published.")
+    if lost := opening(folder, parts)[1]:
+        raise StorageError(lost[0].reason)
     path = target_of(folder, target, sources)
     if path.suffix.lower() not in FORMATS:
         raise RefusedToStart(f"{target}: the ending of the file says its format: {', '.join(FORMATS)}.")
@@ -194,7 +198,7 @@ def _batches(parts: Sequence[Path], schema: pa.Schema, *, failed: bool) -> Itera
     """The rows under one schema; a column that a part lacks is null there."""
     for part in parts:
         try:
-            with pq.ParquetFile(part, pre_buffer=False, buffer_size=1 << 20) as file:
+            with PartReader(part, pre_buffer=False, buffer_size=1 << 20) as file:
                 have = [name for name in schema.names if name in file.schema_arrow.names]
                 places = [*have, *(["status"] if failed and "status" not in have else [])]
                 for batch in file.iter_batches(batch_size=READ_ROWS, columns=places):

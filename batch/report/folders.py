@@ -69,19 +69,29 @@ def _require_folder(out: Path, folder: OutputFolder) -> None:
         raise OutputError(f"{place.shown(out)}: {folder.store.absent}{_meant(out)}")
 
 
-def unreadable(part: Path, exc: Exception) -> StorageError:
+class UnreadableFile(StorageError):
+    """A file of the table or the book is gone, or cannot be read to its end."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def unreadable(part: Path, exc: Exception) -> UnreadableFile:
     """What a command that reads the table or the book says of a file of it that is gone or cannot be read."""
     lost = isinstance(exc, FileNotFoundError)
     reason = "it is not there" if lost else " ".join(str(exc).split()).rstrip(".")  # Arrow writes several lines
     if part.parent.name.startswith("run="):
-        return StorageError(
+        return UnreadableFile(
+            part,
             f"{part}: cannot be read: {reason}. The ledger says that this file of calls exists: restore it from a "
             "backup. If there is none, its calls are lost to the book, and the next run goes on without them after: "
-            f"promptmill rebuild {part.parent.parent.parent}"
+            f"promptmill rebuild {part.parent.parent.parent}",
         )
-    return StorageError(
+    return UnreadableFile(
+        part,
         f"{part}: cannot be read: {reason}. The ledger says that this part exists: restore it from a backup. If there "
-        f"is none, the next run asks its rows again after: promptmill rebuild {part.parent.parent}"
+        f"is none, the next run asks its rows again after: promptmill rebuild {part.parent.parent}",
     )
 
 

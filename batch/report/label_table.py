@@ -20,8 +20,9 @@ from batch.core.nearest import suggestion
 from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
+from batch.output.parts import PartReader
 from batch.report.folders import opened, unreadable
-from batch.report.missing import Reading
+from batch.report.missing import Reading, opening
 
 READ_ROWS: Final = 65_536
 MOST_CLASSES: Final = 10_000
@@ -66,7 +67,8 @@ class LabelTable:
         self.sources = {run.source for run in runs}
         if not self.parts:
             raise RefusedToStart(f"{self.folder.text}: has no results yet. Look again once a part is published.")
-        self.reading = Reading(self.folder.root)
+        self.parts, lost = opening(self.folder, self.parts)
+        self.reading = Reading(self.folder.root, lost)
         self.schema = self.reading.newest(self.parts, schema_of)
         job = _job(self.folder, runs[-1].run) if runs else {}
         self.variants = len(job.get("variants") or ()) > 1
@@ -97,7 +99,7 @@ def part_batches(part: Path, schema: pa.Schema, columns: Sequence[str], *, rows:
         StorageError: it cannot be read.
     """
     try:
-        with pq.ParquetFile(part, pre_buffer=False, buffer_size=1 << 20) as file:
+        with PartReader(part, pre_buffer=False, buffer_size=1 << 20) as file:
             have = [name for name in columns if name in file.schema_arrow.names]
             # A part without any of them has rows all the same.
             for batch in file.iter_batches(batch_size=rows, columns=have or ["row_id"]):

@@ -1,4 +1,4 @@
-"""Files of a table or of the book that the ledger names and nobody can read: lost, cut short, or no Parquet any more.
+"""Files of a table or of the book that the ledger names and nobody can read: lost, damaged, or others by their names.
 
 Owns what is said of them. Figures go on without such a file and say so: what is there is told all the same, and nobody
 takes it for the whole.
@@ -6,23 +6,24 @@ takes it for the whole.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-import pyarrow as pa
 
 from batch.core.errors import StorageError
+from batch.ledger.published import Footprint, PublishedReader
 from batch.output.folder import OutputFolder, holder
-from batch.report.folders import unreadable
+from batch.output.parts import footprint
+from batch.report.folders import UnreadableFile, unreadable
+from batch.report.identity import Identity, identity
 
 T = TypeVar("T")
 
 MOST_NAMED: Final = 3
-MAGIC: Final = b"PAR1"
-"""How a Parquet file begins and ends."""
+_REMEMBERED: Final = 20_000
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -50,16 +51,22 @@ def missing(root: Path, file: Path, why: StorageError) -> Missing:
     return Missing(str(file.relative_to(root)) if file.is_relative_to(root) else str(file), str(why))
 
 
+def by_name(*lost: Missing) -> tuple[Missing, ...]:
+    """Each of these files once: those of the table, then those of the book."""
+    return tuple(sorted({one.path: one for one in lost}.values(), key=lambda one: (one.of_book, one.path)))
+
+
 class Reading:
     """Reads files one after the other, and goes on behind one that cannot be read, which is noted.
 
     Args:
         root: the output folder of the files.
+        lost: files of which it is known already.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lost: Iterable[Missing] = ()) -> None:
         self._root = root
-        self._lost: dict[Path, Missing] = {}
+        self._lost: dict[Path, Missing] = {root / one.path: one for one in lost}
 
     @property
     def missing(self) -> tuple[Missing, ...]:
@@ -83,7 +90,7 @@ class Reading:
         """What is read of the last of these files that can be read.
 
         Args:
-            files: at least one.
+            files: some of them; none where all are lost already.
             read: as in `each`, for one value.
 
         Raises:
@@ -94,11 +101,11 @@ class Reading:
                 return read(file)
             except StorageError as exc:
                 self._lost[file] = missing(self._root, file, exc)
-        raise StorageError(self._lost[files[-1]].reason)
+        raise StorageError(self.missing[-1].reason)
 
 
 def opening(folder: OutputFolder, files: Sequence[Path]) -> tuple[list[Path], tuple[Missing, ...]]:
-    """Those of some files that are there as whole Parquet files, and the others; no page of them is read.
+    """Those of some files that are the ones that were published, and the others; no page of them is read.
 
     Args:
         folder: of the files. While a run is at work in it none is looked at: it replaces files.
@@ -107,23 +114,38 @@ def opening(folder: OutputFolder, files: Sequence[Path]) -> tuple[list[Path], tu
     if holder(folder) is not None:
         return list(files), ()
     there, lost = [], []
+    known = _footprints(folder)
     for file in files:
         try:
-            with file.open("rb") as opened:
-                begin = opened.read(4)
-                opened.seek(-4, os.SEEK_END)
-                if begin != MAGIC or opened.read() != MAGIC:
-                    raise OSError("it is cut short, or no Parquet file any more")  # noqa: TRY301 - told as the system's
+            found = _footprint(file, identity(file))
+            if found not in known.get(file, (found,)):
+                raise OSError("it is not the file that was published")  # noqa: TRY301 - told as the system's
             there.append(file)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             lost.append(missing(folder.root, file, unreadable(file, exc)))
     return there, tuple(lost)
 
 
-def without_lost(
+def _footprints(folder: OutputFolder) -> dict[Path, tuple[Footprint | None, ...]]:
+    """By file, what tells it, and the one that was about to take its place; none of what an older version published."""
+    with PublishedReader(folder.ledger) as reader, reader.snapshot():
+        if not reader.keeps_footprints:
+            return {}
+        named = {folder.part(number): known for number, known in reader.published_parts().items()}
+        named |= {folder.calls_part(*key): known for key, known in reader.published_calls().items()}
+    return {path: (known.footprint, known.next) for path, known in named.items() if known.footprint is not None}
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _footprint(path: Path, _seen: Identity) -> Footprint:
+    """What tells a file from others; remembered, because a page asks for all files time and again."""
+    return footprint(path)
+
+
+def leaving_out(
     root: Path, files: Sequence[Path], read: Callable[[Sequence[Path]], T]
 ) -> tuple[T, tuple[Missing, ...]]:
-    """What stands in those of some files that can be read, and those that cannot.
+    """What is read of some files; one that breaks off is left out, and the others are read once more without it.
 
     Args:
         root: the output folder.
@@ -131,23 +153,18 @@ def without_lost(
         read: finds in some of the files what is asked for.
 
     Raises:
-        StorageError: a file that could be read a moment ago cannot be read any more.
+        StorageError: something else cannot be read.
     """
-    try:
-        return read(files), ()
-    except (OSError, pa.ArrowException):
-        pass
-    there, lost = [], []
-    for file in files:
+    left = list(files)
+    lost: list[Missing] = []
+    while True:
         try:
-            read([file])
-            there.append(file)
-        except (OSError, pa.ArrowException) as exc:
-            lost.append(missing(root, file, unreadable(file, exc)))
-    try:
-        return read(there), tuple(lost)
-    except (OSError, pa.ArrowException) as exc:
-        raise StorageError(f"{root}: files of it were replaced while they were read: {exc}. Ask again.") from exc
+            return read(left), tuple(lost)
+        except UnreadableFile as exc:
+            if exc.path not in left:
+                raise
+            left.remove(exc.path)
+            lost.append(missing(root, exc.path, exc))
 
 
 def warning(files: Sequence[Missing], figures: str) -> str:

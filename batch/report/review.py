@@ -83,6 +83,8 @@ def review(
             f"{target}: its ending does not say which form it is to have. Say it: --format {', '.join(FORMS)}, "
             "or let the name end in .jsonl or .csv."
         )
+    for lost in table.reading.missing:
+        raise StorageError(lost.reason)
     finder = _Finder(table, below)
     with closing(_Sorted(most)) as found:
         try:

@@ -7,14 +7,14 @@ have in the table. Reads only what the ledger names: a killed publication's file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from batch.core import canonical
 from batch.core.errors import RefusedToStart, StorageError
@@ -26,12 +26,14 @@ from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.ledger.waves import WavesReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
-from batch.report.folders import opened, unreadable
-from batch.report.missing import Missing, without_lost
+from batch.report.figures.parquet import Ends, OpenPart
+from batch.report.figures.parquet import tables as tables_of
+from batch.report.folders import opened
+from batch.report.missing import Missing, Reading, by_name, opening
 
 MOST_NAMED: Final = 10
 NEAREST_AMONG: Final = 20_000
-_BOOK: Final = pa.schema([f.with_type(f.type.value_type if f.name == "run" else f.type) for f in tables.CALL_SCHEMA])
+_BOOK: Final = {field.name: field.type for field in tables.CALL_SCHEMA}
 
 Stage = Literal["waiting", "copy", "under way", "settled"]
 """How far an admitted row is: not sent yet; waiting for another's answer; in the middle of a call or conversation;
@@ -158,47 +160,59 @@ class _Pending:
         return list(self._rows)
 
 
-def _parts(folder: OutputFolder, reader: LedgerReader) -> ds.Dataset | None:
-    paths = [str(folder.part(part)) for part in reader.parts()]
-    return ds.dataset(paths, format="parquet") if paths else None
-
-
 def _resolve(folder: OutputFolder, reader: LedgerReader, pending: _Pending, start: str) -> str:
     """The only id that begins with `start`.
 
     Raises:
         RefusedToStart: there is none, or more than one.
+        StorageError: none that can be read does, and a part cannot be read.
     """
-    table = _parts(folder, reader)
+    files, others = opening(folder, [folder.part(part) for part in reader.parts()])
+    reading = Reading(folder.root, others)
     names = {name for name in pending.names() if name.startswith(start)}
-    if table is not None and start:
-        begins = pc.starts_with(pc.field("row_id"), start)
-        for batch in table.to_batches(columns=["row_id"], filter=begins):
-            names.update(batch.column(0).to_pylist())  # a row stands here once for each of its variants
-            if len(names) > MOST_NAMED:
-                break
+    for name in reading.each(files, lambda part: _ids(part, start)) if start else ():
+        names.add(name)  # a row stands here once for each of its variants
+        if len(names) > MOST_NAMED:
+            break
     if len(names) == 1:
         return names.pop()
     if names:
         more = ", …" if len(names) > MOST_NAMED else ""
         raise RefusedToStart(f"{start!r} begins several row ids: {', '.join(sorted(names)[:MOST_NAMED])}{more}")
-    ids = pending.names()[:NEAREST_AMONG]
-    if table is not None:
-        ids += table.scanner(columns=["row_id"]).head(NEAREST_AMONG).column(0).to_pylist()
-    ids = list(dict.fromkeys(ids))
+    for lost in reading.missing:
+        raise StorageError(lost.reason)  # it may stand there
+    first = islice(reading.each(files, lambda part: _ids(part, "")), NEAREST_AMONG)
+    ids = list(dict.fromkeys([*pending.names()[:NEAREST_AMONG], *first]))
     otherwise = f"Row ids here look like {', '.join(ids[:3])}." if ids else "It has no rows yet."
     hint = suggestion(start, ids, otherwise, most=3, cutoff=0.7)
     raise RefusedToStart(f"{folder.text}: no row is called {start!r}. {hint}")
 
 
+def _ids(part: Path, start: str) -> Iterator[str]:
+    """The ids in a part that begin so."""
+
+    def wanted(told: Ends) -> bool:
+        low, high = told.get("row_id", (start, start))
+        return low is not None and low[: len(start)] <= start <= high
+
+    for table in tables_of(part, {"row_id": pa.string()}, wanted):
+        names = table.column("row_id")
+        yield from names.filter(pc.starts_with(names, start)).to_pylist()
+
+
 def _published(folder: OutputFolder, part: int, row_id: str) -> dict[str, dict[str, Any]]:
     """The rows of one part of the table that have this id, by variant."""
     path = folder.part(part)
-    try:
-        table = ds.dataset(str(path), format="parquet").to_table(filter=pc.field("row_id") == row_id)
-    except (OSError, pa.ArrowException) as exc:
-        raise unreadable(path, exc) from exc
-    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
+    if lost := opening(folder, [path])[1]:
+        raise StorageError(lost[0].reason)
+    rows: list[dict[str, Any]] = []
+    with OpenPart(path) as opened_part:
+        for group in range(opened_part.groups):
+            low, high = opened_part.ends(group).get("row_id", (row_id, row_id))
+            if low is not None and low <= row_id <= high:
+                table = opened_part.read(group, opened_part.columns)
+                found = table.filter(pc.equal(table.column("row_id"), row_id))
+                rows += found.to_pylist(maps_as_pydicts="lossy")
     return {row["variant"] or "": row for row in rows}
 
 
@@ -267,29 +281,27 @@ def _booked(
         numbers: its row numbers; more than one only where it stands in the ledger under another number than in the
             table.
     """
-    files = [folder.calls_part(run, number) for run, number in reader.call_parts()]
-    chosen = _calls_of(row_id, numbers)
-    rows, lost = without_lost(folder.root, files, lambda some: _calls_in(some, chosen))
-    for row in rows:
-        folder_name = Path(row.pop("__filename")).parent.name
-        row["run"] = row["run"] or folder_name.removeprefix("run=")
-    return sorted(rows, key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0)), lost
+    files, others = opening(folder, [folder.calls_part(run, number) for run, number in reader.call_parts()])
+    reading = Reading(folder.root, others)
+    rows = list(reading.each(files, lambda path: _calls_in(path, row_id, numbers)))
+    rows.sort(key=lambda call: (call["sent_at"] is None, call["sent_at"] or 0))
+    return rows, by_name(*reading.missing)
 
 
-def _calls_in(files: Sequence[Path], chosen: pc.Expression) -> list[dict[str, Any]]:
-    if not files:
-        return []
-    # By the schema of now, and with the name of the file: files of older versions lack columns, the run among them.
-    book = ds.dataset(list(map(str, files)), _BOOK, format="parquet")
-    found = book.to_table(columns=[*_BOOK.names, "__filename"], filter=chosen)
-    rows: list[dict[str, Any]] = found.to_pylist(maps_as_pydicts="lossy")
-    return rows
+def _calls_in(path: Path, row_id: str, numbers: set[int]) -> Iterator[dict[str, Any]]:
+    """The calls of a row with these row numbers in one file of the book, by the columns of now."""
+    name, values = ("row_number", numbers) if numbers else ("row_id", {row_id})
 
+    def wanted(told: Ends) -> bool:
+        low, high = told.get(name, (None, None))
+        return name not in told or (low is not None and any(low <= value <= high for value in values))
 
-def _calls_of(row_id: str, numbers: set[int]) -> pc.Expression:
-    """Which calls of the book are those of a row with these row numbers."""
-    named = pc.field("row_id") == row_id
-    return named & pc.field("row_number").isin(sorted(numbers)) if numbers else named
+    for table in tables_of(path, _BOOK, wanted):
+        found = table.filter(pc.equal(table.column("row_id"), row_id))
+        if numbers:
+            found = found.filter(pc.is_in(found.column("row_number"), pa.array(sorted(numbers), pa.int64())))
+        for row in found.to_pylist(maps_as_pydicts="lossy"):
+            yield {**row, "run": row["run"] or path.parent.name.removeprefix("run=")}
 
 
 def _journaled(reader: _Reader, row: PendingRow) -> list[dict[str, Any]]:

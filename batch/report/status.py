@@ -22,9 +22,10 @@ from batch.ledger.totals import Planned, Totals
 from batch.ledger.waves import WavesReader
 from batch.output.folder import OutputFolder, holder
 from batch.report.batches import BatchRow, batches_of, rows_of
+from batch.report.figures.failures import counted
 from batch.report.folders import opened
 from batch.report.missing import Missing
-from batch.report.tablestate import Flagged, Standing, TableState, counted
+from batch.report.tablestate import Flagged, Standing, TableState
 from batch.report.workingcopy import WorkingCopy, working_copy
 
 FRESH_S: Final = 5.0
@@ -184,7 +185,7 @@ def status_of(out: Path, table: TableState | None = None) -> Status:
             signs = signs._replace(beyond=reader.unpublished())
         common["drawn"] = last is not None and reader.sample(last.run) is not None
     common["batches"] = batches_of(folder.ledger)
-    table = table or counted(folder, parts, book, failures=permanent + retryable)
+    table = table or counted(folder, parts, book)
     common |= {"standing": table.standing, "flagged": table.flagged, "missing": table.missing}
     if last is None:
         return Status(state="never", **common)

@@ -138,10 +138,11 @@ class Bulk:
 
     async def takes(self, row: Row) -> bool:
         """Whether a line that was lost with the ledger asks what a row asks; then the row waits for it, unsent."""
-        wave = self._lost.claim(row)
-        if wave is None:
+        line = self._lost.claim(row)
+        if line is None:
             return False
-        self._carrier.lines.holds.adopt(wave, row, self._works[wave].wave.made_at_us)
+        if not line.booked:
+            self._carrier.lines.holds.adopt(line.wave, row, self._works[line.wave].wave.made_at_us)
         self.gathering.put_at = self._context.clock.monotonic()
         self._schedule.leave(row)
         await self._lost.committed()

@@ -147,8 +147,9 @@ class Lines:
         while lines := self._reader.open_after(wave.wave, after, most):
             after = lines[-1].call
             for line, known in zip(lines, self._known(lines), strict=True):
-                sent_at_us = next(call.sent_at_us for call in known.journal.calls if call.call == line.call)
-                self.holds.adopt(wave.wave, self._resumer.as_asked(line.row, known), sent_at_us)
+                call = next(call for call in known.journal.calls if call.call == line.call)
+                if not call.booked:
+                    self.holds.adopt(wave.wave, self._resumer.as_asked(line.row, known), call.sent_at_us)
 
     async def give_up(self, wave: WaveRow, failure: Failure) -> None:
         """Conclude every open line of a wave with one failure."""
@@ -237,7 +238,8 @@ class Lines:
         call.batch_id = batch_id
         if (target := self._exchange.target(wave.base_url)).name is not None:
             call.target, row.endpoint = target, target.name
-        self.holds.hand_over(wave.wave, row, call)
+        if not call.booked:
+            self.holds.hand_over(wave.wave, row, call)
         self._schedule.come_back(row)
         result = masked_result(self._deadline.renamed(wave, back.result))
         self.conclusion.conclude(row, call, result, last=self._deadline.over(wave))

@@ -102,6 +102,10 @@ class Conclusion:
                 row.history = retry.History()
                 self.close(row, call, result, end)
                 return
+        elif call.booked:  # what the book has is not to be had a second time: the row asks anew
+            self._context.abandon(call)
+            self._schedule.requeue(row)
+            return
         failure = judge(result, rules) if isinstance(result, Reply) else result
         if failure is not None:
             self._failed(row, call, result, failure, last=last)

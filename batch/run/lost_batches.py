@@ -1,9 +1,10 @@
 """Batches that were lost with the ledger: found again at the provider, and taken by the rows that ask what they asked.
 
 Only after `promptmill rebuild`: before anything is bought, the list of batches is read back to the first run of the
-folder. A batch of one of its runs that the ledger does not know becomes a wave again, with the lines that are not in
-the book; what they asked is told by the file in `bulk/`, else by the provider's copy of it. Owns that search, and how a
-row takes a line. What becomes of the batch then is `bulk`'s, as of any other.
+folder. A batch of one of its runs that the ledger does not know becomes a wave again, with the lines whose answers are
+in no row; what they asked is told by the file in `bulk/`, else by the provider's copy of it. A line that is in the book
+already is taken by its own row alone and not booked again; where no file is left, the book tells what its row asked.
+Owns that search, and how a row takes a line. What becomes of the batch then is `bulk`'s, as of any other.
 """
 
 from __future__ import annotations
@@ -11,24 +12,25 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 import msgspec
-import pyarrow.parquet as pq
 from anyio import to_thread
 
 from batch.core.clock import MICROSECONDS
 from batch.core.logs import logger
 from batch.core.records import Failure
 from batch.ledger import orphans, waves
-from batch.ledger.orphans import Lost, OrphansReader
+from batch.ledger.orphans import Lost, Orphan, OrphansReader
+from batch.ledger.paid import Paid
 from batch.ledger.waves import CREATED, Told, WaveRow
 from batch.output import files
 from batch.output.folder import OutputFolder
+from batch.output.parts import PartReader
 from batch.providers.batch_files import Batch
 from batch.submit import lost_lines, retry
 from batch.submit.attempt import CallContext
@@ -40,6 +42,14 @@ T = TypeVar("T")
 TRIES: Final = 6
 """Exchanges about one thing that may fail one after the other."""
 _FORGET_TAKEN: Final = 1_000
+
+
+class Taken(NamedTuple):
+    """The line that a row has taken."""
+
+    wave: int
+    booked: bool
+    """Whether its call is in the book already."""
 
 
 class LostBatches:
@@ -122,18 +132,14 @@ class LostBatches:
         logger().info("lost_batches_found", batches=len(self.waves), lines=lines)
         return None
 
-    def claim(self, row: Row) -> int | None:
-        """Let a row take a line that asks what it asks next; the wave of the line, or None where there is none.
+    def claim(self, row: Row) -> Taken | None:
+        """Let a row take a line that asks what it asks next; None where there is none.
 
         The ledger knows the row's call as that line with the next commit, before anything can be collected for it.
         """
         if not self.waves:
             return None
-        body = self._context.dialect.chat(self._context.request(row), "").body
-        assert body is not None
-        found = next(
-            (one for one in self._reader.unclaimed(lost_lines.asks_of(body)) if one.id not in self._taken), None
-        )
+        found, booked = self._asks_the_same(row)
         if found is None:
             return None
         self._taken.add(found.id)
@@ -148,9 +154,12 @@ class LostBatches:
         row.next_attempt = attempt + 1
         call = (number, row.work_id, turn, attempt, found.call_id, "bulk", made_at_us)
         self._context.ledger.record(
-            ("sent", call, 80), ("lined", (number, found.wave, found.line), 20), ("claimed", (found.id,), 10)
+            ("sent", call, 80),
+            *([("booked", (number,), 10)] if booked else []),
+            ("lined", (number, found.wave, found.line), 20),
+            ("claimed", (found.id,), 10),
         )
-        return found.wave
+        return Taken(found.wave, booked)
 
     async def committed(self) -> None:
         """Keep little in memory of what was taken."""
@@ -160,6 +169,19 @@ class LostBatches:
             self._taken -= taken
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _asks_the_same(self, row: Row) -> tuple[Orphan | None, bool]:
+        """The line for a row, and whether the book has it: one of its own from before comes first."""
+        body = self._context.dialect.chat(self._context.request(row), "").body
+        assert body is not None
+        asks, pending = lost_lines.asks_of(body), row.pending
+        own = [asks] if row.conversation.turn else [asks, pending.fingerprint]
+        keys = [(lost_lines.own(pending.row_id, pending.variant, one), True) for one in own]
+        for key, booked in (*keys, (asks, False)):
+            for one in self._reader.unclaimed(key):
+                if one.id not in self._taken:
+                    return one, booked
+        return None, False
 
     async def _listed(self) -> list[Batch] | Failure:
         """The batches of this folder's runs that its ledger does not know, the oldest first."""
@@ -192,7 +214,13 @@ class LostBatches:
         return found
 
     async def _write_down(self, number: int, batch: Batch, path: Path | None) -> Failure | None:
-        """Have the ledger know a batch, with the lines whose calls are in no book."""
+        """Have the ledger know a batch, with the lines whose answers are in no row."""
+        if self._published is None:
+            self._published = await to_thread.run_sync(self._count_published)
+        paid = await to_thread.run_sync(self._reader.paid_in, batch.id)
+        in_rows = self._published[batch.id] - len(paid)
+        if batch.total is not None and in_rows >= batch.total:
+            return None
         created = batch.created_s or self._context.clock.now_us() / MICROSECONDS
         wave = WaveRow(
             wave=number,
@@ -216,19 +244,26 @@ class LostBatches:
                 return failure
             path = None if isinstance(failure, Failure) else path
         if path is None:
-            await self._tell_unknown(batch)
-            return None
-        await self._register(wave, batch, path)
+            lines = lost_lines.lines_of_book(paid.values())
+            self._tell_unknown(batch, in_rows + len(lines))
+            changes: dict[str, Any] = {}
+        else:
+            lines, changes = await to_thread.run_sync(self._lines, batch, path, paid)
+        if lines:
+            await self._register(msgspec.structs.replace(wave, **changes), lines)
         return None
 
-    async def _tell_unknown(self, batch: Batch) -> None:
-        """Say, before anything is bought, that rows of a batch may be bought twice, if not all of it is in the book.
+    def _tell_unknown(self, batch: Batch, known: int) -> None:
+        """Say, before anything is bought, that rows of a batch may be bought twice, if not all of it is known.
 
-        Some services delete the file of requests when its batch is done: nobody can say then which row asked what.
+        Some services delete the file of requests when its batch is done. Who asked what is known then only of lines
+        whose calls are in the book.
+
+        Args:
+            batch: whose file is gone.
+            known: how many of its lines have their answers in rows, or can be taken by their rows.
         """
-        if self._published is None:
-            self._published = await to_thread.run_sync(self._count_published)
-        in_doubt = None if batch.total is None else max(0, batch.total - self._published[batch.id])
+        in_doubt = None if batch.total is None else max(0, batch.total - known)
         if in_doubt != 0:
             many = "its" if in_doubt is None else f"{in_doubt:,} of its"
             why = (
@@ -242,7 +277,7 @@ class LostBatches:
         found: Counter[str] = Counter()
         for run, number in self._reader.call_parts():
             path = self._folder.calls_part(run, number)
-            with files.translated(path), pq.ParquetFile(path) as file:
+            with files.translated(path), PartReader(path) as file:
                 for some in file.iter_batches(columns=["batch_id"]):
                     for each in some.column(0).value_counts().to_pylist():
                         if each["values"] is not None:
@@ -252,11 +287,7 @@ class LostBatches:
     async def _brought(self, wave: WaveRow, file_id: str, path: Path) -> Failure | bool:
         return await self._exchange.download(wave, file_id, path) or True
 
-    async def _register(self, wave: WaveRow, batch: Batch, path: Path) -> None:
-        lines, changes = await to_thread.run_sync(self._lines, batch, path)
-        if not lines:
-            return
-        wave = msgspec.structs.replace(wave, **changes)
+    async def _register(self, wave: WaveRow, lines: list[Lost]) -> None:
         build, created = waves.build(wave, []), waves.advance(wave)
         register = orphans.register(wave.wave, lines)
 
@@ -267,20 +298,22 @@ class LostBatches:
 
         await self._context.ledger.execute(change)
 
-    def _lines(self, batch: Batch, path: Path) -> tuple[list[Lost], dict[str, Any]]:
-        """The lines of a file whose calls are in no book, and what the file tells of its wave."""
+    def _lines(self, batch: Batch, path: Path, paid: Mapping[str, Paid]) -> tuple[list[Lost], dict[str, Any]]:
+        """The lines of a file whose answers are in no row, and what the file tells of its wave."""
         with files.translated(path):
             lines, model = list(lost_lines.lines_of(path)), lost_lines.model_of(path) or ""
             told = {"model": model, "lines": batch.total or len(lines), "size": path.stat().st_size}
-        booked = self._booked(batch.id) | self._reader.known_ids([line.call_id for line in lines])
-        return [line for line in lines if line.call_id not in booked], told
+        known = self._reader.known_ids([line.call_id for line in lines])
+        booked = self._booked(batch.id)
+        left = (line for line in lines if line.call_id not in known)
+        return [found for line in left if (found := lost_lines.to_take(line, booked, paid)) is not None], told
 
     def _booked(self, batch_id: str) -> set[str]:
         """The ids of the calls of a batch that stand in the book."""
         found: set[str] = set()
         for run, number in self._reader.call_parts():
             path = self._folder.calls_part(run, number)
-            with files.translated(path), pq.ParquetFile(path) as file:
+            with files.translated(path), PartReader(path) as file:
                 for some in file.iter_batches(columns=["client_call_id", "batch_id"]):
                     pairs = zip(*(column.to_pylist() for column in some.columns), strict=True)
                     found.update(call_id for call_id, batch in pairs if batch == batch_id)

@@ -259,5 +259,5 @@ def _reopen(row: Row, journaled: JournaledCall, context: CallContext, lease: Lea
             place = next((one for one in call.lease.model.members if one.endpoint == target.name), None)
             if place is not None:
                 call.lease.put(place)
-    call.late = bool(journaled.late)
+    call.late, call.booked = bool(journaled.late), journaled.booked
     return call

@@ -65,9 +65,9 @@ def measure(context: CallContext, row: Row, call: OpenCall) -> None:
 
 
 def adopt(context: CallContext, row: Row, call: OpenCall) -> None:
-    """Have a call that an earlier process sent hold what it can come to."""
+    """Have a call that an earlier process sent hold what it can come to, unless it is booked: that is spent."""
     purse = context.purse
-    if purse is not None and purse.spec.bounds_calls:
+    if purse is not None and purse.spec.bounds_calls and not call.booked:
         measure(context, row, call)
         call.held = purse.adopt(
             call.size, model=call.model, lane=call.lane, tier=tier_of(row), sent_at_us=call.sent_at_us

@@ -327,17 +327,15 @@ class CallContext:
             row.size = None
         step = None if reply is None else (row.work_id, call.turn, _encode_reply(reply))
         ended = None if outcome is None else (row.work_id, outcome)
-        self.ledger.closed(call.number, record, reply=step, outcome=ended, hold=hold)
-        self._books.totals.add_call(record)
-        if self.purse is not None and call.held is not None:
-            self.purse.booked(record, call.held)
+        self.ledger.closed(call.number, record, reply=step, outcome=ended, hold=hold and not call.booked)
+        self._books.count(call, record)
         self.limiter.take_back(call.lease, observed, record.usage, "" if isinstance(result, Reply) else result.message)
-        if self.observer is not None:
+        if self.observer is not None and not call.booked:
             self.observer.booked(row, record)
 
     def abandon(self, call: OpenCall) -> None:
-        """Give up an old task id that brought nothing; it is in the book as `unknown` already."""
-        self.tasks -= 1
+        """Give up an old task or line of a batch that brought nothing; the book has it already."""
+        self.tasks -= call.task_id is not None
         self.ledger.closed(call.number, None)
         if self.purse is not None and call.held is not None:
             self.purse.release(call.held)

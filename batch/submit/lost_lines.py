@@ -6,7 +6,7 @@ reading a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from batch.ledger.orphans import Lost
+from batch.ledger.paid import Paid
 
 _CALL_ID: Final = "request_id"
 """The member of a body that some services take the id of the call in."""
@@ -38,6 +39,18 @@ def asks_of(body: bytes | msgspec.Raw) -> bytes:
     return blake2b(msgspec.json.encode(asked, order="sorted"), digest_size=16).digest()
 
 
+def own(row_id: str, variant: str, asks: bytes) -> bytes:
+    """A hash of what one row asks, where no other row that asks the same may take its answer: the book has it as its.
+
+    Args:
+        row_id: of the row.
+        variant: likewise.
+        asks: what it asks, as a hash: of its request, or its fingerprint.
+    """
+    named = msgspec.json.encode((row_id, variant))
+    return blake2b(asks + named, digest_size=16, person=b"own").digest()
+
+
 def lines_of(path: Path) -> Iterator[Lost]:
     """What each line of a file asks; lines that are none of ours are passed over.
 
@@ -51,6 +64,33 @@ def lines_of(path: Path) -> Iterator[Lost]:
                 yield Lost(number, line.custom_id, asks_of(line.body))
             except msgspec.DecodeError:
                 continue
+
+
+def to_take(line: Lost, booked: Collection[str], paid: Mapping[str, Paid]) -> Lost | None:
+    """The line of a file as rows may take it; None where its answer is in a row already.
+
+    Args:
+        line: as it stands in the file.
+        booked: the calls of its batch that are in the book, by id.
+        paid: those of them whose answers are in no row.
+    """
+    if line.call_id not in booked:
+        return line
+    call = paid.get(line.call_id)
+    return None if call is None else line._replace(asks=own(call.row_id, call.variant, line.asks))
+
+
+def lines_of_book(paid: Iterable[Paid]) -> list[Lost]:
+    """The lines of a batch whose file is gone, as far as the book tells what they asked: each row's first request.
+
+    Args:
+        paid: its calls that are in the book and whose answers are in no row.
+    """
+    first = (call for call in paid if call.turn == 0 and call.fingerprint)
+    return [
+        Lost(place, call.call_id, own(call.row_id, call.variant, call.fingerprint))
+        for place, call in enumerate(first, 1)
+    ]
 
 
 def model_of(path: Path) -> str | None:

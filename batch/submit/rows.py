@@ -152,6 +152,8 @@ class OpenCall(msgspec.Struct, eq=False):
     watch: Watch | None = None
     """How long such tasks take, once it was asked when to poll this one."""
     late: bool = False
+    booked: bool = False
+    """Whether the book has it from before: its answer is taken once more, and its row alone counts it."""
     foreign: int = 0
     """Polls that were answered for another call."""
     size: CallSize | None = None

@@ -46,7 +46,7 @@ def target_at(stored: str | None, targets: Mapping[str | None, Target], usual: T
     Of an address that the job has no more, it is the usual one with that address: an id is asked for where it was made.
 
     Args:
-        stored: as it stands in the ledger; None where nothing does.
+        stored: as it stands in the ledger, or as much of it as the book tells: the name alone; None where nothing does.
         targets: those of the job by name.
         usual: the first of them.
     """
@@ -54,7 +54,7 @@ def target_at(stored: str | None, targets: Mapping[str | None, Target], usual: T
         return usual
     base_url, name = stored_parts(stored)
     known = targets.get(name)
-    if known is not None and known.base_url == base_url:
+    if known is not None and base_url in (known.base_url, ""):
         return known
     like = next((one for one in targets.values() if one.base_url == base_url), usual)
-    return msgspec.structs.replace(like, base_url=base_url, name=name)
+    return msgspec.structs.replace(like, base_url=base_url or usual.base_url, name=name)

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.cli.compare import _row, _wrapped
+from batch.output.folder import OutputFolder
 from batch.report.compare import Answer, Compared, Comparison, meaning
 from tests.cli.conftest import Cli, Shell
 from tests.support.labelled import labelled
+from tests.support.outfolders import as_published
 
 NAMES = ["glm-4", "glm-3-turbo"]
 
@@ -31,6 +33,7 @@ def answer(shell: Shell, said: dict[tuple[str, str], dict[str, Any]]) -> None:
     for row in rows:
         row.update(said.get((row["row_id"], row["variant"]), {}))
     pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    as_published(OutputFolder(shell.out))
 
 
 def test_compare_tells_the_sums_of_each_variant_and_the_rows_that_differ(shell: Shell, cli: Cli) -> None:

@@ -54,7 +54,7 @@ async def test_memory_and_file_say_the_same(
     assert whole == read(path, Recent())
     with LedgerReader(path) as reader:
         assert whole[0] == reader.outcomes(0)
-        assert [(one.call, *one[2:]) for one in whole[1]] == list(reader.final_calls())
+        assert [(*one[:1], *one[2:5], one.record) for one in whole[1]] == list(reader.final_calls())
     assert [one.work_id for one in whole[1]] == [n for n in range(len(lives)) if n not in published]
 
 

@@ -271,6 +271,22 @@ def test_a_damaged_part_is_named_and_left_alone(target: Path, kept: int) -> None
     assert files_in(target.parent) == ["part-00000.parquet"]
 
 
+def test_a_byte_that_decayed_is_not_written_anew_as_if_it_were_whole(target: Path) -> None:
+    """Ours: the new file had the wrong value, and a sum that said it was right."""
+    data, before = target.read_bytes(), rows_of(target)
+    pages = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    refused = 0
+    for place in range(4, pages, pages // 40):
+        target.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        try:
+            rewrite_part(target, SCHEMA, [], variants=[None], points=OLD)
+            assert rows_of(target) == before, "what was changed is no value"
+        except StorageError as exc:
+            assert "part-00000.parquet: cannot be read back" in str(exc)
+            refused += 1
+    assert refused > 10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("point", NEW)
 def test_a_kill_while_a_part_is_written_leaves_it_whole_or_absent(tmp_path: Path, point: str) -> None:

@@ -114,6 +114,7 @@ CALL_COLUMNS = [
     "first_chunk_ms",
     "polls",
     "longest_gap_ms",
+    "fingerprint",
 ]
 
 
@@ -178,6 +179,13 @@ def booked(*calls: Call) -> list[dict[str, object]]:
     batch.validate(full=True)
     rows: list[dict[str, object]] = batch.to_pylist()
     return rows
+
+
+def test_the_book_tells_what_a_row_asked_where_the_provider_keeps_the_answer() -> None:
+    """Behind the id of a task or a batch; a hash for every call would nearly double the size of the book."""
+    calls = [call(task_id="t"), call(batch_id="b"), call()]
+    batch = call_batch([CallRow("t-1", 1, None, one, bytes(15) + b"\n") for one in calls], {}, run=RUN, job="tickets")
+    assert batch.column("fingerprint").to_pylist() == ["0" * 31 + "a", "0" * 31 + "a", None]
 
 
 def test_results_are_the_chosen_input_columns_and_then_ours_in_the_promised_order() -> None:

@@ -15,7 +15,7 @@ from batch.report import label_table, labels
 from batch.report.label_json import public
 from batch.report.labels import LabelReport
 from tests.support.labelled import EARLIER, labelled
-from tests.support.outfolders import RUN
+from tests.support.outfolders import RUN, as_published
 
 NAMES = ["billing", "shipping", "refund", "other"]
 FAILED: dict[str, Any] = {"label": None, "status": "failed", "error_kind": "label", "retryable": False}
@@ -148,6 +148,7 @@ def test_an_old_part_without_the_columns_counts_as_rows_without_a_label(tmp_path
     folder = labelled(tmp_path / "out", [{"text": "t", "label": "a", "agreement": 1.0}] * 4, part_rows=2)
     part = folder.part(0)
     pq.write_table(pq.read_table(part).drop_columns(["label", "agreement"]), part)
+    as_published(folder)
     told = public(LabelReport(folder.root))
     assert (told["rows"], told["labelled"], told["unanimous"]) == (4, 2, 2)
 

@@ -8,12 +8,15 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch.core.errors import EXIT_STORAGE
 from batch.report.missing import Missing, warning
 from tests.cli.conftest import Cli, cli
 from tests.support.labelled import labelled
+from tests.support.outfolders import blank
 from tests.support.shown import shown
 from tests.support.viewing import viewing
 
@@ -46,14 +49,20 @@ def tear(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def blank(path: Path) -> None:
-    """No word of it is left, but its footer: what a bad block of a disk does."""
-    data = path.read_bytes()
-    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    path.write_bytes(data[:4] + b"\0" * (footer - 4) + data[footer:])
+def replace(path: Path) -> None:
+    """Another table has its name, with the same columns and something else in them."""
+    names = pq.read_schema(path).names
+    pq.write_table(pa.table({name: [1, 2, 3] for name in names}), path)
 
 
-DAMAGES = pytest.mark.parametrize("damage", [lose, tear, blank])
+def fold(path: Path) -> None:
+    """A folder has its name."""
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+DAMAGES = pytest.mark.parametrize("damage", [lose, blank, replace, fold])
+"""One that is cut short is told as one that is another."""
 
 
 @DAMAGES
@@ -78,7 +87,7 @@ def test_status_tells_all_but_the_failures_of_a_part_that_is_lost(
     assert "--retry all asks" not in text.out, "how many failed otherwise is not known"
 
 
-@pytest.mark.parametrize("damage", [lose, tear])
+@pytest.mark.parametrize("damage", [lose, tear, replace, fold])
 def test_status_names_a_file_of_calls_that_is_lost(damage: Callable[[Path], None], out: Path, cli: Cli) -> None:
     """Ours: it ended with 0 and said nothing, and the next run refused to start."""
     [calls] = out.glob("calls/*/part-00001.parquet")
@@ -142,23 +151,26 @@ def test_variants_are_compared_over_the_parts_that_can_be_read(
     text = cli("compare", out)
     assert (text.code, "2 variants of 4 rows" in text.out) == (EXIT_STORAGE, True)
     assert text.err.startswith("promptmill: incomplete: the rows and sums are of what can be read")
-    for part in (out / "results").iterdir():
+    for part in filter(Path.is_file, (out / "results").iterdir()):
         damage(part)
     nothing = cli("compare", out)
     assert (nothing.code, nothing.out) == (EXIT_STORAGE, "")
 
 
-@pytest.mark.parametrize("damage", [lose, tear])
-def test_a_report_is_made_of_what_can_be_read(damage: Callable[[Path], None], out: Path, cli: Cli) -> None:
-    """Ours: a lost part of the table was refused."""
-    damage(out / "results" / "part-00001.parquet")
+@DAMAGES
+@pytest.mark.parametrize("which", ["results/part-00001.parquet", "calls/*/part-00001.parquet"])
+def test_a_report_is_made_of_what_can_be_read(damage: Callable[[Path], None], which: str, out: Path, cli: Cli) -> None:
+    """Ours: a part, or a file of calls, whose pages are damaged was refused; so was another under its name, as a bug."""
+    [path] = out.glob(which)
+    damage(path)
     said = cli("report", out)
     assert said.code == EXIT_STORAGE
     assert "incomplete: the figures are of what can be read. " in said.err
-    assert "results/part-00001.parquet" in out.with_name("out-report.html").read_text("utf-8")
+    assert f"promptmill rebuild {out}" in said.err
+    assert str(path.relative_to(out)) in out.with_name("out-report.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize("damage", [lose, tear])
+@DAMAGES
 def test_cost_sums_the_calls_that_can_be_read_and_says_that_it_is_not_all(
     damage: Callable[[Path], None], out: Path, cli: Cli
 ) -> None:
@@ -195,10 +207,12 @@ def test_a_bill_is_not_held_against_a_part_of_the_book(out: Path, tmp_path: Path
     assert str(calls) in said.err
 
 
-def test_a_row_is_shown_with_the_calls_that_can_be_read(out: Path, cli: Cli) -> None:
+@DAMAGES
+def test_a_row_is_shown_with_the_calls_that_can_be_read(damage: Callable[[Path], None], out: Path, cli: Cli) -> None:
+    """A page of the book is read only where its row may stand."""
     [calls] = out.glob("calls/*/part-00001.parquet")
-    lose(calls)
-    for row, made in (("r3", 1), (f"r{PART + 3}", 0)):
+    damage(calls)
+    for row, made in (("r3", 1), (f"r{PART + 3}", 0))[damage is blank :]:
         said = cli("show", out, row, "--json")
         told = json.loads(said.out)
         assert (said.code, len(told["calls"])) == (EXIT_STORAGE, made)
@@ -206,18 +220,40 @@ def test_a_row_is_shown_with_the_calls_that_can_be_read(out: Path, cli: Cli) -> 
         assert "incomplete: the calls are of what can be read" in said.err
 
 
+@DAMAGES
 @pytest.mark.parametrize("which", ["results/part-00001.parquet", "calls/*/part-00001.parquet"])
-@pytest.mark.parametrize("command", ["status", "cost"])
-def test_the_way_out_that_is_named_makes_the_folder_whole_again(which: str, command: str, out: Path, cli: Cli) -> None:
-    """Ours: for a file of calls it named a folder that is none."""
+def test_the_way_out_that_is_named_makes_the_folder_whole_again(
+    damage: Callable[[Path], None], which: str, out: Path, cli: Cli
+) -> None:
+    """Ours: for a file of calls it named a folder that is none, and a folder in the way of a file stayed there."""
     [path] = out.glob(which)
-    lose(path)
+    damage(path)
     said = cli("cost", out)
     assert said.code == EXIT_STORAGE
     found = re.search(r"promptmill (rebuild .+)$", said.err.strip())
     assert found is not None
     assert cli(*shlex.split(found[1])).code == 1, "it says what is lost"
-    assert cli(command, out).code == 0
+    assert [cli(command, out).code for command in ("status", "cost")] == [0, 0]
+    assert not path.exists()
+
+
+def test_a_byte_that_decayed_changes_no_figure(out: Path, cli: Cli) -> None:
+    """Ours: `status`, `labels` and `cost` counted other flags, labels and tokens, or ended as a bug, and exited with 0."""
+    commands = [(name, out, "--json") for name in ("status", "labels", "cost")]
+    before = [cli(*command).out for command in commands]
+    [calls] = out.glob("calls/*/part-00001.parquet")
+    told = []
+    for path in (out / "results" / "part-00001.parquet", calls):
+        data = path.read_bytes()
+        footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        for place in range(5, footer, footer // 12):
+            path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+            for command, whole in zip(commands, before, strict=True):
+                said = cli(*command)
+                assert (said.code, said.out) == (0, whole) or said.code == EXIT_STORAGE, (path, place)
+                told.append(said.code)
+        path.write_bytes(data)
+    assert EXIT_STORAGE in told
 
 
 def test_of_many_files_the_first_few_are_named() -> None:
@@ -230,7 +266,7 @@ def test_of_many_files_the_first_few_are_named() -> None:
     )
 
 
-@pytest.mark.parametrize("damage", [lose, tear])
+@pytest.mark.parametrize("damage", [lose, replace])
 def test_the_pages_show_what_is_there_and_name_what_is_not(damage: Callable[[Path], None], out: Path) -> None:
     """Ours: each of them was one error. What is taken along is whole, or refused."""
     [calls] = out.glob("calls/*/part-00000.parquet")
@@ -261,3 +297,23 @@ def test_the_pages_show_what_is_there_and_name_what_is_not(damage: Callable[[Pat
             path.unlink()
         assert view.get("api/0/rows").status == 503
         assert view.get("api/0/overview").status == 200
+
+
+def test_the_pages_show_what_is_in_parts_whose_pages_can_be_read(out: Path) -> None:
+    """A file whose footer is whole is found to be damaged when it is read, and left out then."""
+    [calls] = out.glob("calls/*/part-00000.parquet")
+    for path in (out / "results" / "part-00001.parquet", calls):
+        blank(path)
+    with viewing(out) as view:
+        told = {page: view.get(f"api/0/{page}").json for page in ("overview", "money", "labels")}
+        told["rows"] = view.get("api/0/rows?status=failed").json
+    lost = ["results/part-00001.parquet", str(calls.relative_to(out))]
+    assert {page: sorted(one["path"] for one in found["missing"]) for page, found in told.items()} == {
+        "overview": sorted(lost),
+        "rows": lost[:1],
+        "money": sorted(lost),
+        "labels": lost[:1],
+    }
+    assert told["rows"]["total"] == sum(n % 7 == 6 for n in range(ROWS) if not PART <= n < 2 * PART)
+    assert told["labels"]["rows"] == ROWS - PART
+    assert told["money"]["totals"][0]["calls"] == sum(told["overview"]["series"]["calls"]) == ROWS - PART

@@ -23,6 +23,7 @@ from batch.output import tables
 from batch.report.review import review
 from batch.report.review_files import Form
 from tests.support.labelled import labelled
+from tests.support.outfolders import as_published
 
 
 class Choices(msgspec.Struct, forbid_unknown_fields=True):
@@ -170,6 +171,7 @@ def test_json_in_the_table_is_json_in_the_file(tmp_path: Path) -> None:
     table = pq.read_table(part)
     marked = table.schema.set(0, pa.field("tree", pa.large_string(), metadata=JSON_MARK))
     pq.write_table(table.cast(marked), part)
+    as_published(folder)
     assert tables.first_of_ours(marked) == 1
     path = review(folder.root, tmp_path / "look.jsonl").path
     assert json.loads(path.read_text())["input"] == {"tree": {"a": [1]}}

@@ -17,14 +17,15 @@ from batch.ledger.waves import CREATED, WavesReader
 from batch.ledger.writer import Ledger
 from batch.output.folder import OutputFolder
 from batch.providers import registry
-from batch.run.lost_batches import LostBatches
+from batch.run.lost_batches import LostBatches, Taken
 from batch.submit.call_ids import CallIds
-from batch.submit.lost_lines import asks_of
+from batch.submit.lost_lines import asks_of, own
 from batch.submit.rows import Row
 from tests.ledger.test_waves import WAVE, change
-from tests.support.ledgers import admitted
+from tests.support.ledgers import admitted, fingerprint, read
 
 NOTHING: Any = None
+LINE = Taken(0, booked=False)
 DIALECT, _ = registry.dialect("glm", base_url="http://127.0.0.1:1/v4", key="id123456.secret456789")
 
 
@@ -71,7 +72,7 @@ async def test_a_row_takes_a_line_that_asks_the_same_and_no_other_row_gets_it(fo
         with OrphansReader(folder.ledger) as reader:
             lost, row = known(folder, ledger, reader)
             first = row(0, "red")
-            assert [lost.claim(first), lost.claim(row(1, "red")), lost.claim(row(2, "red"))] == [0, 0, None]
+            assert [lost.claim(first), lost.claim(row(1, "red")), lost.claim(row(2, "red"))] == [LINE, LINE, None]
             assert lost.claim(row(3, "green")) is None
             assert first.next_attempt == 1
             await ledger.committed()
@@ -79,6 +80,31 @@ async def test_a_row_takes_a_line_that_asks_the_same_and_no_other_row_gets_it(fo
     with WavesReader(folder.ledger) as waves_reader:
         found, _ = waves_reader.found_of(0, ["pm-old-41", "pm-old-42", "pm-old-43"])
     assert {call_id: line.row.work_id for call_id, line in found.items()} == {"pm-old-41": 0, "pm-old-42": 1}
+
+
+async def test_a_line_that_is_booked_goes_to_its_own_row_alone_and_stays_booked(folder: OutputFolder) -> None:
+    """Whether its request is known or only the fingerprint of its row; before any line that was not booked."""
+    red, blue = own("row-1", "", asks("red")), own("row-2", "", fingerprint(2))
+    change(folder.ledger, orphans.register(0, [Lost(4, "pm-old-44", red), Lost(5, "pm-old-45", blue)]))
+    async with Ledger(folder.ledger) as ledger:
+        with OrphansReader(folder.ledger) as reader:
+            lost, row = known(folder, ledger, reader)
+            assert [lost.claim(row(0, "red")), lost.claim(row(1, "red"))] == [LINE, Taken(0, booked=True)]
+            assert [lost.claim(row(2, "blue")), lost.claim(row(3, "blue"))] == [Taken(0, booked=True), LINE]
+            await ledger.committed()
+    found = read(folder.ledger, "SELECT work, call_id, published FROM calls ORDER BY work")
+    assert found == [(0, "pm-old-41", 0), (1, "pm-old-44", 1), (2, "pm-old-45", 1), (3, "pm-old-43", 0)]
+
+
+async def test_the_fingerprint_of_a_row_stands_for_its_first_request_alone(folder: OutputFolder) -> None:
+    """What it asks later is not told by it."""
+    change(folder.ledger, orphans.register(0, [Lost(4, "pm-old-44", own("row-1", "", fingerprint(1)))]))
+    async with Ledger(folder.ledger) as ledger:
+        with OrphansReader(folder.ledger) as reader:
+            lost, row = known(folder, ledger, reader)
+            later = row(1, "green")
+            later.conversation = msgspec.structs.replace(later.conversation, turn=1)
+            assert lost.claim(later) is None
 
 
 async def test_a_lost_batch_is_collected_once_no_more_rows_can_take_its_lines(folder: OutputFolder) -> None:
@@ -110,7 +136,7 @@ async def test_the_next_process_knows_which_lines_have_a_row(folder: OutputFolde
             assert again.waves == {0: (2, 70)}
             assert again.partly == {0}
             assert not again.awaits_rows(0, quiet=lambda: True)
-            assert [again.claim(row(1, "red")), again.claim(row(2, "red"))] == [0, None]
+            assert [again.claim(row(1, "red")), again.claim(row(2, "red"))] == [LINE, None]
             await ledger.committed()
 
 

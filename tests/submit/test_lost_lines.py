@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batch.submit.lost_lines import asks_of, lines_of, model_of
+from batch.ledger.orphans import Lost
+from batch.ledger.paid import Paid
+from batch.submit.lost_lines import asks_of, lines_of, lines_of_book, model_of, own, to_take
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"temperature":0.1,"request_id":"pm-1"}'
 
@@ -31,3 +33,18 @@ def test_lines_have_their_places_and_what_is_no_line_is_passed_over(tmp_path: Pa
     assert model_of(path) is None
     with pytest.raises(msgspec.DecodeError):
         asks_of(b"[1]")
+
+
+def test_of_a_line_that_is_booked_its_row_is_known_and_one_whose_answer_is_in_a_row_is_not_to_be_had() -> None:
+    line = Lost(7, "pm-1", b"red")
+    paid = {"pm-1": Paid("pm-1", "r1", "short", b"print", 2)}
+    assert to_take(line, (), {}) == line
+    assert to_take(line, {"pm-1"}, {}) is None
+    assert to_take(line, {"pm-1"}, paid) == Lost(7, "pm-1", own("r1", "short", b"red"))
+    assert own("r1", "short", b"red") not in {own("r1", "long", b"red"), own("r2", "short", b"red"), b"red"}
+
+
+def test_without_a_file_the_book_tells_the_first_request_of_a_row_by_its_fingerprint() -> None:
+    """Not what a later turn asked, and nothing where an older version wrote the book."""
+    calls = [Paid("pm-1", "r1", "", b"one", 0), Paid("pm-2", "r2", "", b"two", 1), Paid("pm-3", "r3", "", b"", 0)]
+    assert lines_of_book(calls) == [Lost(1, "pm-1", own("r1", "", b"one"))]

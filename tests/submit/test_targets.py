@@ -39,6 +39,12 @@ def test_an_id_is_asked_for_at_the_address_and_with_the_key_it_was_made_with() -
     assert target_at(None, TARGETS, OTHER) is OTHER, "where nothing was written down"
 
 
+def test_the_book_tells_an_address_by_its_name_alone() -> None:
+    """One that the job has no more is looked for at the usual one: it may be that under another name."""
+    assert target_at("#second", TARGETS, ONE) is SAME_PLACE
+    assert target_at("#gone", TARGETS, OTHER).base_url == OTHER.base_url
+
+
 def test_a_name_that_was_given_to_another_address_since_does_not_send_an_id_there() -> None:
     """The address decides: at another one nobody knows the id."""
     found = target_at("http://two/v4#first", TARGETS, ONE)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 
 from batch.core.records import Outcome
+from batch.ledger.schema import connect
 from batch.output import tables
 from batch.output.folder import OutputFolder
-from batch.output.parts import write_part
+from batch.output.parts import footprint, write_part
 from batch.output.rebuild import rebuild
 from tests.support.values import call, outcome
 
@@ -52,3 +54,18 @@ def finished(root: Path, inputs: pa.Table, outcomes: Sequence[Outcome] = (), *, 
     write_part(folder.calls_part(RUN, 0), tables.CALL_SCHEMA, [batch], points=POINTS)
     rebuild(folder, 1_790_000_000_000_000)
     return folder
+
+
+def as_published(folder: OutputFolder) -> None:
+    """Have the ledger take the parts for what was published, as they are now that a test has changed them."""
+    with closing(connect(folder.ledger)) as db:
+        for path in folder.results.iterdir():
+            number = int(path.stem.removeprefix("part-"))
+            db.execute("UPDATE parts SET size=?, footer=? WHERE part=?", (*footprint(path), number))
+
+
+def blank(path: Path) -> None:
+    """No word of a file is left, but its footer: what a bad block of a disk does."""
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    path.write_bytes(data[:4] + b"\0" * (footer - 4) + data[footer:])

@@ -21,8 +21,8 @@ from batch.output import tables
 from batch.output.columns import CALLS, COST, RESULTS
 from batch.output.folder import OutputFolder, holder
 from batch.report.cost.windows import NAMES, PartFile, between, fitted, joined, rows_between, stretches
-from batch.report.folders import opened
-from batch.report.missing import Missing, missing
+from batch.report.folders import UnreadableFile, opened
+from batch.report.missing import Missing, missing, opening
 
 _WAITING_ROWS: Final = 5_000
 _HIGHEST: Final = 2**63 - 1
@@ -60,10 +60,22 @@ class BookFolder:
         self.calls = self._readable([self.folder.calls_part(run, number) for run, number in call_parts])
         self.results = self._readable([self.folder.part(number) for number in parts])
 
+    def leave_out(self, broken: UnreadableFile) -> bool:
+        """Have a file be none of the book that broke off while it was read; whether it was one that may be left out."""
+        kept = [file for file in self.calls if file.path != broken.path]
+        rows = [file for file in self.results if file.path != broken.path]
+        if self.at_work or len(kept) + len(rows) == len(self.calls) + len(self.results):
+            return False
+        self.calls, self.results = kept, rows
+        self.missing.append(missing(self.folder.root, broken.path, broken))
+        return True
+
     def _readable(self, paths: Sequence[Path]) -> list[PartFile]:
         """Those of the files that can be read. Where a run is at work, one that cannot may be replaced just now."""
         found = []
-        for path in paths:
+        there, lost = opening(self.folder, paths)
+        self.missing += lost
+        for path in there:
             try:
                 found.append(PartFile(path))
             except StorageError as exc:

@@ -189,6 +189,8 @@ class Reconciliation:
         best = -1
         for word in ("model", "served"):  # bills name the one or the other
             report = CostReport(outs, msgspec.structs.replace(query, by=(period, word)))
+            for folder in report.folders:
+                folder.require_whole()
             met = {group.values[1].lower() for group in report.groups if group.values[1] is not None}
             if len(met & names) > best:
                 best, ours = len(met & names), self._ours(report, with_model=bool(names))

@@ -23,6 +23,7 @@ from batch.report.cost.sums import CALLS, Summing, Sums, total_of
 from batch.report.cost.waste import rows_of, ways
 from batch.report.cost.windows import whole
 from batch.report.cost.zones import Limit, Zones
+from batch.report.folders import UnreadableFile
 
 _ZERO: Final = pa.scalar(0, pa.int8())
 
@@ -80,21 +81,31 @@ class CostReport:
 
     def __init__(self, outs: Sequence[Path], query: Query, repricing: Repricing | None = None) -> None:
         self.folders = open_folders(outs)
-        self.keys: list[Key] = keys_of(query.by, self.folders, query.zones)
-        self._where = conditions(query.where, self.folders, query.zones)
-        self.zones: dict[str, set[str]] = {}
-        self.first_us: int | None = None
-        self.last_us: int | None = None
-        self.waiting = self.astray = 0
         self._query = query
         self._repricing = repricing
-        self._book, self._new = Summing(), Summing()
-        for folder in self.folders:
-            self._read(folder)
+        while (broken := self._broken()) is not None:
+            if not any(folder.leave_out(broken) for folder in self.folders):
+                raise broken
         self.groups = self._grouped()
         self.totals = _by_currency(self._book)
         self.new_totals = _by_currency(self._new) if repricing is not None else {}
         self.unpriced = (self._new if repricing is not None else self._book).unpriced
+
+    def _broken(self) -> UnreadableFile | None:
+        """Go over all books from their beginning; the file at which that breaks off, None when all was read."""
+        self.zones: dict[str, set[str]] = {}
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+        self.waiting = self.astray = 0
+        self._book, self._new = Summing(), Summing()
+        try:
+            self.keys: list[Key] = keys_of(self._query.by, self.folders, self._query.zones)
+            self._where = conditions(self._query.where, self.folders, self._query.zones)
+            for folder in self.folders:
+                self._read(folder)
+        except UnreadableFile as exc:
+            return exc
+        return None
 
     def _read(self, folder: BookFolder) -> None:
         keys = [*self.keys, *(key for key, _ in self._where)]

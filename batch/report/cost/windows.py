@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from batch.output.parts import PartReader
 from batch.report.folders import unreadable
 
 ROWS: Final = 200_000
@@ -63,7 +63,7 @@ class PartFile:
             found = self.path.stat()
             if (seen := (found.st_ino, found.st_size, found.st_mtime_ns)) == self._seen:
                 return
-            with pq.ParquetFile(self.path) as file:
+            with PartReader(self.path) as file:
                 self._metadata = file.metadata
                 self.schema = file.schema_arrow
         except (OSError, pa.ArrowException) as exc:
@@ -102,7 +102,7 @@ class PartFile:
         have = [field.name for field in fields if field.name in self.schema.names]
         texts = [field.name for field in fields if field.type == NAMES and field.name in have]
         try:
-            with pq.ParquetFile(
+            with PartReader(
                 self.path, metadata=self._metadata, read_dictionary=texts, pre_buffer=False, buffer_size=_BUFFER
             ) as file:
                 table = file.read_row_groups(list(groups), columns=have or [NUMBER], use_threads=False)

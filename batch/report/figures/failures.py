@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 
 from batch.core.flags import FLAGS
 from batch.output.columns import RESULTS
+from batch.output.folder import OutputFolder
 from batch.report.figures.memory import FileMemory
 from batch.report.figures.parquet import Ends, OpenPart
+from batch.report.missing import by_name, leaving_out, opening
 from batch.report.tablestate import EXAMPLES, Flagged, Standing, TableState
 
 MOST_WAYS: Final = 1_000
@@ -84,6 +86,20 @@ class Failures(msgspec.Struct):
 
     def _ranked(self) -> list[tuple[Way, Counted]]:
         return sorted(self.ways.items(), key=lambda item: -item[1].rows)
+
+
+def counted(folder: OutputFolder, parts: Sequence[int], book: Sequence[Path]) -> TableState:
+    """The failures and flags of these parts; a part that cannot be read is left out, and named.
+
+    Args:
+        folder: has the parts.
+        parts: their numbers.
+        book: the files of calls, of which it is only looked whether they are those that were published.
+    """
+    files, others = opening(folder, [folder.part(part) for part in parts])
+    memory = FileMemory()
+    found, broken = leaving_out(folder.root, files, lambda left: failures(left, memory))
+    return msgspec.structs.replace(found.state(), missing=by_name(*others, *broken, *opening(folder, book)[1]))
 
 
 def failures(parts: Sequence[Path], memory: FileMemory) -> Failures:

@@ -8,7 +8,7 @@ so asking once more during a run is cheap. What each figure means is the matter 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from batch.report.figures.tableview import TableView, require_there, steadily, w
 from batch.report.figures.timeline import Timeline
 from batch.report.figures.wholetables import comparison, label_figures, spending
 from batch.report.folders import opened
-from batch.report.missing import opening
+from batch.report.missing import Missing, by_name, leaving_out, opening
 from batch.report.review_files import Form
 from batch.report.status import status_of
 from batch.report.tablestate import TableState
@@ -66,8 +66,8 @@ class Figures:
         self.folder = opened(out)
         self.name = str(out) if name is None else name
         self.memory = FileMemory()
-        self._failures: tuple[Version, list[Path], Failures] | None = None
-        self._published: dict[str | None, tuple[Version, dict[str, Any]]] = {}
+        self._failures: tuple[Version, list[Path], Failures, tuple[Missing, ...]] | None = None
+        self._published: dict[str | None, tuple[Version, dict[str, Any], tuple[Missing, ...]]] = {}
 
     # -- how it stands ----------------------------------------------------------------------------------------------
 
@@ -93,9 +93,11 @@ class Figures:
         if self._failures is None or self._failures[0] != version:
             with LedgerReader(self.folder.ledger) as reader:
                 parts = [self.folder.part(number) for number in reader.parts()]
-            self._failures = (version, parts, failures(opening(self.folder, parts)[0], self.memory))
-        _, parts, found = self._failures
-        state = msgspec.structs.replace(found.state(), missing=opening(self.folder, parts)[1])
+            there, _ = opening(self.folder, parts)
+            found, broken = leaving_out(self.folder.root, there, lambda left: failures(left, self.memory))
+            self._failures = (version, parts, found, broken)
+        _, parts, found, broken = self._failures
+        state = msgspec.structs.replace(found.state(), missing=by_name(*opening(self.folder, parts)[1], *broken))
         return status_json.public(status_of(self.folder.place, state))
 
     def state(self) -> tuple[str, str]:
@@ -129,7 +131,7 @@ class Figures:
         tables, lost_parts = opening(self.folder, [self.folder.part(number) for number in parts])
         version = (*version, len(calls), len(tables))  # what is lost, and what is back
         if kept is None or kept[0] != version:
-            kept = (version, self._of_tables(calls, tables, chosen))
+            kept = (version, *self._of_tables(calls, tables, chosen))
             self._published = {**dict(list(self._published.items())[-MOST_KEPT:]), chosen: kept}
         told = self._run_file(chosen if chosen is not None else runs[-1].run if runs else None)
         job = dict(told.get("job") or {})
@@ -139,7 +141,7 @@ class Figures:
             "run": ALL_RUNS if chosen is None else chosen,
             "runs": [*(self._run(found) for found in runs[:-1]), *(self._last(found, status) for found in runs[-1:])],
             "status": status,
-            "missing": [*map(msgspec.structs.asdict, (*lost_parts, *lost))],
+            "missing": [*map(msgspec.structs.asdict, by_name(*lost_parts, *lost, *kept[2]))],
             **kept[1],
             "limits": (status["live"] or {}).get("limits", []),
             "oldest": status["oldest"],
@@ -148,16 +150,24 @@ class Figures:
             "versions": told.get("versions") or {},
         }
 
-    def _of_tables(self, calls: list[Path], parts: list[Path], run: str | None) -> dict[str, Any]:
-        """What is counted over published files, and so changes with them alone."""
-        timeline = Timeline(calls, parts, run, self.memory)
-        return {
-            "series": timeline.series(),
-            "latency": timeline.latency(),
-            "call_errors": timeline.errors(),
-            "errors": failures(parts, self.memory).public(),
-            **outstanding(parts, self.memory).public(),
-        }
+    def _of_tables(
+        self, calls: list[Path], parts: list[Path], run: str | None
+    ) -> tuple[dict[str, Any], tuple[Missing, ...]]:
+        """What is counted over published files, and so changes with them alone; and those that broke off."""
+
+        def counted(left: Collection[Path]) -> dict[str, Any]:
+            kept = set(left)
+            of_calls, of_parts = [path for path in calls if path in kept], [path for path in parts if path in kept]
+            timeline = Timeline(of_calls, of_parts, run, self.memory)
+            return {
+                "series": timeline.series(),
+                "latency": timeline.latency(),
+                "call_errors": timeline.errors(),
+                "errors": failures(of_parts, self.memory).public(),
+                **outstanding(of_parts, self.memory).public(),
+            }
+
+        return leaving_out(self.folder.root, [*calls, *parts], counted)
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 

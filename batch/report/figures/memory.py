@@ -1,12 +1,11 @@
 """Remembers what was found in each file of a table, as long as it is the same file.
 
-Owns when two looks see the same file: a run at work replaces parts whole, by rename, so inode, size and time tell. What
-is found in one file is small; the oldest answers go when there are too many.
+What is found in one file is small; the oldest answers go when there are too many. When two looks see the same file is
+`identity`'s.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -17,25 +16,11 @@ from typing import Any, Final, TypeVar, cast
 import pyarrow as pa
 
 from batch.report.folders import unreadable
+from batch.report.identity import Identity, identity
 
 T = TypeVar("T")
-Identity = tuple[int, int, int]
-"""What tells a file from another of its name: inode, size, time of its last change."""
 MOST: Final = 20_000
 """Answers that are kept."""
-
-
-def identity(path: Path | int) -> Identity:
-    """What tells this file from another of its name.
-
-    Args:
-        path: the file, or the number under which it is open.
-
-    Raises:
-        OSError: it is gone.
-    """
-    found = os.stat(path)  # noqa: PTH116 - of an open file, too
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class FileMemory:

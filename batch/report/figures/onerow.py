@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from batch.core import exactjson
 from batch.core.canonical import without_surrogates
-from batch.core.errors import RefusedToStart
+from batch.core.errors import RefusedToStart, StorageError
 from batch.output.folder import OutputFolder
 from batch.report.figures.memory import FileMemory
 from batch.report.figures.parquet import OpenPart
@@ -66,6 +66,8 @@ def row_id_of(view: TableView, number: int, memory: FileMemory) -> str:
                 if len(found):
                     return str(found[0].as_py())
         break
+    for lost in view.missing:
+        raise StorageError(lost.reason)  # it may stand there
     raise RefusedToStart(f"{view.folder.text}: no row of the table has the number {number}.")
 
 

@@ -14,8 +14,9 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.report.figures.memory import identity
+from batch.output.parts import PartReader
 from batch.report.folders import unreadable
+from batch.report.identity import identity
 
 _BUFFER: Final = 1 << 20
 
@@ -74,6 +75,7 @@ class OpenPart:
         path: the file.
         identity: tells it from a later file of its name.
         groups: how many row groups it has.
+        columns: its columns, by name their types.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,12 +84,12 @@ class OpenPart:
             self._source = pa.OSFile(str(path))
             try:
                 self.identity = identity(self._source.fileno())
-                self._file = pq.ParquetFile(self._source, pre_buffer=False, buffer_size=_BUFFER)
+                self._file = PartReader(self._source, pre_buffer=False, buffer_size=_BUFFER)
             except BaseException:
                 self._source.close()
                 raise
         self.groups: int = self._file.num_row_groups
-        self._names = set(self._file.schema_arrow.names)
+        self.columns = {field.name: field.type for field in self._file.schema_arrow}
 
     def rows(self, group: int | None = None) -> int:
         """How many rows it has, or one of its row groups."""
@@ -108,7 +110,7 @@ class OpenPart:
         Raises:
             StorageError: it cannot be read.
         """
-        have = [name for name in columns if name in self._names]
+        have = [name for name in columns if name in self.columns]
         with self._readable():
             # A file without any of the columns has rows all the same.
             table = self._file.read_row_group(group, columns=have or ["row_id"], use_threads=False)

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.published import PublishedReader
-from batch.output.folder import OutputFolder
-from batch.report.folders import opened, unreadable
-from batch.report.missing import Missing, opening
+from batch.output.folder import OutputFolder, holder
+from batch.report.folders import UnreadableFile, opened, unreadable
+from batch.report.missing import Missing, by_name, missing, opening
 
 T = TypeVar("T")
 _TRIES: Final = 4
@@ -112,12 +112,29 @@ def steadily(folder: OutputFolder, look: Callable[[TableView], T]) -> T:
             return look(table_view(folder))
         except Changed:
             pass
-        except StorageError:
+        except StorageError as exc:
             # A part is gone a moment before the ledger says so.
             time.sleep(_MOMENT_S)
             if attempt and _parts(folder) == before:
-                raise
+                if not isinstance(exc, UnreadableFile) or holder(folder) is not None:
+                    raise
+                return _leaving_out(folder, look, exc)
     return look(table_view(folder))
+
+
+def _leaving_out(folder: OutputFolder, look: Callable[[TableView], T], first: UnreadableFile) -> T:
+    """What is found in the parts that can be read to their end."""
+    broken: dict[Path, Missing] = {}
+    while True:
+        broken[first.path] = missing(folder.root, first.path, first)
+        view = table_view(folder)
+        kept = [entry for entry in view.parts if entry.path not in broken]
+        if len(kept) + len(broken) > len(view.parts) or not kept:
+            raise first
+        try:
+            return look(msgspec.structs.replace(view, parts=kept, missing=by_name(*view.missing, *broken.values())))
+        except UnreadableFile as exc:
+            first = exc
 
 
 class Changed(StorageError):

@@ -95,13 +95,18 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_part_is_told_in_the_words_of_the_other_commands(tmp_path: Path) -> None:
-    """Which file, and the way out."""
+    """Which file, and the way out; a page goes on without it, and what is taken along does not."""
     folder = finished(tmp_path / "out", pa.table({"t": [str(n) for n in range(30)]}), part_rows=10)
     figures = Figures(folder.root)
     folder.part(1).write_bytes(b"PAR1 nothing of it PAR1")
-    for ask in (figures.rows, figures.overview, lambda: list(figures.download("csv")), lambda: figures.row(12)):
+    for ask in (lambda: list(figures.download("csv")), lambda: figures.row(12)):
         with pytest.raises(StorageError, match=r"part-00001.parquet: cannot be read: .* promptmill rebuild"):
             ask()
+    assert figures.rows()["total"] == 20
+    for told in (figures.rows(), figures.overview()):
+        [lost] = told["missing"]
+        assert "part-00001.parquet: cannot be read" in lost["reason"]
+        assert "promptmill rebuild" in lost["reason"]
 
 
 def test_nothing_is_written_into_the_folder(tmp_path: Path) -> None:

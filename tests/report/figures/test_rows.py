@@ -19,7 +19,7 @@ from batch.report.figures.figures import Figures
 from batch.report.figures.filters import Filter, parse
 from batch.report.figures.rows import ORDERED, Page
 from tests.support.labelled import labelled
-from tests.support.outfolders import finished
+from tests.support.outfolders import as_published, finished
 
 NAMES = ["billing", "shipping", "other"]
 
@@ -238,3 +238,4 @@ def swap(new: OutputFolder, old: OutputFolder) -> None:
     """Put the parts of one folder in the place of another's, as a run does: by rename."""
     for part in new.results.iterdir():
         part.replace(old.results / part.name)
+    as_published(old)

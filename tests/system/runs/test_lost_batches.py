@@ -14,10 +14,11 @@ from batch.core.errors import BatchError
 from batch.ledger.orphans import OrphansReader
 from batch.output.folder import OutputFolder, RunLock
 from batch.output.rebuild import Rebuilt, rebuild
+from batch.output.unmatched import Unmatched
 from batch.report.status import status_of
 from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
-from tests.system.runs.conftest import KEY, Mill
+from tests.system.runs.conftest import KEY, OPENAI_KEY, Mill
 from tests.system.runs.test_bulk import TOOLS, Make, batches, make, slowly
 
 __all__ = ["make"]
@@ -125,6 +126,118 @@ def test_a_batch_that_is_published_is_in_no_doubt_when_the_ledger_is_lost(make: 
     assert (code, "lost_batch_unknown" in said) == (0, False), said
     assert "lost_batches_found" in said
     mill.check_table(71)
+    mill.check_books()
+
+
+BOOKED = "publish.calls_named"
+"""The calls have their file by then, and the rows not yet theirs."""
+
+
+@pytest.mark.parametrize(("provider", "lane"), [("glm", "bulk"), ("openai", "bulk"), ("openai", "sync")])
+def test_rows_whose_calls_alone_were_published_get_their_answers_from_the_batch_once_more(
+    make: Make, start: Start, provider: str, lane: str
+) -> None:
+    """By the provider's copy of the requests, or by what the book says of them (GLM keeps no copy); booked once."""
+    mill = away(make, start, provider=provider)
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    assert len(mill.calls("1")) == 70
+    lose(mill)
+    assert rebuilt(mill).unmatched == Unmatched(again=70)
+    mill.lane = lane
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 70)
+    assert (report.totals.calls, report.totals.cost) == (0, {}), "this run bought nothing"
+    assert batches(mill) == 2, "none was made anew"
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+    mill.check_sums()
+    assert mill.run().state == "nothing_to_do"
+    rebuilt(mill)
+    assert sum(run["totals"]["calls"] for run in mill.runs()) == 70
+
+
+def test_rows_asked_anew_in_a_part_that_was_not_written_again_get_their_new_answers(make: Make, start: Start) -> None:
+    """The table has their old ones: those are older than the calls of the book."""
+    mill = make(provider="openai")
+    mill.questions(30)
+    assert mill.run().exit_code == 0
+    mill.user = "Quickly: {{ question }}"
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    assert rebuilt(mill).unmatched == Unmatched(again=30)
+    assert mill.run().totals.rows_ok == 30
+    assert len(billed(mill)) == 60
+    mill.check_table(30)
+    mill.check_books()
+
+
+def test_a_conversation_takes_each_turn_once_more_and_books_none_of_them_again(make: Make, start: Start) -> None:
+    """Of a turn after the first the provider's copy of the requests tells what it asked."""
+    mill = make(provider="openai")
+    mill.tools = TOOLS
+    slowly(mill, start).open()
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    rebuilt(mill)
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.calls) == (20, 0)
+    assert len(billed(mill)) == 40
+    mill.check_table(20)
+    mill.check_books()
+    mill.check_sums()
+
+
+@pytest.mark.parametrize("point", ["bulk.line:3", "publish.results_named"])
+def test_a_run_that_takes_booked_lines_and_is_killed_books_none_of_them_again(
+    make: Make, start: Start, point: str
+) -> None:
+    """That they are booked is durable with the claim."""
+    mill = away(make, start, provider="openai")
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    rebuilt(mill)
+    assert mill.command(failpoint=point)[0] == -9
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.calls) == (70, 0)
+    assert len(billed(mill)) == 70
+    mill.check_table(70)
+    mill.check_books()
+    mill.check_sums()
+
+
+def test_booked_lines_take_nothing_from_a_budget(make: Make, start: Start) -> None:
+    """They were paid for: one that would not last for a single call is enough."""
+    mill = make(provider="openai")
+    mill.parameters = {"max_tokens": 512}
+    mill.questions(70)
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    rebuilt(mill)
+    mill.more += '[budget]\nmax_cost = "0.000000000001 USD"\n'
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.cost) == (0, 70, {})
+    mill.check_table(70)
+    mill.check_books()
+
+
+def test_booked_lines_whose_answers_the_provider_has_no_more_are_asked_again(make: Make, start: Start) -> None:
+    """Then nothing but a second payment helps: the book has both calls, and the rows those that answered them."""
+    mill = away(make, start, provider="openai")
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    rebuilt(mill)
+    assert mill.sim is not None
+    key = {"Authorization": f"Bearer {OPENAI_KEY}"}
+    for batch in mill.sim.http.get("/v1/batches", headers=key).json()["data"]:
+        assert mill.sim.http.delete(f"/v1/files/{batch['output_file_id']}", headers=key).status_code == 200
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.answered, report.totals.unknown) == (70, 70, 0)
+    assert sum(billed(mill).values()) == 140
+    assert len(mill.calls("1")) == 140
+    assert set(mill.one("calls")) == {1}
+    mill.check_table(70)
     mill.check_books()
 
 

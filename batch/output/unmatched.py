@@ -1,0 +1,68 @@
+"""Calls of the book whose answer is in no row of the table, told apart by whether the provider can give it once more.
+
+An answer is in its row when the row settled after it came. Owns that comparison, over the temporary tables that
+`reindex` made of the published files; what can be had again, by the id of a task or a batch, goes into the new ledger's
+table `paid`. Of rows that were pruned only the book tells, and it cannot tell why they are in no part: they count, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from batch.core.records import Call
+from batch.ledger import paid
+
+_UNMATCHED: Final = """
+SELECT b.call_id, b.row_id, b.variant, b.fingerprint, b.record
+FROM book b
+LEFT JOIN rows r USING (row_id, variant)
+WHERE b.answered_at IS NOT NULL AND (r.row_id IS NULL OR r.settled_at < b.answered_at)
+"""
+_KNOWN: Final = """
+DELETE FROM paid
+WHERE call_id IN (SELECT call_id FROM calls)
+"""
+_ROWS: Final = """
+SELECT count(*)
+FROM (SELECT DISTINCT row_id, variant FROM {table})
+"""
+_call = msgspec.msgpack.Decoder(Call).decode
+
+
+class Unmatched(msgspec.Struct, frozen=True):
+    """How many rows such calls are of."""
+
+    again: int = 0
+    """Rows that can have their answers from the provider once more."""
+    gone: int = 0
+    """Rows whose answers nobody has any more."""
+
+
+def find(db: apsw.Connection) -> None:
+    """Write down the calls whose answer is in no row: in `paid`, or in a temporary table where nobody has it.
+
+    Args:
+        db: a new ledger inside its transaction, with the temporary tables `book` and `rows`.
+    """
+    db.execute("CREATE TEMP TABLE gone(row_id TEXT NOT NULL, variant TEXT NOT NULL)")
+    found: Any = db.execute(_UNMATCHED).fetchall()
+    for call_id, row_id, variant, fingerprint, record in found:
+        call = _call(record)
+        print_ = bytes.fromhex(fingerprint or "")
+        if call.batch_id is None and (call.task_id is None or call.turn or not print_):
+            db.execute("INSERT INTO gone VALUES(?,?)", (row_id, variant))
+            continue
+        place = None if call.endpoint is None else f"#{call.endpoint}"
+        where = call.task_id, place, call.batch_id
+        db.execute(paid.INSERT, (call_id, row_id, variant, print_, call.turn, call.attempt, call.sent_at_us, *where))
+
+
+def count(db: apsw.Connection) -> Unmatched:
+    """How many rows there are, without those whose calls the new ledger has open: these are collected anyhow."""
+    db.execute(_KNOWN)
+    (again,) = db.execute(_ROWS.format(table="paid")).fetchone() or (0,)
+    (gone,) = db.execute(_ROWS.format(table="gone")).fetchone() or (0,)
+    return Unmatched(again, gone)

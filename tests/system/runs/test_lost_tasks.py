@@ -1,0 +1,141 @@
+"""A ledger that is lost after calls were published and their rows were not: what was bought is told, and had again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from batch.cli.app import main
+from batch.output.unmatched import Unmatched
+from tests.simulator.conftest import Start
+from tests.simulator.struck import fault
+from tests.system.runs.conftest import Make, Mill
+from tests.system.runs.test_bulk import NOW, TOOLS
+from tests.system.runs.test_lost_batches import BOOKED, billed, lose, rebuilt
+
+Killed = Callable[..., Mill]
+
+
+@pytest.fixture
+def killed(make: Make) -> Killed:
+    """A job whose calls are in the book, whose rows are in no part, and whose ledger is lost."""
+
+    def begin(scenario: str = "", *, lane: str = "task", rows: int = 40, **parameters: int) -> Mill:
+        mill = make(scenario, lane=lane)
+        mill.parameters = parameters
+        mill.questions(rows)
+        assert mill.command(failpoint=BOOKED)[0] == -9
+        lose(mill)
+        return mill
+
+    return begin
+
+
+@pytest.mark.parametrize("lane", ["task", "sync"])
+def test_tasks_that_are_in_the_book_alone_are_collected_once_more(killed: Killed, lane: str) -> None:
+    """By the ids that the book has, in whichever lane the job goes on; nothing is bought or booked twice."""
+    mill = killed()
+    assert rebuilt(mill).unmatched == Unmatched(again=40)
+    mill.lane = lane
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok) == (0, 40)
+    assert (report.totals.calls, report.totals.cost) == (0, {}), "this run bought nothing"
+    assert len(billed(mill)) == 40
+    mill.check_table(40)
+    mill.check_books()
+    mill.check_sums()
+    assert mill.run().state == "nothing_to_do"
+
+
+@pytest.mark.parametrize("point", ["admitted.committed", "settled.committed", "publish.results_named"])
+def test_a_run_that_collects_them_and_is_killed_goes_on(killed: Killed, point: str) -> None:
+    """Also when the ledger goes a second time."""
+    mill = killed()
+    rebuilt(mill)
+    assert mill.command(failpoint=point)[0] == -9
+    if point == "publish.results_named":
+        lose(mill)
+        rebuilt(mill)
+    assert mill.run().totals.calls == 0
+    assert len(billed(mill)) == 40
+    mill.check_table(40)
+    mill.check_books()
+    mill.check_sums()
+
+
+def test_an_old_copy_of_the_ledger_knows_its_tasks_and_books_none_of_them_again(make: Make) -> None:
+    """It has them as open; by now they are in the book, and their rows in no part."""
+    mill = make(lane="task")
+    mill.questions(40)
+    assert mill.command(failpoint="accepted.committed")[0] == -9  # what was under way is asked again, and no more
+    kept = {path.name: path.read_bytes() for path in mill.out.glob("ledger.db*")}
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    for name, content in kept.items():
+        (mill.out / name).write_bytes(content)
+    bought = billed(mill)
+    rebuilt(mill)
+    assert mill.run().totals.rows_ok == 40
+    assert billed(mill) == bought
+    mill.check_table(40)
+    mill.check_books(at_risk=16)
+
+
+def test_a_row_that_asks_something_else_by_now_does_not_get_its_old_answer(killed: Killed) -> None:
+    """The fingerprint in the book tells what was asked."""
+    mill = killed()
+    rebuilt(mill)
+    mill.user = "Quickly: {{ question }}"
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.calls) == (40, 40)
+    mill.check_books()
+
+
+def test_tasks_that_the_provider_does_not_know_any_more_are_asked_again(killed: Killed, start: Start) -> None:
+    """It keeps results for some time only; the row counts what it took in the end."""
+    mill = killed()
+    rebuilt(mill)
+    mill.sim = start("")
+    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.answered, report.totals.unknown) == (40, 40, 0)
+    mill.check_table(40)
+    assert set(mill.one("calls")) == {1}
+    assert len(mill.calls("1")) == 80
+
+
+def test_of_calls_whose_answers_nobody_has_it_is_said_that_they_are_paid_for_again(
+    killed: Killed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was answered at once is nowhere but in the ledger until its part is published."""
+    mill = killed(lane="sync")
+    assert main(["rebuild", str(mill.out)]) == 1
+    assert (
+        "of 40 rows the book has the calls and nobody an answer: it is paid for a second time"
+        in capsys.readouterr().out
+    )
+    assert mill.run().totals.calls == 40
+    mill.check_table(40)
+    mill.check_books()
+
+
+def test_only_answers_are_had_again(killed: Killed) -> None:
+    """A failed attempt of before is no answer; the row has its own attempts."""
+    mill = killed(fault(28, route="submit", rate=0.5, first=1, status=503))
+    assert rebuilt(mill).unmatched == Unmatched(again=40)
+    assert mill.run().totals.calls == 0
+    assert len(billed(mill)) == 40
+    mill.check_table(40)
+    mill.check_books()
+
+
+@pytest.mark.parametrize("lane", ["sync", "stream", "task", "bulk"])
+def test_of_a_table_that_is_whole_no_answer_is_missing(make: Make, lane: str) -> None:
+    """In whichever lane, and however many calls a row took: its last answer is no newer than itself."""
+    mill = make(NOW, lane=lane, model="glm-4-plus")
+    mill.tools = TOOLS
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(12)])
+    assert mill.run().totals.calls == 24
+    lose(mill)
+    assert rebuilt(mill).unmatched == Unmatched()
