@@ -11,6 +11,7 @@ No key goes over it: `messages.encode_keyless` takes it out of each errand, and 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -57,6 +58,7 @@ class ActorWorker:
         self._place = key
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: contextvars.Context | None = None
         self._received: Callable[[messages.ToCore], None] | None = None
         self._ended: Callable[[], None] | None = None
         self._to_say: list[bytes] = []
@@ -74,17 +76,18 @@ class ActorWorker:
 
     async def open(self, received: Callable[[messages.ToCore], None], ended: Callable[[], None]) -> None:
         """Have the actor work, and make the first call once it is told what with."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._context = asyncio.get_running_loop(), contextvars.copy_context()
         self._received, self._ended = received, ended
         self._when_done(self._actor.work(), self._worked)
 
     def _when_done(self, future: Future[Any], then: Callable[[Future[Any]], None]) -> None:
-        loop = self._loop
+        loop, context = self._loop, self._context
         assert loop is not None
 
         def tell(done: Future[Any]) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody wants it any more
-                loop.call_soon_threadsafe(then, done)
+                # In a thread of Ray's, whose own context knows of no event loop: no task could be started in that.
+                loop.call_soon_threadsafe(then, done, context=context)
 
         future.add_done_callback(tell)
 
