@@ -142,9 +142,9 @@ class OverCalls(ActorWorker):
     """A worker on the other side of calls to an actor."""
 
     def __init__(self, clock: HandClock) -> None:
-        self.far = FarCalls(CoreTime(clock.monotonic), find_key=lambda _: NoKey())
+        self.far = FarCalls(CoreTime(clock.monotonic), find_keys=lambda _: {"": NoKey()})
         self.actor = HandActor(self.far)
-        super().__init__(self.actor, messages.KeyPlace("SOME_KEY"), clock)
+        super().__init__(self.actor, {"": messages.KeyPlace("SOME_KEY")}, clock)
 
     @property
     def was_ended(self) -> bool:

@@ -23,7 +23,7 @@ import psutil
 from batch.run.fleet.crew import SILENT_S
 from batch.run.ray.cluster import folder_of
 from tests.system.fleet.disturbance import TAKEOVER_S, Disturbance
-from tests.system.fleet.stage import SECRET, Nodes, RayStage, cluster, files_with, until
+from tests.system.fleet.stage import SECRET, Nodes, RayStage, cluster, files_with, holders, until
 from tests.system.kills.stage import CONCURRENCY, ROOT, expected_answers, simulator
 
 ROWS = 1_000
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", default="sync,task")
     parser.add_argument("--stop", type=float, default=60.0, help="seconds for which a worker is stopped")
-    parser.add_argument("--only", default="rounds,limit,own,stores")
+    parser.add_argument("--only", default="rounds,limit,own,addresses,stores")
     asked = parser.parse_args()
     parts = asked.only.split(",")
     # The sockets of Ray lie deep below, and their paths may not be long.
@@ -55,8 +55,10 @@ def main() -> None:
         root = Path(name)
         if "own" in parts:
             print(own(root / "own"), flush=True)
-        if {"rounds", "limit"} & set(parts):
+        if {"rounds", "limit", "addresses"} & set(parts):
             with cluster(root / "c") as nodes:
+                if "addresses" in parts:
+                    print(addresses(root / "addresses", nodes), flush=True)
                 if "limit" in parts:
                     print(limit(root, nodes), flush=True)
                 for lane in asked.lanes.split(",") if "rounds" in parts else ():
@@ -212,6 +214,43 @@ def waited_s() -> float:
     except OSError:
         return 0.0
     return int(first.rpartition("total=")[2]) / 1e6
+
+
+# -- several addresses ----------------------------------------------------------------------------------------------------
+
+
+def addresses(root: Path, nodes: Nodes) -> str:
+    """A job with two keys of one service: each call goes out with the key of its address, which only workers find."""
+    with simulator(made(root), QUICK) as url:
+        answers = expected_answers(root / "calm", url, "sync", 400)
+        stage = RayStage(
+            root / "job",
+            url,
+            "sync",
+            rows=400,
+            rows_per_part=100,
+            workers=WORKERS,
+            on=f"ray:{nodes.address}",
+            limit=RPM,
+            keys=2,
+        )
+        wanted = stage.requests() + 200
+        log = stage.begin()
+        until(lambda: stage.requests() > wanted or log.core.poll() is not None)
+        assert holders(nodes.workers(), SECRET), "who has a key is not found, so who has it not is not known"
+        assert not (found := holders(nodes.servers(), SECRET)), f"a key is in the memory of {found}"
+        assert log.ended() == 0, log.rest
+        stage.verify(answers)
+        calls = dict(stage.query(f"SELECT client_call_id, endpoint FROM {stage.calls_table}"))
+        paid = Counter(record["key_id"].removeprefix(stage.key_id) for record in stage.books())
+        for record in stage.books():
+            assert record["key_id"] == stage.key_id + calls[record["client_call_id"]], record
+    assert not files_with(nodes.folder, SECRET), "a key is in a file of Ray's"
+    assert min(paid[name] for name in stage.names) > 100, paid
+    return (
+        f"addresses: two keys of one service, {sum(paid.values())} calls with the one or the other ({dict(paid)}), each as "
+        "the book says; no key in the files of Ray or in the memory of its processes"
+    )
 
 
 # -- a Ray of the run's own -----------------------------------------------------------------------------------------------

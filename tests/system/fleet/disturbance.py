@@ -111,7 +111,7 @@ class Disturbance:
             assert self.log.core.poll() is None, "the job was done before the worker woke: give it more rows"
             woke = time.monotonic()
             process.send_signal(signal.SIGCONT)
-            until(lambda process=process: not process.is_running(), 60)
+            psutil.wait_procs([process], timeout=60)
             if self.brought_late(woke):
                 return
             self.stage.kills += 1

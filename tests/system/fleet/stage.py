@@ -173,16 +173,31 @@ class RayStage(Stage):
     limit: int = 600
     """Requests a minute."""
     concurrency: int = CONCURRENCY
+    keys: int = 1
+    """With several, it has as many addresses, all of one service."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        (self.folder / "key").write_text(f"{self.key_id}.{SECRET}\n", encoding="utf-8")
         job = self.folder / "job.toml"
         text = job.read_text(encoding="utf-8")
-        text = text.replace('provider = "glm"', 'provider = "glm"\n            key_file = "key"')
+        place = f'base_url = "{self.url}/api/paas/v4"'
+        if self.keys == 1:
+            text = text.replace(place, f"{place}\n            {self._key('')}")
+        else:
+            ends = (f'{{ name = "{name}", {place}, {self._key(name)} }}' for name in self.names)
+            text = text.replace(place, f"endpoints = [{', '.join(ends)}]")
         text = text.replace(f"concurrency = {CONCURRENCY}", f"concurrency = {self.concurrency}")
         text = text.replace("[limits]", f"[limits]\n            requests_per_minute = {self.limit}")
         job.write_text(text, encoding="utf-8")
+
+    @property
+    def names(self) -> list[str]:
+        """Of the addresses, and the ends of their keys' ids."""
+        return [f"k{number}" for number in range(self.keys)]
+
+    def _key(self, name: str) -> str:
+        (self.folder / f"key{name}").write_text(f"{self.key_id}{name}.{SECRET}\n", encoding="utf-8")
+        return f'key_file = "key{name}"'
 
     def begin(self) -> Log:
         """The command, with what it logs."""
@@ -192,16 +207,20 @@ class RayStage(Stage):
         log = self.begin()
         assert log.ended() == code, (log.rest, log.events[-3:])
 
+    @property
+    def calls_table(self) -> str:
+        """The book, for DuckDB."""
+        return f"read_parquet('{self.out}/calls/*/*.parquet', hive_partitioning=false)"
+
     def rows_of_late_answers(self) -> list[tuple[Any, ...]]:
         """Rows that count other tokens than those of the answers that came in time."""
-        calls = f"read_parquet('{self.out}/calls/*/*.parquet', hive_partitioning=false)"
         return self.query(
             f"""
             SELECT r.row_id, r.total_tokens, c.total_tokens
             FROM read_parquet('{self.out}/results/*.parquet') r
             JOIN (
                 SELECT row_id, sum(total_tokens) AS total_tokens
-                FROM {calls}
+                FROM {self.calls_table}
                 WHERE state = 'answered' AND client_call_id NOT LIKE '%-late'
                 GROUP BY row_id
             ) c USING (row_id)
