@@ -33,7 +33,7 @@ SLOW = "[latency]\nchat_ms = [700, 1300]\nsubmit_ms = [700, 1300]\ntask_ms = [10
 QUICK = "[latency]\nchat_ms = [150, 350]\n"
 RPM = 1_800
 SLOTS = 64
-"""More than the limit needs, however slow the ways to and fro are."""
+"""More than the limit needs, however slow the way there and back is."""
 LIMIT_S = 75.0
 TRIES = 3
 PRESSED = 0.4
