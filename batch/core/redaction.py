@@ -13,7 +13,7 @@ import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 MASK: Final = "[masked]"
 SHORTEST: Final = 12
@@ -35,6 +35,24 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return repr(MASK)
+
+
+class NamedSecret(Secret):
+    """A key that goes to one of several addresses, and says to which; the name is no secret.
+
+    Args:
+        text: the secret.
+        address: the name of the address.
+    """
+
+    __slots__ = ("address",)
+    address: str
+
+    def __new__(cls, text: str, address: str) -> Self:
+        """A text, and the name."""
+        secret = super().__new__(cls, text)
+        secret.address = address
+        return secret
 
 
 class Unshown(Mapping[str, str]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from batch.core import redaction
-from batch.core.redaction import MASK, Secret
+from batch.core.redaction import MASK, NamedSecret, Secret
 
 if TYPE_CHECKING:
     from batch.core.records import Accepted, Failure, Incoming, Lane, Outgoing, Processing, Reply, Request, Verdict
@@ -74,6 +74,43 @@ class Credentials:
         return False
 
 
+class NamedSigner:
+    """Signs as another signer does, with a header that tells which of several addresses it is for.
+
+    Args:
+        signer: the other one.
+        address: its name.
+    """
+
+    __slots__ = ("_address", "_headers", "_named", "_signer")
+
+    def __init__(self, signer: Signer, address: str) -> None:
+        self._signer = signer
+        self._address = address
+        self._headers = self._named = signer.headers()
+        self._name()
+
+    @property
+    def again(self) -> Verdict:
+        """As the other one says."""
+        return self._signer.again
+
+    def headers(self) -> Headers:
+        """The Authorization header of the other one, with the name of the address."""
+        headers = self._signer.headers()
+        if headers is not self._headers:
+            self._headers = headers
+            self._name()
+        return self._named
+
+    def _name(self) -> None:
+        self._named = tuple((name, NamedSecret(str.__str__(value), self._address)) for name, value in self._headers)
+
+    def renew(self, *, expired: bool) -> bool:
+        """As the other one does."""
+        return self._signer.renew(expired=expired)
+
+
 class Dialect(Protocol):
     """One service's way of writing chat requests and answers.
 
@@ -97,6 +134,13 @@ class Dialect(Protocol):
     @property
     def service(self) -> Service:
         """The service it speaks to."""
+
+    def name_key(self, address: str) -> None:
+        """Have the key tell from now on which of several addresses it is for.
+
+        Args:
+            address: its name.
+        """
 
     def signed(self) -> Headers:
         """The headers of a request without a body."""

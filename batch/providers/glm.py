@@ -19,6 +19,7 @@ from batch.core.clock import Clock, describe
 from batch.core.records import NO_SUCH_PATH, Accepted, Failure, Outgoing, Processing, Reply
 from batch.http.headers import retry_after, seconds_until, server_now
 from batch.providers import body, completion, loose_json, refusal
+from batch.providers.base import NamedSigner
 from batch.providers.folding import NO_HEADERS, Folding
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ class Glm:
         self._signed = signed
         self._get = (*self._accepts, *signed)
         self._post = (*self._get, ("Content-Type", "application/json; charset=UTF-8"))
+
+    def name_key(self, address: str) -> None:
+        """Have the key tell from now on which of several addresses it is for."""
+        self._credentials = NamedSigner(self._credentials, address)
 
     def signed(self) -> Headers:
         """The headers of a request without a body."""

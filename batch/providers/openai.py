@@ -18,6 +18,7 @@ from batch.core.clock import Clock
 from batch.core.records import Failure, Outgoing, Processing, Reply
 from batch.http import headers
 from batch.providers import body, completion, loose_json, refusal
+from batch.providers.base import NamedSigner
 from batch.providers.folding import NO_HEADERS, Folding
 from batch.providers.service import LIST, OBJECT, OUR_FIELDS, TEXT, WHOLE, YES_OR_NO, Field, Model, Service
 
@@ -205,6 +206,10 @@ class OpenAI:
         self._more = more
         self._signed: Headers | None = None
         self._post: Headers = ()
+
+    def name_key(self, address: str) -> None:
+        """Have the key tell from now on which of several addresses it is for."""
+        self._credentials = NamedSigner(self._credentials, address)
 
     def signed(self) -> Headers:
         """The headers of a request without a body."""

@@ -44,6 +44,7 @@ def resolve_all(
                 source=_own_source(spec, where, folder)
                 or (None if spec.api_key_env else key_source(model, tables, folder)),
             )
+            found[spec.called].dialect.name_key(spec.called)
         except RefusedToStart as exc:
             faults.append(f"{where} ({spec.called}): {str(exc).replace('model.base_url', f'{where}.base_url')}")
     return found

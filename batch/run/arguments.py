@@ -69,11 +69,6 @@ def require(job: Any, options: Any, environ: Any, on_progress: Any, *, signals: 
             "--no-wait (no_wait) is for lane bulk, whose answers may take a day; this job has lane "
             f"{job.model.lane_text}: leave it out, or give --lane bulk"
         )
-    if options.on is not None and job.model.endpoints:
-        raise RefusedToStart(
-            "--on: workers on Ray find one key, and the addresses of model.endpoints may have several: leave one of "
-            "the two out, or use --workers N without --on"
-        )
     if environ is not None and not isinstance(environ, Mapping):
         raise RefusedToStart(
             f"environ: {_type(environ)} is given, where a mapping is wanted, such as os.environ; leave it out for the "

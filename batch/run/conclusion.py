@@ -172,7 +172,8 @@ class Conclusion:
         # What goes into a batch takes nothing from calls that are answered at once, so it need not leave one by one;
         # and what a batch did not do says nothing of whether the provider answers such calls.
         bulk = "bulk" in (call.lane, self._settings.lane_of(row))
-        turn_s = 0.0 if bulk else call.lease.where.outage.retry_wait(now)
+        spared = bulk or failure.code == retry.NOT_TAKEN  # likewise what never left
+        turn_s = 0.0 if spared else call.lease.where.outage.retry_wait(now)
         self.wait(row, max(decision.wait_s, turn_s))
 
     def _after_batch(self, row: Row, failure: Failure, decision: retry.Decision, *, last: bool) -> retry.Decision:

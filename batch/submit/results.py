@@ -28,7 +28,7 @@ from batch.core.records import (
 from batch.core.redaction import address, masked, masked_value, redact
 from batch.limits.outage import Observation
 from batch.money.prices import Charge, Prices
-from batch.submit.retry import Decision
+from batch.submit.retry import NOT_TAKEN, Decision
 from batch.submit.rows import OpenCall, Row
 
 STOPPED: Final = "run_stopped"
@@ -132,7 +132,7 @@ def state_of(result: Reply | Failure) -> CallState:
 
 def observation_of(result: Failure) -> Observation:
     """What a call without a reply tells of the provider's health and limits."""
-    if result.code in (STOPPED, ENDED, DEADLINE):
+    if result.code in (STOPPED, ENDED, DEADLINE, NOT_TAKEN):
         return "nothing"
     if not result.sent:
         return "unreached"

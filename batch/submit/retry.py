@@ -6,7 +6,8 @@ the provider is bounded elsewhere (`outage`).
 
 An attempt counts against `max_attempts` only if it says something about the row: one refused for rate or load does not,
 nor one that never reached the provider, nor one that failed while nobody was answered and other rows still wait. A row
-that is refused while others are answered fails all the same, after `MAX_PARK_S`.
+that is refused while others are answered fails all the same, after `MAX_PARK_S`. One that our own workers did not take
+in time stands in line again nearly at once: the provider knows nothing of it, so there is nobody to be spared.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from batch.submit.evidence import ROWS_TO_STOP
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 20.0
 MAX_RETRY_AFTER_S: Final = 120.0  # what a single row waits for on a server's word before it counts as parked
+
+NOT_TAKEN: Final = "not_taken"
+"""Code of calls that never left, because no worker process was there in time. Nobody turned them away."""
+AGAIN_S: Final = 0.05
+LONGEST_AGAIN_S: Final = 1.0
 
 SLOWS_EVERYBODY: Final[frozenset[FailureKind]] = frozenset({"rate_limit", "quota", "overloaded", "server"})
 SAYS_NOTHING: Final[frozenset[FailureKind]] = frozenset({"rate_limit", "quota", "overloaded"})
@@ -146,6 +152,8 @@ def decide(
         return Decision("fail", pause_s=pause, retryable=True, counted=counted, once=once)
     tried = history.attempts + history.turned_away if silent_s <= 0 else 0
     wait = asked if parked else max(backoff(tried, chance), asked)
+    if failure.code == NOT_TAKEN:
+        wait = min(AGAIN_S * 2.0 ** min(tried, 10), LONGEST_AGAIN_S)
     return Decision("again", wait_s=wait, pause_s=pause, counted=counted, once=once)
 
 

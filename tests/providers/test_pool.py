@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batch.core.records import Request
+from batch.core.redaction import NamedSecret
 from batch.job.endpointspec import EndpointSpec
 from batch.job.job import ModelSpec
 from batch.providers.pool import resolve_all
@@ -29,6 +31,23 @@ def test_an_address_without_a_key_of_its_own_has_the_jobs(tmp_path: Path) -> Non
     )
     assert faults == []
     assert found == {"a": "ZHIPUAI_API_KEY", "b": "OTHER", "c": f"model.endpoints.2.key_file {tmp_path / 'key'}"}
+
+
+def test_a_key_tells_which_address_it_is_for_and_shows_itself_to_nobody(tmp_path: Path) -> None:
+    """A worker that finds its keys itself has to know which; two addresses of one service differ in nothing else."""
+    faults: list[str] = []
+    endpoints = tuple(EndpointSpec(base_url="http://a/v4", name=name) for name in ("first", "second"))
+    for provider in ("glm", "openai"):
+        spec = ModelSpec(provider=provider, name="m", endpoints=endpoints)
+        environ = {**KEYS, "OPENAI_API_KEY": KEYS["OTHER"]}
+        found = resolve_all(spec, {}, folder=tmp_path, environ=environ, faults=faults)
+        for name, one in found.items():
+            (key,) = [value for _, value in one.dialect.signed() if isinstance(value, NamedSecret)]
+            assert key.address == name
+            assert key.startswith("Bearer 0123456789abcdef.")
+            assert "0123456789abcdef" not in repr(key)
+            asked = one.dialect.chat(Request(model="m", messages=[]), "c")
+            assert [value.address for _, value in asked.headers if isinstance(value, NamedSecret)] == [name]
 
 
 def test_what_is_wrong_names_the_address(tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from batch.core.errors import FailureKind
 from batch.core.records import Failure, Verdict
 from batch.limits.outage import MAX_PARK_S
-from batch.submit.retry import LONGEST_WAIT_S, MAX_RETRY_AFTER_S, Decision, History, backoff, decide
+from batch.submit.retry import (
+    LONGEST_AGAIN_S,
+    LONGEST_WAIT_S,
+    MAX_RETRY_AFTER_S,
+    NOT_TAKEN,
+    Decision,
+    History,
+    backoff,
+    decide,
+)
 
 KINDS = get_args(FailureKind)
 VERDICTS = get_args(Verdict)
@@ -174,6 +183,18 @@ def test_what_fails_while_nobody_is_answered_says_nothing_about_the_row() -> Non
     assert decide(down, History(), max_attempts=8, chance=SEED, silent_s=MAX_PARK_S + 1).action == "park"
     unsent = Failure(kind="transport", verdict="retry", message="refused", sent=False, answered=False)
     assert not decide(unsent, History(7), max_attempts=8, chance=SEED).counted
+
+
+def test_what_no_worker_took_in_time_stands_in_line_again_nearly_at_once() -> None:
+    """However often it was so: nobody turned it away, and the provider is not to be spared what it knows nothing of."""
+    held_up = Failure(kind="transport", verdict="retry", message="late", sent=False, answered=False, code=NOT_TAKEN)
+    history, now = History(), 0.0
+    for _ in range(100):
+        decision = decide(held_up, history, max_attempts=1, chance=SEED, now=now)
+        assert (decision.action, decision.counted) == ("again", False)
+        assert decision.wait_s <= LONGEST_AGAIN_S
+        history, now = history.after(decision, now), now + decision.wait_s
+    assert decide(held_up, History(), max_attempts=1, chance=SEED).wait_s < 0.1
 
 
 def test_the_last_attempt_of_a_row_still_holds_the_others_back() -> None:

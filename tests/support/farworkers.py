@@ -6,6 +6,7 @@ A test of the core's side is written once, and runs over sockets and over calls 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -73,8 +74,15 @@ class Ended(Exception):
     """What Ray says of a call to an actor that is dead."""
 
 
+def elsewhere(settle: Callable[[Any], None], value: object) -> None:
+    """Settle a future as a thread does that has never seen an event loop."""
+    contextvars.Context().run(settle, value)
+
+
 class HandActor:
     """An actor in this process, as `calls.Handle` sees one; its calls run as tasks of this loop.
+
+    What came of them is told as Ray tells it: by a thread that knows nothing of the loop.
 
     Args:
         far: its end of the line.
@@ -92,7 +100,7 @@ class HandActor:
     def leaves(self) -> None:
         """Its work is done."""
         self._far.close()
-        self._work.set_result(None)
+        elsewhere(self._work.set_result, None)
 
     def trade(self, trade: Trade) -> Future[Answer]:
         future: Future[Answer] = Future()
@@ -111,18 +119,18 @@ class HandActor:
         future = self._calls.pop(task)
         if not future.done() and not task.cancelled():
             if (error := task.exception()) is not None:
-                future.set_exception(error)
+                elsewhere(future.set_exception, error)
             else:
-                future.set_result(task.result())
+                elsewhere(future.set_result, task.result())
 
     def die(self) -> None:
         """Every call to it fails, as when its process is killed."""
         self.dead = True
         for task, future in list(self._calls.items()):
-            future.set_exception(Ended("was ended by SIGKILL"))
+            elsewhere(future.set_exception, Ended("was ended by SIGKILL"))
             task.cancel()
         if not self._work.done():
-            self._work.set_exception(Ended("was ended by SIGKILL"))
+            elsewhere(self._work.set_exception, Ended("was ended by SIGKILL"))
 
     def end(self) -> None:
         self.was_ended = True
@@ -134,9 +142,9 @@ class OverCalls(ActorWorker):
     """A worker on the other side of calls to an actor."""
 
     def __init__(self, clock: HandClock) -> None:
-        self.far = FarCalls(CoreTime(clock.monotonic), find_key=lambda _: NoKey())
+        self.far = FarCalls(CoreTime(clock.monotonic), find_keys=lambda _: {"": NoKey()})
         self.actor = HandActor(self.far)
-        super().__init__(self.actor, messages.KeyPlace("SOME_KEY"), clock)
+        super().__init__(self.actor, {"": messages.KeyPlace("SOME_KEY")}, clock)
 
     @property
     def was_ended(self) -> bool:

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from batch.core.clock import TICK_S, HandClock
 from batch.job.job import Job
+from batch.job.options import RunOptions
 from batch.ledger.writer import Ledger
 from batch.run import command
 from batch.run.command import Report, run
@@ -147,9 +148,11 @@ def virtual(
     job: Callable[[int], str],
     environ: Mapping[str, str],
     script: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    *,
+    options: RunOptions = RunOptions(),
 ) -> Report:
     """Run the job that `job(port)` writes against the world, with `script` beside it."""
-    return beside([world], {folder: lambda ports: job(ports[0])}, environ, script)[0]
+    return beside([world], {folder: lambda ports: job(ports[0])}, environ, script, options=options)[0]
 
 
 def beside(
@@ -159,6 +162,7 @@ def beside(
     script: Callable[[], Coroutine[Any, Any, None]] | None = None,
     *,
     shards: Sequence[str] = (),
+    options: RunOptions = RunOptions(),
 ) -> list[Report]:
     """Run several jobs at a time, each written by its function of the worlds' ports, with `script` beside them.
 
@@ -169,7 +173,8 @@ def beside(
     clock = worlds[0].clock
 
     async def one(folder: Path) -> None:
-        reports[folder] = await run(Job.load(folder, shard=parts.get(folder)), environ=environ, clock=clock)
+        job = Job.load(folder, shard=parts.get(folder))
+        reports[folder] = await run(job, options=options, environ=environ, clock=clock)
 
     async def main() -> None:
         _limiters.append(anyio.to_thread.current_default_thread_limiter())

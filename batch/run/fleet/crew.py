@@ -27,13 +27,18 @@ from batch.run.fleet.answers import answer_of, found_in, stream_of
 from batch.run.fleet.process import WorkerProcess
 from batch.run.fleet.transport import Begin, Started
 from batch.run.fleet.worker import VALID_S
-from batch.submit.results import ENDED, STOPPED
+from batch.submit.results import ENDED
+from batch.submit.retry import NOT_TAKEN
 
 SILENT_S: Final = 5.0
 """A worker that says nothing for so long is over."""
 QUIET_S: Final = 2.0
 """One that says nothing for so long gets errands only when all others are as quiet."""
-QUIET: Final = 1 << 30  # more than anybody has to do
+AVOIDED_S: Final = 1.0
+"""One that an errand came to too late gets none for so long either, and for twice as long each time that it happens
+again: else it would get the most of them, for it has nothing to do."""
+LONGEST_AVOIDED_S: Final = 30.0
+LAST: Final = 1 << 30  # more than anybody has to do
 LOOK_S: Final = 0.5
 LATE_LOOK_S: Final = 1.0
 """When the core itself looks so much too late, it was stopped, and knows nothing of how long others were silent."""
@@ -55,10 +60,12 @@ class WorkerLost(WireError):
         self.ticket = ticket
 
 
-def not_taken() -> WireError:
+class NotTaken(WireError):
     """No worker took an errand in time: nothing was sent, and the limits are asked again."""
-    text = "no worker process was there in time to send it"
-    return WireError(text, kind="transport", sent=False, code=STOPPED)
+
+    def __init__(self) -> None:
+        text = "no worker process was there in time to send it"
+        super().__init__(text, kind="transport", sent=False, code=NOT_TAKEN)
 
 
 class Member:
@@ -78,6 +85,7 @@ class Member:
         """Tickets that nobody waits for since its epoch is over."""
         self.errands: list[messages.Errand] = []
         self.heard_at = now
+        self._avoided_s, self.avoided_until = 0.0, now
         self.ready = self.over = self.answered = False
         self.gone = anyio.Event()
         """Its line has ended."""
@@ -90,6 +98,14 @@ class Member:
             loop.call_soon(self._hand_over)
         self.errands.append(errand)
         return found
+
+    def heard(self, report: messages.Report, now: float) -> None:
+        """Note from a report whether errands come to it in time."""
+        if not report.stale:
+            self._avoided_s = 0.0
+        elif now >= self.avoided_until:
+            self._avoided_s = min(max(AVOIDED_S, 2 * self._avoided_s), LONGEST_AVOIDED_S)
+            self.avoided_until = now + self._avoided_s
 
     def _hand_over(self) -> None:
         errands, self.errands = self.errands, []
@@ -167,7 +183,7 @@ class Crew:
             with anyio.move_on_after(VALID_S):
                 await self._someone.wait()
             if (member := self._freest(departed_at)) is None:
-                raise not_taken()
+                raise NotTaken
         ticket = next(self._tickets)
         path, headers, body, asks = outgoing.path, outgoing.headers, outgoing.body, outgoing.asks
         errand = messages.Errand(ticket, departed_at, base_url, path, headers, body, streamed is not None, asks)
@@ -186,38 +202,44 @@ class Crew:
         return incoming
 
     def _freest(self, now: float) -> Member | None:
-        """The worker that has the least to do, of those that are there and, if possible, were heard of lately."""
+        """The worker that has the least to do, of those that are there and, if possible, get their errands in time."""
         best: Member | None = None
         least = math.inf
         for member in self.members:
             if member.ready:
-                load = len(member.waiting) + (QUIET if now - member.heard_at > QUIET_S else 0)
+                load = len(member.waiting)
+                if now < member.avoided_until or now - member.heard_at > QUIET_S:
+                    load += LAST
                 if load < least:
                     best, least = member, load
         return best
 
     def _told(self, member: Member, message: messages.ToCore) -> None:
-        member.heard_at = self._clock.monotonic()
+        member.heard_at = now = self._clock.monotonic()
         if isinstance(message, messages.Alive):
             if not member.ready and not member.over:
                 member.ready = True
                 self._someone.set()
             return
+        member.heard(message, now)
         for found in found_in(message):
             if (waiter := member.waiting.pop(found.ticket, None)) is not None:
                 if not waiter.done():
                     waiter.set_result(found)
             elif found.ticket in member.lost:
                 member.lost.discard(found.ticket)
-                # Behind whoever was just told that it is lost.
-                asyncio.get_running_loop().call_soon(self._late, found)
+                self.start(self._tell_late, found)
         for ticket in message.stale:
             waiter = member.waiting.pop(ticket, None)
             if waiter is not None and not waiter.done():
-                waiter.set_exception(not_taken())
+                waiter.set_exception(NotTaken())
             elif ticket in member.lost:
                 member.lost.discard(ticket)
-                asyncio.get_running_loop().call_soon(self._late, messages.Done(ticket))
+                self.start(self._tell_late, messages.Done(ticket))
+
+    async def _tell_late(self, found: messages.Found) -> None:
+        """In a task: behind whoever was just told that it is lost, and a bug in it ends the run."""
+        self._late(found)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import msgspec
 from batch.core import redaction
 from batch.core.errors import FailureKind
 from batch.core.records import Accepted, Asks, Failure, Incoming, Processing, Reply
-from batch.core.redaction import Secret
+from batch.core.redaction import NamedSecret, Secret
 from batch.job.providers import ProviderSpec
 
 Result = Reply | Accepted | Processing | Failure
@@ -48,8 +48,9 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=True):
     idle_timeout_s: float
     keep_raw: bool
     """Whether the bytes of streams are wanted as they came, for the wire log."""
-    key: KeyPlace | None = None
-    """Where the worker finds the key itself; None where errands bring it."""
+    keys: dict[str, KeyPlace] = {}
+    """Where the worker finds each key itself, by the name of its address, "" where there is one; empty where errands
+    bring them."""
 
 
 class Errand(msgspec.Struct, frozen=True, array_like=True):
@@ -67,14 +68,16 @@ class Errand(msgspec.Struct, frozen=True, array_like=True):
     """Whether the answer comes in pieces, to be put together."""
     asks: Asks | None = None
     """By which of the dialect's readers its answer is read where it arrives; None for the bytes as they came."""
+    key: str = ""
+    """Of the keys that the worker finds itself, the one that it is sent with."""
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Core to worker: errands."""
 
     errands: list[Errand]
-    keys: int = 0
-    """How many times the key was fetched anew before, where errands do not bring it."""
+    keys: dict[str, int] = {}
+    """How many times each key was fetched anew before, where errands do not bring them."""
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -200,13 +203,18 @@ def encode_keyless(message: ToWorker | ToCore) -> bytes:
         TypeError: a key stands anywhere else in it.
     """
     if isinstance(message, Take):
-        errands = [msgspec.structs.replace(errand, headers=_unsigned(errand.headers)) for errand in message.errands]
-        message = Take(errands, message.keys)
+        message = Take([_unsigned(errand) for errand in message.errands], message.keys)
     return _encode_all_but_keys(message)
 
 
-def _unsigned(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(header for header in headers if not isinstance(header[1], Secret))
+def _unsigned(errand: Errand) -> Errand:
+    headers = tuple(header for header in errand.headers if not isinstance(header[1], Secret))
+    return msgspec.structs.replace(errand, headers=headers, key=key_of(errand))
+
+
+def key_of(errand: Errand) -> str:
+    """The name of the address whose key an errand has in its headers; "" where there is one address."""
+    return next((value.address for _, value in errand.headers if isinstance(value, NamedSecret)), "")
 
 
 _encode_all_but_keys: Final = msgspec.msgpack.Encoder().encode

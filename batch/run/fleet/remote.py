@@ -13,7 +13,7 @@ from typing import Any, Final
 from batch.core.records import Failure, Incoming, Outgoing, Reply
 from batch.http.client import Client
 from batch.providers.stream import Stream
-from batch.run.fleet.crew import Crew, WorkerLost
+from batch.run.fleet.crew import Crew, NotTaken, WorkerLost
 from batch.run.fleet.messages import StreamEnd
 
 LARGEST: Final = 8 << 20
@@ -82,8 +82,8 @@ class FarClient(Client):
         return crew.carry(outgoing, self.base_url, None if stream is None else stream.ended)
 
     async def _ask(self, outgoing: Outgoing) -> Incoming:
-        """Send what buys nothing, such as a poll: when its worker is lost, another one sends it."""
+        """Send what buys nothing, such as a poll: when its worker is lost or late, another one sends it."""
         while not self._crew.given_up:
-            with suppress(WorkerLost):
+            with suppress(WorkerLost, NotTaken):
                 return await self._crew.carry(outgoing, self.base_url)
         return await super().exchange(outgoing)

@@ -17,9 +17,10 @@ that process has to live either way. So it is best run on a machine with a disk 
   than it is, never younger, and without a bound nothing is sent.
 - **Keys** (`keys`, `nodes`). No key goes over Ray: not as an environment, not in what an actor is made with, not in a
   call, for all of that is kept in places that many can read. Errands travel without their Authorization header, and
-  each worker finds the key on its own node as the job says: the variable as it was where `ray start` was run, the file
-  at the same path, the command. Before the first run of a command is opened, every node is asked whether it has the
-  key, the same promptmill and the same Python; if one does not, nothing is sent.
+  each worker finds the key, or that of each of several addresses, on its own node as the job says: the variable as it
+  was where `ray start` was run, the file at the same path, the command. Before the first run of a command is opened,
+  every node is asked whether it has the keys, the same promptmill and the same Python; if one has not, nothing is
+  sent.
 - **Nothing leaves, nothing stays.** Usage statistics are off. The namespace is the name of the run, actors have no
   names and are not detached, so they end with the command; a Ray of our own ends with it, and its files go. After kill
   -9 the system and Ray do that: actors within seconds, Ray's last helpers within half a minute or so, files with the

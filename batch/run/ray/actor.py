@@ -4,22 +4,22 @@ Ray knows calls and no lines, so a line is made of calls: the core calls `trade`
 what the core has to say and takes back what the worker has. A call that finds nothing to take waits here for it, so the
 worker is never without one for long; of those that wait at most two are kept.
 
-Owns the order of what comes (Ray promises none), the time of the core as it is known here, and the key, which is found
-on this machine. What is said is `messages`', what is done about it is `fleet.worker`'s.
+Owns the order of what comes (Ray promises none), the time of the core as it is known here, and the keys, which are
+found on this machine. What is said is `messages`', what is done about it is `fleet.worker`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from batch.core.clock import Clock
 from batch.run.fleet import messages
 from batch.run.fleet.worker import FarEnd
 from batch.run.ray.coretime import CoreTime
-from batch.run.ray.keys import NodeKey
+from batch.run.ray.keys import node_keys
 
 KEPT: Final = 2
 """Calls that wait here for something to take along."""
@@ -31,7 +31,7 @@ Answer = tuple[int, list[bytes]]
 
 
 class Key(Protocol):
-    """The key of this machine, as far as a line needs it; see `keys.NodeKey`."""
+    """A key of this machine, as far as a line needs it; see `keys.NodeKey`."""
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The header that has it."""
@@ -45,14 +45,14 @@ class FarCalls:
 
     Args:
         time: the core's clock, as it is known here.
-        find_key: makes the key from the first message.
+        find_keys: makes the keys, by the names of their addresses, from the first message.
     """
 
-    def __init__(self, time: CoreTime, find_key: Callable[[messages.Hello], Key] = NodeKey) -> None:
+    def __init__(self, time: CoreTime, find_keys: Callable[[messages.Hello], Mapping[str, Key]] = node_keys) -> None:
         self.core_now = time.most
         self._time = time
-        self._find_key = find_key
-        self._key: Key | None = None
+        self._find_keys = find_keys
+        self._keys: Mapping[str, Key] = {}
         self._received: Callable[[messages.ToWorker], None] | None = None
         self._next = 1
         self._early: dict[int, list[bytes]] = {}
@@ -94,9 +94,10 @@ class FarCalls:
             for frame in frames:
                 message = messages.for_worker(frame)
                 if isinstance(message, messages.Hello):
-                    self._key = self._find_key(message)
-                elif isinstance(message, messages.Take) and self._key is not None:
-                    self._key.renew(message.keys)
+                    self._keys = self._find_keys(message)
+                elif isinstance(message, messages.Take):
+                    for name, times in message.keys.items():
+                        self._keys[name].renew(times)
                 self._received(message)
 
     def _let_go(self) -> None:
@@ -119,9 +120,9 @@ class FarCalls:
             self._let_go()
 
     def headers(self, errand: messages.Errand) -> tuple[tuple[str, str], ...]:
-        """Those of the errand, and the key of this machine."""
-        assert self._key is not None
-        return (*errand.headers, *self._key.headers())
+        """Those of the errand, and its key, as it is on this machine; where the service wants none, it has none."""
+        key = self._keys.get(errand.key)
+        return errand.headers if key is None else (*errand.headers, *key.headers())
 
 
 class PromptmillWorker:

@@ -11,6 +11,7 @@ No key goes over it: `messages.encode_keyless` takes it out of each errand, and 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -48,15 +49,16 @@ class ActorWorker:
 
     Args:
         actor: has begun to start.
-        key: where it finds the key of the provider.
+        keys: where it finds the key of each address.
         clock: the core's.
     """
 
-    def __init__(self, actor: Handle, key: messages.KeyPlace, clock: Clock) -> None:
+    def __init__(self, actor: Handle, keys: dict[str, messages.KeyPlace], clock: Clock) -> None:
         self._actor = actor
-        self._place = key
+        self._places = keys
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: contextvars.Context | None = None
         self._received: Callable[[messages.ToCore], None] | None = None
         self._ended: Callable[[], None] | None = None
         self._to_say: list[bytes] = []
@@ -65,26 +67,27 @@ class ActorWorker:
         self._calls = 0
         """On their way."""
         self._heard, self._heard_at = 0, 0.0
-        self._signed: tuple[str, ...] = ()
-        """What the key made of the last errand that had one."""
-        self._keys = 0
+        self._signed: dict[str, tuple[str, ...]] = {}
+        """What each key made of the last errand that had it."""
+        self._keys: dict[str, int] = {}
         self._how = "left"
         self._left = False
         """It has done its work, and what it said last may still be on its way."""
 
     async def open(self, received: Callable[[messages.ToCore], None], ended: Callable[[], None]) -> None:
         """Have the actor work, and make the first call once it is told what with."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._context = asyncio.get_running_loop(), contextvars.copy_context()
         self._received, self._ended = received, ended
         self._when_done(self._actor.work(), self._worked)
 
     def _when_done(self, future: Future[Any], then: Callable[[Future[Any]], None]) -> None:
-        loop = self._loop
+        loop, context = self._loop, self._context
         assert loop is not None
 
         def tell(done: Future[Any]) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody wants it any more
-                loop.call_soon_threadsafe(then, done)
+                # In a thread of Ray's, whose own context knows of no event loop: no task could be started in that.
+                loop.call_soon_threadsafe(then, done, context=context)
 
         future.add_done_callback(tell)
 
@@ -93,7 +96,7 @@ class ActorWorker:
         if self._loop is None or self._ended is None:
             return
         if isinstance(message, messages.Hello):
-            message = msgspec.structs.replace(message, key=self._place)
+            message = msgspec.structs.replace(message, keys=self._places)
         elif isinstance(message, messages.Take):
             message = messages.Take(message.errands, self._keys_seen(message.errands))
         self._to_say.append(messages.encode_keyless(message))
@@ -101,13 +104,14 @@ class ActorWorker:
             self._saying = True
             self._loop.call_soon(self._say)
 
-    def _keys_seen(self, errands: list[messages.Errand]) -> int:
-        """How many times the core's own key became another one, these errands included."""
+    def _keys_seen(self, errands: list[messages.Errand]) -> dict[str, int]:
+        """How many times each of the core's own keys became another one, these errands included."""
         for errand in errands:
             signed = tuple(value for _, value in errand.headers if isinstance(value, Secret))
-            if signed and signed != self._signed:
-                self._keys += bool(self._signed)
-                self._signed = signed
+            name = messages.key_of(errand)
+            if signed and signed != (before := self._signed.get(name)):
+                self._keys[name] = self._keys.get(name, 0) + (before is not None)
+                self._signed[name] = signed
         return self._keys
 
     def _say(self) -> None:

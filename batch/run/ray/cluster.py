@@ -110,11 +110,11 @@ class Cluster:
         Args:
             checked: the job.
         """
-        return partial(self._begin, keys.place_of(checked.job, checked.endpoint))
+        return partial(self._begin, keys.places_of(checked.job, checked.endpoint, checked.endpoints))
 
-    def _begin(self, key: KeyPlace) -> ActorWorker:
+    def _begin(self, places: dict[str, KeyPlace]) -> ActorWorker:
         try:
-            return ActorWorker(_Handle(self._ray, self._actor.remote()), key, self._clock)
+            return ActorWorker(_Handle(self._ray, self._actor.remote()), places, self._clock)
         except Exception as error:
             raise OSError(f"Ray starts no actor: {_line(error)}") from error
 
@@ -190,7 +190,7 @@ class Cluster:
         """
         ray = self._ray
         on_node = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
-        task = ray.remote(nodes.question(keys.hello_of(checked.job, checked.endpoint)))
+        task = ray.remote(nodes.question(keys.hello_of(checked.job, checked.endpoint, checked.endpoints)))
         asked: dict[Any, Node] = {}
         for node in nodes.usable(ray.nodes()):
             there = on_node(node.id, soft=False)

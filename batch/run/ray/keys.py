@@ -1,15 +1,18 @@
-"""The key of a provider on the machine where a worker runs: found there, and put onto each request there.
+"""The keys of a job on the machine where a worker runs: found there, and put onto each request there.
 
-Owns that a worker finds the key by itself, as the job says (variable, file or command), and finds it anew when the core
-had to. No key and no hash of one comes here or leaves from here over Ray.
+Owns that a worker finds each key by itself, as the job says (variable, file or command), and finds it anew when the
+core had to: one key, or one for each of several addresses. No key and no hash of one comes here or leaves from here
+over Ray.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from batch.core.errors import RefusedToStart
 from batch.core.redaction import Secret
@@ -20,47 +23,75 @@ from batch.providers.keysource import KeySource
 from batch.providers.registry import Endpoint
 from batch.run.fleet.messages import Hello, KeyPlace, for_worker, keyless
 
+ONLY: Final = ""
+"""What the only address of a job is called."""
 
-def place_of(job: Job, endpoint: Endpoint) -> KeyPlace:
-    """Where workers are to look for the key of a job.
+
+def places_of(job: Job, endpoint: Endpoint, several: Mapping[str, Endpoint]) -> dict[str, KeyPlace]:
+    """Where workers are to look for the keys of a job, by the names of their addresses.
 
     Args:
-        job: says it, in `[model]` or in the table of its provider.
+        job: says it, with an address, in `[model]` or in the table of its provider.
         endpoint: as it was found here.
+        several: the same of each address, where there are several.
     """
+    variables = {spec.called: spec.api_key_env for spec in job.model.endpoints}
+    return {name: _place(job, one, variables.get(name)) for name, one in (several or {ONLY: endpoint}).items()}
+
+
+def _place(job: Job, endpoint: Endpoint, variable: str | None) -> KeyPlace:
     model, source = job.model, endpoint.key_source
     if source is not None:
         file = None if source.file is None else str(source.file.absolute())
         return KeyPlace(None, model.key_form, source.where, file, source.command, str(source.folder.absolute()))
     table = job.provider.get(model.provider)
-    return KeyPlace(model.api_key_env or (None if table is None else table.api_key_env), model.key_form)
+    return KeyPlace(variable or model.api_key_env or (None if table is None else table.api_key_env), model.key_form)
 
 
-def hello_of(job: Job, endpoint: Endpoint) -> Hello:
-    """What a machine is asked with, before any worker runs there: whether it has the key.
+def hello_of(job: Job, endpoint: Endpoint, several: Mapping[str, Endpoint]) -> Hello:
+    """What a machine is asked with, before any worker runs there: whether it has the keys.
 
     Args:
-        job: whose key it is.
+        job: whose keys they are.
         endpoint: as it was found here.
+        several: the same of each address, where there are several.
     """
     tables = {name: keyless(table) for name, table in job.provider.items()}
-    key = place_of(job, endpoint)
-    return Hello(0, job.model.provider, tables, endpoint.base_url, 1.0, 1.0, 1.0, keep_raw=False, key=key)
+    keys = places_of(job, endpoint, several)
+    return Hello(0, job.model.provider, tables, endpoint.base_url, 1.0, 1.0, 1.0, keep_raw=False, keys=keys)
+
+
+def node_keys(hello: Hello) -> dict[str, NodeKey]:
+    """The keys as they are on this machine, by the names of their addresses.
+
+    Args:
+        hello: says where they are, and for which provider.
+
+    Raises:
+        RefusedToStart: one is not there; says which, and what to do, as on the machine of the core.
+    """
+    found = {}
+    for name, place in hello.keys.items():
+        try:
+            found[name] = NodeKey(hello, place)
+        except RefusedToStart as exc:
+            raise RefusedToStart(f"model.endpoints ({name}): {exc}" if name != ONLY else str(exc)) from None
+    return found
 
 
 class NodeKey:
-    """The key as it is on this machine.
+    """One key as it is on this machine.
 
     Args:
-        hello: says where it is, and for which provider.
+        hello: says for which provider.
+        place: where it is.
 
     Raises:
         RefusedToStart: there is none; says what to do, as on the machine of the core.
     """
 
-    def __init__(self, hello: Hello) -> None:
-        assert hello.key is not None
-        self._hello, place = hello, hello.key
+    def __init__(self, hello: Hello, place: KeyPlace) -> None:
+        self._hello, self._place = hello, place
         file = None if place.file is None else Path(place.file)
         self._source = KeySource(place.where, file, place.command, Path(place.folder)) if place.where else None
         self._endpoint = self._found()
@@ -68,8 +99,7 @@ class NodeKey:
         self._thread: threading.Thread | None = None
 
     def _found(self) -> Endpoint:
-        hello, place = self._hello, self._hello.key
-        assert place is not None
+        hello, place = self._hello, self._place
         return registry.resolve(
             hello.provider,
             base_url=hello.base_url,
@@ -110,7 +140,7 @@ class NodeKey:
 
 
 def lacking(asked: bytes) -> str | None:
-    """Why this machine has no key; None when it has one.
+    """Why this machine has not all keys; None when it has.
 
     Args:
         asked: a `Hello`, as bytes.
@@ -118,7 +148,7 @@ def lacking(asked: bytes) -> str | None:
     hello = for_worker(asked)
     assert isinstance(hello, Hello)
     try:
-        NodeKey(hello)
+        node_keys(hello)
     except RefusedToStart as exc:
         return str(exc)
     return None

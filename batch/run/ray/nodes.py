@@ -36,7 +36,7 @@ class Found(msgspec.Struct, frozen=True):
     promptmill: str | None
     """Its version; None where it is not installed."""
     lacks: str | None = None
-    """Why it has no key."""
+    """Why it has not all keys."""
 
 
 def usable(listed: Sequence[Mapping[str, Any]]) -> list[Node]:
@@ -57,7 +57,7 @@ def question(hello: Hello) -> Callable[[], tuple[str, str | None, str | None]]:
     """What is run on a node: a function that needs nothing there but Python, and goes there as code.
 
     Args:
-        hello: says which key is wanted, and where.
+        hello: says which keys are wanted, and where.
     """
     asked, wanted = encode_keyless(hello), VERSION
 

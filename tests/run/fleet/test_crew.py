@@ -13,9 +13,10 @@ from batch.core.clock import HandClock
 from batch.core.errors import WireError
 from batch.core.records import Incoming, Outgoing
 from batch.run.fleet import messages
-from batch.run.fleet.crew import LOOK_S, SILENT_S, STARTS, Crew, WorkerLost
+from batch.run.fleet.crew import AVOIDED_S, LONGEST_AVOIDED_S, LOOK_S, SILENT_S, STARTS, Crew, WorkerLost
 from batch.run.fleet.worker import VALID_S
-from batch.submit.results import ENDED, STOPPED
+from batch.submit.results import ENDED
+from batch.submit.retry import NOT_TAKEN
 from tests.support.farworkers import Kind, OverCalls, OverSocket
 from tests.support.hand import by_hand
 
@@ -79,10 +80,14 @@ class World:
         self.peers: list[Peer] = []
         self.late: list[int] = []
         self.results: dict[int, Incoming | WireError] = {}
-        self.crew = Crew(
-            size, HELLO, clock=clock, late=lambda found: self.late.append(found.ticket), begin=begin or self._begin
-        )
+        self.crew = Crew(size, HELLO, clock=clock, late=self._came_late, begin=begin or self._begin)
         self.group: TaskGroup
+
+    def _came_late(self, found: messages.Found) -> None:
+        self.crew.start(self._book, found)
+
+    async def _book(self, found: messages.Found) -> None:
+        self.late.append(found.ticket)
 
     def _begin(self) -> Kind:
         peer = Peer(self.kind(self.clock))
@@ -261,7 +266,61 @@ def test_what_a_worker_came_to_too_late_was_not_sent_and_says_nothing_of_the_pro
         await world.until(lambda: bool(peer.errands))
         peer.say(messages.Report(peer.epoch, [], [peer.errands[0].ticket]))
         await world.until(lambda: 1 in world.results)
-        assert (world.failure(1).sent, world.failure(1).code) == (False, STOPPED)
+        assert (world.failure(1).sent, world.failure(1).code) == (False, NOT_TAKEN)
+
+    with_crew(test, size=1)
+
+
+def test_a_worker_that_comes_too_late_to_all_it_is_given_is_given_little() -> None:
+    """It has the least to do, for it hands everything back; so it is asked last, for twice as long each time."""
+
+    async def test(world: World) -> None:
+        await world.ready()
+        late, other = world.peers
+        for number in range(200):
+            world.ask(number)
+            await world.until(lambda: len(late.errands) + len(other.errands) == 1)
+            if late.errands:
+                late.say(messages.Report(late.epoch, [], [late.errands.pop().ticket]))
+            else:
+                other.answer(other.errands.pop())
+            await world.until(lambda number=number: number in world.results)  # type: ignore[misc]  # a default binds it
+            late.alive()
+            other.alive()
+            await world.clock.sleep(0.5)
+        refused = sum(isinstance(result, WireError) for result in world.results.values())
+        assert 2 <= refused <= 2 + 100 / LONGEST_AVOIDED_S + 5
+
+    with_crew(test)
+
+
+def test_a_worker_that_was_late_for_a_while_gets_its_share_again() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        late, other = world.peers
+        world.ask(0)
+        world.ask(1)
+        await world.until(lambda: bool(late.errands and other.errands))
+        late.say(messages.Report(late.epoch, [], [late.errands.pop().ticket]))
+        other.answer(other.errands.pop())
+        await world.until(lambda: len(world.results) == 2)
+        await world.clock.sleep(AVOIDED_S)
+        for number in range(2, 6):
+            world.ask(number)
+        await world.until(lambda: len(late.errands) == len(other.errands) == 2)
+
+    with_crew(test)
+
+
+def test_where_all_come_too_late_they_are_asked_all_the_same() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        (peer,) = world.peers
+        for number in range(3):
+            world.ask(number)
+            await world.until(lambda: bool(peer.errands))
+            peer.say(messages.Report(peer.epoch, [], [peer.errands.pop().ticket]))
+            await world.until(lambda number=number: number in world.results)  # type: ignore[misc]  # a default binds it
 
     with_crew(test, size=1)
 
@@ -272,7 +331,7 @@ def test_while_nobody_is_there_an_errand_waits_only_for_as_long_as_it_is_good() 
         world.ask(1)
         await world.until(lambda: 1 in world.results)
         assert world.clock.monotonic() - began == pytest.approx(VALID_S, abs=0.05)
-        assert (world.failure(1).sent, world.failure(1).code) == (False, STOPPED)
+        assert (world.failure(1).sent, world.failure(1).code) == (False, NOT_TAKEN)
         world.ask(2)
         await world.ready()
         await world.until(lambda: bool(world.peers[0].errands))

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 
 import anyio
+import msgspec
 import pytest
 
 from batch.core.clock import HandClock
 from batch.core.redaction import Secret
+from batch.providers.base import Credentials, NamedSigner
 from batch.run.fleet import messages
 from batch.run.ray.actor import KEPT, Answer, FarCalls, Trade
 from batch.run.ray.calls import ON_THE_WAY, ActorWorker
@@ -18,7 +20,7 @@ from tests.support.farworkers import Ended, HandActor
 from tests.support.hand import by_hand
 
 HELLO = messages.Hello(7, "glm", {}, "http://h/v4", 600.0, 300.0, 60.0, False)
-PLACE = messages.KeyPlace("SOME_KEY")
+PLACE = {"": messages.KeyPlace("SOME_KEY"), "b": messages.KeyPlace("OTHER_KEY")}
 KEY = "abcdefabcdefabcd.SecretSecret1234"
 
 
@@ -27,15 +29,20 @@ def errand(ticket: int, key: str = KEY) -> messages.Errand:
     return messages.Errand(ticket, 1.0, "http://h/v4", "/chat", headers, b"{}", False)
 
 
-class FoundKey:
-    """The key of the worker's own machine."""
+def errand_of(address: str, key: str = KEY) -> messages.Errand:
+    """One of several addresses."""
+    return msgspec.structs.replace(errand(1), headers=NamedSigner(Credentials(key), address).headers())
 
-    def __init__(self, hello: messages.Hello) -> None:
-        self.hello = hello
+
+class FoundKey:
+    """A key of the worker's own machine."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.renewed = 0
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        return (("Authorization", Secret("Bearer of this machine")),)
+        return (("Authorization", Secret(f"Bearer of this machine{self.name}")),)
 
     def renew(self, times: int) -> None:
         self.renewed = times
@@ -61,18 +68,18 @@ class Line:
 
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
-        self.keys: list[FoundKey] = []
+        self.keys: dict[str, FoundKey] = {}
         self.time = CoreTime(clock.monotonic)
-        self.far = FarCalls(self.time, find_key=self._found)
+        self.far = FarCalls(self.time, find_keys=self._found)
         self.actor = Recorded(self.far)
         self.near = ActorWorker(self.actor, PLACE, clock)
         self.at_far: list[messages.ToWorker] = []
         self.at_near: list[messages.ToCore] = []
         self.ended = 0
 
-    def _found(self, hello: messages.Hello) -> FoundKey:
-        self.keys.append(FoundKey(hello))
-        return self.keys[-1]
+    def _found(self, hello: messages.Hello) -> dict[str, FoundKey]:
+        self.keys = {name: FoundKey(name) for name in hello.keys}
+        return self.keys
 
     def _near_ended(self) -> None:
         self.ended += 1
@@ -120,7 +127,7 @@ def test_messages_go_both_ways_whole_and_in_order() -> None:
 def test_calls_that_overtake_each_other_are_put_in_order() -> None:
     async def main(_: HandClock) -> list[messages.ToWorker]:
         heard: list[messages.ToWorker] = []
-        far = FarCalls(CoreTime(lambda: 0.0), find_key=FoundKey)
+        far = FarCalls(CoreTime(lambda: 0.0), find_keys=lambda _: {})
         await far.open(heard.append, lambda: None)
         far.close()  # so that no call waits
         for number in (3, 1, 2):
@@ -143,7 +150,7 @@ def test_no_key_goes_over_the_line_and_the_worker_puts_its_own() -> None:
     line = with_line(test)
     hello = line.at_far[0]
     assert isinstance(hello, messages.Hello)
-    assert (hello.epoch, hello.key) == (7, PLACE)
+    assert (hello.epoch, hello.keys) == (7, PLACE)
     assert KEY.encode() not in b"".join(frame for _, frames, _, _ in line.actor.trades for frame in frames)
 
 
@@ -157,8 +164,38 @@ def test_a_worker_hears_that_the_core_has_another_key() -> None:
         for ticket, key in enumerate((KEY, KEY, f"{KEY}5", f"{KEY}5", f"{KEY}6")):
             line.near.send(messages.Take([errand(ticket, key)]))
         await line.until(lambda: len(line.at_far) == 6)
-        assert [take.keys for take in line.at_far if isinstance(take, messages.Take)] == [0, 0, 1, 1, 2]
-        assert line.keys[0].renewed == 2
+        assert [take.keys for take in line.at_far if isinstance(take, messages.Take)] == [
+            {"": times} for times in (0, 0, 1, 1, 2)
+        ]
+        assert line.keys[""].renewed == 2
+
+    with_line(test)
+
+
+def test_each_address_has_its_own_key_and_has_it_renewed_alone() -> None:
+    async def test(line: Line) -> None:
+        line.near.send(messages.Take([errand(1), errand_of("b"), errand_of("b", f"{KEY}5")]))
+        await line.until(lambda: len(line.at_far) == 2)
+        taken = line.at_far[1]
+        assert isinstance(taken, messages.Take)
+        sent_with = [dict(line.far.headers(one))["Authorization"] for one in taken.errands]
+        assert sent_with == ["Bearer of this machine", "Bearer of this machineb", "Bearer of this machineb"]
+        assert {name: key.renewed for name, key in line.keys.items()} == {"": 0, "b": 1}
+
+    line = with_line(test)
+    assert KEY.encode() not in b"".join(frame for _, frames, _, _ in line.actor.trades for frame in frames)
+
+
+def test_an_errand_without_a_key_is_sent_without_one() -> None:
+    """One of several addresses may be of a server that wants none."""
+
+    async def test(line: Line) -> None:
+        line.near.send(messages.Take([msgspec.structs.replace(errand_of("c", ""), key="")]))
+        await line.until(lambda: len(line.at_far) == 2)
+        taken = line.at_far[1]
+        assert isinstance(taken, messages.Take)
+        line.keys.pop("")
+        assert line.far.headers(taken.errands[0]) == ()
 
     with_line(test)
 
@@ -216,7 +253,7 @@ def test_a_call_that_cannot_be_made_is_the_end_as_well() -> None:
             raise Ended("Ray is gone")
 
     async def main(clock: HandClock) -> str:
-        far = FarCalls(CoreTime(clock.monotonic), find_key=FoundKey)
+        far = FarCalls(CoreTime(clock.monotonic), find_keys=lambda _: {})
         near = ActorWorker(Unreachable(far), PLACE, clock)
         over = anyio.Event()
         await near.open(lambda _: None, over.set)

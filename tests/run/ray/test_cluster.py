@@ -148,7 +148,7 @@ def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckedJob:
     job = Job.load(tmp_path)
     endpoint = registry.resolve("glm", base_url=None, api_key_env="SOME_KEY", environ=os.environ)
     folder = OutputFolder(tmp_path / "out")
-    return cast("CheckedJob", types.SimpleNamespace(job=job, endpoint=endpoint, folder=folder))
+    return cast("CheckedJob", types.SimpleNamespace(job=job, endpoint=endpoint, endpoints={}, folder=folder))
 
 
 def joined(checked: CheckedJob, text: str = "ray", then: Callable[[Cluster], Awaitable[None]] | None = None) -> None:

@@ -16,7 +16,7 @@ from batch.run.ray.nodes import Found, Node, question, require, usable
 
 PYTHON = "{}.{}".format(*sys.version_info)
 GOOD = Found(PYTHON, VERSION)
-HELLO = Hello(0, "glm", {}, "http://127.0.0.1:1/v4", 1.0, 1.0, 1.0, keep_raw=False, key=KeyPlace("SOME_KEY"))
+HELLO = Hello(0, "glm", {}, "http://127.0.0.1:1/v4", 1.0, 1.0, 1.0, keep_raw=False, keys={"": KeyPlace("SOME_KEY")})
 KEY = "abcdefabcdefabcd.SecretSecret1234"
 
 

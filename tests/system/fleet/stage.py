@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tests.system.kills.stage import Stage
+from tests.system.kills.stage import CONCURRENCY, Stage
 
 STORE_BYTES = 80 << 20
 WORKER = "ray::PromptmillWorker"
@@ -64,17 +65,17 @@ class Nodes:
         """One node more."""
         self._others.append(self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES))
 
-    def kill(self) -> bool:
-        """Kill a node that has a worker, with all that runs on it; False where only the head has workers."""
+    def kill(self) -> int:
+        """Kill a node that has workers, with all that runs on it; how many it had, 0 where only the head has any."""
         for node in self._others:
-            raylet = node.all_processes["raylet"][0].process.pid
-            if any(WORKER in _line(process) for process in _children(raylet)):
+            mine = _children(node.all_processes["raylet"][0].process.pid)
+            if workers := sum(WORKER in _line(process) for process in mine):
                 self._others.remove(node)
-                for process in _children(raylet):
+                for process in mine:
                     _kill(process)
                 self._cluster.remove_node(node, allow_graceful=False)
-                return True
-        return False
+                return workers
+        return 0
 
     def workers(self) -> list[psutil.Process]:
         """The workers that are there, on whatever node."""
@@ -148,10 +149,11 @@ class Log:
 
     def after(self, moment: float, *names: str) -> tuple[float, dict[str, Any]] | None:
         """The first of these events since a moment."""
-        for at, event in list(self.events):
-            if at >= moment and event["event"] in names:
-                return at, event
-        return None
+        return next(iter(self.since(moment, *names)), None)
+
+    def since(self, moment: float, *names: str) -> list[tuple[float, dict[str, Any]]]:
+        """All of these events since a moment, each with the time at which it was read."""
+        return [(at, event) for at, event in list(self.events) if at >= moment and event["event"] in names]
 
     def ended(self) -> int:
         """The exit code, once all is read."""
@@ -162,25 +164,40 @@ class Log:
         return self.core.returncode
 
 
+@dataclass
 class RayStage(Stage):
-    """A job whose workers are on Ray.
+    """A job whose workers are on Ray."""
 
-    Attributes:
-        on: where that is.
-        limit: requests a minute.
-    """
-
-    on = "ray"
-    limit = 1_800
+    on: str = "ray"
+    """Where that is."""
+    limit: int = 600
+    """Requests a minute."""
+    concurrency: int = CONCURRENCY
+    keys: int = 1
+    """With several, it has as many addresses, all of one service."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        (self.folder / "key").write_text(f"{self.key_id}.{SECRET}\n", encoding="utf-8")
         job = self.folder / "job.toml"
         text = job.read_text(encoding="utf-8")
-        text = text.replace('provider = "glm"', 'provider = "glm"\n            key_file = "key"')
+        place = f'base_url = "{self.url}/api/paas/v4"'
+        if self.keys == 1:
+            text = text.replace(place, f"{place}\n            {self._key('')}")
+        else:
+            ends = (f'{{ name = "{name}", {place}, {self._key(name)} }}' for name in self.names)
+            text = text.replace(place, f"endpoints = [{', '.join(ends)}]")
+        text = text.replace(f"concurrency = {CONCURRENCY}", f"concurrency = {self.concurrency}")
         text = text.replace("[limits]", f"[limits]\n            requests_per_minute = {self.limit}")
         job.write_text(text, encoding="utf-8")
+
+    @property
+    def names(self) -> list[str]:
+        """Of the addresses, and the ends of their keys' ids."""
+        return [f"k{number}" for number in range(self.keys)]
+
+    def _key(self, name: str) -> str:
+        (self.folder / f"key{name}").write_text(f"{self.key_id}{name}.{SECRET}\n", encoding="utf-8")
+        return f'key_file = "key{name}"'
 
     def begin(self) -> Log:
         """The command, with what it logs."""
@@ -189,6 +206,27 @@ class RayStage(Stage):
     def finish(self, code: int = 0) -> None:
         log = self.begin()
         assert log.ended() == code, (log.rest, log.events[-3:])
+
+    @property
+    def calls_table(self) -> str:
+        """The book, for DuckDB."""
+        return f"read_parquet('{self.out}/calls/*/*.parquet', hive_partitioning=false)"
+
+    def rows_of_late_answers(self) -> list[tuple[Any, ...]]:
+        """Rows that count other tokens than those of the answers that came in time."""
+        return self.query(
+            f"""
+            SELECT r.row_id, r.total_tokens, c.total_tokens
+            FROM read_parquet('{self.out}/results/*.parquet') r
+            JOIN (
+                SELECT row_id, sum(total_tokens) AS total_tokens
+                FROM {self.calls_table}
+                WHERE state = 'answered' AND client_call_id NOT LIKE '%-late'
+                GROUP BY row_id
+            ) c USING (row_id)
+            WHERE r.total_tokens IS DISTINCT FROM c.total_tokens
+            """
+        )
 
 
 def holders(processes: list[psutil.Process], secret: str) -> list[str]:

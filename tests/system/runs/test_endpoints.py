@@ -6,20 +6,14 @@ import json
 import os
 import sys
 import urllib.request
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 
 from batch.core.clock import HandClock
-from batch.core.errors import RefusedToStart
-from batch.job.job import Job
-from batch.job.options import RunOptions
-from batch.run.command import run
 from batch.simulator.scenario import parse
 from tests.simulator.conftest import Start
 from tests.support import processes
@@ -164,14 +158,6 @@ def test_when_every_address_refuses_the_run_stops_and_says_so(tmp_path: Path) ->
     assert report.exit_code == 6
     assert "no such key" in str(report.fault)
     assert sum(len(world.requests) for world in worlds) <= 32
-
-
-def test_workers_on_ray_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    rows(tmp_path, 1)
-    (tmp_path / "job.toml").write_text(job([1, 2], 'name = "a"', 'name = "b"'), encoding="utf-8")
-    with pytest.raises(RefusedToStart, match=r"--on.* model\.endpoints"):
-        anyio.run(partial(run, Job.load(tmp_path), options=RunOptions(on="ray"), environ=ENVIRON))
-    assert not (tmp_path / "out").exists()
 
 
 def test_addresses_added_to_a_job_buy_no_answer_again(tmp_path: Path) -> None:
