@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 
+import anyio
 import psutil
 import pytest
 
+from batch.run.fleet.messages import ToCore
+from batch.run.fleet.process import WorkerProcess
 from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import Make, Mill
 from tests.system.runs.test_behaviours_answers import ADD
@@ -108,6 +111,21 @@ def test_workers_give_what_one_process_gives(make: Make, provider: str, lane: st
         mill.check_books()
         tables.append(mill.results("n, answer, row_id, finish_reason, total_tokens, cost"))
     assert tables[0] == tables[1]
+
+
+def test_the_first_rows_are_planned_while_workers_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = make()
+    mill.questions(20)
+    opened = WorkerProcess.open
+
+    async def late(self: WorkerProcess, received: Callable[[ToCore], None], ended: Callable[[], None]) -> None:
+        with anyio.fail_after(60):
+            while not any(mill.out.glob("pending/*.arrow")):
+                await anyio.sleep(0.005)
+        await opened(self, received, ended)
+
+    monkeypatch.setattr(WorkerProcess, "open", late)
+    assert mill.run(workers=2).totals.rows_ok == 20
 
 
 def with_faults(mill: Mill) -> None:
