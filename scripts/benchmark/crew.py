@@ -16,6 +16,8 @@ WIDTH = 64
 WORKERS = 2
 GOAL = Goal(1.5)
 ROUNDS = 3
+ROWS = {"now": 40_000, "stream": 16_000}
+"""Some seconds each: the command and its workers start one after the other, on half of the cores."""
 
 
 def workers(machine: Machine) -> list[Value]:
@@ -26,7 +28,7 @@ def workers(machine: Machine) -> list[Value]:
         ("rows", "now", partial(machine.job, "now")),
         ("streams", "stream", partial(machine.job, "stream", provider="openai", lane="stream")),
     ):
-        count = machine.rows(40_000 if kind == "now" else 4_000)
+        count = machine.rows(ROWS[kind])
         with machine.stub(everywhere=True):
             machine.write_rows(count)
             how(concurrency=WIDTH)
