@@ -185,7 +185,7 @@ def test_a_killed_worker_leaves_its_calls_unknown_and_its_rows_to_another(make: 
     assert judged["max_in_flight"] <= IN_FLIGHT
 
 
-@pytest.mark.parametrize("lane", ["sync", "task"])
+@pytest.mark.parametrize("lane", ["stream", "task"])
 def test_what_a_stopped_worker_brings_late_is_booked_and_changes_no_row(make: Make, gate: Gate, lane: str) -> None:
     """An answer, or the id of a task: that is polled until its answer is there."""
     mill, core, log = at_the_gate(make, gate, rows=200, lane=lane)
