@@ -26,11 +26,11 @@ child of ours (`process`, `line`) or calls to an actor on another machine (`batc
 at the far end, by which `Errand.departed_at` is judged, and whether errands bring the key along.
 
 **What it gains.** Of the CPU of a short row, some 150 µs in one process, 20 leave the core and 45 come to the workers:
-the line and a loop of its own cost a worker more than they spare the core. The 130 that stay are the loop's bookkeeping
-(50: slots, records, outcomes), its ends of the lines (15), and the threads beside it (65: planning, ledger, publishing).
-One process cannot do more of that at a time than one interpreter does, so short rows gain a quarter at most, however
-many workers there are. Of a stream of 200 pieces, 525 µs in one process, 335 leave the core: the workers put it
-together in 340. TLS and long answers leave it nearly whole, too. `scripts/bench workers` measures it.
+the line and a loop of its own cost a worker more than they spare the core. The 130 that stay are the bookkeeping of the
+loop (50: slots, records, outcomes), its ends of the lines (15), and the threads beside it (65: planning, ledger,
+publishing). One interpreter does all of that, so short rows gain a quarter at most, however many workers there are.
+Of a stream of 200 pieces, some 450 µs in one process, 260 leave the core: the workers put it together in 290. TLS and
+long answers leave it nearly whole, too. `scripts/bench workers` measures it.
 
 **What happens when**
 - *a worker is killed between taking an errand and reporting it*: its socket ends; each of its calls is `unknown`, as
