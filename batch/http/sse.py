@@ -170,7 +170,7 @@ def _events(whole: bytes) -> list[bytes]:
     """The data of these whole events; the blank line after the last one is not there."""
     if whole.startswith(b"data: "):
         events = whole[6:].split(b"\n\ndata: ")
-        if whole.count(b"\n") == 2 * len(events) - 2:  # the usual: one line each, and no other field or comment
+        if b"\n" not in b"".join(events):  # the usual: one line each, and no other field or comment
             return events
     return [b"\n".join(lines) for block in whole.split(b"\n\n") if (lines := _data(block))]
 

@@ -29,13 +29,14 @@ class _Logprobs(msgspec.Struct):
     content: list[_Token] | None = None
 
 
-_NOTHING: Final = (b"", b"null")
+_NOTHING: Final = msgspec.Raw()
+_NULL: Final = msgspec.Raw(b"null")
 _decode: Final = msgspec.json.Decoder(_Logprobs).decode
 
 
 def says_something(raw: msgspec.Raw) -> bool:
     """Whether there is more than nothing, or null, which stands in every answer of some services."""
-    return bytes(raw) not in _NOTHING
+    return raw != _NULL and raw != _NOTHING  # noqa: PLR1714 - asked of each chunk: a tuple of both costs ten times that
 
 
 def tokens_of(given: Iterable[msgspec.Raw], content: str | None) -> tuple[TokenChance, ...]:

@@ -11,7 +11,7 @@ messages" and "Tool streaming output", OpenAI API reference "chat completion chu
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -82,10 +82,7 @@ class Folding:
             return
         if self._parser.lines:
             events += self._whole_lines(self._parser.lines)
-        for event in events:
-            if self._read(event):
-                return
-        if self._room < 0:
+        if not self._read(events) and self._room < 0:
             self._fail(TOO_LARGE, f"the answer is longer than {MAX_TEXT} characters", verdict="once")
 
     @property
@@ -126,16 +123,22 @@ class Folding:
             return msgspec.structs.replace(result, tokens=chances.tokens_of(self._logprobs, result.content))
         return result
 
-    def _read(self, event: bytes) -> bool:
-        """Read the data of one event; return whether the stream is over with it."""
-        piece = chunk.read(event)
-        if piece is not None:
-            self._take(piece)
-            return False
+    def _read(self, events: Iterable[bytes]) -> bool:
+        """Read the data of events in turn; return whether the stream is over with one of them."""
+        for event in events:
+            piece = chunk.read(event)
+            if piece is not None:
+                self._take(piece)
+            elif self._read_odd(event):
+                return True
+        return False
+
+    def _read_odd(self, event: bytes) -> bool:
+        """Read what is no documented chunk: several frames, or one of those that `_take_odd` takes."""
         lines = _documents(event)
         if len(lines) > 1:
             self._by_line = True
-            return any(map(self._read, lines))
+            return self._read(lines)
         return self._take_odd(event)
 
     def _whole_lines(self, lines: list[bytes]) -> list[bytes]:
@@ -155,7 +158,7 @@ class Folding:
         if not self._by_line and len(lines) < 2:
             return
         for line in lines:
-            if not _is_document(line) or self._read(line):
+            if not _is_document(line) or self._read((line,)):
                 return
 
     def _take(self, piece: chunk.Chunk) -> None:

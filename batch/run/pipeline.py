@@ -167,10 +167,11 @@ class Run:
             outer.start_soon(self._tick)
             if stages.crew is not None:
                 outer.start_soon(stages.crew.run)
-                await stages.crew.ready()
             with self._state.sending:
                 async with anyio.create_task_group() as inner:
                     inner.start_soon(stages.intake.plan)
+                    if stages.crew is not None:
+                        await stages.crew.ready()  # the first rows are planned while processes start
                     for model in stages.intake.models:
                         inner.start_soon(stages.intake.feed, model)
                     for model in stages.schedule.models:

@@ -12,24 +12,28 @@ from functools import partial
 from benchmark.figures import Figure, Goal, Value, median
 from benchmark.machine import Apart, Machine
 
-WIDTH = 64
 WORKERS = 2
 GOAL = Goal(1.5)
 ROUNDS = 3
+ROWS, STREAMS = 40_000, 16_000
+"""Some seconds of each: the command and its workers start one after the other, on half of the cores."""
+WIDTH, WIDE = 64, 256
+"""Calls at a time. Whoever gets thousands of streams a second has thousands under way, for each lasts a while; those of
+the stub take no time."""
 
 
 def workers(machine: Machine) -> list[Value]:
     """Rows and streams a second with two workers, as multiples of one process; the CPU of a row by who spends it."""
     cores = len(os.sched_getaffinity(0))
     found = []
-    for what, kind, how in (
-        ("rows", "now", partial(machine.job, "now")),
-        ("streams", "stream", partial(machine.job, "stream", provider="openai", lane="stream")),
+    for what, rows, job in (
+        ("rows", ROWS, partial(machine.job, "now", concurrency=WIDTH)),
+        ("streams", STREAMS, partial(machine.job, "stream", provider="openai", lane="stream", concurrency=WIDE)),
     ):
-        count = machine.rows(40_000 if kind == "now" else 4_000)
+        count = machine.rows(rows)
         with machine.stub(everywhere=True):
             machine.write_rows(count)
-            how(concurrency=WIDTH)
+            job()
             both = [
                 (machine.apart(count, 1), machine.apart(count, WORKERS)) for _ in range(min(ROUNDS, machine.rounds))
             ]

@@ -17,19 +17,20 @@ its answers have been read (`core.readanswer`). `messages` has what goes over it
   windows of a minute that costs less than what the pace leaves free, so the limits hold by whatever worker bytes
   leave.
 - `Report`, worker to core: what came of errands, a tick's together, and which of them were too old. An answer that
-  is one comes as what it says, without its bytes; so does a stream. A refusal comes as bytes, for it tells of keys and
-  limits, and so does everything while a wire log is written. `Alive` says that the worker is there when it has nothing
-  else to say. `Cancel` takes an errand back, `Leave` ends a worker.
+  is one comes as what it says, without its bytes, and each of its texts once; so does a whole stream. A refusal comes
+  as bytes, for it tells of keys and limits, and so does everything while a wire log is written. `Alive` says that the
+  worker is there when it has nothing else to say. `Cancel` takes an errand back, `Leave` ends a worker.
 
 How a worker is started and spoken with is `transport`'s: its two ends know whether messages are bytes on a socket to a
 child of ours (`process`, `line`) or calls to an actor on another machine (`batch.run.ray`), what the core's clock shows
 at the far end, by which `Errand.departed_at` is judged, and whether errands bring the key along.
 
-**What it gains.** Of the CPU of a short row, some 150 µs in one process, 30 leave the core and 40 come to the workers:
-the line and a loop of its own cost a worker more than they spare the core. The 120 that stay are the loop's bookkeeping
-(60: slots, commits, records, outcomes) and the threads beside it (60: planning, ledger, publishing), so short rows gain
-a quarter at most, however many workers there are. Streams, TLS and long answers leave the core nearly whole.
-`scripts/bench workers` measures it.
+**What it gains.** Of the CPU of a short row, some 150 µs in one process, 20 leave the core and 45 come to the workers:
+the line and a loop of its own cost a worker more than they spare the core. The 130 that stay are the bookkeeping of the
+loop (50: slots, records, outcomes), its ends of the lines (15), and the threads beside it (65: planning, ledger,
+publishing). One interpreter does all of that, so short rows gain a quarter at most, however many workers there are.
+Of a stream of 200 pieces, some 450 µs in one process, 275 leave the core: the workers put it together in as much. TLS and
+long answers leave it nearly whole, too. `scripts/bench workers` measures it.
 
 **What happens when**
 - *a worker is killed between taking an errand and reporting it*: its socket ends; each of its calls is `unknown`, as

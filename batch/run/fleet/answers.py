@@ -12,7 +12,7 @@ from typing import Any, cast
 from batch.core.errors import WireError
 from batch.core.readanswer import ReadAnswer
 from batch.core.records import Incoming
-from batch.run.fleet.messages import Done, Found, Report, Said, StreamEnd, result_of, said_of
+from batch.run.fleet.messages import Found, Report, Said, StreamEnd, result_of, said_of
 from batch.submit.results import masked_result
 
 
@@ -23,7 +23,7 @@ def found_in(report: Report) -> list[Found]:
 
 
 def _masked(said: Said) -> Said:
-    return said_of(said.ticket, said.headers, masked_result(cast("Any", result_of(said))))
+    return said_of(said.ticket, said.headers, masked_result(cast("Any", result_of(said))), said.stream)
 
 
 def answer_of(found: Found) -> Incoming:
@@ -44,5 +44,5 @@ def answer_of(found: Found) -> Incoming:
 
 
 def stream_of(found: Found) -> StreamEnd | None:
-    """What a stream came to; None where the answer was none."""
-    return found.stream if isinstance(found, Done) else None
+    """What a stream came to; None where the answer was none. Of a whole one its times: what it says is the answer."""
+    return found.stream

@@ -20,7 +20,7 @@ from batch.core.logs import logger
 from batch.core.records import Accepted, Call, Failure, Processing, Reply
 from batch.ledger.late import Task, dropped_task, kept_task, late_call
 from batch.limits.lease import Lease
-from batch.run.fleet.answers import answer_of, stream_of
+from batch.run.fleet.answers import answer_of
 from batch.run.fleet.crew import LOOK_S, Crew
 from batch.run.fleet.messages import Done, Found
 from batch.submit import task
@@ -92,10 +92,11 @@ class LostCalls:
 
     def _read(self, call: OpenCall, found: Found) -> Reply | Accepted | Failure | None:
         dialect = (call.target or self._context.target).dialect
-        if (end := stream_of(found)) is not None:
-            return None if end.reply is None else masked_result(end.reply)
-        if isinstance(found, Done) and found.incoming is None:
-            return None
+        if isinstance(found, Done):
+            if found.stream is not None:
+                return None if found.stream.reply is None else masked_result(found.stream.reply)
+            if found.incoming is None:
+                return None
         incoming = answer_of(found)
         if call.lane == "task":
             return read_answer(incoming, dialect.read_submit)

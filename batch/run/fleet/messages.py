@@ -11,7 +11,7 @@ import msgspec
 
 from batch.core import redaction
 from batch.core.errors import FailureKind
-from batch.core.records import Accepted, Asks, Failure, Incoming, Processing, Reply
+from batch.core.records import Accepted, Asks, Failure, Incoming, Message, Processing, Reply
 from batch.core.redaction import NamedSecret, Secret
 from batch.job.providers import ProviderSpec
 
@@ -105,7 +105,7 @@ class StreamEnd(msgspec.Struct, frozen=True, array_like=True):
 
     reply: Reply | None = None
     failure: Failure | None = None
-    """One of the two."""
+    """One of the two; none of them beside what a whole one says (`Said`)."""
     first_chunk_ms: int | None = None
     longest_gap_ms: int | None = None
     received: bytes = b""
@@ -133,6 +133,8 @@ class Said(msgspec.Struct, frozen=True, array_like=True, gc=False):
     processing: Processing | None = None
     failure: Failure | None = None
     """One of the four. Never a failure as it comes, but the core makes one of a task id that holds a key."""
+    stream: StreamEnd | None = None
+    """The times of the stream that it came in, if it did."""
 
 
 Found = Done | Said
@@ -156,16 +158,17 @@ class Alive(msgspec.Struct, frozen=True, array_like=True, tag=True):
     epoch: int
 
 
-def said_of(ticket: int, headers: dict[str, str], result: Result) -> Said:
+def said_of(ticket: int, headers: dict[str, str], result: Result, stream: StreamEnd | None = None) -> Said:
     """What an answer says, as it goes over.
 
     Args:
         ticket: of the errand.
         headers: that are looked at behind the reading.
         result: what the dialect made of the answer.
+        stream: has the times of a stream.
     """
     if isinstance(result, Reply):
-        return Said(ticket, headers, result)
+        return Said(ticket, headers, result, stream=stream)
     if isinstance(result, Accepted):
         return Said(ticket, headers, accepted=result)
     if isinstance(result, Processing):
@@ -178,6 +181,21 @@ def result_of(said: Said) -> Result:
     result = said.reply or said.accepted or said.processing or said.failure
     assert result is not None
     return result
+
+
+def leave_out_echo(reply: Reply) -> None:
+    """Take its message out of a reply where that says nothing but its content: it goes over once, not twice.
+
+    Args:
+        reply: of which nobody else knows yet, for it is changed; `for_core` puts it back.
+    """
+    if reply.message == _message_of(reply):
+        msgspec.structs.force_setattr(reply, "message", {})
+
+
+def _message_of(reply: Reply) -> Message:
+    """The message that most replies have."""
+    return {"role": "assistant", "content": reply.content}
 
 
 ToWorker = Hello | Take | Cancel | Leave
@@ -232,4 +250,7 @@ def for_core(message: bytes) -> ToCore:
     told: ToCore = _for_core(message)
     if isinstance(told, Report):
         told.spared = redaction.process.spares_bytes(message)
+        for said in told.said:
+            if (reply := said.reply) is not None and not reply.message:
+                msgspec.structs.force_setattr(reply, "message", _message_of(reply))
     return told

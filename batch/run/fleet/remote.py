@@ -21,13 +21,17 @@ LARGEST: Final = 8 << 20
 
 
 class FarStream(Stream):
-    """A stream that a worker puts together; one that the core has to take itself is like any other."""
+    """A stream that a worker puts together; one that the core has to take itself is like any other.
+
+    A whole one comes as an answer that was read: then nothing of it is taken here but its times.
+    """
 
     _end: StreamEnd | None = None
 
     def ended(self, end: StreamEnd) -> None:
         """What it came to is known."""
-        self._end, self.taken = end, True
+        self._end = end
+        self.taken = end.reply is not None or end.failure is not None
 
     def end(self, *, clean: bool) -> Reply | Failure:
         """The reply or the failure that it was."""

@@ -163,23 +163,30 @@ class FarEnd:
             incoming = await client.exchange(outgoing, stream=stream)
         except WireError as exc:
             fault = messages.Fault(str(exc), exc.kind, exc.sent, exc.permanent, exc.wrong_address)
-        said = None if incoming is None or (stream is not None and stream.taken) else self._read(errand, incoming)
-        if said is not None:
-            self._said.append(said)
-        else:
-            end = None if stream is None else _end_of(stream, fault)
+        end = None if stream is None else _end_of(stream, fault)
+        result = None if incoming is None else self._read(errand, incoming, end)
+        if incoming is None or result is None:
             self._done.append(messages.Done(errand.ticket, incoming, fault, end))
+        else:
+            if isinstance(result, Reply):
+                messages.leave_out_echo(result)
+            times = None if end is None else messages.StreamEnd(None, None, end.first_chunk_ms, end.longest_gap_ms)
+            self._said.append(messages.said_of(errand.ticket, looked_at(incoming.headers), result, times))
         self._tell_soon()
 
-    def _read(self, errand: messages.Errand, incoming: Incoming) -> messages.Said | None:
+    def _read(
+        self, errand: messages.Errand, incoming: Incoming, end: messages.StreamEnd | None
+    ) -> messages.Result | None:
         """What an answer says; None where the core reads it itself: a large one, and refusals, which tell of limits."""
+        if not self._readers:
+            return None
+        if end is not None:
+            return end.reply
         reader = self._readers.get(errand.asks)
         if reader is None or incoming.status != 200 or len(incoming.body) > READ_MAX:
             return None
         result = reader(incoming)
-        if isinstance(result, Failure):
-            return None
-        return messages.said_of(errand.ticket, looked_at(incoming.headers), result)
+        return None if isinstance(result, Failure) else result
 
     def _new_client(self, base_url: str) -> Client:
         assert self._hello is not None

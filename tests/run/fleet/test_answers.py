@@ -9,8 +9,8 @@ from batch.core.errors import WireError
 from batch.core.readanswer import ReadAnswer
 from batch.core.records import Accepted, Failure, Incoming, Reply
 from batch.core.redaction import MASK
-from batch.run.fleet.answers import answer_of, found_in
-from batch.run.fleet.messages import Done, Fault, Report, Result, Said, said_of
+from batch.run.fleet.answers import answer_of, found_in, stream_of
+from batch.run.fleet.messages import Done, Fault, Report, Result, Said, StreamEnd, said_of
 
 KEY = "fleet.0123456789abcdefghij"
 OK = Incoming(200, {}, b"{}")
@@ -46,6 +46,15 @@ def test_a_key_is_masked_in_what_a_worker_read() -> None:
 def test_what_was_looked_at_as_a_whole_is_not_looked_at_again() -> None:
     said = Reply(content="Good day", finish_reason="stop")
     assert heard(said, spared=True) is said
+
+
+def test_the_times_of_a_stream_stay_with_what_it_said() -> None:
+    redaction.hide(KEY)
+    times = StreamEnd(None, None, 7, 9)
+    said = said_of(7, {}, Reply(content=KEY, finish_reason="stop"), times)
+    (found,) = found_in(Report(1, [], [], [said], spared=False))
+    assert isinstance(found, Said)
+    assert (found.reply == said.reply, stream_of(found)) == (False, times)
 
 
 def test_a_task_id_that_holds_a_key_is_not_kept() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from batch.core import redaction
-from batch.core.records import Accepted, Failure, Incoming, Processing, Reply, TokenChance, ToolCall, Usage
+from batch.core.records import Accepted, Failure, Incoming, Message, Processing, Reply, TokenChance, ToolCall, Usage
 from batch.core.redaction import Secret
 from batch.job.providers import ProviderSpec
 from batch.run.fleet import messages
@@ -57,6 +57,25 @@ def test_what_an_answer_says_goes_over_without_its_bytes(result: messages.Result
     assert isinstance(told, messages.Report)
     (heard,) = told.said
     assert (heard.ticket, heard.headers, messages.result_of(heard)) == (7, {"x-request-id": "r"}, result)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": "Good day"},
+        {"content": "Good day", "role": "assistant", "n": 1},
+        {"role": "assistant", "content": ""},
+    ],
+)
+def test_what_a_reply_says_twice_goes_over_once_and_is_there_again(message: Message) -> None:
+    """The message for the next turn, where that is the content and no more; any other goes over as it is."""
+    kept = Reply(content="Good day", finish_reason="stop", message=message)
+    sent = msgspec.structs.replace(kept)
+    messages.leave_out_echo(sent)
+    assert (sent.message == {}) is (message == {"role": "assistant", "content": "Good day"})
+    told = messages.for_core(messages.encode(messages.Report(2, [], [], [messages.said_of(7, {}, sent)])))
+    assert isinstance(told, messages.Report)
+    assert messages.result_of(told.said[0]) == kept
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,15 @@ def test_a_stream_has_what_a_worker_made_of_it_and_others_are_taken_here() -> No
     with_client(carrier, test)
 
 
+def test_a_whole_stream_comes_as_an_answer_and_leaves_its_times() -> None:
+    async def test(client: FarClient, _: Stub) -> None:
+        far = stream_of(FarStream)
+        assert await client.exchange(Outgoing("/chat", (), b"{}"), stream=far) == FAR
+        assert (far.taken, far.first_chunk_ms, far.longest_gap_ms) == (False, 7, 9)
+
+    with_client(Carrier(StreamEnd(None, None, 7, 9)), test)
+
+
 def test_a_far_stream_that_the_core_takes_itself_is_like_any_other() -> None:
     data = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     far, near = stream_of(FarStream), stream_of(Stream)

@@ -216,6 +216,33 @@ def test_a_stream_is_put_together_where_it_arrives() -> None:
     with_worker(test)
 
 
+def test_a_whole_stream_is_reported_like_an_answer_with_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says goes over once and in the same form, so that it is masked once; a broken one is still a stream."""
+    bodies: list[bytes] = []
+    encode = messages.encode
+    monkeypatch.setattr(messages, "encode", lambda message: bodies.append(encode(message)) or bodies[-1])
+
+    async def test(near: Near, stub: Stub) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nx-request-id: r-9\r\nserver: s\r\n"
+        size = b"Content-Length: %d\r\n\r\n"
+        broken = CHUNK % (b"Good ", b"null")
+        stub.answers = [head + size % len(STREAM) + STREAM, head + size % len(broken) + broken]
+        near.say(messages.Take([near.errand(1, streamed=True)]))
+        await near.until(lambda: 1 in near.said)
+        said = near.said[1]
+        assert said.reply is not None
+        assert (said.reply.content, said.reply.message) == ("Good day", {"role": "assistant", "content": "Good day"})
+        assert (said.headers, said.stream) == ({"x-request-id": "r-9"}, messages.StreamEnd(None, None, 0, 0))
+        assert b"".join(bodies).count(b"Good day") == 1
+        near.say(messages.Take([near.errand(2, streamed=True)]))
+        await near.until(lambda: 2 in near.done)
+        end = near.done[2].stream
+        assert end is not None
+        assert (end.reply, end.failure is None) == (None, False)
+
+    with_worker(test, keep_raw=False)
+
+
 def test_told_to_leave_it_ends_with_what_is_under_way_and_takes_nothing_more() -> None:
     async def test(near: Near, stub: Stub) -> None:
         gate = anyio.Event()

@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 
+import anyio
 import psutil
 import pytest
 
+from batch.run.fleet.messages import ToCore
+from batch.run.fleet.process import WorkerProcess
 from tests.simulator.conftest import Gate
 from tests.system.runs.conftest import Make, Mill
 from tests.system.runs.test_behaviours_answers import ADD
@@ -110,6 +113,21 @@ def test_workers_give_what_one_process_gives(make: Make, provider: str, lane: st
     assert tables[0] == tables[1]
 
 
+def test_the_first_rows_are_planned_while_workers_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    mill = make()
+    mill.questions(20)
+    opened = WorkerProcess.open
+
+    async def late(self: WorkerProcess, received: Callable[[ToCore], None], ended: Callable[[], None]) -> None:
+        with anyio.fail_after(60):
+            while not any(mill.out.glob("pending/*.arrow")):  # noqa: ASYNC110 - a file tells nobody
+                await anyio.sleep(0.005)
+        await opened(self, received, ended)
+
+    monkeypatch.setattr(WorkerProcess, "open", late)
+    assert mill.run(workers=2).totals.rows_ok == 20
+
+
 def with_faults(mill: Mill) -> None:
     """Of some rows the first answer is refused, odd, of another model, filtered or without usage."""
     mill.questions(40)
@@ -167,7 +185,7 @@ def test_a_killed_worker_leaves_its_calls_unknown_and_its_rows_to_another(make: 
     assert judged["max_in_flight"] <= IN_FLIGHT
 
 
-@pytest.mark.parametrize("lane", ["sync", "task"])
+@pytest.mark.parametrize("lane", ["stream", "task"])
 def test_what_a_stopped_worker_brings_late_is_booked_and_changes_no_row(make: Make, gate: Gate, lane: str) -> None:
     """An answer, or the id of a task: that is polled until its answer is there."""
     mill, core, log = at_the_gate(make, gate, rows=200, lane=lane)
