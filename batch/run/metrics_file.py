@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +23,14 @@ from batch.core.durable import AtomicFile
 from batch.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, BatchError, StorageError, leaves
 from batch.core.logs import logger
 from batch.job.job import Job
+from batch.job.shard import shard_of
 from batch.output.folder import Busy, OutputFolder, RunLock, holder
 from batch.run.metric_families import LAST_SUCCESS, PREFIX, RUNNING, Moment, families, families_of_refusal
 from batch.run.progress import Progress
 
 EVERY_S: Final = 15.0
+JOB, SHARD = "batch_job", "shard"
+"""Labels of every number: the name of the job, and which part of it a shard works on."""
 _LARGEST: Final = 1 << 20
 
 
@@ -43,6 +46,7 @@ class MetricsFile:
 
     def __init__(self, job: Job, lock: RunLock, beside: Path | None, clock: Clock) -> None:
         self._job = job
+        self._labels = _labels_of(job)
         self._lock = lock
         self._beside = beside
         self._clock = clock
@@ -106,7 +110,7 @@ class MetricsFile:
         folder, now_s = self._lock.folder, self._clock.now_us() / MICROSECONDS
         if not self._looked:
             self._looked = True
-            self._success_s = last_success(folder, self._job.name, self._beside)
+            self._success_s = last_success(folder, self._labels, self._beside)
         if exit_code == EXIT_OK:
             self._success_s = now_s
         moment = Moment(
@@ -116,7 +120,7 @@ class MetricsFile:
             last_success_s=self._success_s,
             progress=self._last,
         )
-        text = metrics.text_of(families(self._job, moment), {"batch_job": self._job.name})
+        text = metrics.text_of(families(self._job, moment), self._labels)
         if self._lock.held:
             self._replace(folder.metrics, text, sync=exit_code is not None)
         if self._beside is not None and self._beside.absolute() != folder.metrics.absolute():
@@ -150,9 +154,11 @@ class MetricsFile:
             return exc.strerror or str(exc)
         if old and not metrics.begins_as_ours(old, PREFIX):
             return _FOREIGN
-        job = metrics.label_in(old, "batch_job") if old else None
-        if job not in (None, self._job.name):
-            return f"it has the metrics of the job {job!r}: give each job a file of its own, or delete it"
+        told = _labels_in(old)
+        if told and told[JOB] != self._job.name:
+            return f"it has the metrics of the job {told[JOB]!r}: give each job a file of its own, or delete it"
+        if told.get(SHARD) not in (None, self._labels.get(SHARD)):  # an older version told no shard
+            return f"it has the metrics of shard {told[SHARD]}: give each shard a file of its own, or delete it"
         return None
 
 
@@ -170,14 +176,12 @@ def refused(exit_code: int, job: Job | None, beside: Path | None, clock: Clock) 
         MetricsFile(job, RunLock(OutputFolder(job.output.path)), beside, clock).ended(exit_code)
         return
     old = None if beside is None else _text(beside)
-    name = None if old is None or not metrics.begins_as_ours(old, PREFIX) else metrics.label_in(old, "batch_job")
-    if beside is None or old is None or name is None:
+    labels = {} if old is None or not metrics.begins_as_ours(old, PREFIX) else _labels_in(old)
+    if beside is None or old is None or not labels:
         return
     success_s = metrics.value_in(old, LAST_SUCCESS)
     moment = Moment(clock.now_us() / MICROSECONDS, 0.0, exit_code, success_s, None)
-    if (
-        why := _written(beside, metrics.text_of(families_of_refusal(moment), {"batch_job": name}), sync=True)
-    ) is not None:
+    if (why := _written(beside, metrics.text_of(families_of_refusal(moment), labels), sync=True)) is not None:
         logger().warning("metrics_unwritten", path=str(beside), why=why)
 
 
@@ -197,16 +201,28 @@ def _written(path: Path, text: str, *, sync: bool) -> str | None:
 _FOREIGN: Final = "what lies there is no file of metrics, and is left as it is: give --metrics-file another path"
 
 
-def last_success(folder: OutputFolder, job: str, beside: Path | None = None) -> float | None:
+def _labels_of(job: Job) -> dict[str, str]:
+    """What every number of a job is told by; one of a shard by that, too."""
+    shard = shard_of(job)
+    return {JOB: job.name} if shard is None else {JOB: job.name, SHARD: shard.text}
+
+
+def _labels_in(text: str) -> dict[str, str]:
+    """The same of the job that wrote a text; empty where it says none."""
+    found = {name: metrics.label_in(text, name) for name in (JOB, SHARD)}
+    return {} if found[JOB] is None else {name: value for name, value in found.items() if value is not None}
+
+
+def last_success(folder: OutputFolder, labels: Mapping[str, str], beside: Path | None = None) -> float | None:
     """When a command last ended with exit code 0 here, in seconds since 1970; None when that is not known.
 
     Args:
         folder: the output folder, perhaps of an older version that wrote no metrics.
-        job: the name of the job; a file beside of another job says nothing of this one.
+        labels: of the job; a file beside of another one says nothing of this one.
         beside: where metrics are written, too.
     """
     texts = [text for path in (folder.metrics, beside) if path is not None and (text := _text(path)) is not None]
-    if len(texts) > 1 and metrics.label_in(texts[1], "batch_job") != job:
+    if len(texts) > 1 and _labels_in(texts[1]) != labels:
         del texts[1]
     told = [time for text in texts if (time := metrics.value_in(text, LAST_SUCCESS)) is not None]
     return max(told) if told else _by_run_files(folder)

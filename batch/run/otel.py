@@ -17,6 +17,7 @@ from batch.core.clock import MICROSECONDS, Clock
 from batch.core.logs import logger
 from batch.core.records import Call, Outcome, cost_decimal
 from batch.http import urls
+from batch.job.shard import shard_of
 from batch.run.otel_names import CHAT, COST, POLL, ROWS, Names, provider_name
 from batch.submit.rows import OpenCall, Row
 
@@ -61,6 +62,9 @@ class Telemetry:
         clock: Clock,
     ) -> None:
         self._job = job
+        self._whose: Attributes = {"promptmill.job": job.name}
+        if (shard := shard_of(job)) is not None:
+            self._whose["promptmill.shard"] = shard.text
         self._names = names
         self._clock = clock
         self._most = int(share * 2**64)
@@ -91,7 +95,7 @@ class Telemetry:
     def began(self, run: str) -> None:
         """A run begins, or is continued."""
         with self._safely():
-            attributes: Attributes = {"promptmill.job": self._job.name, "promptmill.run": run}
+            attributes: Attributes = {**self._whose, "promptmill.run": run}
             self._span = self._tracer.start_span(
                 "promptmill.run", attributes=attributes, start_time=self._clock.now_us() * _NS
             )
@@ -221,7 +225,7 @@ class Telemetry:
             "gen_ai.provider.name": provider,
             "server.address": url.host,
             "server.port": url.port_used,
-            "promptmill.job": self._job.name,
+            **self._whose,
         }
         if self._names.system is not None:
             found[self._names.system] = provider

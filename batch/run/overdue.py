@@ -25,6 +25,8 @@ _UNDER_WAY: Final = frozenset({"cancelling", "finalizing"})
 """Statuses of a batch that ends by itself soon."""
 CANCELLED_WITHIN_S: Final = 1_800.0
 """For so long a run waits for a cancelled batch to end: OpenAI says that takes 10 minutes at most, this is longer."""
+LEFT_AFTER_S: Final = 10.0
+"""For so long a command does that does not wait for batches: one that ends at once is collected by it all the same."""
 FIRST_POLL_S: Final = 1.0
 LONGEST_POLL_S: Final = 30.0
 
@@ -49,6 +51,7 @@ class BatchDeadline:
         self._chance = random.Random()
         self._tries: dict[int, int] = {}
         self._since: dict[int, float] = {}
+        self._cancelled: set[int] = set()
         self._learned: set[int] = set()
 
     def left_s(self, wave: WaveRow) -> float:
@@ -98,7 +101,13 @@ class BatchDeadline:
             logger().info("batch_cancelled", wave=number, batch=wave.batch_id)
             self._since[number] = since = now
             return FIRST_POLL_S / 2
+        self._cancelled.add(number)
         return min(LONGEST_POLL_S, max(FIRST_POLL_S / 2, (now - since) / 10))
+
+    def cancelled(self, wave: WaveRow) -> bool:
+        """Whether the provider took it that a batch is to be cancelled, and has not ended it at once."""
+        taken, since = wave.wave in self._cancelled, self._since.get(wave.wave, math.inf)
+        return taken and self._clock.monotonic() - since >= LEFT_AFTER_S
 
     def stays(self, wave: WaveRow) -> float | None:
         """For how many seconds a batch has been cancelled, once that is longer than a cancellation takes; else None."""

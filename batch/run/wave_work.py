@@ -23,6 +23,7 @@ class WaveWork:
 
     Attributes:
         asked: its batch was asked for in this process, and had not ended.
+        cancelled: the provider took it that its batch is to be cancelled, and has not ended it at once.
         tries: exchanges about it that failed, one after the other.
         lost: how many of these said that it, or a file of it, is not known.
         refused_since: the monotonic moment of the first of them.
@@ -31,12 +32,24 @@ class WaveWork:
         stays_s: for how many seconds its batch has been cancelled without an end; None while that may still come soon.
     """
 
-    __slots__ = ("asked", "doubted", "failure", "lost", "refused_since", "stays_s", "tries", "unwritten", "wave")
+    __slots__ = (
+        "asked",
+        "cancelled",
+        "doubted",
+        "failure",
+        "lost",
+        "refused_since",
+        "stays_s",
+        "tries",
+        "unwritten",
+        "wave",
+    )
 
     def __init__(self, wave: WaveRow, *, doubted: bool) -> None:
         self.wave = wave
         self.doubted = doubted
         self.asked = False
+        self.cancelled = False
         self.tries = 0
         self.lost = 0
         self.unwritten = 0
@@ -59,13 +72,23 @@ class WaveWork:
 def not_ended(works: Collection[WaveWork]) -> BatchNotEnded | None:
     """What a run ends with of whose batches nothing is left but cancelled ones that do not end; None of any other."""
     stays = [work for work in works if work.stays_s is not None]
-    if not stays or len(stays) < len(works):
+    return _not_ended(stays) if len(stays) == len(works) else None
+
+
+def left_cancelled(works: Collection[WaveWork]) -> BatchNotEnded | None:
+    """What a run ends with that does not wait for its batches, where some of them are cancelled; None where none is."""
+    return _not_ended([work for work in works if work.cancelled])
+
+
+def _not_ended(works: Collection[WaveWork]) -> BatchNotEnded | None:
+    if not works:
         return None
-    first = max(stays, key=lambda work: work.stays_s or 0.0)
-    more = f", and {len(stays) - 1:,} more" if len(stays) > 1 else ""
-    lines = sum(work.wave.lines for work in stays)
+    first = max(works, key=lambda work: work.stays_s or 0.0)
+    ago = "" if first.stays_s is None else f"{describe(first.stays_s)} ago "
+    more = f", and {len(works) - 1:,} more" if len(works) > 1 else ""
+    lines = sum(work.wave.lines for work in works)
     return BatchNotEnded(
-        f"batch {first.wave.batch_id}{more}: the provider was told {describe(first.stays_s or 0.0)} ago to cancel it, "
+        f"batch {first.wave.batch_id}{more}: the provider was told {ago}to cancel it, "
         f"and has not ended it. Before that nobody knows which of its {lines:,} requests are billed, so none is sent "
         "again. Run the same command later: it collects what was done, and asks the rest."
     )

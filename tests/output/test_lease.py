@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,20 +9,9 @@ import pytest
 
 from batch.core.clock import MICROSECONDS, HandClock
 from batch.core.errors import StorageError
-from batch.core.places import Place
 from batch.output.lease import NAME, RENEWED_S, SILENT_S, HeldElsewhere, ObjectLease
 from batch.output.objects import Objects, Tag
 from batch.output.storeclient import Taken
-from tests.support.seaweed import BUCKET, Seaweed
-
-
-@pytest.fixture
-def objects(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
-    for name, value in seaweed.environ.items():
-        monkeypatch.setenv(name, value)
-    made = Objects(Place("s3", BUCKET, f"lease-{uuid.uuid4().hex}"), HandClock())
-    yield made
-    made.close()
 
 
 def lease(objects: Objects, owner: str, clock: HandClock) -> ObjectLease:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,28 +17,8 @@ from batch.core.places import Place
 from batch.output import storeclient
 from batch.output.objects import LATE_S, Listed, Objects, Tag
 from batch.output.storeclient import Taken
-from tests.support.halfway import Halfway, halfway
-from tests.support.seaweed import BUCKET, Seaweed
-
-
-@pytest.fixture
-def way(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Halfway]:
-    with halfway(seaweed.url) as made:
-        for name, value in {**seaweed.environ, "AWS_ENDPOINT_URL": made.url}.items():
-            monkeypatch.setenv(name, value)
-        yield made
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def objects(way: Halfway, clock: HandClock) -> Iterator[Objects]:
-    made = Objects(Place("s3", BUCKET, f"objects-{uuid.uuid4().hex}"), clock)
-    yield made
-    made.close()
+from tests.support.halfway import Halfway
+from tests.support.seaweed import BUCKET
 
 
 def test_an_object_is_made_once(objects: Objects) -> None:

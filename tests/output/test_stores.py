@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,31 +15,15 @@ from batch.output import stores
 from batch.output.folder import OutputFolder, RunLock
 from batch.output.objects import WAITS_S, Objects, Tag
 from batch.output.stores import InStore
-from tests.support.halfway import Halfway, halfway
+from tests.support.halfway import Halfway
 from tests.support.seaweed import BUCKET, READER, READER_SECRET, Seaweed
 
 
 @pytest.fixture
-def way(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Halfway]:
-    with halfway(seaweed.url) as made:
-        for name, value in {**seaweed.environ, "AWS_ENDPOINT_URL": made.url}.items():
-            monkeypatch.setenv(name, value)
-        yield made
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def store(way: Halfway, clock: HandClock, tmp_path: Path) -> Iterator[InStore]:
-    place = Place("s3", BUCKET, f"out-{uuid.uuid4().hex}")
-    objects = Objects(place, clock)
-    made = InStore(place, tmp_path / "copy", objects)
+def store(objects: Objects, tmp_path: Path) -> InStore:
+    made = InStore(objects.place, tmp_path / "copy", objects)
     made.prepare()
-    yield made
-    objects.close()
+    return made
 
 
 def part(store: InStore, content: bytes = b"one") -> Path:

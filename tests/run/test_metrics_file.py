@@ -13,13 +13,15 @@ import structlog
 from batch.cli.app import main
 from batch.core.clock import HandClock
 from batch.core.errors import BatchError, StorageError
+from batch.core.metrics import label_in
 from batch.job.job import Job
 from batch.job.options import RunOptions
+from batch.job.shard import divided
 from batch.output.folder import OutputFolder, RunLock
 from batch.run import progress
 from batch.run.command import Report, run
 from batch.run.metric_families import LAST_SUCCESS
-from batch.run.metrics_file import EVERY_S, MetricsFile, last_success
+from batch.run.metrics_file import EVERY_S, MetricsFile, last_success, refused
 from tests.run.test_command import KEY, job
 from tests.run.test_metric_families import Read, labels, read
 from tests.simulator.conftest import NO_WAIT, Start, start
@@ -90,7 +92,7 @@ def test_a_folder_of_an_older_version_knows_its_last_success_by_its_runs(tmp_pat
     assert metrics(tmp_path)[LAST_SUCCESS][NONE] == pytest.approx(before, abs=2)
     for damaged in (b"", b"\xff\xfe", b"promptmill_last_success_timestamp_seconds x\n"):
         (out / "metrics.prom").write_bytes(damaged)
-        assert last_success(OutputFolder(out), "any") == pytest.approx(before, abs=2)
+        assert last_success(OutputFolder(out), {"batch_job": "any"}) == pytest.approx(before, abs=2)
 
 
 def test_a_command_that_is_refused_for_another_at_work_leaves_its_file_alone(tmp_path: Path, provider: str) -> None:
@@ -175,6 +177,29 @@ def test_a_path_that_cannot_be_written_is_one_warning(
     assert why in line
     assert before is None or path.read_bytes() == before
     assert metrics(tmp_path)["promptmill_run_exit_code"] == {NONE: 0}
+
+
+def test_numbers_of_shards_are_told_apart_and_no_shard_writes_over_another(tmp_path: Path) -> None:
+    """Ours: all had the same labels, so a collector that reads two such files refuses both."""
+    whole, beside = job(tmp_path), tmp_path / "shards.prom"
+    one, other = divided(whole, "0/2"), divided(whole, "1/2")
+    MetricsFile(whole, RunLock(OutputFolder(whole.output.path)), beside, HandClock()).ended(0)
+    assert 'shard="' not in beside.read_text(), "a job that is not divided has no such label"
+    beside.unlink()
+    for made in (one, other):
+        OutputFolder(made.output.path).prepare()
+        with RunLock(OutputFolder(made.output.path)).take() as lock:
+            MetricsFile(made, lock, beside, HandClock()).ended(0)
+    texts = [OutputFolder(made.output.path).metrics.read_text() for made in (one, other)]
+    assert [{label_in(line, "shard") for line in text.splitlines() if line[0] != "#"} for text in texts] == [
+        {"0/2"},
+        {"1/2"},
+    ]
+    assert label_in(beside.read_text(), "shard") == "0/2", "the first who wrote it has it"
+    MetricsFile(whole, RunLock(OutputFolder(whole.output.path)), beside, HandClock()).ended(0)
+    assert label_in(beside.read_text(), "shard") == "0/2"
+    refused(2, None, beside, HandClock())
+    assert label_in(beside.read_text(), "shard") == "0/2", "also where the job could not be read"
 
 
 def test_while_a_run_works_the_file_is_written_at_most_every_15_seconds(tmp_path: Path) -> None:

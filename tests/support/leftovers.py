@@ -27,6 +27,7 @@ NO_FILES: Final = ("/dev/", "/proc/", "anon_inode:", "/memfd:")
 SHARED: Final = ("promptmill-tool",)
 """Names of threads that live on idle by design: those of `batch.tools.threads` end by themselves after ten seconds."""
 _started: list[subprocess.Popen[Any]] = []
+_everybodys: set[int] = set()
 _fast = False
 
 
@@ -104,7 +105,7 @@ def _left(before: Held) -> Leftovers:
         if thread.native_id not in before.threads and not thread.name.startswith(SHARED)
     ]
     return Leftovers(
-        [one for one in _started[before.started :] if one.returncode is None and one.pid != pid],
+        [one for one in _started[before.started :] if one.returncode is None and one.pid not in (pid, *_everybodys)],
         threads,
         sorted(one for one in _files() - before.files if one[0] != file),
     )
@@ -122,6 +123,11 @@ def end(found: Leftovers) -> None:
             if pipe is not None:
                 pipe.close()
         process.wait(10)
+
+
+def share(before: Held) -> None:
+    """Count the processes that were started since as everybody's: a fixture of the whole session has them."""
+    _everybodys.update(one.pid for one in _started[before.started :] if one.returncode is None)
 
 
 def forget() -> None:

@@ -183,7 +183,7 @@ def test_a_file_that_could_not_be_sent_in_time_goes_on_without_a_batch(make: Mak
     mill.check_books()
 
 
-def test_not_to_wait_still_waits_for_what_is_cancelled(make: Make) -> None:
+def test_not_to_wait_still_collects_what_is_cancelled_at_once(make: Make) -> None:
     """At night everything is left with the provider; in the morning what it has not done is bought at once."""
     mill = make(SLOW, deadline="2.5")
     mill.questions(40)
@@ -194,6 +194,26 @@ def test_not_to_wait_still_waits_for_what_is_cancelled(make: Make) -> None:
     assert set(mill.one("lane")) == {"bulk", "sync"}
     mill.check_books()
     assert sum(bool(record["billed"]) for record in mill.books()) == 40
+
+
+def test_not_to_wait_leaves_a_cancelled_batch_that_does_not_end_at_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: the command that was not to wait waited for half an hour. It says how to go on, and the next one does."""
+    monkeypatch.setattr(overdue, "LEFT_AFTER_S", 0.0)
+    mill = make(SLOW, deadline="2.5")
+    mill.questions(40)
+    assert mill.run(no_wait=True).exit_code == 7
+    until(lambda: status_of(mill.out).batches[0].age_s >= 2.5, "the end of its time")
+    report = mill.run(no_wait=True)
+    assert (report.state, report.exit_code) == ("waiting", 7)
+    assert isinstance(report.fault, BatchNotEnded)
+    assert "the provider was told to cancel it, and has not ended it" in str(report.fault)
+    assert "Run the same command later: it collects what was done, and asks the rest" in str(report.fault)
+    assert mill.run().totals.rows_ok == 40
+    mill.check_table(40)
+    mill.check_books()
+    assert (cancels(mill), sum(bool(record["billed"]) for record in mill.books())) == (1, 40)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
