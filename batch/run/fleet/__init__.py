@@ -29,8 +29,8 @@ at the far end, by which `Errand.departed_at` is judged, and whether errands bri
 the line and a loop of its own cost a worker more than they spare the core. The 130 that stay are the bookkeeping of the
 loop (50: slots, records, outcomes), its ends of the lines (15), and the threads beside it (65: planning, ledger,
 publishing). One interpreter does all of that, so short rows gain a quarter at most, however many workers there are.
-Of a stream of 200 pieces, some 450 µs in one process, 275 leave the core: the workers put it together in as much. TLS and
-long answers leave it nearly whole, too. `scripts/bench workers` measures it.
+Of a stream of 200 pieces, some 450 µs in one process, 275 leave the core: the workers put it together in as much. TLS
+and long answers leave it nearly whole, too. `scripts/bench workers` measures it.
 
 **What happens when**
 - *a worker is killed between taking an errand and reporting it*: its socket ends; each of its calls is `unknown`, as

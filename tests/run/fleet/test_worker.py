@@ -220,7 +220,12 @@ def test_a_whole_stream_is_reported_like_an_answer_with_its_times(monkeypatch: p
     """What it says goes over once and in the same form, so that it is masked once; a broken one is still a stream."""
     bodies: list[bytes] = []
     encode = messages.encode
-    monkeypatch.setattr(messages, "encode", lambda message: bodies.append(encode(message)) or bodies[-1])
+
+    def kept(message: messages.ToCore) -> bytes:
+        bodies.append(encode(message))
+        return bodies[-1]
+
+    monkeypatch.setattr(messages, "encode", kept)
 
     async def test(near: Near, stub: Stub) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nx-request-id: r-9\r\nserver: s\r\n"
