@@ -174,6 +174,8 @@ class Worker:
     def _end_overdue(self, row: Row) -> None:
         """The row has been open for too long: it fails for now, and the id of its task is polled first next time."""
         call, row.call = row.call, None
+        if call is not None:
+            self._polls.forget(call)
         failure = overdue(row, None if call is None else call.task_id)
         settle = conversation.after_failure(failure, retryable=True)
         if call is None:
@@ -231,13 +233,16 @@ class Worker:
             self._schedule.done(row)
             return
         row.call = None
-        if isinstance(result, Reply) and self._polls.finished(call):
+        if not isinstance(result, Reply):
+            self._polls.forget(call)
+        elif self._polls.finished(call):
             self._schedule.hasten(lambda row: row.call is not None and self._polls.blind(row.call))
         self._conclusion.conclude(row, call, result)
 
     def _give_up(self, row: Row, call: OpenCall) -> None:
         """A task past its time: `unknown`, its id kept beyond the row and polled first when the row comes again."""
         row.call = None
+        self._polls.forget(call)
         if call.late:
             # Booked as unknown by the run that submitted it; asked once more, still nothing: buy it anew.
             self._context.abandon(call)
