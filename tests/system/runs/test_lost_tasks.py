@@ -120,6 +120,18 @@ def test_of_calls_whose_answers_nobody_has_it_is_said_that_they_are_paid_for_aga
     mill.check_books()
 
 
+def test_answers_that_the_old_ledger_has_are_not_said_to_be_paid_for_again(make: Make) -> None:
+    """Their calls have a file by then, and they have none."""
+    mill = make(lane="sync")
+    mill.questions(10)
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    made = rebuilt(mill)
+    assert (made.kept.settled, made.unmatched, made.seeks) == (10, Unmatched(), False)
+    assert mill.run().totals.calls == 0
+    mill.check_table(10)
+    mill.check_books()
+
+
 def test_only_answers_are_had_again(killed: Killed) -> None:
     """A failed attempt of before is no answer; the row has its own attempts."""
     mill = killed(fault(28, route="submit", rate=0.5, first=1, status=503))
