@@ -106,8 +106,7 @@ class BatchDeadline:
         return min(LONGEST_POLL_S, max(FIRST_POLL_S / 2, (now - since) / 10))
 
     def lingers(self, wave: WaveRow) -> bool:
-        """Whether a batch that is to be cancelled has not ended at once, be it that the provider refuses to cancel it.
-        """
+        """Whether a batch that is to be cancelled has not ended at once; perhaps the provider refuses to cancel it."""
         return self._clock.monotonic() - self._since.get(wave.wave, math.inf) >= LEFT_AFTER_S
 
     def stays(self, wave: WaveRow) -> float | None:
