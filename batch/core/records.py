@@ -140,6 +140,8 @@ class Processing(msgspec.Struct, frozen=True, gc=False):
     wait_s: float = 0.0
     too_many: bool = False
     """Whether the poll was refused for its rate or for the load: a word on polls, and none on the task."""
+    told: bool = True
+    """Whether the service said so; False where a poll was not answered or refused, and nothing is known of the task."""
 
 
 class RowRequest(msgspec.Struct, frozen=True, gc=False):

@@ -219,7 +219,7 @@ class Worker:
         if isinstance(result, Processing):
             if result.too_many:
                 self._polls.refused()
-            if (left_s := self._context.left_s(call, self._settings.task_timeout_s)) <= 0:
+            if (left_s := self._left_s(call, told=result.told)) <= 0:
                 self._give_up(row, call)
             elif self._deadlines.over(row):
                 self._end_overdue(row)
@@ -238,6 +238,19 @@ class Worker:
         elif self._polls.finished(call):
             self._schedule.hasten(lambda row: row.call is not None and self._polls.blind(row.call))
         self._conclusion.conclude(row, call, result)
+
+    def _left_s(self, call: OpenCall, *, told: bool) -> float:
+        """How much is left of the time of a task that is not finished, as far as one knows.
+
+        Args:
+            call: the task. One that is asked for once more may be older than any is to become: it is given up when the
+                provider says that it is not finished, and else after so long in this process.
+            told: whether the provider said so.
+        """
+        most_s = self._settings.task_timeout_s
+        if call.late and not told:
+            return most_s - (self._context.clock.monotonic() - call.started)
+        return self._context.left_s(call, most_s)
 
     def _give_up(self, row: Row, call: OpenCall) -> None:
         """A task past its time: `unknown`, its id kept beyond the row and polled first when the row comes again."""

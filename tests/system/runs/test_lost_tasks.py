@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from batch.cli.app import main
+from batch.core.clock import MICROSECONDS, Clock
 from batch.output.unmatched import Unmatched
 from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
@@ -15,6 +16,13 @@ from tests.system.runs.test_bulk import NOW, TOOLS
 from tests.system.runs.test_lost_batches import BOOKED, billed, lose, rebuilt
 
 Killed = Callable[..., Mill]
+
+
+class DaysLater(Clock):
+    """By the wall, it is the day after tomorrow."""
+
+    def now_us(self) -> int:
+        return super().now_us() + 2 * 86_400 * MICROSECONDS
 
 
 @pytest.fixture
@@ -89,6 +97,18 @@ def test_a_row_that_asks_something_else_by_now_does_not_get_its_old_answer(kille
     mill.user = "Quickly: {{ question }}"
     report = mill.run()
     assert (report.totals.rows_ok, report.totals.calls) == (40, 40)
+    mill.check_books()
+
+
+def test_tasks_that_are_older_than_a_task_may_become_are_asked_for_until_the_provider_answers(killed: Killed) -> None:
+    """Ours: of a folder that was mended days later, one poll that was refused bought its answer a second time."""
+    mill = killed(fault(28, route="poll", rate=0.2, status=503), rows=12)
+    rebuilt(mill)
+    mill.clock = DaysLater()
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.calls) == (12, 0)
+    assert len(billed(mill)) == 12
+    mill.check_table(12)
     mill.check_books()
 
 
