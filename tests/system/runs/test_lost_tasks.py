@@ -112,6 +112,17 @@ def test_tasks_that_are_older_than_a_task_may_become_are_asked_for_until_the_pro
     mill.check_books()
 
 
+def test_tasks_that_are_paid_for_take_nothing_from_a_budget(killed: Killed) -> None:
+    """One that would not last for a single call is enough."""
+    mill = killed(max_tokens=512)
+    rebuilt(mill)
+    mill.more += '[budget]\nmax_cost = "0.000000000001 CNY"\n'
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.calls) == (0, 40, 0)
+    mill.check_table(40)
+    mill.check_books()
+
+
 def test_tasks_that_the_provider_does_not_know_any_more_are_asked_again(killed: Killed, start: Start) -> None:
     """It keeps results for some time only; the row counts what it took in the end."""
     mill = killed()
