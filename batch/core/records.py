@@ -134,14 +134,16 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Processing(msgspec.Struct, frozen=True, gc=False):
-    """A task that is not finished; `wait_s` is how long the service asks us to wait before the next poll."""
+    """A task that is not finished; `wait_s` is how long the service asks us to wait before the next poll.
+
+    `too_many`: the poll was refused for its rate or the load. `told`: the service said that it is not finished; where a
+    poll was refused or not answered nothing is known of the task.
+    """
 
     status: str = "PROCESSING"
     wait_s: float = 0.0
     too_many: bool = False
-    """Whether the poll was refused for its rate or for the load: a word on polls, and none on the task."""
     told: bool = True
-    """Whether the service said so; False where a poll was not answered or refused, and nothing is known of the task."""
 
 
 class RowRequest(msgspec.Struct, frozen=True, gc=False):
