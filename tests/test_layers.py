@@ -29,7 +29,8 @@ WINGS: dict[str, str] = {
     "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry pool keysource base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
-    "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads shards",
+    "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads shards "
+    "unreadable",
     "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "
     "retry afford purse slices reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner question admission respill gone tooling budgeting sizes survey "

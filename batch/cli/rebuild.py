@@ -71,7 +71,7 @@ def _answers(made: Rebuilt) -> Iterator[str]:
     if unmatched.again:
         yield (
             f"of {count(unmatched.again, 'row')} the book has the calls and the table no answer: the next run takes it "
-            "from the provider and pays nothing, where that still has it"
+            "from the provider and pays nothing, if that still has it and the input the row"
         )
     if unmatched.gone:
         yield (

@@ -143,7 +143,7 @@ _SENTENCES: Final = {
     "budget": "stopped by its budget; run the same command to go on with the next run",
     "provider": "stopped, because the provider refused; run the same command to continue",
     "systematic": "stopped, because row after row failed the same way; correct the job and run it again",
-    "storage": "stopped, because a file could not be written; run the same command to continue",
+    "storage": "stopped, because a file could not be written or read; run the same command to continue",
     "input": "stopped, because the input could not be read on; run the same command to continue",
     "job_changed": "closed, because the job changed; run the same command to go on with the new one",
     "selection_changed": "closed, because other rows were asked for; run the same command to go on",

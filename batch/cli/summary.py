@@ -131,7 +131,7 @@ _STATES: Final = {
     "budget": "stopped by its budget",
     "provider": "stopped, because the provider refused",
     "systematic": "stopped, because row after row failed the same way",
-    "storage": "stopped, because a file could not be written",
+    "storage": "stopped, because a file could not be written or read",
     "input": "stopped, because the input could not be read on",
 }
 

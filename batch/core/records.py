@@ -134,12 +134,12 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Processing(msgspec.Struct, frozen=True, gc=False):
-    """A task that is not finished; `wait_s` is how long the service asks us to wait before the next poll."""
+    """A task that is not finished, as far as is known; `wait_s` is what we are asked to wait before the next poll."""
 
     status: str = "PROCESSING"
     wait_s: float = 0.0
-    too_many: bool = False
-    """Whether the poll was refused for its rate or for the load: a word on polls, and none on the task."""
+    told: bool = True  # else the poll was refused or not answered: a word on polls, and none on the task
+    too_many: bool = False  # it was refused for its rate or for the load
 
 
 class RowRequest(msgspec.Struct, frozen=True, gc=False):

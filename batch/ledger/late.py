@@ -17,6 +17,9 @@ from batch.ledger.group import encode
 from batch.ledger.reader import PendingRow
 from batch.ledger.statements import INSERT_CALL, SET_RECORD
 
+LATE: Final = "-late"
+"""Behind the id of a call's further record; the provider knows the call under the id without this."""
+
 _REMEMBER: Final = """
 INSERT OR IGNORE INTO pending(work, range, idx, row_id, variant, variant_no, row_number, part, fingerprint, state)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 2)

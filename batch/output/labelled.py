@@ -18,8 +18,8 @@ from batch.core.labelling import Labelling, Vote
 from batch.core.records import Call
 from batch.labels.samples import vote_of
 from batch.labels.schema import LABEL, PROPERTY_KEY, label_columns
-from batch.output.files import translated
 from batch.output.parts import PartReader
+from batch.output.unreadable import reading
 
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS temp.book_rows ON book(row_id, variant)"
 _CALLS: Final = """
@@ -105,7 +105,7 @@ def votes_in(part: Path) -> Iterator[tuple[bytes, str, str]]:
     Raises:
         StorageError: it cannot be read.
     """
-    with translated(part), PartReader(part) as file:
+    with reading(part), PartReader(part) as file:
         results = file.schema_arrow
         chosen = ["row_id", "variant", "status", *columns(results)]
         for batch in file.iter_batches(batch_size=_READ_ROWS, columns=chosen):

@@ -163,6 +163,10 @@ class PartReader(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
             yield batch
         _require_none(left)
 
+    def read(self, **how: Any) -> pa.Table:
+        """As pyarrow's; raises OSError where rows are not there."""
+        return self.read_row_groups(range(self.num_row_groups), **how)
+
     def read_row_group(self, i: int, **how: Any) -> pa.Table:
         """As pyarrow's; raises OSError where rows are not there."""
         return self.read_row_groups([i], **how)

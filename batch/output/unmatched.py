@@ -1,8 +1,9 @@
 """Calls of the book whose answer is in no row of the table, told apart by whether the provider can give it once more.
 
-An answer is in its row when the row settled after it came. Owns that comparison, over the temporary tables that
-`reindex` made of the published files; what can be had again, by the id of a task or a batch, goes into the new ledger's
-table `paid`. Of rows that were pruned only the book tells, and it cannot tell why they are in no part: they count, too.
+An answer is in its row when the row settled after it came; one that came late, for a row that had another by then, is
+missed by nobody. Owns that comparison, over the temporary tables that `reindex` made of the published files; what can
+be had again, by the id of a task or a batch, goes into the new ledger's table `paid`. Of rows that were pruned only the
+book tells, and it cannot tell why they are in no part: they count, too.
 """
 
 from __future__ import annotations
@@ -14,17 +15,29 @@ import msgspec
 
 from batch.core.records import Call
 from batch.ledger import paid
+from batch.ledger.late import LATE
 
-_UNMATCHED: Final = """
+_UNMATCHED: Final = f"""
 SELECT b.call_id, b.row_id, b.variant, b.fingerprint, b.record
 FROM book b
 LEFT JOIN rows r USING (row_id, variant)
-WHERE b.answered_at IS NOT NULL AND (r.row_id IS NULL OR r.settled_at < b.answered_at)
+WHERE b.answered_at IS NOT NULL
+    AND (r.row_id IS NULL OR (r.settled_at < b.answered_at AND NOT (r.status = 0 AND b.call_id LIKE '%{LATE}')))
 """
 _KNOWN: Final = """
 DELETE FROM paid
 WHERE call_id IN (SELECT call_id FROM calls)
 """
+_IN_LEDGER: Final = """
+DELETE FROM gone
+WHERE call_id IN (
+    SELECT c.call_id
+    FROM calls c
+    JOIN pending p USING (work)
+    WHERE p.state = 1 OR EXISTS (SELECT 1 FROM steps s WHERE s.work = c.work AND s.turn = c.turn)
+)
+"""
+"""The answers that the old ledger had kept: as the outcome of a row, or as a turn that a conversation goes on from."""
 _ROWS: Final = """
 SELECT count(*)
 FROM (SELECT DISTINCT row_id, variant FROM {table})
@@ -47,13 +60,13 @@ def find(db: apsw.Connection) -> None:
     Args:
         db: a new ledger inside its transaction, with the temporary tables `book` and `rows`.
     """
-    db.execute("CREATE TEMP TABLE gone(row_id TEXT NOT NULL, variant TEXT NOT NULL)")
-    found: Any = db.execute(_UNMATCHED).fetchall()
+    db.execute("CREATE TEMP TABLE gone(call_id TEXT NOT NULL, row_id TEXT NOT NULL, variant TEXT NOT NULL)")
+    found: Any = db.execute(_UNMATCHED)
     for call_id, row_id, variant, fingerprint, record in found:
         call = _call(record)
         print_ = bytes.fromhex(fingerprint or "")
         if call.batch_id is None and (call.task_id is None or call.turn or not print_):
-            db.execute("INSERT INTO gone VALUES(?,?)", (row_id, variant))
+            db.execute("INSERT INTO gone VALUES(?,?,?)", (call_id, row_id, variant))
             continue
         place = None if call.endpoint is None else f"#{call.endpoint}"
         where = call.task_id, place, call.batch_id
@@ -61,8 +74,13 @@ def find(db: apsw.Connection) -> None:
 
 
 def count(db: apsw.Connection) -> Unmatched:
-    """How many rows there are, without those whose calls the new ledger has open: these are collected anyhow."""
+    """How many rows there are, without those whose calls the new ledger has open, or whose answers it has.
+
+    Args:
+        db: the same, once what the old ledger knew is in it.
+    """
     db.execute(_KNOWN)
+    db.execute(_IN_LEDGER)
     (again,) = db.execute(_ROWS.format(table="paid")).fetchone() or (0,)
     (gone,) = db.execute(_ROWS.format(table="gone")).fetchone() or (0,)
     return Unmatched(again, gone)

@@ -17,6 +17,7 @@ from batch.core.records import Outcome
 from batch.input.batches import Position
 from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger import copies, index, paid
+from batch.ledger.late import LATE
 from batch.ledger.totals import Planned
 from batch.plan.row_ids import Seen
 from batch.prompts.variants import Packed
@@ -202,7 +203,7 @@ def _adopt_held(db: apsw.Connection, plan: RangePlan) -> list[int]:
         db.execute(
             "INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late) "
             "VALUES(?,?,0,?,?,'task',?,?,?,1)",
-            (number, work_id, attempt + 1, f"{call_id}-late", sent_at, task, base_url),
+            (number, work_id, attempt + 1, f"{call_id}{LATE}", sent_at, task, base_url),
         )
         db.execute("DELETE FROM held WHERE row_id=? AND variant=?", (row_id, variant))
     return [row[0] for row in held]

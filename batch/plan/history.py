@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 
-from batch.core.errors import StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
+from batch.output.unreadable import reading
 from batch.tokens.calibration import Answers
 
 MOST_CALLS: Final = 20_000
@@ -169,18 +168,11 @@ def _calls(folder: OutputFolder, reader: LedgerReader, runs: set[str]) -> Iterat
         if run not in runs:
             continue
         path = folder.calls_part(run, number)
-        try:
-            with PartReader(path) as file:
-                names = [name for name in _COLUMNS if name in file.schema_arrow.names]
-                for batch in file.iter_batches(_BATCH, columns=names):
-                    for call in batch.to_pylist():
-                        yield {"purpose": None, "sample": 0, **call, "run": run}
-        except (OSError, pa.ArrowException) as exc:
-            raise StorageError(
-                f"{path}: cannot be read: {' '.join(str(exc).split()).rstrip('.')}. The ledger says that this file of "
-                f"calls exists: restore it from a backup, or have the folder looked through: promptmill rebuild "
-                f"{folder.text}"
-            ) from exc
+        with reading(path), PartReader(path) as file:
+            names = [name for name in _COLUMNS if name in file.schema_arrow.names]
+            for batch in file.iter_batches(_BATCH, columns=names):
+                for call in batch.to_pylist():
+                    yield {"purpose": None, "sample": 0, **call, "run": run}
     last = max(runs, default="")
     for _, row_id, _, variant, call in reader.final_calls():
         usage = call.usage

@@ -21,8 +21,9 @@ from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
+from batch.output.unreadable import unreadable
 from batch.prompts.variants import old_models
-from batch.report.folders import opened, unreadable
+from batch.report.folders import opened
 from batch.report.label_table import gold_of, input_fields, label_column, labels_of, last_gold, ours, schema_of, texts
 from batch.report.missing import Missing, Reading, opening
 from batch.report.variant_sums import LABEL, MEANS, TOKENS, TRUTH, Pair, VariantSums

@@ -24,8 +24,9 @@ from batch.core.nearest import suggestion
 from batch.ledger.reader import LedgerReader
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
+from batch.output.unreadable import unreadable
 from batch.report import sheet
-from batch.report.folders import opened, unreadable
+from batch.report.folders import opened
 from batch.report.missing import opening
 
 FORMATS: Final = (".csv", ".xlsx", ".jsonl")

@@ -1,7 +1,6 @@
 """Opens the output folder at a path that a person typed.
 
-Owns the refusal of paths that are none, with the folder that was probably meant, and what is said of a part of the
-table that cannot be read.
+Owns the refusal of paths that are none, with the folder that was probably meant.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from batch.core import places
-from batch.core.errors import BatchError, OutputError, StorageError
+from batch.core.errors import BatchError, OutputError
 from batch.core.nearest import did_you_mean, nearest
 from batch.job.job import Job
 from batch.ledger.reader import LedgerReader
@@ -67,32 +66,6 @@ def _require_folder(out: Path, folder: OutputFolder) -> None:
         raise OutputError(f"{place.shown(out)}: {reason}{_meant(out)}")
     if not folder.root.exists():
         raise OutputError(f"{place.shown(out)}: {folder.store.absent}{_meant(out)}")
-
-
-class UnreadableFile(StorageError):
-    """A file of the table or the book is gone, or cannot be read to its end."""
-
-    def __init__(self, path: Path, message: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-def unreadable(part: Path, exc: Exception) -> UnreadableFile:
-    """What a command that reads the table or the book says of a file of it that is gone or cannot be read."""
-    lost = isinstance(exc, FileNotFoundError)
-    reason = "it is not there" if lost else " ".join(str(exc).split()).rstrip(".")  # Arrow writes several lines
-    if part.parent.name.startswith("run="):
-        return UnreadableFile(
-            part,
-            f"{part}: cannot be read: {reason}. The ledger says that this file of calls exists: restore it from a "
-            "backup. If there is none, its calls are lost to the book, and the next run goes on without them after: "
-            f"promptmill rebuild {part.parent.parent.parent}",
-        )
-    return UnreadableFile(
-        part,
-        f"{part}: cannot be read: {reason}. The ledger says that this part exists: restore it from a backup. If there "
-        f"is none, the next run asks its rows again after: promptmill rebuild {part.parent.parent}",
-    )
 
 
 def _meant(out: Path) -> str:

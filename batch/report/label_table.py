@@ -21,7 +21,8 @@ from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
-from batch.report.folders import opened, unreadable
+from batch.output.unreadable import unreadable
+from batch.report.folders import opened
 from batch.report.missing import Reading, opening
 
 READ_ROWS: Final = 65_536

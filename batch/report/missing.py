@@ -17,7 +17,7 @@ from batch.core.errors import StorageError
 from batch.ledger.published import Footprint, PublishedReader
 from batch.output.folder import OutputFolder, holder
 from batch.output.parts import footprint
-from batch.report.folders import UnreadableFile, unreadable
+from batch.output.unreadable import UnreadableFile, unreadable
 from batch.report.identity import Identity, identity
 
 T = TypeVar("T")

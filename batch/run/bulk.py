@@ -187,15 +187,22 @@ class Bulk:
             while self.gathering.full:
                 start(await self._built(self.gathering.full[0]))
                 self.gathering.full.pop(0)
-            if self._idle() and (fault := not_ended(self._works.values())) is not None:
+            if self._idle() and (fault := not_ended(self._awaited)) is not None:
                 self._state.stop("waiting", fault)
             if self._no_wait and self._all_away():
-                self._state.stop("waiting", left_cancelled(self._works.values()))
+                self._state.stop("waiting", left_cancelled(self._awaited))
             await self._context.clock.sleep(TICK_S)
+
+    @property
+    def _awaited(self) -> list[WaveWork]:
+        """The waves that rows wait for: all but lost ones, of whose lines no row has asked for any."""
+        quiet, works = self.gathering.quiet, self._works.values()
+        return [work for work in works if not self._lost.awaits_rows(work.wave.wave, quiet=quiet)]
 
     def _all_away(self) -> bool:
         """Whether nothing is left to be done before a batch ends."""
-        asked = all(work.asked and work.wave.state == CREATED for work in self._works.values())
+        awaited = self._awaited
+        asked = bool(awaited) and all(work.asked and work.wave.state == CREATED for work in awaited)
         return asked and self._idle() and (self.auto is None or self.auto.may_leave)
 
     def _idle(self) -> bool:

@@ -165,13 +165,13 @@ class Carrier:
             work.went_well()
             if (left_s := self._deadline.left_s(work.wave)) <= 0:
                 wait_s = await self._deadline.cancel(work.wave, batch)
-                work.asked = work.cancelled = self._deadline.cancelled(work.wave)
+                work.asked = work.lingers = self._deadline.lingers(work.wave)
                 work.stays_s = self._deadline.stays(work.wave)
                 return await self._refused(work, wait_s) if isinstance(wait_s, Failure) else wait_s
-            work.asked, work.cancelled = True, False  # one may be given more time after all
+            work.asked, work.lingers = True, False  # one may be given more time after all
             age_s = (self._context.clock.now_us() - work.wave.made_at_us) / MICROSECONDS
             return min(LONGEST_POLL_S, max(FIRST_POLL_S, POLL_PART * age_s), left_s)
-        work.asked, work.cancelled, work.stays_s = False, False, None
+        work.asked, work.lingers, work.stays_s = False, False, None
         if batch.unwritten and work.unwritten < len(UNWRITTEN_S):
             work.unwritten += 1
             return UNWRITTEN_S[work.unwritten - 1]

@@ -31,6 +31,7 @@ from batch.ledger.waves import CREATED, Told, WaveRow
 from batch.output import files
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
+from batch.output.unreadable import reading
 from batch.providers.batch_files import Batch
 from batch.submit import lost_lines, retry
 from batch.submit.attempt import CallContext
@@ -277,7 +278,7 @@ class LostBatches:
         found: Counter[str] = Counter()
         for run, number in self._reader.call_parts():
             path = self._folder.calls_part(run, number)
-            with files.translated(path), PartReader(path) as file:
+            with reading(path), PartReader(path) as file:
                 for some in file.iter_batches(columns=["batch_id"]):
                     for each in some.column(0).value_counts().to_pylist():
                         if each["values"] is not None:
@@ -313,7 +314,7 @@ class LostBatches:
         found: set[str] = set()
         for run, number in self._reader.call_parts():
             path = self._folder.calls_part(run, number)
-            with files.translated(path), PartReader(path) as file:
+            with reading(path), PartReader(path) as file:
                 for some in file.iter_batches(columns=["client_call_id", "batch_id"]):
                     pairs = zip(*(column.to_pylist() for column in some.columns), strict=True)
                     found.update(call_id for call_id, batch in pairs if batch == batch_id)

@@ -51,7 +51,8 @@ class BatchDeadline:
         self._chance = random.Random()
         self._tries: dict[int, int] = {}
         self._since: dict[int, float] = {}
-        self._cancelled: set[int] = set()
+        self._taken: set[int] = set()
+        """Those that the provider took it of that they are to be cancelled."""
         self._learned: set[int] = set()
 
     def left_s(self, wave: WaveRow) -> float:
@@ -98,16 +99,15 @@ class BatchDeadline:
                     return told
                 tries = self._tries[number] = self._tries.get(number, 0) + 1
                 return max(FIRST_POLL_S, retry.backoff(tries, self._chance), told.retry_after_s or 0.0)
-            logger().info("batch_cancelled", wave=number, batch=wave.batch_id)
-            self._since[number] = since = now
-            return FIRST_POLL_S / 2
-        self._cancelled.add(number)
+            if number not in self._taken:  # else it was told before, and its status does not say so yet
+                self._taken.add(number)
+                logger().info("batch_cancelled", wave=number, batch=wave.batch_id)
+                self._since[number] = since = now
         return min(LONGEST_POLL_S, max(FIRST_POLL_S / 2, (now - since) / 10))
 
-    def cancelled(self, wave: WaveRow) -> bool:
-        """Whether the provider took it that a batch is to be cancelled, and has not ended it at once."""
-        taken, since = wave.wave in self._cancelled, self._since.get(wave.wave, math.inf)
-        return taken and self._clock.monotonic() - since >= LEFT_AFTER_S
+    def lingers(self, wave: WaveRow) -> bool:
+        """Whether a batch that is to be cancelled has not ended at once; perhaps the provider refuses to cancel it."""
+        return self._clock.monotonic() - self._since.get(wave.wave, math.inf) >= LEFT_AFTER_S
 
     def stays(self, wave: WaveRow) -> float | None:
         """For how many seconds a batch has been cancelled, once that is longer than a cancellation takes; else None."""

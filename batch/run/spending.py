@@ -19,9 +19,9 @@ from batch.ledger.reader import LedgerReader
 from batch.ledger.totals import Totals
 from batch.money.bounds import most_tokens
 from batch.money.pots import PotBook
-from batch.output import files
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
+from batch.output.unreadable import reading
 from batch.plan.preflight import CheckedJob
 from batch.run.progress import BudgetState
 from batch.submit import reached
@@ -134,7 +134,7 @@ def use_of(folder: OutputFolder, current: str) -> Callable[[str], Use]:
 
 def _add_file(use: Use, path: Path) -> None:
     """Add the costs of a file of calls; their tokens stand in the sums of the run."""
-    with files.translated(path), PartReader(path) as file:
+    with reading(path), PartReader(path) as file:
         chosen = [name for name in _COLUMNS if name in file.schema_arrow.names]
         for batch in file.iter_batches(columns=chosen):
             rows = batch.set_column(0, "sent_at", batch.column("sent_at").cast("int64"))

@@ -23,7 +23,7 @@ class WaveWork:
 
     Attributes:
         asked: its batch was asked for in this process, and had not ended.
-        cancelled: the provider took it that its batch is to be cancelled, and has not ended it at once.
+        lingers: its batch is to be cancelled, and has not ended at once.
         tries: exchanges about it that failed, one after the other.
         lost: how many of these said that it, or a file of it, is not known.
         refused_since: the monotonic moment of the first of them.
@@ -34,9 +34,9 @@ class WaveWork:
 
     __slots__ = (
         "asked",
-        "cancelled",
         "doubted",
         "failure",
+        "lingers",
         "lost",
         "refused_since",
         "stays_s",
@@ -49,7 +49,7 @@ class WaveWork:
         self.wave = wave
         self.doubted = doubted
         self.asked = False
-        self.cancelled = False
+        self.lingers = False
         self.tries = 0
         self.lost = 0
         self.unwritten = 0
@@ -77,7 +77,7 @@ def not_ended(works: Collection[WaveWork]) -> BatchNotEnded | None:
 
 def left_cancelled(works: Collection[WaveWork]) -> BatchNotEnded | None:
     """What a run ends with that does not wait for its batches, where some of them are cancelled; None where none is."""
-    return _not_ended([work for work in works if work.cancelled])
+    return _not_ended([work for work in works if work.lingers])
 
 
 def _not_ended(works: Collection[WaveWork]) -> BatchNotEnded | None:

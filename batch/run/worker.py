@@ -174,6 +174,8 @@ class Worker:
     def _end_overdue(self, row: Row) -> None:
         """The row has been open for too long: it fails for now, and the id of its task is polled first next time."""
         call, row.call = row.call, None
+        if call is not None:
+            self._polls.forget(call)
         failure = overdue(row, None if call is None else call.task_id)
         settle = conversation.after_failure(failure, retryable=True)
         if call is None:
@@ -217,7 +219,7 @@ class Worker:
         if isinstance(result, Processing):
             if result.too_many:
                 self._polls.refused()
-            if (left_s := self._context.left_s(call, self._settings.task_timeout_s)) <= 0:
+            if (left_s := self._left_s(call, told=result.told)) <= 0:
                 self._give_up(row, call)
             elif self._deadlines.over(row):
                 self._end_overdue(row)
@@ -231,13 +233,29 @@ class Worker:
             self._schedule.done(row)
             return
         row.call = None
-        if isinstance(result, Reply) and self._polls.finished(call):
+        if not isinstance(result, Reply):
+            self._polls.forget(call)
+        elif self._polls.finished(call):
             self._schedule.hasten(lambda row: row.call is not None and self._polls.blind(row.call))
         self._conclusion.conclude(row, call, result)
+
+    def _left_s(self, call: OpenCall, *, told: bool) -> float:
+        """How much is left of the time of a task that is not finished, as far as one knows.
+
+        Args:
+            call: the task. One that is asked for once more may be older than any is to become: it is given up when the
+                provider says that it is not finished, and else after so long in this process.
+            told: whether the provider said so.
+        """
+        most_s = self._settings.task_timeout_s
+        if call.late and not told:
+            return most_s - (self._context.clock.monotonic() - call.started)
+        return self._context.left_s(call, most_s)
 
     def _give_up(self, row: Row, call: OpenCall) -> None:
         """A task past its time: `unknown`, its id kept beyond the row and polled first when the row comes again."""
         row.call = None
+        self._polls.forget(call)
         if call.late:
             # Booked as unknown by the run that submitted it; asked once more, still nothing: buy it anew.
             self._context.abandon(call)

@@ -20,6 +20,7 @@ from batch.core.records import Accepted, Failure, Incoming, Lane, Outcome, Outgo
 from batch.http import headers
 from batch.http.client import Client
 from batch.http.wirelog import WireLog
+from batch.ledger.late import LATE
 from batch.limits.lease import Lease
 from batch.limits.limiter import Limiter
 from batch.limits.outage import Observation
@@ -27,7 +28,7 @@ from batch.providers.base import Dialect
 from batch.providers.stream import Stream
 from batch.submit import afford
 from batch.submit.books import Books
-from batch.submit.call_ids import BEGINNING, LATE, CallIds
+from batch.submit.call_ids import BEGINNING, CallIds
 from batch.submit.observer import Observer
 from batch.submit.policy import Policy
 from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, bounded, failure_of, overdue, record_of

@@ -12,8 +12,7 @@ import secrets
 from hashlib import blake2b
 from typing import Final
 
-LATE: Final = "-late"
-"""Behind the id of an overdue task's second record; the provider knows it under the id without this."""
+from batch.ledger.late import LATE
 
 BEGINNING: Final = "pm-"
 """With which each of them begins."""

@@ -66,7 +66,7 @@ class _Kind:
         """Tasks of the model that had been seen when the times were reckoned."""
         self.reckoned_at = -float("inf")
         self.open: dict[Watch, None] = {}
-        """Tasks that are waited for, as long as less than `MANY` of the model are known."""
+        """Tasks of this process that are waited for; none more once `MANY` of the model are known."""
         self.at_once = 0.0
         """The part of the tasks, lately, that the first poll found finished."""
 
@@ -80,7 +80,7 @@ class _Model:
         self.all = Durations()
         self.learned_at = -float("inf")
         self.watched = 0
-        """Tasks of this process so far."""
+        """Tasks that this process submitted so far."""
         self.kinds: dict[int, _Kind] = {}
 
 
@@ -136,7 +136,7 @@ class Polls:
             most_s: the most seconds it may be waited for.
         """
         self.rate.submitted(self._clock.monotonic())
-        call.watch = self._watch(call.model, _size(messages))
+        call.watch = self._watch(call, _size(messages))
         return self._booked(call, call.watch, 0.0, most_s)
 
     def next(self, call: OpenCall, *, least_s: float, most_s: float) -> float:
@@ -147,7 +147,7 @@ class Polls:
             least_s: what the provider asked us to wait.
             most_s: the most seconds it may be waited for, which win over the least.
         """
-        watch = call.watch = call.watch or self._watch(call.model, 0)
+        watch = call.watch = call.watch or self._watch(call, 0)
         watch.after_s = max(watch.after_s, call.exchange_began - call.started + call.earlier_s)
         return self._booked(call, watch, least_s, most_s)
 
@@ -160,10 +160,10 @@ class Polls:
         """
         if call.earlier_s:
             return False  # another process submitted it, and only the wall tells how long ago: nothing to learn from
-        watch = call.watch or self._watch(call.model, 0)
+        watch = call.watch = call.watch or self._watch(call, 0)
+        self.forget(call)
         by_s = max(call.exchange_began - call.started + call.earlier_s, watch.after_s)
         kind = watch.kind
-        kind.open.pop(watch, None)
         kind.at_once += ((watch.after_s == 0.0) - kind.at_once) / 20
         if kind.model.all.seen >= MANY:
             if call.exchange_began - kind.model.learned_at < LEARN_S:
@@ -176,6 +176,12 @@ class Polls:
         kind.durations.add(first, parts)
         kind.model.all.add(first, parts)
         return kind.model.all.seen == FEW
+
+    @staticmethod
+    def forget(call: OpenCall) -> None:
+        """A task is waited for no more: if it brought no result, nobody knows how long one would have taken."""
+        if call.watch is not None:
+            call.watch.kind.open.pop(call.watch, None)
 
     @staticmethod
     def blind(call: OpenCall) -> bool:
@@ -215,18 +221,19 @@ class Polls:
         usual = times[-1] - times[-2] if len(times) > 1 else times[-1]
         return max(age_s + min(usual, LONGEST_POLL_S), _late(age_s))
 
-    def _watch(self, model: str, size: int) -> Watch:
-        models = self._models
+    def _watch(self, call: OpenCall, size: int) -> Watch:
+        models, model = self._models, call.model
         if model not in models:
             models[model] = _Model()
         kinds = models[model].kinds
         if size not in kinds:
             kinds[size] = _Kind(models[model], Durations())
-        models[model].watched += 1
+        teaches = not call.earlier_s
+        models[model].watched += teaches
         scout = models[model].watched <= SCOUTS
         when = (FIRST_POLL_S, GROWTH) if scout else (OTHERS_FIRST_S, OTHERS_GROWTH)
         watch = Watch(kinds[size], 1.0 + EARLIER * (2.0 * self._chance.random() - 1.0), *when)
-        if models[model].all.seen < MANY:
+        if teaches and models[model].all.seen < MANY:
             kinds[size].open[watch] = None
         return watch
 

@@ -68,7 +68,7 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
         _tell(context, call, failure.kind)
         if context.wire_log is not None:
             context.wire_log(call, outgoing, failure, b"")
-        return Processing("unreachable")
+        return Processing("unreachable", told=False)
     context.limiter.model(call.model).polled(None)
     if context.wire_log is not None:
         context.wire_log(call, outgoing, incoming, b"")
@@ -80,7 +80,7 @@ async def poll(context: CallContext, call: OpenCall) -> Reply | Failure | Proces
             return _foreign(call, own)
     if isinstance(result, Failure) and not about_the_task(result) and not _stops(context, call, result):
         wait_s = min(result.retry_after_s or 0.0, LONGEST_WAIT_S)
-        return Processing(result.code or result.kind, wait_s, too_many=result.kind in SAYS_NOTHING)
+        return Processing(result.code or result.kind, wait_s, too_many=result.kind in SAYS_NOTHING, told=False)
     if not isinstance(result, Processing):
         failpoints.hit("answered.received")
     return result
@@ -98,7 +98,7 @@ def _foreign(call: OpenCall, failure: Reply | Failure) -> Failure | Processing:
     """
     call.foreign += 1
     if call.foreign < FOREIGN_POLLS:
-        return Processing("foreign")
+        return Processing("foreign", told=False)
     return Failure(
         kind="task",
         verdict="retry",

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from batch.core.errors import StorageError
 from batch.output import parts, tables
 from batch.output.files import remove_hidden
-from batch.output.parts import rewrite_part, write_part
+from batch.output.parts import PartReader, rewrite_part, write_part
 
 SCHEMA = pa.schema(
     [("row_id", pa.string()), ("row_number", pa.int64()), ("variant", pa.string()), ("v", pa.string())],
@@ -285,6 +285,26 @@ def test_a_byte_that_decayed_is_not_written_anew_as_if_it_were_whole(target: Pat
             assert "part-00000.parquet: cannot be read back" in str(exc)
             refused += 1
     assert refused > 10
+
+
+def test_however_a_file_is_read_all_of_it_comes_or_an_error(target: Path) -> None:
+    """Ours: to whom reads it at once, one whose pages are passed over was a shorter file."""
+    ways: list[Callable[[PartReader], list[Any]]] = [
+        lambda file: file.read(columns=["row_id"]).to_pylist(),
+        lambda file: [row for group in range(file.num_row_groups) for row in file.read_row_group(group).to_pylist()],
+        lambda file: [row for batch in file.iter_batches(columns=["row_id"]) for row in batch.to_pylist()],
+    ]
+    data, rows = target.read_bytes(), len(rows_of(target))
+    pages, refused = len(data) - 8 - int.from_bytes(data[-8:-4], "little"), [0] * len(ways)
+    for place in range(4, pages):
+        target.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        for number, read in enumerate(ways):
+            try:
+                with PartReader(target) as file:
+                    assert len(read(file)) == rows, place
+            except (OSError, pa.ArrowException):
+                refused[number] += 1
+    assert all(refused)
 
 
 @pytest.mark.slow

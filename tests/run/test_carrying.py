@@ -276,12 +276,27 @@ async def test_a_batch_over_its_time_is_cancelled_once_and_waited_for(ledger: Le
     told = []
     for seconds in (1.0, LEFT_AFTER_S, 0.0):
         await stage.step(work)
-        told.append((work.asked, work.cancelled))
+        told.append((work.asked, work.lingers))
         stage.clock.advance(seconds)
     assert told == [(False, False), (False, False), (True, True)]
     await stage.step(work)
     assert stage.provider.asked.count("cancel") == 1
-    assert (stage.concluded, work.cancelled) == (["answers of cancelled"], False)
+    assert (stage.concluded, work.lingers) == (["answers of cancelled"], False)
+
+
+async def test_a_batch_that_cannot_be_cancelled_keeps_nobody_who_does_not_wait(ledger: Ledger, tmp_path: Path) -> None:
+    """It is tried again, and by the next command, too."""
+    stage, work = await begun(ledger, tmp_path, deadline_s=3_600)
+    await there(stage, work)
+    stage.clock.advance(3_601)
+    stage.provider.says = {"retrieve": [batch()] * 100, "cancel": [BUSY] * 100}
+    began = stage.clock.monotonic()
+    while not work.lingers:
+        assert not work.asked
+        stage.clock.advance(await stage.step(work))
+    assert work.asked
+    assert LEFT_AFTER_S <= stage.clock.monotonic() - began <= 4 * LEFT_AFTER_S
+    assert stage.provider.asked.count("cancel") > 3
 
 
 async def test_a_run_that_stops_leaves_its_waves_as_they_are(ledger: Ledger, tmp_path: Path) -> None:

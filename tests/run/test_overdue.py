@@ -91,3 +91,24 @@ def test_a_cancelled_batch_stays_once_it_has_not_ended_for_longer_than_a_cancell
     assert CANCELLED_WITHIN_S < stays_s <= CANCELLED_WITHIN_S + LONGEST_POLL_S
     assert (waits[0], waits[-1]) == (FIRST_POLL_S / 2, LONGEST_POLL_S)
     assert deadline(clock, HOUR_S).stays(one) is None
+
+
+def test_a_batch_whose_status_never_says_that_it_is_cancelled_stays_like_any_other() -> None:
+    """Each time it is told once more, but not for ever twice a second."""
+    clock = HandClock()
+    one, told = wave(clock), 0
+
+    class Provider:
+        async def cancel(self, _: WaveRow) -> Batch:
+            nonlocal told
+            told += 1
+            return Batch(id="batch_1", status="in_progress")
+
+    limit = BatchDeadline(Provider(), clock, HOUR_S)  # type: ignore[arg-type]  # as much of it as is asked for
+    clock.advance(2 * HOUR_S)
+    while limit.stays(one) is None:
+        wait_s = asyncio.run(limit.cancel(one, Batch(id="batch_1", status="in_progress")))
+        assert isinstance(wait_s, float)
+        clock.advance(wait_s)
+        assert told < 200
+    assert limit.lingers(one)

@@ -58,6 +58,45 @@ def test_those_polled_seldom_while_nothing_is_known_are_not_left_alone_once_it_i
     assert seen.each <= 4.0
 
 
+def believed(*, without_result: int, earlier_s: float) -> tuple[float, int]:
+    """When a task is polled first, after eight of 60 s have ended, and how many are taken for unfinished then.
+
+    Args:
+        without_result: tasks that were begun with these, were found unfinished after 50 s, and failed.
+        earlier_s: how old these were when this process began.
+    """
+    clock = HandClock()
+    polls = Polls(clock, chance=cast("Any", SimpleNamespace(random=lambda: 0.5)))
+
+    def begun(earlier_s: float = 0.0) -> Any:
+        return SimpleNamespace(
+            model="m", started=clock.monotonic(), earlier_s=earlier_s, exchange_began=clock.monotonic(), watch=None
+        )
+
+    ending, failing = [begun() for _ in range(8)], [begun(earlier_s) for _ in range(without_result)]
+    for one in (*ending, *(failing if not earlier_s else ())):
+        polls.first(one, [], most_s=86_400.0)
+    clock.advance(50.0)
+    for one in (*ending, *failing):
+        one.exchange_began = clock.monotonic()
+        polls.next(one, least_s=0.0, most_s=86_400.0)
+    for one in failing:
+        polls.forget(one)
+    clock.advance(10.0)
+    for one in ending:
+        one.exchange_began = clock.monotonic()
+        polls.finished(one)
+    clock.advance(60.0)
+    last = begun()
+    wait_s = polls.first(last, [], most_s=86_400.0)
+    return wait_s, len(last.watch.kind.open) - 1
+
+
+@pytest.mark.parametrize("earlier_s", [0.0, 600.0], ids=["of this process", "of an earlier one"])
+def test_tasks_that_brought_no_result_are_not_remembered_as_ones_that_take_long(earlier_s: float) -> None:
+    assert believed(without_result=50, earlier_s=earlier_s) == believed(without_result=0, earlier_s=0.0)
+
+
 def test_what_was_learned_is_there_for_the_next_process() -> None:
     """A run that goes on begins with the distribution, not with many polls."""
     clock = HandClock()

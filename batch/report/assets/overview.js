@@ -13,7 +13,7 @@ const SENTENCES = {
   budget: "It was stopped by its budget. Run the same command to go on with the next run.",
   provider: "It was stopped, because the provider refused. Run the same command to continue.",
   systematic: "It was stopped, because row after row failed the same way. Correct the job and run it again.",
-  storage: "It was stopped, because a file could not be written. Run the same command to continue.",
+  storage: "It was stopped, because a file could not be written or read. Run the same command to continue.",
   input: "It was stopped, because the input could not be read on. Run the same command to continue.",
   job_changed: "It was closed, because the job changed. Run the same command to go on with the new one.",
   selection_changed: "It was closed, because other rows were asked for. Run the same command to go on.",

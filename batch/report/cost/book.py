@@ -20,8 +20,9 @@ from batch.ledger.reader import LedgerReader
 from batch.output import tables
 from batch.output.columns import CALLS, COST, RESULTS
 from batch.output.folder import OutputFolder, holder
+from batch.output.unreadable import UnreadableFile
 from batch.report.cost.windows import NAMES, PartFile, between, fitted, joined, rows_between, stretches
-from batch.report.folders import UnreadableFile, opened
+from batch.report.folders import opened
 from batch.report.missing import Missing, missing, opening
 
 _WAITING_ROWS: Final = 5_000

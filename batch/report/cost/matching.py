@@ -15,13 +15,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch.ledger.late import LATE
 from batch.report.cost.bill import Entry
 from batch.report.cost.book import BookFolder
 from batch.report.cost.report import Query, chosen
 from batch.report.cost.sums import units
 from batch.report.cost.windows import whole
 from batch.report.cost.zones import floored, name_of
-from batch.submit.call_ids import LATE
 
 _CALLS: Final = (
     *("row_number", "client_call_id", "request_id", "task_id", "state", "sent_at", "provider", "model_asked"),

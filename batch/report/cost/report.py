@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.core.records import COST_DIGITS
+from batch.output.unreadable import UnreadableFile
 from batch.report.cost import waste
 from batch.report.cost.book import BookFolder, open_folders
 from batch.report.cost.keys import Key, Stretch, conditions, keys_of
@@ -23,7 +24,6 @@ from batch.report.cost.sums import CALLS, Summing, Sums, total_of
 from batch.report.cost.waste import rows_of, ways
 from batch.report.cost.windows import whole
 from batch.report.cost.zones import Limit, Zones
-from batch.report.folders import UnreadableFile
 
 _ZERO: Final = pa.scalar(0, pa.int8())
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.output.parts import PartReader
-from batch.report.folders import unreadable
+from batch.output.unreadable import unreadable
 
 ROWS: Final = 200_000
 """About so many rows of both tables are in memory at once."""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 
-from batch.report.folders import unreadable
+from batch.output.unreadable import unreadable
 from batch.report.identity import Identity, identity
 
 T = TypeVar("T")

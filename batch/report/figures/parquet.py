@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.output.parts import PartReader
-from batch.report.folders import unreadable
+from batch.output.unreadable import unreadable
 from batch.report.identity import identity
 
 _BUFFER: Final = 1 << 20

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from batch.core.errors import RefusedToStart, StorageError
 from batch.ledger.published import PublishedReader
 from batch.output.folder import OutputFolder, holder
-from batch.report.folders import UnreadableFile, opened, unreadable
+from batch.output.unreadable import UnreadableFile, unreadable
+from batch.report.folders import opened
 from batch.report.missing import Missing, by_name, missing, opening
 
 T = TypeVar("T")

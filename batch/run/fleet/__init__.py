@@ -49,7 +49,8 @@ and long answers leave it nearly whole, too. `scripts/bench workers` measures it
 - *streams*: put together where they arrive; the core gets the reply. A broken one is `unknown`, as ever.
 - *re-asks, samples, tools, several turns, several models*: rows are of the core, turn by turn; a worker sees one turn.
 - *Ctrl-C*: nothing new departs; errands under way are waited for, and the second Ctrl-C takes them back.
-- *keys*: what a worker read is masked when it comes to the core, before anybody sees it (`answers`).
+- *keys*: what a worker read is masked when it comes to the core, before anybody sees it; a key that a worker found
+  itself is masked there first (`answers`).
 - *budgets, learned limits, prices, wire log, metrics*: they are of the core, which gets all that they look at; of the
   headers of an answer those come along that tell of its call and of limits.
 - *files of batches*, and requests above `LARGEST`: the core sends and reads these itself; they are few and large.

@@ -300,8 +300,8 @@ class Crew:
         member.over, member.ready = True, False
         self.members.remove(member)
         self._former.append(member)
-        if not any(other.ready for other in self.members):
-            self._someone = anyio.Event()
+        if self._someone.is_set() and not (self.given_up or any(other.ready for other in self.members)):
+            self._someone = anyio.Event()  # one that is not set keeps those who wait for it: somebody may come yet
         waiting, member.waiting = member.waiting, {}
         for ticket, waiter in waiting.items():
             if not waiter.done():

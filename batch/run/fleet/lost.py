@@ -18,14 +18,13 @@ import msgspec
 from batch.core.errors import StorageError
 from batch.core.logs import logger
 from batch.core.records import Accepted, Call, Failure, Processing, Reply
-from batch.ledger.late import Task, dropped_task, kept_task, late_call
+from batch.ledger.late import LATE, Task, dropped_task, kept_task, late_call
 from batch.limits.lease import Lease
 from batch.run.fleet.answers import answer_of
 from batch.run.fleet.crew import LOOK_S, Crew
 from batch.run.fleet.messages import Done, Found
 from batch.submit import task
 from batch.submit.attempt import CallContext
-from batch.submit.call_ids import LATE
 from batch.submit.results import masked_result, read_answer, record_of
 from batch.submit.rows import OpenCall, Row
 

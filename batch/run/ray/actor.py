@@ -5,7 +5,8 @@ what the core has to say and takes back what the worker has. A call that finds n
 worker is never without one for long; of those that wait at most two are kept.
 
 Owns the order of what comes (Ray promises none), the time of the core as it is known here, and the keys, which are
-found on this machine. What is said is `messages`', what is done about it is `fleet.worker`'s.
+found on this machine and masked here in what comes back: those of another machine may be others. What is said is
+`messages`', what is done about it is `fleet.worker`'s.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from batch.core import redaction
 from batch.core.clock import Clock
 from batch.run.fleet import messages
+from batch.run.fleet.answers import without_keys
 from batch.run.fleet.worker import FarEnd
 from batch.run.ray.coretime import CoreTime
 from batch.run.ray.keys import node_keys
@@ -109,8 +112,11 @@ class FarCalls:
                 return
 
     def send(self, message: messages.ToCore) -> None:
-        """Send one message with the call that waits, or with the next one."""
-        self._to_say.append(messages.encode_keyless(message))
+        """Send one message with the call that waits, or with the next one; without the keys of this machine in it."""
+        said = messages.encode_keyless(message)
+        if isinstance(message, messages.Report) and not redaction.process.spares_bytes(said):
+            said = messages.encode_keyless(without_keys(message))
+        self._to_say.append(said)
         self._let_go()
 
     def close(self) -> None:

@@ -369,6 +369,29 @@ def test_workers_that_end_as_fast_as_they_are_started_are_given_up() -> None:
     with_crew(test, size=1)
 
 
+@pytest.mark.parametrize("dying", [1, STARTS], ids=["another comes up", "nobody does"])
+def test_whoever_waits_for_the_first_worker_does_not_wait_for_one_that_ended_before_it_was_ready(dying: int) -> None:
+    async def test(world: World) -> None:
+        there = anyio.Event()
+
+        async def wait() -> None:
+            await world.crew.ready()
+            there.set()
+
+        world.group.start_soon(wait)
+        for number in range(dying):
+            await world.until(lambda number=number: len(world.peers) > number)  # type: ignore[misc]  # a default binds it
+            await world.until(lambda number=number: bool(world.peers[number].epoch))  # type: ignore[misc]  # likewise
+            assert not there.is_set()
+            world.peers[number].die()
+        if dying < STARTS:
+            await world.ready(dying)
+        with anyio.fail_after(5):
+            await there.wait()
+
+    with_crew(test, size=1)
+
+
 def test_one_answer_makes_up_for_all_that_ended_before() -> None:
     async def test(world: World) -> None:
         for number in range(2 * STARTS):

@@ -12,7 +12,7 @@ from batch.core.errors import WireError
 from batch.core.records import Incoming, Outgoing, Reply
 from batch.providers.registry import dialect
 from batch.providers.stream import Stream
-from batch.run.fleet.crew import Crew, WorkerLost
+from batch.run.fleet.crew import Crew, NotTaken, WorkerLost
 from batch.run.fleet.messages import Hello, StreamEnd
 from batch.run.fleet.remote import LARGEST, FarClient, FarStream
 from tests.support.stub import Stub, reply
@@ -80,6 +80,15 @@ def test_a_call_whose_worker_is_lost_is_lost_and_a_poll_is_made_by_another() -> 
         assert await client.exchange(Outgoing("/chat", ())) == FAR
 
     with_client(Carrier(WorkerLost(1, "died"), WorkerLost(2, "died"), FAR), test)
+
+
+def test_what_no_worker_took_in_time_asks_the_limits_again_but_for_a_poll_which_has_none() -> None:
+    async def test(client: FarClient, _: Stub) -> None:
+        with pytest.raises(NotTaken):
+            await client.exchange(Outgoing("/chat", (), b"{}"))
+        assert await client.exchange(Outgoing("/chat", ())) == FAR
+
+    with_client(Carrier(NotTaken(), NotTaken(), FAR), test)
 
 
 def test_a_very_large_request_goes_from_the_core() -> None:

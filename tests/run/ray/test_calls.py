@@ -9,8 +9,10 @@ import anyio
 import msgspec
 import pytest
 
+from batch.core import redaction
 from batch.core.clock import HandClock
-from batch.core.redaction import Secret
+from batch.core.records import Failure, Incoming, Reply
+from batch.core.redaction import MASK, Masker, Secret
 from batch.providers.base import Credentials, NamedSigner
 from batch.run.fleet import messages
 from batch.run.ray.actor import KEPT, Answer, FarCalls, Trade
@@ -122,6 +124,50 @@ def test_messages_go_both_ways_whole_and_in_order() -> None:
 
     line = with_line(test)
     assert len(line.actor.trades) < 30, "what is said in one tick goes with one call"
+
+
+def test_a_key_of_the_workers_machine_alone_does_not_come_back_in_what_a_stranger_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command may give each machine a token of its own, of which the core knows nothing."""
+    monkeypatch.setattr(redaction, "process", Masker())
+    redaction.hide(KEY)
+    escaped = KEY.replace("S", "\\u0053")
+    said = f"who is {KEY}?"
+    reply = Reply(content=said, finish_reason="stop", message={"role": "assistant", "content": said})
+    refused = Incoming(401, {"x-request-id": KEY}, f'{{"error": "{escaped}\n", "é": "{KEY}"}}'.encode() + b"\xff")
+    fault = messages.Fault(said, "transport", sent=True, permanent=False, wrong_address=False)
+    failure = Failure(kind="bad_payload", verdict="once", message=said)
+
+    async def test(line: Line) -> None:
+        line.far.send(
+            messages.Report(
+                7,
+                [
+                    messages.Done(1, refused),
+                    messages.Done(2, None, fault, messages.StreamEnd(reply, received=KEY.encode())),
+                    messages.Done(3, None, None, messages.StreamEnd(None, failure)),
+                ],
+                [4],
+                [messages.Said(5, {}, reply)],
+            )
+        )
+        await line.until(lambda: bool(line.at_near))
+
+    line = with_line(test)
+    went_over = b"".join(frame for _, frames in line.actor.answers for frame in frames)
+    assert KEY.encode() not in went_over
+    assert escaped.encode() not in went_over
+    (report,) = line.at_near
+    assert isinstance(report, messages.Report)
+    assert report.done[0].incoming == Incoming(
+        401, {"x-request-id": MASK}, f'{{"error": "{MASK}\n", "é": "{MASK}"}}'.encode() + b"\xff"
+    )
+    bare = f"who is {MASK}?"
+    assert report.said[0].reply == msgspec.structs.replace(
+        reply, content=bare, message={"role": "assistant", "content": bare}
+    )
+    assert report.stale == [4]
 
 
 def test_calls_that_overtake_each_other_are_put_in_order() -> None:

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.cli import main
-from batch.core.errors import OutputError
+from batch.core.errors import EXIT_STORAGE, OutputError
 from batch.output.folder import Busy
 from tests.simulator.conftest import Gate
 from tests.support.ledgers import read
+from tests.support.outfolders import blank
 from tests.system.runs.conftest import Make, Mill
 
 TASKS = "[latency]\ntask_ms = [1500, 1500]\n"
@@ -318,3 +319,21 @@ def test_a_killed_run_that_goes_on_in_another_lane_says_once_what_it_did(mill: M
     assert (report.state, report.totals.rows_ok) == ("finished", 20)
     assert mill.run().state == "nothing_to_do"
     assert len(mill.runs()) == 1
+
+
+def test_a_run_that_needs_a_file_of_calls_with_a_damaged_page_says_so_with_the_way_out(make: Make) -> None:
+    """Ours: it could not be written, and was to be asked for again, for ever. What was spent today stands in it."""
+    mill = make(lane="sync")
+    mill.parameters = {"max_tokens": 64}
+    mill.more = '[budget]\nper_day = "50 CNY"\n'
+    killed(mill, "publish.committed:3")
+    calls = min(mill.out.glob("calls/*/*.parquet"))
+    blank(calls)
+    code, said = mill.command()
+    assert code == EXIT_STORAGE
+    assert f"{calls}: cannot be read: " in said
+    assert "cannot be written" not in said
+    assert f"promptmill rebuild {mill.out}" in said
+    assert main(["rebuild", str(mill.out)]) == 1
+    assert mill.run().exit_code == 0
+    mill.check_table(20)

@@ -284,6 +284,17 @@ def test_lines_that_nobody_asks_for_any_more_are_forgotten(make: Make, start: St
         assert not reader.unclaimed_by_wave()
 
 
+def test_lines_that_nobody_asks_for_keep_no_command_that_does_not_wait(make: Make, start: Start) -> None:
+    """One batch has lines of gone rows alone; the other is at the provider still, and that is all there is to do."""
+    mill = away(make, start, ended=False)
+    lose(mill)
+    rebuilt(mill)
+    mill.questions(50)
+    assert mill.run(no_wait=True).exit_code == 7
+    with OrphansReader(mill.out / "ledger.db") as reader:
+        assert [lines for lines, _ in reader.unclaimed_by_wave().values()] == [20]
+
+
 def test_a_provider_that_does_not_tell_its_batches_sells_nothing(make: Make, start: Start) -> None:
     """Exit 6, and the run after that finds them."""
     mill = away(make, start)

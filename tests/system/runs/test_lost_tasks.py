@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from batch.cli.app import main
+from batch.core.clock import MICROSECONDS, Clock
 from batch.output.unmatched import Unmatched
 from tests.simulator.conftest import Start
 from tests.simulator.struck import fault
@@ -15,6 +16,13 @@ from tests.system.runs.test_bulk import NOW, TOOLS
 from tests.system.runs.test_lost_batches import BOOKED, billed, lose, rebuilt
 
 Killed = Callable[..., Mill]
+
+
+class DaysLater(Clock):
+    """By the wall, it is the day after tomorrow."""
+
+    def now_us(self) -> int:
+        return super().now_us() + 2 * 86_400 * MICROSECONDS
 
 
 @pytest.fixture
@@ -92,6 +100,29 @@ def test_a_row_that_asks_something_else_by_now_does_not_get_its_old_answer(kille
     mill.check_books()
 
 
+def test_tasks_that_are_older_than_a_task_may_become_are_asked_for_until_the_provider_answers(killed: Killed) -> None:
+    """Ours: of a folder that was mended days later, one poll that was refused bought its answer a second time."""
+    mill = killed(fault(28, route="poll", rate=0.2, status=503), rows=12)
+    rebuilt(mill)
+    mill.clock = DaysLater()
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.calls) == (12, 0)
+    assert len(billed(mill)) == 12
+    mill.check_table(12)
+    mill.check_books()
+
+
+def test_tasks_that_are_paid_for_take_nothing_from_a_budget(killed: Killed) -> None:
+    """One that would not last for a single call is enough."""
+    mill = killed(max_tokens=512)
+    rebuilt(mill)
+    mill.more += '[budget]\nmax_cost = "0.000000000001 CNY"\n'
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.calls) == (0, 40, 0)
+    mill.check_table(40)
+    mill.check_books()
+
+
 def test_tasks_that_the_provider_does_not_know_any_more_are_asked_again(killed: Killed, start: Start) -> None:
     """It keeps results for some time only; the row counts what it took in the end."""
     mill = killed()
@@ -117,6 +148,18 @@ def test_of_calls_whose_answers_nobody_has_it_is_said_that_they_are_paid_for_aga
     )
     assert mill.run().totals.calls == 40
     mill.check_table(40)
+    mill.check_books()
+
+
+def test_answers_that_the_old_ledger_has_are_not_said_to_be_paid_for_again(make: Make) -> None:
+    """Their calls have a file by then, and they have none."""
+    mill = make(lane="sync")
+    mill.questions(10)
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    made = rebuilt(mill)
+    assert (made.kept.settled, made.unmatched, made.seeks) == (10, Unmatched(), False)
+    assert mill.run().totals.calls == 0
+    mill.check_table(10)
     mill.check_books()
 
 
