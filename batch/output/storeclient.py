@@ -26,6 +26,8 @@ _SECRETS: Final = (
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY",
     "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_SECRET", "GOOGLE_SERVICE_ACCOUNT_KEY",
 )  # fmt: skip
+_UNDER_WAY: Final = ("ConditionalRequestConflict", "OperationAborted")
+"""Codes of S3 for a write that met another one of the same object."""
 _CREDENTIALS: Final = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -110,6 +112,19 @@ def nowhere(place: Place, environ: Mapping[str, str]) -> StoreRefused:
     where = "" if named is None else f", or what answers at the address in {named} is no object store"
     look = "Look at the name" if named is None else f"Look at the name and at {named}"
     return StoreRefused(f"{place.text}: 404 Not Found: there is no bucket {place.bucket!r}{where}. {look}.")
+
+
+def passing(exc: BaseException, *, conditional: bool) -> bool:
+    """Whether a conflict says nothing of what is there, and the same write may be made again.
+
+    S3 answers 409 while another write of the same object is under way, even one of ours whose answer did not come; and
+    a write without a condition has nothing to conflict with.
+
+    Args:
+        exc: what the client raised.
+        conditional: whether the write had a condition.
+    """
+    return not conditional or any(code in str(exc) for code in _UNDER_WAY)
 
 
 def reason(exc: BaseException) -> str:
