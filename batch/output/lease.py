@@ -30,6 +30,8 @@ WATCHED_S: Final = RENEWED_S + 5.0
 _GIVEN_UP_S: Final = 100.0
 """A holder that could not renew it for so long gives up, some time before another may take it."""
 _AGAIN_S: Final = 5.0
+_OURS_UNHEARD: Final = 5
+"""Earlier writes of ours that may be found one after the other, each of which came in after its time."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -63,8 +65,10 @@ class HeldElsewhere(Exception):
 class Lease(Protocol):
     """A lock beside the lock of the operating system."""
 
-    lost: StorageError | None
-    """Why it is not ours any more, when that was found."""
+    @property
+    def lost(self) -> StorageError | None:
+        """Why it is not ours any more, or may not be; None while it is."""
+        ...
 
     def take(self) -> None:
         """Take it, or say who holds it."""
@@ -78,7 +82,9 @@ class Lease(Protocol):
 class NoLease:
     """Of an output folder on this machine, where the lock of the operating system is all."""
 
-    lost: StorageError | None = None
+    @property
+    def lost(self) -> StorageError | None:
+        """See `Lease`."""
 
     def take(self) -> None:
         """See `Lease`."""
@@ -105,7 +111,7 @@ class ObjectLease:
         beat: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
-        self.lost: StorageError | None = None
+        self._lost: StorageError | None = None
         self._objects = objects
         self._name_of_owner = owner
         self._owner = ""
@@ -114,9 +120,25 @@ class ObjectLease:
         self._tag: Tag | None = None
         self._since_us = 0
         self._written = 0
-        self._heard = 0.0
+        self._made_at = self._heard = 0.0
+        """When the latest content was made, and the one that the store took last: others count from there."""
+        self._failed: StorageError | None = None
+        """Why the latest renewal failed."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def lost(self) -> StorageError | None:
+        """See `Lease`; a store that keeps a renewal waiting for long is found out here, by whoever asks."""
+        if self._lost is None and self._thread is not None:
+            silent_s = self._clock.monotonic() - self._heard
+            if silent_s > _GIVEN_UP_S:
+                self._lost = self._failed or StorageError(
+                    f"{self._objects.place.text}: the lock could not be renewed for {silent_s:.0f} s, so another run "
+                    "may soon take over this output. It ends here. Look to the network and the store, then run the "
+                    "same command again: what was published is whole, and no answer is bought twice."
+                )
+        return self._lost
 
     def take(self) -> None:
         """Take the lock, and have it renewed from now on.
@@ -137,7 +159,7 @@ class ObjectLease:
             self._tag = self._objects.create(NAME, self._content())
         except Taken:
             self._tag = self._taken_over()
-        self._heard = self._clock.monotonic()
+        self._heard = self._made_at
         self._require_conditions()
 
     def renew(self) -> None:
@@ -146,18 +168,8 @@ class ObjectLease:
         Raises:
             StorageError: it is not ours any more, or the store cannot be reached.
         """
-        assert self._tag is not None
-        content = self._content()
-        try:
-            self._tag = self._objects.replace(NAME, content, self._tag)
-        except Taken:
-            found = self._objects.read(NAME)
-            # A write whose answer was lost is ours all the same.
-            if found is None or found[0] != content:
-                self.lost = StorageError(self._lost_to(found[0] if found else b""))
-                raise self.lost from None
-            self._tag = found[1]
-        self._heard = self._clock.monotonic()
+        self._write(self._content())
+        self._heard, self._failed = self._made_at, None
 
     def free(self) -> None:
         """Say that nobody holds it, if it is ours; whoever comes next need not wait."""
@@ -168,12 +180,40 @@ class ObjectLease:
         if self._tag is None:
             return
         with suppress(StorageError, Taken):  # it is taken over in time
-            if self.lost is None:
+            if self._lost is None:
                 self._beat()
-                self._objects.replace(NAME, self._content(free=True), self._tag)
+            self._write(self._content(free=True))
         self._tag = None
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _write(self, content: bytes) -> None:
+        """Write the lock anew, over what we wrote before.
+
+        A write whose answer was lost is ours all the same: this one, made again, or one before it that had failed.
+        """
+        for _ in range(_OURS_UNHEARD):
+            assert self._tag is not None
+            try:
+                self._tag = self._objects.replace(NAME, content, self._tag)
+            except Taken:
+                found = self._objects.read(NAME)
+                if found is None or not self._is_ours(found[0]):
+                    self._tag = None
+                    self._lost = StorageError(self._lost_to(found[0] if found else b""))
+                    raise self._lost from None
+                self._tag = found[1]
+                if found[0] == content:
+                    return
+            else:
+                return
+        raise StorageError(f"{self._objects.place.text}/{NAME}: earlier writes of this run come in all the time.")
+
+    def _is_ours(self, content: bytes) -> bool:
+        """Whether this very process wrote it, since it took the lock."""
+        held = _held(content)
+        ours = self._owner, os.getpid(), socket.gethostname(), self._since_us
+        return held is not None and (held.owner, held.process, held.host, held.since_us) == ours
 
     def _taken_over(self) -> Tag:
         found = self._objects.read(NAME)
@@ -222,16 +262,15 @@ class ObjectLease:
                 wait_s = RENEWED_S
                 self._beat()
             except StorageError as exc:
+                self._failed = exc
                 if self.lost is not None:
-                    return
-                if self._clock.monotonic() - self._heard > _GIVEN_UP_S:
-                    self.lost = exc
                     return
                 wait_s = _AGAIN_S
 
     def _content(self, *, free: bool = False) -> bytes:
         now_us = self._clock.now_us()
         self._written += 1
+        self._made_at = self._clock.monotonic()
         return msgspec.json.encode(
             Held(self._owner, os.getpid(), socket.gethostname(), self._since_us, now_us, self._written, free)
         )

@@ -118,6 +118,48 @@ def test_a_renewal_whose_answer_was_lost_is_known_as_ours(objects: Objects, monk
     first.renew()
 
 
+def test_renewals_that_failed_and_came_in_all_the_same_are_known_as_ours(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network went away after the store had taken them, for longer than a request is made again."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+
+    def gone(name: str, data: bytes | Path, old: Tag) -> Tag:
+        replace(name, data, old)
+        raise StorageError("gone")
+
+    replace = objects.replace
+    clock.advance(RENEWED_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "replace", gone)
+        with pytest.raises(StorageError, match="gone"):
+            first.renew()
+    clock.advance(RENEWED_S)
+    first.renew()
+    assert first.lost is None
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "replace", gone)
+        with pytest.raises(StorageError, match="gone"):
+            first.renew()
+    first.free()
+    lease(objects, "two", clock).acquire()
+
+
+def test_a_holder_whose_renewal_is_kept_waiting_gives_up_before_another_may_take_it(objects: Objects) -> None:
+    """A store that takes a request and never answers: no error comes, and time passes."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.take()
+    clock.advance(SILENT_S / 2)
+    assert first.lost is None
+    clock.advance(SILENT_S / 2 - 1)
+    assert "could not be renewed for 119 s" in str(first.lost)
+    first.free()
+    lease(objects, "two", clock).acquire()
+
+
 def test_the_thread_beats_until_the_lock_is_given_back(objects: Objects) -> None:
     clock, beats = HandClock(), list[int]()
     first = ObjectLease(objects, lambda: "one", clock=clock, beat=lambda: beats.append(1))
