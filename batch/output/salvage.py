@@ -17,7 +17,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from batch.core.errors import BatchError
+from batch.core.errors import BatchError, NewerLedger, OutputError
 from batch.core.records import Call, Outcome
 from batch.ledger import paid, wal
 from batch.ledger.schema import connect, reason
@@ -80,7 +80,11 @@ class Kept(msgspec.Struct):
 
 
 def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
-    """Copy what can be read into the new ledger `db`; what is made anew goes to temporary `old_…` tables."""
+    """Copy what can be read into the new ledger `db`; what is made anew goes to temporary `old_…` tables.
+
+    Raises:
+        OutputError: a newer version made the old one: what it holds would be lost, although nothing of it is damaged.
+    """
     kept = Kept()
     for table in _COMPARED:
         db.execute(f"CREATE TEMP TABLE old_{table} AS SELECT * FROM {table}")
@@ -103,6 +107,9 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
                 lost = _copy_table(old, db, key=key, source=table, target=target)
                 if lost:
                     kept.lost.append(f"{folder.ledger.name}: a part of its table {table} is damaged and lost: {lost}")
+    except NewerLedger as exc:
+        text = str(exc).replace(str(private), str(folder.ledger))
+        raise OutputError(f"{text} Accepted tasks and batches stand in it, which would be paid again.") from exc
     except BatchError as exc:
         if isinstance(exc.__cause__, apsw.CantOpenError):
             raise exc.__cause__ from None  # of a copy that was just made: this machine refuses, the ledger may be whole
