@@ -3,7 +3,8 @@
 Owns who holds it, how it is renewed every 20 seconds by compare-and-swap, and when it may be taken from a holder that
 is silent: after 120 seconds, or at once from an earlier process with the same working copy, which the lock of the
 operating system shows to be dead. Two machines need not agree about the time: before a silent lock is taken it is
-watched for longer than a renewal takes. It guards nothing by itself, the conditions of each write do (`objects`).
+watched for longer than a renewal takes, and one whose time is still to come for the whole 120 seconds. It guards
+nothing by itself, the conditions of each write do (`objects`).
 """
 
 from __future__ import annotations
@@ -222,10 +223,12 @@ class ObjectLease:
         held = _held(found[0])
         if held is not None and not held.free and held.owner != self._owner:
             silent_s = (self._clock.now_us() - held.renewed_us) / MICROSECONDS
-            if silent_s < SILENT_S:
+            if -SILENT_S < silent_s < SILENT_S:
                 raise HeldElsewhere(held, max(0.0, silent_s))
-            logger().warning("store_lock_watched", host=held.host, process=held.process, seconds=WATCHED_S)
-            self._clock.pause(WATCHED_S)
+            # Renewed at a time that has not come: the clocks tell nothing, and a dead holder would hold it until then.
+            watched_s = WATCHED_S if silent_s > 0 else SILENT_S
+            logger().warning("store_lock_watched", host=held.host, process=held.process, seconds=watched_s)
+            self._clock.pause(watched_s)
             again = self._objects.read(NAME)
             if again is None or again[1].e_tag != found[1].e_tag:
                 raise HeldElsewhere(held if again is None else _held(again[0]) or held, 0.0)

@@ -86,6 +86,32 @@ def test_a_holder_that_only_seems_silent_is_seen_to_be_alive(objects: Objects) -
     first.renew()
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_lock_whose_time_is_still_to_come_is_watched_for_as_long_as_one_may_be_silent(
+    objects: Objects, alive: bool
+) -> None:
+    """The clock of a machine was a year ahead: when that run died, nobody could have written there for a year."""
+    clock = HandClock()
+    first = lease(objects, "one", HandClock(1.0, clock.now_us() + 365 * 86_400 * MICROSECONDS))
+    first.acquire()
+
+    class Watching(HandClock):
+        def pause(self, seconds: float) -> None:
+            assert seconds == SILENT_S
+            if alive:
+                first.renew()
+
+    second = lease(objects, "two", Watching(1.0, clock.now_us()))
+    if alive:
+        with pytest.raises(HeldElsewhere):
+            second.acquire()
+        first.renew()
+    else:
+        second.acquire()
+        with pytest.raises(StorageError, match="has taken over this output"):
+            first.renew()
+
+
 def test_a_renewed_lock_is_not_silent(objects: Objects) -> None:
     clock = HandClock()
     first = lease(objects, "one", clock)
