@@ -29,7 +29,8 @@ def test_a_publication_that_failed_is_written_again_over_the_same_file_of_the_bo
             record = call(number)
             db.execute(INSERT_CALL, (number, number, 0, 0, record.client_call_id, "sync", record.sent_at_us))
             db.execute(SET_RECORD, (number, encode(record)))
-            publication = publisher.prepare([])
+            publisher.prepare([])
+        publication = publisher.prepare([])
         with db:
             publisher.commit(publication)(db)
         publisher.forget(publication)
