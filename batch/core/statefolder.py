@@ -57,7 +57,7 @@ class StateFile:
         """Hold the file's lock: whoever else wants it waits until this process gives it back, or ends.
 
         Raises:
-            StorageError: the folder or the lock cannot be made.
+            StorageError: the folder or the lock cannot be made, or the file system knows no locks.
         """
         try:
             self.path.parent.mkdir(mode=_OUR_FOLDER, parents=True, exist_ok=True)
@@ -67,10 +67,19 @@ class StateFile:
         except OSError as exc:
             raise self._refused(exc) from exc
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._lock(handle)
             yield
         finally:
             os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as exc:  # a Lustre that was mounted without them, an NFS whose server has none
+            raise StorageError(
+                f"{self.path}: this file system cannot lock: {exc.strerror}. What your jobs share stands in this "
+                f"folder: name one on a disk of this machine in {VARIABLE}."
+            ) from exc
 
     def read(self) -> bytes | None:
         """What is in the file; None when there is none. Without the lock it is the last whole state.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import subprocess
 import sys
@@ -76,3 +78,17 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(tmp_path: Path) -
         pass
     with pytest.raises(StorageError, match="PROMPTMILL_STATE"):
         file.read()
+
+
+def test_a_file_system_without_locks_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Homes of clusters lie on such ones: it is no bug of ours, and what was learned may be given up for it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("batch.core.statefolder.fcntl.flock", refuse)
+    with (
+        pytest.raises(StorageError, match="cannot lock: Function not implemented.* PROMPTMILL_STATE"),
+        StateFile(tmp_path / "spend.json").locked(),
+    ):
+        pass
