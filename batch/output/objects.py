@@ -245,7 +245,7 @@ class Objects:
 
         if isinstance(data, Path) and data.stat().st_size > _LARGEST:
             raise StorageError(f"{data}: is larger than 5 GiB, which is all that a request takes: lower rows_per_part.")
-        done = self._tried("written", name, put, **({"absent": None} if isinstance(mode, dict) else {}))
+        done = self._tried(storeclient.WRITTEN, name, put, **({"absent": None} if isinstance(mode, dict) else {}))
         if done is None:
             raise Taken  # what was to be replaced is gone
         return done

@@ -18,6 +18,8 @@ from batch.core import places, redaction
 from batch.core.errors import OutputError, StorageError
 from batch.core.places import Place
 
+WRITTEN: Final = "written"
+"""What is done to an object under a condition."""
 _CONNECT_S: Final = 5
 _REQUEST_S: Final = 120
 _IDLE_S: Final = 5
@@ -148,7 +150,7 @@ def told(place: Place, verb: str, name: str) -> Iterator[None]:
         name: of the object, below the place.
 
     Raises:
-        Taken: a condition did not hold.
+        Taken: the condition of a write did not hold.
         FileNotFoundError: there is no such object.
         StorageError: anything else.
     """
@@ -156,8 +158,10 @@ def told(place: Place, verb: str, name: str) -> Iterator[None]:
 
     try:
         yield
-    except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-        raise Taken from None
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as exc:
+        if verb == WRITTEN:
+            raise Taken from None
+        raise _failed(place, verb, name, exc) from exc  # only a write has a condition: it met another request
     except FileNotFoundError as exc:
         if "NoSuchBucket" in str(exc) or "ContainerNotFound" in str(exc) or "bucket does not exist" in str(exc):
             raise StoreRefused(
@@ -172,7 +176,11 @@ def told(place: Place, verb: str, name: str) -> Iterator[None]:
     except (exceptions.BaseError, OSError, ValueError) as exc:
         if "169.254.169.254" in str(exc) or "metadata.google.internal" in str(exc):
             raise StoreRefused(f"{place.text}: there are no credentials. Set {_CREDENTIALS[place.scheme]}.") from exc
-        raise StorageError(
-            f"{place.text}/{name}: cannot be {verb}: {reason(exc)}. Look to the network and the store, then "
-            "run the same command again: what was published is whole, and no answer is bought twice."
-        ) from exc
+        raise _failed(place, verb, name, exc) from exc
+
+
+def _failed(place: Place, verb: str, name: str, exc: BaseException) -> StorageError:
+    return StorageError(
+        f"{place.text}/{name}: cannot be {verb}: {reason(exc)}. Look to the network and the store, then run the same "
+        "command again: what was published is whole, and no answer is bought twice."
+    )
