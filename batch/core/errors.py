@@ -140,10 +140,6 @@ class OutputError(RefusedToStart):
     """The output folder is in use, has no ledger for its results, or was made by another version."""
 
 
-class NewerLedger(OutputError):
-    """A newer version made the ledger: it is whole, and only not for this one to read."""
-
-
 class StorageError(BatchError):
     """The disk refused a write, a sync or a rename; the run ends. What was acknowledged before is safe."""
 

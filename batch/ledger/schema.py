@@ -28,7 +28,7 @@ import apsw
 
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
-from batch.core.errors import NewerLedger, OutputError, StorageError
+from batch.core.errors import OutputError, StorageError
 from batch.ledger import copy_statements, effect_statements, orphan_table, paid_table, wal, wave_tables
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
@@ -308,7 +308,7 @@ def _check(db: apsw.Connection, path: Path) -> None:
     if application != APPLICATION_ID and tables != (0,):
         raise OutputError(f"{path}: is a database, but not a ledger of promptmill. Choose another folder with -o.")
     if version > SCHEMA_VERSION:
-        raise NewerLedger(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
+        raise OutputError(f"{path}: was made by a newer promptmill (format {version}). Update promptmill to go on.")
 
 
 def _set_up(db: apsw.Connection) -> None:
