@@ -123,6 +123,8 @@ class ObjectLease:
         self._written = 0
         self._made_at = self._heard = 0.0
         """When the latest content was made, and the one that the store took last: others count from there."""
+        self._tried_since: float | None = None
+        """Since when it is tried to renew it, in monotonic seconds; None when the latest renewal went well."""
         self._failed: StorageError | None = None
         """Why the latest renewal failed."""
         self._stopped = threading.Event()
@@ -130,10 +132,15 @@ class ObjectLease:
 
     @property
     def lost(self) -> StorageError | None:
-        """See `Lease`; a store that keeps a renewal waiting for long is found out here, by whoever asks."""
-        if self._lost is None and self._thread is not None:
-            silent_s = self._clock.monotonic() - self._heard
-            if silent_s > _GIVEN_UP_S:
+        """See `Lease`; a store that keeps a renewal waiting for long is found out here, by whoever asks.
+
+        A process that was stopped for long, or a machine that slept, tries first: nobody may have come meanwhile.
+        """
+        tried_since = self._tried_since
+        if self._lost is None and tried_since is not None:
+            now = self._clock.monotonic()
+            silent_s = now - self._heard
+            if silent_s > _GIVEN_UP_S and now - tried_since > _AGAIN_S:
                 self._lost = self._failed or StorageError(
                     f"{self._objects.place.text}: the lock could not be renewed for {silent_s:.0f} s, so another run "
                     "may soon take over this output. It ends here. Look to the network and the store, then run the "
@@ -169,8 +176,10 @@ class ObjectLease:
         Raises:
             StorageError: it is not ours any more, or the store cannot be reached.
         """
+        if self._tried_since is None:
+            self._tried_since = self._clock.monotonic()
         self._write(self._content())
-        self._heard, self._failed = self._made_at, None
+        self._heard, self._tried_since, self._failed = self._made_at, None, None
 
     def free(self) -> None:
         """Say that nobody holds it, if it is ours; whoever comes next need not wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
@@ -173,17 +174,46 @@ def test_renewals_that_failed_and_came_in_all_the_same_are_known_as_ours(
     lease(objects, "two", clock).acquire()
 
 
-def test_a_holder_whose_renewal_is_kept_waiting_gives_up_before_another_may_take_it(objects: Objects) -> None:
+def test_a_holder_whose_renewal_is_kept_waiting_gives_up_before_another_may_take_it(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store that takes a request and never answers: no error comes, and time passes."""
     clock = HandClock()
     first = lease(objects, "one", clock)
-    first.take()
+    first.acquire()
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(name: str, data: bytes | Path, old: Tag) -> Tag:
+        asked.set()
+        answered.wait()
+        return replace(name, data, old)
+
+    replace = objects.replace
+    monkeypatch.setattr(objects, "replace", slow)
+    renewing = threading.Thread(target=first.renew)
+    renewing.start()
+    asked.wait()
     clock.advance(SILENT_S / 2)
-    assert first.lost is None
+    found = [first.lost]
     clock.advance(SILENT_S / 2 - 1)
-    assert "could not be renewed for 119 s" in str(first.lost)
+    found.append(first.lost)
+    answered.set()
+    renewing.join()
+    assert found[0] is None
+    assert "could not be renewed for 119 s" in str(found[1])
     first.free()
     lease(objects, "two", clock).acquire()
+
+
+def test_a_holder_that_was_stopped_for_long_tries_before_it_gives_up(objects: Objects) -> None:
+    """Ctrl-Z, or a machine asleep: nobody came meanwhile, so the lock is still its own."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+    clock.advance(100 * SILENT_S)
+    assert first.lost is None
+    first.renew()
+    assert first.lost is None
 
 
 def test_the_thread_beats_until_the_lock_is_given_back(objects: Objects) -> None:
