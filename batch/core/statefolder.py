@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from batch.core.clock import Clock
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 
@@ -52,10 +52,12 @@ class StateFile:
     Args:
         path: where it is; the folder is made when the first process takes the lock.
         patience_s: how long another process may have the lock; it needs it for milliseconds.
+        clock: by which that is waited.
     """
 
-    def __init__(self, path: Path, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, path: Path, *, patience_s: float = PATIENCE_S, clock: Clock | None = None) -> None:
         self.path = path
+        self._clock = clock or Clock()
         self._patience_s = patience_s
 
     @contextmanager
@@ -80,12 +82,12 @@ class StateFile:
             os.close(handle)
 
     def _lock(self, handle: int) -> None:
-        until, wait_s = time.monotonic() + self._patience_s, _FIRST_WAIT_S
+        until, wait_s = self._clock.monotonic() + self._patience_s, _FIRST_WAIT_S
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):  # some file systems say that it is not allowed
-                if time.monotonic() >= until:
+                if self._clock.monotonic() >= until:
                     raise StorageError(
                         f"{self.path}: another process has held its lock for {self._patience_s:.0f} s. It was stopped, "
                         "perhaps with Ctrl-Z: let it go on or end it, then run the same command again."
@@ -97,7 +99,7 @@ class StateFile:
                 ) from exc
             else:
                 return
-            time.sleep(wait_s)
+            self._clock.pause(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def read(self) -> bytes | None:

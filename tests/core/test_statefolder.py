@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from batch.core.clock import HandClock
 from batch.core.errors import StorageError
-from batch.core.statefolder import StateFile, folder, named
+from batch.core.statefolder import PATIENCE_S, StateFile, folder, named
 
 ADDERS, TIMES = 4, 25
 
@@ -96,12 +97,12 @@ def test_a_file_system_without_locks_is_told_with_the_way_out(tmp_path: Path, mo
 
 def test_a_process_that_is_stopped_with_the_lock_in_its_hands_holds_up_nobody_for_good(tmp_path: Path) -> None:
     """Ctrl-Z in the wrong moment: every other run of the user would hang, deaf to Ctrl-C, until somebody saw it."""
-    path = tmp_path / "spend.json"
+    path, clock = tmp_path / "spend.json", HandClock()
     with (
         StateFile(path).locked(),
-        pytest.raises(StorageError, match="has held its lock for 0 s.* let it go on or end it"),
-        StateFile(path, patience_s=0.01).locked(),
+        pytest.raises(StorageError, match="has held its lock for 60 s.* let it go on or end it"),
+        StateFile(path, clock=clock).locked(),
     ):
         pass
-    with StateFile(path, patience_s=0.01).locked():
-        pass
+    with StateFile(path, clock=clock).locked():
+        assert clock.monotonic() >= PATIENCE_S
