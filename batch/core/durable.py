@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -89,6 +90,17 @@ class AtomicFile:
                 self._file.close()
         with suppress(OSError):
             self.hidden.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy what is in a file onto the disk; the name of the copy is durable with the next `sync_folder`.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:

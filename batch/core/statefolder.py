@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from batch.core.clock import Clock
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 
 VARIABLE: Final = "PROMPTMILL_STATE"
+PATIENCE_S: Final = 60.0
+_FIRST_WAIT_S: Final = 0.001
+_LONGEST_WAIT_S: Final = 0.05
 _OURS_ALONE: Final = 0o600
 _OUR_FOLDER: Final = 0o700
 
@@ -47,17 +51,22 @@ class StateFile:
 
     Args:
         path: where it is; the folder is made when the first process takes the lock.
+        patience_s: how long another process may have the lock; it needs it for milliseconds.
+        clock: by which that is waited.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_s: float = PATIENCE_S, clock: Clock | None = None) -> None:
         self.path = path
+        self._clock = clock or Clock()
+        self._patience_s = patience_s
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the file's lock: whoever else wants it waits until this process gives it back, or ends.
 
         Raises:
-            StorageError: the folder or the lock cannot be made.
+            StorageError: the folder or the lock cannot be made, the file system knows no locks, or another process has
+                had it for so long that it must have been stopped with it in its hands.
         """
         try:
             self.path.parent.mkdir(mode=_OUR_FOLDER, parents=True, exist_ok=True)
@@ -67,10 +76,31 @@ class StateFile:
         except OSError as exc:
             raise self._refused(exc) from exc
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._lock(handle)
             yield
         finally:
             os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        until, wait_s = self._clock.monotonic() + self._patience_s, _FIRST_WAIT_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # some file systems say that it is not allowed
+                if self._clock.monotonic() >= until:
+                    raise StorageError(
+                        f"{self.path}: another process has held its lock for {self._patience_s:.0f} s. It was stopped, "
+                        "perhaps with Ctrl-Z: let it go on or end it, then run the same command again."
+                    ) from None
+            except OSError as exc:  # a Lustre that was mounted without them, an NFS whose server has none
+                raise StorageError(
+                    f"{self.path}: this file system cannot lock: {exc.strerror}. What your jobs share stands in this "
+                    f"folder: name one on a disk of this machine in {VARIABLE}."
+                ) from exc
+            else:
+                return
+            self._clock.pause(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def read(self) -> bytes | None:
         """What is in the file; None when there is none. Without the lock it is the last whole state.

@@ -14,6 +14,7 @@ import msgspec
 
 from batch.ledger import index_statements, statements
 from batch.ledger.reader import LedgerReader, PendingRow
+from batch.ledger.schema import SCHEMA_VERSION
 
 _OBJECT: Final = "object:"
 """What keys of `meta` begin with that hold the tag of a published file in an object store."""
@@ -46,6 +47,12 @@ class PublishedReader(LedgerReader):
     def keeps_footprints(self) -> bool:
         """Whether a version made the ledger that knows more of a file than its name."""
         return int(self._first("PRAGMA user_version")[0]) > 1
+
+    @property
+    def newer(self) -> int | None:
+        """The format of a ledger that a newer version made, which is whole and not for this one to read; else None."""
+        version = int(self._first("PRAGMA user_version")[0])
+        return version if version > SCHEMA_VERSION else None
 
     def published_parts(self) -> dict[int, PublishedFile]:
         """Every published part of the result table."""

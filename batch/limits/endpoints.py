@@ -90,10 +90,18 @@ class PooledLimits(ModelLimits):
             return own
         return min((wait_s for one in self.members if (wait_s := self._wait(one, weight)) is not None), default=None)
 
-    def choose(self, weight: TokenWeight | None) -> EndpointLimits | None:
-        """Where the next call goes, after `wait` has said that it may; None when the last moment changed that."""
-        free = [one for one in self.members if self._wait(one, weight) == 0.0]
-        return min(free, key=_load, default=None)
+    def choose(self, weight: TokenWeight | None) -> EndpointLimits:
+        """Where the next call goes, after `wait` has said that it may.
+
+        The last moment may have changed that, for a slice of a shared budget ended. It goes all the same, where it
+        would wait least, and is counted there as any other.
+        """
+
+        def rank(one: EndpointLimits) -> tuple[float, tuple[bool, bool, float]]:
+            wait_s = self._wait(one, weight)
+            return math.inf if wait_s is None else wait_s, _load(one)
+
+        return min(self.members, key=rank)
 
     def _wait(self, one: EndpointLimits, weight: TokenWeight | None) -> float | None:
         if one.outage.ongoing and not self.expected and not all(other.out for other in self.members):

@@ -38,6 +38,8 @@ SILENT_S: Final = 3.0
 TURN_S: Final = 5.0
 BEHIND_S: Final = 0.3
 """Who has had more than another that waits is given no moment further away than this: the other comes before that."""
+_UNKNOWN: Final = 0.0
+"""The rate of a stream of which nothing is known but that there may have been one."""
 RANK_S: Final = 0.05
 """Who has had more tokens than another that waits lets it go first for this long."""
 
@@ -153,6 +155,7 @@ class Pool(msgspec.Struct):
         """Go on as if all of its limits had been used until `since_s` before `now`."""
         if since_s < LIMIT_S:
             self.next_at = max(self.next_at, now + AHEAD_S)
+            self.rate = _UNKNOWN  # the last moment that somebody has comes an interval before the next one
             self.paced_until = max(self.paced_until, now + LIMIT_S - since_s)
 
     # -- requests -----------------------------------------------------------------------------------------------------
@@ -168,10 +171,12 @@ class Pool(msgspec.Struct):
         """
         limit = self.requests
         if limit is None:
-            self.rate = None
+            self.rate = _UNKNOWN if self.rate == _UNKNOWN else None
             return Slice()
         interval = 60 / (limit * PACE)
-        if self.rate is not None and self.rate != limit:
+        if self.rate == _UNKNOWN:
+            self.next_at += interval
+        elif self.rate is not None and self.rate != limit:
             self.next_at = max(self.next_at, now + interval)  # as if the last one had left just now
         self.rate = limit
         # After a rest the stream begins anew, a few at once as one process alone would have it.
@@ -247,7 +252,7 @@ class Pool(msgspec.Struct):
             changes: by number of the slice, how many tokens more or less than it counts for.
             last_at: by number, when the last tokens of a slice left that is used up or given back.
         """
-        limit = self.tokens
+        limit, mine = self.tokens, self.members.get(name)
         for one in self.spent:
             if one.member != name:
                 continue
@@ -256,7 +261,8 @@ class Pool(msgspec.Struct):
             one.amount += change
             if limit is not None:
                 self.paced_until += change * WINDOW_S / (limit * MARGIN)
-                self.members[name].tokens_s += change * WINDOW_S / (limit * MARGIN)
+                if mine is not None:  # one that the others took for dead is no member any more
+                    mine.tokens_s += change * WINDOW_S / (limit * MARGIN)
 
     # -- slots --------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,12 @@ OLD_S: Final = 30 * 24 * 3_600.0
 """A pool that nobody visited for so long is taken away."""
 _SALT: Final = "salt"
 _OURS_ALONE: Final = 0o600
-_REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse"})
+_REMOTE: Final = frozenset(
+    {
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse", "gpfs", "beegfs",
+        "wekafs", "panfs", "pvfs2", "gfs2", "ocfs2", "virtiofs", "vboxsf", "prl_fs",
+    }
+)  # fmt: skip
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 

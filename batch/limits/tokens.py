@@ -77,8 +77,11 @@ class TokenBudget:
         self.per_minute = per_minute
 
     def sent_before(self, seconds: float, now: float) -> None:
-        """Continue the window of another process, whose last request left `seconds` before `now`: take it for full."""
-        if 0.0 <= seconds < WINDOW_S:
+        """Continue the window of another process, whose last request left `seconds` before `now`: take it for full.
+
+        Fewer than none are none: a clock was set back meanwhile.
+        """
+        if (seconds := max(0.0, seconds)) < WINDOW_S:
             self.used_before(self._room * (1 - seconds / WINDOW_S), now)
 
     def used_before(self, amount: float, now: float) -> None:

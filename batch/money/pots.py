@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -191,16 +191,20 @@ class PotBook:
     def _changed(self, change: Callable[[dict[str, Pot]], T]) -> T:
         with self._file.locked():
             pots = self._read()
-            before = _written(pots)
+            before = _built_in(pots)
             result = change(pots)
-            while len(pots) > KEPT:  # the oldest first; a pot that somebody has something in stays
+            after = _built_in(pots)
+            for name in [name for name in after if after[name] != before.get(name)]:
+                pots[name] = pots.pop(name)
+            while (
+                len(pots) > KEPT
+            ):  # those first that nobody changed for longest; one that somebody holds a part of stays
                 gone = next((name for name, pot in pots.items() if not pot.held), None)
                 if gone is None:
                     break
                 del pots[gone]
-            after = _written(pots)
             if after != before:
-                self._file.write(after)
+                self._file.write(_written(pots))
         return result
 
     def _read(self) -> dict[str, Pot]:
@@ -217,6 +221,11 @@ class PotBook:
             ) from exc
 
 
+def _built_in(pots: Mapping[str, Pot]) -> dict[str, Any]:
+    """The pots as they stand, of values that nobody changes any more."""
+    return {name: msgspec.to_builtins(pot) for name, pot in pots.items()}
+
+
 def _written(pots: Mapping[str, Pot]) -> bytes:
-    document = {"version": 1, "pots": {name: msgspec.to_builtins(pot) for name, pot in pots.items()}}
+    document = {"version": 1, "pots": _built_in(pots)}
     return json.dumps(document, indent=1).encode()

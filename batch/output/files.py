@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,7 +137,7 @@ def set_aside(paths: Sequence[Path], out: Path, *, copy: bool = False) -> list[s
             target = target.with_name(f"{inside.stem}-{number}{inside.suffix}")
         with translated(path):
             if copy:
-                shutil.copy2(path, target)
+                durable.copy(path, target)
             else:
                 path.rename(target)
         sync_folder(target.parent)

@@ -3,7 +3,8 @@
 Owns who holds it, how it is renewed every 20 seconds by compare-and-swap, and when it may be taken from a holder that
 is silent: after 120 seconds, or at once from an earlier process with the same working copy, which the lock of the
 operating system shows to be dead. Two machines need not agree about the time: before a silent lock is taken it is
-watched for longer than a renewal takes. It guards nothing by itself, the conditions of each write do (`objects`).
+watched for longer than a renewal takes, and one whose time is still to come for the whole 120 seconds. It guards
+nothing by itself, the conditions of each write do (`objects`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ WATCHED_S: Final = RENEWED_S + 5.0
 _GIVEN_UP_S: Final = 100.0
 """A holder that could not renew it for so long gives up, some time before another may take it."""
 _AGAIN_S: Final = 5.0
+_OURS_UNHEARD: Final = 5
+"""Earlier writes of ours that may be found one after the other, each of which came in after its time."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -63,8 +66,10 @@ class HeldElsewhere(Exception):
 class Lease(Protocol):
     """A lock beside the lock of the operating system."""
 
-    lost: StorageError | None
-    """Why it is not ours any more, when that was found."""
+    @property
+    def lost(self) -> StorageError | None:
+        """Why it is not ours any more, or may not be; None while it is."""
+        ...
 
     def take(self) -> None:
         """Take it, or say who holds it."""
@@ -78,7 +83,9 @@ class Lease(Protocol):
 class NoLease:
     """Of an output folder on this machine, where the lock of the operating system is all."""
 
-    lost: StorageError | None = None
+    @property
+    def lost(self) -> StorageError | None:
+        """See `Lease`."""
 
     def take(self) -> None:
         """See `Lease`."""
@@ -105,7 +112,7 @@ class ObjectLease:
         beat: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
-        self.lost: StorageError | None = None
+        self._lost: StorageError | None = None
         self._objects = objects
         self._name_of_owner = owner
         self._owner = ""
@@ -114,9 +121,32 @@ class ObjectLease:
         self._tag: Tag | None = None
         self._since_us = 0
         self._written = 0
-        self._heard = 0.0
+        self._made_at = self._heard = 0.0
+        """When the latest content was made, and the one that the store took last: others count from there."""
+        self._tried_since: float | None = None
+        """Since when it is tried to renew it, in monotonic seconds; None when the latest renewal went well."""
+        self._failed: StorageError | None = None
+        """Why the latest renewal failed."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def lost(self) -> StorageError | None:
+        """See `Lease`; a store that keeps a renewal waiting for long is found out here, by whoever asks.
+
+        A process that was stopped for long, or a machine that slept, tries first: nobody may have come meanwhile.
+        """
+        tried_since = self._tried_since
+        if self._lost is None and tried_since is not None:
+            now = self._clock.monotonic()
+            silent_s = now - self._heard
+            if silent_s > _GIVEN_UP_S and now - tried_since > _AGAIN_S:
+                self._lost = self._failed or StorageError(
+                    f"{self._objects.place.text}: the lock could not be renewed for {silent_s:.0f} s, so another run "
+                    "may soon take over this output. It ends here. Look to the network and the store, then run the "
+                    "same command again: what was published is whole, and no answer is bought twice."
+                )
+        return self._lost
 
     def take(self) -> None:
         """Take the lock, and have it renewed from now on.
@@ -137,7 +167,7 @@ class ObjectLease:
             self._tag = self._objects.create(NAME, self._content())
         except Taken:
             self._tag = self._taken_over()
-        self._heard = self._clock.monotonic()
+        self._heard = self._made_at
         self._require_conditions()
 
     def renew(self) -> None:
@@ -146,18 +176,10 @@ class ObjectLease:
         Raises:
             StorageError: it is not ours any more, or the store cannot be reached.
         """
-        assert self._tag is not None
-        content = self._content()
-        try:
-            self._tag = self._objects.replace(NAME, content, self._tag)
-        except Taken:
-            found = self._objects.read(NAME)
-            # A write whose answer was lost is ours all the same.
-            if found is None or found[0] != content:
-                self.lost = StorageError(self._lost_to(found[0] if found else b""))
-                raise self.lost from None
-            self._tag = found[1]
-        self._heard = self._clock.monotonic()
+        if self._tried_since is None:
+            self._tried_since = self._clock.monotonic()
+        self._write(self._content())
+        self._heard, self._tried_since, self._failed = self._made_at, None, None
 
     def free(self) -> None:
         """Say that nobody holds it, if it is ours; whoever comes next need not wait."""
@@ -168,12 +190,40 @@ class ObjectLease:
         if self._tag is None:
             return
         with suppress(StorageError, Taken):  # it is taken over in time
-            if self.lost is None:
+            if self._lost is None:
                 self._beat()
-                self._objects.replace(NAME, self._content(free=True), self._tag)
+            self._write(self._content(free=True))
         self._tag = None
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _write(self, content: bytes) -> None:
+        """Write the lock anew, over what we wrote before.
+
+        A write whose answer was lost is ours all the same: this one, made again, or one before it that had failed.
+        """
+        for _ in range(_OURS_UNHEARD):
+            assert self._tag is not None
+            try:
+                self._tag = self._objects.replace(NAME, content, self._tag)
+            except Taken:
+                found = self._objects.read(NAME)
+                if found is None or not self._is_ours(found[0]):
+                    self._tag = None
+                    self._lost = StorageError(self._lost_to(found[0] if found else b""))
+                    raise self._lost from None
+                self._tag = found[1]
+                if found[0] == content:
+                    return
+            else:
+                return
+        raise StorageError(f"{self._objects.place.text}/{NAME}: earlier writes of this run come in all the time.")
+
+    def _is_ours(self, content: bytes) -> bool:
+        """Whether this very process wrote it, since it took the lock."""
+        held = _held(content)
+        ours = self._owner, os.getpid(), socket.gethostname(), self._since_us
+        return held is not None and (held.owner, held.process, held.host, held.since_us) == ours
 
     def _taken_over(self) -> Tag:
         found = self._objects.read(NAME)
@@ -182,10 +232,12 @@ class ObjectLease:
         held = _held(found[0])
         if held is not None and not held.free and held.owner != self._owner:
             silent_s = (self._clock.now_us() - held.renewed_us) / MICROSECONDS
-            if silent_s < SILENT_S:
+            if -SILENT_S < silent_s < SILENT_S:
                 raise HeldElsewhere(held, max(0.0, silent_s))
-            logger().warning("store_lock_watched", host=held.host, process=held.process, seconds=WATCHED_S)
-            self._clock.pause(WATCHED_S)
+            # Renewed at a time that has not come: the clocks tell nothing, and a dead holder would hold it until then.
+            watched_s = WATCHED_S if silent_s > 0 else SILENT_S
+            logger().warning("store_lock_watched", host=held.host, process=held.process, seconds=watched_s)
+            self._clock.pause(watched_s)
             again = self._objects.read(NAME)
             if again is None or again[1].e_tag != found[1].e_tag:
                 raise HeldElsewhere(held if again is None else _held(again[0]) or held, 0.0)
@@ -222,16 +274,15 @@ class ObjectLease:
                 wait_s = RENEWED_S
                 self._beat()
             except StorageError as exc:
+                self._failed = exc
                 if self.lost is not None:
-                    return
-                if self._clock.monotonic() - self._heard > _GIVEN_UP_S:
-                    self.lost = exc
                     return
                 wait_s = _AGAIN_S
 
     def _content(self, *, free: bool = False) -> bytes:
         now_us = self._clock.now_us()
         self._written += 1
+        self._made_at = self._clock.monotonic()
         return msgspec.json.encode(
             Held(self._owner, os.getpid(), socket.gethostname(), self._since_us, now_us, self._written, free)
         )

@@ -8,6 +8,7 @@ what `rebuild` made of it. For an output on a disk there is nothing to do. The c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -57,7 +58,8 @@ def fetch(folder: OutputFolder) -> Fetched:
         OutputError: the store lost a file that was published, or has another one in its place.
         StorageError: the store cannot be reached, or the disk refused.
     """
-    listed, uploads = folder.store.listed(), Uploads.of(folder)
+    uploads = Uploads.of(folder)
+    listed = _listed(folder, uploads.known)
     faults = [f"{name}: is missing in the store" for name in uploads.known if name not in listed]
     brought: list[Path] = []
     for name, each in listed.items():
@@ -123,7 +125,7 @@ def fetch_all(folder: OutputFolder) -> None:
     """
     if not folder.store.elsewhere:
         return
-    listed = folder.store.listed()
+    listed = _listed(folder, [_name(folder, path) for path in _published(folder)])
     if not listed and not folder.ledger.exists():
         raise OutputError(f"{folder.text}: is no output folder: it has no results, no calls and no runs.")
     files.set_aside([path for path in _published(folder) if _name(folder, path) not in listed], folder.root)
@@ -160,6 +162,18 @@ def send_all(folder: OutputFolder) -> dict[str, str | None]:
     for name in listed.keys() - here.keys():
         folder.store.remove(folder.root / name)
     return {name: tag for name, tag in tags.items() if not name.startswith("runs/")}
+
+
+def _listed(folder: OutputFolder, known: Iterable[str]) -> dict[str, Listed]:
+    """What is in the store; what is known to be there is looked for one by one where the list has not got it.
+
+    The lists of some stores come some time after what was written, and what is missing there would be bought again.
+    """
+    listed = folder.store.listed()
+    for name in known:
+        if name not in listed and (found := folder.store.look(folder.root / name)) is not None:
+            listed[name] = found
+    return listed
 
 
 def _published(folder: OutputFolder) -> list[Path]:

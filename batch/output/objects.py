@@ -230,15 +230,22 @@ class Objects:
     def _put(self, name: str, data: bytes | Path, mode: Any) -> Tag:
         obstore = storeclient.loaded(self.place)
 
+        conflicts = obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError
+
         def put() -> Tag:
-            with _content(data) as content:
-                # In one request: only so a write has a condition, and is there whole or not at all.
-                done = obstore.put(self._store(), self._key(name), content, mode=mode, use_multipart=False)
+            try:
+                with _content(data) as content:
+                    # In one request: only so a write has a condition, and is there whole or not at all.
+                    done = obstore.put(self._store(), self._key(name), content, mode=mode, use_multipart=False)
+            except conflicts as exc:
+                if storeclient.passing(exc, conditional=mode != "overwrite"):
+                    raise ConnectionError(str(exc)) from exc
+                raise
             return Tag(done["e_tag"] or "", done["version"])
 
         if isinstance(data, Path) and data.stat().st_size > _LARGEST:
             raise StorageError(f"{data}: is larger than 5 GiB, which is all that a request takes: lower rows_per_part.")
-        done = self._tried("written", name, put, **({"absent": None} if isinstance(mode, dict) else {}))
+        done = self._tried(storeclient.WRITTEN, name, put, **({"absent": None} if isinstance(mode, dict) else {}))
         if done is None:
             raise Taken  # what was to be replaced is gone
         return done

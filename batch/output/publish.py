@@ -179,8 +179,13 @@ class Publisher:
         return change
 
     def forget(self, publication: Publication) -> None:
-        """Keep nothing in memory of what is published; for the event loop, once the transaction is durable."""
+        """Keep nothing in memory of what is published; for the event loop, once the transaction is durable.
+
+        Until then the next publication writes over the same names: no call stands in two files of the book.
+        """
         self._uploads.recorded()
+        self._call_parts += publication.calls_footprint is not None
+        self._booked += len(publication.calls)
         self._recent.forget([call for call, _ in publication.calls], [row.work_id for row in publication.settled])
 
     def tidy(self, *, everything: bool = False) -> None:
@@ -238,8 +243,6 @@ class Publisher:
         parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
         publication.calls_footprint = _footprint(target)
         self._uploads.put(target, "publish.calls_put")
-        self._call_parts += 1
-        self._booked += len(publication.calls)
 
     def _call_batch(self, rows: list[tables.CallRow]) -> pa.RecordBatch:
         return tables.call_batch(rows, self._tags, run=self._run, job=self._job)

@@ -8,7 +8,6 @@ caller holds the lock of the folder.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,7 @@ import apsw
 import msgspec
 import pyarrow as pa
 
-from batch.core import openfiles
+from batch.core import durable, openfiles
 from batch.core.arrowtypes import type_name
 from batch.core.clock import stamp
 from batch.core.errors import OutputError, StorageError
@@ -232,7 +231,7 @@ def _put_in_place(folder: OutputFolder, work: Path, now_us: int) -> list[str]:
         path = folder.ledger.with_name(f"{folder.ledger.name}{suffix}")
         if path.is_file():
             target = folder.strays / f"ledger-{stamp(now_us)}.db{suffix}"
-            shutil.copyfile(path, target)
+            durable.copy(path, target)
             old.append(target.relative_to(folder.root).as_posix())
     files.sync_folder(folder.strays)
     work.replace(folder.ledger)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 import msgspec
 
-from batch.core.errors import BatchError
+from batch.core.errors import BatchError, OutputError
 from batch.core.records import Call, Outcome
 from batch.ledger import paid, wal
+from batch.ledger.published import PublishedReader
 from batch.ledger.schema import connect, reason
 from batch.ledger.totals import Planned, Totals
 from batch.output import labelled
@@ -80,7 +81,11 @@ class Kept(msgspec.Struct):
 
 
 def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
-    """Copy what can be read into the new ledger `db`; what is made anew goes to temporary `old_…` tables."""
+    """Copy what can be read into the new ledger `db`; what is made anew goes to temporary `old_…` tables.
+
+    Raises:
+        OutputError: a newer version made the old one: what it holds would be lost, although nothing of it is damaged.
+    """
     kept = Kept()
     for table in _COMPARED:
         db.execute(f"CREATE TEMP TABLE old_{table} AS SELECT * FROM {table}")
@@ -95,6 +100,7 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
         )
         return kept
     _copy_files(folder, private, kept)
+    _require_no_newer(folder, private)
     try:
         with closing(connect(private)) as old:
             kept.readable = True
@@ -226,6 +232,19 @@ def _copy_files(folder: OutputFolder, private: Path, kept: Kept) -> None:
     log = folder.ledger.with_name(f"{folder.ledger.name}-wal")
     if log.is_file() and wal.follows(folder.ledger):
         shutil.copyfile(log, private.with_name(f"{private.name}-wal"))
+
+
+def _require_no_newer(folder: OutputFolder, private: Path) -> None:
+    """Refuse a ledger that a newer version made: it is whole, and only not for this one to read."""
+    newer = None
+    with suppress(BatchError), PublishedReader(private) as reader:  # what is damaged is told by whoever reads all of it
+        newer = reader.newer
+    if newer is not None:
+        _remove(private)
+        raise OutputError(
+            f"{folder.ledger}: was made by a newer promptmill (format {newer}). Update promptmill and give the same "
+            "command again: tasks and batches stand in it that are paid for and would be bought once more."
+        )
 
 
 def _copy_table(old: apsw.Connection, db: apsw.Connection, *, key: str, source: str, target: str) -> str:

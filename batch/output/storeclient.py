@@ -18,6 +18,8 @@ from batch.core import places, redaction
 from batch.core.errors import OutputError, StorageError
 from batch.core.places import Place
 
+WRITTEN: Final = "written"
+"""What is done to an object under a condition."""
 _CONNECT_S: Final = 5
 _REQUEST_S: Final = 120
 _IDLE_S: Final = 5
@@ -26,6 +28,8 @@ _SECRETS: Final = (
     "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY",
     "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_SECRET", "GOOGLE_SERVICE_ACCOUNT_KEY",
 )  # fmt: skip
+_UNDER_WAY: Final = ("ConditionalRequestConflict", "OperationAborted")
+"""Codes of S3 for a write that met another one of the same object."""
 _CREDENTIALS: Final = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -112,6 +116,19 @@ def nowhere(place: Place, environ: Mapping[str, str]) -> StoreRefused:
     return StoreRefused(f"{place.text}: 404 Not Found: there is no bucket {place.bucket!r}{where}. {look}.")
 
 
+def passing(exc: BaseException, *, conditional: bool) -> bool:
+    """Whether a conflict says nothing of what is there, and the same write may be made again.
+
+    S3 answers 409 while another write of the same object is under way, even one of ours whose answer did not come; and
+    a write without a condition has nothing to conflict with.
+
+    Args:
+        exc: what the client raised.
+        conditional: whether the write had a condition.
+    """
+    return not conditional or any(code in str(exc) for code in _UNDER_WAY)
+
+
 def reason(exc: BaseException) -> str:
     """Why a request failed, in a few words: no address and no header of it."""
     text = str(exc)
@@ -133,7 +150,7 @@ def told(place: Place, verb: str, name: str) -> Iterator[None]:
         name: of the object, below the place.
 
     Raises:
-        Taken: a condition did not hold.
+        Taken: the condition of a write did not hold.
         FileNotFoundError: there is no such object.
         StorageError: anything else.
     """
@@ -141,8 +158,10 @@ def told(place: Place, verb: str, name: str) -> Iterator[None]:
 
     try:
         yield
-    except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-        raise Taken from None
+    except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as exc:
+        if verb == WRITTEN:
+            raise Taken from None
+        raise _failed(place, verb, name, exc) from exc  # only a write has a condition: it met another request
     except FileNotFoundError as exc:
         if "NoSuchBucket" in str(exc) or "ContainerNotFound" in str(exc) or "bucket does not exist" in str(exc):
             raise StoreRefused(
@@ -157,7 +176,11 @@ def told(place: Place, verb: str, name: str) -> Iterator[None]:
     except (exceptions.BaseError, OSError, ValueError) as exc:
         if "169.254.169.254" in str(exc) or "metadata.google.internal" in str(exc):
             raise StoreRefused(f"{place.text}: there are no credentials. Set {_CREDENTIALS[place.scheme]}.") from exc
-        raise StorageError(
-            f"{place.text}/{name}: cannot be {verb}: {reason(exc)}. Look to the network and the store, then "
-            "run the same command again: what was published is whole, and no answer is bought twice."
-        ) from exc
+        raise _failed(place, verb, name, exc) from exc
+
+
+def _failed(place: Place, verb: str, name: str, exc: BaseException) -> StorageError:
+    return StorageError(
+        f"{place.text}/{name}: cannot be {verb}: {reason(exc)}. Look to the network and the store, then run the same "
+        "command again: what was published is whole, and no answer is bought twice."
+    )

@@ -96,6 +96,14 @@ class Store(Protocol):
         """
         ...
 
+    def look(self, path: Path) -> Listed | None:
+        """What readers see under the name of a file, as `listed` has it; None where there is nothing.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        ...
+
     def same(self, path: Path, listed: Listed) -> str | None:
         """The tag of what readers see under the name of a file, when that is this file; else None.
 
@@ -157,6 +165,9 @@ class OnDisk:
     def listed(self) -> dict[str, Listed]:
         """See `Store`."""
         return {}
+
+    def look(self, path: Path) -> Listed | None:
+        """See `Store`."""
 
     def same(self, path: Path, listed: Listed) -> str | None:
         """See `Store`."""
@@ -242,6 +253,10 @@ class InStore:
             }
         return found
 
+    def look(self, path: Path) -> Listed | None:
+        """See `Store`."""
+        return None if (found := self._objects.look(self._name(path))) is None else found[0]
+
     def same(self, path: Path, listed: Listed) -> str | None:
         """See `Store`."""
         name = self._name(path)
@@ -255,8 +270,7 @@ class InStore:
 
     def tag(self, path: Path) -> str | None:
         """See `Store`."""
-        found = self._objects.look(self._name(path))
-        return None if found is None else found[1].text
+        return None if (found := self._objects.look(self._name(path))) is None else found[1].text
 
     def fetch(self, path: Path) -> None:
         """See `Store`."""

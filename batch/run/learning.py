@@ -21,6 +21,8 @@ from batch.plan.sizes import Sizer
 from batch.tokens.calibration import FILE, Calibration, Notes
 from batch.tokens.learner import Learner
 
+_PATIENCE_S: Final = 5.0
+"""What was learned is not worth a longer wait."""
 OFTEN: Final = 1_000
 """Answers after which what they taught is written, in the middle of a run."""
 
@@ -40,7 +42,7 @@ class Learning:
         sizer = Sizer(checked)
         self.learner: Learner | None = None
         if checked.state is not None:
-            self._file = StateFile(checked.state / FILE)
+            self._file = StateFile(checked.state / FILE, patience_s=_PATIENCE_S)
             self.learner = Learner(sizer.name, sizer.carried, sizer.shape)
         self._clock = clock
         self._told = False

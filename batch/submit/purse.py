@@ -145,6 +145,7 @@ class Purse:
         """
         async with self._line:
             while not self._closed:
+                self._freed = anyio.Event()  # before the first look: what is given back during one counts in the next
                 now_us = self._clock.now_us()
                 cost = self._most(size, model, lane, tier, now_us)
                 fault = reached.of_the_run(self, cost, size.tokens)
@@ -158,13 +159,12 @@ class Purse:
                         slices.append(found)
                 if fault is None:
                     return self._hold(now_us, cost, size.tokens, slices)
-                if not self.under_way:
+                if not self.under_way and not self._freed.is_set():
                     raise fault
                 await self._something_freed()
         raise PurseClosed
 
     async def _something_freed(self) -> None:
-        self._freed = anyio.Event()
         self.waiting += 1
         try:
             await self._freed.wait()
@@ -220,10 +220,10 @@ class Purse:
 
     def booked(self, record: Call, held: Reserved) -> None:
         """Settle what a call held: its record is in the sums of the run."""
-        cost, tokens = record.cost, None if record.usage is None else record.usage.total_tokens
-        if cost is None and (cost := record.cost_bound) is None:
-            cost = held.cost  # nothing can be said of it, or it has no price: what it held stays
-            self.lost_cost += cost
+        tokens = None if record.usage is None else record.usage.total_tokens
+        cost = record.cost if record.cost is not None else record.cost_bound
+        if cost is None or (cost and record.currency != self.currency):
+            self.lost_cost += (cost := held.cost)  # nothing can be said of it, or no price counts: what it held stays
         if tokens is None and (tokens := record.token_bound) is None:
             tokens = held.tokens
             self.lost_tokens += tokens

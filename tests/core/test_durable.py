@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batch.core import durable
 from batch.core.durable import AtomicFile
 
 
@@ -66,3 +67,21 @@ def test_data_and_name_reach_the_disk_in_this_order(tmp_path: Path, monkeypatch:
 def test_a_refusal_of_the_disk_is_told_as_the_system_says_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         AtomicFile(tmp_path / "gone" / "a").open()
+
+
+def test_a_copy_is_on_the_disk_before_what_it_was_made_of_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old ledger is copied aside, then a new one takes its name: after a power cut the copy may be all there is."""
+    synced: list[int] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    (tmp_path / "old").write_bytes(b"words")
+    durable.copy(tmp_path / "old", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"words"
+    assert synced == [(tmp_path / "copy").stat().st_ino]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import subprocess
 import sys
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from batch.core.clock import HandClock
 from batch.core.errors import StorageError
-from batch.core.statefolder import StateFile, folder, named
+from batch.core.statefolder import PATIENCE_S, StateFile, folder, named
 
 ADDERS, TIMES = 4, 25
 
@@ -76,3 +79,30 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_way_out(tmp_path: Path) -
         pass
     with pytest.raises(StorageError, match="PROMPTMILL_STATE"):
         file.read()
+
+
+def test_a_file_system_without_locks_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Homes of clusters lie on such ones: it is no bug of ours, and what was learned may be given up for it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("batch.core.statefolder.fcntl.flock", refuse)
+    with (
+        pytest.raises(StorageError, match="cannot lock: Function not implemented.* PROMPTMILL_STATE"),
+        StateFile(tmp_path / "spend.json").locked(),
+    ):
+        pass
+
+
+def test_a_process_that_is_stopped_with_the_lock_in_its_hands_holds_up_nobody_for_good(tmp_path: Path) -> None:
+    """Ctrl-Z in the wrong moment: every other run of the user would hang, deaf to Ctrl-C, until somebody saw it."""
+    path, clock = tmp_path / "spend.json", HandClock()
+    with (
+        StateFile(path).locked(),
+        pytest.raises(StorageError, match="has held its lock for 60 s.* let it go on or end it"),
+        StateFile(path, clock=clock).locked(),
+    ):
+        pass
+    with StateFile(path, clock=clock).locked():
+        assert clock.monotonic() >= PATIENCE_S

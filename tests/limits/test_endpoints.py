@@ -85,6 +85,30 @@ def test_one_that_is_not_reached_is_left_alone_but_for_a_probe() -> None:
     assert not limits.members[0].outage.ongoing
 
 
+def test_a_call_whose_turn_is_over_in_the_last_moment_is_counted_where_it_goes() -> None:
+    """Between the look and the grant a slice of a shared budget ended: nobody is free, and the first one is out."""
+    limiter, limits = limiter_of(HandClock(), end("out"), end("there"), end("full", concurrency=1))
+    limits.members[0].leave_out(None)
+    limits.members[2].in_flight = 1
+    looks = iter([0.0])
+
+    class Ending:
+        in_flight_elsewhere = 0
+
+        def wait(self, *_: object) -> float:
+            return next(looks, 0.01)
+
+        def take(self, *_: object) -> None:
+            """Nothing is counted."""
+
+    limits.members[1].rates.in_force = True
+    limits.members[1].shared = Ending()  # type: ignore[assignment]  # as much of it as is asked
+    (lease,) = taken(limiter, 1)
+    assert places([lease]) == {"there": 1}
+    lease.release("answered")
+    assert (limiter.in_flight, limits.members[1].in_flight) == (0, 0)
+
+
 def test_the_last_rows_are_not_spent_on_probes() -> None:
     clock = HandClock()
     limiter, limits = limiter_of(clock, end("dead"), end("alive"))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.limits.pool import AHEAD_S, Member, Pool, _parts
+from tests.support.callers import most_in_a_window
 
 names = st.dictionaries(st.sampled_from("abcde"), st.integers(0, 30), min_size=1)
 
@@ -56,6 +57,32 @@ def test_a_moment_that_is_over_is_lost() -> None:
     shared.give_back([99.0])
     (at,) = shared.take_requests("a", 1, 0, 100.0).requests
     assert at > 99.5
+
+
+@pytest.mark.parametrize("rpm", [1.0, 10.0, 59.0, 600.0])
+def test_a_stream_that_was_lost_goes_on_an_interval_after_its_last_moment(rpm: float) -> None:
+    """With the file went what was given last, as far ahead as any; one more in that minute would cross a low limit."""
+    shared = pool(a=hungry(), b=hungry(requests=rpm))
+    shared.use_up(100.0, 0.0)
+    del shared.members["b"]
+    assert shared.take_requests("a", 1, 0, 100.0).requests == []
+    shared.members["b"] = hungry(requests=rpm)
+    now, given_out = 100.0, [100.0 + AHEAD_S]
+    while now < 161.0:
+        for one in shared.members.values():
+            one.seen = now
+        given_out += shared.take_requests("b", 1, 0, now).requests
+        now += 0.05
+    assert given_out[1] - given_out[0] >= 60 / rpm
+    assert most_in_a_window(given_out) <= rpm
+
+
+def test_what_a_member_leaves_that_the_others_took_for_dead_is_counted() -> None:
+    shared = pool(a=hungry(tokens=600.0), b=hungry(tokens=600.0))
+    drawn = shared.take_tokens("a", 1, 100.0, 100.0)
+    shared.keep(["b"])
+    shared.correct("a", {1: 20.0 - drawn.tokens}, {1: 100.0})
+    assert [one.amount for one in shared.spent] == [20.0]
 
 
 def test_a_silent_member_holds_nobody_back() -> None:

@@ -154,6 +154,8 @@ MOUNTS = """\
 30 22 0:40 / /home rw,relatime - nfs4 server:/home rw
 31 22 0:41 / /home/me/local rw - xfs /dev/sdb rw
 32 22 0:42 / /with\\040blank rw - fuse.sshfs host: rw
+33 22 0:43 / /cluster rw - gpfs cluster rw
+34 22 0:44 / /of-the-host rw - virtiofs host rw
 """
 
 
@@ -164,6 +166,8 @@ MOUNTS = """\
         ("/home/me/local/state", None),
         ("/homework", None),
         ("/with blank/state", "fuse.sshfs"),
+        ("/cluster/home/me/.local/state", "gpfs"),
+        ("/of-the-host/state", "virtiofs"),
         ("/var/lib", None),
     ],
 )

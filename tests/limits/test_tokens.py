@@ -59,6 +59,9 @@ def test_another_process_goes_on_in_the_window_of_the_last() -> None:
     assert budget.wait(500, 100.0) > 0.5
     assert 25 < budget.wait(30_000, 100.0) < 35
     assert budget.wait(50_000, 100.0 + WINDOW_S) == 0
+    set_back = TokenBudget(60_000)
+    set_back.sent_before(-300.0, 100.0)
+    assert set_back.wait(500, 100.0) > 0.5, "the last request seems to come from the future: the clock was set back"
     fresh = TokenBudget(60_000)
     fresh.sent_before(LIMIT_S * 2, 100.0)
     assert fresh.wait(50_000, 100.0) == 0

@@ -129,6 +129,18 @@ def test_old_pots_are_forgotten_but_for_those_somebody_holds_something_in(tmp_pa
     assert {"held", "new"} <= names.keys()
 
 
+def test_a_pack_that_is_used_is_not_forgotten_however_many_days_have_been(tmp_path: Path) -> None:
+    """It is as old as the file; with its pot forgotten, it would be spent once more."""
+    pots = {name: {"spent": 7, "held": []} for name in ("pack", *(f"day {day}" for day in range(KEPT - 1)))}
+    (tmp_path / FILE).write_text(json.dumps({"version": 1, "pots": pots}), encoding="utf-8")
+    book = PotBook(tmp_path, Path("/a"))
+    for name in ("pack", "today"):  # one after the other: nobody holds a part of the pack when a day is forgotten
+        book.extend(name, "r", limit=10_000, need=1, want=1)
+        book.settle("r", {name: 1}, {})
+    assert taken(book, "pack") == 8
+    assert taken(book, "day 0") == 0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pots": {"day": {"spent": "x"}}}', '{"pots": 3}'])
 def test_a_damaged_file_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
     """Nobody spends on while it is not known what was spent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,32 @@ def test_a_holder_that_only_seems_silent_is_seen_to_be_alive(objects: Objects) -
     first.renew()
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_lock_whose_time_is_still_to_come_is_watched_for_as_long_as_one_may_be_silent(
+    objects: Objects, alive: bool
+) -> None:
+    """The clock of a machine was a year ahead: when that run died, nobody could have written there for a year."""
+    clock = HandClock()
+    first = lease(objects, "one", HandClock(1.0, clock.now_us() + 365 * 86_400 * MICROSECONDS))
+    first.acquire()
+
+    class Watching(HandClock):
+        def pause(self, seconds: float) -> None:
+            assert seconds == SILENT_S
+            if alive:
+                first.renew()
+
+    second = lease(objects, "two", Watching(1.0, clock.now_us()))
+    if alive:
+        with pytest.raises(HeldElsewhere):
+            second.acquire()
+        first.renew()
+    else:
+        second.acquire()
+        with pytest.raises(StorageError, match="has taken over this output"):
+            first.renew()
+
+
 def test_a_renewed_lock_is_not_silent(objects: Objects) -> None:
     clock = HandClock()
     first = lease(objects, "one", clock)
@@ -116,6 +143,77 @@ def test_a_renewal_whose_answer_was_lost_is_known_as_ours(objects: Objects, monk
     assert first.lost is None
     clock.advance(RENEWED_S)
     first.renew()
+
+
+def test_renewals_that_failed_and_came_in_all_the_same_are_known_as_ours(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network went away after the store had taken them, for longer than a request is made again."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+
+    def gone(name: str, data: bytes | Path, old: Tag) -> Tag:
+        replace(name, data, old)
+        raise StorageError("gone")
+
+    replace = objects.replace
+    clock.advance(RENEWED_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "replace", gone)
+        with pytest.raises(StorageError, match="gone"):
+            first.renew()
+    clock.advance(RENEWED_S)
+    first.renew()
+    assert first.lost is None
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "replace", gone)
+        with pytest.raises(StorageError, match="gone"):
+            first.renew()
+    first.free()
+    lease(objects, "two", clock).acquire()
+
+
+def test_a_holder_whose_renewal_is_kept_waiting_gives_up_before_another_may_take_it(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes a request and never answers: no error comes, and time passes."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(name: str, data: bytes | Path, old: Tag) -> Tag:
+        asked.set()
+        answered.wait()
+        return replace(name, data, old)
+
+    replace = objects.replace
+    monkeypatch.setattr(objects, "replace", slow)
+    renewing = threading.Thread(target=first.renew)
+    renewing.start()
+    asked.wait()
+    clock.advance(SILENT_S / 2)
+    found = [first.lost]
+    clock.advance(SILENT_S / 2 - 1)
+    found.append(first.lost)
+    answered.set()
+    renewing.join()
+    assert found[0] is None
+    assert "could not be renewed for 119 s" in str(found[1])
+    first.free()
+    lease(objects, "two", clock).acquire()
+
+
+def test_a_holder_that_was_stopped_for_long_tries_before_it_gives_up(objects: Objects) -> None:
+    """Ctrl-Z, or a machine asleep: nobody came meanwhile, so the lock is still its own."""
+    clock = HandClock()
+    first = lease(objects, "one", clock)
+    first.acquire()
+    clock.advance(100 * SILENT_S)
+    assert first.lost is None
+    first.renew()
+    assert first.lost is None
 
 
 def test_the_thread_beats_until_the_lock_is_given_back(objects: Objects) -> None:

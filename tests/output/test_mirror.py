@@ -12,6 +12,7 @@ from batch.core.errors import OutputError
 from batch.output import mirror
 from batch.output.folder import OutputFolder
 from batch.output.integrity import compare
+from batch.output.objects import Listed
 from batch.output.rebuild import rebuild
 from tests.support import storedfolders
 from tests.support.outfolders import RUN
@@ -50,6 +51,26 @@ def test_what_the_store_lost_is_refused_with_its_name(folder: OutputFolder, seaw
     with pytest.raises(OutputError, match="is missing in the store") as told:
         mirror.fetch(folder)
     assert name in str(told.value)
+
+
+@pytest.mark.parametrize("name", [PART, CALLS])
+def test_what_a_list_of_the_store_has_not_got_yet_is_looked_for_itself(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Lists of some stores come late; neither does a run refuse to begin, nor are answers set aside and asked again."""
+    listed = folder.store.listed
+
+    def late() -> dict[str, Listed]:
+        return {each: found for each, found in listed().items() if each != name}
+
+    monkeypatch.setattr(folder.store, "listed", late)
+    fetched = mirror.fetch(folder)
+    assert not compare(folder).news
+    mirror.settle(folder, fetched, compare(folder))
+    made = rebuild(folder, NOW)
+    assert (made.rows, made.lost) == (5, [])
+    assert not folder.strays.exists() or not list(folder.strays.rglob("*.parquet"))
+    assert name in listed()
 
 
 def test_another_file_under_the_name_of_a_part_is_refused_and_stays(folder: OutputFolder, seaweed: Seaweed) -> None:

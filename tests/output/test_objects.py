@@ -48,6 +48,28 @@ def test_what_nobody_decides_by_is_written_over(objects: Objects) -> None:
     assert found[0] == b'{"state": "running"}'
 
 
+def test_a_write_that_meets_another_one_is_made_again(objects: Objects, way: Halfway) -> None:
+    """S3 answers 409 while a write of the same object is under way, and says nothing of what is there."""
+    way.conflict = 1
+    first = objects.create("one", b"first")
+    way.conflict = 2
+    second = objects.replace("one", b"second", first)
+    assert objects.read("one") == (b"second", second)
+    way.conflict = 1
+    objects.overwrite("one", b"third")
+    found = objects.read("one")
+    assert found is not None
+    assert found[0] == b"third"
+
+
+def test_a_conflict_that_does_not_end_is_told_as_a_fault_of_the_store(objects: Objects, way: Halfway) -> None:
+    """Not as an object that somebody else wrote."""
+    way.conflict = 1_000
+    for write in (objects.create, objects.overwrite):
+        with pytest.raises(StorageError, match="cannot be written: ConditionalRequestConflict"):
+            write("one", b"first")
+
+
 def test_objects_of_another_place_are_not_listed(objects: Objects) -> None:
     """One whose name begins alike is another place; names come in their order, without the place."""
     objects.create("results/b", b"22")

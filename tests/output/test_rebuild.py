@@ -16,6 +16,7 @@ import pytest
 
 from batch.core.errors import OutputError, StorageError
 from batch.ledger.reader import LedgerReader
+from batch.ledger.schema import SCHEMA_VERSION, connect
 from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.output.parts import write_part
@@ -201,6 +202,17 @@ def test_a_ledger_that_cannot_be_opened_now_is_not_taken_for_damaged(
 
     monkeypatch.setattr("batch.output.salvage.connect", refuse)
     with pytest.raises(StorageError, match=r"cannot be made again: unable to open .* nothing was taken away"):
+        rebuild(folder, 2)
+    assert folder.ledger.read_bytes() == before
+
+
+def test_a_ledger_of_a_newer_version_is_not_taken_for_damaged(folder: OutputFolder) -> None:
+    """Its tasks and batches would be bought again, although a newer promptmill knows them."""
+    rebuild(folder, 1)
+    with closing(connect(folder.ledger)) as db:
+        db.pragma("user_version", SCHEMA_VERSION + 1)
+    before = folder.ledger.read_bytes()
+    with pytest.raises(OutputError, match=r"/ledger.db: was made by a newer promptmill .* are paid for"):
         rebuild(folder, 2)
     assert folder.ledger.read_bytes() == before
 

@@ -16,8 +16,7 @@ PLACE = Place("s3", "jobs", "out")
 @pytest.mark.parametrize(
     ("raised", "told", "words"),
     [
-        (exceptions.AlreadyExistsError("x"), Taken, ""),
-        (exceptions.PreconditionError("x"), Taken, ""),
+        (exceptions.AlreadyExistsError("<Code>OperationAborted</Code>"), StorageError, "read: OperationAborted."),
         (FileNotFoundError("<Code>NoSuchBucket</Code>"), StoreRefused, "there is no bucket 'jobs'"),
         (exceptions.PermissionDeniedError("<Code>AccessDenied</Code>"), StoreRefused, "AWS_ACCESS_KEY_ID and AWS_SEC"),
         (exceptions.GenericError("http://169.254.169.254/latest"), StoreRefused, "there are no credentials. Set AWS"),
@@ -30,6 +29,12 @@ def test_each_fault_is_told_as_what_it_is(raised: Exception, told: type[Exceptio
         raise raised
     assert type(found.value) is told
     assert words in str(found.value)
+
+
+@pytest.mark.parametrize("raised", [exceptions.AlreadyExistsError("x"), exceptions.PreconditionError("x")])
+def test_a_write_whose_condition_did_not_hold_is_told_as_that(raised: Exception) -> None:
+    with pytest.raises(Taken), storeclient.told(PLACE, "written", "a"):
+        raise raised
 
 
 def test_an_object_that_is_not_there_is_left_to_the_caller() -> None:

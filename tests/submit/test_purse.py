@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,6 +237,55 @@ def test_the_pack_that_ends_first_is_used_first_and_none_after_its_end(tmp_path:
         assert [one.used for one in packs] == [60, 40]
         with pytest.raises(BudgetReached, match="the packs are used up but for 60 tokens"):
             await box.reserve(CallSize(61, 0), model="glm-4", lane="sync")
+
+    by_hand(main)
+
+
+def test_what_is_given_back_while_the_other_packs_are_looked_at_is_found(tmp_path: Path) -> None:
+    """It was the last call under way, so nothing else will be given back: the packs are looked at once more."""
+
+    async def main(clock: HandClock) -> None:
+        class Slow(PotBook):
+            def extend(self, name: str, *args: Any, **how: Any) -> tuple[int, int]:
+                if name == "pack k 2" and held.open:
+                    anyio.from_thread.run_sync(box.release, held)
+                return super().extend(name, *args, **how)
+
+        box = Purse(
+            BudgetSpec(grants=(GrantSpec(tokens=100),)),
+            provider="glm",
+            prices=PRICES,
+            totals=Totals(),
+            clock=clock,
+            book=Slow(tmp_path, Path("/a")),
+            run="r",
+            packs=[Slice("pack k 1", 100), Slice("pack k 2", 10)],
+        )
+        await box.open(lambda _: Use())
+        held = await box.reserve(CallSize(60, 0), model="glm-4", lane="sync")
+        again = await box.reserve(CallSize(70, 0), model="glm-4", lane="sync")
+        assert [one.reserved for one in box.packs] == [70, 0]
+        box.release(again)
+
+    by_hand(main)
+
+
+def test_a_call_that_is_billed_in_another_currency_keeps_what_it_held() -> None:
+    """Another model answered, whose price is in dollars: nothing is converted, and it was not free."""
+
+    async def main(clock: HandClock) -> None:
+        box = purse(clock, max_cost=Amount(100 * UNIT, "CNY"))
+        size = CallSize(60, 0)
+        held = await box.reserve(size, model="glm-4", lane="sync")
+        call = msgspec.structs.replace(record("answered", 10), currency="USD")
+        box.totals.add_call(call)
+        box.booked(call, held)
+        with pytest.raises(BudgetReached, match="max_cost = 0.01 CNY is reached"):
+            await box.reserve(size, model="glm-4", lane="sync")
+        refused = msgspec.structs.replace(record("refused", None), currency=None)
+        held = await box.reserve(CallSize(40, 0), model="glm-4", lane="sync")
+        box.booked(refused, held)
+        assert box.lost_cost == 60 * UNIT
 
     by_hand(main)
 

@@ -19,6 +19,7 @@ class Halfway:
     Attributes:
         lose: how many answers to writes are still lost, after the server has done what was asked.
         refuse: how many requests are still answered with 503, unseen by the server.
+        conflict: how many writes are still answered with 409, unseen by the server, as if another one were under way.
         no_store: whether every request is answered with 404, as by a web server that is no object store.
         held: set to have requests wait for an answer, until `released` is set.
         without_conditions: whether a write is said to be taken although its condition did not hold.
@@ -29,6 +30,7 @@ class Halfway:
         self.url = ""
         self.lose = 0
         self.refuse = 0
+        self.conflict = 0
         self.no_store = False
         self.without_conditions = False
         self.held, self.released = threading.Event(), threading.Event()
@@ -71,6 +73,10 @@ def halfway(url: str) -> Iterator[Halfway]:
             if way.refuse:
                 way.refuse -= 1
                 self._answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
+                return
+            if self.command == "PUT" and way.conflict:
+                way.conflict -= 1
+                self._answer(409, b"<Error><Code>ConditionalRequestConflict</Code></Error>", {})
                 return
             if way.no_store:
                 self._answer(404, b"<html>not here</html>", {})
