@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import leftovers, processes, signalling
 from tests.support.processes import ROOT
+from tests.system.faults import limits_campaign
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 LEAKING = """
@@ -100,6 +101,22 @@ def test_signals_reach_what_tests_start_though_the_tests_ignore_them(number: int
     finally:
         signal.signal(number, before)
     assert (done.returncode, done.stdout) == (-number, b"")
+
+
+def test_a_campaign_that_stops_runs_reaches_them_though_it_ignores_signals_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Started by `scripts/limits &` in a script, it waited for runs that did not hear that they were to stop."""
+    nothing = [word for name in ("mixes", "pairs", "shared") for word in (f"--{name}", "0")]
+    monkeypatch.setattr(sys, "argv", ["limits", *nothing])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            limits_campaign.main()
+        kept = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (ended.value.code, kept is signal.SIG_IGN) == (0, False)
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ EVENTS: Final = frozenset(
         "tool_process_ended",
         "tools_not_contained",
         "ray_joined",
+        "ray_node_gone",
         "rows_removed",
         "run_finished",
         "storage_failed",

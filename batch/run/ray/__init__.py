@@ -29,6 +29,8 @@ that process has to live either way. So it is best run on a machine with a disk 
 **What happens when**, beside what `fleet` says:
 - *a node is killed, or the network parts it from the core*: calls fail, or nothing is heard for `SILENT_S`; each of
   its workers is lost as any other, and others are started where there is room.
+- *a node was killed just before a command starts*: Ray lists it for ten seconds or more; the command waits until Ray
+  knows, and goes on without that node.
 - *a worker has no key* (a node that came later): it ends as it starts; after some of these the core goes on alone.
 - *the core is killed, or the head of the cluster, with it*: as kill -9 of any run. The same command goes on, on the
   same disk, on whatever Ray there is by then, or on none.

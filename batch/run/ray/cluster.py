@@ -49,6 +49,7 @@ STORE_BYTES: Final = 80 << 20
 JOIN_S: Final = 180.0
 """How long Ray may take until it is there and every node has answered."""
 REACH_S: Final = 5.0
+LOOK_S: Final = 0.5
 _LONGEST_FOLDER: Final = 24
 """Characters of the folder for temporary files; Ray's sockets lie deep in it, and their paths may have 107."""
 
@@ -192,6 +193,7 @@ class Cluster:
         on_node = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
         task = ray.remote(nodes.question(keys.hello_of(checked.job, checked.endpoint, checked.endpoints)))
         asked: dict[Any, Node] = {}
+        until = self._clock.monotonic() + nodes.ANSWER_S
         for node in nodes.usable(ray.nodes()):
             there = on_node(node.id, soft=False)
             asked[task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()] = node
@@ -199,12 +201,30 @@ class Cluster:
         answers: dict[Node, Found | str] = {
             asked[one]: f"it did not answer within {nodes.ANSWER_S:.0f} s" for one in late
         }
+        silent = set(answers)
         for one in ready:
             try:
                 answers[asked[one]] = Found(*ray.get(one))
             except Exception as error:  # noqa: BLE001 - whatever it is, that node cannot do the work
                 answers[asked[one]] = f"it could not be asked: {_line(error)}"
+                if not isinstance(error, ray.exceptions.RayTaskError):  # that one is an answer: it was raised there
+                    silent.add(asked[one])
+        for node in self._gone(silent, until):
+            logger().warning("ray_node_gone", node=node.name)
+            del answers[node]
         nodes.require(answers, "{}.{}".format(*sys.version_info), text=self._place.text)
+
+    def _gone(self, silent: set[Node], until: float) -> set[Node]:
+        """Those of some nodes that have left the cluster: Ray lists one that died for seconds, until it misses it.
+
+        Args:
+            silent: they said nothing, though Ray listed them.
+            until: when those that it still lists are there, by our clock.
+        """
+        while True:
+            there = silent.intersection(nodes.usable(self._ray.nodes())) if silent else silent
+            if not there or self._clock.monotonic() >= until or self._over.wait(LOOK_S):
+                return silent - there
 
 
 class _Handle:

@@ -37,8 +37,14 @@ PYTHON = "{}.{}".format(*sys.version_info)
 PATIENCE = "RAY_raylet_start_wait_time_s"
 
 
+class RaisedThereError(Exception):
+    """What Ray raises for an error that was raised by what runs on a node."""
+
+
 class Ray(types.ModuleType):
     """What is used of Ray, with a note of each use."""
+
+    exceptions = types.SimpleNamespace(RayTaskError=RaisedThereError)
 
     def __init__(self) -> None:
         super().__init__("ray")
@@ -49,6 +55,8 @@ class Ray(types.ModuleType):
         self.fault: Exception | None = None
         self.says: Any = (PYTHON, VERSION, None)
         self.late = False
+        self.gone: dict[str, int] = {}
+        """Nodes that are gone, by how often they are listed nevertheless."""
         self.options: list[dict[str, Any]] = []
         self.remotes: list[Any] = []
         self.killed: list[Any] = []
@@ -73,7 +81,14 @@ class Ray(types.ModuleType):
         self.shutdowns += 1
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": "a" * 56, "Alive": True, "Resources": {"CPU": 1.0}, "NodeManagerHostname": "one"}]
+        listed = []
+        for name in ("a", *self.gone):
+            alive = self.gone.get(name, 1) > 0
+            listed.append(
+                {"NodeID": name * 56, "Alive": alive, "Resources": {"CPU": 1.0}, "NodeManagerHostname": "one"}
+            )
+        self.gone = {name: times - 1 for name, times in self.gone.items()}
+        return listed
 
     def remote(self, what: Any) -> Remote:
         return Remote(self, what)
@@ -82,6 +97,9 @@ class Ray(types.ModuleType):
         return ([], refs) if self.late else (refs, [])
 
     def get(self, ref: Any) -> Any:
+        node, _ = ref
+        if node[0] in self.gone:
+            raise RuntimeError("The task is not schedulable: the node does not exist any more")
         if isinstance(self.says, Exception):
             raise self.says
         return self.says
@@ -105,7 +123,7 @@ class Remote:
         if isinstance(self._ray.fault, OSError):
             raise self._ray.fault
         self._ray.remotes.append((self.what, values))
-        return object()
+        return self._ray.options[-1]["scheduling_strategy"]
 
 
 @pytest.fixture
@@ -270,11 +288,31 @@ def test_where_ray_starts_no_actor_the_crew_is_told_in_its_own_way(ray: Ray, che
 def test_a_node_that_cannot_do_the_work_is_told_before_the_first_row(ray: Ray, checked: CheckedJob) -> None:
     ray.says = (PYTHON, VERSION, "SOME_KEY is not set")
     assert "one (, aaaaaaaa): SOME_KEY is not set" in refused(checked)
-    ray.says = RuntimeError("Traceback\n  ...\nModuleNotFoundError: No module named 'msgspec'")
+    ray.says = RaisedThereError("Traceback\n  ...\nModuleNotFoundError: No module named 'msgspec'")
     assert "it could not be asked: ModuleNotFoundError: No module named 'msgspec'" in refused(checked)
     ray.late = True
     assert f"it did not answer within {nodes.ANSWER_S:.0f} s" in refused(checked)
     assert ray.shutdowns == 3
+
+
+def test_a_node_that_was_killed_and_is_listed_for_a_while_keeps_no_command_from_starting(
+    ray: Ray, checked: CheckedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray misses a node that died only after ten seconds or more, and the same command is to go on at once."""
+    monkeypatch.setattr(ray_cluster, "LOOK_S", 0.0)
+    ray.gone = {"b": 1, "c": 3}
+    joined(checked)
+    assert ray.gone["c"] == -1, "listed three times, and looked for once more"
+
+
+def test_a_node_that_cannot_be_asked_and_stays_listed_is_told(
+    ray: Ray, checked: CheckedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "ANSWER_S", 0.0)
+    ray.gone = {"b": 1_000}
+    told = refused(checked)
+    assert "1 of 2 nodes cannot do the work" in told
+    assert "one (, bbbbbbbb): it could not be asked: The task is not schedulable" in told
 
 
 def test_a_cluster_that_cannot_be_joined_is_refused_with_what_ray_says(

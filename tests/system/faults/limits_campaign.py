@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support import signalling
 from tests.support.mixes import RUN_S, Mix, draw, draw_pair
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,6 +71,8 @@ def run_for(folder: Path, seconds: float) -> str:
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()  # one that does not end would take the processors of all others
     return said
 
 
@@ -159,6 +162,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--shared", type=int, default=4, help="rounds of several jobs that share a limit")
     asked = parser.parse_args()
+    signalling.unshield()  # else no run would hear that it is to stop, started by a script in the background
     with ThreadPoolExecutor(asked.at_once) as pool:
         jobs = [pool.submit(mix, seed) for seed in range(asked.first, asked.first + asked.mixes)]
         jobs += [pool.submit(pair, seed) for seed in range(asked.first, asked.first + asked.pairs)]

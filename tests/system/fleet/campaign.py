@@ -129,6 +129,7 @@ class Rounds:
         figures.update(found)
         figures["disturbed"] += len(disturbance.ways)
         figures["brought"] += disturbance.late
+        figures["missed"] += disturbance.missed
         for name, value in (
             ("at_risk", disturbance.at_risk),
             ("fullest", verdict["max_requests"]),
@@ -143,7 +144,8 @@ class Rounds:
         figures = self.figures
         return (
             f"{self.lane}: {count} jobs of {ROWS} rows on 3 nodes, disturbed {figures['disturbed']} times (worker killed, "
-            f"node killed, worker stopped for {self.stop_s:.0f} s, core killed): 0 rows lost, 0 doubled, 0 tasks bought "
+            f"node killed, worker stopped for {self.stop_s:.0f} s, core killed, and {figures['missed']} "
+            "times started again while Ray still listed a node that had been killed): 0 rows lost, 0 doubled, 0 tasks bought "
             f"twice; never above the limit ({figures['fullest']} of {RayStage.limit} requests in the fullest minute, "
             f"{figures['in_flight']} of {CONCURRENCY} in flight); {figures['calls']} calls in the book, "
             f"{figures['billed']} billed; {figures['unknown']} unknown, {figures['at_risk']} at once at most of "

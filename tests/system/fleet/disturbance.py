@@ -37,6 +37,7 @@ class Disturbance:
         slowest: the longest time, in seconds, until rows were taken over from a worker that was gone.
         at_risk: the most calls that one disturbance left unknown.
         late: answers that a stopped worker brought when it woke, and that were booked then.
+        missed: nodes that had died, and were listed nevertheless when the command started again.
     """
 
     def __init__(self, stage: RayStage, nodes: Nodes, chance: random.Random, *, stop_s: float) -> None:
@@ -45,7 +46,7 @@ class Disturbance:
         self.chance = chance
         self.stop_s = stop_s
         self.slowest = 0.0
-        self.at_risk = self.told = self.late = 0
+        self.at_risk = self.told = self.late = self.missed = 0
         """`told` counts the calls that workers were said to be lost with."""
         self.log: Log
         self.stopped: list[psutil.Process] = []
@@ -128,10 +129,17 @@ class Disturbance:
         return bool(came)
 
     def kill_core(self) -> None:
+        """With a node at the same time, every other time: Ray still lists that when the command starts again."""
+        with_node = self.chance.random() < 0.5
         self.log.core.kill()
         self.log.ended()
         until(lambda: not self.workers())
+        if with_node:
+            self.nodes.kill(idle=True)
         self.begin()
+        if with_node:
+            self.missed += len(self.log.since(0.0, "ray_node_gone"))
+            self.nodes.add()
 
     def taken_over(self, began: float, workers: int) -> None:
         """Wait until so many workers were told to be over, and their rows to be somebody else's."""

@@ -65,11 +65,16 @@ class Nodes:
         """One node more."""
         self._others.append(self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES))
 
-    def kill(self) -> int:
-        """Kill a node that has workers, with all that runs on it; how many it had, 0 where only the head has any."""
+    def kill(self, *, idle: bool = False) -> int:
+        """Kill a node that has workers, with all that runs on it; how many it had, 0 where only the head has any.
+
+        Args:
+            idle: one that has no workers will do as well.
+        """
         for node in self._others:
             mine = _children(node.all_processes["raylet"][0].process.pid)
-            if workers := sum(WORKER in _line(process) for process in mine):
+            workers = sum(WORKER in _line(process) for process in mine)
+            if workers or idle:
                 self._others.remove(node)
                 for process in mine:
                     _kill(process)
