@@ -99,11 +99,11 @@ class Rounds:
             answers = expected_answers(self.root / f"calm-{self.lane}" / "job", url, self.lane, ROWS)
         chance = random.Random(seed)
         for number in range(count):
-            self.round(made(self.root / f"{self.lane}-{number}"), answers, chance)
+            self.round(made(self.root / f"{self.lane}-{number}"), answers, chance, with_node=number % 2 == 0)
             print(f"{self.lane}, {number + 1} of {count}: {dict(self.figures)}", file=sys.stderr, flush=True)
         return self.told(count)
 
-    def round(self, folder: Path, answers: dict[int, str], chance: random.Random) -> None:
+    def round(self, folder: Path, answers: dict[int, str], chance: random.Random, *, with_node: bool) -> None:
         """One job, and all that must hold of it."""
         figures = self.figures
         with simulator(folder, SLOW) as url:
@@ -116,7 +116,7 @@ class Rounds:
                 workers=WORKERS,
                 on=f"ray:{self.nodes.address}",
             )
-            disturbance = Disturbance(stage, self.nodes, chance, stop_s=self.stop_s)
+            disturbance = Disturbance(stage, self.nodes, chance, stop_s=self.stop_s, with_node=with_node)
             disturbance.all()
             found = stage.verify(answers)
             disturbance.lost_with_core(found["unknown"])

@@ -32,6 +32,7 @@ class Disturbance:
         nodes: the cluster that its workers are on.
         chance: decides the order, the moments and whom it meets.
         stop_s: for how long a worker is stopped.
+        with_node: kill a node together with the core.
 
     Attributes:
         slowest: the longest time, in seconds, until rows were taken over from a worker that was gone.
@@ -40,11 +41,12 @@ class Disturbance:
         missed: nodes that had died, and were listed nevertheless when the command started again.
     """
 
-    def __init__(self, stage: RayStage, nodes: Nodes, chance: random.Random, *, stop_s: float) -> None:
+    def __init__(self, stage: RayStage, nodes: Nodes, chance: random.Random, *, stop_s: float, with_node: bool) -> None:
         self.stage = stage
         self.nodes = nodes
         self.chance = chance
         self.stop_s = stop_s
+        self.with_node = with_node
         self.slowest = 0.0
         self.at_risk = self.told = self.late = self.missed = 0
         """`told` counts the calls that workers were said to be lost with."""
@@ -129,15 +131,14 @@ class Disturbance:
         return bool(came)
 
     def kill_core(self) -> None:
-        """With a node at the same time, every other time: Ray still lists that when the command starts again."""
-        with_node = self.chance.random() < 0.5
+        """With a node at the same time, where that is wanted: Ray still lists it when the command starts again."""
         self.log.core.kill()
         self.log.ended()
         until(lambda: not self.workers())
-        if with_node:
+        if self.with_node:
             self.nodes.kill(idle=True)
         self.begin()
-        if with_node:
+        if self.with_node:
             self.missed += len(self.log.since(0.0, "ray_node_gone"))
             self.nodes.add()
 
