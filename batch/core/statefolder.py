@@ -11,11 +11,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from batch.core.clock import Clock
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
+
+if TYPE_CHECKING:
+    from batch.core.clock import Clock
 
 VARIABLE: Final = "PROMPTMILL_STATE"
 PATIENCE_S: Final = 60.0
@@ -57,7 +59,11 @@ class StateFile:
 
     def __init__(self, path: Path, *, patience_s: float = PATIENCE_S, clock: Clock | None = None) -> None:
         self.path = path
-        self._clock = clock or Clock()
+        if clock is None:
+            from batch.core.clock import Clock  # noqa: PLC0415 - it loads anyio, and `run --help` asks for the folder
+
+            clock = Clock()
+        self._clock = clock
         self._patience_s = patience_s
 
     @contextmanager
