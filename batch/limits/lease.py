@@ -122,25 +122,28 @@ class Lease(msgspec.Struct, eq=False, gc=False):
         again, keeping the slot.
         """
         clock = self.limiter.clock
-        while True:
-            for rates in self._rates:
-                if rates.requests.per_minute is not None:
-                    await rates.requests.leave(clock.monotonic())
-            passed_at = clock.monotonic()
-            if passed_at - self.granted_at <= GRANT_S:
-                return
-            await self._grant_again()
-            if clock.monotonic() - passed_at <= GRANT_S:
-                return
+        async with self.where.door.turn(self):
+            while True:
+                if clock.monotonic() - self.granted_at > GRANT_S:
+                    await self._grant_again()
+                for rates in self._rates:
+                    if rates.requests.per_minute is not None:
+                        await rates.requests.leave(clock.monotonic())
+                if clock.monotonic() - self.granted_at <= GRANT_S:
+                    return
 
     async def _grant_again(self) -> None:
-        """Give the tokens back and reserve them anew, once the model's pause is over and they may go."""
+        """Give the tokens back and reserve them anew, once the model's pause is over and they may go.
+
+        Only where every gate is open, too: a gate that was passed opens for the next request alone, which at a low
+        limit is later than what was reserved here is good for.
+        """
         self.settle(0.0)
         clock, where = self.limiter.clock, self.where
         while True:
             now = clock.monotonic()
             amount = self.model.amount(self.weight)
-            waits = (rates.token_wait(amount, now) for rates in self._rates)
+            waits = (max(rates.token_wait(amount, now), rates.requests.gate_wait(now)) for rates in self._rates)
             wait_s = max(self.limiter.shut_for(), where.pause_left(now), *waits)
             if wait_s <= 0 and where.shared is not None:
                 wait_s = where.shared.wait(amount, now)

@@ -17,6 +17,7 @@ from batch.core.clock import Clock, describe
 from batch.core.logs import logger
 from batch.core.records import LimitHeaders, Message, Usage
 from batch.limits.concurrency import ConcurrencyLimit
+from batch.limits.door import Door
 from batch.limits.lease import Lease, Waiter
 from batch.limits.outage import LONGEST_WHY, MAX_PARK_S, Observation, OutageDetector
 from batch.limits.rates import RateLimits, pause_of
@@ -26,6 +27,8 @@ from batch.limits.tokens import TokenEstimator, TokenWeight
 if TYPE_CHECKING:
     from batch.limits.endpoints import EndpointLimits
 
+LATE_S: Final = 0.1
+"""How soon is looked again whether calls that were let go before have left."""
 TOLD_S: Final = 1.0
 """A silence that is shorter is told without its length: it has only just been noticed."""
 
@@ -47,6 +50,7 @@ class ModelLimits:
         outage: whether the provider answers at all.
         parked_until: when it may be asked again, in monotonic seconds, if that is too long to wait for; else None.
         queue: who waits to ask this model, in order of arrival.
+        door: where those who were let go wait until their bytes may leave.
         expected: rows are still to come that ask it.
         asked: a call of it was let go since they were expected.
     """
@@ -72,6 +76,7 @@ class ModelLimits:
         self.outage = OutageDetector(concurrency)
         self.estimator = estimator
         self.queue: deque[Waiter] = deque()
+        self.door = Door()
         self.expected = self.asked = False
         self.closed = False
         """No new sends are taken."""
@@ -125,6 +130,8 @@ class ModelLimits:
             return None
         amount = self.amount(weight)
         wait_s = max(self.pause_left(now), probe_in, self.rates.wait(amount, now))
+        if self.door.is_late(now):
+            wait_s = max(wait_s, LATE_S)  # whoever was let go then would be late, too
         if wait_s > 0.0 or self.shared is None:
             return wait_s
         return self.shared.wait(amount, now)  # last of all: what it gives cannot be kept for long

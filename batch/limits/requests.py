@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PACE: Final = 0.99  # of the limit; see the module docstring
 EARLY_S: Final = 0.1
 SLACK_S: Final = 0.01  # the pace is that much stricter than the gate, which so lets through what is hardly late
+LOOK_S: Final = 0.05  # so often a gate that is shut is looked at by whoever does not stand before it
 GRANT_S: Final = 0.4  # how long a grant is good for before its bytes leave
 
 
@@ -68,6 +69,13 @@ class RequestRate:
         """Grant one request; the caller has asked `wait` first."""
         if self._gate is not None:
             self._even_at = max(self._even_at, now) + self._interval_s
+
+    def gate_wait(self, now: float) -> float:
+        """The seconds until it is worth looking again whether the gate is open; 0 when it is."""
+        if self._gate is None:
+            return 0.0
+        filled = max(0.0, self._gate.max_rate - (now - self._full_at) / self._interval_s)
+        return 0.0 if self._gate.has_capacity(1 + filled) else min(self._interval_s, LOOK_S)
 
     async def leave(self, now: float) -> None:
         """Pass the gate: return when the bytes of a granted request may leave; nearly always at once.

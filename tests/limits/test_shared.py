@@ -51,6 +51,18 @@ def test_a_request_limit_is_one_line_for_all_jobs_and_is_used(tmp_path: Path, rp
     assert all(0.9 * even - 2 <= len(job.times(began)) for job in jobs)
 
 
+@pytest.mark.parametrize("rpm", [6, 10, 60, 100, 600])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_limit_that_answers_tell_when_many_calls_were_let_go_is_used(tmp_path: Path, rpm: int, count: int) -> None:
+    """Those that wait to leave go first, one after the other; new ones would take their part of the limit."""
+    jobs = [Job(concurrency=90, senders=90, commit_s=0.05, service_s=0.2, told_rpm=rpm) for _ in range(count)]
+    began = share(tmp_path, jobs, seconds=300)
+
+    after = [at for at in together(jobs) if at >= began + 60]
+    assert most_in_a_window(after) <= rpm
+    assert len(after) >= 0.97 * rpm * 4
+
+
 def test_late_timers_cross_no_shared_limit(tmp_path: Path) -> None:
     """On a busy machine each timer fires 50 ms late."""
     jobs = [Job(rpm=300) for _ in range(2)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from batch.core.clock import HandClock
+from batch.core.records import LimitHeaders
 from batch.limits.limiter import Limiter, LimiterClosed
 from batch.limits.poolfile import PoolFile
 from batch.limits.shared import SharedLimits
@@ -40,6 +41,10 @@ class Job:
     """When its process is stopped: it is silent from then on, and yet alive."""
     every_s: float = 0.0
     """How long each sender rests between two calls."""
+    commit_s: float = 0.0
+    """How long a call takes from its grant to the moment in which it would leave."""
+    told_rpm: int | None = None
+    """The requests per minute that the headers of each answer tell."""
     departed: list[tuple[float, float]] = field(default_factory=list)
     """When each of its calls left, and what it counted for."""
     in_flight: list[tuple[float, int]] = field(default_factory=list)
@@ -87,7 +92,7 @@ def limiter_of(job: Job, clock: HandClock) -> Limiter:
         requests_per_minute=job.rpm,
         tokens_per_minute=job.tpm,
         estimator=estimator,
-        adapt=False,
+        adapt=job.told_rpm is not None,
     )
 
 
@@ -129,11 +134,16 @@ async def _send(limiter: Limiter, job: Job, row: int, clock: HandClock) -> None:
         except LimiterClosed:
             return
         try:
+            if job.commit_s:
+                await clock.sleep(job.commit_s)
             await lease.depart()
             amount = 0.0 if job.weight is None else float(job.weight.asked)
             job.departed.append((clock.monotonic(), amount))
             job.in_flight.append((clock.monotonic(), limiter.in_flight))
             await clock.sleep(job.service_s)
+            if job.told_rpm is not None:
+                told = LimitHeaders(limit_requests=job.told_rpm, remaining_requests=job.told_rpm)
+                limiter.observe_headers("m", told)
         finally:
             lease.release()
         await clock.sleep(job.every_s)
