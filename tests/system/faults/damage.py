@@ -257,7 +257,7 @@ def _kill(mill: Mill, older: Path, failpoint: str) -> None:
     were published.
     """
     first = "results/part-00000.parquet"
-    for passed in (6, 5, 4, 3, 2, 1):
+    for passed in 3 * (6, 5, 4, 3, 2, 1):  # on a busy machine all parts may be published at once
         shutil.rmtree(mill.out)
         shutil.copytree(older, mill.out)
         if mill.command(failpoint=f"{failpoint}:{passed}")[0] != -9:

@@ -326,7 +326,7 @@ def test_a_run_that_needs_a_file_of_calls_with_a_damaged_page_says_so_with_the_w
     mill = make(lane="sync")
     mill.parameters = {"max_tokens": 64}
     mill.more = '[budget]\nper_day = "50 CNY"\n'
-    killed(mill, "publish.committed:3")
+    killed(mill, "publish.committed:1")
     calls = min(mill.out.glob("calls/*/*.parquet"))
     blank(calls)
     code, said = mill.command()
