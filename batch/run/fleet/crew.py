@@ -1,12 +1,11 @@
 """The workers of one run, as the core sees them: who there is, who gets which errand, and who is lost.
 
-Owns the incarnations of workers with their epochs, and every errand that somebody waits for: each is answered, or
-raises `WorkerLost`, on every path. What an answer means, and what follows from a loss, it does not know.
+Owns when workers begin and end, and every errand that somebody waits for: each is answered, or raises `WorkerLost`, on
+every path. What an answer means, and what follows from a loss, it does not know.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -24,8 +23,9 @@ from batch.core.logs import logger
 from batch.core.records import Incoming, Outgoing
 from batch.run.fleet import messages
 from batch.run.fleet.answers import answer_of, found_in, stream_of
+from batch.run.fleet.member import Member
 from batch.run.fleet.process import WorkerProcess
-from batch.run.fleet.transport import Begin, Started
+from batch.run.fleet.transport import Begin
 from batch.run.fleet.worker import VALID_S
 from batch.submit.results import ENDED
 from batch.submit.retry import NOT_TAKEN
@@ -34,10 +34,6 @@ SILENT_S: Final = 5.0
 """A worker that says nothing for so long is over."""
 QUIET_S: Final = 2.0
 """One that says nothing for so long gets errands only when all others are as quiet."""
-AVOIDED_S: Final = 1.0
-"""One that an errand came to too late gets none for so long either, and for twice as long each time that it happens
-again: else it would get the most of them, for it has nothing to do."""
-LONGEST_AVOIDED_S: Final = 30.0
 LAST: Final = 1 << 30  # more than anybody has to do
 LOOK_S: Final = 0.5
 LATE_LOOK_S: Final = 1.0
@@ -66,60 +62,6 @@ class NotTaken(WireError):
     def __init__(self) -> None:
         text = "no worker process was there in time to send it"
         super().__init__(text, kind="transport", sent=False, code=NOT_TAKEN)
-
-
-class Member:
-    """One incarnation of a worker.
-
-    Args:
-        epoch: its number.
-        process: what was started, wherever that is.
-        now: monotonic seconds.
-    """
-
-    def __init__(self, epoch: int, process: Started, now: float) -> None:
-        self.epoch = epoch
-        self.process = process
-        self.waiting: dict[int, asyncio.Future[messages.Found]] = {}
-        self.lost: set[int] = set()
-        """Tickets that nobody waits for since its epoch is over."""
-        self.errands: list[messages.Errand] = []
-        self.heard_at = now
-        self._avoided_s, self.avoided_until = 0.0, now
-        self.ready = self.over = self.answered = False
-        self.gone = anyio.Event()
-        """Its line has ended."""
-
-    def give(self, errand: messages.Errand) -> asyncio.Future[messages.Found]:
-        """Hand an errand over at the end of this tick of the loop, together with all others of it."""
-        loop = asyncio.get_running_loop()
-        found = self.waiting[errand.ticket] = loop.create_future()
-        if not self.errands:
-            loop.call_soon(self._hand_over)
-        self.errands.append(errand)
-        return found
-
-    def heard(self, report: messages.Report, now: float) -> None:
-        """Note from a report whether errands come to it in time."""
-        if not report.stale:
-            self._avoided_s = 0.0
-        elif now >= self.avoided_until:
-            self._avoided_s = min(max(AVOIDED_S, 2 * self._avoided_s), LONGEST_AVOIDED_S)
-            self.avoided_until = now + self._avoided_s
-
-    def _hand_over(self) -> None:
-        errands, self.errands = self.errands, []
-        try:
-            self.process.send(messages.Take(errands))
-        except Exception as bug:  # noqa: BLE001 - whoever waits would wait for ever
-            for errand in errands:
-                if (waiter := self.waiting.pop(errand.ticket, None)) is not None and not waiter.done():
-                    waiter.set_exception(bug)
-
-    def take_back(self, ticket: int) -> None:
-        """Nobody waits for this errand any more."""
-        if self.waiting.pop(ticket, None) is not None:
-            self.process.send(messages.Cancel([ticket]))
 
 
 class Crew:
@@ -187,11 +129,15 @@ class Crew:
         ticket = next(self._tickets)
         path, headers, body, asks = outgoing.path, outgoing.headers, outgoing.body, outgoing.asks
         errand = messages.Errand(ticket, departed_at, base_url, path, headers, body, streamed is not None, asks)
+        if body is None:
+            member.polls.add(ticket)
         try:
             found = await member.give(errand)
         except anyio.get_cancelled_exc_class():
             member.take_back(ticket)
             raise
+        finally:
+            member.polls.discard(ticket)
         if streamed is not None and (end := stream_of(found)) is not None:
             streamed(end)
         incoming = answer_of(found)
@@ -288,7 +234,7 @@ class Crew:
         """Its process has ended, or is about to."""
         if not member.over:
             how = member.process.how_it_ended()
-            logger().warning("worker_ended", epoch=member.epoch, how=how, calls=len(member.waiting))
+            logger().warning("worker_ended", epoch=member.epoch, how=how, calls=member.calls)
             self._lose(member, how)
         member.gone.set()
         if member in self._former:
@@ -331,7 +277,7 @@ class Crew:
             for member in list(self.members):
                 silent_s = now - member.heard_at
                 if silent_s > (SILENT_S if member.ready else START_S):
-                    logger().warning("worker_silent", epoch=member.epoch, calls=len(member.waiting))
+                    logger().warning("worker_silent", epoch=member.epoch, calls=member.calls)
                     member.process.send(messages.Leave())
                     self._lose(member, f"said nothing for {silent_s:.0f} s")
                     member.gone.set()  # so that another takes its place

@@ -13,7 +13,8 @@ from batch.core.clock import HandClock
 from batch.core.errors import WireError
 from batch.core.records import Incoming, Outgoing
 from batch.run.fleet import messages
-from batch.run.fleet.crew import AVOIDED_S, LONGEST_AVOIDED_S, LOOK_S, SILENT_S, STARTS, Crew, WorkerLost
+from batch.run.fleet.crew import LOOK_S, SILENT_S, STARTS, Crew, WorkerLost
+from batch.run.fleet.member import AVOIDED_S, LONGEST_AVOIDED_S
 from batch.run.fleet.worker import VALID_S
 from batch.submit.results import ENDED
 from batch.submit.retry import NOT_TAKEN
@@ -220,6 +221,26 @@ def test_a_silent_worker_is_over_and_what_it_reports_then_is_late() -> None:
         await world.until(lambda: bool(world.late))
         assert world.late == [peer.errands[0].ticket]
         assert peer.epoch not in [member.epoch for member in world.crew.members]
+
+    with_crew(test, size=1)
+
+
+def test_polls_are_no_calls_that_are_lost_with_their_worker() -> None:
+    async def test(world: World) -> None:
+        await world.ready()
+        world.ask(1)
+        scope = world.ask(2, POLL)
+        world.ask(3, POLL)
+        (peer,), (member,) = world.peers, world.crew.members
+        await world.until(lambda: len(peer.errands) == 3)
+        assert member.calls == 1
+        scope.cancel()
+        peer.answer(*peer.errands[:1])
+        await world.until(lambda: bool(peer.cancelled) and 1 in world.results)
+        assert (member.calls, len(member.waiting), len(member.polls)) == (0, 1, 1)
+        peer.answer(peer.errands[2])
+        await world.until(lambda: 3 in world.results)
+        assert (member.waiting, member.polls) == ({}, set())
 
     with_crew(test, size=1)
 
