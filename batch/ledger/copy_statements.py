@@ -65,21 +65,24 @@ UPDATE asked
 SET ready = 1
 WHERE id = ? AND outcome IS NOT NULL
 """
-KNOW_OPEN: Final = """
+_NO_ANSWER: Final = """NOT EXISTS (
+    SELECT 1
+    FROM entries e
+    WHERE e.row_id = p.row_id AND e.variant = p.variant AND e.status IS NOT NULL AND e.fingerprint = p.fingerprint
+)"""
+KNOW_OPEN: Final = f"""
 INSERT OR IGNORE INTO asked(key, work, row_id)
 SELECT p.fingerprint, p.work, p.row_id
 FROM pending p
-LEFT JOIN entries e USING (row_id, variant)
-WHERE p.state IN (0, 1) AND (e.status IS NULL OR e.fingerprint != p.fingerprint)
+WHERE p.state IN (0, 1) AND {_NO_ANSWER}
 ORDER BY p.work
 """
 """Rows that were admitted before the job shared answers, or when the ledger was lost."""
 
-UNSENT_KEYS: Final = """
+UNSENT_KEYS: Final = f"""
 SELECT p.work, p.fingerprint
 FROM pending p
-LEFT JOIN entries e USING (row_id, variant)
-WHERE p.state = 0 AND (e.status IS NULL OR e.fingerprint != p.fingerprint)
+WHERE p.state = 0 AND {_NO_ANSWER}
     AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = p.work)
     AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
 ORDER BY p.work

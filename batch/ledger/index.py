@@ -16,7 +16,7 @@ import apsw
 import msgspec
 
 from batch.core.labelling import Labelling
-from batch.ledger import effect_statements, index_statements, statements
+from batch.ledger import effect_statements, index_statements, levels, statements
 from batch.ledger.reader import Entry, LedgerReader, PendingRow
 
 GONE: Final = "gone"
@@ -124,6 +124,22 @@ class IndexReader(LedgerReader):
 # -- statements of the writer -----------------------------------------------------------------------------------------
 
 
+def meet(db: apsw.Connection, met: Sequence[tuple[str, int, str | None]]) -> None:
+    """Have the index know which ids a pass over the source has met.
+
+    Args:
+        db: inside the transaction that admits what was found there.
+        met: id, how often it was met, and where first; by ascending id.
+    """
+    db.executemany(index_statements.MEET, met)
+    levels.count(db, levels.SEEN, len(met))
+
+
+def forget_met(db: apsw.Connection) -> None:
+    """Forget what the last pass over the source has met; inside the transaction that begins another."""
+    levels.forget(db, levels.SEEN)
+
+
 def keep_places(db: apsw.Connection) -> None:
     """Have the index know the place of every admitted row, also of one that is not published.
 
@@ -162,16 +178,19 @@ def learn_outcomes(db: apsw.Connection, settled: Sequence[SettledRow]) -> None:
                 db.execute(index_statements.SET_OUTCOME, (row.work_id, row.status, row.label))
         for status, work_ids in plain.items():
             db.execute(index_statements.SET_OUTCOMES, (msgspec.json.encode(work_ids).decode(), status, None))
+    levels.count(db, levels.ENTRIES, len(settled))
 
 
 def learn_votes(db: apsw.Connection, votes: Sequence[tuple[bytes, str, str]]) -> None:
     """Have the index know the votes of rows with a label, by (`Labelling` encoded, row_id, variant)."""
-    db.executemany(index_statements.SET_VOTES, votes)
+    for statement in index_statements.SET_VOTES:
+        db.executemany(statement, votes)
 
 
 def learn_contents(db: apsw.Connection, known: Sequence[tuple[str, str, bytes]]) -> None:
     """Have the index know the hash of the output columns of rows by (row_id, variant, hash)."""
-    db.executemany(index_statements.FILL_CONTENT, known)
+    for statement in index_statements.FILL_CONTENT:
+        db.executemany(statement, known)
 
 
 def settle_refreshed(db: apsw.Connection, part: int, last: int) -> None:
@@ -182,13 +201,15 @@ def settle_refreshed(db: apsw.Connection, part: int, last: int) -> None:
         part: number of the part, which was written.
         last: the highest work number whose columns are in it.
     """
-    db.execute(index_statements.SET_CONTENTS, (part, last))
+    for statement in index_statements.SET_CONTENTS:
+        db.execute(statement, (part, last))
     db.execute(index_statements.MARK_REFRESHED, (part, last))
 
 
 def doubt_unknown(db: apsw.Connection) -> None:
     """Have rows refreshed of which the index does not know the columns: the table got one more, and they lack it."""
-    db.execute(index_statements.DOUBT_UNKNOWN)
+    for statement in index_statements.DOUBT_UNKNOWN:
+        db.execute(statement)
 
 
 def drop_refreshed(db: apsw.Connection, ranges: Sequence[int]) -> None:
@@ -197,7 +218,8 @@ def drop_refreshed(db: apsw.Connection, ranges: Sequence[int]) -> None:
     Their part may have been written just before a kill, so what it holds of them is not known.
     """
     lost = (msgspec.json.encode(list(ranges)).decode(),)
-    db.execute(index_statements.DOUBT_CONTENTS, lost)
+    for statement in index_statements.DOUBT_CONTENTS:
+        db.execute(statement, lost)
     db.execute(index_statements.DROP_REFRESHED, lost)
 
 
@@ -225,7 +247,7 @@ def look_again(db: apsw.Connection) -> None:
 def forget_part(db: apsw.Connection, part: int) -> None:
     """Have the index forget a part none of whose rows stays, and these rows; its file is to be removed."""
     db.execute(effect_statements.FORGET_LEFT, (part,))
-    db.execute(index_statements.DELETE_LEFT, (part,))
+    _delete_left(db, part)
     db.execute(index_statements.FORGET_PART, (part,))
 
 
@@ -233,8 +255,13 @@ def forget_entries(db: apsw.Connection, part: int) -> None:
     """Have the index forget the rows that left a part, and know how many that has now."""
     db.execute(index_statements.COUNT_DOWN, (part,))
     db.execute(effect_statements.FORGET_LEFT, (part,))
-    db.execute(index_statements.DELETE_LEFT, (part,))
+    _delete_left(db, part)
     forget_leaving(db, part)
+
+
+def _delete_left(db: apsw.Connection, part: int) -> None:
+    for statement in index_statements.DELETE_LEFT:
+        db.execute(statement, (part,))
 
 
 def forget_leaving(db: apsw.Connection, part: int | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from batch.ledger.levels import ENTRIES, SEEN, everywhere
 from batch.ledger.statements import PENDING
 
 # -- read -------------------------------------------------------------------------------------------------------------
@@ -31,11 +32,13 @@ WHERE status IS NOT NULL AND label IS NOT NULL
 """
 COUNT_GONE: Final = """
 SELECT
-    count(*) FILTER (WHERE s.row_id IS NULL),
-    count(*) FILTER (WHERE s.row_id IS NOT NULL AND e.variant NOT IN (SELECT value FROM json_each(?)))
-FROM entries e
-LEFT JOIN seen s USING (row_id)
-WHERE e.status IS NOT NULL
+    count(*) FILTER (WHERE NOT met),
+    count(*) FILTER (WHERE met AND variant NOT IN (SELECT value FROM json_each(?)))
+FROM (
+    SELECT variant, EXISTS (SELECT 1 FROM seen s WHERE s.row_id = e.row_id) AS met
+    FROM entries e
+    WHERE status IS NOT NULL
+)
 """
 FAILED_AND_GONE: Final = """
 SELECT part, row_id, variant
@@ -66,14 +69,19 @@ FROM leaving
 
 # -- written: columns that follow the input, rows that leave the table ------------------------------------------------
 
-KEEP_PLACES: Final = """
-INSERT OR IGNORE INTO entries(row_id, variant, row_number, part)
+MEET: Final = f"""
+INSERT OR REPLACE INTO {SEEN.newest}(row_id, times, place)
+VALUES (?, ?, ?)
+"""
+KEEP_PLACES: Final = f"""
+INSERT OR IGNORE INTO {ENTRIES.largest}(row_id, variant, row_number, part)
 SELECT row_id, variant, row_number, part
 FROM pending
 """
+"""Where a newer level has the row, this place is never looked at."""
 
-_SETTLED: Final = """
-INSERT OR REPLACE INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label)
+_SETTLED: Final = f"""
+INSERT OR REPLACE INTO {ENTRIES.newest}(row_id, variant, row_number, part, fingerprint, status, content, label)
 SELECT row_id, variant, row_number, part, fingerprint, ?2, content, ?3
 """
 SET_OUTCOMES: Final = f"""
@@ -87,18 +95,18 @@ SET_OUTCOME: Final = f"""
 FROM pending
 WHERE work = ?1
 """
-SET_VOTES: Final = """
-UPDATE entries
+SET_VOTES: Final = everywhere("""
+UPDATE {table}
 SET label = ?1
 WHERE row_id = ?2 AND variant = ?3 AND status = 0
-"""
+""")
 SET_PLANNED_GONE: Final = """
 UPDATE runs
 SET planned = json_set(planned, '$.gone', ?1, '$.gone_variants', ?2)
 WHERE run = ?3
 """
-SET_CONTENTS: Final = """
-UPDATE entries
+SET_CONTENTS: Final = everywhere("""
+UPDATE {table}
 SET content = p.content
 FROM (
     SELECT row_id, variant, content, max(work)
@@ -106,36 +114,36 @@ FROM (
     WHERE part = ? AND state = 3 AND work <= ?
     GROUP BY row_id, variant
 ) p
-WHERE entries.row_id = p.row_id AND entries.variant = p.variant
-"""
+WHERE {table}.row_id = p.row_id AND {table}.variant = p.variant
+""")
 MARK_REFRESHED: Final = """
 UPDATE pending
 SET state = 2
 WHERE part = ? AND state = 3 AND work <= ?
 """
-DOUBT_UNKNOWN: Final = """
-UPDATE entries
+DOUBT_UNKNOWN: Final = everywhere("""
+UPDATE {table}
 SET content = x''
 WHERE content IS NULL AND status IS NOT NULL
-"""
-DOUBT_CONTENTS: Final = """
-UPDATE entries
+""")
+DOUBT_CONTENTS: Final = everywhere("""
+UPDATE {table}
 SET content = x''
 WHERE (row_id, variant) IN (
     SELECT row_id, variant
     FROM pending
     WHERE state = 3 AND range IN (SELECT value FROM json_each(?))
 )
-"""
+""")
 DROP_REFRESHED: Final = """
 DELETE FROM pending
 WHERE state = 3 AND range IN (SELECT value FROM json_each(?))
 """
-FILL_CONTENT: Final = """
-UPDATE entries
+FILL_CONTENT: Final = everywhere("""
+UPDATE {table}
 SET content = ?3
 WHERE row_id = ?1 AND variant = ?2
-"""
+""")
 ANNOUNCE: Final = """
 UPDATE parts
 SET next_size = ?, next_footer = ?
@@ -164,10 +172,10 @@ UPDATE parts
 SET rows = rows - (SELECT count(*) FROM leaving l WHERE l.part = parts.part)
 WHERE part = ?
 """
-DELETE_LEFT: Final = """
-DELETE FROM entries
+DELETE_LEFT: Final = everywhere("""
+DELETE FROM {table}
 WHERE (row_id, variant) IN (SELECT row_id, variant FROM leaving WHERE part = ?)
-"""
+""")
 FORGET_PART: Final = """
 DELETE FROM parts
 WHERE part = ?

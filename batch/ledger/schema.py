@@ -13,7 +13,8 @@ published file from another of its name; `next_size` and `next_footer` belong to
 `size` and `digest` of a range belong to its spill. `content` is the hash of the output columns of a row as the table
 has them or, in `pending`, will have them; an empty one is that of columns that may be of either of two nights. `label`
 has what was done to bring a row to a valid label (`records.Labelling`). All of these are NULL where an older version
-wrote the row. `leaving` has the rows that a part is written anew without, until the index has forgotten them.
+wrote the row. `leaving` has the rows that a part is written anew without, until the index has forgotten them. Of the
+tables `entries` and `seen` `levels` makes views.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import copy_statements, effect_statements, orphan_table, paid_table, wal, wave_tables
+from batch.ledger import copy_statements, effect_statements, levels, orphan_table, paid_table, wal, wave_tables
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
 
+_PRAGMAS: Final = {"synchronous": "full", "wal_autocheckpoint": 0, "cache_size": -8_192, "temp_store": "memory"}
 _BUSY_MS: Final = 10_000
 _FOLDED_IN_MS: Final = 500
 
@@ -193,7 +195,7 @@ ALTER TABLE entries ADD COLUMN label BLOB;
 """
 """From version 3 to 4."""
 
-UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3, wave_tables.TABLES)
+UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3, wave_tables.TABLES, levels.TABLES)
 """The ways from version 1 to 2, from 2 to 3, and so on."""
 
 OVERTIME: Final = """
@@ -209,6 +211,7 @@ CREATE TABLE IF NOT EXISTS overtime(
 
 ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES, paid_table.TABLES)
 """Tables that need no new version: a ledger made before them gets them when it is opened."""
+ALL: Final = (SCHEMA, LEAVING, wave_tables.TABLES, levels.TABLES, *ADDED)
 
 
 def connect(path: Path) -> apsw.Connection:
@@ -313,14 +316,12 @@ def _check(db: apsw.Connection, path: Path) -> None:
 
 def _set_up(db: apsw.Connection) -> None:
     db.set_busy_timeout(_BUSY_MS)
-    db.pragma("synchronous", "full")
-    db.pragma("wal_autocheckpoint", 0)
-    db.pragma("cache_size", -8_192)
-    db.pragma("temp_store", "memory")
+    for name, value in _PRAGMAS.items():
+        db.pragma(name, value)
     version = db.pragma("user_version")
     if version < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")  # not `with db`: its roll-back would hide why a full disk ended it
-        for statements in (SCHEMA, LEAVING, wave_tables.TABLES, *ADDED) if version == 0 else UPGRADES[version - 1 :]:
+        for statements in ALL if version == 0 else UPGRADES[version - 1 :]:
             db.execute(statements)
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)

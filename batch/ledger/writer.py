@@ -21,6 +21,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -31,6 +32,7 @@ from batch.core import failpoints
 from batch.core.clock import Clock
 from batch.core.errors import StorageError
 from batch.core.records import Call, Outcome
+from batch.ledger import levels
 from batch.ledger.group import GROUP_RECORDS, Group, Written, encode, outcome_record
 from batch.ledger.pages import tells_damage
 from batch.ledger.pruning import prune_slice
@@ -41,6 +43,8 @@ from batch.ledger.unpublished import Recent
 T = TypeVar("T")
 
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of log; a passive checkpoint then takes some 10 ms
+PUT_OFF: Final = 8
+"""So many commits may go before a slice of housekeeping."""
 
 
 class Ledger:
@@ -64,6 +68,8 @@ class Ledger:
         self._queue = GroupQueue()
         self.recent = Recent()
         self._pruning = True  # a killed run may have left published records behind
+        self._moving = True  # and a level of the index that is full
+        self._put_off = 0
         self._wal_pages = 0
         self.broken: StorageError | None = None
         self.commits = 0
@@ -201,7 +207,8 @@ class Ledger:
         result: list[T] = []
 
         def job(db: apsw.Connection) -> None:
-            self._pruning = True  # `change` may have published something, or may say itself that nothing is left
+            # `change` may have published or admitted something, or may say itself that nothing is left.
+            self._pruning = self._moving = True
             result.append(change(db))
 
         group = self._queue.new()
@@ -224,10 +231,12 @@ class Ledger:
         """
         return anyio.from_thread.run(self.execute, change)
 
-    async def pruned(self) -> None:
-        """Wait until all published records are pruned; for the end of a run."""
+    async def tidied(self) -> None:
+        """Wait until all published records are pruned, and the index is in one level; for the end of a run."""
         while self._pruning:
             await self.execute(self._prune)
+        while await self.execute(partial(levels.move_slice, everything=levels.ENTRIES)):
+            pass
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -259,7 +268,7 @@ class Ledger:
 
     def _write_groups(self) -> None:
         while True:
-            untidy = (self._pruning or self._wal_pages > CHECKPOINT_PAGES) and self.broken is None
+            untidy = (self._pruning or self._moving or self._wal_pages > CHECKPOINT_PAGES) and self.broken is None
             group = self._queue.take(wait=not untidy)
             if group is None:
                 if self._queue.closed:
@@ -269,8 +278,9 @@ class Ledger:
             if self.broken is None:
                 self._commit(group)
             self._loop.call_soon_threadsafe(self._queue.written)
-            if self.broken is None and self._wal_pages > 4 * CHECKPOINT_PAGES:
-                self._tidy()  # also when it is never idle: the log must not grow for ever
+            self._put_off += untidy
+            if self.broken is None and (self._wal_pages > 4 * CHECKPOINT_PAGES or self._put_off > PUT_OFF):
+                self._tidy()  # also when it is never idle: the log and the small levels must not grow for ever
 
     def _commit(self, group: Group) -> None:
         db = self._db
@@ -300,6 +310,7 @@ class Ledger:
 
     def _tidy(self) -> None:
         """Do one slice of housekeeping between two commits."""
+        self._put_off = 0
         try:
             if self._wal_pages > CHECKPOINT_PAGES:
                 self._wal_pages = 0
@@ -307,6 +318,10 @@ class Ledger:
             elif self._pruning:
                 self._db.execute("BEGIN IMMEDIATE")  # not `with self._db`: its roll-back would hide the reason
                 self._pruning = prune_slice(self._db)
+                self._db.execute("COMMIT")
+            elif self._moving:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._moving = levels.move_slice(self._db)
                 self._db.execute("COMMIT")
         except apsw.Error as exc:
             self._break(exc)

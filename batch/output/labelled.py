@@ -18,6 +18,7 @@ from batch.core.labelling import Labelling, Vote
 from batch.core.records import Call
 from batch.labels.samples import vote_of
 from batch.labels.schema import LABEL, PROPERTY_KEY, label_columns
+from batch.ledger.levels import ENTRIES
 from batch.output.parts import PartReader
 from batch.output.unreadable import reading
 
@@ -27,12 +28,12 @@ SELECT record
 FROM book
 WHERE row_id = ? AND variant = ?
 """
-_KEEP: Final = """
-UPDATE entries
+_KEEP: Final = f"""
+UPDATE {ENTRIES.largest} AS e
 SET label = o.label
 FROM old_entries o
-WHERE o.row_id = entries.row_id AND o.variant = entries.variant
-    AND o.fingerprint = entries.fingerprint AND o.status = entries.status AND o.label IS NOT NULL
+WHERE o.row_id = e.row_id AND o.variant = e.variant
+    AND o.fingerprint = e.fingerprint AND o.status = e.status AND o.label IS NOT NULL
 """
 _READ_ROWS: Final = 5_000
 _encode = msgspec.msgpack.Encoder().encode

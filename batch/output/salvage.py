@@ -20,6 +20,7 @@ import msgspec
 from batch.core.errors import BatchError, OutputError
 from batch.core.records import Call, Outcome
 from batch.ledger import paid, wal
+from batch.ledger.levels import ENTRIES
 from batch.ledger.published import PublishedReader
 from batch.ledger.schema import connect, reason
 from batch.ledger.totals import Planned, Totals
@@ -198,12 +199,12 @@ def _know_the_book(db: apsw.Connection) -> None:
 def _give_places(db: apsw.Connection) -> None:
     """The index: what stands in the table, then the places of rows that stood there or are under way."""
     db.execute(
-        "INSERT INTO entries(row_id, variant, row_number, part, fingerprint, status, content, label) "
+        f"INSERT INTO {ENTRIES.largest}(row_id, variant, row_number, part, fingerprint, status, content, label) "
         "SELECT row_id, variant, row_number, file, fingerprint, status, content, label FROM rows"
     )
     labelled.keep_known(db)
     db.execute(
-        "INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) "
+        f"INSERT OR IGNORE INTO {ENTRIES.largest}(row_id, variant, row_number, part) "
         "SELECT row_id, variant, row_number, part FROM old_entries"
     )
     # A row that only the book knows goes where its number belongs: into the part that is missing there, else, when it
@@ -220,7 +221,9 @@ def _give_places(db: apsw.Connection) -> None:
         inside = before + 1 in lasts or number <= lasts.get(before, -1)
         part = max(before, 0) if inside else before + 1
         places.append((row_id, variant, number, part))
-    db.executemany("INSERT OR IGNORE INTO entries(row_id, variant, row_number, part) VALUES(?,?,?,?)", places)
+    db.executemany(
+        f"INSERT OR IGNORE INTO {ENTRIES.largest}(row_id, variant, row_number, part) VALUES(?,?,?,?)", places
+    )
 
 
 def _copy_files(folder: OutputFolder, private: Path, kept: Kept) -> None:

@@ -135,7 +135,7 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
         )
         for work_id, row in enumerate(plan.rows, plan.first_work)
     ]
-    met = [(row_id, *found) for row_id, found in plan.seen.items()]
+    met = sorted((row_id, *found) for row_id, found in plan.seen.items())
 
     def change(db: apsw.Connection) -> InLedger:
         adopted: list[int] = []
@@ -155,7 +155,7 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
             adopted += paid.adopt_tasks(db, plan.first_work, plan.first_work + len(plan.rows) - 1)
             if shared:
                 waiting = copies.share(db, _keys(plan))
-        db.executemany("INSERT OR REPLACE INTO seen(row_id, times, place) VALUES(?,?,?)", met)
+        index.meet(db, met)
         index.learn_contents(db, plan.known)
         _go_on_from(db, plan, run)
         return InLedger(frozenset(adopted), waiting)

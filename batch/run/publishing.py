@@ -101,7 +101,7 @@ class Publishing:
             await self._publish(parts[start : start + PARTS_AT_ONCE])
         await before()
         planned = await self._ledger.execute(close)
-        await self._ledger.pruned()
+        await self._ledger.tidied()
         await to_thread.run_sync(partial(self._publisher.tidy, everything=True))
         failpoints.hit("run.closed")
         return planned

@@ -12,21 +12,30 @@ import msgspec
 import pytest
 
 from batch.core.labelling import Labelling
-from batch.ledger import index
+from batch.ledger import index, levels
 from batch.ledger.index import Gone, IndexReader, gone_of
 from batch.ledger.reader import Entry
 from batch.ledger.schema import SCHEMA_VERSION, UPGRADES, connect
 from tests.support.ledgers import fingerprint, read
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A table of six rows in two parts, asked in two variants; the last has a place and no outcome."""
+@pytest.fixture(params=[*levels.ENTRIES.tables, "all"])
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A table of six rows in two parts, asked in two variants; the last has a place and no outcome.
+
+    They stand in one level or, where it is all, row by row in another one, and beneath it as they were before.
+    """
     made = tmp_path / "ledger.db"
     with closing(connect(made)) as db:
-        rows = [(f"r{n}", variant, n, n // 3, n % 2) for n in range(6) for variant in ("a", "b")]
-        db.executemany("INSERT INTO entries VALUES(?,?,?,?,x'00',?,x'01',NULL)", rows)
-        db.execute("INSERT INTO entries VALUES('place','a',6,1,NULL,NULL,NULL,NULL)")
+        rows: list[tuple[Any, ...]] = [
+            (f"r{n}", variant, n, n // 3, b"\0", n % 2, b"\1", None) for n in range(6) for variant in ("a", "b")
+        ]
+        for number, row in enumerate([*rows, ("place", "a", 6, 1, None, None, None, None)]):
+            over = number % 3 if request.param == "all" else levels.ENTRIES.tables.index(request.param)
+            beneath = (*row[:4], b"old", 1 - (row[5] or 0), b"old", b"old")
+            for level, table in enumerate(levels.ENTRIES.tables):
+                if level == over or (level > over and request.param == "all"):
+                    db.execute(f"INSERT INTO {table} VALUES(?,?,?,?,?,?,?,?)", row if level == over else beneath)
         db.execute("INSERT INTO parts(part, rows) VALUES(0,6),(1,6)")
     return made
 
@@ -46,7 +55,7 @@ def change(path: Path, what: Callable[[apsw.Connection], Any]) -> None:
 
 
 def met(*ids: str) -> Callable[[apsw.Connection], Any]:
-    return lambda db: db.executemany("INSERT INTO seen VALUES(?,1,'here')", [(row_id,) for row_id in ids])
+    return lambda db: index.meet(db, [(row_id, 1, "here") for row_id in ids])
 
 
 def test_rows_that_were_not_met_and_variants_that_are_not_asked_are_told_apart(path: Path, reader: IndexReader) -> None:
@@ -142,18 +151,25 @@ def test_a_ledger_of_any_older_format_gets_the_tables_of_today(version: int, tmp
     path, new = tmp_path / "ledger.db", tmp_path / "new.db"
     connect(new).close()
     with closing(connect(path)) as db:
+        for levelled in (levels.ENTRIES, levels.SEEN):
+            db.execute(f"DROP VIEW {levelled.name}")
+            for small in levelled.tables[:-1]:
+                db.execute(f"DROP TABLE {small}")
+            db.execute(f"ALTER TABLE {levelled.largest} RENAME TO {levelled.name}")
+        db.execute("DROP TABLE levels")
         later = [
             (words[2], words[5])
             for statements in UPGRADES[version - 1 :]
             for line in statements.splitlines()
-            if line.startswith("ALTER TABLE") and (words := line.rstrip(";").split())
+            if "ADD COLUMN" in line and (words := line.rstrip(";").split())
         ]
         for table, column in later:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         if version < 3:
             db.execute("DROP TABLE leaving")
-        db.execute("DROP TABLE waves")
-        db.execute("DROP TABLE lines")
+        if version < 5:
+            db.execute("DROP TABLE waves")
+            db.execute("DROP TABLE lines")
         db.pragma("user_version", version)
     assert len(UPGRADES) == SCHEMA_VERSION - 1
     connect(path).close()

@@ -111,10 +111,10 @@ def test_places_and_ids_are_looked_up_by_row(path: Path, replay: LedgerReader) -
     with closing(connect(path)) as db:
         for number, row_id in enumerate(ids):
             db.execute(
-                "INSERT INTO entries VALUES(?,'',?,?,?,?,NULL,NULL)", (row_id, number, 3, fingerprint(number), 0)
+                "INSERT INTO entries_2 VALUES(?,'',?,?,?,?,NULL,NULL)", (row_id, number, 3, fingerprint(number), 0)
             )
-            db.execute("INSERT INTO seen VALUES(?,?,?)", (row_id, number, f"line {number}"))
-        db.execute("INSERT INTO entries VALUES('a','v2',0,3,NULL,NULL,NULL,NULL)")
+            db.execute("INSERT INTO seen_2 VALUES(?,?,?)", (row_id, number, f"line {number}"))
+        db.execute("INSERT INTO entries_2 VALUES('a','v2',0,3,NULL,NULL,NULL,NULL)")
     found = replay.entries([*ids, "none"])
     assert {key for key, _ in found} == set(ids)
     assert found["a", ""] == Entry("a", "", 0, 3, fingerprint(0), 0)
@@ -129,7 +129,7 @@ def test_standing_failures_are_told_apart_by_whether_they_are_worth_another_try(
     """`status` 1 for good, 2 retryable, 0 and none neither."""
     change(
         path,
-        "INSERT INTO entries SELECT row_id, '', row_number, 0, fingerprint, "
+        "INSERT INTO entries_2 SELECT row_id, '', row_number, 0, fingerprint, "
         "CASE WHEN work < 3 THEN 1 WHEN work < 8 THEN 2 WHEN work = 8 THEN 0 END, NULL, NULL FROM pending",
     )
     assert replay.standing_failures() == (3, 5)

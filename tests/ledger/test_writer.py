@@ -308,10 +308,10 @@ async def test_an_id_that_is_held_outlives_its_row(path: Path) -> None:
             ledger.closed(number, unknown(number), outcome=(7, outcome()), hold=True)
         await ledger.committed()
         await ledger.execute(lambda db: db.execute("UPDATE pending SET state=2 WHERE work=7"))
-        await ledger.pruned()
+        await ledger.tidied()
         assert count(path, "calls") == 2, "no call goes before it is in the book"
         await ledger.execute(lambda db: db.execute("UPDATE calls SET published=1 WHERE work=7"))
-        await ledger.pruned()
+        await ledger.tidied()
     assert read(path, "SELECT * FROM held") == [("row-7", "", fingerprint(7), "task-2", "https://b", "pm-2", 2, 1_002)]
     assert count(path, "calls") == 0
 

@@ -61,7 +61,7 @@ async def history(path: Path, acknowledged: list[int], waiters: list[str]) -> No
             if group_number == 10:
                 try:
                     await ledger.execute(lambda db: db.execute("UPDATE pending SET state=2 WHERE work < 20"))
-                    await ledger.pruned()
+                    await ledger.tidied()
                     waiters.append("told")
                 except StorageError as exc:
                     waiters.append("refused")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+from batch.ledger import index, levels
 from batch.ledger.pruning import PRUNE_ROWS, prune_slice
 from batch.ledger.reader import LedgerReader
 from batch.ledger.schema import connect
 from batch.ledger.writer import CHECKPOINT_PAGES, Ledger
-from tests.support.ledgers import admitted, count
+from tests.support.ledgers import admitted, count, read
 
 PAGE = 4_096
 
@@ -56,8 +58,8 @@ async def test_what_a_killed_run_left_published_is_pruned_without_being_asked(pa
             send(ledger, number)
             await ledger.committed()
         with anyio.fail_after(60):
-            await ledger.pruned()
-            await ledger.pruned()
+            await ledger.tidied()
+            await ledger.tidied()
     assert count(path, "pending") == 100
 
 
@@ -101,3 +103,41 @@ async def test_a_reader_that_holds_on_does_not_hold_up_the_end(path: Path) -> No
             assert replay.next_number("call") == 0
         assert replay.next_number("call") == 2
     assert anyio.current_time() - begun < 3
+
+
+@pytest.mark.parametrize("never_idle", [False, True])
+async def test_full_levels_of_the_index_are_emptied_beside_other_work_and_all_at_the_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, never_idle: bool
+) -> None:
+    """Ids come in while calls are made; how many levels there are is told by nothing but how full the first is."""
+    for name, most in (("ENTRIES", (100, 1_000)), ("SEEN", (100, 400))):
+        monkeypatch.setattr(levels, name, getattr(levels, name)._replace(most=most))
+    monkeypatch.setattr(levels, "_ALL", (levels.ENTRIES, levels.SEEN))
+    monkeypatch.setattr(levels, "SLICE_ROWS", 50)
+    async with Ledger(path) as ledger:
+        for start in range(0, 2_000, 200):
+            met = sorted((f"{n * 7_919 % 2_000:04}", 1, None) for n in range(start, start + 200))
+            await ledger.execute(partial(index.meet, met=met))
+            settled = [index.SettledRow(*row, 0, None) for row in ids(path, start, 200)]
+            await ledger.execute(partial(index.learn_outcomes, settled=sorted(settled)))
+            for number in range(start, start + 200):
+                send(ledger, number)
+                if never_idle:
+                    await ledger.committed()
+        if not never_idle:
+            with anyio.fail_after(60):
+                while sizes(path, levels.SEEN)[0] > 100 or sizes(path, levels.ENTRIES)[0] > 100:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+        assert sizes(path, levels.SEEN)[0] < 500
+        assert 0 < sizes(path, levels.SEEN)[1] <= 450
+        await ledger.tidied()
+        assert sizes(path, levels.ENTRIES) == [0, 0, 2_000]
+    assert sum(sizes(path, levels.SEEN)) == count(path, "seen") == 2_000
+
+
+def ids(path: Path, first: int, rows: int) -> list[tuple[str, str, int]]:
+    return list(read(path, f"SELECT row_id, variant, work FROM pending ORDER BY work LIMIT {rows} OFFSET {first}"))
+
+
+def sizes(path: Path, table: levels.Levelled) -> list[int]:
+    return [count(path, name) for name in table.tables]

@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> OutputFolder:
                 (part, *parts.footprint(made.part(part))),
             )
             db.executemany(
-                "INSERT INTO entries VALUES(?,'',?,?,x'00',?,NULL,NULL)",
+                "INSERT INTO entries_2 VALUES(?,'',?,?,x'00',?,NULL,NULL)",
                 [(f"r{n}", n, part, int(n in (4, 5))) for n in numbers],
             )
     return made
