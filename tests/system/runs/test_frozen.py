@@ -187,7 +187,9 @@ def test_a_killed_sync_run_of_then_is_continued(name: str, thaw: Thaw, tmp_path:
     assert set(mill.facts["never_sent"]) <= {row[0] for row in new.values()}
 
 
-@pytest.mark.parametrize("name", ["task", *longer(["format-2/task", "format-3/task", "format-4/task", "format-5/task"])])
+@pytest.mark.parametrize(
+    "name", ["task", *longer(["format-2/task", "format-3/task", "format-4/task", "format-5/task"])]
+)
 def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(
     name: str, thaw: Thaw, tmp_path: Path
 ) -> None:
@@ -212,7 +214,9 @@ def test_task_ids_that_were_accepted_then_are_collected_and_not_bought_again(
     assert all(row[2] == "answered" for row in booked.values())
 
 
-@pytest.mark.parametrize("name", ["finished", *longer(["format-2/finished", "format-3/finished", "format-4/finished", "format-5/finished"])])
+@pytest.mark.parametrize(
+    "name", ["finished", *longer(["format-2/finished", "format-3/finished", "format-4/finished", "format-5/finished"])]
+)
 def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(name: str, thaw: Thaw) -> None:
     """Ours: nothing is sent, nothing changes; `status` and `show` answer, before and after."""
     mill = thaw(name)
@@ -234,7 +238,9 @@ def test_a_finished_run_of_then_has_nothing_to_do_and_can_be_read(name: str, tha
     assert {path: path.read_bytes() for path in mill.out.rglob("*.parquet")} == before
 
 
-@pytest.mark.parametrize("name", ["finished", "format-2/finished", "format-3/finished", "format-4/finished", "format-5/finished"])
+@pytest.mark.parametrize(
+    "name", ["finished", "format-2/finished", "format-3/finished", "format-4/finished", "format-5/finished"]
+)
 def test_an_index_of_then_learns_what_the_table_has_and_follows_from_then_on(name: str, thaw: Thaw) -> None:
     """FIELD 28. On the first pass no row is written for it, and nothing is asked; later edits are found."""
     mill = thaw(name)
