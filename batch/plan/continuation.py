@@ -141,6 +141,7 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
                 ),
             )
             db.execute("DELETE FROM seen")
+            index.begin_pass(db, start.run)
             db.execute("DELETE FROM shared")  # results of pure tools are those of one run
         else:
             db.execute("UPDATE runs SET state='running', ended_at=NULL WHERE run=?", (start.run,))
