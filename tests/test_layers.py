@@ -33,8 +33,8 @@ WINGS: dict[str, str] = {
     "unreadable",
     "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "
     "retry afford purse slices reached wave_holds lost_lines",
-    "plan": "preflight kept continuation numbers planner lookups question admission respill gone tooling budgeting sizes survey "
-    "spending pricing forecast doctor doctor_provider timely",
+    "plan": "preflight kept continuation numbers planner lookups question admission respill gone tooling budgeting "
+    "sizes survey spending pricing forecast doctor doctor_provider timely",
     "run": "blocking command metrics_file metric_families progress prune status_files",
     "report": "*",
     "cli": "",
