@@ -22,6 +22,9 @@ from batch.ledger.reader import Entry, LedgerReader, PendingRow
 GONE: Final = "gone"
 """Key of the ledger's `meta`: how many rows of the table the last whole pass over the source did not meet."""
 
+BEGAN_EMPTY: Final = "began_empty"
+"""Key of the ledger's `meta`: the run whose pass over the source began when the index knew no row."""
+
 _decode_labelling = msgspec.msgpack.Decoder(Labelling).decode
 
 Key = tuple[str, str]
@@ -76,6 +79,10 @@ class IndexReader(LedgerReader):
         rows = self._rows(index_statements.CONTENTS, (msgspec.json.encode(row_ids).decode(),))
         return {(row[0], row[1]): Entry._make((*row[:7], _labelling(row[7]))) for row in rows}
 
+    def began_empty(self, run: str) -> bool:
+        """Whether the pass of this run began when the index knew no row, and none was admitted; see `begin_pass`."""
+        return bool(self.meta(BEGAN_EMPTY) == run)
+
     def labellings(self, work_ids: Sequence[int]) -> dict[int, Labelling]:
         """By work id, what was done for the labels of admitted rows that asked the same before."""
         rows = self._rows(index_statements.LABELLINGS, (msgspec.json.encode(work_ids).decode(),))
@@ -124,6 +131,20 @@ class IndexReader(LedgerReader):
 # -- statements of the writer -----------------------------------------------------------------------------------------
 
 
+def begin_pass(db: apsw.Connection, run: str) -> None:
+    """Forget what the last pass over the source has met, and write down whether the index knows any row now.
+
+    Where it knows none, it will know rows of this pass alone until the next one begins, whoever goes on with it.
+
+    Args:
+        db: inside the transaction that opens the run.
+        run: whose pass it is.
+    """
+    levels.forget(db, levels.SEEN)
+    db.execute(index_statements.FORGET_BEGAN_EMPTY, (BEGAN_EMPTY,))
+    db.execute(index_statements.NOTE_BEGAN_EMPTY, (BEGAN_EMPTY, run))
+
+
 def meet(db: apsw.Connection, met: Sequence[tuple[str, int, str | None]]) -> None:
     """Have the index know which ids a pass over the source has met.
 
@@ -133,11 +154,6 @@ def meet(db: apsw.Connection, met: Sequence[tuple[str, int, str | None]]) -> Non
     """
     db.executemany(index_statements.MEET, met)
     levels.count(db, levels.SEEN, len(met))
-
-
-def forget_met(db: apsw.Connection) -> None:
-    """Forget what the last pass over the source has met; inside the transaction that begins another."""
-    levels.forget(db, levels.SEEN)
 
 
 def keep_places(db: apsw.Connection) -> None:

@@ -69,6 +69,15 @@ FROM leaving
 
 # -- written: columns that follow the input, rows that leave the table ------------------------------------------------
 
+FORGET_BEGAN_EMPTY: Final = """
+DELETE FROM meta
+WHERE key = ?
+"""
+NOTE_BEGAN_EMPTY: Final = """
+INSERT INTO meta(key, value)
+SELECT ?1, ?2
+WHERE NOT EXISTS (SELECT 1 FROM entries) AND NOT EXISTS (SELECT 1 FROM pending)
+"""
 MEET: Final = f"""
 INSERT OR REPLACE INTO {SEEN.newest}(row_id, times, place)
 VALUES (?, ?, ?)

@@ -13,8 +13,7 @@ published file from another of its name; `next_size` and `next_footer` belong to
 `size` and `digest` of a range belong to its spill. `content` is the hash of the output columns of a row as the table
 has them or, in `pending`, will have them; an empty one is that of columns that may be of either of two nights. `label`
 has what was done to bring a row to a valid label (`records.Labelling`). All of these are NULL where an older version
-wrote the row. `leaving` has the rows that a part is written anew without, until the index has forgotten them. Of the
-tables `entries` and `seen` `levels` makes views.
+wrote the row. `leaving` has the rows that a part is written anew without, until the index has forgotten them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from batch.core.arrowtypes import type_name
 from batch.core.clock import stamp
 from batch.core.errors import OutputError, StorageError
 from batch.labels.schema import label_columns
-from batch.ledger import wal
+from batch.ledger import index, wal
 from batch.ledger.orphans import LOST
 from batch.ledger.published import forget_tags, record_tags
 from batch.ledger.schema import connect, mark_closed, reason, way_out
@@ -220,7 +220,8 @@ def _meta(db: apsw.Connection, found: Files, *, lost: bool) -> None:
         types = {field.name: type_name(field) for field in inputs if field.name != "input_rest"}
         values[TYPES] = msgspec.json.encode(types).decode()
     db.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", list(values.items()))
-    db.execute("DELETE FROM meta WHERE key=?", (wal.KEY,))
+    # What was true when a pass began is not of this ledger: its index has what the files have.
+    db.executemany("DELETE FROM meta WHERE key=?", [(wal.KEY,), (index.BEGAN_EMPTY,)])
 
 
 def _put_in_place(folder: OutputFolder, work: Path, now_us: int) -> list[str]:

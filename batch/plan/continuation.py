@@ -140,7 +140,7 @@ def start_transaction(start: RunStart, identity: Identity, now_us: int) -> Calla
                     msgspec.json.encode(start.planned).decode(),
                 ),
             )
-            index.forget_met(db)
+            index.begin_pass(db, start.run)
             db.execute("DELETE FROM shared")  # results of pure tools are those of one run
         else:
             db.execute("UPDATE runs SET state='running', ended_at=NULL WHERE run=?", (start.run,))

@@ -33,12 +33,12 @@ from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
 from batch.job.shard import shard_of
 from batch.labels.samples import NO_SAMPLES
-from batch.ledger.index import IndexReader
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import Admitted, RangePlan, spilled_rows
 from batch.plan.kinds import Needs, kind_of, samples_had
+from batch.plan.lookups import Lookups
 from batch.plan.numbers import Least, Numbers
 from batch.plan.question import Question, question, unaskable
 from batch.plan.row_ids import Seen, identify
@@ -93,19 +93,20 @@ class Planner:
         *,
         spilled: Sequence[str],
         outputs: Sequence[str],
-        reader: IndexReader,
+        lookups: Lookups,
         clock: Clock,
     ) -> None:
         self._job = job
         self._source = source
         self._variants = variants
         self._folder = folder
-        self._ledger = reader
+        self._lookups = lookups
+        self._ledger = lookups.reader
         self._spilled = list(spilled)
         self._outputs = frozenset(outputs)
         self._spill_schema = pa.schema([source.schema.field(name) for name in spilled])
         self._clock = clock
-        self._carried = reader.carried()
+        self._carried = self._ledger.carried()
         self._shard = shard_of(job)
         self._limit: int | None = None
         self._sample: frozenset[str] | None = None
@@ -211,6 +212,7 @@ class Planner:
             spill=spill,
             requests=found.requests,
         )
+        self._lookups.met(found.seen)
         self._planned = found.planned
         part = plan.part if goes_on else plan.next_part
         self._numbers = Numbers(found.numbers.row_number, part, numbers.range + bool(rows), numbers.work_id + len(rows))
@@ -248,8 +250,8 @@ class Planner:
 
     def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
         """Take up the rows of `batch` that are to be asked or written; their indexes, and how many were looked at."""
-        known = identify(batch, self._job.input, found.seen, self._ledger)
-        entries = self._ledger.entries([row.row_id for row in known])
+        known = identify(batch, self._job.input, found.seen, self._lookups)
+        entries = self._lookups.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
         hashes = contents(batch, self._outputs, [row.form for row in known])
         planned, carried, numbers = found.planned, self._carried, found.numbers

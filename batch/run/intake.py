@@ -28,6 +28,7 @@ from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
 from batch.plan.admission import Admit, Counts, InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
+from batch.plan.lookups import Lookups
 from batch.plan.numbers import Least
 from batch.plan.planner import Planner
 from batch.plan.preflight import CheckedJob
@@ -318,19 +319,19 @@ class Intake:
         seed, limit = self._options.sample_seed, self._options.limit
         if kept is not None or seed is None or limit is None:
             return kept
-        scout = self._new_planner(reader)
+        scout = self._new_planner(Lookups(reader))
         scout.restrict(kinds=self._options.kinds)
         scout.start(Position(), Planned())
         return draw(scout.candidates(), count=limit, seed=seed)
 
     def _planner(self, reader: IndexReader, sample: list[str] | None) -> Planner:
         """The planner of this pass."""
-        planner = self._new_planner(reader)
+        planner = self._new_planner(Lookups.of_pass(reader, self._start))
         planner.restrict(limit=self._options.limit, sample=sample, kinds=self._options.kinds)
         planner.start(self._start.position, self._start.planned, self._least)
         return planner
 
-    def _new_planner(self, reader: IndexReader) -> Planner:
+    def _new_planner(self, lookups: Lookups) -> Planner:
         checked = self._checked
         planner = Planner(
             checked.job,
@@ -339,7 +340,7 @@ class Intake:
             checked.folder,
             spilled=checked.spilled,
             outputs=checked.inputs.names,
-            reader=reader,
+            lookups=lookups,
             clock=self._context.clock,
         )
         planner.stop_when(lambda: self._state.begins_no_more)

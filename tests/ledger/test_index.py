@@ -16,7 +16,7 @@ from batch.ledger import index, levels
 from batch.ledger.index import Gone, IndexReader, gone_of
 from batch.ledger.reader import Entry
 from batch.ledger.schema import SCHEMA_VERSION, UPGRADES, connect
-from tests.support.ledgers import fingerprint, read
+from tests.support.ledgers import admitted, fingerprint, read
 
 
 @pytest.fixture(params=[*levels.ENTRIES.tables, "all"])
@@ -66,6 +66,25 @@ def test_rows_that_were_not_met_and_variants_that_are_not_asked_are_told_apart(p
     assert gone_of(reader) == Gone()
     change(path, lambda db: index.keep_gone(db, Gone(6, 3), run=None))
     assert (gone_of(reader).total, gone_of(reader)) == (9, Gone(6, 3))
+
+
+def test_a_pass_began_empty_while_it_is_the_last_that_began_and_no_row_was_there_by_then(tmp_path: Path) -> None:
+    """Ours: who reads that it did looks for no row of the pass in the index."""
+    path = tmp_path / "ledger.db"
+    with IndexReader(admitted(path, 0)) as reader:
+        assert not reader.began_empty("first")
+        change(path, lambda db: index.begin_pass(db, "first"))
+        assert reader.began_empty("first")
+        change(path, lambda db: index.begin_pass(db, "second"))
+        assert (reader.began_empty("first"), reader.began_empty("second")) == (False, True)
+        admitted(path, 1, range_number=1)
+        assert reader.began_empty("second"), "what comes in while it goes on are rows of its own"
+        change(path, lambda db: index.begin_pass(db, "third"))
+        assert [reader.began_empty(run) for run in ("first", "second", "third")] == [False, False, False]
+        change(path, index.keep_places)
+        change(path, lambda db: db.execute("DELETE FROM pending"))
+        change(path, lambda db: index.begin_pass(db, "fourth"))
+        assert not reader.began_empty("fourth")
 
 
 def test_rows_that_failed_for_good_and_are_gone_come_part_after_part(path: Path, reader: IndexReader) -> None:

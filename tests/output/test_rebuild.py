@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.core.errors import OutputError, StorageError
+from batch.ledger.index import BEGAN_EMPTY, IndexReader
 from batch.ledger.reader import LedgerReader
 from batch.ledger.schema import SCHEMA_VERSION, connect
 from batch.output import tables
@@ -92,6 +93,15 @@ def test_a_ledger_is_made_of_the_files_alone(folder: OutputFolder) -> None:
         assert (run.run, run.state, run.totals.calls, run.totals.rows_ok) == (RUN, "killed", 12, 12)
         assert pa.ipc.read_schema(pa.py_buffer(reader.meta("inputs"))).equals(INPUTS)
         assert reader.meta("types") == '{"n":"int64","status":"large_string"}'
+
+
+def test_a_ledger_that_is_made_again_knows_of_no_pass_that_began_with_an_empty_index(folder: OutputFolder) -> None:
+    """Ours: its index has what the files have, and that may be more than the pass had met."""
+    with closing(connect(folder.ledger)) as db:
+        db.execute("INSERT INTO meta(key, value) VALUES(?, ?), ('kept', 'as it was')", (BEGAN_EMPTY, RUN))
+    made_of(folder)
+    with IndexReader(folder.ledger) as reader:
+        assert (reader.began_empty(RUN), reader.meta("kept")) == (False, "as it was")
 
 
 def test_a_call_of_the_book_comes_back_as_it_was(folder: OutputFolder) -> None:

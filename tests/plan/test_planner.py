@@ -14,6 +14,7 @@ from batch.job.options import ORDINARY
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
+from batch.plan.lookups import Lookups
 from batch.plan.numbers import Least
 from batch.plan.planner import Planner
 from batch.prompts.prompt import Prompt
@@ -80,7 +81,7 @@ def planner(
     )
     folder = OutputFolder(tmp_path / "out")
     folder.prepare()
-    how = {"spilled": ["q"], "outputs": ["q"], "reader": ledger, "clock": HandClock()}
+    how: dict[str, Any] = {"spilled": ["q"], "outputs": ["q"], "lookups": Lookups(ledger), "clock": HandClock()}
     made = Planner(job, source(path, key="q"), Variants(job, ToolSet.empty()), folder, **how)
     made.start(Position(), Planned(), least)
     return made

@@ -67,6 +67,29 @@ def test_appended_rows_run_alone_and_go_to_a_new_part(mill: Mill) -> None:
     assert mill.parts() == ["part-00000.parquet", "part-00001.parquet"]
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["one process", "killed in between"])
+def test_a_source_with_repeats_that_grew_after_its_first_pass_buys_only_what_is_new(killed: bool, mill: Mill) -> None:
+    """Design 4: the first pass looks for no row in the index, any later one does."""
+    rows = mill.questions(50)
+    mill.write([*rows, *rows[3:8]])
+    mill.output = {"rows_per_part": 20}
+    if killed:
+        assert mill.command(failpoint="admitted.committed:2")[0] == -9
+    assert mill.run().exit_code == 0
+    mill.check_table(55)
+    ids = mill.one("row_id")
+    assert ids[50:] == [f"{row_id}-2" for row_id in ids[3:8]]
+    assert mill.sim is not None
+    mill.sim.reset()
+    mill.write([rows[3], *rows[3:8], {"n": 99, "question": "New?"}, *rows])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report), report.planned.new) == (0, 2, 2)
+    mill.check_table(57)
+    assert sorted(mill.one("n")[55:]) == [3, 99]
+    assert mill.one("n")[:55] == [*range(50), *range(3, 8)]
+    assert mill.run().state == "nothing_to_do"
+
+
 @pytest.mark.parametrize("keyed", [True, False])
 def test_rows_put_in_front_leave_all_others_where_they_are(keyed: bool, mill: Mill) -> None:
     """Design 2: row_number is given at admission, for ever."""

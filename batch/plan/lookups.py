@@ -1,0 +1,54 @@
+"""What a pass over the source asks the ledger about the rows it reads, without the questions whose answer is known.
+
+A pass is one reading of the source from its beginning to its end. Nearly all rows of nearly all passes are new, and to
+look for them in a table of millions of rows costs more than all else that planning does. Owns the two cases in which
+nothing can be found: an id that this process, which began the pass, has surely not met; and any row of a pass that
+began when the index knew none. In every other case the ledger is asked. What follows from an answer is `planner`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Self
+
+from batch.ledger.index import IndexReader, Key
+from batch.ledger.reader import Entry
+from batch.plan.continuation import RunStart
+from batch.plan.met import Met
+
+
+class Lookups:
+    """The look-ups of one pass, over the ranges that were made durable before.
+
+    Args:
+        reader: of the ledger.
+        nothing_met: no row was met in this pass before this process: whatever is met is told to `met`.
+        nothing_known: the pass began when the index had no row and none was admitted. All that comes into it then are
+            rows of this pass, and no other row of the pass has the id of one: a repeat gets a name of its own.
+    """
+
+    def __init__(self, reader: IndexReader, *, nothing_met: bool = False, nothing_known: bool = False) -> None:
+        self.reader = reader
+        self._met = Met() if nothing_met else None
+        self._nothing_known = nothing_known
+
+    @classmethod
+    def of_pass(cls, reader: IndexReader, start: RunStart) -> Self:
+        """Those of the pass of a run, which is open by now: begun by this process, or by one that was killed."""
+        return cls(reader, nothing_met=start.fresh, nothing_known=reader.began_empty(start.run))
+
+    def seen(self, row_ids: Sequence[str]) -> Mapping[str, tuple[int, str | None]]:
+        """How often each of these ids was met in this pass, and where first; without those that were not met."""
+        if self._met is None:
+            return self.reader.seen(row_ids)
+        perhaps = self._met.perhaps(row_ids)
+        return self.reader.seen(perhaps) if perhaps else {}
+
+    def entries(self, row_ids: Sequence[str]) -> Mapping[Key, Entry]:
+        """What the index has of rows that the pass meets now, by row id and variant."""
+        return {} if self._nothing_known else self.reader.entries(row_ids)
+
+    def met(self, row_ids: Collection[str]) -> None:
+        """These are met by a range that is made durable next; it is harmless if in the end it is not."""
+        if self._met is not None:
+            self._met.add(row_ids)
