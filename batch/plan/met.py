@@ -1,8 +1,9 @@
-"""Remembers in little memory which row ids a pass over the source has met; it may say yes wrongly, and never no.
+"""Remembers, in little memory, which row ids were met while the source is read.
 
-A pass is one reading of the source from its beginning to its end. Owns a Bloom filter: a few bits for each id, so that
-"surely not met" needs no look-up in the ledger. Where and how often an id was met is not known here; the ledger knows.
-It lives as long as its process, because Python hashes text in another way in every process.
+Owns a Bloom filter, a few bits for each id. Its "no" is sure: such an id was not met, and nobody has to look for it in
+the ledger. Its "perhaps" is wrong for two in a hundred of the ids that were not met, for three once ten million were,
+and then the ledger is asked in vain. How often and where an id was met is not known here. It lives as long as its
+process and is never written down, because Python hashes text in another way in every process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ SIZES: Final = (500_000, 1_500_000)
 """Words of 8 bytes of each filter, 4 MB and 12 MB: for the first 3 million ids, and for the 9 million behind them."""
 _PATTERNS: Final = 4_096
 _PATTERN_SHIFT: Final = 52
+"""The hash of a text has 64 bits, the first is its sign. The upper twelve are the number of a pattern, counted from the
+end where it is negative. The word is chosen by a remainder, on which these bits have next to no influence."""
 
 
 class _Filter(NamedTuple):
@@ -44,7 +47,7 @@ class Met:
         """How many more ids the newest filter takes before the next one is made."""
 
     def add(self, ids: Collection[str]) -> None:
-        """Remember that these were met. It takes 0.2 microseconds for each."""
+        """Remember that these were met."""
         if self._room <= 0 and self._sizes:
             size = self._sizes.pop(0)
             # Memory that nobody wrote to is not taken from the machine: a small pass needs less than all of it.
