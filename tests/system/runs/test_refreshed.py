@@ -153,7 +153,7 @@ def test_a_column_that_is_chosen_later_is_filled(older: bool, mill: Mill) -> Non
     answered(mill, 8, columns=["n"])
     if older:
         with closing(apsw.Connection(str(mill.out / "ledger.db"))) as db:
-            db.execute("UPDATE entries SET content = NULL")
+            db.execute("UPDATE entries_3 SET content = NULL")
     mill.output["columns"] = ["n", "owner"]
     planned = mill.run().planned
     assert (planned.refreshed, planned.unchanged) == (8, 0)

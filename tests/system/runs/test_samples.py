@@ -188,7 +188,7 @@ def test_a_label_of_an_older_version_is_one_vote(mill: Mill) -> None:
     labelled(mill, 6)
     assert mill.run().exit_code == 0
     with closing(apsw.Connection(str(mill.out / "ledger.db"))) as db:
-        db.execute("UPDATE entries SET label = ?", (msgspec.msgpack.encode([2, None, False]),))
+        db.execute("UPDATE entries_3 SET label = ?", (msgspec.msgpack.encode([2, None, False]),))
     ask(mill, **FEW)
     assert mill.run().exit_code == 0
     check_votes(mill, 3)
