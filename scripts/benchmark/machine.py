@@ -252,9 +252,9 @@ class Machine:
             shutil.rmtree(self.out, ignore_errors=True)
         return self.run([*self.command(), "--progress", "none"], rows, code=code)
 
-    def command(self) -> list[str]:
-        """The words of the command."""
-        return [sys.executable, "-m", "batch", "run", str(self.folder), "-o", str(self.out)]
+    def command(self, out: Path | None = None) -> list[str]:
+        """The words of the command, with another output folder where one is given."""
+        return [sys.executable, "-m", "batch", "run", str(self.folder), "-o", str(out or self.out)]
 
     def run(self, command: Sequence[str], rows: int, *, code: int = 0) -> Spent:
         """Run a program on our core to its end.
@@ -302,14 +302,16 @@ class Machine:
             log = (self.folder / "said.txt").read_text(encoding="utf-8")[-2_000:]
             raise SystemExit(f"bench: {' '.join(command)} ended with {ended}:\n{log}")
 
-    def start(self, command: Sequence[str], *, everywhere: bool = False) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: Sequence[str], *, everywhere: bool = False, state: str = "state"
+    ) -> subprocess.Popen[bytes]:
         """Start a program on our core, or on all; what it says is kept in a file, its own state in our folder.
 
         It has its bytecode, as whatever is installed has: without it every start compiles hundreds of modules anew.
         """
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         more = {"ZHIPUAI_API_KEY": KEY, "OPENAI_API_KEY": KEY, "ZAI_API_KEY": KEY}
-        more["PROMPTMILL_STATE"] = str(self.folder / "state")
+        more["PROMPTMILL_STATE"] = str(self.folder / state)
         if self.url.startswith("https"):
             more["SSL_CERT_FILE"] = str(self.folder / "certificate.pem")
         with (self.folder / "said.txt").open("wb") as said:
@@ -327,12 +329,42 @@ class Machine:
             shutil.rmtree(self.out, ignore_errors=True)
         began, at = time.time(), time.perf_counter()
         process = self.start([*self.command(), "--progress", "none"])
-        while self.count()[0] < posts:
-            if process.poll() is not None:
-                raise SystemExit("bench: the run was over before it could be killed; raise the number of rows")
-            time.sleep(0.05)
+        self._until(process, posts)
         process.send_signal(signal.SIGKILL)
         return self._spent(process, posts, began, at)
+
+    @contextmanager
+    def halted(self, words: Sequence[str], after: int, state: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that was halted once the stub has had so many more requests; it is killed in the end.
+
+        Args:
+            words: the command.
+            after: how many.
+            state: the folder for its own state: what two jobs share, a halted one must not keep from the other.
+        """
+        process = self.start(words, state=state)
+        try:
+            self._until(process, self.count()[0] + after)
+            process.send_signal(signal.SIGSTOP)
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def go_on(self, process: subprocess.Popen[bytes], posts: int) -> float:
+        """Let a halted command go on until the stub has had so many more requests; how many it made in a second."""
+        before, at = self.count()[0], time.perf_counter()
+        process.send_signal(signal.SIGCONT)
+        self._until(process, before + posts)
+        process.send_signal(signal.SIGSTOP)
+        return (self.count()[0] - before) / (time.perf_counter() - at)
+
+    def _until(self, process: subprocess.Popen[bytes], posts: int) -> None:
+        """Wait until the stub has had so many requests."""
+        while self.count()[0] < posts:
+            if process.poll() is not None:
+                raise SystemExit("bench: the run was over before its time; raise the number of rows")
+            time.sleep(0.02)
 
     def _spent(self, process: subprocess.Popen[bytes], rows: int, began: float, at: float) -> Spent:
         """Wait for the end of a process, and tell what it took."""
