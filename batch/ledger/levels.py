@@ -170,6 +170,14 @@ def everywhere(statement: str, table: Levelled = ENTRIES) -> tuple[str, ...]:
     return tuple(statement.replace("{table}", name) for name in table.tables)
 
 
+def has(table: Levelled, condition: str) -> str:
+    """The condition that some level has a row for which this holds; not for what levels may say differently.
+
+    The largest is asked first. To ask the view costs more: for each row it looks whether newer levels have it, too.
+    """
+    return " OR ".join(f"EXISTS (SELECT 1 FROM {name} WHERE {condition})" for name in reversed(table.tables))
+
+
 def count(db: apsw.Connection, table: Levelled, rows: int) -> None:
     """Note that so many rows were put into the first level of a table; inside the transaction that does."""
     if rows:
