@@ -4,11 +4,14 @@ Rows come in the order of the input, and `entries` and `seen` have them in the o
 whatever a user calls rows. Of ten thousand new rows each goes into another page of a large table, and every page is
 read, checked, written into the log and folded in again, for one row: a row then costs the more, the more there are. So
 new rows go into `entries_1`, which is small; when that is full, they move into `entries_2`, many into each of its
-pages, and from there into `entries_3`. What has moved into a table takes the place of what stood there.
+pages, and from there into `entries_3`. `seen` has the same three.
 
-Owns these tables, how many rows each of the small ones has, and the moves, slice by slice in the order of the ids. The
-names `entries` and `seen` are views over the levels, in which each row stands as the newest level has it: whoever reads
-needs to know nothing of this, and an older ledger has tables of these names. What a row means is not known here.
+A row may stand in several levels at once: what a newer level says of it counts, and takes the place of what the older
+one has when it moves there. The names `entries` and `seen` are views that show each row once, as its newest level has
+it. Whoever reads needs to know nothing of this; in a ledger of an older version they are tables.
+
+Owns these tables, how many rows each of the small ones has, and the moves, slice by slice in the order of the ids. What
+a row means is not known here.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ SLICE_ROWS: Final = 1_000
 """So many rows move in one transaction: some 4 ms, in which nobody else can write."""
 _LEVELS: Final = (1, 2, 3)
 _SHARE: Final = 8
-"""The second level may have a part of the rows of the third: a page of that then gets about five rows in one move."""
+"""The second level may have an eighth of all rows: when they move, each page of the third gets about five of them."""
 
 
 class Levelled(NamedTuple):
@@ -31,7 +34,7 @@ class Levelled(NamedTuple):
         name: of its view.
         columns: all of them, and the key first.
         key: the columns that tell its rows apart; it begins with `row_id`.
-        most: so many rows may the first level have, and the second.
+        most: so many rows may the first level have, and the second; that one has more when the table is large.
     """
 
     name: str
@@ -209,7 +212,7 @@ def move_slice(db: apsw.Connection, *, everything: Levelled | None = None) -> bo
 
 
 def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
-    """How many rows one of the small levels may have, from 0."""
+    """How many rows a level may have: the first, which is 0 here, or the second, which is 1."""
     if not level:
         return table.most[0]
     found: Any = db.execute(_ROWS).fetchone()
@@ -217,9 +220,13 @@ def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
 
 
 def _move(db: apsw.Connection, table: Levelled, name: str, target: str) -> None:
-    """Move the rows that follow those that moved last: they waited for longest, so that they lie closest together."""
+    """Move the rows behind those that moved last, and begin anew behind the last one.
+
+    Since the last round came there, more rows have gathered than anywhere else: the most go into each page at once.
+    """
     found: Any = db.execute(_MOVED_TO, (name,)).fetchone()
     after: str = found[0] if found else ""
+    # From that very id on, and not behind it: another variant of it may have come since.
     last: Any = db.execute(_SLICE.format(table=name), (after, SLICE_ROWS)).get
     if last is None:  # that was the end; rows that were put in twice were counted twice
         db.execute(_COUNT_ANEW.format(table=name), (name,))
