@@ -22,6 +22,8 @@ import apsw
 
 SLICE_ROWS: Final = 1_000
 """So many rows move in one transaction: some 4 ms, in which nobody else can write."""
+SLICES_AT_ONCE: Final = 10
+"""So many of them at once where nobody else wants to write."""
 _LEVELS: Final = (1, 2, 3)
 _SHARE: Final = 8
 """The second level may have an eighth of all rows: when they move, each page of the third gets about five of them."""
@@ -209,6 +211,14 @@ def move_slice(db: apsw.Connection, *, everything: Levelled | None = None) -> bo
                 _move(db, table, name, table.tables[level + 1])
                 return True
     return False
+
+
+def move_slices(db: apsw.Connection, table: Levelled) -> bool:
+    """Move much of a table towards its largest level, and return whether there may be more to move, when a run ends.
+
+    Then nobody waits to write, and each transaction costs a sync of the disk.
+    """
+    return all(move_slice(db, everything=table) for _ in range(SLICES_AT_ONCE))
 
 
 def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
