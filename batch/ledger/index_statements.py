@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from batch.ledger.levels import ENTRIES, SEEN, everywhere
+from batch.ledger.levels import ENTRIES, SEEN, everywhere, has
 from batch.ledger.statements import PENDING
 
 # -- read -------------------------------------------------------------------------------------------------------------
@@ -30,20 +30,23 @@ SELECT variant, label
 FROM entries
 WHERE status IS NOT NULL AND label IS NOT NULL
 """
-COUNT_GONE: Final = """
+_MET: Final = f"({has(SEEN, 'row_id = e.row_id')})"
+COUNT_GONE: Final = f"""
 SELECT
     count(*) FILTER (WHERE NOT met),
     count(*) FILTER (WHERE met AND variant NOT IN (SELECT value FROM json_each(?)))
 FROM (
-    SELECT variant, EXISTS (SELECT 1 FROM seen s WHERE s.row_id = e.row_id) AS met
+    SELECT variant, {_MET} AS met
     FROM entries e
     WHERE status IS NOT NULL
+    LIMIT -1
 )
 """
-FAILED_AND_GONE: Final = """
+"""The limit is none: by it, SQLite finds out once a row, and not once a column, whether it was met."""
+FAILED_AND_GONE: Final = f"""
 SELECT part, row_id, variant
 FROM entries e
-WHERE status = 1 AND NOT EXISTS (SELECT 1 FROM seen s WHERE s.row_id = e.row_id)
+WHERE status = 1 AND NOT {_MET}
 ORDER BY part
 """
 SETTLED: Final = """

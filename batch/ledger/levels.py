@@ -4,11 +4,14 @@ Rows come in the order of the input, and `entries` and `seen` have them in the o
 whatever a user calls rows. Of ten thousand new rows each goes into another page of a large table, and every page is
 read, checked, written into the log and folded in again, for one row: a row then costs the more, the more there are. So
 new rows go into `entries_1`, which is small; when that is full, they move into `entries_2`, many into each of its
-pages, and from there into `entries_3`. What has moved into a table takes the place of what stood there.
+pages, and from there into `entries_3`. `seen` has the same three.
 
-Owns these tables, how many rows each of the small ones has, and the moves, slice by slice in the order of the ids. The
-names `entries` and `seen` are views over the levels, in which each row stands as the newest level has it: whoever reads
-needs to know nothing of this, and an older ledger has tables of these names. What a row means is not known here.
+A row may stand in several levels at once: what a newer level says of it counts, and takes the place of what the older
+one has when it moves there. The names `entries` and `seen` are views that show each row once, as its newest level has
+it. Whoever reads needs to know nothing of this; in a ledger of an older version they are tables.
+
+Owns these tables, how many rows each of the small ones has, and the moves, slice by slice in the order of the ids. What
+a row means is not known here.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import apsw
 
 SLICE_ROWS: Final = 1_000
 """So many rows move in one transaction: some 4 ms, in which nobody else can write."""
+SLICES_AT_ONCE: Final = 10
+"""So many of them at once where nobody else wants to write."""
 _LEVELS: Final = (1, 2, 3)
 _SHARE: Final = 8
-"""The second level may have a part of the rows of the third: a page of that then gets about five rows in one move."""
+"""The second level may have an eighth of all rows: when they move, each page of the third gets about five of them."""
 
 
 class Levelled(NamedTuple):
@@ -31,7 +36,7 @@ class Levelled(NamedTuple):
         name: of its view.
         columns: all of them, and the key first.
         key: the columns that tell its rows apart; it begins with `row_id`.
-        most: so many rows may the first level have, and the second.
+        most: so many rows may the first level have, and the second; that one has more when the table is large.
     """
 
     name: str
@@ -170,6 +175,14 @@ def everywhere(statement: str, table: Levelled = ENTRIES) -> tuple[str, ...]:
     return tuple(statement.replace("{table}", name) for name in table.tables)
 
 
+def has(table: Levelled, condition: str) -> str:
+    """The condition that some level has a row for which this holds; not for what levels may say differently.
+
+    The largest is asked first. To ask the view costs more: for each row it looks whether newer levels have it, too.
+    """
+    return " OR ".join(f"EXISTS (SELECT 1 FROM {name} WHERE {condition})" for name in reversed(table.tables))
+
+
 def count(db: apsw.Connection, table: Levelled, rows: int) -> None:
     """Note that so many rows were put into the first level of a table; inside the transaction that does."""
     if rows:
@@ -200,8 +213,16 @@ def move_slice(db: apsw.Connection, *, everything: Levelled | None = None) -> bo
     return False
 
 
+def move_slices(db: apsw.Connection, table: Levelled) -> bool:
+    """Move much of a table towards its largest level, and return whether there may be more to move, when a run ends.
+
+    Then nobody waits to write, and each transaction costs a sync of the disk.
+    """
+    return all(move_slice(db, everything=table) for _ in range(SLICES_AT_ONCE))
+
+
 def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
-    """How many rows one of the small levels may have, from 0."""
+    """How many rows a level may have: the first, which is 0 here, or the second, which is 1."""
     if not level:
         return table.most[0]
     found: Any = db.execute(_ROWS).fetchone()
@@ -209,9 +230,13 @@ def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
 
 
 def _move(db: apsw.Connection, table: Levelled, name: str, target: str) -> None:
-    """Move the rows that follow those that moved last: they waited for longest, so that they lie closest together."""
+    """Move the rows behind those that moved last, and begin anew behind the last one.
+
+    Since the last round came there, more rows have gathered than anywhere else: the most go into each page at once.
+    """
     found: Any = db.execute(_MOVED_TO, (name,)).fetchone()
     after: str = found[0] if found else ""
+    # From that very id on, and not behind it: another variant of it may have come since.
     last: Any = db.execute(_SLICE.format(table=name), (after, SLICE_ROWS)).get
     if last is None:  # that was the end; rows that were put in twice were counted twice
         db.execute(_COUNT_ANEW.format(table=name), (name,))

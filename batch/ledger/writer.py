@@ -235,7 +235,7 @@ class Ledger:
         """Wait until all published records are pruned, and the index is in one level; for the end of a run."""
         while self._pruning:
             await self.execute(self._prune)
-        while await self.execute(partial(levels.move_slice, everything=levels.ENTRIES)):
+        while await self.execute(partial(levels.move_slices, table=levels.ENTRIES)):
             pass
 
     # -- life ---------------------------------------------------------------------------------------------------

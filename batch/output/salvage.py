@@ -107,9 +107,12 @@ def copy(folder: OutputFolder, db: apsw.Connection) -> Kept:
             kept.readable = True
             for table, key in (_KEPT | _COMPARED).items():
                 target = table if table in _KEPT else f"old_{table}"
-                lost = _copy_table(old, db, key=key, source=table, target=target)
-                if lost:
-                    kept.lost.append(f"{folder.ledger.name}: a part of its table {table} is damaged and lost: {lost}")
+                # The view of the index cannot be read when one of its levels is damaged. What a newer level has of a
+                # row stands here first, and stays.
+                for source in ENTRIES.tables if table == ENTRIES.name else (table,):
+                    if lost := _copy_table(old, db, key=key, source=source, target=target):
+                        what = f"a part of its table {source} is damaged and lost: {lost}"
+                        kept.lost.append(f"{folder.ledger.name}: {what}")
     except BatchError as exc:
         if isinstance(exc.__cause__, apsw.CantOpenError):
             raise exc.__cause__ from None  # of a copy that was just made: this machine refuses, the ledger may be whole

@@ -2,8 +2,9 @@
 
 A pass is one reading of the source from its beginning to its end. In the first one all rows are new, and to look for
 each at a random place of tables of millions of rows takes a third of the time of planning. Owns the two cases in which
-nothing can be found: an id that this process, which began the pass, has surely not met; and any row of a pass that
-began when the index knew none. In every other case the ledger is asked. What follows from an answer is `planner`'s.
+it is known beforehand that nothing would be found. `seen`: this process began the pass, and has surely not met the id
+since. `entries`: the pass began when the index knew no row, so that it can know none that is met now. In every other
+case the ledger is asked. What follows from an answer is `planner`'s.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class Lookups:
 
     Args:
         reader: of the ledger.
-        nothing_met: no row was met in this pass before this process: whatever is met is told to `met`.
-        nothing_known: the pass began when the index had no row and none was admitted. All that comes into it then are
-            rows of this pass, and no other row of the pass has the id of one: a repeat gets a name of its own.
+        nothing_met: no process before this one has met a row of this pass, and this one tells `met` of all it meets.
+        nothing_known: the pass began when the index had no row and none was admitted. Whatever is in the index now came
+            from rows that this pass met before, and a row that it meets now has another id: a repeat gets its own.
     """
 
     def __init__(self, reader: IndexReader, *, nothing_met: bool = False, nothing_known: bool = False) -> None:

@@ -12,18 +12,22 @@ from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 PATTERN_BITS: Final = 5
-"""Bits of a word that stand for an id: with six ids a word, this many leave the fewest ids that pass by chance."""
+"""So many bits of its word does an id set: where a word has six ids, with five the fewest others pass by chance."""
 IDS_A_WORD: Final = 6
 SIZES: Final = (500_000, 1_500_000)
 """Words of 8 bytes of each filter, 4 MB and 12 MB: for the first 3 million ids, and for the 9 million behind them."""
 _PATTERNS: Final = 4_096
 _PATTERN_SHIFT: Final = 52
-"""The hash of a text has 64 bits, the first is its sign. The upper twelve are the number of a pattern, counted from the
-end where it is negative. The word is chosen by a remainder, on which these bits have next to no influence."""
+"""Python's hash of a text is a number of 64 bits with a sign. Without its lower 52 it lies between -2,048 and 2,047 and
+is the place of the pattern in their list: a negative one counts from the end. The word is chosen by the remainder of
+the whole hash, with which the pattern has next to nothing to do."""
 
 
 class _Filter(NamedTuple):
-    """One filter: an id sets the bits of its pattern in one word, so that a look reads one place of the memory."""
+    """One filter: the hash of an id chooses a word and a pattern, and the bits of the pattern are set in that word.
+
+    All bits of an id are in one word, so that to look for it reads one place of the memory.
+    """
 
     words: memoryview
     size: int

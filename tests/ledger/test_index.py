@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from batch.core.labelling import Labelling
-from batch.ledger import index, levels
+from batch.ledger import index, index_statements, levels
 from batch.ledger.index import Gone, IndexReader, gone_of
 from batch.ledger.reader import Entry
 from batch.ledger.schema import SCHEMA_VERSION, UPGRADES, connect
@@ -66,6 +66,23 @@ def test_rows_that_were_not_met_and_variants_that_are_not_asked_are_told_apart(p
     assert gone_of(reader) == Gone()
     change(path, lambda db: index.keep_gone(db, Gone(6, 3), run=None))
     assert (gone_of(reader).total, gone_of(reader)) == (9, Gone(6, 3))
+
+
+def test_a_row_is_met_whichever_level_has_its_id(path: Path, reader: IndexReader) -> None:
+    """Ours: ids move on while the pass goes on."""
+    with closing(connect(path)) as db:
+        for table, row_id in zip(levels.SEEN.tables, ("r0", "r1", "r3"), strict=True):
+            db.execute(f"INSERT INTO {table} VALUES(?, 1, NULL)", (row_id,))
+    assert reader.count_gone(["a", "b"]) == Gone(6, 0)
+    assert list(reader.failed_and_gone()) == [(1, {("r5", "a"), ("r5", "b")})]
+
+
+def test_whether_a_row_was_met_is_asked_once_of_each_level(path: Path) -> None:
+    """Ours: at the end of each night, for every row of the table."""
+    with closing(connect(path)) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {index_statements.COUNT_GONE}", ("[]",))]
+    asked = [sum(f"SEARCH {name} " in step for step in plan) for name in levels.SEEN.tables]
+    assert asked == [3, 3, 3], "once for each level in which the row itself may stand"
 
 
 def test_a_pass_began_empty_while_it_is_the_last_that_began_and_no_row_was_there_by_then(tmp_path: Path) -> None:

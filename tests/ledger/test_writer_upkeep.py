@@ -135,6 +135,20 @@ async def test_full_levels_of_the_index_are_emptied_beside_other_work_and_all_at
     assert sum(sizes(path, levels.SEEN)) == count(path, "seen") == 2_000
 
 
+async def test_at_the_end_the_index_comes_into_one_level_in_few_transactions(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours: each waits for the disk, and a run of 200,000 rows has 200 slices to move by then."""
+    monkeypatch.setattr(levels, "SLICE_ROWS", 10)
+    async with Ledger(path) as ledger:
+        settled = [index.SettledRow(*row, 0, None) for row in ids(path, 0, 1_000)]
+        await ledger.execute(partial(index.learn_outcomes, settled=sorted(settled)))
+        before = ledger.commits
+        await ledger.tidied()
+        assert sizes(path, levels.ENTRIES) == [0, 0, 1_000]
+        assert ledger.commits - before <= 25, "of 200 slices, for each row moves twice"
+
+
 def ids(path: Path, first: int, rows: int) -> list[tuple[str, str, int]]:
     return list(read(path, f"SELECT row_id, variant, work FROM pending ORDER BY work LIMIT {rows} OFFSET {first}"))
 

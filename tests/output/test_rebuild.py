@@ -16,6 +16,7 @@ import pytest
 
 from batch.core.errors import OutputError, StorageError
 from batch.ledger.index import BEGAN_EMPTY, IndexReader
+from batch.ledger.levels import ENTRIES
 from batch.ledger.reader import LedgerReader
 from batch.ledger.schema import SCHEMA_VERSION, connect
 from batch.output import tables
@@ -179,6 +180,26 @@ def test_an_old_ledger_that_is_damaged_in_part_gives_what_it_can(folder: OutputF
     assert made.kept.accepted == 1
     assert read(folder.ledger, "SELECT task FROM held") == [("task-1",)]
     assert [path.name.partition("-")[0] for path in folder.strays.glob("*.db")] == ["ledger"]
+
+
+@pytest.mark.parametrize("damaged", ENTRIES.tables)
+def test_a_level_of_the_index_that_is_damaged_takes_nothing_from_the_others(folder: OutputFolder, damaged: str) -> None:
+    """Places of rows that have left the table for a while, one in each level, and one in all of them."""
+    with closing(connect(folder.ledger)) as db:
+        for level, table in enumerate(ENTRIES.tables, 1):
+            put = f"INSERT INTO {table}(row_id, variant, row_number, part) VALUES(?, '', ?, ?)"
+            db.executemany(put, [(f"only-{level}", 20 + level, 4), ("all", 30 + level, 5)])
+        page = int(db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (damaged,)).get)
+        size = int(db.pragma("page_size"))
+    with folder.ledger.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    made = made_of(folder)
+    newest = 2 if damaged == ENTRIES.newest else 1
+    left = [(f"only-{level}", 20 + level, 4, None) for level in (1, 2, 3) if ENTRIES.tables[level - 1] != damaged]
+    assert entries(folder) == [*WHOLE, *left, ("all", 30 + newest, 5, None)]
+    (told,) = (line for line in made.lost if "a part of its table" in line)
+    assert f"table {damaged} is damaged and lost" in told
 
 
 def test_rows_that_an_old_ledger_had_admitted_and_never_sent_keep_their_places(folder: OutputFolder) -> None:
