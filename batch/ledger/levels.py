@@ -23,7 +23,7 @@ import apsw
 SLICE_ROWS: Final = 1_000
 """So many rows move in one transaction: some 4 ms, in which nobody else can write."""
 SLICES_AT_ONCE: Final = 10
-"""So many of them at once where nobody else wants to write."""
+"""So many of them at once where there is much to move."""
 _LEVELS: Final = (1, 2, 3)
 _SHARE: Final = 8
 """The second level may have an eighth of all rows: when they move, each page of the third gets about five of them."""
@@ -196,29 +196,28 @@ def forget(db: apsw.Connection, table: Levelled) -> None:
         db.execute(_FORGET, (name,))
 
 
-def move_slice(db: apsw.Connection, *, everything: Levelled | None = None) -> bool:
+def move(db: apsw.Connection, *, everything: Levelled | None = None) -> bool:
     """Move some rows out of a level that is full, and return whether there may be more to move; inside a transaction.
+
+    That is one slice, but more of them where it has twice what it may: each transaction costs a sync of the disk, and a
+    slow one must not let it grow.
 
     Args:
         db: the writing connection.
-        everything: a table of which all is to come into the largest level.
+        everything: a table of which all is to come into the largest level, at the end of a run.
     """
     found: Any = db.execute(_COUNTS).fetchall()
     counts: dict[str, int] = dict(found)
     for table in _ALL:
         for level, name in enumerate(table.tables[:-1]):
-            if counts.get(name, 0) > (0 if table is everything else _most(db, table, level)):
-                _move(db, table, name, table.tables[level + 1])
+            rows, most = counts.get(name, 0), 0 if table is everything else _most(db, table, level)
+            if rows > most:
+                for _ in range(SLICES_AT_ONCE if rows > 2 * most else 1):
+                    rows -= _move(db, table, name, table.tables[level + 1])
+                    if rows <= most:
+                        break
                 return True
     return False
-
-
-def move_slices(db: apsw.Connection, table: Levelled) -> bool:
-    """Move much of a table towards its largest level, and return whether there may be more to move, when a run ends.
-
-    Then nobody waits to write, and each transaction costs a sync of the disk.
-    """
-    return all(move_slice(db, everything=table) for _ in range(SLICES_AT_ONCE))
 
 
 def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
@@ -229,8 +228,8 @@ def _most(db: apsw.Connection, table: Levelled, level: int) -> int:
     return max(table.most[1], int(found[0]) // _SHARE if found else 0)
 
 
-def _move(db: apsw.Connection, table: Levelled, name: str, target: str) -> None:
-    """Move the rows behind those that moved last, and begin anew behind the last one.
+def _move(db: apsw.Connection, table: Levelled, name: str, target: str) -> int:
+    """Move the rows behind those that moved last, and begin anew behind the last one; how many they were.
 
     Since the last round came there, more rows have gathered than anywhere else: the most go into each page at once.
     """
@@ -240,7 +239,7 @@ def _move(db: apsw.Connection, table: Levelled, name: str, target: str) -> None:
     last: Any = db.execute(_SLICE.format(table=name), (after, SLICE_ROWS)).get
     if last is None:  # that was the end; rows that were put in twice were counted twice
         db.execute(_COUNT_ANEW.format(table=name), (name,))
-        return
+        return 0
     db.execute(_MOVE.format(table=name, target=target, columns=table.columns), (after, last))
     db.execute(_REMOVE.format(table=name), (after, last))
     rows = db.changes()
@@ -248,3 +247,4 @@ def _move(db: apsw.Connection, table: Levelled, name: str, target: str) -> None:
     db.execute(_COUNT, (name, -rows))
     if target != table.largest:
         db.execute(_COUNT, (target, rows))
+    return rows

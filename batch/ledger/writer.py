@@ -235,7 +235,7 @@ class Ledger:
         """Wait until all published records are pruned, and the index is in one level; for the end of a run."""
         while self._pruning:
             await self.execute(self._prune)
-        while await self.execute(partial(levels.move_slices, table=levels.ENTRIES)):
+        while await self.execute(partial(levels.move, everything=levels.ENTRIES)):
             pass
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ class Ledger:
                 self._db.execute("COMMIT")
             elif self._moving:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._moving = levels.move_slice(self._db)
+                self._moving = levels.move(self._db)
                 self._db.execute("COMMIT")
         except apsw.Error as exc:
             self._break(exc)

@@ -42,7 +42,7 @@ def sizes(db: apsw.Connection, table: Levelled) -> list[int]:
 def move_all(db: apsw.Connection, *, everything: Levelled | None = None) -> int:
     """Move until there is nothing to move, and say how often that was."""
     for times in range(10_000):
-        if not levels.move_slice(db, everything=everything):
+        if not levels.move(db, everything=everything):
             return times
     raise AssertionError("it never ends")
 
@@ -93,7 +93,7 @@ def test_whatever_is_put_changed_dropped_and_moved_the_view_has_the_last_of_each
                 known.pop(key, None)
             else:
                 for _ in range(value):
-                    levels.move_slice(db)
+                    levels.move(db)
             found: list[Any] = db.execute("SELECT row_id, variant, status, content FROM entries").fetchall()
             assert {(row[0], row[1]): (row[2], row[3]) for row in found} == known
             assert len(found) == len(known)
@@ -176,3 +176,15 @@ def test_rows_are_looked_up_in_each_level_and_none_is_read_through(
     scans = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
     assert [step for step in scans if step != "SCAN entries"] == []
     assert not any("MATERIALIZE" in step or "AUTOMATIC" in step for step in plan)
+
+
+def test_a_level_that_has_twice_what_it_may_is_emptied_ten_times_as_fast(
+    db: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk is slow there are few transactions, and many rows come between two of them."""
+    smaller(monkeypatch, 30, 1_000, 2)
+    meet(db, *(f"{n:03}" for n in range(100)))
+    left = []
+    while levels.move(db):
+        left.append(sizes(db, SEEN)[0])
+    assert left == [80, *range(60, 29, -2)]
