@@ -316,15 +316,20 @@ class Ledger:
                 self._wal_pages = 0
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             elif self._pruning:
-                self._db.execute("BEGIN IMMEDIATE")  # not `with self._db`: its roll-back would hide the reason
-                self._pruning = prune_slice(self._db)
-                self._db.execute("COMMIT")
+                self._pruning = self._unsynced(prune_slice)
             elif self._moving:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._moving = levels.move(self._db)
-                self._db.execute("COMMIT")
+                self._moving = self._unsynced(levels.move)
         except apsw.Error as exc:
             self._break(exc)
+
+    def _unsynced(self, change: Callable[[apsw.Connection], bool]) -> bool:
+        """Make a change that a power cut may undo, for it says nothing new; the next group's commit syncs it along."""
+        self._db.pragma("synchronous", "normal")
+        self._db.execute("BEGIN IMMEDIATE")  # not `with self._db`: its roll-back would hide the reason
+        more = change(self._db)
+        self._db.execute("COMMIT")
+        self._db.pragma("synchronous", "full")
+        return more
 
     def _break(self, exc: Exception) -> None:
         self.broken = (
