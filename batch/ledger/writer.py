@@ -324,11 +324,12 @@ class Ledger:
 
     def _unsynced(self, change: Callable[[apsw.Connection], bool]) -> bool:
         """Make a change that a power cut may undo, for it says nothing new; the next group's commit syncs it along."""
+        synced = self._db.pragma("synchronous")
         self._db.pragma("synchronous", "normal")
         self._db.execute("BEGIN IMMEDIATE")  # not `with self._db`: its roll-back would hide the reason
         more = change(self._db)
         self._db.execute("COMMIT")
-        self._db.pragma("synchronous", "full")
+        self._db.pragma("synchronous", synced)
         return more
 
     def _break(self, exc: Exception) -> None:
