@@ -22,8 +22,7 @@ from batch.ledger.reader import Entry, LedgerReader, PendingRow
 GONE: Final = "gone"
 """Key of the ledger's `meta`: how many rows of the table the last whole pass over the source did not meet."""
 
-BEGAN_EMPTY: Final = "began_empty"
-"""Key of the ledger's `meta`: the run whose pass over the source began when the index knew no row."""
+BEGAN_EMPTY: Final = index_statements.BEGAN_EMPTY
 
 _decode_labelling = msgspec.msgpack.Decoder(Labelling).decode
 
@@ -82,6 +81,19 @@ class IndexReader(LedgerReader):
     def began_empty(self, run: str) -> bool:
         """Whether the pass of this run began when the index knew no row, and none was admitted; see `begin_pass`."""
         return bool(self.meta(BEGAN_EMPTY) == run)
+
+    def indexed(self, row_ids: Sequence[str]) -> set[str]:
+        """Those of these ids that the index has, in whatever variant."""
+        return {row[0] for row in self._rows(index_statements.INDEXED, (msgspec.json.encode(row_ids).decode(),))}
+
+    def unmet(self) -> Iterator[tuple[int, str]]:
+        """Range and id of every row that is admitted and not written down as met; by ascending range."""
+        return self._rows(index_statements.UNMET)
+
+    def oldest_range(self) -> int | None:
+        """The lowest number of a range that has rows which are not published; None when there is none."""
+        row = self._first(index_statements.OLDEST_RANGE)
+        return None if row is None else int(row[0])
 
     def labellings(self, work_ids: Sequence[int]) -> dict[int, Labelling]:
         """By work id, what was done for the labels of admitted rows that asked the same before."""

@@ -11,12 +11,32 @@ from typing import Final
 from batch.ledger.levels import ENTRIES, SEEN, everywhere, has
 from batch.ledger.statements import PENDING
 
+BEGAN_EMPTY: Final = "began_empty"
+"""Key of the ledger's `meta`: the run whose pass over the source began when the index knew no row."""
+
 # -- read -------------------------------------------------------------------------------------------------------------
 
 CONTENTS: Final = """
 SELECT row_id, variant, row_number, part, fingerprint, status, content, label
 FROM entries
 WHERE row_id IN (SELECT value FROM json_each(?))
+"""
+INDEXED: Final = f"""
+SELECT value
+FROM json_each(?)
+WHERE {has(ENTRIES, "row_id = value")}
+"""
+UNMET: Final = f"""
+SELECT range, row_id
+FROM pending p
+WHERE NOT ({has(SEEN, "row_id = p.row_id")})
+ORDER BY work
+"""
+OLDEST_RANGE: Final = """
+SELECT range
+FROM pending
+ORDER BY work
+LIMIT 1
 """
 LABELLINGS: Final = """
 SELECT p.work, e.label
@@ -30,7 +50,9 @@ SELECT variant, label
 FROM entries
 WHERE status IS NOT NULL AND label IS NOT NULL
 """
-_MET: Final = f"({has(SEEN, 'row_id = e.row_id')})"
+_FIRST: Final = f"EXISTS (SELECT 1 FROM meta WHERE key = '{BEGAN_EMPTY}')"
+_MET: Final = f"({_FIRST} OR {has(SEEN, 'row_id = e.row_id')})"
+"""A pass that began with no row has met all that are there now, and does not say so of each."""
 COUNT_GONE: Final = f"""
 SELECT
     count(*) FILTER (WHERE NOT met),

@@ -33,7 +33,7 @@ from batch.ledger import copy_statements, effect_statements, levels, orphan_tabl
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 APPLICATION_ID: Final = 0x50524D4C  # "PRML": by it, programs like `file` and we ourselves know whose database it is
 
 _PRAGMAS: Final = {"synchronous": "full", "wal_autocheckpoint": 0, "cache_size": -8_192, "temp_store": "memory"}
@@ -194,8 +194,8 @@ ALTER TABLE entries ADD COLUMN label BLOB;
 """
 """From version 3 to 4."""
 
-UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3, wave_tables.TABLES, levels.TABLES)
-"""The ways from version 1 to 2, from 2 to 3, and so on."""
+UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3, wave_tables.TABLES, levels.TABLES, "")
+"""The ways from version 1 to 2, and so on. In version 7 `seen` lacks rows of a first pass, so 6 must refuse it."""
 
 OVERTIME: Final = """
 CREATE TABLE IF NOT EXISTS overtime(
@@ -209,7 +209,7 @@ CREATE TABLE IF NOT EXISTS overtime(
 """Attempts that outlasted somebody, by row."""
 
 ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES, paid_table.TABLES)
-"""Tables that need no new version: a ledger made before them gets them when it is opened."""
+"""Tables without a version of their own: a ledger made before them gets them when it is opened."""
 ALL: Final = (SCHEMA, LEAVING, wave_tables.TABLES, levels.TABLES, *ADDED)
 
 

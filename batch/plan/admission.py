@@ -58,6 +58,7 @@ class RangePlan(msgspec.Struct, frozen=True):
     part: int
     rows: list[Admitted]
     seen: Seen
+    """What it met, as far as the ledger must be told."""
     known: list[tuple[str, str, bytes]]
     """(row_id, variant, content) of rows that an older version published, of which the index does not know it."""
     position: Position

@@ -202,7 +202,7 @@ class Planner:
             first_work=numbers.work_id,
             part=numbers.part,
             rows=rows,
-            seen=found.seen,
+            seen=self._lookups.met(found.seen, numbers.range, (row.row_id for row in rows)),
             known=found.known,
             position=self._position,
             planned=found.planned,
@@ -212,7 +212,6 @@ class Planner:
             spill=spill,
             requests=found.requests,
         )
-        self._lookups.met(found.seen)
         self._planned = found.planned
         part = plan.part if goes_on else plan.next_part
         self._numbers = Numbers(found.numbers.row_number, part, numbers.range + bool(rows), numbers.work_id + len(rows))

@@ -326,7 +326,8 @@ class Intake:
 
     def _planner(self, reader: IndexReader, sample: list[str] | None) -> Planner:
         """The planner of this pass."""
-        planner = self._new_planner(Lookups.of_pass(reader, self._start))
+        by_content = self._checked.job.input.key is None
+        planner = self._new_planner(Lookups.of_pass(reader, self._start, by_content=by_content))
         planner.restrict(limit=self._options.limit, sample=sample, kinds=self._options.kinds)
         planner.start(self._start.position, self._start.planned, self._least)
         return planner

@@ -23,6 +23,7 @@ from batch.plan.admission import Admitted, admit
 from batch.plan.continuation import Identity
 from batch.plan.lookups import Lookups
 from batch.plan.planner import Planner
+from batch.plan.unindexed import Unindexed
 from batch.prompts.variants import Variants
 from batch.tools.registry import ToolSet
 from tests.support.rows import jsonl, source
@@ -87,7 +88,7 @@ class House:
                 self.folder,
                 spilled=["q", "n"],
                 outputs=["q", "n"],
-                lookups=Lookups.of_pass(reader, start),
+                lookups=Lookups.of_pass(reader, start, by_content=self._key is None),
                 clock=HandClock(),
             )
             planner.restrict(limit=wishes.limit)
@@ -116,6 +117,24 @@ class House:
             learn = partial(index.learn_outcomes, settled=sorted(rows))
             forget = partial(apsw.Connection.execute, statements="DELETE FROM pending")
             do(ledger, learn, forget, continuation.close(run, "finished", NOW_US))
+
+    def publish_part(self, part: int) -> None:
+        """The rows of a part get an outcome and stand in the table; the run goes on."""
+
+        def change(db: apsw.Connection) -> None:
+            found: list[Any] = db.execute(
+                "SELECT row_id, variant, work, 0, NULL FROM pending WHERE part=?", (part,)
+            ).fetchall()
+            index.learn_outcomes(db, sorted(index.SettledRow._make(row) for row in found))
+            db.execute("DELETE FROM pending WHERE part=?", (part,))
+
+        with DirectLedger(self.folder.ledger) as ledger:
+            ledger.execute(change)
+
+    def told(self) -> dict[str, tuple[int, str | None]]:
+        """What is written down of rows that were met."""
+        with IndexReader(self.folder.ledger) as reader:
+            return {row[0]: (row[1], row[2]) for row in reader._rows("SELECT row_id, times, place FROM seen")}
 
     def began_empty(self) -> bool:
         """Whether the pass of the last run is known to have begun with an empty index."""
@@ -179,6 +198,71 @@ def test_a_row_that_stands_again_ranges_later_is_told_apart(house: House, killed
         assert "rows.jsonl line 8;" in said
     else:
         assert {row.outcome for row in rows} == {None}
+
+
+@pytest.mark.parametrize("published", [[], [0], [1], [0, 1]], ids=str)
+@pytest.mark.parametrize("killed", [False, True], ids=["one process", "killed in between"])
+def test_a_row_that_stands_again_is_told_apart_wherever_the_first_one_is(
+    house: House, killed: bool, published: list[int]
+) -> None:
+    """Promise 7: an id is met while its row waits, is in the index, or has moved on there."""
+    house.write([*range(2_500), 7, 1_500, *range(3_000, 3_600), 7, 1_500])
+    first = house.plan(2)[0] if killed else []
+    names = [row.row_id for row in first]
+    with house.command() as (planner, _, ledger, run):
+        while len(names) < 3_104:
+            plan = planner.next_range()
+            do(ledger, admit(plan, run))
+            names += [row.row_id for row in plan.rows]
+            if len(names) == 2_000 or not published:
+                continue
+            for part in published:
+                house.publish_part(part)
+            published = []
+    assert len(names) == len(set(names)) == 3_104
+    assert names[2_500] == f"{names[7]}-2"
+    assert names[2_501] == f"{names[1_500]}-2"
+    assert names[3_102:] == [f"{names[7]}-3", f"{names[1_500]}-3"]
+
+
+def test_of_rows_without_a_key_a_first_pass_writes_down_only_what_the_index_does_not_say(tmp_path: Path) -> None:
+    """Ours: to write down each of a million ids costs as much as to keep the index."""
+    house = House(tmp_path, None)
+    house.write([*range(1_500), 7, 7])
+    rows, _ = house.plan()
+    assert house.told() == {rows[7].row_id: (3, None)}
+    house.publish()
+    house.write(range(1_600))
+    house.plan()
+    assert len(house.told()) == 1_600, "in any other pass what is not met is looked for among all rows"
+
+
+def test_rows_that_take_no_part_are_written_down_as_met(tmp_path: Path) -> None:
+    """Ours: neither their records nor the index will know them."""
+    house = House(tmp_path, None)
+    house.write([*range(1_000), *range(500)])
+    with house.command() as (planner, _, ledger, run):
+        planner.restrict(sample=[])
+        plan = planner.next_range()
+        do(ledger, admit(plan, run))
+        assert (plan.rows, plan.planned.read) == ([], 1_500)
+    assert sorted(times for times, _ in house.told().values()) == [1] * 1_000 + [2] * 500
+
+
+def test_more_ids_than_have_room_in_memory_are_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours: rows of batches wait by the million."""
+    monkeypatch.setattr(Unindexed.__init__, "__defaults__", (2_200,))
+    house = House(tmp_path, None)
+    house.write([*range(5_000), *range(5_000)])
+    rows, _ = house.plan(4)
+    assert set(house.told()) == {row.row_id for row in rows[2_000:]}
+    for part in (0, 1):
+        house.publish_part(part)
+    rows += house.plan(2)[0]
+    assert len({row.row_id for row in rows}) == len(rows) == 6_000
+    assert set(house.told()) - {row.row_id for row in rows[2_000:4_000]} == {row.row_id for row in rows[:1_000]}
+    rows += house.plan()[0]
+    assert len({row.row_id for row in rows}) == len(rows) == 10_000
 
 
 def test_a_key_that_looks_like_the_name_of_a_repeat_is_met_too(tmp_path: Path) -> None:
