@@ -38,6 +38,7 @@ EXACT: Final = 2**53
 BOM: Final = b"\xef\xbb\xbf"
 
 _DIGEST: Final = 16
+_FEW_DIGITS: Final = 4
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _encode_as_is: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -252,6 +253,17 @@ def record_id(record: Mapping[str, Any], *, but: str | None = None) -> str:
 def form_id(form: bytes) -> str:
     """The identity of a record of which the canonical form is at hand."""
     return blake2b(form, digest_size=_DIGEST).hexdigest()
+
+
+def repeated_key_id(key: str, times: int) -> str:
+    """The identity of a row whose key stood before: the key, how often it was met, and a few digits of a hash of both.
+
+    Keys are free text. Without the digits the second `a` would be called `a-2`, as a row that comes later may be, and
+    would take the place of that row's answer in the table.
+    """
+    name = f"{key}-{times}"
+    digits = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_FEW_DIGITS).hexdigest()
+    return f"{name}-{digits}"
 
 
 def bad_line_id(raw: bytes | Iterable[bytes]) -> str:

@@ -1,7 +1,8 @@
 """Give every row its id: from the key column or from its content, with repeats told apart and unreadable rows named.
 
 A repeat within one pass over the source gets -2, -3 … behind its id: without a key it is simply the same record
-again, with a key it is a mistake in the input and the later row fails, naming both places. What was met is handed
+again, with a key it is a mistake in the input and the later row fails, naming both places. Behind the number of such a
+row stand a few digits of a hash, so that it is never called what another row has as its key. What was met is handed
 back row by row, so that a plan which stops inside a batch has seen just the rows it looked at. Pure, but for asking
 the ledger what earlier ranges of the pass have met.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from batch.core.canonical import canonical, form_id, record_id
+from batch.core.canonical import canonical, form_id, record_id, repeated_key_id
 from batch.core.records import Failure
 from batch.input.batches import SourceBatch, input_failure
 from batch.job.job import InputSpec
@@ -64,11 +65,11 @@ def identify(
             found.append(Identified(base, wrong, {base: first}, form))
             continue
         times = before[0] + 1
-        row_id = f"{base}-{times}"
+        row_id = f"{base}-{times}" if spec.key is None else repeated_key_id(base, times)
         while spec.key is not None and (row_id in here or row_id in seen or reader.seen([row_id])):
-            # Keys are free text: "a-2" may be the key of another row. Without a key the names are hashes.
+            # Keys are free text: somebody may have taken even this one from a table of results.
             times += 1
-            row_id = f"{base}-{times}"
+            row_id = repeated_key_id(base, times)
         met = {base: (times, before[1] or place), row_id: (1, place)}
         if spec.key is not None and place is not None:
             # What the reader found wrong with the row comes first.

@@ -49,8 +49,9 @@ def excerpt(text: str | bytes) -> str:
 def parse_object(body: bytes) -> Fields | None:
     """The top-level object of an answer, or None when the body is no JSON object at all.
 
-    A byte-order mark, invalid UTF-8, lone surrogates and NaN are mended first (with U+FFFD and null), because the
-    text around them is an answer that was paid for.
+    A byte-order mark, invalid UTF-8, lone surrogates and NaN are mended first (with U+FFFD and null), and line breaks
+    and other control characters may stand in a text as they are, because the text around them is an answer that was
+    paid for.
     """
     # The untyped decode is the check: raw values are skipped over, not validated, and would fail later one by one.
     try:
@@ -59,7 +60,8 @@ def parse_object(body: bytes) -> Fields | None:
     except UNREADABLE:
         pass
     try:
-        mended = without_surrogates(json.loads(body.decode("utf-8-sig", "replace")))
+        text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+        mended = without_surrogates(json.loads(text, strict=False))
         return _fields.decode(msgspec.json.encode(mended))
     except UNREADABLE:
         return None

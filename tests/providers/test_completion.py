@@ -181,6 +181,16 @@ def test_invalid_utf8_and_a_byte_order_mark_do_not_lose_the_answer(dialect: Dial
     assert found.usage == Usage(19, 26, 45)
     assert reply(dialect, b"\xef\xbb\xbf" + json.dumps(answer()).encode()).content == "hello"
     assert reply(dialect, b"\n\n \n" + json.dumps(answer()).encode()).content == "hello"
+    assert reply(dialect, b"\r\n\xef\xbb\xbf" + json.dumps(answer()).encode()).content == "hello"
+
+
+@BOTH
+def test_line_breaks_and_control_characters_as_they_are_do_not_lose_the_answer(dialect: Dialect) -> None:
+    """Servers that put their JSON together by hand forget to write them as escapes."""
+    raw = json.dumps(answer({"content": "one@two"})).encode().replace(b"@", b"\r\n\t\x01")
+    found = reply(dialect, raw)
+    assert found.content == "one\r\n\t\x01two"
+    assert found.usage == Usage(19, 26, 45)
 
 
 def test_reasoning_is_replayed_where_the_service_wants_it_back() -> None:

@@ -325,14 +325,28 @@ def test_repeated_keys_and_a_key_that_looks_like_one_stay_apart(mill: Mill) -> N
     again = mill.run()
     assert again.state == "nothing_to_do"
     codes = {row[0]: row[1] for row in mill.results("n, error_code")}
-    assert [codes[n] for n in (0, 1, 3, 4, 5, 6)] == [
-        None,
-        "duplicate_key",
-        None,
-        None,
-        "duplicate_key",
-        "duplicate_key",
-    ]
+    twice = "duplicate_key"
+    assert [codes[n] for n in range(7)] == [None, twice, None, None, None, twice, twice]
+    assert [row_id for row_id, code in mill.results("row_id, error_code") if not code] == ["a", "a-2", "b-2", "b"]
+
+
+def test_a_repeated_key_never_takes_the_answer_of_a_row_whose_key_looks_like_its_name(mill: Mill) -> None:
+    """Promises 1 and 2: its answer stays in the table, and is not bought again once the input is put right."""
+    mill.key = "id"
+    rows = [{"id": name, "question": f"What of {name}?"} for name in ("a", "a-2", "a-3")]
+    mill.write(rows)
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 3)
+    answers = mill.results("row_id, answer")
+    mill.write([rows[0], rows[0], rows[0], *rows[1:]])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (1, 0)
+    assert [row for row in mill.results("row_id, answer") if row[1]] == answers
+    mill.check_table(5)
+    mill.write(rows)
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 0)
+    assert mill.results("row_id, answer") == answers
 
 
 def test_a_nightly_file_with_overlapping_rows_asks_only_the_new_ones(mill: Mill) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.core.canonical import repeated_key_id
 from batch.core.errors import InputError
 from tests.input.tables import CELLS, column
 from tests.system.runs.conftest import Make, Mill
@@ -185,7 +186,7 @@ def test_a_key_that_stands_twice_fails_the_later_row_over_files_and_kills(killed
     assert report.exit_code == 1
     mill.check_table(26)
     [row] = mill.results("row_id, error_kind, error_code, error_message")[25:]
-    assert row[:3] == ("3-2", "input", "duplicate_key")
+    assert row[:3] == (repeated_key_id("3", 2), "input", "duplicate_key")
     assert row[3].startswith("b.jsonl.gz line 6: n '3' stands already at a.jsonl line 4; make the keys unique")
     assert mill.run().state == "nothing_to_do"
     put(mill, "c.jsonl", jsonl(rows(30, 1)))
