@@ -29,7 +29,16 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import copy_statements, effect_statements, levels, orphan_table, paid_table, wal, wave_tables
+from batch.ledger import (
+    bounds_table,
+    copy_statements,
+    effect_statements,
+    levels,
+    orphan_table,
+    paid_table,
+    wal,
+    wave_tables,
+)
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -208,7 +217,10 @@ CREATE TABLE IF NOT EXISTS overtime(
 """
 """Attempts that outlasted somebody, by row."""
 
-ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES, paid_table.TABLES)
+ADDED: Final = (
+    OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES, paid_table.TABLES,
+    bounds_table.TABLES,
+)  # fmt: skip
 """Tables that need no new version: a ledger made before them gets them when it is opened."""
 ALL: Final = (SCHEMA, LEAVING, wave_tables.TABLES, levels.TABLES, *ADDED)
 
