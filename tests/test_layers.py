@@ -24,7 +24,7 @@ WINGS: dict[str, str] = {
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
-    "saved waves orphans paid late levels",
+    "saved waves orphans paid late levels bounds",
     "input": "source batches content spill",
     "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry pool keysource base batch_files stream service parameters message_rules folding",
@@ -32,7 +32,7 @@ WINGS: dict[str, str] = {
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads shards "
     "unreadable",
     "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "
-    "retry afford purse slices reached wave_holds lost_lines",
+    "retry afford purse slices untold reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner lookups question admission respill gone tooling budgeting "
     "sizes survey spending pricing forecast doctor doctor_provider timely",
     "run": "blocking command metrics_file metric_families progress prune status_files",

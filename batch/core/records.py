@@ -260,6 +260,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     """The same in tokens of prompt and answer together."""
     endpoint: str | None = None
     """Where it went, of several addresses; None where there was one."""
+    held: dict[str, int] | None = None  # what a budget counts for it where that cannot be told; see `Totals.held`
 
 
 class Sums(msgspec.Struct, array_like=True, gc=False):
@@ -346,5 +347,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """The probability of the label as it is written, from 0 to 1; None where the service does not tell."""
     keeps_answer: bool = False
     """Whether no answer of now says the label, so that the one that stands in the table stays there."""
-    endpoint: str | None = None
-    """Where its last call went, of several addresses; None where there was one."""
+    endpoint: str | None = None  # where its last call went, of several addresses; None where there was one

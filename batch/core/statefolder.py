@@ -6,13 +6,13 @@ without losing each other's changes. It does not know what is in the files.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from batch.core import filelock
 from batch.core.durable import AtomicFile
 from batch.core.errors import StorageError
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from batch.core.clock import Clock
 
 VARIABLE: Final = "PROMPTMILL_STATE"
-PATIENCE_S: Final = 60.0
-_FIRST_WAIT_S: Final = 0.001
-_LONGEST_WAIT_S: Final = 0.05
 _OURS_ALONE: Final = 0o600
 _OUR_FOLDER: Final = 0o700
 
@@ -57,7 +54,7 @@ class StateFile:
         clock: by which that is waited.
     """
 
-    def __init__(self, path: Path, *, patience_s: float = PATIENCE_S, clock: Clock | None = None) -> None:
+    def __init__(self, path: Path, *, patience_s: float = filelock.PATIENCE_S, clock: Clock | None = None) -> None:
         self.path = path
         if clock is None:
             from batch.core.clock import Clock  # noqa: PLC0415 - it loads anyio, and `run --help` asks for the folder
@@ -88,25 +85,18 @@ class StateFile:
             os.close(handle)
 
     def _lock(self, handle: int) -> None:
-        until, wait_s = self._clock.monotonic() + self._patience_s, _FIRST_WAIT_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # some file systems say that it is not allowed
-                if self._clock.monotonic() >= until:
-                    raise StorageError(
-                        f"{self.path}: another process has held its lock for {self._patience_s:.0f} s. It was stopped, "
-                        "perhaps with Ctrl-Z: let it go on or end it, then run the same command again."
-                    ) from None
-            except OSError as exc:  # a Lustre that was mounted without them, an NFS whose server has none
-                raise StorageError(
-                    f"{self.path}: this file system cannot lock: {exc.strerror}. What your jobs share stands in this "
-                    f"folder: name one on a disk of this machine in {VARIABLE}."
-                ) from exc
-            else:
+        try:
+            if filelock.taken(handle, clock=self._clock, patience_s=self._patience_s):
                 return
-            self._clock.pause(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        except OSError as exc:  # a Lustre that was mounted without them, an NFS whose server has none
+            raise StorageError(
+                f"{self.path}: this file system cannot lock: {exc.strerror}. What your jobs share stands in this "
+                f"folder: name one on a disk of this machine in {VARIABLE}."
+            ) from exc
+        raise StorageError(
+            f"{self.path}: another process has held its lock for {self._patience_s:.0f} s. It was stopped, "
+            "perhaps with Ctrl-Z: let it go on or end it, then run the same command again."
+        )
 
     def read(self) -> bytes | None:
         """What is in the file; None when there is none. Without the lock it is the last whole state.

@@ -15,19 +15,21 @@ import msgspec
 
 from batch.core import failpoints
 from batch.core.records import Outcome
-from batch.ledger import effect_statements, orphan_table, statements, wave_tables
+from batch.ledger import bounds_table, effect_statements, orphan_table, statements, wave_tables
 
 GROUP_RECORDS: Final = 1_024
 GROUP_BYTES: Final = 8 << 20
 
 _STATEMENTS: Final = {
     "sent": statements.INSERT_CALL,
+    "bounded": bounds_table.KEEP,
     "place": statements.SET_PLACE,
     "booked": statements.MARK_CALL,
     "lined": wave_tables.INSERT_LINE,
     "claimed": orphan_table.CLAIM,
     "accepted": statements.SET_TASK,
     "closed": statements.SET_RECORD,
+    "unbounded": bounds_table.FORGET,
     "intended": effect_statements.INTEND,
     "acted": effect_statements.ACTED,
     "doubted": effect_statements.DOUBT,

@@ -29,7 +29,7 @@ import apsw
 from batch.core import openfiles
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
-from batch.ledger import copy_statements, effect_statements, levels, orphan_table, paid_table, wal, wave_tables
+from batch.ledger import added_tables, levels, wal, wave_tables
 from batch.ledger.pages import open_database, tells_damage, use_checksums
 from batch.ledger.wal import Mark
 
@@ -197,20 +197,7 @@ ALTER TABLE entries ADD COLUMN label BLOB;
 UPGRADES: Final = (FROM_1, FROM_2 + LEAVING, FROM_3, wave_tables.TABLES, levels.TABLES, "")
 """The ways from version 1 to 2, and so on. In version 7 `seen` lacks rows of a first pass, so 6 must refuse it."""
 
-OVERTIME: Final = """
-CREATE TABLE IF NOT EXISTS overtime(
-    row_id TEXT NOT NULL,
-    variant TEXT NOT NULL,
-    fingerprint BLOB NOT NULL,
-    times INTEGER NOT NULL,
-    PRIMARY KEY(row_id, variant)
-) STRICT, WITHOUT ROWID;
-"""
-"""Attempts that outlasted somebody, by row."""
-
-ADDED: Final = (OVERTIME, effect_statements.TABLES, copy_statements.TABLES, orphan_table.TABLES, paid_table.TABLES)
-"""Tables without a version of their own: a ledger made before them gets them when it is opened."""
-ALL: Final = (SCHEMA, LEAVING, wave_tables.TABLES, levels.TABLES, *ADDED)
+ALL: Final = (SCHEMA, LEAVING, wave_tables.TABLES, levels.TABLES, *added_tables.ALL)
 
 
 def connect(path: Path) -> apsw.Connection:
@@ -325,7 +312,7 @@ def _set_up(db: apsw.Connection) -> None:
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION)
         db.execute("COMMIT")
-    for statements in ADDED:
+    for statements in added_tables.ALL:
         db.execute(statements)
 
 

@@ -24,7 +24,6 @@ _BOUNDED: Final = ("errors", "without_price")
 _WRITTEN: Final = {"units": "cost", "bounds": "cost_bound"}
 """Fields that are called something else where they are written."""
 
-
 AnsweredBy = Literal["calls", "another row", "nobody"]
 """What brought the outcome of a row: calls of its own, the answer of another row that asks the same, or nothing."""
 
@@ -81,6 +80,7 @@ class Totals(msgspec.Struct):
     """How many of the `unpriced` calls there are, by `provider/model`; runs of older versions did not say it."""
     models: dict[str, dict[str, ModelSums]] = {}
     """What calls came to by the model they asked and the lane they took; runs of older versions did not say it."""
+    held: dict[str, int] = {}  # what budgets count for calls that cannot be told: by pot of a day in `units`; `tokens`
 
     @property
     def rows(self) -> int:
@@ -113,6 +113,8 @@ class Totals(msgspec.Struct):
         self.polls += call.polls
         if call.purpose not in (None, "first", "retry"):
             self.purposes[call.purpose] = self.purposes.get(call.purpose, 0) + 1
+        if call.held is not None:
+            self.held = {name: self.held.get(name, 0) + call.held.get(name, 0) for name in self.held | call.held}
         usage = call.usage
         if usage is None:
             if call.state == "answered":
@@ -224,6 +226,7 @@ class Totals(msgspec.Struct):
     def public(self) -> dict[str, Any]:
         """The totals as they are written to files for people and monitors: costs as decimal strings."""
         shown = {_WRITTEN.get(name, name): value for name, value in msgspec.structs.asdict(self).items()}
+        del shown["held"]  # no sense without the budget that it counts in, which tells what is left
         for name, costs in (("cost", self.cost), ("cost_bound", self.cost_bound)):
             shown[name] = {currency: f"{cost:f}" for currency, cost in costs.items()}
         shown["models"] = public_models(self.models)
@@ -303,8 +306,7 @@ TOTALS: Final[dict[str, str]] = {
     "prompt_tokens": "Tokens of what was asked.",
     "completion_tokens": "Tokens of what was answered, reasoning included.",
     "total_tokens": "The two together. Calls whose tokens are not known are not in any of these sums.",
-    "cached_tokens": "Part of prompt_tokens: what the provider had kept from earlier prompts. null when it "
-    "never said so.",
+    "cached_tokens": "Part of prompt_tokens: what the provider kept from earlier prompts. null when it never said so.",
     "reasoning_tokens": "Part of completion_tokens: what the model thought. null when the provider never said so.",
     "unknown_usage": "Answered calls whose reply said nothing of tokens.",
     "unpriced": "Calls with known tokens and no price in the table: their cost is missing in the sum.",

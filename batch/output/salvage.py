@@ -36,6 +36,7 @@ _KEPT: Final = {
     "steps": "work, turn, idx",
     "waves": "wave",
     "lines": "call",
+    "bounds": "call",
     "orphans": "id",
     "held": "row_id, variant",
     "overtime": "row_id, variant",

@@ -7,12 +7,16 @@ folder beside it, which is like any other output; of what is in it nothing is kn
 
 from __future__ import annotations
 
-import fcntl
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
+from batch.core import filelock
+from batch.core.clock import Clock
 from batch.core.durable import AtomicFile
 from batch.core.errors import OutputError, StorageError
 from batch.job.shard import OPTION, Shard
@@ -20,6 +24,7 @@ from batch.output.folder import OutputFolder
 
 NAME: Final = "shards.json"
 _NAMED: Final = 2
+_LONGEST_ID: Final = 32  # characters of the number of a process
 FOLDER: Final = re.compile(r"shard=[0-9]{1,4}")
 
 
@@ -37,15 +42,16 @@ def known(folder: OutputFolder) -> int | None:
         return None
 
 
-def claim(folder: OutputFolder, shard: Shard | None) -> None:
+def claim(folder: OutputFolder, shard: Shard | None, clock: Clock | None = None) -> None:
     """Have the output of a run agree with those that lie beside it, or in it, before it buys anything.
 
     Args:
         folder: the output of the run; the caller holds its lock.
         shard: whose it is; None for a whole job.
+        clock: by which another process is waited for that is about to write the file; the real one by default.
 
     Raises:
-        OutputError: there are another number of shards.
+        OutputError: there are another number of shards, or the other process does not come to its end.
         StorageError: the disk or the store refused.
     """
     if shard is None:
@@ -57,10 +63,10 @@ def claim(folder: OutputFolder, shard: Shard | None) -> None:
     path = above.root / NAME
     try:
         above.store.prepare()
-        with above.lock.open("a+", encoding="utf-8") as alone:
-            fcntl.flock(alone, fcntl.LOCK_EX)  # two shards may start at once
-            if not (_fetched(above) if above.store.elsewhere else path.exists()):
-                _write(above, shard.count)
+        if above.store.elsewhere or not path.exists():
+            with _alone(above, clock or Clock()):  # two shards may start at once
+                if not (_fetched(above) if above.store.elsewhere else path.exists()):
+                    _write(above, shard.count)
         found = _read(above)
     except OSError as exc:
         raise StorageError(
@@ -68,6 +74,30 @@ def claim(folder: OutputFolder, shard: Shard | None) -> None:
             "was sent."
         ) from exc
     require_same(above, shard, found)
+
+
+@contextmanager
+def _alone(folder: OutputFolder, clock: Clock) -> Iterator[None]:
+    """Hold the lock of the folder that holds the outputs of all shards.
+
+    Raises:
+        OutputError: another process keeps it.
+        OSError: the file cannot be written or locked.
+    """
+    with folder.lock.open("a+", encoding="utf-8") as file:
+        if not filelock.taken(file.fileno(), clock=clock):
+            file.seek(0)
+            number = file.read(_LONGEST_ID).strip()
+            who, end = (f"process {number}", f" {number}") if number.isdigit() else ("another process", " its number")
+            raise OutputError(
+                f"{folder.lock}: {who} has held this lock for {filelock.PATIENCE_S:.0f} s, and needs it for "
+                f"milliseconds. It was stopped, perhaps with Ctrl-Z: let it go on (kill -CONT{end}) or end it "
+                f"(kill -KILL{end}), and give the same command again; nothing was sent."
+            )
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def require_same(folder: OutputFolder, shard: Shard, count: int) -> None:

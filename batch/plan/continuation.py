@@ -104,7 +104,7 @@ def choose_run(reader: LedgerReader, identity: Identity, now_us: int, *, options
         if last.source != identity.source_text or (crashed and last.planned.given_up):
             # Given up: killed while it was closed, so rows that it had taken back lie before its position.
             return _closing(last, new, "input_changed", crashed=crashed)
-        if crashed and (_left_behind(reader, last, options) or last.planned.empty != identity.empty):
+        if crashed and (_chose_otherwise(reader, last, options) or last.planned.empty != identity.empty):
             return _closing(last, new, "selection_changed", crashed=True)
         if crashed:
             return RunStart(last.run, "continue", _position(last), last.planned, fresh=False)
@@ -234,12 +234,23 @@ def _only_source_changed(last: RunRow, identity: Identity) -> bool:
     return last.request == identity.request and last.source != identity.source_text
 
 
-def _left_behind(reader: LedgerReader, last: RunRow, options: RunOptions) -> bool:
-    """Whether the pass of a killed run left rows behind it that this command asks for."""
-    if options.limit is None and reader.sample(last.run) is not None:
-        return True  # a sample, and now the whole: what lies between its rows is to be read
-    more = options.kinds - set(last.planned.kinds)
-    left = (last.planned.standing if "permanent" in more else 0) + (last.planned.left_out if more & ORDINARY else 0)
+def _chose_otherwise(reader: LedgerReader, last: RunRow, options: RunOptions) -> bool:
+    """Whether a run that is not done chose its rows in another way than this command does.
+
+    It left rows behind it that are asked for now, or admitted rows that are not. What it sent is brought to its end,
+    and the rows are chosen anew from all that need work.
+    """
+    sample, planned = reader.sample(last.run), last.planned
+    if sample is None and options.sample_seed is not None:
+        return planned.read > 0  # a sample, and rows were taken in order before: killed sooner, it has yet to draw
+    if sample is not None and options.sample_seed is None:
+        return True  # other rows than the drawn ones, and what lies between those is to be read
+    # What waits in batches is sent and counts; of a killed run, thousands of rows may be admitted and not sent.
+    chosen = planned.source_rows if sample is None else len(sample)
+    if options.limit is not None and chosen > options.limit and last.state == "running":
+        return True
+    more = options.kinds - set(planned.kinds)
+    left = (planned.standing if "permanent" in more else 0) + (planned.left_out if more & ORDINARY else 0)
     return left > 0
 
 

@@ -9,7 +9,7 @@ writes through the call context; decides by asking `conversation`, the same func
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from batch.core.clock import MICROSECONDS
 from batch.core.records import NOTHING, Call, Failure, Reply, RowRequest
 from batch.labels.samples import NO_SAMPLES, Sampling
+from batch.ledger.bounds import CallBound
 from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 from batch.ledger.waves import Journal
 from batch.limits.lease import Lease
@@ -62,6 +63,8 @@ class Beside(msgspec.Struct, frozen=True):
     """The model that the rows of a variant ask."""
     samples: Callable[[PendingRow], Sampling] = lambda _: NO_SAMPLES
     """The samples that earlier runs asked for."""
+    bounds: Mapping[str, CallBound] = {}
+    """What calls of an earlier process can come to, by call id."""
 
 
 class Resumer:
@@ -135,6 +138,7 @@ class Resumer:
             live = journaled.task is not None or answered
             own = lease if live and lease is not None and (answered or lease.model.name == row.model) else None
             call = _reopen(row, journaled, self._context, own)
+            call.bound = self._beside.bounds.get(journaled.call_id)
             if answered:
                 row.call = call
             elif call.task_id is not None:

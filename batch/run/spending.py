@@ -28,6 +28,7 @@ from batch.submit import reached
 from batch.submit.purse import Purse
 from batch.submit.rows import Row
 from batch.submit.slices import Use
+from batch.submit.untold import lost
 
 NO_MAX_TOKENS: Final = (
     "the job has a budget, so every row must say how long its answer may be: set max_tokens in model.parameters or in "
@@ -81,12 +82,13 @@ def money_left(purse: Purse) -> dict[str, BudgetState]:
     """By key of the budget, its limit and what is left of it for calls that are not sent yet; both for people."""
     spec, totals = purse.spec, purse.totals
     left: dict[str, tuple[int, int, str]] = {}
+    lost_cost, lost_tokens = lost(totals, purse.currency)
     if (cost := spec.max_cost) is not None:
         known = totals.units.get(cost.currency, 0) + totals.bounds.get(cost.currency, 0)
-        left["max_cost"] = (cost.units, known + purse.lost_cost + purse.cost, cost.currency)
+        left["max_cost"] = (cost.units, known + lost_cost + purse.cost, cost.currency)
     if spec.max_tokens is not None:
         known = totals.total_tokens + totals.token_bound
-        left["max_tokens"] = (spec.max_tokens, known + purse.lost_tokens + purse.tokens, "")
+        left["max_tokens"] = (spec.max_tokens, known + lost_tokens + purse.tokens, "")
     for key, slices in (("per_day", purse.today), ("grants", purse.packs)):
         if slices:
             limit = sum(one.limit for one in slices)
@@ -121,10 +123,12 @@ def use_of(folder: OutputFolder, current: str) -> Callable[[str], Use]:
             parts = [folder.calls_part(run, number) for name, number in reader.call_parts() if name == run]
             totals = next((row.totals for row in reader.runs() if row.run == run), Totals())
             use.tokens = totals.total_tokens + totals.token_bound
+            use.add_held(totals.held)
             for _, _, _, _, call in reader.final_calls() if run == current else ():
                 cost = call.cost if call.cost is not None else call.cost_bound
                 known = call.usage.total_tokens if call.usage is not None else call.token_bound
                 use.add(call.sent_at_us, call.currency or "", cost or 0, known or 0)
+                use.add_held(call.held or {})
         for part in parts:
             _add_file(use, part)
         return use

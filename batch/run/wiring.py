@@ -18,6 +18,7 @@ from batch.core.clock import Clock
 from batch.core.records import RowRequest
 from batch.job.options import RunOptions
 from batch.labels.samples import NO_SAMPLES
+from batch.ledger.bounds import BoundsReader
 from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
@@ -161,10 +162,14 @@ def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
 def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:
     """What is known of a row beside what it asks, for the event loop's own thread."""
     model = partial(_model_of_variant, checked)
+    with BoundsReader(checked.folder.ledger) as kept:
+        bounds = {} if checked.budget is None else kept.open_bounds()
     if (samples := checked.samples) is None:
-        return Beside(model)
+        return Beside(model, bounds=bounds)
     reader = stack.enter_context(IndexReader(checked.folder.ledger))
-    return Beside(model, lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES))
+    return Beside(
+        model, lambda row: earlier_samples(reader, [row], samples=samples).get(row.work_id, NO_SAMPLES), bounds
+    )
 
 
 def _copies(checked: CheckedJob, stack: ExitStack, waiting: Callable[..., Copies], beside: Beside) -> Copies | None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batch.core.records import Lane
+from batch.core.records import Call, Lane
+from batch.ledger.bounds import CallBound
 from batch.limits.lease import Lease
 from batch.money import bounds
 from batch.money.bounds import CallSize
+from batch.money.prices import Charge
 from batch.submit.purse import Purse, Reserved
-from batch.submit.results import Bound
+from batch.submit.results import Bound, bounded
 from batch.submit.rows import OpenCall, Row
+from batch.submit.untold import with_held
 
 if TYPE_CHECKING:
     from batch.submit.attempt import CallContext
@@ -69,15 +72,52 @@ def adopt(context: CallContext, row: Row, call: OpenCall) -> None:
     purse = context.purse
     if purse is not None and purse.spec.bounds_calls and not call.booked:
         measure(context, row, call)
-        call.held = purse.adopt(
-            call.size, model=call.model, lane=call.lane, tier=tier_of(row), sent_at_us=call.sent_at_us
-        )
+        most = purse.most_of(call.size, model=call.model, lane=call.lane, tier=tier_of(row), at_us=call.sent_at_us)
+        if call.size is None and call.bound is not None and call.bound.currency in ("", purse.currency):
+            most = call.bound.cost, call.bound.tokens
+        call.held = purse.adopt(*most, sent_at_us=call.sent_at_us)
+
+
+def keep(context: CallContext, call: OpenCall) -> None:
+    """Have the ledger keep what a call holds, until it is booked: the next process may not know what it asked."""
+    if context.purse is None or call.held is None or call.size is None:
+        return
+    call.bound = CallBound(call.held.tokens, call.held.cost, context.purse.currency, call.size.known)
+    context.ledger.record(("bounded", (call.number, call.call_id, *call.bound), 80))
+
+
+def forget(context: CallContext, call: OpenCall) -> None:
+    """The opposite; for after a call is booked, in the same commit or a later one."""
+    if call.bound is not None:
+        context.ledger.record(("unbounded", (call.number,), 10))
+
+
+def with_most(context: CallContext, row: Row, call: OpenCall, record: Call) -> Call:
+    """The record of a call, with the most it can have come to where that is not told, and what a budget makes of it.
+
+    Args:
+        context: with the budget.
+        row: whose call it is.
+        call: still open.
+        record: its final state.
+    """
+    if record.usage is None and (most := bound(context, row, call)) is not None:
+        record = bounded(record, most)
+    if context.purse is None or call.booked:
+        return record
+    held, currency = call.held or call.bound, context.purse.currency
+    if held is None or (call.held is None and call.bound is not None and call.bound.currency != currency):
+        return record  # it is nothing, or money that this budget does not count
+    return with_held(record, currency, cost=held.cost, tokens=held.tokens)
 
 
 def bound(context: CallContext, row: Row, call: OpenCall) -> Bound | None:
     """The most that a call can have come to whose tokens are not known; None where nothing can be said."""
     measure(context, row, call)
     size = call.size
+    if size is None and call.bound is not None and call.bound.known:
+        tokens, cost, currency, _ = call.bound
+        return Bound(tokens, Charge(cost, currency, "") if currency else None)
     if size is None or not size.known:
         return None
     charge = bounds.most_of(

@@ -31,7 +31,7 @@ from batch.submit.books import Books
 from batch.submit.call_ids import BEGINNING, CallIds
 from batch.submit.observer import Observer
 from batch.submit.policy import Policy
-from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, bounded, failure_of, overdue, record_of
+from batch.submit.results import CUT_SHORT, NEVER_LEFT, answered_for, failure_of, overdue, record_of
 from batch.submit.retry import Decision
 from batch.submit.rows import OpenCall, Row
 from batch.submit.targets import Target
@@ -145,6 +145,7 @@ class CallContext:
             lease = await self.limiter.acquire(row.model, row.work_id, row.weight)
         call = self.open_call(row, lane, lease)
         call.size, call.held = size, held
+        afford.keep(self, call)
         try:
             await self.ledger.committed()
             if not lease.may_depart():
@@ -311,8 +312,7 @@ class CallContext:
         )
         if target.name is not None:
             record = msgspec.structs.replace(record, endpoint=target.name)
-        if record.usage is None and (bound := afford.bound(self, row, call)) is not None:
-            record = bounded(record, bound)
+        record = afford.with_most(self, row, call, record)
         self.tasks -= call.task_id is not None
         observed: Observation = "answered" if isinstance(result, Reply) else "nothing"
         if isinstance(result, Reply):
@@ -329,6 +329,7 @@ class CallContext:
         step = None if reply is None else (row.work_id, call.turn, _encode_reply(reply))
         ended = None if outcome is None else (row.work_id, outcome)
         self.ledger.closed(call.number, record, reply=step, outcome=ended, hold=hold and not call.booked)
+        afford.forget(self, call)
         self._books.count(call, record)
         self.limiter.take_back(call.lease, observed, record.usage, "" if isinstance(result, Reply) else result.message)
         if self.observer is not None and not call.booked:

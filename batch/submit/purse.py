@@ -29,6 +29,7 @@ from batch.money.pots import CALLS, Held, PotBook
 from batch.money.prices import Prices
 from batch.submit import reached
 from batch.submit.slices import LOOK_AGAIN_S, Slice, Use, day_pot, day_slice, unit_of
+from batch.submit.untold import told
 
 STALE_US: Final = 600_000_000
 """A call that waits longer for the provider's limits asks for its money again: another price may hold by then."""
@@ -83,9 +84,6 @@ class Purse:
         """What calls under way can cost."""
         self.tokens = 0
         """How many tokens they can come to."""
-        self.lost_cost = 0
-        """What calls held that are over, and of which nothing can be said."""
-        self.lost_tokens = 0
         self.under_way = 0
         """Calls that hold something."""
         self.waiting = 0
@@ -171,17 +169,14 @@ class Purse:
         finally:
             self.waiting -= 1
 
-    def adopt(self, size: CallSize | None, *, model: str, lane: Lane, tier: str | None, sent_at_us: int) -> Reserved:
+    def adopt(self, cost: int, tokens: int, *, sent_at_us: int) -> Reserved:
         """Hold what a call can come to that the provider works on already, whether it fits or not.
 
         Args:
-            size: of the request; None where it is not known any more.
-            model: who was asked.
-            lane: how it travelled.
-            tier: what the request asked for.
+            cost: the most it can cost.
+            tokens: the most it can come to.
             sent_at_us: when it was sent.
         """
-        cost, tokens = self.most_of(size, model=model, lane=lane, tier=tier, at_us=sent_at_us)
         return self._hold(sent_at_us, cost, tokens, [pots[0] for pots in self._pots(sent_at_us) if pots])
 
     def most_of(
@@ -219,14 +214,9 @@ class Purse:
         self._freed.set()
 
     def booked(self, record: Call, held: Reserved) -> None:
-        """Settle what a call held: its record is in the sums of the run."""
-        tokens = None if record.usage is None else record.usage.total_tokens
-        cost = record.cost if record.cost is not None else record.cost_bound
-        if cost is None or (cost and record.currency != self.currency):
-            self.lost_cost += (cost := held.cost)  # nothing can be said of it, or no price counts: what it held stays
-        if tokens is None and (tokens := record.token_bound) is None:
-            tokens = held.tokens
-            self.lost_tokens += tokens
+        """Settle what a call held: its record is in the sums of the run, and says what is to be counted of it."""
+        cost, tokens = told(record, self.currency)
+        cost, tokens = held.cost if cost is None else cost, held.tokens if tokens is None else tokens
         if self._opened:  # before that, what was used is read from the book
             for one in held.slices:
                 one.used += cost if one.unit else tokens

@@ -12,6 +12,7 @@ from batch.core.errors import BudgetReached
 from batch.job.budgetspec import Amount
 from batch.money.bounds import CallSize
 from batch.submit.slices import Slice
+from batch.submit.untold import lost
 
 if TYPE_CHECKING:
     from batch.submit.purse import Purse
@@ -26,13 +27,14 @@ def of_the_run(purse: Purse, cost: int, tokens: int) -> BudgetReached | None:
         tokens: the most it can come to.
     """
     spec, totals = purse.spec, purse.totals
+    lost_cost, lost_tokens = lost(totals, purse.currency) if totals.held else (0, 0)
     if spec.max_cost is not None:
         currency = spec.max_cost.currency
-        booked, doubted = totals.units.get(currency, 0), totals.bounds.get(currency, 0) + purse.lost_cost
+        booked, doubted = totals.units.get(currency, 0), totals.bounds.get(currency, 0) + lost_cost
         if booked + doubted + purse.cost + cost > spec.max_cost.units:
             return _reached(Amount(spec.max_cost.units, currency), booked, doubted, cost)
     if spec.max_tokens is not None:
-        booked, doubted = totals.total_tokens, totals.token_bound + purse.lost_tokens
+        booked, doubted = totals.total_tokens, totals.token_bound + lost_tokens
         if booked + doubted + purse.tokens + tokens > spec.max_tokens:
             return _reached(Amount(spec.max_tokens, ""), booked, doubted, tokens)
     return None

@@ -14,6 +14,7 @@ from anyio import CancelScope
 
 from batch.core.records import Lane, Purpose, Reply, RowRequest, Sums
 from batch.labels.samples import NO_SAMPLES, Sampling
+from batch.ledger.bounds import CallBound
 from batch.ledger.reader import PendingRow
 from batch.limits.lease import Lease
 from batch.limits.tokens import TokenWeight
@@ -160,6 +161,8 @@ class OpenCall(msgspec.Struct, eq=False):
     """What it can come to, where that was looked at."""
     held: Reserved | None = None
     """What it holds of the budget of the run."""
+    bound: CallBound | None = None
+    """What it can come to, as it was kept when it was sent; None in a job without a budget."""
     first_chunk_ms: int | None = None
     longest_gap_ms: int | None = None
 

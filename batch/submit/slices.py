@@ -16,6 +16,8 @@ from batch.money.pots import Held
 
 DAY: Final = "day"
 PACK: Final = "pack"
+TOKENS: Final = "tokens"
+"""Stands for all packs together, where it is told what a call held: only the budget knows which of them it was."""
 LOOK_AGAIN_S: Final = 1.0
 """How long it is believed that a pot has no more, while calls are under way."""
 
@@ -78,6 +80,14 @@ class Use(msgspec.Struct):
         if cost:
             name = day_pot(currency, sent_at_us)
             self.days[name] = self.days.get(name, 0) + cost
+
+    def add_held(self, held: Mapping[str, int]) -> None:
+        """Count what calls held of which nothing can be said: by pot of a day, and tokens."""
+        for name, amount in held.items():
+            if name == TOKENS:
+                self.tokens += amount
+            else:
+                self.days[name] = self.days.get(name, 0) + amount
 
     def of(self, held: Mapping[str, Held]) -> dict[str, int]:
         """By pot, what was used of what the run has set aside; packs are used up in the order of their names.

@@ -97,7 +97,8 @@ class WaveHolds:
         """
         if self._purse is not None:
             size, tier = self._size(row), afford.tier_of(row)
-            self.add(wave, self._purse.adopt(size, model=row.model, lane=LANE, tier=tier, sent_at_us=sent_at_us))
+            most = self._purse.most_of(size, model=row.model, lane=LANE, tier=tier, at_us=sent_at_us)
+            self.add(wave, self._purse.adopt(*most, sent_at_us=sent_at_us))
 
     def hand_over(self, wave: int, row: Row, call: OpenCall) -> None:
         """Let a line that comes back hold its own part of what its wave holds, until it is booked.

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from batch.core import filelock
 from batch.core.clock import HandClock
 from batch.core.errors import StorageError
-from batch.core.statefolder import PATIENCE_S, StateFile, folder, named
+from batch.core.statefolder import StateFile, folder, named
 
 ADDERS, TIMES = 4, 25
 
@@ -87,7 +88,7 @@ def test_a_file_system_without_locks_is_told_with_the_way_out(tmp_path: Path, mo
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr("batch.core.statefolder.fcntl.flock", refuse)
+    monkeypatch.setattr("batch.core.filelock.fcntl.flock", refuse)
     with (
         pytest.raises(StorageError, match="cannot lock: Function not implemented.* PROMPTMILL_STATE"),
         StateFile(tmp_path / "spend.json").locked(),
@@ -105,4 +106,4 @@ def test_a_process_that_is_stopped_with_the_lock_in_its_hands_holds_up_nobody_fo
     ):
         pass
     with StateFile(path, clock=clock).locked():
-        assert clock.monotonic() >= PATIENCE_S
+        assert clock.monotonic() >= filelock.PATIENCE_S

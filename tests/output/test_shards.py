@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from batch.core import filelock
+from batch.core.clock import HandClock
 from batch.core.errors import OutputError
 from batch.job.shard import Shard
 from batch.output import place, shards
 from batch.output.folder import OutputFolder
+from tests.support import processes
 
 
 def output(above: Path, number: int) -> OutputFolder:
@@ -62,6 +68,48 @@ def test_of_two_numbers_at_the_same_time_one_counts(tmp_path: Path) -> None:
         thread.join()
     assert said.count("") == 6
     assert shards.known(OutputFolder(tmp_path / "out")) in (6, 7)
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from batch.job.shard import Shard
+from batch.output import shards
+from batch.output.folder import OutputFolder
+
+shards._write = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+shards.claim(OutputFolder(Path(sys.argv[1]) / "shard=0"), Shard.parse("0/3"))
+"""
+"""A shard that is stopped the moment before it says how many there are."""
+
+
+@pytest.mark.slow
+def test_a_shard_that_is_stopped_at_its_start_holds_up_no_other_for_good(tmp_path: Path) -> None:
+    """They would hang, deaf to Ctrl-C, until somebody saw it."""
+    folder, shard, clock = output(tmp_path, 1), Shard.parse("1/3"), HandClock(start=0)
+    other = processes.start([sys.executable, "-c", STOPPED, str(tmp_path)])
+    try:
+        assert os.WIFSTOPPED(os.waitpid(other.pid, os.WUNTRACED)[1])
+        with pytest.raises(OutputError) as caught:
+            shards.claim(folder, shard, clock)
+        said = str(caught.value)
+        assert f"/.lock: process {other.pid} has held this lock for 60 s, and needs it for milliseconds." in said
+        assert f"let it go on (kill -CONT {other.pid}) or end it" in said
+        assert clock.monotonic() >= filelock.PATIENCE_S
+    finally:
+        other.kill()
+        other.communicate()
+    shards.claim(folder, shard, clock)
+    assert shards.known(OutputFolder(tmp_path)) == 3
+
+
+def test_who_finds_the_number_waits_for_nobody(tmp_path: Path) -> None:
+    """It never changes, so there is nothing to agree on any more."""
+    claimed(tmp_path, "0/3")
+    with (tmp_path / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert claimed(tmp_path, "1/3") == ""
+        assert "divided among 3 shards" in claimed(tmp_path, "1/4")
 
 
 def test_a_whole_job_and_shards_do_not_share_a_place(tmp_path: Path) -> None:

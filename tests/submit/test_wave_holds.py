@@ -112,8 +112,8 @@ def test_lines_of_two_days_do_not_go_into_one_wave() -> None:
         holds, box = holds_of(clock, per_day=Amount(10**18, "CNY"))
         now = clock.now_us()
         holds.adopt(0, row(1), now)
-        (same,) = [box.adopt(None, model="glm-4-plus", lane="bulk", tier=None, sent_at_us=now)]
-        other = box.adopt(None, model="glm-4-plus", lane="bulk", tier=None, sent_at_us=now + 86_400 * MICROSECONDS)
+        (same,) = [box.adopt(0, 0, sent_at_us=now)]
+        other = box.adopt(0, 0, sent_at_us=now + 86_400 * MICROSECONDS)
         assert holds.goes_with(0, same)
         assert not holds.goes_with(0, other)
         assert holds.goes_with(1, other), "of a wave without lines"

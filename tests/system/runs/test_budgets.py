@@ -15,6 +15,7 @@ from tests.simulator.conftest import Gate, Start
 from tests.support import budgets
 from tests.support.longer import longer
 from tests.system.runs.conftest import Make, Mill, together
+from tests.system.runs.test_refusals import provider
 from tests.system.runs.test_stops import arrived, until
 
 
@@ -70,6 +71,77 @@ def test_a_run_that_is_killed_counts_what_it_had_spent_calls_in_flight_included(
     mill.more = ""
     assert mill.run().exit_code == 0
     mill.check_table(40)
+
+
+def kill_in_flight(mill: Mill, calls: int) -> None:
+    """Kill a run when so many calls have arrived, none of them answered."""
+    process = mill.start()
+    try:
+        until(lambda: arrived(mill) >= calls or process.poll() is not None, f"{calls} calls")
+        assert process.poll() is None, process.communicate()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_killed_process_may_have_spent_counts_when_the_job_was_changed_meanwhile(
+    make: Make, gate: Gate, tmp_path: Path
+) -> None:
+    """Nobody can make those requests again; what they can come to was kept before they left."""
+    mill = make(gate=gate)
+    mill.questions(300)
+    mill.limits["concurrency"] = 20
+    budgets.give(mill, {"per_day": "0.8 CNY"}, tmp_path / "state")
+    kill_in_flight(mill, 20)
+    gate.open()
+    mill.user = "Now: {{ question }}"
+    report = mill.run()
+    assert (report.exit_code, [told["exit_reason"] for told in mill.runs()]) == (3, ["job_changed", "budget"])
+    assert mill.calls("count(*), count(cost_bound)", "state = 'unknown'") == [(20, 20)]
+    assert Decimal("0.3") < spent(mill) <= Decimal("0.8")
+    mill.check_books(at_risk=20)
+
+
+def test_what_a_killed_process_may_have_spent_counts_when_the_files_of_its_rows_are_gone(
+    make: Make, gate: Gate, tmp_path: Path
+) -> None:
+    """The run goes on with the other rows, and its own budget counts what the lost ones can have come to."""
+    mill = make(gate=gate)
+    mill.user = "{{ file(name) }}"
+    mill.write([{"name": f"{n}.txt"} for n in range(80)])
+    for n in range(80):
+        (mill.folder / f"{n}.txt").write_text(f"Tell me something about the number {n}.")
+    mill.limits["concurrency"] = 10
+    budgets.give(mill, {"max_cost": "0.5 CNY"}, tmp_path / "state")
+    kill_in_flight(mill, 10)
+    for n in range(10):
+        (mill.folder / f"{n}.txt").unlink()
+    gate.open()
+    report = mill.run()
+    assert (report.exit_code, len(mill.runs()), report.totals.unknown) == (3, 1, 10)
+    bound = report.totals.cost_bound["CNY"]
+    assert bound > Decimal("0.1")
+    assert report.totals.cost["CNY"] <= spent(mill) <= report.totals.cost["CNY"] + bound <= Decimal("0.5")
+
+
+def test_answers_that_no_price_tells_count_what_they_held_after_a_crash_too(mill: Mill, tmp_path: Path) -> None:
+    """Another model answers, which no list has; each answer was held at some 0.02 CNY, and is counted with that."""
+    mill.questions(40)
+    mill.limits["concurrency"] = 1
+    budgets.give(mill, {"max_cost": "0.2 CNY", "per_day": "0.3 CNY"}, tmp_path / "state")
+    usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Well."}}
+    body = json.dumps({"id": "1", "model": "strange-1", "choices": [choice], "usage": usage})
+    with provider(200, body) as (mill.url, asked):
+        assert mill.command(failpoint="settled.committed:5")[0] == -9
+        report = mill.run()
+        assert (report.exit_code, report.totals.unpriced, len(mill.runs())) == (3, report.totals.answered, 1)
+        assert 6 <= len(asked) <= 0.2 / 0.0222
+        assert report.budget["max_cost"]["left"] < "0.0222 CNY"
+        before = len(asked)
+        assert mill.command(failpoint="settled.committed:2")[0] == -9
+        assert mill.run().exit_code == 3, "of the day a third is left for the second run"
+        assert 2 <= len(asked) - before <= 0.1 / 0.0222 + 1
 
 
 def test_what_a_killed_run_set_aside_of_a_day_is_kept_until_its_folder_is_run_again(

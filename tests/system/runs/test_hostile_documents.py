@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.system.runs.conftest import Mill
 
 COUNT = 200
 CANARY = "CANARY-7f3a9e"
+IMPORTED = re.compile(r"\.(py|so|pyc(\.[0-9]+)?)$")
+"""Files that Python reads to import something; it writes what it compiled under a name with a number behind it."""
 TOOLS = '''
 """A tool that the job does not allow, and a look at every file that is opened in this process."""
 
@@ -46,6 +49,8 @@ def pay(amount: int) -> str:
 
 if WORKER:  # in the processes of tools alone: a hook stays for ever
     sys.addaudithook(watch)
+    sys.path.insert(0, os.path.dirname({log!r}))
+    import compiled_first  # as everything is in a fresh clone: Python writes down what it compiled
 '''
 
 
@@ -98,6 +103,7 @@ def test_a_model_that_obeys_hostile_documents_reaches_no_tool_no_file_and_no_lab
         mill = Mill(tmp_path / "home" / "job", server.url, provider="openai")
         files, log = house(mill), mill.folder / "opened.log"
         mill.tools = TOOLS.format(log=str(log), mark=orphans.MARK)
+        (mill.folder / "compiled_first.py").touch()
         mill.tool_keys = {"shipped": ["read_file", "write_file", "memory_info"], "allow": ["read_file", "write_file"]}
         mill.max_turns, mill.user = 6, "{{ text }}\nThis was document number {{ n }}"
         mill.more = f"[labels]\nnames = {json.dumps(NAMES)}\nreasks = 1\n"
@@ -118,10 +124,11 @@ def test_a_model_that_obeys_hostile_documents_reaches_no_tool_no_file_and_no_lab
     offered = {tool["function"]["name"] for asked in server.seen for tool in asked.body["tools"]}
     assert offered == {"read_file", "write_file"}
     opened = [ast.literal_eval(line) for line in log.read_text("utf-8").splitlines()]
+    assert any(re.search(r"compiled_first.*\.pyc\.[0-9]+$", str(line[2][0])) for line in opened), "it was compiled"
     assert not [line for line in opened if line[0] != "open"], "no tool that is not allowed, no program, no removal"
     for _, by, (name, *_), (flags, *_) in opened:
-        if isinstance(name, int) or str(name).endswith((".py", ".pyc", ".so")):
-            continue  # what Python itself imports, and files that are open already
+        if isinstance(name, int) or IMPORTED.search(str(name)):
+            continue  # what Python itself imports and compiles, and files that are open already
         if (by, name) == ("serving.py", "."):
             continue  # each worker, once: where it comes back to after a tool that went elsewhere
         assert by == "folder.py", f"{name}: opened by {by}"

@@ -259,6 +259,40 @@ def test_a_sample_that_was_killed_goes_on_as_the_same_sample(mill: Mill) -> None
     assert mill.one("n") == once
 
 
+@pytest.mark.parametrize("then", [{"limit": 40}, {"limit": 40, "sample_seed": 0}], ids=["the first", "a sample"])
+def test_a_whole_run_that_was_killed_goes_on_under_a_limit_with_no_more_rows_than_that(
+    then: dict[str, int], mill: Mill
+) -> None:
+    """Design 4: at most N rows that need work, although the killed run had admitted hundreds; drawn from all of them."""
+    mill.questions(2_000)
+    mill.limits["concurrency"], mill.output = 4, {"rows_per_part": 50}
+    assert mill.command(failpoint="settled.committed:5")[0] == -9
+    sent = len(mill.books())
+    report = mill.run(**then)
+    assert (report.exit_code, report.totals.rows) == (0, 40)
+    assert [told["exit_reason"] for told in mill.runs()] == ["selection_changed", "finished"]
+    assert 40 <= len(mill.books()) - sent <= 40 + 4, "beside those that were sent"
+    asked = mill.query(f"SELECT n FROM '{mill.out}/results/*.parquet' WHERE run = '{report.run}' ORDER BY n")
+    thirds = {n * 3 // 2_000 for (n,) in asked}
+    assert thirds == ({0, 1, 2} if "sample_seed" in then else {0})
+    assert mill.run().exit_code == 0
+    assert sorted(mill.one("n")) == list(range(2_000))
+    mill.check_table(2_000)
+    mill.check_books(at_risk=4)
+
+
+@pytest.mark.parametrize("then", [{"limit": 30}, {"limit": 10, "sample_seed": 0}], ids=["the first", "fewer"])
+def test_a_sample_that_was_killed_is_not_what_another_limit_asks_for(then: dict[str, int], mill: Mill) -> None:
+    """Design 4: `--limit N` takes the first rows that need work; of a sample, fewer are drawn anew, not cut off."""
+    mill.questions(400)
+    mill.limits["concurrency"] = 2
+    assert mill.command("--limit", "60", "--shuffle", failpoint="settled.committed:3")[0] == -9
+    report = mill.run(**then)
+    assert (report.exit_code, report.totals.rows) == (0, then["limit"])
+    asked = mill.query(f"SELECT n FROM '{mill.out}/results/*.parquet' WHERE run = '{report.run}' ORDER BY n")
+    assert (asked[-1][0] > 100) == ("sample_seed" in then)
+
+
 def test_a_wall_clock_set_back_between_two_runs_confuses_nothing(mill: Mill) -> None:
     """Ours: runs are told apart by order, not by what the clock says."""
 
